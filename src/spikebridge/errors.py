@@ -46,3 +46,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(names) or 'none'}."
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may show it: control characters, of which names of files may be full, stand as escapes.
+
+    Args:
+        text: lines; ends of lines and tabs stay.
+
+    Example:
+        >>> printable("clip\\x1b[2J.npz")
+        'clip\\\\x1b[2J.npz'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for one in text
+    )

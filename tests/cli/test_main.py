@@ -12,9 +12,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from spikebridge.cli import targets
 from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.pretrained import shipped, shipped_run
@@ -106,6 +108,9 @@ def build(config):
 def example(config):
     return {"x": torch.zeros(3, 1, 2)}
 '''
+
+
+OWN = ("--recipe", "./my.py")
 
 
 @pytest.fixture
@@ -460,10 +465,10 @@ def test_a_run_is_evaluated_and_reported_again(here: Path, capsys: pytest.Captur
     assert main(["train", "./my.py", "--out", "run"]) == 0
     (here / "run" / "report.html").unlink()
     capsys.readouterr()
-    assert main(["eval", "run", "--data", "digits", "--json"]) == 0
+    assert main(["eval", "run", *OWN, "--data", ".", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["lines"], answer["data"]) == (3, "digits")
-    assert main(["report", "run"]) == 0
+    assert (answer["lines"], answer["data"]) == (3, ".")
+    assert main(["report", "run", *OWN]) == 0
     assert capsys.readouterr().out == "report: run/report.html\n"
     assert (here / "run" / "report.html").exists()
 
@@ -476,11 +481,11 @@ def test_a_recipe_may_have_options_of_evaluation(
     (here / "my.py").write_text(text.replace('{"lines":', '{"times": options.times, "lines":'))
     assert main(["train", "./my.py", "--out", "run"]) == 0
     capsys.readouterr()
-    assert main(["eval", "run", "--times", "5", "--json"]) == 0
+    assert main(["eval", "run", *OWN, "--times", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["times"] == 5
-    assert main(["eval", "run", "--help"]) == 0
+    assert main(["eval", "run", *OWN, "--help"]) == 0
     assert "How often." in capsys.readouterr().out
-    assert "no option --timse: did you mean --times?" in refused("eval", "run", "--timse", "5")
+    assert "no option --timse: did you mean --times?" in refused("eval", "run", *OWN, "--timse", "5")
     assert "the first argument must be a run folder or a recipe" in refused("eval", "--times", "5")
 
 
@@ -505,7 +510,7 @@ def test_a_folder_that_is_no_run_is_refused(here: Path, refused: Callable[..., s
 def test_a_run_of_another_version_of_its_recipe_is_refused(here: Path, refused: Callable[..., str]) -> None:
     assert spikebridge("train", "./my.py", "--out", "run").returncode == 0
     (here / "my.py").write_text(RECIPE.replace("widths: tuple", "depths: tuple"))
-    assert "no field 'widths'" in refused("eval", "run")
+    assert "no field 'widths'" in refused("eval", "run", *OWN, "--edited")
 
 
 def test_a_network_is_drawn(here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -542,18 +547,22 @@ def train(config, run):
     assert "remedy: " in capsys.readouterr().out
     assert main(["train", "./my.py", "--out", "run"]) == 0
     capsys.readouterr()
-    assert main(["doctor", "run"]) == 0
+    assert main(["doctor", "run", *OWN]) == 0
     assert capsys.readouterr().out == "no findings: the networks look healthy\n"
 
 
 def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", "./my.py", "--steps", "13"]
-    assert main(words) == 1
-    assert capsys.readouterr().err == "spikebridge: unexpected RuntimeError: thirteen (--debug shows where)\n"
-    with pytest.raises(RuntimeError, match="thirteen"):
-        main([*words, "--debug"])
+    words = ["report", "run", *OWN]
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(targets, "open_run", Mock(side_effect=RuntimeError("thirteen")))
+        assert main(words) == 1
+        assert capsys.readouterr().err == "spikebridge: unexpected RuntimeError: thirteen (--debug shows where)\n"
+        with pytest.raises(RuntimeError, match="thirteen"):
+            main([*words, "--debug"])
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(here: Path, refused: Callable[..., str]) -> None:
@@ -618,4 +627,4 @@ def trained(run):
     (here / "my.py").write_text(RECIPE + own_weights)
     assert main(["train", "./my.py", "--out", "run"]) == 0
     capsys.readouterr()
-    assert main(["doctor", "run"]) == 0
+    assert main(["doctor", "run", *OWN]) == 0

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Command, CommandResult, Flag
+from spikebridge.cli.command import Command, CommandResult, Flag, RunCommand
 from spikebridge.cli.deploy import OneNetwork
+from spikebridge.cli.failure import status
 from spikebridge.data.io.atomic import check_target
 from spikebridge.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Track(Command):
+class Track(RunCommand):
     """Track one object through a recording of frames and events."""
 
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
@@ -45,7 +46,7 @@ class Track(Command):
 
     def execute(self) -> CommandResult:
         """Loads recording and network, and tracks."""
-        target = targets.resolve_target(self.network)
+        target = targets.resolve_target(self.network, self.own)
         if not hasattr(target.module, "tracker"):
             raise ConfigError(f"{self.network} is not a tracker; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
@@ -86,7 +87,7 @@ _Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(defau
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunLive(Command):
+class RunLive(RunCommand):
     """Run a network on a live stream of events; the outputs are printed as JSON lines."""
 
     target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
@@ -121,7 +122,7 @@ class RunLive(Command):
             raise ConfigError(
                 "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
             )
-        step, wanted = targets.live_steps(self.target, self.network)
+        step, wanted = targets.live_steps(self.target, self.network, self.own)
         source = LiveSource(
             self.events,
             self.frames,
@@ -160,12 +161,12 @@ class RunLive(Command):
         if bad:
             _print_status(bad)
         summary = stream.summary() | counts
-        print(formatting.facts(summary), file=sys.stderr)
+        status(formatting.facts(summary))
         return CommandResult(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
 
 
 def _print_status(line: str) -> None:
-    print(f"spikebridge: {line}", file=sys.stderr, flush=True)
+    status(f"spikebridge: {line}")
 
 
 def _line(answer: Any) -> dict[str, Any]:

@@ -3,21 +3,26 @@
 Nothing heavy is imported before a command is executed, so that `--help` and `list` take no time.
 """
 
+import contextlib
 import dataclasses
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, SpikebridgeError
 
 Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 Network = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")]
 DataFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
 Recipe = Annotated[str, Positional, arg(metavar="RECIPE", help_behavior_hint="")]
 RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behavior_hint="")]
+_RecipeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the recipe of the package)")]
 SETTINGS = "settings"
+_BOX = "─━╭╮╰╯│┃├┤ "
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,84 @@ class Command:
     def execute(self) -> CommandResult:
         """Does the work and gives the result."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OwnRecipe:
+    """The recipe file of a run, as the user named it.
+
+    Attributes:
+        recipe: path of the file; None where the recipe is one of the package.
+        edited: whether it is accepted although it was edited after the run was started.
+    """
+
+    recipe: Path | None = None
+    edited: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(Command):
+    """The options of commands that open a run."""
+
+    recipe: _RecipeFile = None
+    """The recipe file of your own that made the run. It is executed; a run folder never names code to execute."""
+    edited: Flag = False
+    """Accept a recipe file that was edited after the run was started."""
+
+    @property
+    def own(self) -> OwnRecipe:
+        """The recipe file of the run, as the user named it."""
+        return OwnRecipe(self.recipe, self.edited)
+
+
+def parse_options(form: Any, program: str, words: list[str], add_help: bool = True) -> tuple[Any, list[str]]:
+    """The options of a dataclass, and the words that are none of its options.
+
+    Args:
+        form: the dataclass.
+        program: its name in messages.
+        words: to parse.
+        add_help: whether `--help` prints the options and stops with `SystemExit(0)`.
+
+    Raises:
+        ConfigError: an option has no value, or one that cannot be read.
+    """
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output):
+            parsed, unknown = tyro.cli(form, prog=program, args=words, return_unknown_args=True, add_help=add_help)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(_reason(stop, output.getvalue(), program)) from None
+    return parsed, list(unknown)
+
+
+def _reason(stop: SystemExit, box: str, program: str) -> str:
+    """Why tyro refused: the error behind its exit if it is one of ours, else the first paragraph of the box it drew."""
+    cause = stop.__context__
+    while cause is not None:
+        if isinstance(cause, SpikebridgeError):
+            return str(cause)
+        cause = cause.__context__
+    lines = []
+    for line in box.splitlines()[1:]:
+        text = line.strip(_BOX)
+        if not text:
+            break
+        lines.append(text)
+    reason = " ".join(lines).replace("Error parsing", "cannot read the value of", 1)
+    return f"{reason} (see {program} --help)"
+
+
+def check_data(path: Path | None) -> None:
+    """Refuses data that is not there.
+
+    Raises:
+        ConfigError: there is no such file or folder.
+    """
+    if path is not None and not path.expanduser().exists():
+        raise ConfigError(f"--data {path}: there is no such file or folder")
 
 
 def add_settings(command: type[Command], name: str, word: str, settings: Any) -> Any:

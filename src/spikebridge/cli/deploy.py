@@ -1,6 +1,5 @@
 """`spikebridge export`, `quantize`, `compare`, `run` and `draw`: networks as bundles and integer models."""
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunOrRecipe
+from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunCommand, RunOrRecipe, check_data
+from spikebridge.cli.failure import status
 from spikebridge.data.io.atomic import check_target
 from spikebridge.errors import ConfigError
 
@@ -20,7 +20,7 @@ Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(defa
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantize(Command):
+class Quantize(RunCommand):
     """Quantise trained networks to integer models; report accuracy, memory, operations and energy before and after."""
 
     target: RunOrRecipe
@@ -51,7 +51,8 @@ class Quantize(Command):
         from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
         from spikebridge.deploy.quantization.config import QConfig
 
-        target = targets.resolve_target(self.target)
+        check_data(self.data)
+        target = targets.resolve_target(self.target, self.own)
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
@@ -62,7 +63,7 @@ class Quantize(Command):
             out,
             region,
             QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle),
-            progress=lambda line: print(line, file=sys.stderr, flush=True),
+            progress=status,
         )
         made = {"out": out, "bundle": self.bundle}
         paths = "\n".join(str(path) for path in made.values() if path is not None)
@@ -89,16 +90,12 @@ class Compare(Command):
         from spikebridge.deploy.compare import Tolerance, compare_bundle
 
         bundle = Bundle.open(self.bundle)
-        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=_compared)
+        comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
         rows = [asdict(row) for row in comparison.rows]
         words = "within tolerance" if comparison.passed else "NOT within tolerance"
         text = f"{formatting.table(rows)}\n\n{self.bundle}: {words}"
         data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
         return CommandResult(data, text, code=0 if comparison.passed else 1)
-
-
-def _compared(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 _InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
@@ -126,7 +123,7 @@ class RunBundle(Command):
         if self.out is not None:
             check_destination(self.out)
         bundle = Bundle.open(self.bundle)
-        ran = run_bundle(bundle, self.input, lambda line: print(line, file=sys.stderr), integers=self.integers)
+        ran = run_bundle(bundle, self.input, status, integers=self.integers)
         if self.out is not None:
             write_arrays(self.out, ran.outputs)
         outputs = [
@@ -144,7 +141,7 @@ Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_beha
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw(Command):
+class Draw(RunCommand):
     """Draw a network, or the parts and files of a bundle, as an SVG diagram."""
 
     target: Drawn
@@ -160,7 +157,7 @@ class Draw(Command):
             check_target(self.out)
         if targets.is_bundle(self.target):
             return self._draw_bundle(Path(self.target))
-        target = targets.resolve_target(self.target)
+        target = targets.resolve_target(self.target, self.own)
         name, network = target.hybrid_network(self.network)
         from spikebridge.analysis.plots.figures import draw_network
         from spikebridge.analysis.summary import summarize
@@ -173,6 +170,7 @@ class Draw(Command):
     def _draw_bundle(self, folder: Path) -> CommandResult:
         if self.network is not None:
             raise ConfigError(f"{folder} is a bundle, which holds one network; leave --network out")
+        targets.refuse_recipe(str(folder), self.own)
         from spikebridge.analysis.plots.bundle_diagram import draw_bundle
         from spikebridge.deploy.bundle.bundle import Bundle
 
@@ -189,7 +187,7 @@ _BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Command):
+class Export(RunCommand):
     """Export a trained network as a bundle (NIR, ONNX) for other machines, and compare it with the network."""
 
     target: RunOrRecipe
@@ -201,7 +199,7 @@ class Export(Command):
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
-        target = targets.resolve_target(self.target)
+        target = targets.resolve_target(self.target, self.own)
         name, network, run = target.trained_network(self.network)
         from spikebridge.deploy.bundle.export import export
         from spikebridge.deploy.compare import compare_bundle
@@ -219,9 +217,9 @@ class Export(Command):
             inputs if isinstance(inputs, dict) else {"signal": inputs},
             self.out or Path(f"{name}.bundle"),
             card=card,
-            progress=_exported,
+            progress=status,
         )
-        comparison = compare_bundle(bundle, progress=_exported)
+        comparison = compare_bundle(bundle, progress=status)
         manifest = bundle.manifest
         parts = [
             {"part": part, "side": record.side, "file": record.file, "notes": "; ".join(record.notes) or None}
@@ -240,7 +238,3 @@ class Export(Command):
         verdict = "every level agrees" if comparison.passed else "levels differ: spikebridge compare shows where"
         text = f"{formatting.table(parts)}\n{left}\n{bundle.path}: {bundle.size()} bytes; {verdict}"
         return CommandResult(data, text, code=0 if comparison.passed else 1)
-
-
-def _exported(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, Network
+from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, Network, RunCommand
 from spikebridge.cli.recipes import KINDS, Listing, list_building_blocks, list_recipes
 from spikebridge.data import catalog
 from spikebridge.errors import ConfigError
@@ -96,7 +96,7 @@ def _paths_text(operations: list[dict[str, Any]]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doctor(Command):
+class Doctor(RunCommand):
     """Check the networks of a run for faults such as silent neurons; without a run, show the installation."""
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
@@ -108,6 +108,8 @@ class Doctor(Command):
 
     def execute(self) -> CommandResult:
         """Findings, each with a remedy; the exit code is 1 where there are any."""
+        if self.run is None and self.recipe is not None:
+            raise ConfigError("--recipe names the recipe file of a run, but there is no run")
         if self.paths:
             if self.run is not None:
                 raise ConfigError("--paths describes the installation; leave out the run")
@@ -116,7 +118,7 @@ class Doctor(Command):
         if self.run is None:
             facts = _installation_facts()
             return CommandResult(facts, formatting.facts(facts))
-        findings = targets.resolve_target(self.run).findings(self.network)
+        findings = targets.resolve_target(self.run, self.own).findings(self.network)
         return CommandResult({"findings": findings}, formatting.findings(findings), code=1 if findings else 0)
 
 

@@ -7,25 +7,22 @@ findings or a fault of the program, 2 a mistake in the arguments or the data, 13
 
 import contextlib
 import dataclasses
-import io
 import json
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
-
-import tyro
+from typing import Any, cast
 
 from spikebridge.cli.apps import Ask, RunLive, Track
-from spikebridge.cli.command import SETTINGS, Command
+from spikebridge.cli.command import SETTINGS, Command, parse_options
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
 from spikebridge.cli.doctor import Doctor, List, ShowData
+from spikebridge.cli.failure import explain, status, warnings_in_one_line
 from spikebridge.cli.train import Copy, Eval, Report, Train
-from spikebridge.errors import ConfigError, SpikebridgeError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, printable
 
 COMMANDS: dict[str, type[Command]] = {
     "list": List,
@@ -45,7 +42,6 @@ COMMANDS: dict[str, type[Command]] = {
     "quantize": Quantize,
 }
 
-_BOX = "─━╭╮╰╯│┃├┤ "
 _RULE = "──"
 
 
@@ -62,39 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
     try:
-        with warnings.catch_warnings():
-            if not debug:
-                warnings.showwarning = _warn
+        with contextlib.nullcontext() if debug else warnings_in_one_line(at_once=words[:1] in (["train"], ["live"])):
             return _execute([word for word in words if word != "--debug"])
     except BrokenPipeError:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (Exception, KeyboardInterrupt) as failure:  # the one place where nothing may get through
+    except BaseException as failure:  # the one place where nothing may get through, not even the panic of a library
         if debug:
             raise
-        message, code = _explain(failure)
-        print("spikebridge: " + " ".join(message.split()), file=sys.stderr)
+        message, code = explain(failure)
+        status(f"spikebridge: {' '.join(message.split())}")
         return code
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning is one line, too."""
-    print(f"spikebridge: warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _explain(failure: BaseException) -> tuple[str, int]:
-    """The line and the exit code of a failure."""
-    if isinstance(failure, KeyboardInterrupt):
-        return str(failure) or "stopped", 130
-    if isinstance(failure, SpikebridgeError):
-        return f"error: {failure}", 2
-    if isinstance(failure, OSError) and failure.strerror:
-        return f"error: {failure.filename or 'file'}: {failure.strerror}", 2
-    return f"unexpected {type(failure).__name__}: {failure} (--debug shows where)", 1
-
-
 def _execute(words: list[str]) -> int:
+    if any("\0" in word for word in words):
+        raise ConfigError(f"an argument holds a NUL character: {next(word for word in words if chr(0) in word)!r}")
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -113,7 +93,7 @@ def _execute(words: list[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
         result = command.execute()
     if result.printed:
-        print(json.dumps(_plain(result.data), indent=2) if command.json else result.text, flush=True)
+        print(json.dumps(_plain(result.data), indent=2) if command.json else printable(result.text), flush=True)
     return result.code
 
 
@@ -140,34 +120,13 @@ def _summary(command: type) -> str:
 def _parse(command: type[Command], program: str, words: list[str]) -> Command | None:
     """The command with its options set, or None where only its help was asked for."""
     form, program, words = command.specialize(program, words)
-    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(output):
-            parsed, unknown = tyro.cli(form, prog=program, args=words, return_unknown_args=True)
-    except SystemExit as stop:
-        if not stop.code:
-            return None
-        raise ConfigError(_reason(stop, output.getvalue(), program)) from None
+        parsed, unknown = parse_options(form, program, words)
+    except SystemExit:  # only the help was asked for
+        return None
     if unknown:
         raise ConfigError(_unknown(unknown[0], form, program))
-    return parsed
-
-
-def _reason(stop: SystemExit, box: str, program: str) -> str:
-    """Why tyro refused: the error behind its exit if it is one of ours, else the first paragraph of the box it drew."""
-    cause = stop.__context__
-    while cause is not None:
-        if isinstance(cause, SpikebridgeError):
-            return str(cause)
-        cause = cause.__context__
-    lines = []
-    for line in box.splitlines()[1:]:
-        text = line.strip(_BOX)
-        if not text:
-            break
-        lines.append(text)
-    reason = " ".join(lines).replace("Error parsing", "cannot read the value of", 1)
-    return f"{reason} (see {program} --help)"
+    return cast(Command, parsed)
 
 
 def _unknown(word: str, form: type, program: str) -> str:

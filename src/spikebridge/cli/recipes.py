@@ -5,6 +5,8 @@ from the source with `ast`. A recipe is any Python file with the parts named in 
 """
 
 import ast
+import dataclasses
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -17,6 +19,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _RECIPES = ("digits", "modulation", "reasoning", "sensing")
+_MODULE = "spikebridge_recipe_"
 _PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
 
@@ -92,7 +95,8 @@ def load_recipe(word: str) -> ModuleType:
     """Imports a recipe by its name or by the path of its file.
 
     Args:
-        word: `digits`, or `./my.py`. A file is a program: loading it runs it.
+        word: `digits`, or `./my.py`. A file is a program: loading it runs it, so the word must come from the user and
+            never from a file.
 
     Raises:
         ConfigError: there is no such recipe, or the file is not one.
@@ -106,10 +110,25 @@ def load_recipe(word: str) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
     module = _load_file(path.resolve(), path.stat().st_mtime_ns)
+    _check_parts(module, word)
+    return module
+
+
+def _check_parts(module: ModuleType, word: str) -> None:
     missing = [part for part in _PARTS if not hasattr(module, part)]
     if missing:
         raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(_PARTS)}.")
-    return module
+    config, presets = module.Config, module.PRESETS
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise ConfigError(f"{word} is not a recipe: its Config should be a dataclass, but is {config!r:.100}")
+    if not isinstance(presets, dict) or not presets:
+        raise ConfigError(f"{word} is not a recipe: its PRESETS should name a Config at least, but is {presets!r:.100}")
+    for name, preset in presets.items():
+        if not isinstance(name, str) or not isinstance(preset, config):
+            raise ConfigError(f"{word} is not a recipe: its preset {name!r} should be a Config, but is {preset!r:.100}")
+    for part in _PARTS[2:]:
+        if not callable(getattr(module, part)):
+            raise ConfigError(f"{word} is not a recipe: its {part} should be a function")
 
 
 def recipe_source(name: str) -> str:
@@ -124,6 +143,29 @@ def recipe_source(name: str) -> str:
     return known[name].read_text(encoding="utf-8")
 
 
+def recipe_digest(word: str) -> str | None:
+    """The SHA-256 of a recipe file of your own; None for a recipe of the package, whose version says what it is.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if word in recipe_files():
+        return None
+    if not Path(word).is_file():
+        raise ConfigError(f"no recipe file {word}")
+    return hashlib.sha256(Path(word).read_bytes()).hexdigest()
+
+
+def place_in_own_recipe(failure: BaseException) -> str | None:
+    """Where a recipe file of the user's own failed, as "FILE, line N"; None where no such file had a part in it."""
+    step, found = failure.__traceback__, None
+    while step is not None:
+        if step.tb_frame.f_globals.get("__name__", "").startswith(_MODULE):
+            found = f"{step.tb_frame.f_code.co_filename}, line {step.tb_lineno}"
+        step = step.tb_next
+    return found
+
+
 def recipe_id(word: str) -> str:
     """What a run folder remembers of its recipe: a name, or for a file of your own its full path."""
     return word if word in recipe_files() else str(Path(word).resolve())
@@ -132,7 +174,7 @@ def recipe_id(word: str) -> str:
 # once a version of the file: two runs of it would make two classes of each name
 @lru_cache
 def _load_file(path: Path, changed: int) -> ModuleType:
-    name = f"spikebridge_recipe_{path.stem}"
+    name = f"{_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be loaded as a Python file")
@@ -142,7 +184,7 @@ def _load_file(path: Path, changed: int) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
     except ImportError as error:
         raise ConfigError(f"{path} cannot be loaded: {error}") from error
     return module

@@ -1,14 +1,14 @@
 """The arguments of a command resolved: a run folder, a recipe, one of its networks, the settings to start from."""
 
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import tyro
-
-from spikebridge.cli.recipes import load_recipe, recipe_files, recipe_id
+from spikebridge.cli.command import OwnRecipe, parse_options
+from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id
 from spikebridge.data.io.atomic import check_target, write_text
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.pretrained import shipped_run
@@ -16,6 +16,9 @@ from spikebridge.training.run.environment import is_first_process
 from spikebridge.training.run.run import Run
 
 _RUNS = Path("runs")
+
+
+_PACKAGED = OwnRecipe()
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,21 @@ class _Target:
         return next((inner[name] for name in names if (inner[name].path / "weights.safetensors").exists()), None)
 
 
-def resolve_target(word: str) -> _Target:
+def resolve_target(word: str, own: OwnRecipe = _PACKAGED) -> _Target:
     """A run folder, or a recipe by name or file; with a name comes the run that is shipped with the package, if any.
 
+    Args:
+        word: a name or path.
+        own: the recipe file of a run that no recipe of the package made.
+
     Raises:
-        ConfigError: the word is none of these.
+        ConfigError: the word is none of these, or the recipe file is not that of the run.
     """
     known = recipe_files()
     if word not in known and Path(word).is_dir():
-        return open_run(Path(word))
+        return open_run(Path(word), own)
+    if own.recipe is not None:
+        raise ConfigError(f"{word} is no run folder; --recipe names the recipe file of a run")
     if word not in known and Path(word).suffix != ".py":
         raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
     module = load_recipe(word)
@@ -128,17 +137,28 @@ def resolve_target(word: str) -> _Target:
     return _Target(word, module, module.PRESETS[_default_preset(module)])
 
 
+def refuse_recipe(word: str, own: OwnRecipe) -> None:
+    """Refuses the recipe file of a target that is a bundle.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if own.recipe is not None:
+        raise ConfigError(f"{word} is a bundle, which needs no recipe; leave --recipe out")
+
+
 def is_bundle(word: str) -> bool:
     """Whether a word names the folder of a bundle."""
     return (Path(word) / "manifest.json").is_file()
 
 
-def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
+def live_steps(word: str, network: str | None = None, own: OwnRecipe = _PACKAGED) -> tuple[Any, Any]:
     """The step function of a live stream through a network, a tracker or a bundle, and the stream that it needs.
 
     Args:
         word: a run folder, a recipe with shipped weights, or the folder of a bundle.
         network: which of the recipe's networks; the first one without it.
+        own: the recipe file of the run, if it is the user's own.
 
     Returns:
         `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
@@ -151,6 +171,7 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
     if is_bundle(word):
         if network is not None:
             raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
+        refuse_recipe(word, own)
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.streaming.network import bundle_steps
 
@@ -159,7 +180,7 @@ def live_steps(word: str, network: str | None = None) -> tuple[Any, Any]:
         import torch
 
         torch.set_num_threads(1)  # one sample at a time: threads cost more than they save
-        target = resolve_target(word)
+        target = resolve_target(word, own)
         if hasattr(target.module, "tracker"):
             tracker = target.module.tracker(target.trained_run(), network)
             return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
@@ -183,17 +204,60 @@ def _tracker_steps(tracker: Any) -> Any:
     return step
 
 
-def open_run(path: Path) -> _Target:
+def open_run(path: Path, own: OwnRecipe = _PACKAGED) -> _Target:
     """A run folder with its recipe and settings.
 
+    No code is taken from the folder, nor from a path in its files: the recipe is of the package, or the user names it.
+
     Raises:
-        ConfigError: there is no such folder, it is not a run, or one of another version.
+        ConfigError: there is no such folder, it is not a run, or one of another version, or the recipe file is not that
+            of the run.
     """
     if not path.is_dir():
         raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
     run = Run.open(path)
-    module = load_recipe(run.recipe)
+    module = load_recipe(_recipe_word(run, own))
     return _Target(str(path), module, run.config_as(module.Config), run)
+
+
+def _recipe_word(run: Run, own: OwnRecipe) -> str:
+    """The name of the run's recipe in the package, or the recipe file that the user named."""
+    known = recipe_files()
+    if run.recipe in known:
+        if own.recipe is not None:
+            raise ConfigError(f"{run.path} is a run of the recipe {run.recipe!r} of the package; leave --recipe out")
+        return run.recipe
+    if own.recipe is None:
+        raise ConfigError(
+            f"{run.path} is a run of {run.recipe!r}, which is no recipe of the package ({', '.join(known)}); if it is "
+            "a recipe file of yours, name it: --recipe FILE.py"
+        )
+    word = str(own.recipe)
+    if word in known:
+        raise ConfigError(f"{run.path} is a run of {run.recipe!r}, not of the recipe {word!r} of the package")
+    _check_recipe_file(run, word, own.edited)
+    return word
+
+
+def _check_recipe_file(run: Run, word: str, edited: bool) -> None:
+    """Compares a recipe file with the one that started a run.
+
+    Args:
+        run: of a recipe file.
+        word: path of the file.
+        edited: whether a file that was edited meanwhile is accepted.
+
+    Raises:
+        ConfigError: it is another file.
+    """
+    digest = recipe_digest(word)
+    if run.recipe_digest is None:
+        warnings.warn(f"{run.path} has no hash of its recipe; {word} is taken unchecked", stacklevel=2)
+    elif digest != run.recipe_digest and not edited:
+        raise ConfigError(
+            f"{word} is not the recipe file that {run.path} was started with, or was edited since (its SHA-256 is "
+            f"{digest:.12}..., expected {run.recipe_digest:.12}...); restore it, or accept it with --edited"
+        )
 
 
 def _default_preset(module: ModuleType) -> str:
@@ -216,7 +280,7 @@ def initial_settings(module: ModuleType, recipe: str, words: list[str]) -> Any:
         out: Path | None = None
         resume: bool = False
 
-    choice, _ = tyro.cli(Choice, args=words, prog="spikebridge train", return_unknown_args=True, add_help=False)
+    choice = parse_options(Choice, "spikebridge train", words, add_help=False)[0]
     if choice.preset is not None:
         if choice.preset not in module.PRESETS:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +10,22 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Recipe, RunOrRecipe, add_settings
-from spikebridge.cli.recipes import load_recipe, recipe_files, recipe_id, recipe_source
-from spikebridge.errors import ConfigError, SpikebridgeError
+from spikebridge.cli.command import (
+    SETTINGS,
+    Command,
+    CommandResult,
+    Flag,
+    OwnRecipe,
+    Recipe,
+    RunCommand,
+    RunOrRecipe,
+    add_settings,
+    check_data,
+    parse_options,
+)
+from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id, recipe_source
+from spikebridge.data.io.atomic import is_disk_full
+from spikebridge.errors import ConfigError, DataError, SpikebridgeError
 from spikebridge.training.run.run import Run
 
 _Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
@@ -53,7 +67,10 @@ class Train(Command):
         module = load_recipe(self.recipe)
         settings = getattr(self, SETTINGS)
         path = self.out or targets.run_folder(self.recipe, self.resume)
-        run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume)
+        digest = recipe_digest(self.recipe)
+        run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume, recipe_digest=digest)
+        if run.recipe_digest != digest:
+            warnings.warn(f"{self.recipe} was edited after {path} was started", stacklevel=2)
         try:
             # a recipe that shows progress takes `quiet`; it is only given where it is asked for
             results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))
@@ -61,20 +78,30 @@ class Train(Command):
                 return CommandResult({}, "", printed=False)
             report = module.report(run)
         except KeyboardInterrupt:
-            again = shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])
-            raise KeyboardInterrupt(f"stopped; `{again}` resumes") from None
+            raise KeyboardInterrupt(f"stopped; `{self._resume_command(path)}` resumes") from None
         except SpikebridgeError:
             run.discard()
             raise
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            # every file is written in whole or not at all, so the last checkpoint is good
+            raise DataError(
+                f"{error.filename or path}: {error.strerror}; the run is whole up to its last checkpoint: free some "
+                f"space, then `{self._resume_command(path)}` resumes"
+            ) from error
         data = {"run": path, "report": report, "results": results}
         return CommandResult(data, f"{formatting.results(results)}\n\nreport: {report}")
+
+    def _resume_command(self, path: Path) -> str:
+        return shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])
 
 
 _DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(Command):
+class Eval(RunCommand):
     """Evaluate a run, or the pretrained weights of a recipe; `eval RECIPE --help` shows its options."""
 
     target: RunOrRecipe
@@ -90,7 +117,8 @@ class Eval(Command):
                 return cls, program, words
             raise ConfigError(f"the first argument must be a run folder or a recipe: {program} RUN_OR_RECIPE [OPTIONS]")
         word, rest = words[0], words[1:]
-        options = getattr(targets.resolve_target(word).module, "Evaluation", None)
+        own = parse_options(OwnRecipe, program, rest, add_help=False)[0]
+        options = getattr(targets.resolve_target(word, own).module, "Evaluation", None)
         if options is None:
             return cls, program, words
         form = add_settings(cls, "target", word, options())
@@ -99,7 +127,8 @@ class Eval(Command):
 
     def execute(self) -> CommandResult:
         """Loads the run and evaluates it."""
-        target = targets.resolve_target(self.target)
+        check_data(self.data)
+        target = targets.resolve_target(self.target, self.own)
         run = target.trained_run()
         options = getattr(self, SETTINGS, None)
         results = target.module.evaluate(run, self.data, *([] if options is None else [options]))
@@ -107,7 +136,7 @@ class Eval(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(Command):
+class Report(RunCommand):
     """Write the report of a finished run again."""
 
     run: Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
@@ -115,7 +144,7 @@ class Report(Command):
 
     def execute(self) -> CommandResult:
         """Opens the run and lets its recipe write the report."""
-        target = targets.open_run(self.run)
+        target = targets.open_run(self.run, self.own)
         report = target.module.report(target.trained_run())
         return CommandResult({"report": report}, f"report: {report}")
 

@@ -162,6 +162,27 @@ def data_folder(explicit: Path | None = None) -> Path:
     return folder
 
 
+def refuse_data_folder(explicit: Path | None, used: str) -> None:
+    """Refuses a data path that would not be read, so that figures of other data are not taken for its own.
+
+    Args:
+        explicit: the path that was given, if any.
+        used: the data that is used instead.
+
+    Raises:
+        ConfigError: a path was given.
+
+    Example:
+        >>> refuse_data_folder(None, "the digits of scikit-learn")
+        >>> refuse_data_folder(Path("mine"), "the digits of scikit-learn")
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.ConfigError: the run uses the digits of scikit-learn and reads nothing from mine; leave ...
+    """
+    if explicit is not None:
+        raise ConfigError(f"the run uses {used} and reads nothing from {explicit}; leave --data out")
+
+
 def available(explicit: Path | None = None) -> list[_DataSetStatus]:
     """Every known data set, and whether it is there.
 

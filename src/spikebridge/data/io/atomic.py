@@ -78,7 +78,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             temporary.replace(target)
     except OSError as error:
         # the error of a full disk names no file, and the temporary name says nothing to a user
-        if error.errno in _FULL or error.filename == str(temporary):
+        if is_disk_full(error) or error.filename == str(temporary):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -167,6 +167,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         draft.rename(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether a file could not be written because a disk or a quota is used up.
+
+    Example:
+        >>> is_disk_full(OSError(ENOSPC, "No space left on device"))
+        True
+    """
+    return error.errno in _FULL
 
 
 def is_temporary(path: Path) -> bool:

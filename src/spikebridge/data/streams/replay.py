@@ -11,6 +11,8 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams.binner import EventBinner
 from spikebridge.errors import ConfigError, DataError
 
+_SLOWEST, _FASTEST = 1e-3, 1e6
+
 
 class ReplaySource:
     """Bins of a recording from a frame on, in real time, in a loop if wanted.
@@ -25,7 +27,7 @@ class ReplaySource:
 
     Raises:
         DataError: there is no bin after the frame.
-        ConfigError: a speed of 0 or less.
+        ConfigError: a speed out of range.
 
     Example:
         >>> from spikebridge.data.simulation.render import render_recording
@@ -45,8 +47,10 @@ class ReplaySource:
         speed: float = 1.0,
         buffer_events: bool = True,
     ) -> None:
-        if not 0 < speed < float("inf"):
-            raise ConfigError(f"a recording is played at a speed above 0, but got {speed}")
+        if not _SLOWEST <= speed <= _FASTEST:
+            raise ConfigError(
+                f"a recording is played at {_SLOWEST:g} to {_FASTEST:g} times its speed, but got {speed:g}"
+            )
         self.recording = recording
         self.first = 0 if frame is None else int(recording.frame_bins[frame])
         self.length = recording.num_bins - self.first

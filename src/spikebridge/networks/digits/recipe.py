@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikebridge.data.catalog import refuse_data_folder
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.images.mnist import load_mnist
 from spikebridge.data.simulation.saccades import (
@@ -182,6 +183,8 @@ def _seeded(config: Config, name: str, seed: int) -> HybridNetwork:
 
 def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecording, HybridRecording]:
     """Clean recordings of the training samples and of the split that is scored; the same for every seed."""
+    if config.dataset == "digits":
+        refuse_data_folder(data, "the digits of scikit-learn")
     splits = load_digits() if config.dataset == "digits" else load_mnist(data)
     train = splits.train.select(torch.arange(min(config.num_train or 10**9, len(splits.train.labels))))
     scored = splits.test if config.split == "test" else splits.validation

@@ -30,6 +30,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from spikebridge.data.catalog import refuse_data_folder
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.reasoning import _report
@@ -148,8 +149,9 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     config = run.config_as(Config)
     options = Evaluation() if options is None else options
     if options.scenes is not None or options.questions is not None:
+        refuse_data_folder(data, "the files of --scenes and --questions")
         return evaluate_files(run, options)
-    return compare(run, _split(config, data), _is_real(config), data)
+    return compare(run, _split(config, data), _is_real(config, data), data)
 
 
 def report(run: Run) -> Path:
@@ -197,9 +199,14 @@ def _build_units(config: Config, seed: int) -> tuple[CollisionUnit, PresenceUnit
         return CollisionUnit(config.num_features), PresenceUnit(config.num_features // 2)
 
 
-def _is_real(config: Config) -> bool:
-    return config.scenes == "real" or (config.scenes == "auto" and has_real_data())
+def _is_real(config: Config, data: Path | None = None) -> bool:
+    """Whether the real scenes are used; a folder that was named must have them."""
+    if config.scenes == "auto":
+        return data is not None or has_real_data()
+    if config.scenes == "generated":
+        refuse_data_folder(data, "generated scenes")
+    return config.scenes == "real"
 
 
 def _split(config: Config, data: Path | None = None) -> Split:
-    return real_split(config.num_validation, 0, data) if _is_real(config) else generated_split(config.num_videos)
+    return real_split(config.num_validation, 0, data) if _is_real(config, data) else generated_split(config.num_videos)

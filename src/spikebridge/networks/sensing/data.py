@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikebridge.data.catalog import find_files
+from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
@@ -57,7 +57,11 @@ def recording_parts(
         DataError: the recording is not found, or its part needs boxes and has none.
         ConfigError: the kind is unknown and no folder, or too few frames are left.
     """
-    if kind == "generated" or (kind == "auto" and not _is_found(data)):
+    if kind == "generated":
+        refuse_data_folder(data, "generated scenes")
+    elif kind not in _RECORDINGS:
+        refuse_data_folder(data, f"the recording {kind}")
+    if kind == "generated" or (kind == "auto" and data is None and not _is_found(data)):
         found = generated_parts(split, num_scenes)
     else:
         recording = _loaded(find_files("fe240hz", data)[0].parent if kind in _RECORDINGS else _own_folder(kind))

@@ -40,7 +40,9 @@ class Run:
 
     Attributes:
         path: the folder.
-        recipe: name of the recipe that made it.
+        recipe: name of the recipe that made it; for a recipe file of the user's own its path, which is a word for
+            people and is never opened.
+        recipe_digest: SHA-256 of that file.
         config: its settings as plain values; `config_as` makes the recipe's own dataclass of them.
 
     Example:
@@ -58,9 +60,18 @@ class Run:
         ('digits', Config(sizes=(3, 4)), [{'epoch': 1, 'loss': 0.5}], {'accuracy': 0.9})
     """
 
-    def __init__(self, path: Path, recipe: str, config: dict[str, Any], *, resumed: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        recipe: str,
+        config: dict[str, Any],
+        *,
+        resumed: bool = False,
+        recipe_digest: str | None = None,
+    ) -> None:
         self.path = path
         self.recipe = recipe
+        self.recipe_digest = recipe_digest
         self.config = config
         self.resumed = resumed
         self.writes = is_first_process()
@@ -68,7 +79,9 @@ class Run:
         self.checkpoint = path / "checkpoint"
 
     @classmethod
-    def create(cls, path: Path | str, recipe: str, config: Any, *, resume: bool = False) -> "Run":
+    def create(
+        cls, path: Path | str, recipe: str, config: Any, *, resume: bool = False, recipe_digest: str | None = None
+    ) -> "Run":
         """Starts a run in a new or empty folder, or resumes the run in it.
 
         Args:
@@ -76,6 +89,7 @@ class Run:
             recipe: name of the recipe.
             config: its settings, a dataclass.
             resume: resume the run if it exists, start it if not (so a job can always be launched with it).
+            recipe_digest: SHA-256 of the recipe file, if it is not one of the package.
 
         Raises:
             ConfigError: the folder holds a run and resume is not set, a run of another recipe, version or config, or
@@ -84,10 +98,11 @@ class Run:
         """
         path, plain = Path(path), to_plain(config)
         if not is_first_process():
-            return cls(path, recipe, plain, resumed=resume)
+            return cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
         if not (path / "config.json").exists():
-            _begin(path, recipe, plain)
-            return cls(path, recipe, plain, resumed=resume)
+            run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
+            _begin(run)
+            return run
         if not resume:
             raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
         run = cls.open(path)
@@ -128,7 +143,10 @@ class Run:
         recipe, config = head.get("recipe"), head.get("config")
         if not isinstance(recipe, str) or not isinstance(config, dict):
             raise DataError(f"{path / 'config.json'} is damaged: it needs a recipe's name and its config")
-        return cls(path, recipe, config)
+        digest = head.get("recipe_sha256")
+        if digest is not None and not isinstance(digest, str):
+            raise DataError(f"{path / 'config.json'} is damaged: recipe_sha256 should be text, but is {digest!r:.100}")
+        return cls(path, recipe, config, recipe_digest=digest)
 
     def config_as(self, kind: type[C]) -> C:
         """The settings as the recipe's dataclass.
@@ -152,7 +170,8 @@ class Run:
         steps = Path(name).parts
         if not steps or Path(name).is_absolute() or ".." in steps:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
-        return Run.create(self.path / "runs" / name, self.recipe, self.config, resume=self.resumed)
+        path = self.path / "runs" / name
+        return Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
 
     def children(self) -> dict[str, "Run"]:
         """The runs inside this one, by name."""
@@ -221,13 +240,16 @@ class Run:
             _write_json(self.path / name, plain)
 
 
-def _begin(path: Path, recipe: str, plain: dict[str, Any]) -> None:
+def _begin(run: Run) -> None:
+    path = run.path
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file; a run needs a folder (--out)")
     if path.is_dir() and any(not is_temporary(file) for file in path.iterdir()):
         raise ConfigError(f"{path} is not empty and not a run folder; take another folder (--out)")
     path.mkdir(parents=True, exist_ok=True)
-    _write_json(path / "config.json", {"format": _FORMAT, "version": VERSION, "recipe": recipe, "config": plain})
+    own = {} if run.recipe_digest is None else {"recipe_sha256": run.recipe_digest}
+    head = {"format": _FORMAT, "version": VERSION, "recipe": run.recipe, **own}
+    _write_json(path / "config.json", {**head, "config": run.config})
     _write_json(path / "environment.json", describe_environment())
 
 

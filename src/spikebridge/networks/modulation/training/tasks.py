@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from spikebridge.data.catalog import find_files
+from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.data.events.nmnist import SENSOR, read_nmnist
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.images.labelled import LabelledImages, fixed_permutation
@@ -122,6 +122,8 @@ def load_inputs(dataset: DatasetName, split: str, data: Path | None = None) -> t
     num_validation = _NUM_VALIDATION[dataset] if split == "validation" else 0
     if dataset == "nmnist":
         return load_nmnist(data, split, num_validation)
+    if dataset != "mnist":
+        refuse_data_folder(data, "the digits of scikit-learn")
     splits = load_mnist(data, num_validation) if dataset == "mnist" else load_digits(num_validation)
     pair = splits.train, splits.validation if split == "validation" else splits.test
     if dataset == "events":

@@ -26,7 +26,7 @@ import numpy as np
 from spikebridge.data.catalog import VARIABLE, data_folder
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, printable
 from spikebridge.networks.sensing.data import (
     RecordingPart,
     check_labelled,
@@ -124,8 +124,6 @@ def evaluate_recording(
         split, parts = _parts(run, data, options, tracker.sensing.dt)
         rates = _rates(parts, options) if options.protocol == "D" else {}
     messages = [str(one.message) for one in caught]
-    for text in messages:
-        print(f"warning: {text}", file=sys.stderr)
     # all of them first: a missing package is reported before minutes of work
     beside = {
         name: baseline(
@@ -133,6 +131,8 @@ def evaluate_recording(
         )
         for name in names
     }
+    for text in messages:
+        print(f"warning: {printable(text)}", file=sys.stderr)
     results = _measured(parts, rates, tracker, options, "network")
     others = {name: _measured(parts, rates, other, options, name) for name, other in beside.items()}
     recording, frames = parts[0]
@@ -210,7 +210,7 @@ def _measured(
     if options.protocol == "D":
         results["by_frame_rate"] = [_at_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
     seconds = perf_counter() - started
-    print(f"{name}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
+    print(f"{printable(name)}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
     return results
 
 

@@ -1,0 +1,88 @@
+"""What is said on stderr: one line for a failure of any kind, and one for each warning."""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from spikebridge.cli.recipes import place_in_own_recipe
+from spikebridge.errors import SpikebridgeError, printable
+
+
+def status(line: str) -> None:
+    """Prints one line to stderr."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def explain(failure: BaseException) -> tuple[str, int]:
+    """The line and the exit code of a failure.
+
+    A recipe file of the user's own is data of the program: an exception in it is a mistake there, not in the program.
+
+    Example:
+        >>> explain(MemoryError())
+        ('error: there is not enough memory for this input', 2)
+        >>> explain(KeyError("v"))
+        ("unexpected KeyError: 'v' (--debug shows where)", 1)
+    """
+    text = str(failure)
+    if isinstance(failure, KeyboardInterrupt):
+        return text or "stopped", 130
+    if isinstance(failure, SpikebridgeError):
+        return f"error: {text}", 2
+    if isinstance(failure, OSError) and failure.strerror:
+        return f"error: {failure.filename or 'file'}: {failure.strerror}", 2
+    place = place_in_own_recipe(failure)
+    if place is not None:
+        return f"error: {place}: {type(failure).__name__}{text and ': '}{text} (--debug shows the traceback)", 2
+    if isinstance(failure, MemoryError) or "can't allocate memory" in text:  # the second is PyTorch's RuntimeError
+        return f"error: there is not enough memory for this input{text and ': '}{text}", 2
+    if isinstance(failure, RecursionError):
+        return "error: the input is nested too deep", 2
+    return f"unexpected {type(failure).__name__}: {text} (--debug shows where)", 1
+
+
+@contextlib.contextmanager
+def warnings_in_one_line(at_once: bool = False) -> Iterator[None]:
+    """Prints warnings as one line each, of Python's `warnings` and of the package's log.
+
+    Args:
+        at_once: print each when it comes, as a command that takes hours must. Else they are held until the end of the
+            block, and those of a block that fails are dropped.
+    """
+    held: list[str] = []
+
+    def show(message: object) -> None:
+        line = f"spikebridge: warning: {' '.join(str(message).split())}"
+        if at_once:
+            status(line)
+        else:
+            held.append(line)
+
+    def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+        show(message)
+
+    log, handler = logging.getLogger("spikebridge"), _Handler(show)
+    log.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            yield
+    finally:
+        log.removeHandler(handler)
+    for line in held:
+        status(line)
+
+
+class _Handler(logging.Handler):
+    """Gives records of the log from warnings on to a function."""
+
+    def __init__(self, show: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows the message of a record."""
+        self._show(record.getMessage())
