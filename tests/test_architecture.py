@@ -36,7 +36,7 @@ LAYERS = (
 INNER_LAYERS = {
     "hybrid": (("clock", "modulation"), ("unit",), ("network",)),
     "ops": (
-        ("switches", "recomputation", "graph_sums"),
+        ("switches", "recomputation", "graph_sums", "precision"),
         ("native",),
         ("sequence",),
         ("filters", "layers"),

@@ -23,6 +23,7 @@ from spikebridge.coding import (
 )
 from spikebridge.errors import DataError
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, NetworkState, Transmission, every
+from spikebridge.ops.precision import HALF
 
 SCHEMES: dict[str, Callable[[], Encoder]] = {
     "rate": lambda: RateEncoder(5),
@@ -163,6 +164,17 @@ def test_any_shape_comes_back_in_the_dtype_it_had(name: str, dtype: torch.dtype,
     assert spikes.dtype == again.dtype == dtype
     assert again.shape == x.shape
     assert len(spikes) == 2 * steps_of(encoder)
+
+
+@every_scheme
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_code_in_half_precision_is_that_of_the_same_values_in_float32(name: str, dtype: torch.dtype) -> None:
+    encoder, decoder = made(name)
+    x = some_values(4, 3, 5).to(dtype)
+    spikes, again = encoder(x)[0], decoder(encoder(x)[0])[0]
+    assert spikes.dtype == again.dtype == dtype
+    assert torch.equal(spikes, encoder(x.float())[0].to(dtype))
+    assert torch.equal(again, decoder(spikes.float())[0].to(dtype))
 
 
 @every_scheme

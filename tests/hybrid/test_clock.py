@@ -73,6 +73,24 @@ def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("period", "ticks"), [(2 / 3, "666666.66667"), (0.5000003, "500000.3"), (1.00000002, "1000000.02")]
+)
+def test_a_share_of_a_tick_is_refused_however_many_ticks_a_period_has(period: float, ticks: str) -> None:
+    with pytest.raises(ConfigError, match=rf"the period of 'x' is .* which is {ticks} base steps of 1e-06 s"):
+        every(period).clock(1e-6, "x")
+    with pytest.raises(ConfigError, match=rf"the phase of 'x' is .* which is {ticks} base steps of 1e-06 s"):
+        every(1.0, phase=period).clock(1e-6, "x")
+
+
+@pytest.mark.parametrize(
+    ("period", "dt", "ticks"),
+    [(0.7, 1e-6, 700_000), (3600.0, 1e-6, 3_600_000_000), (1e6 / 3, 1 / 3, 1_000_000), (0.0333333, 0.00833333, 4)],
+)
+def test_rounded_quotients_and_six_digit_decimals_are_whole(period: float, dt: float, ticks: int) -> None:
+    assert every(period).clock(dt, "x") == Clock(ticks, 0)
+
+
+@pytest.mark.parametrize(
     ("period", "phase"), [(0.0, 0.0), (-1.0, 0.0), (math.nan, 0.0), (math.inf, 0.0), (1.0, -1.0), (1.0, math.inf)]
 )
 def test_periods_and_phases_that_cannot_be_are_refused(period: float, phase: float) -> None:

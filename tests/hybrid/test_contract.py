@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -39,6 +40,7 @@ from spikebridge.hybrid import (
     Window,
 )
 from spikebridge.neurons import LIF, Effect, select
+from spikebridge.ops.precision import HALF
 
 STEPS, BATCH, WIDTH = 13, 3, 2
 
@@ -119,6 +121,12 @@ def run_cut(
     return torch.cat(pieces), state
 
 
+def tensors_of(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [t for child in state for t in tensors_of(child)] if isinstance(state, tuple) else []
+
+
 def test_every_stage_has_a_case() -> None:
     exported = [getattr(hybrid, name) for name in hybrid.__all__]
     for base, cases in ((Window, WINDOWS), (Kernel, KERNELS), (Discretizer, DISCRETIZERS)):
@@ -141,6 +149,21 @@ def test_two_halves_and_single_steps_and_any_cut_make_the_whole(case: tuple[str,
         cut, last = run_cut(unit, x, starts, cuts)
         torch.testing.assert_close(cut, whole, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(last, end, rtol=1e-12, atol=1e-12)
+
+
+@every_unit
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_precision_is_float32_rounded_at_the_end(case: tuple[str, str, bool, str], dtype: torch.dtype) -> None:
+    unit, x = make(*case).float(), signal().to(dtype)
+    starts = flags(unit)
+    expected, _ = unit(x.float(), starts=starts)
+    for cuts in ([], [6], list(range(1, STEPS))):
+        y, state = run_cut(unit, x, starts, cuts)
+        assert y.dtype == dtype
+        # rounding in float32 may differ between a whole and its steps, by one place of the last digit afterwards
+        torch.testing.assert_close(y, expected.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
+        floats = [t for t in tensors_of(state) if t.is_floating_point()]
+        assert all(t.dtype == torch.float32 for t in floats)
 
 
 @every_unit

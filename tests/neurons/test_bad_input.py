@@ -106,6 +106,7 @@ def test_mixed_precision_keeps_membranes_in_full():
         assert layer[0](x).dtype == torch.bfloat16
         _, first = layer(x[:0])
         again, _ = layer(x, first, **{"lif.v_threshold": torch.full((2, 4), 0.1, dtype=torch.bfloat16)})
-    assert y.dtype == state.layers[1].v.dtype == again.dtype == torch.float32
+    assert state.layers[1].v.dtype == first.layers[1].v.dtype == torch.float32
+    assert y.dtype == again.dtype == torch.bfloat16
     y.sum().backward()
     assert layer[1].log_tau.grad is not None

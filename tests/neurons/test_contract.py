@@ -9,6 +9,7 @@ from torch import Tensor
 
 import spikebridge.neurons as neurons
 from spikebridge.neurons import Neuron, Stateful, detach, select, to
+from spikebridge.ops.precision import HALF, state_dtype
 
 N = (3,)
 
@@ -193,11 +194,38 @@ def test_a_state_can_change_its_dtype(case):
     assert all(t.dtype == torch.float64 for t in tensors(state) if t.is_floating_point())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_outputs_and_states_have_the_dtype_of_the_input(case, dtype):
-    y, state = case.build().to(dtype)(case.signal(5, 2, *N, dtype=torch.float32).to(dtype))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_outputs_have_the_dtype_of_the_input_and_states_at_least_float32(case, dtype):
+    layer, x = case.build().to(dtype), case.signal(5, 2, *N, dtype=torch.float32).to(dtype)
+    y, state = layer(x)
     assert y.dtype == dtype
-    assert all(t.dtype == dtype for t in tensors(state) if t.is_floating_point())
+    for made in (state, layer.initial_state(x[0]), layer(x[:0])[1]):
+        assert all(t.dtype == state_dtype(dtype) for t in tensors(made) if t.is_floating_point())
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_half_precision_is_float32_rounded_at_the_end(neuron, dtype, mixed):
+    layer, x = neuron.build(learn=list(neuron.quantities)), neuron.signal(40, 4, *N, dtype=torch.float32).to(dtype)
+    expected, last = layer.to(dtype).float()(x.float())
+    layer.to(torch.float32 if mixed else dtype)
+    with torch.autocast("cpu", dtype=dtype, enabled=mixed):
+        y, state = layer(x)
+    assert torch.equal(y, expected.to(dtype))
+    assert equal(state, last)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_sequences_steps_and_cuts_agree_in_half_precision(case, dtype):
+    layer, x = case.build().to(dtype), case.signal(40, 4, *N, dtype=torch.float32).to(dtype)
+    whole, last = layer(x)
+    for cuts in ([1] * 40, [7, 0, 33]):
+        pieces, state = [], None
+        for part in x.split(cuts):
+            y, state = layer(part, state)
+            pieces.append(y)
+        assert torch.equal(torch.cat(pieces), whole)
+        assert equal(state, last)
 
 
 def test_memory_layout_does_not_matter(case):

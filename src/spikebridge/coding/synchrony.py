@@ -22,6 +22,7 @@ from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
 from spikebridge.hybrid.unit.kernels import FIRCarry
 from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.ops.precision import state_dtype
 
 
 class Pair(nn.Module):
@@ -97,7 +98,7 @@ class Pulse(Kernel):
         self.width = whole_number("Pulse", "width", width)
 
     def initial_state(self, x_t: Step) -> FIRCarry:
-        return FIRCarry(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:])))
+        return FIRCarry(x_t.new_zeros((x_t.shape[0], self.width - 1, *x_t.shape[1:]), dtype=state_dtype(x_t.dtype)))
 
 
 class Coincidence(nn.Module):

@@ -5,12 +5,15 @@ else.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
 
 from spikebridge.errors import ConfigError, ShapeError
+
+_MOST_TICKS = 1e-3  # base ticks by which a period or a phase may miss a whole number
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,15 @@ class Every:
 
 
 def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
-    count = round(seconds / dt)
-    if abs(seconds / dt - count) > 1e-6 * max(1, count) or count < least:
+    ticks = seconds / dt
+    count = round(ticks)
+    # six-digit decimals pass, but no share of a tick that adds up over a recording; then the rounding of the quotient
+    tolerance = min(1e-6 * max(1, count), _MOST_TICKS) + 4 * sys.float_info.epsilon * count
+    if abs(ticks - count) > tolerance or count < least:
+        digits = len(str(count)) + 5  # the share of a tick is seen
         raise ConfigError(
-            f"{what} is {seconds:g} s, which is {seconds / dt:.6g} base steps of {dt:g} s, but must be a whole number"
-            f"{' of at least 1' if least else ''}; choose a base step that divides every clock"
+            f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be a "
+            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock"
         )
     return count
 

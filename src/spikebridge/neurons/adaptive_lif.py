@@ -6,13 +6,13 @@ NIR has no node for it.
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Unpack
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.lif import Firing, at_rest, decay_per_step, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
+from spikebridge.ops.precision import zero_state
 
 
 class AdaptiveLIFState(NamedTuple):
@@ -51,6 +51,7 @@ def adaptive_lif_step(
         Spikes and the state after the reset.
 
     Example:
+        >>> import torch
         >>> state = AdaptiveLIFState(v=torch.tensor([[0.0]]), a=torch.tensor([[1.0]]))
         >>> spikes, state = adaptive_lif_step(torch.tensor([[1.5]]), state, decay=0.5, decay_adaptation=0.5, jump=1.0)
         >>> spikes.item(), state.a.item()
@@ -75,6 +76,7 @@ class AdaptiveLIF(FiringNeuron):
         v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
 
     Example:
+        >>> import torch
         >>> layer = AdaptiveLIF(tau=float("inf"), tau_adaptation=float("inf"), dt=0.001, jump=1.0)
         >>> spikes, state = layer(torch.ones(6, 1, 1))  # thresholds 1, 2, 2, 3, 3, 3
         >>> spikes.flatten().tolist()
@@ -99,7 +101,7 @@ class AdaptiveLIF(FiringNeuron):
         super().__init__(tau, dt, learn, {"tau_adaptation": tau_adaptation, "jump": jump}, **settings)
 
     def initial_state(self, x_t: Tensor) -> AdaptiveLIFState:
-        return AdaptiveLIFState(v=at_rest(x_t, self.v_leak), a=torch.zeros_like(x_t))
+        return AdaptiveLIFState(v=at_rest(x_t, self.v_leak), a=zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")

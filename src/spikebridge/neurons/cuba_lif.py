@@ -7,13 +7,13 @@ twice.
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Unpack
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.lif import Firing, at_rest, decay_per_step, fire_and_reset, leak
 from spikebridge.neurons.quantity import Quantity
+from spikebridge.ops.precision import zero_state
 
 
 class CubaLIFState(NamedTuple):
@@ -50,6 +50,7 @@ def cuba_lif_step(
         Spikes and the state after the reset.
 
     Example:
+        >>> import torch
         >>> state = CubaLIFState(v=torch.tensor([[0.5]]), i=torch.tensor([[0.5]]))
         >>> spikes, state = cuba_lif_step(torch.tensor([[0.25]]), state, decay=0.5, decay_syn=0.5)
         >>> spikes.item(), state.v.item(), state.i.item()
@@ -71,6 +72,7 @@ class CubaLIF(FiringNeuron):
         v_threshold, v_reset, v_leak, r, reset, surrogate, detach_reset, learn: as in `LIF`.
 
     Example:
+        >>> import torch
         >>> layer = CubaLIF(tau=float("inf"), tau_syn=float("inf"), dt=0.001, v_threshold=3.0)
         >>> spikes, state = layer(torch.ones(3, 1, 1))  # currents 1, 2, 3; membranes 1, then 3
         >>> spikes.flatten().tolist()
@@ -93,7 +95,7 @@ class CubaLIF(FiringNeuron):
         super().__init__(tau, dt, learn, {"tau_syn": tau_syn}, **settings)
 
     def initial_state(self, x_t: Tensor) -> CubaLIFState:
-        return CubaLIFState(v=at_rest(x_t, self.v_leak), i=torch.zeros_like(x_t))
+        return CubaLIFState(v=at_rest(x_t, self.v_leak), i=zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")

@@ -6,7 +6,6 @@ Membranes are in mV and the model's time in ms, as printed; `dt` is in seconds l
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import Arctan, Surrogate
+from spikebridge.ops.precision import zero_state
 
 _WIDE = Arctan(width=10.0)  # membranes move by tens of mV
 
@@ -60,6 +60,7 @@ def izhikevich_step(
         Spikes and the state after the reset.
 
     Example:
+        >>> import torch
         >>> state = IzhikevichState(v=torch.tensor([[-70.0]]), u=torch.tensor([[-14.0]]))
         >>> spikes, state = izhikevich_step(torch.tensor([[0.0]]), state, dt_ms=1.0)  # rest: 196 - 350 + 140 + 14 = 0
         >>> spikes.item(), round(state.v.item(), 3), round(state.u.item(), 3)
@@ -82,6 +83,7 @@ class Izhikevich(Neuron):
         learn: quantities that are trained.
 
     Example:
+        >>> import torch
         >>> spikes, state = Izhikevich(dt=0.0005)(torch.full((400, 1, 1), 10.0))
         >>> bool(spikes.sum() > 0), bool(Izhikevich(dt=0.0005)(torch.zeros(400, 1, 1))[0].sum() > 0)
         (True, False)
@@ -114,7 +116,7 @@ class Izhikevich(Neuron):
         return True
 
     def initial_state(self, x_t: Tensor) -> IzhikevichState:
-        v = torch.zeros_like(x_t) - 65.0
+        v = zero_state(x_t) - 65.0
         return IzhikevichState(v=v, u=v * self.b)
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:

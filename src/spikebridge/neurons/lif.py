@@ -21,6 +21,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.ops.precision import state_dtype, zero_state
 
 
 class LIFState(NamedTuple):
@@ -56,7 +57,9 @@ def decay_per_step(layer: Stateful, tau: Tensor | float) -> Tensor | float:
 
 def at_rest(x_t: Tensor, v_leak: Tensor | float) -> Tensor:
     """Membranes at their resting value, one for each number of a step."""
-    return torch.full_like(x_t, v_leak) if isinstance(v_leak, float) else torch.zeros_like(x_t) + v_leak
+    if isinstance(v_leak, float):
+        return torch.full_like(x_t, v_leak, dtype=state_dtype(x_t.dtype))
+    return zero_state(x_t) + v_leak
 
 
 def leak(v: Tensor, decay: Tensor | float, v_leak: Tensor | float) -> Tensor:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from spikebridge.neurons.lif import LIFState, lif_step
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.ops.precision import zero_state
 
 
 class Memoryless(Neuron):
@@ -22,6 +22,7 @@ class Memoryless(Neuron):
         learn: quantities that are trained.
 
     Example:
+        >>> import torch
         >>> spikes, state = Memoryless()(torch.tensor([0.5, 1.5, 0.9]).reshape(3, 1, 1))
         >>> spikes.flatten().tolist()
         [0.0, 1.0, 0.0]
@@ -44,7 +45,7 @@ class Memoryless(Neuron):
         self.surrogate = surrogate
 
     def initial_state(self, x_t: Tensor) -> LIFState:
-        return LIFState(torch.zeros_like(x_t))
+        return LIFState(zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         return {**quantities, "decay": 0.0, "surrogate": self.surrogate}

@@ -16,6 +16,7 @@ from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
+from spikebridge.ops.precision import upcast
 from spikebridge.ops.selection import has_hooks, select, supports_sequence
 from spikebridge.ops.sequence.autograd import run_sequence
 from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Size
@@ -28,7 +29,8 @@ class Neuron(Stateful):
 
     Subclasses give `step_function`, `initial_state` and `arguments`, which turns physical quantities (seconds) into the
     arguments of the step function (decays). `arguments` runs once a sequence, however long it is. A state is a
-    NamedTuple of tensors (or None) shaped like a step, the membrane first.
+    NamedTuple of tensors (or None) shaped like a step, the membrane first. Half-precision signals are computed in
+    float32, with a state in float32; the output has the dtype of the signal.
 
     Args:
         dt: the step of the neuron's clock [s]; None where a network or `Sequential` binds it, or nothing depends on it.
@@ -145,7 +147,9 @@ class Neuron(Stateful):
     ) -> tuple[Tensor, State]:
         """A sequence on the fastest path that supports it; its input is checked before, its last membranes after."""
         pool, is_first = None if size is None else sides_of(size), state is None
+        given = x
         x, state, arguments = self._prepared(x, state, modulation)
+        donated = donated or x is not given  # a copy of its own in float32
         # x.shape[0], not len(x), which would tie an exported network to one number of steps
         if x.shape[0]:
             y, state, is_pooled = self._run(x, state, arguments, pool, donated)
@@ -155,7 +159,7 @@ class Neuron(Stateful):
             y, is_pooled = x.new_empty(x.shape), False
         if pool is not None and not is_pooled:
             y = max_pool2d(y.flatten(0, 1), pool).unflatten(0, y.shape[:2])
-        return y, state
+        return y.to(given.dtype), state
 
     def _prepared(
         self, x: Tensor, state: State, modulation: dict[str, Modulated]
@@ -164,13 +168,8 @@ class Neuron(Stateful):
         refuse_timeless(self, x)
         if not x.is_floating_point():
             raise ShapeError(f"{type(self).__name__} needs a floating signal, but got {x.dtype}; use x.float()")
-        place = x.device.type
-        mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
-        if mixed and x.element_size() < 4:
-            x = x.float()  # a membrane adds up many small steps: full precision, as autocast has it for sums
+        x = upcast(x)
         quantities = self.quantities(x.ndim, modulation, state is None)
-        if mixed:
-            quantities = {n: q.to(x.dtype) if isinstance(q, Tensor) else q for n, q in quantities.items()}
         for name, value in quantities.items():
             if isinstance(value, Tensor):
                 self._check_fit(name, value, x, modulated=modulation.get(name) is not None)
@@ -252,8 +251,8 @@ class Neuron(Stateful):
                 )
             if value.device != x.device or (value.is_floating_point() and value.dtype != x.dtype):
                 raise ShapeError(
-                    f"{type(self).__name__} got a state in {value.dtype} on {value.device}, but its input is {x.dtype} "
-                    f"on {x.device}; move the state with spikebridge.neurons.to()"
+                    f"{type(self).__name__} got a state in {value.dtype} on {value.device}, but for its input it is "
+                    f"{x.dtype} on {x.device}; move the state with spikebridge.neurons.to()"
                 )
 
     def extra_repr(self) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops.checks import reads_values
+from spikebridge.ops.precision import upcast
 
 By: TypeAlias = Literal["add", "multiply", "replace"]
 
@@ -45,6 +46,11 @@ class Effect:
         if not isinstance(self.signal, Tensor) or self.signal.ndim < 2:
             got = tuple(self.signal.shape) if isinstance(self.signal, Tensor) else self.signal
             raise ShapeError(f"a modulating signal is a tensor (T, B, *M), but got {got}")
+
+    def upcast(self) -> "Effect":
+        """The same with a signal of float32 at least."""
+        signal = upcast(self.signal)
+        return self if signal is self.signal else Effect(signal, self.by)
 
     def on(self, base: Tensor | float, ndim: int) -> Tensor:
         """The quantity under this effect, with `ndim` axes, time first."""
@@ -94,10 +100,11 @@ class Quantity:
         if layer is None:
             return self
         if (logarithm := layer._parameters.get(f"log_{self.name}")) is not None:
-            return logarithm.exp()
+            return upcast(logarithm).exp()
         for place in (layer._parameters, layer._buffers, layer.__dict__):
             if self.name in place:
-                return place[self.name]
+                value = place[self.name]
+                return upcast(value) if isinstance(value, Tensor) else value
         raise AttributeError(self.name)
 
     def __set__(self, layer: nn.Module, value: Any) -> None:
@@ -174,13 +181,13 @@ class Quantity:
         """The value under modulation; where a stream begins, checked if it must be positive."""
         resolved: Tensor | float
         if isinstance(value, Tensor):
-            resolved = value
+            resolved = upcast(value)
         elif isinstance(value, Effect):
-            resolved = value.on(self.__get__(layer), ndim)
+            resolved = value.upcast().on(self.__get__(layer), ndim)
         elif isinstance(value, list | tuple):
             resolved = self.__get__(layer)
             for effect in value:
-                resolved = effect.on(resolved, ndim)
+                resolved = effect.upcast().on(resolved, ndim)
         elif isinstance(value, Real) and not isinstance(value, bool):
             resolved = float(value)
         else:

@@ -11,6 +11,7 @@ from spikebridge.neurons.quantity import Effect, Modulated
 from spikebridge.neurons.sequential import split_paths
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated, over_time, per_sample, refuse_hidden_state
+from spikebridge.ops.precision import upcast
 
 
 class RecurrentState(NamedTuple):
@@ -56,13 +57,13 @@ class Recurrent(Stateful):
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> RecurrentState:
         y, state = self.layer(x_t.new_empty((0, *x_t.shape)))
-        return RecurrentState(state, y.new_zeros(y.shape[1:]))
+        return RecurrentState(state, upcast(y.new_zeros(y.shape[1:])))
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: RecurrentState, **modulation: Modulated
     ) -> tuple[Tensor, RecurrentState]:
         effects = split_paths(modulation, ["layer", "weight"])
-        previous = state.y.unsqueeze(0)
+        previous = state.y.to(x_t.dtype).unsqueeze(0)
         on_weight = effects.get("weight")
         feedback = modulated(self.weight, on_weight, previous) if on_weight else over_time(self.weight, previous)
         if feedback.shape[1:] != x_t.shape:
@@ -70,7 +71,7 @@ class Recurrent(Stateful):
                 f"Recurrent's weight gives {tuple(feedback.shape[1:])}, but the input step is {tuple(x_t.shape)}"
             )
         y, layer_state = self.layer.step(x_t + feedback[0], state.layer, **effects.get("layer", {}))
-        return y, RecurrentState(layer_state, y)
+        return y, RecurrentState(layer_state, upcast(y))
 
     def forward(
         self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any

@@ -21,7 +21,6 @@ from spikebridge.ops.sequence.spec import NeuronSpec, Size, SurrogateGradient, V
 from spikebridge.ops.switches import is_reference, is_without_native
 
 SINGLE = (torch.float32, torch.float64)
-HALF = (torch.float16, torch.bfloat16)  # computed in float32
 CHANNELS_LAST = torch.channels_last
 
 # measured; at smaller sizes the Python around a path costs more than the path saves
@@ -139,19 +138,19 @@ def supports_sequence(x: Tensor, spec: NeuronSpec | None = None) -> bool:
 def _custom_op(x: Tensor, spec: NeuronSpec | None) -> bool:
     if not torch.compiler.is_compiling() or spec is None or is_reference():
         return False
-    return is_exportable(spec.surrogate) and x.dtype in (*SINGLE, *HALF)
+    return is_exportable(spec.surrogate) and x.dtype in SINGLE
 
 
 def _native_sequence(x: Tensor, spec: NeuronSpec) -> bool:
-    return _is_eager(x) and is_native(x, *HALF) and _is_surrogate_native(spec)
+    return _is_eager(x) and is_native(x) and _is_surrogate_native(spec)
 
 
 def _torch_sequence(x: Tensor, spec: NeuronSpec) -> bool:
-    return _is_eager(x) and x.dtype in (*SINGLE, *HALF)
+    return _is_eager(x) and x.dtype in SINGLE
 
 
 def _has_steps(path: str, x: Tensor, spec: NeuronSpec) -> bool:
-    return x.dtype in HALF or x.shape[0] >= MIN_STEPS[path]
+    return x.shape[0] >= MIN_STEPS[path]
 
 
 def _native_pooled(x: Tensor, spec: NeuronSpec, size: Size) -> bool:
@@ -282,13 +281,13 @@ OPERATIONS = {
             Path("custom_op", "in a compiled or exported network, with a surrogate of a name and a width", _custom_op),
             Path(
                 "native",
-                "float32 or half precision on a CPU, a surrogate of the package, 2 steps or more",
+                "float32 on a CPU, a surrogate of the package, 2 steps or more",
                 _native_sequence,
                 partial(_has_steps, "native"),
             ),
             Path(
                 "torch",
-                "any floating signal outside transforms, 4 steps or more; any surrogate",
+                "any signal outside transforms, 4 steps or more; any surrogate",
                 _torch_sequence,
                 partial(_has_steps, "torch"),
             ),

@@ -24,14 +24,23 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Windows
 from spikebridge.neurons.state import State
+from spikebridge.ops.precision import upcast
 
 _WORD = 0xFFFFFFFF
 
 
 class Discretizer(nn.Module):
-    """Base of all discretizers."""
+    """Base of all discretizers. Subclasses give `forward`.
+
+    `forward` gets values in float32 or float64: half-precision values are upcast, its state is never in half precision,
+    and its output is rounded to the dtype of the values.
+    """
 
     kind: Literal["steps", "reduces", "expands"] = "steps"
+
+    def __call__(self, h: Windows, length: int, state: State = None) -> tuple[Tensor, State]:
+        y, state = super().__call__(upcast(h), length, state)
+        return y.to(h.dtype), state
 
     def initial_state(self, batch: int, device: torch.device) -> State:
         """The state of a new stream that draws random numbers; None where the first windows make the state."""

@@ -24,9 +24,11 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.unit.discretizer import Discretizer, DrawState, draw_uniform, start_draws, straight_through
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle
+from spikebridge.ops.precision import cast_for
 
 
 class Bernoulli(Discretizer):
@@ -114,7 +116,9 @@ class SpikingLayer(Discretizer):
         self.layer = layer
 
     def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:
-        spikes, state = self.layer(h.flatten(0, 1), state)
+        # neurons compute in float32 by themselves; plain modules among them take the dtype of their parameters
+        x = h if isinstance(self.layer, Neuron) else cast_for(self.layer, h)
+        spikes, state = self.layer(x.flatten(0, 1), state)
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
 
 

@@ -25,6 +25,7 @@ from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.checks import is_finite, reads_values
 from spikebridge.ops.filters.leaky_sum import Restarts
+from spikebridge.ops.precision import HALF, state_dtype, upcast
 from spikebridge.ops.selection import is_faster_in_windows, is_sum_profitable, runs_in_one_pass, supports_sequence
 
 Reset: TypeAlias = bool | Tensor  # of all samples or of none, or one flag a sample `(B,)`
@@ -35,7 +36,8 @@ class Kernel(Stateful):
     """Base of all kernels. The tensors of a carry have the batch first, so that single samples can be reset.
 
     Subclasses give `initial_state` and a pure `step_function` of the input, the carry and the arguments that
-    `arguments` makes of the physical quantities, once a sequence; or they give `step` itself.
+    `arguments` makes of the physical quantities, once a sequence; or they give `step` itself. Half-precision signals
+    are computed in float32, with a carry in float32; the output has the dtype of the signal.
 
     Args:
         keep: give out every step of a window, not only the last.
@@ -80,7 +82,9 @@ class Kernel(Stateful):
     def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], State]:
         refuse_unknown(self, modulation)
         quantities = {name: self._modulated(modulation.get(name), name, x_t.ndim) for name in self.modulable}
-        return type(self).step_function(x_t, state, **self.arguments(quantities, x_t))
+        x = upcast(x_t)
+        h_t, state = type(self).step_function(x, state, **self.arguments(quantities, x))
+        return h_t.to(x_t.dtype), state
 
     def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
         """The step with its arguments worked out once, for all steps like `x_t`."""
@@ -90,6 +94,9 @@ class Kernel(Stateful):
         return partial(type(self).step_function, **self.arguments(quantities, x_t))
 
     def forward(self, x: Signal, state: State = None, **modulation: Modulated) -> tuple[Float[Tensor, "T B *M"], State]:
+        if x.dtype in HALF:
+            h, state = self.forward(upcast(x), state, **modulation)
+            return h.to(x.dtype), state
         if modulation or x.ndim < 2 or len(x) == 0 or not (self.can_vectorize(x, state) and self.is_profitable(x)):
             return super().forward(x, state, **modulation)
         return self.run_from_start(x) if state is None else self.run(x, state)
@@ -101,7 +108,7 @@ class Kernel(Stateful):
         carried: tuple[Tensor, ...] = () if carry is None else carry
         # the loop promotes and broadcasts, `run` does not
         for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
-            if kept is not None and (kept.device != x.device or kept.dtype not in (x.dtype, torch.bool)):
+            if kept is not None and (kept.device != x.device or state_dtype(kept.dtype) not in (x.dtype, torch.bool)):
                 return False
         return all(t.shape[0] == x.shape[1] for t in carried)
 
@@ -172,7 +179,7 @@ def scan_with_resets(
 
     Args:
         kernel: the kernel.
-        x: `(T, B, *N)`, T >= 1.
+        x: `(T, B, *N)`, T >= 1, in float32 or float64.
         carry: after the step before, or None.
         resets: for each step True, False, or a flag a sample `(B,)`.
 

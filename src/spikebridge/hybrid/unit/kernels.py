@@ -39,7 +39,13 @@ from spikebridge.ops.filters.one_pass import (
     sums_of,
     wants_gradients,
 )
+from spikebridge.ops.precision import state_dtype, upcast, zero_state
 from spikebridge.ops.selection import runs_in_one_pass, supports_one_pass
+
+
+def _zeros(x_t: Step, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of a carry, in the dtype of a state and on the device of a step."""
+    return x_t.new_zeros(shape, dtype=state_dtype(x_t.dtype))
 
 
 class SumCarry(NamedTuple):
@@ -86,7 +92,7 @@ class Sum(Kernel):
         super().__init__(keep)
 
     def initial_state(self, x_t: Step) -> SumCarry:
-        return SumCarry(torch.zeros_like(x_t))
+        return SumCarry(zero_state(x_t))
 
     def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
         sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
@@ -141,7 +147,7 @@ class Mean(Kernel):
         super().__init__(keep)
 
     def initial_state(self, x_t: Step) -> MeanCarry:
-        return MeanCarry(torch.zeros_like(x_t), x_t.new_zeros(x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
+        return MeanCarry(zero_state(x_t), _zeros(x_t, x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
     def run(self, x: Signal, carry: MeanCarry | None, resets: Restarts | None = None) -> tuple[Signal, MeanCarry]:
         if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
@@ -210,7 +216,7 @@ class Exponential(Kernel):
         self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
 
     def initial_state(self, x_t: Step) -> SumCarry:
-        return SumCarry(torch.zeros_like(x_t))
+        return SumCarry(zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"decay": decay_per_step(self, quantities["tau"])}
@@ -285,7 +291,7 @@ class Alpha(Kernel):
         super().__init__(keep, dt, learn, tau=tau)
 
     def initial_state(self, x_t: Step) -> AlphaCarry:
-        return AlphaCarry(torch.zeros_like(x_t), torch.zeros_like(x_t))
+        return AlphaCarry(zero_state(x_t), zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         tau = quantities["tau"]
@@ -354,7 +360,7 @@ class _FiniteResponse(Kernel):
     num_taps: int
 
     def initial_state(self, x_t: Step) -> FIRCarry:
-        return FIRCarry(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
+        return FIRCarry(_zeros(x_t, (x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
 
     def run(self, x: Signal, carry: FIRCarry, resets: Restarts | None = None) -> tuple[Signal, FIRCarry]:
         before = carry.last.transpose(0, 1)
@@ -408,7 +414,7 @@ class FIR(_FiniteResponse):
         self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        return {"taps": self.weight}
+        return {"taps": upcast(self.weight)}
 
 
 class Gaussian(_FiniteResponse):
@@ -455,7 +461,7 @@ class Gaussian(_FiniteResponse):
 
     def taps(self) -> Tensor:
         """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
-        place = next(self.parameters(), torch.empty(0))
+        place = upcast(next(self.parameters(), torch.empty(0)))
         return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
@@ -497,16 +503,17 @@ class Difference(Kernel):
         self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
 
     def initial_state(self, x_t: Step) -> _DifferenceCarry:
-        empty = x_t.new_zeros((x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
+        empty = _zeros(x_t, (x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
         return _DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
 
     def step(self, x_t: Step, state: _DifferenceCarry, **modulation: Modulated) -> tuple[Step, _DifferenceCarry]:
         refuse_unknown(self, modulation)
+        dtype, x_t = x_t.dtype, upcast(x_t)
         started = state.started.reshape(-1, *[1] * x_t.ndim)
         # a missing step has the window's first value
         last = torch.where(started, state.last, x_t.unsqueeze(1))
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
-        return x_t - last[:, 0], _DifferenceCarry(newest, torch.ones_like(state.started))
+        return (x_t - last[:, 0]).to(dtype), _DifferenceCarry(newest, torch.ones_like(state.started))
 
     def run(
         self, x: Signal, carry: _DifferenceCarry, resets: Restarts | None = None

@@ -24,6 +24,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state
 from spikebridge.ops.checks import is_checked
+from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
 
 
 class UnitState(NamedTuple):
@@ -51,6 +52,8 @@ class HybridUnit(nn.Module):
 
     It keeps no state, so it also works inside a `forward` of your own: `y, state = unit(x, state)`. Signals are
     checked at the first call of a stream (no state is given); `spikebridge.ops.checks("always")` checks every call.
+    Half-precision signals are computed in float32, with states in float32; the nonlinearity gets them in the dtype of
+    its parameters, and the output has the dtype of the signal.
 
     Args:
         window: `Hold`, `Tumbling`, `Sliding`, `Since`; None is one window that never closes.
@@ -163,6 +166,7 @@ class HybridUnit(nn.Module):
             ConfigError: flags or a context that the unit does not use, or flags that it lacks.
         """
         (_, _, _, y), state = self._run(x, state, starts, context)
+        y = y.to(x.dtype)
         return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
 
     def stages(
@@ -174,7 +178,8 @@ class HybridUnit(nn.Module):
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
         """As `forward`, with the output of each stage, for tests and figures."""
-        (windows, h, f, y), state = self._run(x, state, starts, context)
+        values, state = self._run(x, state, starts, context)
+        windows, h, f, y = (value.to(x.dtype) for value in values)
         if self.form == "streaming":
             windows = windows.unsqueeze(1)
         if self._is_single:
@@ -189,9 +194,9 @@ class HybridUnit(nn.Module):
         if checked:
             self.check_inputs(x)
         w, k, q = state if state is not None else UnitState()
-        windows, flags, w = self._window(x, w, starts)
+        windows, flags, w = self._window(self._upcast(x), w, starts)
         h, k = self._kernel(windows, k, flags)
-        f = self._nonlinearity(h, context, checked)
+        f = self._nonlinearity(h, context, checked, x.dtype in HALF)
         y, q = self._discretizer(f, q)
         return (windows, h, f, y), UnitState(w, k, q)
 
@@ -226,7 +231,7 @@ class HybridUnit(nn.Module):
         h_t, _ = kernel.step(nothing, initial)  # its shape may differ from the input's
         return windows.new_empty((0, *h_t.shape)), carry if carry is not None else initial
 
-    def _nonlinearity(self, h: Tensor, context: Tensor | None, checked: bool) -> Tensor:
+    def _nonlinearity(self, h: Tensor, context: Tensor | None, checked: bool, is_half: bool) -> Tensor:
         if self.nonlinearity is None:
             if context is not None:
                 raise ConfigError("a context is for the nonlinearity, but this unit has none")
@@ -234,13 +239,16 @@ class HybridUnit(nn.Module):
         if context is not None and len(context) != len(h):
             raise ShapeError(f"the context has {len(context)} values, but the unit has {len(h)} windows")
         signals = [h] if context is None else [h, context]
+        if is_half:
+            signals = [cast_for(self.nonlinearity, signal) for signal in signals]
         if not self._is_single:
             num_windows, num_steps = h.shape[:2]
             is_held = self.kernel is None and isinstance(self.window, Hold)
             num_mapped = 1 if is_held else num_steps  # the steps of a held value are one value
-            signals[0] = (h[:, :1] if is_held else h).flatten(0, 1)
+            signals[0] = (signals[0][:, :1] if is_held else signals[0]).flatten(0, 1)
             if context is not None:
-                signals[1] = context.unsqueeze(1).expand(-1, num_mapped, *context.shape[1:]).flatten(0, 1)
+                held = signals[1].unsqueeze(1)
+                signals[1] = held.expand(-1, num_mapped, *context.shape[1:]).flatten(0, 1)
         if checked and self.kernel is None:
             # without a kernel these steps are those of the source, which others read, too
             with refuse_inplace(self.nonlinearity, signals):
@@ -271,16 +279,21 @@ class HybridUnit(nn.Module):
 
     def buffer_steps(self, x: Signal, state: UnitState) -> UnitState:
         """The state after steps with which no window closes. For the framed form."""
-        return state if self.window is None else state._replace(window=self.window.frame(x, state.window)[1])
+        if self.window is None:
+            return state
+        return state._replace(window=self.window.frame(self._upcast(x), state.window)[1])
+
+    def _upcast(self, x: Tensor) -> Tensor:
+        """The signal as the kernel and the discretizer compute with it."""
+        return x if self.kernel is None and self.discretizer is None else upcast(x)
 
 
 def _check_dtype(stage: nn.Module, x: Tensor) -> None:
     """Raises where the parameters of a stage have another dtype or device than the signal."""
     for value in (*stage._parameters.values(), *stage._buffers.values()):
-        if value is not None and (value.dtype != x.dtype or value.device != x.device):
-            place = x.device.type
-            if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
-                return
+        if value is None:
+            continue
+        if state_dtype(value.dtype) != state_dtype(x.dtype) or value.device != x.device:
             raise ShapeError(
                 f"{type(stage).__name__} keeps {value.dtype} on {value.device}, but its signal is {x.dtype} on "
                 f"{x.device}; move one of them with .to()"

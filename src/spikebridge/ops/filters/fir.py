@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.ops.precision import without_autocast
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
@@ -51,7 +52,8 @@ def last_response(signal: Float[Tensor, "n B *N"], taps: Float[Tensor, "n *M"]) 
     if taps[0].numel() == 1:
         # windows cut from a signal have their time second in memory: no copy of them
         steps = signal.flatten(1) if signal.is_contiguous() else signal.movedim(0, 1).flatten(2)
-        return (weights.flatten() @ steps).reshape(signal.shape[1:])
+        with without_autocast(signal.device):
+            return (weights.flatten() @ steps).reshape(signal.shape[1:])
     weights = weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])
     response: Tensor = _LastResponse.apply(signal, weights)
     return response

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.ops.selection import HALF
 from spikebridge.ops.sequence.custom_op import NEED_THE_INPUT, run_custom_op
 from spikebridge.ops.sequence.dispatch import IN_C, SequenceSteps, choose
 from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec, Size
@@ -29,7 +28,7 @@ def run_sequence(
 
     Args:
         scheme: what kind of neuron.
-        x: the input `(T, B, *N)`, T >= 1. Half precision is worked out in float32 and rounded at the end.
+        x: the input `(T, B, *N)`, T >= 1, in float32 or float64.
         start: the memory before the first step, in the dtype of the input.
         values: the numbers of the scheme, tensors in the dtype of the input.
         pool: windows of which the largest outputs are given, where `selection` takes the native path for it.
@@ -46,11 +45,6 @@ def run_sequence(
         >>> y.flatten().tolist(), end.v.item()
         ([0.0, 1.0, 0.0], 1.0)
     """
-    dtype = x.dtype
-    if dtype in HALF:
-        x = x.float()
-        start = start.each(Tensor.float)
-        values = NeuronParams(*[n.float() if isinstance(n, Tensor) else n for n in values])
     tensors = [t for t in (x, *start, *values) if isinstance(t, Tensor)]
     if torch.compiler.is_compiling():
         y, end = run_custom_op(spec, x, start, values)
@@ -59,7 +53,7 @@ def run_sequence(
         end = NeuronMemory(*memories)
     else:
         y, _, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=False)
-    return (y.to(dtype), end.each(lambda m: m.to(dtype))) if dtype in HALF else (y, end)
+    return y, end
 
 
 def _steps(spec: NeuronSpec, x: Tensor, pool: Size | None, donated: bool) -> SequenceSteps:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.layers import read_layers
 from spikebridge.ops.sparse.native import NativeSteps, functions
@@ -83,10 +84,10 @@ class EventDriven:
         self.weights.check()
         if state is None:
             state = self.network.initial_state(x_t)
-        place = x_t.device.type
-        mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
         path = select("live step", x_t)
-        if path == "reference" or mixed:  # under autocast a layer may give another dtype than it takes
+        if path == "reference" or is_autocast(
+            x_t.device
+        ):  # under autocast a layer may give another dtype than it takes
             with torch.no_grad():
                 return self.network.step(x_t, state)
         if path == "torch" or x_t.dtype not in self.functions:

@@ -1,0 +1,82 @@
+"""Working precision: what adds up over time is computed and kept in float32 at least.
+
+A sum in half precision stops growing: the bfloat16 above 256 is 258, so 256 + 1 is 256 again. Half-precision signals
+are upcast to float32, their state is float32, and only the output is rounded to the dtype of the signal. float32 and
+float64 stay as they are.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+HALF = (torch.float16, torch.bfloat16)
+_SINGLE_OR_HALF = (torch.float32, *HALF)
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of a state for signals of a dtype: float32 for half precision, else the same.
+
+    Example:
+        >>> state_dtype(torch.bfloat16), state_dtype(torch.float64)
+        (torch.float32, torch.float64)
+    """
+    return torch.float32 if dtype in HALF else dtype
+
+
+def upcast(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """A half-precision tensor in float32; any other as it is.
+
+    Example:
+        >>> upcast(torch.tensor(1.5, dtype=torch.bfloat16)), upcast(torch.tensor(1.5, dtype=torch.float64))
+        (tensor(1.5000), tensor(1.5000, dtype=torch.float64))
+    """
+    return x.float() if x.dtype in HALF else x
+
+
+def zero_state(x_t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Zeros of a state, one for each number of a step.
+
+    Example:
+        >>> zero_state(torch.ones(2, dtype=torch.float16))
+        tensor([0., 0.])
+    """
+    return torch.zeros_like(x_t, dtype=state_dtype(x_t.dtype))
+
+
+def cast_for(module: nn.Module, x: Tensor) -> Tensor:
+    """A signal in float32 or half precision in the dtype, of these, that the parameters of a module have.
+
+    Example:
+        >>> cast_for(nn.Linear(1, 1).bfloat16(), torch.ones(1, 1)).dtype
+        torch.bfloat16
+        >>> cast_for(nn.ReLU(), torch.ones(1, 1)).dtype
+        torch.float32
+    """
+    if x.dtype not in _SINGLE_OR_HALF:
+        return x
+    dtype = next((p.dtype for p in module.parameters() if p.dtype in _SINGLE_OR_HALF), x.dtype)
+    return x.to(dtype)
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Whether autocast is on for a device.
+
+    Example:
+        >>> with torch.autocast("cpu"):
+        ...     is_autocast(torch.device("cpu"))
+        True
+    """
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A block in which autocast is off; without autocast it costs nothing.
+
+    Example:
+        >>> with torch.autocast("cpu"), without_autocast(torch.device("cpu")):
+        ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+        torch.float32
+    """
+    return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()

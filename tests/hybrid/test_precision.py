@@ -1,0 +1,203 @@
+"""Half precision: states in float32, outputs in the dtype of the signal, with and without autocast."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikebridge.coding import EvenlySpaced, InPhase
+from spikebridge.errors import ShapeError
+from spikebridge.hybrid import (
+    FIR,
+    Bernoulli,
+    Burst,
+    Count,
+    Difference,
+    Discretizer,
+    Exponential,
+    FirstSpike,
+    FirstTime,
+    Gaussian,
+    Hold,
+    HybridUnit,
+    Integrate,
+    Kernel,
+    Last,
+    Mean,
+    PhaseCode,
+    SignedDelta,
+    SpikingLayer,
+    Sum,
+    Threshold,
+    Tumbling,
+    UnitState,
+)
+from spikebridge.hybrid.unit.kernel import last_of_windows
+from spikebridge.neurons import IF, LIF, Effect, Sequential
+from spikebridge.ops.precision import HALF
+
+half = pytest.mark.parametrize("dtype", HALF)
+mixed = pytest.mark.parametrize("mixed", [False, True], ids=["plain", "autocast"])
+
+
+def column(*values: float) -> Tensor:
+    return torch.tensor(values).reshape(-1, 1, 1)
+
+
+def in_steps(unit: nn.Module, x: Tensor) -> tuple[Tensor, Any]:
+    pieces, state = [], None
+    for x_t in x.split(1):
+        y, state = unit(x_t, state)
+        pieces.append(y)
+    return torch.cat(pieces), state
+
+
+# 300 ones, then 700 zeros: the mean is 0.3, the sum 300; a bfloat16 sum would end at 256
+BURST = torch.cat([torch.ones(300), torch.zeros(700)]).reshape(-1, 1, 1)
+
+
+@half
+@mixed
+@pytest.mark.parametrize(
+    ("kernel", "last"),
+    [
+        (lambda: Mean(keep=True), 0.3),
+        (lambda: Sum(keep=True), 300.0),
+        (lambda: Exponential(math.inf, dt=1.0, keep=True), 300.0),
+        (lambda: Difference(keep=True), -1.0),
+        (lambda: FIR(3, keep=True), 0.0),
+        (lambda: Gaussian(2.0, 1.0, dt=1.0, keep=True), 0.0),
+    ],
+)
+def test_a_long_sum_is_right_as_a_whole_and_in_steps(
+    kernel: Callable[[], Kernel], last: float, dtype: torch.dtype, mixed: bool
+) -> None:
+    x = BURST.to(dtype)
+    for layer in (HybridUnit(None, kernel()), kernel()):
+        with torch.autocast("cpu", dtype=dtype, enabled=mixed):
+            whole, steps = layer(x), in_steps(layer, x)
+        for y, state in (whole, steps):
+            assert y.dtype == dtype
+            assert y[-1].item() == torch.tensor(last).to(dtype).item()
+            tensors = [t for t in (state.kernel if isinstance(state, UnitState) else state) if t.is_floating_point()]
+            assert all(t.dtype == torch.float32 for t in tensors)
+        assert torch.equal(whole[0], steps[0])
+
+
+@half
+@pytest.mark.parametrize("num_steps", [300, 1000])
+def test_windows_that_count_beyond_256_are_right(num_steps: int, dtype: torch.dtype) -> None:
+    ones, late = torch.ones(1, num_steps, 1, 1, dtype=dtype), torch.zeros(1, num_steps, 1, 1, dtype=dtype)
+    late[:, num_steps - 2] = 1
+    for stage in (Integrate(), Count()):
+        assert stage(ones, length=num_steps)[0].item() == num_steps
+    for stage, expected in ((FirstTime(), num_steps - 2), (Last(), 0)):
+        assert stage(late, length=num_steps)[0].item() == torch.tensor(float(expected)).to(dtype).item()
+    assert last_of_windows(Sum(), ones.float()).item() == num_steps
+
+
+@half
+@pytest.mark.parametrize("stage", [FirstSpike(), Burst(), PhaseCode(), EvenlySpaced(), InPhase(1)], ids=repr)
+def test_spikes_of_one_value_over_many_steps_are_those_of_float32(stage: Discretizer, dtype: torch.dtype) -> None:
+    values = torch.linspace(0, 1, 41).to(dtype).reshape(1, 1, 1, -1)
+    spikes, _ = stage(values, length=600)
+    assert spikes.dtype == dtype
+    assert torch.equal(spikes, stage(values.float(), length=600)[0].to(dtype))
+    if isinstance(stage, FirstSpike):
+        assert spikes.sum(1).eq(1).all()
+
+
+@half
+def test_changes_add_up_beyond_256_quanta(dtype: torch.dtype) -> None:
+    ramp = (torch.arange(400) / 2).to(dtype).reshape(-1, 1, 1)
+    unit = HybridUnit(discretizer=SignedDelta(0.25))
+    whole, state = unit(ramp)
+    steps, last = in_steps(unit, ramp)
+    assert torch.equal(whole, steps) and torch.equal(state.discretizer.total, last.discretizer.total)
+    assert state.discretizer.total.item() == 4 * ramp[-1].item()
+
+
+@half
+def test_a_unit_is_its_float32_form_rounded_at_the_end(dtype: torch.dtype) -> None:
+    # 257 would be 256 in bfloat16, below the threshold
+    unit = HybridUnit(Tumbling(300), Sum(keep=True), None, Threshold(256.5))
+    x = torch.ones(300, 1, 1, dtype=dtype)
+    y, _ = unit(x)
+    assert torch.equal(y, unit(x.float())[0].to(dtype))
+    assert y.sum().float().item() == 44 and y.argmax().item() == 256
+
+
+@half
+def test_the_nonlinearity_gets_the_dtype_of_its_parameters(dtype: torch.dtype) -> None:
+    class Seen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, h: Tensor, context: Tensor) -> Tensor:
+            assert h.dtype == context.dtype == self.weight.dtype
+            return h * self.weight + context
+
+    x, context = torch.ones(4, 2, 1, dtype=dtype), torch.zeros(2, 2, 1, dtype=dtype)
+    for kept in (torch.float32, dtype):
+        unit = HybridUnit(Tumbling(2), Sum(), Seen().to(kept))
+        y, _ = unit(x, context=context)
+        assert y.dtype == dtype and y.eq(2).all()
+        kept_steps = unit(x[:1], context=context[:0])[1].window.buffer
+        assert kept_steps.dtype == torch.float32
+    stages, _ = HybridUnit(Tumbling(2), Sum(keep=True), None, Bernoulli()).stages(x)
+    assert {value.dtype for value in stages} == {dtype}
+
+
+@half
+def test_a_spiking_layer_computes_in_float32_and_its_weights_in_their_own_dtype(dtype: torch.dtype) -> None:
+    fires = HybridUnit(discretizer=SpikingLayer(IF(v_threshold=15.0)))
+    x = torch.full((2000, 1, 1), 0.01, dtype=dtype)
+    whole, state = fires(x)
+    steps, _ = in_steps(fires, x)
+    # 0.01 in bfloat16 is 0.010009765625: the 1499th sum is the first above 15
+    assert whole.sum().item() == steps.sum().item() == 1 and torch.equal(whole, steps)
+    assert state.discretizer.v.dtype == torch.float32
+    learned = HybridUnit(discretizer=SpikingLayer(Sequential(nn.Linear(1, 2), LIF(0.02, dt=0.001)))).to(dtype)
+    assert learned(x[:5])[0].shape == (5, 1, 2)
+
+
+@half
+def test_learned_quantities_in_half_precision_act_in_float32(dtype: torch.dtype) -> None:
+    kernel = Exponential(torch.tensor([0.02, 0.1]), dt=0.001, keep=True, learn="tau").to(dtype)
+    x = torch.ones(500, 1, 2, dtype=dtype, requires_grad=True)
+    y, _ = HybridUnit(None, kernel)(x)
+    decay = torch.exp(-0.001 / kernel._parameters["log_tau"].float().exp()).double()
+    expected = (1 - decay**500) / (1 - decay)
+    torch.testing.assert_close(y[-1, 0].double(), expected, rtol=2**-8, atol=0)
+    assert torch.equal(y, in_steps(HybridUnit(None, kernel), x)[0])
+    y.sum().backward()
+    assert x.grad is not None and x.grad.dtype == dtype
+    assert kernel._parameters["log_tau"].grad.abs().sum() > 0
+
+
+@half
+def test_a_half_precision_effect_multiplies_in_float32(dtype: torch.dtype) -> None:
+    layer, x = IF(v_threshold=100.3), torch.full((1, 1, 1), 100.4)
+    effect = Effect(torch.ones(1, 1, 1, dtype=dtype), "multiply")
+    assert layer(x, v_threshold=effect)[0].item() == 1
+    assert layer(x - 0.2, v_threshold=effect)[0].item() == 0
+
+
+def test_single_and_half_mix_but_double_does_not() -> None:
+    x = torch.ones(4, 1, 2, dtype=torch.bfloat16)
+    assert HybridUnit(None, FIR(2))(x)[0].dtype == torch.bfloat16
+    assert LIF(torch.tensor([0.02, 0.02]), dt=0.001)(x)[0].dtype == torch.bfloat16
+    with pytest.raises(ShapeError, match=r"FIR keeps torch.float64 on cpu, but its signal is torch.bfloat16"):
+        HybridUnit(None, FIR(2).double())(x)
+    with pytest.raises(ShapeError, match=r"LIF has tau in torch.float64"):
+        LIF(torch.tensor([0.02, 0.02]).double(), dt=0.001)(x)
+
+
+@half
+def test_a_held_value_keeps_its_dtype(dtype: torch.dtype) -> None:
+    y, _ = HybridUnit(Hold(3))(torch.tensor([[[1.5]], [[2.5]]], dtype=dtype))
+    assert y.dtype == dtype and y.flatten().tolist() == [1.5] * 3 + [2.5] * 3
