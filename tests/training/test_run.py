@@ -144,7 +144,7 @@ def test_a_folder_that_is_no_run_cannot_be_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ("{", DataError, "missing or damaged"),
+        ("{", DataError, "no JSON"),
         ("[]", DataError, "should hold an object"),
         ("{}", ConfigError, "written by another program"),
         ('{"format": "spikebridge run", "version": 9}', ConfigError, "version 9, but this program reads version 1"),
@@ -250,7 +250,7 @@ def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:
 
 
 def test_missing_and_damaged_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there are no weights at"):
+    with pytest.raises(DataError, match="expected weights, but there is no such file"):
         load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
     (tmp_path / "w.safetensors").write_bytes((2**62).to_bytes(8, "little"))
     with pytest.raises(DataError, match="are damaged"):

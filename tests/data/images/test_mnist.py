@@ -117,9 +117,9 @@ def test_a_good_idx_file_is_read(tmp_path):
         (GOOD_IDX + b"\0", "byte 16: expected 12 values .* but there are more"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "byte 4: expected at most 1073741824 values, but the header declares"),
         (b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8, "byte 4: expected at most"),
-        (gzip.compress(GOOD_IDX, mtime=0)[:-9], "whole gzip file, but it is damaged or cut short"),
-        (gzip.compress(GOOD_IDX, mtime=0)[:-1] + b"x", "whole gzip file"),
-        (b"\x1f\x8bnonsense", "whole gzip file"),
+        (gzip.compress(GOOD_IDX, mtime=0)[:-9], "gzip file is damaged or cut short"),
+        (gzip.compress(GOOD_IDX, mtime=0)[:-1] + b"x", "gzip file is damaged"),
+        (b"\x1f\x8bnonsense", "gzip file is damaged"),
         (gzip.compress(b"text", mtime=0), "byte 0: expected an idx file"),
     ],
 )

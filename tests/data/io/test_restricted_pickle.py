@@ -94,3 +94,47 @@ def test_a_roll_out_that_diverged_is_flagged_in_a_pickle_too(tmp_path: Path) -> 
     (tmp_path / "sim_00005.p").write_bytes(pickle.dumps({"objects": objects, "predictions": runs}))
     with pytest.raises(DataError, match="has diverged"):
         read_scenes(tmp_path)
+
+
+def shared(kind: type, depth: int = 40) -> Any:
+    """A value of 40 small containers that has 2^40 leaves where it is walked through."""
+    value: Any = kind(["x"])
+    for _ in range(depth):
+        value = kind([value, value])
+    return value
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_that_share_their_items_are_refused(kind: type, protocol: int) -> None:
+    with pytest.raises(DataError, match="uses the same values this often"):
+        restricted_unpickle(pickle.dumps({"objects": shared(kind)}, protocol))
+
+
+def test_texts_that_are_used_too_often_are_refused() -> None:
+    with pytest.raises(DataError, match="uses the same values this often"):
+        restricted_unpickle(pickle.dumps(["x" * 1_000_000] * 100))
+
+
+def test_a_value_that_is_used_twice_is_read() -> None:
+    pair = [1, 2]
+    assert restricted_unpickle(pickle.dumps([pair, pair, "red", "red"])) == [pair, pair, "red", "red"]
+
+
+def test_a_tuple_is_no_key() -> None:
+    # built by hand: Python itself would take 2^40 steps to hash the key
+    key = b"K\x01\x85q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(40))
+    with pytest.raises(DataError, match="key that is neither text nor number"):
+        restricted_unpickle(b"\x80\x02" + key + b"}h\x28K\x01s.")
+    with pytest.raises(DataError, match="key that is neither text nor number"):
+        restricted_unpickle(pickle.dumps({(1, 2): 3}))
+
+
+def test_a_list_that_contains_itself_and_one_that_nests_too_deep_are_refused() -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+    deep = [b"]" * depth + b"a" * (depth - 1) + b"." for depth in (99, 101, 100_000)]
+    assert restricted_unpickle(deep[0]) is not None
+    for content in (pickle.dumps(itself), *deep[1:]):
+        with pytest.raises(DataError, match=r"nests deeper than 100 levels|uses the same values"):
+            restricted_unpickle(content)

@@ -133,7 +133,7 @@ GOOD_META = '"width": 8, "height": 6'
     ("changes", "message"),
     [
         ({"meta.json": None}, r"meta\.json: expected a json file with width and height, but there is no such file"),
-        ({"meta.json": "{"}, r"meta\.json: expected a json file with width and height, but it is damaged"),
+        ({"meta.json": "{"}, r"meta\.json: this is no JSON"),
         ({"meta.json": "[1]"}, "expected names and values, but found list"),
         ({"meta.json": '{"width": 8}'}, "height: expected a number of pixels from 1 to 65536, but got None"),
         ({"meta.json": '{"width": 8.5, "height": 6}'}, r"width: expected a whole number, but got 8\.5"),

@@ -148,7 +148,7 @@ def test_a_video_stands_there_once(tmp_path: Path) -> None:
         (b"\n\n", "empty"),
         (b'{"video": 1,\n', "no JSON"),
         (b"hello", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"[" * 100_000, "JSON that nests deeper"),
         (gzip.compress(json.dumps(OURS).encode())[:-20], "damaged"),
         (b"\x1f\x8b\x08rubbish", "damaged"),
         (json.dumps(OURS).encode() + b"\n{", "line 2: this is no JSON"),

@@ -4,8 +4,6 @@ The idx format: two zero bytes, a type, the number of axes, their lengths (big-e
 Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Proceedings of the IEEE 86:2278 (1998).
 """
 
-import gzip
-import zlib
 from math import prod
 from pathlib import Path
 
@@ -15,11 +13,10 @@ from numpy.typing import NDArray
 from spikebridge.data.catalog import find_files
 from spikebridge.data.images.labelled import ImageSplits, fixed_permutation, make_labelled_digits, split_validation
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_binary, read_at_most
+from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_unpacked, read_at_most
 from spikebridge.errors import DataError
 
 _UINT8 = 0x08
-_GZIP = b"\x1f\x8b"
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -74,16 +71,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         >>> read_idx(path).tolist()
         [30, 40]
     """
-    with open_binary(path, "an idx file") as file:
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        if not packed:
-            return _read(file, path)
-        try:
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                return _read(unpacked, path)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"{path}: expected a whole gzip file, but it is damaged or cut short ({error}).") from error
+    with open_unpacked(path, "an idx file") as file:
+        return _read(file, path)
 
 
 def _read(file: Readable, path: Path) -> NDArray[np.uint8]:

@@ -1,19 +1,19 @@
 """JSON objects from a file, one a line or in one document, plain or gzipped, streamed with limits of size."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spikebridge.data.io.safe_open import open_binary
+from spikebridge.data.io.json_text import parse_json
+from spikebridge.data.io.safe_open import Readable, open_unpacked, read_at_most
 from spikebridge.errors import DataError
 
 MAX_BYTES = 2**31
 """Of a whole file, unpacked."""
 MAX_LINE_BYTES = 2**25
 MAX_DOCUMENT_BYTES = 2**29
+_MAX_LINES = 2**22
+MAX_OBJECTS = 2**20
 
 
 def json_objects(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,65 +35,57 @@ def json_objects(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any
         >>> [(place.split(", ")[1], one) for place, one in json_objects(path, "numbers")]
         [('line 1', {'a': 1}), ('line 3', {'a': 2})]
     """
-    with open_binary(path, expected) as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        file = gzip.GzipFile(fileobj=raw) if packed else raw
-        try:
-            yield from _objects(file, str(path), expected)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"{path}: expected {expected}, but the packed file is damaged ({error}).") from error
+    with open_unpacked(path, expected) as file:
+        yield from _objects(file, str(path), expected)
 
 
-def _objects(file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    num_read, some = 0, False
+def _objects(file: Readable, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    num_read = num_objects = 0
+    some = False
     for number, line in enumerate(_lines(file, path), start=1):
         num_read += len(line)
         if num_read > MAX_BYTES:
             raise DataError(f"{path}: expected {expected} of at most {MAX_BYTES} bytes, but it is larger.")
         if not line.strip():
             continue
-        if not some and not _is_whole(line):
-            yield from _document(line, file, path, expected)
-            return
+        place = f"{path}, line {number}"
+        try:
+            value = parse_json(line, place)
+        except DataError:
+            if some:
+                raise
+            # a document over several lines
+            place, value = path, parse_json(_whole(line, file, path), path)
         some = True
-        yield from _each(_parse(line, f"{path}, line {number}"), f"{path}, line {number}", expected)
+        for where, one in _each(value, place, expected):
+            num_objects += 1
+            if num_objects > MAX_OBJECTS:
+                raise DataError(f"{where}: a file of more than {MAX_OBJECTS} objects is not read; split it.")
+            yield where, one
     if not some:
         raise DataError(f"{path}: expected {expected}, but the file is empty.")
 
 
-def _lines(file: Any, path: str) -> Iterator[bytes]:
-    number = 1
-    while line := file.readline(MAX_LINE_BYTES + 1):
+def _lines(file: Readable, path: str) -> Iterator[bytes]:
+    read: Any = file
+    for number in range(1, _MAX_LINES + 1):
+        line = read.readline(MAX_LINE_BYTES + 1)
+        if not line:
+            return
         if len(line) > MAX_LINE_BYTES and number > 1:
             raise DataError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes.")
         yield line
-        number += 1
+    raise DataError(f"{path}: a file of more than {_MAX_LINES} lines is not read; split it.")
 
 
-def _is_whole(line: bytes) -> bool:
-    """Whether a first line is JSON of its own, or where a document over several lines begins."""
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _document(first: bytes, file: Any, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    content = first + file.read(MAX_DOCUMENT_BYTES + 1 - len(first))
+def _whole(first: bytes, file: Readable, path: str) -> bytes:
+    """The rest of the file after its first line, with it."""
+    content = first + read_at_most(file, MAX_DOCUMENT_BYTES + 1 - len(first))
     if len(content) > MAX_DOCUMENT_BYTES:
         raise DataError(
             f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write one object a line instead."
         )
-    yield from _each(_parse(content, path), path, expected)
-
-
-def _parse(text: bytes, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: this is no JSON ({error}).") from error
+    return content
 
 
 def _each(value: Any, place: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """Arrays from an npz file of unknown origin: no pickle, sizes in the headers are checked before memory is taken."""
 
+import lzma
 import struct
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ from spikebridge.errors import DataError, did_you_mean
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,
     RuntimeError,
@@ -31,12 +33,12 @@ _DAMAGE = (
 )
 
 
-def read_npz(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
-    """The named arrays of an npz file.
+def read_npz(path: Path, keys: Iterable[str] | None = None) -> dict[str, NDArray]:
+    """Arrays of an npz file.
 
     Args:
         path: the file.
-        keys: names of the arrays; others are not read.
+        keys: names of the arrays; others are not read. None reads all, of at most 1 GiB together.
 
     Returns:
         Arrays of numbers or truth values by name.
@@ -51,6 +53,11 @@ def read_npz(path: Path, keys: Iterable[str]) -> dict[str, NDArray]:
         [1, 2]
     """
     with _archive(path) as archive:
+        if keys is None:
+            keys = [name.removesuffix(".npy") for name in archive.namelist()]
+            declared = sum(member.file_size for member in archive.infolist())
+            if declared > MAX_BYTES:
+                raise DataError(f"{path}: expected arrays of at most {MAX_BYTES} bytes, but they have {declared}.")
         return {key: _member(archive, key, path) for key in keys}
 
 
@@ -107,9 +114,8 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipExtFile:
     name = f"{key}.npy"
-    names = archive.namelist()
-    if name not in names:
-        known = [member.removesuffix(".npy") for member in names]
+    if name not in archive.NameToInfo:
+        known = [member.removesuffix(".npy") for member in archive.namelist()]
         raise DataError(f"{path}: expected an array {key!r}, but there is none; {did_you_mean(key, known)}")
     return cast(zipfile.ZipExtFile, archive.open(name))
 
@@ -153,7 +159,7 @@ def _header(member: Readable, where: str) -> _Header:
         if version != (1, 0):
             raise ValueError(f"version {version}, not (1, 0)")
         header = _Header(*npy.read_array_header_1_0(member))
-    except (ValueError, SyntaxError, TokenError) as error:
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise DataError(f"{where}, byte 0: expected the header of an array of numbers, but found: {error}.") from error
     if header.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected numbers, but the header declares {header.dtype} {header.shape}.")

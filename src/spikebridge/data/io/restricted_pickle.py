@@ -6,14 +6,18 @@ carried out; every other instruction is refused.
 
 import pickletools
 from collections.abc import Callable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from spikebridge.data.io.safe_open import open_binary, read_at_most
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError
 
-MAX_BYTES = 2**28
-_MAX_INSTRUCTIONS = 50_000_000
+MAX_BYTES = 2**26
+_MAX_INSTRUCTIONS = 2**23
+_MAX_DEPTH = 100
+_MAX_SHARING = 4  # values of the whole tree for each instruction, where a value counts as often as it is used
+_MAX_CHARACTERS = 2**26  # of all texts, counted in the same way
 _MAX_INTEGER_BITS = 4000
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -35,13 +39,10 @@ def read_restricted_pickle(path: Path) -> Any:
         path: the file, of any protocol.
 
     Raises:
-        DataError: the file is missing, too large or damaged, or it asks for anything but plain values.
+        DataError: the file is missing, too large or damaged, it asks for anything but plain values, or a value nests
+            too deep, contains itself, or is used so often that its copies would not fit into memory.
     """
-    with open_binary(path, "a pickle of plain values") as file:
-        content = bytes(read_at_most(file, MAX_BYTES + 1))
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path}: expected a pickle of at most {MAX_BYTES} bytes, but it is larger.")
-    return restricted_unpickle(content, str(path))
+    return restricted_unpickle(read_bytes(path, "a pickle of plain values", MAX_BYTES), str(path))
 
 
 def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
@@ -66,7 +67,9 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
             if number >= _MAX_INSTRUCTIONS:
                 raise DataError(f"{place}: expected at most {_MAX_INSTRUCTIONS} instructions, but there are more.")
             if operation.name == "STOP":
-                return _single_value(stack, place)
+                value = _single_value(stack, place)
+                _check_tree(value, _MAX_SHARING * (number + 1), place)
+                return value
             _execute(operation.name, argument, stack, memo, f"{place}: refused at byte {position}")
     except (ValueError, IndexError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: expected a pickle of plain values, but it is damaged ({error}).") from error
@@ -151,6 +154,9 @@ def _gather(name: str, values: list[Any], stack: list[Any]) -> None:
             stack.append({})
         if not isinstance(stack[-1], dict):
             raise TypeError("nothing to set items of")
+        # a key is hashed, which takes 2^40 steps for a tuple of tuples that share their items 40 deep
+        if any(isinstance(key, tuple | list | dict) for key in values[::2]):
+            raise TypeError("a key that is neither text nor number")
         stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
 
@@ -158,3 +164,21 @@ def _single_value(stack: list[Any], place: str) -> Any:
     if len(stack) != 1 or stack[0] is _MARK:
         raise DataError(f"{place}: expected a pickle of one value, but it leaves {len(stack)}.")
     return stack[0]
+
+
+def _check_tree(value: Any, max_values: int, place: str) -> None:
+    """Refuses a value that cannot be walked through: with a cycle, too deep, or of too many values in the end."""
+    num_values = num_characters = 0
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        num_values += len(level)
+        num_characters += sum(len(one) for one in level if isinstance(one, str))
+        if num_values > max_values or num_characters > _MAX_CHARACTERS:
+            raise DataError(f"{place}: a pickle that uses the same values this often is not read; save it as JSON.")
+        inner = (
+            one.values() if isinstance(one, dict) else one for one in level if isinstance(one, list | tuple | dict)
+        )
+        level = list(islice(chain.from_iterable(inner), max_values + 1))
+        if not level:
+            return
+    raise DataError(f"{place}: a pickle that nests deeper than {_MAX_DEPTH} levels is not read.")

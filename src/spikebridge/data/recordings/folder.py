@@ -13,7 +13,6 @@ first event where there are no frames.
 """
 
 import csv
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,11 +30,13 @@ from spikebridge.data.events.camera_formats import aedat4_frames
 from spikebridge.data.events.files import EVENT_SUFFIXES, BufferedEvents, buffer_events
 from spikebridge.data.io.column import column_searchsorted
 from spikebridge.data.io.images import ImageFiles, ImagesInMemory, list_images
-from spikebridge.data.io.safe_open import open_binary
+from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.data.recordings.recording import MAX_BINS, Recording, valid_boxes
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 
 _MAX_BYTES = 2**27
+_MAX_META_BYTES = 2**16
 _MAX_OFFSET_US = 2**60
 
 
@@ -95,12 +96,7 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
 
 def _read_meta(folder: Path) -> _Meta:
     path = folder / "meta.json"
-    with open_binary(path, "a json file with width and height") as file:
-        content = file.read(2**16)
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a json file with width and height, but it is damaged ({error}).") from error
+    values = read_json(path, "a json file with width and height", _MAX_META_BYTES)
     if not isinstance(values, dict):
         raise DataError(f"{path}: expected names and values, but found {type(values).__name__}.")
     known = list(_Meta.__dataclass_fields__)
@@ -184,8 +180,8 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
 
 def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
     """Rows of a csv file with their line numbers, each as long as the header."""
-    with open_binary(path, f"a csv file that begins with {','.join(header)}") as file:
-        lines = file.read(_MAX_BYTES).decode("utf-8-sig", errors="replace").splitlines()
+    content = read_bytes(path, f"a csv file that begins with {','.join(header)}", _MAX_BYTES)
+    lines = content.decode("utf-8-sig", errors="replace").splitlines()
     first = [word.strip() for word in lines[0].split(",")]
     if first != list(header):
         raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")

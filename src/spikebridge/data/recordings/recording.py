@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents, EventBins
-from spikebridge.data.io.safe_open import open_binary
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 MAX_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
@@ -264,10 +264,7 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
         >>> read_boxes(path).tolist()
         [[0.0, 0.0, 4.0, 6.0]]
     """
-    with open_binary(path, "a text file of boxes") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise DataError(f"{path}: expected a text file of boxes below {_MAX_BYTES} bytes, but it is larger.")
+    content = read_bytes(path, "a text file of boxes", _MAX_BYTES)
     lines = content.decode("ascii", errors="replace").rstrip().splitlines()
     rows = [_parse_line(line, origin, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
     if not rows:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from spikebridge.data.io.safe_open import open_binary, read_bytes, read_text
 from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
 from spikebridge.errors import DataError
 
@@ -61,13 +62,7 @@ class Bundle:
             raise DataError(
                 f"{folder} is not a bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
             )
-        size = file.stat().st_size
-        if size > _MOST_MANIFEST_BYTES:
-            raise DataError(f"{file} has {size} bytes; a manifest has {_MOST_MANIFEST_BYTES} at most")
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} is damaged: {error}") from None
+        text = read_text(file, "a manifest", _MOST_MANIFEST_BYTES)
         try:
             bundle = cls(folder, parse_manifest(text))
         except DataError as error:
@@ -82,8 +77,7 @@ class Bundle:
         Raises:
             DataError: the file is another than the manifest says.
         """
-        path = self._within(name)
-        content = path.read_bytes()
+        content = read_bytes(self._within(name), "a file of a bundle", self.manifest.files[name].size)
         if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
             raise DataError(self._damaged(name))
         return content
@@ -108,7 +102,7 @@ class Bundle:
 
     def _check(self, name: str) -> None:
         path, digest = self._within(name), hashlib.sha256()
-        with path.open("rb") as file:
+        with open_binary(path, "a file of a bundle") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
         if digest.hexdigest() != self.manifest.files[name].sha256:

@@ -13,6 +13,7 @@ import types
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from spikebridge.data.io.json_text import parse_json
 from spikebridge.errors import DataError, did_you_mean
 
 MOST_NUMBERS = 1 << 28  # in one value of a signal
@@ -334,10 +335,7 @@ def parse_manifest(text: str) -> Manifest:
         Traceback (most recent call last):
         spikebridge.errors.DataError: manifest.json is of version 9, but this program reads version 1; ...
     """
-    try:
-        plain = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"manifest.json is damaged: {error}") from None
+    plain = parse_json(text, "manifest.json is damaged")
     if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
     version = plain.pop("version", None)

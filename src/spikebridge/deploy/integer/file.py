@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from spikebridge.data.io.atomic import atomic_folder, write_bytes, write_text
+from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.deploy.bundle.manifest import FileRecord, parse_record
 from spikebridge.deploy.integer.records import IntegerRecord
 from spikebridge.errors import DataError, ExportError
@@ -50,12 +52,7 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
         raise DataError(
             f"{path} is not an integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
         )
-    if words.stat().st_size > MOST_BYTES:
-        raise DataError(f"{words} has {words.stat().st_size} bytes; {MOST_BYTES} are the most")
-    try:
-        plain = json.loads(words.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise DataError(f"{words} is damaged: {error}") from None
+    plain = read_json(words, "the words of an integer model", MOST_BYTES)
     if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
         raise DataError(f"{words} is not of an integer model")
     if (version := plain.pop("version", None)) != VERSION:
@@ -63,7 +60,7 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
     model: IntegerRecord = parse_record(IntegerRecord, plain, WORDS)
     if model.numbers is None or file.stat().st_size != model.numbers.size:
         raise DataError(f"{file} has {file.stat().st_size} bytes, not the size in {WORDS}; copy it again")
-    content = file.read_bytes()
+    content = read_bytes(file, "the numbers of an integer model", model.numbers.size)
     if hashlib.sha256(content).hexdigest() != model.numbers.sha256:
         raise DataError(f"{file} is damaged: its SHA-256 is not the one in {WORDS}; copy it anew")
     try:

@@ -11,10 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError, ExportError
 
 MOST_BYTES = 1 << 30
 _MOST_NODES = 10_000
+_MOST_OBJECTS = 200_000  # groups and arrays; a node has up to twenty
+_MOST_LEVELS = 60
 _MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
 _ALLOWANCE = 1 << 20
 
@@ -48,6 +51,7 @@ def refused(what: str) -> Iterator[None]:
         IndexError,
         OSError,
         RuntimeError,
+        MemoryError,
     ) as error:
         raise DataError(f"{what} cannot be read: {type(error).__name__}: {error}") from None
 
@@ -66,15 +70,13 @@ def open_graph(source: Any, kinds: Sequence[str]) -> Any:
     if isinstance(source, nir.NIRGraph):
         return source
     if isinstance(source, bytes):
-        name, size = "the NIR file", len(source)
+        name = "the NIR file"
     else:
-        name, path = f"{source}", Path(source)
-        if not path.is_file():
-            raise DataError(f"there is no NIR file {source}")
-        size = path.stat().st_size
+        name = f"{source}"
+        source = read_bytes(Path(source), "a NIR file", MOST_BYTES)
     with refused(name):
-        _look_through(io.BytesIO(source) if isinstance(source, bytes) else source, size, kinds)
-        graph = nir.read(io.BytesIO(source) if isinstance(source, bytes) else source, type_check=False)
+        _look_through(io.BytesIO(source), len(source), kinds)
+        graph = nir.read(io.BytesIO(source), type_check=False)
     if not isinstance(graph, nir.NIRGraph):
         raise DataError(f"{name} holds one {type(graph).__name__}, but a part is a NIRGraph")
     return graph
@@ -84,33 +86,43 @@ def _look_through(file: Any, size: int, kinds: Sequence[str]) -> None:
     import h5py
 
     declared = nodes = 0
+    seen: set[Any] = set()
     with h5py.File(file, "r") as h5:
         waiting = [("", h5)]
         while waiting:
             path, group = waiting.pop()
-            if "type" in group and isinstance(group["type"], h5py.Dataset) and "metadata" not in path.split("/"):
-                kind = group["type"][()]
-                kind = kind.decode() if isinstance(kind, bytes) else str(kind)
-                nodes += 1
-                if kind not in kinds:
-                    where = path.removeprefix("/node/nodes/") or path
-                    raise DataError(
-                        f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(kinds)}"
-                    )
+            if path.count("/") > _MOST_LEVELS:
+                raise DataError(f"{path:.60}.. nests deeper than {_MOST_LEVELS} groups")
             for name in group:
                 inner = f"{path}/{name}"
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                     raise DataError(f"{inner} is a link to elsewhere, which no NIR file needs")
                 item = group[name]
+                # a group that contains itself is of endless depth
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen or item == h5:
+                    raise DataError(f"{inner} is a second name of the same group or array, which no NIR file needs")
+                seen.add(address)
+                if len(seen) > _MOST_OBJECTS:
+                    raise DataError(f"it has more than {_MOST_OBJECTS} groups and arrays")
                 if isinstance(item, h5py.Group):
                     waiting.append((inner, item))
                     continue
+                if not isinstance(item, h5py.Dataset):
+                    raise DataError(f"{inner} is neither a group nor an array")
                 if item.external is not None or item.is_virtual:
                     raise DataError(f"{inner} keeps its values in another file")
                 declared += item.nbytes
-                if (
-                    declared > MOST_BYTES
-                    or declared > _MOST_GROWTH * size + _ALLOWANCE
-                    or nodes + len(waiting) > _MOST_NODES
-                ):
+                if declared > MOST_BYTES or declared > _MOST_GROWTH * size + _ALLOWANCE:
                     raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")
+            if "type" in group and isinstance(group["type"], h5py.Dataset) and "metadata" not in path.split("/"):
+                kind = group["type"][()]
+                kind = kind.decode() if isinstance(kind, bytes) else f"{kind!s:.60}"
+                nodes += 1
+                if nodes > _MOST_NODES:
+                    raise DataError(f"it has more than {_MOST_NODES} nodes")
+                if kind not in kinds:
+                    where = path.removeprefix("/node/nodes/") or path
+                    raise DataError(
+                        f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(kinds)}"
+                    )

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spikebridge.data.io.atomic import write_bytes, write_text
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
 from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, StageRecord, write_manifest
@@ -286,5 +287,5 @@ def _check_same(bundle: Bundle, given: ReferenceTrace) -> None:
 
 
 def _file(path: Path) -> FileRecord:
-    content = path.read_bytes()
+    content = read_bytes(path, "a file of a bundle")
     return FileRecord(len(content), hashlib.sha256(content).hexdigest())

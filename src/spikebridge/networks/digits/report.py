@@ -1,6 +1,5 @@
 """The report of a run: comparison of networks, accuracy over time, their inside, cost, and the grid of noise."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,6 +23,7 @@ from spikebridge.analysis.plots.figures import (
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
@@ -185,8 +185,8 @@ def _grid() -> list[Section]:
     if not _GRID.exists():
         return []
     try:
-        rows = json.loads(_GRID.read_text(encoding="utf-8"))["rows"]
-    except (ValueError, KeyError) as error:
+        rows = read_json(_GRID, "the grid of noise and frame steps")["rows"]
+    except (TypeError, KeyError) as error:
         raise DataError(f"{_GRID} is damaged: {error}; benchmarks/digits_grid.py makes it") from error
     caption = "Accuracy [%]; the best network of each column and frame step has a frame."
     picture = Picture(grid_figure(rows), caption)

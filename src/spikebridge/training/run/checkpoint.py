@@ -21,6 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from spikebridge.data.io.atomic import is_temporary, write_bytes
+from spikebridge.data.io.json_text import parse_json
+from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.weights import cpu_copy
 
@@ -90,7 +92,7 @@ def read_checkpoint(path: Path) -> Any:
     """
     try:
         # the header names the sizes, and the reader holds them against the size of the file before it takes memory
-        with safe_open(path, framework="pt") as file:
+        with safe_open(checked_file(path, "a checkpoint"), framework="pt") as file:
             head = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
@@ -165,7 +167,7 @@ def tree_unflatten(text: str, tensors: dict[str, Tensor]) -> Any:
         DataError: the text is not such a tree, or a tensor is missing.
     """
     try:
-        return _unflatten(json.loads(text), tensors)
+        return _unflatten(parse_json(text, "the tree"), tensors)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"not a tree of tensors and values: {error!r}") from error
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from spikebridge.data.io.atomic import append_text, write_text
+from spikebridge.data.io.json_text import parse_json
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.config_io import to_plain
 
 Row: TypeAlias = dict[str, Any]
+_MAX_BYTES = 2**28
 _NUMBERS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 _log = logging.getLogger(__name__)
 
@@ -66,15 +69,13 @@ class MetricsFile:
             write_text(self.path, "".join(lines[:num_rows]))
 
     def _lines(self) -> list[str]:
-        if not self.path.exists():
+        if not self.path.exists() or (self.path.is_file() and self.path.stat().st_size == 0):
             return []
-        return self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        content = read_bytes(self.path, "rows of metrics", _MAX_BYTES)
+        return content.decode("utf-8", errors="replace").splitlines(keepends=True)
 
     def _row(self, line: str, number: int) -> Row:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{self.path} is damaged at line {number}: {error}") from error
+        row = parse_json(line, f"{self.path} is damaged at line {number}")
         if not isinstance(row, dict):
             raise DataError(f"{self.path} is damaged at line {number}: a row is an object, but this is {line.strip()}")
         return {name: _NUMBERS.get(value, value) if isinstance(value, str) else value for name, value in row.items()}

@@ -21,6 +21,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikebridge.data.io.atomic import is_temporary, write_text
+from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.config_io import from_plain, to_plain
 from spikebridge.training.run.environment import describe_environment, is_first_process
@@ -268,10 +269,7 @@ def _write_json(path: Path, plain: Any) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or damaged: {error}") from error
+    plain = read_json(path, "a file of a run")
     if not isinstance(plain, dict):
         raise DataError(f"{path} is damaged: it should hold an object, but holds a {type(plain).__name__}")
     return plain

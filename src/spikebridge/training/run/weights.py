@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from spikebridge.data.io.atomic import write_bytes
+from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError
 
 
@@ -60,11 +61,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: no such file, or a damaged one.
     """
-    if not path.is_file():
-        raise DataError(f"there are no weights at {path}")
     try:
         # the header names the sizes, and the reader holds them against the size of the file before it takes memory
-        return load_file(path)
+        return load_file(checked_file(path, "weights"))
+    except DataError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"the weights at {path} are damaged: {error}") from error
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from spikebridge.data.io.json_stream import json_objects
 from spikebridge.data.io.restricted_pickle import read_restricted_pickle
+from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import Scene
 
@@ -105,9 +106,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
 
 
 def _is_pickle(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with file.open("rb") as content:
+    with open_binary(file, _EXPECTED) as content:
         first = content.read(1)
     # protocol 2 and later begin with 0x80, older ones of a dict or list with "(", "}" or "]"
     return first == b"\x80" or (file.suffix in (".p", ".pkl", ".pickle") and first in (b"(", b"}", b"]"))

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.io.images import SUFFIXES, list_images
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MAX_BYTES, open_binary
+from spikebridge.data.io.safe_open import MAX_BYTES, checked_file, open_binary
 from spikebridge.errors import ConfigError, DataError
 
 _RATE = 25.0
@@ -117,10 +117,8 @@ def _read_mp4(path: Path) -> VideoFile:
         import av
     except ImportError as error:
         raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
-    with open_binary(path, "a video"):
-        pass
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(checked_file(path, "a video"))) as container:
             stream = container.streams.video[0]
             _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)
             frames = []

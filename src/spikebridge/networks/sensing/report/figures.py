@@ -26,6 +26,7 @@ from spikebridge.analysis.energy import hardware_profile, joules
 from spikebridge.analysis.plots.style import INK, SERIES
 from spikebridge.data.events.binned import Crop
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.json_text import read_json
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork
@@ -62,7 +63,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Record
     path = run.path / "figures.json"
     results = run.path / "results.json"
     if path.exists() and results.exists() and path.stat().st_mtime >= results.stat().st_mtime:
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known: dict[str, Any] = read_json(path, "figures of a run")
         return known
     enough = sum(len(part.frames) for part in parts) >= _LEAST_FRAMES
     measured = {

@@ -1,0 +1,119 @@
+"""Only regular files are opened, and never more is read or unpacked than the limits say."""
+
+import gzip
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from spikebridge.data.io import safe_open
+from spikebridge.data.io.safe_open import checked_file, open_binary, open_unpacked, read_bytes, read_text
+from spikebridge.errors import DataError
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    started = time.monotonic()
+    with pytest.raises(DataError, match="expected a table, but this is a pipe; write its content into a file first"):
+        read_bytes(tmp_path / "pipe", "a table")
+    assert time.monotonic() - started < 1
+
+
+def test_a_link_to_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe"):
+        checked_file(tmp_path / "link", "a table")
+
+
+def test_a_pipe_that_appears_after_the_look_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"abc")
+    regular = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **_: regular)
+    with pytest.raises(DataError, match="pipe"):
+        read_bytes(tmp_path / "pipe", "a table")
+
+
+def test_devices_sockets_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="this is a device"):
+        read_bytes(Path("/dev/zero"), "a table")
+    with pytest.raises(DataError, match="this is a folder"):
+        read_bytes(tmp_path, "a table")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        with pytest.raises(DataError, match="this is a socket"):
+            read_bytes(tmp_path / "socket", "a table")
+
+
+def test_names_that_no_file_can_have_are_errors_of_one_kind(tmp_path: Path) -> None:
+    for name in ("a\0b", "x" * 5000, "file/inside"):
+        (tmp_path / "file").write_bytes(b"abc")
+        with pytest.raises(DataError, match="expected a table, but"):
+            read_bytes(tmp_path / name, "a table")
+
+
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_bytes(tmp_path / "a", "a table")
+
+
+def test_empty_and_large_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(DataError, match="the file is empty"):
+        read_bytes(path, "a table")
+    with path.open("wb") as file:  # 8 TB that take no place on the disk
+        file.truncate(2**43)
+    with pytest.raises(DataError, match="a table of at most 1073741824 bytes, but it is larger"):
+        read_bytes(path, "a table")
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    monkeypatch.setattr(safe_open, "read_at_most", lambda file, num_bytes: b"x" * num_bytes)
+    with pytest.raises(DataError, match="at most 10 bytes"):
+        read_bytes(tmp_path / "file", "a table", max_bytes=10)
+
+
+def test_text_is_utf_8_with_or_without_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"\xef\xbb\xbfabc")
+    assert read_text(path, "a word") == "abc"
+    path.write_bytes("abc".encode("utf-16"))
+    with pytest.raises(DataError, match="byte 0: expected a word in UTF-8"):
+        read_text(path, "a word")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_plain_and_packed_files_are_read_alike(tmp_path: Path, packed: bool) -> None:
+    content = bytes(range(256)) * 5000
+    (tmp_path / "file").write_bytes(gzip.compress(content) if packed else content)
+    with open_unpacked(tmp_path / "file", "bytes") as file:
+        assert file.read(300) + file.read() == content
+
+
+def test_a_packed_file_that_grows_too_much_is_refused_while_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safe_open, "_ALLOWANCE", 1000)
+    (tmp_path / "file").write_bytes(gzip.compress(bytes(2**22)))
+    with pytest.raises(DataError, match="200 for each byte"), open_unpacked(tmp_path / "file", "bytes") as file:
+        while file.read(2**16):
+            pass
+
+
+def test_a_damaged_packed_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(gzip.compress(b"abc" * 1000)[:-4])
+    with pytest.raises(DataError, match="gzip file is damaged"), open_unpacked(tmp_path / "file", "bytes") as file:
+        file.read()
+
+
+def test_an_error_in_the_block_is_not_taken_for_one_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with pytest.raises(ZeroDivisionError), open_binary(tmp_path / "file", "bytes"):
+        1 / 0  # noqa: B018
