@@ -49,7 +49,7 @@ UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.
 	$(addprefix tests/networks/sensing/,evaluation/test_baselines.py report/test_figures.py test_track_command.py \
 	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
-	tests/training/test_resume.py tests/training/test_allocation.py tests/deploy/test_recipes_as_bundles.py \
+	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py) tests/deploy/test_recipes_as_bundles.py \
 	tests/hybrid/test_random_networks.py tests/ops/native/test_library.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)

@@ -439,6 +439,25 @@ def test_quiet_reaches_a_recipe_that_knows_the_word(here: Path, capsys: pytest.C
     assert capsys.readouterr().out.startswith("quiet\n")
 
 
+@pytest.mark.parametrize(("name", "installed"), [("tensorbord", True), ("wandb", False)])
+def test_a_logger_that_is_not_there_is_refused_before_a_folder_is_made(
+    here: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str, installed: bool
+) -> None:
+    if not installed:
+        monkeypatch.setattr("spikebridge.training.callbacks.loggers.find_spec", lambda name: None)
+    line = refused("train", "./my.py", "--logger", name)
+    expected = "did you mean 'tensorboard'" if installed else "the logger wandb is not installed: pip install 'spike"
+    assert expected in line
+    assert not (here / "runs").exists()
+
+
+def test_the_loggers_reach_every_run_of_a_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tells = RECIPE.replace('print("adding")', 'print("loggers:", *run.child("hybrid/seed-0").loggers)')
+    (here / "my.py").write_text(tells)
+    assert main(["train", "./my.py", "--logger", "tensorboard", "mlflow"]) == 0
+    assert capsys.readouterr().out.startswith("loggers: tensorboard mlflow\n")
+
+
 def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
     words = ["train", "./my.py", "--out", "my run", "--steps", "1000", "--pause", "0.05"]
     process = subprocess.Popen(

@@ -37,6 +37,130 @@ def test_the_scheduler_steps_once_an_epoch(line: nn.Linear, data: Batches, phase
     assert [row["lr"] for row in rows] == [0.25, 0.125, 0.0625]
 
 
+def test_the_scheduler_may_step_with_every_step(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    every_step = phase(epochs=2, scheduler=decay, scheduler_interval="step")
+    rows = fit(line, [every_step], data, settings=settings(batch_size=2, log_every=1))
+    assert [row["lr"] for row in rows if row["kind"] == "epoch"] == [0.0625, 0.015625]
+    # errors: 8, then times 1 - 2 lr each: 1/2, 3/4, 7/8
+    assert [row["loss"] for row in rows if row["kind"] == "step"] == [64.0, 16.0, 9.0, 6.890625]
+
+
+def test_a_scheduler_watches_a_number_of_the_row(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, factor=0.5)
+    watching = partial(phase, epochs=4, scheduler=plateau)
+    levels = iter([3.0, 2.0, 2.0, 2.0])
+    rows = fit(
+        line,
+        [watching(scheduler_metric="validation/level")],
+        data,
+        settings=settings(),
+        validate=lambda module: {"level": next(levels)},
+    )
+    assert [row["lr"] for row in rows] == [0.25, 0.25, 0.25, 0.125]
+    with pytest.raises(ConfigError, match="the schedule of phase 'line' watches 'los', which no row has: did you mean"):
+        fit(line, [watching(scheduler_metric="los")], data, settings=settings())
+    with pytest.raises(ConfigError, match="ReduceLROnPlateau watches epochs"):
+        fit(line, [watching(scheduler_interval="step")], data, settings=settings())
+
+
+def test_a_schedule_that_is_over_before_the_phase_is_named(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make
+) -> None:
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3)
+    with pytest.raises(
+        ConfigError, match=r"the schedule of phase 'line' ended before the phase .* once a step, 2 epoch"
+    ):
+        fit(line, [phase(epochs=2, scheduler=cycle, scheduler_interval="step")], data, settings=settings(batch_size=2))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_accumulated_batches_make_the_step_of_one_large_batch(phase: Make, settings: Make, size: int) -> None:
+    # 7 samples: the last group and the last batch are shorter, and every sample counts the same
+    torch.manual_seed(0)
+    data = Batches({"x": torch.randn(7, 1), "y": torch.randn(7, 1)}, batch={"x": 0, "y": 0})
+
+    def trained(batch_size: int, accumulate: int) -> tuple[Any, Tensor]:
+        module = nn.Linear(1, 1)
+        for parameter in module.parameters():
+            nn.init.zeros_(parameter)
+        rows = fit(
+            module,
+            [phase(epochs=2, accumulate=accumulate, clip=0.5)],
+            data,
+            settings=settings(batch_size=batch_size),
+        )
+        return rows, module.weight.detach()
+
+    rows, weight = trained(size, 2)
+    large_rows, large_weight = trained(2 * size, 1)
+    torch.testing.assert_close(weight, large_weight)
+    assert [row["step"] for row in rows] == [row["step"] for row in large_rows]
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in large_rows])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accumulate": 0}, "accumulate should be at least 1 batch, but is 0"),
+        ({"scheduler_interval": "batch"}, "should be 'epoch' or 'step', but is 'batch'"),
+        ({"accumulate": 2, "slices": TimeSlices({"x": 1})}, "every slice makes a step, so accumulate must be 1"),
+    ],
+)
+def test_phases_that_cannot_be_meant_are_refused(phase: Make, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        phase(**changes)
+
+
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "one cycle": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=20),
+    "cosine": partial(torch.optim.lr_scheduler.CosineAnnealingWarmRestarts, T_0=2),
+    "lambda": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda step: 0.9**step),
+    "plateau": partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0),
+    "warm-up, then decay": lambda optimizer: torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2),
+            torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5),
+        ],
+        milestones=[2],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_resumes_with_the_same_bits(
+    data: Batches, phase: Make, settings: Make, error: Make, tmp_path: Path, name: str
+) -> None:
+    def train(run: Run, kill_at: int = 0) -> tuple[Any, float]:
+        module = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(module.weight)
+        calls = []
+
+        def objective(module: nn.Module, batch: Any) -> Tensor:
+            calls.append(1)
+            if len(calls) == kill_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return error(module, batch)
+
+        interval = "epoch" if name == "plateau" else "step"
+        schedule = phase(
+            epochs=4,
+            objective=objective,
+            scheduler=SCHEDULES[name],
+            scheduler_interval=interval,
+            optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+            accumulate=2,
+        )
+        return fit(module, [schedule], data, settings=settings(batch_size=1), run=run), module.weight.item()
+
+    whole = train(Run.create(tmp_path / "whole", "line", settings()))
+    run = Run.create(tmp_path / "stopped", "line", settings())
+    with pytest.raises(KeyboardInterrupt):
+        train(run, kill_at=6)
+    assert train(run) == whole
+
+
 def test_an_uneven_last_batch_counts_by_its_samples(line: nn.Linear, phase: Make, settings: Make) -> None:
     data = Batches({"x": torch.ones(3, 1), "y": torch.full((3, 1), 8.0)}, batch={"x": 0, "y": 0})
     (row,) = fit(line, [phase()], data, settings=settings(batch_size=2))
@@ -336,25 +460,6 @@ def test_a_network_trained_in_float64_continues_in_float64(
 def test_bfloat16_trains(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
     fit(line, [phase()], data, settings=settings(precision="bf16-mixed"))
     assert line.weight.item() == 4.0
-
-
-def test_tensorboard_mirrors_the_rows(
-    line: nn.Linear, data: Batches, phase: Make, settings: Make, tmp_path: Path
-) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    run = Run.create(tmp_path, "line", settings())
-    for _ in range(2):  # the second training finds everything done and only mirrors again
-        fit(line, [phase(epochs=2)], data, settings=settings(tensorboard=True), run=run)
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [(event.step, event.value) for event in events.Scalars("line/loss")] == [(1, 64.0), (2, 16.0)]
-
-
-def test_tensorboard_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikebridge.training.run.metrics import TensorBoard
-
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[tensorboard\]'"):
-        TensorBoard(tmp_path)
 
 
 def test_progress_is_plain_lines_without_a_terminal_and_bars_on_one(

@@ -27,7 +27,22 @@ _REQUIRED = (
     "jinja2",
     "matplotlib",
 )
-_EXTRAS = {"tensorboard": "tensorboard", "docs": "sphinx", "test": "pytest"}
+# the module that tells whether an extra is installed
+_EXTRAS = {
+    "onnx": "onnxscript",
+    "nir": "nir",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+    "aedat": "aedat",
+    "faery": "faery",
+    "camera": "dv_processing",
+    "opencv": "cv2",
+    "video": "av",
+    "videos": "pymunk",
+    "docs": "sphinx",
+    "test": "pytest",
+}
 
 
 def _installation_facts() -> dict[str, Any]:

@@ -30,6 +30,7 @@ from spikebridge.training.run.run import Run
 
 _Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
 _RunFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE)")]
+_Loggers = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="(default: none)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class Train(Command):
     """Resume the run in --out from its last checkpoint; start a new run if there is none."""
     quiet: Flag = False
     """Show no progress."""
+    logger: _Loggers = ()
+    """Send the rows of metrics.jsonl to tensorboard, wandb or mlflow too; each needs its extra: spikebridge[wandb]."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
@@ -64,13 +67,17 @@ class Train(Command):
 
     def execute(self) -> CommandResult:
         """Trains, then writes the report."""
+        from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
+
         module = load_recipe(self.recipe)
         settings = getattr(self, SETTINGS)
+        check_loggers(self.logger)
         path = self.out or targets.run_folder(self.recipe, self.resume)
         digest = recipe_digest(self.recipe)
         run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume, recipe_digest=digest)
         if run.recipe_digest != digest:
             warnings.warn(f"{self.recipe} was edited after {path} was started", stacklevel=2)
+        run.loggers = self.logger
         try:
             # a recipe that shows progress takes `quiet`; it is only given where it is asked for
             results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))

@@ -1,4 +1,7 @@
 from .batches import Batches, Dataset, Samples, TimeSlices
+from .callbacks.callback import Callback, Training
+from .callbacks.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
+from .callbacks.monitor import BestWeights, EarlyStopping
 from .continual.ewc import EWC, Fisher, OnlineEWC
 from .continual.loop import ContinualMethod, fit_tasks
 from .continual.metaplasticity import Metaplasticity
@@ -7,7 +10,8 @@ from .continual.si import SynapticIntelligence
 from .continual.subnetwork import Subnetwork
 from .continual.task import ContinualResult, ContinualSettings, Task, accuracy
 from .continual.xdg import RandomGates
-from .evaluation import evaluating
+from .evaluation import evaluate, evaluating
+from .loader import StackSamples
 from .loop import fit
 from .phase import WHOLE, Phase
 from .progress import Progress, ProgressBars, ProgressLines
@@ -19,12 +23,16 @@ __all__ = [
     "EWC",
     "WHOLE",
     "Batches",
+    "BestWeights",
+    "Callback",
     "Consolidation",
     "ContinualMethod",
     "ContinualResult",
     "ContinualSettings",
     "Dataset",
+    "EarlyStopping",
     "Fisher",
+    "MLflowLogger",
     "Metaplasticity",
     "OnlineEWC",
     "Phase",
@@ -35,11 +43,16 @@ __all__ = [
     "Run",
     "Samples",
     "Settings",
+    "StackSamples",
     "Subnetwork",
     "SynapticIntelligence",
     "Task",
+    "TensorBoardLogger",
     "TimeSlices",
+    "Training",
+    "WandbLogger",
     "accuracy",
+    "evaluate",
     "evaluating",
     "fit",
     "fit_tasks",

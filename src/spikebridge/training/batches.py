@@ -30,6 +30,11 @@ class Dataset(Protocol):
         """The samples of these indices as one batch: tensors, nested in dicts and (named) tuples."""
 
 
+TrainingData: TypeAlias = Any
+"""What `fit` takes as data: a `Dataset`, a `DataLoader`, a map-style data set (`data[i]`, `len`), or an
+`IterableDataset`."""
+
+
 class Batches:
     """Named tensors that hold all samples at once; a batch is a dict of their slices.
 
@@ -112,14 +117,15 @@ def check_dataset(data: Any) -> Dataset:
         ConfigError: it has no `select` (the message says what to wrap it in), or it is empty.
 
     Example:
-        >>> check_dataset([1, 2])
+        >>> check_dataset(3)
         Traceback (most recent call last):
-        spikebridge.errors.ConfigError: data needs len() and select(indices), but got list; wrap ...
+        spikebridge.errors.ConfigError: expected a DataLoader, a data set ..., but got int; wrap tensors in Batches
     """
-    if not isinstance(data, Dataset):
+    # a tensor has a `select` of its own
+    if not isinstance(data, Dataset) or isinstance(data, Tensor):
         raise ConfigError(
-            f"data needs len() and select(indices), but got {type(data).__name__}; "
-            "wrap tensors in Batches and a map-style data set in Samples"
+            "expected a DataLoader, a data set (with select, or [i] and len) or an IterableDataset, but got "
+            f"{type(data).__name__}; wrap tensors in Batches"
         )
     if len(data) == 0:
         raise ConfigError("the data set has no samples")

@@ -15,19 +15,17 @@ Without the first line torchrun keeps the addresses of dead processes, and the n
 """
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch import nn
 
-from spikebridge.errors import ConfigError, DataError
-from spikebridge.neurons.state import detach
-from spikebridge.training.batches import Dataset, check_dataset, epoch_order, shard
+from spikebridge.training.batches import TrainingData
+from spikebridge.training.callbacks.callback import Callback, check_callbacks
+from spikebridge.training.callbacks.loggers import TensorBoardLogger
 from spikebridge.training.distributed import (
     ModuleHost,
     gather_optimizer_state,
@@ -37,19 +35,22 @@ from spikebridge.training.distributed import (
     scatter_rng_states,
 )
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.phase import Phase, Result, check_phases, find, trainable_only
+from spikebridge.training.loader import Source, open_source
+from spikebridge.training.phase import Phase, check_phases, find, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import ResumableLoop
 from spikebridge.training.rng import preserve_rng_state, seed_rng
-from spikebridge.training.run.metrics import Row, TensorBoard
+from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import load_exactly
 from spikebridge.training.settings import Interrupt, Settings, start
+from spikebridge.training.step import Stage, step_scheduler, take_step
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+T = TypeVar("T")
 _Validate = Callable[[nn.Module], Mapping[str, Any]]
 _DEFAULTS = Settings()
 
@@ -57,12 +58,13 @@ _DEFAULTS = Settings()
 def fit(
     module: nn.Module,
     phases: Sequence[Phase],
-    data: Dataset | None = None,
+    data: TrainingData | None = None,
     *,
     settings: Settings = _DEFAULTS,
     run: Run | None = None,
     validate: _Validate | None = None,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[Row]:
     """Trains a network, phase after phase.
 
@@ -72,20 +74,24 @@ def fit(
     Args:
         module: any module.
         phases: what is trained when, on which objective.
-        data: samples for the phases that bring none of their own (`Batches`, `Samples`, or your own).
+        data: samples for the phases that bring none of their own: a `DataLoader` with its batch size, order and
+            workers; a map-style data set or an `IterableDataset`, also one larger than memory; `Batches`, `Samples`
+            or your own class with `select`. Its batches are what the objective gets.
         settings: seed, batch size, devices, precision.
         run: where metrics and checkpoints go; a checkpoint that it holds is resumed. A run serves one training; for
             several take `run.child(NAME)`. None writes nothing.
         validate: measures the network after every epoch, in eval mode, without gradients or a change of the random
-            generators, on every process; its numbers go into the row as `validation/NAME`.
+            generators, on every process; its numbers go into the row as `validation/NAME`. See `evaluate`.
         progress: shows the progress; None takes bars, lines or nothing, as the screen and `settings.quiet` say.
+        callbacks: are called at four moments, in this order: early stopping, best weights, loggers, your own.
 
     Returns:
         the rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
 
     Raises:
         ConfigError: phases, names or settings that cannot be meant, or a checkpoint of another network or training.
-        DataError: a loss or gradient that is not finite, or no whole checkpoint among those of the run.
+        DataError: a loss or gradient that is not finite, a data set that raises an error, or no whole checkpoint among
+            those of the run.
         KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written (of
             several processes none writes one then: the last one stands).
 
@@ -106,25 +112,28 @@ def fit(
     for phase in phases:
         for name in phase.train:
             find(module, name)
-    plan = [(phase, check_dataset(data if phase.data is None else phase.data)) for phase in phases]
+    callbacks = check_callbacks(callbacks)
     fabric = start(settings)
+    rank, num_processes = fabric.global_rank, fabric.world_size
+    sources = [data if phase.data is None else phase.data for phase in phases]
+    plan = [
+        (phase, open_source(source, settings.batch_size, rank, num_processes))
+        for phase, source in zip(phases, sources, strict=True)
+    ]
     raise_mmap_threshold()
     show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
     with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
-        return _PhaseLoop(fabric, module, plan, settings, run, validate, show, interrupt).fit()
+        shown = _Shown(validate, show, callbacks)
+        return _PhaseLoop(fabric, module, plan, settings, run, shown, interrupt).fit()
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """A phase that is set up: network and host, data, the optimizer and its Fabric wrapper."""
+class _Shown:
+    """What happens beside the training: validation, progress, callbacks."""
 
-    phase: Phase
-    data: Dataset
-    network: nn.Module
-    host: Any
-    optimizer: Optimizer
-    driven: Any
-    scheduler: LRScheduler | None
+    validate: _Validate | None
+    progress: Progress
+    callbacks: Sequence[Callback]
 
 
 @dataclass
@@ -134,10 +143,11 @@ class _PhasePosition:
     Attributes:
         phase: number of the running phase.
         epoch: epochs of it that are done.
-        batch: batches of the running epoch that are done.
-        step: batches of the whole training that are done.
+        batch: steps of the running epoch that are done.
+        step: steps of the whole training that are done.
         num_rows: rows that are written.
         sums: of the loss and metrics over the samples of the running epoch.
+        num_samples: how many those are.
     """
 
     phase: int = 0
@@ -146,9 +156,10 @@ class _PhasePosition:
     step: int = 0
     num_rows: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    num_samples: int = 0
 
     def add(self, values: dict[str, float], num_samples: int) -> None:
-        """Counts one batch.
+        """Counts one step.
 
         Example:
             >>> position = _PhasePosition()
@@ -158,21 +169,21 @@ class _PhasePosition:
         """
         self.batch += 1
         self.step += 1
+        self.num_samples += num_samples
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * num_samples
 
-    def end_epoch(self, num_epochs: int) -> None:
+    def end_epoch(self, last: bool) -> None:
         """Counts one epoch, and the phase if that was its last.
 
         Example:
             >>> position = _PhasePosition(epoch=1, batch=9)
-            >>> position.end_epoch(num_epochs=2)
+            >>> position.end_epoch(last=True)
             >>> (position.phase, position.epoch, position.batch)
             (1, 0, 0)
         """
-        last = self.epoch + 1 == num_epochs
         self.phase, self.epoch = (self.phase + 1, 0) if last else (self.phase, self.epoch + 1)
-        self.batch, self.sums = 0, {}
+        self.batch, self.num_samples, self.sums = 0, 0, {}
 
 
 class _PhaseLoop(ResumableLoop):
@@ -182,44 +193,45 @@ class _PhaseLoop(ResumableLoop):
         self,
         fabric: "Fabric",
         module: nn.Module,
-        plan: Sequence[tuple[Phase, Dataset]],
+        plan: Sequence[tuple[Phase, Source]],
         settings: Settings,
         run: Run | None,
-        validate: _Validate | None,
-        progress: Progress,
+        shown: _Shown,
         interrupt: Interrupt,
     ) -> None:
+        accumulate = [phase.accumulate for phase, _ in plan]
         identity = {
             "seed": settings.seed,
             "batch_size": settings.batch_size,
             "precision": settings.precision,
             "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
-            "num_samples": [len(data) for _, data in plan],
+            "num_samples": [source.num_samples for _, source in plan],
+            "accumulate": accumulate if max(accumulate) > 1 else None,
         }
-        super().__init__(module, run, _PhasePosition(), identity, interrupt)
+        board = [TensorBoardLogger()] if settings.tensorboard and run is not None else []
+        super().__init__(module, run, _PhasePosition(), identity, interrupt, (*shown.callbacks, *board))
         self.fabric, self.plan, self.settings = fabric, plan, settings
-        self.validate, self.progress = validate, progress
+        self.validate, self.progress = shown.validate, shown.progress
         self.saved_step = 0
-        self.board: TensorBoard | None = None
 
     def fit(self) -> list[Row]:
         seed_rng(self.settings.seed, self.fabric.global_rank)
         saved = self._begin()
-        try:
-            for phase, data in self.plan[self.position.phase :]:
-                self._phase(phase, data, saved)
+        with self.calling_back(saved):
+            for phase, source in self.plan[self.position.phase :]:
+                self._phase(phase, source, saved)
                 saved = None
-        finally:
-            if self.board is not None:
-                self.board.close()
         return self.rows
 
     def _begin(self) -> dict[str, Any] | None:
         saved = self.resume()
         if saved is not None:
+            at = self.position
+            # checkpoints of release 0.1 do not count samples; only whole batches stand before the last one of an epoch
+            at.num_samples = saved["position"].get("num_samples", at.batch * self.settings.batch_size)
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
-            self.saved_step = self.position.step
-            scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, self.position.step)
+            self.saved_step = at.step
+            scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, at.step)
         if self.run is None:
             return None
         # no process may write before all have read
@@ -231,11 +243,9 @@ class _PhaseLoop(ResumableLoop):
             precision=self.settings.precision,
             num_threads=torch.get_num_threads(),
         )
-        if self.settings.tensorboard and self.run.writes:
-            self.board = TensorBoard(self.run.path / "tensorboard", self.rows)
         return saved
 
-    def _phase(self, phase: Phase, data: Dataset, saved: dict[str, Any] | None) -> None:
+    def _phase(self, phase: Phase, source: Source, saved: dict[str, Any] | None) -> None:
         sharded = self.settings.strategy == "fsdp"
         # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
         network = copy.deepcopy(self.module) if sharded else self.module
@@ -243,31 +253,44 @@ class _PhaseLoop(ResumableLoop):
             host = self.fabric.setup_module(ModuleHost(network))
             optimizer = phase.optimizer([parameter for parameter in host.parameters() if parameter.requires_grad])
             scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
-            stage = _Stage(phase, data, network, host, optimizer, self.fabric.setup_optimizers(optimizer), scheduler)
+            driven = self.fabric.setup_optimizers(optimizer)
+            stage = Stage(phase, source, network, host, optimizer, driven, scheduler)
             if saved is not None and saved["optimizer"] is not None:
                 scatter_optimizer_state(host, optimizer, saved["optimizer"])
                 if scheduler is not None:
                     scheduler.load_state_dict(saved["scheduler"])
-            for _ in range(self.position.epoch, phase.epochs):
+            self.training.weights = lambda: gather_weights(host, network)
+            number = self.position.phase
+            while self.position.phase == number:
                 self._epoch(stage)
             if sharded:
                 load_exactly(gather_weights(host, network), self.module)
 
-    def _epoch(self, stage: _Stage) -> None:
+    def _epoch(self, stage: Stage) -> None:
         at, phase = self.position, stage.phase
-        batches = epoch_order(len(stage.data), self.settings.seed, at.phase, at.epoch).split(self.settings.batch_size)
+        num_batches = stage.source.num_batches
+        num_steps = None if num_batches is None else -(-num_batches // phase.accumulate)
+        self.training.phase, self.training.epoch, self.training.stop_reason = phase.name, at.epoch + 1, ""
         title = f"{phase.name} {at.epoch + 1}/{phase.epochs}"
-        self.progress.begin_epoch(title, len(batches), at.batch)
-        for indices in batches[at.batch :]:
+        self.progress.begin_epoch(title, num_steps, at.batch)
+        batches = stage.source.epoch(self.settings.seed, at.phase, at.epoch, start=at.batch * phase.accumulate)
+        for group in _groups(batches, phase.accumulate):
             where = f"phase {phase.name!r}, epoch {at.epoch + 1}, step {at.step + 1}"
-            values = _take_step(self.fabric, stage, indices, where)
-            at.add(values, len(indices))
+            values = take_step(self.fabric, stage, group, where)
+            at.add(values, sum(batch.num_samples for batch in group))
             self.progress.step(values)
             if self.settings.log_every and at.step % self.settings.log_every == 0:
                 self.log(self._row("step", stage, values))
-            if at.batch < len(batches):
+            self.end_step(values)
+            if self.training.stop_reason:
+                break
+            if at.batch != num_steps:
                 self._save_if(self._due(), stage)
-        means = {name: total / len(stage.data) for name, total in at.sums.items()}
+        self._end_epoch(stage, title)
+
+    def _end_epoch(self, stage: Stage, title: str) -> None:
+        at, phase = self.position, stage.phase
+        means = {name: total / at.num_samples for name, total in at.sums.items()}
         if self.validate is not None:
             with preserve_rng_state(), evaluating(stage.host):
                 measured = stage.host(self.validate)
@@ -275,32 +298,30 @@ class _PhaseLoop(ResumableLoop):
         row = self._row("epoch", stage, means)
         self.log(row)
         self.progress.end_epoch(title, row)
-        if stage.scheduler is not None:
-            stage.scheduler.step()
-        at.end_epoch(phase.epochs)
+        self.end_epoch(row)
+        if phase.scheduler_interval == "epoch":
+            step_scheduler(stage, row)
+        if self.training.stop_reason:
+            self.progress.end_phase(phase.name, self.training.stop_reason)
+        at.end_epoch(last=at.epoch + 1 == phase.epochs or bool(self.training.stop_reason))
         self._save_if(self._due() or not self.settings.checkpoint_every or at.epoch == 0, stage)
 
-    def _row(self, kind: str, stage: _Stage, values: Mapping[str, float]) -> Row:
+    def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
         at, lr = self.position, float(stage.optimizer.param_groups[0]["lr"])
         return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
-
-    def log(self, row: Row) -> None:
-        super().log(row)
-        if self.board is not None:
-            self.board.add(row)
 
     def _due(self) -> bool:
         every = self.settings.checkpoint_every
         return every > 0 and self.position.step - self.saved_step >= every
 
-    def _save_if(self, due: bool, stage: _Stage) -> None:
+    def _save_if(self, due: bool, stage: Stage) -> None:
         if due:
             self.saved_step = self.position.step
         self.pause(due, lambda: self._state(stage))
         if due and self.run is not None:
             self.fabric.barrier()
 
-    def _state(self, stage: _Stage) -> dict[str, Any]:
+    def _state(self, stage: Stage) -> dict[str, Any]:
         begun = self.position.epoch > 0 or self.position.batch > 0
         return {
             "weights": gather_weights(stage.host, stage.network),
@@ -311,87 +332,15 @@ class _PhaseLoop(ResumableLoop):
         }
 
 
-def _take_step(fabric: "Fabric", stage: _Stage, indices: Tensor, where: str) -> dict[str, float]:
-    """One step on one global batch.
+def _groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last one may be shorter.
 
-    Args:
-        fabric: knows the processes.
-        stage: the running phase.
-        indices: `(n,)` samples of the global batch.
-        where: the step's name in messages.
-
-    Returns:
-        loss and metrics: means over the global batch (and over its slices), before the step.
-
-    Raises:
-        DataError: a loss or gradient that is not finite; the network is left as it was before the step.
-        ConfigError: an objective that gives something else than a loss.
+    Example:
+        >>> list(_groups(iter("abc"), 2))
+        [['a', 'b'], ['c']]
     """
-    phase = stage.phase
-    mine, weight = shard(indices, fabric.global_rank, fabric.world_size)
-    batch = fabric.to_device(stage.data.select(mine))
-    if phase.slices is None:
-        return _move(fabric, stage, stage.host(phase.objective, batch), weight, where)
-    state: Any = None
-    moves = []
-    for piece in phase.slices(batch):
-        answer = stage.host(phase.objective, piece, state)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ConfigError(f"the objective of {where} works on slices, so it must give (loss, state)")
-        result, state = answer
-        moves.append(_move(fabric, stage, result, weight, where))
-        state = detach(state)
-    if not moves:
-        raise ConfigError(f"the slices of {where} are none: the batch has no time step")
-    return {name: sum(move[name] for move in moves) / len(moves) for name in moves[0]}
-
-
-def _move(fabric: "Fabric", stage: _Stage, result: Result, weight: float, where: str) -> dict[str, float]:
-    loss, metrics = _parts(result, where)
-    values = _global_means(fabric, {"loss": loss, **metrics}, weight)
-    if not math.isfinite(values["loss"]):
-        raise DataError(_not_finite(f"the loss is {values['loss']}", where))
-    stage.driven.zero_grad()
-    fabric.backward(loss * weight)
-    norm: Any = fabric.clip_gradients(
-        stage.host, stage.driven, max_norm=stage.phase.clip or math.inf, error_if_nonfinite=False
-    )
-    # a gradient scaler meets infinite gradients on purpose and leaves such a move out by itself
-    if getattr(fabric.strategy.precision, "scaler", None) is None and not math.isfinite(norm):
-        raise DataError(_not_finite("the loss is finite but its gradient is not,", where))
-    stage.driven.step()
-    return values
-
-
-def _parts(result: Result, where: str) -> tuple[Tensor, dict[str, Any]]:
-    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
-    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
-        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ConfigError(
-            f"the objective of {where} must give one number, or that and a dict of metrics, but gave {form}"
-        )
-    if not loss.requires_grad:
-        raise ConfigError(
-            f"the loss of {where} depends on nothing that the phase trains; name what it depends on in train"
-        )
-    if "loss" in metrics:
-        raise ConfigError(f"the objective of {where} has a metric called 'loss'; that name is the loss's own")
-    return loss, metrics
-
-
-def _global_means(fabric: "Fabric", values: dict[str, Any], weight: float) -> dict[str, float]:
-    """The means over the global batch; every process learns of a loss that is not finite in the same moment."""
-    kind = torch.promote_types(values["loss"].dtype, torch.float32)
-    numbers = [torch.as_tensor(value, device=fabric.device).detach().to(kind) for value in values.values()]
-    means: Any = fabric.all_reduce(torch.stack(numbers) * weight, reduce_op="mean")
-    return dict(zip(values, means.tolist(), strict=True))
-
-
-def _not_finite(what: str, where: str) -> str:
-    return (
-        f"{what} in {where}: the training has diverged; take a lower learning rate, clip the gradient (Phase.clip), "
-        "or look for NaN in the data"
-    )
+    while group := list(islice(items, size)):
+        yield group
 
 
 # glibc's DEFAULT_MMAP_THRESHOLD_MAX, less what stands around a block

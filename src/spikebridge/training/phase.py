@@ -13,7 +13,7 @@ three ways of the framework (Zhao et al. 2022, Fig. 1e) to train a hybrid unit a
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.training.batches import Batch, Dataset
+from spikebridge.training.batches import Batch, TrainingData
 from spikebridge.training.evaluation import preserve_modes
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
@@ -44,14 +44,17 @@ class Phase:
         epochs: passes over the data, at least 1.
         optimizer: makes the optimizer from the trained parameters, e.g. `partial(torch.optim.Adam, lr=1e-3)`. It steps
             without a closure, so LBFGS cannot be used.
-        scheduler: makes the schedule of the learning rate from the optimizer; it steps once an epoch.
+        scheduler: makes the schedule of the learning rate from the optimizer.
+        scheduler_interval: the schedule steps after every `"epoch"` or after every `"step"` of the optimizer.
+        scheduler_metric: the number of the epoch's row that `ReduceLROnPlateau` watches, e.g. `"validation/loss"`.
         clip: the largest norm of the whole gradient; None leaves it as it is.
+        accumulate: batches of one step of the optimizer; their gradients are averaged over all of their samples.
         slices: cuts a batch in time (see `TimeSlices`): truncated back-propagation through time, one step of the
             optimizer a slice, no gradient from one slice into the one before.
-        data: samples of this phase alone; None takes those of the training.
+        data: samples of this phase alone, in any form that `fit` takes; None takes those of the training.
 
     Raises:
-        ConfigError: nothing to train, no epoch, or a norm that is not above 0.
+        ConfigError: nothing to train, a number out of range, or slices whose gradients are to be accumulated.
 
     Example:
         >>> from functools import partial
@@ -67,9 +70,12 @@ class Phase:
     epochs: int
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
+    scheduler_interval: Literal["epoch", "step"] = "epoch"
+    scheduler_metric: str = "loss"
     clip: float | None = None
+    accumulate: int = 1
     slices: Callable[[Batch], Iterable[Batch]] | None = None
-    data: Dataset | None = None
+    data: TrainingData | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.train, str):
@@ -80,6 +86,15 @@ class Phase:
             raise ConfigError(f"phase {self.name!r} needs at least 1 epoch, but got {self.epochs}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
+        if self.scheduler_interval not in ("epoch", "step"):
+            raise ConfigError(
+                f"phase {self.name!r}: scheduler_interval should be 'epoch' or 'step', but is "
+                f"{self.scheduler_interval!r}"
+            )
+        if self.accumulate < 1:
+            raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
+        if self.accumulate > 1 and self.slices is not None:
+            raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:

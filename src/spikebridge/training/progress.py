@@ -21,14 +21,17 @@ class Progress:
     ) -> None:
         return None
 
-    def begin_epoch(self, title: str, num_steps: int, done: int) -> None:
-        """An epoch begins; `done` of its `num_steps` steps are finished already (a resumed training)."""
+    def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
+        """An epoch begins; `done` of its steps are finished already (a resumed training). None: a number not known."""
 
     def step(self, values: Mapping[str, float]) -> None:
         """A step is done: its loss and metrics."""
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
         """The epoch is done: its row."""
+
+    def end_phase(self, name: str, reason: str) -> None:
+        """A callback has ended a phase early."""
 
 
 class ProgressLines(Progress):
@@ -48,6 +51,9 @@ class ProgressLines(Progress):
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
         print(_format_epoch(title, row), file=self._stream or sys.stderr, flush=True)
 
+    def end_phase(self, name: str, reason: str) -> None:
+        print(f"{name} ends: {reason}", file=self._stream or sys.stderr, flush=True)
+
 
 class ProgressBars(Progress):
     """A bar for the running epoch and a line for each that is done."""
@@ -66,7 +72,7 @@ class ProgressBars(Progress):
     ) -> None:
         self._bars.stop()
 
-    def begin_epoch(self, title: str, num_steps: int, done: int) -> None:
+    def begin_epoch(self, title: str, num_steps: int | None, done: int) -> None:
         self._bars.reset(self._task, description=title, total=num_steps, completed=done, visible=True, loss="")
 
     def step(self, values: Mapping[str, float]) -> None:
@@ -74,6 +80,9 @@ class ProgressBars(Progress):
 
     def end_epoch(self, title: str, row: Mapping[str, Any]) -> None:
         self._bars.console.print(_format_epoch(title, row), highlight=False, markup=False)
+
+    def end_phase(self, name: str, reason: str) -> None:
+        self._bars.console.print(f"{name} ends: {reason}", highlight=False, markup=False)
 
 
 def _format_epoch(title: str, row: Mapping[str, Any]) -> str:

@@ -4,13 +4,16 @@ All that the numbers depend on is in the checkpoint, or is a function of what is
 is resumed ends with the bits of one that was never stopped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from spikebridge.errors import ConfigError
+from spikebridge.training.callbacks.callback import Callback, Training, load_states, names_with_state, states_of
+from spikebridge.training.callbacks.loggers import make_loggers
 from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
@@ -35,14 +38,24 @@ class ResumableLoop:
         position: counters at the start.
         identity: what two trainings must have in common to resume one from the checkpoint of the other.
         interrupt: remembers Ctrl-C.
+        callbacks: are called beside the loggers of the run; their states are in the checkpoint.
     """
 
     def __init__(
-        self, module: nn.Module, run: Run | None, position: _Position, identity: dict[str, Any], interrupt: Interrupt
+        self,
+        module: nn.Module,
+        run: Run | None,
+        position: _Position,
+        identity: dict[str, Any],
+        interrupt: Interrupt,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.module, self.run, self.identity, self.interrupt = module, run, identity, interrupt
+        self.module, self.run, self.interrupt = module, run, interrupt
+        self.identity = identity | {"callbacks": names_with_state(callbacks)}
+        self.callbacks = (*callbacks, *make_loggers(() if run is None else run.loggers))
+        self.training = Training(module, run)
         self.position: Any = position
-        self.rows: list[Row] = []
+        self.rows: list[Row] = self.training.rows
 
     def log(self, row: Row) -> None:
         """Adds a row to the result and to metrics.jsonl."""
@@ -64,6 +77,7 @@ class ResumableLoop:
         if (due or self.interrupt.asked) and self.run is not None:
             # several processes may have to gather the state together
             tree = {"identity": self.identity, "position": asdict(self.position), **state()}
+            tree["callbacks"] = states_of(self.callbacks)
             if self.run.writes:
                 save_checkpoint(self.run.checkpoint, self.position.step, tree)
         if self.interrupt.asked:
@@ -83,8 +97,41 @@ class ResumableLoop:
             check_compatible(saved["weights"], self.module, str(self.run.checkpoint))
             load_exactly(saved["weights"], self.module)
             self.position = type(self.position)(**saved["position"])
-            self.rows = self.run.metrics.rows()[: self.position.num_rows]
+            self.rows[:] = self.run.metrics.rows()[: self.position.num_rows]
         return saved
+
+    @contextmanager
+    def calling_back(self, saved: dict[str, Any] | None) -> Iterator[None]:
+        """Starts the callbacks, restores their states, and ends them with the block, whatever ends it.
+
+        Args:
+            saved: what `resume` gave.
+        """
+        self.training.step = self.position.step
+        started: list[Callback] = []
+        try:
+            for callback in self.callbacks:
+                callback.on_fit_start(self.training)
+                started.append(callback)
+            if saved is not None:
+                load_states(self.callbacks, saved.get("callbacks") or [])
+            yield
+            self.training.finished = True
+        finally:
+            for callback in started:
+                callback.on_fit_end(self.training)
+
+    def end_step(self, values: Mapping[str, float]) -> None:
+        """Calls the callbacks after a step."""
+        self.training.step = self.position.step
+        for callback in self.callbacks:
+            callback.on_step_end(self.training, values)
+
+    def end_epoch(self, row: Row) -> None:
+        """Calls the callbacks after an epoch (or a task)."""
+        self.training.step = self.position.step
+        for callback in self.callbacks:
+            callback.on_epoch_end(self.training, row)
 
     def begin_writing(self, **environment: Any) -> None:
         """Cuts metrics.jsonl back to the rows of the checkpoint and writes environment.json."""

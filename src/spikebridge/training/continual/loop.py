@@ -224,11 +224,12 @@ class _TaskLoop(ResumableLoop):
             self.accuracies, self.momentum = saved["accuracies"], saved["momentum"]
             set_rng_state(saved["generators"])
         self.begin_writing(seed=self.settings.seed, device=str(self.device), num_threads=torch.get_num_threads())
-        if saved is None:
-            self._test(0)
-        for _ in range(self.position.task, len(self.tasks)):
-            self._task(saved)
-            saved = None
+        with self.calling_back(saved):
+            if saved is None:
+                self._test(0)
+            for _ in range(self.position.task, len(self.tasks)):
+                self._task(saved)
+                saved = None
         return ContinualResult(self.accuracies, self.position.seconds, self.rows)
 
     def _subnetwork(self, task: int) -> Subnetwork:
@@ -262,6 +263,7 @@ class _TaskLoop(ResumableLoop):
         row = self._row()
         self.log(row)
         self.progress.end_epoch(title, row)
+        self.end_epoch(row)
         at.task, at.epoch, at.loss_sum, at.num_samples = at.task + 1, 0, 0.0, 0
         self.pause(True, lambda: self._state(None))
 

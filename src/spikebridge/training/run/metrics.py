@@ -1,16 +1,15 @@
-"""Metrics of a training: rows as JSON lines, and their mirror in TensorBoard."""
+"""Metrics of a training: rows as JSON lines."""
 
 import json
 import logging
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from spikebridge.data.io.atomic import append_text, write_text
 from spikebridge.data.io.json_text import parse_json
 from spikebridge.data.io.safe_open import read_bytes
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import DataError
 from spikebridge.training.run.config_io import to_plain
 
 Row: TypeAlias = dict[str, Any]
@@ -79,39 +78,3 @@ class MetricsFile:
         if not isinstance(row, dict):
             raise DataError(f"{self.path} is damaged at line {number}: a row is an object, but this is {line.strip()}")
         return {name: _NUMBERS.get(value, value) if isinstance(value, str) else value for name, value in row.items()}
-
-
-class TensorBoard:
-    """Writes the numbers of rows under `PHASE/NAME`, against the step.
-
-    Args:
-        folder: of the event files; its content is replaced.
-        rows: earlier rows, shown first.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
-
-    def __init__(self, folder: Path, rows: Iterable[Row] = ()) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "tensorboard=True needs TensorBoard: pip install 'spikebridge[tensorboard]', or leave it out"
-            ) from error
-        if folder.exists():
-            shutil.rmtree(folder)
-        self._writer = SummaryWriter(str(folder))
-        for row in rows:
-            self.add(row)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Shows one row."""
-        prefix = row["phase"] if row["kind"] == "epoch" else f"{row['phase']} steps"
-        for name, value in row.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(f"{prefix}/{name}", value, row["step"])
-
-    def close(self) -> None:
-        """Brings everything to the disk."""
-        self._writer.close()

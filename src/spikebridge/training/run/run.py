@@ -45,6 +45,8 @@ class Run:
             people and is never opened.
         recipe_digest: SHA-256 of that file.
         config: its settings as plain values; `config_as` makes the recipe's own dataclass of them.
+        loggers: names of loggers (`"tensorboard"`, `"wandb"`, `"mlflow"`) that get the rows of every training in this
+            run and in the runs inside it.
 
     Example:
         >>> from dataclasses import dataclass
@@ -75,6 +77,7 @@ class Run:
         self.recipe_digest = recipe_digest
         self.config = config
         self.resumed = resumed
+        self.loggers: tuple[str, ...] = ()
         self.writes = is_first_process()
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self.checkpoint = path / "checkpoint"
@@ -172,7 +175,9 @@ class Run:
         if not steps or Path(name).is_absolute() or ".." in steps:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
         path = self.path / "runs" / name
-        return Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
+        inner = Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
+        inner.loggers = self.loggers
+        return inner
 
     def children(self) -> dict[str, "Run"]:
         """The runs inside this one, by name."""

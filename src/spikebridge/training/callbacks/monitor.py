@@ -1,0 +1,189 @@
+"""Callbacks that watch one metric of the epochs: early stopping and the best weights."""
+
+import math
+from typing import Any, Literal
+
+from torch import Tensor
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.training.callbacks.callback import Callback, Training
+from spikebridge.training.run.metrics import Row
+from spikebridge.training.run.weights import cpu_copy, load_exactly, read_weights, save_weights
+
+Mode = Literal["min", "max"]
+_BEST = "best.safetensors"
+
+
+def metric_of(row: Row, metric: str, watcher: str) -> float:
+    """A number of a row of an epoch.
+
+    Raises:
+        ConfigError: the row has no such number.
+
+    Example:
+        >>> metric_of({"kind": "epoch", "loss": 0.5}, "los", "EarlyStopping")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: EarlyStopping watches 'los', which no row has: did you mean 'loss'? Known: loss.
+    """
+    value = row.get(metric)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        known = [name for name, number in row.items() if isinstance(number, float)]
+        raise ConfigError(f"{watcher} watches {metric!r}, which no row has: {did_you_mean(metric, known)}")
+    return float(value)
+
+
+class _Best:
+    """The best value of a metric so far, and the epoch that reached it."""
+
+    def __init__(self, metric: str, mode: Mode, min_delta: float, watcher: str) -> None:
+        if mode not in ("min", "max"):
+            raise ConfigError(f"{watcher}: mode should be 'min' (a loss) or 'max' (an accuracy), but is {mode!r}")
+        if not 0 <= min_delta < math.inf:
+            raise ConfigError(f"{watcher}: min_delta should be 0 or more, but is {min_delta}")
+        self.metric, self.mode, self.min_delta, self.watcher = metric, mode, min_delta, watcher
+        self.value: float | None = None
+        self.phase, self.epoch = "", 0
+
+    def update(self, row: Row) -> bool:
+        """Whether the row is better than all before by more than `min_delta`; NaN never is."""
+        value = metric_of(row, self.metric, self.watcher)
+        gain = math.inf if self.value is None else (value - self.value) * (1 if self.mode == "max" else -1)
+        better = not math.isnan(value) and gain > (0 if self.value is None else self.min_delta)
+        if better:
+            self.value, self.phase, self.epoch = value, row["phase"], row["epoch"]
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "phase": self.phase, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value, self.phase, self.epoch = state["value"], state["phase"], state["epoch"]
+
+
+class EarlyStopping(Callback):
+    """Ends a phase when a metric has not improved for some epochs. Each phase is watched on its own.
+
+    Args:
+        metric: a number of the epochs' rows, such as `"loss"` or `"validation/accuracy"`.
+        mode: `"min"` if a smaller value is better, `"max"` if a larger one is.
+        patience: epochs without improvement after which the phase ends, at least 1.
+        min_delta: what counts as an improvement must exceed this.
+        phase: only this phase is watched; None watches all.
+
+    Raises:
+        ConfigError: a number out of range, or a metric that the rows do not have.
+
+    Example:
+        >>> from functools import partial
+        >>> import torch
+        >>> from spikebridge.training import WHOLE, Batches, EarlyStopping, Phase, Settings, fit
+        >>> line = torch.nn.Linear(1, 1)
+        >>> data = Batches({"x": torch.ones(2, 1)}, batch={"x": 0})
+        >>> still = partial(torch.optim.SGD, lr=0.0)
+        >>> phase = Phase("still", WHOLE, lambda module, batch: module(batch["x"]).square().mean(), 9, still)
+        >>> stop = EarlyStopping("loss", "min", patience=2)
+        >>> len(fit(line, [phase], data, settings=Settings(accelerator="cpu", quiet=True), callbacks=[stop]))
+        3
+    """
+
+    def __init__(
+        self, metric: str, mode: Mode, *, patience: int, min_delta: float = 0.0, phase: str | None = None
+    ) -> None:
+        if patience < 1:
+            raise ConfigError(f"EarlyStopping: patience should be at least 1 epoch, but is {patience}")
+        self.patience, self.phase = patience, phase
+        self._make = lambda: _Best(metric, mode, min_delta, "EarlyStopping")
+        self._best, self._num_worse, self._watched = self._make(), 0, ""
+
+    def on_fit_start(self, training: Training) -> None:
+        self._best, self._num_worse, self._watched = self._make(), 0, ""
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        if self.phase not in (None, training.phase):
+            return
+        if training.phase != self._watched:
+            self._best, self._num_worse, self._watched = self._make(), 0, training.phase
+        self._num_worse = 0 if self._best.update(row) else self._num_worse + 1
+        if self._num_worse >= self.patience:
+            best = self._best
+            training.end_phase(
+                f"{best.metric} has not improved on {best.value} of epoch {best.epoch} for {self.patience} epochs"
+                if best.value is not None
+                else f"{best.metric} is {row[best.metric]} since {self.patience} epochs"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value, epochs without improvement, and the phase they are of."""
+        return {"best": self._best.state_dict(), "num_worse": self._num_worse, "watched": self._watched}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self._best.load_state_dict(state["best"])
+        self._num_worse, self._watched = state["num_worse"], state["watched"]
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the epoch with the best value of a metric, and gives them to the network at the end.
+
+    With a run they are in its file `best.safetensors`, from the first epoch on.
+
+    Args:
+        metric: a number of the epochs' rows, such as `"validation/accuracy"`.
+        mode: `"min"` if a smaller value is better, `"max"` if a larger one is.
+        restore: the network ends with the best weights; False leaves it with the last ones.
+        phase: only this phase is watched; None watches all, so the metric must mean the same in all.
+
+    Attributes:
+        value: the best value so far; None before the first epoch.
+        epoch: the epoch that reached it.
+
+    Raises:
+        ConfigError: an unknown mode, or a metric that the rows do not have.
+
+    Example:
+        >>> from spikebridge.training import BestWeights
+        >>> BestWeights("validation/accuracy", "maximum")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: BestWeights: mode should be 'min' (a loss) or 'max' (an accuracy), but is ...
+    """
+
+    def __init__(self, metric: str, mode: Mode, *, restore: bool = True, phase: str | None = None) -> None:
+        self.restore, self.phase = restore, phase
+        self._make = lambda: _Best(metric, mode, 0.0, "BestWeights")
+        self._best = self._make()
+        self._kept: dict[str, Tensor] | None = None
+
+    @property
+    def value(self) -> float | None:
+        return self._best.value
+
+    @property
+    def epoch(self) -> int:
+        return self._best.epoch
+
+    def on_fit_start(self, training: Training) -> None:
+        self._best, self._kept = self._make(), None
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        if self.phase not in (None, training.phase) or not self._best.update(row):
+            return
+        weights = training.weights()
+        if training.run is None:
+            self._kept = {name: cpu_copy(tensor) for name, tensor in weights.items()}
+        elif training.writes:
+            save_weights(training.run.path / _BEST, weights)
+
+    def on_fit_end(self, training: Training) -> None:
+        if not (self.restore and training.finished) or self._best.value is None:
+            return
+        kept = self._kept if training.run is None else read_weights(training.run.path / _BEST)
+        if kept is not None:
+            load_exactly(kept, training.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value and its epoch; the weights are in their file."""
+        return self._best.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self._best.load_state_dict(state)
