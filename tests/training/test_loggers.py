@@ -1,6 +1,7 @@
 """Loggers get the rows of a training, once each, also of one that was stopped and resumed."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def test_wandb_writes_offline_into_the_run_folder(train: Any, tmp_path: Path, mo
     monkeypatch.setenv("WANDB_MODE", "offline")
     train("wandb")
     (log,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
-    words = log.read_bytes()
+    deadline = time.monotonic() + 20  # a process of W&B writes the file
+    while b"line/loss" not in (words := log.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert b"line/loss" in words
     assert b"spikebridge" in words
     assert (tmp_path / "run" / "wandb-id.txt").read_text() in log.name
