@@ -40,7 +40,7 @@ class LoadedBatch(NamedTuple):
     weight: float
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """The batches of every epoch of a phase."""
 
     @property
@@ -55,7 +55,7 @@ class Source(Protocol):
         """The batches of an epoch from number `start` on."""
 
 
-def open_source(data: Any, batch_size: int, rank: int = 0, num_processes: int = 1, shuffle: bool = True) -> Source:
+def open_source(data: Any, batch_size: int, rank: int = 0, num_processes: int = 1, shuffle: bool = True) -> BatchSource:
     """The source of batches behind any kind of data.
 
     Args:

@@ -35,7 +35,7 @@ from spikebridge.training.distributed import (
     scatter_rng_states,
 )
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.loader import Source, open_source
+from spikebridge.training.loader import BatchSource, open_source
 from spikebridge.training.phase import Phase, check_phases, find, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import ResumableLoop
@@ -193,7 +193,7 @@ class _PhaseLoop(ResumableLoop):
         self,
         fabric: "Fabric",
         module: nn.Module,
-        plan: Sequence[tuple[Phase, Source]],
+        plan: Sequence[tuple[Phase, BatchSource]],
         settings: Settings,
         run: Run | None,
         shown: _Shown,
@@ -245,7 +245,7 @@ class _PhaseLoop(ResumableLoop):
         )
         return saved
 
-    def _phase(self, phase: Phase, source: Source, saved: dict[str, Any] | None) -> None:
+    def _phase(self, phase: Phase, source: BatchSource, saved: dict[str, Any] | None) -> None:
         sharded = self.settings.strategy == "fsdp"
         # a sharding strategy takes a module apart for good, so it gets a copy and the weights are brought back
         network = copy.deepcopy(self.module) if sharded else self.module

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons.state import detach
 from spikebridge.training.callbacks.monitor import metric_of
-from spikebridge.training.loader import LoadedBatch, Source
+from spikebridge.training.loader import BatchSource, LoadedBatch
 from spikebridge.training.phase import Phase, Result
 from spikebridge.training.run.metrics import Row
 
@@ -26,7 +26,7 @@ class Stage:
     """A phase that is set up: network and host, data, the optimizer and its Fabric wrapper."""
 
     phase: Phase
-    source: Source
+    source: BatchSource
     network: nn.Module
     host: Any
     optimizer: Optimizer
