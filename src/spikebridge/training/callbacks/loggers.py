@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.safe_open import read_text
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.training.callbacks.callback import Callback, Training
 from spikebridge.training.run.metrics import Row
@@ -242,7 +243,7 @@ def _kept_id(run: Run, name: str, make: Callable[[], str]) -> tuple[str, bool]:
     known = file.exists()
     if not known:
         write_text(file, make())
-    return file.read_text(encoding="utf-8").strip(), known
+    return read_text(file, f"the id of a run at {name}", max_bytes=1000).strip(), known
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
