@@ -1,13 +1,16 @@
 """A network on a live stream: real time, the rule when it falls behind, memory, bad packets."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from spikebridge.data.events.events import make_events
+from spikebridge.data.recordings.load import load_events
 from spikebridge.data.streams.binner import EventBinner
+from spikebridge.data.streams.replay import ReplaySource
 from spikebridge.deploy.streaming.loop import Latency, Live
 from spikebridge.errors import ConfigError
 
@@ -26,8 +29,8 @@ class Clocked:
     def ready_at(self, bin_: int) -> float:
         return time.perf_counter()
 
-    def is_restart(self, bin_: int) -> bool:
-        return bin_ in self.begins
+    def newest_restart(self, first: int, stop: int) -> int | None:
+        return max((bin_ for bin_ in self.begins if first <= bin_ < stop), default=None)
 
     def inputs(self, first: int, stop: int) -> Any:
         self.asked.append((first, stop))
@@ -57,9 +60,39 @@ def test_bins_that_wait_too_long_are_taken_together_and_counted() -> None:
 
 
 def test_no_state_goes_over_to_a_stream_that_begins_anew() -> None:
-    source = Clocked([7], begins=(0, 4))
+    source = Clocked([1, 2, 3, 4, 5, 6, 7], begins=(0, 4))
     answers = list(Live(source, collect, most_behind=1))
-    assert [answer.output for answer in answers] == [[0], [0, 1, 2, 3], [4], [4, 5, 6]]
+    assert [answer.output for answer in answers] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [4], [4, 5], [4, 5, 6]]
+
+
+def test_bins_that_wait_past_the_end_of_a_pass_start_the_network_anew_with_the_newest_pass() -> None:
+    source = Clocked([1, 12, 13], begins=(0, 4, 8))
+    live = Live(source, collect, most_behind=2)
+    answers = list(live)
+    assert source.asked == [(0, 1), (8, 9), (9, 12), (12, 13)]
+    assert [(answer.bin, answer.num_bins, answer.output) for answer in answers][1:3] == [
+        (8, 8, [8]),
+        (11, 3, [8, 9, 10, 11]),
+    ]
+    assert (live.summary()["num_skipped"], live.summary()["num_bins"]) == (9, 13)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 5])
+def test_latency_is_bounded_at_a_thousand_times_real_time(tmp_path: Path, seconds: float) -> None:
+    # a pass takes 0.1 ms or 5 ms, and a step 2 ms
+    (tmp_path / "events.csv").write_text(f"t,x,y,p\n0,1,1,1\n{round(1e6 * seconds)},1,1,1\n")
+    recording = load_events(tmp_path / "events.csv", 0.005, 8, 8)
+    source = ReplaySource(recording, None, None, loop=True, speed=1000.0, buffer_events=False)
+
+    def step(inputs: Any, state: int | None) -> tuple[None, int]:
+        time.sleep(0.002)
+        return None, (state or 0) + 1
+
+    live = Live(source, step, most_behind=2, seconds=0.4)
+    latencies = [answer.latency for answer in live]
+    assert live.num_bins > 40_000  # it keeps up with the recording
+    half = len(latencies) // 2
+    assert max(latencies[half:]) < 0.1  # a pass and two steps are 9 ms; the machine may be busy
 
 
 def test_a_told_box_stays_with_the_first_frame_of_a_stream_that_comes_all_at_once() -> None:

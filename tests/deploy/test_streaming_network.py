@@ -32,6 +32,7 @@ class StreamBin(NamedTuple):
 
     events: Any
     frame: Any
+    num_bins: int = 1
 
 
 def snn() -> Sequential:
@@ -252,8 +253,8 @@ def test_ctrl_c_ends_a_stream_with_its_summary(
         def ready_at(self, bin_: int) -> float:
             return 0.0
 
-        def is_restart(self, bin_: int) -> bool:
-            return bin_ == 0
+        def newest_restart(self, first: int, stop: int) -> int | None:
+            return 0 if first == 0 else None
 
         def inputs(self, first: int, stop: int) -> list[StreamBin]:
             return stream()[:1]

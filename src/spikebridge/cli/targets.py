@@ -190,7 +190,9 @@ def live_steps(word: str, network: str | None = None, own: OwnRecipe = _PACKAGED
         inputs = target.inputs(trained)
         steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
     spec = steps.spec
-    return steps, StreamRequest(spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts)
+    return steps, StreamRequest(
+        spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, most_together=steps.most_together
+    )
 
 
 def _tracker_steps(tracker: Any) -> Any:

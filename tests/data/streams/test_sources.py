@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,7 +67,7 @@ def test_a_file_is_played_at_its_own_speed_and_over_again(files: Path) -> None:
     begin = time.perf_counter()
     assert source.wait(5) >= 6
     assert time.perf_counter() - begin >= 0.006
-    assert [source.is_restart(bin_) for bin_ in (0, 1, 4)] == [True, False, True]
+    assert [source.newest_restart(*bins) for bins in ((0, 1), (1, 4), (1, 5), (0, 14))] == [0, None, 4, 12]
 
 
 def test_a_tracker_takes_single_events_and_is_reported_the_box(files: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
             "frames of 3 x 2 pixels, but",
         ),
         (LiveSource("events.npz", "lost"), SEEING, "there is no such file"),
-        (LiveSource("events.npz", speed=0.0), NETWORK, "speed above 0"),
+        (LiveSource("events.npz", speed=0.0), NETWORK, "times its speed"),
         (LiveSource("events.txt"), NETWORK, "no such folder"),
         (LiveSource("lost.npz"), NETWORK, "there is no such file"),
         (LiveSource("seen", "seen"), SEEING, "brings its own frames"),
@@ -172,3 +173,14 @@ def test_sizes_are_width_times_height() -> None:
     for words in ("346", "0x5", "axb", "346x-1"):
         with pytest.raises(ConfigError, match="such as 346x260"):
             parse_sensor_size(words)
+
+
+def test_of_bins_that_no_step_takes_only_the_newest_frame_is_read(files: Path) -> None:
+    whole = LiveSource("events.npz", "seen").open(SEEING).inputs(0, 4)
+    last = LiveSource("events.npz", "seen").open(replace(SEEING, most_together=1)).inputs(0, 4)
+    assert [one.num_bins for one in last] == [3, 1]
+    assert not last[0].events.any()
+    assert np.array_equal(last[1].events, whole[3].events)
+    newest = [one.frame for one in whole[:3] if one.frame is not None][-1:]
+    assert [one.frame is None for one in last[:1]] == [not newest]
+    assert all(np.array_equal(last[0].frame, frame) for frame in newest)

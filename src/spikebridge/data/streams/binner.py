@@ -177,9 +177,9 @@ class EventBinner:
         """Time at which the last bin read was complete [s]."""
         return self._last_ready
 
-    def is_restart(self, bin_: int) -> bool:
-        """True for the first bin only."""
-        return bin_ == 0
+    def newest_restart(self, first: int, stop: int) -> int | None:
+        """The first bin of all, if it is among these."""
+        return 0 if first == 0 else None
 
     def inputs(self, first: int, stop: int) -> Inputs:
         """Events and newest frame of these bins."""

@@ -76,9 +76,10 @@ class ReplaySource:
         """Time at which a bin is complete [s]."""
         return (self.start_time or 0.0) + (bin_ + 1) * self.dt
 
-    def is_restart(self, bin_: int) -> bool:
-        """Whether the recording starts with this bin."""
-        return bin_ % self.length == 0
+    def newest_restart(self, first: int, stop: int) -> int | None:
+        """The newest bin from `first` up to `stop` with which the recording starts; None without one."""
+        newest = (stop - 1) // self.length * self.length
+        return newest if newest >= first else None
 
     def inputs(self, first: int, stop: int) -> Inputs:
         """New data of these bins of one pass; the first bin has the box."""
@@ -96,10 +97,12 @@ class _EventFrame(NamedTuple):
     Args:
         events: the channels ON and OFF.
         frame: grey levels from 0 to 1; None without a new one.
+        num_bins: bins that it stands for.
     """
 
     events: Float[np.ndarray, "2 H W"]
     frame: Float[np.ndarray, "h w"] | None
+    num_bins: int = 1
 
 
 class EventFrameSource:
@@ -110,6 +113,7 @@ class EventFrameSource:
         height: rows of the sensor.
         width: columns of the sensor.
         counts: number of events per pixel; else 1 where there was any.
+        most_together: bins that the network takes in one step; of older ones only the newest frame is read. None: all.
 
     Example:
         >>> from spikebridge.data.streams.binner import FrameOptions
@@ -120,11 +124,19 @@ class EventFrameSource:
         [[[[0.0, 2.0]], [[0.0, 0.0]]]]
     """
 
-    def __init__(self, source: ReplaySource | EventBinner, height: int, width: int, counts: bool = False) -> None:
+    def __init__(
+        self,
+        source: ReplaySource | EventBinner,
+        height: int,
+        width: int,
+        counts: bool = False,
+        most_together: int | None = None,
+    ) -> None:
         self.source = source
         self.dt = source.dt
         self.crop = (0, 0, width, height)
         self.counts = counts
+        self.most_together = most_together
 
     def wait(self, done: int) -> int | None:
         """As the source."""
@@ -134,16 +146,24 @@ class EventFrameSource:
         """As the source [s]."""
         return self.source.ready_at(bin_)
 
-    def is_restart(self, bin_: int) -> bool:
+    def newest_restart(self, first: int, stop: int) -> int | None:
         """As the source."""
-        return self.source.is_restart(bin_)
+        return self.source.newest_restart(first, stop)
 
     def inputs(self, first: int, stop: int) -> list[_EventFrame]:
-        """One event frame per bin."""
+        """One event frame per bin; bins older than the last `most_together` are one entry without events."""
+        begin = first if self.most_together is None else max(first, stop - self.most_together)
         bins = []
-        for bin_ in range(first, stop):
+        if begin > first:
+            frame = self.source.inputs(first, begin).get("frame")
+            nothing = np.zeros((2, self.crop[3], self.crop[2]), np.float32)
+            bins.append(_EventFrame(nothing, _grey_levels(frame), begin - first))
+        for bin_ in range(begin, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
-            frame: UInt8[np.ndarray, "h w"] | None = inputs.get("frame")
             grid = event_image(inputs["events"], self.crop, self.counts)
-            bins.append(_EventFrame(grid, None if frame is None else frame.astype(np.float32) / 255))
+            bins.append(_EventFrame(grid, _grey_levels(inputs.get("frame"))))
         return bins
+
+
+def _grey_levels(frame: UInt8[np.ndarray, "h w"] | None) -> Float[np.ndarray, "h w"] | None:
+    return None if frame is None else frame.astype(np.float32) / 255

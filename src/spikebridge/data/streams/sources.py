@@ -43,6 +43,7 @@ class StreamRequest:
         sensor: rows and columns of its event frames; None for single events of any sensor.
         frame: rows and columns of its frames; None without frames, unless it is a tracker.
         counts: event frames hold the number of events per pixel; else 1 where there was any.
+        most_together: event frames that it takes in one step; None for any number.
     """
 
     dt: float
@@ -50,6 +51,7 @@ class StreamRequest:
     sensor: Size | None = None
     frame: Size | None = None
     counts: bool = False
+    most_together: int | None = None
 
     @property
     def frames(self) -> bool:
@@ -95,7 +97,9 @@ class LiveSource:
         if request.sensor is not None and self.sensor not in (None, request.sensor):
             raise ConfigError(f"this network takes events of {_pixels(request.sensor)}; leave --sensor out")
         source = self._open_live(request) if _is_live(self.events) else self._open_replay(request)
-        return source if request.sensor is None else EventFrameSource(source, *request.sensor, request.counts)
+        if request.sensor is None:
+            return source
+        return EventFrameSource(source, *request.sensor, request.counts, request.most_together)
 
     def _open_replay(self, request: StreamRequest) -> ReplaySource:
         if self.frames is not None and _is_live(self.frames):

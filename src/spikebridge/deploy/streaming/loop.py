@@ -1,8 +1,10 @@
 """A step of a network at every bin of a live stream, in real time, in constant memory.
 
 The rule when the network falls behind: while at most `most_behind` bins wait, each gets a step of its own; with more,
-all that wait are taken in one step, which answers for the newest of them. No event is lost; the bins without an answer
-of their own are counted as skipped. The first bin of a stream is always taken alone.
+all that wait are taken in one step, which answers for the newest of them. No event of a stream is lost; the bins
+without an answer of their own are counted as skipped. The first bin of a stream is always taken alone. Where the bins
+that wait reach into a newer stream (a recording in a loop), the network starts anew with it at once: nothing of the
+older one can change a later answer, and two steps a pass would be too many where passes are short.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,8 +42,11 @@ class Source(Protocol):
     def inputs(self, first: int, stop: int) -> Any:
         """What the bins from `first` up to `stop` brought; they are not asked for again. None: nothing to step with."""
 
-    def is_restart(self, bin_: int) -> bool:
-        """Whether a stream of its own begins with this bin, so that no state goes over to it."""
+    def newest_restart(self, first: int, stop: int) -> int | None:
+        """The newest bin from `first` up to `stop` with which a stream of its own begins; None without one.
+
+        No state goes over to that bin, so those before it may never be asked for.
+        """
 
 
 class _LiveOutput(NamedTuple):
@@ -49,7 +54,7 @@ class _LiveOutput(NamedTuple):
 
     Args:
         bin: the newest bin that it knows.
-        num_bins: bins that it took in.
+        num_bins: bins since the answer before; all but one of them are skipped.
         output: of the network.
         latency: from the end of that bin to the answer [s].
     """
@@ -132,16 +137,14 @@ class Live:
                 if self._is_late():
                     return
                 continue
-            first = self.num_bins
-            waiting = complete - first
-            begins = self.source.is_restart(first)
-            if begins:
-                state = None
-            # a new stream begins with a bin of its own: what its first frame says does not hold for a later one
-            stop = first + 1 if begins or waiting <= self.most_behind else complete
-            stop = next((bin_ for bin_ in range(first + 1, stop) if self.source.is_restart(bin_)), stop)
+            first = begin = self.num_bins
+            stop = begin + 1 if complete - begin <= self.most_behind else complete
+            restart = self.source.newest_restart(begin, stop)
+            if restart is not None:
+                # a new stream begins with a bin of its own: what its first frame says does not hold for a later one
+                state, begin, stop = None, restart, restart + 1
             begun = perf_counter()
-            inputs = self.source.inputs(first, stop)
+            inputs = self.source.inputs(begin, stop)
             self.num_bins = stop
             if inputs is not None:
                 output, state = self.step(inputs, state)

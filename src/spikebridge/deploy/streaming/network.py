@@ -35,6 +35,10 @@ class StreamBin(Protocol):
     def frame(self) -> Values | None:
         """The newest frame."""
 
+    @property
+    def num_bins(self) -> int:
+        """1; more where older bins are given as one, without events, because too many waited."""
+
 
 @dataclass(frozen=True)
 class _StreamInputSpec:
@@ -148,7 +152,7 @@ class NetworkSteps:
         clock = self.spec.inputs[self.spec.events].clock
         tick, inner, frame = state or _StreamState(0, None, None)
         seen = bins[-self.most_together :]
-        self.num_unseen += len(bins) - len(seen)
+        self.num_unseen += sum(one.num_bins for one in bins[: -len(seen)])
         frame = next((self._frame(one.frame) for one in reversed(bins[: -len(seen)]) if one.frame is not None), frame)
         # the ticks up to the sample of the last bin
         stop = clock.phase + (clock.count(tick) + len(seen) - 1) * clock.period + 1
