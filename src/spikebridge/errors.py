@@ -3,6 +3,7 @@
 ```
 SpikebridgeError
 ├── ShapeError   (ValueError)   a tensor's shape, dtype or device does not fit
+│   └── StateError              a state is not one of the layer, or not one of the stream
 ├── ConfigError  (ValueError)   a setting, name, clock or link is invalid
 ├── DataError    (OSError)      a file or stream is missing, damaged or holds impossible values
 └── ExportError  (ValueError)   something cannot be written in another format
@@ -19,6 +20,19 @@ class SpikebridgeError(Exception):
 
 class ShapeError(SpikebridgeError, ValueError):
     """A tensor's shape, dtype or device does not fit."""
+
+
+class StateError(ShapeError):
+    """A state is not one of the layer that it is given to, or not one of the stream.
+
+    Args:
+        message: what was expected, what came, what to do.
+        layer: the module that refuses the state; containers put its path before the message.
+    """
+
+    def __init__(self, message: str, layer: object = None) -> None:
+        super().__init__(message)
+        self.message, self.layer = message, layer
 
 
 class ConfigError(SpikebridgeError, ValueError):

@@ -69,14 +69,18 @@ def test_a_rest_that_does_not_fit_is_refused_before_it_spreads():
 def test_a_state_of_another_batch_is_refused(neuron, batch):
     layer = neuron.build()
     _, state = layer.float()(neuron.signal(2, batch, 3).float())
-    with pytest.raises(ShapeError, match=rf"got a state for steps \({batch}, 3\), but the steps .* are \(2, 3\)"):
+    with pytest.raises(
+        ShapeError, match=rf"got a state whose v is a tensor \({batch}, 3\), not a tensor \(2, 3\), as its signal"
+    ):
         layer(torch.zeros(4, 2, 3), state)
 
 
 def test_a_state_in_another_dtype_is_refused():
     layer = LIF(dt=0.001)
     state = layer.initial_state(torch.zeros(2, 3))
-    with pytest.raises(ShapeError, match=r"LIF got a state in torch.float32 on cpu, .* torch.float64 .*neurons.to\(\)"):
+    with pytest.raises(
+        ShapeError, match=r"LIF got a state whose v is torch.float32 on cpu, .* torch.float64 .*neurons.to\(\)"
+    ):
         layer(torch.zeros(4, 2, 3, dtype=torch.float64), state)
 
 
@@ -89,7 +93,7 @@ def test_the_refractory_counter_may_stay_whole():
 def test_a_state_of_a_row_of_layers_has_one_for_each():
     one, two = Sequential(Memoryless()), Sequential(Memoryless(), Memoryless())
     _, state = one(torch.zeros(1, 2, 3))
-    with pytest.raises(ShapeError, match="the state is of 1 layers, but this Sequential has 2"):
+    with pytest.raises(ShapeError, match="got a state of 1 layers, but has 2"):
         two(torch.zeros(1, 2, 3), state)
 
 

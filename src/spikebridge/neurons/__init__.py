@@ -7,7 +7,7 @@ from spikebridge.neurons.firing import FiringNeuron, FiringSettings
 from spikebridge.neurons.integrator import Integrator, IntegratorState, integrator_step
 from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevich_step
 from spikebridge.neurons.lif import IF, LIF, PLIF, Firing, LIFState, lif_step
-from spikebridge.neurons.memoryless import Memoryless
+from spikebridge.neurons.memoryless import Memoryless, MemorylessState, memoryless_step
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Effect, Quantity
 from spikebridge.neurons.recurrent import Recurrent, RecurrentState
@@ -35,6 +35,7 @@ __all__ = [
     "IzhikevichState",
     "LIFState",
     "Memoryless",
+    "MemorylessState",
     "Neuron",
     "Quantity",
     "Rectangle",
@@ -51,6 +52,7 @@ __all__ = [
     "integrator_step",
     "izhikevich_step",
     "lif_step",
+    "memoryless_step",
     "scan",
     "select",
     "to",

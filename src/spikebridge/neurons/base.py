@@ -7,6 +7,7 @@ sequence equal the whole, and a stream, truncated back-propagation and a whole s
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Shaped
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.quantity import Effect, Quantity
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import Form, State, form_of, refuse_other_form
+
+_FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()  # of the last signal of each layer
 
 
 class Stateful(nn.Module):
@@ -30,6 +33,7 @@ class Stateful(nn.Module):
 
     modulable: ClassVar[tuple[str, ...]] = ()
     dt: float | None = None
+    state_grows: ClassVar[bool] = True  # whether what is None or of length 0 in the initial state may become a tensor
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -61,6 +65,22 @@ class Stateful(nn.Module):
         """A whole sequence, from a given or the initial state; see `scan` for modulation."""
         return scan(self, x, state, **modulation)
 
+    def check_state(self, state: State, x: Shaped[Tensor, "T B *N"]) -> None:
+        """Compares a state with the initial one for this signal: types, shapes, dtypes, devices. It reads no values.
+
+        Raises:
+            StateError: a state of another layer, batch, shape, dtype or device.
+        """
+        if torch.compiler.is_compiling():
+            return
+        key, found = (x.shape[1:], x.dtype, x.device), form_of(state)
+        known = _FORMS.get(self)
+        if known is not None and known[0] == key and found == known[1]:
+            return
+        form = form_of(self.initial_state(x.new_zeros(x.shape[1:])))
+        _FORMS[self] = (key, form)
+        refuse_other_form(self, state, form, self.state_grows)
+
     def modulable_paths(self) -> list[str]:
         """All that can be modulated in this layer, by path."""
         return list(self.modulable)
@@ -83,6 +103,7 @@ def scan(
 
     Raises:
         ShapeError: a signal without time and batch, or a modulation of another length.
+        StateError: a state of another layer or stream.
         ConfigError: a modulation of what the layer does not have.
 
     Example:
@@ -98,6 +119,8 @@ def scan(
         refuse_unknown(layer, effects)
     if state is None:
         state = layer.initial_state(x.new_zeros(x.shape[1:]))
+    else:
+        layer.check_state(state, x)
     if len(x) == 0:
         nothing = {name: value.new_zeros(value.shape[1:]) for name, value in inputs.items()}
         y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state, **nothing)

@@ -1,8 +1,9 @@
 """Neurons without memory: each tick alone. The baseline that shows what a membrane is worth. NIR: `Threshold`."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.neurons.lif import LIFState, lif_step
@@ -10,6 +11,34 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.precision import zero_state
+
+
+class MemorylessState(NamedTuple):
+    """Membrane of the last step after the reset; the next step does not depend on it."""
+
+    v: Tensor
+
+
+def memoryless_step(
+    x_t: Float[Tensor, "B *N"], state: MemorylessState, **arguments: Any
+) -> tuple[Float[Tensor, "B *N"], MemorylessState]:
+    """One step of `lif_step` with decay 0.
+
+    Args:
+        x_t: input.
+        state: of the last step.
+        arguments: `v_threshold`, `r`, `surrogate`, as in `lif_step`.
+
+    Returns:
+        Spikes and the state after them.
+
+    Example:
+        >>> spikes, state = memoryless_step(torch.tensor([[0.7]]), MemorylessState(torch.tensor([[0.8]])))
+        >>> spikes.item(), round(state.v.item(), 3)
+        (0.0, 0.7)
+    """
+    spikes, (v, _) = lif_step(x_t, LIFState(state.v), **{**arguments, "decay": 0.0})
+    return spikes, MemorylessState(v)
 
 
 class Memoryless(Neuron):
@@ -30,7 +59,7 @@ class Memoryless(Neuron):
 
     v_threshold = Quantity()
     r = Quantity()
-    step_function = staticmethod(lif_step)
+    step_function = staticmethod(memoryless_step)
     follows_spec = True
 
     def __init__(
@@ -44,8 +73,8 @@ class Memoryless(Neuron):
         super().__init__(None, learn, v_threshold=v_threshold, r=r)
         self.surrogate = surrogate
 
-    def initial_state(self, x_t: Tensor) -> LIFState:
-        return LIFState(zero_state(x_t))
+    def initial_state(self, x_t: Tensor) -> MemorylessState:
+        return MemorylessState(zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
         return {**quantities, "decay": 0.0, "surrogate": self.surrogate}

@@ -38,6 +38,7 @@ class Neuron(Stateful):
         quantities: a float or a tensor of one value a neuron for each declared quantity.
     """
 
+    state_grows = False
     step_function: ClassVar[Callable[..., tuple[Tensor, State]]]
     follows_spec: ClassVar[bool] = False  # whether the step function is that of spikebridge.ops.sequence.spec
 
@@ -176,7 +177,7 @@ class Neuron(Stateful):
         if state is None:
             state = self.initial_state(x.detach()[0] if x.shape[0] else x.new_zeros(x.shape[1:]))
         else:
-            self._check_state(state, x)
+            self.check_state(state, x)
         return x, state, self.arguments(quantities)
 
     def _run(
@@ -239,21 +240,6 @@ class Neuron(Stateful):
                 f"{who} has {name} of shape {tuple(value.shape)}, which does not broadcast against {tuple(shape)}, the "
                 f"{axes} of its input{hint}"
             )
-
-    def _check_state(self, state: State, x: Tensor) -> None:
-        for value in state:
-            if value is None:
-                continue
-            if value.shape != x.shape[1:]:
-                raise ShapeError(
-                    f"{type(self).__name__} got a state for steps {tuple(value.shape)}, but the steps of its input are "
-                    f"{tuple(x.shape[1:])}; give the state of the same stream, or None for a new stream"
-                )
-            if value.device != x.device or (value.is_floating_point() and value.dtype != x.dtype):
-                raise ShapeError(
-                    f"{type(self).__name__} got a state in {value.dtype} on {value.device}, but for its input it is "
-                    f"{x.dtype} on {x.device}; move the state with spikebridge.neurons.to()"
-                )
 
     def extra_repr(self) -> str:
         texts = []

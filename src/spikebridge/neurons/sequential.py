@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, cast
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, StateError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
 from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
@@ -106,9 +106,25 @@ class Sequential(Stateful):
     ) -> tuple[Tensor, SequentialState]:
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
-        old = state.layers if state is not None else (None,) * len(self)
-        if len(old) != len(self):
-            raise ShapeError(f"the state is of {len(old)} layers, but this Sequential has {len(self)}")
+        old = (None,) * len(self) if state is None else self._states_of_layers(state)
+        try:
+            return self._run(x, old, by_layer, is_first=state is None)
+        except StateError as error:
+            raise with_path(error, self) from None
+
+    def _states_of_layers(self, state: State) -> tuple[State, ...]:
+        refuse_other_form(self, state, TupleForm(SequentialState, {"layers": None}))
+        if len(state.layers) != len(self):
+            raise StateError(
+                f"Sequential got a state of {len(state.layers)} layers, but has {len(self)}; give the state that it "
+                "returned for the same stream, or None for a new stream",
+                self,
+            )
+        return state.layers
+
+    def _run(
+        self, x: Tensor, old: tuple[State, ...], by_layer: dict[str, dict[str, Any]], is_first: bool
+    ) -> tuple[Tensor, SequentialState]:
         new: list[State] = []
         layers = list(self.named_children())
         joined = False  # the layer before has done the work of this one
@@ -116,6 +132,8 @@ class Sequential(Stateful):
         for (name, layer), after, layer_state in zip(layers, [*layers[1:], None], old, strict=True):
             effects = by_layer.get(name, {})
             product = False
+            if not is_first:
+                _refuse_missing(layer, layer_state, x)
             if joined:
                 joined = False
             elif after is not None and after[0] not in by_layer and (size := fusable_pool_size(layer, after[1])):
@@ -135,6 +153,19 @@ class Sequential(Stateful):
             alone = product
             new.append(layer_state)
         return x, SequentialState(tuple(new))
+
+
+def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
+    """Raises where a stream continues without the state of a layer, or with one for a layer that has none."""
+    if isinstance(layer, Stateful):
+        if state is None:
+            layer.check_state(None, x)
+    elif state is not None:
+        raise StateError(
+            f"{type(layer).__name__} has no state, but the state holds a {type(state).__name__} for it; give the state "
+            "that this Sequential returned for the same stream, or None for a new stream",
+            layer,
+        )
 
 
 def _product(layer: nn.Module, x: Tensor) -> Tensor:

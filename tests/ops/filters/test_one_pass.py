@@ -10,8 +10,8 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit.kernels import (
     AlphaCarry,
     Exponential,
+    ExponentialCarry,
     MeanCarry,
-    SumCarry,
     alpha_step,
     exponential_step,
     mean_step,
@@ -51,7 +51,7 @@ def looped(
     form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, resets: bytes | None = None
 ) -> tuple[Tensor, ...]:
     if form == "sum":
-        step, carry = partial(exponential_step, decay=number), SumCarry(start[0])
+        step, carry = partial(exponential_step, decay=number), ExponentialCarry(start[0])
     elif form == "mean":
         step, carry = mean_step, MeanCarry(start[0], torch.tensor(2.0))
     else:

@@ -73,8 +73,11 @@ def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "
         ([('fc', ('input',)), ('fire', ('fc',))], ('fire',))
     """
     wires = _Wires(part, x, entry, prefix)
-    # a state is found by sending nothing through the layers, which must not be taken for the step
+    # a state is found and checked by sending nothing through the layers, which must not be taken for the step
     state = part.initial_state(x[0]) if isinstance(part, Stateful) else None
+    if state is not None:
+        with torch.no_grad():
+            part(x, state)
     with torch.no_grad(), wires:
         y = part(x, state)[0] if isinstance(part, Stateful) else over_time(part, x)
     output = _as_signal(wires.value_of(y, "its output").value)

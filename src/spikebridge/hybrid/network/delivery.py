@@ -12,7 +12,7 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
-from spikebridge.errors import ShapeError
+from spikebridge.errors import ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe, trigger_of
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
@@ -71,6 +71,46 @@ def unfit_initial(route: Route, initial: torch.Size, shape: torch.Size) -> Shape
         f"{describe(route.link)} has an initial value of shape {tuple(initial)}, but carries values of shape "
         f"{tuple(shape)}; give it that shape"
     )
+
+
+def refuse_other_link(
+    route: Route, unit: HybridUnit | None, state: LinkState, spec: SignalSpec, like: Tensor, tick: int
+) -> None:
+    """Raises where the state of a link is not its own at a tick, or of another stream. It reads no values.
+
+    Args:
+        route: the link.
+        unit: its unit.
+        state: its state.
+        spec: of its values.
+        like: a tensor of the stream, batch first.
+        tick: the next tick.
+
+    Raises:
+        StateError: another type, number of waiting values, shape or device.
+    """
+    whose = f"{describe(route.link)} has"
+    if type(state) is not LinkState:
+        raise StateError(f"{whose} a {type(state).__name__} as its state, not a LinkState; {_REMEDY}")
+    batch = like.shape[0]
+    num_made = route.makes.count(tick) * (1 if unit is None else unit.outputs_per_window)
+    num_waiting = num_made - route.clock.count(tick - route.delay)
+    expected = {
+        "queue": (batch, num_waiting, *spec.shape) if num_waiting else None,
+        "held": (batch, *spec.shape) if state.held is not None or route.has_initial else None,
+        "context": None if spec.context is None else (batch, *spec.context),
+        "triggered": (batch,) if spec.masked else None,
+    }
+    for name, shape in expected.items():
+        value = getattr(state, name)
+        found = value if value is None else tuple(value.shape)
+        if found != shape:
+            raise StateError(f"{whose} a state whose {name} is {found}, not {shape}; {_REMEDY}")
+        if value is not None and value.device != like.device:
+            raise StateError(f"{whose} a state on {value.device}, but the stream is on {like.device}")
+
+
+_REMEDY = "give the state that this network returned for the same stream, or None for a new stream"
 
 
 @dataclass(slots=True, eq=False)

@@ -6,11 +6,12 @@ the run over these ticks (`execution.py`), and the new state.
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, StateError, did_you_mean
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
 from spikebridge.hybrid.network.checks import (
     check_finite,
@@ -23,13 +24,14 @@ from spikebridge.hybrid.network.checks import (
     refuse_not_finite,
     steps_of_layers,
 )
-from spikebridge.hybrid.network.delivery import initial_link_state, split_samples
+from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_samples
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe
 from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
-from spikebridge.neurons.state import State
+from spikebridge.neurons.base import Stateful
+from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
 from spikebridge.ops.checks import is_checked
 
 _Key: TypeAlias = tuple[object, ...]
@@ -51,6 +53,11 @@ class NetworkState(NamedTuple):
     parts: dict[str, State]
     links: dict[str, LinkState]
     inputs: dict[str, Tensor]
+
+
+_FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
+# `NetworkState.like` of the last stream whose links were checked: it stays the same tensor as long as a stream runs
+_STREAMS: WeakKeyDictionary[nn.Module, ReferenceType[Tensor]] = WeakKeyDictionary()
 
 
 class HybridNetwork(nn.Module):
@@ -152,9 +159,12 @@ class HybridNetwork(nn.Module):
 
         Raises:
             ShapeError: an input of another stream, or with another number of samples than the ticks have.
+            StateError: the state of a part, unit or link is not its own, or is of another stream; its name is given.
             DataError: an input holds values that are not finite.
             ConfigError: an unknown input, or a state of another network.
         """
+        if state is not None:
+            refuse_other_form(self, state, _FORM)
         checked = is_checked(state is None or state.ticks == 0)
         if checked:
             # the parts check what leads straight to them, where they run once and from no state
@@ -169,6 +179,8 @@ class HybridNetwork(nn.Module):
         stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
         try:
             return self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
+        except StateError as error:
+            raise with_path(error, self) from None
         except DataError:
             for name, x in inputs.items():
                 refuse_not_finite(name, x)
@@ -256,6 +268,25 @@ class HybridNetwork(nn.Module):
             spec = state.inputs.get(name)
             if spec is None or not isinstance(x, Tensor) or not _is_alike(x, spec):
                 check_inputs(self.inputs, inputs, state.inputs)
+        if torch.compiler.is_compiling():
+            return
+        checked = _STREAMS.get(self)
+        if checked is None or checked() is not state.like:
+            self._refuse_other_states(state)
+            _STREAMS[self] = ref(state.like)
+
+    def _refuse_other_states(self, state: NetworkState) -> None:
+        """Raises where the state of a link is not its own, or a part without a state is given one."""
+        specs = self._signal_specs_of(state.inputs)
+        for name, route in self.plan.routes.items():
+            refuse_other_link(route, self.unit_of(route), state.links[name], specs[name], state.like, state.ticks)
+        for name, part in self.parts.items():
+            if not isinstance(part, Stateful) and state.parts[name] is not None:
+                raise StateError(
+                    f"part {name!r}, a {type(part).__name__}, has no state, but the state holds a "
+                    f"{type(state.parts[name]).__name__} for it; give the state that this network returned",
+                    self,
+                )
 
     def _run(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False

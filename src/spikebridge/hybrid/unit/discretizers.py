@@ -26,7 +26,7 @@ from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, TensorForm, TupleForm, refuse_other_form
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle
 from spikebridge.ops.precision import cast_for
 
@@ -59,6 +59,9 @@ class Bernoulli(Discretizer):
     def forward(self, h: Windows, length: int, state: DrawState | None = None) -> tuple[Windows, DrawState]:
         if state is None:
             state = self.initial_state(h.shape[2], h.device)
+        else:
+            seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
+            refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = h.clamp(0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
@@ -154,7 +157,12 @@ class SignedDelta(Discretizer):
     def forward(
         self, h: Windows, length: int, state: _SignedDeltaState | None = None
     ) -> tuple[Windows, _SignedDeltaState]:
-        total = h.new_zeros(h.shape[2:]) if state is None else state.total
+        if state is None:
+            state = _SignedDeltaState(h.new_zeros(h.shape[2:]))
+        else:
+            form = TupleForm(_SignedDeltaState, {"total": TensorForm(h.shape[2:], h.dtype, h.device)})
+            refuse_other_form(self, state, form)
+        total = state.total
         sent = []
         for h_t in h.flatten(0, 1).unbind(0):
             change = h_t / self.quantum - total

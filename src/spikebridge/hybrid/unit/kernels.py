@@ -48,13 +48,13 @@ def _zeros(x_t: Step, shape: tuple[int, ...]) -> Tensor:
     return x_t.new_zeros(shape, dtype=state_dtype(x_t.dtype))
 
 
-class SumCarry(NamedTuple):
+class _SumCarry(NamedTuple):
     """The sum so far."""
 
     total: Tensor
 
 
-def _sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
+def _sum_step(x_t: Step, carry: _SumCarry) -> tuple[Step, _SumCarry]:
     """One step of a sum.
 
     Args:
@@ -65,12 +65,12 @@ def _sum_step(x_t: Step, carry: SumCarry) -> tuple[Step, SumCarry]:
         The sum, as output and as carry.
 
     Example:
-        >>> h_t, carry = _sum_step(torch.tensor([[2.0]]), SumCarry(torch.tensor([[1.0]])))
+        >>> h_t, carry = _sum_step(torch.tensor([[2.0]]), _SumCarry(torch.tensor([[1.0]])))
         >>> h_t.item()
         3.0
     """
     total = carry.total + x_t
-    return total, SumCarry(total)
+    return total, _SumCarry(total)
 
 
 class Sum(Kernel):
@@ -91,12 +91,12 @@ class Sum(Kernel):
     def __init__(self, keep: bool = False) -> None:
         super().__init__(keep)
 
-    def initial_state(self, x_t: Step) -> SumCarry:
-        return SumCarry(zero_state(x_t))
+    def initial_state(self, x_t: Step) -> _SumCarry:
+        return _SumCarry(zero_state(x_t))
 
-    def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
+    def run(self, x: Signal, carry: _SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, _SumCarry]:
         sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
-        return sums, SumCarry(total)
+        return sums, _SumCarry(total)
 
     def last(self, x: Signal) -> Step:
         return last_sum(x)
@@ -170,7 +170,13 @@ class Mean(Kernel):
         return last_sum(x) / len(x)
 
 
-def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tuple[Step, SumCarry]:
+class ExponentialCarry(NamedTuple):
+    """The leaky sum so far."""
+
+    total: Tensor
+
+
+def exponential_step(x_t: Step, carry: ExponentialCarry, *, decay: Tensor | float) -> tuple[Step, ExponentialCarry]:
     """One step of a leaky sum, `h = decay h + x`.
 
     Args:
@@ -182,12 +188,12 @@ def exponential_step(x_t: Step, carry: SumCarry, *, decay: Tensor | float) -> tu
         The leaky sum, as output and as carry.
 
     Example:
-        >>> h_t, carry = exponential_step(torch.tensor([[1.0]]), SumCarry(torch.tensor([[4.0]])), decay=0.5)
+        >>> h_t, carry = exponential_step(torch.tensor([[1.0]]), ExponentialCarry(torch.tensor([[4.0]])), decay=0.5)
         >>> h_t.item()
         3.0
     """
     total = carry.total * decay + x_t
-    return total, SumCarry(total)
+    return total, ExponentialCarry(total)
 
 
 class Exponential(Kernel):
@@ -215,19 +221,21 @@ class Exponential(Kernel):
         super().__init__(keep, dt, learn, tau=tau)
         self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
 
-    def initial_state(self, x_t: Step) -> SumCarry:
-        return SumCarry(zero_state(x_t))
+    def initial_state(self, x_t: Step) -> ExponentialCarry:
+        return ExponentialCarry(zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"decay": decay_per_step(self, quantities["tau"])}
 
-    def run(self, x: Signal, carry: SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, SumCarry]:
+    def run(
+        self, x: Signal, carry: ExponentialCarry | None, resets: Restarts | None = None
+    ) -> tuple[Signal, ExponentialCarry]:
         start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
         if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
             sums, total = leaky_sum(x, start, decay_per_step(self, self.tau), resets)
         else:
             sums, total = sums_of(x, start, log_tau, resets, self.dt)
-        return sums, SumCarry(total)
+        return sums, ExponentialCarry(total)
 
     def last(self, x: Signal) -> Step:
         log_tau = self._parameters.get("log_tau")

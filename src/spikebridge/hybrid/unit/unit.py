@@ -14,14 +14,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.inplace import refuse_inplace
 from spikebridge.hybrid.unit.kernel import Kernel, last_of_windows, scan_with_resets
-from spikebridge.hybrid.unit.window import Hold, Since, Starts, Window, window_starts_from_argument
+from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
@@ -165,7 +165,7 @@ class HybridUnit(nn.Module):
             ShapeError: a signal that is not floats `(T, B, *N)`, or flags or a context of another length.
             ConfigError: flags or a context that the unit does not use, or flags that it lacks.
         """
-        (_, _, _, y), state = self._run(x, state, starts, context)
+        (_, _, _, y), state = self._stages(x, state, starts, context)
         y = y.to(x.dtype)
         return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
 
@@ -178,13 +178,22 @@ class HybridUnit(nn.Module):
         context: Shaped[Tensor, "K B *C"] | None = None,
     ) -> tuple[Stages, UnitState]:
         """As `forward`, with the output of each stage, for tests and figures."""
-        values, state = self._run(x, state, starts, context)
+        values, state = self._stages(x, state, starts, context)
         windows, h, f, y = (value.to(x.dtype) for value in values)
         if self.form == "streaming":
             windows = windows.unsqueeze(1)
         if self._is_single:
             h, f, y = h.unsqueeze(1), f.unsqueeze(1), y.unsqueeze(1) if self.discretizer is None else y
         return Stages(windows, h, f, y), state
+
+    def _stages(
+        self, x: Tensor, state: UnitState | None, starts: Starts | None, context: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], UnitState]:
+        """The outputs of `_run`; a stage that refuses its state is named."""
+        try:
+            return self._run(x, state, starts, context)
+        except StateError as error:
+            raise with_path(error, self) from None
 
     def _run(
         self, x: Tensor, state: UnitState | None, starts: Starts | None, context: Tensor | None
@@ -193,7 +202,11 @@ class HybridUnit(nn.Module):
         checked = is_checked(state is None)
         if checked:
             self.check_inputs(x)
+        if state is not None:
+            refuse_other_form(self, state, _FORM)
         w, k, q = state if state is not None else UnitState()
+        if k is not None and w is None and self.form == "streaming" and isinstance(self.window, Sliding):
+            raise StateError(f"{type(self.window).__name__} got None as its state; {_REMEDY}", self.window)
         windows, flags, w = self._window(self._upcast(x), w, starts)
         h, k = self._kernel(windows, k, flags)
         f = self._nonlinearity(h, context, checked, x.dtype in HALF)
@@ -204,6 +217,8 @@ class HybridUnit(nn.Module):
         self, x: Tensor, state: State, starts: Starts | None
     ) -> tuple[Tensor, Iterable[bool | Tensor] | None, State]:
         window = self.window
+        if state is not None and (window is None or isinstance(window, Since | Hold)):
+            raise _unused(self if window is None else window, state)
         if isinstance(window, Since):
             return x, window_starts_from_argument(starts, x), None
         if starts is not None:
@@ -219,8 +234,14 @@ class HybridUnit(nn.Module):
     def _kernel(self, windows: Tensor, carry: State, flags: Iterable[bool | Tensor] | None) -> tuple[Tensor, State]:
         kernel = self.kernel
         if kernel is None:
+            if carry is not None:
+                raise _unused(self, carry)
             return windows, None
+        if carry is not None and self.form == "streaming":
+            kernel.check_state(carry, windows)
         if self.form == "framed":
+            if carry is not None:
+                raise _unused(kernel, carry)
             if not kernel.keep:
                 return last_of_windows(kernel, windows), None
             return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
@@ -261,8 +282,13 @@ class HybridUnit(nn.Module):
 
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
         if self.discretizer is None:
+            if state is not None:
+                raise _unused(self, state)
             return f, None
-        return self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
+        y, new = self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
+        if new is None and state is not None:
+            raise _unused(self.discretizer, state)
+        return y, new
 
     def check_inputs(self, x: Tensor) -> None:
         """Raises where a signal does not fit this unit."""
@@ -286,6 +312,16 @@ class HybridUnit(nn.Module):
     def _upcast(self, x: Tensor) -> Tensor:
         """The signal as the kernel and the discretizer compute with it."""
         return x if self.kernel is None and self.discretizer is None else upcast(x)
+
+
+_FORM = TupleForm(UnitState, dict.fromkeys(UnitState._fields))
+
+
+def _unused(stage: nn.Module, state: State) -> StateError:
+    return StateError(f"{type(stage).__name__} got {type(state).__name__} as its state, but has none; {_REMEDY}", stage)
+
+
+_REMEDY = "give the state that this unit returned for the same stream, or None for a new stream"
 
 
 def _check_dtype(stage: nn.Module, x: Tensor) -> None:

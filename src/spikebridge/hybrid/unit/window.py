@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Windows
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, StateError
 from spikebridge.hybrid.clock import Clock
+from spikebridge.neurons.state import TensorForm, TupleForm, refuse_other_form
 
 # where windows start: for each step True, False, or a flag a sample `(B,)`; as one tensor `(T, B)` or `(T,)`
 Starts: TypeAlias = Tensor | Sequence[bool | Tensor]
@@ -125,14 +126,12 @@ class Sliding(Window):
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer]:
         given = x
-        if state is not None and state.buffer.shape[1]:
-            waiting = state.buffer.transpose(0, 1)
-            if waiting.shape[1:] != x.shape[1:]:
-                raise ShapeError(
-                    f"{type(self).__name__} holds steps {tuple(waiting.shape[1:])} of an unfinished window, but the "
-                    f"signal has steps {tuple(x.shape[1:])}; give the state of the same stream, or None to begin anew"
-                )
-            x = torch.cat([waiting, x])
+        if state is not None:
+            shape = torch.Size((x.shape[1], 0, *x.shape[2:]))
+            refuse_other_form(self, state, TupleForm(_FrameBuffer, {"buffer": TensorForm(shape, x.dtype, x.device)}))
+            self._refuse_longer(state.buffer.shape[1])
+            if state.buffer.shape[1]:
+                x = torch.cat([state.buffer.transpose(0, 1), x])
         num_steps = len(x)
         num_windows = max(0, (num_steps - self.length) // self.stride + 1)
         used = num_windows * self.stride
@@ -153,10 +152,22 @@ class Sliding(Window):
         return windows, _FrameBuffer(rest.transpose(0, 1))
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
+        if state is not None:
+            refuse_other_form(self, state, TupleForm(_WindowPosition, {"position": int}))
+            self._refuse_longer(state.position)
         position = 0 if state is None else state.position
         first = -position % self.length
         flags = [t % self.length == first for t in range(num_steps)]
         return flags, _WindowPosition((position + num_steps) % self.length)
+
+    def _refuse_longer(self, num_steps: int) -> None:
+        """Raises where more steps wait than an unfinished window has."""
+        if num_steps >= self.length:
+            raise StateError(
+                f"{type(self).__name__}({self.length}) got a state of {num_steps} steps of an unfinished window; give "
+                "the state that this window returned for the same stream, or None for a new stream",
+                self,
+            )
 
     def clock(self, source: Clock) -> Clock:
         return Clock(source.period * self.stride, source.phase + (self.length - 1) * source.period)
