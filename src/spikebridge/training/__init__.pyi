@@ -13,6 +13,17 @@ from .continual.xdg import RandomGates
 from .evaluation import evaluate, evaluating
 from .loader import StackSamples
 from .loop import fit
+from .losses import (
+    first_spike_accuracy,
+    first_spike_loss,
+    first_spike_times,
+    membrane_accuracy,
+    membrane_loss,
+    rate_accuracy,
+    rate_loss,
+    rate_target_loss,
+    spike_count,
+)
 from .phase import WHOLE, Phase
 from .progress import Progress, ProgressBars, ProgressLines
 from .run.run import Run
@@ -54,9 +65,18 @@ __all__ = [
     "accuracy",
     "evaluate",
     "evaluating",
+    "first_spike_accuracy",
+    "first_spike_loss",
+    "first_spike_times",
     "fit",
     "fit_tasks",
     "load_weights",
+    "membrane_accuracy",
+    "membrane_loss",
+    "rate_accuracy",
+    "rate_loss",
+    "rate_target_loss",
     "read_weights",
     "save_weights",
+    "spike_count",
 ]

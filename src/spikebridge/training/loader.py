@@ -14,7 +14,7 @@ the middle of an epoch; so a training resumes with the same bits. A `DataLoader`
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class LoadedBatch(NamedTuple):
     weight: float
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     """The batches of every epoch of a phase."""
 
