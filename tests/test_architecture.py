@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # a folder imports folders of lower layers; those of one layer do not import each other
 LAYERS = (
-    ("errors", "axes", "_moved"),
+    ("errors", "axes", "_moved", "threads"),
     ("ops", "data"),
     ("neurons",),
     ("hybrid",),

@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
 from spikebridge.errors import ConfigError, SpikebridgeError
 
+_Threads = Annotated[str, arg(metavar="N|auto")]
 Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
 Network = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")]
 DataFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
@@ -44,6 +45,8 @@ class Command:
 
     json: Flag = False
     """Print one JSON document to stdout; everything else goes to stderr."""
+    threads: _Threads = "auto"
+    """Number of threads of a computation; auto: OMP_NUM_THREADS if it is set, else 1."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:

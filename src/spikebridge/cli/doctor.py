@@ -63,8 +63,9 @@ def _installation_facts() -> dict[str, Any]:
         | {name: _version(name) for name in _REQUIRED},
         "threads": {
             "cores": os.cpu_count(),
-            "torch": torch.get_num_threads(),
+            "used": torch.get_num_threads(),
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
         },
         "devices": {"found": devices},
         "extras": {name: importlib.util.find_spec(module) is not None for name, module in _EXTRAS.items()},

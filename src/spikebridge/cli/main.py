@@ -7,6 +7,7 @@ findings or a fault of the program, 2 a mistake in the arguments or the data, 13
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from spikebridge.cli.doctor import Doctor, List, ShowData
 from spikebridge.cli.failure import explain, status, warnings_in_one_line
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, did_you_mean, printable
+from spikebridge.threads import parse_threads, set_threads
 
 COMMANDS: dict[str, type[Command]] = {
     "list": List,
@@ -86,6 +88,7 @@ def _execute(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
+    _set_threads(rest)
     command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
     if command is None:
         return 0
@@ -95,6 +98,19 @@ def _execute(words: list[str]) -> int:
     if result.printed:
         print(json.dumps(_plain(result.data), indent=2) if command.json else printable(result.text), flush=True)
     return result.code
+
+
+def _set_threads(words: list[str]) -> None:
+    """Sets the number of threads before a recipe loads PyTorch, so before the words are parsed.
+
+    Of a process that has loaded PyTorch already the number stays, unless the words name one.
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith("--threads=")]
+    values += [value for word, value in itertools.pairwise(words) if word == "--threads"]
+    if values:
+        set_threads(parse_threads(values[-1]))
+    elif "torch" not in sys.modules:
+        set_threads()
 
 
 def _overview() -> str:

@@ -177,9 +177,6 @@ def live_steps(word: str, network: str | None = None, own: OwnRecipe = _PACKAGED
 
         steps = bundle_steps(Bundle.open(Path(word)))
     else:
-        import torch
-
-        torch.set_num_threads(1)  # one sample at a time: threads cost more than they save
         target = resolve_target(word, own)
         if hasattr(target.module, "tracker"):
             tracker = target.module.tracker(target.trained_run(), network)

@@ -1,0 +1,146 @@
+"""Commands with different numbers of threads, on a quiet machine and while every core computes something else.
+
+python benchmarks/busy.py                        # all works; a quarter of an hour on a quiet machine of two cores
+python benchmarks/busy.py --works digits track   # some of them
+python benchmarks/busy.py --threads auto 1 2     # some settings
+python benchmarks/busy.py --demo                 # also what `make demo` trains, some minutes a setting
+
+The load is one process a core that counts; it ends with this script. The row "unset" is PyTorch without our settings:
+a thread a core, each waiting in a loop. Besides wall time, CPU time is measured: it depends little on other load. The
+largest relative difference of the results from those of one thread is written beside the times. Results are written to
+benchmarks/results/busy.json; `python benchmarks/busy_page.py` makes the table of docs/how-to/choose-threads.md.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "busy.json"
+COMMAND = [sys.executable, "-m", "spikebridge"]
+LOAD = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in range(10**6): pass"
+SETTINGS = ("unset", "auto", "1", "2", "4", "8", "16")
+WORKS = {
+    "digits": "train digits --preset quick --out run --quiet",
+    "modulation": "train modulation --preset quick --out run --quiet",
+    "reasoning": "train reasoning --preset quick --out run --quiet",
+    "sensing": "train sensing --preset quick --out run --quiet",
+    "track": "track recording --out boxes.csv --quiet",
+    "demo": "train digits --preset default --out run --quiet",
+}
+FILES = {"track": "boxes.csv"}  # what is compared; else the results of the run
+LONGEST = 900.0  # seconds; a command that takes longer is stopped
+
+
+@contextmanager
+def load(busy: bool) -> Iterator[None]:
+    """One counting process a core, while the block runs."""
+    words = [sys.executable, "-c", LOAD, str(os.getpid())]
+    processes = [subprocess.Popen(words) for _ in range((os.cpu_count() or 1) * busy)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def environment(setting: str) -> dict[str, str]:
+    """The variables of a process; "unset" undoes what the command sets: it waits in a loop, as libgomp does."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "MKL_"))}
+    cores = str(os.cpu_count() or 1)
+    return own | ({"OMP_NUM_THREADS": cores, "GOMP_SPINCOUNT": "300000"} if setting == "unset" else {})
+
+
+def measure(work: str, setting: str, folder: Path, busy: bool) -> dict[str, Any]:
+    """Runs a command once: seconds, CPU seconds, and the numbers of its results."""
+    words = [*COMMAND, *WORKS[work].split(), "--threads", "auto" if setting == "unset" else setting]
+    subprocess.run(["rm", "-rf", "run", "boxes.csv"], cwd=folder, check=True)
+    with load(busy):
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        try:
+            subprocess.run(
+                words, cwd=folder, env=environment(setting), check=True, capture_output=True, timeout=LONGEST
+            )
+        except subprocess.TimeoutExpired:
+            return {"seconds": None, "cpu": None}
+        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(seconds, 2), "cpu": round(cpu, 2), "numbers": list(_numbers(work, folder))}
+
+
+def _numbers(work: str, folder: Path) -> Iterator[float]:
+    """All numbers of the results, without times."""
+    path = folder / FILES.get(work, "run/results.json")
+    if path.suffix == ".csv":
+        yield from (float(cell) for line in path.read_text().splitlines()[1:] for cell in line.split(",") if cell)
+    else:
+        yield from _leaves(json.loads(path.read_text()))
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[float]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, name)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and "second" not in name and "time" not in name:
+        yield float(value)
+
+
+def difference(numbers: Sequence[float], others: Sequence[float]) -> float | None:
+    """Largest difference relative to the larger of both numbers; None where they cannot be paired."""
+    if len(numbers) != len(others):
+        return None
+    pairs = ((a, b) for a, b in zip(numbers, others, strict=True) if a != b)
+    return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs), default=0.0)
+
+
+def rows(works: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
+    """One row a work and setting."""
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if "track" in works:
+            make = [*COMMAND, "data", "make", "moving-object", "recording"]
+            subprocess.run(make, cwd=folder, check=True, capture_output=True)
+        for work in works:
+            measure(work, "auto", folder, busy=False)  # files and caches of the first run are not measured
+            reference: Sequence[float] | None = None
+            for setting in sorted(settings, key=lambda one: one != "1"):
+                quiet, busy = (measure(work, setting, folder, busy) for busy in (False, True))
+                numbers = quiet.pop("numbers", [])
+                busy.pop("numbers", None)
+                reference = numbers if setting == "1" else reference
+                apart = None if reference is None else difference(reference, numbers)
+                found.append({"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": apart})
+                print(json.dumps(found[-1]), flush=True)
+    return found
+
+
+def main() -> None:
+    """Measures and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=[name for name in WORKS if name != "demo"])
+    parser.add_argument("--threads", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--demo", action="store_true", help="also the training of `make demo`")
+    options = parser.parse_args()
+    before = os.getloadavg()[0]
+    works = [*options.works, *(["demo"] if options.demo and "demo" not in options.works else [])]
+    measured = {"cores": os.cpu_count(), "load_before": round(before, 2), "rows": rows(works, options.threads)}
+    draft = RESULTS.with_suffix(".part")
+    draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    draft.replace(RESULTS)
+
+
+if __name__ == "__main__":
+    main()
