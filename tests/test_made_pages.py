@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
         "reasoning_page.py",
         "reasoning_targets.py",
         "architecture_page.py",
+        "models_page.py",
     ],
 )
 def test_the_tables_are_those_of_the_results(script: str) -> None:

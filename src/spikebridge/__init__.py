@@ -1,10 +1,24 @@
 """spikebridge: hybrid neural networks, artificial and spiking, linked by hybrid units."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from spikebridge._moved import install
 from spikebridge.threads import set_threads as set_threads
 from spikebridge.threads import threads_in_use as threads_in_use
 
+if TYPE_CHECKING:
+    from spikebridge.pretrained.models import load_pretrained
+
+__all__ = ["__version__", "load_pretrained"]
 __version__ = version("spikebridge")
 install()
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is first used, since `import spikebridge` loads nothing else."""
+    if name == "load_pretrained":
+        from spikebridge.pretrained.models import load_pretrained
+
+        return load_pretrained
+    raise AttributeError(f"module 'spikebridge' has no attribute {name!r}")

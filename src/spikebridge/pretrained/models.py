@@ -1,0 +1,174 @@
+"""The networks that come with the package: what each is, of what it was trained, under which licence; and loading one.
+
+What a card says stands in `card.json` beside the weights; sizes, figures and revision are read from the record of the
+training. Reading cards needs no torch.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+from importlib import import_module
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikebridge.data.catalog import DATA_SETS
+from spikebridge.data.io.json_text import read_json
+from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.pretrained import shipped, shipped_run
+from spikebridge.training.run.run import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What there is to know about a pretrained network before it is used.
+
+    Attributes:
+        name: for `load_pretrained`.
+        about: what it does.
+        returns: what `load_pretrained` gives.
+        num_values: weights and buffers of one network.
+        num_bytes: of all its files of weights, of every seed.
+        weights_licence: of the weights.
+        data: for each data set of the training: name, what was used, licence, source.
+        generated: data that the training made itself.
+        figures: measure and value, from the record.
+        command: that made it.
+        revision: of the sources that made it, a git commit.
+    """
+
+    name: str
+    about: str
+    returns: str
+    num_values: int
+    num_bytes: int
+    weights_licence: str
+    data: tuple[tuple[str, str, str, str], ...]
+    generated: str
+    figures: tuple[tuple[str, str], ...]
+    command: str
+    revision: str
+
+
+def model_cards() -> list[ModelCard]:
+    """The cards of all pretrained networks, in order.
+
+    Example:
+        >>> [card.name for card in model_cards()]
+        ['modulation', 'reasoning', 'reasoning_detector', 'reasoning_parser', 'sensing']
+    """
+    return [model_card(name) for name in shipped()]
+
+
+def model_card(name: str) -> ModelCard:
+    """The card of one pretrained network.
+
+    Raises:
+        ConfigError: there is none of that name.
+
+    Example:
+        >>> model_card("sensing").data[0][:3]
+        ('fe240hz', 'training part of the recording', 'not stated: research use only')
+        >>> model_card("sensin")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: no pretrained network 'sensin': did you mean 'sensing'? Known: ...
+    """
+    run = _run(name)
+    written: Any = read_json(run.path / "card.json", "the card of a pretrained network")
+    files = sorted(run.path.rglob("*.safetensors"))
+    results = run.results()
+    known = {one.name: one for one in DATA_SETS}
+    return ModelCard(
+        name=name,
+        about=written["about"],
+        returns=written["returns"],
+        num_values=_num_values(next(file for file in files if file.name == "weights.safetensors")),
+        num_bytes=sum(file.stat().st_size for file in files),
+        weights_licence=written["weights_licence"],
+        data=tuple((one, used, known[one].licence, known[one].source) for one, used in written["data"]),
+        generated=written["generated"],
+        figures=tuple((what, _figure(results, value, spread)) for what, value, spread in written["figures"]),
+        command=written["command"],
+        revision=str(run.environment().get("git_revision")),
+    )
+
+
+def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
+    """A pretrained network with its weights, in eval mode, on the CPU.
+
+    Args:
+        name: of a network that comes with the package; `spikebridge models` lists them.
+        seed: of its training, where there are several; None takes the one that the card names.
+
+    Returns:
+        a new module: changing it changes no other.
+
+    Raises:
+        ConfigError: there is none of that name or seed.
+
+    Example:
+        >>> import spikebridge
+        >>> unit = spikebridge.load_pretrained("reasoning")
+        >>> (type(unit).__name__, unit.training)
+        ('CollisionUnit', False)
+        >>> spikebridge.load_pretrained("reasoning", seed=7)
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: 'reasoning' has no seed 7; it has 0, 1, 2
+    """
+    run = _run(name)
+    if run.recipe == name and not run.children():
+        from copy import deepcopy
+
+        from spikebridge.pretrained.perception import shipped_detector, shipped_parser
+
+        parts = {"reasoning_detector": shipped_detector, "reasoning_parser": shipped_parser}
+        _check_seed(name, seed, {run.config["seed"]: run})
+        return deepcopy(parts[name]())
+    recipe = import_module(f"spikebridge.networks.{name}.recipe")
+    trained = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").exists()}
+    first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
+    seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}
+    _check_seed(name, seed, seeds)
+    network: nn.Module = untrained
+    if hasattr(recipe, "trained") and (seed is None or len(seeds) == 1):
+        network = recipe.trained(run)[first]
+    else:
+        seeds[min(seeds) if seed is None else seed].load_weights(network)
+    return network.eval()
+
+
+def _check_seed(name: str, seed: int | None, seeds: dict[int, Run]) -> None:
+    if seed is not None and seed not in seeds:
+        raise ConfigError(f"{name!r} has no seed {seed}; it has {', '.join(map(str, sorted(seeds)))}")
+
+
+def _run(name: str) -> Run:
+    run = shipped_run(name)
+    if run is None:
+        raise ConfigError(f"no pretrained network {name!r}: {did_you_mean(name, shipped())}")
+    return run
+
+
+def _num_values(file: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as tensors:
+        return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a dict
+
+
+def _figure(results: dict[str, Any], value: list[Any], spread: list[Any] | None) -> str:
+    """A value of the results as text, with its standard deviation over seeds."""
+    number = _lookup(results, value)
+    deviation = None if spread is None else _lookup(results, spread)
+    text = f"{number:.4g}"
+    return text if deviation is None else f"{text} ± {deviation:.2g}"
+
+
+def _lookup(results: dict[str, Any], path: list[Any]) -> float:
+    try:
+        found: Any = reduce(lambda node, key: node[key], path, results)
+        return float(found)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(f"the results of a pretrained network have no number at {path}") from error
