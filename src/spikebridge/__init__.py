@@ -4,13 +4,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from spikebridge._moved import install
-from spikebridge.threads import set_threads as set_threads
-from spikebridge.threads import threads_in_use as threads_in_use
+from spikebridge.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
     from spikebridge.pretrained.models import load_pretrained
 
-__all__ = ["__version__", "load_pretrained"]
+__all__ = ["__version__", "load_pretrained", "set_threads", "threads_in_use"]
 __version__ = version("spikebridge")
 install()
 

@@ -20,9 +20,8 @@ from typing import Any, cast
 from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import SETTINGS, Command, parse_options
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
-from spikebridge.cli.doctor import Doctor, List, ShowData
+from spikebridge.cli.doctor import Doctor, List, Models, ShowData
 from spikebridge.cli.failure import explain, status, warnings_in_one_line
-from spikebridge.cli.models import Models
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, did_you_mean, printable
 from spikebridge.threads import parse_threads, set_threads
