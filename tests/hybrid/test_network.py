@@ -369,6 +369,7 @@ def test_a_state_dict_does_not_depend_on_what_has_run() -> None:
             "parts.what.bias",
             "parts.where.fc.weight",
             "parts.where.fc.bias",
+            *(f"parts.where.lif.{name}" for name in ("tau", "v_threshold", "v_reset", "v_leak", "r")),
             "units.what_to_where.nonlinearity.weight",
             "units.what_to_where.nonlinearity.bias",
         }

@@ -8,7 +8,19 @@ import torch
 from safetensors.torch import load, save
 
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.neurons import IF, LIF, PLIF, Quantity, Stateful
+from spikebridge.hybrid import Exponential, Gain, HybridUnit, Threshold
+from spikebridge.neurons import (
+    IF,
+    LIF,
+    PLIF,
+    AdaptiveLIF,
+    CubaLIF,
+    Integrator,
+    Izhikevich,
+    Quantity,
+    Sequential,
+    Stateful,
+)
 
 
 def test_a_number_a_tensor_and_a_learned_quantity_have_their_places():
@@ -16,7 +28,7 @@ def test_a_number_a_tensor_and_a_learned_quantity_have_their_places():
     assert layer.tau == 0.02
     assert [name for name, _ in layer.named_parameters()] == ["v_threshold"]
     assert [name for name, _ in layer.named_buffers()] == ["r"]
-    assert list(layer.state_dict()) == ["v_threshold", "r"]
+    assert list(layer.state_dict()) == ["v_threshold", "r", "tau", "v_reset", "v_leak"]
 
 
 def test_a_positive_learned_quantity_is_its_logarithm():
@@ -48,9 +60,9 @@ def test_setting_a_quantity_checks_it_and_keeps_its_place():
     layer.v_threshold = 2
     assert layer.v_threshold == 2.0
     layer.v_threshold = torch.tensor([1.0, 3.0])
-    assert list(layer.state_dict()) == ["v_threshold"]
+    assert [name for name, _ in layer.named_buffers()] == ["v_threshold"]
     layer.v_threshold = 0.5
-    assert (layer.v_threshold, list(layer.state_dict())) == (0.5, [])
+    assert (layer.v_threshold, list(layer.buffers())) == (0.5, [])
     with pytest.raises(ConfigError, match="tau > 0 s, but got 0"):
         layer.tau = 0.0
     assert layer.tau == 0.02
@@ -110,6 +122,97 @@ def test_weights_go_through_safetensors():
     twin.load_state_dict(load(save(layer.state_dict())))
     assert torch.equal(twin.tau, layer.tau)
     assert torch.equal(twin.v_threshold, layer.v_threshold)
+
+
+def every_number() -> Sequential:
+    """Layers whose quantities are all given as numbers, of which few are exact in float32."""
+    return Sequential(
+        lif=LIF(tau=0.03, dt=0.001, v_threshold=0.7, v_reset=-0.1, v_leak=0.05, r=1.3),
+        cuba=CubaLIF(tau=0.03, tau_syn=0.007, dt=0.001),
+        adaptive=AdaptiveLIF(tau=0.03, tau_adaptation=0.3, jump=0.1, dt=0.001),
+        cell=Izhikevich(a=0.1, d=2.0, dt=0.001),
+        gain=Gain(0.3),
+        out=Integrator(tau=0.05, dt=0.001),
+        fire=IF(v_threshold=1.1),
+    )
+
+
+def other_numbers() -> Sequential:
+    """The same layers with other numbers."""
+    return Sequential(
+        lif=LIF(dt=0.001),
+        cuba=CubaLIF(dt=0.001),
+        adaptive=AdaptiveLIF(dt=0.001),
+        cell=Izhikevich(dt=0.001),
+        gain=Gain(),
+        out=Integrator(dt=0.001),
+        fire=IF(),
+    )
+
+
+def numbers_of(module: torch.nn.Module) -> dict[str, float]:
+    return {name: value.item() for name, value in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("way", ["dict", "safetensors", "file", "assign"])
+def test_numbers_are_loaded_to_the_bit(way, tmp_path):
+    layer, twin = every_number(), other_numbers()
+    state = layer.state_dict()
+    if way == "safetensors":
+        state = load(save(state))
+    if way == "file":
+        torch.save(state, tmp_path / "weights.pt")
+        state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    twin.load_state_dict(state, assign=way == "assign")
+    assert numbers_of(twin) == numbers_of(layer)
+    assert (twin[0].tau, twin[3].a, twin[2].jump, twin[6].tau) == (0.03, 0.1, 0.1, math.inf)
+    x = torch.rand(20, 2, 3)
+    assert torch.equal(twin(x)[0], layer(x)[0])
+
+
+def test_units_save_their_numbers():
+    make = lambda tau, v: HybridUnit(None, Exponential(tau, dt=0.001), None, Threshold(v))  # noqa: E731
+    unit, twin = make(0.03, 0.7), make(0.02, 1.0)
+    twin.load_state_dict(load(save(unit.state_dict())))
+    assert (twin.kernel.tau, twin.discretizer.v_threshold) == (0.03, 0.7)
+
+
+def test_numbers_are_no_buffers_and_no_parameters():
+    layer = every_number()
+    assert not [*layer.parameters(), *layer.buffers()]
+    assert layer.half().to("meta")[0].tau == 0.03
+
+
+def test_a_file_without_numbers_leaves_those_that_a_layer_was_built_with():
+    layer = Sequential(fc=torch.nn.Linear(3, 2), lif=LIF(tau=0.03, dt=0.001, learn="v_threshold"))
+    old = {name: value for name, value in layer.state_dict().items() if value.dtype != torch.float64}
+    assert list(old) == ["fc.weight", "fc.bias", "lif.v_threshold"]
+    layer.load_state_dict(old)
+    assert layer[1].tau == 0.03
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "lif.v_threshold"'):
+        layer.load_state_dict({name: value for name, value in old.items() if name != "lif.v_threshold"})
+
+
+@pytest.mark.parametrize("with_metadata", [True, False])
+def test_a_number_that_a_new_file_lacks_is_missing(with_metadata):
+    layer = every_number()
+    state = layer.state_dict() if with_metadata else dict(layer.state_dict())
+    del state["lif.tau"]
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "lif.tau"'):
+        layer.load_state_dict(state)
+    assert layer.load_state_dict(state, strict=False).missing_keys == ["lif.tau"]
+
+
+def test_a_number_of_another_kind_is_refused():
+    state = LIF(dt=0.001).state_dict()
+    with pytest.raises(RuntimeError, match=r"size mismatch for tau: \(3,\) there and one number here"):
+        LIF(dt=0.001).load_state_dict({**state, "tau": torch.ones(3)})
+    with pytest.raises(RuntimeError, match="tau: LIF needs tau > 0 s, but got -1"):
+        LIF(dt=0.001).load_state_dict({**state, "tau": torch.tensor(-1.0)})
+    with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "jump"'):
+        LIF(dt=0.001).load_state_dict({**state, "jump": torch.tensor(0.2)})
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "log_tau"'):
+        PLIF(dt=0.001).load_state_dict(state)
 
 
 def test_weights_can_be_assigned():

@@ -13,12 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from spikebridge.neurons import LIF
 from spikebridge.training.distributed import ModuleHost, gather_optimizer_state, gather_weights, scatter_optimizer_state
 from spikebridge.training.run.checkpoint import tree_flatten, tree_unflatten
 
 
+class Small(nn.Module):
+    """Two layers, and neurons whose numbers are saved too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.lif = nn.Linear(3, 5), nn.Linear(5, 2), LIF(tau=0.03, dt=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.one(x))
+
+
 def spread(network: nn.Module) -> tuple[FullyShardedDataParallel, torch.optim.Optimizer]:
-    network[0].requires_grad_(False)
+    network.one.requires_grad_(False)
     host = FullyShardedDataParallel(ModuleHost(network), device_id=torch.device("cpu"), use_orig_params=True)
     return host, torch.optim.Adam([p for p in host.parameters() if p.requires_grad], lr=0.1)
 
@@ -32,9 +44,9 @@ def step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> None:
 def main(rank: int, store: Path) -> None:
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
     torch.manual_seed(0)
-    first = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+    first = Small()
     plain, second, x = copy.deepcopy(first), copy.deepcopy(first), torch.ones(4, 3)
-    expected = torch.optim.Adam(plain[1].parameters(), lr=0.1)
+    expected = torch.optim.Adam(plain.two.parameters(), lr=0.1)
 
     host, optimizer = spread(first)
     step(optimizer, lambda: host(lambda network: network(x).square().mean()))

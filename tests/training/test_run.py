@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run, load_weights, save_weights
 from spikebridge.training.run.config_io import from_plain, to_plain
 from spikebridge.training.run.metrics import MetricsFile
@@ -240,6 +241,24 @@ def test_weights_with_other_names_are_refused(tmp_path: Path, tensors: dict[str,
     save_weights(tmp_path / "w.safetensors", {name: torch.as_tensor(tensor) for name, tensor in tensors.items()})
     with pytest.raises(ConfigError, match=message):
         load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
+
+
+def test_weights_of_release_0_1_lack_the_numbers_of_neurons(tmp_path: Path) -> None:
+    path, network = tmp_path / "w.safetensors", Sequential(fc=nn.Linear(1, 1), lif=LIF(tau=0.03, dt=0.001))
+    weights = network.state_dict()
+    save_weights(path, {name: weights[name] for name in ("fc.weight", "fc.bias")})
+    load_weights(path, network)
+    assert network[1].tau == 0.03
+    save_weights(path, {name: value for name, value in weights.items() if name != "lif.tau"})
+    with pytest.raises(ConfigError, match=r"it lacks 'lif.tau' of this Sequential"):
+        load_weights(path, network)
+    save_weights(path, {name: value for name, value in weights.items() if name != "fc.bias"})
+    with pytest.raises(ConfigError, match=r"it lacks 'fc.bias' of this Sequential"):
+        load_weights(path, network)
+    save_weights(path, network)
+    other = Sequential(fc=nn.Linear(1, 1), lif=LIF(tau=0.02, dt=0.001))
+    load_weights(path, other)
+    assert other[1].tau == 0.03
 
 
 def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from spikebridge.neurons.izhikevich import Izhikevich, IzhikevichState, izhikevi
 from spikebridge.neurons.lif import IF, LIF, PLIF, Firing, LIFState, lif_step
 from spikebridge.neurons.memoryless import Memoryless, MemorylessState, memoryless_step
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Effect, Quantity
+from spikebridge.neurons.quantity import Effect, Quantified, Quantity
 from spikebridge.neurons.recurrent import Recurrent, RecurrentState
 from spikebridge.neurons.sequential import Sequential, SequentialState
 from spikebridge.neurons.state import detach, select, to
@@ -37,6 +37,7 @@ __all__ = [
     "Memoryless",
     "MemorylessState",
     "Neuron",
+    "Quantified",
     "Quantity",
     "Rectangle",
     "Recurrent",

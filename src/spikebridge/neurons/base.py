@@ -14,13 +14,13 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
-from spikebridge.neurons.quantity import Effect, Quantity
+from spikebridge.neurons.quantity import Effect, Quantified
 from spikebridge.neurons.state import Form, State, form_of, refuse_other_form
 
 _FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()  # of the last signal of each layer
 
 
-class Stateful(nn.Module):
+class Stateful(Quantified):
     """A layer with a state. `step` defines it; `forward` is the same over a whole sequence.
 
     Subclasses give `initial_state(x_t)` and `step(x_t, state, **modulation)`. Quantities that can be modulated are
@@ -31,22 +31,8 @@ class Stateful(nn.Module):
     or a `Sequential(dt=...)` binds it.
     """
 
-    modulable: ClassVar[tuple[str, ...]] = ()
     dt: float | None = None
     state_grows: ClassVar[bool] = True  # whether what is None or of length 0 in the initial state may become a tensor
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        own = [name for name, value in vars(cls).items() if isinstance(value, Quantity)]
-        cls.modulable = tuple(dict.fromkeys([*cls.modulable, *own]))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        quantity = getattr(type(self), name, None)
-        if isinstance(quantity, Quantity):
-            # a module has rules of its own for parameters and buffers, which would pass the checks by
-            quantity.__set__(self, value)
-        else:
-            super().__setattr__(name, value)
 
     @property
     def uses_dt(self) -> bool:

@@ -2,13 +2,16 @@
 
 A quantity is a float, a tensor (one value a neuron), or learned. It reaches the computation as an argument, so a
 modulated quantity is an argument that came from elsewhere: nothing is ever written into the module.
+
+All three are in the `state_dict()` of a `Quantified` module, a float as a float64 tensor on the CPU: it computes as a
+float, without a read back from a device, and is saved and loaded to the bit.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -197,6 +200,87 @@ class Quantity:
         if self.positive and (not isinstance(resolved, Tensor) or reads_values(resolved, is_first)):
             self.check_values(layer, resolved, " under modulation")
         return resolved
+
+
+class Quantified(nn.Module):
+    """A module that declares quantities. They are listed in `modulable`, checked when they are set, and saved.
+
+    Files of release 0.1 have no floats; from them a layer keeps those that it was built with.
+
+    Example:
+        >>> from spikebridge.neurons import LIF
+        >>> layer = LIF(tau=0.02, dt=0.001)
+        >>> layer.load_state_dict(LIF(tau=0.05, dt=0.001).state_dict())
+        <All keys matched successfully>
+        >>> layer.tau
+        0.05
+    """
+
+    _version = 2  # release 0.1 saved no floats
+    modulable: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = [name for name, value in vars(cls).items() if isinstance(value, Quantity)]
+        cls.modulable = tuple(dict.fromkeys([*cls.modulable, *own]))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        quantity = getattr(type(self), name, None)
+        if isinstance(quantity, Quantity):
+            # a module has rules of its own for parameters and buffers, which would pass the checks by
+            quantity.__set__(self, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _floats(self) -> list[str]:
+        """The quantities that are kept as floats."""
+        return [name for name in self.__dict__ if isinstance(getattr(type(self), name, None), Quantity)]
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in self._floats():
+            destination[prefix + name] = torch.tensor(getattr(self, name), dtype=torch.float64, device="cpu")
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        floats = {prefix + name: name for name in self._floats()}
+        rest = (local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        unexpected_keys[:] = [key for key in unexpected_keys if key not in floats]
+        is_old = (local_metadata.get("version") or 1) < 2 and not any(key in state_dict for key in floats)
+        for key, name in floats.items():
+            if key not in state_dict:
+                missing_keys.extend([key] if strict and not is_old else [])
+                continue
+            value = state_dict[key]
+            if not isinstance(value, Tensor) or value.ndim:
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                error_msgs.append(f"size mismatch for {key}: {shape} there and one number here")
+                continue
+            try:
+                setattr(self, name, float(value))
+            except ConfigError as error:
+                error_msgs.append(f"{key}: {error}")
+
+
+def names_of_floats(module: nn.Module) -> set[str]:
+    """The names in `state_dict()` of all quantities that are kept as floats.
+
+    Example:
+        >>> from spikebridge.neurons import Memoryless, Sequential
+        >>> sorted(names_of_floats(Sequential(fc=nn.Linear(3, 2), spikes=Memoryless(v_threshold=torch.ones(2)))))
+        ['spikes.r']
+    """
+    quantified = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, Quantified)]
+    return {f"{path}.{name}" if path else name for path, layer in quantified for name in layer._floats()}
 
 
 def _are_hidden(values: Tensor) -> bool:

@@ -113,7 +113,7 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
     ends = []
     for cut in (False, True):
         network = branch().double()
-        before = {name: value.clone() for name, value in network.state_dict().items()}
+        before = {name: value.detach().clone() for name, value in network.named_parameters()}
         subnetworks = [
             Subnetwork(
                 network.modulation([gate.double() for gate in some]),
@@ -133,7 +133,7 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
             ),
             settings=ContinualSettings(epochs=3, batch_size=8, quiet=True),
         )
-        ends.append({name: value.clone() for name, value in network.state_dict().items()})
+        ends.append({name: value.detach().clone() for name, value in network.named_parameters()})
         masks = [subnetwork.masks(dict(network.named_parameters())) for subnetwork in subnetworks]
         for name, value in before.items():
             closed = ~(masks[0][name] | masks[1][name])

@@ -20,16 +20,17 @@ from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikebridge.axes import Windows
+from spikebridge.neurons.quantity import Quantified
 from spikebridge.neurons.state import State
 from spikebridge.ops.precision import upcast
 
 _WORD = 0xFFFFFFFF
 
 
-class Discretizer(nn.Module):
+class Discretizer(Quantified):
     """Base of all discretizers. Subclasses give `forward`.
 
     `forward` gets values in float32 or float64: half-precision values are upcast, its state is never in half precision,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.neurons.quantity import names_of_floats
 
 
 def state_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -83,7 +84,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 
 def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: str) -> None:
-    """Refuses weights whose names or shapes are not those of a module.
+    """Refuses weights whose names or shapes are not those of a module. Those of release 0.1 lack the floats of layers.
 
     Args:
         weights: by name.
@@ -99,6 +100,9 @@ def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: s
         spikebridge.errors.ConfigError: w.safetensors is of another network: 'weight' is (1, 3) there and ...
     """
     own = state_tensors(module)
+    floats = names_of_floats(module)
+    if weights.keys().isdisjoint(floats):
+        own = {name: tensor for name, tensor in own.items() if name not in floats}
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     kind = type(module).__name__
     if missing:
@@ -119,7 +123,7 @@ def _some(names: list[str]) -> str:
 def load_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
     """Gives a module these weights in their own precision: a network trained in float64 continues in float64."""
     for name, tensor in module.state_dict(keep_vars=True).items():
-        if tensor.dtype != weights[name].dtype:
+        if name in weights and tensor.dtype != weights[name].dtype:
             tensor.data = tensor.data.to(weights[name].dtype)
     with torch.no_grad():
         module.load_state_dict(weights)

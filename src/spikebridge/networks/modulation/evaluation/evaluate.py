@@ -59,9 +59,9 @@ def read_inputs(path: Path, num_features: int) -> LabelledInputs:
 
 def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     """Writes what an evaluation needs: weights in half precision, gates, prototypes, permutations, snapshots."""
-    weights = {f"branch.{name}": value.half() for name, value in trial.branch.state_dict().items()}
+    weights = {f"branch.{name}": _halved(value) for name, value in trial.branch.state_dict().items()}
     if trial.gating is not None:
-        weights |= {f"gating.{name}": value.half() for name, value in trial.gating.state_dict().items()}
+        weights |= {f"gating.{name}": _halved(value) for name, value in trial.gating.state_dict().items()}
     if trial.gates is not None:
         weights |= {f"gates.{n}": layer.to(torch.uint8) for n, layer in enumerate(trial.gates)}
     if trial.prototypes is not None:
@@ -71,6 +71,11 @@ def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     if trial.snapshots is not None and trial.gates is not None and run.writes:
         save_weights(run.path / _SNAPSHOTS, quantize_snapshots(trial.snapshots.tensors(), trial.branch, trial.gates))
         trial.snapshots.remove_files()
+
+
+def _halved(value: Tensor) -> Tensor:
+    """A weight in half precision; the numbers of neurons, in float64, stay as they are."""
+    return value if value.dtype == torch.float64 else value.half()
 
 
 def find_trial(run: Run, method: str) -> Run:
@@ -102,7 +107,8 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
 
     def state(part: str) -> dict[str, Tensor]:
         start = f"{part}."
-        return {name.removeprefix(start): value.float() for name, value in weights.items() if name.startswith(start)}
+        own = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+        return {name: value.float() if value.dtype == torch.float16 else value for name, value in own.items()}
 
     try:
         branch.load_state_dict(state("branch"))

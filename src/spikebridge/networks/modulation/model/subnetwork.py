@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikebridge.errors import ShapeError
 from spikebridge.networks.modulation.model.branch import Branch
+from spikebridge.neurons.quantity import names_of_floats
 
 # the hidden layer whose neurons lie along each axis of a parameter; 0 is none
 _AXES = {
@@ -81,6 +82,8 @@ def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Br
         for axis, index in enumerate(axes):
             tensor = tensor if index is None else tensor.index_select(axis, index.to(tensor.device))
         weights[name] = tensor.clone()
+    floats = names_of_floats(branch)
+    weights |= {name: value for name, value in branch.state_dict().items() if name in floats}
     part.load_state_dict(weights, assign=True)
     return part.train(branch.training)
 

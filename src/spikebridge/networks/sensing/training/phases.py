@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.training import objectives
+from spikebridge.neurons.quantity import names_of_floats
 from spikebridge.training.batches import Dataset
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.run import Run
@@ -201,9 +202,9 @@ def load_part(network: Sensing, part: _Source, path: Path, child: Run) -> dict[s
     if name not in known or not mine:
         raise ConfigError(f"the {part} of {path} cannot be loaded: {did_you_mean(name, known)}")
     weights = read_weights(known[name].path / "weights.safetensors")
-    if missing := sorted(mine - weights.keys()):
+    if missing := sorted(mine - weights.keys() - names_of_floats(network)):
         raise ConfigError(f"the {part} of {path} cannot be loaded: {missing[0]!r} is not there")
-    merged = {**own, **{key: weights[key] for key in mine}}
+    merged = {**own, **{key: weights[key] for key in mine & weights.keys()}}
     check_compatible(merged, network, str(path))
     network.load_state_dict(merged)
     earlier = known[name].results() if known[name].finished else {}
