@@ -78,6 +78,11 @@ class Train(Command):
         if run.recipe_digest != digest:
             warnings.warn(f"{self.recipe} was edited after {path} was started", stacklevel=2)
         run.loggers = self.logger
+        with run.lock():
+            return self._train(module, run)
+
+    def _train(self, module: Any, run: Run) -> CommandResult:
+        settings, path = getattr(self, SETTINGS), run.path
         try:
             # a recipe that shows progress takes `quiet`; it is only given where it is asked for
             results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))

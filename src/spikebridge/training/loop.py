@@ -16,6 +16,7 @@ Without the first line torchrun keeps the addresses of dead processes, and the n
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,7 +90,8 @@ def fit(
         the rows, as in metrics.jsonl: one an epoch with kind, phase, epoch, step, lr, loss and metrics.
 
     Raises:
-        ConfigError: phases, names or settings that cannot be meant, or a checkpoint of another network or training.
+        ConfigError: phases, names or settings that cannot be meant, a checkpoint of another network or training, or a
+            run in which another process trains.
         DataError: a loss or gradient that is not finite, a data set that raises an error, or no whole checkpoint among
             those of the run.
         KeyboardInterrupt: after the first Ctrl-C, as soon as the running step is done and a checkpoint is written (of
@@ -113,18 +115,20 @@ def fit(
         for name in phase.train:
             find(module, name)
     callbacks = check_callbacks(callbacks)
-    fabric = start(settings)
-    rank, num_processes = fabric.global_rank, fabric.world_size
-    sources = [data if phase.data is None else phase.data for phase in phases]
-    plan = [
-        (phase, open_source(source, settings.batch_size, rank, num_processes))
-        for phase, source in zip(phases, sources, strict=True)
-    ]
-    raise_mmap_threshold()
-    show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
-    with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
-        shown = _Shown(validate, show, callbacks)
-        return _PhaseLoop(fabric, module, plan, settings, run, shown, interrupt).fit()
+    # before other processes are started, so that none is left behind where the run is in use
+    with nullcontext() if run is None else run.lock():
+        fabric = start(settings)
+        rank, num_processes = fabric.global_rank, fabric.world_size
+        sources = [data if phase.data is None else phase.data for phase in phases]
+        plan = [
+            (phase, open_source(source, settings.batch_size, rank, num_processes))
+            for phase, source in zip(phases, sources, strict=True)
+        ]
+        raise_mmap_threshold()
+        show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
+        with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
+            shown = _Shown(validate, show, callbacks)
+            return _PhaseLoop(fabric, module, plan, settings, run, shown, interrupt).fit()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ each task, and every N-th step where that is asked for; a killed training resume
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,7 +113,8 @@ def fit_tasks(
         raise ConfigError(f"this {type(module).__name__} has no parameter to train")
     settings = settings or ContinualSettings()
     show = progress or choose_progress(settings.quiet)
-    with preserve_rng_state(), preserve_modes(module), show, Interrupt(active=run is not None) as interrupt:
+    lock = nullcontext() if run is None else run.lock()
+    with lock, preserve_rng_state(), preserve_modes(module), show, Interrupt(active=run is not None) as interrupt:
         return _TaskLoop(module, tasks, method, settings, run, show, interrupt).fit()
 
 

@@ -7,6 +7,7 @@ results.json           the results, once the run is finished
 weights.safetensors    the trained network
 environment.json       versions, seed, git revision, device
 checkpoint/            the state from which a stopped training resumes
+run.lock               the process that trains, as long as it does
 runs/NAME/             runs inside this one: one network of a comparison each
 ```
 
@@ -16,6 +17,7 @@ nothing.
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +27,7 @@ from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.run.config_io import from_plain, to_plain
 from spikebridge.training.run.environment import describe_environment, is_first_process
+from spikebridge.training.run.lock import LOCK_NAME, lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 _FORMAT = "spikebridge run"
 VERSION = 1
-_BEGINNING = {"config.json", "environment.json"}
+_BEGINNING = {"config.json", "environment.json", LOCK_NAME}
 
 
 class Run:
@@ -119,6 +122,14 @@ class Run:
         _check_same(there, plain, path)
         run.resumed = True
         return run
+
+    def lock(self) -> AbstractContextManager[None]:
+        """A block in which no other process may train in the run; `fit` and the command line have it around them.
+
+        Raises:
+            ConfigError: another process trains in it.
+        """
+        return lock_folder(self.path) if self.writes else nullcontext()
 
     def discard(self) -> None:
         """Removes the folder of a run that ended before it wrote anything but its settings."""

@@ -1,0 +1,169 @@
+"""The lock of a run folder: one process at a time trains in it.
+
+The file `run.lock` names the process that trains: its number, its host, its start. It is removed at the end; a process
+that was killed leaves it behind, and the next one recognises that:
+
+- on the same host the process is gone, or its number belongs to a process that started at another time;
+- of a process on another host, or in another container, only the lock's time of change is visible, which it renews
+  every 10 seconds: after two minutes without, it counts as killed.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from spikebridge.errors import ConfigError
+
+LOCK_NAME = "run.lock"
+_RENEW_EVERY, _STALE_AFTER = 10.0, 120.0  # [s]
+_held: dict[tuple[int, Path], int] = {}  # how often this process has locked a folder
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Locks a folder for this process as long as the block runs. The same process may lock it again inside.
+
+    Args:
+        folder: it has to be there.
+
+    Raises:
+        ConfigError: another process trains in it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with lock_folder(Path(folder)):
+        ...         [file.name for file in Path(folder).iterdir()]
+        ['run.lock']
+    """
+    key = (os.getpid(), folder.resolve())
+    _held[key] = _held.get(key, 0) + 1
+    try:
+        if _held[key] > 1:
+            yield
+        else:
+            with _locked(folder / LOCK_NAME):
+                yield
+    finally:
+        _held[key] -= 1
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    text = json.dumps(_this_process())
+    _acquire(file, text)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(_RENEW_EVERY):
+            with suppress(OSError):
+                os.utime(file)
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        if _read(file) == text:
+            file.unlink(missing_ok=True)
+
+
+def _acquire(file: Path, text: str) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        now = temporary.stat().st_mtime  # by the clock of the file system, which the lock's time is of, too
+        if _is_new(file, temporary, text):
+            return
+        if (holder := _holder(file, now)) is not None:
+            raise ConfigError(f"{file.parent} is in use: {holder}")
+        temporary.replace(file)
+        time.sleep(0.05)
+        if _read(file) != text:  # another process has recognised the stale lock in the same moment
+            raise ConfigError(f"{file.parent} is in use: another process has just begun to train in it")
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_new(file: Path, temporary: Path, text: str) -> bool:
+    """Makes a lock where there is none; whether there was none."""
+    try:
+        os.link(temporary, file)  # at once with its content
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            with file.open("x", encoding="utf-8") as new:
+                new.write(text)
+        except FileExistsError:
+            return False
+    return True
+
+
+def _holder(file: Path, now: float) -> str | None:
+    """The process that holds a lock and how long to wait, in words; None for a stale lock."""
+    try:
+        age = now - file.stat().st_mtime
+        there = json.loads(file.read_text(encoding="utf-8"))
+        pid, host, place = int(there["pid"]), str(there["host"]), there["place"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        there, pid, host, place = {}, None, "", None
+    who = "an unknown process" if pid is None else f"process {pid} on {host}, begun {there.get('begun')},"
+    who += " trains in it"
+    if place == _place() and pid is not None and os.name == "posix":
+        is_alive = _is_alive(pid) and there.get("started") == _start_of(pid)
+        return f"{who}; wait for its end, stop it, or take another folder (--out)" if is_alive else None
+    if age >= _STALE_AFTER:
+        return None
+    return f"{who}; if it was killed, try again in {max(1, round(_STALE_AFTER - age))} s"
+
+
+def _this_process() -> dict[str, Any]:
+    pid = os.getpid()
+    begun = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": pid, "started": _start_of(pid), "host": socket.gethostname(), "place": _place(), "begun": begun}
+
+
+def _place() -> list[str]:
+    """Host, start of the machine, name space of processes: what processes that see each other have in common."""
+    found = [socket.gethostname()]
+    with suppress(OSError):
+        found.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        found.append(str(Path("/proc/self/ns/pid").readlink()))
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in ticks of the system; None where that is not known. A zombie has none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return None
