@@ -1,9 +1,9 @@
-"""`spikebridge doctor`, `list` and `data`: what is installed, and whether it is sound."""
+"""`spikebridge doctor`, `list`, `models` and `data`: what is installed and what comes with it."""
 
 import importlib.util
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
