@@ -14,7 +14,7 @@ from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 from spikebridge.networks.reasoning.graph.compiler import parse
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
-from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.parsing.operators import DESCRIBE, OPERATORS, OperatorTable
 from spikebridge.networks.reasoning.parsing.parser import Parser, kind_of, read_question
 from spikebridge.networks.reasoning.parsing.vocabulary import TEXT_KINDS, Vocabulary
 from spikebridge.networks.reasoning.simulation.templates import sample_text
@@ -43,7 +43,7 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
         return  # a walk that does not end by itself
     values = {slot: ATTRIBUTES[slot[1:].split(" ")[0]][0] for slot in VOCABULARY.slots}
     program = [values.get(token, token) for token in written]
-    table = OperatorTable()
+    table = OperatorTable((*OPERATORS, DESCRIBE))
     if kind == "question" and stack == ("answer",):
         trees = []
         for choice in CHOICE.values():
@@ -76,7 +76,7 @@ def test_every_sampled_text_can_be_tokenized_and_its_program_written(seed: int) 
 def test_values_stand_for_themselves_by_their_place() -> None:
     text = VOCABULARY.tokenize("Does the red cube hit a gray cube, or grey spheres?", "question")
     assert text.slots == {"<color 1>": "red", "<shape 1>": "cube", "<color 2>": "gray", "<shape 2>": "sphere"}
-    assert text.unknown == ("does", "hit", "or")
+    assert text.unknown == ()
 
 
 def test_unknown_words_are_reported() -> None:
@@ -141,5 +141,17 @@ def test_questions_and_choices_belong_together() -> None:
 def test_an_untrained_parser_writes_well_typed_programs_or_none() -> None:
     torch.manual_seed(0)
     parser = Parser(num_features=16, num_layers=1).eval()
-    for one in parser.parse(["How many red cubes are there?"] * 2, ["question", "cause"]):
-        assert one.program == () or parse(one.program, OperatorTable()).gives
+    question, cause = parser.parse(["How many red cubes are there?"] * 2, ["question", "cause"])
+    assert cause.program == () or parse(cause.program, OperatorTable()).gives
+    assert question.program == () or _is_well_typed(question.program)
+
+
+def _is_well_typed(program: tuple[str, ...]) -> bool:
+    """Whether a question's program is well typed, alone or after the program of a choice."""
+    for choice in ("", *CHOICE.values()):
+        try:
+            parse([*choice.split(), *program], OperatorTable((*OPERATORS, DESCRIBE)))
+        except ConfigError:
+            continue
+        return True
+    return False

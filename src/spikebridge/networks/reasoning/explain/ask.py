@@ -1,7 +1,7 @@
 """From a video or scene and a question in words to an answer with its explanation: detector, parser, graph."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from jaxtyping import UInt8
 
 from spikebridge.errors import DataError, did_you_mean
 from spikebridge.networks.reasoning.data.clevrer_scenes import read_scenes
-from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question, Scene
 from spikebridge.networks.reasoning.explain.explain import Explanation, explain
 from spikebridge.networks.reasoning.graph.run import GraphAnswer, answer
+from spikebridge.networks.reasoning.parsing.operators import DESCRIBE
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
 from spikebridge.networks.reasoning.perception.detector import Detector
 from spikebridge.networks.reasoning.perception.perceive import perceive
@@ -101,9 +102,26 @@ def answer_question(
         DataError: unknown words, choices of a descriptive question, or missing choices of another one.
     """
     question = read_question(parser, observation.scene.video, text, choices)
-    return QuestionAnswers(question, answer(observation.scene, [question])[0])
+    answers = answer(observation.scene, _queries(question))
+    if len(answers) == 1:
+        return QuestionAnswers(question, answers[0])
+    return QuestionAnswers(question, (_described([one for (one,) in answers]),))
+
+
+def _queries(question: Question) -> list[Question]:
+    """The question, or for `which object ...?` one for each attribute of the object."""
+    if question.program[-1] != DESCRIBE.token:
+        return [question]
+    return [replace(question, program=(*question.program[:-1], f"query_{kind}")) for kind in ATTRIBUTES]
+
+
+def _described(answers: Sequence[GraphAnswer]) -> GraphAnswer:
+    """One answer with all attributes, as certain as the least certain one."""
+    worst = min(answers, key=lambda one: (one.status == "ok", one.confidence))
+    value = None if any(one.value is None for one in answers) else " ".join(str(one.value) for one in answers)
+    return replace(worst, value=value)
 
 
 def explain_question(observation: Observation, question: Question) -> list[Explanation]:
-    """One explanation for each whole program of a question."""
-    return [explain(observation.scene, program) for program in question.programs]
+    """One explanation for each whole program of a question; one for each attribute of `which object ...?`."""
+    return [explain(observation.scene, program) for query in _queries(question) for program in query.programs]

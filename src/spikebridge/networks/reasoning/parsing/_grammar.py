@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
-from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.networks.reasoning.parsing.operators import DESCRIBE, OPERATORS, OperatorTable
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 
 _Stack = tuple[str, ...]
@@ -33,7 +33,7 @@ class Grammar:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._table = OperatorTable(attributes=vocabulary.attributes)
+        self._table = OperatorTable((*OPERATORS, DESCRIBE), vocabulary.attributes)
         self._types = {slot: slot[1:].partition(" ")[0] for slot in vocabulary.slots}
         orders = {word: kind for word, kind in self._table.words.items() if kind == "order"}
         self._types |= orders

@@ -137,6 +137,9 @@ OPERATORS: tuple[Operator, ...] = (
 )
 """The operators of CLEVRER; filters and queries of attributes such as `filter_color` are added by `OperatorTable`."""
 
+DESCRIBE = Operator("describe", (Signature(("object",), "answer"),))
+"""All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute."""
+
 ORDERS: dict[str, Steps] = {
     "first": (("ask_first",), ("dismiss_events",), ()),
     "second": (("ask_first_two",), ("dismiss_events",), (), ("ask_last",), ("dismiss_events",), ()),

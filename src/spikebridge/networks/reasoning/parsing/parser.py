@@ -14,10 +14,14 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question
+from spikebridge.networks.reasoning.parsing._agreement import disagreement
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
+from spikebridge.networks.reasoning.parsing._nearest import nearest_question
 from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, TokenizedText, Vocabulary
 
 _MAX_PROGRAM_LENGTH = 48
+_LEAST_PROBABILITY = 0.5
+"""A program below it is refused: it would be a guess."""
 
 
 class _ParsedProgram(NamedTuple):
@@ -191,21 +195,50 @@ def read_question(parser: Parser, video: int | str, text: str, choices: Sequence
     Raises:
         DataError: an unknown word, missing choices, or choices of a descriptive question.
     """
-    program = _parse_all(parser, [text], "question")[0]
+    program = read_programs(parser, [text], "question")[0]
     kind = kind_of(program)
     if kind == "descriptive" and choices:
         raise DataError(f"this question has no choices: {text!r:.100}")
     if kind != "descriptive" and not choices:
         raise DataError(f"this is a {kind} question and needs choices to judge: {text!r:.100}")
     mark = "cause" if kind == "explanatory" else "event"
-    programs = _parse_all(parser, choices, mark) if choices else []
+    programs = read_programs(parser, choices, mark) if choices else []
     read = tuple(Choice(one, words) for one, words in zip(programs, choices, strict=True))
     return Question(video, kind, program, read, text)
 
 
-def _parse_all(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple[str, ...]]:
-    programs = [one.program for one in parser.parse(texts, [kind] * len(texts))]
-    for text, program in zip(texts, programs, strict=True):
-        if not program:
-            raise DataError(f"no program was found for {text!r:.100}; use simpler words")
-    return programs
+def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple[str, ...]]:
+    """The programs of texts that are understood.
+
+    Args:
+        parser: trained, in eval mode.
+        texts: the words.
+        kind: of all texts, one of `TEXT_KINDS`.
+
+    Raises:
+        DataError: a word is unknown, the program does not agree with the words, or it is too uncertain; the message
+            has the nearest known wording.
+    """
+    for text in texts:
+        tokens = parser.vocabulary.tokenize(text, kind)
+        if tokens.unknown:
+            try:
+                parser.vocabulary.check_known(tokens)
+            except DataError as unknown:
+                raise DataError(f"{unknown}; {_hint(parser, text, kind)}") from None
+    parsed = parser.parse(texts, [kind] * len(texts))
+    for text, (program, probability) in zip(texts, parsed, strict=True):
+        tokens = parser.vocabulary.tokenize(text, kind)
+        why = "no program was found"
+        if program:
+            why = disagreement(tokens, parser.vocabulary.with_slots(program, tokens))
+            why = f"the program that was found has no place for {why}" if why.startswith("'") else why
+            if not why and probability < _LEAST_PROBABILITY:
+                why = f"the best program has a probability of {probability:.2f}"
+        if why:
+            raise DataError(f"{text!r:.100} is not understood ({why}); {_hint(parser, text, kind)}")
+    return [one.program for one in parsed]
+
+
+def _hint(parser: Parser, text: str, kind: str) -> str:
+    return f"the nearest known wording: {nearest_question(parser.vocabulary, text, kind)!r}"

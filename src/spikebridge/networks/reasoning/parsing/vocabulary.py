@@ -7,6 +7,7 @@ in at the end. A new colour is therefore one more word in a table and needs no t
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,19 +21,49 @@ _NUM_SLOTS = 4
 MAX_TEXT_LENGTH = 40
 _PAD, _BEGIN, _END = "<pad>", "<begin>", "<end>"
 _INPUT_WORDS = (
-    "a after and any are at away before beginning begins between cause collide collides colliding collision "
-    "collisions color do end ends enter entering enters entrance event exit exiting exits first following for "
-    "happen happens hits how if in is last leaving many material moving next not object objects of one "
-    "presence removed responsible 's scene second shape stationary taken that the there these to video what "
-    "when which will with without would"
+    "'s a about absence absent after afterwards and any anymore anything appear appearance appeared appearing "
+    "appears are arrival arrive arrived arrives arriving as assuming at away because been before beginning begins "
+    "behind being between blame bump bumped bumping bumps by came can cannot cause caused causes collide collided "
+    "collides colliding collision collisions color come comes coming contact contacts contain contribute "
+    "contributed contributes could count crash crashed crashes crashing delete departure did disappear "
+    "disappearance disappeared disappears do does each end ends enter entered entering enters entrance entry "
+    "event exist existed existence existing exit exited exiting exits expect finally first following for form "
+    "from future get gets go goes going gone got had happen happened happens has have here hit hits hitting how i "
+    "if imagine impact impacts in include initially into is it kind knock knocked knocks last later lead leads "
+    "leave leaves leaving led left longer lying made makes many material meet meeting met might missing moment "
+    "motion move moved moves moving name next no not nothing number object objects occur occurred of often on "
+    "once one or other others out over picture place predict presence present ran reason remain remove removed "
+    "removes removing responsible rest resting rid roll rolling rolls run running runs scene second see shape "
+    "show slide sliding some someone something stand standing stands start starts stationary stay stays still "
+    "suppose take taken that the then there these this times to took total touch touched touches touching two up "
+    "video visible was we went were what when which while who why will with without would you"
 )
 _OUTPUT_TOKENS = (
-    "null objects events all_events unseen_events unique count exist negate belong_to filter_in filter_out "
+    "describe null objects events all_events unseen_events unique count exist negate belong_to filter_in filter_out "
     "filter_collision filter_moving filter_stationary filter_start filter_end filter_before filter_after "
     "filter_order filter_ancestor filter_counterfact query_frame query_object query_collision_partner first "
     "second last"
 )
-_SPELLINGS = {"colour": "color", "grey": "gray", "an": "a"}
+_SPELLINGS = {
+    **{"colour": "color", "colours": "color", "grey": "gray", "an": "a", "colors": "color", "shapes": "shape"},
+    **{"wo": "will", "ca": "can", "whats": "what", "materials": "material"},
+    **dict.fromkeys(("thing", "item"), "object"),
+    **dict.fromkeys(("things", "items", "ones"), "objects"),
+    **{"ball": "sphere", "balls": "spheres", "block": "cube", "blocks": "cubes", "tube": "cylinder"},
+    **{"tubes": "cylinders", "metallic": "metal", "clip": "video", "strike": "hit", "strikes": "hits"},
+    **{"box": "cube", "boxes": "cubes", "smash": "crash", "smashes": "crashes", "smashed": "crashed"},
+    **{"departs": "leaves", "departed": "left", "emerges": "appears", "emerged": "appeared", "amount": "number"},
+    **{"vanish": "disappear", "vanishes": "disappears", "vanished": "disappeared", "deleted": "removed"},
+    **{"erase": "remove", "erased": "removed", "eliminate": "remove", "eliminated": "removed"},
+    **{"struck": "hit", "striking": "hitting", "static": "stationary", "motionless": "stationary"},
+}
+"""Other words for one of the vocabulary, spellings among them."""
+_SIMILAR = 0.8
+"""The least likeness of a misspelt word and a known one, 0 to 1."""
+_FILLERS = frozenset(
+    ["please", "exactly", "so", "really", "actually", "just", "ever", "altogether", "overall", "tell", "me", "us"]
+)
+"""Words without a meaning for a program; they are left out."""
 
 
 class TokenizedText(NamedTuple):
@@ -98,13 +129,13 @@ class Vocabulary:
         """
         if kind not in TEXT_KINDS:
             raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, TEXT_KINDS)}")
-        words = re.findall(r"'s\b|[^\s?.,!;:\"']+", text.lower())
+        words = self.normalize(text)
         if not 0 < len(words) < MAX_TEXT_LENGTH:
             raise DataError(f"expected a text of 1 to {MAX_TEXT_LENGTH - 1} words, but got {len(words)}: {text!r:.80}")
         tokens: list[str] = [TEXT_KINDS[kind]]
         slots: dict[str, str] = {}
         unknown: list[str] = []
-        for word in (_SPELLINGS.get(word, word) for word in words):
+        for word in words:
             value = word if word in self.kinds else word.removesuffix("s")
             if value in self.kinds:
                 tokens.append(_slot(value, self.kinds[value], slots, text))
@@ -114,6 +145,17 @@ class Vocabulary:
                 unknown.append(word)
         return TokenizedText(tuple(tokens), {slot: value for value, slot in slots.items()}, tuple(unknown))
 
+    def normalize(self, text: str) -> list[str]:
+        """The words of a text in small letters, with synonyms and spellings replaced.
+
+        Example:
+            >>> Vocabulary().normalize("Didn't the grey ball's shadow move?")
+            ['did', 'not', 'the', 'gray', 'sphere', "'s", 'shadow', 'move']
+        """
+        plain = re.sub(r"n't\b", " not", text.lower().replace("\u2019", "'"))
+        words = [word for word in re.findall(r"'s\b|[^\s?.,!;:\"']+", plain) if word not in _FILLERS]
+        return [_SPELLINGS.get(word, word) for word in words]
+
     def check_known(self, text: TokenizedText) -> None:
         """Refuses a text with unknown words.
 
@@ -121,9 +163,8 @@ class Vocabulary:
             DataError: a word is not known.
         """
         if text.unknown:
-            hint = did_you_mean(text.unknown[0], [*_INPUT_WORDS.split(), *self.kinds]).partition(" Known")[0]
-            if hint.startswith("Known"):
-                hint = "ask with words such as color, enter, collide, responsible, next, removed"
+            close = get_close_matches(text.unknown[0], [*_INPUT_WORDS.split(), *self.kinds], 1, _SIMILAR)
+            hint = f"did you mean {close[0]!r}?" if close else "ask in other words"
             raise DataError(f"unknown word{'s' * (len(text.unknown) > 1)} {', '.join(map(repr, text.unknown))}; {hint}")
 
     def with_slots(self, program: Sequence[str], text: TokenizedText) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def _object_phrase(reference: Reference) -> Phrase:
     return Phrase(f"the {reference.text()}", (*reference.program(), "unique"))
 
 
-def _sample_reference(generator: Generator, least: int = 1) -> Reference:
+def sample_reference(generator: Generator, least: int = 1) -> Reference:
     """A random reference with at least this number of values."""
     while True:
         named = generator.random(3) < (0.55, 0.4, 0.55)
@@ -333,24 +333,24 @@ def sample_text(generator: Generator) -> SampledText:
 def _phrase(form: str, generator: Generator) -> Phrase:
     negated = bool(generator.random() < 0.5)
     if form == "descriptive":
-        return descriptive(generator, lambda: _sample_reference(generator, 0), lambda: _sample_reference(generator))[1]
+        return descriptive(generator, lambda: sample_reference(generator, 0), lambda: sample_reference(generator))[1]
     if form == "cause of":
         return cause_question(
             _event(generator, ("collision", "collision", "filter_out", "filter_in")), negated, generator
         )
     if form == "without":
-        return counterfactual_question(_sample_reference(generator), negated, generator)
+        return counterfactual_question(sample_reference(generator), negated, generator)
     if form == "next":
         return prediction_question(generator)
     if form == "event":
-        return collision_phrase(_sample_reference(generator), _sample_reference(generator), generator, possible=True)
+        return collision_phrase(sample_reference(generator), sample_reference(generator), generator, possible=True)
     if generator.random() < 0.3:
-        return presence_phrase(_sample_reference(generator))
+        return presence_phrase(sample_reference(generator))
     return _event(generator, ("collision", "filter_in", "filter_out"))
 
 
 def _event(generator: Generator, kinds: tuple[str, ...]) -> Phrase:
     kind = choose(generator, kinds)
     if kind == "collision":
-        return collision_phrase(_sample_reference(generator), _sample_reference(generator), generator)
-    return border_event_phrase(kind, _sample_reference(generator), generator)
+        return collision_phrase(sample_reference(generator), sample_reference(generator), generator)
+    return border_event_phrase(kind, sample_reference(generator), generator)

@@ -22,6 +22,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.clevrer_questions import read_questions
 from spikebridge.networks.reasoning.data.scene import Question
 from spikebridge.networks.reasoning.parsing.parser import Parser
+from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase
 from spikebridge.networks.reasoning.simulation.templates import SampledText, sample_text
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
@@ -35,7 +36,7 @@ from spikebridge.training.settings import Settings
 class ParserConfig:
     """Settings of the training of the parser."""
 
-    num_texts: int = 9000
+    num_texts: int = 24000
     """Generated texts to train on."""
     real: Literal["auto", "yes", "no"] = "auto"
     """Whether to add real training texts; auto adds them if they exist."""
@@ -73,9 +74,9 @@ def _build_parser(config: ParserConfig) -> Parser:
 
 
 def sample_texts(seed: int, number: int) -> list[SampledText]:
-    """Generated texts; seeds below 1000 are for training."""
+    """Generated texts, a third in the wording of CLEVRER, the others in everyday words; seeds below 1000 train."""
     generator = np.random.default_rng([41, seed])
-    return [sample_text(generator) for _ in range(number)]
+    return [(sample_text if k % 3 == 0 else sample_paraphrase)(generator) for k in range(number)]
 
 
 def texts_of(questions: Sequence[Question]) -> list[SampledText]:
