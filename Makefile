@@ -46,7 +46,7 @@ test-plain: $(INSTALLED) $(ORACLES)
 UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.py glossary.py moved.py peers.py threads.py) $(wildcard tests/networks/*/test_recipe.py) \
 	$(wildcard tests/networks/*/test_shipped.py) tests/pretrained/test_models.py $(addprefix tests/networks/modulation/test_,recordings.py) \
 	$(addprefix tests/networks/reasoning/test_,measures.py twin.py videos.py real_scenes.py) \
-	$(addprefix tests/networks/sensing/,baselines/test_motion.py baselines/test_one_sided_trackers.py evaluation/test_baselines.py report/test_figures.py test_track_command.py \
+	$(addprefix tests/networks/sensing/,evaluation/test_baselines.py report/test_figures.py test_track_command.py \
 	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py) tests/deploy/test_recipes_as_bundles.py \

@@ -195,3 +195,34 @@ def test_the_random_graphs_have_all_that_is_promised() -> None:
         for g, network in zip(graphs, networks, strict=True)
         for name, part in g.parts.items()
     )
+
+
+def on_rows_and_in_spans(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, cuts: list[int], draws: bool = False
+) -> tuple[list[Outputs], list[Outputs]]:
+    """Outputs and gradients of a stream on real numbers: as it runs, and by the path that checks every call."""
+    found = []
+    for rows in (True, False):
+        with monkeypatch.context() as patch:
+            if not rows:
+                patch.setattr("spikebridge.hybrid.network.network.supports_rows", lambda like: False)
+            network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+            leaves = {name: x.requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
+            outputs = run_cut(graph, network, leaves, cuts)
+            steps = run_steps(graph, network, inputs, TICKS)
+            loss = sum(((y + 1) ** 2).sum() for y in [*outputs.values(), *steps.values()])
+            if isinstance(loss, Tensor) and loss.requires_grad:
+                loss.backward()
+            named = {**leaves, **dict(network.named_parameters())}
+            found.append([outputs, steps, {name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}])
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_ticks_on_rows_equal_the_checked_path_to_the_bit(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in block(number, size=12):
+        graph = random_graph(seed, draws=seed % 2 == 1, quick=True)
+        rows, spans = on_rows_and_in_spans(graph, monkeypatch, random_cuts(seed))
+        for one, other in zip(rows[:2], spans[:2], strict=True):
+            assert_same_bits(seed, one, other)
+        assert_near(seed, rows[2], spans[2], 1e-5)

@@ -176,6 +176,10 @@ class Clock(NamedTuple):
         period, first = self.period, self.phase + shift
         return [(tick - first) // period + 1 if tick >= first else 0 for tick in ticks]
 
+    def has(self, tick: int) -> bool:
+        """Whether there is a sample at a tick."""
+        return tick >= self.phase and (tick - self.phase) % self.period == 0
+
     def between(self, start: int, stop: int) -> int:
         """How many samples there are from tick `start` to before tick `stop`."""
         return self.count(stop) - self.count(start)

@@ -38,17 +38,22 @@ def over_time(
         # batch normalisation counts even a batch without rows: let it count in copies
         copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
         y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
+    check_rows(module, y, num_steps * batch)
+    return y.reshape(num_steps, batch, *y.shape[1:])
+
+
+def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
+    """Raises where what a module gave is no tensor of as many rows as it was given."""
     if not isinstance(y, Tensor):
         raise ShapeError(
             f"a part gives one tensor, but {type(module).__name__} gave {type(y).__name__}; wrap it in a module that "
             "picks one"
         )
-    if y.ndim == 0 or y.shape[0] != num_steps * batch:
+    if y.ndim == 0 or y.shape[0] != num_rows:
         raise ShapeError(
-            f"{type(module).__name__} was given {num_steps * batch} rows (T * B) and gave shape {tuple(y.shape)}; "
+            f"{type(module).__name__} was given {num_rows} rows (T * B) and gave shape {tuple(y.shape)}; "
             "it must keep the first axis"
         )
-    return y.reshape(num_steps, batch, *y.shape[1:])
 
 
 def modulated(

@@ -206,12 +206,16 @@ class LinkBuffer:
             context = context.clone()
         return LinkState(self.unit_state, queue, held, context, self.triggered)
 
-    def _append(self, values: Tensor) -> None:
-        if self.held is not None and values.shape[1:] != self.held.shape:
+    def refuse_values(self, shape: torch.Size) -> None:
+        """Raises where values of another shape `*N` than before come."""
+        if self.held is not None and shape != self.held.shape:
             raise ShapeError(
-                f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(values.shape[1:])}; "
-                "begin anew with network.initial_state(inputs), which finds the shapes of a network that has changed"
+                f"{describe(self.route.link)} carried {tuple(self.held.shape)}, but now {tuple(shape)}; begin anew "
+                "with network.initial_state(inputs), which finds the shapes of a network that has changed"
             )
+
+    def _append(self, values: Tensor) -> None:
+        self.refuse_values(values.shape[1:])
         self.changed = True
         self.waiting.append(values)
 

@@ -102,14 +102,17 @@ class Segment:
     def run(self) -> None:
         """Runs every group once."""
         for group in self.network.plan.groups:
-            if group.delayed and len(spans := group.spans(self.start, self.stop)) > 1:
-                self._run_in_spans(group, spans)
-            else:
-                self._run_at_once(group)
+            self._run_group(group)
 
     def link_states(self) -> dict[str, LinkState]:
         """The states of the links."""
         return {buffer.route.name: buffer.state() for buffers in self.buffers.values() for buffer in buffers}
+
+    def _run_group(self, group: Group) -> None:
+        if group.delayed and len(spans := group.spans(self.start, self.stop)) > 1:
+            self._run_in_spans(group, spans)
+        else:
+            self._run_at_once(group)
 
     def _run_at_once(self, group: Group) -> None:
         """Runs a group over all ticks."""

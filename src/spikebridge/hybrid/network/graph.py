@@ -4,7 +4,7 @@ Parts run along their links; the parts of a loop form one group. A part without 
 sampled inputs. `NetworkGraph` is what execution and shape inference use of a network.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -15,6 +15,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid.clock import Clock, delay_in_ticks
 from spikebridge.hybrid.modulation import acts_on_a_parameter
 from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, trigger_of
+from spikebridge.hybrid.network.schedule import Schedule
 from spikebridge.hybrid.unit.unit import HybridUnit
 
 
@@ -28,13 +29,19 @@ class Group:
         internal: links from a part of the loop.
         delayed: those of them with a delay, which end the spans of the loop.
         external: signals from outside that the units of internal links read, too.
+        schedule: what happens in each tick.
     """
 
     parts: list[str]
+    schedule: Schedule
     loop: bool = False
     internal: tuple[Route, ...] = ()
     delayed: tuple[Route, ...] = ()
     external: tuple[str, ...] = ()
+
+    def runs_tick_by_tick(self, start: int) -> bool:
+        """Whether from a tick on each span is one tick: a value made in any tick is delivered in the next one."""
+        return any(r.delay == 1 and r.makes.period == 1 and r.makes.phase <= start for r in self.delayed)
 
     def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Divides the ticks of a loop: a span ends where a delayed link delivers a value made inside it."""
@@ -66,6 +73,7 @@ class NetworkGraph(Protocol):
     units: nn.ModuleDict
     inputs: dict[str, Clock]
     plan: NetworkPlan
+    seen: dict[str, set[Hashable]]  # shapes of signals and states that parts have accepted
 
     def unit_of(self, route: Route) -> HybridUnit | None:
         """The unit of a link."""
@@ -105,7 +113,7 @@ def make_plan(
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
-    return NetworkPlan(clocks, routes, incoming, _groups_in_order(list(parts), list(routes.values())))
+    return NetworkPlan(clocks, routes, incoming, _groups_in_order(incoming, list(routes.values()), clocks))
 
 
 def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
@@ -219,12 +227,15 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
     return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"
 
 
-def _groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
+def _groups_in_order(
+    incoming: Mapping[str, list[Route]], routes: list[Route], clocks: Mapping[str, Clock]
+) -> list[Group]:
     """Groups in an order in which every group comes after those it depends on.
 
     Args:
-        parts: in the order given by the user, which decides where links leave the order open.
+        incoming: links by part, in the order given by the user, which decides where links leave the order open.
         routes: all links.
+        clocks: of all signals.
 
     Returns:
         One group for each part outside of loops, and one for each loop.
@@ -233,16 +244,15 @@ def _groups_in_order(parts: list[str], routes: list[Route]) -> list[Group]:
         ConfigError: a loop without a delay; the message names its parts and proposes the link to delay.
     """
     groups = []
-    for members in _strong_components(_dependencies(parts, routes)):
+    for members in _strong_components(_dependencies(list(incoming), routes)):
         internal = tuple(
             route for route in routes if route.link.part in members and any(s in members for s in route.sources)
         )
-        if internal:
-            delayed = tuple(route for route in internal if route.delay > 0)
-            external = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
-            groups.append(Group(_inside_a_tick(members, internal), True, internal, delayed, tuple(external)))
-        else:
-            groups.append(Group(members))
+        order = _inside_a_tick(members, internal)
+        delayed = tuple(route for route in internal if route.delay > 0)
+        external = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
+        schedule = Schedule(order, delayed, incoming, clocks)
+        groups.append(Group(order, schedule, bool(internal), internal, delayed, tuple(external)))
     return groups
 
 

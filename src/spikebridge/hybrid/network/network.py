@@ -4,7 +4,7 @@
 the run over these ticks (`execution.py`), and the new state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -28,6 +28,7 @@ from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe
+from spikebridge.hybrid.network.program import RowSegment, supports_rows
 from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
@@ -116,6 +117,7 @@ class HybridNetwork(nn.Module):
         # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
         self._checked_inputs: _Key = ()
         self._signal_specs: dict[_Key, dict[str, SignalSpec]] = {}
+        self.seen: dict[str, set[Hashable]] = {name: set() for name in parts}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name])
         # last, so that a network that cannot be built binds nothing
@@ -293,7 +295,8 @@ class HybridNetwork(nn.Module):
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
             return {}, state
-        segment = Segment.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
+        kind = RowSegment if supports_rows(state.like) else Segment
+        segment = kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
         segment.run()
         outputs = {name: y for name in self.outputs if (y := segment.signals[name]) is not None}
         return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
