@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid import Gain, Gate
+from spikebridge.hybrid.network.one_step import Effects, one_step
 from spikebridge.neurons import LIF, Effect, Integrator, Sequential, Stateful
-from spikebridge.neurons.one_step import Effects, one_step
 from spikebridge.neurons.state import map_tensors
 
 BATCH, STEPS = 3, 4

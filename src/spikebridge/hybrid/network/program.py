@@ -9,6 +9,7 @@ been seen go through `apply_part`, which checks them.
 
 from collections import deque
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,10 +19,10 @@ from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.execution import Segment, apply_part
 from spikebridge.hybrid.network.graph import Group
 from spikebridge.hybrid.network.link import Modulation
+from spikebridge.hybrid.network.one_step import Step, one_step, timed
 from spikebridge.hybrid.network.schedule import Tick
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.one_step import Step, one_step, timed
 from spikebridge.neurons.quantity import By
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import check_rows
@@ -48,10 +49,9 @@ def supports_rows(like: Tensor) -> bool:
     return like.dtype in SINGLE and like.shape[0] > 0 and not (mixed or like.is_meta or is_checked(False))
 
 
+@dataclass(eq=False)
 class RowSegment(Segment):
     """A segment that runs on rows where it is one tick, and loops that run tick by tick."""
-
-    __slots__ = ()
 
     def run(self) -> None:
         """Runs every group once."""
@@ -295,7 +295,7 @@ def _add_own_tensors(layer: Stateful, found: list[Hashable]) -> None:
             _add_own_tensors(child, found)
 
 
-def _form(state: State) -> Hashable:
+def _form(state: State) -> Any:
     """Types, shapes, dtypes and devices of a state."""
     if isinstance(state, Tensor):
         return state.shape, state.dtype, state.device

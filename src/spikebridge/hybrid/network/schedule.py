@@ -1,6 +1,7 @@
 """The schedule of a tick: which parts fire in it and what their links do. It follows from the clocks alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import lcm
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from spikebridge.hybrid.network.link import Route
 _MOST_TICKS = 4096  # that a schedule keeps
 
 
-class LinkTick(NamedTuple):
+class _LinkTick(NamedTuple):
     """A link in one tick.
 
     Attributes:
@@ -24,21 +25,22 @@ class LinkTick(NamedTuple):
     is_due: bool
 
 
-class PartTick(NamedTuple):
+class _PartTick(NamedTuple):
     """A part in one tick: whether it fires, and its links in the order of its arguments."""
 
     name: str
     fires: bool
-    links: tuple[LinkTick, ...]
+    links: tuple[_LinkTick, ...]
 
 
 class Tick(NamedTuple):
     """A tick of a group: its parts in order; then the names of its delayed links that send."""
 
-    parts: tuple[PartTick, ...]
+    parts: tuple[_PartTick, ...]
     delayed: tuple[str, ...]
 
 
+@dataclass(eq=False)
 class Schedule:
     """What happens in each tick of a group, worked out once for a period after which all its clocks repeat.
 
@@ -57,22 +59,21 @@ class Schedule:
         [False, False, True, False, False, True]
     """
 
-    def __init__(
-        self,
-        parts: Sequence[str],
-        delayed: Sequence[Route],
-        incoming: Mapping[str, Sequence[Route]],
-        clocks: Mapping[str, Clock],
-    ) -> None:
-        self.parts = parts
-        self.delayed = delayed
-        self.links = {part: incoming[part] for part in parts}
-        routes = [route for links in self.links.values() for route in links]
-        self.clocks = {name: clocks[name] for name in [*parts, *(name for route in routes for name in route.sources)]}
-        involved = [*self.clocks.values(), *map(_arrivals, routes)]
+    parts: Sequence[str]
+    delayed: Sequence[Route]
+    incoming: Mapping[str, Sequence[Route]]
+    clocks: Mapping[str, Clock]
+    period: int = field(init=False)
+    settled: int = field(init=False)  # the tick from which on the period holds
+    _ticks: dict[int, Tick] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.incoming = {part: self.incoming[part] for part in self.parts}
+        routes = [route for links in self.incoming.values() for route in links]
+        involved = [self.clocks[name] for name in [*self.parts, *(name for route in routes for name in route.sources)]]
+        involved += map(_arrivals, routes)
         self.period = lcm(*(clock.period for clock in involved))
         self.settled = max(clock.phase for clock in involved)
-        self._ticks: dict[int, Tick] = {}
 
     def at(self, tick: int) -> Tick:
         """What happens in a tick."""
@@ -86,14 +87,14 @@ class Schedule:
 
     def _work_out(self, tick: int) -> Tick:
         parts = tuple(
-            PartTick(part, self.clocks[part].has(tick), tuple(self._link(route, tick) for route in routes))
-            for part, routes in self.links.items()
+            _PartTick(part, self.clocks[part].has(tick), tuple(self._link(route, tick) for route in routes))
+            for part, routes in self.incoming.items()
         )
         return Tick(parts, tuple(route.name for route in self.delayed if self._has_sources(route, tick)))
 
-    def _link(self, route: Route, tick: int) -> LinkTick:
+    def _link(self, route: Route, tick: int) -> _LinkTick:
         sends = route not in self.delayed and self._has_sources(route, tick)
-        return LinkTick(route.name, sends, _arrivals(route).has(tick))
+        return _LinkTick(route.name, sends, _arrivals(route).has(tick))
 
     def _has_sources(self, route: Route, tick: int) -> bool:
         return any(self.clocks[name].has(tick) for name in route.sources)

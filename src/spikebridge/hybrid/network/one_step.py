@@ -40,6 +40,7 @@ def one_step(layer: nn.Module) -> Step:
         A function of a row, a state and effects by path, which gives a row and a state; they may share memory.
 
     Example:
+        >>> import torch
         >>> from spikebridge.neurons import Integrator
         >>> layer = Integrator(tau=float("inf"), dt=0.001)
         >>> x_t = torch.ones(1, 1)
@@ -115,7 +116,7 @@ class _SequentialStep:
 
     def __init__(self, layers: Sequential) -> None:
         self.names = list(layers._modules)
-        children = list(layers._modules.values())
+        children = [layer for layer in layers._modules.values() if layer is not None]
         self.steps = [one_step(layer) for layer in children]
         for index, (layer, after) in enumerate(pairwise(children), start=1):
             if isinstance(after, nn.MaxPool2d) and (size := fusable_pool_size(layer, after)):
