@@ -1,4 +1,4 @@
-"""`spikebridge doctor`, `list`, `models` and `data`: what is installed and what comes with it."""
+"""`spikebridge doctor`, `list` and `models`: what is installed and what comes with it."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, Network, RunCommand
+from spikebridge.cli.command import Command, CommandResult, Flag, Network, RunCommand
 from spikebridge.cli.recipes import KINDS, Listing, list_building_blocks, list_recipes
 from spikebridge.data import catalog
 from spikebridge.errors import ConfigError
@@ -178,21 +178,3 @@ class Models(Command):
 
         cards = model_cards() if self.name is None else [model_card(self.name)]
         return CommandResult({"models": [asdict(card) for card in cards]}, "\n\n".join(map(text, cards)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShowData(Command):
-    """Show which data sets are found, and where to get the others."""
-
-    data: DataFolder = None
-    """The folder with data sets."""
-
-    def execute(self) -> CommandResult:
-        """Looks for files; nothing is downloaded."""
-        entries = catalog.available(self.data)
-        sets = [
-            {"name": entry.data_set.name, "present": entry.present, "missing": list(entry.missing)}
-            | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
-            for entry in entries
-        ]
-        return CommandResult({"data sets": sets}, formatting.data_sets(sets))

@@ -19,8 +19,9 @@ from typing import Any, cast
 
 from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import SETTINGS, Command, parse_options
+from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
-from spikebridge.cli.doctor import Doctor, List, Models, ShowData
+from spikebridge.cli.doctor import Doctor, List, Models
 from spikebridge.cli.failure import explain, status, warnings_in_one_line
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, did_you_mean, printable

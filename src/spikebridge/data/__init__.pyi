@@ -15,6 +15,7 @@ from .recordings.load import find_recordings, load_events, load_recording
 from .recordings.recording import Inputs, Recording, read_boxes, temporal_splits, valid_boxes
 from .recordings.sync import OffsetEstimate, estimate_box_offset, estimate_offset
 from .recordings.video_clips import VideoClip, clip_recording, find_clips, load_clip
+from .recordings.write import write_recording
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.event_camera_torch import events_of_images
 from .simulation.moving_objects import MovingObjects
@@ -120,4 +121,5 @@ __all__ = [
     "valid_boxes",
     "write_events",
     "write_nmnist",
+    "write_recording",
 ]

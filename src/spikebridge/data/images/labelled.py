@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, fits
 from spikebridge.errors import ConfigError, DataError
@@ -121,6 +122,23 @@ def read_digit_file(path: Path) -> LabelledImages:
     """
     arrays = read_npz(path, ("images", "labels"))
     return make_labelled_digits(arrays["images"], arrays["labels"], f"{path}, images", f"{path}, labels")
+
+
+def write_digit_file(path: Path, digits: LabelledImages) -> None:
+    """Writes digits as `read_digit_file` reads them, in whole or not at all.
+
+    Args:
+        path: an npz file.
+        digits: images `(N, 28, 28)` in [0, 1] and labels.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "mine.npz"
+        >>> write_digit_file(path, LabelledImages(torch.ones(2, 28, 28), torch.tensor([7, 1])))
+        >>> read_digit_file(path).labels.tolist()
+        [7, 1]
+    """
+    with atomic_write(path) as file:
+        np.savez_compressed(file, images=(digits.images * 255).round().byte().numpy(), labels=digits.labels.numpy())
 
 
 def make_labelled_digits(

@@ -140,6 +140,22 @@ def append_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def check_new(path: Path) -> None:
+    """Refuses the name of a new folder where there is something already.
+
+    Raises:
+        ConfigError: there is something of that name.
+
+    Example:
+        >>> check_new(Path("/"))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.ConfigError: / is there already; name another folder or remove it first
+    """
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} is there already; name another folder or remove it first")
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A hidden new folder, which takes the name `path` if the block ends without an error.
@@ -157,8 +173,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         >>> [file.name for file in path.iterdir()]
         ['a.txt']
     """
-    if os.path.lexists(path):
-        raise ConfigError(f"{path} is there already; name another folder or remove it first")
+    check_new(path)
     draft = _temporary(path)
     _remove_stale(path)
     draft.mkdir(parents=True)

@@ -30,6 +30,16 @@ class VideoFile(NamedTuple):
     rate: float | None
 
 
+def check_video_name(path: Path) -> None:
+    """Refuses a name under which no video is written, before anything is rendered.
+
+    Raises:
+        ConfigError: it ends in neither `.npz` nor `.webp`.
+    """
+    if path.suffix.lower() not in (".npz", ".webp"):
+        raise ConfigError(f"a video is written as .npz or .webp, but got {path.name!r}")
+
+
 def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float = _RATE) -> None:
     """Writes a video as `.npz` or as lossless `.webp`; an existing file is replaced only when the new one is complete.
 
@@ -47,9 +57,8 @@ def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float 
         >>> read_video(path).pictures.shape, read_video(path).rate
         ((4, 8, 12, 3), 25.0)
     """
+    check_video_name(path)
     suffix = path.suffix.lower()
-    if suffix not in (".npz", ".webp"):
-        raise ConfigError(f"a video is written as .npz or .webp, but got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         if suffix == ".npz":

@@ -1,0 +1,205 @@
+"""`spikebridge data`, `data make` and `data send`: data sets that are found, example data, and a sender of a stream."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from spikebridge.cli import formatting
+from spikebridge.cli.command import Command, CommandResult, DataFolder
+from spikebridge.cli.failure import status
+from spikebridge.data import catalog
+from spikebridge.errors import ConfigError, did_you_mean
+
+_Folder = Annotated[Path, Positional, arg(metavar="FOLDER", help_behavior_hint="")]
+_File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowData(Command):
+    """Show which data sets are found; `data make` writes example data, `data send` sends a live stream."""
+
+    data: DataFolder = None
+    """The folder with data sets."""
+
+    @classmethod
+    def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
+        """The form of `data make KIND` and of `data send`."""
+        if words[:1] == ["send"]:
+            return _Send, f"{program} send", words[1:]
+        if words[:1] != ["make"]:
+            return cls, program, words
+        program, words = f"{program} make", words[1:]
+        if words and words[0] in _KINDS:
+            return _KINDS[words[0]], f"{program} {words[0]}", words[1:]
+        if "-h" in words or "--help" in words:
+            return _Make, program, words
+        if not words or words[0].startswith("-"):
+            raise ConfigError(f"the first argument must be a kind of data: {program} KIND PATH; {', '.join(_KINDS)}")
+        raise ConfigError(f"no kind of data {words[0]!r}: {did_you_mean(words[0], _KINDS)}")
+
+    def execute(self) -> CommandResult:
+        """Looks for files; nothing is downloaded."""
+        entries = catalog.available(self.data)
+        sets = [
+            {"name": entry.data_set.name, "present": entry.present, "missing": list(entry.missing)}
+            | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
+            for entry in entries
+        ]
+        return CommandResult({"data sets": sets}, formatting.data_sets(sets))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Make(Command):
+    """Write example data: moving-object, moving-digit (recordings), rolling (a video), tasks (digits).
+
+    `spikebridge data make KIND --help` lists the options of a kind.
+    """
+
+    kind: Annotated[str, Positional, arg(metavar="KIND", help_behavior_hint="")]
+    """moving-object, moving-digit, rolling or tasks."""
+    path: Annotated[Path, Positional, arg(metavar="PATH", help_behavior_hint="")]
+    """The folder or file to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MakeMovingObject(Command):
+    """Make a recording of a moving object: frames, events and boxes, for `track` and `live sensing`."""
+
+    folder: _Folder
+    """The folder to write; there may be none of that name."""
+    seconds: float = 1.0
+    """Length of the recording."""
+    seed: int = 0
+    """Draws the scene."""
+
+    def execute(self) -> CommandResult:
+        """Renders and writes."""
+        _check_seed(self.seed)
+        from spikebridge.data.simulation.examples import moving_object
+
+        return _write_recording(moving_object, self.folder, self.seconds, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MakeMovingDigit(Command):
+    """Make a recording of a moving digit: frames and events of 16 x 16 pixels, for networks of the recipe `digits`."""
+
+    folder: _Folder
+    """The folder to write; there may be none of that name."""
+    seconds: float = 0.3
+    """Length of the recording, in steps of 0.3 s."""
+    seed: int = 0
+    """Draws the digit and its way."""
+
+    def execute(self) -> CommandResult:
+        """Renders and writes."""
+        _check_seed(self.seed)
+        from spikebridge.data.simulation.examples import moving_digit
+
+        return _write_recording(moving_digit, self.folder, self.seconds, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MakeRolling(Command):
+    """Make a video of rolling objects, for `ask`."""
+
+    file: _File
+    """The file to write: .npz or .webp; an existing file is replaced."""
+    seed: int = 0
+    """Number of the video."""
+
+    def execute(self) -> CommandResult:
+        """Simulates, renders and writes."""
+        _check_seed(self.seed)
+        from spikebridge.networks.reasoning.simulation.files import check_video_name, write_video
+        from spikebridge.networks.reasoning.simulation.render import render_frames
+        from spikebridge.networks.reasoning.simulation.video import generate_video
+
+        check_video_name(self.file)
+        video = generate_video("validation", self.seed)
+        frames = render_frames(video)
+        write_video(self.file, frames)
+        objects = [" ".join(names) for names in video.objects]
+        data = {"file": self.file, "frames": len(frames), "objects": objects}
+        return CommandResult(data, formatting.facts(data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MakeTasks(Command):
+    """Make a file of handwritten digits, 28 x 28 pixels, for `eval modulation --data`."""
+
+    file: _File
+    """The .npz file to write; an existing file is replaced."""
+    images: int = 400
+    """Number of digits, 1 to 400."""
+    seed: int = 0
+    """Draws the digits."""
+
+    def execute(self) -> CommandResult:
+        """Enlarges and writes."""
+        _check_seed(self.seed)
+        if self.file.suffix != ".npz":
+            raise ConfigError(f"digits are written as .npz, but got {self.file.name!r}")
+        from spikebridge.data.images.labelled import write_digit_file
+        from spikebridge.data.simulation.examples import task_digits
+
+        write_digit_file(self.file, task_digits(self.images, self.seed))
+        data = {"file": self.file, "images": self.images}
+        return CommandResult(data, formatting.facts(data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Send(Command):
+    """Send a recording as a live stream of text lines, at its own speed, to try `spikebridge live`."""
+
+    folder: _Folder
+    """The folder of a recording, such as one of `spikebridge data make`."""
+    to: Annotated[str, arg(metavar="RECEIVER")] = "-"
+    """`-`: standard output; tcp:PORT: a program on this machine that waits there for a sender."""
+    frames: Annotated[str | None, arg(metavar="RECEIVER", help_behavior_hint="(default: between the events)")] = None
+    """A separate receiver of the frames."""
+    speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
+    """Playback speed."""
+
+    def execute(self) -> CommandResult:
+        """Sends all lines, then says how many."""
+        from spikebridge.data.streams.send import send_recording
+
+        output = None if self.json else sys.stdout.buffer
+        num_lines = send_recording(self.folder.expanduser(), self.to, self.frames, self.speed, output, status)
+        if not self.json:
+            status(f"spikebridge: {num_lines} lines sent")
+        return CommandResult({"lines": num_lines}, json.dumps({"lines": num_lines}), printed=self.json)
+
+
+_KINDS: dict[str, type[Command]] = {
+    "moving-object": _MakeMovingObject,
+    "moving-digit": _MakeMovingDigit,
+    "rolling": _MakeRolling,
+    "tasks": _MakeTasks,
+}
+
+
+def _write_recording(make: Any, folder: Path, seconds: float, seed: int) -> CommandResult:
+    from spikebridge.data.io.atomic import check_new
+    from spikebridge.data.recordings.write import write_recording
+
+    check_new(folder)
+    recording = make(seconds, seed)
+    write_recording(recording, folder)
+    size = f"{recording.events.width} x {recording.events.height}"
+    data = {"folder": folder, "name": recording.name, "pixels": size, "frames": recording.num_frames}
+    data |= {"events": int(recording.events.edges[-1]), "seconds": round(recording.num_bins * recording.dt, 3)}
+    first = recording.frame_boxes[0]
+    if (first == first).all():
+        data["first_box"] = ",".join(f"{value:.1f}" for value in first)
+    return CommandResult(data, formatting.facts(data))
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"seed is a whole number from 0 to {2**32 - 1}, but got {seed}")

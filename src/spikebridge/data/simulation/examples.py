@@ -1,0 +1,109 @@
+"""Small recordings and samples to begin with; `spikebridge data make` writes them."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikebridge.data.events.binned import bin_sparse
+from spikebridge.data.events.events import make_events
+from spikebridge.data.images.digits import load_digits
+from spikebridge.data.images.labelled import LabelledImages
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.moving_objects import MovingObjects
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.saccades import Saccades, hybrid_camera
+from spikebridge.errors import ConfigError
+
+_DT = 1 / 240
+_DIGIT_SACCADES = Saccades(num_steps=12, frame_period=3, dt=0.025)  # those of the digits recipe
+
+
+def moving_object(seconds: float = 1.0, seed: int = 0) -> Recording:
+    """An object that moves over a textured background, 144 x 144 pixels: frames at 40 Hz, events, boxes at 240 Hz.
+
+    Args:
+        seconds: length of the recording, at most 60.
+        seed: draws the scene.
+
+    Raises:
+        ConfigError: a length out of range.
+    """
+    _check_seconds(seconds)
+    return render_recording(
+        MovingObjects(seed=seed), seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object"
+    )
+
+
+def moving_digit(seconds: float = 0.3, seed: int = 0) -> Recording:
+    """A digit of the test set before the simulated camera of the digits recipe: 16 x 16 pixels, without noise.
+
+    Args:
+        seconds: length of the recording, in steps of 0.3 s (one way around a triangle), at most 60.
+        seed: draws the digit and its way.
+
+    Raises:
+        ConfigError: a length out of range.
+    """
+    _check_seconds(seconds)
+    saccades, generator = _DIGIT_SACCADES, torch.Generator().manual_seed(seed)
+    test = load_digits().test
+    number = int(torch.randint(len(test.labels), (1,), generator=generator))
+    passes = max(1, round(seconds / (saccades.num_steps * saccades.dt)))
+    seen = [
+        hybrid_camera(test.images[number : number + 1], test.labels[number : number + 1], generator, saccades)
+        for _ in range(passes)
+    ]
+    frames = torch.cat([one.frames[:, 0, 0] for one in seen])
+    return _as_recording(frames, torch.cat([one.events[:, 0] for one in seen]), saccades, f"digit {number}")
+
+
+def task_digits(num_images: int = 400, seed: int = 0) -> LabelledImages:
+    """Test digits of scikit-learn in the format of MNIST: 20 x 20 pixels in the middle of 28 x 28.
+
+    Args:
+        num_images: how many, at most 400.
+        seed: draws them.
+
+    Raises:
+        ConfigError: a number out of range.
+
+    Example:
+        >>> digits = task_digits(3)
+        >>> digits.images.shape, digits.labels.shape
+        (torch.Size([3, 28, 28]), torch.Size([3]))
+    """
+    test = load_digits().test
+    if not 1 <= num_images <= len(test.labels):
+        raise ConfigError(
+            f"there are {len(test.labels)} test digits, so take 1 to {len(test.labels)}, not {num_images}"
+        )
+    chosen = test.select(torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(seed))[:num_images])
+    enlarged = F.interpolate(chosen.images[:, None], (20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
+    return LabelledImages(F.pad(enlarged[:, 0], (4, 4, 4, 4)), chosen.labels)
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0.1 <= seconds <= 60:
+        raise ConfigError(f"a recording is 0.1 to 60 seconds long, but got {seconds}")
+
+
+def _as_recording(frames: Tensor, counts: Tensor, saccades: Saccades, name: str) -> Recording:
+    """A recording of frames in [0, 1] `(F, H, W)` and numbers of ON and OFF events `(T, 2, H, W)`, without boxes."""
+    steps, polarities, rows, columns = counts.numpy().nonzero()
+    times = ((steps + 0.5) * saccades.dt * 1e6).astype(np.int64)
+    order = np.argsort(times, kind="stable")
+    events = make_events(*(values[order] for values in (times, columns, rows, polarities == 0)))
+    num_bins, num_frames = len(counts), len(frames)
+    bins = bin_sparse(events, saccades.sensor, saccades.sensor, saccades.dt, num_bins)
+    frame_bins = np.arange(num_frames) * saccades.frame_period
+    return Recording(
+        name=name,
+        dt=saccades.dt,
+        events=bins,
+        frames=(frames * 255).round().byte().numpy(),
+        frame_times=frame_bins * saccades.dt,
+        frame_events=bins.edges[frame_bins].astype(np.int64),
+        frame_boxes=np.full((num_frames, 4), np.nan),
+        boxes=np.full((num_bins, 4), np.nan),
+    )
