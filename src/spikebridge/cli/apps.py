@@ -41,6 +41,8 @@ class Track(RunCommand):
         None
     )
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + BINS."""
+    allow_truncated: Flag = False
+    """Accept a file of events that ends inside a packet, and take the whole events before."""
     quiet: Flag = False
     """Show no progress."""
 
@@ -70,6 +72,7 @@ class Track(RunCommand):
                 event_offset=self.event_offset,
                 box_offset=self.box_offset,
                 repair=self.repair,
+                allow_truncated=self.allow_truncated,
             )
         warned = [str(one.message) for one in caught]
         with progress_reporter(recording.num_bins, self.quiet) as tell:
@@ -111,6 +114,8 @@ class RunLive(RunCommand):
     """Play a recording in a loop."""
     speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
     """Playback speed of a recording."""
+    allow_truncated: Flag = False
+    """Accept a file of events that ends inside a packet, and take the whole events before."""
 
     def execute(self) -> CommandResult:
         """Steps at every bin; the last line is the summary."""
@@ -131,6 +136,7 @@ class RunLive(RunCommand):
             self.loop,
             self.speed,
             sys.stdin.buffer if "-" in (self.events, self.frames) else None,
+            self.allow_truncated,
             _print_status,
         ).open(wanted)
         stream = Live(source, step, self.most_behind, self.seconds)

@@ -7,16 +7,16 @@ file, so the memory does not grow with the length of a recording.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import lazy_loader  # type: ignore[import-untyped]
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt16
-from numpy.typing import NDArray
 
 from spikebridge.data.events.binning import bin_edges
 from spikebridge.data.events.events import Events, check_events
-from spikebridge.data.io.column import FileColumn, iter_chunks
+from spikebridge.data.io.column import CHUNK_ROWS, FileColumn, iter_chunks
 from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.errors import DataError, ShapeError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy_loader.load("torch")  # live bundles bin events without it
 
-
+MAX_EVENTS_PER_BIN = 2**26  # the fastest cameras see 2^30 a second, and the events of a bin are read at once
 # left, top, width, height in whole pixels; a crop may stick out of the sensor
 Crop: TypeAlias = tuple[int, int, int, int]
 
@@ -52,7 +52,7 @@ class EventBins:
 
     Raises:
         ShapeError: the columns differ in length, or the edges do not fit them.
-        DataError: events are outside the sensor.
+        DataError: events are outside the sensor, or more than 67,108,864 in one bin.
 
     Example:
         >>> from spikebridge.data.events.events import make_events
@@ -86,6 +86,11 @@ class EventBins:
             )
         if errors:
             raise DataError(f"{errors}.")
+        most = int(np.diff(self.edges).max(initial=0))
+        if most > MAX_EVENTS_PER_BIN:
+            raise DataError(
+                f"expected at most {MAX_EVENTS_PER_BIN} events a bin, but one has {most}; are times in microseconds?"
+            )
 
     @property
     def num_bins(self) -> int:
@@ -135,10 +140,13 @@ class EventBins:
             >>> bins.to_dense(0, 1, crop=(2, 1, 2, 1)).tolist()  # ON, OFF of one row of two pixels
             [[[[0.0, 0.0]], [[1.0, 0.0]]]]
         """
-        num_events = np.diff(self.edges[first : stop + 1])
-        step = np.repeat(np.arange(len(num_events)), num_events)
-        whole = crop or (0, 0, self.width, self.height)
-        return torch.from_numpy(_to_dense(self.slice_bins(first, stop), step, stop - first, whole, counts))
+        grid = _Grid(stop - first, crop or (0, 0, self.width, self.height), counts)
+        edges = self.edges[first : stop + 1]
+        for start in range(int(edges[0]), int(edges[-1]), CHUNK_ROWS):
+            end = min(start + CHUNK_ROWS, int(edges[-1]))
+            step = np.searchsorted(edges, np.arange(start, end), side="right") - 1
+            grid.add(self.slice_events(start, end), step)
+        return torch.from_numpy(grid.images())
 
     def prepend_empty_bins(self, num_bins: int) -> "EventBins":
         """The same events after some empty bins.
@@ -177,7 +185,11 @@ def event_image(events: BinEvents, crop: Crop, counts: bool = False) -> Float[np
         >>> event_image(events, crop=(5, 6, 1, 2)).tolist()
         [[[0.0], [1.0]], [[0.0], [0.0]]]
     """
-    return _to_dense(events, None, 1, crop, counts)[0]
+    grid = _Grid(1, crop, counts)
+    for start in range(0, len(events.x), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        grid.add(BinEvents(events.x[chunk], events.y[chunk], events.on[chunk]))
+    return grid.images()[0]
 
 
 def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int, start: int = 0) -> EventBins:
@@ -209,23 +221,36 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
     return EventBins(x, y, on, (edges - edges[0]).astype(np.int64), height, width)
 
 
-def _to_dense(
-    events: BinEvents, step: Int64[np.ndarray, " N"] | None, num_steps: int, crop: Crop, counts: bool
-) -> NDArray[np.float32]:
-    left, top, width, height = crop
-    if width < 1 or height < 1:
-        raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
-    x, y = events.x.astype(np.int32) - left, events.y.astype(np.int32) - top
-    # read as unsigned, a negative coordinate is far beyond the crop
-    inside = np.flatnonzero((x.view(np.uint32) < width) & (y.view(np.uint32) < height))
-    place = y[inside].astype(np.int64) * width + x[inside]
-    place += np.where(events.on[inside], 0, height * width)
-    if step is not None:
-        place += step[inside] * (2 * height * width)
-    size = num_steps * 2 * height * width
-    if counts:
-        grid = np.bincount(place, minlength=size).astype(np.float32)
-    else:
-        grid = np.zeros(size, np.float32)
-        grid[place] = 1
-    return grid.reshape(num_steps, 2, height, width)
+class _Grid:
+    """Images with the channels ON and OFF, to which events are added some at a time.
+
+    Args:
+        num_steps: how many images.
+        crop: left, top, width and height in pixels.
+        counts: how many events there were; else 1 where there was any.
+    """
+
+    def __init__(self, num_steps: int, crop: Crop, counts: bool) -> None:
+        self.left, self.top, self.width, self.height = crop
+        if self.width < 1 or self.height < 1:
+            raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
+        self.shape, self.counts = (num_steps, 2, self.height, self.width), counts
+        self.values = np.zeros(prod(self.shape), np.float32)
+
+    def add(self, events: BinEvents, step: Int64[np.ndarray, " N"] | None = None) -> None:
+        """Adds events, of the image `step` each."""
+        x, y = events.x.astype(np.int32) - self.left, events.y.astype(np.int32) - self.top
+        # read as unsigned, a negative coordinate is far beyond the crop
+        inside = np.flatnonzero((x.view(np.uint32) < self.width) & (y.view(np.uint32) < self.height))
+        place = y[inside].astype(np.int64) * self.width + x[inside]
+        place += np.where(events.on[inside], 0, self.height * self.width)
+        if step is not None:
+            place += step[inside] * (2 * self.height * self.width)
+        if self.counts:
+            self.values += np.bincount(place, minlength=len(self.values))
+        else:
+            self.values[place] = 1
+
+    def images(self) -> Float[np.ndarray, "T 2 h w"]:
+        """The images."""
+        return self.values.reshape(self.shape)

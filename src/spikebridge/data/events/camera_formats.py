@@ -4,7 +4,8 @@
 `faery` (LGPL). The magic bytes are checked here, since not every reader checks them.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from spikebridge.data.events.truncation import DecodedSize, find_cut
 from spikebridge.data.io.column import concatenate_chunks
 from spikebridge.data.io.images import ImagesInMemory
 from spikebridge.data.io.safe_open import open_binary
@@ -55,18 +57,19 @@ def aedat4_events(path: Path) -> tuple[Chunks, tuple[int, int]]:
 
     def chunks() -> Chunks:
         with _decoding(path, "a whole .aedat4 file"):
-            for packet in decoder:
+            for packet in _items(decoder):
                 if "events" in packet:
                     yield _columns(packet["events"])
 
     return chunks(), sensor
 
 
-def aedat4_frames(path: Path) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
+def aedat4_frames(path: Path, allow_truncated: bool = False) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
     """Frames of an `.aedat4` file as grey levels, and the end of the exposure of each [us].
 
     Args:
         path: the file.
+        allow_truncated: take the frames before the end of a file that ends inside a packet.
 
     Raises:
         DataError: the file is missing, damaged or of another kind, has no frames, or they differ in size.
@@ -77,7 +80,7 @@ def aedat4_frames(path: Path) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
 
     def frames() -> Iterator[dict[str, NDArray[np.uint8]]]:
         with _decoding(path, "a whole .aedat4 file"):
-            for packet in _aedat4_decoder(path):
+            for packet in _items(_aedat4_decoder(path)):
                 if "frame" not in packet:
                     continue
                 image = _grey(packet["frame"]["pixels"])
@@ -87,7 +90,14 @@ def aedat4_frames(path: Path) -> tuple[ImagesInMemory, Int64[np.ndarray, " F"]]:
                 times.append(int(packet["frame"]["exposure_end_t"] or packet["frame"]["t"]))
                 yield {"frames": image[None]}
 
-    held = concatenate_chunks(frames(), {"frames": np.uint8})["frames"]
+    def whole_frames() -> Iterator[dict[str, NDArray[np.uint8]]]:
+        try:
+            yield from frames()
+        except DataError:
+            if not allow_truncated or len(sizes) > 1 or find_cut(path, DecodedSize()) is None:
+                raise
+
+    held = concatenate_chunks(whole_frames(), {"frames": np.uint8})["frames"]
     if not times:
         raise DataError(f"{path}: expected frames beside the events, or in files of their own, but there are none.")
     return ImagesInMemory(held), np.array(times, np.int64)
@@ -123,10 +133,10 @@ def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Chu
 
     def chunks() -> Chunks:
         with _decoding(path, "events of a kind that faery reads"):
-            for part in stream:
+            for part in _items(stream):
                 yield _columns(part)
 
-    with _decoding(path, "events of a kind that faery reads"):
+    with _decoding(path, "events of a kind that faery reads"), _without_native_messages():
         stream = faery.events_stream_from_file(str(path), dimensions_fallback=fallback)
         columns, rows = stream.dimensions()
     return chunks(), ((rows, columns) if path.suffix == ".es" else None)
@@ -136,16 +146,45 @@ def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Chu
 def _decoding(path: Path, expected: str) -> Iterator[None]:
     try:
         yield
-    except SpikebridgeError:
+    except (SpikebridgeError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    # faery raises plain Exception for events of an unknown kind
-    except Exception as error:
+    # faery raises plain Exception for events of an unknown kind; a panic of both is a BaseException
+    except BaseException as error:
         raise DataError(f"{path}: expected {expected}, but: {error}.") from error
+
+
+def _items(stream: Iterable[Any]) -> Iterator[Any]:
+    """The items of a reader, whose panic prints no traceback of its own."""
+    iterator = iter(stream)
+    while True:
+        with _without_native_messages():
+            item = next(iterator, None)
+        if item is None:
+            return
+        yield item
+
+
+@contextmanager
+def _without_native_messages() -> Iterator[None]:
+    """Keeps a native library from writing to the stderr of the process: the exception says the same."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _aedat4_decoder(path: Path) -> Any:
     _check_magic(path)
-    return _package("aedat", path).Decoder(str(path))
+    with _without_native_messages():
+        return _package("aedat", path).Decoder(str(path))
 
 
 def _check_magic(path: Path) -> None:

@@ -12,6 +12,7 @@ All formats are read in chunks, so a file may be larger than memory.
 """
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import numpy as np
 from spikebridge.data.events.camera_formats import Chunks, aedat4_events, faery_events
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_errors, make_events
 from spikebridge.data.events.nmnist import nmnist_chunks
+from spikebridge.data.events.truncation import DecodedSize, find_cut, is_whole_line
 from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.column import Column, concatenate_chunks
 from spikebridge.data.io.npz import npz_columns, read_npz
@@ -57,7 +59,13 @@ class BufferedEvents(NamedTuple):
     num_backward: int
 
 
-def read_events(path: Path, height: int | None = None, width: int | None = None, repair: bool = False) -> EventFile:
+def read_events(
+    path: Path,
+    height: int | None = None,
+    width: int | None = None,
+    repair: bool = False,
+    allow_truncated: bool = False,
+) -> EventFile:
     """Reads all events of a file into memory; the suffix decides the format.
 
     Args:
@@ -65,12 +73,13 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
         height: rows of the sensor; needed where the file does not hold it.
         width: columns of the sensor.
         repair: drop events outside the sensor or before time 0, and sort the rest by time.
+        allow_truncated: only warn of a file that ends inside a packet, and take the whole events before.
 
     Returns:
         Events sorted by time and on the sensor.
 
     Raises:
-        DataError: the file is missing, damaged, too long or of an unknown kind, holds impossible events, or
+        DataError: the file is missing, damaged, cut, too long or of an unknown kind, holds impossible events, or
             another sensor size than the given one.
         ConfigError: the sensor is not known, or an optional package is missing; the message names it.
 
@@ -80,7 +89,7 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
         >>> read_events(path, height=8, width=8).events.tolist()
         [(10, 3, 4, True), (20, 5, 6, False)]
     """
-    chunks, height, width = _open_chunks(path, height, width)
+    chunks, height, width = _open_chunks(path, height, width, allow_truncated)
     whole, size = [np.empty(0, EVENT)], 0
     for chunk in chunks:
         whole.append(chunk)
@@ -95,7 +104,11 @@ def read_events(path: Path, height: int | None = None, width: int | None = None,
 
 
 def buffer_events(
-    path: Path, height: int | None = None, width: int | None = None, repair: bool = False
+    path: Path,
+    height: int | None = None,
+    width: int | None = None,
+    repair: bool = False,
+    allow_truncated: bool = False,
 ) -> BufferedEvents:
     """Reads events that may be longer than memory. With `repair` they must fit into memory, to be sorted.
 
@@ -104,6 +117,7 @@ def buffer_events(
         height: rows of the sensor; needed where the file does not hold it.
         width: columns of the sensor.
         repair: as above.
+        allow_truncated: as above.
 
     Raises:
         DataError: as above, or the disk is full.
@@ -116,10 +130,10 @@ def buffer_events(
         [3, 5]
     """
     if repair:
-        found = read_events(path, height, width, repair)
+        found = read_events(path, height, width, repair, allow_truncated)
         chunks, repaired = iter([found.events]), found[1:]
     else:
-        chunks, height, width = _open_chunks(path, height, width)
+        chunks, height, width = _open_chunks(path, height, width, allow_truncated)
         chunks, repaired = _check_chunks(path, chunks, height, width), (height, width, 0, 0, 0)
     columns = concatenate_chunks(
         ({"t": chunk["t"], "x": chunk["x"], "y": chunk["y"], "on": chunk["p"]} for chunk in chunks),
@@ -161,14 +175,16 @@ def write_events(path: Path, events: Events, height: int, width: int) -> None:
 
 
 _Sensor = tuple[int, int] | None
-_Reader = Callable[[Path, int | None, int | None], tuple[Chunks, _Sensor]]
+_Reader = Callable[[Path, int | None, int | None, bool], tuple[Chunks, _Sensor]]
 
 
-def _open_chunks(path: Path, height: int | None, width: int | None) -> tuple[Iterator[Events], int, int]:
+def _open_chunks(
+    path: Path, height: int | None, width: int | None, allow_truncated: bool
+) -> tuple[Iterator[Events], int, int]:
     """The events of a file in chunks, unchecked, and rows and columns of the sensor."""
     if path.suffix not in _READERS:
         raise DataError(f"{path}: no reader for events in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
-    chunks, sensor = _READERS[path.suffix](path, height, width)
+    chunks, sensor = _READERS[path.suffix](path, height, width, allow_truncated)
     if sensor is None:
         if height is None or width is None:
             raise ConfigError(f"{path}: a {path.suffix} file does not hold its sensor size; give height and width.")
@@ -176,10 +192,31 @@ def _open_chunks(path: Path, height: int | None, width: int | None) -> tuple[Ite
     for name, given, own in (("height", height, sensor[0]), ("width", width, sensor[1])):
         if given is not None and given != own:
             raise DataError(f"{path}: expected a sensor of {name} {given}, but the file says {own}.")
-    return _to_events(path, chunks), *sensor
+    return _check_end(path, _to_events(path, chunks), allow_truncated), *sensor
 
 
-def _npz(path: Path, height: int | None, width: int | None) -> tuple[Chunks, _Sensor]:
+def _check_end(path: Path, chunks: Iterator[Events], allow_truncated: bool) -> Iterator[Events]:
+    """The chunks, and then an error, or a warning where it is allowed, if the file ends inside a packet."""
+    decoded, failure = DecodedSize(), None
+    try:
+        for chunk in chunks:
+            decoded = decoded.with_times(chunk["t"])
+            yield chunk
+    except DataError as error:
+        failure = error
+    cut = find_cut(path, decoded)
+    if failure is not None and (cut is None or path.suffix not in _CUT_ENDS_READING):
+        raise failure
+    if cut is None:
+        return
+    last = "" if decoded.last_us is None else f", the last at {decoded.last_us} us,"
+    found = f"{path}: expected a whole {path.suffix} file, but it ends inside {cut}; {decoded.num_events} events{last}"
+    if not allow_truncated:
+        raise DataError(f"{found} are whole. Take the whole file, or accept this (--allow-truncated).") from failure
+    warnings.warn(f"{found} are taken.", stacklevel=2)
+
+
+def _npz(path: Path, height: int | None, width: int | None, allow_truncated: bool) -> tuple[Chunks, _Sensor]:
     sensor = []
     for name, number in read_npz(path, ("height", "width")).items():
         if number.size != 1 or number.dtype.kind not in "iu" or not 1 <= number.item() <= 2**16:
@@ -188,7 +225,7 @@ def _npz(path: Path, height: int | None, width: int | None) -> tuple[Chunks, _Se
     return ((p["t"], p["x"], p["y"], p["p"]) for p in npz_columns(path, _COLUMNS)), (sensor[0], sensor[1])
 
 
-def _csv_chunks(path: Path) -> Chunks:
+def _csv_chunks(path: Path, allow_truncated: bool) -> Chunks:
     with open_binary(path, f"a csv file that begins with {_HEADER}") as file:
         first = file.readline(1000).decode("ascii", errors="replace").strip()
         if first.replace(" ", "") != _HEADER:
@@ -197,6 +234,9 @@ def _csv_chunks(path: Path) -> Chunks:
         for block in line_blocks(file):
             where = f"{path}, from line {line} on"
             line += block.count(b"\n")
+            if allow_truncated and not block.endswith(b"\n"):
+                whole, newline, last = block.rpartition(b"\n")
+                block = block if is_whole_line(last) else whole + newline
             if not block.strip():
                 continue
             try:
@@ -212,12 +252,16 @@ def _csv_chunks(path: Path) -> Chunks:
 
 _READERS: dict[str, _Reader] = {
     ".npz": _npz,
-    ".csv": lambda path, height, width: (_csv_chunks(path), None),
-    ".bin": lambda path, height, width: (((c["t"], c["x"], c["y"], c["p"]) for c in nmnist_chunks(path)), None),
-    ".aedat4": lambda path, height, width: aedat4_events(path),
-    ".es": faery_events,
-    ".raw": faery_events,
+    ".csv": lambda path, height, width, allow: (_csv_chunks(path, allow), None),
+    ".bin": lambda path, height, width, allow: (
+        ((c["t"], c["x"], c["y"], c["p"]) for c in nmnist_chunks(path, allow)),
+        None,
+    ),
+    ".aedat4": lambda path, height, width, allow: aedat4_events(path),
+    ".es": lambda path, height, width, allow: faery_events(path, height, width),
+    ".raw": lambda path, height, width, allow: faery_events(path, height, width),
 }
+_CUT_ENDS_READING = (".aedat4",)  # its reader fails at the end of a cut file; another failure is of another kind
 EVENT_SUFFIXES = tuple(_READERS)
 
 

@@ -51,11 +51,12 @@ def read_nmnist(path: Path, repair: bool = False, height: int = SENSOR, width: i
         raise DataError(f"{path} (an event is {_RECORD} bytes): {error}") from error
 
 
-def nmnist_chunks(path: Path) -> Iterator[Events]:
+def nmnist_chunks(path: Path, allow_truncated: bool = False) -> Iterator[Events]:
     """Yields the events of a file in chunks, unchecked.
 
     Args:
         path: the file.
+        allow_truncated: leave out an event of which the file holds a part only.
 
     Raises:
         DataError: the file is missing, cut inside an event, or too large.
@@ -64,12 +65,13 @@ def nmnist_chunks(path: Path) -> Iterator[Events]:
         size = os.fstat(file.fileno()).st_size
         if size > _MAX_BYTES:
             raise DataError(f"{path}: expected an N-MNIST .bin file below {_MAX_BYTES} bytes, but it has {size}.")
-        if size % _RECORD:
+        if size % _RECORD and not allow_truncated:
             cut = size - size % _RECORD
             raise DataError(
                 f"{path}, byte {cut}: expected an event of {_RECORD} bytes, but only {size - cut} are left."
             )
         while chunk := file.read(_RECORD * CHUNK_ROWS):
+            chunk = chunk[: len(chunk) // _RECORD * _RECORD]
             x, y, high, middle, low = np.frombuffer(chunk, np.uint8).reshape(-1, _RECORD).T.astype(np.int64)
             yield make_events((high & 0x7F) << 16 | middle << 8 | low, x, y, high >> 7)
 

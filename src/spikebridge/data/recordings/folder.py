@@ -38,6 +38,7 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 _MAX_BYTES = 2**27
 _MAX_META_BYTES = 2**16
 _MAX_OFFSET_US = 2**60
+_MIN_SILENCE_US, _MIN_SILENT_SHARE = 100_000, 0.1  # at the end of a recording, before a warning
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,16 @@ class _Meta:
     box_offset_us: int = 0
 
 
-def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
+def load_recording_folder(
+    folder: Path, dt: float = 1 / 240, repair: bool = False, allow_truncated: bool = False
+) -> Recording:
     """A recording from a folder; its clock begins with the first frame.
 
     Args:
         folder: where the files lie.
         dt: length of a bin [s].
         repair: drop events outside the sensor or before time 0, and sort the rest by time; a warning says how many.
+        allow_truncated: as in `read_events`.
 
     Returns:
         The recording. A box belongs to the end of the bin, and to the frame, that is less than half a bin away;
@@ -74,13 +78,13 @@ def load_recording_folder(folder: Path, dt: float = 1 / 240, repair: bool = Fals
     check_bin_width(dt)
     meta = _read_meta(folder)
     events_path = _events_path(folder)
-    frames, frame_times = read_frames(folder, events_path)
+    frames, frame_times = read_frames(folder, events_path, allow_truncated)
     if (frames.height, frames.width) != (meta.height, meta.width):
         raise DataError(
             f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
             f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
         )
-    events = buffer_events(events_path, meta.height, meta.width, repair)
+    events = buffer_events(events_path, meta.height, meta.width, repair, allow_truncated)
     _warn_repaired(events_path, events)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
     until = int(box_times[-1]) if len(box_times) else None
@@ -132,7 +136,9 @@ def _warn_repaired(path: Path, events: BufferedEvents) -> None:
         )
 
 
-def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | ImagesInMemory, Int64[np.ndarray, " F"]]:
+def read_frames(
+    folder: Path, events_path: Path, allow_truncated: bool = False
+) -> tuple[ImageFiles | ImagesInMemory, Int64[np.ndarray, " F"]]:
     """The frames of a folder and their times [us], from `frames.csv` or a file of events that holds frames.
 
     Raises:
@@ -140,7 +146,7 @@ def read_frames(folder: Path, events_path: Path) -> tuple[ImageFiles | ImagesInM
     """
     path = folder / "frames.csv"
     if not path.exists() and events_path.suffix == ".aedat4":
-        return aedat4_frames(events_path)
+        return aedat4_frames(events_path, allow_truncated)
     rows = _read_csv(path, ("file", "t_us"))
     times = np.array([_parse_time(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
     names = [row[0] for _, row in rows]
@@ -262,6 +268,7 @@ def build_recording(
         # a broadcast view takes no memory
         boxes=np.broadcast_to(np.nan, (num_bins, 4)),
         start_us=start,
+        last_event_us=int(first_and_last[-1]) if len(first_and_last) else None,
     )
 
 
@@ -308,4 +315,12 @@ def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[A
             f"{path}: expected frames and events of one time, but frames are from {frame_times[0]} to "
             f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
             "say by how much with event_offset_us in meta.json."
+        )
+    # a file that was cut between two packets looks whole
+    missing = frame_times[-1] - event_times[-1]
+    if missing > max(_MIN_SILENCE_US, _MIN_SILENT_SHARE * (frame_times[-1] - frame_times[0])):
+        warnings.warn(
+            f"{path}: the last event is at {event_times[-1]} us and the last frame at {frame_times[-1]} us; was the "
+            "file of events cut?",
+            stacklevel=3,
         )

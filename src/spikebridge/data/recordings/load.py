@@ -44,6 +44,7 @@ def load_recording(
     event_offset: int | None = None,
     box_offset: int | None = None,
     repair: bool = False,
+    allow_truncated: bool = False,
 ) -> Recording:
     """The recording of a folder, of a folder in it, or of a camera's file.
 
@@ -54,6 +55,7 @@ def load_recording(
         event_offset: for FE240hz, see `load_fe240hz`; estimated without it.
         box_offset: the same for boxes.
         repair: for a folder of your own, see `load_recording_folder`.
+        allow_truncated: the same.
 
     Raises:
         DataError: there is no recording, several and no name, or the files are damaged or do not fit.
@@ -67,16 +69,17 @@ def load_recording(
     """
     folder = find_recording(path, name)
     if (folder / "events_sparse.npz").exists():
-        _refuse_settings(folder, "FE240hz", repair=repair)
+        _refuse_settings(folder, "FE240hz", repair=repair, allow_truncated=allow_truncated)
         recording = load_fe240hz(folder, event_offset, box_offset)
         if abs(recording.dt - dt) > 1e-9:
             raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
         return recording
     _refuse_settings(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
     if folder.is_file():
-        return load_camera_file(folder, dt, repair)
+        return load_camera_file(folder, dt, repair, allow_truncated)
     if (folder / "meta.json").exists():
-        return load_recording_folder(folder, dt, repair)
+        return load_recording_folder(folder, dt, repair, allow_truncated)
+    _refuse_settings(folder, "this layout", allow_truncated=allow_truncated)
     return clip_recording(folder, dt)
 
 
@@ -181,7 +184,12 @@ def _refuse_settings(folder: Path, layout: str, **settings: int | bool | None) -
 
 
 def load_events(
-    path: Path, dt: float, height: int | None = None, width: int | None = None, frames: Path | None = None
+    path: Path,
+    dt: float,
+    height: int | None = None,
+    width: int | None = None,
+    frames: Path | None = None,
+    allow_truncated: bool = False,
 ) -> Recording:
     """A recording of a file of events; its clock begins with the first frame, or the first event where there is none.
 
@@ -191,6 +199,7 @@ def load_events(
         height: rows of the sensor; needed where the file does not hold it.
         width: columns of the sensor.
         frames: a folder with `frames.csv` and `frames/`, as in a recording's folder, on the clock of the events.
+        allow_truncated: as in `read_events`.
 
     Returns:
         The recording, without boxes.
@@ -206,7 +215,7 @@ def load_events(
         3
     """
     check_bin_width(dt)
-    events = buffer_events(path, height, width)
+    events = buffer_events(path, height, width, allow_truncated=allow_truncated)
     if not len(events.t):
         raise DataError(f"{path}: expected events to replay, but there are none.")
     if frames is None:
@@ -215,13 +224,14 @@ def load_events(
     return build_recording(path, events, *read_frames(frames, path), dt)
 
 
-def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> Recording:
+def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False, allow_truncated: bool = False) -> Recording:
     """The recording of one `.aedat4` file, which holds events and frames; its clock begins with the first frame.
 
     Args:
         path: the file.
         dt: length of a bin [s].
         repair: drop events outside the sensor or before time 0, and sort the rest by time.
+        allow_truncated: as in `read_events`.
 
     Returns:
         The recording, without boxes.
@@ -237,8 +247,8 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False) -> R
         spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
     """
     check_bin_width(dt)
-    events = buffer_events(path, repair=repair)
-    frames, times = aedat4_frames(path)
+    events = buffer_events(path, repair=repair, allow_truncated=allow_truncated)
+    frames, times = aedat4_frames(path, allow_truncated)
     if (frames.height, frames.width) != (events.height, events.width):
         raise DataError(
             f"{path}: expected frames of the sensor's {events.width} x {events.height} pixels, but they are "

@@ -79,6 +79,7 @@ class Recording:
         boxes: where the target is at the end of each bin; NaN where unknown.
         offsets: of the parts, where they were estimated or given.
         start_us: time 0 of this clock on the clock of the files [us].
+        last_event_us: time of the last event on that clock [us], where the files have it.
 
     Raises:
         ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
@@ -107,6 +108,7 @@ class Recording:
     boxes: Float[np.ndarray, "T 4"]
     offsets: Offsets | None = None
     start_us: int = 0
+    last_event_us: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit."""

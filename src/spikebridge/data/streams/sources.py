@@ -71,6 +71,7 @@ class LiveSource:
         loop: restart a recording after its end.
         speed: of a recording.
         lines: what `-` reads.
+        allow_truncated: accept a file of events that ends inside a packet.
         report: called with a message while the stream waits.
     """
 
@@ -81,6 +82,7 @@ class LiveSource:
     loop: bool = False
     speed: float = 1.0
     lines: Stream | None = None
+    allow_truncated: bool = False
     report: Callable[[str], None] = lambda line: None
 
     def open(self, request: StreamRequest) -> ReplaySource | EventBinner | EventFrameSource:
@@ -112,6 +114,8 @@ class LiveSource:
             )
         if request.frames and not recording.num_frames:
             raise ConfigError(f"{self.events} has no frames, which this network needs; --frames names their folder")
+        last = "" if recording.last_event_us is None else f", the last at {recording.last_event_us} us"
+        self.report(f"{self.events}: {recording.events.num_events} events{last}")
         size = request.frame or found
         if request.frames and recording.frames[0].shape != size:
             frame = _pixels(recording.frames[0].shape)
@@ -130,14 +134,16 @@ class LiveSource:
                 raise ConfigError(
                     "--sensor applies to lines and files of events; leave it out, the recording has its sensor size"
                 )
-            return load_recording(path, dt=request.dt)
+            return load_recording(path, dt=request.dt, allow_truncated=self.allow_truncated)
         frames = None if self.frames is None else Path(self.frames).expanduser()
         if request.frames and frames is None and path.suffix == ".aedat4":
-            return load_camera_file(path, request.dt)
+            return load_camera_file(path, request.dt, allow_truncated=self.allow_truncated)
         height, width = self.sensor or request.sensor or (None, None)
-        return load_events(path, request.dt, height, width, frames)
+        return load_events(path, request.dt, height, width, frames, self.allow_truncated)
 
     def _open_live(self, request: StreamRequest) -> EventBinner:
+        if self.allow_truncated:
+            raise ConfigError("--allow-truncated applies to files; leave it out for a live stream")
         if self.loop or self.speed != 1.0:
             raise ConfigError(
                 "--loop and --speed apply to recordings; leave them out for a live stream, which runs in real time"

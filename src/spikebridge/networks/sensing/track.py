@@ -209,6 +209,8 @@ class _Account:
         """The summary by name."""
         result: dict[str, Any] = {
             "recording": self.recording.name,
+            "num_events": self.recording.events.num_events,
+            "last_event_t_us": self.recording.last_event_us,
             "first_t_us": _time_us(self.recording, self.first),
             "last_t_us": _time_us(self.recording, self.last.bin),
             "num_boxes": self.num_boxes,

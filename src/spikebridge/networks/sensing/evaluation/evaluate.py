@@ -86,6 +86,8 @@ class TrackingEvaluation:
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
     repair: bool = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
+    allow_truncated: bool = False
+    """Accept a file of events that ends inside a packet, and take the whole events before."""
 
     def __post_init__(self) -> None:
         """Refuses options out of range."""
@@ -142,6 +144,8 @@ def evaluate_recording(
         "split": split,
         "frames": [frames.start, frames.stop],
         "frame_rate_hz": _frame_rate(recording),
+        "num_events": sum(part.recording.events.num_events for part in parts),
+        "last_event_us": recording.last_event_us,
         "num_labels": results["num_outputs"],
         "seed": options.seed,
         "shake_px": options.box_noise,
@@ -161,7 +165,7 @@ def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) 
         return "generated", [_thinned(scene, options) for scene in scenes]
     folder = data.expanduser() if data is not None else data_folder()
     offsets = options.event_offset, options.box_offset
-    recording = load_recording(folder, options.recording, dt, *offsets, options.repair)
+    recording = load_recording(folder, options.recording, dt, *offsets, options.repair, options.allow_truncated)
     split = options.split
     if split == "auto":
         # frames of its training would favour the network
