@@ -6,13 +6,17 @@ Nothing heavy is imported before a command is executed, so that `--help` and `li
 import contextlib
 import dataclasses
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from spikebridge.data.io.number_text import parse_integer, parse_real
 from spikebridge.errors import ConfigError, SpikebridgeError
 
 _Threads = Annotated[str, arg(metavar="N|auto")]
@@ -100,13 +104,35 @@ def parse_options(form: Any, program: str, words: list[str], add_help: bool = Tr
     """
     output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(output):
+        with contextlib.redirect_stderr(output), _strict_numbers():
             parsed, unknown = tyro.cli(form, prog=program, args=words, return_unknown_args=True, add_help=add_help)
     except SystemExit as stop:
         if not stop.code:
             raise
         raise ConfigError(_reason(stop, output.getvalue(), program)) from None
     return parsed, list(unknown)
+
+
+@lru_cache
+def _strict_numbers() -> ConstructorRegistry:
+    """Rules of tyro under which `1_3` is no number."""
+    registry = ConstructorRegistry()
+    parsers: dict[Any, Callable[[str], Any]] = {int: parse_integer, float: parse_real}
+
+    def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        parse = parsers.get(info.type)
+        if parse is None:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=info.type.__name__.upper(),
+            instance_from_str=lambda words: parse(words[0]),
+            is_instance=lambda value: isinstance(value, int if info.type is int else (int, float)),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    registry.primitive_rule(rule)
+    return registry
 
 
 def _reason(stop: SystemExit, box: str, program: str) -> str:

@@ -283,6 +283,43 @@ def test_a_missing_image_is_reported_because_all_later_ones_would_be_early(copy)
         load_fe240hz(copy)
 
 
+def cut_lines(path, share):
+    """Keeps the first part of a text file."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: int(share * len(lines))]))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("groundtruth_rect.txt", r"groundtruth_rect\.txt: expected about 180 boxes, .* but got 90\. Write nan"),
+        ("groundtruth_rect40.txt", r"groundtruth_rect40\.txt: expected about 30 frame boxes, .* but got 15\."),
+    ],
+)
+def test_half_of_the_boxes_are_refused(copy, name, message):
+    cut_lines(copy / name, 0.5)
+    with pytest.raises(DataError, match=message):
+        load_fe240hz(copy)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((60, 3, HEIGHT, WIDTH), "shape: expected 6 bins a frame, 240 Hz over 40 Hz, but got 3"),
+        ((6, 30, HEIGHT, WIDTH), "shape: expected 6 bins a frame, 240 Hz over 40 Hz, but got 30"),
+        ((60, 6, HEIGHT, WIDTH), "img: expected about 60 frames, as events_sparse.npz declares, but got 30"),
+        ((30, 6, WIDTH, HEIGHT), "outside of 0 to 47|frames are 64 x 48 pixels and events 48 x 64"),
+        ((30, 6, 2 * HEIGHT, 2 * WIDTH), "frames are 64 x 48 pixels and events 128 x 96"),
+    ],
+)
+def test_a_shape_that_is_not_that_of_the_files_is_refused(copy, shape, message):
+    path = copy / "events_sparse.npz"
+    with np.load(path) as events:
+        np.savez(path, **{**events, "shape": np.array(shape)})
+    with pytest.raises(DataError, match=message):
+        load_fe240hz(copy)
+
+
 def test_a_recording_without_any_file_of_boxes_is_unlabelled(copy, made):
     """It can be followed from a first box that somebody says."""
     (copy / "groundtruth_rect.txt").unlink()

@@ -82,13 +82,23 @@ def test_a_missing_type_follows_from_the_program(changes: dict[str, Any], kind: 
 
 def test_answers_may_be_numbers_truths_or_missing() -> None:
     assert read_question({**COUNT, "answer": 3}, "here").answer == "3"
-    assert read_question({**COUNT, "answer": True}, "here").answer == "yes"
+    exist = {**COUNT, "program": [*COUNT["program"][:-1], "exist"]}
+    assert read_question({**exist, "answer": True}, "here").answer == "yes"
     assert read_question({name: COUNT[name] for name in ("video", "program")}, "here").answer is None
     choice = {**WHY["choices"][0], "answer": True}
     assert read_question({**WHY, "choices": [choice]}, "here").answers == ("correct",)
 
 
 BAD = [
+    (COUNT, "line 2: the same question as .*bad.jsonl, line 1; leave one out"),
+    ({**COUNT, "answer": "red"}, "expected a number of objects or events, but the answer is 'red'"),
+    ({**COUNT, "answer": True}, "expected a number of objects or events, but the answer is True"),
+    ({**COUNT, "answer": -1}, "expected a number of objects or events, but the answer is -1"),
+    ({**COUNT, "program": ["objects", "exist"], "answer": 5}, "expected an answer to .exist., but got 5"),
+    ({**COUNT, "program": ["objects", "unique", "query_color"], "answer": 5}, "expected an answer to 'query_color'"),
+    ({**COUNT, "program": ["objects", "unique", "query_shape"], "answer": "cub"}, "did you mean 'cube'"),
+    ({**WHY, "choices": [WHY["choices"][0]] * 2}, "choices 1 and 2 are the same"),
+    ({**WHY, "answer": 5}, "a question with choices has an answer for each"),
     ({**COUNT, "program": ["objects", "cuont"]}, "unknown token 'cuont'; did you mean 'count'"),
     ({**COUNT, "program": []}, "expected a program"),
     ({**COUNT, "program": [1]}, "expected a program"),

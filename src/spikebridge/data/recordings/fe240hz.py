@@ -34,6 +34,8 @@ from spikebridge.errors import ConfigError, DataError
 
 _EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
 _BIN_RATE = 240.0
+_BINS_PER_FRAME = 6
+_FEW_FRAMES, _FEW_SHARE = 2, 0.05  # that may be missing at the ends of a recording
 _MAX_SHAPE = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
 
 
@@ -52,7 +54,8 @@ def load_fe240hz(
         the box is unknown are counted in its summary.
 
     Raises:
-        DataError: a file is missing or damaged, or an offset can neither be found nor was given.
+        DataError: a file is missing, damaged or of another length than the others, or an offset can neither be found
+            nor was given.
         ConfigError: an offset was given at which frames and bins, or boxes, have no common time.
 
     Example:
@@ -67,6 +70,12 @@ def load_fe240hz(
     frames = ImageFiles(list_images(folder / "img"))
     check_consecutive(frames.paths)
     events, bins_per_frame = read_sparse_events(folder / _EVENTS)
+    if bins_per_frame != _BINS_PER_FRAME:
+        raise DataError(
+            f"{folder / _EVENTS}, shape: expected {_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz, but got "
+            f"{bins_per_frame}."
+        )
+    _check_number(folder / "img", "frames", len(frames), events.num_bins // bins_per_frame)
     if len(frames) * bins_per_frame != events.num_bins:
         # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
         warnings.warn(
@@ -81,6 +90,7 @@ def load_fe240hz(
         )
     if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
         boxes = valid_boxes(read_boxes(folder / _BOXES), events.height, events.width)
+        _check_number(folder / _BOXES, "boxes", len(boxes), events.num_bins)
     else:
         boxes = np.full((1, 4), np.nan)
     correlation = sharpness = None
@@ -90,7 +100,7 @@ def load_fe240hz(
     _check_offset("event_offset", event_offset, len(frames), bins_per_frame, events.num_bins)
     known = None
     if box_offset is None and labelled:
-        known, box_offset = _frame_boxes(folder, bins_per_frame)
+        known, box_offset = _frame_boxes(folder, len(frames), bins_per_frame)
     box_offset = box_offset or 0
     if labelled:
         _check_offset("box_offset", box_offset, len(frames), bins_per_frame, len(boxes))
@@ -173,6 +183,18 @@ def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]
         raise DataError(f"{path}: {errors}.")
 
 
+def _check_number(path: Path, what: str, found: int, expected: int) -> None:
+    """Refuses frames or boxes of another number than the bins say; a few may be missing at either end.
+
+    Raises:
+        DataError: more differ, so that a file was cut, or the shape of the events is wrong.
+    """
+    few = _FEW_FRAMES * (_BINS_PER_FRAME if what == "boxes" else 1)
+    if abs(found - expected) > max(few, _FEW_SHARE * expected):
+        remedy = " Write nan,nan,nan,nan where a box is unknown." if what == "boxes" else ""
+        raise DataError(f"{path}: expected about {expected} {what}, as {_EVENTS} declares, but got {found}.{remedy}")
+
+
 def _check_offset(name: str, offset: int, num_frames: int, bins_per_frame: int, number: int) -> None:
     """Refuses an offset at which no frame is beside a bin, or a box."""
     lowest = (1 - num_frames) * bins_per_frame
@@ -183,15 +205,16 @@ def _check_offset(name: str, offset: int, num_frames: int, bins_per_frame: int, 
         )
 
 
-def _frame_boxes(folder: Path, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
+def _frame_boxes(folder: Path, num_frames: int, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
     """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
     if not (folder / _FRAME_BOXES).exists():
         raise DataError(
             f"{folder}: expected {_FRAME_BOXES}, which holds the boxes of the frames. Give box_offset (--box-offset)."
         )
-    known = read_boxes(folder / _FRAME_BOXES)
+    known, boxes = read_boxes(folder / _FRAME_BOXES), read_boxes(folder / _BOXES)
+    _check_number(folder / _FRAME_BOXES, "frame boxes", len(known), num_frames)
     try:
-        return known, estimate_box_offset(read_boxes(folder / _BOXES), known, bins_per_frame)
+        return known, estimate_box_offset(boxes, known, bins_per_frame)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
 

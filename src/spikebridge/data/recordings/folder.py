@@ -31,6 +31,7 @@ from spikebridge.data.events.files import EVENT_SUFFIXES, BufferedEvents, buffer
 from spikebridge.data.io.column import column_searchsorted
 from spikebridge.data.io.images import ImageFiles, ImagesInMemory, list_images
 from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.number_text import parse_integer, parse_real
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.data.recordings.recording import MAX_BINS, Recording, valid_boxes
 from spikebridge.errors import ConfigError, DataError, did_you_mean
@@ -38,6 +39,7 @@ from spikebridge.errors import ConfigError, DataError, did_you_mean
 _MAX_BYTES = 2**27
 _MAX_META_BYTES = 2**16
 _MAX_OFFSET_US = 2**60
+_MAX_TIME_DIGITS = 18
 _MIN_SILENCE_US, _MIN_SILENT_SHARE = 100_000, 0.1  # at the end of a recording, before a warning
 
 
@@ -153,6 +155,11 @@ def read_frames(
     if not names:
         raise DataError(f"{path}: expected at least one frame, but there is none.")
     there = {image.name for image in list_images(folder / "frames")}
+    seen: set[str] = set()
+    for i, (name, _) in rows:
+        if name in seen:
+            raise DataError(f"{path}, line {i}: the image {name!r} is listed twice.")
+        seen.add(name)
     missing, left = [name for name in names if name not in there], sorted(there - set(names))
     if missing or left:
         first = f"{missing[0]!r} is not there" if missing else f"{left[0]!r} has no time"
@@ -170,10 +177,7 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
         return np.empty(0, np.int64), np.empty((0, 4))
     rows = _read_csv(path, ("t_us", "x", "y", "w", "h"))
     times = np.array([_parse_time(row[0], f"{path}, line {i}") for i, row in rows], np.int64)
-    try:
-        boxes = np.array([[float(word) for word in row[1:]] for _, row in rows]).reshape(-1, 4)
-    except ValueError as error:
-        raise DataError(f"{path}: expected numbers t_us,x,y,w,h, but {error}.") from error
+    boxes = np.array([_parse_box(row[1:], f"{path}, line {i}") for i, row in rows]).reshape(-1, 4)
     _check_increasing(path, times)
     usable = valid_boxes(boxes, meta.height, meta.width)
     if len(usable) and np.isnan(usable[0]).any():
@@ -201,9 +205,20 @@ def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]
 
 
 def _parse_time(word: str, where: str) -> int:
-    if not word.removeprefix("-").isdecimal() or len(word) > 18:
+    try:
+        time = parse_integer(word)
+    except ValueError:
+        time = None
+    if time is None or len(word) > _MAX_TIME_DIGITS:
         raise DataError(f"{where}: expected a time in whole microseconds, but found {word!r:.40}.")
-    return int(word)
+    return time
+
+
+def _parse_box(words: list[str], where: str) -> list[float]:
+    try:
+        return [parse_real(word) for word in words]
+    except ValueError:
+        raise DataError(f"{where}: expected numbers t_us,x,y,w,h, but found {','.join(words)!r:.60}.") from None
 
 
 def _nearest(

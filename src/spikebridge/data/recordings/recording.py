@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents, EventBins
+from spikebridge.data.io.number_text import parse_real
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
@@ -306,7 +307,7 @@ def parse_box(words: str) -> Float[np.ndarray, "4"]:
         [10.0, 20.0, 5.5, 6.0]
     """
     try:
-        box = np.array([float(word) for word in words.split(",")])
+        box = np.array([parse_real(word) for word in words.split(",")])
     except ValueError:
         box = np.empty(0)
     if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
@@ -316,7 +317,7 @@ def parse_box(words: str) -> Float[np.ndarray, "4"]:
 
 def _parse_line(line: str, origin: float, where: str) -> list[float]:
     try:
-        row = [float(word) for word in _SEPARATOR.split(line.strip()) if word]
+        row = [parse_real(word) for word in _SEPARATOR.split(line.strip()) if word]
     except ValueError:
         row = []
     if len(row) == 4:

@@ -19,6 +19,7 @@ import numpy as np
 
 from spikebridge.data.events.events import Events, make_events
 from spikebridge.data.io.images import read_grey
+from spikebridge.data.io.number_text import parse_integer
 from spikebridge.data.io.safe_open import Stream, line_blocks
 from spikebridge.data.streams.binner import EventBinner, FrameFeed
 from spikebridge.errors import ConfigError, DataError, ShapeError
@@ -127,6 +128,6 @@ def _parse_line(line: bytes, feed: _Feed) -> Events:
 def _add_frame(line: bytes, feed: _Feed) -> None:
     _, time, path = line.split(b",", 2) if line.count(b",") >= 2 else (b"", b"", b"")
     try:
-        feed.add_frame(int(time), read_grey(Path(path.decode().strip())))
+        feed.add_frame(parse_integer(time.decode()), read_grey(Path(path.decode().strip())))
     except (ValueError, OSError) as error:
         feed.count_bad(1, f"the frame {path.decode(errors='replace')!r} ({error})")

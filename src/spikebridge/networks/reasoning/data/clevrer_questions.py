@@ -231,6 +231,7 @@ def object_tokens(triple: _Triple) -> tuple[str, ...]:
 _EXPECTED = "questions"
 _MAX_CHOICES = 64
 _MAX_WHAT_IF_CHOICES = 4
+_YES_NO, _ANSWERED_YES_NO = ("yes", "no"), ("exist", "belong_to", "negate")
 _JUDGED = {"correct": "correct", "wrong": "wrong", "true": "correct", "false": "wrong"}
 _KNOWN = ("video", "question", "question_type", "question_subtype", "program", "answer", "choices", "question_id")
 
@@ -251,9 +252,17 @@ def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
 
     Raises:
         DataError: with the place: a file that is missing or damaged, a question without a program, an unknown token,
-            type or answer.
+            type or answer, an answer of another kind than the question, or a question or choice that is listed twice.
     """
-    found = QuestionFile([], [])
+    found, places = QuestionFile([], []), dict[Any, str]()
+
+    def add(kind: list[Any], asked: Question | WhatIfText, place: str) -> None:
+        key = asked if isinstance(asked, WhatIfText) else _identity(asked)
+        if key in places:
+            raise DataError(f"{place}: the same question as {places[key]}; leave one out")
+        places[key] = place
+        kind.append(asked)
+
     for place, plain in json_objects(path, _EXPECTED):
         if "questions" in plain:
             video = plain.get("scene_index", plain.get("video"))
@@ -262,11 +271,11 @@ def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
                 where = f"{place}, question {i}"
                 if not isinstance(one, Mapping):
                     raise DataError(f"{where}: a question is an object with names, but got {one!r:.60}")
-                found.questions.append(read_question({"video": video, **one}, where, extra))
+                add(found.questions, read_question({"video": video, **one}, where, extra), where)
         elif "removed" in plain and "program" not in plain:
-            found.what_if_texts.append(read_what_if_text(plain, place))
+            add(found.what_if_texts, read_what_if_text(plain, place), place)
         else:
-            found.questions.append(read_question(plain, place, extra))
+            add(found.questions, read_question(plain, place, extra), place)
     return found
 
 
@@ -304,6 +313,12 @@ def read_question(plain: Mapping[str, Any], place: str, extra: Sequence[str] = (
         raise DataError(
             f"{place}: a {kind} question has {'no choices' if choices else 'choices'}, but {len(choices)} came"
         )
+    if choices and plain.get("answer") is not None:
+        raise DataError(f"{place}: a question with choices has an answer for each, not one of its own")
+    listed = [(choice.program, choice.text) for choice in choices]
+    for i, one in enumerate(listed, start=1):
+        if one in listed[: i - 1]:
+            raise DataError(f"{place}: choices {listed.index(one) + 1} and {i} are the same")
     return Question(
         video=video_name(plain.get("video", plain.get("scene_index")), place),
         kind=kind,
@@ -311,7 +326,7 @@ def read_question(plain: Mapping[str, Any], place: str, extra: Sequence[str] = (
         choices=choices,
         text=str(plain.get("question", "")),
         subtype=str(plain.get("question_subtype") or ""),
-        answer=None if choices else _parsed_answer(plain.get("answer"), place),
+        answer=None if choices else _parsed_answer(plain.get("answer"), program[-1], place),
     )
 
 
@@ -336,14 +351,28 @@ def _kind(program: Sequence[str], choices: Sequence[Choice]) -> str:
     return "predictive" if "unseen_events" in program else "explanatory"
 
 
-def _parsed_answer(answer: Any, place: str) -> str | None:
+def _identity(question: Question) -> tuple[Any, ...]:
+    """What two questions of one file may not share."""
+    choices = tuple((choice.program, choice.text) for choice in question.choices)
+    return question.video, question.kind, question.text, question.program, choices
+
+
+def _parsed_answer(answer: Any, last: str, place: str) -> str | None:
+    """The answer as a word, of the kind that the last token of the program gives; any word for a token of your own."""
     if answer is None:
         return None
-    if isinstance(answer, bool):
-        return "yes" if answer else "no"
-    if isinstance(answer, int | str):
-        return str(answer).strip().lower()
-    raise DataError(f"{place}: expected an answer as a number or word, but got {answer!r:.60}")
+    if not isinstance(answer, int | str):
+        raise DataError(f"{place}: expected an answer as a number or word, but got {answer!r:.60}")
+    word = {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else str(answer).strip().lower()
+    kind = last.removeprefix("query_")
+    if last == "count" and not (word.isascii() and word.isdecimal() and len(word) < 4):
+        raise DataError(f"{place}: expected a number of objects or events, but the answer is {answer!r:.60}")
+    values = _YES_NO if last in _ANSWERED_YES_NO else ATTRIBUTES.get(kind) if kind != last else None
+    if values is not None and word not in values:
+        raise DataError(
+            f"{place}: expected an answer to {last!r}, but got {answer!r:.60}; {did_you_mean(word, values)}"
+        )
+    return word
 
 
 def _list(plain: Mapping[str, Any], name: str, place: str) -> list[Any]:

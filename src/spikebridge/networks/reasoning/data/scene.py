@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from spikebridge.data.io.number_text import parse_integer
 from spikebridge.errors import DataError, did_you_mean
 
 COLORS = ("gray", "red", "blue", "green", "brown", "yellow", "cyan", "purple")
@@ -146,10 +147,10 @@ def _triples(
 
 def _object(video: int | str, place: str, value: Any, num_objects: int) -> int:
     try:
-        index = int(value)
-    except (TypeError, ValueError):
+        index = parse_integer(value) if isinstance(value, str) else _frame(video, place, value)
+    except (TypeError, ValueError, DataError):
         index = -1
-    if not 0 <= index < num_objects or float(value) != index:
+    if not 0 <= index < num_objects:
         raise DataError(f"video {video}, {place}: object {value!r} is not listed; there are {num_objects} objects")
     return index
 
@@ -173,6 +174,8 @@ def _positions(
         for name, x, y in rows:
             place = f"trajectory at frame {frame}"
             o = _object(video, place, name, num_objects)
+            if isinstance(x, bool) or isinstance(y, bool):
+                raise DataError(f"video {video}, {place}: object {o} is at ({x}, {y}); coordinates are numbers")
             if not (abs(x) <= _MAX_COORDINATE and abs(y) <= _MAX_COORDINATE):
                 raise DataError(
                     f"video {video}, {place}: object {o} is at ({x}, {y}), which is not finite or has diverged; "
@@ -185,7 +188,8 @@ def _positions(
 
 
 def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: int) -> np.ndarray:
-    checked = []
+    checked: list[tuple[int, int, int]] = []
+    seen: set[tuple[int, int, int]] = set()
     for row in rows:
         if len(row) != 3:
             raise DataError(f"video {video}, collisions: expected [frame, object, object], but got {list(row)}")
@@ -194,6 +198,9 @@ def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: in
         a, b = (_object(video, place, value, num_objects) for value in row[1:])
         if a == b:
             raise DataError(f"video {video}, {place}: object {a} collides with itself")
+        if (frame, min(a, b), max(a, b)) in seen:
+            raise DataError(f"video {video}, {place}: objects {a} and {b} are listed twice")
+        seen.add((frame, min(a, b), max(a, b)))
         checked.append((frame, a, b))
     return np.array(checked, dtype=np.int64).reshape(-1, 3)
 
