@@ -269,7 +269,11 @@ def test_a_word_too_many_is_refused(here: Path, refused: Callable[..., str]) -> 
 
 
 def test_a_value_of_the_wrong_kind_is_refused(here: Path, refused: Callable[..., str]) -> None:
-    assert "--steps: invalid literal for int() with base 10: 'many'" in refused("train", "./my.py", "--steps", "many")
+    for word in ("many", "1_3", "\u0663"):
+        said = f"cannot read the value of --steps: expected a whole number, but found {word!r} (see"
+        assert f"spikebridge: error: {said}" in refused("train", "./my.py", "--steps", word)
+    said = "cannot read the value of --optimizer.lr: expected a number, but found '1_3.5' (see"
+    assert said in refused("train", "./my.py", "--optimizer.lr", "1_3.5")
 
 
 def test_an_option_without_its_value_is_refused(here: Path, refused: Callable[..., str]) -> None:

@@ -27,7 +27,7 @@ Recipe = Annotated[str, Positional, arg(metavar="RECIPE", help_behavior_hint="")
 RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behavior_hint="")]
 _RecipeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the recipe of the package)")]
 SETTINGS = "settings"
-_BOX = "─━╭╮╰╯│┃├┤ "
+_BOX = "─━╭╮╰╯│┃├┤|+ "  # in Unicode or ASCII
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,10 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
     lines = []
     for line in box.splitlines()[1:]:
         text = line.strip(_BOX)
-        if not text:
+        if text.strip("-"):
+            lines.append(text)
+        elif lines:
             break
-        lines.append(text)
     reason = " ".join(lines).replace("Error parsing", "cannot read the value of", 1)
     return f"{reason} (see {program} --help)"
 

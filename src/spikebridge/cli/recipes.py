@@ -15,10 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
+from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _RECIPES = ("digits", "modulation", "reasoning", "sensing")
+_MAX_BYTES = 2**24  # of a recipe file
 _MODULE = "spikebridge_recipe_"
 _PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
@@ -147,13 +149,11 @@ def recipe_digest(word: str) -> str | None:
     """The SHA-256 of a recipe file of your own; None for a recipe of the package, whose version says what it is.
 
     Raises:
-        ConfigError: there is no such file.
+        DataError: there is no such file.
     """
     if word in recipe_files():
         return None
-    if not Path(word).is_file():
-        raise ConfigError(f"no recipe file {word}")
-    return hashlib.sha256(Path(word).read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(Path(word), "a recipe file", _MAX_BYTES)).hexdigest()
 
 
 def place_in_own_recipe(failure: BaseException) -> str | None:

@@ -173,8 +173,9 @@ def _without_native_messages() -> Iterator[None]:
         yield
         return
     try:
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a device
-            os.dup2(nothing.fileno(), 2)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
         yield
     finally:
         os.dup2(kept, 2)
