@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spikebridge.data.events import binned
 from spikebridge.data.events.binned import BinEvents, EventBins, bin_sparse, crop_events
 from spikebridge.data.events.binning import bin_events
 from spikebridge.data.events.events import EVENT, make_events
@@ -67,3 +68,21 @@ def test_what_does_not_fit_is_refused():
         EventBins(np.array([0, 3], np.uint16), x, on, np.array([0, 2]), 1, 3)
     with pytest.raises(ShapeError, match="a size of 1 or more"):
         crop_events(BinEvents(x, x, on), (0, 0, 0, 4))
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_bin_of_many_events_is_added_up_in_chunks(monkeypatch: pytest.MonkeyPatch, counts: bool) -> None:
+    x, y, on = np.arange(100) % 3, np.arange(100) % 2, np.arange(100) % 5 > 1
+    events = BinEvents(x.astype(np.uint16), y.astype(np.uint16), on)
+    bins = EventBins(*events, np.array([0, 0, 90, 100]), 2, 3)
+    whole, image = bins.to_dense(0, 3, counts=counts), crop_events(events, (1, 0, 2, 2), counts)
+    monkeypatch.setattr(binned, "CHUNK_ROWS", 7)
+    assert bins.to_dense(0, 3, counts=counts).equal(whole)
+    assert crop_events(events, (1, 0, 2, 2), counts).equal(image)
+
+
+def test_more_events_in_a_bin_than_any_camera_gives_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert binned.MAX_EVENTS_PER_BIN > 2**30 / 240
+    monkeypatch.setattr(binned, "MAX_EVENTS_PER_BIN", 3)
+    with pytest.raises(DataError, match="at most 3 events a bin, but one has 4; are times in microseconds"):
+        bin_sparse(make_events(t=[0, 1, 2, 3], x=[0] * 4, y=[0] * 4, p=[1] * 4), 1, 1, dt=0.001, num_bins=1)
