@@ -18,11 +18,14 @@ from typing import Any
 import pytest
 from jaxtyping import TypeCheckError
 
+from spikebridge.cli import failure
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError, SpikebridgeError
 from spikebridge.ops import reference, without_native
 
 _MANY_SETS = 6
+
+failure.FIRST_LINE = 1e6  # on a busy machine a test may take long; what it prints stays the same
 
 
 class RefusedByEither:

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from spikebridge.cli import targets
+from spikebridge.cli import failure, targets
 from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.pretrained import shipped, shipped_run
@@ -560,6 +560,7 @@ def train(config, run):
     network = build(config)["only"]
     nn.init.constant_(network[0].bias, 100.0)
     run.child("only/seed-0").save_weights(network)
+    run.save_results({})
     return {}
 """
     (here / "my.py").write_text(RECIPE + silenced)
@@ -572,6 +573,59 @@ def train(config, run):
     capsys.readouterr()
     assert main(["doctor", "run", *OWN]) == 0
     assert capsys.readouterr().out == "no findings: the networks look healthy\n"
+
+
+def test_the_doctor_says_that_a_recipe_or_run_is_untrained_or_interrupted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saves = "\n\ndef train(config, run):\n    run.save_results({})\n    return {}\n"
+    (here / "my.py").write_text(RECIPE + saves)
+    assert main(["doctor", "./my.py", "--network", "only"]) == 0
+    assert capsys.readouterr().out.startswith("untrained: ./my.py has no trained weights")
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "run", *OWN, "--network", "only", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"training": "finished", "findings": []}
+    (here / "run" / "results.json").unlink()
+    assert main(["doctor", "run", *OWN, "--network", "only"]) == 1
+    assert "untrained: run was started, but holds no weights yet" in capsys.readouterr().out
+    (here / "run" / "checkpoint").mkdir()
+    (here / "run" / "checkpoint" / "step-00000001.safetensors").write_bytes(b"")
+    assert main(["doctor", "run", *OWN, "--network", "only"]) == 1
+    assert "interrupted: the training of run has not ended; `spikebridge train " in capsys.readouterr().out
+
+
+def test_the_path_of_a_report_is_printed_only_if_there_is_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    without = RECIPE + "\n\ndef report(run):\n    return run.path / 'report.html'\n"
+    (here / "without.py").write_text(without)
+    assert main(["train", "./without.py", "--out", "other"]) == 0
+    assert "report" not in capsys.readouterr().out
+    assert main(["train", "./without.py", "--out", "another", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"] is None
+
+
+def test_a_command_of_some_seconds_shows_that_it_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(failure, "FIRST_LINE", 0.01)
+    with failure.elapsed_time("spikebridge draw"):
+        time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "spikebridge draw: 0 s"
+    assert len(lines) < 6, "a file of output is not filled"
+    with failure.elapsed_time("spikebridge train", active=False):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_the_time_is_one_line_that_is_removed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(failure, "FIRST_LINE", 0.01)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with failure.elapsed_time("spikebridge draw"):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == "\r\x1b[Kspikebridge draw: 0 s\r\x1b[K"
 
 
 def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
@@ -597,7 +651,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(here: Path, refused: Callab
 def test_a_closed_pipe_is_quiet() -> None:
     command = f"{sys.executable} -m spikebridge list | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=dict(os.environ))
-    assert done.stderr == ""
+    assert re.sub(r"spikebridge list: \d+ s\n", "", done.stderr) == ""
     assert done.returncode in (0, 141)
 
 

@@ -39,7 +39,7 @@ class Table:
     @property
     def cells(self) -> list[list[str]]:
         """The rows as texts."""
-        return [[cell_text(row.get(name)) for name, _ in self.columns] for row in self.rows]
+        return [[cell_text(row.get(name), name) for name, _ in self.columns] for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,17 @@ class Section:
         return re.sub(r"\W+", "-", self.heading.lower()).strip("-") or "section"
 
 
-def cell_text(value: Any) -> str:
-    """A value as text.
+def cell_text(value: Any, column: str = "") -> str:
+    """A value as text; the standard deviation ("sd") of one seed is "n/a".
 
     Example:
         >>> cell_text(0.123456), cell_text(12345), cell_text(1234567.8), cell_text(None), cell_text("3 ± 1")
         ('0.1235', '12,345', '1,234,568', '–', '3 ± 1')
+        >>> cell_text(None, "sd")
+        'n/a (needs 2 seeds)'
     """
+    if value is None and column.split(" ")[0] == "sd":
+        return "n/a (needs 2 seeds)"
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):

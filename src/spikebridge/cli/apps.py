@@ -21,6 +21,8 @@ from spikebridge.errors import ConfigError, DataError
 class Track(RunCommand):
     """Track one object through a recording of frames and events."""
 
+    shows_progress = True
+
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
     """A folder with meta.json, frames and events; a sequence of FE240hz; a clip of OTB or VOT; an .aedat4 file."""
     init: Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")] = (
@@ -92,6 +94,8 @@ _Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(defau
 @dataclass(frozen=True, kw_only=True)
 class RunLive(RunCommand):
     """Run a network on a live stream of events; the outputs are printed as JSON lines."""
+
+    shows_progress = True
 
     target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
     """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""

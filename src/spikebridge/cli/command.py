@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
@@ -46,6 +46,8 @@ class CommandResult:
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """The options that all commands share."""
+
+    shows_progress: ClassVar[bool] = False
 
     json: Flag = False
     """Print one JSON document to stdout; everything else goes to stderr."""

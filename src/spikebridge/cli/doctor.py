@@ -134,8 +134,11 @@ class Doctor(RunCommand):
         if self.run is None:
             facts = _installation_facts()
             return CommandResult(facts, formatting.facts(facts))
-        findings = targets.resolve_target(self.run, self.own).findings(self.network)
-        return CommandResult({"findings": findings}, formatting.findings(findings), code=1 if findings else 0)
+        target = targets.resolve_target(self.run, self.own)
+        note, findings = target.training_note(), target.findings(self.network)
+        text = "\n".join([*([note] if note else []), formatting.findings(findings)])
+        faulty = bool(findings) or (note is not None and target.run is not None)
+        return CommandResult({"training": note or "finished", "findings": findings}, text, code=int(faulty))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,10 @@
-"""What is said on stderr: one line for a failure of any kind, and one for each warning."""
+"""What is said on stderr: one line for a failure of any kind, one for each warning, and the time of a slow command."""
 
 import contextlib
 import logging
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +16,44 @@ from spikebridge.errors import SpikebridgeError, printable
 def status(line: str) -> None:
     """Prints one line to stderr."""
     print(printable(line), file=sys.stderr, flush=True)
+
+
+FIRST_LINE = 2.0
+"""Seconds after which a command says that it is at work."""
+
+
+@contextlib.contextmanager
+def elapsed_time(task: str, active: bool = True) -> Iterator[None]:
+    """Shows how long a block has taken, after two seconds: on a terminal in one line, else ever more rarely.
+
+    Args:
+        task: a name for the line.
+        active: False shows nothing, for what shows a progress of its own.
+    """
+    done = threading.Event()
+
+    def show() -> None:
+        start, pause = time.monotonic(), FIRST_LINE
+        while not done.wait(pause):
+            line = f"{task}: {time.monotonic() - start:.0f} s"
+            if sys.stderr.isatty():
+                pause = 1.0
+                print(f"\r\x1b[K{printable(line)}", end="", file=sys.stderr, flush=True)
+            else:
+                pause = min(2 * pause, 60.0)
+                status(line)
+        if pause == 1.0:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=show, name="elapsed time", daemon=True)
+    if active:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if active:
+            thread.join()
 
 
 def explain(failure: BaseException) -> tuple[str, int]:

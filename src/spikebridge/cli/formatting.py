@@ -18,7 +18,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "nothing"
     names = list(rows[0])
-    cells = [[_value_text(row.get(name)) for name in names] for row in rows]
+    cells = [[_value_text(row.get(name), name) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
     to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
     lines = []
@@ -30,13 +30,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _value_text(value: Any) -> str:
-    """A value as text: four significant digits, a dash for None.
+def _value_text(value: Any, column: str = "") -> str:
+    """A value as text: four significant digits, a dash for None; the standard deviation ("sd") of one seed is "n/a".
 
     Example:
-        >>> _value_text(0.123456), _value_text(None), _value_text(True)
-        ('0.1235', '-', 'yes')
+        >>> _value_text(0.123456), _value_text(None), _value_text(True), _value_text(None, "sd")
+        ('0.1235', '-', 'yes', 'n/a (needs 2 seeds)')
     """
+    if value is None and column.split(" ")[0] == "sd":
+        return "n/a (needs 2 seeds)"
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -22,7 +22,7 @@ from spikebridge.cli.command import SETTINGS, Command, parse_options
 from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
-from spikebridge.cli.failure import explain, status, warnings_in_one_line
+from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, did_you_mean, printable
 from spikebridge.threads import parse_threads, set_threads
@@ -91,12 +91,13 @@ def _execute(words: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
     _set_threads(rest)
-    command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
-    if command is None:
-        return 0
-    # stdout is for the JSON document; whatever a recipe prints is for stderr
-    with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
-        result = command.execute()
+    with elapsed_time(f"spikebridge {name}", active=not COMMANDS[name].shows_progress):
+        command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
+        if command is None:
+            return 0
+        # stdout is for the JSON document; whatever a recipe prints is for stderr
+        with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
+            result = command.execute()
     if result.printed:
         print(json.dumps(_plain(result.data), indent=2) if command.json else printable(result.text), flush=True)
     return result.code

@@ -1,6 +1,7 @@
 """The arguments of a command resolved: a run folder, a recipe, one of its networks, the settings to start from."""
 
 import os
+import shlex
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ _RUNS = Path("runs")
 
 
 _PACKAGED = OwnRecipe()
+_TRAINED = ("weights.safetensors", "metrics.jsonl", "results.json")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class _Target:
         if self.run is None:
             raise ConfigError(f"{self.word} has no trained weights; train it first: spikebridge train {self.word}")
         return self.run
+
+    def training_note(self) -> str | None:
+        """What is missing of the training: all of it, or its end; None for a finished run."""
+        if self.run is None:
+            return f"untrained: {self.word} has no trained weights, so its networks are checked as they are built"
+        if self.run.finished:
+            return None
+        again = shlex.join(["spikebridge", "train", self.run.recipe, "--out", self.word, "--resume"])
+        files = [file for file in self.run.path.rglob("*") if file.is_file()]
+        if any(file.parent.name == "checkpoint" or file.name in _TRAINED for file in files):
+            return f"interrupted: the training of {self.word} has not ended; `{again}` resumes it"
+        return f"untrained: {self.word} was started, but holds no weights yet; `{again}` trains it"
 
     def networks(self, name: str | None = None) -> dict[str, Any]:
         """The recipe's networks by name, or only the one that is named.

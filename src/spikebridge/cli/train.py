@@ -37,6 +37,8 @@ _Loggers = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint
 class Train(Command):
     """Train a recipe; `train RECIPE --help` shows its settings."""
 
+    shows_progress = True
+
     recipe: Recipe
     """A recipe's name (see `spikebridge list`) or the path of a recipe file: the first argument."""
     preset: _Preset = None
@@ -102,8 +104,9 @@ class Train(Command):
                 f"{error.filename or path}: {error.strerror}; the run is whole up to its last checkpoint: free some "
                 f"space, then `{self._resume_command(path)}` resumes"
             ) from error
-        data = {"run": path, "report": report, "results": results}
-        return CommandResult(data, f"{formatting.results(results)}\n\nreport: {report}")
+        written = report is not None and Path(report).is_file()
+        data = {"run": path, "report": report if written else None, "results": results}
+        return CommandResult(data, formatting.results(results) + (f"\n\nreport: {report}" if written else ""))
 
     def _resume_command(self, path: Path) -> str:
         return shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])

@@ -17,7 +17,7 @@ def test_differences_are_paired_by_seed() -> None:
 
     scores = {"hmn": [trial(0, 0.9), trial(1, 0.8)], "snn": [trial(1, 0.5)]}
     (row,) = against("hmn", scores)
-    assert (row["seeds"], row["ACC"], row["ACC is"]) == (1, 0.3, "one seed tells nothing")
+    assert (row["seeds"], row["ACC"], row["ACC is"]) == (1, 0.3, "n/a (needs 2 seeds)")
 
 
 def test_a_map_shows_the_matrix_with_lines_between_groups() -> None:

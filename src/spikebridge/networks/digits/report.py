@@ -1,4 +1,4 @@
-"""The report of a run: comparison of networks, accuracy over time, their inside, cost, and the grid of noise."""
+"""The report of a run: comparison of networks, accuracy over time, their inside, and cost."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,17 +23,12 @@ from spikebridge.analysis.plots.figures import (
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
 from spikebridge.data.io.atomic import write_text
-from spikebridge.data.io.json_text import read_json
-from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
 Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each seed."""
-
-# only in a checkout of the sources; other reports leave it out
-_GRID = Path(__file__).parents[4] / "benchmarks" / "results" / "digits_grid.json"
 
 
 def write(
@@ -58,7 +53,6 @@ def write(
         _time(scores),
         _inside(networks, inputs),
         _drawn(networks, inputs),
-        *_grid(),
         Section("How it was measured", _MEASURED),
     ]
     environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
@@ -75,9 +69,8 @@ def write(
 _MEASURED = (
     "A digit moves before a simulated hybrid camera for 0.3 s. Frames have a low rate and Gaussian noise; events have "
     "a high rate, some are lost, some are noise. Noise is drawn in every step of training and four times for a score. "
-    "The answer is the mean over windows. The default noise was chosen on validation data, with the one-sided twins at "
-    "90 ± 2 % each, before any hybrid network was scored "
-    "(benchmarks/digits_noise.py).",
+    "The answer is the mean over windows. The default noise was chosen on validation data before any "
+    "hybrid network was scored (benchmarks/digits_noise.py).",
     "Operations are counted on the real activity of trained networks: multiply-accumulates where values are real, "
     "synaptic operations where inputs are spikes, updates of neurons. Energy is the 45 nm model of M. Horowitz "
     "(ISSCC 2014), 4.6 pJ a multiply-accumulate and 0.9 pJ an addition, without memory. The time of a tick is the "
@@ -180,19 +173,6 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
     return Section("The networks", "", tables, pictures)
 
 
-def _grid() -> list[Section]:
-    """The committed grid of noise and frame steps, if it exists."""
-    if not _GRID.exists():
-        return []
-    try:
-        rows = read_json(_GRID, "the grid of noise and frame steps")["rows"]
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{_GRID} is damaged: {error}; benchmarks/digits_grid.py makes it") from error
-    caption = "Accuracy [%]; the best network of each column and frame step has a frame."
-    picture = Picture(grid_figure(rows), caption)
-    return [Section("Where the hybrid wins, and where not", grid_verdict(rows), pictures=[picture])]
-
-
 def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
     """The grid noise x frame step x network as one heat map, SVG."""
     noises = sorted({row["noise"] for row in rows})
@@ -209,27 +189,6 @@ def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
     titles = [f"{name}, every frame" if k == 1 else f"{name}, 1 frame in {k}" for k, name in keys]
     figure = heat_map(values, titles, noises, column_title="noise of the frames", marks=marks)
     return to_svg(figure, "accuracy over noise, frame step and network")
-
-
-def grid_verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences: the cells in which the learned hybrid is ahead of the others, and those in which it is not."""
-    cells: dict[tuple[int, float], dict[str, float]] = {}
-    for row in rows:
-        cells.setdefault((row["thinning"], row["noise"]), {})[row["network"]] = row["accuracy"]
-    others = [name for name in dict.fromkeys(row["network"] for row in rows) if name != "learned"]
-    sentences = []
-    for other in others:
-        gaps = {cell: found["learned"] - found[other] for cell, found in cells.items()}
-        lost = [f"noise {noise}, frame step {k} ({gap:+.1f})" for (k, noise), gap in gaps.items() if gap < 0]
-        where = f"; it is below at {', '.join(lost)}" if lost else ""
-        above, mean = sum(gap > 0 for gap in gaps.values()), fmean(gaps.values())
-        sentences.append(
-            f"Beside “{other}” the learned hybrid is above in {above} of {len(gaps)} cells, by {mean:+.1f} points in "
-            f"the mean ({min(gaps.values()):+.1f} to {max(gaps.values()):+.1f}){where}."
-        )
-    best = [max(found, key=found.__getitem__) for found in cells.values()]
-    counts = ", ".join(f"{name} in {best.count(name)}" for name in dict.fromkeys(best))
-    return [f"Highest mean of {len(cells)} cells: {counts}.", *sentences]
 
 
 def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
@@ -294,7 +253,7 @@ def _against(name: str, scores: Scores) -> list[dict[str, Any]]:
         gaps = [100 * (ours["accuracy"] - theirs["accuracy"]) for ours, theirs in pairs]
         mean, sd = fmean(gaps), stdev(gaps) if len(gaps) > 1 else None
         if sd is None:
-            verdict = "one seed tells nothing"
+            verdict = "n/a (needs 2 seeds)"
         elif abs(mean) <= 2 * sd / len(gaps) ** 0.5:
             verdict = "level"
         else:

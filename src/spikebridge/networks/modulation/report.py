@@ -317,10 +317,10 @@ def _verdict(mean: float, sd: float, num_seeds: int) -> str:
 
     Example:
         >>> _verdict(0.01, 0.002, 4), _verdict(0.01, 0.02, 4), _verdict(0.01, float("nan"), 1)
-        ('ahead', 'level', 'one seed tells nothing')
+        ('ahead', 'level', 'n/a (needs 2 seeds)')
     """
     if num_seeds < 2:
-        return "one seed tells nothing"
+        return "n/a (needs 2 seeds)"
     if abs(mean) <= 2 * sd / num_seeds**0.5:
         return "level"
     return "ahead" if mean > 0 else "behind"

@@ -224,7 +224,9 @@ class _Account:
             boxes = np.array(self.boxes).reshape(-1, 4)
             truths = self.recording.boxes[self.first : self.last.bin + 1]
             if np.isfinite(truths).all(axis=1).any():
-                result["against_truth"] = score(boxes, truths)._asdict()
+                found = score(boxes, truths)._asdict()
+                # `lost` is what the tracker reports; a box that does not touch the true one is a miss
+                result["against_truth"] = {**found, "missed_share": found.pop("lost_share")}
         return result
 
 
