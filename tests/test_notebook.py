@@ -1,0 +1,36 @@
+"""The notebook of the tutorial is made from its page, and is what a notebook program reads."""
+
+import ast
+import json
+from pathlib import Path
+
+import tutorial_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "docs" / "tutorials" / "train-your-own.ipynb"
+
+
+def test_prompts_and_outputs_are_left_out_and_text_is_kept() -> None:
+    page = "# Title\n\nText.\n\n```python\nx = 1\n```\n\n```python\n>>> for k in range(2):\n...     x += k\n>>> x\n2\n\n```\nEnd.\n"
+    assert [(cell["cell_type"], "".join(cell["source"])) for cell in tutorial_notebook.cells(page)] == [
+        ("markdown", "# Title\n\nText."),
+        ("code", "x = 1"),
+        ("code", "for k in range(2):\n    x += k\nx"),
+        ("markdown", "End."),
+    ]
+
+
+def test_every_cell_of_the_notebook_is_python_with_an_id_of_its_own() -> None:
+    whole = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert (whole["nbformat"], whole["nbformat_minor"]) == (4, 5)
+    code = ["".join(cell["source"]) for cell in whole["cells"] if cell["cell_type"] == "code"]
+    assert len(code) > 8
+    for source in code:
+        ast.parse(source)
+    ids = [cell["id"] for cell in whole["cells"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_notebook_is_that_of_the_page() -> None:
+    text = tutorial_notebook.notebook(tutorial_notebook.PAGE.read_text(encoding="utf-8"))
+    assert NOTEBOOK.read_text(encoding="utf-8") == text, "python benchmarks/tutorial_notebook.py writes it again"
