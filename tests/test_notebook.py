@@ -11,7 +11,8 @@ NOTEBOOK = ROOT / "docs" / "tutorials" / "train-your-own.ipynb"
 
 
 def test_prompts_and_outputs_are_left_out_and_text_is_kept() -> None:
-    page = "# Title\n\nText.\n\n```python\nx = 1\n```\n\n```python\n>>> for k in range(2):\n...     x += k\n>>> x\n2\n\n```\nEnd.\n"
+    loop = ">>> for k in range(2):\n...     x += k\n>>> x\n2\n\n"
+    page = f"# Title\n\nText.\n\n```python\nx = 1\n```\n\n```python\n{loop}```\nEnd.\n"
     assert [(cell["cell_type"], "".join(cell["source"])) for cell in tutorial_notebook.cells(page)] == [
         ("markdown", "# Title\n\nText."),
         ("code", "x = 1"),
