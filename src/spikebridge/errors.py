@@ -10,8 +10,10 @@ SpikebridgeError
 ```
 """
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 
 
 class SpikebridgeError(Exception):
@@ -45,6 +47,40 @@ class DataError(SpikebridgeError, OSError):
 
 class ExportError(SpikebridgeError, ValueError):
     """Something cannot be written in another format."""
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, and no flag."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_positive(value: object) -> bool:
+    """Whether a value is a finite number above 0.
+
+    Example:
+        >>> is_positive(0.5), is_positive(0), is_positive("0.5"), is_positive(True)
+        (True, False, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
+
+
+def in_words(value: object) -> str:
+    """What came in the place of something else, for messages: a class, a name, a short value, or its type.
+
+    Example:
+        >>> in_words("40 Hz"), in_words(int), in_words([0.5]), in_words(print)
+        ("'40 Hz'", 'the class int (an instance is int(...))', 'the list [0.5]', 'the function print')
+    """
+    kind = type(value).__name__
+    if isinstance(value, type):
+        return f"the class {value.__name__} (an instance is {value.__name__}(...))"
+    if value is None or isinstance(value, str | int | float | complex):
+        return repr(value)
+    if isinstance(value, list | tuple | dict | set):
+        return f"the {kind} {text}" if len(text := repr(value)) < 60 and "\n" not in text else f"a {kind}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    return f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ def test_windows_held_values_and_delays_by_hand(network: HybridNetwork) -> None:
 def chain(unit: HybridUnit, period: int = 1, phase: int = 0, **link: object) -> HybridNetwork:
     return HybridNetwork(
         dt=1.0,
-        inputs={"x": every(period, phase), "frames": every(10.0)},
+        inputs={"x": every(period, phase)} | ({"frames": every(10.0)} if isinstance(unit.window, Since) else {}),
         parts={"snn": IF()},
         links=[Transmission("x", "snn", unit, **link)],  # type: ignore[arg-type]
         outputs=["snn"],
@@ -78,11 +78,20 @@ def test_a_trigger_and_a_context_are_used_too() -> None:
     assert architectural_latency(network, "frames", "ann") == (3, 3.0, 3)
 
 
+def apart() -> HybridNetwork:
+    return HybridNetwork(
+        dt=1.0,
+        inputs={"x": every(1.0), "frames": every(1.0)},
+        parts={"alone": IF(), "snn": IF()},
+        links=[Transmission("x", "alone"), Transmission("frames", "snn")],
+        outputs=["alone", "snn"],
+    )
+
+
 def test_missing_ways_are_named(network: HybridNetwork) -> None:
     with pytest.raises(ConfigError, match="no input 'event'; did you mean 'events'"):
         architectural_latency(network, "event", "what")
     with pytest.raises(ConfigError, match="no part 'wat'"):
         architectural_latency(network, "events", "wat")
-    network = chain(HybridUnit(Tumbling(2), Mean()))
-    with pytest.raises(ConfigError, match="no link leads from 'frames' to 'snn'"):
-        architectural_latency(network, "frames", "snn")
+    with pytest.raises(ConfigError, match="no link leads from 'frames' to 'alone'"):
+        architectural_latency(apart(), "frames", "alone")

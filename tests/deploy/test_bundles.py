@@ -240,7 +240,7 @@ def test_weights_that_change_while_the_network_runs_are_refused_with_their_path(
 
 def test_a_modulated_part_that_nir_cannot_hold_is_refused(tmp_path: Path) -> None:
     part = Sequential(lif=AdaptiveLIF(dt=DT, v_threshold=0.5))
-    network = one_part(part, Modulation("events", "part.lif.jump", by="add"))
+    network = one_part(part, Modulation("events", "part.lif.jump", by="add", name="writes"))
     with pytest.raises(ExportError, match=r"part 'part' cannot be exported: 'lif' is a AdaptiveLIF"):
         export(network, events(), tmp_path / "b")
 

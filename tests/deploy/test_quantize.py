@@ -138,7 +138,7 @@ def test_random_networks_give_the_same_bits(
             Modulation(
                 "ann", "snn.again.v_threshold", HybridUnit(nonlinearity=nn.Sigmoid()), by=by, delay=ticks(delay)
             ),
-            Modulation("ann", "snn.gate.gate", HybridUnit(nonlinearity=nn.Sigmoid())),
+            Modulation("ann", "snn.gate.gate", HybridUnit(nonlinearity=nn.Sigmoid()), name="gate"),
             Transmission("snn", "sum", unit),
         ],
         outputs=["ann", "snn", "sum"],
@@ -366,7 +366,7 @@ def test_what_has_no_integer_form_is_refused_by_path(part: Any, reason: str) -> 
 
 
 def test_a_layer_of_two_signals_is_refused_by_path() -> None:
-    links = [Transmission("a", "both"), Transmission("a", "both", into="input2")]
+    links = [Transmission("a", "both"), Transmission("a", "both", into="input2", name="second")]
     network = HybridNetwork(
         dt=1.0, inputs={"a": every(1.0)}, parts={"both": nn.Bilinear(2, 2, 1)}, links=links, outputs=["both"]
     )

@@ -98,6 +98,7 @@ class LinkSpec:
     initial: float = 0.0
     path: str | None = None
     by: str = "multiply"
+    name: str | None = None
 
 
 @dataclass
@@ -219,7 +220,18 @@ def random_graph(seed: int, draws: bool = False, quick: bool = False) -> Graph:
             _add_second(rng, graph, name, part, draws)
     for _ in range(rng.randint(0, 3)):
         _add_modulation(rng, graph, draws)
+    for i, link in enumerate(graph.links):
+        link.name = f"link{i}"
+    forget_unread(graph)
     return graph
+
+
+def forget_unread(graph: Graph) -> None:
+    """Leaves out the inputs that no link reads."""
+    units = [link.unit for link in graph.links if link.unit is not None]
+    read = {link.source for link in graph.links} | {name for unit in units for name in (unit.context, unit.trigger)}
+    graph.inputs = {name: clock for name, clock in graph.inputs.items() if name in read}
+    graph.masks = [name for name in graph.masks if name in read]
 
 
 def _add_part(rng: random.Random, graph: Graph, name: str, draws: bool) -> None:
@@ -320,7 +332,7 @@ def random_unit(
         unit.length = rng.choice([2, 3, 4])
         unit.stride = rng.randint(1, unit.length - 1)
     elif unit.window == "since":
-        unit.trigger = rng.choice([*beside, *graph.masks])
+        unit.trigger = rng.choice([*(name for name in beside if name in graph.inputs), *graph.masks])
     kernels = ["sum", "difference", "exponential"]
     if unit.window in ("tumbling", "sliding"):
         if reduced:
@@ -351,7 +363,9 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
         context = None if link.unit is None else link.unit.context
         if link.path is not None:
             target = f"{link.target}.{link.path}"
-            links.append(Modulation(link.source, target, unit, link.by, link.held, ticks(link.delay), context))
+            links.append(
+                Modulation(link.source, target, unit, link.by, link.held, ticks(link.delay), context, link.name)
+            )
         else:
             links.append(
                 Transmission(
@@ -363,6 +377,7 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
                     ticks(link.delay),
                     context,
                     initial=link.initial,
+                    name=link.name,
                 )
             )
     network = HybridNetwork(

@@ -23,6 +23,7 @@ from spikebridge.hybrid import (
     every,
     ticks,
 )
+from spikebridge.hybrid.network.link import trigger_of
 from spikebridge.neurons import LIF, Sequential
 
 
@@ -52,7 +53,9 @@ def spiking() -> Sequential:
 
 
 def network(parts: dict[str, nn.Module], *links: Transmission | Modulation, **settings: Any) -> HybridNetwork:
-    inputs = {"x": every(1.0), "m": every(1.0), "slow": every(8.0)}
+    known = {"x": every(1.0), "m": every(1.0), "slow": every(8.0)}
+    read = {name for link in links for name in (link.source, trigger_of(link))}
+    inputs = {name: period for name, period in known.items() if name in read}
     return HybridNetwork(dt=1.0, inputs=inputs, parts=parts, links=links, outputs=list(parts), **settings)
 
 

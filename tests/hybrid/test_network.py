@@ -1,6 +1,7 @@
 """The network as an object: what it refuses, its states, shapes found by themselves, loops, its printed form."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"outputs": ["frames"]}, "the output 'frames' is not a part"),
     ({"outputs": "what"}, r"outputs is a list of parts, but got 'what'; did you mean \['what'\]\?"),
     ({"clocks": {"wat": every(0.001)}}, "a clock is declared for 'wat', which is not a part: did you mean 'what'?"),
-    ({"parts": {"what": len, "where": IF()}}, "part 'what' needs to be a module, but is a builtin"),
+    ({"parts": {"what": len, "where": IF()}}, "part 'what' needs to be a module, but is the function len"),
     ({"parts": {"wh.at": IF(), "where": IF()}}, "a part cannot be called 'wh.at'"),
     ({"parts": {"keys": IF(), "where": IF()}}, "a part cannot be called 'keys'; the name is taken"),
     ({"parts": {"frames": IF(), "where": IF()}, "outputs": []}, r"need different names, but both have \['frames'\]"),
@@ -68,13 +69,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"parts": {"what": nn.Sequential(IF()), "where": IF()}},
         "'what' is a plain Sequential, but holds the stateful IF",
     ),
-    ({"links": ["frames"]}, "a link is a Transmission or a Modulation, but got str"),
+    ({"links": ["frames"]}, "a link is a Transmission or a Modulation, but got 'frames'"),
     (
         {"links": [Transmission("frame", "what")]},
         r"the source of the link 'frame' -> 'what' is no signal: did you mean",
     ),
     ({"links": [Transmission("frames", "waht")]}, "the link 'frames' -> 'waht' leads to no part: did you mean 'what'?"),
-    ({"links": [Transmission("frames", "what")]}, "part 'where' has no input; add a Transmission to it"),
+    ({"links": [Transmission("frames", "what")]}, "input 'events' is read by no link"),
+    (
+        {"links": [Transmission("frames", "what"), Transmission("events", "what")]},
+        "part 'where' has no input; add a",
+    ),
 ]
 
 
@@ -117,7 +122,7 @@ def test_a_bare_integer_is_no_delay() -> None:
 
 
 def test_links_that_cannot_be_meant_are_refused() -> None:
-    with pytest.raises(ConfigError, match="needs a HybridUnit or None, but got Tumbling"):
+    with pytest.raises(ConfigError, match="needs a HybridUnit or None, but got a Tumbling"):
         Transmission("x", "a", Tumbling(2))
     with pytest.raises(ConfigError, match="needs into= as the name of an argument, but got 'a b'"):
         Transmission("x", "a", into="a b")
@@ -129,9 +134,15 @@ def test_links_that_cannot_be_meant_are_refused() -> None:
         linked(Transmission("x", "a", name="x.a"), Transmission("x", "b"))
 
 
-def test_links_without_a_name_are_numbered() -> None:
-    net = linked(Transmission("x", "a"), Transmission("x", "b"), Modulation("x", "a.gain"), parts=gains())
-    assert [route.name for route in net.routes] == ["x_to_a", "x_to_b", "x_to_a_2"]
+def test_parallel_links_need_names() -> None:
+    links = [Transmission("x", "a"), Transmission("x", "b"), Modulation("x", "a.gain")]
+    # numbered by their order their weights would be swapped by another order
+    with pytest.raises(ConfigError, match=r"two links lead from 'x' to 'a'.*name= .* order, x_to_a, x_to_a_2"):
+        linked(*links, parts=gains())
+    links[2] = replace(links[2], name="gain")  # one name is enough to tell them apart
+    for some in (links, links[::-1]):
+        net = linked(*some, parts=gains())
+        assert sorted(route.name for route in net.routes) == ["gain", "x_to_a", "x_to_b"]
 
 
 def gains() -> dict[str, nn.Module]:
@@ -224,18 +235,19 @@ def test_a_step_that_is_not_that_of_the_clock_is_an_error_with_both() -> None:
 
 def test_arguments_that_a_part_does_not_take_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match=r"bring 2 signals by position and \[\] by name, but its forward takes"):
-        linked(Transmission("x", "a"), Transmission("x", "a"), Transmission("x", "b"))
+        linked(Transmission("x", "a"), Transmission("x", "a", name="n"), Transmission("x", "b"))
     with pytest.raises(ConfigError, match=r"bring 1 signals by position and \['extra'\] by name"):
-        linked(Transmission("x", "a"), Transmission("x", "a", into="extra"), Transmission("x", "b"))
+        linked(Transmission("x", "a"), Transmission("x", "a", into="extra", name="n"), Transmission("x", "b"))
     with pytest.raises(ConfigError, match="two links lead into the same argument of 'a'"):
         linked(Transmission("x", "a", into="y"), Transmission("x", "a", into="y"), Transmission("x", "b"))
     spiking = {"parts": {"a": IF(), "b": nn.Identity()}}
+    both = Transmission("x", "a"), Transmission("x", "b")
     with pytest.raises(ConfigError, match="the stateful part 'a' takes one signal by position, but 2 links bring one"):
-        linked(Transmission("x", "a"), Transmission("x", "a"), Transmission("x", "b"), **spiking)
+        linked(Transmission("x", "a"), Transmission("x", "a", name="n"), Transmission("x", "b"), **spiking)
     with pytest.raises(ConfigError, match="'v_threshold' is a quantity of part 'a', which a Modulation acts on"):
-        linked(Transmission("x", "a"), Transmission("x", "a", into="v_threshold"), Transmission("x", "b"), **spiking)
+        linked(*both, Transmission("x", "a", into="v_threshold", name="n"), **spiking)
     with pytest.raises(ConfigError, match="part 'a' has no input 'motion'"):
-        linked(Transmission("x", "a"), Transmission("x", "a", into="motion"), Transmission("x", "b"), **spiking)
+        linked(*both, Transmission("x", "a", into="motion", name="n"), **spiking)
 
 
 class Leaning(Stateful):
@@ -266,7 +278,7 @@ def test_signals_arrive_in_the_order_of_the_links_or_by_name() -> None:
 BAD_INPUTS = [
     ({"frams": torch.zeros(2, 2, 3)}, ConfigError, r"there is no input 'frams'; did you mean 'frames'\?"),
     ({"frames": torch.zeros(3)}, ShapeError, r"input 'frames' needs a signal \(T, B, \*N\), but got \(3,\)"),
-    ({"frames": [1.0]}, ShapeError, r"input 'frames' needs a signal \(T, B, \*N\), but got list"),
+    ({"frames": [1.0]}, ShapeError, r"input 'frames' needs a signal \(T, B, \*N\), but got the list"),
     ({"frames": torch.zeros(2, 2, 3, dtype=torch.int64)}, ShapeError, r"needs floats .*torch.int64; use .float\(\)"),
     ({"frames": torch.zeros(2, 5, 3)}, ShapeError, "input 'events' has a batch of 2, but the stream has 5"),
     (

@@ -96,11 +96,11 @@ def test_stages_that_cannot_stand_together_are_refused(stages: tuple[Any, Any, A
 
 
 def test_stages_of_another_kind_are_refused() -> None:
-    with pytest.raises(ConfigError, match="a hybrid unit's window is a Window, but got int"):
+    with pytest.raises(ConfigError, match="a hybrid unit's window is a Window, but got 6; did you mean Tumbling"):
         HybridUnit(6)
-    with pytest.raises(ConfigError, match="kernel is a Kernel, but got Tumbling"):
+    with pytest.raises(ConfigError, match="kernel is a Kernel, but got a Tumbling; did you mean window="):
         HybridUnit(Tumbling(2), Tumbling(2))
-    with pytest.raises(ConfigError, match="discretizer is a Discretizer, but got IF"):
+    with pytest.raises(ConfigError, match="discretizer is a Discretizer, but got an IF; a spiking layer is"):
         HybridUnit(None, None, None, IF())
     with pytest.raises(
         ConfigError, match=r"has no state, but got IF; a spiking layer is the discretizer SpikingLayer\(layer\)"
@@ -130,7 +130,7 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         SignedDelta(0.0)
     with pytest.raises(ConfigError, match=r"Bernoulli needs a whole number as its seed, but got 0\.5"):
         Bernoulli(seed=0.5)
-    with pytest.raises(ConfigError, match="SpikingLayer needs a Stateful layer, but got Linear"):
+    with pytest.raises(ConfigError, match="SpikingLayer needs a Stateful layer, but got a Linear"):
         SpikingLayer(nn.Linear(1, 1))
 
 

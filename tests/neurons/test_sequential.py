@@ -133,7 +133,7 @@ def test_a_name_that_is_taken_is_refused(name):
 
 
 def test_a_layer_is_a_module():
-    with pytest.raises(ConfigError, match="Sequential needs modules, but 'act' is a builtin_function_or_method"):
+    with pytest.raises(ConfigError, match="Sequential needs modules, but 'act' is the function relu"):
         Sequential(act=torch.relu)
 
 
@@ -148,7 +148,7 @@ def test_a_layer_that_gives_a_tuple_is_refused():
 
 
 def test_recurrent_takes_a_layer_and_a_plain_weight():
-    with pytest.raises(ConfigError, match="Recurrent needs a Stateful layer, but got Linear"):
+    with pytest.raises(ConfigError, match="Recurrent needs a Stateful layer, but got a Linear"):
         Recurrent(nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="a plain module as its weight, but got the stateful IF"):
         Recurrent(IF(), IF())

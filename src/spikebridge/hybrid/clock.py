@@ -8,10 +8,11 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import NamedTuple
 
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, in_words, is_number
+from spikebridge.neurons.dt import written
 
 _MOST_TICKS = 1e-3  # base ticks by which a period or a phase may miss a whole number
 
@@ -24,6 +25,9 @@ class Every:
     phase: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, value in (("period", self.period), ("phase", self.phase)):
+            if not is_number(value):
+                raise ConfigError(f"every takes a {name} in seconds, but got {in_words(value)}; 40 Hz is every(1 / 40)")
         if not 0 < self.period < math.inf or not 0 <= self.phase < math.inf:
             raise ConfigError(
                 f"a clock needs a period > 0 s and a phase >= 0 s, but got a period of {self.period} s and a phase of "
@@ -62,7 +66,8 @@ def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
         digits = len(str(count)) + 5  # the share of a tick is seen
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be a "
-            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock"
+            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for example "
+            f"dt={written(seconds / math.ceil(ticks))}"
         )
     return count
 
@@ -95,7 +100,7 @@ class Ticks:
 
     def __post_init__(self) -> None:
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 0:
-            raise ConfigError(f"ticks needs a whole number, 0 or more, but got {self.count!r}")
+            raise ConfigError(f"ticks needs a whole number, 0 or more, but got {in_words(self.count)}")
 
     def __repr__(self) -> str:
         return f"ticks({self.count})"
@@ -128,8 +133,8 @@ def check_delay(delay: float | Ticks, what: str) -> None:
             if given > 0
             else f"{what} needs a delay of 0 s or more, but got {given}"
         )
-    if isinstance(delay, bool) or not isinstance(delay, Real) or not 0 <= float(delay) < math.inf:
-        raise ConfigError(f"{what} needs its delay in seconds, 0 or more, or as ticks(1), but got {delay!r}")
+    if not is_number(delay) or not 0 <= delay < math.inf:
+        raise ConfigError(f"{what} needs its delay in seconds, 0 or more, or as ticks(1), but got {in_words(delay)}")
 
 
 def delay_in_ticks(delay: float | Ticks, dt: float, what: str) -> int:
@@ -231,7 +236,8 @@ def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]
     """
     for name, period in periods.items():
         if not isinstance(period, Every):
-            raise ConfigError(f"the clock of {name!r} is given as every(seconds), but got {period!r}")
+            hint = f"; did you mean every({period})?" if is_number(period) else ""
+            raise ConfigError(f"the clock of {name!r} is given as every(seconds), but got {in_words(period)}{hint}")
     return {name: period.clock(dt, name) for name, period in periods.items()}
 
 

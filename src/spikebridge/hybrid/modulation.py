@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words, is_positive
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import By, Effect, Quantity
@@ -116,8 +116,10 @@ class ThresholdModulation:
     by: ClassVar[By] = "add"
 
     def __post_init__(self) -> None:
-        if not 0 < self.v_t < float("inf"):
-            raise ConfigError(f"ThresholdModulation needs v_t > 0, but got {self.v_t}; GateModulation is its limit")
+        if not is_positive(self.v_t):
+            raise ConfigError(
+                f"ThresholdModulation needs v_t > 0, but got {in_words(self.v_t)}; GateModulation is its limit"
+            )
 
     def signal(self, v: Float[Tensor, "*M"]) -> Float[Tensor, "*M"]:
         """What is added to the thresholds."""

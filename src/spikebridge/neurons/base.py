@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import Effect, Quantified
 from spikebridge.neurons.state import Form, State, form_of, refuse_other_form
 
@@ -176,8 +176,9 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
 
 def refuse_timeless(layer: nn.Module, x: Tensor) -> None:
     """Raises where a signal lacks time or batch."""
-    if x.ndim < 2:
-        raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got shape {tuple(x.shape)}")
+    if not isinstance(x, Tensor) or x.ndim < 2:
+        came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+        raise ShapeError(f"{type(layer).__name__} needs a signal (T, B, *N), but got {came}")
 
 
 def refuse_unknown(layer: Stateful, modulation: Iterable[str]) -> None:

@@ -4,22 +4,34 @@ A layer may be built without it. `HybridNetwork` gives each layer the period of 
 where a layer has one already, the two must agree.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
 from typing import Any
 
 from torch import nn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words, is_positive
 from spikebridge.neurons.base import Stateful
+
+
+def written(seconds: float) -> str:
+    """A time as it can be written in a program without loss [s].
+
+    Example:
+        >>> written(0.001), written(1 / 240), written(2 / 3)
+        ('0.001', '1 / 240', '0.6666666666666666')
+    """
+    number = float(f"{seconds:.12g}")
+    if abs(number - seconds) <= 1e-15 * seconds and len(repr(number)) <= 12:
+        return repr(number)
+    rate = round(1 / seconds) if 0 < seconds < 1 else 0
+    return f"1 / {rate}" if rate and abs(1 / rate - seconds) <= 1e-15 * seconds else repr(seconds)
 
 
 def check_dt(who: str, dt: Any) -> None:
     """Raises where a step is given that is no number of seconds above 0."""
-    if dt is not None and (isinstance(dt, bool) or not isinstance(dt, Real) or not 0 < float(dt) < math.inf):
-        raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {dt!r}")
+    if dt is not None and not is_positive(dt):
+        raise ConfigError(f"{who} needs dt > 0 s, the step of its clock, but got {in_words(dt)}")
 
 
 def known_dt(layer: Stateful) -> float:
@@ -81,9 +93,10 @@ def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, floa
         known = steps.get(layer) if layer.dt is None else layer.dt
         if known is not None and abs(known - dt) > 1e-6 * dt:
             where = f" at {path!r}" if path else ""
+            who = f"its {type(layer).__name__}{where}"
             raise ConfigError(
-                f"{name!r} runs every {dt:.10g} s, but its {type(layer).__name__}{where} has dt={known:.10g} s; set "
-                f"dt={dt:.10g}, or leave dt out, since the clock gives it (a layer of two clocks needs two copies)"
+                f"{name!r} runs every {written(dt)} s, but {who} has dt={written(known)} s; set dt={written(dt)}, or "
+                "leave dt out, since the clock gives it (a layer of two clocks needs two copies)"
             )
         if layer.dt is None and layer.uses_dt:
             steps[layer] = dt

@@ -5,10 +5,10 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, did_you_mean, in_words
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
 
 Reset: TypeAlias = Literal["zero", "subtract", "none"]
 _RENAMED_RESETS = {"hard": "zero", "soft": "subtract"}
@@ -63,14 +63,16 @@ class FiringNeuron(Neuron):
         **membrane: Tensor | float,
     ) -> None:
         for name in membrane.keys() - MEMBRANE.keys():
-            raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}")
+            known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *MEMBRANE]
+            raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, known)}")
         super().__init__(dt, learn, tau=tau, **own, **(MEMBRANE | membrane))
         if reset not in get_args(Reset):
-            new = _RENAMED_RESETS.get(reset)
-            hint = f"{reset!r} is now {new!r}" if new else f"but got {reset!r}"
+            new = _RENAMED_RESETS.get(str(reset))
+            hint = f"{reset!r} is now {new!r}" if new else f"but got {in_words(reset)}"
             raise ConfigError(
                 f"{type(self).__name__} needs reset='zero', 'subtract' or 'none'{'; ' if new else ', '}{hint}"
             )
+        check_surrogate(type(self).__name__, surrogate)
         self.reset = reset
         self.surrogate = surrogate
         self.detach_reset = detach_reset

@@ -12,7 +12,7 @@ from torch import Tensor
 from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import Arctan, Surrogate
+from spikebridge.neurons.surrogate import Arctan, Surrogate, check_surrogate
 from spikebridge.ops.precision import zero_state
 
 _WIDE = Arctan(width=10.0)  # membranes move by tens of mV
@@ -109,6 +109,7 @@ class Izhikevich(Neuron):
         learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(dt, learn, a=a, b=b, c=c, d=d, v_threshold=v_threshold)
+        check_surrogate(type(self).__name__, surrogate)
         self.surrogate = surrogate
 
     @property

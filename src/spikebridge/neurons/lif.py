@@ -9,17 +9,17 @@ is a `LIF`.
 
 import math
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words, is_number
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
+from spikebridge.neurons.quantity import names_to_learn
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.precision import state_dtype, zero_state
 
@@ -194,8 +194,8 @@ class LIF(FiringNeuron):
         **settings: Unpack[FiringSettings],
     ) -> None:
         super().__init__(tau, dt, learn, {}, **settings)
-        if isinstance(refractory, bool) or not isinstance(refractory, Real) or not 0 <= float(refractory) < math.inf:
-            raise ConfigError(f"{type(self).__name__} needs a refractory time >= 0 s, but got {refractory!r}")
+        if not is_number(refractory) or not 0 <= refractory < math.inf:
+            raise ConfigError(f"{type(self).__name__} needs a refractory time >= 0 s, but got {in_words(refractory)}")
         self.refractory_time = float(refractory)
         if dt is not None:
             _ = self.refractory
@@ -261,5 +261,5 @@ class PLIF(LIF):
     def __init__(
         self, tau: Tensor | float = 0.02, *, dt: float | None = None, learn: str | Iterable[str] = (), **settings: Any
     ) -> None:
-        also = (learn,) if isinstance(learn, str) else tuple(learn)
+        also = names_to_learn(type(self).__name__, learn, self.modulable)
         super().__init__(tau, dt=dt, learn=("tau", *also), **settings)

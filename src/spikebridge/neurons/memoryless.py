@@ -9,7 +9,7 @@ from torch import Tensor
 from spikebridge.neurons.lif import LIFState, lif_step
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate, check_surrogate
 from spikebridge.ops.precision import zero_state
 
 
@@ -71,6 +71,7 @@ class Memoryless(Neuron):
         learn: str | Iterable[str] = (),
     ) -> None:
         super().__init__(None, learn, v_threshold=v_threshold, r=r)
+        check_surrogate(type(self).__name__, surrogate)
         self.surrogate = surrogate
 
     def initial_state(self, x_t: Tensor) -> MemorylessState:

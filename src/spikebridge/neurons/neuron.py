@@ -1,8 +1,9 @@
 """Layers of neurons, defined by a pure step function: what all of them share."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
 from spikebridge.neurons.dt import check_dt
-from spikebridge.neurons.quantity import Modulated
+from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
@@ -22,6 +23,46 @@ from spikebridge.ops.sequence.autograd import run_sequence
 from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Size
 
 KINDS = ("surrogate", "reset", "detach_reset")  # arguments that are no numbers
+
+
+_OTHER_WORDS = {  # of other libraries, and what stands for them here
+    **dict.fromkeys(("beta", "decay", "leak"), "tau [s] (beta is exp(-dt / tau)): tau = -dt / log({name}){number}"),
+    **dict.fromkeys(("alpha", "syn_decay"), "tau_syn [s] of CubaLIF: tau_syn = -dt / log({name}){number}"),
+    **dict.fromkeys(("threshold", "v_th", "vth", "thresh", "theta", "spike_threshold"), "v_threshold"),
+    **dict.fromkeys(("tau_mem", "tau_m", "tau_membrane"), "tau, in seconds"),
+    **dict.fromkeys(("tau_s", "tau_i", "tau_syn_inv"), "tau_syn of CubaLIF, in seconds"),
+    **dict.fromkeys(("reset_mechanism", "reset_mode", "reset_fn"), "reset= 'zero', 'subtract' or 'none'"),
+    **dict.fromkeys(("v_rest", "v_l", "u_rest"), "v_leak"),
+    **dict.fromkeys(
+        ("spike_grad", "surrogate_function", "surrogate_grad_fn", "spike_fn"), "surrogate=, for example Arctan()"
+    ),
+    **dict.fromkeys(("learn_beta", "learn_alpha", "learn_tau"), "learn=('tau',)"),
+    "learn_threshold": "learn=('v_threshold',)",
+    **dict.fromkeys(
+        ("init_hidden", "output", "store_v_seq"),
+        "nothing: the state is an argument and a result, y, state = layer(x, state)",
+    ),
+    **dict.fromkeys(("step_mode", "batch_first", "time_axis"), "nothing: signals are time first, (T, B, *N)"),
+    **dict.fromkeys(("num_neurons", "num_features", "size"), "nothing: the number of neurons is that of the signal"),
+}
+
+
+def _refuse_other_words(kind: type, settings: dict[str, Any]) -> None:
+    """Raises where a neuron is built with an argument that it does not have, or with another library's word."""
+    arguments = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
+    is_open = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
+    quantities = [
+        name for parent in kind.__mro__ for name, value in vars(parent).items() if isinstance(value, Quantity)
+    ]
+    for name, value in settings.items():
+        if name in arguments or name in quantities or (is_open and name not in _OTHER_WORDS):
+            continue
+        number, dt = "", settings.get("dt")
+        if isinstance(value, float) and 0 < value < 1 and isinstance(dt, float):
+            number = f" = {-dt / math.log(value):.3g}"
+        here = f"here it is {_OTHER_WORDS[name].format(name=name, number=number)}" if name in _OTHER_WORDS else ""
+        known = [known for known in dict.fromkeys((*arguments, *quantities)) if known not in ("self", "settings")]
+        raise ConfigError(f"{kind.__name__} has no {name!r}; {here or did_you_mean(name, known)}")
 
 
 class Neuron(Stateful):
@@ -47,15 +88,17 @@ class Neuron(Stateful):
         if "step_function" in vars(cls) and "follows_spec" not in vars(cls):
             cls.follows_spec = False  # what a parent says holds for the parent's step
 
+    def __new__(cls, *_: Any, **settings: Any) -> Self:
+        if settings:
+            _refuse_other_words(cls, settings)
+        return super().__new__(cls)
+
     def __init__(self, dt: float | None = None, learn: str | Iterable[str] = (), **quantities: Tensor | float) -> None:
         super().__init__()
         who = type(self).__name__
         check_dt(who, dt)
         self.dt = dt
-        learned = (learn,) if isinstance(learn, str) else tuple(learn)
-        for name in learned:
-            if name not in quantities:
-                raise ConfigError(f"{who} cannot learn {name!r}; {did_you_mean(name, quantities)}")
+        learned = names_to_learn(who, learn, quantities)
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
 

@@ -8,7 +8,7 @@ float, without a read back from a device, and is saved and loaded to the bit.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.ops.checks import reads_values
 from spikebridge.ops.precision import upcast
 
@@ -160,7 +160,8 @@ class Quantity:
                     "modulate it, pass it to forward"
                 )
         elif not isinstance(value, Real) or isinstance(value, bool):
-            raise ConfigError(f"{who} needs {self.name} as a number or a tensor, but got {value!r}")
+            hint = "; torch.tensor makes one of it" if isinstance(value, list | tuple) else ""
+            raise ConfigError(f"{who} needs {self.name} as a number or a tensor, but got {in_words(value)}{hint}")
         self.check_values(layer, value)
 
     def check_values(self, layer: nn.Module, value: Tensor | float | int, origin: str = "") -> None:
@@ -281,6 +282,17 @@ def names_of_floats(module: nn.Module) -> set[str]:
     """
     quantified = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, Quantified)]
     return {f"{path}.{name}" if path else name for path, layer in quantified for name in layer._floats()}
+
+
+def names_to_learn(who: str, learn: str | Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The quantities named in `learn=`, or a `ConfigError` where they are no names of quantities."""
+    if not isinstance(learn, Iterable):
+        raise ConfigError(f"{who} takes learn= as names of quantities, such as ('tau',), but got {in_words(learn)}")
+    names = (learn,) if isinstance(learn, str) else tuple(learn)
+    for name in names:
+        if name not in (known := list(known)):
+            raise ConfigError(f"{who} cannot learn {in_words(name)}; {did_you_mean(str(name), known)}")
+    return names
 
 
 def _are_hidden(values: Tensor) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.neurons.base import Stateful, refuse_timeless, scan
 from spikebridge.neurons.quantity import Effect, Modulated
 from spikebridge.neurons.sequential import split_paths
@@ -41,7 +41,7 @@ class Recurrent(Stateful):
     def __init__(self, layer: Stateful, weight: nn.Module) -> None:
         super().__init__()
         if not isinstance(layer, Stateful):
-            raise ConfigError(f"Recurrent needs a Stateful layer, but got {type(layer).__name__}")
+            raise ConfigError(f"Recurrent needs a Stateful layer, but got {in_words(layer)}")
         if isinstance(weight, Stateful):
             raise ConfigError(
                 f"Recurrent needs a plain module as its weight, but got the stateful {type(weight).__name__}"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, StateError, did_you_mean
+from spikebridge.errors import ConfigError, StateError, did_you_mean, in_words
 from spikebridge.neurons.base import Stateful, refuse_timeless
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
@@ -66,7 +66,8 @@ class Sequential(Stateful):
             raise ConfigError("Sequential takes its layers in order or by name, not both")
         for name, layer in {**{str(i): layer for i, layer in enumerate(layers)}, **named_layers}.items():
             if not isinstance(layer, nn.Module):
-                raise ConfigError(f"Sequential needs modules, but {name!r} is a {type(layer).__name__}")
+                hint = "; write Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise ConfigError(f"Sequential needs modules, but {name!r} is {in_words(layer)}{hint}")
             if hasattr(self, name) or "." in name or not name:
                 raise ConfigError(
                     f"a layer cannot be called {name!r}; the name is taken or holds a dot, choose another"

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words, is_positive
 
 
 class _Step(torch.autograd.Function):
@@ -62,8 +62,8 @@ class Surrogate:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.width < math.inf:
-            raise ConfigError(f"{type(self).__name__} needs width > 0, but got {self.width}")
+        if not is_positive(self.width):
+            raise ConfigError(f"{type(self).__name__} needs width > 0, but got {in_words(self.width)}")
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Spikes: 1 where `x >= 0`, else 0, with the surrogate's derivative in the backward pass."""
@@ -79,6 +79,14 @@ class Surrogate:
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """What stands for the derivative of the step at distance `x` from the threshold."""
         raise NotImplementedError
+
+
+def check_surrogate(who: str, surrogate: object) -> None:
+    """Raises where a surrogate is given by name or as a class."""
+    if isinstance(surrogate, type) or not callable(surrogate):
+        raise ConfigError(
+            f"{who} needs its surrogate as Arctan(), Triangle() or another, but got {in_words(surrogate)}"
+        )
 
 
 class Rectangle(Surrogate):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spikebridge.analysis.doctor.finding import Finding, Inputs, run
 from spikebridge.analysis.hooks import Call, display_path, trace_calls
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
-from spikebridge.hybrid.network.link import Link, Route
+from spikebridge.hybrid.network.link import Link, Route, trigger_of
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -61,7 +61,8 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
         for route in network.routes:
             if route.link.part not in useful or route in constant or ill & {route.link.part, route.link.source}:
                 continue
-            without = run(_without(network, route), inputs)
+            other = _without(network, route)
+            without = run(other, {name: dict(inputs)[name] for name in other.inputs})
             if all(torch.equal(whole[name], without[name]) for name in whole):
                 findings.append(_makes_no_difference(route))
     return findings
@@ -102,9 +103,10 @@ def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
     clocks = {
         name: Every(clock.period * network.dt, clock.phase * network.dt) for name, clock in network.plan.clocks.items()
     }
+    read = {name for link in links for name in (link.source, link.context, trigger_of(link))}
     return HybridNetwork(
         dt=network.dt,
-        inputs={name: clocks[name] for name in network.inputs},
+        inputs={name: clocks[name] for name in network.inputs if name in read},
         parts=dict(network.parts.items()),
         links=links,
         outputs=network.outputs,

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.modulation import check_path
 from spikebridge.hybrid.network.graph import NetworkPlan
-from spikebridge.hybrid.network.link import Modulation, Route
+from spikebridge.hybrid.network.link import Modulation, Route, Transmission, describe
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import match_dt
 from spikebridge.neurons.neuron import Neuron
@@ -25,19 +25,42 @@ from spikebridge.neurons.stateless import refuse_hidden_state
 from spikebridge.ops.checks import number_on_cpu, reads_values
 
 
+def check_kinds(**arguments: Any) -> None:
+    """Raises where the arguments of a network are no mappings, and its links and outputs no lists.
+
+    Args:
+        arguments: inputs, parts, links, outputs and clocks, as given.
+    """
+    examples = {"inputs": "{'x': every(0.001)}", "parts": "{'snn': LIF()}", "clocks": "{'snn': every(0.001)}"}
+    for name, example in examples.items():
+        value = arguments[name]
+        if not isinstance(value, Mapping) and not (value is None and name == "clocks"):
+            raise ConfigError(f"{name} needs a mapping, {name}={example}, but got {in_words(value)}")
+    links, outputs = arguments["links"], arguments["outputs"]
+    if isinstance(links, Transmission | Modulation):
+        raise ConfigError(
+            f"links is a list, but got one {type(links).__name__}, {describe(links)}; put it in brackets: links=[...]"
+        )
+    if isinstance(links, str | Mapping) or not isinstance(links, Iterable):
+        raise ConfigError(f"links is a list of Transmission and Modulation, but got {in_words(links)}")
+    if isinstance(outputs, str):
+        raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
+    if not isinstance(outputs, Iterable):
+        raise ConfigError(f"outputs is a list of parts, but got {in_words(outputs)}")
+
+
 def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
     """Raises for a part that is no module, has an invalid name or hides a state, and for an output that is no part."""
     for name, part in parts.items():
         if not isinstance(part, nn.Module):
-            raise ConfigError(f"part {name!r} needs to be a module, but is a {type(part).__name__}")
-        if not name or "." in name or hasattr(nn.ModuleDict, name):
+            hint = "; layers in a row are a Sequential(*layers)" if isinstance(part, list | tuple) else ""
+            raise ConfigError(f"part {name!r} needs to be a module, but is {in_words(part)}{hint}")
+        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(f"a part cannot be called {name!r}; the name is taken or holds a dot, choose another")
         refuse_hidden_state(part, name)
-    for name in [outputs] if isinstance(outputs, str) else outputs:
-        if name not in parts:
-            raise ConfigError(f"the output {name!r} is not a part: {did_you_mean(name, parts)}")
-    if isinstance(outputs, str):
-        raise ConfigError(f"outputs is a list of parts, but got {outputs!r}; did you mean [{outputs!r}]?")
+    for name in outputs:
+        if not isinstance(name, str) or name not in parts:
+            raise ConfigError(f"the output {in_words(name)} is not a part: {did_you_mean(str(name), parts)}")
 
 
 def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
@@ -158,8 +181,7 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
             )
         x = inputs[name]
         if not isinstance(x, Tensor) or x.ndim < 2:
-            what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {what}")
+            raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {_shape_or_words(x)}")
         if x.dtype != torch.bool and not x.is_floating_point():
             raise ShapeError(f"input {name!r} needs floats (or flags, for a trigger), but got {x.dtype}; use .float()")
         if like is None and x.is_floating_point():
@@ -190,11 +212,18 @@ def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], know
     for name, x in inputs.items():
         empty = known[name]
         if not isinstance(x, Tensor) or x.ndim != empty.ndim or x.shape[2:] != empty.shape[2:]:
-            what = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             shape = ", ".join(["T", str(len(empty)), *map(str, empty.shape[2:])])
-            raise ShapeError(f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {what}")
+            raise ShapeError(
+                f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {_shape_or_words(x)}"
+            )
         if x.shape[1] != empty.shape[0] or x.dtype != empty.dtype or x.device != empty.device:
             _refuse_other(name, x.transpose(0, 1), empty.shape[0], empty.dtype, empty.device)
+
+
+def _shape_or_words(x: object) -> str:
+    if isinstance(x, Tensor):
+        return str(tuple(x.shape))
+    return in_words(x) + ("; torch.from_numpy makes a tensor of it" if type(x).__name__ == "ndarray" else "")
 
 
 def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -> None:
@@ -206,7 +235,10 @@ def _refuse_unknown(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor]) -
 def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: torch.device) -> None:
     """Raises where a signal, with its batch first, has another batch, dtype or device than the stream."""
     if x.shape[0] != batch:
-        raise ShapeError(f"input {name!r} has a batch of {len(x)}, but the stream has {batch}")
+        raise ShapeError(
+            f"input {name!r} has a batch of {len(x)}, but the stream has {batch}; signals are time first, (T, B, *N): "
+            "where the batch comes first, give x.transpose(0, 1)"
+        )
     if x.dtype != dtype or x.device != device:
         raise ShapeError(
             f"input {name!r} is {x.dtype} on {x.device}, but the stream is {dtype} on {device}; move it with .to()"
@@ -215,7 +247,7 @@ def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: 
 
 def check_finite(name: str, x: Tensor | None) -> None:
     """Raises where an input holds NaN or infinity, if its values can be read without waiting for a device."""
-    if not isinstance(x, Tensor) or x.dtype == torch.bool or x.numel() == 0 or not reads_values(x, is_first=True):
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() == 0 or not reads_values(x, is_first=True):
         return
     # the sum is not finite where any value is not
     total = x.detach().sum(dtype=torch.float32 if x.element_size() < 4 else None)

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock, delay_in_ticks
 from spikebridge.hybrid.modulation import acts_on_a_parameter
 from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, trigger_of
@@ -140,12 +140,16 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     signals = [*inputs, *parts]
     for link in links:
         if not isinstance(link, Transmission | Modulation):
-            raise ConfigError(f"a link is a Transmission or a Modulation, but got {type(link).__name__}")
+            raise ConfigError(f"a link is a Transmission or a Modulation, but got {in_words(link)}")
         for role, name in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
             if name is not None and name not in signals:
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(name, signals)}")
         if link.part not in parts:
             raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
+    read = {name for link in links for name in (link.source, link.context, trigger_of(link))}
+    for name in inputs:
+        if name not in read:
+            raise ConfigError(f"input {name!r} is read by no link; add a Transmission from it, or remove the input")
     for part in parts:
         transmissions = [link for link in links if isinstance(link, Transmission) and link.part == part]
         if not transmissions:
@@ -157,13 +161,17 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
 
 def _name_links(links: Sequence[Link]) -> dict[str, Link]:
     names: dict[str, Link] = {}
+    unnamed = [(link.source, link.part) for link in links if link.name is None]
+    for source, part in unnamed:
+        if (count := unnamed.count((source, part))) > 1:
+            # names by their order would swap the weights of their units when the links are listed in another order
+            old = [f"{source}_to_{part}", *(f"{source}_to_{part}_{i}" for i in range(2, count + 1))]
+            raise ConfigError(
+                f"{'two' if count == 2 else count} links lead from {source!r} to {part!r}, and none of them has a "
+                f"name; give each its name= (in version 0.1 they were, in this order, {', '.join(old)})"
+            )
     for link in links:
         name = link.name or f"{link.source}_to_{link.part}"
-        if link.name is None:
-            count = 2
-            while name in names:
-                name = f"{link.source}_to_{link.part}_{count}"
-                count += 1
         if name in names or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(
                 f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="

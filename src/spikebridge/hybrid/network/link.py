@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words, is_number
 from spikebridge.hybrid.clock import Clock, Ticks, check_delay
+from spikebridge.hybrid.unit.discretizer import Discretizer
+from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.unit import HybridUnit, UnitState
-from spikebridge.hybrid.unit.window import Since
+from spikebridge.hybrid.unit.window import Since, Window
+from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import By
 
 
@@ -58,10 +61,13 @@ class Transmission:
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.into is not None and not self.into.isidentifier():
-            raise ConfigError(f"{describe(self)} needs into= as the name of an argument, but got {self.into!r}")
-        if isinstance(self.initial, bool) or not isinstance(self.initial, float | int | Tensor):
-            raise ConfigError(f"{describe(self)} needs initial= as a number or a tensor, but got {self.initial!r}")
+        if self.into is not None and not (isinstance(self.into, str) and self.into.isidentifier()):
+            raise ConfigError(f"{describe(self)} needs into= as the name of an argument, but got {in_words(self.into)}")
+        if not is_number(self.initial) and not isinstance(self.initial, Tensor):
+            raise ConfigError(
+                f"{describe(self)} needs initial= as a number or a tensor, but got {in_words(self.initial)}; a list "
+                "becomes one with torch.tensor"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +120,7 @@ class Modulation:
                 f"{self.target!r}"
             )
         if self.by not in get_args(By):
-            raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {self.by!r}")
+            raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {in_words(self.by)}")
 
 
 Link: TypeAlias = Transmission | Modulation
@@ -141,11 +147,34 @@ def trigger_of(link: Link) -> str | None:
 
 
 def _check(link: Link) -> None:
+    kind = type(link).__name__
+    for role, name in (("source", link.source), ("target", link.target)):
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"a {kind} needs its {role} as the name of an input or part, such as 'snn', but got {in_words(name)}"
+            )
+    if not isinstance(link.held, bool):
+        raise ConfigError(f"{describe(link)} needs held=True or False, but got {in_words(link.held)}")
+    for word, value in (("name", link.name), ("context", link.context)):
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"{describe(link)} needs {word}= as text, but got {in_words(value)}")
     check_delay(link.delay, describe(link))
     if link.unit is not None and not isinstance(link.unit, HybridUnit):
-        raise ConfigError(f"{describe(link)} needs a HybridUnit or None, but got {type(link.unit).__name__}")
+        raise ConfigError(
+            f"{describe(link)} needs a HybridUnit or None, but got {in_words(link.unit)}{_as_a_unit(link.unit)}"
+        )
     if link.context is not None and (link.unit is None or link.unit.nonlinearity is None):
         raise ConfigError(f"{describe(link)} has the context {link.context!r}, but no nonlinearity that could take it")
+
+
+def _as_a_unit(stage: object) -> str:
+    """The unit that somebody may have meant with one of its stages."""
+    name = type(stage).__name__
+    places = ((Window, ""), (Discretizer, "None, None, None, "), (Kernel, "None, "), (Stateful, None))
+    for kind, before in (*places, (nn.Module, "None, None, ")):
+        if isinstance(stage, kind):
+            return "" if before is None else f"; did you mean HybridUnit({before}{name}(...))?"
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +225,28 @@ class Route:
     def sources(self) -> list[str]:
         """Every signal that the unit needs."""
         return [n for n in (self.link.source, self.link.context, trigger_of(self.link)) if n is not None]
+
+
+def settings_of(route: Route) -> str:
+    """How a link is read and what it does, as far as it is not the default: words for a `repr`.
+
+    Example:
+        >>> link = Transmission("events", "snn", held=True, initial=0.5)
+        >>> settings_of(Route("r", link, Clock(1, 0), Clock(1, 0), Clock(1, 0), Clock(1, 0), delay=2))
+        ', held, delay=ticks(2), initial=0.5'
+    """
+    link = route.link
+    words = ["held"] if link.held else ["sampled"] if isinstance(link, Modulation) else []
+    words += [f"delay=ticks({route.delay})"] if route.delay else []
+    if isinstance(link, Modulation):
+        words.append(f"by={link.by!r}")
+    elif isinstance(link.initial, Tensor):
+        words.append(f"initial={tuple(link.initial.shape)}")
+    elif link.initial != 0:
+        words.append(f"initial={link.initial:g}")
+    words += [] if route.into is None else [f"into={route.into!r}"]
+    words += [] if link.context is None else [f"context={link.context!r}"]
+    return "".join(f", {word}" for word in words)
 
 
 class LinkState(NamedTuple):

@@ -11,11 +11,12 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, StateError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, StateError, did_you_mean, in_words, is_positive
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
 from spikebridge.hybrid.network.checks import (
     check_finite,
     check_inputs,
+    check_kinds,
     check_names,
     check_part,
     empty_spec,
@@ -27,7 +28,7 @@ from spikebridge.hybrid.network.checks import (
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_samples
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
-from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe
+from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
 from spikebridge.hybrid.network.program import RowSegment, supports_rows
 from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
 from spikebridge.hybrid.unit.unit import HybridUnit
@@ -104,18 +105,20 @@ class HybridNetwork(nn.Module):
         clocks: Mapping[str, Every] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < dt < float("inf"):
-            raise ConfigError(f"a hybrid network needs a base step dt > 0 s, but got {dt}")
+        if not is_positive(dt):
+            raise ConfigError(f"a hybrid network needs a base step dt > 0 s, but got {in_words(dt)}")
+        check_kinds(inputs=inputs, parts=parts, links=links, outputs=outputs, clocks=clocks)
+        links, outputs = list(links), tuple(outputs)
         check_names(parts, outputs)
         self.dt = dt
         self.inputs = clocks_in_ticks(inputs, dt)
-        self.outputs = tuple(outputs)
+        self.outputs = outputs
         self.parts = nn.ModuleDict(dict(parts))
         self.plan: NetworkPlan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
         # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
-        self._checked_inputs: _Key = ()
+        self._checked_inputs: _Key | None = None
         self._signal_specs: dict[_Key, dict[str, SignalSpec]] = {}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in parts}
         for name, part in parts.items():
@@ -165,6 +168,8 @@ class HybridNetwork(nn.Module):
             DataError: an input holds values that are not finite.
             ConfigError: an unknown input, or a state of another network.
         """
+        if not isinstance(inputs, Mapping):
+            raise ConfigError(f"a hybrid network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")
         if state is not None:
             refuse_other_form(self, state, _FORM)
         checked = is_checked(state is None or state.ticks == 0)
@@ -187,18 +192,32 @@ class HybridNetwork(nn.Module):
             for name, x in inputs.items():
                 refuse_not_finite(name, x)
             raise
+        except RuntimeError:
+            infer_shapes(
+                self, _time_first(state.inputs)
+            )  # names the part that does not accept its signals, if one does
+            raise
 
-    def step(self, inputs: Mapping[str, Tensor], state: NetworkState) -> tuple[dict[str, Tensor], NetworkState]:
+    def step(
+        self, inputs: Mapping[str, Tensor], state: NetworkState | None = None
+    ) -> tuple[dict[str, Tensor], NetworkState]:
         """Runs one tick.
 
         Args:
             inputs: those with a sample at this tick, `(B, *N)` each.
-            state: after the tick before; `initial_state` for the first one.
+            state: after the tick before; None starts a stream, where every input is given, those without a sample as an
+                empty `(0, B, *N)`.
 
         Returns:
             The outputs of this tick, `(B, *M)` each, and the state.
         """
-        outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
+        if isinstance(inputs, Mapping):
+            # at the first tick an input without a sample shows its shape as it is
+            later = [name for name, clock in self.inputs.items() if state is None and clock.phase > 0]
+            inputs = {
+                name: x.unsqueeze(0) if isinstance(x, Tensor) and name not in later else x for name, x in inputs.items()
+            }
+        outputs, state = self(inputs, state, ticks=1)
         return {name: y[0] for name, y in outputs.items()}, state
 
     def initial_state(self, inputs: Mapping[str, Tensor]) -> NetworkState:
@@ -321,7 +340,9 @@ class HybridNetwork(nn.Module):
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]
         lines += [f"input {name!r} {clock.describe(self.dt)}" for name, clock in self.inputs.items()]
-        lines += [f"{describe(route.link)} {route.reads.describe(self.dt)}" for route in self.routes]
+        lines += [
+            f"{describe(route.link)} {route.reads.describe(self.dt)}{settings_of(route)}" for route in self.routes
+        ]
         return "\n".join(lines)
 
 

@@ -6,18 +6,21 @@ are tried: one is right when the loop gives the same shape back; a shape that th
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import product
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError
 from spikebridge.hybrid.network.delivery import unfit_initial
 from spikebridge.hybrid.network.execution import apply_part
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import UnitState
+from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State
 
 Shapes = dict[str, torch.Size]
@@ -216,24 +219,110 @@ def fill_states(
 
 
 def _through_part_or_explain(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> Tensor:
-    given = {route.name: tuple(shapes[route.name]) for route in network.plan.incoming[part] if route.name in shapes}
+    incoming = network.plan.incoming[part]
+    for route in incoming:
+        if route.name not in shapes and all(name in known for name in route.sources):
+            _through_unit_or_explain(network, route, known)
+    given = {route.name: tuple(shapes[route.name]) for route in incoming if route.name in shapes}
+    last = LastEntered(network.parts[part])
     try:
         return _through_part(network, part, known, shapes)[0]
     except _MISFITS as misfit:
-        if not given:
-            raise
-        raise ShapeError(
-            f"part {part!r} does not accept the signals of its links, with initial values of shapes {given}: {misfit}; "
-            "give initial values of the right shape *N"
+        with last, suppress(*_MISFITS):
+            _through_part(network, part, known, shapes)
+        raise last.explained(
+            f"part {part!r}", misfit, f", with initial values of shapes {given}" if given else ""
         ) from misfit
 
 
+def _through_unit_or_explain(network: NetworkGraph, route: Route, known: Mapping[str, Tensor]) -> Tensor:
+    try:
+        return _through_unit(network, route, known)[0]
+    except _MISFITS as misfit:
+        last = LastEntered(network.units[route.name])
+        with last, suppress(*_MISFITS):
+            _through_unit(network, route, known)
+        raise last.explained(f"the unit of {describe(route.link)}", misfit) from misfit
+
+
+class LastEntered:
+    """The layer in which a module failed, found by hooks while it fails once more.
+
+    Args:
+        module: a part or a unit.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.stack: list[tuple[str, nn.Module, list[Tensor]]] = []
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Self:
+        for path, layer in self.module.named_modules():
+            if not isinstance(layer, Stateful | nn.ModuleList | nn.ModuleDict):
+                self._handles += [
+                    layer.register_forward_pre_hook(partial(self._enter, path), with_kwargs=True),
+                    layer.register_forward_hook(self._leave),
+                ]
+        return self
+
+    def _enter(self, path: str, layer: nn.Module, signals: tuple[Any, ...], named: dict[str, Any]) -> None:
+        tensors = [x for x in (*signals, *named.values()) if isinstance(x, Tensor)]
+        self.stack.append((path, layer, tensors))
+
+    def _leave(self, *_: Any) -> None:
+        self.stack.pop()
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def explained(self, who: str, misfit: Exception, also: str = "") -> Exception:
+        """The error of a module that does not accept its signals.
+
+        Args:
+            who: the module, in words.
+            misfit: what it raised.
+            also: further words on the signals.
+        """
+        reason = str(misfit).partition("\n")[0]
+        if also:
+            return ShapeError(
+                f"{who} does not accept the signals of its links{also}: {reason}; give initial values of the right "
+                "shape *N"
+            )
+        if isinstance(misfit, SpikebridgeError):
+            return type(misfit)(f"{who}: {reason}")
+        if not self.stack:
+            return ShapeError(f"{who} does not accept its signals: {reason}")
+        path, layer, signals = self.stack[-1]
+        text = repr(layer)
+        name = (type(layer).__name__ if "\n" in text or len(text) > 100 else text) + (f" at {path!r}" if path else "")
+        kept = next((p.dtype for p in layer.parameters() if p.is_floating_point()), None)
+        for x in signals:
+            if kept is not None and x.is_floating_point() and x.dtype != kept:
+                return ShapeError(
+                    f"{who} keeps {kept} in its {name}, but its signal is {x.dtype}; give x.to({kept}) (.float(), "
+                    f".double()), or move the network with .to({x.dtype})"
+                )
+        shapes = " and ".join(str(tuple(x.shape[1:])) for x in signals) or "no signal"
+        return ShapeError(
+            f"{who} does not accept its signals: its {name} got {shapes} (the shape *N of a signal (T, B, *N)), and "
+            f"{reason}; change the layer, or the part or unit before it"
+        )
+
+
 def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shapes: Shapes) -> SignalSpec:
-    y, _ = _through_unit(network, route, known)
+    y = _through_unit_or_explain(network, route, known)
     if shapes.get(route.name, y.shape[2:]) != y.shape[2:]:
         raise unfit_initial(route, shapes[route.name], y.shape[2:])
     context = None if route.link.context is None else known[route.link.context].shape[2:]
     trigger = route.sources[-1] if route.trigger is not None else None
+    if trigger is not None and trigger in network.parts and known[trigger].dtype != torch.bool:
+        raise ConfigError(
+            f"the trigger {trigger!r} of {describe(route.link)} is a part that gives floats, so a window would start "
+            "at each of its ticks; let it give flags, (T, B), for example x > 0, or name an input"
+        )
     # a mask has state; with a clock the starts of windows follow from the ticks
     masked = trigger is not None and known[trigger].dtype == torch.bool
     return SignalSpec(y.shape[2:], y.dtype == torch.bool, context, masked)

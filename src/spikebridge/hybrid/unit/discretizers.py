@@ -20,14 +20,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.axes import Windows
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, in_words, is_positive
 from spikebridge.hybrid.unit.discretizer import Discretizer, DrawState, draw_uniform, start_draws, straight_through
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity
+from spikebridge.neurons.quantity import Quantity, names_to_learn
 from spikebridge.neurons.state import State, TensorForm, TupleForm, refuse_other_form
-from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle
+from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle, check_surrogate
 from spikebridge.ops.precision import cast_for
 
 
@@ -87,9 +87,8 @@ class Threshold(Discretizer):
         self, v_threshold: Tensor | float = 1.0, surrogate: Surrogate = ARCTAN, learn: str | Iterable[str] = ()
     ) -> None:
         super().__init__()
-        for name in (learned := {learn} if isinstance(learn, str) else set(learn)):
-            if name != "v_threshold":
-                raise ConfigError(f"Threshold cannot learn {name!r}; {did_you_mean(name, ['v_threshold'])}")
+        learned = names_to_learn("Threshold", learn, ["v_threshold"])
+        check_surrogate("Threshold", surrogate)
         Threshold.v_threshold.store(self, v_threshold, learn=bool(learned))
         self.surrogate = surrogate
 
@@ -115,7 +114,7 @@ class SpikingLayer(Discretizer):
     def __init__(self, layer: Stateful) -> None:
         super().__init__()
         if not isinstance(layer, Stateful):
-            raise ConfigError(f"SpikingLayer needs a Stateful layer, but got {type(layer).__name__}")
+            raise ConfigError(f"SpikingLayer needs a Stateful layer, but got {in_words(layer)}")
         self.layer = layer
 
     def forward(self, h: Windows, length: int, state: State = None) -> tuple[Float[Tensor, "K M B *N2"], State]:
@@ -149,8 +148,8 @@ class SignedDelta(Discretizer):
 
     def __init__(self, quantum: float, limit: int | None = None) -> None:
         super().__init__()
-        if not 0 < quantum < float("inf"):
-            raise ConfigError(f"SignedDelta needs quantum > 0, but got {quantum}")
+        if not is_positive(quantum):
+            raise ConfigError(f"SignedDelta needs quantum > 0, but got {in_words(quantum)}")
         self.quantum = quantum
         self.limit = None if limit is None else whole_number("SignedDelta", "its limit", limit)
 
@@ -217,6 +216,8 @@ class PhaseCode(Discretizer):
 
     def __init__(self, surrogate: Surrogate | None = None) -> None:
         super().__init__()
+        if surrogate is not None:
+            check_surrogate("PhaseCode", surrogate)
         self.surrogate = surrogate
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:

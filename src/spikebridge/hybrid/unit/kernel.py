@@ -18,10 +18,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from spikebridge.axes import Signal, Step, Windows
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, in_words
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.dt import check_dt
-from spikebridge.neurons.quantity import Modulated
+from spikebridge.neurons.quantity import Modulated, names_to_learn
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.checks import is_finite, reads_values
 from spikebridge.ops.filters.leaky_sum import Restarts
@@ -62,12 +62,11 @@ class Kernel(Stateful):
         super().__init__()
         who = type(self).__name__
         check_dt(who, dt)
+        if not isinstance(keep, bool):
+            raise ConfigError(f"{who} needs keep=True or False, but got {in_words(keep)}")
         self.keep = keep
         self.dt = dt
-        learned = (learn,) if isinstance(learn, str) else tuple(learn)
-        for name in learned:
-            if name not in quantities:
-                raise ConfigError(f"{who} cannot learn {name!r}; {did_you_mean(name, quantities)}")
+        learned = names_to_learn(who, learn, quantities)
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal
-from spikebridge.errors import ConfigError, ShapeError, StateError
+from spikebridge.errors import ConfigError, ShapeError, StateError, in_words
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.inplace import refuse_inplace
@@ -45,6 +45,17 @@ class Stages(NamedTuple):
     kernel: Tensor
     nonlinearity: Tensor
     discretizer: Tensor
+
+
+def _place_of(stage: object, name: str) -> str:
+    """Where a stage belongs that was given in another's place."""
+    if name == "window" and isinstance(stage, int) and not isinstance(stage, bool):
+        return f"; did you mean Tumbling({stage})?"
+    if isinstance(stage, Stateful) and not isinstance(stage, Kernel):
+        return "; a spiking layer is the discretizer SpikingLayer(layer)"
+    kinds = {"window": Window, "kernel": Kernel, "discretizer": Discretizer, "nonlinearity": nn.Module}
+    place = next((word for word, kind in kinds.items() if isinstance(stage, kind)), name)
+    return f"; did you mean {place}=?" if place != name else ""
 
 
 class HybridUnit(nn.Module):
@@ -90,7 +101,9 @@ class HybridUnit(nn.Module):
             (discretizer, Discretizer, "discretizer"),
         ):
             if stage is not None and not isinstance(stage, kind):
-                raise ConfigError(f"a hybrid unit's {name} is a {kind.__name__}, but got {type(stage).__name__}")
+                raise ConfigError(
+                    f"a hybrid unit's {name} is a {kind.__name__}, but got {in_words(stage)}{_place_of(stage, name)}"
+                )
         if isinstance(nonlinearity, Stateful):
             raise ConfigError(
                 f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is "
@@ -292,8 +305,9 @@ class HybridUnit(nn.Module):
 
     def check_inputs(self, x: Tensor) -> None:
         """Raises where a signal does not fit this unit."""
-        if x.ndim < 2 or not x.is_floating_point():
-            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {x.dtype} {tuple(x.shape)}")
+        if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
+            came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
+            raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {came}")
         for stage in (self.kernel, self.discretizer):
             if stage is not None:
                 _check_dtype(stage, x)

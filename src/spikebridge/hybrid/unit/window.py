@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.axes import Signal, Windows
-from spikebridge.errors import ConfigError, ShapeError, StateError
+from spikebridge.errors import ConfigError, ShapeError, StateError, in_words
 from spikebridge.hybrid.clock import Clock
 from spikebridge.neurons.state import TensorForm, TupleForm, refuse_other_form
 
@@ -79,7 +79,7 @@ class Window(nn.Module):
 def whole_number(name: str, what: str, value: int, least: int = 1) -> int:
     """The value, or a `ConfigError` that names who needs what."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {value!r}")
+        raise ConfigError(f"{name} needs {what} as a whole number of at least {least}, but got {in_words(value)}")
     return value
 
 
@@ -212,6 +212,8 @@ class Since(Window):
 
     def __init__(self, trigger: str) -> None:
         super().__init__()
+        if not isinstance(trigger, str):
+            raise ConfigError(f"Since needs the name of a signal, such as 'frames', but got {in_words(trigger)}")
         self.trigger = trigger
 
     def extra_repr(self) -> str:
