@@ -66,8 +66,8 @@ def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
         digits = len(str(count)) + 5  # the share of a tick is seen
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be a "
-            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for example "
-            f"dt={written(seconds / math.ceil(ticks))}"
+            f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for "
+            f"example dt={written(seconds / math.ceil(ticks))}"
         )
     return count
 
