@@ -216,7 +216,7 @@ def linked(delay: int, width: int, unit: HybridUnit | None) -> HybridNetwork:
         links=[
             Transmission("x", "eye"),
             Transmission("eye", "ear", unit, delay=ticks(delay)),
-            Modulation("eye", "ear.v_threshold", HybridUnit(None, None, nn.Linear(width, width))),
+            Modulation("eye", "ear.v_threshold", HybridUnit(None, None, nn.Linear(width, width)), name="threshold"),
         ],
         outputs=["ear"],
     )

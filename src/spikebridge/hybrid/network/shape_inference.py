@@ -224,7 +224,7 @@ def _through_part_or_explain(network: NetworkGraph, part: str, known: Mapping[st
         if route.name not in shapes and all(name in known for name in route.sources):
             _through_unit_or_explain(network, route, known)
     given = {route.name: tuple(shapes[route.name]) for route in incoming if route.name in shapes}
-    last = LastEntered(network.parts[part])
+    last = _LastEntered(network.parts[part])
     try:
         return _through_part(network, part, known, shapes)[0]
     except _MISFITS as misfit:
@@ -239,13 +239,13 @@ def _through_unit_or_explain(network: NetworkGraph, route: Route, known: Mapping
     try:
         return _through_unit(network, route, known)[0]
     except _MISFITS as misfit:
-        last = LastEntered(network.units[route.name])
+        last = _LastEntered(network.units[route.name])
         with last, suppress(*_MISFITS):
             _through_unit(network, route, known)
         raise last.explained(f"the unit of {describe(route.link)}", misfit) from misfit
 
 
-class LastEntered:
+class _LastEntered:
     """The layer in which a module failed, found by hooks while it fails once more.
 
     Args:
