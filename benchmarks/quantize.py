@@ -20,7 +20,7 @@ import torch
 from spikebridge.cli.quantize_run import expenses
 from spikebridge.deploy import QConfig, QConfigMapping, integer_model, memory, quantize, saturation
 from spikebridge.networks.digits import recipe as digits
-from spikebridge.training import WHOLE, Batches, Phase, Run, Settings, fit
+from spikebridge.training import WHOLE, Phase, Run, Settings, fit
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
@@ -108,8 +108,7 @@ def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> d
 def train_on(whole: Any, config: Any) -> None:
     """One epoch with integers inside, on the recipe's own objective."""
     training, _ = digits.recordings(config)
-    tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
-    data = Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0})
+    data = digits.noisy_batches(config, training)
     optimizer = partial(torch.optim.AdamW, lr=config.lr / 10, weight_decay=0.01)
     phase = Phase("integers", WHOLE, partial(digits.objective, config=config), epochs=1, optimizer=optimizer, clip=1.0)
     fit(whole, [phase], data, settings=Settings(seed=0, batch_size=config.batch_size, accelerator="cpu", quiet=True))

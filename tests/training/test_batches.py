@@ -4,9 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.training.batches import Batches, Samples, TimeSlices, check_dataset, epoch_order, shard
+from spikebridge.training.loader import open_source
 
 
 def test_signals_and_labels_are_taken_along_their_own_axes() -> None:
@@ -86,3 +88,29 @@ def test_slices_that_do_not_fit_are_named() -> None:
         list(TimeSlices({"event": 2})(batch))
     with pytest.raises(ConfigError, match="at least 1 sample"):
         TimeSlices({"events": 0})
+
+
+def test_random_changes_are_drawn_for_the_whole_batch_whatever_the_number_of_processes() -> None:
+    def noisy(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        return {**batch, "x": batch["x"] + torch.rand(batch["x"].shape, generator=generator)}
+
+    data = Batches({"x": torch.arange(14.0).reshape(2, 7), "y": torch.arange(7)}, batch={"x": 1, "y": 0}, augment=noisy)
+    parts: dict[int, list[dict[str, Tensor]]] = {}
+    for num_processes in (1, 2, 3):
+        sources = [
+            open_source(data, 3, rank, num_processes, draws=torch.Generator().manual_seed(0))
+            for rank in range(num_processes)
+        ]
+        steps = zip(*(source.epoch(0, 0, 0) for source in sources), strict=True)
+        parts[num_processes] = [
+            {name: torch.cat([b.data[name] for b in step if b.weight], data.batch[name]) for name in ("x", "y")}
+            for step in steps
+        ]
+    for step, *others in zip(parts[1], parts[2], parts[3], strict=True):
+        assert (step["x"] != step["x"].round()).all()
+        assert all(torch.equal(step[name], other[name]) for other in others for name in ("x", "y"))
+
+
+def test_batches_that_are_only_measured_are_not_changed() -> None:
+    data = Batches({"x": torch.zeros(2)}, batch={"x": 0}, augment=lambda batch, generator: {"x": batch["x"] + 1})
+    assert next(open_source(data, 2, shuffle=False).epoch(0, 0, 0)).data["x"].tolist() == [0, 0]

@@ -55,6 +55,10 @@ class Slow(Batches):
         return super().select(indices)
 
 
+def noisy(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    return {**batch, "x": batch["x"] + 0.1 * torch.randn(batch["x"].shape, generator=generator)}
+
+
 class OnWhole:
     def __init__(self, die_at: int) -> None:
         self.die_at, self.calls = die_at, 0
@@ -76,7 +80,8 @@ def main(path: str, devices: int, dropout: float, delay: float, die_at: int = 0)
     network = Tiny(config, dropout)
     x = torch.randn(6, 26, 3)
     # 25 samples in batches of 8 leave a last batch of 1, which the second of two processes has nothing of
-    data = Slow({"x": x[:, :25], "label": (x.sum(dim=(0, 2)) > 0)[:25].long()}, batch={"x": 1, "label": 0})
+    tensors = {"x": x[:, :25], "label": (x.sum(dim=(0, 2)) > 0)[:25].long()}
+    data = Slow(tensors, batch={"x": 1, "label": 0}, augment=noisy)
     data.delay = delay
     adam = partial(torch.optim.Adam, lr=0.02)
     decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)

@@ -17,6 +17,7 @@ from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.training.rng import derive_seed
 
 Batch: TypeAlias = Any
+_Augment: TypeAlias = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
 @runtime_checkable
@@ -41,6 +42,8 @@ class Batches:
     Args:
         tensors: by name.
         batch: the axis of the samples, for each name: 1 for a signal `(T, B, *N)`, 0 for labels `(B,)`.
+        augment: random changes of a training batch, `batch = augment(batch, generator)`: noise, flips. They are drawn
+            for a whole global batch, so one process and several draw the same. The axes stay.
 
     Raises:
         ConfigError: a tensor without an axis, or an axis without a tensor.
@@ -57,7 +60,9 @@ class Batches:
         (torch.Size([7, 2, 2]), tensor([7, 5]))
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], batch: Mapping[str, int]) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor], batch: Mapping[str, int], augment: _Augment | None = None
+    ) -> None:
         for name in tensors.keys() ^ batch.keys():
             what, where = ("an axis", tensors) if name in batch else ("a tensor", batch)
             raise ConfigError(
@@ -71,6 +76,7 @@ class Batches:
             raise ShapeError(f"every tensor needs the same number of samples, but got {sizes or 'no tensor'}")
         self.tensors = dict(tensors)
         self.batch = dict(batch)
+        self.augment = augment
 
     def __len__(self) -> int:
         return next(tensor.shape[self.batch[name]] for name, tensor in self.tensors.items())
@@ -81,6 +87,34 @@ class Batches:
             name: tensor.index_select(self.batch[name], indices.to(tensor.device))
             for name, tensor in self.tensors.items()
         }
+
+    def select_augmented(
+        self, indices: Int[Tensor, "n"], part: Int[Tensor, "m"], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """A part of a global batch with its random changes.
+
+        Args:
+            indices: samples of the global batch.
+            part: positions in it.
+            generator: the same in every process.
+
+        Example:
+            >>> def noisy(batch, generator):
+            ...     return {"x": batch["x"] + torch.rand(batch["x"].shape, generator=generator)}
+            >>> data = Batches({"x": torch.zeros(3)}, batch={"x": 0}, augment=noisy)
+            >>> whole, part = (
+            ...     data.select_augmented(torch.tensor([2, 0]), some, torch.Generator().manual_seed(0))["x"]
+            ...     for some in (torch.tensor([0, 1]), torch.tensor([1]))
+            ... )
+            >>> bool(whole[1] == part[0])
+            True
+        """
+        batch = self.select(indices)
+        if self.augment is not None:
+            batch = self.augment(batch, generator)
+        if len(part) == len(indices):
+            return batch
+        return {name: x.index_select(self.batch[name], part.to(x.device)) for name, x in batch.items()}
 
 
 class Samples:

@@ -6,7 +6,7 @@ the middle of an epoch; so a training resumes with the same bits. A `DataLoader`
 
 | source | order of samples | random draws of a sample | start in the middle |
 |---|---|---|---|
-| with `select` (`Batches`) | by seed, phase, epoch | global generators, in the checkpoint | jumps |
+| with `select` (`Batches`) | by seed, phase, epoch | global generators, `augment`: in the checkpoint | jumps |
 | map-style | of its sampler, seeded alike | seeded for each batch | jumps |
 | iterable | its own | seeded for each epoch | reads and drops what is done |
 """
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Sa
 from torch.utils.data import Dataset as TorchDataset
 
 from spikebridge.errors import ConfigError, DataError, ShapeError, SpikebridgeError
-from spikebridge.training.batches import Batch, Dataset, check_dataset, epoch_order, shard
+from spikebridge.training.batches import Batch, Batches, Dataset, check_dataset, epoch_order, shard
 from spikebridge.training.rng import derive_seed, get_rng_state, preserve_rng_state, seed_rng, set_rng_state
 
 
@@ -56,7 +56,14 @@ class BatchSource(Protocol):
         """The batches of an epoch from number `start` on."""
 
 
-def open_source(data: Any, batch_size: int, rank: int = 0, num_processes: int = 1, shuffle: bool = True) -> BatchSource:
+def open_source(
+    data: Any,
+    batch_size: int,
+    rank: int = 0,
+    num_processes: int = 1,
+    shuffle: bool = True,
+    draws: torch.Generator | None = None,
+) -> BatchSource:
     """The source of batches behind any kind of data.
 
     Args:
@@ -66,6 +73,7 @@ def open_source(data: Any, batch_size: int, rank: int = 0, num_processes: int = 
         rank: number of this process.
         num_processes: how many share each batch.
         shuffle: in which order the samples come, where the data do not bring their own.
+        draws: of the random changes of `Batches`, the same in every process; None for none.
 
     Raises:
         ConfigError: something else, no samples, or data that cannot be shared by several processes.
@@ -82,7 +90,7 @@ def open_source(data: Any, batch_size: int, rank: int = 0, num_processes: int = 
             raise ConfigError("the data set has no samples")
         data = DataLoader(data, batch_size, shuffle=shuffle)
     if not isinstance(data, DataLoader):
-        return _Selected(check_dataset(data), batch_size, rank, num_processes, shuffle)
+        return _Selected(check_dataset(data), batch_size, rank, num_processes, shuffle, draws)
     if isinstance(data.dataset, IterableDataset):
         if num_processes > 1:
             raise ConfigError("an iterable data set cannot be shared by several processes; give a map-style one")
@@ -104,6 +112,7 @@ class _Selected:
     rank: int
     num_processes: int
     shuffle: bool
+    draws: torch.Generator | None
 
     @property
     def num_samples(self) -> int:
@@ -119,7 +128,11 @@ class _Selected:
         for indices in order.split(self.batch_size)[start:]:
             mine, weight = shard(indices, self.rank, self.num_processes)
             try:
-                batch = self.data.select(mine)
+                if self.draws is not None and isinstance(self.data, Batches) and self.data.augment is not None:
+                    part, _ = shard(torch.arange(len(indices)), self.rank, self.num_processes)
+                    batch = self.data.select_augmented(indices, part, self.draws)
+                else:
+                    batch = self.data.select(mine)
             except SpikebridgeError:
                 raise
             except Exception as error:

@@ -40,7 +40,7 @@ from spikebridge.training.loader import BatchSource, open_source
 from spikebridge.training.phase import Phase, check_phases, find, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import ResumableLoop
-from spikebridge.training.rng import preserve_rng_state, seed_rng
+from spikebridge.training.rng import preserve_rng_state, seed_rng, shared_generator
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import load_exactly
@@ -118,12 +118,7 @@ def fit(
     # before other processes are started, so that none is left behind where the run is in use
     with nullcontext() if run is None else run.lock():
         fabric = start(settings)
-        rank, num_processes = fabric.global_rank, fabric.world_size
-        sources = [data if phase.data is None else phase.data for phase in phases]
-        plan = [
-            (phase, open_source(source, settings.batch_size, rank, num_processes))
-            for phase, source in zip(phases, sources, strict=True)
-        ]
+        plan = [(phase, data if phase.data is None else phase.data) for phase in phases]
         raise_mmap_threshold()
         show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
         with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
@@ -197,24 +192,30 @@ class _PhaseLoop(ResumableLoop):
         self,
         fabric: "Fabric",
         module: nn.Module,
-        plan: Sequence[tuple[Phase, BatchSource]],
+        plan: Sequence[tuple[Phase, Any]],
         settings: Settings,
         run: Run | None,
         shown: _Shown,
         interrupt: Interrupt,
     ) -> None:
+        rank, num_processes = fabric.global_rank, fabric.world_size
+        self.draws = shared_generator(settings.seed)
+        self.plan = [
+            (phase, open_source(data, settings.batch_size, rank, num_processes, draws=self.draws))
+            for phase, data in plan
+        ]
         accumulate = [phase.accumulate for phase, _ in plan]
         identity = {
             "seed": settings.seed,
             "batch_size": settings.batch_size,
             "precision": settings.precision,
             "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
-            "num_samples": [source.num_samples for _, source in plan],
+            "num_samples": [source.num_samples for _, source in self.plan],
             "accumulate": accumulate if max(accumulate) > 1 else None,
         }
         board = [TensorBoardLogger()] if settings.tensorboard and run is not None else []
         super().__init__(module, run, _PhasePosition(), identity, interrupt, (*shown.callbacks, *board))
-        self.fabric, self.plan, self.settings = fabric, plan, settings
+        self.fabric, self.settings = fabric, settings
         self.validate, self.progress = shown.validate, shown.progress
         self.saved_step = 0
 
@@ -236,6 +237,8 @@ class _PhaseLoop(ResumableLoop):
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
             self.saved_step = at.step
             scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, at.step)
+            # until release 0.1 the first process drew with torch's own generator
+            self.draws.set_state(saved.get("draws", saved["generators"][0]["torch"]).cpu())
         if self.run is None:
             return None
         # no process may write before all have read
@@ -333,6 +336,7 @@ class _PhaseLoop(ResumableLoop):
             "scheduler": stage.scheduler.state_dict() if begun and stage.scheduler is not None else None,
             "precision": dict(self.fabric.strategy.precision.state_dict()),
             "generators": gather_rng_states(self.fabric),
+            "draws": self.draws.get_state(),
         }
 
 

@@ -46,6 +46,18 @@ def seed_rng(seed: int, rank: int = 0) -> None:
     random.seed(derive_seed(seed, rank, 2))
 
 
+def shared_generator(seed: int) -> torch.Generator:
+    """A generator for draws that every process makes alike; it begins as torch's own one of the first process.
+
+    Example:
+        >>> with preserve_rng_state():
+        ...     seed_rng(3)
+        ...     bool(torch.rand(1) == torch.rand(1, generator=shared_generator(3)))
+        True
+    """
+    return torch.Generator().manual_seed(derive_seed(seed, 0, 0))
+
+
 def get_rng_state() -> dict[str, Tensor]:
     """The states of all generators as tensors whose shapes never change; the GPU's is that of the current device."""
     _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)

@@ -223,10 +223,19 @@ def _saccades(config: Config) -> Saccades:
     return Saccades(config.sensor, side, camera.num_steps, camera.frame_period, dt=camera.dt)
 
 
+def noisy_batches(config: Config, training: HybridRecording) -> Batches:
+    """Training samples, with new noise in every batch."""
+    tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
+
+    def augment(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        return {**batch, **_with_noise(config.camera, batch["frames"], batch["events"], generator)}
+
+    return Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0}, augment=augment)
+
+
 def objective(network: HybridNetwork, batch: dict[str, Tensor], *, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of the mean logits of a recording."""
-    inputs = _with_noise(config.camera, batch["frames"], batch["events"], torch.default_generator)
-    logits = _logits(network, config, inputs).mean(0)
+    logits = _logits(network, config, batch).mean(0)
     hits = (logits.argmax(-1) == batch["labels"]).float().mean()
     return F.cross_entropy(logits, batch["labels"]), {"accuracy": hits}
 
@@ -234,8 +243,7 @@ def objective(network: HybridNetwork, batch: dict[str, Tensor], *, config: Confi
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, scores them, and writes the table."""
     training, scored = recordings(config)
-    tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
-    data = Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0})
+    data = noisy_batches(config, training)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
     # seeds outside, so that a stopped run has whole comparisons
     for seed in range(config.seed, config.seed + config.num_seeds):

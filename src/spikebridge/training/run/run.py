@@ -82,6 +82,7 @@ class Run:
         self.resumed = resumed
         self.loggers: tuple[str, ...] = ()
         self.writes = is_first_process()
+        self._results: dict[str, Any] | None = None
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self.checkpoint = path / "checkpoint"
 
@@ -210,14 +211,17 @@ class Run:
 
     def save_results(self, results: Mapping[str, Any]) -> None:
         """Writes results.json; with it the run is finished."""
-        self._write("results.json", to_plain(dict(results), "results"))
+        self._results = to_plain(dict(results), "results")
+        self._write("results.json", self._results)
 
     def results(self) -> dict[str, Any]:
-        """The results, from results.json.
+        """The results, from results.json; in a process that writes nothing, those that it was given.
 
         Raises:
             DataError: the run is not finished, or the file is damaged.
         """
+        if not self.writes and self._results is not None:
+            return self._results  # the first process may not have written its own yet
         if not self.finished:
             raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
         return _read_json(self.path / "results.json")
