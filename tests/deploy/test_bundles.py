@@ -174,7 +174,7 @@ def test_a_manifest_that_was_written_into_is_refused_in_one_line(copied: Copied,
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (swap("links", "1", "unit", "window", "settings", value={"length": 1 << 40}), "cannot be"),
+        (swap("links", "1", "unit", "window", "settings", value={"length": 1 << 40}), "from 1 to 1048576"),
         (swap("links", "1", "unit", "kernel", "name", value="Magic"), "there is no kernel 'Magic'"),
         (swap("links", "1", "emits", value={"period": 1, "phase": 0}), "clocks do not fit|has nothing to deliver"),
         (swap("links", "2", "quantity", value="weight"), "which the NIR graph does not have"),

@@ -11,13 +11,14 @@ import json
 import math
 import types
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from spikebridge.data.io.json_text import parse_json
 from spikebridge.errors import DataError, did_you_mean
 
 MOST_NUMBERS = 1 << 28  # in one value of a signal
 _MOST_TICKS = 1 << 31
+_MOST_FLOAT32 = 3.4028234663852886e38
 
 Setting = int | float | bool | str | None
 
@@ -105,6 +106,43 @@ class StageRecord:
     name: str
     settings: dict[str, Setting]
 
+    def __post_init__(self) -> None:
+        """Refuses settings that no stage of the package has, and numbers that are not finite."""
+        for name, value in self.settings.items():
+            where = f"the stage {self.name!r} has {name} = {value!r:.40}"
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DataError(f"{where}, which is no finite number")
+            kind = _SETTINGS.get(name) if self.name in _STAGES else None
+            if kind == "truth" and not isinstance(value, bool):
+                raise DataError(f"{where}; expected true or false")
+            if kind == "size" and not _is_size(value) and not (name in _OPTIONAL and value is None):
+                raise DataError(f"{where}; expected a whole number from 1 to {_MOST_STEPS}")
+            if kind == "amount" and not (_is_number(value) and value > 0):
+                raise DataError(f"{where}; expected a number above 0")
+
+
+_MOST_STEPS = 1 << 20  # of a window or kernel
+_SETTINGS = {
+    "keep": "truth",
+    **dict.fromkeys(("length", "stride", "num_taps", "lag", "limit"), "size"),
+    **dict.fromkeys(("tau", "dt", "sigma", "quantum"), "amount"),
+}
+_OPTIONAL = ("lag", "limit")
+# a stage of the user's own may give these names another meaning
+_STAGES = {
+    *("Hold", "Tumbling", "Sliding", "Since"),
+    *("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps"),
+    "SignedDelta",
+}
+
+
+def _is_number(value: Setting) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_size(value: Setting) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_STEPS
+
 
 @dataclass(frozen=True)
 class UnitRecord:
@@ -163,6 +201,10 @@ class LinkRecord:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
         if self.kind == "modulation" and (self.node is None or self.quantity is None):
             raise DataError(f"the modulation {self.name!r} names no quantity")
+        if self.kind == "transmission" and (self.node is not None or self.quantity is not None):
+            raise DataError(f"the transmission {self.name!r} names a quantity, as only a modulation does")
+        if self.initial is not None and abs(self.initial) > _MOST_FLOAT32:
+            raise DataError(f"link {self.name!r} begins with {self.initial!r}, which float32 does not hold")
 
 
 @dataclass(frozen=True)
@@ -339,7 +381,7 @@ def parse_manifest(text: str) -> Manifest:
     if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
     version = plain.pop("version", None)
-    if version != VERSION:
+    if version != VERSION or isinstance(version, bool):
         raise DataError(
             f"manifest.json is of version {version}, but this program reads version {VERSION}; export the bundle anew, "
             "or use the spikebridge that wrote it"
@@ -378,7 +420,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         choices = [choice for choice in inner if choice is not type(None)]
         if len(choices) == 1:
             return _value(choices[0], value, where)
-        if type(value) in choices:
+        if type(value) in choices and not (isinstance(value, float) and not math.isfinite(value)):
             return value
     elif origin is Literal:
         if value in inner:
@@ -389,7 +431,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return {key: _value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     elif kind is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
-    elif type(value) is kind:
+    elif type(value) is kind and kind is not float:
         return value
     shown = f"{value!r}"
     raise DataError(f"{where} should be {getattr(kind, '__name__', kind) if not origin else kind}, but is {shown:.80}")

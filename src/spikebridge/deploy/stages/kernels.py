@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spikebridge.deploy.stages.arithmetic import MOST_STEPS, FloatArithmetic, IntegerArithmetic
 from spikebridge.errors import DataError
 
+_ABOVE_ZERO = ("tau", "dt", "sigma")
 _Carry: TypeAlias = tuple[Any, ...]
 _Constants: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -85,6 +86,14 @@ def float_kernel(
         DataError: there is no such kernel.
     """
     form = _form(name, own)
+    for key, value in numbers.items():
+        if not np.isfinite(value).all():
+            raise DataError(f"the kernel {name!r} holds numbers in {key!r} that are not finite")
+        if key in _ABOVE_ZERO and not (np.asarray(value) > 0).all():
+            raise DataError(f"the kernel {name!r} needs {key} above 0, but has {np.min(value)}")
+    taps = settings.get("num_taps")
+    if name == "Taps" and taps is not None and taps != len(numbers["weight"]):
+        raise DataError(f"the kernel {name!r} has num_taps = {taps}, but {len(numbers['weight'])} taps")
     return KernelRunner(form, FloatArithmetic(settings, form.constants({**settings, **numbers})))
 
 

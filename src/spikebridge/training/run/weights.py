@@ -75,7 +75,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
     """Copies the weights of a file into a module, in the module's own precision and on its device.
 
     Raises:
-        DataError: no such file, or a damaged one.
+        DataError: no such file, a damaged one, or one with NaN or infinite values.
         ConfigError: weights of another network; the module is left as it was.
     """
     weights = read_weights(path)
@@ -93,6 +93,7 @@ def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: s
 
     Raises:
         ConfigError: they are another network's; the message names the first difference.
+        DataError: they hold NaN or infinite values.
 
     Example:
         >>> check_compatible({"weight": torch.zeros(1, 3)}, nn.Linear(2, 1, bias=False), "w.safetensors")
@@ -113,6 +114,44 @@ def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: s
         there, here = tuple(weights[name].shape), tuple(tensor.shape)
         if there != here:
             raise ConfigError(f"{source} is of another network: {name!r} is {there} there and {here} in this {kind}")
+        if _kind_of(weights[name]) != _kind_of(tensor):
+            held = f"{weights[name].dtype} there and {tensor.dtype} in this {kind}"
+            raise ConfigError(f"{source} is of another network: {name!r} holds {held}")
+        _check_finite(name, weights[name], tensor, source)
+
+
+def _check_finite(name: str, weight: Tensor, initial: Tensor, source: str) -> None:
+    """Refuses a weight that is not finite where the untrained network is.
+
+    Args:
+        name: of the weight.
+        weight: its values.
+        initial: those of the untrained network: a time constant without leak is infinite there, too.
+        source: the origin of the weight, for the message.
+
+    Raises:
+        DataError: it holds NaN, or an infinite value.
+
+    Example:
+        >>> _check_finite("w", torch.tensor([1.0, float("nan")]), torch.zeros(2), "w.safetensors")
+        Traceback (most recent call last):
+        spikebridge.errors.DataError: w.safetensors: 1 of 2 values of 'w' are not finite; the training diverged, or ...
+    """
+    weight = weight.detach().cpu()
+    if weight.isfinite().all():
+        return
+    bad = ~weight.isfinite() & ~(weight == initial.detach().cpu())
+    if bad.any():
+        raise DataError(
+            f"{source}: {int(bad.sum())} of {weight.numel()} values of {name!r} are not finite; the training diverged, "
+            "or the file is damaged"
+        )
+
+
+def _kind_of(tensor: Tensor) -> str:
+    if tensor.dtype == torch.bool:
+        return "truth values"
+    return "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else "whole"
 
 
 def _some(names: list[str]) -> str:

@@ -22,7 +22,7 @@ from spikebridge.networks.modulation.training.snapshots import dequantize_snapsh
 from spikebridge.networks.modulation.training.tasks import LabelledInputs, TaskSequence
 from spikebridge.networks.modulation.training.trial import Trial, build_branch, initialise_branch
 from spikebridge.training.run.run import Run
-from spikebridge.training.run.weights import read_weights, save_weights
+from spikebridge.training.run.weights import check_compatible, read_weights, save_weights
 
 _WEIGHTS, _SNAPSHOTS = "weights.safetensors", "weights_snapshots.safetensors"
 
@@ -101,7 +101,8 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
         All tensors of the file.
 
     Raises:
-        DataError: weights of another network.
+        ConfigError: weights of another network.
+        DataError: a damaged file, or NaN or infinite values.
     """
     weights = read_weights(run.path / _WEIGHTS)
 
@@ -110,12 +111,10 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
         own = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
         return {name: value.float() if value.dtype == torch.float16 else value for name, value in own.items()}
 
-    try:
-        branch.load_state_dict(state("branch"))
-        if gating is not None:
-            gating.load_state_dict(state("gating"))
-    except RuntimeError as error:
-        raise DataError(f"{run.path / _WEIGHTS} is of another network: {error}") from error
+    for part, module in (("branch", branch), ("gating", gating)):
+        if module is not None:
+            check_compatible(state(part), module, f"{run.path / _WEIGHTS}, {part}")
+            module.load_state_dict(state(part))
     return weights
 
 
