@@ -1,4 +1,7 @@
-"""Every Python block in the documentation runs. The blocks of one page share their names, as a reader types them."""
+"""Every Python block and every shell command of the documentation runs, page by page, from an empty folder.
+
+The blocks of one page run in order and share their names and files, as a reader types them.
+"""
 
 import doctest
 import re
@@ -6,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from page_commands import run_commands
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -19,8 +24,10 @@ def run_page(text: str, source: str) -> str:
     names: dict[str, object] = {"__name__": "__main__"}
     report: list[str] = []
     for match in BLOCK.finditer(text):
-        block, line = match.group(1), text.count("\n", 0, match.start()) + 1
-        if block.startswith(">>>"):
+        block, line = match.group(2), text.count("\n", 0, match.start()) + 1
+        if match.group(1) == "sh":
+            report.extend(f"{source}, {failure}\n" for failure in run_commands(block, line + 1))
+        elif block.startswith(">>>"):
             example = doctest.DocTestParser().get_doctest(block, names, source, source, line)
             doctest.DocTestRunner(optionflags=FLAGS).run(example, out=report.append, clear_globs=False)
             names.update(example.globs)
@@ -30,7 +37,7 @@ def run_page(text: str, source: str) -> str:
 
 
 @every_page
-def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_page(page.read_text(), str(page)) == ""
 
@@ -45,3 +52,36 @@ def test_names_live_on_from_block_to_block_and_a_wrong_number_is_seen() -> None:
     page = "```python\nx = 1\n```\n\n```python\n>>> x + 1\n{}\n```\n"
     assert run_page(page.format(2), "page") == ""
     assert "Expected:\n    3\nGot:\n    2" in run_page(page.format(3), "page")
+
+
+def test_a_command_that_fails_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = "A page.\n\n```sh\nspikebridge list\nspikebridge eval runs/first\nspikebridge report runs/first | cat\n```\n"
+    report = run_page(page, "page")
+    assert "page, line 5: spikebridge eval runs/first: exit code 2: spikebridge: error: 'runs/first'" in report
+    assert "page, line 6: spikebridge report" in report
+    assert "line 4" not in report
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        ("spikebridge train modulation   # minutes", "a slow command needs a quick form"),
+        ("spikebridge train modulation   # minutes\nspikebridge list", "a slow command needs a quick form"),
+        ("spikebridge live sensing --event camera  # needs a camera", "no option --event"),
+        ("make dmo", "No rule to make target"),
+        ("python benchmarks/nothing.py", "there is no such script"),
+        ("pip install 'spikebridge[nothing]'", "no such extra: nothing"),
+        ("curl example.org", "no rule for 'curl'"),
+        ("spikebridge frobnicate &", "no command 'frobnicate'"),
+    ],
+)
+def test_a_line_that_cannot_be_right_is_seen_without_running_it(block: str, why: str) -> None:
+    assert [failure for failure in run_commands(block) if why in failure]
+
+
+def test_what_a_command_writes_the_next_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = "spikebridge copy digits \\\n  my.py\nspikebridge train ./my.py --help  # options\npip install spikebridge"
+    assert list(run_commands(block)) == []
+    assert (tmp_path / "my.py").exists()

@@ -1,0 +1,184 @@
+"""Runs the shell commands of a page, in order, in the current folder.
+
+A `spikebridge` command runs in a fork of this process, which has PyTorch loaded already.
+What a comment says decides what is run:
+
+- `# ... minutes` or `# ... hours`: the command is slow. Its options are parsed, and the next line must be its quick
+  form, the same command with other options.
+- `# needs ...`: the command needs a device that is not there. Its options are parsed.
+
+`make` and `python benchmarks/...` are looked up, `pip install` is compared with the extras of the project.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from spikebridge.cli.main import COMMANDS, main
+from spikebridge.cli.main import _parse as parse
+from spikebridge.cli.recipes import load_recipe, recipe_files
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 300  # seconds; a command that waits for another one which has failed is ended
+SLOW = re.compile(r"\b(minutes?|hours?)\b")
+
+
+class Line(NamedTuple):
+    """A command of a page."""
+
+    number: int
+    text: str
+    comment: str
+
+    @property
+    def stages(self) -> list[list[str]]:
+        """The words of each command of a pipe."""
+        return [shlex.split(stage) for stage in self.text.removesuffix("&").split(" | ")]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a quick form must follow."""
+        return SLOW.search(self.comment) is not None
+
+    @property
+    def is_parsed_only(self) -> bool:
+        """Whether it is not executed."""
+        return self.is_slow or self.comment.startswith("needs ")
+
+
+def lines_of(block: str, first: int = 1) -> Iterator[Line]:
+    """The commands of a block; a backslash continues a line."""
+    joined, start = "", first
+    for number, text in enumerate(block.splitlines(), start=first):
+        joined += text
+        if joined.endswith("\\"):
+            joined = joined[:-1]
+            continue
+        command, _, comment = joined.partition(" #") if not joined.startswith("#") else ("", "", joined)
+        if command.strip():
+            yield Line(start, command.strip(), comment.strip())
+        joined, start = "", number + 1
+
+
+@cache
+def _load_recipes() -> None:
+    """Imports what the forks would each import anew."""
+    for name in recipe_files():
+        load_recipe(name)
+
+
+def run_commands(block: str, first: int = 1) -> Iterator[str]:
+    """Runs the commands of a block; yields a line for each one that fails.
+
+    Args:
+        block: text between the fences.
+        first: number of its first line in the page.
+    """
+    _load_recipes()
+    background: list[tuple[Line, _Running]] = []
+    lines = list(lines_of(block, first))
+    for line, following in zip(lines, [*lines[1:], None], strict=True):
+        if line.is_slow and not _is_quick_form(line, following):
+            yield f"line {line.number}: {line.text}: a slow command needs a quick form in the next line"
+        if line.is_parsed_only:
+            yield from _failed(line, _parsed(line.stages[0]))
+        elif line.stages[0][0] != "spikebridge":
+            yield from _failed(line, _looked_up(line.stages[0]))
+        elif line.text.endswith("&"):
+            background.append((line, _Running(line.stages)))
+        else:
+            yield from _failed(line, _Running(line.stages).wait())
+    for line, running in background:
+        yield from _failed(line, running.wait())
+
+
+def _failed(line: Line, why: str) -> Iterator[str]:
+    if why:
+        yield f"line {line.number}: {line.text}: {why}"
+
+
+def _is_quick_form(line: Line, following: Line | None) -> bool:
+    if following is None or following.is_parsed_only:
+        return False
+    return following.stages[0][:3] == line.stages[0][:3] and following.stages[0] != line.stages[0]
+
+
+def _parsed(words: Sequence[str]) -> str:
+    """Why the options cannot be parsed; empty where they can."""
+    try:
+        parse(COMMANDS[words[1]], f"spikebridge {words[1]}", list(words[2:]))
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the page is wrong
+        return str(failure)
+    return ""
+
+
+def _looked_up(words: Sequence[str]) -> str:
+    """Why a command of another program cannot be right; empty where it can."""
+    if words[0] == "make":
+        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stderr if done.returncode else ""
+    if words[0] == "python" and words[1].startswith("benchmarks/"):
+        return "" if (ROOT / words[1]).is_file() else "there is no such script"
+    if words[:2] == ["pip", "install"]:
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        asked = re.findall(r"\[([\w,-]+)\]", " ".join(words))
+        unknown = {name for group in asked for name in group.split(",")} - extras.keys()
+        return f"no such extra: {', '.join(sorted(unknown))}" if unknown else ""
+    return "" if words[0] == "cd" else f"no rule for {words[0]!r}"
+
+
+class _Running:
+    """The commands of a pipe, each in a fork of this process."""
+
+    def __init__(self, stages: Sequence[Sequence[str]]) -> None:
+        self.errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the last command has ended
+        self.pids: list[int] = []
+        source: int | None = None
+        for number, words in enumerate(stages):
+            reader, writer = os.pipe() if number + 1 < len(stages) else (None, None)
+            self.pids.append(_fork(words, source, writer, self.errors))
+            for end in (source, writer):
+                if end is not None:
+                    os.close(end)
+            source = reader
+
+    def wait(self) -> str:
+        """Why it failed; empty where every command ended well."""
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in self.pids]
+        self.errors.seek(0)
+        text = self.errors.read().decode(errors="replace").strip()
+        self.errors.close()
+        # a sender whose receiver has had enough ends with 141
+        failed = [code for number, code in enumerate(codes) if code and not (code == 141 and number + 1 < len(codes))]
+        return f"exit code {failed[0]}: {text[-500:]}" if failed else ""
+
+
+def _fork(words: Sequence[str], source: int | None, writer: int | None, errors: BinaryIO) -> int:
+    """Starts one command; its output is dropped unless there is a pipe."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing if source is None else source, 0)
+        os.dup2(nothing if writer is None else writer, 1)
+        os.dup2(errors.fileno(), 2)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        os.environ.pop("SPIKEBRIDGE_DATA", None)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LONGEST)
+        code = main(words[1:]) if words[0] == "spikebridge" else 127
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
