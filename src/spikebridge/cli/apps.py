@@ -16,6 +16,8 @@ from spikebridge.cli.failure import status
 from spikebridge.data.io.atomic import check_target
 from spikebridge.errors import ConfigError, DataError
 
+_DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Track(RunCommand):
@@ -25,10 +27,8 @@ class Track(RunCommand):
 
     recording: Annotated[Path, Positional, arg(metavar="RECORDING", help_behavior_hint="")]
     """A folder with meta.json, frames and events; a sequence of FE240hz; a clip of OTB or VOT; an .aedat4 file."""
-    init: Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")] = (
-        None
-    )
-    """The target's box in the first frame [px]."""
+    init: Annotated[str | None, arg(metavar="x,y,w,h|pick", help_behavior_hint=_DEFAULT_BOX)] = None
+    """The target's box in the first frame [px]; `pick`: draw it on a page in the browser; `pick:PORT`: on that port."""
     network: Annotated[str, arg(metavar="RUN_OR_RECIPE")] = "sensing"
     """The tracker: a recipe with shipped weights, or a run folder."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
@@ -58,7 +58,8 @@ class Track(RunCommand):
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.networks.sensing.track import progress_reporter, track_recording
 
-        init = None if self.init is None else parse_box(self.init)
+        port = _pick_port(self.init)
+        init = None if self.init is None or port is not None else parse_box(self.init)
         folder = find_recording(self.recording.expanduser())
         for path in (self.out, self.animation):
             if path is not None and is_part_of_recording(folder, path):
@@ -77,12 +78,53 @@ class Track(RunCommand):
                 allow_truncated=self.allow_truncated,
             )
         warned = [str(one.message) for one in caught]
+        if init is None:
+            init = _pick(recording, port) if port is not None else _propose(recording)
         with progress_reporter(recording.num_bins, self.quiet) as tell:
             summary = track_recording(recording, tracker, init, self.out, self.animation, tell)
-        data = {"run": run.path, "warnings": warned, **summary}
+        first = {} if init is None else {"first_box": init.tolist()}
+        data = {"run": run.path, "warnings": warned, **first, **summary}
         return CommandResult(
             data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])})
         )
+
+
+def _pick_port(words: str | None) -> int | None:
+    """The port of `pick:PORT`; 0 for `pick`, None for anything else."""
+    name, _, port = (words or "").partition(":")
+    if name != "pick" or words == "pick":
+        return 0 if words == "pick" else None
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ConfigError(f"a box is drawn with --init pick or pick:PORT, such as pick:8000, but got {words!r}")
+    return int(port)
+
+
+def _pick(recording: Any, port: int) -> Any:
+    """The box that the user draws on the first frame; the page shows the largest moving region at first."""
+    from spikebridge.analysis.pick_box import pick_box
+    from spikebridge.data.recordings.moving_region import largest_moving_region
+
+    if not recording.num_frames:
+        raise DataError(f"{recording.name} has no frame to draw a box on; give the box: --init x,y,w,h")
+    try:
+        start = largest_moving_region(recording)
+    except DataError:  # nothing moves yet, so the page begins without a box
+        start = None
+    return pick_box(recording.frames[0], start, port, lambda line: status(f"spikebridge: {line}"))
+
+
+def _propose(recording: Any) -> Any:
+    """The largest moving region, where the recording has no box; None where it has one."""
+    from spikebridge.data.recordings.moving_region import largest_moving_region
+
+    if recording.has_box:
+        return None
+    box = largest_moving_region(recording)
+    words = ",".join(f"{value:g}" for value in box)
+    status(
+        f"spikebridge: no box is given; the largest moving region is taken: --init {words} (--init pick to draw one)"
+    )
+    return box
 
 
 _Init = Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")]

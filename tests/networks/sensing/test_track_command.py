@@ -121,11 +121,31 @@ def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> Non
     assert abs(float(first["x"]) - 20) < 8 and abs(float(first["y"]) - 30) < 8
 
 
-def test_without_any_box_the_message_has_the_remedy(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_any_box_the_largest_moving_region_is_taken(
+    copy: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (copy / "boxes.csv").unlink()
-    assert "no frame has a box; give the box in the first one: --init" in refusal(
-        capsys, "track", copy, "--network", run
-    )
+    assert main(["track", str(copy), "--network", run, "--quiet", "--json"]) == 0
+    printed = capsys.readouterr()
+    x, y, w, h = json.loads(printed.out)["first_box"]
+    assert f"the largest moving region is taken: --init {x:g},{y:g},{w:g},{h:g}" in printed.err
+    assert x >= 0 and x + w <= 64 and y >= 0 and y + h <= 64
+
+
+def test_a_box_is_drawn_in_a_browser(
+    copy: Path, run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def drawn(picture: np.ndarray, start: np.ndarray, port: int, report: object) -> np.ndarray:
+        asked.append((picture.shape, port))
+        return np.array([20.0, 30, 9, 7])
+
+    monkeypatch.setattr("spikebridge.analysis.pick_box.pick_box", drawn)
+    for words, port in (("pick", 0), ("pick:8123", 8123)):
+        assert main(["track", str(copy), "--network", run, "--init", words, "--quiet", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["first_box"] == [20, 30, 9, 7]
+        assert asked[-1] == ((64, 64), port)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,9 @@ def test_without_any_box_the_message_has_the_remedy(copy: Path, run: str, capsys
         ("1,2,0,5", "w and h above 0"),
         ("a,b,c,d", "four numbers"),
         ("nan,1,2,3", "four numbers"),
+        ("pick:0", "such as pick:8000, but got 'pick:0'"),
+        ("pick:", "such as pick:8000"),
+        ("picks", "four numbers"),
         ("70,1,5,5", "expected a first box inside the image of 64 x 64 pixels, but got [70.0"),
     ],
 )

@@ -162,6 +162,11 @@ class Recording:
         return int(known[0]), self.frame_boxes[known[0]]
 
     @property
+    def has_box(self) -> bool:
+        """Whether the box of any frame is known."""
+        return bool(np.isfinite(self.frame_boxes).all(axis=1).any())
+
+    @property
     def num_unlabelled(self) -> int:
         """Bins without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())
