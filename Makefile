@@ -43,7 +43,7 @@ test-plain: $(INSTALLED) $(ORACLES)
 
 # the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
 # out is what only reads sources, whole recipes and question sets, and what starts processes of its own
-UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.py notebook.py glossary.py moved.py peers.py threads.py) $(wildcard tests/networks/*/test_recipe.py) \
+UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.py notebook.py public_api.py coming_from.py glossary.py moved.py peers.py threads.py) $(wildcard tests/networks/*/test_recipe.py) \
 	$(wildcard tests/networks/*/test_shipped.py) tests/pretrained/test_models.py $(addprefix tests/networks/modulation/test_,recordings.py) \
 	$(addprefix tests/networks/reasoning/test_,measures.py twin.py videos.py real_scenes.py) \
 	$(addprefix tests/networks/sensing/,evaluation/test_baselines.py report/test_figures.py test_track_command.py \
@@ -62,8 +62,8 @@ check: $(INSTALLED) ## style and types
 
 # speed first: it needs no data and no training; one that fails does not keep the others from running
 SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/plain_layers.py benchmarks/speed_page.py
-# hours of test runs, and measurements of another tree: only on request
-SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py)
+# hours of test runs, measurements of another tree, the list of public names: only on request
+SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py public_api.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
 	@failed=; for script in $(SPEED) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \

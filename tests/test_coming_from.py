@@ -1,0 +1,62 @@
+"""The page "Coming from another library": both blocks of a section give the same spikes and trained weights."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "coming-from.md"
+SECTIONS = {"snnTorch": "snntorch", "SpikingJelly": "spikingjelly.activation_based.neuron", "Norse": "norse.torch"}
+
+
+def blocks(section: str) -> dict[str, str]:
+    """The code of a section: `py` of the other library, `python` of this one."""
+    text = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (found,) = (part for part in text if part.startswith(f"{section}\n"))
+    return dict(re.findall(r"^```(py|python)\n(.*?)^```$", found, re.MULTILINE | re.DOTALL))
+
+
+def run(code: str, names: dict[str, Any]) -> dict[str, Any]:
+    torch.manual_seed(5)
+    names = {**names, "__name__": "page"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(code, str(PAGE), "exec"), names)
+    return names
+
+
+def first(outputs: Any) -> torch.Tensor:
+    """The spikes, of a network that gives its state too."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_both_blocks_do_the_same(section: str) -> None:
+    pytest.importorskip(SECTIONS[section], reason="`make test` installs it", exc_type=ImportError)
+    code = blocks(section)
+    theirs = run(code["py"], {})
+    # a section that shows no loop of ours uses that of the first one
+    ours = run(code["python"], {"train": run(blocks("snnTorch")["python"], {})["train"]})
+    torch.manual_seed(6)
+    batches = [(3 * torch.rand(25, 8, 20), torch.randint(3, (8,))) for _ in range(3)]
+    sides = [theirs, ours]
+    shapes = [[tuple(p.shape) for p in side["network"].parameters()] for side in sides]
+    assert shapes[0] == shapes[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spikes = [first(side["network"](batches[0][0])) for side in sides]
+        assert 0.02 < spikes[0].detach().mean() < 0.9
+        torch.testing.assert_close(*spikes)
+        for side in sides:
+            if section == "SpikingJelly" and side is theirs:
+                side["functional"].reset_net(side["network"])
+            side["train"](side["network"], batches)
+    pairs = list(zip(*(side["network"].parameters() for side in sides), strict=True))
+    torch.manual_seed(5)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    untrained = run(code["python"], {"train": None})["network"].parameters()
+    assert any(not torch.allclose(one, fresh, atol=1e-3) for (one, _), fresh in zip(pairs, untrained, strict=True))
