@@ -12,6 +12,7 @@ from torch.func import functional_call
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect, Modulated
+from spikebridge.ops.precision import SINGLE_OR_HALF, cast_for, complete_autocast, is_autocast
 
 
 def over_time(
@@ -32,12 +33,13 @@ def over_time(
     if num_steps == 0 or len(held) == len(signals) + len(named):
         held = []
     named_rows = {name: x[0] if name in held else x.flatten(0, 1) for name, x in named.items()}
-    if num_steps * batch > 0:
-        y = module(*rows, **named_rows)
-    else:
-        # batch normalisation counts even a batch without rows: let it count in copies
-        copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
+    with complete_autocast(module, (signals or (*named.values(),))[0].device):
+        if num_steps * batch > 0:
+            y = module(*rows, **named_rows)
+        else:
+            # batch normalisation counts even a batch without rows: let it count in copies
+            copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
+            y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
     check_rows(module, y, num_steps * batch)
     return y.reshape(num_steps, batch, *y.shape[1:])
 
@@ -107,6 +109,8 @@ def per_sample(base: Tensor, value: Modulated, num_steps: int, batch: int) -> Te
     """
     result = base
     for effect in _as_effects(base, value, num_steps):
+        if {effect.signal.dtype, base.dtype} <= SINGLE_OR_HALF:
+            effect = Effect(effect.signal.to(base.dtype), effect.by)
         if effect.signal.dtype != base.dtype or effect.signal.device != base.device:
             raise ShapeError(
                 f"a parameter in {base.dtype} on {base.device} is modulated by {effect.signal.dtype} on "
@@ -171,6 +175,10 @@ def _each_sample(
     def one(values: dict[str, Tensor], signals: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:
         return functional_call(module, values, signals, named)
 
+    if is_autocast(next(iter(values.values())).device):
+        # autocast does not reach every operation inside vmap
+        signals = tuple(cast_for(module, x) for x in signals)
+        named = {name: cast_for(module, x) for name, x in named.items()}
     return torch.vmap(one, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
 
 

@@ -5,14 +5,17 @@ are upcast to float32, their state is float32, and only the output is rounded to
 float64 stay as they are.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 HALF = (torch.float16, torch.bfloat16)
-_SINGLE_OR_HALF = (torch.float32, *HALF)
+SINGLE_OR_HALF = frozenset((torch.float32, *HALF))
 
 
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -54,9 +57,9 @@ def cast_for(module: nn.Module, x: Tensor) -> Tensor:
         >>> cast_for(nn.ReLU(), torch.ones(1, 1)).dtype
         torch.float32
     """
-    if x.dtype not in _SINGLE_OR_HALF:
+    if x.dtype not in SINGLE_OR_HALF:
         return x
-    dtype = next((p.dtype for p in module.parameters() if p.dtype in _SINGLE_OR_HALF), x.dtype)
+    dtype = next((p.dtype for p in module.parameters() if p.dtype in SINGLE_OR_HALF), x.dtype)
     return x.to(dtype)
 
 
@@ -68,7 +71,19 @@ def is_autocast(device: torch.device) -> bool:
         ...     is_autocast(torch.device("cpu"))
         True
     """
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    place = device.type
+    return torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The half precision of autocast for a device; None without autocast.
+
+    Example:
+        >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+        ...     autocast_dtype(torch.device("cpu"))
+        torch.bfloat16
+    """
+    return torch.get_autocast_dtype(device.type) if is_autocast(device) else None
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -80,3 +95,30 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
         torch.float32
     """
     return torch.autocast(device.type, enabled=False) if is_autocast(device) else nullcontext()
+
+
+class _BilinearInItsOwnDtype(TorchFunctionMode):
+    """Gives `bilinear` its inputs in the dtype of its weight: PyTorch leaves it out of autocast on a CPU."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is nn.functional.bilinear:
+            left, right, weight, *bias = args
+            args = left.to(weight.dtype), right.to(weight.dtype), weight, *bias
+        return func(*args, **(kwargs or {}))
+
+
+def complete_autocast(module: nn.Module, device: torch.device) -> AbstractContextManager[object]:
+    """A block in which a module runs under autocast whatever layers it holds; without autocast it costs nothing.
+
+    PyTorch leaves `nn.Bilinear` out of autocast on a CPU: its inputs come in half precision from other layers, its
+    weight is in float32, and it refuses both together. Here it computes in float32.
+
+    Example:
+        >>> layer, x = nn.Bilinear(1, 1, 1), torch.ones(1, 1, dtype=torch.bfloat16)
+        >>> with torch.autocast("cpu"), complete_autocast(layer, x.device):
+        ...     layer(x, x).dtype
+        torch.float32
+    """
+    if is_autocast(device) and any(isinstance(layer, nn.Bilinear) for layer in module.modules()):
+        return _BilinearInItsOwnDtype()
+    return nullcontext()

@@ -41,6 +41,45 @@ class ModuleHost(nn.Module):
         return function(self.network, *arguments)
 
 
+def call_objective(fabric: "Fabric", host: Any, objective: Callable[..., Any], batch: Any, *state: Any) -> Any:
+    """An objective on a batch, inside the host; with slices also on a state.
+
+    With a "true" precision the batch is cast to it. With a "mixed" one it stays as it is: autocast chooses the dtype of
+    each operation, and targets keep their digits. States and metrics are never cast.
+
+    Args:
+        fabric: knows the precision.
+        host: the module host, wrapped by Fabric.
+        objective: `(network, batch, *state) -> result`, whose first number is the loss.
+        batch: tensors on the device of the network, in any nesting.
+        state: of slices.
+
+    Returns:
+        The result of the objective, with the loss as the strategy gave it.
+    """
+    precision = fabric.strategy.precision
+    if not str(precision.precision).endswith("mixed"):
+        batch = precision.convert_input(batch)
+    results: list[Any] = []
+
+    def inside(network: nn.Module) -> Any:
+        results.append(objective(network, batch, *state))
+        return _loss_of(results[0])
+
+    return _with_loss(results, host(inside))
+
+
+def _loss_of(result: Any) -> Any:
+    return _loss_of(result[0]) if isinstance(result, tuple) and result else result
+
+
+def _with_loss(results: list[Any], loss: Any) -> Any:
+    def put(result: Any) -> Any:
+        return (put(result[0]), *result[1:]) if isinstance(result, tuple) and result else loss
+
+    return put(results[0])
+
+
 def gather_weights(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     """The whole weights of a hosted network; all processes must call this, as weights may be sharded."""
     sharded = _sharded(host)

@@ -88,7 +88,7 @@ def start(settings: Settings) -> "Fabric":
             devices=settings.devices,
             num_nodes=settings.nodes,
             strategy=settings.strategy,
-            precision=settings.precision,
+            **_precision(settings),
         )
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
@@ -96,6 +96,16 @@ def start(settings: Settings) -> "Fabric":
     if fabric.world_size > 1:
         atexit.register(_leave)
     return fabric
+
+
+def _precision(settings: Settings) -> dict[str, Any]:
+    """Arguments of Fabric, which would take bf16-mixed for 16-mixed on a CPU."""
+    gpu = settings.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if settings.precision != "16-mixed" or gpu:
+        return {"precision": settings.precision}
+    from lightning_fabric.plugins.precision import MixedPrecision
+
+    return {"plugins": [MixedPrecision("16-mixed", "cpu")]}
 
 
 def _check_environment(settings: Settings, environment: Mapping[str, str]) -> None:

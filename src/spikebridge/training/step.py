@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons.state import detach
 from spikebridge.training.callbacks.monitor import metric_of
+from spikebridge.training.distributed import call_objective
 from spikebridge.training.loader import BatchSource, LoadedBatch
 from spikebridge.training.phase import Phase, Result
 from spikebridge.training.run.metrics import Row
@@ -55,14 +56,16 @@ def take_step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], wh
         return _step_slices(fabric, stage, batches[0], where)
     if len(batches) == 1:
         data, _, weight = batches[0]
-        return _move(fabric, stage, stage.host(phase.objective, fabric.to_device(data)), weight, where)
+        return _move(
+            fabric, stage, call_objective(fabric, stage.host, phase.objective, fabric.to_device(data)), weight, where
+        )
     total = sum(batch.num_samples for batch in batches)
     stage.driven.zero_grad()
     means: dict[str, float] = {}
     for number, (data, num_samples, weight) in enumerate(batches, start=1):
         # processes exchange gradients once a step
         with fabric.no_backward_sync(stage.host, enabled=number < len(batches) and fabric.world_size > 1):
-            result = stage.host(phase.objective, fabric.to_device(data))
+            result = call_objective(fabric, stage.host, phase.objective, fabric.to_device(data))
             share = num_samples / total
             values = _backward(fabric, result, weight, share, where)
         for name, value in values.items():
@@ -76,7 +79,7 @@ def _step_slices(fabric: "Fabric", stage: Stage, batch: LoadedBatch, where: str)
     state: Any = None
     moves = []
     for piece in phase.slices(fabric.to_device(batch.data)) if phase.slices is not None else ():
-        answer = stage.host(phase.objective, piece, state)
+        answer = call_objective(fabric, stage.host, phase.objective, piece, state)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise ConfigError(f"the objective of {where} works on slices, so it must give (loss, state)")
         result, state = answer

@@ -23,6 +23,7 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.sequential import Sequential
 from spikebridge.neurons.stateless import refuse_hidden_state
 from spikebridge.ops.checks import number_on_cpu, reads_values
+from spikebridge.ops.precision import SINGLE_OR_HALF, is_autocast
 
 
 def check_kinds(**arguments: Any) -> None:
@@ -168,7 +169,7 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
 
     Raises:
         ConfigError: an input is missing, or none holds floats.
-        ShapeError: batches, dtypes or devices differ.
+        ShapeError: batches, dtypes or devices differ; under autocast float32 and half precision mix.
     """
     _refuse_unknown(clocks, inputs)
     known: dict[str, Tensor] = {}
@@ -193,6 +194,11 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
         dtype = empty.dtype if empty.dtype == torch.bool else like.dtype
         _refuse_other(name, empty, like.shape[1], dtype, like.device)
     return known
+
+
+def widest(signals: Iterable[Tensor]) -> Tensor:
+    """The first of the signals with the widest floating dtype; under autocast a stream may mix float32 and halves."""
+    return max((x for x in signals if x.is_floating_point()), key=Tensor.element_size)
 
 
 def empty_spec(x: Tensor) -> Tensor:
@@ -239,7 +245,8 @@ def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: 
             f"input {name!r} has a batch of {len(x)}, but the stream has {batch}; signals are time first, (T, B, *N): "
             "where the batch comes first, give x.transpose(0, 1)"
         )
-    if x.dtype != dtype or x.device != device:
+    mixes = is_autocast(device) and {x.dtype, dtype} <= SINGLE_OR_HALF  # autocast casts where it has to
+    if (x.dtype != dtype and not mixes) or x.device != device:
         raise ShapeError(
             f"input {name!r} is {x.dtype} on {x.device}, but the stream is {dtype} on {device}; move it with .to()"
         )

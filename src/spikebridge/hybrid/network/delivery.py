@@ -48,14 +48,14 @@ def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, 
     return LinkState(
         unit=UnitState() if unit is None else unit.initial_state(batch, like.device),
         held=_initial_value(route, like, spec) if route.has_initial else None,
-        context=None if spec.context is None else like.new_zeros((batch, *spec.context)),
+        context=None if spec.context is None else like.new_zeros((batch, *spec.context), dtype=spec.context_dtype),
         triggered=like.new_zeros(batch, dtype=torch.bool) if spec.masked else None,
     )
 
 
 def _initial_value(route: Route, like: Tensor, spec: SignalSpec) -> Tensor:
     initial = route.link.initial if isinstance(route.link, Transmission) else 0.0
-    shape, dtype = (like.shape[0], *spec.shape), torch.bool if spec.flags else like.dtype
+    shape, dtype = (like.shape[0], *spec.shape), spec.dtype
     if not isinstance(initial, Tensor):
         return like.new_full(shape, initial, dtype=dtype)
     value = initial.to(device=like.device, dtype=dtype)

@@ -272,12 +272,14 @@ class SignalSpec(NamedTuple):
 
     Attributes:
         shape: `*N`.
-        flags: whether they are flags, not floats.
+        dtype: of the values: floats, or bool for flags.
         context: shape of the context, None without one.
+        context_dtype: of the context.
         masked: whether the trigger of the unit's windows is a mask.
     """
 
     shape: torch.Size
-    flags: bool
+    dtype: torch.dtype
     context: torch.Size | None
+    context_dtype: torch.dtype | None
     masked: bool

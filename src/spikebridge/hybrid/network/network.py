@@ -24,6 +24,7 @@ from spikebridge.hybrid.network.checks import (
     needs_finite_check,
     refuse_not_finite,
     steps_of_layers,
+    widest,
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_samples
 from spikebridge.hybrid.network.execution import Segment
@@ -35,6 +36,7 @@ from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
 from spikebridge.ops.checks import is_checked
+from spikebridge.ops.precision import autocast_dtype
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -44,7 +46,8 @@ class NetworkState(NamedTuple):
 
     Args:
         ticks: the next tick.
-        like: an empty tensor, batch first, with the batch size, dtype and device of the stream.
+        like: an empty tensor, batch first, with the batch size and device of the stream, and the dtype of its widest
+            input.
         parts: states of the parts.
         links: states of the links.
         inputs: an empty `(B, 0, *N)` for each input, with its shape and dtype.
@@ -245,7 +248,7 @@ class HybridNetwork(nn.Module):
 
     def _start(self, specs: dict[str, Tensor], signal_specs: Mapping[str, SignalSpec]) -> NetworkState:
         """A state before the first tick, with None for what parts and units make of their first sample."""
-        like = next(x for x in specs.values() if x.is_floating_point())
+        like = widest(specs.values())
         links = {
             name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
             for name, route in self.plan.routes.items()
@@ -258,6 +261,7 @@ class HybridNetwork(nn.Module):
             (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
             for name, x in inputs.items()
         )
+        key += tuple({autocast_dtype(x.device) for x in inputs.values() if isinstance(x, Tensor)})
         if key == self._checked_inputs:
             return {name: empty_spec(inputs[name]) for name in self.inputs}
         specs = infer_input_specs(self.inputs, inputs)
@@ -352,8 +356,8 @@ def _is_constant(specs: Mapping[str, Tensor]) -> bool:
 
 
 def _shapes(specs: Mapping[str, Tensor]) -> _Key:
-    """What decides the shapes inside a network: the shape of each input, and whether it holds flags."""
-    return tuple([(x.shape[2:], x.dtype == torch.bool) for x in specs.values()])
+    """What decides the shapes and dtypes inside a network: those of each input, and autocast."""
+    return (*[(x.shape[2:], x.dtype) for x in specs.values()], autocast_dtype(next(iter(specs.values())).device))
 
 
 def _is_alike(x: Tensor, spec: Tensor) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError
+from spikebridge.hybrid.network.checks import widest
 from spikebridge.hybrid.network.delivery import unfit_initial
 from spikebridge.hybrid.network.execution import apply_part
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
@@ -48,7 +49,7 @@ def _through_part(
     network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes
 ) -> tuple[Tensor, State]:
     """Sends empty signals through the links of a part and the part; `shapes` are those of links not run yet."""
-    like = next(x for x in known.values() if x.is_floating_point())
+    like = widest(known.values())
     signals: list[Tensor] = []
     named: dict[str, Tensor] = {}
     for route in network.plan.incoming[part]:
@@ -316,7 +317,7 @@ def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shap
     y = _through_unit_or_explain(network, route, known)
     if shapes.get(route.name, y.shape[2:]) != y.shape[2:]:
         raise unfit_initial(route, shapes[route.name], y.shape[2:])
-    context = None if route.link.context is None else known[route.link.context].shape[2:]
+    context = None if route.link.context is None else known[route.link.context]
     trigger = route.sources[-1] if route.trigger is not None else None
     if trigger is not None and trigger in network.parts and known[trigger].dtype != torch.bool:
         raise ConfigError(
@@ -325,7 +326,8 @@ def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shap
         )
     # a mask has state; with a clock the starts of windows follow from the ticks
     masked = trigger is not None and known[trigger].dtype == torch.bool
-    return SignalSpec(y.shape[2:], y.dtype == torch.bool, context, masked)
+    shape, dtype = (None, None) if context is None else (context.shape[2:], context.dtype)
+    return SignalSpec(y.shape[2:], y.dtype, shape, dtype, masked)
 
 
 @contextmanager

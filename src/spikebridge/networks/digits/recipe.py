@@ -204,8 +204,14 @@ def _with_noise(camera: Camera, frames: Tensor, events: Tensor, generator: torch
 
 
 def _logits(network: HybridNetwork, config: Config, inputs: dict[str, Tensor]) -> Tensor:
-    """Logits `(K, B, 10)` of recordings, one for each window."""
-    return network({name: inputs[name] for name in network.inputs}, ticks=config.camera.num_steps)[0]["answer"]
+    """Logits `(K, B, 10)` of recordings, one for each window, in the precision of the network."""
+    return network(_inputs_of(network, inputs), ticks=config.camera.num_steps)[0]["answer"]
+
+
+def _inputs_of(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a network reads, in its precision."""
+    dtype = next(network.parameters()).dtype
+    return {name: inputs[name].to(dtype) for name in network.inputs}
 
 
 def example(config: Config) -> dict[str, Tensor]:
@@ -285,7 +291,7 @@ def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> di
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
         "parameters": num_parameters(network),
-        **report_page.measure_cost(network, {name: seen[name] for name in network.inputs}),
+        **report_page.measure_cost(network, _inputs_of(network, seen)),
     }
 
 
@@ -322,6 +328,8 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
     for path, child in run.children().items():
         name = path.partition("/")[0]
         network = _network(config, name)
+        if config.precision == "64-true":
+            network.double()
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, config, scored))
     return report_page.compare({name: scores[name] for name in config.networks})

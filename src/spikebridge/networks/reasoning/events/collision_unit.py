@@ -33,6 +33,7 @@ from spikebridge.networks.reasoning.events.collision_inputs import (
     signals,
 )
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.ops.precision import cast_for
 
 _PEAK = 2  # samples on either side of the highest score that give the frame
 
@@ -90,7 +91,7 @@ class TemporalConvolution(_WindowHistory):
         self.convolution = temporal_conv(num_channels, num_features, width)
 
     def last(self, x: Signal) -> Float[Tensor, "B *M"]:
-        rows = x.movedim(0, -1)
+        rows = cast_for(self.convolution, x.movedim(0, -1))
         features = self.convolution(rows.flatten(0, -3).unsqueeze(2)).squeeze(2)
         return features.unflatten(0, rows.shape[:-2])
 

@@ -17,6 +17,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from spikebridge.networks.sensing.model.backbones import STRIDE
+from spikebridge.ops.precision import upcast
 
 
 class Template(nn.Module):
@@ -204,6 +205,7 @@ def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"]
         >>> divmod(int(fits[0].argmax()), 8)  # one row down, two columns to the right
         (1, 2)
     """
+    maps, template = upcast(maps), upcast(template)  # there are no transforms in bfloat16
     if _is_learned(maps, template):
         return _SpectraPair(*_Spectra.apply(maps, template, size))
     place = torch.fft.rfft2(template, s=size)
@@ -220,6 +222,7 @@ def cross_spectrum(
         template: as there.
         size: as there.
     """
+    maps, template = upcast(maps), upcast(template)
     if _is_learned(maps, template):
         return spectra(maps, template, size).cross
     return _cross(maps, torch.fft.rfft2(template, s=size), size)
