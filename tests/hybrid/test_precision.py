@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,21 +23,25 @@ from spikebridge.hybrid import (
     FirstTime,
     Gaussian,
     Hold,
+    HybridNetwork,
     HybridUnit,
     Integrate,
     Kernel,
     Last,
     Mean,
+    Modulation,
     PhaseCode,
     SignedDelta,
     SpikingLayer,
     Sum,
     Threshold,
+    Transmission,
     Tumbling,
     UnitState,
+    every,
 )
 from spikebridge.hybrid.unit.kernel import last_of_windows
-from spikebridge.neurons import IF, LIF, Effect, Sequential
+from spikebridge.neurons import IF, LIF, Effect, Integrator, Sequential
 from spikebridge.ops.precision import HALF
 
 half = pytest.mark.parametrize("dtype", HALF)
@@ -201,3 +206,89 @@ def test_single_and_half_mix_but_double_does_not() -> None:
 def test_a_held_value_keeps_its_dtype(dtype: torch.dtype) -> None:
     y, _ = HybridUnit(Hold(3))(torch.tensor([[[1.5]], [[2.5]]], dtype=dtype))
     assert y.dtype == dtype and y.flatten().tolist() == [1.5] * 3 + [2.5] * 3
+
+
+def mixed_network() -> HybridNetwork:
+    """A part in half precision under autocast that modulates, and one that is delayed and held."""
+    return HybridNetwork(
+        dt=0.001,
+        inputs={"frames": every(0.002), "events": every(0.001)},
+        parts={
+            "what": nn.Linear(3, 2),
+            "where": Sequential(fc=nn.Linear(4, 2), lif=LIF(0.01, v_threshold=0.3)),
+            "both": nn.Bilinear(2, 2, 3),
+            "out": Sequential(fc=nn.Linear(3, 3), sums=Integrator(0.01)),
+        },
+        links=[
+            Transmission("frames", "what"),
+            Transmission("events", "where"),
+            Modulation("what", "where.lif.v_threshold", HybridUnit(nonlinearity=nn.Softplus()), by="multiply"),
+            Modulation("what", "where.fc.bias", by="add"),
+            Transmission("where", "both"),
+            Transmission("what", "both", held=True),
+            Transmission("both", "out", HybridUnit(None, Mean(keep=True)), delay=0.001),
+        ],
+        outputs=["where", "out"],
+        clocks={"both": every(0.001)},
+    ).eval()
+
+
+def run_cut(network: HybridNetwork, inputs: dict[str, Tensor], cuts: list[int]) -> dict[str, Tensor]:
+    state, pieces = None, []
+    for start, stop in pairwise([0, *cuts, 12]):
+        now = {n: x[network.clock_of(n).count(start) : network.clock_of(n).count(stop)] for n, x in inputs.items()}
+        outputs, state = network(now, state, ticks=stop - start)
+        pieces.append(outputs)
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+@half
+def test_a_network_under_autocast_is_the_same_whole_in_steps_and_cut(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = mixed_network()
+    inputs = {"frames": torch.randn(6, 2, 3), "events": torch.rand(12, 2, 4)}
+    expected = run_cut(network, inputs, [])
+    for given in (inputs, {**inputs, "frames": inputs["frames"].to(dtype)}):
+        with torch.autocast("cpu", dtype=dtype):
+            whole = run_cut(network, given, [])
+            others = [run_cut(network, given, cuts) for cuts in ([5], list(range(1, 12)))]
+        for other in others:
+            for name, y in whole.items():
+                assert other[name].dtype == y.dtype
+                torch.testing.assert_close(other[name], y, rtol=4 * torch.finfo(dtype).eps, atol=1e-3)
+        torch.testing.assert_close(whole["out"].float(), expected["out"], rtol=0.05, atol=0.05)
+    with pytest.raises(ShapeError, match=r"input 'events' is torch.float32 on cpu, but the stream is"):
+        network({**inputs, "frames": inputs["frames"].to(dtype)})
+    with (
+        pytest.raises(ShapeError, match=r"is torch.float32 on cpu, but the stream is torch.float64"),
+        torch.autocast("cpu"),
+    ):
+        network({**inputs, "frames": inputs["frames"].double()})
+
+
+@half
+def test_a_network_in_half_precision_is_the_same_whole_in_steps_and_cut(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    network = mixed_network().to(dtype)
+    inputs = {"frames": torch.randn(6, 2, 3).to(dtype), "events": torch.rand(12, 2, 4).to(dtype)}
+    whole = run_cut(network, inputs, [])
+    for cuts in ([5], list(range(1, 12))):
+        for name, y in run_cut(network, inputs, cuts).items():
+            assert y.dtype == dtype
+            torch.testing.assert_close(y, whole[name], rtol=4 * torch.finfo(dtype).eps, atol=1e-3)
+
+
+def test_bilinear_layers_run_under_autocast_wherever_they_stand() -> None:
+    class Inside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.join = nn.Linear(2, 2), nn.Bilinear(2, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.join(self.fc(x), x)
+
+    x = torch.rand(3, 1, 2)
+    with torch.autocast("cpu"):
+        assert Sequential(inside=Inside())(x)[0].shape == (3, 1, 1)
+        assert HybridUnit(nonlinearity=Inside())(x.bfloat16())[0].dtype == torch.bfloat16
+        assert HybridUnit(Tumbling(3), Mean(), nn.Bilinear(2, 2, 1))(x, context=x[:1].bfloat16())[0].shape == (1, 1, 1)

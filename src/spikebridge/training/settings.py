@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from spikebridge.errors import ConfigError
 from spikebridge.training.run.environment import is_first_process
 

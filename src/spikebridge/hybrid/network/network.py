@@ -257,7 +257,7 @@ class HybridNetwork(nn.Module):
 
     def _input_specs_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The result of `infer_input_specs`, without its checks for inputs with the shapes of the stream before."""
-        key = tuple(
+        key: _Key = tuple(
             (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
             for name, x in inputs.items()
         )
