@@ -222,8 +222,10 @@ def mixed_network() -> HybridNetwork:
         links=[
             Transmission("frames", "what"),
             Transmission("events", "where"),
-            Modulation("what", "where.lif.v_threshold", HybridUnit(nonlinearity=nn.Softplus()), by="multiply"),
-            Modulation("what", "where.fc.bias", by="add"),
+            Modulation(
+                "what", "where.lif.v_threshold", HybridUnit(nonlinearity=nn.Softplus()), by="multiply", name="threshold"
+            ),
+            Modulation("what", "where.fc.bias", by="add", name="bias"),
             Transmission("where", "both"),
             Transmission("what", "both", held=True),
             Transmission("both", "out", HybridUnit(None, Mean(keep=True)), delay=0.001),
