@@ -50,7 +50,7 @@ UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.
 	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py) tests/deploy/test_recipes_as_bundles.py \
-	$(addprefix tests/hybrid/test_,random_networks.py wrong_calls.py) tests/ops/native/test_library.py
+	$(addprefix tests/hybrid/test_,compiled.py random_networks.py wrong_calls.py) tests/ops/native/test_library.py
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"

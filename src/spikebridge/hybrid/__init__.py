@@ -2,6 +2,7 @@
 
 from spikebridge.hybrid.clock import Clock, Every, Ticks, every, ticks
 from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdModulation, modulable_paths
+from spikebridge.hybrid.network.compiled import CompiledNetwork
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
 from spikebridge.hybrid.unit.discretizer import Discretizer
@@ -29,6 +30,7 @@ __all__ = [
     "Bernoulli",
     "Burst",
     "Clock",
+    "CompiledNetwork",
     "Count",
     "Difference",
     "Discretizer",

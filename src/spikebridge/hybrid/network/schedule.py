@@ -75,9 +75,13 @@ class Schedule:
         self.period = lcm(*(clock.period for clock in involved))
         self.settled = max(clock.phase for clock in involved)
 
+    def phase(self, tick: int) -> int:
+        """The first tick in which the same happens."""
+        return tick if tick < self.settled else self.settled + (tick - self.settled) % self.period
+
     def at(self, tick: int) -> Tick:
         """What happens in a tick."""
-        key = tick if tick < self.settled else self.settled + (tick - self.settled) % self.period
+        key = self.phase(tick)
         found = self._ticks.get(key)
         if found is None:
             found = self._work_out(tick)

@@ -1,0 +1,315 @@
+"""Compiled ticks: one or some ticks of a network as one piece of generated code, for loops of small parts.
+
+The ticks that `program.py` runs are traced once (`make_graph`), with parameters and states as inputs, and compiled by
+PyTorch's inductor for forward and backward passes. Generated code rounds `exp`, `tanh` and fused products another way,
+so that results are equal to those of the network to about one unit in the last place an operation, not to the bit.
+"""
+
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from spikebridge.errors import ConfigError, SpikebridgeError
+from spikebridge.hybrid.clock import count_ticks
+from spikebridge.hybrid.network.checks import check_finite
+from spikebridge.hybrid.network.delivery import split_samples
+from spikebridge.hybrid.network.graph import NetworkGraph
+from spikebridge.hybrid.network.program import RowSegment, supports_rows
+from spikebridge.hybrid.unit.discretizer import DrawState
+from spikebridge.neurons.state import State
+from spikebridge.ops.checks import is_checked
+from spikebridge.ops.selection import has_hooks
+from spikebridge.ops.switches import is_reference
+
+_MOST_GRAPHS = 256
+
+
+@runtime_checkable
+class _Network(NetworkGraph, Protocol):
+    """What a compiled network uses of a `HybridNetwork`."""
+
+    dt: float
+    outputs: tuple[str, ...]
+
+    def __call__(
+        self, inputs: Mapping[str, Tensor], state: State = None, ticks: int | None = None
+    ) -> tuple[dict[str, Tensor], State]: ...
+
+    def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]: ...
+
+    def initial_state(self, inputs: Mapping[str, Tensor]) -> State: ...
+
+    def check_stream(self, state: State, inputs: Mapping[str, Tensor]) -> None: ...
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+
+
+class CompiledNetwork:
+    """A network that runs its ticks as generated code; it shares parameters and states with the network.
+
+    Each pattern of ticks, shape and mode is compiled at its first call, which takes seconds and a C++ compiler. Ticks
+    before every signal has begun run as they are. Whatever a module keeps beside parameters, buffers and numbers is
+    taken as it was when its graph was compiled. Inside `reference()` and `checks("always")` the network itself runs.
+
+    Args:
+        network: what is compiled.
+        block: ticks of one graph. With 1, a whole sequence, steps and any cut agree to the bit; more are faster.
+
+    Raises:
+        ConfigError: a block that is no whole number above 0.
+    """
+
+    def __init__(self, network: _Network, block: int = 1) -> None:
+        if isinstance(block, bool) or not isinstance(block, int) or block < 1:
+            raise ConfigError(f"a compiled network needs block= as a whole number of ticks above 0, but got {block!r}")
+        self.network = network
+        self.block = block
+        self.settled = max(1, *(group.schedule.settled for group in network.plan.groups))
+        self._graphs: dict[Hashable, _Graph] = {}
+
+    def __call__(
+        self, inputs: Mapping[str, Tensor], state: State = None, ticks: int | None = None
+    ) -> tuple[dict[str, Tensor], State]:
+        """Runs a part of a stream; arguments, results and errors are those of `HybridNetwork.forward`.
+
+        Raises:
+            ConfigError: the network draws random numbers, cannot be traced, or there is no compiler.
+        """
+        network = self.network
+        if is_reference() or is_checked(False):
+            return network(inputs, state, ticks)
+        if state is None:
+            state = network.initial_state(inputs)
+        else:
+            network.check_stream(state, inputs)
+        if state.ticks == 0:
+            for name, x in inputs.items():
+                check_finite(name, x)
+        given = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
+        start = state.ticks
+        stop = start + count_ticks(network.inputs, given, start, ticks, network.dt)
+        settled = min(max(start, self.settled), stop)
+        edges = [start, settled, *range(settled + self.block, stop, self.block), *([stop] if stop > settled else [])]
+        first, *blocks = _pieces(network, inputs, edges)
+        outputs, state = network(first, state, settled - start)
+        collected = {name: [y] for name, y in outputs.items()}
+        if blocks:
+            _refuse_uncompilable(network, state)
+            state = self._run_blocks(blocks, edges[1:], state, collected)
+        return {name: torch.cat(collected[name]) for name in network.outputs if name in collected}, state
+
+    def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]:
+        """Runs one tick, as `HybridNetwork.step`."""
+        if state is None:  # the first tick runs as it is
+            return self.network.step(inputs)
+        outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
+        return {name: y[0] for name, y in outputs.items()}, state
+
+    def _run_blocks(
+        self,
+        blocks: Sequence[Mapping[str, Tensor]],
+        edges: Sequence[int],
+        state: State,
+        collected: dict[str, list[Tensor]],
+    ) -> State:
+        network = self.network
+        parameters = dict((*network.named_parameters(), *network.named_buffers()))
+        values, form = _split((state.parts, state.links))
+        graph: _Graph | None = None
+        for (a, b), xs in zip(pairwise(edges), blocks, strict=True):
+            ticks = (b - a, *[group.schedule.phase(a) for group in network.plan.groups])
+            following = None if graph is None else graph.following.get(ticks)
+            if following is None:
+                key = (ticks, str(form), _key(network, parameters, xs, values))
+                following = self._graphs.get(key)
+                if following is None:
+                    if len(self._graphs) >= _MOST_GRAPHS:
+                        self._graphs.clear()
+                    names = [f"network.{name}" for name in parameters], list(xs)
+                    following = self._graphs[key] = _Graph(_Ticks(network, range(a, b), names, form))
+                if graph is not None:
+                    graph.following[ticks] = following
+            graph = following
+            outputs, values = graph([*parameters.values(), *xs.values(), *values])
+            form = graph.ticks.after
+            for name, y in zip(graph.ticks.outputs, outputs, strict=True):
+                collected.setdefault(name, []).append(y)
+        parts, links = _join(values, form)
+        return state._replace(ticks=edges[-1], parts=parts, links=links)
+
+
+class _Form(NamedTuple):
+    """A state without its tensors: how it is nested, and what stands in the places of tensors and other values."""
+
+    nested: TreeSpec
+    others: tuple[Any, ...]
+
+
+_TENSOR = "a tensor"
+
+
+def _split(state: State) -> tuple[list[Tensor], _Form]:
+    leaves, nested = tree_flatten(state)
+    others = tuple(_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)], _Form(nested, others)
+
+
+def _join(values: Iterable[Tensor], form: _Form) -> State:
+    rest = iter(values)
+    return tree_unflatten([next(rest) if other is _TENSOR else other for other in form.others], form.nested)
+
+
+class _Ticks(nn.Module):
+    """Some ticks of a network as a function of tensors.
+
+    Args:
+        network: the network.
+        ticks: one after another.
+        names: of parameters and buffers, and of inputs.
+        before: the form of the states before them.
+    """
+
+    def __init__(
+        self, network: _Network, ticks: range, names: tuple[Sequence[str], Sequence[str]], before: _Form
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.ticks = ticks
+        self.parameter_names, self.input_names = names
+        self.before = self.after = before
+        self.outputs: list[str] = []
+
+    def flat(self, *tensors: Tensor) -> list[Tensor]:
+        """Outputs and the tensors of the states after, from parameters, inputs and the tensors of the states before."""
+        number = len(self.parameter_names)
+        parameters = dict(zip(self.parameter_names, tensors[:number], strict=True))
+        return functional_call(self, parameters, tensors[number:])
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        number = len(self.input_names)
+        clocks, ticks = self.network.inputs, self.ticks
+        pieces = {
+            name: split_samples(x, [clocks[name].between(tick, tick + 1) for tick in ticks])
+            for name, x in zip(self.input_names, tensors[:number], strict=True)
+        }
+        parts, links = _join(tensors[number:], self.before)
+        collected: dict[str, list[Tensor]] = {}
+        for index, tick in enumerate(ticks):
+            now = {name: piece for name, column in pieces.items() if (piece := column[index]) is not None}
+            segment = RowSegment.begin(self.network, now, (parts, links), (tick, tick + 1), checked=False)
+            segment.run()
+            parts, links = segment.parts, segment.link_states()
+            for name in self.network.outputs:
+                if (y := segment.signals[name]) is not None:
+                    collected.setdefault(name, []).append(y)
+        values, self.after = _split((parts, links))
+        self.outputs = list(collected)
+        return [*(torch.cat(ys) for ys in collected.values()), *values]
+
+
+class _Graph:
+    """Some ticks, compiled at the first call."""
+
+    def __init__(self, ticks: _Ticks) -> None:
+        self.ticks = ticks
+        self.following: dict[Hashable, _Graph] = {}
+        self._run: Callable[..., list[Tensor]] | None = None
+
+    def __call__(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Outputs, and the tensors of the states after."""
+        if self._run is None:
+            run = _compile(self.ticks.flat)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of the tracer about its own work
+                    found = run(*tensors)
+            except SpikebridgeError:
+                raise
+            except Exception as error:  # of a tracer or compiler: any
+                raise ConfigError(
+                    f"the ticks of this network cannot be compiled ({type(error).__name__}: {error}); run the network "
+                    "itself"
+                ) from error
+            self._run = run
+        else:
+            found = self._run(*tensors)
+        number = len(self.ticks.outputs)
+        return found[:number], found[number:]
+
+
+def _compile(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor]]:
+    """A function of tensors as generated code, with its gradients."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of PyTorch about itself
+        from torch._functorch.aot_autograd import aot_function
+        from torch._functorch.partitioners import min_cut_rematerialization_partition
+        from torch._inductor.compile_fx import compile_fx_inner
+        from torch._inductor.decomposition import select_decomp_table
+
+    compiled: Callable[..., list[Tensor]] = aot_function(
+        function,
+        fw_compiler=compile_fx_inner,
+        bw_compiler=partial(compile_fx_inner, is_backward=True),
+        partition_fn=partial(min_cut_rematerialization_partition, compiler="inductor"),
+        decompositions=select_decomp_table(),
+    )
+    return compiled
+
+
+def _pieces(network: _Network, inputs: Mapping[str, Tensor], edges: Sequence[int]) -> list[dict[str, Tensor]]:
+    """The samples of the inputs between ticks; an input without one is left out."""
+    columns = {
+        name: split_samples(x, [network.inputs[name].between(a, b) for a, b in pairwise(edges)])
+        for name, x in inputs.items()
+    }
+    return [
+        {name: piece for name, column in columns.items() if (piece := column[index]) is not None}
+        for index in range(len(edges) - 1)
+    ]
+
+
+def _key(
+    network: _Network, parameters: Mapping[str, Tensor], xs: Mapping[str, Tensor], values: Sequence[Tensor]
+) -> Hashable:
+    """What a graph depends on beside its ticks: shapes, and the numbers that modules keep."""
+    tensors = [(x.shape, x.dtype, x.device, x.requires_grad) for x in (*parameters.values(), *xs.values(), *values)]
+    modules = [
+        (id(module), *[value for value in vars(module).values() if isinstance(value, int | float | str)])
+        for module in network.modules()
+    ]
+    modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    return tuple(parameters), tuple(xs), tuple(tensors), tuple(modules), modes
+
+
+def _refuse_uncompilable(network: _Network, state: State) -> None:
+    """Raises for what a graph would leave out or freeze in silence."""
+    if not supports_rows(state.like):
+        raise ConfigError(
+            "a compiled network runs float32 and float64, outside of autocast, torch.compile and torch.func, but got "
+            f"{state.like.dtype} on {state.like.device}; run the network itself"
+        )
+    for name, one in (*state.parts.items(), *state.links.items()):
+        if _draws(one):
+            raise ConfigError(f"{name!r} draws random numbers, which a compiled network cannot; run the network itself")
+    for path, module in network.named_modules():
+        who = f"{type(module).__name__} at {path!r}"
+        if module.training and getattr(module, "track_running_stats", False):
+            raise ConfigError(f"{who} is trained, and a compiled network updates no running statistics; use eval()")
+        if has_hooks(module):
+            raise ConfigError(f"{who} has a hook, which a compiled network would not call; remove it")
+
+
+def _draws(state: State) -> bool:
+    children = state.values() if isinstance(state, dict) else state if isinstance(state, tuple | list) else ()
+    return isinstance(state, DrawState) or any(map(_draws, children))
