@@ -19,6 +19,7 @@ import pytest
 from spikebridge.cli import failure, targets
 from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
+from spikebridge.cli.recipes import refuse_misspelt
 from spikebridge.pretrained import shipped, shipped_run
 
 RECIPE = '''
@@ -145,7 +146,26 @@ def spikebridge(*words: str, **options: object) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], ["data"], ["lst"]])
+MISSPELT = [
+    ["train", "digts"],
+    ["doctor", "digts"],
+    ["track", "somewhere", "--network", "sensng"],
+    ["train", "digits", "--preset", "quik"],
+    ["train", "sensing", "--scedule=label_free"],
+]
+
+
+@pytest.mark.parametrize("words", MISSPELT)
+def test_a_misspelt_name_is_guessed(words: list[str], refused: Callable[..., str]) -> None:
+    assert "did you mean " in refused(*words)
+
+
+@pytest.mark.parametrize("option", ["--camera.noise", "--epochs", "--help", "--no-quiet", "--networks", "--lr"])
+def test_an_option_that_may_be_one_is_left_to_the_parser(option: str) -> None:
+    refuse_misspelt("digits", "spikebridge train digits", [option, "1"], ["preset", "out"])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], ["data"], ["lst"], *MISSPELT])
 def test_help_and_list_wake_neither_torch_nor_a_recipe(words: list[str]) -> None:
     program = f"""
         import sys

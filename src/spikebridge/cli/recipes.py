@@ -9,9 +9,13 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +26,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _RECIPES = ("digits", "modulation", "reasoning", "sensing")
 _MAX_BYTES = 2**24  # of a recipe file
 _MODULE = "spikebridge_recipe_"
+_NAME = re.compile(r"(?:^|[\s(,{\"'])(\w+)[\"']?:", re.MULTILINE)
 _PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
 
@@ -91,6 +96,43 @@ def list_building_blocks(kind: str) -> list[Listing]:
         for name in _exports(_PACKAGE / meant.folder)
         if name in classes and name not in meant.but and _derives(name, meant.bases, classes)
     ]
+
+
+def refuse_misspelt(recipe: str, program: str, words: list[str], options: Iterable[str]) -> None:
+    """Refuses a misspelt preset or option of a recipe of the package from its source, without importing PyTorch.
+
+    What is refused here is no name of the recipe for certain; all else is left to the parser.
+
+    Args:
+        recipe: a name; that of a recipe file is left alone.
+        program: its name in the message.
+        words: the options after it.
+        options: names of the command's own options, without dashes in front.
+
+    Raises:
+        ConfigError: a preset that is none, or an option that is like a known one.
+    """
+    if recipe not in recipe_files():
+        return
+    presets = next(listing.presets for listing in list_recipes() if listing.name == recipe)
+    preset = next((value for word, value in pairwise(words) if word == "--preset"), None)
+    if preset is not None and not preset.startswith("-") and preset not in presets:
+        raise ConfigError(f"{recipe} has no preset {preset!r}: {did_you_mean(preset, presets)}")
+    path = recipe_files()[recipe]
+    sources = [path, *path.parent.rglob("*.py"), *(_PACKAGE / "training").rglob("*.py")]
+    # every name that is annotated, or a key in a text: fields of any settings, and options of earlier releases
+    used = {name for source in sources for name in _NAME.findall(source.read_text(encoding="utf-8"))}
+    config = _top_level(_parse(path)).get("Config")
+    fields = [name for name in _top_level(config) if name.islower()] if isinstance(config, ast.ClassDef) else []
+    known = [name.replace("_", "-") for name in [*fields, *options]]
+    for word in words:
+        name = word.removeprefix("--").split("=")[0]
+        first = name.partition(".")[0].replace("-", "_")
+        if not word.startswith("--") or name in ("help", *known) or {first, first.removeprefix("no_")} & used:
+            continue
+        near = get_close_matches(name, known, n=1)
+        if near:
+            raise ConfigError(f"no option {word}: did you mean --{near[0]}? {program} --help lists them")
 
 
 def load_recipe(word: str) -> ModuleType:
@@ -194,8 +236,8 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def _top_level(tree: ast.Module) -> dict[str, ast.AST]:
-    """Names bound at the top of a file: classes and functions with their node, variables with their value."""
+def _top_level(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
+    """Names bound at the top of a file or class: classes and functions with their node, variables with their value."""
     bound: dict[str, ast.AST] = {}
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):

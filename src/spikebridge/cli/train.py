@@ -3,7 +3,7 @@
 import os
 import shlex
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ from spikebridge.cli.command import (
     check_data,
     parse_options,
 )
-from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id, recipe_source
+from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id, recipe_source, refuse_misspelt
 from spikebridge.data.io.atomic import is_disk_full
 from spikebridge.errors import ConfigError, DataError, SpikebridgeError
 from spikebridge.training.run.run import Run
@@ -61,6 +61,7 @@ class Train(Command):
             known = ", ".join(recipe_files()) or "none"
             raise ConfigError(f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {known}.")
         recipe, rest = words[0], words[1:]
+        refuse_misspelt(recipe, f"{program} {recipe}", rest, [field.name for field in fields(cls)])
         module = load_recipe(recipe)
         settings = targets.initial_settings(module, recipe, rest)
         form = add_settings(cls, "recipe", recipe, settings)
