@@ -1,6 +1,7 @@
 """Runs the shell commands of a page, in order, in the current folder.
 
-A `spikebridge` command runs in a fork of this process, which has PyTorch loaded already.
+A `spikebridge` command runs in a fork of a process that has done nothing but import the recipes: PyTorch is loaded
+once, and no thread is lost in a fork.
 What a comment says decides what is run:
 
 - `# ... minutes` or `# ... hours`: the command is slow. Its options are parsed, and the next line must be its quick
@@ -10,6 +11,7 @@ What a comment says decides what is run:
 `make` and `python benchmarks/...` are looked up, `pip install` is compared with the extras of the project.
 """
 
+import json
 import os
 import re
 import shlex
@@ -70,20 +72,37 @@ def lines_of(block: str, first: int = 1) -> Iterator[Line]:
 
 
 @cache
-def _load_recipes() -> None:
-    """Imports what the forks would each import anew."""
-    for name in recipe_files():
-        load_recipe(name)
+def _server() -> subprocess.Popen[str]:
+    """The process that runs blocks; it ends with this one."""
+    words = [sys.executable, str(Path(__file__))]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def run_commands(block: str, first: int = 1) -> Iterator[str]:
-    """Runs the commands of a block; yields a line for each one that fails.
+def run_commands(block: str, first: int = 1) -> list[str]:
+    """Runs the commands of a block in the current folder; gives a line for each one that fails.
 
     Args:
         block: text between the fences.
         first: number of its first line in the page.
     """
-    _load_recipes()
+    server = _server()
+    assert server.stdin is not None and server.stdout is not None
+    print(json.dumps([str(Path.cwd()), block, first]), file=server.stdin, flush=True)
+    failures: list[str] = json.loads(server.stdout.readline())
+    return failures
+
+
+def _serve() -> None:
+    """Answers one line for each line: folder, block and first line in, failures out."""
+    for name in recipe_files():
+        load_recipe(name)
+    for request in sys.stdin:
+        folder, block, first = json.loads(request)
+        os.chdir(folder)
+        print(json.dumps(list(_failures(block, first))), flush=True)
+
+
+def _failures(block: str, first: int) -> Iterator[str]:
     background: list[tuple[Line, _Running]] = []
     lines = list(lines_of(block, first))
     for line, following in zip(lines, [*lines[1:], None], strict=True):
@@ -182,3 +201,7 @@ def _fork(words: Sequence[str], source: int | None, writer: int | None, errors: 
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -83,5 +83,5 @@ def test_a_line_that_cannot_be_right_is_seen_without_running_it(block: str, why:
 def test_what_a_command_writes_the_next_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     block = "spikebridge copy digits \\\n  my.py\nspikebridge train ./my.py --help  # options\npip install spikebridge"
-    assert list(run_commands(block)) == []
+    assert run_commands(block) == []
     assert (tmp_path / "my.py").exists()
