@@ -43,7 +43,7 @@ test-plain: $(INSTALLED) $(ORACLES)
 
 # the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
 # out is what only reads sources, whole recipes and question sets, and what starts processes of its own
-UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.py notebook.py public_api.py coming_from.py glossary.py moved.py peers.py threads.py) $(wildcard tests/networks/*/test_recipe.py) \
+UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.py notebook.py reference.py public_api.py coming_from.py glossary.py moved.py peers.py threads.py) $(wildcard tests/networks/*/test_recipe.py) \
 	$(wildcard tests/networks/*/test_shipped.py) tests/pretrained/test_models.py $(addprefix tests/networks/modulation/test_,recordings.py) \
 	$(addprefix tests/networks/reasoning/test_,measures.py twin.py videos.py real_scenes.py) \
 	$(addprefix tests/networks/sensing/,evaluation/test_baselines.py report/test_figures.py test_track_command.py \

@@ -1,25 +1,94 @@
-"""How the documentation is built: Markdown pages, and a reference made from docstrings."""
+"""How the documentation is built: Markdown pages, and a reference made from docstrings, one page for each module."""
 
+import ast
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 project = "spikebridge"
 author = "The spikebridge authors"
 release = version_of("spikebridge")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-myst_enable_extensions = ["dollarmath"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",  # links from every name to its source
+]
+myst_enable_extensions = ["dollarmath", "substitution"]
+myst_substitutions = {"version": release}
 myst_heading_anchors = 3
 html_theme = "furo"
-html_title = "spikebridge"
+html_title = f"spikebridge {release}"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# fields of records stand once, not also as "Attributes" of their docstring
+napoleon_use_ivar = True
 # docstrings are Markdown: names stand in single backticks, which plain reStructuredText would set in italics
 default_role = "code"
 suppress_warnings = ["ref.python", "docutils"]
 
+SOURCES = Path(__file__).parent.parent / "src" / "spikebridge"
+MODULES = Path(__file__).parent / "reference" / "modules"
+NOT_LIBRARY = {"cli", "__main__"}
+
 
 def setup(app):
-    """Docstrings fence their drawings with ```; the reference wants them as literal blocks."""
+    """Pages of modules are written before the build; docstrings fence their drawings with ```."""
+    write_module_pages()
     app.connect("autodoc-process-docstring", fences_to_literal_blocks)
+
+
+def module_names():
+    """Dotted names of all modules of the library, packages first; those with an underscore are not public."""
+    names = []
+    for path in sorted(SOURCES.rglob("*.py")):
+        parts = path.relative_to(SOURCES).with_suffix("").parts
+        if parts[0] not in NOT_LIBRARY and not any(part.startswith("_") and part != "__init__" for part in parts):
+            names.append(".".join(("spikebridge", *(part for part in parts if part != "__init__"))))
+    return names
+
+
+def write_module_pages():
+    """One page for each module, below the page of its package; a page of a module that is gone is removed."""
+    names = module_names()
+    MODULES.mkdir(exist_ok=True)
+    pages = {name: module_page(name, names) for name in names}
+    for old in MODULES.glob("*.rst"):
+        if old.stem not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        file = MODULES / f"{name}.rst"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+
+
+def module_page(name, names):
+    """The page of a module: its docstring and members; of a package also what it offers, and its modules."""
+    children = [one for one in names if one.rpartition(".")[0] == name]
+    members = "" if children else "   :members:\n"
+    parts = [f"{name}\n{'=' * len(name)}\n", f".. automodule:: {name}\n{members}"]
+    offered = exported(name)
+    if children and offered:
+        parts.append("Public names\n------------\n")
+        parts.append("\n".join(f"* :obj:`{last} <{path}>`" for last, path in offered) + "\n")
+    if children:
+        parts.append(".. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {child}\n" for child in children))
+    return "\n".join(parts)
+
+
+def exported(package):
+    """Names in `__all__` of a package with the modules that define them, read from its sources."""
+    folder = SOURCES.joinpath(*package.split(".")[1:])
+    file = next((one for one in (folder / "__init__.pyi", folder / "__init__.py") if one.exists()), None)
+    if file is None:
+        return []
+    found = []
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module != "spikebridge._moved":
+            module = f"{package}.{node.module}" if node.level else node.module
+            if module.startswith("spikebridge"):
+                found += [(alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names]
+    return sorted(found)
 
 
 def fences_to_literal_blocks(app, what, name, obj, options, lines):
