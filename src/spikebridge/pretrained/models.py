@@ -1,7 +1,7 @@
 """The networks that come with the package: what each is, of what it was trained, under which licence; and loading one.
 
-What a card says stands in `card.json` beside the weights; sizes, figures and revision are read from the record of the
-training. Reading cards needs no torch.
+What a card says stands in `card.json` beside the weights; sizes, settings, figures and revision are read from the record
+of the training. Reading cards needs no torch.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def model_card(name: str) -> ModelCard:
         num_bytes=sum(file.stat().st_size for file in files),
         weights_licence=written["weights_licence"],
         data=tuple((one, used, known[one].licence, known[one].source) for one, used in written["data"]),
-        generated=written["generated"],
+        generated=written["generated"].format_map(run.config),
         figures=tuple((what, _figure(results, value, spread)) for what, value, spread in written["figures"]),
         command=written["command"],
         revision=str(run.environment().get("git_revision")),
