@@ -44,9 +44,11 @@ def figures(cards: list[ModelCard]) -> str:
 
 def commands(cards: list[ModelCard]) -> str:
     """The command of each training."""
-    return table(
-        ("network", "command", "commit"), [(f"`{c.name}`", f"`{c.command}`", f"`{c.revision[:7]}`") for c in cards]
-    )
+    rows = []
+    for card in cards:
+        commit = f"`{card.revision[:7]}`" + (" with changes" if card.revision.endswith("-dirty") else "")
+        rows.append((f"`{card.name}`", f"`{card.command}`", commit))
+    return table(("network", "command", "commit"), rows)
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """The networks that come with the package: what each is, of what it was trained, under which licence; and loading one.
 
-What a card says stands in `card.json` beside the weights; sizes, settings, figures and revision are read from the record
-of the training. Reading cards needs no torch.
+What a card says stands in `card.json` beside the weights; sizes, settings, figures and revision come from the record of
+the training. Reading cards needs no torch.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class ModelCard:
         generated: data that the training made itself.
         figures: measure and value, from the record.
         command: that made it.
-        revision: of the sources that made it, a git commit.
+        revision: of the sources that made it, a git commit; with `-dirty` if they had changes that it lacks.
     """
 
     name: str
