@@ -45,6 +45,16 @@ class Track(RunCommand):
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + BINS."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
+    no_calibration: Flag = False
+    """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
+    lose_events: float = 0.0
+    """Share of the events that are removed, 0 to 1, to see how another camera would do."""
+    add_events: float = 0.0
+    """Rate of added noise events on the whole sensor [events/s]."""
+    contrast: float = 1.0
+    """Factor of the grey levels around the mean of each frame."""
+    blur: float = 0.0
+    """Standard deviation of a Gaussian blur of the frames [px]."""
     quiet: Flag = False
     """Show no progress."""
 
@@ -54,19 +64,21 @@ class Track(RunCommand):
         if not hasattr(target.module, "tracker"):
             raise ConfigError(f"{self.network} is not a tracker; `track` takes the recipe `sensing` or a run of it")
         run = target.trained_run()
+        from spikebridge.data.recordings.degradation import Degradation, degraded
         from spikebridge.data.recordings.load import find_recording, is_part_of_recording, load_recording
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.networks.sensing.track import progress_reporter, track_recording
 
         port = _pick_port(self.init)
         init = None if self.init is None or port is not None else parse_box(self.init)
+        degradation = Degradation(self.lose_events, self.add_events, self.contrast, self.blur)
         folder = find_recording(self.recording.expanduser())
         for path in (self.out, self.animation):
             if path is not None and is_part_of_recording(folder, path):
                 raise ConfigError(f"{path} is a file of the recording itself; write into another file")
         if self.out is not None and self.animation is not None and self.out.resolve() == self.animation.resolve():
             raise ConfigError(f"{self.out}: boxes and animation need a file each; give them two names")
-        tracker = target.module.tracker(run)
+        tracker = target.module.tracker(run).with_options(calibrate=not self.no_calibration)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             recording = load_recording(
@@ -77,6 +89,7 @@ class Track(RunCommand):
                 repair=self.repair,
                 allow_truncated=self.allow_truncated,
             )
+        recording = degraded(recording, degradation)
         warned = [str(one.message) for one in caught]
         if init is None:
             init = _pick(recording, port) if port is not None else _propose(recording)
@@ -150,6 +163,8 @@ class RunLive(RunCommand):
     """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
     init: _Init = None
     """The target's box in the first frame [px], for a tracker."""
+    no_calibration: Flag = False
+    """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
     most_behind: Annotated[int, arg(metavar="BINS")] = 2
@@ -173,7 +188,7 @@ class RunLive(RunCommand):
             raise ConfigError(
                 "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
             )
-        step, wanted = targets.live_steps(self.target, self.network, self.own)
+        step, wanted = targets.live_steps(self.target, self.network, self.own, calibrate=not self.no_calibration)
         source = LiveSource(
             self.events,
             self.frames,

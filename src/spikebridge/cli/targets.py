@@ -166,13 +166,16 @@ def is_bundle(word: str) -> bool:
     return (Path(word) / "manifest.json").is_file()
 
 
-def live_steps(word: str, network: str | None = None, own: OwnRecipe = _PACKAGED) -> tuple[Any, Any]:
+def live_steps(
+    word: str, network: str | None = None, own: OwnRecipe = _PACKAGED, calibrate: bool = True
+) -> tuple[Any, Any]:
     """The step function of a live stream through a network, a tracker or a bundle, and the stream that it needs.
 
     Args:
         word: a run folder, a recipe with shipped weights, or the folder of a bundle.
         network: which of the recipe's networks; the first one without it.
         own: the recipe file of the run, if it is the user's own.
+        calibrate: whether a tracker calibrates itself while it runs.
 
     Returns:
         `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
@@ -193,7 +196,7 @@ def live_steps(word: str, network: str | None = None, own: OwnRecipe = _PACKAGED
     else:
         target = resolve_target(word, own)
         if hasattr(target.module, "tracker"):
-            tracker = target.module.tracker(target.trained_run(), network)
+            tracker = target.module.tracker(target.trained_run(), network).with_options(calibrate=calibrate)
             return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
         from spikebridge.deploy.streaming.torch_network import network_steps
 

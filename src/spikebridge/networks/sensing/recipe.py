@@ -317,7 +317,7 @@ def phases(
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:
-    """A trained network of a run as a tracker.
+    """A trained network of a run as a tracker that calibrates itself (`tracker/calibration.py`).
 
     Args:
         run: with trained weights.
@@ -335,7 +335,7 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
         raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
     sensing = config.network(name)
     found[chosen].load_weights(sensing)
-    return tracker_of(config, sensing)
+    return tracker_of(config, sensing).with_options(calibrate=True)
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
@@ -344,7 +344,10 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         return evaluate_recording(run, data, options, partial(tracker, run))
     config = run.config_as(Config)
     scored = run_parts(config, config.split, data)
-    trackers = {name: [tracker(run, name, seed) for seed in _seeds(config)] for name in config.networks}
+    trackers = {
+        name: [tracker(run, name, seed).with_options(calibrate=False) for seed in _seeds(config)]
+        for name in config.networks
+    }
     scores = {name: [benchmark.score(one, scored) for one in seeds] for name, seeds in trackers.items()}
     return benchmark.compare(scores, scored)
 

@@ -16,7 +16,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, Literal
@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from spikebridge.data.catalog import VARIABLE, data_folder
+from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.errors import ConfigError, printable
@@ -84,6 +85,16 @@ class TrackingEvaluation:
     """FE240hz only: offset of the event bins; those after frame k start at bin 6 k + INT; else estimated."""
     box_offset: int | None = None
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
+    no_calibration: bool = False
+    """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
+    lose_events: float = 0.0
+    """Share of the events that are removed, 0 to 1."""
+    add_events: float = 0.0
+    """Rate of added noise events on the whole sensor [events/s]."""
+    contrast: float = 1.0
+    """Factor of the grey levels around the mean of each frame."""
+    blur: float = 0.0
+    """Standard deviation of a Gaussian blur of the frames [px]."""
     repair: bool = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
     allow_truncated: bool = False
@@ -96,6 +107,12 @@ class TrackingEvaluation:
                 raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
         if not 0 <= self.box_noise < float("inf"):
             raise ConfigError(f"box_noise needs to be 0 px or more, but got {self.box_noise}")
+        _ = self.degradation
+
+    @property
+    def degradation(self) -> Degradation:
+        """What changes in the recording."""
+        return Degradation(self.lose_events, self.add_events, self.contrast, self.blur, self.seed)
 
 
 def evaluate_recording(
@@ -119,7 +136,11 @@ def evaluate_recording(
         ConfigError: an option is out of range, or does not fit the recording.
         DataError: the recording is missing or damaged, or has no boxes to compare with.
     """
-    tracker = load(options.network, options.weights_seed)
+
+    def chosen(name: str | None) -> SensingTracker:
+        return load(name, options.weights_seed).with_options(calibrate=not options.no_calibration)
+
+    tracker = chosen(options.network)
     names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -127,12 +148,7 @@ def evaluate_recording(
         rates = _rates(parts, options) if options.protocol == "D" else {}
     messages = [str(one.message) for one in caught]
     # all of them first: a missing package is reported before minutes of work
-    beside = {
-        name: baseline(
-            name, tracker, parts, options.box_noise, options.seed, lambda known: load(known, options.weights_seed)
-        )
-        for name in names
-    }
+    beside = {name: baseline(name, tracker, parts, options.box_noise, options.seed, chosen) for name in names}
     for text in messages:
         print(f"warning: {printable(text)}", file=sys.stderr)
     results = _measured(parts, rates, tracker, options, "network")
@@ -149,6 +165,8 @@ def evaluate_recording(
         "num_labels": results["num_outputs"],
         "seed": options.seed,
         "shake_px": options.box_noise,
+        "calibrated": getattr(tracker, "learns", False),
+        "degradation": asdict(options.degradation),
         "latency": options.latency if options.protocol == "E" else None,
         "offsets": recording.offsets._asdict() if recording.offsets is not None else None,
         "num_unlabelled": sum(part.recording.num_unlabelled for part in parts),
@@ -162,10 +180,12 @@ def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) 
     """The evaluated parts: of one recording, or generated scenes if none is named and none is found."""
     if data is None and options.recording is None and not os.environ.get(VARIABLE):
         scenes = generated_parts("test", _NUM_SCENES)
-        return "generated", [_thinned(scene, options) for scene in scenes]
+        changed = [part._replace(recording=degraded(part.recording, options.degradation)) for part in scenes]
+        return "generated", [_thinned(scene, options) for scene in changed]
     folder = data.expanduser() if data is not None else data_folder()
     offsets = options.event_offset, options.box_offset
     recording = load_recording(folder, options.recording, dt, *offsets, options.repair, options.allow_truncated)
+    recording = degraded(recording, options.degradation)
     split = options.split
     if split == "auto":
         # frames of its training would favour the network

@@ -43,7 +43,8 @@ def interframe(
 ) -> TrackingResult:
     """A: the true boxes of the last frames are given; the tracker predicts until the next frame.
 
-    Each frame is a new start: nothing is known from before its first given box.
+    Each frame is a new start: nothing is known from before its first given box. A tracker that `learns` is the
+    exception: it follows all frames, with the box given at each, and keeps what it learned from them.
 
     Args:
         recording: what is tracked.
@@ -73,6 +74,8 @@ def interframe(
     frames = range(num_given - 1, num_frames) if frames is None else frames
     check_frames(frames, num_frames, num_before=num_given - 1)
     given = add_box_noise(recording.frame_boxes, noise_px, seed)
+    if getattr(tracker, "learns", False):
+        return _learning_interframe(recording, tracker, frames, num_given, given)
     parts = []
     for k in frames:
         known = {i: given[i] for i in range(k - num_given + 1, k + 1)}
@@ -83,6 +86,21 @@ def interframe(
     if not parts:
         return as_result(recording, np.empty((0, 4)), 0)
     return join_results(parts)
+
+
+def _learning_interframe(
+    recording: TrackingSequence, tracker: Tracker, frames: range, num_given: int, given: Float[np.ndarray, "F 4"]
+) -> TrackingResult:
+    """The boxes of a single run, with the box given at each frame where it is known."""
+    known = np.isfinite(given).all(1)
+    usable = [k for k in frames if known[k - num_given + 1 : k + 1].all()]
+    if not usable:
+        return as_result(recording, np.empty((0, 4)), 0)
+    start = usable[0] - num_given + 1
+    first, stop = bin_range(recording, range(start, usable[-1] + 1))
+    boxes = run_tracker(recording, tracker, first, stop, {k: given[k] for k in range(start, frames.stop) if known[k]})
+    parts = [bin_range(recording, range(k, k + 1)) for k in usable]
+    return join_results([as_result(recording, boxes[a - first : b - first], a) for a, b in parts])
 
 
 def reset_every(

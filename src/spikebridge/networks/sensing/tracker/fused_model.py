@@ -41,6 +41,7 @@ from spikebridge.networks.sensing.model.motion_prior import (
     to_numpy,
 )
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.calibration import TrainedHead
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 
@@ -80,6 +81,21 @@ def can_fuse(sensing: Sensing) -> bool:
         return False
     unit = sensing.units["unit"]
     return type(unit.kernel) in (Exponential, Sum) and unit.discretizer is None and _is_linear_map(unit.nonlinearity)
+
+
+def trained_head(head: ChangeHead, prior: ConstantVelocityPrior | None) -> TrainedHead | None:
+    """The numbers that calibration starts from; None where there is no prior or the gain is not above 0.
+
+    Args:
+        head: of the network.
+        prior: of the network.
+    """
+    gain = head.g.item()
+    if prior is None or not gain > 0:
+        return None
+    return TrainedHead(
+        gain, exp(head.log_scale.item()) / gain, (exp(prior.log_start.item()), exp(prior.log_growth.item()))
+    )
 
 
 class FusedWhat(nn.Module):
@@ -145,6 +161,7 @@ class FusedInference(nn.Module):
         self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
         self.head = _FusedHead(head, sensing.prior)
         self.back = None if sensing.back is None else _FusedHead(sensing.back)
+        self.trained = trained_head(head, sensing.prior)
         weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
         self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
         self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
@@ -190,6 +207,15 @@ class FusedInference(nn.Module):
         template, expected = state.template, state.expected
         place, spread = self.head.answer(seen, template.deficit, expected, age, self.search, state.uncertainty)
         return place, spread, state
+
+    def fits(self, events: Float[Tensor, "1 2 H W"], state: FusedState) -> tuple[Float[np.ndarray, "D D"], FusedState]:
+        """See `Inference.fits`."""
+        total, state = self._sum(events, state)
+        return self.head.per_pixel((self._spectrum(total) * state.template.kernel).sum(0)), state
+
+    def changes(self, state: FusedState) -> Float[np.ndarray, "D D"]:
+        """See `Inference.changes`."""
+        return self.head.unchanged(state.template.deficit) / (-self.head.scale * self.head.g)
 
     def accumulate(self, events: Float[Tensor, "1 2 H W"], state: FusedState) -> FusedState:
         """See `Inference.accumulate`."""
@@ -404,6 +430,14 @@ class _FusedHead:
         x, y, second = (float(value / moments[0, 0]) for value in (x, y, second))
         variance = (second - x * x - y * y) / 2
         return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
+
+    def per_pixel(self, seen: Complex[Tensor, "N M"]) -> Float[np.ndarray, "D D"]:
+        """The correlation of the change with the template, one a pixel.
+
+        Args:
+            seen: as for `answer`.
+        """
+        return self.between @ self._cells(seen) @ self.between.T
 
     def unchanged(self, deficit: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
         """The log-odds of displacements where nothing has changed, one a pixel.

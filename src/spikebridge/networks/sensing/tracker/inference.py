@@ -10,7 +10,7 @@ without one, and `restart_events` where the next frame is late.
 """
 
 from copy import deepcopy
-from math import inf
+from math import exp, inf
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,13 +23,20 @@ from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing.model.heads import ChangeHead
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, StartUncertainty, bayes_update, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.calibration import TrainedHead
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
-from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
+from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse, trained_head
 
 
 @runtime_checkable
 class Inference(Protocol):
-    """One network, run on one target."""
+    """One network, run on one target.
+
+    Args:
+        trained: the numbers that calibration starts from; None for a network that cannot be calibrated.
+    """
+
+    trained: TrainedHead | None
 
     def open(
         self,
@@ -64,6 +71,23 @@ class Inference(Protocol):
 
         Returns:
             The displacement from the centre of the box, its standard deviation along an axis [px], and the state.
+        """
+
+    def fits(self, events: Float[Tensor, "1 2 H W"], state: Any) -> tuple[Float[np.ndarray, "D D"], Any]:
+        """A bin whose result is made by calibration: `E` up to a constant, one a pixel, displacement 0 in the middle.
+
+        Only where `trained` is not None.
+
+        Args:
+            events: of the bin, ON and OFF.
+            state: since the frame.
+        """
+
+    def changes(self, state: Any) -> Float[np.ndarray, "D D"]:
+        """`M` of the template, one a pixel, displacement 0 in the middle; only where `trained` is not None.
+
+        Args:
+            state: of `open`.
         """
 
     def accumulate(self, events: Float[Tensor, "1 2 H W"], state: Any) -> Any:
@@ -105,6 +129,8 @@ class EagerInference(nn.Module):
     def __init__(self, sensing: Sensing) -> None:
         super().__init__()
         self.sensing = sensing
+        head = sensing.parts["head"]
+        self.trained = trained_head(head, sensing.prior) if isinstance(head, ChangeHead) else None
 
     @torch.no_grad()
     def open(
@@ -144,6 +170,22 @@ class EagerInference(nn.Module):
         variance = inf if prior is None else float(prior.variance(ages, state.start.spread))
         fits = _as_map(response[-1]) - state.uncertainty.unchanged
         return *bayes_update(fits, state.uncertainty, expected, variance, age, self.sensing.search), later
+
+    @torch.no_grad()
+    def fits(
+        self, events: Float[Tensor, "1 2 H W"], state: _EagerState
+    ) -> tuple[Float[np.ndarray, "D D"], _EagerState]:
+        """See `Inference.fits`."""
+        head: Any = self.sensing.parts["head"]
+        response, later = self._respond(events, state)
+        return (_as_map(response[-1]) - self._unchanged(head, state)) / exp(head.log_scale.item()), later
+
+    @torch.no_grad()
+    def changes(self, state: _EagerState) -> Float[np.ndarray, "D D"]:
+        """See `Inference.changes`."""
+        head: Any = self.sensing.parts["head"]
+        unchanged = self._unchanged(head, state)
+        return (unchanged.max() - unchanged) / (exp(head.log_scale.item()) * head.g.item())
 
     @torch.no_grad()
     def accumulate(self, events: Float[Tensor, "1 2 H W"], state: _EagerState) -> _EagerState:

@@ -41,8 +41,16 @@ from spikebridge.networks.sensing.model.boxes import (
     crop_frame,
     translate_box,
 )
-from spikebridge.networks.sensing.model.motion_prior import MotionPrior, to_numpy
+from spikebridge.networks.sensing.model.motion_prior import MotionPrior, MotionPriorNp, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.tracker.calibration import (
+    BinRecord,
+    Calibration,
+    Interval,
+    calibrated_place,
+    learned,
+    uncalibrated,
+)
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 
@@ -69,6 +77,7 @@ class TrackerOptions:
         reacquire_confidence: a detection of that search with more confidence replaces the box.
         hold_size: the box keeps the size of the given box; else the detector measures it at every frame.
         max_stream: the longest time that events are summed without a frame [s].
+        calibrate: gains and weights are learned while tracking (`calibration.py`).
         synchronous: the detector runs in the step of its frame, not in the step after it.
 
     Raises:
@@ -83,6 +92,7 @@ class TrackerOptions:
     reacquire_confidence: float = 0.8
     hold_size: bool = False
     max_stream: float = 0.025
+    calibrate: bool = False
     synchronous: bool = False
 
     def __post_init__(self) -> None:
@@ -126,12 +136,16 @@ class _PendingFrame(NamedTuple):
         before: the frame before.
         events: between the two frames.
         elapsed: time between the two frames [s].
+        origin: middle of the box at the frame before [px].
+        bins: records of the bins between.
     """
 
     box: Float[np.ndarray, "4"]
     before: NDArray[np.uint8]
     events: BinEvents
     elapsed: float
+    origin: Float[np.ndarray, "2"]
+    bins: tuple[BinRecord, ...]
 
 
 class _EventStreamState(NamedTuple):
@@ -170,6 +184,9 @@ class TrackingState(NamedTuple):
         background: behind the target.
         model: the network, with the weights that it had when the tracker started.
         network: its state since the stream started.
+        calibration: learned while tracking.
+        calibrated: what is known of the interval; None where the network answers without calibration.
+        bins: records of the bins since the frame.
         pending: the frame that the detector has to process next.
     """
 
@@ -186,6 +203,9 @@ class TrackingState(NamedTuple):
     background: Background
     model: InferenceModel
     network: Any
+    calibration: Calibration
+    calibrated: Interval | None = None
+    bins: tuple[BinRecord, ...] = ()
     pending: _PendingFrame | None = None
 
     @property
@@ -226,6 +246,11 @@ class SensingTracker:
         other = copy(self)
         other.options = replace(self.options, **changes)
         return other
+
+    @property
+    def learns(self) -> bool:
+        """Whether the state keeps what was learned from earlier boxes (`interframe`)."""
+        return self.options.calibrate
 
     def rebuild(self) -> None:
         """Reads the weights again at the next start of a stream."""
@@ -286,17 +311,25 @@ class SensingTracker:
             predicted = translate_box(last.box, to_numpy(last.stream.start).motion * (seconds / last.stream.period))
             estimate = last.estimate._replace(box=clamp_box(frame, predicted))
             events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
-            pending = _PendingFrame(estimate.box, last.frame, events, period)
+            pending = _PendingFrame(estimate.box, last.frame, events, period, box_center(last.estimate.box), last.bins)
         else:
             raise DataError("the first step needs the target's box, but has no box.")
         box = estimate.box
         crop, local_box = crop_around(box, options.crop)
         picture, boxes = crop_frame(frame, crop)[None], _row(local_box)
+        calibrated, calibration = None, uncalibrated() if last is None else last.calibration
+        if last is not None and is_given:
+            moved = box_center(box) - box_center(last.estimate.box)
+            calibration = learned(calibration, last.bins, moved, period)
         if last is None:
             start, network = model.network.open(picture, boxes)
         elif period < 1.5 * options.max_stream:
             motion = _row(box_center(box) - box_center(last.frame_box))
             start, network = model.network.open(picture, boxes, crop_frame(last.frame, crop)[None], motion)
+            if options.calibrate and model.network.trained is not None and isfinite(float(start.spread)):
+                by_boxes = MotionPriorNp(np.zeros(2), motion[0].double().numpy(), 0.0)
+                trained, changes = model.network.trained, model.network.changes(network)
+                calibrated = Interval((by_boxes, to_numpy(start)), changes, trained, self.sensing.search)
         else:
             # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
             age, period = period / options.max_stream, options.max_stream
@@ -318,6 +351,8 @@ class SensingTracker:
             background=_next_background(model.detector, frame, box, last),
             model=model,
             network=network,
+            calibration=calibration,
+            calibrated=calibrated,
             pending=pending,
         )
 
@@ -335,6 +370,10 @@ class SensingTracker:
             unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1)
             return state._replace(estimate=unsure, pending=None)
         estimate = _TargetEstimate(blended, spread, 0, known.first, detector.patch(state.frame, blended))
+        if not known.num_unsure:
+            moved, certainty = box_center(blended) - pending.origin, confidence(spread, blended)
+            calibration = learned(state.calibration, pending.bins, moved, pending.elapsed, certainty)
+            state = state._replace(calibration=calibration)
         # the correction also applies to the boxes since then
         shift = box_center(blended) - box_center(box)
         now, corrected = (box_from_center(box_center(one) + shift, blended[2:]) for one in (state.box, state.frame_box))
@@ -359,7 +398,7 @@ class SensingTracker:
         (events,) = state.events  # only those of the frame's own step: the next step flushes
         grid = crop_events(events, crop, state.model.counts)[None]
         network = run.accumulate(grid, self._skip_bins(run, opened, state.age))
-        return state._replace(stream=stream._replace(start=start), crop=crop, network=network)
+        return state._replace(stream=stream._replace(start=start), crop=crop, network=network, calibrated=None, bins=())
 
     def _found(
         self, state: TrackingState, pending: _PendingFrame, detector: FusedDetector, first: Tensor, newest: TargetPatch
@@ -389,7 +428,14 @@ class SensingTracker:
         network = self._skip_bins(model.network, state.network, elapsed)
         stream = state.stream._replace(age=state.stream.age + elapsed)
         grid = crop_events(events, state.crop, model.counts)[None]
-        place, spread, network = model.network(grid, network, stream.age / stream.period)
+        age, bins = stream.age / stream.period, state.bins
+        if state.calibrated is None:
+            place, spread, network = model.network(grid, network, age)
+        else:
+            fits, network = model.network.fits(grid, network)
+            number = num_bins(stream.age, self.sensing.dt) - 1
+            place, spread, record = calibrated_place(fits, state.calibration, state.calibrated, age, stream.age, number)
+            bins = (*bins, record)
         last = state.estimate.box
         box = np.concatenate([last[:2] + (place + stream.crop_offset), last[2:]])
         return state._replace(
@@ -400,6 +446,7 @@ class SensingTracker:
             age=state.age + elapsed,
             stream=stream,
             network=network,
+            bins=bins,
         )
 
     def _skip_bins(self, run: Inference, network: Any, elapsed: float) -> Any:
@@ -419,7 +466,7 @@ class SensingTracker:
         start = MotionPrior(rest, motion, torch.tensor([state.spread], dtype=torch.float32))
         stream = _EventStreamState(start, state.stream.age, 0.0, offset, whole)
         network = state.model.network.restart_events(state.network, start)
-        return state._replace(stream=stream, crop=crop, network=network)
+        return state._replace(stream=stream, crop=crop, network=network, calibrated=None)
 
 
 def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:

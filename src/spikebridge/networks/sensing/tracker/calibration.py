@@ -1,0 +1,260 @@
+"""Calibration while tracking: how strongly events of this camera answer to motion, and which source to believe.
+
+The change head scores a displacement d by `b (a E(d) - a^2 M(d))` with `E(d) = <h, T_d - T_0>` and
+`M(d) = |T_d - T_0|^2 / 2`. A trained network has one gain `a` and one weight `b`. With another camera, events may be
+fewer or pictures brighter: `E` is smaller, and the trained gain says that nothing has moved. Once the next box is
+known, the path between the two boxes is nearly straight, `d_t = motion age_t`, and two things are learned from it:
+
+- the gain of each bin of an interval, by least squares: `a_t = sum E(d_t) / sum 2 M(d_t)`;
+- the weights of experts. An expert is a weight `b` of the events (0 is constant velocity), a width of the velocity
+  prior, and whether the pictures correct the velocity of the boxes. One has the trained numbers. Its loss is the
+  distance of its place from `d_t` [px], and the answer is the mean of all places with the weights `softmax(-loss)`: the
+  exponentially weighted average forecaster (N. Cesa-Bianchi, G. Lugosi, Prediction, Learning, and Games, 2006, ch. 2),
+  which is hardly worse than the best expert.
+
+All sums forget. They are a few numbers in the tracker's state, so a stream that is split or resumed is the whole.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.networks.sensing.model.motion_prior import MotionPriorNp
+
+_FORGETTING = 0.9
+"""Factor of all sums at each new interval."""
+_EVENT_WEIGHTS = (0.0, 0.01, 0.03, 0.1)
+_WIDTHS = ((0.15, 0.3), (0.2, 0.6), (0.3, 1.0), (0.5, 1.6), (0.7, 2.5), (1.0, 4.0))
+"""Standard deviation of the velocity prior at the frame, and its growth until the next one [px]."""
+_MAX_BINS = 24
+_TRAINED_COUNT = 3.0
+"""Number of intervals that the trained gain counts for."""
+_HANDICAP = 3.0
+"""Loss of all experts but the trained one before anything is learned [px]."""
+
+
+class TrainedHead(NamedTuple):
+    """The numbers of a trained change head and of its velocity prior.
+
+    Args:
+        gain: `a`.
+        weight: `b`.
+        width: standard deviation of the prior at the frame, and its growth until the next one [px].
+    """
+
+    gain: float
+    weight: float
+    width: tuple[float, float]
+
+
+class Calibration(NamedTuple):
+    """What is learned of a camera and of the target's motion.
+
+    Args:
+        fits: discounted sums of `E` at the true displacement, for each bin of an interval.
+        changes: discounted sums of `2 M` there.
+        counts: discounted numbers of intervals.
+        losses: discounted sums of the distances of each expert [px].
+    """
+
+    fits: Float[np.ndarray, " T"]
+    changes: Float[np.ndarray, " T"]
+    counts: Float[np.ndarray, " T"]
+    losses: Float[np.ndarray, " K"]
+
+    def gain(self, number: int, trained: float) -> float:
+        """The gain of a bin, 0 or more.
+
+        Args:
+            number: of the bin in its interval, from 0.
+            trained: the gain of the network, which counts for a few intervals.
+        """
+        t = min(number, _MAX_BINS - 1)
+        if not self.changes[t] > 0:
+            return trained
+        prior = _TRAINED_COUNT * self.changes[t] / self.counts[t]
+        return max(float((self.fits[t] + trained * prior) / (self.changes[t] + prior)), 0.0)
+
+    @property
+    def weights(self) -> Float[np.ndarray, " K"]:
+        """The weights of the experts; their sum is 1."""
+        shares = np.exp(self.losses.min() - self.losses)
+        return shares / shares.sum()
+
+
+def uncalibrated() -> Calibration:
+    """Nothing learned: the trained gain, and the trained expert ahead.
+
+    Example:
+        >>> calibration = uncalibrated()
+        >>> calibration.gain(0, trained=1.01), len(calibration.weights)
+        (1.01, 70)
+    """
+    losses = np.full((1 + len(_EVENT_WEIGHTS), 2, 1 + len(_WIDTHS)), _HANDICAP)
+    losses[0, 1, 0] = 0.0  # trained weight, corrected by pictures, trained width
+    nothing = np.zeros(_MAX_BINS)
+    return Calibration(nothing, nothing, nothing, losses.ravel())
+
+
+class BinRecord(NamedTuple):
+    """A bin of an interval whose end is not known yet.
+
+    Args:
+        number: of the bin in its interval, from 0.
+        elapsed: since the frame [s].
+        fits: `E` near the predicted place, 0 for no displacement.
+        changes: `M` there.
+        corner: displacement of the first row and column, `(x, y)` [px].
+        places: displacements that the experts give [px].
+    """
+
+    number: int
+    elapsed: float
+    fits: Float[np.ndarray, "H W"]
+    changes: Float[np.ndarray, "H W"]
+    corner: Float[np.ndarray, "2"]
+    places: Float[np.ndarray, "K 2"]
+
+
+class Interval(NamedTuple):
+    """What is known when an interval starts.
+
+    Args:
+        starts: the motion priors, from the boxes and with the pictures.
+        changes: `M` of the template, one a pixel, displacement 0 in the middle.
+        trained: the network's own numbers.
+        search: how far from the prediction is looked, along each axis [px].
+    """
+
+    starts: tuple[MotionPriorNp, MotionPriorNp]
+    changes: Float[np.ndarray, "D D"]
+    trained: TrainedHead
+    search: float
+
+
+def calibrated_place(
+    fits: Float[np.ndarray, "D D"],
+    calibration: Calibration,
+    interval: Interval,
+    age: float,
+    elapsed: float,
+    number: int,
+) -> tuple[Float[np.ndarray, "2"], float, BinRecord]:
+    """The weighted mean of the experts' places.
+
+    Args:
+        fits: `E` of the events since the frame up to a constant, one a pixel, displacement 0 in the middle.
+        calibration: so far.
+        interval: that the bin is in.
+        age: time since the frame, in units of the time in which the target moves by the motion of the priors.
+        elapsed: the same [s].
+        number: of the bin in its interval, from 0.
+
+    Returns:
+        The displacement, its standard deviation along an axis [px], and the record of the bin.
+    """
+    starts, changes, trained, search = interval
+    half = len(fits) // 2
+    middle = (starts[0].motion + starts[1].motion) / 2 * age
+    first = np.clip(np.floor(middle - search), -half, half - 1).astype(int)
+    last = np.clip(np.ceil(middle + search), first + 1, half).astype(int)
+    columns, rows = (slice(a + half, b + half + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True))
+    fits = fits[rows, columns] - fits[half, half]
+    changes = changes[rows, columns]
+    gain = calibration.gain(number, trained.gain)
+    weights = np.array([trained.weight, *_EVENT_WEIGHTS])[:, None, None]
+    gains = np.array([trained.gain, *[gain] * len(_EVENT_WEIGHTS)])[:, None, None]
+    places, variances = _means(weights * gains * (fits - gains * changes), first, _priors(interval, age))
+    shares = calibration.weights
+    place = shares @ places
+    variance = shares @ (variances + ((places - place) ** 2).sum(1) / 2)
+    record = BinRecord(number, elapsed, fits, changes, first.astype(float), places)
+    return place, max(float(variance), 1e-6) ** 0.5, record
+
+
+def learned(
+    calibration: Calibration,
+    bins: Sequence[BinRecord],
+    motion: Float[np.ndarray, "2"],
+    period: float,
+    certainty: float = 1.0,
+) -> Calibration:
+    """The calibration after an interval whose end is known.
+
+    Args:
+        calibration: before.
+        bins: records of the interval.
+        motion: displacement of the target between the two frames [px].
+        period: time between them [s].
+        certainty: of the last box, 0 to 1; 1 for a given one.
+    """
+    if not bins or not certainty > 0:
+        return calibration
+    fits, changes, counts, losses = (part * _FORGETTING for part in calibration)
+    for record in bins:
+        true = motion * min(record.elapsed / period, 1.0)
+        t = min(record.number, _MAX_BINS - 1)
+        fits[t] += certainty * _at(record.fits, true - record.corner)
+        changes[t] += certainty * 2 * _at(record.changes, true - record.corner)
+        counts[t] += certainty
+        losses += certainty * np.hypot(*(record.places - true).T)
+    return Calibration(fits, changes, counts, losses)
+
+
+class _Priors(NamedTuple):
+    """The velocity priors of all starts and widths: variance, middle of the displacement, place of the start."""
+
+    variance: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    place: NDArray[np.float64]
+
+
+def _priors(interval: Interval, age: float) -> _Priors:
+    widths = (interval.trained.width, *_WIDTHS)
+    variances = [
+        first**2 + (growth * age) ** 2 + (start.spread * age) ** 2
+        for start in interval.starts
+        for first, growth in widths
+    ]
+    middles = np.repeat([start.motion * age for start in interval.starts], len(widths), 0)
+    return _Priors(np.array(variances), middles, np.repeat([start.place for start in interval.starts], len(widths), 0))
+
+
+def _means(
+    odds: Float[np.ndarray, "E H W"], corner: NDArray[np.int64], priors: _Priors
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean place for all odds of events and all priors, and its variance along an axis.
+
+    A prior is separable, so that all sums over a map are two products of matrices.
+    """
+    xs, ys = (np.arange(number) + low for number, low in zip(odds.shape[:0:-1], corner.tolist(), strict=True))
+    along_x = _gaussians(xs, priors.middle[:, :1], priors.variance)
+    along_y = _gaussians(ys, priors.middle[:, 1:], priors.variance)
+    shares = np.exp(odds - odds.max((1, 2), keepdims=True))
+    of_rows = np.concatenate([along_y, along_y * ys, along_y * ys**2]) @ shares
+    mass, first, second = np.moveaxis(of_rows.reshape(len(odds), 3, *along_x.shape) * along_x, 1, 0)
+    of_x = mass @ np.stack([np.ones_like(xs), xs, xs**2], 1)
+    total = of_x[..., 0]
+    x, y = of_x[..., 1] / total, first.sum(-1) / total
+    squares = (of_x[..., 2] + second.sum(-1)) / total
+    places = np.stack([x, y], -1) + priors.place
+    return places.reshape(-1, 2), (squares - x**2 - y**2).ravel() / 2
+
+
+def _gaussians(
+    steps: NDArray[np.float64], middle: NDArray[np.float64], variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    odds = -((steps - middle) ** 2) / (2 * variance[:, None])
+    return np.exp(odds - odds.max(1, keepdims=True))  # a prediction may lie outside of the map
+
+
+def _at(values: Float[np.ndarray, "H W"], place: Float[np.ndarray, "2"]) -> float:
+    """Linear interpolation between pixels; beyond the edge, the edge."""
+    x, y = (min(max(float(p), 0.0), n - 1.0) for p, n in zip(place, values.shape[::-1], strict=True))
+    left, top = min(int(x), values.shape[1] - 2), min(int(y), values.shape[0] - 2)
+    x, y = x - left, y - top
+    four = values[top : top + 2, left : left + 2]
+    return float(np.array([1 - y, y]) @ four @ np.array([1 - x, x]))

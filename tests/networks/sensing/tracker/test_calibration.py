@@ -1,0 +1,152 @@
+"""Calibration while tracking: gains and weights by hand, and the tracker that has them in its state."""
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.data.recordings.degradation import Degradation, degraded
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
+from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation, reset_every
+from spikebridge.networks.sensing.model.motion_prior import MotionPriorNp
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.model.units import SensingOptions
+from spikebridge.networks.sensing.tracker.calibration import (
+    Calibration,
+    Interval,
+    TrainedHead,
+    calibrated_place,
+    learned,
+    uncalibrated,
+)
+from spikebridge.networks.sensing.tracker.inference import EagerInference
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
+
+DT = 0.005
+TRAINED = TrainedHead(1.0, 0.03, (0.5, 2.0))
+STEPS = np.arange(-20, 21.0)
+SQUARES = STEPS**2 + STEPS[:, None] ** 2
+
+
+def fits(true: np.ndarray, strength: float) -> np.ndarray:
+    """Events of a target whose features change by 8 |d|^2, seen `strength` times as strongly."""
+    return strength * 16 * (STEPS * true[0] + (STEPS * true[1])[:, None])
+
+
+def interval(motion: np.ndarray) -> Interval:
+    known = MotionPriorNp(np.zeros(2), motion, 0.0)
+    return Interval((known, known), 8 * SQUARES, TRAINED, 10.0)
+
+
+def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tuple[Calibration, list[float]]:
+    """Intervals of one bin: the target moves by 3 px, and `turn` px away from its last motion."""
+    calibration, errors = uncalibrated(), []
+    generator = np.random.default_rng(0)
+    motion = np.array([3.0, 0.0])
+    for _ in range(num):
+        true = np.array([3.0, 0.0]) + turn * generator.normal(size=2)
+        place, _, record = calibrated_place(fits(true, strength), calibration, interval(motion), 1.0, 0.025, 0)
+        calibration = learned(calibration, [record], true, 0.025) if learns else calibration
+        errors.append(float(np.hypot(*(place - true))))
+        motion = true
+    return calibration, errors
+
+
+def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals() -> None:
+    true = np.array([2.0, 1.0])
+    _, _, record = calibrated_place(fits(true, 0.5), uncalibrated(), interval(true), 1.0, 0.02, 2)
+    calibration = learned(uncalibrated(), [record], true, 0.02)
+    # E = .5 * 16 * 5 = 40 and 2 M = 16 * 5 = 80 at the true displacement; 3 intervals of 80 have the gain 1
+    assert calibration.gain(2, 1.0) == pytest.approx((40 + 3 * 80) / (80 + 3 * 80))
+    assert calibration.gain(0, 1.0) == 1.0  # another bin
+    again = learned(calibration, [record], true, 0.02)
+    assert again.changes[2] == pytest.approx(80 + 0.9 * 80)
+
+
+def test_half_way_is_half_of_the_motion() -> None:
+    true = np.array([4.0, 0.0])
+    _, _, record = calibrated_place(fits(true / 2, 1.0), uncalibrated(), interval(true), 0.5, 0.01, 0)
+    calibration = learned(uncalibrated(), [record], true, 0.02)
+    assert calibration.fits[0] == pytest.approx(16 * 4)  # at (2, 0)
+
+
+def test_events_five_times_weaker_are_believed_after_some_intervals() -> None:
+    calibration, errors = run(strength=0.2, turn=2.0)
+    # sums that forget a tenth hold ten intervals of the gain .2, beside three of the trained gain 1
+    assert calibration.gain(0, 1.0) == pytest.approx((10 * 0.2 + 3 * 1.0) / 13, abs=0.01)
+    _, trained = run(strength=0.2, turn=2.0, learns=False)
+    assert np.mean(errors[-10:]) < 0.75 * np.mean(trained[-10:])
+
+
+def test_events_that_say_nothing_leave_constant_velocity() -> None:
+    calibration, errors = run(strength=0.0, turn=0.2)
+    held = [float(np.hypot(*(0.2 * pair))) for pair in np.random.default_rng(0).normal(size=(40, 2))]
+    assert np.mean(errors[-10:]) < 2 * np.mean(held)
+    weights = calibration.weights.reshape(-1, 2, 7)
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
+    true = np.array([2.0, 0.0])
+    _, _, record = calibrated_place(fits(true, 0.5), uncalibrated(), interval(true), 1.0, 0.02, 0)
+    half = learned(uncalibrated(), [record], true, 0.02, certainty=0.5)
+    assert half.counts[0] == 0.5
+    for bins, certainty in (((), 1.0), ([record], 0.0)):
+        assert learned(uncalibrated(), bins, true, 0.02, certainty).counts.sum() == 0
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.3, dt=DT)
+
+
+def tracker(unit: str = "learned") -> SensingTracker:
+    torch.manual_seed(0)
+    options = SensingOptions(num_features=4, reach=6, unit=unit)
+    return SensingTracker(Sensing(DT, options).eval(), TrackerOptions(crop=48, calibrate=True))
+
+
+def test_a_step_does_not_change_the_state_it_is_given(recording: Recording) -> None:
+    one, state = tracker(), None
+    states, boxes = [], []
+    for b in range(recording.num_bins):
+        k = np.flatnonzero(recording.frame_bins == b)
+        given = {"box": recording.frame_boxes[k[0]]} if len(k) else {}
+        states.append(state)
+        box, state = one.step({**recording.inputs(b, b + 1), **given}, state)
+        boxes.append(box)
+    resumed = states[20]
+    for b in range(20, recording.num_bins):
+        k = np.flatnonzero(recording.frame_bins == b)
+        given = {"box": recording.frame_boxes[k[0]]} if len(k) else {}
+        box, resumed = one.step({**recording.inputs(b, b + 1), **given}, resumed)
+        assert np.array_equal(box, boxes[b])
+    assert resumed is not None
+    assert resumed.calibration.counts.max() > 0
+
+
+def test_answers_between_frames_of_a_learning_tracker_are_those_of_one_run_with_all_boxes(recording: Recording) -> None:
+    one = tracker()
+    between, run_through = interframe(recording, one), reset_every(recording, one, 1)
+    inside = np.isin(run_through.bins, between.bins)
+    assert np.array_equal(run_through.boxes[inside], between.boxes)
+    plain = one.with_options(calibrate=False)
+    assert not plain.learns
+    assert not np.array_equal(interframe(recording, plain).boxes, between.boxes)
+
+
+def test_the_layers_of_the_network_give_the_same_calibrated_boxes_as_the_fused_form(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = one_pass_evaluation(recording, tracker())
+    monkeypatch.setattr("spikebridge.networks.sensing.tracker.inference.can_fuse", lambda sensing: False)
+    layers = tracker()
+    assert isinstance(layers._inference(layers.sensing, 48).network, EagerInference)
+    np.testing.assert_allclose(one_pass_evaluation(recording, layers).boxes, fused.boxes, atol=1e-2)
+
+
+def test_a_stream_without_events_is_followed_at_constant_velocity(recording: Recording) -> None:
+    silent = degraded(recording, Degradation(lose_events=1.0))
+    answers = interframe(silent, tracker())
+    assert np.isfinite(answers.boxes).all()
