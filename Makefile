@@ -7,9 +7,10 @@ ORACLES := $(VENV)/.oracles
 PEERS := $(VENV)/.peers
 DOCS := $(VENV)/.docs
 WORKERS ?= 2
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-types check bench docs clean
+.PHONY: help demo test test-plain test-types check fuzz bench docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,6 +52,7 @@ UNCHECKED := $(addprefix tests/test_,architecture.py public_names.py made_pages.
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py) tests/deploy/test_recipes_as_bundles.py \
 	$(addprefix tests/hybrid/test_,compiled.py random_networks.py wrong_calls.py) tests/ops/native/test_library.py
+UNCHECKED += tests/fuzz
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"
@@ -60,10 +62,14 @@ check: $(INSTALLED) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); SEED=1 makes others
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seed $(SEED)
+
 # speed first: it needs no data and no training; one that fails does not keep the others from running
 SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/plain_layers.py benchmarks/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names: only on request
 SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py public_api.py)
+SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
 	@failed=; for script in $(SPEED) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \

@@ -64,3 +64,13 @@ def test_a_type_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> Non
     with new_file(tmp_path / "a.nir") as file:
         file.create_dataset("node/type", shape=(2**33,), dtype="u1", chunks=(2**20,), compression="gzip")
     assert "more than is read" in refusal(tmp_path / "a.nir")
+
+
+def test_a_heap_of_texts_without_end_is_refused(tmp_path: Path) -> None:
+    with new_file(tmp_path / "a.nir") as file:
+        file["node/type"] = "NIRGraph"
+    content = (tmp_path / "a.nir").read_bytes()
+    heap = content.index(b"GCOL")
+    for place, size in ((heap + 24, 2**64 - 16), (heap + 8, 2**40)):
+        (tmp_path / "a.nir").write_bytes(content[:place] + size.to_bytes(8, "little") + content[place + 8 :])
+        assert f"heap of texts at byte {heap}" in refusal(tmp_path / "a.nir")

@@ -12,10 +12,14 @@ from typing import Any
 from spikebridge.cli.recipes import place_in_own_recipe
 from spikebridge.errors import SpikebridgeError, printable
 
+_LONGEST_LINE = 1000
+
 
 def status(line: str) -> None:
-    """Prints one line to stderr."""
-    print(printable(line), file=sys.stderr, flush=True)
+    """Prints one line to stderr. A long one, such as with a value of a damaged file, is cut."""
+    shown = printable(line)
+    shown = shown if len(shown) <= _LONGEST_LINE else f"{shown[: _LONGEST_LINE - 3]}..."
+    print(shown, file=sys.stderr, flush=True)
 
 
 FIRST_LINE = 2.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikebridge.data.catalog import DATA_SETS
 from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.training.run.run import Run
@@ -154,7 +155,7 @@ def _run(name: str) -> Run:
 def _num_values(file: Path) -> int:
     from safetensors import safe_open
 
-    with safe_open(file, framework="numpy") as tensors:
+    with safe_open(checked_file(file, "weights"), framework="numpy") as tensors:
         return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a dict
 
 

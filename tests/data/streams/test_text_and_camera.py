@@ -115,7 +115,7 @@ def test_what_cannot_be_meant_is_counted_and_the_stream_continues(monkeypatch: p
 def test_the_file_of_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (6, 4), 9).save(tmp_path / "a.png")
     paths, read = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda file: paths.append(file.name) or read(file))
+    monkeypatch.setattr(Image, "open", lambda file, **options: paths.append(file.name) or read(file, **options))
     feed_lines(f"frame,0,{tmp_path / 'a.png'}\n".encode(), sensor())
     assert paths == [str(tmp_path / "a.png")]
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from spikebridge.data.events.truncation import DecodedSize, find_cut
+from spikebridge.data.events.truncation import DecodedSize, check_packet_sizes, find_cut
 from spikebridge.data.io.column import concatenate_chunks
 from spikebridge.data.io.images import ImagesInMemory
 from spikebridge.data.io.safe_open import open_binary
@@ -184,6 +184,7 @@ def _without_native_messages() -> Iterator[None]:
 
 def _aedat4_decoder(path: Path) -> Any:
     _check_magic(path)
+    check_packet_sizes(path)
     with _without_native_messages():
         return _package("aedat", path).Decoder(str(path))
 

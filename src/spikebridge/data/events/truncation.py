@@ -17,6 +17,7 @@ Sources: iniVation, AEDAT 4 file format; Prophesee, EVT 2.0, 2.1 and 3.0 formats
 import os
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,12 +25,15 @@ import numpy as np
 from jaxtyping import Int64
 
 from spikebridge.data.io.safe_open import open_binary
+from spikebridge.errors import DataError
 
 _EVT_BYTES = {"2.0": 4, "2": 4, "2.1": 8, "21": 8, "3.0": 2, "3": 2}
 _VECTOR_PARTS = (3, 4)  # of EVT3: the base of a vector and its first two words; the third one ends it
 _MAX_HEADER = 2**16
 _ES_HEADER, _ES_EVENT, _ES_WRAP_US, _ES_DVS = 20, 5, 127, 1
 _BIN_EVENT = 5
+_AEDAT4_HEADER = 14  # after b"#!AER-DAT4.0\r\n"
+_MAX_PACKET = 2**26
 _MAX_TAIL = 2**16
 _LINE = re.compile(rb"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*,\s*[01]\s*")
 
@@ -115,7 +119,7 @@ def _cut_in_raw(file: BinaryIO, size: int) -> str | None:
 
 
 def _cut_in_aedat4(file: BinaryIO, size: int) -> str | None:
-    place = file.seek(14)  # after b"#!AER-DAT4.0\r\n"
+    place = file.seek(_AEDAT4_HEADER)
     head = file.read(4)
     if len(head) < 4:
         return f"the header at byte {place}"
@@ -127,13 +131,63 @@ def _cut_in_aedat4(file: BinaryIO, size: int) -> str | None:
     if table > size:
         return f"the packets before the table at byte {table}"
     end = table if table >= place else size
+    for packet, next_packet in _packets(file, place, end):
+        if next_packet > end:
+            return f"the packet at byte {packet}"
+    return None
+
+
+def _packets(file: BinaryIO, place: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where each packet of an AEDAT 4 file begins, and where it ends; after the end of the file where it is cut."""
     while place < end:
         file.seek(place)
-        packet = file.read(8)
-        if len(packet) < 8 or place + 8 + struct.unpack_from("<I", packet, 4)[0] > end:
-            return f"the packet at byte {place}"
-        place += 8 + struct.unpack_from("<I", packet, 4)[0]
-    return None
+        head = file.read(8)
+        begin, place = place, place + 8 + (struct.unpack_from("<I", head, 4)[0] if len(head) == 8 else 0)
+        yield begin, place
+
+
+def check_packet_sizes(path: Path) -> None:
+    """Refuses an `.aedat4` file whose sizes no camera writes: its decoder takes all the memory that they declare.
+
+    Args:
+        path: the file, which begins as an `.aedat4` file does.
+
+    Raises:
+        DataError: its header is longer than the file or no text, or a packet has more than 64 MiB, or no bytes.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "huge.aedat4"
+        >>> _ = path.write_bytes(b"#!AER-DAT4.0\\r\\n" + bytes(11) + b"\\xff")
+        >>> check_packet_sizes(path)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...huge.aedat4: expected a whole .aedat4 file, but the packet at byte 18 ...
+    """
+    with open_binary(path, "a whole .aedat4 file") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(_AEDAT4_HEADER)
+        (length,) = struct.unpack("<I", file.read(4).ljust(4, b"\0"))
+        place = _AEDAT4_HEADER + 4 + length
+        if place > size:
+            raise DataError(
+                f"{path}: expected a whole .aedat4 file, but the header at byte {_AEDAT4_HEADER} has {length} bytes, "
+                f"and the file {size}."
+            )
+        header = file.read(min(length, _MAX_HEADER))
+        try:
+            # the decoder ends the process at a description of the streams that is no text
+            header[header.find(b"<") : header.rfind(b">") + 1].decode()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: expected a whole .aedat4 file, but its list of streams is no text ({error.reason})."
+            ) from None
+        table = _table_place(header)
+        for packet, next_packet in _packets(file, place, table if place <= table <= size else size):
+            if not 0 < next_packet - packet - 8 <= _MAX_PACKET:
+                raise DataError(
+                    f"{path}: expected a whole .aedat4 file, but the packet at byte {packet} has "
+                    f"{next_packet - packet - 8} bytes; 1 to {_MAX_PACKET} are read."
+                )
 
 
 def _table_place(header: bytes) -> int:

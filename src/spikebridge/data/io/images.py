@@ -1,7 +1,8 @@
 """Grey images read from files one at a time, so that a long recording takes the memory of one image."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import overload
@@ -9,13 +10,14 @@ from typing import overload
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spikebridge.data.io.column import Column
 from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF")
 _MAX_PIXELS = 2**26
 _EIGHT_BIT = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}
 
@@ -125,17 +127,43 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
         >>> read_grey(path).tolist()
         [[255]]
     """
-    with open_binary(path, "an image") as file:
+    with open_image(path, "an image") as image:
+        _check(image, path)
+        if image.mode.startswith("I;16"):
+            return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.array(image.convert("L"))
+
+
+@contextmanager
+def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
+    """An image file, opened for reading its pixels in the `with` block.
+
+    Args:
+        path: the file.
+        expected: what should be there, for the message.
+        formats: Pillow's names of the formats that are read; others, some of which start programs, are not tried.
+
+    Raises:
+        DataError: the file is missing, damaged, or of another format.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "page.png"
+        >>> _ = path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
+        >>> with open_image(path, "an image") as image:
+        ...     image.size
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...page.png: expected an image, but it is damaged or of another kind (cannot ...
+    """
+    with open_binary(path, expected) as file:
         try:
-            with Image.open(file) as image:
-                _check(image, path)
-                if image.mode.startswith("I;16"):
-                    return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-                return np.array(image.convert("L"))
+            with Image.open(file, formats=list(formats)) as image:
+                yield image
         except DataError:
             raise
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path}: expected an image, but it is damaged or of another kind ({error}).") from error
+        except Exception as error:
+            why = str(error).replace(repr(file), path.name) or type(error).__name__
+            raise DataError(f"{path}: expected {expected}, but it is damaged or of another kind ({why}).") from error
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -192,6 +192,7 @@ def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]
     """Rows of a csv file with their line numbers, each as long as the header."""
     content = read_bytes(path, f"a csv file that begins with {','.join(header)}", _MAX_BYTES)
     lines = content.decode("utf-8-sig", errors="replace").splitlines()
+    lines = lines or [""]  # of a byte order mark alone
     first = [word.strip() for word in lines[0].split(",")]
     if first != list(header):
         raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")

@@ -20,6 +20,8 @@ _MOST_OBJECTS = 200_000  # groups and arrays; a node has up to twenty
 _MOST_LEVELS = 60
 _MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
 _ALLOWANCE = 1 << 20
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\x01\0\0\0"
 
 
 def nir_library() -> ModuleType:
@@ -49,6 +51,7 @@ def refused(what: str) -> Iterator[None]:
         AttributeError,
         AssertionError,
         IndexError,
+        ArithmeticError,
         OSError,
         RuntimeError,
         MemoryError,
@@ -75,11 +78,37 @@ def open_graph(source: Any, kinds: Sequence[str]) -> Any:
         name = f"{source}"
         source = read_bytes(Path(source), "a NIR file", MOST_BYTES)
     with refused(name):
+        _check_heaps(source)
         _look_through(io.BytesIO(source), len(source), kinds)
         graph = nir.read(io.BytesIO(source), type_check=False)
     if not isinstance(graph, nir.NIRGraph):
         raise DataError(f"{name} holds one {type(graph).__name__}, but a part is a NIRGraph")
     return graph
+
+
+def _check_heaps(content: bytes) -> None:
+    """Refuses a global heap (where HDF5 keeps texts) whose list of objects has no end: the library reads it for ever.
+
+    The HDF Group, "HDF5 File Format Specification", version 3.0, section III.E.
+    """
+    if content[: len(_SIGNATURE)] != _SIGNATURE:
+        raise DataError("it cannot be read: it does not begin as an HDF5 file does")
+    lengths = content[14:15] if content[8:9] in (b"\0", b"\1") else content[10:11]
+    if lengths != b"\x08":
+        raise DataError("its lengths are of another size than 8 bytes, in which NIR files are written")
+    start = content.find(_HEAP)
+    while start >= 0:
+        place, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+        if end > len(content):
+            raise DataError(f"its heap of texts at byte {start} is longer than the file")
+        while place + 16 <= end:
+            size = int.from_bytes(content[place + 8 : place + 16], "little")
+            # the size of object 0, the free space at the end, includes its head
+            length = size if content[place : place + 2] == b"\0\0" else 16 + -(-size // 8) * 8
+            if not 16 <= length <= end - place:
+                raise DataError(f"its heap of texts at byte {start} is damaged at byte {place}")
+            place += length
+        start = content.find(_HEAP, start + 8)
 
 
 def _look_through(file: Any, size: int, kinds: Sequence[str]) -> None:

@@ -18,8 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.safe_open import read_text
 from spikebridge.errors import ConfigError
 
+_MAX_BYTES = 4096
 LOCK_NAME = "run.lock"
 _RENEW_EVERY, _STALE_AFTER = 10.0, 120.0  # [s]
 _held: dict[tuple[int, Path], int] = {}  # how often this process has locked a folder
@@ -112,11 +115,13 @@ def _holder(file: Path, now: float) -> str | None:
     """The process that holds a lock and how long to wait, in words; None for a stale lock."""
     try:
         age = now - file.stat().st_mtime
-        there = json.loads(file.read_text(encoding="utf-8"))
+        there = read_json(file, "the lock of a run", _MAX_BYTES)
         pid, host, place = int(there["pid"]), str(there["host"]), there["place"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
+        if not file.exists():
+            return None
         there, pid, host, place = {}, None, "", None
     who = "an unknown process" if pid is None else f"process {pid} on {host}, begun {there.get('begun')},"
     who += " trains in it"
@@ -164,6 +169,6 @@ def _start_of(pid: int) -> str | None:
 
 def _read(file: Path) -> str | None:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_text(file, "the lock of a run", _MAX_BYTES)
     except OSError:
         return None

@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from spikebridge.data.io.atomic import atomic_write
-from spikebridge.data.io.images import SUFFIXES, list_images
+from spikebridge.data.io.images import SUFFIXES, list_images, open_image
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MAX_BYTES, checked_file, open_binary
+from spikebridge.data.io.safe_open import MAX_BYTES, checked_file
 from spikebridge.errors import ConfigError, DataError
 
 _RATE = 25.0
 _MAX_FRAMES = 2048
 _ANIMATIONS = (".webp", ".gif")
+_ANIMATION_FORMATS = ("WEBP", "GIF")
 VIDEO_SUFFIXES = (".npz", *_ANIMATIONS, ".mp4")
 
 
@@ -104,19 +105,13 @@ def _read_npz(path: Path) -> VideoFile:
 
 
 def _read_animation(path: Path) -> VideoFile:
-    with open_binary(path, "a video") as file:
-        try:
-            with Image.open(file) as image:
-                number = getattr(image, "n_frames", 1)
-                _check_size(number, image.width, image.height, path)
-                durations, frames = [], []
-                for frame in ImageSequence.Iterator(image):
-                    frames.append(np.asarray(frame.convert("RGB")))
-                    durations.append(float(frame.info.get("duration", 0)))
-        except DataError:
-            raise
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path}: expected a video, but it is damaged or of another kind ({error})") from error
+    with open_image(path, "a video", _ANIMATION_FORMATS) as image:
+        number = getattr(image, "n_frames", 1)
+        _check_size(number, image.width, image.height, path)
+        durations, frames = [], []
+        for frame in ImageSequence.Iterator(image):
+            frames.append(np.asarray(frame.convert("RGB")))
+            durations.append(float(frame.info.get("duration", 0)))
     mean = float(np.mean(durations))
     return VideoFile(_stack(frames, path), 1000 / mean if mean > 0 else None)
 
@@ -141,13 +136,9 @@ def _read_mp4(path: Path) -> VideoFile:
 
 
 def _open_picture(path: Path) -> np.ndarray:
-    with open_binary(path, "a picture") as file:
-        try:
-            with Image.open(file) as image:
-                _check_size(1, image.width, image.height, path)
-                return np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{path}: expected a picture, but it is damaged or of another kind ({error})") from error
+    with open_image(path, "a picture") as image:
+        _check_size(1, image.width, image.height, path)
+        return np.asarray(image.convert("RGB"))
 
 
 def _check_size(number: int, width: int, height: int, path: Path) -> None:

@@ -1,0 +1,226 @@
+"""Ways to damage a file: each takes its bytes and a generator of chances, and gives the bytes of another file."""
+
+import csv
+import io
+import json
+import random
+import re
+import struct
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Mutator: TypeAlias = Callable[[bytes, random.Random], bytes]
+
+_ODD_NUMBERS = (
+    *("0", "-1", "1e999", "-1e999", "nan", "inf", "-inf", "1e-320", "0x10", "1_3", "+5", "5.", ".5", "1e", "٣", "½"),
+    *("4294967296", "2147483647", "-2147483648", "9223372036854775807", "9223372036854775808", "9" * 30, "9" * 5000),
+    *("", " ", "-", "1.0", "1,0", "true", "null"),
+)
+_ODD_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf")),
+    *("", " ", "inf", "nan", "null", "\x00", "\x1b[31m", "..", "/dev/zero", "a" * 10_000, "é", "\ud800"),
+    *([], {}, [[]], [None], [0] * 1000, {"": {}}, [{}, {}], {"a": 1}),
+)
+_LENGTHS = (0, 1, 2, 127, 128, 255, 256, 2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+
+
+def _cut(content: bytes, chance: random.Random, longest: int = 64) -> tuple[int, int]:
+    """Two places, the second after the first."""
+    start = chance.randrange(len(content) + 1)
+    return start, min(len(content), start + chance.randrange(1, longest))
+
+
+def truncate(content: bytes, chance: random.Random) -> bytes:
+    return content[: chance.randrange(len(content) + 1)]
+
+
+def cut_the_end(content: bytes, chance: random.Random) -> bytes:
+    return content[: max(0, len(content) - chance.randrange(1, 40))]
+
+
+def flip_bits(content: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 8, 64))):
+        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def overwrite(content: bytes, chance: random.Random) -> bytes:
+    start, stop = _cut(content, chance)
+    return content[:start] + chance.randbytes(stop - start) + content[stop:]
+
+
+def zero_run(content: bytes, chance: random.Random) -> bytes:
+    start, stop = _cut(content, chance, 512)
+    return content[:start] + bytes([chance.choice((0, 0, 255))]) * (stop - start) + content[stop:]
+
+
+def zero_rest(content: bytes, chance: random.Random) -> bytes:
+    start = chance.randrange(len(content) + 1)
+    return content[:start] + bytes(len(content) - start)
+
+
+def remove(content: bytes, chance: random.Random) -> bytes:
+    start, stop = _cut(content, chance)
+    return content[:start] + content[stop:]
+
+
+def insert(content: bytes, chance: random.Random) -> bytes:
+    start, stop = _cut(content, chance)
+    return content[:start] + chance.randbytes(stop - start) + content[start:]
+
+
+def splice(content: bytes, chance: random.Random) -> bytes:
+    """A piece of the file in another place."""
+    (start, stop), (there, end) = _cut(content, chance, 256), _cut(content, chance, 256)
+    return content[:there] + content[start:stop] + content[end:]
+
+
+def repeat(content: bytes, chance: random.Random) -> bytes:
+    start, stop = _cut(content, chance, 256)
+    return content[:start] + content[start:stop] * chance.choice((2, 3, 100, 1000)) + content[stop:]
+
+
+def append(content: bytes, chance: random.Random) -> bytes:
+    return content + chance.choice((content, b"\0", b"\n", chance.randbytes(20), content[:20]))
+
+
+def length_field(content: bytes, chance: random.Random) -> bytes:
+    """A number of 1 to 8 bytes that is far too large, or off by one."""
+    size, order = chance.choice(((1, "B"), (2, "H"), (4, "I"), (8, "Q"))), chance.choice("<>")
+    width, code = size
+    if len(content) < width:
+        return content
+    start = chance.randrange(len(content) - width + 1)
+    (old,) = struct.unpack_from(order + code, content, start)
+    new = chance.choice((*_LENGTHS, old + 1, old - 1, 2 * old, old // 2)) % 2 ** (8 * width)
+    return content[:start] + struct.pack(order + code, new) + content[start + width :]
+
+
+def header_bytes(content: bytes, chance: random.Random) -> bytes:
+    """Like the others, but among the first bytes, where formats keep what they are."""
+    mutate = chance.choice((flip_bits, overwrite, zero_run, length_field, remove, insert))
+    head = min(len(content), 48)
+    return mutate(content[:head], chance) + content[head:]
+
+
+BINARY: tuple[Mutator, ...] = (
+    *(truncate, cut_the_end, flip_bits, overwrite, zero_run, zero_rest, remove, insert, splice, repeat, append),
+    *(length_field, header_bytes),
+)
+
+
+def odd_number(content: bytes, chance: random.Random) -> bytes:
+    found = list(re.finditer(rb"-?\d+(\.\d+)?", content))
+    if not found:
+        return content
+    one = chance.choice(found)
+    return content[: one.start()] + chance.choice(_ODD_NUMBERS).encode() + content[one.end() :]
+
+
+def lines_changed(content: bytes, chance: random.Random) -> bytes:
+    lines = content.split(b"\n")
+    index, other = chance.randrange(len(lines)), chance.randrange(len(lines))
+    how = chance.randrange(6)
+    if how == 0:
+        del lines[index]
+    elif how == 1:
+        lines[index], lines[other] = lines[other], lines[index]
+    elif how == 2:
+        lines.insert(index, lines[other])
+    elif how == 3:
+        lines[index] = lines[index] * chance.choice((2, 1000))
+    elif how == 4:
+        lines.insert(index, b"")
+    else:
+        lines = lines[:1] * chance.choice((1, 2))
+    return chance.choice((b"\n", b"\n", b"\n", b"\r\n", b"\r", b"")).join(lines)
+
+
+def separators_changed(content: bytes, chance: random.Random) -> bytes:
+    places = [i for i, byte in enumerate(content) if byte in b",:;\"'[]{}()\n\t "]
+    if not places:
+        return content
+    place = chance.choice(places)
+    odd = (b"", b",", b",,", b":", b'"', b"[", b"]", b"{", b"}", b"\0", b"\n", b"[" * 3000, b"\xef\xbb\xbf")
+    new = chance.choice(odd)
+    return content[:place] + new + content[place + chance.randrange(2) :]
+
+
+def other_encoding(content: bytes, chance: random.Random) -> bytes:
+    text = content.decode("utf-8", errors="replace")
+    return chance.choice(
+        (
+            b"\xef\xbb\xbf" + content,
+            b"\xef\xbb\xbf",
+            text.encode("utf-16"),
+            text.encode("utf-32"),
+            content.replace(b"1", b"\xff"),
+            content.upper(),
+        )
+    )
+
+
+TEXT: tuple[Mutator, ...] = (odd_number, lines_changed, separators_changed, other_encoding)
+
+
+def csv_cell(content: bytes, chance: random.Random) -> bytes:
+    rows = list(csv.reader(content.decode("utf-8", errors="replace").splitlines()))
+    if not rows:
+        return content
+    row = chance.choice(rows)
+    how = chance.randrange(4)
+    if how == 0 and row:
+        row[chance.randrange(len(row))] = chance.choice((*_ODD_NUMBERS, *(str(one) for one in _ODD_VALUES)))
+    elif how == 1 and row:
+        del row[chance.randrange(len(row))]
+    elif how == 2:
+        row.insert(0, chance.choice(_ODD_NUMBERS))
+    else:
+        chance.shuffle(rows)
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode("utf-8", errors="replace")
+
+
+def json_value(content: bytes, chance: random.Random) -> bytes:
+    """Another value, no value, a second value or another name somewhere in a JSON text, or in a line of JSON lines."""
+    lines = content.split(b"\n")
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    try:
+        value, line = json.loads(content), None
+    except (ValueError, RecursionError):
+        try:
+            line = chance.choice(filled)
+            value = json.loads(lines[line])
+        except (ValueError, IndexError, RecursionError):
+            return content
+    changed = _changed(value, chance)
+    text = json.dumps(changed).encode()
+    if line is None:
+        return text
+    return b"\n".join([*lines[:line], text, *lines[line + 1 :]])
+
+
+def _changed(value: Any, chance: random.Random) -> Any:
+    if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
+        return chance.choice(_ODD_VALUES)
+    key: Any = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
+    copy = value.copy()
+    how = chance.randrange(8)
+    if how == 0:
+        del copy[key]
+    elif how == 1 and isinstance(copy, dict):
+        copy[chance.choice((key + "s", "", "__class__", "a" * 300))] = copy.pop(key)
+    elif how == 1:
+        copy.insert(0, copy[key])
+    elif how == 2:
+        other: Any = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
+        copy[key] = copy[other]
+    else:
+        copy[key] = _changed(copy[key], chance)
+    return copy
+
+
+JSON: tuple[Mutator, ...] = (json_value, json_value, json_value, json_value)
+CSV: tuple[Mutator, ...] = (csv_cell, csv_cell, csv_cell)
