@@ -458,7 +458,7 @@ def _unit(graph: Graph, link: LinkSpec, exact: bool) -> HybridUnit:
     discretizers = {
         None: lambda: None,
         "threshold": lambda: Threshold(0.5),
-        "bernoulli": lambda: Bernoulli(seed=7),
+        "bernoulli": lambda: Bernoulli(),
         "delta": lambda: SignedDelta(0.25),
         "burst": Burst,
         "integrate": Integrate,

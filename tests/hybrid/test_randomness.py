@@ -1,11 +1,14 @@
 """Explicit randomness: numbers are functions of seed, draw and place; no generator is touched in evaluation."""
 
-import torch
-from torch import nn
+from typing import Any
 
-from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, every
-from spikebridge.hybrid.unit.discretizer import draw_uniform, start_draws
-from spikebridge.neurons import select
+import torch
+from torch import Tensor, nn
+
+from spikebridge.coding import BernoulliEncoder
+from spikebridge.hybrid import Bernoulli, Hold, HybridNetwork, HybridUnit, Transmission, UnitState, every
+from spikebridge.hybrid.unit.discretizer import draw_uniform, seed_of_path, start_draws
+from spikebridge.neurons import Stateful, select
 
 CPU = torch.device("cpu")
 
@@ -98,6 +101,82 @@ def noisy_network() -> HybridNetwork:
         ],
         outputs=["a", "b"],
     )
+
+
+def two_encoders(first: str = "left", seed: int | None = None) -> HybridNetwork:
+    """One input on two links with an encoder each, and a part with an encoder of its own."""
+    links = [
+        Transmission("x", name, BernoulliEncoder(4, seed if name == first else None))
+        for name in sorted(["left", "right"], reverse=first == "right")
+    ]
+    parts = {"left": nn.Identity(), "right": nn.Identity(), "own": Own()}
+    links.append(Transmission("x", "own"))
+    return HybridNetwork(dt=1.0, inputs={"x": every(4.0)}, parts=parts, links=links, outputs=[*parts]).eval()
+
+
+class Own(Stateful):
+    """A part with two encoders inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = (HybridUnit(None, None, None, Bernoulli()) for _ in range(2))
+
+    def initial_state(self, x_t: Tensor) -> tuple[UnitState, UnitState]:
+        return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        one, two = state if state is not None else (None, None)
+        y, one = self.one(x, one)
+        z, two = self.two(x, two)
+        return torch.stack([y, z], -1), (one, two)
+
+
+def test_stages_of_a_network_draw_independently_by_default() -> None:
+    network, x = two_encoders(), torch.full((50, 2, 30), 0.5)
+    outputs, _ = network({"x": x})
+    draws = [outputs["left"][::4], outputs["right"][::4], *outputs["own"].unbind(-1)]
+    for i, one in enumerate(draws):
+        for other in draws[:i]:
+            # 3000 pairs of fair coins: half agree, to within 5 standard deviations of sqrt(3000) / 2
+            assert abs((one == other).sum().item() - 1500) < 5 * 3000**0.5 / 2
+
+
+def test_a_network_built_again_or_in_another_order_draws_the_same() -> None:
+    x = torch.full((5, 2, 30), 0.5)
+    one, again, reordered = (
+        network({"x": x})[0] for network in (two_encoders(), two_encoders(), two_encoders("right"))
+    )
+    for name, y in one.items():
+        assert torch.equal(y, again[name])
+        assert torch.equal(y, reordered[name])
+
+
+def test_default_seeds_draw_the_same_in_steps_and_cuts() -> None:
+    network, x = two_encoders(), torch.full((5, 2, 30), 0.5)
+    whole, _ = network({"x": x})
+    first, state = network({"x": x[:2]}, ticks=7)
+    rest, _ = network({"x": x[2:]}, state, ticks=13)
+    state, steps = network.initial_state({"x": x}), []
+    for tick in range(20):
+        outputs, state = network.step({"x": x[tick // 4]} if tick % 4 == 0 else {}, state)
+        steps.append(outputs["left"])
+    for name, y in whole.items():
+        assert torch.equal(torch.cat([first[name], rest[name]]), y)
+    assert torch.equal(torch.stack(steps), whole["left"])
+
+
+def test_a_seed_that_is_given_stays() -> None:
+    network = two_encoders(seed=7)
+    assert network.units["x_to_left"].discretizer.seed == 7
+    assert network.units["x_to_right"].discretizer.seed == seed_of_path("units.x_to_right.discretizer")
+    moved = HybridNetwork(
+        dt=1.0,
+        inputs={"x": every(4.0)},
+        parts={"other": nn.Identity()},
+        links=[Transmission("x", "other", network.units["x_to_right"])],
+        outputs=["other"],
+    )
+    assert moved.units["x_to_other"].discretizer.seed == seed_of_path("units.x_to_right.discretizer")
 
 
 def test_in_training_too_whole_and_step_and_cut_draw_the_same() -> None:

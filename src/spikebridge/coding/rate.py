@@ -105,7 +105,7 @@ class BernoulliEncoder(Encoder):
 
     Args:
         num_steps: n, steps a value.
-        seed: of a new stream in evaluation; in training it comes from the global generator.
+        seed: of a new stream in evaluation, as in `Bernoulli`; in training it comes from the global generator.
 
     Example:
         >>> encoder = BernoulliEncoder(100).eval()
@@ -114,7 +114,7 @@ class BernoulliEncoder(Encoder):
         ([1.0, 0.0], 0.2, 0.05)
     """
 
-    def __init__(self, num_steps: int, seed: int = 0) -> None:
+    def __init__(self, num_steps: int, seed: int | None = None) -> None:
         window = Hold(whole_number("BernoulliEncoder", "num_steps", num_steps))
         super().__init__(window, None, Saturate(), Bernoulli(seed))
         self.num_steps = num_steps

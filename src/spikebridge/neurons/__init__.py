@@ -12,7 +12,7 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Effect, Quantified, Quantity
 from spikebridge.neurons.recurrent import Recurrent, RecurrentState
 from spikebridge.neurons.sequential import Sequential, SequentialState
-from spikebridge.neurons.state import detach, select, to
+from spikebridge.neurons.state import detach, load_state, save_state, select, to
 from spikebridge.neurons.surrogate import Arctan, FastSigmoid, Rectangle, Surrogate, Triangle
 
 __all__ = [
@@ -53,7 +53,9 @@ __all__ = [
     "integrator_step",
     "izhikevich_step",
     "lif_step",
+    "load_state",
     "memoryless_step",
+    "save_state",
     "scan",
     "select",
     "to",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import Effect, Quantified
-from spikebridge.neurons.state import Form, State, form_of, refuse_other_form
+from spikebridge.neurons.state import Form, State, allow_states_of, form_of, refuse_other_form
 
 _FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()  # of the last signal of each layer
 
@@ -33,6 +33,10 @@ class Stateful(Quantified):
 
     dt: float | None = None
     state_grows: ClassVar[bool] = True  # whether what is None or of length 0 in the initial state may become a tensor
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        allow_states_of(cls)
 
     @property
     def uses_dt(self) -> bool:

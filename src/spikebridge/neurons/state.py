@@ -2,15 +2,24 @@
 
 Every tensor in a state has the batch as its first axis. `form_of` describes a state without its values, and
 `refuse_other_form` raises where a state has another form than the one that a layer makes.
+
+In a file (`save_state`, safetensors) a state names the types of its tuples. Only types that torch may load are made
+again, those of `torch.serialization.get_safe_globals()`. The NamedTuples in the annotations of a layer's methods are
+added there when the layer is defined, so that states of layers of one's own are loaded too, and by `torch.load(path,
+weights_only=True)` as well.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import StateError
+from spikebridge.data.io.atomic import atomic_write
+from spikebridge.errors import ConfigError, DataError, StateError
 
 State: TypeAlias = Any
 S = TypeVar("S")
@@ -212,3 +221,168 @@ def with_path(error: StateError, container: nn.Module) -> StateError:
     located = StateError(f"{' or '.join(map(repr, paths))}: {error.message}" if paths else error.message, error.layer)
     located.message = error.message
     return located
+
+
+_FORMAT, _VERSION = "spikebridge state", "1"
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def save_state(path: Path | str, state: State) -> None:
+    """Writes the state of a stream of any module; an old file stays until the new one is complete.
+
+    Args:
+        path: ends in `.safetensors` by convention.
+        state: what a layer, a unit or a network returned; without its gradients.
+
+    Raises:
+        ConfigError: it holds something that is no tensor, number, text or None, or a type that cannot be loaded again.
+
+    Example:
+        >>> from spikebridge.neurons import IF
+        >>> path = Path(getfixture("tmp_path")) / "state.safetensors"
+        >>> _, state = IF()(torch.full((3, 1, 1), 0.25))
+        >>> save_state(path, state)
+        >>> load_state(path)
+        LIFState(v=tensor([[0.7500]]), wait=None)
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    plan = json.dumps(_encode(state, "", tensors))
+    metadata = {"format": _FORMAT, "version": _VERSION, "state": plan}
+    with atomic_write(Path(path)) as file:
+        file.write(save(tensors, metadata))
+
+
+def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
+    """Reads a state that `save_state` wrote.
+
+    Args:
+        path: the file.
+        device: of its tensors.
+
+    Raises:
+        DataError: there is no such file, it is damaged or holds no state, or it holds a type that is not known here:
+            import the module that defines it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no state at {path}")
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it has keys alone
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"the state at {path} is damaged: {error}") from error
+    if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
+        raise DataError(f"{path} holds no state of version {_VERSION}: write it with save_state")
+    try:
+        return _decode(json.loads(metadata["state"]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the state at {path} is damaged: {error}") from error
+
+
+def allow_states_of(kind: type, methods: Iterable[str] = ("initial_state", "step", "forward")) -> None:
+    """Allows torch to load the NamedTuples that annotations of a class's own methods name.
+
+    Example:
+        >>> from spikebridge.neurons import LIF, LIFState
+        >>> allow_states_of(LIF)
+        >>> LIFState in torch.serialization.get_safe_globals()
+        True
+    """
+    for name in methods:
+        method = vars(kind).get(name)
+        if inspect.isfunction(method):
+            for annotation in method.__annotations__.values():
+                allow_state(_resolved(annotation, method.__globals__))
+
+
+def allow_state(annotation: Any) -> None:
+    """Allows torch to load a NamedTuple, or those in a union or tuple of types, and those of their fields."""
+    if _is_named_tuple(annotation):
+        if annotation not in _allowed():
+            torch.serialization.add_safe_globals([annotation])
+            for field in annotation.__annotations__.values():
+                allow_state(field)
+    else:
+        for part in get_args(annotation):
+            allow_state(part)
+
+
+def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
+    """An annotation that is written as text (`from __future__ import annotations`), where it can be read already."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, names)
+    except Exception:  # noqa: BLE001 - a name that is defined later; the state is refused when it is saved
+        return None
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return isinstance(kind, type) and kind.__bases__ == (tuple,) and hasattr(kind, "_fields")
+
+
+def _allowed() -> list[Any]:
+    return [kind for kind in torch.serialization.get_safe_globals() if _is_named_tuple(kind)]
+
+
+def _encode(state: State, path: str, tensors: dict[str, Tensor]) -> Any:
+    """A state as JSON; its tensors are put aside by their path."""
+    if isinstance(state, Tensor):
+        name = path or "state"
+        tensors[name] = state.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(state, _PLAIN):
+        return {"value": state}
+    inside = f"{path}." if path else ""
+    if _is_named_tuple(type(state)):
+        kind = type(state)
+        if kind not in _allowed():
+            raise ConfigError(
+                f"{kind.__qualname__} cannot be loaded again: name it in the annotation of its layer's initial_state, "
+                f"or call torch.serialization.add_safe_globals([{kind.__name__}])"
+            )
+        fields = {name: _encode(value, inside + name, tensors) for name, value in state._asdict().items()}
+        return {"type": kind.__qualname__, "module": kind.__module__, "fields": fields}
+    if type(state) in (tuple, list):
+        items = [_encode(value, f"{inside}{index}", tensors) for index, value in enumerate(state)]
+        return {type(state).__name__: items}
+    if type(state) is dict and all(isinstance(key, str) for key in state):
+        return {"dict": {key: _encode(value, inside + key, tensors) for key, value in state.items()}}
+    raise ConfigError(
+        f"a state is made of tensors, numbers and (named) tuples, lists and dicts of them, but {path or 'this'} is a "
+        f"{type(state).__name__}"
+    )
+
+
+def _decode(plan: Any, tensors: dict[str, Tensor]) -> State:
+    if "tensor" in plan:
+        return tensors[plan["tensor"]]
+    if "value" in plan:
+        return plan["value"]
+    if "dict" in plan:
+        return {key: _decode(value, tensors) for key, value in plan["dict"].items()}
+    if "type" in plan:
+        kind = _find(plan["type"], plan["module"])
+        return kind(**{name: _decode(value, tensors) for name, value in plan["fields"].items()})
+    for kind in (tuple, list):
+        if kind.__name__ in plan:
+            return kind(_decode(value, tensors) for value in plan[kind.__name__])
+    raise ValueError(f"unknown entry {sorted(plan)}")
+
+
+def _find(name: str, module: str) -> Any:
+    """The type of a state by its name; its module may have moved since, as in a script that is run or imported."""
+    kinds = [kind for kind in _allowed() if kind.__qualname__ == name]
+    package = module.partition(".")[0]
+    same = [kind for kind in kinds if kind.__module__.partition(".")[0] == package] or kinds
+    if len(same) != 1:
+        exact = [kind for kind in same if kind.__module__ == module]
+        if len(exact) != 1:
+            raise DataError(f"the state holds a {name} of {module}, which is not known here: import {module}")
+        return exact[0]
+    return same[0]

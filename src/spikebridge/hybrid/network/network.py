@@ -32,9 +32,10 @@ from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
 from spikebridge.hybrid.network.program import RowSegment, supports_rows
 from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
+from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.precision import autocast_dtype
 
@@ -63,6 +64,7 @@ class NetworkState(NamedTuple):
     inputs: dict[str, Tensor]
 
 
+allow_state(NetworkState)  # with those of links and units
 _FORM = TupleForm(NetworkState, {**dict.fromkeys(NetworkState._fields), "ticks": int})
 # `NetworkState.like` of the last stream whose links were checked: it stays the same tensor as long as a stream runs
 _STREAMS: WeakKeyDictionary[nn.Module, ReferenceType[Tensor]] = WeakKeyDictionary()
@@ -132,6 +134,9 @@ class HybridNetwork(nn.Module):
         # last, so that a network that cannot be built binds nothing
         for layer, step in steps_of_layers(parts, self.plan, dt).items():
             layer.dt = step
+        for path, stage in self.named_modules():
+            if isinstance(stage, Discretizer):
+                stage.bind_path(path)
         self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)
 
     @property

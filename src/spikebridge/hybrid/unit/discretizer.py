@@ -12,11 +12,13 @@ The discretizers themselves are in `discretizers.py`.
 
 Randomness is explicit: a random number is a function of a seed, a draw index and a place (a counter-based generator).
 So a whole sequence, single steps and a stream cut anywhere draw the same numbers, and a sample's numbers do not depend
-on the rest of the batch. The hash mixes 32-bit words with multipliers below 2^31, so that no product leaves the 64 bits
-of an integer tensor.
+on the rest of the batch. A stage without a seed of its own takes that of its path in the network (`seed_of_path`): two
+stages draw independently, and a network that is built again draws the same. The hash mixes 32-bit words with
+multipliers below 2^31, so that no product leaves the 64 bits of an integer tensor.
 """
 
-from typing import Literal, NamedTuple
+import zlib
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from spikebridge.axes import Windows
 from spikebridge.neurons.quantity import Quantified
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, allow_states_of
 from spikebridge.ops.precision import upcast
 
 _WORD = 0xFFFFFFFF
@@ -38,6 +40,13 @@ class Discretizer(Quantified):
     """
 
     kind: Literal["steps", "reduces", "expands"] = "steps"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        allow_states_of(cls)
+
+    def bind_path(self, path: str) -> None:
+        """Gives the path in the network that the discretizer is built into; a stochastic one takes a seed from it."""
 
     def __call__(self, h: Windows, length: int, state: State = None) -> tuple[Tensor, State]:
         y, state = super().__call__(upcast(h), length, state)
@@ -72,6 +81,16 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
         (0.0, 2.0)
     """
     return hard.detach() + (soft - soft.detach())
+
+
+def seed_of_path(path: str) -> int:
+    """The seed of a stochastic stage from its path in a network, below 2^31.
+
+    Example:
+        >>> seed_of_path("units.eye_to_ear.discretizer"), seed_of_path("units.eye_to_arm.discretizer")
+        (1767585387, 1756836342)
+    """
+    return zlib.crc32(path.encode()) >> 1
 
 
 class DrawState(NamedTuple):

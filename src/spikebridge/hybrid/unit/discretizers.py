@@ -21,7 +21,14 @@ from torch import Tensor
 
 from spikebridge.axes import Windows
 from spikebridge.errors import ConfigError, in_words, is_positive
-from spikebridge.hybrid.unit.discretizer import Discretizer, DrawState, draw_uniform, start_draws, straight_through
+from spikebridge.hybrid.unit.discretizer import (
+    Discretizer,
+    DrawState,
+    draw_uniform,
+    seed_of_path,
+    start_draws,
+    straight_through,
+)
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
@@ -38,7 +45,8 @@ class Bernoulli(Discretizer):
     seed from the global generator (as dropout does, so that one run seed decides all); in evaluation it is `seed`.
 
     Args:
-        seed: seed of a new stream in evaluation, a whole number.
+        seed: seed of a new stream in evaluation, a whole number; None takes that of the unit's path in its network, so
+            that no two units draw the same. Outside of a network it is 0: there give every unit a seed.
 
     Example:
         >>> spikes, _ = Bernoulli().eval()(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1), length=1)
@@ -46,11 +54,16 @@ class Bernoulli(Discretizer):
         [0.0, 1.0]
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__()
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
-        self.seed = seed
+        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+            raise ConfigError(f"Bernoulli needs a whole number as its seed, or None, but got {seed!r}")
+        self.seed = 0 if seed is None else seed
+        self._is_unbound = seed is None
+
+    def bind_path(self, path: str) -> None:
+        if self._is_unbound:
+            self.seed, self._is_unbound = seed_of_path(path), False
 
     def initial_state(self, batch: int, device: torch.device) -> DrawState:
         seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed

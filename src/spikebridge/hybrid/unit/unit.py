@@ -21,7 +21,7 @@ from spikebridge.hybrid.unit.inplace import refuse_inplace
 from spikebridge.hybrid.unit.kernel import Kernel, last_of_windows, scan_with_resets
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
 from spikebridge.neurons.stateless import over_time, refuse_hidden_state
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
@@ -328,6 +328,7 @@ class HybridUnit(nn.Module):
         return x if self.kernel is None and self.discretizer is None else upcast(x)
 
 
+allow_state(UnitState)
 _FORM = TupleForm(UnitState, dict.fromkeys(UnitState._fields))
 
 

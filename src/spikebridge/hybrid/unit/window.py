@@ -15,7 +15,7 @@ A window has one of two forms:
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from spikebridge.axes import Signal, Windows
 from spikebridge.errors import ConfigError, ShapeError, StateError, in_words
 from spikebridge.hybrid.clock import Clock
-from spikebridge.neurons.state import TensorForm, TupleForm, refuse_other_form
+from spikebridge.neurons.state import TensorForm, TupleForm, allow_states_of, refuse_other_form
 
 # where windows start: for each step True, False, or a flag a sample `(B,)`; as one tensor `(T, B)` or `(T,)`
 Starts: TypeAlias = Tensor | Sequence[bool | Tensor]
@@ -51,6 +51,10 @@ class Window(nn.Module):
 
     length: int | None = None
     overlaps: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        allow_states_of(cls, ("frame", "starts"))
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer | None]:
         """Divides a signal into windows.
