@@ -10,7 +10,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import DataError
 
 _SECONDS = 0.05  # of events that are looked at
-_SIDES = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128)  # of boxes [px]
+_SIDES = (12, 16, 20, 24, 32, 40, 48, 64, 96)  # of boxes [px]
 _LONGEST = 0.6  # of a side of the image
 _STRETCH = 2.0  # longer side over shorter one, at most
 _RING = 0.25  # width of the surroundings, in shorter sides
