@@ -224,6 +224,17 @@ def test_a_training_stopped_in_an_epoch_resumes_with_the_same_bits(
     assert train(run) == whole
 
 
+def test_a_training_resumes_only_with_batches_of_the_same_size(
+    line: nn.Linear, phase: Make, settings: Make, tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path, "noisy", settings())
+    steps = phase(objective=mean_error, optimizer=partial(torch.optim.SGD, lr=0.01))
+    fit(line, [steps], DataLoader(Noisy(), 2), settings=settings(), run=run)
+    fit(line, [steps], DataLoader(Noisy(), 2, num_workers=1), settings=settings(), run=run)
+    with pytest.raises(ConfigError, match=r"num_batches is \[4\] there and \[3\] here"):
+        fit(line, [steps], DataLoader(Noisy(), 3), settings=settings(), run=run)
+
+
 def test_a_phase_may_bring_a_loader_of_its_own(line: nn.Linear, phase: Make, settings: Make) -> None:
     ones = DataLoader([torch.ones(1)] * 4, 2)  # type: ignore[arg-type]
     rows = fit(line, [phase(objective=mean_error, data=ones)], settings=settings())

@@ -212,6 +212,7 @@ class _PhaseLoop(ResumableLoop):
             "phases": [[phase.name, list(phase.train), phase.epochs] for phase, _ in plan],
             "num_samples": [source.num_samples for _, source in self.plan],
             "accumulate": accumulate if max(accumulate) > 1 else None,
+            "num_batches": _batches_of_loaders([source for _, source in self.plan], settings.batch_size),
         }
         board = [TensorBoardLogger()] if settings.tensorboard and run is not None else []
         super().__init__(module, run, _PhasePosition(), identity, interrupt, (*shown.callbacks, *board))
@@ -338,6 +339,14 @@ class _PhaseLoop(ResumableLoop):
             "generators": gather_rng_states(self.fabric),
             "draws": self.draws.get_state(),
         }
+
+
+def _batches_of_loaders(sources: Sequence[BatchSource], batch_size: int) -> list[int | None] | None:
+    """Batches of an epoch of each source; None where the batch size of the settings makes as many in all of them."""
+    sizes = [source.num_samples for source in sources]
+    usual = [None if size is None else -(-size // batch_size) for size in sizes]
+    batches = [source.num_batches for source in sources]
+    return None if batches == usual else batches
 
 
 def _groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
