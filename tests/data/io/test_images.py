@@ -1,3 +1,7 @@
+import subprocess
+from pathlib import Path
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,3 +85,38 @@ def test_a_folder_without_images_is_refused(tmp_path):
         list_images(tmp_path / "none")
     with pytest.raises(DataError, match="at least one image file"):
         ImageFiles([])
+
+
+def test_a_file_of_another_format_is_refused_whatever_its_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow starts Ghostscript for PostScript."""
+    for name in ("Popen", "run", "call", "check_call", "check_output"):
+        monkeypatch.setattr(subprocess, name, lambda *words, **options: pytest.fail("a program was started"))
+    (tmp_path / "script.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n(x) run showpage\n%%EOF\n"
+    )
+    for format_, suffix in (("GIF", ".png"), ("ICO", ".jpg"), ("PCX", ".bmp"), ("TGA", ".tif"), ("PDF", ".pgm")):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{format_}{suffix}", format_)
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(DataError, match=f"{path.name}: expected an image, but it is damaged or of another kind"):
+            read_grey(path)
+
+
+@pytest.mark.parametrize("failure", [IndexError("3"), MemoryError(), RuntimeError("x"), BaseException("panic")])
+def test_whatever_a_decoder_raises_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    Image.new("L", (3, 2)).save(path := tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=failure))
+    why = str(failure) or "MemoryError"
+    with pytest.raises(DataError, match=rf"a\.png: expected an image, but it is damaged or of another kind \({why}\)"):
+        read_grey(path)
+
+
+@pytest.mark.parametrize("wish", [KeyboardInterrupt(), SystemExit(3)])
+def test_a_wish_to_stop_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: BaseException) -> None:
+    Image.new("L", (3, 2)).save(path := tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=wish))
+    with pytest.raises(type(wish)):
+        read_grey(path)

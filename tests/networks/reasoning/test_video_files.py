@@ -59,3 +59,12 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         read_video(tmp_path)
     with pytest.raises(ConfigError, match=r"written as .npz or .webp, but got 'a.mov'"):
         write_video(tmp_path / "a.mov", PICTURES)
+
+
+@pytest.mark.parametrize("name", ["script.gif", "script.webp", "pictures/script.png"])
+def test_postscript_is_no_video_whatever_its_name_says(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(DataError, match=r"script\.\w+: expected a (video|picture), but it is damaged"):
+        read_video(path.parent if name.startswith("pictures/") else path)

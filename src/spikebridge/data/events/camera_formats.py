@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from spikebridge.data.events.truncation import DecodedSize, check_packet_sizes, find_cut
 from spikebridge.data.io.column import concatenate_chunks
 from spikebridge.data.io.images import ImagesInMemory
-from spikebridge.data.io.safe_open import open_binary
-from spikebridge.errors import ConfigError, DataError, SpikebridgeError
+from spikebridge.data.io.safe_open import decoding, open_binary
+from spikebridge.errors import ConfigError, DataError
 
 _MAGIC = {".aedat4": b"#!AER-DAT4.0", ".es": b"Event Stream", ".raw": b"%"}
 # columns t [us], x, y, p of some events
@@ -48,7 +48,7 @@ def aedat4_events(path: Path) -> tuple[Chunks, tuple[int, int]]:
         ...
         spikebridge.errors.DataError: ...plain.aedat4, byte 0: expected b'#!AER-DAT4.0', but found b'plain words,'.
     """
-    with _decoding(path, "a whole .aedat4 file"):
+    with decoding(path, "a whole .aedat4 file"):
         decoder = _aedat4_decoder(path)
         streams = list(decoder.id_to_stream().values())
     sensor = next(((s["height"], s["width"]) for s in streams if s["type"] == "events"), None)
@@ -56,7 +56,7 @@ def aedat4_events(path: Path) -> tuple[Chunks, tuple[int, int]]:
         raise DataError(f"{path}: expected a stream of events, but it has {[s['type'] for s in streams]}.")
 
     def chunks() -> Chunks:
-        with _decoding(path, "a whole .aedat4 file"):
+        with decoding(path, "a whole .aedat4 file"):
             for packet in _items(decoder):
                 if "events" in packet:
                     yield _columns(packet["events"])
@@ -79,7 +79,7 @@ def aedat4_frames(path: Path, allow_truncated: bool = False) -> tuple[ImagesInMe
     sizes: set[tuple[int, ...]] = set()
 
     def frames() -> Iterator[dict[str, NDArray[np.uint8]]]:
-        with _decoding(path, "a whole .aedat4 file"):
+        with decoding(path, "a whole .aedat4 file"):
             for packet in _items(_aedat4_decoder(path)):
                 if "frame" not in packet:
                     continue
@@ -132,25 +132,14 @@ def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Chu
     fallback = (width or 2**16 - 1, height or 2**16 - 1)
 
     def chunks() -> Chunks:
-        with _decoding(path, "events of a kind that faery reads"):
+        with decoding(path, "events of a kind that faery reads"):
             for part in _items(stream):
                 yield _columns(part)
 
-    with _decoding(path, "events of a kind that faery reads"), _without_native_messages():
+    with decoding(path, "events of a kind that faery reads"), _without_native_messages():
         stream = faery.events_stream_from_file(str(path), dimensions_fallback=fallback)
         columns, rows = stream.dimensions()
     return chunks(), ((rows, columns) if path.suffix == ".es" else None)
-
-
-@contextmanager
-def _decoding(path: Path, expected: str) -> Iterator[None]:
-    try:
-        yield
-    except (SpikebridgeError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    # faery raises plain Exception for events of an unknown kind; a panic of both is a BaseException
-    except BaseException as error:
-        raise DataError(f"{path}: expected {expected}, but: {error}.") from error
 
 
 def _items(stream: Iterable[Any]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spikebridge.data.io.column import Column
-from spikebridge.data.io.safe_open import open_binary
+from spikebridge.data.io.safe_open import decoding, open_binary
 from spikebridge.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".tif", ".tiff")
@@ -155,15 +155,12 @@ def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> I
         ...
         spikebridge.errors.DataError: ...page.png: expected an image, but it is damaged or of another kind (cannot ...
     """
-    with open_binary(path, expected) as file:
-        try:
-            with Image.open(file, formats=list(formats)) as image:
-                yield image
-        except DataError:
-            raise
-        except Exception as error:
-            why = str(error).replace(repr(file), path.name) or type(error).__name__
-            raise DataError(f"{path}: expected {expected}, but it is damaged or of another kind ({why}).") from error
+    with (
+        open_binary(path, expected) as file,
+        decoding(path, expected),
+        Image.open(file, formats=list(formats)) as image,
+    ):
+        yield image
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -1,9 +1,6 @@
 """Arrays from an npz file of unknown origin: no pickle, sizes in the headers are checked before memory is taken."""
 
-import lzma
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from math import prod
@@ -16,21 +13,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from spikebridge.data.io.column import CHUNK_ROWS
-from spikebridge.data.io.safe_open import MAX_BYTES, Readable, fits, open_binary, read_at_most
+from spikebridge.data.io.safe_open import MAX_BYTES, Readable, decoding, fits, open_binary, read_at_most
 from spikebridge.errors import DataError, did_you_mean
-
-# what zipfile raises on bytes that are no archive, or one of a kind that it does not know
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OSError,
-    struct.error,
-)
 
 
 def read_npz(path: Path, keys: Iterable[str] | None = None) -> dict[str, NDArray]:
@@ -99,17 +83,8 @@ class _Header(NamedTuple):
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    with open_binary(path, "an npz file") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                yield archive
-        except DataError:
-            raise
-        except _DAMAGE as error:
-            size = path.stat().st_size
-            raise DataError(
-                f"{path}: expected an npz file, but it is damaged or of another kind ({error}); it ends at byte {size}."
-            ) from error
+    with open_binary(path, "an npz file") as file, decoding(path, "an npz file"), zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipExtFile:

@@ -8,6 +8,7 @@ writer and opening a device may act on it; its size is looked at before it is re
 import gzip
 import io
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
-from spikebridge.errors import DataError
+from spikebridge.errors import DataError, SpikebridgeError
 
 MAX_BYTES = 2**30
 _MAX_GROWTH = 200
@@ -229,6 +230,37 @@ def _check_kind(path: Path, found: os.stat_result, expected: str) -> None:
 
 def _too_large(path: Path, expected: str, max_bytes: int) -> DataError:
     return DataError(f"{path}: expected {expected} of at most {max_bytes} bytes, but it is larger.")
+
+
+@contextmanager
+def decoding(path: Path, expected: str) -> Iterator[None]:
+    """Turns whatever a library raises on damaged bytes into one clear error.
+
+    A decoder of another project is free to raise anything: an error of its own, an `IndexError`, a `MemoryError`, or
+    the panic of a library in Rust, which is no `Exception`.
+
+    Args:
+        path: the file that is decoded inside the block.
+        expected: what should be there, for the message.
+
+    Raises:
+        DataError: anything was raised but an error of this package or the wish to stop.
+
+    Example:
+        >>> with decoding(Path("a.png"), "an image"):
+        ...     raise IndexError("index out of range")
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: a.png: expected an image, but it is damaged or of another kind (index...
+    """
+    try:
+        yield
+    except (SpikebridgeError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        # the text of an error may hold the address of an open file
+        why = re.sub(r"<\S+ name=.*?>", path.name, str(error)) or type(error).__name__
+        raise DataError(f"{path}: expected {expected}, but it is damaged or of another kind ({why}).") from error
 
 
 def fits(shape: tuple[int, ...], num_bytes: int = 1) -> bool:

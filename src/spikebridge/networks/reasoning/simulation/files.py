@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.io.images import SUFFIXES, list_images, open_image
 from spikebridge.data.io.npz import read_npz
-from spikebridge.data.io.safe_open import MAX_BYTES, checked_file
+from spikebridge.data.io.safe_open import MAX_BYTES, checked_file, decoding
 from spikebridge.errors import ConfigError, DataError
 
 _RATE = 25.0
@@ -121,17 +121,15 @@ def _read_mp4(path: Path) -> VideoFile:
         import av
     except ImportError as error:
         raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
-    try:
-        with av.open(str(checked_file(path, "a video"))) as container:
-            stream = container.streams.video[0]
-            _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)
-            frames = []
-            for frame in container.decode(stream):
-                frames.append(frame.to_ndarray(format="rgb24"))
-                _check_size(len(frames), stream.width, stream.height, path)
-            rate = float(stream.average_rate) if stream.average_rate else None
-    except (av.error.FFmpegError, IndexError, ValueError) as error:
-        raise DataError(f"{path}: expected a video, but it is damaged or of another kind ({error})") from error
+    # the format is given, or FFmpeg would look for one that reads other files or addresses
+    with decoding(path, "a video"), av.open(str(checked_file(path, "a video")), format="mp4") as container:
+        stream = container.streams.video[0]
+        _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)
+        frames = []
+        for frame in container.decode(stream):
+            frames.append(frame.to_ndarray(format="rgb24"))
+            _check_size(len(frames), stream.width, stream.height, path)
+        rate = float(stream.average_rate) if stream.average_rate else None
     return VideoFile(_stack(frames, path), rate)
 
 
