@@ -12,7 +12,7 @@ from PIL import Image
 
 from spikebridge.data.events.events import Events, make_events
 from spikebridge.data.events.files import write_events
-from spikebridge.data.io.atomic import atomic_folder, write_text
+from spikebridge.data.io.atomic import atomic_folder, atomic_write, write_text
 from spikebridge.data.recordings.recording import Recording
 
 
@@ -43,7 +43,8 @@ def write_recording(recording: Recording, folder: Path) -> None:
         (draft / "frames").mkdir()
         names = [f"{k}.png" for k in range(recording.num_frames)]
         for name, frame in zip(names, recording.frames, strict=True):
-            Image.fromarray(np.asarray(frame)).save(draft / "frames" / name)
+            with atomic_write(draft / "frames" / name) as file:
+                Image.fromarray(np.asarray(frame)).save(file, "PNG")
         frame_times = np.round(recording.frame_times * 1e6).astype(int).tolist()
         _write_csv(draft / "frames.csv", ("file", "t_us"), zip(names, frame_times, strict=True))
         height, width = recording.events.height, recording.events.width

@@ -1,0 +1,157 @@
+"""Any failure of a command is one line without control characters, and warnings do not stand before it."""
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from spikebridge.cli.command import Command, CommandResult
+from spikebridge.cli.failure import explain
+from spikebridge.cli.main import COMMANDS, main
+from spikebridge.errors import DataError, printable
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fails(Command):
+    """Warns, logs and fails."""
+
+    failure: ClassVar[BaseException | None] = None
+    text: ClassVar[str] = "done"
+
+    def execute(self) -> CommandResult:
+        """Fails, if it should."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("odd\x1b[31m input", stacklevel=1)
+        logging.getLogger("spikebridge.somewhere").warning("odd file")
+        if self.failure is not None:
+            raise self.failure
+        return CommandResult({}, self.text)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that fails in a way, or prints a text."""
+    monkeypatch.setitem(COMMANDS, "fails", Fails)
+    monkeypatch.delenv("SPIKEBRIDGE_DEBUG", raising=False)
+
+    def call(
+        failure: BaseException | None = None, text: str = "done", words: tuple[str, ...] = ()
+    ) -> tuple[int, str, str]:
+        monkeypatch.setattr(Fails, "failure", failure)
+        monkeypatch.setattr(Fails, "text", text)
+        code = main(["fails", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+class PanicException(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "line"),
+    [
+        (DataError("a.npz: two\nlines"), 2, "error: a.npz: two lines"),
+        (DataError("clip\x1b[2J\x07.npz: bad"), 2, r"error: clip\x1b[2J\x07.npz: bad"),
+        (DataError("nam\udce9.npz: bad"), 2, r"error: nam\udce9.npz: bad"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a"), 2, "error: a: No such file or directory"),
+        (MemoryError("Unable to allocate 9 GiB"), 2, "error: there is not enough memory for this input: Unable to"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: there is not enough memory"),
+        (RecursionError("maximum recursion depth exceeded"), 2, "error: the input is nested too deep"),
+        (KeyError("v"), 1, "unexpected KeyError: 'v' (--debug shows where)"),
+        (PanicException("range end"), 1, "unexpected PanicException: range end (--debug shows where)"),
+        (SystemExit(3), 1, "unexpected SystemExit: 3 (--debug shows where)"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_a_failure_is_one_line_without_the_warnings_before_it(
+    run: Run, failure: BaseException, code: int, line: str
+) -> None:
+    found, out, err = run(failure)
+    assert (found, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith(f"spikebridge: {line}")
+
+
+def test_warnings_of_a_command_that_succeeds_are_one_line_each(run: Run) -> None:
+    code, out, err = run()
+    assert (code, out) == (0, "done\n")
+    assert err == "spikebridge: warning: odd\\x1b[31m input\nspikebridge: warning: odd file\n"
+
+
+def test_names_of_files_move_no_cursor(run: Run) -> None:
+    assert (
+        run(text="recording  clip\x1b[2J\x9b\u202e.npz\n\ta\tb")[1]
+        == "recording  clip\\x1b[2J\\x9b\\u202e.npz\n\ta\tb\n"
+    )
+    assert printable("Übung 1 – Größe") == "Übung 1 – Größe"
+
+
+def test_a_nul_in_an_argument_is_refused(run: Run) -> None:
+    code, _, err = run(words=("a\0b",))
+    assert (code, err) == (2, r"spikebridge: error: an argument holds a NUL character: 'a\x00b'" + "\n")
+
+
+def test_debug_shows_the_failure_itself(run: Run) -> None:
+    with warnings.catch_warnings(), pytest.raises(MemoryError):
+        warnings.simplefilter("ignore")
+        run(MemoryError(), words=("--debug",))
+
+
+def test_an_error_of_a_library_has_no_traceback_of_its_own() -> None:
+    assert explain(MemoryError()) == ("error: there is not enough memory for this input", 2)
+
+
+FULL = """
+import errno, os, sys
+from pathlib import Path
+from spikebridge.cli.main import main
+from spikebridge.data.io import atomic
+
+whole, number = os.fsync, 0
+
+def fsync(descriptor):
+    global number
+    number += 1
+    if number > int(sys.argv[1]):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    whole(descriptor)
+
+os.fsync = fsync
+sys.exit(main(["train", "digits", "--preset", "quick", "--out", "run", "--quiet", *sys.argv[2:]]))
+"""
+
+
+def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL]
+    options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120, "check": False}
+    done = subprocess.run([*command, "6"], **options)  # type: ignore[call-overload]
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert "No space left on device; the run is whole up to its last checkpoint: free some space, then" in line
+    assert line.endswith("`spikebridge train digits --out run --resume` resumes")
+    assert "Traceback" not in done.stderr
+    assert not [path for path in (tmp_path / "run").rglob("*.tmp")]
+
+
+def test_devices_and_pipes_stay_where_a_command_would_write(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe.svg")
+    (link := tmp_path / "null.svg").symlink_to(os.devnull)
+    for path, kind in ((pipe, "pipe"), (link, "device"), (tmp_path, "folder")):
+        command = [sys.executable, "-m", "spikebridge", "draw", "digits", "--out", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 2
+        assert f"{path}: expected the name of a file to write, but this is a {kind}" in done.stderr
+    assert pipe.is_fifo() and link.is_symlink()
