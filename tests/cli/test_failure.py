@@ -105,8 +105,7 @@ def test_a_nul_in_an_argument_is_refused(run: Run) -> None:
 
 
 def test_debug_shows_the_failure_itself(run: Run) -> None:
-    with warnings.catch_warnings(), pytest.raises(MemoryError):
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match="odd"), pytest.raises(MemoryError):
         run(MemoryError(), words=("--debug",))
 
 
@@ -143,7 +142,7 @@ def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(tmp_path: Pa
     assert "No space left on device; the run is whole up to its last checkpoint: free some space, then" in line
     assert line.endswith("`spikebridge train digits --out run --resume` resumes")
     assert "Traceback" not in done.stderr
-    assert not [path for path in (tmp_path / "run").rglob("*.tmp")]
+    assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
 def test_devices_and_pipes_stay_where_a_command_would_write(tmp_path: Path) -> None:
