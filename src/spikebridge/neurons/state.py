@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.data.io.atomic import atomic_write
+from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError, StateError
 
 State: TypeAlias = Any
@@ -268,12 +269,14 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"there is no state at {path}")
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
+        with safe_open(checked_file(path, "a state"), "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it has keys alone
+    except DataError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"the state at {path} is damaged: {error}") from error
     if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
