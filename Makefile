@@ -69,7 +69,7 @@ fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); 
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seed $(SEED)
 
 # speed first: it needs no data and no training; one that fails does not keep the others from running
-SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/plain_layers.py benchmarks/speed_page.py
+SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/loops.py benchmarks/plain_layers.py benchmarks/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names: only on request
 SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py public_api.py)
 SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py)

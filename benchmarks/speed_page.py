@@ -62,6 +62,18 @@ def _over_the_floor(row: dict[str, Any]) -> str:
     return f"; {_times(row['over_floor'])}" if "over_floor" in row else ""
 
 
+def loops(results: dict[str, Any]) -> str:
+    """A row a work, a column a way: microseconds of a tick, and the ratio to the formulas by hand."""
+    found = {(row["work"], row["way"]): row for row in results["rows"]}
+    works, names = (list(dict.fromkeys(key[number] for key in found)) for number in (0, 1))
+    lines = [head("a tick [us]", *names)]
+    for work in works:
+        rows = (found.get((work, way)) for way in names)
+        cells = ("-" if row is None else f"{row['us_a_tick']:.0f} ({row['over_by_hand']:.2f} x)" for row in rows)
+        lines.append(line(work, *cells))
+    return "\n".join(lines)
+
+
 def memory(peers: dict[str, Any]) -> str:
     """E: peak memory of B."""
     rows = peers["memory"]
@@ -170,14 +182,15 @@ def _compiled(row: dict[str, Any]) -> str:
 
 def main() -> int:
     """Writes or checks the page."""
-    names = ("peers.json", "live.json", "sparse_live.json")
-    peers, stream, whole = (json.loads((RESULTS / name).read_text()) for name in names)
+    names = ("peers.json", "live.json", "sparse_live.json", "loops.json")
+    peers, stream, whole, looped = (json.loads((RESULTS / name).read_text()) for name in names)
     tables = {
         "machine": machine(peers),
         "layers": layers(peers),
         "networks": networks(peers),
         "live": live(stream),
         "live networks": live_networks(whole),
+        "loops": loops(looped),
         "memory": memory(peers),
     }
     parts = {
