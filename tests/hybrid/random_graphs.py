@@ -501,5 +501,6 @@ def run_steps(graph: Graph, network: HybridNetwork, inputs: dict[str, Tensor], t
         now = {name: x[0] for name, x in piece(graph, inputs, tick, tick + 1).items()}
         outputs, state = network.step(now, state)
         for name, y in outputs.items():
-            given.setdefault(name, []).append(y)
-    return {name: torch.stack(values) for name, values in given.items()}
+            # an output without a tick is (0, B, *M)
+            given.setdefault(name, []).append(y.unsqueeze(0) if len(y) else y)
+    return {name: torch.cat(values) for name, values in given.items()}

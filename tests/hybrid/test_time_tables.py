@@ -58,7 +58,7 @@ def tables(net: HybridNetwork, ticks: int) -> dict[str, TABLE]:
         }
         outputs, state = net.step(now, state)
         for name, y in outputs.items():
-            seen[name][tick] = y.item()
+            seen[name] |= {tick: y.item()} if len(y) else {}
     whole, _ = net(
         {name: torch.tensor([float(t) for t in c.ticks(0, ticks)]).reshape(-1, 1, 1) for name, c in net.inputs.items()},
         ticks=ticks,

@@ -85,7 +85,7 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         (['snn', 'ann'], [2.0, 2.0])
     """
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
-    carried, batch = infer_shapes(network, empty), next(iter(inputs.values())).shape[1]
+    carried, batch = infer_shapes(network, empty).links, next(iter(inputs.values())).shape[1]
     made: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *carried[name].shape)] for name in network.units}
 
     def hook(name: str) -> Any:

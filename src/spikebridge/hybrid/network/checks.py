@@ -183,22 +183,16 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
         x = inputs[name]
         if not isinstance(x, Tensor) or x.ndim < 2:
             raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {_shape_or_words(x)}")
-        if x.dtype != torch.bool and not x.is_floating_point():
-            raise ShapeError(f"input {name!r} needs floats (or flags, for a trigger), but got {x.dtype}; use .float()")
+        if x.is_complex():
+            raise ShapeError(f"input {name!r} needs floats, whole numbers or flags, but got {x.dtype}; use x.abs()")
         if like is None and x.is_floating_point():
             like = x
         known[name] = empty_spec(x)
-    if like is None:
-        raise ConfigError("a stream needs at least one input of floats, to know its dtype")
+    like = next(iter(known.values())) if like is None else like.transpose(0, 1)
     for name, empty in known.items():
-        dtype = empty.dtype if empty.dtype == torch.bool else like.dtype
-        _refuse_other(name, empty, like.shape[1], dtype, like.device)
+        dtype = like.dtype if empty.is_floating_point() else empty.dtype
+        _refuse_other(name, empty, like.shape[0], dtype, like.device)
     return known
-
-
-def widest(signals: Iterable[Tensor]) -> Tensor:
-    """The first of the signals with the widest floating dtype; under autocast a stream may mix float32 and halves."""
-    return max((x for x in signals if x.is_floating_point()), key=Tensor.element_size)
 
 
 def empty_spec(x: Tensor) -> Tensor:

@@ -268,11 +268,11 @@ class LinkState(NamedTuple):
 
 
 class SignalSpec(NamedTuple):
-    """The values of a link.
+    """The values of a link, or of a part.
 
     Attributes:
         shape: `*N`.
-        dtype: of the values: floats, or bool for flags.
+        dtype: of the values: floats, whole numbers, or bool for flags.
         context: shape of the context, None without one.
         context_dtype: of the context.
         masked: whether the trigger of the unit's windows is a mask.
@@ -280,6 +280,10 @@ class SignalSpec(NamedTuple):
 
     shape: torch.Size
     dtype: torch.dtype
-    context: torch.Size | None
-    context_dtype: torch.dtype | None
-    masked: bool
+    context: torch.Size | None = None
+    context_dtype: torch.dtype | None = None
+    masked: bool = False
+
+    def empty(self, like: Tensor) -> Tensor:
+        """No value, `(0, B, *N)`, for a stream like a tensor with its batch first."""
+        return like.new_empty((0, like.shape[0], *self.shape), dtype=self.dtype)

@@ -24,14 +24,13 @@ from spikebridge.hybrid.network.checks import (
     needs_finite_check,
     refuse_not_finite,
     steps_of_layers,
-    widest,
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_samples
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
 from spikebridge.hybrid.network.program import RowSegment, supports_rows
-from spikebridge.hybrid.network.shape_inference import fill_states, infer_shapes
+from spikebridge.hybrid.network.shape_inference import NetworkSpecs, fill_states, infer_shapes, like_of
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
@@ -127,7 +126,7 @@ class HybridNetwork(nn.Module):
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
         # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
         self._checked_inputs: _Key | None = None
-        self._signal_specs: dict[_Key, dict[str, SignalSpec]] = {}
+        self._signal_specs: dict[_Key, NetworkSpecs] = {}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in parts}
         for name, part in parts.items():
             check_part(name, part, self.incoming[name])
@@ -171,7 +170,7 @@ class HybridNetwork(nn.Module):
             exact: run tick by tick inside, so that a whole sequence, steps and any cut agree to the bit.
 
         Returns:
-            The outputs of these ticks, `(K, B, *M)` each, and the state.
+            The outputs of these ticks, `(K, B, *M)` each, with K = 0 for a part without a tick, and the state.
 
         Raises:
             ShapeError: an input of another stream, or with another number of samples than the ticks have.
@@ -190,7 +189,7 @@ class HybridNetwork(nn.Module):
                 check_finite(name, inputs.get(name))
         if state is None:
             specs = self._input_specs_of(inputs)
-            state = self._start(specs, self._signal_specs_of(specs))
+            state = self._start(specs, self._signal_specs_of(specs).links)
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
         stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
         try:
@@ -202,9 +201,8 @@ class HybridNetwork(nn.Module):
                 refuse_not_finite(name, x)
             raise
         except RuntimeError:
-            infer_shapes(
-                self, _time_first(state.inputs)
-            )  # names the part that does not accept its signals, if one does
+            # it names the part that does not accept its signals, if there is one
+            infer_shapes(self, _time_first(state.inputs))
             raise
 
     def step(
@@ -218,7 +216,7 @@ class HybridNetwork(nn.Module):
                 empty `(0, B, *N)`.
 
         Returns:
-            The outputs of this tick, `(B, *M)` each, and the state.
+            The outputs of this tick, `(B, *M)` each, an empty `(0, B, *M)` for a part without a tick, and the state.
         """
         if isinstance(inputs, Mapping):
             # at the first tick an input without a sample shows its shape as it is
@@ -227,7 +225,7 @@ class HybridNetwork(nn.Module):
                 name: x.unsqueeze(0) if isinstance(x, Tensor) and name not in later else x for name, x in inputs.items()
             }
         outputs, state = self(inputs, state, ticks=1)
-        return {name: y[0] for name, y in outputs.items()}, state
+        return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
 
     def compiled(self, block: int = 1) -> "CompiledNetwork":
         """The network as generated code: faster where its ticks are many and small, as in a loop; equal to rounding.
@@ -269,7 +267,7 @@ class HybridNetwork(nn.Module):
             ShapeError: inputs of different batch, dtype or device.
         """
         specs = infer_input_specs(self.inputs, inputs)
-        signal_specs = self._infer_signal_specs(specs)
+        signal_specs = self._infer_signal_specs(specs).links
         state = self._start(specs, signal_specs)
         parts, links = fill_states(self, _time_first(specs), state.links, signal_specs)
         return state._replace(parts=parts, links=links)
@@ -280,7 +278,7 @@ class HybridNetwork(nn.Module):
 
     def _start(self, specs: dict[str, Tensor], signal_specs: Mapping[str, SignalSpec]) -> NetworkState:
         """A state before the first tick, with None for what parts and units make of their first sample."""
-        like = widest(specs.values())
+        like = like_of(self, specs.values())
         links = {
             name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
             for name, route in self.plan.routes.items()
@@ -301,12 +299,12 @@ class HybridNetwork(nn.Module):
             self._checked_inputs = key
         return specs
 
-    def _signal_specs_of(self, specs: dict[str, Tensor]) -> dict[str, SignalSpec]:
+    def _signal_specs_of(self, specs: dict[str, Tensor]) -> NetworkSpecs:
         """The shapes inside the network, inferred once for each shape of its inputs."""
         found = self._signal_specs.get(_shapes(specs)) if _is_constant(specs) else None
         return self._infer_signal_specs(specs) if found is None else found
 
-    def _infer_signal_specs(self, specs: dict[str, Tensor]) -> dict[str, SignalSpec]:
+    def _infer_signal_specs(self, specs: dict[str, Tensor]) -> NetworkSpecs:
         found = infer_shapes(self, _time_first(specs))
         if _is_constant(specs):
             self._signal_specs[_shapes(specs)] = found
@@ -335,7 +333,7 @@ class HybridNetwork(nn.Module):
 
     def _refuse_other_states(self, state: NetworkState) -> None:
         """Raises where the state of a link is not its own, or a part without a state is given one."""
-        specs = self._signal_specs_of(state.inputs)
+        specs = self._signal_specs_of(state.inputs).links
         for name, route in self.plan.routes.items():
             refuse_other_link(route, self.unit_of(route), state.links[name], specs[name], state.like, state.ticks)
         for name, part in self.parts.items():
@@ -350,12 +348,17 @@ class HybridNetwork(nn.Module):
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
-            return {}, state
+            return {name: self._empty(name, state) for name in self.outputs}, state
         kind = RowSegment if supports_rows(state.like) else Segment
         segment = kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
         segment.run()
-        outputs = {name: y for name in self.outputs if (y := segment.signals[name]) is not None}
+        made = segment.signals
+        outputs = {name: self._empty(name, state) if (y := made[name]) is None else y for name in self.outputs}
         return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
+
+    def _empty(self, name: str, state: NetworkState) -> Tensor:
+        """The output of a part that has no tick, `(0, B, *M)`."""
+        return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
 
     def _run_exactly(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
@@ -371,8 +374,8 @@ class HybridNetwork(nn.Module):
             now = {name: piece for name, column in pieces.items() if (piece := column[index]) is not None}
             outputs, state = self._run(now, state, tick + 1)
             for name, y in outputs.items():
-                collected[name].append(y)
-        return {name: torch.cat(values) for name, values in collected.items() if values}, state
+                collected[name] += [y] if y.shape[0] else []
+        return {n: torch.cat(ys) if ys else self._empty(n, state) for n, ys in collected.items()}, state
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]

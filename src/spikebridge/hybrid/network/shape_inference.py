@@ -5,17 +5,16 @@ are tried: one is right when the loop gives the same shape back; a shape that th
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import product
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError
-from spikebridge.hybrid.network.checks import widest
 from spikebridge.hybrid.network.delivery import unfit_initial
 from spikebridge.hybrid.network.execution import apply_part
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
@@ -30,6 +29,19 @@ _STATISTICS = threading.RLock()
 
 # what a module raises for a signal that does not fit
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
+
+
+def like_of(network: NetworkGraph, signals: Iterable[Tensor]) -> Tensor:
+    """A tensor with the dtype and device of a stream: the first one of the widest floats, else one like the weights.
+
+    Under autocast a stream may mix float32 and halves.
+    """
+    known = list(signals)
+    if floats := [x for x in known if x.is_floating_point()]:
+        return max(floats, key=Tensor.element_size)
+    weights = (p for module in network.modules() for p in module.parameters(recurse=False) if p.is_floating_point())
+    dtype = next((p.dtype for p in weights), torch.get_default_dtype())
+    return known[0].new_empty(known[0].shape[:2], dtype=dtype)
 
 
 def _through_unit(
@@ -49,7 +61,7 @@ def _through_part(
     network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes
 ) -> tuple[Tensor, State]:
     """Sends empty signals through the links of a part and the part; `shapes` are those of links not run yet."""
-    like = widest(known.values())
+    like = like_of(network, known.values())
     signals: list[Tensor] = []
     named: dict[str, Tensor] = {}
     for route in network.plan.incoming[part]:
@@ -160,15 +172,22 @@ def _candidates(network: NetworkGraph, known: Mapping[str, Tensor]) -> list[torc
     return list(dict.fromkeys(found))
 
 
-def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> dict[str, SignalSpec]:
-    """The values of every link, by its name.
+class NetworkSpecs(NamedTuple):
+    """The values of links and of parts, by name."""
+
+    links: dict[str, SignalSpec]
+    parts: dict[str, SignalSpec]
+
+
+def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> NetworkSpecs:
+    """The values of every link and part.
 
     Args:
         network: the network.
         inputs: empty signals, `(0, B, *N)`.
 
     Returns:
-        Shape and kind of the values of each link.
+        Shape and kind of the values.
 
     Raises:
         ConfigError: the shape on a link of a loop cannot be found.
@@ -185,7 +204,7 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> dict[st
                 known[part] = _through_part_or_explain(network, part, known, shapes)
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 specs[route.name] = _spec(network, route, known, shapes)
-    return specs
+    return NetworkSpecs(specs, {part: SignalSpec(known[part].shape[2:], known[part].dtype) for part in network.plan.incoming})
 
 
 def fill_states(
@@ -301,7 +320,7 @@ class _LastEntered:
         name = (type(layer).__name__ if "\n" in text or len(text) > 100 else text) + (f" at {path!r}" if path else "")
         kept = next((p.dtype for p in layer.parameters() if p.is_floating_point()), None)
         for x in signals:
-            if kept is not None and x.is_floating_point() and x.dtype != kept:
+            if kept is not None and x.dtype != kept and not isinstance(layer, nn.Embedding):
                 return ShapeError(
                     f"{who} keeps {kept} in its {name}, but its signal is {x.dtype}; give x.to({kept}) (.float(), "
                     f".double()), or move the network with .to({x.dtype})"
