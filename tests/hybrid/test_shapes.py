@@ -69,10 +69,8 @@ def assert_streams(net: HybridNetwork, inputs: dict[str, Tensor], ticks: int) ->
         now = {n: inputs[n][c.count(tick)] for n, c in net.inputs.items() if c.between(tick, tick + 1)}
         outputs, state = net.step(now, state)
         for name, y in outputs.items():
-            steps.setdefault(name, []).append(y)
-    torch.testing.assert_close(
-        {name: torch.stack(values) for name, values in steps.items()}, whole, rtol=1e-4, atol=1e-5
-    )
+            steps.setdefault(name, []).append(y.unsqueeze(0) if len(y) else y)
+    torch.testing.assert_close({name: torch.cat(values) for name, values in steps.items()}, whole, rtol=1e-4, atol=1e-5)
     return whole
 
 

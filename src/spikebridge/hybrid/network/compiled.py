@@ -46,6 +46,8 @@ class _Network(NetworkGraph, Protocol):
 
     def initial_state(self, inputs: Mapping[str, Tensor]) -> State: ...
 
+    def empty(self, name: str, state: State) -> Tensor: ...
+
     def check_stream(self, state: State, inputs: Mapping[str, Tensor]) -> None: ...
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
@@ -102,19 +104,20 @@ class CompiledNetwork:
         settled = min(max(start, self.settled), stop)
         edges = [start, settled, *range(settled + self.block, stop, self.block), *([stop] if stop > settled else [])]
         first, *blocks = _pieces(network, inputs, edges)
-        outputs, state = network(first, state, settled - start)
+        outputs, state = network(first, state, settled - start) if settled > start else ({}, state)
         collected = {name: [y] for name, y in outputs.items()}
         if blocks:
             _refuse_uncompilable(network, state)
             state = self._run_blocks(blocks, edges[1:], state, collected)
-        return {name: torch.cat(collected[name]) for name in network.outputs if name in collected}, state
+        made = {name: torch.cat(ys) for name, ys in collected.items()}
+        return {name: made[name] if name in made else network.empty(name, state) for name in network.outputs}, state
 
     def step(self, inputs: Mapping[str, Tensor], state: State = None) -> tuple[dict[str, Tensor], State]:
         """Runs one tick, as `HybridNetwork.step`."""
         if state is None:  # the first tick runs as it is
             return self.network.step(inputs)
         outputs, state = self({name: x.unsqueeze(0) for name, x in inputs.items()}, state, ticks=1)
-        return {name: y[0] for name, y in outputs.items()}, state
+        return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
 
     def _run_blocks(
         self,

@@ -348,15 +348,15 @@ class HybridNetwork(nn.Module):
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool = False
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
-            return {name: self._empty(name, state) for name in self.outputs}, state
+            return {name: self.empty(name, state) for name in self.outputs}, state
         kind = RowSegment if supports_rows(state.like) else Segment
         segment = kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
         segment.run()
         made = segment.signals
-        outputs = {name: self._empty(name, state) if (y := made[name]) is None else y for name in self.outputs}
+        outputs = {name: self.empty(name, state) if (y := made[name]) is None else y for name in self.outputs}
         return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
 
-    def _empty(self, name: str, state: NetworkState) -> Tensor:
+    def empty(self, name: str, state: NetworkState) -> Tensor:
         """The output of a part that has no tick, `(0, B, *M)`."""
         return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
 
@@ -375,7 +375,7 @@ class HybridNetwork(nn.Module):
             outputs, state = self._run(now, state, tick + 1)
             for name, y in outputs.items():
                 collected[name] += [y] if y.shape[0] else []
-        return {n: torch.cat(ys) if ys else self._empty(n, state) for n, ys in collected.items()}, state
+        return {n: torch.cat(ys) if ys else self.empty(n, state) for n, ys in collected.items()}, state
 
     def extra_repr(self) -> str:
         lines = [f"dt={self.dt:g}"]

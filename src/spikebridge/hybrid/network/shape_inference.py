@@ -204,7 +204,9 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
                 known[part] = _through_part_or_explain(network, part, known, shapes)
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 specs[route.name] = _spec(network, route, known, shapes)
-    return NetworkSpecs(specs, {part: SignalSpec(known[part].shape[2:], known[part].dtype) for part in network.plan.incoming})
+    return NetworkSpecs(
+        specs, {part: SignalSpec(known[part].shape[2:], known[part].dtype) for part in network.plan.incoming}
+    )
 
 
 def fill_states(
