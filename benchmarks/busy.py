@@ -105,9 +105,8 @@ def difference(numbers: Sequence[float], others: Sequence[float]) -> float | Non
     return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs), default=0.0)
 
 
-def rows(works: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
-    """One row a work and setting."""
-    found = []
+def rows(works: Sequence[str], settings: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """One row a work and setting, as soon as it is measured."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "track" in works:
@@ -122,9 +121,7 @@ def rows(works: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
                 busy.pop("numbers", None)
                 reference = numbers if setting == "1" else reference
                 apart = None if reference is None else difference(reference, numbers)
-                found.append({"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": apart})
-                print(json.dumps(found[-1]), flush=True)
-    return found
+                yield {"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": apart}
 
 
 def main() -> None:
@@ -136,10 +133,14 @@ def main() -> None:
     options = parser.parse_args()
     before = os.getloadavg()[0]
     works = [*options.works, *(["demo"] if options.demo and "demo" not in options.works else [])]
-    measured = {"cores": os.cpu_count(), "load_before": round(before, 2), "rows": rows(works, options.threads)}
-    draft = RESULTS.with_suffix(".part")
-    draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    draft.replace(RESULTS)
+    found: list[dict[str, Any]] = []
+    for row in rows(works, options.threads):
+        print(json.dumps(row), flush=True)
+        found.append(row)
+        measured = {"cores": os.cpu_count(), "load_before": round(before, 2), "rows": found}
+        draft = RESULTS.with_suffix(".part")
+        draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        draft.replace(RESULTS)
 
 
 if __name__ == "__main__":

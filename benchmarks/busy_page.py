@@ -32,7 +32,7 @@ def times(measured: dict[str, Any]) -> str:
 
 
 def _seconds(rows: dict[str, Any], setting: str, load: str) -> str:
-    value = rows[setting][load]["seconds"]
+    value = rows[setting][load]["seconds"] if setting in rows else None
     return "-" if value is None else f"{value:.1f}"
 
 
