@@ -109,7 +109,7 @@ def test_a_run_goes_from_export_to_compare_to_run(
         (["export", "run", "--network", "snn", "--out", "c"], "no weights of 'snn'"),
         (["compare", "run"], "is not a bundle"),
         (["draw", "b", "--network", "snn"], "holds one network; leave --network out"),
-        (["run", "b", "--input", "lost.npz"], "there is no input file"),
+        (["run", "b", "--input", "lost.npz"], "lost.npz: expected an npz file, but there is no such file"),
     ):
         assert main(words) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

@@ -255,6 +255,36 @@ def test_a_continued_stream_checks_its_links_once(monkeypatch: pytest.MonkeyPatc
     assert len(calls) == len(mine.routes)
 
 
+@pytest.mark.parametrize("theirs", ["cuba", "refractory", "memoryless"])
+def test_steps_and_loops_refuse_the_state_of_another_part(theirs: str) -> None:
+    def loop(layer: Stateful) -> HybridNetwork:
+        return HybridNetwork(
+            dt=DT,
+            inputs={"x": every(DT)},
+            parts={"ear": layer, "back": nn.Linear(3, 3)},
+            links=[
+                Transmission("x", "ear"),
+                Transmission("ear", "back"),
+                Modulation("back", "ear.v_threshold", by="add", delay=ticks(1)),
+            ],
+            outputs=["ear"],
+        )
+
+    mine, other = loop(LIF(dt=DT)), loop(LAYERS[theirs]())
+    _, state = other({"x": X})
+    _, own = mine({"x": X})
+    for _ in range(3):
+        _, own = mine.step({"x": X[0]}, own)
+    for wrong in (state, own._replace(parts=state.parts), own._replace(parts=select(own.parts, [0]))):
+        with pytest.raises(StateError, match=r"'parts\.ear': LIF got"):
+            mine.step({"x": X[0]}, wrong)
+        with pytest.raises(StateError, match=r"'parts\.ear': LIF got"):
+            mine({"x": X}, wrong)
+    for wrong in (own.parts, (X[0], own), [*own], {"ear": own}):
+        with pytest.raises(StateError, match="HybridNetwork got"):
+            mine.step({"x": X[0]}, wrong)
+
+
 class Weights(NamedTuple):
     """No state at all."""
 

@@ -57,7 +57,7 @@ class Bernoulli(Discretizer):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-            raise ConfigError(f"Bernoulli needs a whole number as its seed, or None, but got {seed!r}")
+            raise ConfigError(f"Bernoulli needs a whole number as its seed, but got {seed!r}")
         self.seed = 0 if seed is None else seed
         self._is_unbound = seed is None
 
