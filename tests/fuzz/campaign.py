@@ -31,6 +31,8 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +87,10 @@ def read_all(one: Format, folder: Path, content: bytes, seed: int, numbers: Iter
             process = os.fork()
         if process == 0:
             os.close(reading)
-            _read_in_fork(one, folder, content, seed, waiting, writing)
+            try:
+                _read_in_fork(one, folder, content, seed, waiting, writing)
+            finally:
+                os._exit(1)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             while waiting:
@@ -182,8 +187,9 @@ def through_command(one: Format, folder: Path) -> str:
     return ""
 
 
-def run_format(one: Format, seed: int, numbers: range, num_commands: int, kept: Path) -> tuple[Counter[str], list[str]]:
+def run_format(name: str, seed: int, numbers: range, num_commands: int, kept: Path) -> tuple[Counter[str], list[str]]:
     """All files of one format: how many of each kind, and a line for each fault."""
+    one = FORMATS[name]
     counts: Counter[str] = Counter()
     faults: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -198,8 +204,8 @@ def run_format(one: Format, seed: int, numbers: range, num_commands: int, kept: 
             if outcome.kind == "fault":
                 faults.append(f"{one.name}, seed {seed}, file {outcome.number}: {outcome.line}")
                 kept.mkdir(parents=True, exist_ok=True)
-                name = f"{one.name.replace(' ', '-').replace('/', '-')}-{seed}-{outcome.number}"
-                (kept / name).write_bytes(damaged(one, content, seed, outcome.number))
+                file = f"{name.replace(' ', '-').replace('/', '-')}-{seed}-{outcome.number}"
+                (kept / file).write_bytes(damaged(one, content, seed, outcome.number))
         counts["slowest ms"] = round(1e3 * slowest)
         for number in numbers[:num_commands] if one.words is not None else ():
             shutil.rmtree(folder)
@@ -219,23 +225,27 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first file (default: 0)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", type=int, default=3, help="files given to the command itself (default: 3)")
+    parser.add_argument("--workers", type=int, default=2, help="formats at once (default: 2)")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"), help="where files of faults are kept")
     given = parser.parse_args()
     begun, rows, faults = time.monotonic(), {}, []
-    for name in given.formats:
-        one = FORMATS[name]
-        if not one.is_installed:
-            print(f"{name:<34} left out: needs {', '.join(one.needs)}")
-            rows[name] = {"left out": f"needs {', '.join(one.needs)}"}
-            continue
-        start = time.monotonic()
-        numbers = range(given.first, given.first + given.files)
-        counts, found = run_format(one, given.seed, numbers, given.commands, given.keep)
-        faults += found
-        rows[name] = dict(counts) | {"seconds": round(time.monotonic() - start, 1)}
-        print(f"{name:<34} {', '.join(f'{key} {value}' for key, value in rows[name].items())}", flush=True)
-        for line in found:
-            print(f"  {line}", flush=True)
+    numbers = range(given.first, given.first + given.files)
+    present = [name for name in given.formats if FORMATS[name].is_installed]
+    with ProcessPoolExecutor(given.workers, get_context("fork")) as pool:
+        done = {
+            name: pool.submit(run_format, name, given.seed, numbers, given.commands, given.keep) for name in present
+        }
+        for name in given.formats:
+            if name not in done:
+                rows[name] = {"left out": f"needs {', '.join(FORMATS[name].needs)}"}
+                found: list[str] = []
+            else:
+                counts, found = done[name].result()
+                rows[name] = dict(counts)
+            print(f"{name:<34} {', '.join(f'{key} {value}' for key, value in rows[name].items())}", flush=True)
+            faults += found
+            for line in found:
+                print(f"  {line}", flush=True)
     print(f"{len(faults)} faults, seed {given.seed}, {time.monotonic() - begun:.0f} s")
     if given.files >= 1000 and set(given.formats) == set(FORMATS):
         head = {"seed": given.seed, "files": given.files, "seconds": round(time.monotonic() - begun)}

@@ -165,7 +165,10 @@ TEXT: tuple[Mutator, ...] = (odd_number, lines_changed, separators_changed, othe
 
 
 def csv_cell(content: bytes, chance: random.Random) -> bytes:
-    rows = list(csv.reader(content.decode("utf-8", errors="replace").splitlines()))
+    try:
+        rows = list(csv.reader(content.decode("utf-8", errors="replace").splitlines()))
+    except csv.Error:
+        return content
     if not rows:
         return content
     row = chance.choice(rows)

@@ -21,7 +21,7 @@ def test_damaged_files_are_refused_or_read(name: str, tmp_path: Path) -> None:
     one = FORMATS[name]
     if not one.is_installed:
         pytest.skip(f"needs {', '.join(one.needs)}")
-    counts, faults = run_format(one, SEED, range(NUM_FILES), 0, tmp_path)
+    counts, faults = run_format(name, SEED, range(NUM_FILES), 0, tmp_path)
     assert not faults
     assert counts["accepted"] + counts["refused"] == NUM_FILES
     # a format whose files are all accepted is not looked at; lines of a stream are skipped one by one

@@ -194,3 +194,11 @@ def test_one_file_of_events_is_expected(tmp_path):
 def test_bins_that_cannot_be_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="dt = 1e-6 s or more, but got 0"):
         load_recording_folder(tmp_path, dt=0.0)
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"\n", b"t_us,x,y,w,h\n" + b"1" * 200_000 + b",1,1,2,2\n"])
+def test_a_table_of_boxes_that_is_none_is_refused(tmp_path, content):
+    folder = write_folder(tmp_path / "mine")
+    (folder / "boxes.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"boxes\.csv"):
+        load_recording_folder(folder)

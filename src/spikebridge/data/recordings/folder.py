@@ -197,7 +197,11 @@ def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]
     if first != list(header):
         raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")
     rows = []
-    for i, row in enumerate(csv.reader(lines[1:]), start=2):
+    try:
+        read = list(csv.reader(lines[1:]))
+    except csv.Error as error:
+        raise DataError(f"{path}: expected values {','.join(header)}, but this is no csv ({error}).") from error
+    for i, row in enumerate(read, start=2):
         if len(row) not in (0, len(header)):
             raise DataError(f"{path}, line {i}: expected {len(header)} values {','.join(header)}, but got {len(row)}.")
         if row:
