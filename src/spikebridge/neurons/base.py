@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import Effect, Quantified
-from spikebridge.neurons.state import Form, State, allow_states_of, form_of, refuse_other_form
+from spikebridge.neurons.state import Form, State, allow_states_of, form_of, has_form, refuse_other_form
 
 _FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()  # of the last signal of each layer
 
@@ -63,9 +63,8 @@ class Stateful(Quantified):
         """
         if torch.compiler.is_compiling():
             return
-        key, found = (x.shape[1:], x.dtype, x.device), form_of(state)
-        known = _FORMS.get(self)
-        if known is not None and known[0] == key and found == known[1]:
+        key, known = (x.shape[1:], x.dtype, x.device), _FORMS.get(self)
+        if known is not None and known[0] == key and has_form(state, known[1]):
             return
         form = form_of(self.initial_state(x.new_zeros(x.shape[1:])))
         _FORMS[self] = (key, form)

@@ -135,6 +135,26 @@ def form_of(state: State) -> Form:
     return None if state is None else type(state)
 
 
+def has_form(state: State, form: Form) -> bool:
+    """Whether `form_of(state)` is this form, without making it.
+
+    Example:
+        >>> has_form((torch.zeros(2, 3), 7), form_of((torch.ones(2, 3), 8))), has_form((7,), form_of((8.0,)))
+        (True, False)
+    """
+    kind = type(form)
+    if kind is TensorForm:
+        shape, dtype, device = form
+        return isinstance(state, Tensor) and state.shape == shape and state.dtype == dtype and state.device == device
+    if kind is TupleForm:
+        values = form.items.values()
+        return type(state) is form.kind and len(state) == len(values) and all(map(has_form, state, values))
+    if kind is dict:
+        same = isinstance(state, dict) and state.keys() == form.keys()
+        return same and all(has_form(state[name], item) for name, item in form.items())
+    return state is None if form is None else type(state) is form
+
+
 def refuse_other_form(layer: nn.Module, state: State, form: Form, grows: bool = True) -> None:
     """Raises where a state has not the form that a layer makes.
 
