@@ -196,9 +196,12 @@ class Neuron(Stateful):
         donated = donated or x is not given  # a copy of its own in float32
         # x.shape[0], not len(x), which would tie an exported network to one number of steps
         if x.shape[0]:
+            start = state
             y, state, is_pooled = self._run(x, state, arguments, pool, donated)
             if state and reads_values(state[0], is_first):
                 refuse_not_finite(self, state[0])
+            elif self.follows_spec and not torch.compiler.is_compiling() and _may_be_nan(state[0]):
+                y, is_pooled = self._with_nan(y, x, start, state[0], arguments, is_pooled, donated)
         else:
             y, is_pooled = x.new_empty(x.shape), False
         if pool is not None and not is_pooled:
@@ -232,6 +235,18 @@ class Neuron(Stateful):
             return *self._loop(x, state, arguments), False
         size = pool if pool is not None and select("pooled sequence", x, spec, pool) == "native" else None
         return *self._whole(spec, x, state, arguments, size, donated), size is not None
+
+    def _with_nan(
+        self, y: Tensor, x: Tensor, start: State, v: Tensor, arguments: dict[str, Any], is_pooled: bool, donated: bool
+    ) -> tuple[Tensor, bool]:
+        """Outputs with NaN where a membrane is NaN (the fast paths only compare), and whether they are pooled."""
+        if v.is_cpu and not donated:
+            return self._loop(x, start, arguments)[0], False
+        # on another device no value is read, and a donated signal is gone: the whole call of such a neuron is NaN
+        mask = v.isnan()
+        if is_pooled:
+            mask = mask.flatten(1).any(1).reshape(-1, *[1] * (y.ndim - 2))
+        return y.masked_fill(mask, math.nan), is_pooled
 
     def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
         """What a whole sequence can run as at once, with the same numbers; None where only the loop will do."""
@@ -290,6 +305,15 @@ class Neuron(Stateful):
             value = torch.as_tensor(getattr(self, name)).detach()
             texts.append(f"{name}={tuple(value.shape)}" if value.ndim else f"{name}={float(value):g}")
         return ", ".join(texts + ([f"dt={self.dt:g}"] if self.dt is not None else []))
+
+
+def _may_be_nan(v: Tensor) -> bool:
+    """Whether a membrane may be NaN: known on a CPU, where reading one number waits for nothing."""
+    if torch._C._are_functorch_transforms_active() or v.is_meta or v.numel() == 0:
+        return False
+    if not v.is_cpu:
+        return True
+    return math.isnan(number_on_cpu(v.detach().sum()))
 
 
 def refuse_not_finite(layer: nn.Module, v: Tensor) -> None:

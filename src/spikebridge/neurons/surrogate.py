@@ -19,12 +19,19 @@ from torch.autograd import forward_ad
 from spikebridge.errors import ConfigError, in_words, is_positive
 
 
+def _fired(x: Tensor) -> Tensor:
+    """1 where `x >= 0`, else 0; NaN stays NaN, which would be silence without an error."""
+    if torch.compiler.is_compiling():
+        return (x >= 0).to(x.dtype)  # exported networks compare only
+    return torch.where(x == x, x >= 0, x)
+
+
 class _Step(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
-        return (x >= 0).to(x.dtype)
+        return _fired(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -66,7 +73,7 @@ class Surrogate:
             raise ConfigError(f"{type(self).__name__} needs width > 0, but got {in_words(self.width)}")
 
     def __call__(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Spikes: 1 where `x >= 0`, else 0, with the surrogate's derivative in the backward pass."""
+        """Spikes: 1 where `x >= 0`, NaN where x is, else 0, with the surrogate's derivative in the backward pass."""
         if torch.compiler.is_compiling():
             return _Step.apply(x, self.derivative)
         # a tensor in a transform may not show that it requires a derivative
@@ -74,7 +81,7 @@ class Surrogate:
             return _StepForward.apply(x, self.derivative)
         if x.requires_grad:
             return _Step.apply(x, self.derivative)
-        return (x >= 0).to(x.dtype)  # without a backward pass: a third of the time
+        return _fired(x)  # without a backward pass: a third of the time
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """What stands for the derivative of the step at distance `x` from the threshold."""

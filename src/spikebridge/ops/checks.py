@@ -18,7 +18,7 @@ from spikebridge.errors import ConfigError
 
 Mode: TypeAlias = Literal["first", "always"]
 
-_mode: ContextVar[Mode] = ContextVar("checks", default="first")
+_mode: ContextVar[Mode | Literal["never"]] = ContextVar("checks", default="first")
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def checks(mode: Mode) -> Iterator[None]:
 
     Args:
         mode: "first" (the default) checks where a stream begins, on a CPU; "always" checks every call on every device,
-            to find the call in which a signal or a parameter became NaN or infinite.
+            to find the call in which a signal or a parameter became NaN or infinite; a hybrid network names the part.
 
     Raises:
         ConfigError: an unknown mode.
@@ -49,6 +49,22 @@ def checks(mode: Mode) -> Iterator[None]:
         _mode.reset(token)
 
 
+@contextmanager
+def without_value_checks() -> Iterator[None]:
+    """Inside, no value is checked, in this thread (or task) alone: NaN passes through to the output.
+
+    Example:
+        >>> with without_value_checks():
+        ...     reads_values(torch.ones(3), is_first=True)
+        False
+    """
+    token = _mode.set("never")
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
 def reads_values(values: Tensor, is_first: bool) -> bool:
     """Whether a call may read numbers of a tensor to check them.
 
@@ -57,7 +73,9 @@ def reads_values(values: Tensor, is_first: bool) -> bool:
         is_first: whether the call begins a stream.
     """
     # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling() or not ((is_first and values.is_cpu) or _mode.get() == "always"):
+    if torch.compiler.is_compiling() or _mode.get() == "never":
+        return False
+    if not (is_first and values.is_cpu) and _mode.get() != "always":
         return False
     return not torch._C._are_functorch_transforms_active() and not values.is_meta
 

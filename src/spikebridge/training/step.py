@@ -12,10 +12,12 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.neurons.state import detach
+from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
 from spikebridge.training.loader import BatchSource, LoadedBatch
 from spikebridge.training.phase import Phase, Result
+from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 
 if TYPE_CHECKING:
@@ -48,9 +50,38 @@ def take_step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], wh
         loss and metrics: means over the samples (and over the slices), before the step.
 
     Raises:
-        DataError: a loss or gradient that is not finite; the network is left as it was before the step.
+        DataError: a loss or gradient that is not finite, with the part or the parameters where it began; the network is
+            left as it was before the step.
         ConfigError: an objective that gives something else than a loss.
     """
+    try:
+        return _step(fabric, stage, batches, where)
+    except DataError as error:
+        found = _origin(fabric, stage, batches)
+        raise DataError(f"{error}; {found}") if found else error from None
+
+
+def _origin(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch]) -> str:
+    """Where NaN or infinity came from, in words: from parameters, or what a second forward pass finds."""
+    wrong = [name for name, value in stage.network.named_parameters() if not is_finite(value)]
+    if wrong:
+        return f"parameters that are not finite: {', '.join(wrong[:3])}" + (", ..." if len(wrong) > 3 else "")
+    phase, state = stage.phase, None
+    with checks("always"), torch.no_grad(), fabric.autocast(), preserve_rng_state():
+        try:
+            for batch in batches:
+                data = fabric.to_device(batch.data)
+                if phase.slices is None:
+                    phase.objective(stage.network, data)
+                else:
+                    for piece in phase.slices(data):
+                        _, state = phase.objective(stage.network, piece, state)
+        except DataError as error:
+            return str(error)
+    return ""
+
+
+def _step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], where: str) -> dict[str, float]:
     phase = stage.phase
     if phase.slices is not None:
         return _step_slices(fabric, stage, batches[0], where)

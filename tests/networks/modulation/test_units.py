@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikebridge.data import GroupedPermutations
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.hybrid import Threshold
+from spikebridge.hybrid import Discretizer, Threshold
 from spikebridge.networks.modulation import (
     Backbone,
     BinUnit,
@@ -279,3 +279,9 @@ def test_training_brings_signals_of_similar_tasks_together() -> None:
 def test_openings_that_cannot_be_meant_are_refused(make: object) -> None:
     with pytest.raises(ConfigError):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("gate", [KWinners(0.5), DensityController(0.5)], ids=["winners", "density"])
+def test_a_gate_of_nan_is_nan(gate: Discretizer) -> None:
+    h = torch.tensor([0.1, math.nan, 0.3, 0.4]).reshape(1, 1, 1, 4)
+    assert gate(h, length=1)[0].isnan().flatten().tolist() == [False, True, False, False]

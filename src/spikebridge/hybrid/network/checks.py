@@ -22,7 +22,7 @@ from spikebridge.neurons.dt import match_dt
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.sequential import Sequential
 from spikebridge.neurons.stateless import refuse_hidden_state
-from spikebridge.ops.checks import number_on_cpu, reads_values
+from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
 from spikebridge.ops.precision import SINGLE_OR_HALF, is_autocast
 
 
@@ -265,6 +265,40 @@ def refuse_not_finite(name: str, x: Tensor) -> None:
         raise DataError(
             f"input {name!r} has {number} values that are not finite (NaN or infinite); correct the data first"
         )
+
+
+def refuse_part_not_finite(
+    plan: NetworkPlan,
+    signals: Mapping[str, Tensor | None],
+    start: int,
+    stop: int,
+    cause: Exception | None = None,
+) -> None:
+    """Raises where the output of a part holds NaN or infinity; it waits for the signals' device.
+
+    Args:
+        plan: of the network.
+        signals: outputs of the parts in these ticks, None for none.
+        start: first tick.
+        stop: the tick after the last.
+        cause: what a layer of the part found.
+    """
+    found: list[tuple[int, str]] = []
+    for group in plan.groups:
+        for name in group.parts:
+            y = signals.get(name)
+            if y is None or not y.is_floating_point() or y.numel() == 0 or is_finite(y):
+                continue
+            row = int((~y.detach().isfinite()).flatten(1).any(1).nonzero()[0])
+            found.append((plan.clocks[name].ticks(start, stop)[row], name))
+    if found:
+        # of one tick the first by the order in which parts run: the others have got it from there
+        tick, name = min(found, key=lambda one: one[0])
+        detail = "" if cause is None else f" ({cause})"
+        raise DataError(
+            f"part {name!r} is the first that gave NaN or infinity, at tick {tick}{detail}; check its parameters and, "
+            "in training, the learning rate"
+        ) from cause
 
 
 def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[str, nn.Module]) -> list[str]:

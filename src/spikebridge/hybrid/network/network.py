@@ -23,6 +23,7 @@ from spikebridge.hybrid.network.checks import (
     infer_input_specs,
     needs_finite_check,
     refuse_not_finite,
+    refuse_part_not_finite,
     steps_of_layers,
 )
 from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_samples
@@ -35,7 +36,7 @@ from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
-from spikebridge.ops.checks import is_checked
+from spikebridge.ops.checks import is_checked, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
 
 _Key: TypeAlias = tuple[object, ...]
@@ -175,7 +176,7 @@ class HybridNetwork(nn.Module):
         Raises:
             ShapeError: an input of another stream, or with another number of samples than the ticks have.
             StateError: the state of a part, unit or link is not its own, or is of another stream; its name is given.
-            DataError: an input holds values that are not finite.
+            DataError: an input holds values that are not finite, or a part gave some; its name is given.
             ConfigError: an unknown input, or a state of another network.
         """
         if not isinstance(inputs, Mapping):
@@ -196,9 +197,13 @@ class HybridNetwork(nn.Module):
             return self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
         except StateError as error:
             raise with_path(error, self) from None
-        except DataError:
+        except DataError as error:
             for name, x in inputs.items():
                 refuse_not_finite(name, x)
+            with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+                segment = self._segment(inputs, state, stop, checked=False)
+                segment.run()
+            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, error)
             raise
         except RuntimeError:
             # it names the part that does not accept its signals, if there is one
@@ -349,9 +354,10 @@ class HybridNetwork(nn.Module):
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
             return {name: self.empty(name, state) for name in self.outputs}, state
-        kind = RowSegment if supports_rows(state.like) else Segment
-        segment = kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
+        segment = self._segment(inputs, state, stop, checked)
         segment.run()
+        if reads_values(state.like, is_first=False):
+            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
         made = segment.signals
         outputs = {name: self.empty(name, state) if (y := made[name]) is None else y for name in self.outputs}
         return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
@@ -359,6 +365,10 @@ class HybridNetwork(nn.Module):
     def empty(self, name: str, state: NetworkState) -> Tensor:
         """The output of a part that has no tick, `(0, B, *M)`."""
         return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
+
+    def _segment(self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool) -> Segment:
+        kind = RowSegment if supports_rows(state.like) else Segment
+        return kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
 
     def _run_exactly(
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int

@@ -53,6 +53,7 @@ class KWinners(Discretizer):
         number = max(1, round(self.rho * h.shape[-1]))
         order = h.detach().sort(dim=-1, descending=True, stable=True).indices
         hard = (order.argsort(-1) < number).to(h.dtype)  # the rank of each value
+        hard = torch.where(h.isnan(), h.detach(), hard)  # NaN has a rank, too
         return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
 
     def extra_repr(self) -> str:
@@ -93,7 +94,7 @@ class DensityController(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
         above = h - self.offset
-        hard = (above.detach() > 0).to(h.dtype)
+        hard = torch.where(above.isnan(), above.detach(), (above.detach() > 0).to(h.dtype))
         return straight_through(hard, above.sigmoid()) if h.requires_grad else hard, None
 
     def extra_repr(self) -> str:
