@@ -11,7 +11,9 @@ SpikebridgeError
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from numbers import Real
 
@@ -114,3 +116,43 @@ def printable(text: str) -> str:
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape", "surrogatepass").decode("ascii")
         for one in text
     )
+
+
+_deferred: ContextVar[dict[object, Callable[[], None]] | None] = ContextVar("deferred", default=None)
+
+
+@contextmanager
+def deferred_checks() -> Iterator[None]:
+    """Makes checks when the block ends that would cost time inside: the last one that each object has left.
+
+    Example:
+        >>> with deferred_checks():
+        ...     defer_check("network", lambda: print("checked"))
+        ...     print("done")
+        done
+        checked
+    """
+    checks: dict[object, Callable[[], None]] = {}
+    token = _deferred.set(checks)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+    for check in checks.values():
+        check()
+
+
+def defer_check(owner: object, check: Callable[[], None]) -> None:
+    """Leaves a check for the end of the block, in place of the one before of the same owner; nothing outside of one."""
+    if (checks := _deferred.get()) is not None:
+        checks[owner] = check
+
+
+def defers_checks() -> bool:
+    """Whether checks are made later.
+
+    Example:
+        >>> defers_checks()
+        False
+    """
+    return _deferred.get() is not None

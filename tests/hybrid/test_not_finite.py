@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import DataError
+from spikebridge.errors import DataError, deferred_checks
 from spikebridge.hybrid import (
     Bernoulli,
     Burst,
@@ -170,3 +170,18 @@ def test_a_spiking_layer_of_a_unit_passes_nan() -> None:
     unit = HybridUnit(discretizer=SpikingLayer(IF()))
     _, state = unit(torch.ones(3, 1, 1))
     assert unit(torch.full((3, 1, 1), math.nan), state)[0].isnan().all()
+
+
+def test_the_end_of_a_command_names_the_part_of_the_last_call() -> None:
+    net, x = network(), torch.ones(5, 1, 2)
+    _, state = net({"x": x})
+    with deferred_checks():
+        net({"x": x}, state)
+    x = x.clone()
+    x[2] = 0
+    done = []
+    with pytest.raises(DataError, match=r"part 'ratio' is the first that gave NaN .*, at tick 7"), deferred_checks():
+        y, _ = net({"x": x}, state)
+        y["last"].sum().backward()
+        done.append(y)
+    assert done and done[0]["last"].isnan().any()

@@ -24,7 +24,7 @@ from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
 from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
 from spikebridge.cli.train import Copy, Eval, Report, Train
-from spikebridge.errors import ConfigError, did_you_mean, printable
+from spikebridge.errors import ConfigError, deferred_checks, did_you_mean, printable
 from spikebridge.threads import parse_threads, set_threads
 
 COMMANDS: dict[str, type[Command]] = {
@@ -96,7 +96,9 @@ def _execute(words: list[str]) -> int:
         if command is None:
             return 0
         # stdout is for the JSON document; whatever a recipe prints is for stderr
-        with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
+        output = contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext()
+        # at the end: NaN in the last output of a network is an error that names the part
+        with output, deferred_checks():
             result = command.execute()
     if result.printed:
         print(json.dumps(_plain(result.data), indent=2) if command.json else printable(result.text), flush=True)

@@ -5,13 +5,23 @@ the run over these ticks (`execution.py`), and the new state.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, DataError, StateError, did_you_mean, in_words, is_positive
+from spikebridge.errors import (
+    ConfigError,
+    DataError,
+    StateError,
+    defer_check,
+    defers_checks,
+    did_you_mean,
+    in_words,
+    is_positive,
+)
 from spikebridge.hybrid.clock import Clock, Every, clocks_in_ticks, count_ticks
 from spikebridge.hybrid.network.checks import (
     check_finite,
@@ -35,7 +45,7 @@ from spikebridge.hybrid.network.shape_inference import NetworkSpecs, fill_states
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
+from spikebridge.neurons.state import State, TupleForm, allow_state, detach, refuse_other_form, with_path
 from spikebridge.ops.checks import is_checked, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
 
@@ -194,7 +204,11 @@ class HybridNetwork(nn.Module):
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
         stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
         try:
-            return self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
+            results = self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
+            if defers_checks() and not torch._C._are_functorch_transforms_active() and not state.like.is_meta:
+                last = detach((dict(inputs), state, results[0]))
+                defer_check(self, partial(self._refuse_nan, *last, stop))
+            return results
         except StateError as error:
             raise with_path(error, self) from None
         except DataError as error:
@@ -365,6 +379,16 @@ class HybridNetwork(nn.Module):
     def empty(self, name: str, state: NetworkState) -> Tensor:
         """The output of a part that has no tick, `(0, B, *M)`."""
         return self._signal_specs_of(state.inputs).parts[name].empty(state.like)
+
+    def _refuse_nan(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, outputs: Mapping[str, Tensor], stop: int
+    ) -> None:
+        """Raises where the outputs of a call hold NaN, with the part where it began."""
+        if any(bool(y.isnan().any()) for y in outputs.values()):
+            with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+                segment = self._segment(inputs, state, stop, checked=False)
+                segment.run()
+            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
 
     def _segment(self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool) -> Segment:
         kind = RowSegment if supports_rows(state.like) else Segment
