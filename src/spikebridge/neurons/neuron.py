@@ -309,8 +309,8 @@ class Neuron(Stateful):
 
 def _may_be_nan(v: Tensor) -> bool:
     """Whether a membrane may be NaN: known on a CPU, where reading one number waits for nothing."""
-    if torch._C._are_functorch_transforms_active() or v.is_meta or v.numel() == 0:
-        return False
+    if type(v) is not Tensor or torch._C._are_functorch_transforms_active() or v.is_meta or v.numel() == 0:
+        return False  # a tracer has no values
     if not v.is_cpu:
         return True
     return math.isnan(number_on_cpu(v.detach().sum()))
