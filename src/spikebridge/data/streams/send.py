@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def send_recording(
     events_to: str,
     frames_to: str | None = None,
     speed: float = 1.0,
-    output: BinaryIO | None = None,
+    output: Any = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Sends events and frames of a recording folder.
@@ -41,7 +41,7 @@ def send_recording(
         events_to: `-` for `output`, or `tcp:PORT` for a program on this machine that waits there for a sender.
         frames_to: the same for the frames; None sends them between the events.
         speed: 1 sends in real time, 2 twice as fast.
-        output: what `-` writes to.
+        output: the binary file that `-` writes to.
         report: called with a message while the sender waits for a receiver.
 
     Returns:
@@ -93,7 +93,7 @@ def _due_lines(folder: Path) -> Iterator[_Lines]:
         yield _Lines(edge, frame, "".join(f"{t},{x},{y},{p}\n" for t, x, y, p in zip(*columns, strict=True)).encode())
 
 
-def _receiver(word: str, stack: ExitStack, output: BinaryIO | None, report: Callable[[str], None]) -> BinaryIO:
+def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], None]) -> Any:
     """What a name of a receiver writes to."""
     if word == "-":
         if output is None:
