@@ -21,6 +21,7 @@ import logging
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import signal
@@ -179,7 +180,9 @@ def through_command(one: Format, folder: Path) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    lines = done.stderr.decode(errors="replace").splitlines()
+    # a command that takes long says so every few seconds
+    said = done.stderr.decode(errors="replace").splitlines()
+    lines = [line for line in said if not re.fullmatch(r"spikebridge \w+: \d+ s", line)]
     if done.returncode not in (0, 2):
         return f"exit code {done.returncode}: {' / '.join(lines[-3:])}"
     if "Traceback" in done.stderr.decode(errors="replace") or (done.returncode == 2 and len(lines) != 1):

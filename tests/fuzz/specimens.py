@@ -15,7 +15,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -671,11 +671,13 @@ def _put_bytes(path: Path, content: bytes) -> None:
 
 def _runs() -> list[Format]:
     json_files = [
-        Format(f"run, {name}", f"run/{name}", _run, _read_run, _JSON, words=lambda f: ["report", str(f / "run")])
+        Format(f"run, {name}", f"run/{name}", _run, _read_run, _JSON)
         for name in ("config.json", "results.json", "metrics.jsonl", "environment.json")
     ]
     header = (safetensors_header,)
     checkpoint = "run/checkpoint/step-00000012.safetensors"
+    # the command needs a run of trained networks; a damaged config.json is refused before
+    json_files[0] = replace(json_files[0], words=lambda folder: ["report", str(folder / "run")])
     return [
         *json_files,
         Format("run, weights", "run/weights.safetensors", _run, _read_run, parts=header),

@@ -1,6 +1,8 @@
 """Running an ONNX file that may come from anywhere, by onnxruntime. No torch is needed."""
 
+import io
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any
 
@@ -49,8 +51,9 @@ class OnnxSession:
         options.intra_op_num_threads = options.inter_op_num_threads = _MOST_THREADS
         options.log_severity_level = 4
         try:
-            # from bytes, so that no tensor can be looked for in a file beside it
-            self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            # from bytes, so that no tensor can be looked for in a file beside it; its fallback prints
+            with redirect_stdout(io.StringIO()):
+                self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - onnxruntime's own exceptions have no common class of their own
             raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
         self.inputs = [value.name for value in self.session.get_inputs()]
