@@ -23,6 +23,7 @@ from spikebridge.analysis.plots.figures import (
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
 from spikebridge.data.io.atomic import write_text
+from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
@@ -45,7 +46,10 @@ def write(
     """
     scores = _scores(run)
     for name, network in networks.items():
-        next(child for path, child in run.children().items() if path.startswith(f"{name}/")).load_weights(network)
+        child = next((child for path, child in run.children().items() if path.startswith(f"{name}/")), None)
+        if child is None:
+            raise DataError(f"{run.path} holds no trained network {name!r}; resume its training (--resume)")
+        child.load_weights(network)
     results = run.results()
     _save_pictures(run, scores, networks)
     sections = [
