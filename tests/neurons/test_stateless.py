@@ -1,6 +1,7 @@
 """Plain modules over time, and with weights that come from elsewhere."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -255,3 +256,25 @@ def test_a_value_is_a_number_a_tensor_or_an_effect():
 )
 def test_a_parameter_a_sample_has_time_and_batch_in_front(shape, expected):
     assert per_sample(torch.zeros(2, 4), torch.ones(shape), T, B).shape == expected
+
+
+def test_a_compiled_module_has_symbols_for_steps_and_samples_alone() -> None:
+    seen: list[torch.Size] = []
+
+    def backend(graph: Any, inputs: list[Any]) -> Any:
+        values = [node.meta.get("example_value") for node in graph.graph.nodes if node.op == "placeholder"]
+        seen.extend(x.shape for x in values if isinstance(x, Tensor) and x.ndim == 5)
+        return graph.forward
+
+    layer = nn.Conv2d(2, 4, 3)
+    compiled = torch.compile(lambda x: over_time(layer, x), backend=backend, dynamic=True, fullgraph=True)
+    for steps, batch in ((4, 3), (6, 5)):
+        x = torch.rand(steps, batch, 2, 8, 8)
+        torch.testing.assert_close(compiled(x), over_time(layer, x))
+    assert [type(size) is int or size.node.maybe_as_int() is not None for size in seen[0]] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]

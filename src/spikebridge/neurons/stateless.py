@@ -28,6 +28,8 @@ def over_time(
         torch.Size([5, 2, 12])
     """
     num_steps, batch = _times(module, signals, named)
+    if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+        _fix_sizes(*signals, *named.values())
     rows = [x.flatten(0, 1) for x in signals]
     held = [name for name in getattr(type(module), "takes_held", ()) if name in named and named[name].stride(0) == 0]
     if num_steps == 0 or len(held) == len(signals) + len(named):
@@ -42,6 +44,16 @@ def over_time(
             y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
     check_rows(module, y, num_steps * batch)
     return y.reshape(num_steps, batch, *y.shape[1:])
+
+
+def _fix_sizes(*signals: Tensor) -> None:
+    """Makes the sizes `*N` of a compiled network constants; steps and samples stay symbols under `dynamic=True`.
+
+    Inductor (PyTorch 2.13) cannot order the strides of a convolution's gradient whose picture has symbolic sides and
+    whose first axis is a product of two symbols.
+    """
+    for x in signals:
+        _ = {size: size for size in x.shape[2:]}  # the compiler takes what is hashed as a constant
 
 
 def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
