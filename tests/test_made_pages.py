@@ -52,7 +52,16 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
     told = subprocess.run(["make", "-n", "bench"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     scripts = [word for word in told.split() if word.startswith("benchmarks/")]
     assert scripts[:2] == ["benchmarks/peers.py", "benchmarks/live.py"]
-    names = ("busy", "mutations", "source_mutations", "layout", "entered_files", "public_api")
+    names = (
+        "busy",
+        "mutations",
+        "source_mutations",
+        "layout",
+        "entered_files",
+        "public_api",
+        "killed_trainings",
+        "live_soak",
+    )
     slow = {f"benchmarks/{name}.py" for name in names}
     all_scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")}
     assert all_scripts - slow <= {script.rstrip(";") for script in scripts}

@@ -713,6 +713,7 @@ def build(config):
 
 def train(config, run):
     run.child("only/seed-0").save_weights(nn.Linear(3, 3))
+    run.save_results({})
     return {}
 
 

@@ -33,6 +33,7 @@ def memoryless_step(
         Spikes and the state after them.
 
     Example:
+        >>> import torch
         >>> spikes, state = memoryless_step(torch.tensor([[0.7]]), MemorylessState(torch.tensor([[0.8]])))
         >>> spikes.item(), round(state.v.item(), 3)
         (0.0, 0.7)

@@ -31,11 +31,12 @@ def random_scene(rng: np.random.Generator, video: int = 0) -> Scene:
 
 def random_meetings(rng: np.random.Generator, num_objects: int, number: int, latest: int) -> list[list[int]]:
     """Collisions of few pairs, so that many repeat, at few frames, so that many tie."""
-    rows = []
+    rows: dict[tuple[int, int, int], list[int]] = {}  # a pair meets once a frame
     for _ in range(number):
-        a, b = rng.choice(min(num_objects, 4) if rng.random() < 0.6 else num_objects, 2, replace=False)
-        rows.append([int(rng.integers(0, latest // 5)) * 5, int(a), int(b)])
-    return rows
+        a, b = rng.choice(min(num_objects, 4) if rng.random() < 0.6 else num_objects, 2, replace=False).tolist()
+        frame = int(rng.integers(0, latest // 5)) * 5
+        rows.setdefault((frame, min(a, b), max(a, b)), [frame, a, b])
+    return list(rows.values())
 
 
 class Programs:

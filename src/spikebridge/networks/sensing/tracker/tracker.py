@@ -77,8 +77,8 @@ class TrackerOptions:
         reacquire_confidence: a detection of that search with more confidence replaces the box.
         hold_size: the box keeps the size of the given box; else the detector measures it at every frame.
         max_stream: the longest time that events are summed without a frame [s].
-        calibrate: gains and weights are learned while tracking (`calibration.py`).
         synchronous: the detector runs in the step of its frame, not in the step after it.
+        calibrate: gains and weights are learned while tracking (`calibration.py`).
 
     Raises:
         ConfigError: a share outside 0 to 1, or a stream without length.
@@ -92,8 +92,8 @@ class TrackerOptions:
     reacquire_confidence: float = 0.8
     hold_size: bool = False
     max_stream: float = 0.025
-    calibrate: bool = False
     synchronous: bool = False
+    calibrate: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
