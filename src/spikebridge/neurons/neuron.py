@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -88,7 +88,7 @@ class Neuron(Stateful):
         if "step_function" in vars(cls) and "follows_spec" not in vars(cls):
             cls.follows_spec = False  # what a parent says holds for the parent's step
 
-    def __new__(cls, *_: Any, **settings: Any) -> Self:
+    def __new__(cls, *_: Any, **settings: Any) -> "Neuron":
         if settings:
             _refuse_other_words(cls, settings)
         return super().__new__(cls)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -279,7 +279,7 @@ class _LastEntered:
         self.stack: list[tuple[str, nn.Module, list[Tensor]]] = []
         self._handles: list[Any] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_LastEntered":
         for path, layer in self.module.named_modules():
             if not isinstance(layer, Stateful | nn.ModuleList | nn.ModuleDict):
                 self._handles += [
