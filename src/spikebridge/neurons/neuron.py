@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown, unbind_time
 from spikebridge.neurons.dt import check_dt
-from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn
+from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn, refuse_ambiguous
 from spikebridge.neurons.state import State
 from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
@@ -216,6 +216,11 @@ class Neuron(Stateful):
         if not x.is_floating_point():
             raise ShapeError(f"{type(self).__name__} needs a floating signal, but got {x.dtype}; use x.float()")
         x = upcast(x)
+        for name in self.modulable if modulation else ():
+            if name in modulation:
+                what = f"{name} of {type(self).__name__}"
+                refuse_ambiguous(what, getattr(self, name), x.shape[2:])
+                refuse_ambiguous(what, modulation[name], x.shape[2:])
         quantities = self.quantities(x.ndim, modulation, state is None)
         for name, value in quantities.items():
             if isinstance(value, Tensor):
@@ -289,6 +294,8 @@ class Neuron(Stateful):
                 f"{who} has {name} in {value.dtype} on {value.device}, but its input is {x.dtype} on {x.device}; "
                 "move one of them with .to()"
             )
+        if not modulated:
+            refuse_ambiguous(f"{name} of {who}", value, x.shape[2:])
         # what the layer keeps is a value a neuron: time and batch may come from a modulation only
         shape, axes = (x.shape, "(T, B, *N)") if modulated else (x.shape[2:], "(*N)")
         pairs = zip(reversed(value.shape), reversed(shape), strict=False)  # shapes line up from the right

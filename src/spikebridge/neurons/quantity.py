@@ -27,8 +27,8 @@ By: TypeAlias = Literal["add", "multiply", "replace"]
 class Effect:
     """A modulating signal and how it acts on a quantity.
 
-    The axes of the signal line up with those of the layer from the left: `(T, B, C)` acts per channel on
-    `(T, B, C, H, W)`.
+    The axes of the signal line up with the leading ones of the layer: `(T, B, C)` acts per channel on
+    `(T, B, C, H, W)`. Where `*M` fits the trailing axes too, it is refused: see `has_two_meanings`.
 
     Args:
         signal: `(T, B, *M)`, or `(1, B, *M)` when it does not change in time.
@@ -72,6 +72,62 @@ class Effect:
                 f"a modulation of shape {tuple(self.signal.shape)} (T, B, *M) does not fit a quantity of shape "
                 f"{tuple(torch.as_tensor(base).shape)} (*N), with which *M lines up from the left"
             ) from None
+
+
+def has_two_meanings(shape: Sequence[int], neurons: Sequence[int]) -> bool:
+    """Whether a value with fewer axes than the neurons fits their leading and their trailing axes, as unlike values.
+
+    This is the rule for all values that are broadcast: an `Effect` `*M` acts on the leading axes, a plain tensor on the
+    trailing ones, as in PyTorch, and a shape that could be meant either way is refused. With all axes, `(C, 1, 1)` or
+    `(1, H, W)`, nothing is ambiguous.
+
+    Args:
+        shape: of the value, `*M`, without time and batch.
+        neurons: `*N`.
+
+    Example:
+        >>> has_two_meanings((4, 4), (4, 4, 4)), has_two_meanings((4, 4, 1), (4, 4, 4))
+        (True, False)
+        >>> has_two_meanings((4,), (4, 5, 6)), has_two_meanings((1,), (4, 4, 4))
+        (False, False)
+    """
+    missing = len(neurons) - len(shape)
+    if missing <= 0:
+        return False
+    leading, trailing = _with_all_axes(shape, missing)
+    return leading != trailing and _fits(leading, neurons) and _fits(trailing, neurons)
+
+
+def refuse_ambiguous(what: str, value: "Modulated", neurons: Sequence[int]) -> None:
+    """Raises a `ShapeError` where a value, or one of several effects, fits the neurons in two ways.
+
+    Args:
+        what: has the value, for the message.
+        value: a tensor, with time and batch or without, or effects; numbers always fit.
+        neurons: `*N`.
+    """
+    for given in value if isinstance(value, list | tuple) else (value,):
+        is_effect = isinstance(given, Effect)
+        if not is_effect and not isinstance(given, Tensor):
+            continue
+        shape = given.signal.shape[2:] if is_effect else given.shape
+        if has_two_meanings(shape, neurons):
+            leading, trailing = _with_all_axes(shape, len(neurons) - len(shape))
+            behind = ", behind time and batch" if is_effect else ""
+            raise ShapeError(
+                f"{what} needs a value with all axes of {tuple(neurons)}, but got {tuple(shape)}, which fits the "
+                f"leading axes and the trailing ones; reshape it to {leading} or to {trailing}{behind}"
+            )
+
+
+def _with_all_axes(shape: Sequence[int], missing: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A shape on the leading axes and on the trailing ones."""
+    ones = (1,) * missing
+    return (*shape, *ones), (*ones, *shape)
+
+
+def _fits(shape: Sequence[int], neurons: Sequence[int]) -> bool:
+    return all(m in (1, n) for m, n in zip(shape, neurons, strict=True))
 
 
 Modulated: TypeAlias = Tensor | float | int | Effect | Sequence[Effect] | None  # None is no modulation

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.quantity import Effect, Modulated
+from spikebridge.neurons.quantity import Effect, Modulated, refuse_ambiguous
 from spikebridge.ops.precision import SINGLE_OR_HALF, cast_for, complete_autocast, is_autocast
 
 
@@ -128,6 +128,7 @@ def per_sample(base: Tensor, value: Modulated, num_steps: int, batch: int) -> Te
                 f"a parameter in {base.dtype} on {base.device} is modulated by {effect.signal.dtype} on "
                 f"{effect.signal.device}; move one of them with .to()"
             )
+        refuse_ambiguous("a modulated parameter", effect, base.shape)
         result = effect.on(result, base.ndim + 2)
         shape = (result.shape[0], batch, *base.shape)
         if any(n not in (1, m) for n, m in zip(result.shape, shape, strict=True)):

@@ -74,6 +74,10 @@ class Transmission:
 class Modulation:
     """A signal, through a unit, acts on a quantity of a part. Before its first value there is no modulation.
 
+    A signal `(B, *M)` with fewer axes than the neurons `(B, *N)` acts on the leading ones: `(B, C)` per channel on
+    `(B, C, H, W)`. One that fits the trailing axes too, such as 4 values on `(4, 4, 4)`, is a `ShapeError`; with all
+    axes, `(B, C, 1, 1)`, it has one meaning: `nn.Unflatten(1, (C, 1, 1))` in the unit makes them.
+
     Args:
         source: an input or a part.
         target: path of the quantity, "part.layer.quantity".

@@ -32,7 +32,7 @@ from spikebridge.hybrid.unit.discretizer import (
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron
-from spikebridge.neurons.quantity import Quantity, names_to_learn
+from spikebridge.neurons.quantity import Quantity, names_to_learn, refuse_ambiguous
 from spikebridge.neurons.state import State, TensorForm, TupleForm, refuse_other_form
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle, check_surrogate
 from spikebridge.ops.precision import cast_for
@@ -106,7 +106,9 @@ class Threshold(Discretizer):
         self.surrogate = surrogate
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Windows, None]:
-        return self.surrogate(h - self.v_threshold), None
+        v_threshold = self.v_threshold
+        refuse_ambiguous("v_threshold of Threshold", v_threshold, h.shape[3:])
+        return self.surrogate(h - v_threshold), None
 
 
 class SpikingLayer(Discretizer):

@@ -21,7 +21,7 @@ from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, in_words
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.dt import check_dt
-from spikebridge.neurons.quantity import Modulated, names_to_learn
+from spikebridge.neurons.quantity import Modulated, names_to_learn, refuse_ambiguous
 from spikebridge.neurons.state import State, where
 from spikebridge.ops.checks import is_finite, reads_values
 from spikebridge.ops.filters.leaky_sum import Restarts
@@ -80,10 +80,15 @@ class Kernel(Stateful):
 
     def step(self, x_t: Step, state: State, **modulation: Modulated) -> tuple[Float[Tensor, "B *M"], State]:
         refuse_unknown(self, modulation)
-        quantities = {name: self._modulated(modulation.get(name), name, x_t.ndim) for name in self.modulable}
+        quantities = {name: self._modulated(modulation.get(name), name, x_t.shape) for name in self.modulable}
         x = upcast(x_t)
         h_t, state = type(self).step_function(x, state, **self.arguments(quantities, x))
         return h_t.to(x_t.dtype), state
+
+    def check_quantities(self, neurons: Sequence[int]) -> None:
+        """Raises where a quantity fits neurons `*N` in two ways."""
+        for name in self.modulable:
+            refuse_ambiguous(f"{name} of {type(self).__name__}", getattr(self, name), neurons)
 
     def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
         """The step with its arguments worked out once, for all steps like `x_t`."""
@@ -96,6 +101,8 @@ class Kernel(Stateful):
         if x.dtype in HALF:
             h, state = self.forward(upcast(x), state, **modulation)
             return h.to(x.dtype), state
+        if state is None:
+            self.check_quantities(x.shape[2:])
         if modulation or x.ndim < 2 or len(x) == 0 or not (self.can_vectorize(x, state) and self.is_profitable(x)):
             return super().forward(x, state, **modulation)
         return self.run_from_start(x) if state is None else self.run(x, state)
@@ -146,11 +153,15 @@ class Kernel(Stateful):
         """The last value of a window `(L, B, *N)`."""
         return self.values_from_start(x)[-1]
 
-    def _modulated(self, modulation: Modulated | None, name: str, ndim: int) -> Tensor | float:
+    def _modulated(self, modulation: Modulated | None, name: str, shape: torch.Size) -> Tensor | float:
+        """A quantity for a step `(B, *N)`."""
         if modulation is None:
             return getattr(self, name)
-        value = getattr(type(self), name).resolve(self, modulation, ndim + 1)
-        return value[0] if isinstance(value, Tensor) and value.ndim > ndim else value
+        what = f"{name} of {type(self).__name__}"
+        refuse_ambiguous(what, getattr(self, name), shape[1:])
+        refuse_ambiguous(what, modulation, shape[1:])
+        value = getattr(type(self), name).resolve(self, modulation, len(shape) + 1)
+        return value[0] if isinstance(value, Tensor) and value.ndim > len(shape) else value
 
     def extra_repr(self) -> str:
         texts = [f"{name}={float(torch.as_tensor(getattr(self, name)).mean()):g}" for name in self.modulable]

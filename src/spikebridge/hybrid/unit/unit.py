@@ -311,6 +311,8 @@ class HybridUnit(nn.Module):
         for stage in (self.kernel, self.discretizer):
             if stage is not None:
                 _check_dtype(stage, x)
+        if self.kernel is not None:
+            self.kernel.check_quantities(x.shape[2:])
 
     def initial_state(self, batch: int, device: torch.device) -> UnitState:
         """The state of a new stream; None stands for the states that the first samples make."""
