@@ -89,6 +89,36 @@ def test_a_silent_camera_is_valid(tmp_path):
     assert load_recording_folder(folder).inputs(0, 1)["events"].x.tolist() == []
 
 
+def frames_until(end_us):
+    """Frames at 0, and `end_us` later; the last event of `write_folder` comes 19,000 us after the first frame."""
+    return {"frames.csv": f"file,t_us\n0.png,{START}\n1.png,{START + end_us}\n"}
+
+
+def test_events_that_end_well_before_the_frames_are_a_warning(tmp_path):
+    # 119,001 us - 19,000 us is more than 100 ms, and more than a tenth of the recording
+    folder = write_folder(tmp_path / "mine", **frames_until(119_001))
+    said = rf"the last event is at {START + 19_000} us and the last frame at {START + 119_001} us; was the file of eve"
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert load_recording_folder(folder).num_bins > 0
+    assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_events_that_end_with_the_frames_or_shortly_before_are_no_warning(tmp_path):
+    # of 10 ms and of 100 ms without events at the end neither is more than 100 ms
+    for name, end in (("before", 10_000), ("shortly", 29_000), ("just", 119_000)):
+        load_recording_folder(write_folder(tmp_path / name, **frames_until(end)))
+    # 150 ms are more than 100 ms, but a tenth of 1,500 ms is as much
+    folder = write_folder(tmp_path / "long", **frames_until(1_500_000))
+    t = START + np.array([0, 1_350_000])
+    write_events(folder / "events.npz", make_events(t=t, x=t * 0, y=t * 0, p=t % 2), 6, 8)
+    load_recording_folder(folder)
+    t[1] -= 1
+    write_events(folder / "events.npz", make_events(t=t, x=t * 0, y=t * 0, p=t % 2), 6, 8)
+    with pytest.raises(UserWarning, match="was the file of events cut"):
+        load_recording_folder(folder)
+
+
 def test_one_frame_and_the_events_after_it_are_valid(tmp_path):
     folder = write_folder(tmp_path / "mine", **{"frames.csv": f"file,t_us\n0.png,{START - 1}\n"})
     (folder / "frames" / "1.png").unlink()
