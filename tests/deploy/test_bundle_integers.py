@@ -159,6 +159,14 @@ def test_damaged_numbers_are_one_line(change: Any, line: str, copy: Path, capsys
     assert line in said[-1] and "Traceback" not in "".join(said)
 
 
+def test_integers_of_a_link_into_another_argument_are_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["links"][0]["into"] = "other"  # the program takes it by position
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"the integer model is of another network: 'frames_to_ann'"):
+        integers_of(Bundle.open(copy))
+
+
 def test_integers_that_lead_out_of_the_folder_are_refused(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["integers"]["folder"] = "../elsewhere"

@@ -178,6 +178,7 @@ def test_a_manifest_that_was_written_into_is_refused_in_one_line(copied: Copied,
         (swap("links", "1", "unit", "kernel", "name", value="Magic"), "there is no kernel 'Magic'"),
         (swap("links", "1", "emits", value={"period": 1, "phase": 0}), "clocks do not fit|has nothing to deliver"),
         (swap("links", "2", "quantity", value="weight"), "which the NIR graph does not have"),
+        (swap("dt", value=0.002), r"first\.nir was made for a step of 0\.001 s, but the manifest says 0\.002 s"),
         (swap("links", "1", "shape", value=[7]), "but the manifest says"),
     ],
 )
@@ -187,8 +188,11 @@ def test_a_bundle_whose_pieces_do_not_fit_is_refused_when_it_runs(copied: Copied
 
 
 def test_a_rebuilt_network_refuses_what_does_not_fit(copied: Copied) -> None:
+    # a held link, whose clock only its unit knows
     with pytest.raises(DataError, match=r"emits .* but its unit has"):
-        rebuild(Bundle.open(edited(copied(), swap("links", "1", "emits", value={"period": 2, "phase": 0}))))
+        rebuild(Bundle.open(edited(copied(), swap("links", "2", "emits", value={"period": 2, "phase": 0}))))
+    with pytest.raises(DataError, match=r"runs every 0\.002 s, but .* has dt=0\.001 s"):
+        rebuild(Bundle.open(edited(copied(), swap("dt", value=0.002))))
 
 
 def test_damaged_files_are_refused(copied: Copied) -> None:

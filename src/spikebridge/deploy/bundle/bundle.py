@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from spikebridge.data.io.safe_open import open_binary, read_bytes, read_text
+from spikebridge.deploy.bundle.consistency import check_consistency
 from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
 from spikebridge.errors import DataError
 
@@ -48,13 +49,14 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | str) -> "Bundle":
-        """Reads a bundle's manifest and checks every file of it.
+        """Reads a bundle's manifest, checks every file of it, and what it says against the sample.
 
         Args:
             path: the folder.
 
         Raises:
-            DataError: it is no bundle, or a file is missing, damaged, or leads out of the folder.
+            DataError: it is no bundle, a file is missing, damaged, or leads out of the folder, or the manifest
+                contradicts itself or the sample.
         """
         folder = Path(path)
         file = folder / MANIFEST
@@ -69,6 +71,10 @@ class Bundle:
             raise DataError(f"{folder}: {error}") from None
         for name in bundle.manifest.files:
             bundle._check(name)
+        try:
+            check_consistency(bundle.manifest, bundle.numbers(bundle.manifest.sample.file))
+        except DataError as error:
+            raise DataError(f"{folder}: {error}") from None
         return bundle
 
     def read(self, name: str) -> bytes:

@@ -160,4 +160,6 @@ def _same(link: IntegerLinkRecord, known: Any) -> bool:
     if known is None or link.target not in (None, known.target):
         return False
     same = all(getattr(link, name) == getattr(known, name) for name in ("kind", "emits", "held", "delay"))
+    # by position an argument has no name in the manifest
+    same = same and (link.argument is None or known.into in (None, link.argument))
     return same and link.source in (known.source, known.name)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.consistency import check_step
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, trigger_of
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession
@@ -200,7 +201,11 @@ def open_link(
 def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], own: Mapping[str, Any] | None) -> Unit | None:
     if link.unit is None:
         return None
-    layer = None if link.unit.fires is None else NirRunner(read_graph(bundle.read(link.unit.fires)))
+    layer = None
+    if link.unit.fires is not None:
+        graph = read_graph(bundle.read(link.unit.fires))
+        check_step(f"{bundle.path / link.unit.fires}", graph.dt, link.emits, bundle.manifest.dt)
+        layer = NirRunner(graph)
     files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
     functions = {stage: _of_window(bundle, file) for stage, file in files.items() if file is not None}
     return float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link), layer, functions), own)

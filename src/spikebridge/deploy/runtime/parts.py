@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.consistency import check_step
 from spikebridge.deploy.bundle.manifest import LinkRecord, PartRecord
 from spikebridge.deploy.nir.graph import NirGraph, read_graph
 from spikebridge.deploy.onnx.session import OnnxSession
@@ -75,14 +76,19 @@ class _NirGraphRunner:
 
     Args:
         graph: of `read_graph`.
+        shape: of what it gives.
+        name: of the file, for messages.
     """
 
-    def __init__(self, graph: NirGraph) -> None:
+    def __init__(self, graph: NirGraph, shape: Sequence[int], name: str) -> None:
         self.runner = NirRunner(graph)
+        self.shape = tuple(shape)
+        self.name = name
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
         (x,) = reads.values()
-        return self.runner.step(x, state, effects)
+        y, after = self.runner.step(x, state, effects)
+        return _fits(y, self.shape, self.name), after
 
 
 def open_part(bundle: Bundle, name: str, record: PartRecord) -> PartRunner:
@@ -96,12 +102,24 @@ def open_part(bundle: Bundle, name: str, record: PartRecord) -> PartRunner:
         if len(links) != 1:
             raise DataError(f"part {name!r} is a NIR graph with one input, but {len(links)} links lead to it")
         graph = read_graph(bundle.read(record.file))
+        check_step(f"{bundle.path / record.file}", graph.dt, record.clock, bundle.manifest.dt)
         _check_effects(graph, bundle.manifest.incoming(name))
-        return _NirGraphRunner(graph)
+        return _NirGraphRunner(graph, record.shape, f"{bundle.path / record.file}")
     session = OnnxSession(bundle.read(record.file), f"{bundle.path / record.file}")
+    _check_inputs(session, links)
     if record.initial is None:
         return _OnnxFunction(session, record.shape)
     return _OnnxStep(session, bundle.numbers(record.initial), record.shape)
+
+
+def _check_inputs(session: OnnxSession, links: Sequence[LinkRecord]) -> None:
+    """Inputs of the file are named after the links: those by position, in their order, then those with a name."""
+    wanted = [link.name for link in sorted(links, key=lambda link: link.into is not None)]
+    if session.inputs[: len(wanted)] != wanted:
+        raise DataError(
+            f"{session.name} takes {session.inputs}, but by the manifest's order of links and their into it should "
+            f"take {wanted}"
+        )
 
 
 def _check_effects(graph: NirGraph, links: Sequence[LinkRecord]) -> None:
