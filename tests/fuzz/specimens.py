@@ -116,6 +116,13 @@ def safetensors_header(content: bytes, chance: random.Random) -> tuple[bytes, Ca
     return content[8 : 8 + length], lambda inner: struct.pack("<Q", len(text := changed(inner, chance))) + text + rest
 
 
+def safetensors_numbers(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
+    """The numbers after the header, which keep their length."""
+    start = 8 + struct.unpack_from("<Q", content)[0]
+    length = len(content) - start
+    return content[start:], lambda inner: content[:start] + inner[:length].ljust(length, b"\0")
+
+
 # events and recordings
 
 _T, _X, _Y, _P = [0, 500, 1000, 8000, 9500], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [1, 0, 1, 1, 0]
@@ -456,7 +463,7 @@ def _mend_checkpoint(folder: Path) -> None:
 # bundles and networks for other machines
 
 
-def _network() -> Any:
+def _network(modulated: str = "r") -> Any:
     import torch
     from torch import nn
 
@@ -482,7 +489,7 @@ def _network() -> Any:
         links=[
             Transmission("events", "first"),
             Transmission("first", "second", HybridUnit(Tumbling(2), FIR(2, (4,)))),
-            Modulation("second", "first.fire.r", HybridUnit(None, Mean()), by="add", delay=ticks(2)),
+            Modulation("second", f"first.fire.{modulated}", HybridUnit(None, Mean()), by="add", delay=ticks(2)),
         ],
         outputs=["second"],
     ).eval()
@@ -513,6 +520,29 @@ def _mend_bundle(folder: Path) -> None:
         content = (folder / "bundle" / name).read_bytes()
         manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     path.write_text(json.dumps(manifest))
+
+
+def _integer_model(folder: Path) -> None:
+    import torch
+
+    from spikebridge.deploy import integer_model, quantize
+
+    events = {"events": torch.rand(12, 2, 3, generator=torch.Generator().manual_seed(3))}
+    integer_model(quantize(_network("v_threshold"), events), events).save(folder / "integers")
+
+
+def _run_integers(folder: Path) -> object:
+    from spikebridge.deploy.integer.model import IntegerModel
+
+    model = IntegerModel.open(folder / "integers")
+    return model.run(model.quantize({name: np.ones((4, 1, 3), np.float32) for name in model.record.inputs}))
+
+
+def _mend_integers(folder: Path) -> None:
+    """Size and hash of the numbers, as of somebody who wants the damage to be read."""
+    words, content = folder / "integers" / "integer.json", (folder / "integers" / "integer.safetensors").read_bytes()
+    known = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    words.write_text(json.dumps({**json.loads(words.read_text()), "numbers": known}))
 
 
 def _inputs(folder: Path) -> None:
@@ -694,6 +724,11 @@ def _bundles() -> list[Format]:
     return [
         Format("bundle, manifest", "bundle/manifest.json", _bundle, _run_bundle, _JSON, words=words, needs=nir),
         Format("bundle, NIR", "bundle/snn/first.nir", _bundle, _run_bundle, mend=_mend_bundle, words=words, needs=nir),
+        Format("integer model, words", "integers/integer.json", _integer_model, _run_integers, _JSON),
+        Format(
+            "integer model, numbers", "integers/integer.safetensors", _integer_model, _run_integers,
+            parts=(safetensors_header, *(safetensors_numbers,) * 3), mend=_mend_integers,
+        ),
         Format("inputs, npz", "inputs.npz", _inputs, _read_inputs("inputs.npz"), _TEXT, _NPZ),
         Format("inputs of a bundle", "inputs.npz", _bundle, _run_bundle, _TEXT, _NPZ, words=words, needs=nir),
         Format(
