@@ -56,7 +56,6 @@ UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py) \
 	$(addprefix tests/deploy/test_,quantize.py recipes_as_bundles.py random_bundles.py) \
 	$(addprefix tests/hybrid/test_,compiled.py random_networks.py wrong_calls.py) tests/ops/native/test_library.py
-UNCHECKED += tests/fuzz
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"

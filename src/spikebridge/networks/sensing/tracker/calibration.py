@@ -230,7 +230,10 @@ def _means(
 
     A prior is separable, so that all sums over a map are two products of matrices.
     """
-    xs, ys = (np.arange(number) + low for number, low in zip(odds.shape[:0:-1], corner.tolist(), strict=True))
+    xs, ys = (
+        np.arange(low, low + number, dtype=np.float64)
+        for number, low in zip(odds.shape[:0:-1], corner.tolist(), strict=True)
+    )
     along_x = _gaussians(xs, priors.middle[:, :1], priors.variance)
     along_y = _gaussians(ys, priors.middle[:, 1:], priors.variance)
     shares = np.exp(odds - odds.max((1, 2), keepdims=True))
