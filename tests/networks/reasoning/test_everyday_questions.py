@@ -12,8 +12,8 @@ from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question
 from spikebridge.networks.reasoning.explain.page import explanation_page
-from spikebridge.networks.reasoning.parsing._agreement import disagreement
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
+from spikebridge.networks.reasoning.parsing.agreement import disagreement
 from spikebridge.networks.reasoning.parsing.parser import read_programs
 from spikebridge.networks.reasoning.parsing.vocabulary import Vocabulary
 from spikebridge.networks.reasoning.simulation.paraphrases import sample_paraphrase

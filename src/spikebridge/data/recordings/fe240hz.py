@@ -67,27 +67,7 @@ def load_fe240hz(
     folder = find_files("fe240hz")[0].parent if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
-    frames = ImageFiles(list_images(folder / "img"))
-    check_consecutive(frames.paths)
-    events, bins_per_frame = read_sparse_events(folder / _EVENTS)
-    if bins_per_frame != _BINS_PER_FRAME:
-        raise DataError(
-            f"{folder / _EVENTS}, shape: expected {_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz, but got "
-            f"{bins_per_frame}."
-        )
-    _check_number(folder / "img", "frames", len(frames), events.num_bins // bins_per_frame)
-    if len(frames) * bins_per_frame != events.num_bins:
-        # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
-        warnings.warn(
-            f"{folder}: expected a frame for every {bins_per_frame} of {events.num_bins} bins, but got {len(frames)} "
-            "frames. If the first ones are missing, boxes and frames do not fit: give event_offset and box_offset.",
-            stacklevel=2,
-        )
-    if (frames.height, frames.width) != (events.height, events.width):
-        raise DataError(
-            f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "
-            f"and events {events.width} x {events.height}; resize or crop the frames."
-        )
+    frames, events = _frames_and_events(folder)
     if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
         boxes = valid_boxes(read_boxes(folder / _BOXES), events.height, events.width)
         _check_number(folder / _BOXES, "boxes", len(boxes), events.num_bins)
@@ -95,21 +75,21 @@ def load_fe240hz(
         boxes = np.full((1, 4), np.nan)
     correlation = sharpness = None
     if event_offset is None:
-        estimate = estimate_offset(frames, events, bins_per_frame)
+        estimate = estimate_offset(frames, events, _BINS_PER_FRAME)
         event_offset, correlation, sharpness = estimate.offset, estimate.correlation, estimate.sharpness
-    _check_offset("event_offset", event_offset, len(frames), bins_per_frame, events.num_bins)
+    _check_offset("event_offset", event_offset, len(frames), _BINS_PER_FRAME, events.num_bins)
     known = None
     if box_offset is None and labelled:
-        known, box_offset = _frame_boxes(folder, len(frames), bins_per_frame)
+        known, box_offset = _frame_boxes(folder, len(frames), _BINS_PER_FRAME)
     box_offset = box_offset or 0
     if labelled:
-        _check_offset("box_offset", box_offset, len(frames), bins_per_frame, len(boxes))
+        _check_offset("box_offset", box_offset, len(frames), _BINS_PER_FRAME, len(boxes))
     # empty bins before the first one, so that an earlier frame has a time of 0 s
     before = max(0, -event_offset)
     events = events.prepend_empty_bins(before)
     bin_box = np.arange(events.num_bins) - before + 1 - event_offset + box_offset
-    frame_bins = np.arange(len(frames)) * bins_per_frame + event_offset + before
-    frame_boxes = _boxes_at(boxes, np.arange(len(frames)) * bins_per_frame + box_offset)
+    frame_bins = np.arange(len(frames)) * _BINS_PER_FRAME + event_offset + before
+    frame_boxes = _boxes_at(boxes, np.arange(len(frames)) * _BINS_PER_FRAME + box_offset)
     if known is not None:  # frames before the first box of 240 Hz
         known = _boxes_at(valid_boxes(known, events.height, events.width), np.arange(len(frames)))
         frame_boxes = np.where(np.isnan(frame_boxes), known, frame_boxes)
@@ -124,6 +104,32 @@ def load_fe240hz(
         boxes=_boxes_at(boxes, bin_box),
         offsets=Offsets(event_offset, box_offset, correlation, sharpness),
     )
+
+
+def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
+    """Frames and events, checked for lengths and sizes that fit."""
+    frames = ImageFiles(list_images(folder / "img"))
+    check_consecutive(frames.paths)
+    events, bins_per_frame = read_sparse_events(folder / _EVENTS)
+    if bins_per_frame != _BINS_PER_FRAME:
+        raise DataError(
+            f"{folder / _EVENTS}, shape: expected {_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz, but got "
+            f"{bins_per_frame}."
+        )
+    _check_number(folder / "img", "frames", len(frames), events.num_bins // bins_per_frame)
+    if len(frames) * bins_per_frame != events.num_bins:
+        # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
+        warnings.warn(
+            f"{folder}: expected a frame for every {bins_per_frame} of {events.num_bins} bins, but got {len(frames)} "
+            "frames. If the first ones are missing, boxes and frames do not fit: give event_offset and box_offset.",
+            stacklevel=3,
+        )
+    if (frames.height, frames.width) != (events.height, events.width):
+        raise DataError(
+            f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "
+            f"and events {events.width} x {events.height}; resize or crop the frames."
+        )
+    return frames, events
 
 
 def read_sparse_events(path: Path) -> tuple[EventBins, int]:

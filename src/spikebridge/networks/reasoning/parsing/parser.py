@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question
-from spikebridge.networks.reasoning.parsing._agreement import disagreement
 from spikebridge.networks.reasoning.parsing._grammar import Grammar
 from spikebridge.networks.reasoning.parsing._nearest import nearest_question
+from spikebridge.networks.reasoning.parsing.agreement import disagreement
 from spikebridge.networks.reasoning.parsing.vocabulary import MAX_TEXT_LENGTH, TokenizedText, Vocabulary
 
 _MAX_PROGRAM_LENGTH = 48
