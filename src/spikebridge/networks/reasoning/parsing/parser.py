@@ -219,25 +219,28 @@ def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple
         DataError: a word is unknown, the program does not agree with the words, or it is too uncertain; the message
             has the nearest known wording.
     """
-    for text in texts:
-        tokens = parser.vocabulary.tokenize(text, kind)
-        if tokens.unknown:
-            try:
-                parser.vocabulary.check_known(tokens)
-            except DataError as unknown:
-                raise DataError(f"{unknown}; {_hint(parser, text, kind)}") from None
+    tokenized = [parser.vocabulary.tokenize(text, kind) for text in texts]
+    for text, tokens in zip(texts, tokenized, strict=True):
+        try:
+            parser.vocabulary.check_known(tokens)
+        except DataError as unknown:
+            raise DataError(f"{unknown}; {_hint(parser, text, kind)}") from None
     parsed = parser.parse(texts, [kind] * len(texts))
-    for text, (program, probability) in zip(texts, parsed, strict=True):
-        tokens = parser.vocabulary.tokenize(text, kind)
-        why = "no program was found"
-        if program:
-            why = disagreement(tokens, parser.vocabulary.with_slots(program, tokens))
-            why = f"the program that was found has no place for {why}" if why.startswith("'") else why
-            if not why and probability < _LEAST_PROBABILITY:
-                why = f"the best program has a probability of {probability:.2f}"
-        if why:
-            raise DataError(f"{text!r:.100} is not understood ({why}); {_hint(parser, text, kind)}")
+    for text, tokens, one in zip(texts, tokenized, parsed, strict=True):
+        if doubt := _doubt(parser.vocabulary, tokens, one):
+            raise DataError(f"{text!r:.100} is not understood ({doubt}); {_hint(parser, text, kind)}")
     return [one.program for one in parsed]
+
+
+def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: _ParsedProgram) -> str:
+    """Why a program is not taken for that of its text; empty where it is."""
+    if not parsed.program:
+        return "no program was found"
+    if why := disagreement(tokens, vocabulary.with_slots(parsed.program, tokens)):
+        return f"the program that was found has no place for {why}" if why.startswith("'") else why
+    if parsed.score < _LEAST_PROBABILITY:
+        return f"the best program has a probability of {parsed.score:.2f}"
+    return ""
 
 
 def _hint(parser: Parser, text: str, kind: str) -> str:
