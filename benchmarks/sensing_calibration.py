@@ -1,6 +1,7 @@
 """Calibration while tracking, on the real test part as another camera would have recorded it, and on generated scenes.
 
     python benchmarks/sensing_calibration.py
+    python benchmarks/sensing_calibration.py --choose  # other constants, on validation parts; writes nothing
 
 The shipped weights (three seeds) with and without calibration, beside hold and constant velocity: protocol A (distance)
 as recorded, with events lost and added, with other contrast, with blurred frames and with every fourth frame; protocol
@@ -11,9 +12,14 @@ looked at. Writes results/sensing_calibration.json.
 
 import json
 import statistics
+import sys
 from functools import partial
 from pathlib import Path
+from time import thread_time
 from typing import Any
+
+import numpy as np
+import torch
 
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.networks.sensing import recipe as sensing
@@ -21,6 +27,7 @@ from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, Stat
 from spikebridge.networks.sensing.data import RecordingPart, generated_parts, recording_parts, subsample_part
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
+from spikebridge.networks.sensing.tracker import calibration
 from spikebridge.pretrained import shipped_run
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_calibration.json"
@@ -35,6 +42,15 @@ _CASES: dict[str, dict[str, Any]] = {
     "blur of 2 px": {"blur": 2.0},
 }
 _SEEDS = (0, 1, 2)
+_OTHER_CONSTANTS: tuple[dict[str, Any], ...] = (
+    {"_FORGETTING": 0.95},
+    {"_FORGETTING": 0.98},
+    {"_TRAINED_COUNT": 10.0},
+    {"_HANDICAP": 0.0},
+    {"_HANDICAP": 6.0},
+    {"_EVENT_WEIGHTS": (0.0, 0.01, 0.03, 0.06)},
+    {"_WIDTHS": calibration._WIDTHS[:-1]},
+)
 
 
 def _distance(parts: list[RecordingPart], tracker: Tracker) -> float:
@@ -54,8 +70,47 @@ def _row(score: Any, parts: list[RecordingPart], trackers: list[Any]) -> dict[st
     return both
 
 
+def _bin_ms(part: RecordingPart, tracker: Any, num_bins: int = 360) -> dict[str, float]:
+    """Median processor time of a bin without a frame, with the box given at each frame; runs take turns."""
+    seconds: dict[str, list[float]] = {"trained": [], "calibrated": []}
+    recording, first = part.recording, int(part.recording.frame_bins[part.frames.start])
+    for name in ("trained", "calibrated") * 3:
+        one, state = tracker.with_options(calibrate=name == "calibrated"), None
+        for b in range(first, first + num_bins):
+            inputs = recording.inputs(b, b + 1)
+            frame = np.flatnonzero(recording.frame_bins == b)
+            if len(frame):
+                inputs["box"] = recording.frame_boxes[frame[0]]
+            started = thread_time()
+            _, state = one.step(inputs, state)
+            if not len(frame):
+                seconds[name].append(thread_time() - started)
+    return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
+
+
+def choose() -> None:
+    """Prints protocol A on validation parts, 0, 50, 75 and 90 % of the events lost, for several constants; seed 0."""
+    tracker = sensing.tracker(shipped_run("sensing"), "learned", 0)
+    places = {"real": recording_parts("real", "validation", 1), "generated": generated_parts("validation", 4)}
+    lost = [
+        [p._replace(recording=degraded(p.recording, Degradation(lose_events=share))) for p in parts]
+        for parts in places.values()
+        for share in (0.0, 0.5, 0.75, 0.9)
+    ]
+    print(f"{', '.join(places)}, each with 0, 50, 75 and 90 % lost")
+    for change in ({}, *_OTHER_CONSTANTS):
+        kept = {name: getattr(calibration, name) for name in change}
+        vars(calibration).update(change)
+        print(change or "as chosen", [round(_distance(parts, tracker), 3) for parts in lost], flush=True)
+        vars(calibration).update(kept)
+
+
 def main() -> None:
     """Prints a line for each case and writes all of them."""
+    torch.set_num_threads(1)
+    if "--choose" in sys.argv[1:]:
+        choose()
+        return
     run = shipped_run("sensing")
     trackers = [sensing.tracker(run, "learned", seed) for seed in _SEEDS]
     real, made = recording_parts("real", "test", 1), generated_parts("test", 4)
@@ -80,7 +135,9 @@ def main() -> None:
         print(
             f"{name}: {figures}, hold {row['hold']:.3f}, constant velocity {row['constant velocity']:.3f}", flush=True
         )
-    _RESULTS.write_text(json.dumps({"seeds": _SEEDS, "rows": rows}, indent=1) + "\n")
+    bin_ms = _bin_ms(real[0], trackers[0])
+    print(f"a bin takes {bin_ms['trained']:.2f} ms as trained, {bin_ms['calibrated']:.2f} ms calibrated")
+    _RESULTS.write_text(json.dumps({"seeds": _SEEDS, "rows": rows, "bin_ms": bin_ms}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
