@@ -246,10 +246,12 @@ class _Grid:
         place += np.where(events.on[inside], 0, self.height * self.width)
         if step is not None:
             place += step[inside] * (2 * self.height * self.width)
-        if self.counts:
-            self.values += np.bincount(place, minlength=len(self.values))
-        else:
+        if not self.counts:
             self.values[place] = 1
+        elif len(place):
+            first = int(place.min())  # only the images of these events are touched, not the whole recording
+            counts = np.bincount(place - first)
+            self.values[first : first + len(counts)] += counts
 
     def images(self) -> Float[np.ndarray, "T 2 h w"]:
         """The images."""
