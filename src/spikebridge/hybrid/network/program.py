@@ -27,6 +27,7 @@ from spikebridge.neurons.quantity import By
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import check_rows
 from spikebridge.ops.checks import is_checked
+from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.selection import SINGLE, has_hooks
 from spikebridge.ops.switches import is_reference
 
@@ -44,9 +45,8 @@ def supports_rows(like: Tensor) -> bool:
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
-    place = like.device.type
-    mixed = torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place)
-    return like.dtype in SINGLE and like.shape[0] > 0 and not (mixed or like.is_meta or is_checked(False))
+    refused = is_autocast(like.device) or like.is_meta or is_checked(False)
+    return like.dtype in SINGLE and like.shape[0] > 0 and not refused
 
 
 @dataclass(eq=False)
