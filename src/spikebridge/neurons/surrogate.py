@@ -23,7 +23,7 @@ def _fired(x: Tensor) -> Tensor:
     """1 where `x >= 0`, else 0; NaN stays NaN, which would be silence without an error."""
     if torch.compiler.is_compiling():
         return (x >= 0).to(x.dtype)  # exported networks compare only
-    return torch.where(x == x, x >= 0, x)
+    return x.clamp(0, 0).add_(x >= 0)  # clamp leaves NaN alone
 
 
 class _Step(torch.autograd.Function):
