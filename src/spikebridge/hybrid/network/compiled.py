@@ -19,7 +19,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.checks import check_finite
-from spikebridge.hybrid.network.delivery import split_samples
+from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.graph import NetworkGraph
 from spikebridge.hybrid.network.program import RowSegment, supports_rows
 from spikebridge.hybrid.unit.discretizer import DrawState
@@ -103,7 +103,7 @@ class CompiledNetwork:
         stop = start + count_ticks(network.inputs, given, start, ticks, network.dt)
         settled = min(max(start, self.settled), stop)
         edges = [start, settled, *range(settled + self.block, stop, self.block), *([stop] if stop > settled else [])]
-        first, *blocks = _pieces(network, inputs, edges)
+        first, *blocks = split_inputs(network.inputs, inputs, edges)
         outputs, state = network(first, state, settled - start) if settled > start else ({}, state)
         collected = {name: [y] for name, y in outputs.items()}
         if blocks:
@@ -201,15 +201,11 @@ class _Ticks(nn.Module):
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
         number = len(self.input_names)
-        clocks, ticks = self.network.inputs, self.ticks
-        pieces = {
-            name: split_samples(x, [clocks[name].between(tick, tick + 1) for tick in ticks])
-            for name, x in zip(self.input_names, tensors[:number], strict=True)
-        }
+        ticks, inputs = self.ticks, dict(zip(self.input_names, tensors[:number], strict=True))
+        pieces = split_inputs(self.network.inputs, inputs, range(ticks.start, ticks.stop + 1))
         parts, links = _join(tensors[number:], self.before)
         collected: dict[str, list[Tensor]] = {}
-        for index, tick in enumerate(ticks):
-            now = {name: piece for name, column in pieces.items() if (piece := column[index]) is not None}
+        for tick, now in zip(ticks, pieces, strict=True):
             segment = RowSegment.begin(self.network, now, (parts, links), (tick, tick + 1), checked=False)
             segment.run()
             parts, links = segment.parts, segment.link_states()
@@ -268,18 +264,6 @@ def _compile(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor
         decompositions=select_decomp_table(),
     )
     return compiled
-
-
-def _pieces(network: _Network, inputs: Mapping[str, Tensor], edges: Sequence[int]) -> list[dict[str, Tensor]]:
-    """The samples of the inputs between ticks; an input without one is left out."""
-    columns = {
-        name: split_samples(x, [network.inputs[name].between(a, b) for a, b in pairwise(edges)])
-        for name, x in inputs.items()
-    }
-    return [
-        {name: piece for name, column in columns.items() if (piece := column[index]) is not None}
-        for index in range(len(edges) - 1)
-    ]
 
 
 def _key(

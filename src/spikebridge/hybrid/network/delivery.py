@@ -35,6 +35,25 @@ def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | Non
     return [piece if piece.shape[0] else None for piece in x.split(list(numbers))]
 
 
+def split_inputs(
+    clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], edges: Sequence[int]
+) -> list[dict[str, Tensor]]:
+    """The samples of inputs from each tick in `edges` to before the next; an input without one is left out.
+
+    Example:
+        >>> pieces = split_inputs({"x": Clock(2, 0)}, {"x": torch.tensor([1, 2])}, range(4))
+        >>> [{name: x.tolist() for name, x in piece.items()} for piece in pieces]
+        [{'x': [1]}, {}, {'x': [2]}]
+    """
+    columns = {
+        name: split_samples(x, [clocks[name].between(a, b) for a, b in pairwise(edges)]) for name, x in inputs.items()
+    }
+    return [
+        {name: piece for name, column in columns.items() if (piece := column[index]) is not None}
+        for index in range(len(edges) - 1)
+    ]
+
+
 def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, like: Tensor) -> LinkState:
     """The state of a link before the first tick; None stands for what its unit makes of the first sample.
 

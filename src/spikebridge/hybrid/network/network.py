@@ -36,7 +36,7 @@ from spikebridge.hybrid.network.checks import (
     refuse_part_not_finite,
     steps_of_layers,
 )
-from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_samples
+from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other_link, split_inputs
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
@@ -398,15 +398,10 @@ class HybridNetwork(nn.Module):
         self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int
     ) -> tuple[dict[str, Tensor], NetworkState]:
         """Runs tick by tick."""
-        ticks = range(state.ticks, stop)
-        pieces = {
-            name: split_samples(x, [self.inputs[name].between(tick, tick + 1) for tick in ticks])
-            for name, x in inputs.items()
-        }
+        pieces = split_inputs(self.inputs, inputs, range(state.ticks, stop + 1))
         collected: dict[str, list[Tensor]] = {name: [] for name in self.outputs}
-        for index, tick in enumerate(ticks):
-            now = {name: piece for name, column in pieces.items() if (piece := column[index]) is not None}
-            outputs, state = self._run(now, state, tick + 1)
+        for now in pieces:
+            outputs, state = self._run(now, state, state.ticks + 1)
             for name, y in outputs.items():
                 collected[name] += [y] if y.shape[0] else []
         return {n: torch.cat(ys) if ys else self.empty(n, state) for n, ys in collected.items()}, state
