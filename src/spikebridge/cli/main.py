@@ -46,8 +46,6 @@ COMMANDS: dict[str, type[Command]] = {
     "quantize": Quantize,
 }
 
-_RULE = "──"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and gives its exit code.

@@ -48,7 +48,7 @@ class _Target:
             return f"untrained: {self.word} has no trained weights, so its networks are checked as they are built"
         if self.run.finished:
             return None
-        again = shlex.join(["spikebridge", "train", self.run.recipe, "--out", self.word, "--resume"])
+        again = resume_command(self.run.recipe, self.word)
         files = [file for file in self.run.path.rglob("*") if file.is_file()]
         if any(file.parent.name == "checkpoint" or file.name in _TRAINED for file in files):
             return f"interrupted: the training of {self.word} has not ended; `{again}` resumes it"
@@ -326,6 +326,16 @@ def run_folder(recipe: str, resume: bool) -> Path:
     while (_RUNS / _numbered(stem, number)).exists():
         number += 1
     return _RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
+
+
+def resume_command(recipe: str, out: str) -> str:
+    """The command that resumes a run.
+
+    Example:
+        >>> resume_command("digits", "my run")
+        "spikebridge train digits --out 'my run' --resume"
+    """
+    return shlex.join(["spikebridge", "train", recipe, "--out", out, "--resume"])
 
 
 def write_file(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """`spikebridge train`, `eval`, `report` and `copy`: the commands of a recipe."""
 
 import os
-import shlex
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -86,6 +85,7 @@ class Train(Command):
 
     def _train(self, module: Any, run: Run) -> CommandResult:
         settings, path = getattr(self, SETTINGS), run.path
+        resume = targets.resume_command(self.recipe, str(path))
         try:
             # a recipe that shows progress takes `quiet`; it is only given where it is asked for
             results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))
@@ -93,7 +93,7 @@ class Train(Command):
                 return CommandResult({}, "", printed=False)
             report = module.report(run)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; `{self._resume_command(path)}` resumes") from None
+            raise KeyboardInterrupt(f"stopped; `{resume}` resumes") from None
         except SpikebridgeError:
             run.discard()
             raise
@@ -103,14 +103,11 @@ class Train(Command):
             # every file is written in whole or not at all, so the last checkpoint is good
             raise DataError(
                 f"{error.filename or path}: {error.strerror}; the run is whole up to its last checkpoint: free some "
-                f"space, then `{self._resume_command(path)}` resumes"
+                f"space, then `{resume}` resumes"
             ) from error
         written = report is not None and Path(report).is_file()
         data = {"run": path, "report": report if written else None, "results": results}
         return CommandResult(data, formatting.results(results) + (f"\n\nreport: {report}" if written else ""))
-
-    def _resume_command(self, path: Path) -> str:
-        return shlex.join(["spikebridge", "train", self.recipe, "--out", str(path), "--resume"])
 
 
 _DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
