@@ -566,16 +566,19 @@ def test_a_network_is_drawn(here: Path, refused: Callable[..., str], capsys: pyt
     assert "'only' is a Linear; only a hybrid network can be drawn" in refused("draw", "./my.py")
 
 
-def test_the_doctor_examines_a_recipe_as_built_and_a_run_as_trained(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    silenced = """
+SILENT = """
 def build(config):
     layer = nn.Linear(2, 1)
     nn.init.constant_(layer.bias, -100.0)
     return {"only": nn.Sequential(layer, nn.ReLU())}
 
+"""
 
+
+def test_the_doctor_examines_a_recipe_as_built_and_a_run_as_trained(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trains = """
 def train(config, run):
     network = build(config)["only"]
     nn.init.constant_(network[0].bias, 100.0)
@@ -583,7 +586,7 @@ def train(config, run):
     run.save_results({})
     return {}
 """
-    (here / "my.py").write_text(RECIPE + silenced)
+    (here / "my.py").write_text(RECIPE + SILENT + trains)
     assert main(["doctor", "./my.py", "--json"]) == 1
     finding = json.loads(capsys.readouterr().out)["findings"][0]
     assert (finding["network"], finding["kind"]) == ("only", "dead")
@@ -705,12 +708,6 @@ def test_the_doctor_takes_the_networks_of_a_recipe_that_loads_its_own_weights(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_weights = """
-def build(config):
-    layer = nn.Linear(2, 1)
-    nn.init.constant_(layer.bias, -100.0)
-    return {"only": nn.Sequential(layer, nn.ReLU())}
-
-
 def train(config, run):
     run.child("only/seed-0").save_weights(nn.Linear(3, 3))
     run.save_results({})
@@ -722,7 +719,7 @@ def trained(run):
     nn.init.constant_(network[0].bias, 100.0)
     return {"only": network}
 """
-    (here / "my.py").write_text(RECIPE + own_weights)
+    (here / "my.py").write_text(RECIPE + SILENT + own_weights)
     assert main(["train", "./my.py", "--out", "run"]) == 0
     capsys.readouterr()
     assert main(["doctor", "run", *OWN]) == 0

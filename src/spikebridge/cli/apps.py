@@ -123,7 +123,7 @@ def _pick(recording: Any, port: int) -> Any:
         start = largest_moving_region(recording)
     except DataError:  # nothing moves yet, so the page begins without a box
         start = None
-    return pick_box(recording.frames[0], start, port, lambda line: status(f"spikebridge: {line}"))
+    return pick_box(recording.frames[0], start, port, _print_status)
 
 
 def _propose(recording: Any) -> Any:
@@ -134,9 +134,7 @@ def _propose(recording: Any) -> Any:
         return None
     box = largest_moving_region(recording)
     words = ",".join(f"{value:g}" for value in box)
-    status(
-        f"spikebridge: no box is given; the largest moving region is taken: --init {words} (--init pick to draw one)"
-    )
+    _print_status(f"no box is given; the largest moving region is taken: --init {words} (--init pick to draw one)")
     return box
 
 
