@@ -13,6 +13,7 @@ the middle of an epoch; so a training resumes with the same bits. A `DataLoader`
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -136,7 +137,7 @@ class _Selected:
             except SpikebridgeError:
                 raise
             except Exception as error:
-                raise _Failure.of(error, mine.tolist(), 0).error() from error
+                raise _Failure.of(error, mine.tolist()).error() from error
             yield LoadedBatch(batch, len(indices), weight)
 
 
@@ -147,13 +148,14 @@ class _Failure(NamedTuple):
     kind: str
 
     @classmethod
-    def of(cls, error: Exception, indices: Sequence[Any], worker: int) -> "_Failure":
+    def of(cls, error: Exception, indices: Sequence[Any]) -> "_Failure":
         """The words of an error; an error of this package keeps its own."""
         if isinstance(error, SpikebridgeError):
             return cls(str(error), type(error).__name__)
         some = ", ".join(map(str, indices[:3])) + (" ..." if len(indices) > 3 else "")
         which = f" at sample{'s' if len(indices) > 1 else ''} {some}" if indices else ""
-        where = f" (worker {worker})" if get_worker_info() is not None else ""
+        worker = get_worker_info()
+        where = "" if worker is None else f" (worker {worker.id})"
         what = " ".join(str(error).split()) or "no message"
         return cls(f"the data set raised {type(error).__name__}{which}{where}: {what}", "DataError")
 
@@ -180,16 +182,12 @@ class _Reader(TorchDataset[Any]):
         self.batched = loader.batch_sampler is not None
 
     def __getitem__(self, task: _Task) -> Any:
-        worker = get_worker_info()
-        if worker is not None:
-            # a worker draws for nothing else
+        # a worker draws for nothing else
+        with nullcontext() if get_worker_info() is not None else preserve_rng_state():
             seed_rng(task.seed)
-            return self._read(task.indices, worker.id)
-        with preserve_rng_state():
-            seed_rng(task.seed)
-            return self._read(task.indices, 0)
+            return self._read(task.indices)
 
-    def _read(self, indices: Any, worker: int) -> Any:
+    def _read(self, indices: Any) -> Any:
         index: Any = None
         try:
             if not self.batched:
@@ -204,7 +202,7 @@ class _Reader(TorchDataset[Any]):
             index = None
             return self.collate(samples)
         except Exception as error:  # noqa: BLE001 - whatever a user's data set raises ends as one line
-            return _Failure.of(error, [index] if index is not None else list(indices) if self.batched else [], worker)
+            return _Failure.of(error, [index] if index is not None else list(indices) if self.batched else [])
 
 
 class _Order(Sampler[_Task]):
@@ -295,10 +293,13 @@ class _Loaded:
         return _length(self.loader)
 
     def epoch(self, seed: int, phase: int, epoch: int, start: int = 0) -> Iterator[LoadedBatch]:
-        parts = [(self._part(indices), number) for number, indices in enumerate(self._indices(seed, phase, epoch))]
-        self.order.tasks = [_Task(derive_seed(seed, phase, epoch, k, self.rank), p[0]) for p, k in parts[start:]]
+        parts = [self._part(indices) for indices in self._indices(seed, phase, epoch)[start:]]
+        self.order.tasks = [
+            _Task(derive_seed(seed, phase, epoch, number, self.rank), part[0])
+            for number, part in enumerate(parts, start)
+        ]
         batches = iter(self.reading)
-        for (_, num_samples, weight), _ in parts[start:]:
+        for _, num_samples, weight in parts:
             yield LoadedBatch(_next(batches), num_samples, weight)
 
     def _part(self, indices: Any) -> tuple[Any, int, float]:
@@ -335,8 +336,7 @@ class _Stream(IterableDataset[Any]):
             for number, sample in enumerate(self.dataset, start=1):  # noqa: B007 - counts for the message
                 yield sample
         except Exception as error:  # noqa: BLE001 - whatever a user's data set raises ends as one line
-            worker = get_worker_info()
-            yield _Failure.of(error, [number], 0 if worker is None else worker.id)
+            yield _Failure.of(error, [number])
 
 
 class _Counted:
@@ -352,8 +352,7 @@ class _Counted:
         try:
             return len(samples) if self.batched else 1, self.collate(samples)
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises ends as one line
-            worker = get_worker_info()
-            return _Failure.of(error, [], 0 if worker is None else worker.id)
+            return _Failure.of(error, [])
 
 
 class _Streamed:
