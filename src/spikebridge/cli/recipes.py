@@ -76,14 +76,8 @@ def recipe_files() -> dict[str, Path]:
 
 def list_recipes() -> list[Listing]:
     """Name, first line and presets of every recipe of the package."""
-    listings = []
-    for name, path in recipe_files().items():
-        tree = _parse(path)
-        presets = _top_level(tree).get("PRESETS")
-        keys = presets.keys if isinstance(presets, ast.Dict) else []
-        names = tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
-        listings.append(Listing(name, _first_line(tree), names))
-    return listings
+    trees = {name: _parse(path) for name, path in recipe_files().items()}
+    return [Listing(name, _first_line(tree), _preset_names(tree)) for name, tree in trees.items()]
 
 
 def list_building_blocks(kind: str) -> list[Listing]:
@@ -114,15 +108,16 @@ def refuse_misspelt(recipe: str, program: str, words: list[str], options: Iterab
     """
     if recipe not in recipe_files():
         return
-    presets = next(listing.presets for listing in list_recipes() if listing.name == recipe)
+    path = recipe_files()[recipe]
+    tree = _parse(path)
+    presets = _preset_names(tree)
     preset = next((value for word, value in pairwise(words) if word == "--preset"), None)
     if preset is not None and not preset.startswith("-") and preset not in presets:
         raise ConfigError(f"{recipe} has no preset {preset!r}: {did_you_mean(preset, presets)}")
-    path = recipe_files()[recipe]
     sources = [path, *path.parent.rglob("*.py"), *(_PACKAGE / "training").rglob("*.py")]
     # every name that is annotated, or a key in a text: fields of any settings, and options of earlier releases
     used = {name for source in sources for name in _NAME.findall(source.read_text(encoding="utf-8"))}
-    config = _top_level(_parse(path)).get("Config")
+    config = _top_level(tree).get("Config")
     fields = [name for name in _top_level(config) if name.islower()] if isinstance(config, ast.ClassDef) else []
     known = [name.replace("_", "-") for name in [*fields, *options]]
     for word in words:
@@ -247,6 +242,12 @@ def _top_level(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
         elif isinstance(node, ast.Assign):
             bound |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
     return bound
+
+
+def _preset_names(recipe: ast.Module) -> tuple[str, ...]:
+    presets = _top_level(recipe).get("PRESETS")
+    keys = presets.keys if isinstance(presets, ast.Dict) else []
+    return tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
 
 
 def _exports(folder: Path) -> list[str]:
