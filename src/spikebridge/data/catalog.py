@@ -253,8 +253,7 @@ def _status(data_set: _DataSet, folder: Path | None) -> _DataSetStatus:
         return _DataSetStatus(data_set, True, ())
     if folder is None:
         return _DataSetStatus(data_set, False, data_set.layouts[0])
-    missing = min((_missing(layout, folder) for layout in data_set.layouts), key=len)
+    by_layout = tuple(_missing(layout, folder) for layout in data_set.layouts)
     # where nothing of any layout is there, the first one is what people usually have
-    if all(len(_missing(layout, folder)) == len(layout) for layout in data_set.layouts):
-        missing = data_set.layouts[0]
+    missing = by_layout[0] if by_layout == data_set.layouts else min(by_layout, key=len)
     return _DataSetStatus(data_set, not missing, missing)
