@@ -49,9 +49,7 @@ class Degradation:
             raise ConfigError(f"lose_events needs to be a share from 0 to 1, but got {self.lose_events}")
         for name, unit in (("add_events", " events/s"), ("contrast", ""), ("blur", " px")):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(
-                    f"{name} needs to be 0{f' {unit}' if unit else ''} or more, but got {getattr(self, name)}"
-                )
+                raise ConfigError(f"{name} needs to be 0{unit} or more, but got {getattr(self, name)}")
 
 
 def degraded(recording: Recording, degradation: Degradation) -> Recording:
