@@ -107,8 +107,9 @@ class CompiledNetwork:
         outputs, state = network(first, state, settled - start) if settled > start else ({}, state)
         collected = {name: [y] for name, y in outputs.items()}
         if blocks:
-            _refuse_uncompilable(network, state)
-            state = self._run_blocks(blocks, edges[1:], state, collected)
+            modules = dict(network.named_modules())  # one walk a call
+            _refuse_uncompilable(modules, state)
+            state = self._run_blocks(modules, blocks, edges[1:], state, collected)
         made = {name: torch.cat(ys) for name, ys in collected.items()}
         return {name: made[name] if name in made else network.empty(name, state) for name in network.outputs}, state
 
@@ -121,6 +122,7 @@ class CompiledNetwork:
 
     def _run_blocks(
         self,
+        modules: Mapping[str, nn.Module],
         blocks: Sequence[Mapping[str, Tensor]],
         edges: Sequence[int],
         state: State,
@@ -134,7 +136,7 @@ class CompiledNetwork:
             ticks = (b - a, *[group.schedule.phase(a) for group in network.plan.groups])
             following = None if graph is None else graph.following.get(ticks)
             if following is None:
-                key = (ticks, str(form), _key(network, parameters, xs, values))
+                key = (ticks, str(form), _key(modules.values(), parameters, xs, values))
                 following = self._graphs.get(key)
                 if following is None:
                     if len(self._graphs) >= _MOST_GRAPHS:
@@ -266,20 +268,22 @@ def _compile(function: Callable[..., list[Tensor]]) -> Callable[..., list[Tensor
     return compiled
 
 
+_NUMBERS = (int, float, str)  # a tuple: `isinstance` of a union takes twice as long
+
+
 def _key(
-    network: _Network, parameters: Mapping[str, Tensor], xs: Mapping[str, Tensor], values: Sequence[Tensor]
+    modules: Iterable[nn.Module], parameters: Mapping[str, Tensor], xs: Mapping[str, Tensor], values: Sequence[Tensor]
 ) -> Hashable:
     """What a graph depends on beside its ticks: shapes, and the numbers that modules keep."""
     tensors = [(x.shape, x.dtype, x.device, x.requires_grad) for x in (*parameters.values(), *xs.values(), *values)]
-    modules = [
-        (id(module), *[value for value in vars(module).values() if isinstance(value, int | float | str)])
-        for module in network.modules()
+    numbers = [
+        (id(module), *[value for value in vars(module).values() if isinstance(value, _NUMBERS)]) for module in modules
     ]
     modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    return tuple(parameters), tuple(xs), tuple(tensors), tuple(modules), modes
+    return tuple(parameters), tuple(xs), tuple(tensors), tuple(numbers), modes
 
 
-def _refuse_uncompilable(network: _Network, state: State) -> None:
+def _refuse_uncompilable(modules: Mapping[str, nn.Module], state: State) -> None:
     """Raises for what a graph would leave out or freeze in silence."""
     if not supports_rows(state.like):
         raise ConfigError(
@@ -289,7 +293,7 @@ def _refuse_uncompilable(network: _Network, state: State) -> None:
     for name, one in (*state.parts.items(), *state.links.items()):
         if _draws(one):
             raise ConfigError(f"{name!r} draws random numbers, which a compiled network cannot; run the network itself")
-    for path, module in network.named_modules():
+    for path, module in modules.items():
         who = f"{type(module).__name__} at {path!r}"
         if module.training and getattr(module, "track_running_stats", False):
             raise ConfigError(f"{who} is trained, and a compiled network updates no running statistics; use eval()")
