@@ -119,22 +119,35 @@ def _cut_in_raw(file: BinaryIO, size: int) -> str | None:
 
 
 def _cut_in_aedat4(file: BinaryIO, size: int) -> str | None:
-    place = file.seek(_AEDAT4_HEADER)
-    head = file.read(4)
-    if len(head) < 4:
-        return f"the header at byte {place}"
-    (length,) = struct.unpack("<I", head)
-    place += 4 + length
-    if place > size:
-        return "the header at byte 14"
-    table = _table_place(file.read(min(length, _MAX_HEADER)))
-    if table > size:
-        return f"the packets before the table at byte {table}"
-    end = table if table >= place else size
-    for packet, next_packet in _packets(file, place, end):
+    header = _read_header(file)
+    if header.packets > size:
+        return f"the header at byte {_AEDAT4_HEADER}"
+    if header.table > size:
+        return f"the packets before the table at byte {header.table}"
+    end = header.end_of_packets(size)
+    for packet, next_packet in _packets(file, header.packets, end):
         if next_packet > end:
             return f"the packet at byte {packet}"
     return None
+
+
+class _Aedat4Header(NamedTuple):
+    """The header of an AEDAT 4 file, and the places of its packets and of its table; -1 without a table."""
+
+    text: bytes
+    packets: int
+    table: int
+
+    def end_of_packets(self, size: int) -> int:
+        """Where the packets of a file of `size` bytes end: at its table, or at its end."""
+        return self.table if self.packets <= self.table <= size else size
+
+
+def _read_header(file: BinaryIO) -> _Aedat4Header:
+    file.seek(_AEDAT4_HEADER)
+    (length,) = struct.unpack("<I", file.read(4).ljust(4, b"\0"))
+    text = file.read(min(length, _MAX_HEADER))
+    return _Aedat4Header(text, _AEDAT4_HEADER + 4 + length, _table_place(text))
 
 
 def _packets(file: BinaryIO, place: int, end: int) -> Iterator[tuple[int, int]]:
@@ -165,24 +178,20 @@ def check_packet_sizes(path: Path) -> None:
     """
     with open_binary(path, "a whole .aedat4 file") as file:
         size = os.fstat(file.fileno()).st_size
-        file.seek(_AEDAT4_HEADER)
-        (length,) = struct.unpack("<I", file.read(4).ljust(4, b"\0"))
-        place = _AEDAT4_HEADER + 4 + length
-        if place > size:
+        header = _read_header(file)
+        if header.packets > size:
             raise DataError(
-                f"{path}: expected a whole .aedat4 file, but the header at byte {_AEDAT4_HEADER} has {length} bytes, "
-                f"and the file {size}."
+                f"{path}: expected a whole .aedat4 file, but the header at byte {_AEDAT4_HEADER} has "
+                f"{header.packets - _AEDAT4_HEADER - 4} bytes, and the file {size}."
             )
-        header = file.read(min(length, _MAX_HEADER))
         try:
             # the decoder ends the process at a description of the streams that is no text
-            header[header.find(b"<") : header.rfind(b">") + 1].decode()
+            header.text[header.text.find(b"<") : header.text.rfind(b">") + 1].decode()
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path}: expected a whole .aedat4 file, but its list of streams is no text ({error.reason})."
             ) from None
-        table = _table_place(header)
-        for packet, next_packet in _packets(file, place, table if place <= table <= size else size):
+        for packet, next_packet in _packets(file, header.packets, header.end_of_packets(size)):
             if not 0 < next_packet - packet - 8 <= _MAX_PACKET:
                 raise DataError(
                     f"{path}: expected a whole .aedat4 file, but the packet at byte {packet} has "
