@@ -214,10 +214,7 @@ class HybridNetwork(nn.Module):
         except DataError as error:
             for name, x in inputs.items():
                 refuse_not_finite(name, x)
-            with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-                segment = self._segment(inputs, state, stop, checked=False)
-                segment.run()
-            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, error)
+            self._refuse_not_finite(inputs, state, stop, error)
             raise
         except RuntimeError:
             # it names the part that does not accept its signals, if there is one
@@ -385,10 +382,16 @@ class HybridNetwork(nn.Module):
     ) -> None:
         """Raises where the outputs of a call hold NaN, with the part where it began."""
         if any(bool(y.isnan().any()) for y in outputs.values()):
-            with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-                segment = self._segment(inputs, state, stop, checked=False)
-                segment.run()
-            refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
+            self._refuse_not_finite(inputs, state, stop)
+
+    def _refuse_not_finite(
+        self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, cause: Exception | None = None
+    ) -> None:
+        """Runs a call again without checks, and raises for the part that first gave NaN or infinity."""
+        with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            segment = self._segment(inputs, state, stop, checked=False)
+            segment.run()
+        refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)
 
     def _segment(self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool) -> Segment:
         kind = RowSegment if supports_rows(state.like) else Segment
