@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
+from spikebridge.ops.precision import upcast
 
 Mode: TypeAlias = Literal["first", "always"]
 
@@ -95,8 +96,7 @@ def is_checked(is_first: bool) -> bool:
 
 def number_on_cpu(value: Tensor) -> float:
     """The one number of a tensor in the processor's memory, which waits for no device."""
-    value = value.detach()
-    return float((value.float() if value.dtype == torch.bfloat16 else value).numpy())  # NumPy has no bfloat16
+    return float(upcast(value.detach()).numpy())  # NumPy has no bfloat16
 
 
 def is_finite(values: Tensor) -> bool:

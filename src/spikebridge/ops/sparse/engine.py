@@ -85,9 +85,8 @@ class EventDriven:
         if state is None:
             state = self.network.initial_state(x_t)
         path = select("live step", x_t)
-        if path == "reference" or is_autocast(
-            x_t.device
-        ):  # under autocast a layer may give another dtype than it takes
+        # under autocast a layer may give another dtype than it takes
+        if path == "reference" or is_autocast(x_t.device):
             with torch.no_grad():
                 return self.network.step(x_t, state)
         if path == "torch" or x_t.dtype not in self.functions:
