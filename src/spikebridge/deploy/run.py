@@ -20,7 +20,6 @@ from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import DataError
 
 Values = NDArray[Any]
-MOST_BYTES = 4 << 30
 _REPORT_EVERY = 1.0  # seconds
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from spikebridge.hybrid import HybridNetwork
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
-Outputs: TypeAlias = Tensor | dict[str, Tensor]
 Loss: TypeAlias = Callable[..., Tensor]
 Kind: TypeAlias = Literal[
     "dead", "saturated", "no gradient", "vanishing gradient", "batch-dependent", "unused", "constant modulation"
