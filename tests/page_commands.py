@@ -1,7 +1,7 @@
 """Runs the shell commands of a page, in order, in the current folder.
 
-A `spikebridge` command runs in a fork of a process that has done nothing but import the recipes: PyTorch is loaded
-once, and no thread is lost in a fork.
+A `spikebridge` command runs in a fork of a process that has done nothing but import the recipes and what trainings and
+exports need: PyTorch is loaded once, and no thread is lost in a fork.
 What a comment says decides what is run:
 
 - `# ... minutes` or `# ... hours`: the command is slow. Its options are parsed, and the next line must be its quick
@@ -22,6 +22,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -31,6 +32,7 @@ from spikebridge.cli.recipes import load_recipe, recipe_files
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 300  # seconds; a command that waits for another one which has failed is ended
+IMPORTED_ONCE = ("lightning_fabric", "onnxscript")  # commands import them late; together they take seconds
 SLOW = re.compile(r"\b(minutes?|hours?)\b")
 
 
@@ -96,6 +98,8 @@ def _serve() -> None:
     """Answers one line for each line: folder, block and first line in, failures out."""
     for name in recipe_files():
         load_recipe(name)
+    for name in IMPORTED_ONCE:
+        import_module(name)
     for request in sys.stdin:
         folder, block, first = json.loads(request)
         os.chdir(folder)
