@@ -1,6 +1,6 @@
 """Layers in a row, stateful and plain ones, with their states threaded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 from jaxtyping import Shaped
@@ -16,7 +16,8 @@ from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.selection import has_hooks
 
-_PRODUCTS = (nn.Linear, nn.Conv2d)  # whose backward pass does not need the output
+# layers whose backward pass does not need the output: least axes of a row, and the way of `ops`
+PRODUCTS: dict[type, tuple[int, Callable[..., Tensor]]] = {nn.Linear: (2, linear), nn.Conv2d: (4, convolve)}
 
 
 class SequentialState(NamedTuple):
@@ -147,7 +148,7 @@ class Sequential(Stateful):
                 x, layer_state = layer(x, layer_state, **effects)
             elif effects:
                 x = modulated(layer, effects, x)
-            elif product := type(layer) in _PRODUCTS and not has_hooks(layer):
+            elif product := type(layer) in PRODUCTS and not has_hooks(layer):
                 x = _product(layer, x)
             else:
                 x = over_time(layer, x)
@@ -171,8 +172,7 @@ def _refuse_missing(layer: nn.Module, state: State, x: Tensor) -> None:
 
 def _product(layer: nn.Module, x: Tensor) -> Tensor:
     """A product over all steps, in the way of `ops`."""
-    if isinstance(layer, nn.Linear) and x.ndim > 2 and x.numel() > 0:
-        return linear(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    if isinstance(layer, nn.Conv2d) and x.ndim == 5 and x.numel() > 0:
-        return convolve(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    return over_time(layer, x)
+    num_axes, run = PRODUCTS[type(layer)]
+    if x.ndim <= num_axes or x.numel() == 0:
+        return over_time(layer, x)
+    return run(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])

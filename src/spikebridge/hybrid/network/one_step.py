@@ -13,17 +13,12 @@ from torch import Tensor, nn
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size
 from spikebridge.neurons.quantity import By, Effect
-from spikebridge.neurons.sequential import Sequential, SequentialState, split_paths
+from spikebridge.neurons.sequential import PRODUCTS, Sequential, SequentialState, split_paths
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import modulated
-from spikebridge.ops.layers.convolution import convolve
-from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.layers.pooling import max_pool2d
 from spikebridge.ops.selection import has_hooks
 from spikebridge.ops.sequence.spec import Size
-
-# least axes of a row, and the way of `ops`
-_PRODUCTS: dict[type, tuple[int, Callable[..., Tensor]]] = {nn.Linear: (2, linear), nn.Conv2d: (4, convolve)}
 
 # modulating signals `(B, *M)` by the path of the quantity, each with how it acts
 Effects: TypeAlias = Mapping[str, Sequence[tuple[Tensor, By]]]
@@ -59,7 +54,7 @@ def one_step(layer: nn.Module) -> Step:
         return _SequentialStep(layer)
     if isinstance(layer, Stateful) and kind.forward is Stateful.forward:
         return _by_definition(layer)
-    return _product(layer, *_PRODUCTS[kind]) if kind in _PRODUCTS else _by_forward(layer)
+    return _product(layer, *PRODUCTS[kind]) if kind in PRODUCTS else _by_forward(layer)
 
 
 def timed(effects: Effects) -> dict[str, list[Effect]]:
