@@ -21,6 +21,7 @@ from spikebridge.errors import DataError
 
 Values = NDArray[Any]
 _REPORT_EVERY = 1.0  # seconds
+_MOST_BYTES = 4 << 30  # of all input arrays
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def read_arrays(file: Path) -> dict[str, Values]:
         DataError: there is no such file, it is damaged, of another kind, or declares too much.
     """
     if file.suffix == ".npz":
-        return read_npz(file)
+        return read_npz(file, max_bytes=_MOST_BYTES)
     if file.suffix != ".safetensors":
         raise DataError(f"{file} should end in .npz or .safetensors")
     try:

@@ -17,12 +17,13 @@ from spikebridge.data.io.safe_open import MAX_BYTES, Readable, decoding, fits, o
 from spikebridge.errors import DataError, did_you_mean
 
 
-def read_npz(path: Path, keys: Iterable[str] | None = None) -> dict[str, NDArray]:
+def read_npz(path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX_BYTES) -> dict[str, NDArray]:
     """Arrays of an npz file.
 
     Args:
         path: the file.
-        keys: names of the arrays; others are not read. None reads all, of at most 1 GiB together.
+        keys: names of the arrays; others are not read. None reads all.
+        max_bytes: the most that all arrays together may take, where all are read.
 
     Returns:
         Arrays of numbers or truth values by name.
@@ -40,8 +41,8 @@ def read_npz(path: Path, keys: Iterable[str] | None = None) -> dict[str, NDArray
         if keys is None:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
             declared = sum(member.file_size for member in archive.infolist())
-            if declared > MAX_BYTES:
-                raise DataError(f"{path}: expected arrays of at most {MAX_BYTES} bytes, but they have {declared}.")
+            if declared > max_bytes:
+                raise DataError(f"{path}: expected arrays of at most {max_bytes} bytes, but they have {declared}.")
         return {key: _member(archive, key, path) for key in keys}
 
 
