@@ -13,7 +13,7 @@ from typing import Literal
 from spikebridge.errors import ConfigError
 
 _MOST_THREADS = 1024
-_AUTO = 1  # docs/how-to/choose-threads.md: measured, quiet and busy
+_AUTO = 1  # least CPU time in docs/log.md (Threads)
 _NUMBER, _POLICY = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
 
 
@@ -24,9 +24,9 @@ def set_threads(threads: int | Literal["auto"] = "auto") -> int:
     Afterwards the number is still set. The commands of `spikebridge` call it first (`--threads`).
 
     Args:
-        threads: the number; "auto" takes OMP_NUM_THREADS where it is set, else one thread, which was the fastest or
-            close to it for every network of the package (see the page "Choose the number of threads"). A network with
-            large layers may gain from more.
+        threads: the number; "auto" takes OMP_NUM_THREADS where it is set, else one thread, which took the least CPU
+            time in the `quick` preset of every recipe (see the page "Log of experiments"). A network with large layers
+            may gain from more.
 
     Returns:
         the number that is set. Loaded later, PyTorch takes at most a thread a core.
