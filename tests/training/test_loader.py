@@ -267,3 +267,16 @@ def test_samples_are_stacked_along_the_axis_of_the_batch() -> None:
         StackSamples((1, 0))([(1, 2, 3)])
     with pytest.raises(ShapeError, match=r"part 0 has samples of different shapes: \[\(4, 2\), \(5, 2\)\]"):
         StackSamples((1, 0))([(torch.zeros(4, 2), 0), (torch.zeros(5, 2), 1)])
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: (x.sum(), {}, 0), "the objective must give one number, or that and a dict of metrics"),
+        (lambda x: x, r"but gave \(1, 1\)"),
+        (lambda x: (x.sum(), {"loss": 0.0}), "has a metric called 'loss'"),
+    ],
+)
+def test_an_objective_of_an_evaluation_gives_a_number_and_metrics(result: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate(nn.Identity(), lambda module, x: result(x), [torch.ones(1)])

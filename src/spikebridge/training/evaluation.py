@@ -84,11 +84,27 @@ def evaluate(
     with preserve_rng_state(), evaluating(module):
         for batch in open_source(data, batch_size, shuffle=False).epoch(0, 0, 0):
             result = objective(module, map_tensors(lambda tensor: tensor.to(device), batch.data))
-            loss, metrics = result if isinstance(result, tuple) else (result, {})
-            if not isinstance(loss, Tensor) or loss.ndim != 0:
-                got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-                raise ConfigError(f"the objective must give one number, or that and a dict of metrics, but gave {got}")
+            loss, metrics = loss_and_metrics(result, "the objective")
             for name, value in {"loss": loss, **metrics}.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * batch.num_samples
             num_samples += batch.num_samples
     return {name: total / num_samples for name, total in sums.items()}
+
+
+def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
+    """What an objective gave: one number, or that and metrics.
+
+    Args:
+        result: of the objective.
+        objective: its name, for the message.
+
+    Raises:
+        ConfigError: it gave something else, or has a metric called `loss`.
+    """
+    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
+        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ConfigError(f"{objective} must give one number, or that and a dict of metrics, but gave {form}")
+    if "loss" in metrics:
+        raise ConfigError(f"{objective} has a metric called 'loss'; that name is the loss's own")
+    return loss, metrics

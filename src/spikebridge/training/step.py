@@ -15,6 +15,7 @@ from spikebridge.neurons.state import detach
 from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
+from spikebridge.training.evaluation import loss_and_metrics
 from spikebridge.training.loader import BatchSource, LoadedBatch
 from spikebridge.training.phase import Phase, Result
 from spikebridge.training.rng import preserve_rng_state
@@ -180,18 +181,11 @@ def step_scheduler(stage: Stage, row: Row | None) -> None:
 
 
 def _parts(result: Result, where: str) -> tuple[Tensor, dict[str, Any]]:
-    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
-    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
-        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ConfigError(
-            f"the objective of {where} must give one number, or that and a dict of metrics, but gave {form}"
-        )
+    loss, metrics = loss_and_metrics(result, f"the objective of {where}")
     if not loss.requires_grad:
         raise ConfigError(
             f"the loss of {where} depends on nothing that the phase trains; name what it depends on in train"
         )
-    if "loss" in metrics:
-        raise ConfigError(f"the objective of {where} has a metric called 'loss'; that name is the loss's own")
     return loss, metrics
 
 
