@@ -740,6 +740,63 @@ def _bundles() -> list[Format]:
     ]  # fmt: skip
 
 
+# series of sensors
+
+
+def _series(folder: Path) -> object:
+    from spikebridge.data.signals.checks import check_series
+    from spikebridge.data.signals.files import read_series
+
+    (path,) = folder.glob("series*")
+    series = read_series(path, checked=False)
+    return [check_series(series), *(series[index] for index in range(len(series)))]
+
+
+def _series_npz(folder: Path) -> None:
+    samples = np.arange(40, dtype=np.int16).reshape(20, 2)
+    texts = {"label": np.array(["a", "b", "a"]), "channel_names": np.array(["x", "y"])}
+    _save_npz(folder / "series.npz", samples=samples, starts=[0, 6, 14, 20], group=[0, 1, 1], rate_hz=50, **texts)
+
+
+def _series_csv(folder: Path) -> None:
+    rows = [f"{i // 4},{'ab'[i // 4 % 2]},{i // 8},{i / 50:g},{i * i % 7},{i % 5 - 2.5}" for i in range(16)]
+    (folder / "series.csv").write_text("series,label,group,time,ax,ay\n" + "\n".join(rows) + "\n")
+
+
+def _wav_bytes(number: int) -> bytes:
+    head = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+    samples = struct.pack("<12h", *(i * number * 997 % 4001 - 2000 for i in range(12)))
+    body = b"WAVEfmt " + struct.pack("<I", 16) + head + b"data" + struct.pack("<I", len(samples)) + samples
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _wav_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
+    return content[:44], lambda inner: inner + content[44:]
+
+
+def _wav(folder: Path) -> None:
+    (folder / "series.wav").write_bytes(_wav_bytes(1))
+
+
+def _wav_folder(folder: Path) -> None:
+    (folder / "series").mkdir()
+    for number in range(3):
+        (folder / "series" / f"{number}.wav").write_bytes(_wav_bytes(number + 1))
+    (folder / "series" / "labels.csv").write_text("file,label,group\n0.wav,yes,anna\n1.wav,no,anna\n2.wav,no,ben\n")
+
+
+def _signals() -> list[Format]:
+    packed = (zip_member, npy_header)
+    return [
+        Format("series, npz", "series.npz", _series_npz, _series, parts=packed),
+        Format("series, csv", "series.csv", _series_csv, _series, (*mutators.TEXT, *mutators.CSV)),
+        Format("sound, wav", "series.wav", _wav, _series, parts=(_wav_header, _wav_header)),
+        Format(
+            "folder of sound, labels.csv", "series/labels.csv", _wav_folder, _series, (*mutators.TEXT, *mutators.CSV)
+        ),
+    ]
+
+
 FORMATS: dict[str, Format] = {
-    one.name: one for one in (*_recordings(), *_images(), *_reasoning(), *_runs(), *_bundles())
+    one.name: one for one in (*_recordings(), *_images(), *_reasoning(), *_runs(), *_bundles(), *_signals())
 }

@@ -16,6 +16,11 @@ from .recordings.recording import Inputs, Recording, read_boxes, temporal_splits
 from .recordings.sync import OffsetEstimate, estimate_box_offset, estimate_offset
 from .recordings.video_clips import VideoClip, clip_recording, find_clips, load_clip
 from .recordings.write import write_recording
+from .signals.checks import SeriesFinding, check_series
+from .signals.files import find_series, read_series
+from .signals.series import SensorSeries, cut_windows, make_series
+from .signals.splits import SeriesSplit, folds_of, group_folds, random_folds
+from .signals.wav import read_wav
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.event_camera_torch import events_of_images
 from .simulation.moving_objects import MovingObjects
@@ -72,6 +77,9 @@ __all__ = [
     "ReplaySource",
     "RotatingDisk",
     "Saccades",
+    "SensorSeries",
+    "SeriesFinding",
+    "SeriesSplit",
     "Stimulus",
     "StreamRequest",
     "TaskPairs",
@@ -85,18 +93,23 @@ __all__ = [
     "bin_sparse",
     "buffer_events",
     "check_events",
+    "check_series",
     "clip_recording",
     "collate",
     "collate_padded",
     "corrupt_events",
     "crop_events",
+    "cut_windows",
     "data_folder",
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",
     "find_clips",
     "find_recordings",
+    "find_series",
+    "folds_of",
     "fractal_noise",
+    "group_folds",
     "hybrid_camera",
     "list_images",
     "load_clip",
@@ -107,11 +120,15 @@ __all__ = [
     "load_recording",
     "load_recording_folder",
     "make_events",
+    "make_series",
+    "random_folds",
     "read_boxes",
     "read_digit_file",
     "read_events",
     "read_grey",
     "read_nmnist",
+    "read_series",
+    "read_wav",
     "render_recording",
     "scene_seeds",
     "simulate",

@@ -129,6 +129,35 @@ DATA_SETS = (
         source="test files of the repositories neuromorphicsystems/faery and open-neuromorphic/expelliarmus on GitHub",
         licence="as stated there: LGPL 3 and MIT",
     ),
+    _DataSet(
+        name="spoken_digits",
+        about="spoken digits of several speakers at 8 kHz, an npz of series",
+        layouts=(("signals/spoken_digits.npz",),),
+        source="Free Spoken Digit Dataset; repository Jakobovski/free-spoken-digit-dataset on GitHub",
+        licence="CC BY-SA 4.0",
+    ),
+    _DataSet(
+        name="myo",
+        about="muscle signals of an armband with 8 electrodes at 200 Hz, seven gestures, an npz of series",
+        layouts=(("signals/myo.npz",),),
+        source="MyoArmbandDataset, U. Cote-Allard et al., IEEE TNSRE 27, 2019; repository "
+        "UlysseCoteAllard/MyoArmbandDataset on GitHub",
+        licence="GPL 3.0",
+    ),
+    _DataSet(
+        name="watch",
+        about="acceleration and rotation of a wrist at 50 Hz, seven shoulder exercises, an npz of series",
+        layouts=(("signals/watch.npz",),),
+        source="D. Burns et al., arXiv 1802.01489 (2018); package seglearn on PyPI",
+        licence="BSD 3-Clause",
+    ),
+    _DataSet(
+        name="ecg_100",
+        about="30 minutes of a heart with the times of 2273 beats, two channels at 360 Hz, an npz of one series",
+        layouts=(("signals/ecg_100.npz",),),
+        source="MIT-BIH Arrhythmia Database, record 100, G. Moody, R. Mark, IEEE EMB Magazine 20, 2001: physionet.org",
+        licence="ODC-By 1.0",
+    ),
 )
 
 

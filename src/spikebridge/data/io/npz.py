@@ -17,16 +17,19 @@ from spikebridge.data.io.safe_open import MAX_BYTES, Readable, decoding, fits, o
 from spikebridge.errors import DataError, did_you_mean
 
 
-def read_npz(path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX_BYTES) -> dict[str, NDArray]:
+def read_npz(
+    path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX_BYTES, *, text: bool = False
+) -> dict[str, NDArray]:
     """Arrays of an npz file.
 
     Args:
         path: the file.
         keys: names of the arrays; others are not read. None reads all.
         max_bytes: the most that all arrays together may take, where all are read.
+        text: whether arrays of text are read, too.
 
     Returns:
-        Arrays of numbers or truth values by name.
+        Arrays of numbers or truth values, and maybe of text, by name.
 
     Raises:
         DataError: the file is missing, damaged or cut short, lacks an array, or an array is of objects or too large.
@@ -43,7 +46,26 @@ def read_npz(path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX
             declared = sum(member.file_size for member in archive.infolist())
             if declared > max_bytes:
                 raise DataError(f"{path}: expected arrays of at most {max_bytes} bytes, but they have {declared}.")
-        return {key: _member(archive, key, path) for key in keys}
+        return {key: _member(archive, key, path, _NUMBERS + "U" * text) for key in keys}
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an npz file, of which none is read.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: the file is missing or damaged.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "pair.npz"
+        >>> np.savez(path, a=np.array([1, 2]), b=np.array([3]))
+        >>> array_names(path)
+        ['a', 'b']
+    """
+    with _archive(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]:
@@ -76,6 +98,9 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
             _check_end(member, headers[key], f"{path}, {key}")
 
 
+_NUMBERS = "biuf"
+
+
 class _Header(NamedTuple):
     shape: tuple[int, ...]
     fortran: bool
@@ -96,10 +121,10 @@ def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.Zi
     return cast(zipfile.ZipExtFile, archive.open(name))
 
 
-def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray:
+def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBERS) -> NDArray:
     where = f"{path}, {key}"
     with _opened_member(archive, key, path) as member:
-        header = _header(member, where)
+        header = _header(member, where, kinds)
         if not fits(header.shape, header.dtype.itemsize):
             raise DataError(
                 f"{where}: expected numbers in at most {MAX_BYTES} bytes, but the header declares {header.dtype} "
@@ -128,7 +153,7 @@ def _size(header: _Header) -> str:
     return f"{prod(header.shape) * header.dtype.itemsize} bytes for {header.dtype} {header.shape}"
 
 
-def _header(member: Readable, where: str) -> _Header:
+def _header(member: Readable, where: str, kinds: str = _NUMBERS) -> _Header:
     try:
         version = npy.read_magic(member)
         # later versions allow headers of gigabytes, and arrays of numbers never need them
@@ -137,6 +162,7 @@ def _header(member: Readable, where: str) -> _Header:
         header = _Header(*npy.read_array_header_1_0(member))
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise DataError(f"{where}, byte 0: expected the header of an array of numbers, but found: {error}.") from error
-    if header.dtype.kind not in "biuf":
-        raise DataError(f"{where}: expected numbers, but the header declares {header.dtype} {header.shape}.")
+    if header.dtype.kind not in kinds or header.dtype.itemsize == 0:
+        expected = "numbers or text" if "U" in kinds else "numbers"
+        raise DataError(f"{where}: expected {expected}, but the header declares {header.dtype} {header.shape}.")
     return header

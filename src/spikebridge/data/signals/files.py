@@ -1,0 +1,76 @@
+"""Series from a file or folder, by its kind: npz, CSV of channels, WAV files, HDF5 of spike trains."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from spikebridge.data.catalog import find_files
+from spikebridge.data.signals.arrays import read_npz_series
+from spikebridge.data.signals.checks import check_series
+from spikebridge.data.signals.series import SensorSeries, make_series
+from spikebridge.data.signals.table import read_csv_series
+from spikebridge.data.signals.wav import read_wav
+from spikebridge.data.signals.wav_folder import read_wav_folder
+from spikebridge.errors import DataError, did_you_mean
+
+
+def read_series(path: Path, rate_hz: float | None = None, *, checked: bool = True) -> SensorSeries:
+    """Series of a sensor from a file or folder. Nothing is resampled, mixed down, filled or left out.
+
+    Args:
+        path: an `.npz` (`data/signals/arrays.py` has its arrays), a `.csv` of channels, a `.wav`, or a folder of WAV
+            files.
+        rate_hz: samples a second, where the file does not say it; where it does, the two must agree.
+        checked: refuse series with an error, such as NaN; False is for `check_series`, which lists them.
+
+    Raises:
+        DataError: the file is missing, damaged, of an unknown kind, or its series have an error.
+
+    Example:
+        >>> import numpy as np
+        >>> path = Path(getfixture("tmp_path")) / "mine.npz"
+        >>> np.savez(path, samples=np.arange(8.0), starts=[0, 3, 8], label=["rest", "wave"], rate_hz=50)
+        >>> read_series(path)[0].ravel().tolist()
+        [0.0, 1.0, 2.0]
+    """
+    if path.is_dir():
+        if rate_hz is not None:
+            raise DataError(f"{path}: WAV files say their rate themselves; leave rate_hz out.")
+        series = read_wav_folder(path)
+    elif path.suffix.lower() not in _READERS:
+        raise DataError(f"{path}: no reader for series in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
+    else:
+        series = _READERS[path.suffix.lower()](path, rate_hz)
+    error = next((one for one in check_series(series) if one.level == "error"), None) if checked else None
+    if error is not None:
+        raise DataError(f"{path}: {error} (`spikebridge data check {path}` lists everything).")
+    return series
+
+
+def find_series(name: str, data: Path | None = None) -> SensorSeries:
+    """A known set in the data folder.
+
+    Args:
+        name: `spoken_digits`, `myo`, `watch` or `ecg_100`.
+        data: the folder with data sets; that of the environment by default.
+
+    Raises:
+        DataError: the set is not there; the message names its source.
+        ConfigError: there is no set of that name.
+    """
+    (path,) = find_files(name, data)
+    return read_series(path)
+
+
+def _wav(path: Path, rate_hz: float | None) -> SensorSeries:
+    samples, found = read_wav(path)
+    if rate_hz is not None and found != rate_hz:
+        raise DataError(f"{path}: expected {rate_hz:g} Hz, but the file says {found} Hz; nothing is resampled.")
+    return make_series([samples], found)
+
+
+_READERS: dict[str, Callable[[Path, float | None], SensorSeries]] = {
+    ".npz": read_npz_series,
+    ".csv": read_csv_series,
+    ".wav": _wav,
+}
+SERIES_SUFFIXES = tuple(_READERS)

@@ -1,0 +1,271 @@
+"""Series of a sensor: recordings of voice, muscle, motion or heart, each with a label and a group (who was recorded).
+
+All series lie one after the other in one array; a series is a range of it. So a selection of series, and windows that
+are cut from them, share the samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64, Shaped
+from numpy.typing import ArrayLike, NDArray
+
+from spikebridge.data.io.column import Column
+from spikebridge.errors import ConfigError, DataError, did_you_mean, is_positive
+
+
+@dataclass(frozen=True, eq=False)
+class SensorSeries:
+    """S series of one sensor with C channels.
+
+    Attributes:
+        samples: float32 `(N, C)`, all series; an array, or a column in a temporary file where they are long.
+        starts: `(S,)`, the first sample of each series.
+        stops: `(S,)`, the sample after its last.
+        rate_hz: samples a second.
+        label: `(S,)` places in `label_names`; None without labels.
+        group: `(S,)` places in `group_names`: the person or the device; None where it is not known.
+        label_names: of the classes.
+        group_names: of the groups.
+        channel_names: C names.
+        marks: `(M,)` samples at which something is annotated, such as heart beats; None without.
+        keys: further columns with one entry a series.
+        name: of the data set, where it is a known one, else "own".
+
+    Example:
+        >>> series = make_series([np.zeros((3, 2)), np.ones((5, 2))], rate_hz=50, label=["rest", "wave"])
+        >>> len(series), series[1].shape, series.label_names, series.seconds.tolist()
+        (2, (5, 2), ('rest', 'wave'), [0.06, 0.1])
+    """
+
+    samples: Column
+    starts: Int64[np.ndarray, " S"]
+    stops: Int64[np.ndarray, " S"]
+    rate_hz: float
+    label: Int64[np.ndarray, " S"] | None = None
+    group: Int64[np.ndarray, " S"] | None = None
+    label_names: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    marks: Int64[np.ndarray, " M"] | None = None
+    keys: Mapping[str, Shaped[np.ndarray, " S"]] = field(default_factory=dict)
+    name: str = "own"
+
+    def __len__(self) -> int:
+        """S, the number of series."""
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> Float32[np.ndarray, "L C"]:
+        """The samples of one series."""
+        return self.samples[int(self.starts[index]) : int(self.stops[index])]
+
+    @property
+    def num_channels(self) -> int:
+        """C."""
+        return len(self.channel_names)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of label names."""
+        return len(self.label_names)
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """The length of each series [s]."""
+        return (self.stops - self.starts) / self.rate_hz
+
+    @property
+    def groups(self) -> list[int]:
+        """The groups that have a series, ascending; none where groups are not known."""
+        return [] if self.group is None else np.unique(self.group).tolist()
+
+    def select(self, chosen: ArrayLike) -> "SensorSeries":
+        """Some of the series, in the order given; the samples are shared.
+
+        Args:
+            chosen: places `(M,)`, or marks `(S,)` of those to take.
+
+        Example:
+            >>> series = make_series([np.zeros((3, 1)), np.ones((5, 1))], rate_hz=50, group=["anna", "ben"])
+            >>> one = series.select(series.group == 1)
+            >>> len(one), one[0].shape, [one.group_names[g] for g in one.groups]
+            (1, (5, 1), ['ben'])
+        """
+        index = np.asarray(chosen)
+        index = index if index.dtype == bool else index.astype(np.int64)
+        return replace(
+            self,
+            starts=self.starts[index],
+            stops=self.stops[index],
+            label=None if self.label is None else self.label[index],
+            group=None if self.group is None else self.group[index],
+            keys={name: column[index] for name, column in self.keys.items()},
+        )
+
+    def with_label_names(self, names: Sequence[str]) -> "SensorSeries":
+        """The same labels as places in another list of names, such as the classes of a trained network.
+
+        Raises:
+            DataError: there are no labels, or one of them is not in the list.
+
+        Example:
+            >>> series = make_series([np.zeros((3, 1))] * 2, rate_hz=50, label=["wave", "rest"])
+            >>> series.with_label_names(["wave", "rest", "fist"]).label.tolist()
+            [0, 1]
+        """
+        if self.label is None:
+            raise DataError("the series have no labels, but classes are asked for; add an array `label`.")
+        places = {name: place for place, name in enumerate(names)}
+        used = [self.label_names[i] for i in np.unique(self.label)]
+        unknown = [name for name in used if name not in places]
+        if unknown:
+            raise DataError(
+                f"a series has the label {unknown[0]!r}, which is not a class; {did_you_mean(unknown[0], names)}"
+            )
+        table = np.array([places.get(name, -1) for name in self.label_names], np.int64)
+        return replace(self, label=table[self.label], label_names=tuple(names))
+
+
+def make_series(
+    series: Sequence[ArrayLike],
+    rate_hz: float,
+    label: Sequence[Any] | NDArray[Any] | None = None,
+    group: Sequence[Any] | NDArray[Any] | None = None,
+    channel_names: Sequence[str] = (),
+) -> SensorSeries:
+    """Series from arrays.
+
+    Args:
+        series: `(L, C)` or `(L,)` each, of one C.
+        rate_hz: samples a second.
+        label: one a series, numbers or texts.
+        group: one a series, numbers or texts.
+        channel_names: C names; "0", "1", ... without.
+
+    Raises:
+        DataError: no series, or of different numbers of channels.
+        ConfigError: a rate that is not above 0, or not one label and group a series.
+
+    Example:
+        >>> make_series([[0.0, 1.0], [2.0, 3.0, 4.0]], rate_hz=8000)[1].ravel().tolist()
+        [2.0, 3.0, 4.0]
+    """
+    check_rate(rate_hz)
+    arrays = [np.asarray(one, np.float32).reshape(len(np.asarray(one)), -1) for one in series]
+    widths = {one.shape[1] for one in arrays}
+    if len(widths) != 1:
+        raise DataError(f"series of one sensor have one number of channels, but got {sorted(widths)}.")
+    (width,) = widths
+    stops = np.cumsum([len(one) for one in arrays], dtype=np.int64)
+    labels, label_names = named_column("label", label, len(arrays))
+    groups, group_names = named_column("group", group, len(arrays))
+    return SensorSeries(
+        samples=np.concatenate(arrays),
+        starts=stops - np.array([len(one) for one in arrays], np.int64),
+        stops=stops,
+        rate_hz=float(rate_hz),
+        label=labels,
+        group=groups,
+        label_names=label_names,
+        group_names=group_names,
+        channel_names=tuple(channel_names) or tuple(map(str, range(width))),
+    )
+
+
+def check_rate(rate_hz: object, where: str = "") -> None:
+    """Raises where a sampling rate is no finite number above 0."""
+    if not is_positive(rate_hz):
+        raise ConfigError(f"{where}rate_hz is the number of samples a second, above 0, but got {rate_hz!r}")
+
+
+def named_column(
+    what: str, values: Sequence[Any] | NDArray[Any] | None, number: int, names: Sequence[str] | None = None
+) -> tuple[Int64[np.ndarray, " S"] | None, tuple[str, ...]]:
+    """Labels or groups as places in a list of names.
+
+    Args:
+        what: "label" or "group", for messages.
+        values: numbers or texts; None where there are none.
+        number: of series.
+        names: of the values, which are then places in it; None makes them of the values in ascending order.
+
+    Raises:
+        ConfigError: not one value a series.
+        DataError: a value is empty, or no place in the names.
+
+    Example:
+        >>> named_column("label", [7, 3, 7], 3)
+        (array([1, 0, 1]), ('3', '7'))
+        >>> named_column("label", [1, 0], 2, ["rest", "wave"])
+        (array([1, 0]), ('rest', 'wave'))
+    """
+    if values is None:
+        return None, ()
+    column = np.asarray(values)
+    if column.shape != (number,):
+        raise ConfigError(f"{what} has one value a series, ({number},), but got {column.shape}")
+    if column.dtype.kind not in "biuU":
+        whole = column.dtype.kind == "f" and (column == np.floor(column))
+        if not np.all(whole):
+            first = int(np.argmin(whole)) if column.dtype.kind == "f" else 0
+            raise DataError(f"{what}: expected whole numbers or texts, but series {first} has {column[first]!r}.")
+        column = column.astype(np.int64)
+    if column.dtype.kind == "U":
+        column = np.char.strip(column)
+        empty = column == ""
+        if empty.any():
+            raise DataError(
+                f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {int(empty.argmax())}."
+            )
+    if names is None:
+        found, places = np.unique(column, return_inverse=True)
+        return places.astype(np.int64).reshape(-1), tuple(str(one) for one in found)
+    wrong = (column < 0) | (column >= len(names)) if column.dtype.kind != "U" else ~np.isin(column, list(names))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise DataError(
+            f"{what}: expected 0 to {len(names) - 1}, places in the {len(names)} names, but {int(wrong.sum())} of "
+            f"{number} are not, first {column[first]!s} of series {first}."
+        )
+    if column.dtype.kind == "U":
+        column = np.array([list(names).index(one) for one in column], np.int64)
+    return column.astype(np.int64), tuple(names)
+
+
+def cut_windows(series: SensorSeries, seconds: float, stride_seconds: float | None = None) -> SensorSeries:
+    """Windows of one length as series of their own; what is left at the end of a series is dropped.
+
+    Args:
+        series: what to cut; a series shorter than a window gives none.
+        seconds: length of a window [s].
+        stride_seconds: from the start of one window to that of the next [s]; windows side by side without.
+
+    Returns:
+        The windows, which keep label, group and keys of their series and share its samples; the key `series` is the
+        place of the series that a window comes from.
+
+    Raises:
+        ConfigError: a length or stride below one sample.
+
+    Example:
+        >>> series = make_series([np.arange(10.0), np.arange(3.0)], rate_hz=2, label=["a", "b"])
+        >>> windows = cut_windows(series, seconds=2, stride_seconds=1)
+        >>> [windows[i].ravel().tolist() for i in range(len(windows))][-1], windows.keys["series"].tolist()
+        ([6.0, 7.0, 8.0, 9.0], [0, 0, 0, 0])
+    """
+    length = round(seconds * series.rate_hz)
+    stride = length if stride_seconds is None else round(stride_seconds * series.rate_hz)
+    if length < 1 or stride < 1:
+        raise ConfigError(
+            f"windows of {seconds} s, one every {stride_seconds} s, are below one sample at {series.rate_hz:g} Hz"
+        )
+    number = np.maximum((series.stops - series.starts - length) // stride + 1, 0)
+    owner = np.repeat(np.arange(len(series)), number)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(number) - number, number)
+    windows = series.select(owner)
+    starts = windows.starts + place * stride
+    return replace(
+        windows, starts=starts, stops=starts + length, keys={**windows.keys, "series": owner.astype(np.int64)}
+    )

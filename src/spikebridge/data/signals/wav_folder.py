@@ -1,0 +1,164 @@
+"""A folder of WAV files as series: labels in folder names, or in a CSV.
+
+| layout | label | group |
+|---|---|---|
+| `LABEL/NAME.wav` | the folder | none |
+| `LABEL/SPEAKER_nohash_NUMBER.wav` (Google Speech Commands) | the folder | the speaker |
+| any, with `labels.csv`: a header `file,label` or `file,label,group`, then one file a line | from the table | from it |
+
+Google Speech Commands: P. Warden, arXiv 1804.03209 (2018). Its lists give the key `split`: 0 training, 1 validation,
+2 test. Its long recordings of noise, `_background_noise_`, are no words and are left out.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.io.column import concatenate_chunks
+from spikebridge.data.io.safe_open import read_text
+from spikebridge.data.signals.arrays import refuse_two_rates
+from spikebridge.data.signals.series import SensorSeries, named_column
+from spikebridge.data.signals.wav import read_wav
+from spikebridge.errors import DataError
+
+TABLE = "labels.csv"
+_MAX_TABLE_BYTES = 2**26
+_MAX_FILES = 10**6
+_COMMANDS = re.compile(r"([0-9a-f]{8})_nohash_\d+\.wav")
+_NOISE = "_background_noise_"
+_LISTS = {"validation_list.txt": 1, "testing_list.txt": 2}
+
+
+class _LabelledFile(NamedTuple):
+    path: Path
+    label: str
+    group: str | None
+
+
+def read_wav_folder(folder: Path) -> SensorSeries:
+    """The WAV files of a folder as series, in the order of the table, or of label and name.
+
+    Args:
+        folder: see the layouts above.
+
+    Returns:
+        Series of one or more channels; nothing is resampled and no channel is dropped.
+
+    Raises:
+        DataError: no WAV file is found, a file has no label, is damaged, or has another rate or number of channels
+            than the others.
+
+    Example:
+        >>> read_wav_folder(Path(getfixture("tmp_path")))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...: expected WAV files in folders named by their labels, or labels.csv, but ...
+    """
+    files = _from_table(folder) if (folder / TABLE).exists() else _from_names(folder)
+    if not files:
+        raise DataError(
+            f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but there are none."
+        )
+    rates: dict[str, float] = {}
+    channels: dict[int, str] = {}
+    lengths: list[int] = []
+
+    def chunks() -> Iterator[dict[str, NDArray[np.float32]]]:
+        for file in files:
+            samples, rate_hz = read_wav(file.path)
+            name = file.path.relative_to(folder).as_posix()
+            rates[name] = rate_hz
+            channels.setdefault(samples.shape[1], name)
+            lengths.append(len(samples))
+            if len(channels) > 1:
+                raise DataError(f"{folder}: expected files of one number of channels, but {_counts(channels)}.")
+            yield {"samples": samples}
+
+    column = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
+    refuse_two_rates(f"{folder}", rates, "file")
+    stops = np.cumsum(lengths, dtype=np.int64)
+    label, label_names = named_column("label", [file.label for file in files], len(files))
+    groups = [file.group for file in files]
+    group, group_names = named_column("group", None if None in groups else np.array(groups), len(files))
+    is_commands = all(_COMMANDS.fullmatch(file.path.name) for file in files)
+    return SensorSeries(
+        samples=column,
+        starts=stops - np.array(lengths, np.int64),
+        stops=stops,
+        rate_hz=next(iter(rates.values())),
+        label=label,
+        group=group,
+        label_names=label_names,
+        group_names=group_names,
+        channel_names=tuple(map(str, range(next(iter(channels))))),
+        keys={"split": _splits(folder, files)} if is_commands else {},
+        name="speech_commands" if is_commands else "own",
+    )
+
+
+def _counts(channels: dict[int, str]) -> str:
+    return " and ".join(f"{name} has {number}" for number, name in channels.items())
+
+
+def _from_names(folder: Path) -> list[_LabelledFile]:
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and not _is_left_out(path, folder)
+    )
+    if len(paths) > _MAX_FILES:
+        raise DataError(f"{folder}: expected at most {_MAX_FILES} WAV files, but there are {len(paths)}.")
+    files = []
+    for path in paths:
+        if path.parent.parent != folder:
+            raise DataError(
+                f"{path}: expected {folder}/LABEL/{path.name}, a folder named by the label; write {TABLE} with the "
+                "header file,label,group for files in other places."
+            )
+        speaker = _COMMANDS.fullmatch(path.name)
+        files.append(_LabelledFile(path, path.parent.name, speaker[1] if speaker else None))
+    return files
+
+
+def _is_left_out(path: Path, folder: Path) -> bool:
+    """Whether a file is hidden, or noise without a word."""
+    parts = path.relative_to(folder).parts
+    return any(part.startswith(".") for part in parts) or _NOISE in parts
+
+
+def _from_table(folder: Path) -> list[_LabelledFile]:
+    path = folder / TABLE
+    rows = csv.reader(read_text(path, "a table of files and labels", _MAX_TABLE_BYTES).splitlines())
+    header = [name.strip() for name in next(rows, [])]
+    if header not in (["file", "label"], ["file", "label", "group"]):
+        raise DataError(
+            f"{path}: expected the header 'file,label' or 'file,label,group', but found {','.join(header)!r:.80}."
+        )
+    files = []
+    for line, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise DataError(f"{path}, line {line}: expected {len(header)} values, but there are {len(row)}.")
+        name, label, *group = (word.strip() for word in row)
+        inside = folder / name
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(f"{path}, line {line}: expected a file below {folder}, but found {name!r}.")
+        if not label or group == [""]:
+            raise DataError(
+                f"{path}, line {line}: expected a label{' and a group' if group else ''}, but one is empty."
+            )
+        files.append(_LabelledFile(inside, label, group[0] if group else None))
+    return files
+
+
+def _splits(folder: Path, files: list[_LabelledFile]) -> NDArray[np.int64]:
+    """0, 1 or 2 for each file of Google Speech Commands: training, validation, test."""
+    listed: dict[str, int] = {}
+    for name, number in _LISTS.items():
+        if (folder / name).exists():
+            listed |= dict.fromkeys(read_text(folder / name, "a list of files", _MAX_TABLE_BYTES).split(), number)
+    return np.array([listed.get(file.path.relative_to(folder).as_posix(), 0) for file in files], np.int64)
