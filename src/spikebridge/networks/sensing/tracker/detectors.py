@@ -40,7 +40,7 @@ class DetectorInputs(NamedTuple):
     lost: bool
 
 
-class FoundBox(NamedTuple):
+class _FoundBox(NamedTuple):
     """The answer of a detector.
 
     Args:
@@ -61,14 +61,14 @@ class BoxDetector(Protocol):
     def start(self, frame: NDArray[np.uint8], box: Box) -> Any:
         """What is known of the target in a frame with a given box [px]."""
 
-    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[FoundBox, Any]:
+    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[_FoundBox, Any]:
         """The target in a new frame, and what is known of it afterwards."""
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: Any) -> Any:
         """What is known of the target after its box in a new frame [px] was accepted."""
 
 
-class LearnedTarget(NamedTuple):
+class _LearnedTarget(NamedTuple):
     """The two templates of a trained detector.
 
     Args:
@@ -103,27 +103,27 @@ class LearnedDetector:
     search_confidence: float = 0.5
     reacquire_confidence: float = 0.8
 
-    def start(self, frame: NDArray[np.uint8], box: Box) -> LearnedTarget:
+    def start(self, frame: NDArray[np.uint8], box: Box) -> _LearnedTarget:
         """See `BoxDetector`."""
         patch = self.fused.patch(frame, box)
-        return LearnedTarget(self.fused.template(patch), patch)
+        return _LearnedTarget(self.fused.template(patch), patch)
 
-    def detect(self, inputs: DetectorInputs, target: LearnedTarget) -> tuple[FoundBox, LearnedTarget]:
+    def detect(self, inputs: DetectorInputs, target: _LearnedTarget) -> tuple[_FoundBox, _LearnedTarget]:
         """See `BoxDetector`. For a lost target only the first template is used: the newest may not show the target."""
         frame, before, events, background, box, lost = inputs
         look = partial(self.fused.look, frame, before, events, background, first=target.first, a=self.template_rate)
         if lost:
             there = self.fused.search(frame, background, box, target.first)
-            return FoundBox(there, *look(there, newest=None)), target
+            return _FoundBox(there, *look(there, newest=None)), target
         found, spread = look(box, newest=target.newest)
         if confidence(spread, found) < self.search_confidence:
             there = self.fused.search(frame, background, box, target.first)
             other, other_spread = look(there, newest=None)
             if confidence(other_spread, other) > self.reacquire_confidence:
-                return FoundBox(there, other, other_spread), target
-        return FoundBox(box, found, spread), target
+                return _FoundBox(there, other, other_spread), target
+        return _FoundBox(box, found, spread), target
 
-    def update(self, frame: NDArray[np.uint8], box: Box, target: LearnedTarget) -> LearnedTarget:
+    def update(self, frame: NDArray[np.uint8], box: Box, target: _LearnedTarget) -> _LearnedTarget:
         """See `BoxDetector`."""
         return target._replace(newest=self.fused.patch(frame, box))
 
