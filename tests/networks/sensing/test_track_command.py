@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import os
 import shutil
 import sys
@@ -111,6 +112,25 @@ def test_a_recording_is_followed_into_a_file_and_an_animation(
     with Image.open(animation) as picture:
         assert picture.format == "WEBP" and picture.n_frames == 30 and picture.size == (128, 128)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "found.webp"]
+
+
+def test_a_recording_is_followed_into_a_page(
+    saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "track.html"
+    assert main(["track", str(saved), "--network", run, "--page", str(page), "--quiet", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["page"] == str(page)
+    html = page.read_text()
+    assert "60 bins, 0.25 s" in html
+    assert f"{summary['against_truth']['mean_distance_px']:.2f} px off on average" in html
+    for lane in ("distance to the true centre", "overlap with the true box", "confidence", "events in a bin"):
+        assert f"<b>{lane}</b>" in html
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
+    film = json.loads(data)["film"]
+    assert [len(boxes) for boxes in film["boxes"]] == [60, 60]
+    assert film["boxes"][0][-1] == pytest.approx(summary["last_box"], abs=0.06)
+    assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", page, "--page", page)
 
 
 def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> None:
