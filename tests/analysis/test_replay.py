@@ -59,6 +59,12 @@ def test_traces_keep_every_peak_when_thinned() -> None:
     assert lane.values(stride=4)[0][1234 // 4] == 0.0  # the readout is that of the first step of a column
 
 
+def test_of_many_lines_those_that_vary_most_are_drawn_in_their_order() -> None:
+    lane = Traces("v", {str(n): [0.0, n % 7] for n in range(20)})
+    assert lane.names == ["4", "5", "6", "12", "13", "19"]
+    assert lane.note == "the 6 most varying of 20 lines, 0 to 6"
+
+
 def test_a_trace_is_broken_where_there_is_no_value() -> None:
     (path,) = Traces("v", {"0": [0.0, np.nan, 1.0]}).paths(stride=1)
     assert path == "M0.5 100.0M2.5 0.0"
@@ -113,7 +119,7 @@ def test_a_page_of_10_000_frames_and_1_000_neurons_is_bounded() -> None:
     assert len(html) < 4_000_000
     assert "10,000 steps, 10 s; 10 steps in a column; 120 of 10,000 pictures" in html
     assert "the 64 most active of 1,000 neurons" in html
-    assert "6 of 50 lines" in html
+    assert "the 6 most varying of 50 lines" in html
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.cli.recipes import refuse_misspelt
 from spikebridge.pretrained import shipped, shipped_run
+from spikebridge.training.run.run import Run
 
 RECIPE = '''
 """A tiny recipe: adds numbers and calls it training."""
@@ -521,12 +522,15 @@ def test_several_runs_are_compared_on_one_page(
 ) -> None:
     assert main(["train", "./my.py", "--out", "one"]) == 0
     assert main(["train", "./my.py", "--steps", "5", "--out", "other"]) == 0
+    for name, total in (("one", 3), ("other", 10)):
+        Run.open(here / name).save_results({"total": total})
     capsys.readouterr()
     # the recipe of the runs is neither needed nor executed
     assert main(["report", "one", "other", "--out", "both.html", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"report": "both.html"}
     page = (here / "both.html").read_text()
-    assert "<td>total</td>" in page and "other − one" in page
+    numbers = "".join(f'<td class="number">{number}</td>\n' for number in (3, 10, 7))
+    assert f"<td>total</td>\n{numbers}" in page and "other − one" in page
     assert "<td>steps</td>" in page  # the setting that differs
     assert "No metrics were recorded." in page
     assert main(["report", "one", "other"]) == 0
@@ -534,7 +538,7 @@ def test_several_runs_are_compared_on_one_page(
     assert "runs of different names, but got one, one" in refused("report", "one", "./one")
     assert "this is a folder" in refused("report", "one", "other", "--out", "one")
     assert "--out names the file of a comparison" in refused("report", "one", "--out", "x.html")
-    assert "there is no run folder none" in refused("report", "one", "none")
+    assert "none is not a run folder" in refused("report", "one", "none")
     assert "the folder of a run, but got none" in refused("report")
 
 
@@ -550,7 +554,7 @@ def test_a_network_is_replayed_on_a_page(
     assert "sample 4 of a batch of 1 is not there" in refused(
         "replay", "./my.py", "--network", "other", "--sample", "4"
     )
-    assert "no layer of neurons &#39;x&#39;" not in refused("replay", "./my.py", "--network", "other", "--layers", "x")
+    assert "there is no layer of neurons 'x'" in refused("replay", "./my.py", "--network", "other", "--layers", "x")
     assert "only a hybrid network" in refused("replay", "./my.py", "--network", "only")
 
 

@@ -148,14 +148,18 @@ class Traces:
 
     @property
     def names(self) -> list[str]:
-        """Of the lines that are drawn: the first six."""
-        return list(self.series)[:_MAX_SERIES]
+        """Of the lines that are drawn: all, or the six that vary most, in their order."""
+        names = list(self.series)
+        if len(names) <= _MAX_SERIES:
+            return names
+        spans = np.array([_span(_plain(values)) for values in self.series.values()])
+        return [names[k] for k in sorted(np.argsort(-spans, kind="stable")[:_MAX_SERIES].tolist())]
 
     @property
     def note(self) -> str:
         """Unit and range, and how many of the lines are drawn."""
         low, high = self._range
-        some = f"{_MAX_SERIES} of {len(self.series)} lines, " if len(self.series) > _MAX_SERIES else ""
+        some = f"the {_MAX_SERIES} most varying of {len(self.series):,} lines, " if len(self.series) > _MAX_SERIES else ""
         if not np.isfinite(low):
             return f"{some}no values"
         return f"{some}{low:.3g} to {high:.3g}{f' {self.unit}' if self.unit else ''}"
@@ -195,6 +199,11 @@ Lane: TypeAlias = Spikes | Traces
 def _plain(values: Any) -> NDArray[Any]:
     """An array of numbers; a tensor is copied from its device."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def _span(values: NDArray[Any]) -> float:
+    there = values[np.isfinite(values)]
+    return float(np.ptp(there)) if there.size else -1.0
 
 
 def _columns(values: NDArray[Any], stride: int) -> NDArray[Any]:
