@@ -85,8 +85,8 @@ class Spikes:
 
     @property
     def is_named(self) -> bool:
-        """Whether every row is high enough for its name."""
-        return len(self.shown) <= _MAX_NAMED_ROWS
+        """Whether every row is high enough for its name: of neurons with names, and of few others."""
+        return bool(self.neurons) or len(self.shown) <= _MAX_NAMED_ROWS
 
     @property
     def width_of_names(self) -> str:
@@ -159,10 +159,12 @@ class Traces:
     def note(self) -> str:
         """Unit and range, and how many of the lines are drawn."""
         low, high = self._range
-        some = f"the {_MAX_SERIES} most varying of {len(self.series):,} lines, " if len(self.series) > _MAX_SERIES else ""
+        some = (
+            f"the {_MAX_SERIES} most varying of {len(self.series):,} lines, " if len(self.series) > _MAX_SERIES else ""
+        )
         if not np.isfinite(low):
             return f"{some}no values"
-        return f"{some}{low:.3g} to {high:.3g}{f' {self.unit}' if self.unit else ''}"
+        return f"{some}{_number(low)} to {_number(high)}{f' {self.unit}' if self.unit else ''}"
 
     @property
     def _range(self) -> tuple[float, float]:
@@ -199,6 +201,10 @@ Lane: TypeAlias = Spikes | Traces
 def _plain(values: Any) -> NDArray[Any]:
     """An array of numbers; a tensor is copied from its device."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=float)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _span(values: NDArray[Any]) -> float:

@@ -49,7 +49,8 @@ def track_page(recording: Recording, track: TrackedBoxes, summary: Mapping[str, 
         if not isinstance(value, Mapping) and value is not None
     }
     truth = summary.get("against_truth")
-    tables = [] if truth is None else [Table([truth], "Against the true boxes; distances in pixels.")]
+    score = {name.replace("_", " "): value for name, value in (truth or {}).items()}
+    tables = [] if truth is None else [Table([score], "Against the true boxes; distances in pixels.")]
     sections = [Section("Replay", _REPLAY, replays=[_track_replay(recording, track)])]
     sections += [Section("Score", "", tables)] if tables else []
     return render_report(f"Track of {recording.name}", sections, plain, lead=_lead(summary))
