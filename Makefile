@@ -57,7 +57,7 @@ UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py continual.py) \
 	$(addprefix tests/deploy/test_,quantize.py recipes_as_bundles.py random_bundles.py streaming_network.py) \
-	$(addprefix tests/hybrid/test_,compiled.py random_networks.py wrong_calls.py)
+	$(addprefix tests/hybrid/test_,compiled.py named_outputs.py random_networks.py wrong_calls.py)
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"

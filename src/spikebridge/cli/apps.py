@@ -16,6 +16,7 @@ from spikebridge.cli.command import Command, CommandResult, Flag, RunCommand
 from spikebridge.cli.deploy import OneNetwork
 from spikebridge.cli.failure import status
 from spikebridge.data.io.atomic import check_target
+from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError, DataError
 
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
@@ -112,9 +113,7 @@ def _pick_port(words: str | None) -> int | None:
     name, _, port = (words or "").partition(":")
     if name != "pick" or words == "pick":
         return 0 if words == "pick" else None
-    if not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ConfigError(f"a box is drawn with --init pick or pick:PORT, such as pick:8000, but got {words!r}")
-    return int(port)
+    return parse_port(port, "--init pick:PORT")
 
 
 def _pick(recording: Any, port: int) -> Any:
