@@ -69,6 +69,21 @@ def test_a_config_of_another_form_is_refused_by_name(change: dict[str, Any], mes
 
 
 @dataclass(frozen=True)
+class Grown:
+    lr: float = 0.1
+    later: float = 0.5
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("later",)
+
+
+def test_a_config_of_before_a_field_was_added_has_its_default() -> None:
+    assert from_plain(Grown, {"lr": 0.2}) == Grown(lr=0.2)
+    assert from_plain(Grown, {"lr": 0.2, "later": 1.0}) == Grown(0.2, 1.0)
+    with pytest.raises(ConfigError, match="config lacks lr; another version of Grown"):
+        from_plain(Grown, {"later": 1.0})
+
+
+@dataclass(frozen=True)
 class Optimization:
     lr: float = 0.1
     num_epochs: int = 5

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,13 +76,16 @@ class _MakeMovingObject(Command):
     """Length of the recording."""
     seed: int = 0
     """Draws the scene."""
+    family: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: an object of 32 px)")] = None
+    """A family of scenes: plain, dim, deforming, textured, uniform, distractors, smooth, jerky, small, large,
+    high-thresholds, noisy, moving-camera or long-exposure."""
 
     def execute(self) -> CommandResult:
         """Renders and writes."""
         _check_seed(self.seed)
         from spikebridge.data.simulation.examples import moving_object
 
-        return _write_recording(moving_object, self.folder, self.seconds, self.seed)
+        return _write_recording(partial(moving_object, family=self.family), self.folder, self.seconds, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from .signals.splits import SeriesSplit, folds_of, group_folds, random_folds
 from .signals.wav import read_wav
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.event_camera_torch import events_of_images
+from .simulation.families import SCENE_FAMILIES, family_recording
 from .simulation.moving_objects import MovingObjects
 from .simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds
 from .simulation.rotating_disk import RotatingDisk
@@ -48,6 +49,7 @@ __all__ = [
     "DATA_SETS",
     "EVENT",
     "MNIST_SACCADES",
+    "SCENE_FAMILIES",
     "BalancedPairs",
     "BinEvents",
     "BufferedEvents",
@@ -104,6 +106,7 @@ __all__ = [
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",
+    "family_recording",
     "find_clips",
     "find_recordings",
     "find_series",

@@ -10,6 +10,7 @@ from spikebridge.data.events.events import make_events
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.images.labelled import LabelledImages
 from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.families import family_recording
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.saccades import Saccades, hybrid_camera
@@ -19,17 +20,20 @@ _DT = 1 / 240
 _DIGIT_SACCADES = Saccades(num_steps=12, frame_period=3, dt=0.025)  # those of the digits recipe
 
 
-def moving_object(seconds: float = 1.0, seed: int = 0) -> Recording:
+def moving_object(seconds: float = 1.0, seed: int = 0, family: str | None = None) -> Recording:
     """An object that moves over a textured background, 144 x 144 pixels: frames at 40 Hz, events, boxes at 240 Hz.
 
     Args:
         seconds: length of the recording, at most 60.
         seed: draws the scene.
+        family: of scenes, one of `SCENE_FAMILIES`; without it an object of 32 px at 250 px/s.
 
     Raises:
-        ConfigError: a length out of range.
+        ConfigError: a length out of range, or an unknown family.
     """
     _check_seconds(seconds)
+    if family is not None:
+        return family_recording(family, seed, seconds)
     return render_recording(
         MovingObjects(seed=seed), seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object"
     )

@@ -29,15 +29,19 @@ class Motion(NamedTuple):
     pace: float  # mean rate of the path parameter
     stop_rate: float  # of the stops [rad/s]
     stop_phase: float
+    stops: float = 1.0  # how far the speed falls at a stop, as a share of the mean
+    jitter: tuple[SumOfSines, SumOfSines] | None = None  # along x and y, of time [px]
 
     def path_position(self, t: float) -> float:
-        """Parameter of the path at a time: the integral of `pace (1 - cos)`, whose integrand is 0 at every stop."""
-        return self.pace * (t - (sin(self.stop_rate * t + self.stop_phase) - sin(self.stop_phase)) / self.stop_rate)
+        """Parameter of the path at a time: the integral of `pace (1 - stops cos)`."""
+        phase = sin(self.stop_rate * t + self.stop_phase) - sin(self.stop_phase)
+        return self.pace * (t - self.stops * phase / self.stop_rate)
 
     def position(self, t: float) -> tuple[float, float]:
         """Offset x and y from the middle at a time [px]."""
         s = self.path_position(t)
-        return self.x.at(s), self.y.at(s)
+        x, y = self.x.at(s), self.y.at(s)
+        return (x, y) if self.jitter is None else (x + self.jitter[0].at(t), y + self.jitter[1].at(t))
 
 
 def random_sines(generator: np.random.Generator, amplitude: float, slowest: float, fastest: float) -> SumOfSines:
@@ -81,6 +85,29 @@ def random_motion(
     x, y = (random_sines(generator, most, slowest=1.0, fastest=4.0) for most in reach)
     stop_rate, stop_phase = 2 * pi * generator.uniform(0.7, 2.0), generator.uniform(0, 2 * pi)
     return Motion(x, y, log_scale, angle, speed / _mean_speed(x, y), stop_rate, stop_phase)
+
+
+def orbiting_motion(generator: np.random.Generator, motion: Motion, radius: float) -> Motion:
+    """The motion of an object that goes around another one, and with it.
+
+    Args:
+        generator: draws the rate, the direction and the phase.
+        motion: of the other one.
+        radius: of the circle [px].
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> motion = random_motion(generator, (40.0, 30.0), 200.0, scale_change=1.0, turning=0.0)
+        >>> beside = orbiting_motion(generator, motion, 20.0)
+        >>> round(float(np.hypot(*np.subtract(beside.position(0.3), motion.position(0.3)))), 6)
+        20.0
+    """
+    rate, phase = generator.choice([-1, 1]) * generator.uniform(0.3, 1.0), generator.uniform(0, 2 * pi)
+
+    def added(path: SumOfSines, phase: float) -> SumOfSines:
+        return SumOfSines(*(np.append(a, b) for a, b in zip(path, (radius, rate, phase), strict=True)))
+
+    return motion._replace(x=added(motion.x, phase), y=added(motion.y, phase + pi / 2))
 
 
 def _mean_speed(x: SumOfSines, y: SumOfSines) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.simulation.motion import Motion, random_motion
+from spikebridge.data.simulation.motion import Motion, SumOfSines, orbiting_motion, random_motion, random_sines
 from spikebridge.data.simulation.textures import (
     MovingBackground,
     canvas_size,
@@ -30,7 +30,9 @@ _SETTINGS = {  # name: lowest value
     "light_change": 0.0,
     "camera_motion": 0.0,
     "turning": 0.0,
+    "jitter": 0.0,
 }
+_BESIDE = (1.0, 1.4)  # from the middle of the target to those of distractors beside it, in sizes of the target
 
 
 class _Body(NamedTuple):
@@ -51,10 +53,13 @@ class MovingObjects:
         size: mean length of the target's axes [px].
         speed: mean speed of the target [px/s], stops included.
         num_distractors: other objects, always behind the target.
+        beside: the distractors go with the target, beside it, and not each its own way.
         scale_change: largest size of an object over its smallest.
         light_change: how far the light goes up and down, as a share.
         camera_motion: how far the background moves to each side [px].
         turning: how far objects turn to each side [rad].
+        stops: how far the speed falls and rises around its mean: 1 stops, 0 is steady.
+        jitter: how far objects are jerked to each side, several times a second [px].
         texture: of the target, grey in [0, 1]; generated without it.
         background: behind the objects, grey in [0, 1], at least as large as the image and twice the camera's motion.
 
@@ -77,6 +82,9 @@ class MovingObjects:
     light_change: float = 0.2
     camera_motion: float = 8.0
     turning: float = 0.5
+    beside: bool = False
+    stops: float = 1.0
+    jitter: float = 0.0
     texture: Float[np.ndarray, "h w"] | None = None
     background: Float[np.ndarray, "bh bw"] | None = None
 
@@ -85,6 +93,8 @@ class MovingObjects:
         for name, lowest in _SETTINGS.items():
             if not lowest <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"MovingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)!r}.")
+        if not 0 <= self.stops <= 1:
+            raise ConfigError(f"MovingObjects needs stops from 0 to 1, but got {self.stops!r}.")
         if self.light_change >= 1 or min(self.height, self.width) < 2.5 * self.size * self.scale_change:
             raise ConfigError(
                 "MovingObjects needs light_change below 1, and an image 2.5 times as large as the largest object, but "
@@ -170,7 +180,14 @@ class MovingObjects:
 
     @cached_property
     def _distractors(self) -> tuple[_Body, ...]:
-        return tuple(self._body(3 + i, None) for i in range(self.num_distractors))
+        bodies = [self._body(3 + i, None) for i in range(self.num_distractors)]
+        if not self.beside:
+            return tuple(bodies)
+        generator = np.random.default_rng([self.seed, 2, 1])
+        motions = [
+            orbiting_motion(generator, self._target.motion, self.size * generator.uniform(*_BESIDE)) for _ in bodies
+        ]
+        return tuple(body._replace(motion=motion) for body, motion in zip(bodies, motions, strict=True))
 
     def _body(self, number: int, texture: NDArray[np.float64] | None) -> _Body:
         generator = np.random.default_rng([self.seed, number])
@@ -181,10 +198,18 @@ class MovingObjects:
         reach = np.hypot(*half) * self.scale_change**0.5 + 1
         room = (self.width / 2 - reach, self.height / 2 - reach)
         motion = random_motion(generator, room, self.speed, self.scale_change, self.turning)
+        motion = motion._replace(stops=self.stops, jitter=self._jitter(number))
         if texture is None:
             side = max(8, round(self.size))
             texture = fractal_noise(side, side, generator, largest=max(4, side // 2), smallest=2)
         return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
+
+    def _jitter(self, number: int) -> tuple[SumOfSines, SumOfSines] | None:
+        if not self.jitter:
+            return None
+        generator = np.random.default_rng([self.seed, number, 2])
+        x, y = (random_sines(generator, self.jitter, slowest=15.0, fastest=45.0) for _ in range(2))
+        return x, y
 
 
 def _half_extent(body: _Body, t: float) -> tuple[float, float]:

@@ -107,10 +107,12 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     for name in value:
         if name not in fields:
             raise ConfigError(f"{where} has no field {name!r}: {did_you_mean(name, fields)}")
-    missing = [name for name in fields if name not in value]
+    # fields that a class got later: a config of before has their defaults
+    added: tuple[str, ...] = getattr(kind, "ADDED_FIELDS", ())
+    missing = [name for name in fields if name not in value and name not in added]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
-    return kind(**{name: from_plain(hint, value[name], f"{where}.{name}") for name, hint in fields.items()})
+    return kind(**{name: from_plain(fields[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
 def _grouped(kind: Any, fields: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:

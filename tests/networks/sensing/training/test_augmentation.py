@@ -146,3 +146,26 @@ def test_what_is_behind_a_target_is_seen_in_the_light_of_the_frame_before() -> N
     assert (seen == 1).all()
     torch.testing.assert_close(behind.mean((1, 2, 3)), lit["before"].mean((1, 2, 3)), atol=2.0, rtol=0)
     assert behind.std() > 10
+
+
+def test_another_camera_loses_a_share_of_the_events_and_changes_contrast_around_the_mean():
+    torch.manual_seed(0)
+    frames = torch.full((4, 1, 8, 8), 100.0)
+    frames[:, :, :4] = 140.0
+    batch = {"frames": frames, "before": frames, "after": frames, "events": torch.ones(6, 4, 2, 40, 40)}
+    varied = sensing_changes.vary_camera(batch, lose_events=0.8, contrast=0.5)
+    kept = varied["events"].mean((0, 2, 3, 4))
+    assert (kept > 0.15).all() and (kept <= 1).all() and kept.std() > 0.05  # each sample its own share
+    factor = (varied["frames"][:, 0, 0, 0] - 120) / 20
+    assert torch.allclose(varied["frames"].mean((1, 2, 3)), torch.full((4,), 120.0))
+    assert (factor.log().abs() <= 0.5 + 1e-5).all() and factor.std() > 0
+    assert torch.equal(varied["after"], varied["frames"])
+
+
+def test_the_same_camera_draws_no_random_number():
+    batch = {"events": torch.ones(1, 1, 2, 4, 4)}
+    torch.manual_seed(0)
+    assert sensing_changes.vary_camera(batch, 0.0, 0.0)["events"] is batch["events"]
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), drawn)

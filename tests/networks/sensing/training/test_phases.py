@@ -102,3 +102,8 @@ def test_the_kernel_form_is_trained_in_one_phase_only() -> None:
     assert len(tracking_phases(small(mode="kernel"), "x", "joint", SETTINGS)) == 1  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="take joint"):
         tracking_phases(small(mode="kernel"), "x", "alternate", SETTINGS)
+
+
+def test_a_share_of_lost_events_above_1_is_refused():
+    with pytest.raises(ConfigError, match="lose_events is a share, from 0 to 1"):
+        PathwayTraining(lose_events=1.5)

@@ -187,6 +187,32 @@ def jitter_illumination(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**batch, **pictures, "events": has_events * batch["events"] / 255}
 
 
+def vary_camera(batch: dict[str, Tensor], lose_events: float, contrast: float) -> dict[str, Tensor]:
+    """Samples of the pathways as other cameras would have recorded them: fewer events, another contrast.
+
+    Args:
+        batch: `frames`, `before` and `after` of 0 to 255, and `events` with the samples on the second axis.
+        lose_events: largest share of the events of a sample that are removed.
+        contrast: largest change of the contrast around the mean of the frames, as a logarithm.
+
+    Example:
+        >>> batch = {"events": torch.ones(6, 2, 2, 8, 8)}
+        >>> bool(0.3 < vary_camera(batch, lose_events=0.5, contrast=0.0)["events"].mean() < 1)
+        True
+    """
+    varied = dict(batch)
+    if lose_events:
+        events = batch["events"]
+        share = lose_events * torch.rand(1, events.shape[1], 1, 1, 1)
+        varied["events"] = events * (torch.rand(events.shape) >= share)
+    if contrast:
+        factor = (contrast * (2 * torch.rand(batch["frames"].shape[0], 1, 1, 1) - 1)).exp()
+        mean = batch["frames"].float().mean((1, 2, 3), keepdim=True)
+        for name in ("frames", "before", "after"):
+            varied[name] = (mean + factor * (batch[name].float() - mean)).clamp(0, 255)
+    return varied
+
+
 def box_corners(boxes: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
     """Left, top, right and bottom.
 

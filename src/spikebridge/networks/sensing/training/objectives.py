@@ -42,6 +42,7 @@ from spikebridge.networks.sensing.training.augmentation import (
     lower_resolution,
     random_flip,
     swap_background,
+    vary_camera,
 )
 from spikebridge.networks.sensing.training.samples import TrackingSamples
 
@@ -65,9 +66,19 @@ class _JitteredSamples(NamedTuple):
     start: MotionPrior
 
 
-def tracking_objective(network: Sensing, batch: Batch, *, box_noise: float) -> Result:
-    """Mean distance between answer and truth, where there is one, smooth near 0; flipped samples, boxes with noise."""
-    one = jitter_samples(network, batch, box_noise)
+def tracking_objective(
+    network: Sensing, batch: Batch, *, box_noise: float, lose_events: float = 0.0, contrast: float = 0.0
+) -> Result:
+    """Mean distance between answer and truth, where there is one, smooth near 0; flipped samples, boxes with noise.
+
+    Args:
+        network: of any form.
+        batch: samples.
+        box_noise: half of the boxes are moved, by up to this standard deviation [px].
+        lose_events: largest share of the events of a sample that are removed.
+        contrast: largest change of the contrast of the frames of a sample, as a logarithm.
+    """
+    one = jitter_samples(network, vary_camera(batch, lose_events, contrast), box_noise)
     places, _ = network.track(one.samples.frames, one.samples.events, one.boxes, one.start)
     known = one.samples.truths.isfinite().all(-1)
     # chosen first: what is not known would also spoil the gradient of what is

@@ -13,7 +13,7 @@ does not name are frozen.
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch.nn import Parameter
@@ -52,12 +52,22 @@ class PathwayTraining:
     """Largest standard deviation of the displacement of boxes; half of them are displaced [px]."""
     num_scenes: int = 2
     """Generated scenes for the pathways with --recording both; more of them lower the accuracy on the real one."""
+    lose_events: float = 0.0
+    """joint: the largest share of the events of a sample that are removed at random, as another camera would."""
+    contrast: float = 0.0
+    """joint: the largest change of the contrast of the frames of a sample, as a logarithm."""
     weights_from: str = ""
     """A run folder from which all parts but the detector are loaded for each seed, instead of trained."""
 
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("lose_events", "contrast")
+    """Fields that run folders of before do not have."""
+
     def __post_init__(self) -> None:
         """Refuses values out of range."""
-        _check_range(self, "pathways", ("epochs", "batch_size", "lr", "lr_scalars"), ("box_noise", "num_scenes"))
+        from_0 = ("box_noise", "num_scenes", "lose_events", "contrast")
+        _check_range(self, "pathways", ("epochs", "batch_size", "lr", "lr_scalars"), from_0)
+        if self.lose_events > 1:
+            raise ConfigError(f"pathways.lose_events is a share, from 0 to 1, but got {self.lose_events}")
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,9 @@ def tracking_phases(
     if schedule == "joint":
         trainable = [name for name, part in network.named_children() if next(part.parameters(), None) is not None]
         all_but_detector = tuple(name for name in trainable if name != "finder")
-        return [phase("", all_but_detector, partial(objectives.tracking_objective, box_noise=training.box_noise))]
+        camera = {"lose_events": training.lose_events, "contrast": training.contrast}
+        joint = partial(objectives.tracking_objective, box_noise=training.box_noise, **camera)
+        return [phase("", all_but_detector, joint)]
     if "unit" not in network.units or "template" not in network.parts:
         raise ConfigError(
             f"the schedule {schedule} needs the additive form with its change head and a unit; take joint"

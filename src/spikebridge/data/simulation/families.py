@@ -1,0 +1,171 @@
+"""Families of generated scenes: what a network was not trained on, one property a family.
+
+A family draws its scenes from a seed: size and speed of the target vary in all of them, and one property is its own.
+`scene_seeds` splits the seeds into train, validation and test scenes.
+
+| family | what is its own |
+|---|---|
+| plain | `MovingObjects` with two distractors |
+| dim | a tenth to a quarter of the light |
+| deforming | an object that tumbles and changes its outline (`TumblingObjects`) |
+| textured | fine texture of high contrast on target and background |
+| uniform | a target of nearly one grey |
+| distractors | three objects that go with the target, beside it |
+| smooth | steady speed, no stops |
+| jerky | displaced by several pixels, several times a second |
+| small, large | a sensor of 88 x 88 or 232 x 176 pixels, and targets to match |
+| high-thresholds, noisy | event pixels with high thresholds; with low ones, leak and noise |
+| moving-camera | the background moves by 40 px to each side |
+| long-exposure | frames blurred by an exposure of 12 ms |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.event_camera import EventCamera
+from spikebridge.data.simulation.moving_objects import MovingObjects
+from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording
+from spikebridge.data.simulation.textures import fractal_noise
+from spikebridge.data.simulation.tumbling_objects import TumblingObjects
+from spikebridge.errors import ConfigError, did_you_mean
+
+_DT = 1 / 240
+_CAMERA = EventCamera()
+
+
+@dataclass(frozen=True, eq=False)
+class _DimmedScene:
+    """A scene in less light.
+
+    Args:
+        scene: as it is.
+        light: share of its intensities that is left.
+
+    Example:
+        >>> scene = MovingObjects(height=64, width=64, size=16)
+        >>> bool(np.allclose(_DimmedScene(scene, 0.1).image(0.2), 0.1 * scene.image(0.2)))
+        True
+    """
+
+    scene: Stimulus
+    light: float
+
+    @property
+    def height(self) -> int:
+        """Rows of the image."""
+        return self.scene.height
+
+    @property
+    def width(self) -> int:
+        """Columns of the image."""
+        return self.scene.width
+
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """The image at a time [s]."""
+        return self.light * self.scene.image(t)
+
+    def box(self, t: float) -> Float[np.ndarray, "4"]:
+        """The box of the target at a time [s]."""
+        return self.scene.box(t)
+
+
+class _Setup(NamedTuple):
+    """A scene before a camera."""
+
+    scene: Stimulus
+    events: EventCamera = _CAMERA
+    exposure: float = 0.0
+
+
+def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: float = 40.0) -> Recording:
+    """A scene of a family, with bins and boxes at 240 Hz.
+
+    Args:
+        family: one of `SCENE_FAMILIES`.
+        seed: draws everything.
+        seconds: length.
+        frame_rate: frames a second.
+
+    Raises:
+        ConfigError: there is no such family, or a time or rate is out of range.
+
+    Example:
+        >>> dim, plain = (family_recording(name, seed=1, seconds=0.1) for name in ("dim", "plain"))
+        >>> bool(dim.frames.mean() < 0.3 * plain.frames.mean())
+        True
+    """
+    if family not in _FAMILIES:
+        raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, _FAMILIES)}")
+    generator = np.random.default_rng([seed, SCENE_FAMILIES.index(family)])
+    size, speed = float(generator.uniform(18, 36)), float(generator.uniform(100, 320))
+    setup = _FAMILIES[family](MovingObjects(seed=seed, size=size, speed=speed), generator)
+    return render_recording(
+        setup.scene,
+        seconds,
+        _DT,
+        image_interval=_DT / 2,
+        camera=setup.events,
+        frame_camera=FrameCamera(frame_rate, setup.exposure),
+        seed=seed,
+        name=f"{family} {seed}",
+    )
+
+
+def _dim(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
+    return _Setup(_DimmedScene(scene, generator.uniform(0.1, 0.25)))
+
+
+def _deforming(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
+    tumbling = generator.uniform(0.6, 1.0)
+    return _Setup(TumblingObjects(seed=scene.seed, size=scene.size, speed=scene.speed, tumbling=tumbling))
+
+
+def _textured(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
+    side = round(scene.size)
+    texture = fractal_noise(side, side, generator, largest=4, smallest=1)
+    background = fractal_noise(scene.height + 24, scene.width + 24, generator, largest=8, smallest=1)
+    return _Setup(replace(scene, texture=texture, background=background))
+
+
+def _uniform(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
+    grey = generator.choice([0.15, 0.85])
+    return _Setup(replace(scene, texture=np.clip(grey + generator.normal(0, 0.02, (8, 8)), 0, 1)))
+
+
+def _resized(height: int, width: int, factor: float) -> Callable[[MovingObjects, np.random.Generator], _Setup]:
+    def setup(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
+        size, speed = factor * scene.size, factor * scene.speed
+        return _Setup(replace(scene, height=height, width=width, size=size, speed=speed))
+
+    return setup
+
+
+def _changed(
+    events: EventCamera = _CAMERA, exposure: float = 0.0, **settings: float
+) -> Callable[[MovingObjects, np.random.Generator], _Setup]:
+    return lambda scene, _: _Setup(replace(scene, **settings), events, exposure)
+
+
+_FAMILIES: dict[str, Callable[[MovingObjects, np.random.Generator], _Setup]] = {
+    "plain": _changed(),
+    "dim": _dim,
+    "deforming": _deforming,
+    "textured": _textured,
+    "uniform": _uniform,
+    "distractors": _changed(num_distractors=3, beside=True),
+    "smooth": _changed(stops=0.0),
+    "jerky": _changed(jitter=5.0),
+    "small": _resized(88, 88, 0.6),
+    "large": _resized(176, 232, 1.3),
+    "high-thresholds": _changed(EventCamera(threshold_mean=0.5, threshold_sd=0.08)),
+    "noisy": _changed(EventCamera(threshold_mean=0.12, threshold_sd=0.04, leak=2.0, shot_noise=4.0)),
+    "moving-camera": _changed(camera_motion=40.0),
+    "long-exposure": _changed(exposure=0.012),
+}
+SCENE_FAMILIES = tuple(_FAMILIES)
+"""Their names."""
