@@ -23,7 +23,7 @@ from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_RECIPES = ("digits", "modulation", "reasoning", "sensing")
+_RECIPES = ("digits", "modulation", "reasoning", "sensing", "signals")
 _MAX_BYTES = 2**24  # of a recipe file
 _MODULE = "spikebridge_recipe_"
 _NAME = re.compile(r"(?:^|[\s(,{\"'])(\w+)[\"']?:", re.MULTILINE)

@@ -42,6 +42,17 @@ class _Target:
             raise ConfigError(f"{self.word} has no trained weights; train it first: spikebridge train {self.word}")
         return self.run
 
+    def for_data(self, data: Path | None) -> "_Target":
+        """The same with the shipped weights that fit a file, where the recipe has several: its `weights_for(file)`.
+
+        Raises:
+            ConfigError: no weights are shipped for such a file.
+        """
+        if self.word not in recipe_files() or data is None or data.is_dir() or not hasattr(self.module, "weights_for"):
+            return self
+        run = shipped_run(self.module.weights_for(data))
+        return self if run is None else _Target(self.word, self.module, run.config_as(self.module.Config), run)
+
     def training_note(self) -> str | None:
         """What is missing of the training: all of it, or its end; None for a finished run."""
         if self.run is None:

@@ -19,9 +19,8 @@ from spikebridge.hybrid.unit.discretizers import (
     SpikingLayer,
     Threshold,
 )
-from spikebridge.hybrid.unit.finite_response import FIR, Delay, Gaussian, narrow_delays
 from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.hybrid.unit.kernels import Alpha, Difference, Exponential, Mean, Sum
+from spikebridge.hybrid.unit.kernels import FIR, Alpha, Difference, Exponential, Gaussian, Mean, Sum
 from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 
@@ -33,7 +32,6 @@ __all__ = [
     "Clock",
     "CompiledNetwork",
     "Count",
-    "Delay",
     "Difference",
     "Discretizer",
     "Every",
@@ -69,6 +67,5 @@ __all__ = [
     "Window",
     "every",
     "modulable_paths",
-    "narrow_delays",
     "ticks",
 ]

@@ -127,7 +127,7 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
         parts = {"reasoning_detector": shipped_detector, "reasoning_parser": shipped_parser}
         _check_seed(name, seed, {run.config["seed"]: run})
         return deepcopy(parts[name]())
-    recipe = import_module(f"spikebridge.networks.{name}.recipe")
+    recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
     trained = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").exists()}
     first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
     seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}

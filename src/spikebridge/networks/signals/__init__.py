@@ -1,0 +1,8 @@
+"""One sensor with two clocks: an SNN on its fast signal, an ANN on slow frames, linked by hybrid units.
+
+What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

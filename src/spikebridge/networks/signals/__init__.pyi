@@ -1,0 +1,16 @@
+from .data.front_ends import AudioFrontEnd, ChannelFrontEnd
+from .data.sensor import Sensor, SensorConfig
+from .data.windows import Windows, windows_of
+from .model.network import VARIANTS, Shape, signals_network
+
+__all__ = [
+    "VARIANTS",
+    "AudioFrontEnd",
+    "ChannelFrontEnd",
+    "Sensor",
+    "SensorConfig",
+    "Shape",
+    "Windows",
+    "signals_network",
+    "windows_of",
+]

@@ -1,0 +1,271 @@
+"""Front ends: from samples of a sensor to the fast signal and the frames of a network.
+
+| sensor | fast signal | frame |
+|---|---|---|
+| voice | envelopes of recursive band-passes | log-mel spectrum |
+| several slow channels: muscle, motion | the channels | mean, log variance, log variance of differences, correlations |
+
+Both are causal: a frame summarises samples before its tick alone, and at the start of a window those that there are.
+`warp` moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G. Hinton, ICML workshop
+2013).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from spikebridge.errors import ConfigError
+
+_QUIET = 1e-4  # power beside the mean so far, below which there is silence
+_SILENCE = 1e-9  # a level below which nothing is amplified
+_MEMORY = 0.5  # seconds over which the level of a voice is averaged
+_LOWEST_HZ = 60.0
+_PAUSE = 0.02  # seconds between the spectra that one frame averages, at most
+_SMOOTHING = 0.005  # time constant of the envelopes [s]
+_FLOOR = 1e-5  # of a variance, in units of the channel
+
+
+@dataclass(frozen=True)
+class AudioFrontEnd:
+    """From samples of a voice to the inputs of a network.
+
+    Args:
+        rate_hz: samples a second.
+        dt: step of the fast signal [s].
+        frame_period: steps from one frame to the next.
+        num_filters: channels of the fast signal.
+        num_bands: mel bands of a frame.
+        window: length of a spectrum's window [s].
+    """
+
+    rate_hz: float = 8000.0
+    dt: float = 0.0025
+    frame_period: int = 8
+    num_filters: int = 12
+    num_bands: int = 40
+    window: float = 0.032
+
+    def __post_init__(self) -> None:
+        if abs(self.dt * self.rate_hz - self.step) > 1e-6 or self.step < 1:
+            raise ConfigError(
+                f"a step of {self.dt} s is {self.dt * self.rate_hz:g} samples at {self.rate_hz:g} Hz, no whole number"
+            )
+
+    @property
+    def step(self) -> int:
+        """Samples of a step of the fast signal."""
+        return round(self.dt * self.rate_hz)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the fast signal."""
+        return self.num_filters
+
+    @property
+    def num_features(self) -> int:
+        """Values of a frame."""
+        return self.num_bands
+
+    def macs_per_second(self, *, signal: bool, frames: bool) -> float:
+        """Multiply-accumulates of the front end a second of sound, for the inputs that a network has.
+
+        A band-pass takes 4 a sample, an envelope 2 a step; a spectrum of n samples `1.5 n log2 n` for its transform, n
+        for its window and n for its power, and every mel band the bins under its triangle, two for each bin in all. A
+        logarithm counts as 4.
+
+        Example:
+            >>> AudioFrontEnd().macs_per_second(signal=True, frames=False)
+            412800.0
+        """
+        steps = 1 / self.dt
+        fast = self.num_filters * (4 * self.rate_hz + (2 + 4) * steps)
+        length, number = round(self.window * self.rate_hz), self._spectra
+        spectrum = 1.5 * length * np.log2(length) + 3 * length + 4 * self.num_bands
+        slow = spectrum * number * steps / self.frame_period
+        return float(fast * signal + slow * frames)
+
+    @property
+    def _spectra(self) -> int:
+        """Spectra that a frame averages."""
+        return max(1, round(self.frame_period * self.dt / _PAUSE))
+
+    def inputs(self, samples: Float32[np.ndarray, "B L"], warp: float = 1.0) -> Mapping[str, NDArray[np.float32]]:
+        """Fast signal and frames.
+
+        Args:
+            samples: recordings of one length.
+            warp: factor of all frequencies.
+
+        Returns:
+            `signal` `(T, B, num_filters)` and `frames` `(K, B, num_bands)`.
+
+        Example:
+            >>> inputs = AudioFrontEnd().inputs(np.zeros((1, 800), np.float32))
+            >>> inputs["signal"].shape, inputs["frames"].shape
+            ((40, 1, 12), (5, 1, 40))
+        """
+        period = self.step * self.frame_period
+        used = samples[:, : samples.shape[1] // period * period]
+        return {"signal": self._envelopes(used, warp), "frames": self._frames(used, warp)}
+
+    def _envelopes(self, samples: NDArray[np.float32], warp: float) -> NDArray[np.float32]:
+        from scipy.signal import lfilter
+
+        levels = []
+        decay = np.float32(np.exp(-self.dt / _SMOOTHING))
+        for b, a in _band_passes(self.rate_hz, self.num_filters, warp):
+            rectified = np.abs(lfilter(b, a, samples, axis=-1))
+            level = rectified.reshape(len(samples), -1, self.step).mean(-1)
+            levels.append(lfilter([1 - decay], [1, -decay], level, axis=-1))
+        return self._relative(np.stack(levels, 0).swapaxes(0, 2), self.dt, np.sqrt(_QUIET), np.sqrt(_SILENCE))
+
+    def _frames(self, samples: NDArray[np.float32], warp: float) -> NDArray[np.float32]:
+        length, period = round(self.window * self.rate_hz), self.step * self.frame_period
+        number = self._spectra
+        hop = period // number
+        padded = np.pad(samples, ((0, 0), (length - hop, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, length, 1)[:, ::hop]
+        spectra = np.fft.rfft(windows * np.hanning(length).astype(np.float32), axis=-1)
+        power = (np.abs(spectra).astype(np.float32) ** 2) @ _mel_bank(self.rate_hz, length, self.num_bands, warp)
+        levels = self._relative(power.swapaxes(0, 1), hop / self.rate_hz, _QUIET, _SILENCE)
+        return levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
+
+    @staticmethod
+    def _relative(levels: NDArray[np.floating], seconds: float, quiet: float, silence: float) -> NDArray[np.float32]:
+        """Logarithms of `(T, B, N)` beside the mean over N and the steps so far: a louder voice gives the same."""
+        memory, mean = max(1, round(_MEMORY / seconds)), np.zeros((levels.shape[1], 1))
+        relative = np.empty(levels.shape, np.float32)
+        for step, level in enumerate(levels):
+            mean += (level.mean(1, keepdims=True) - mean) / min(step + 1, memory)
+            relative[step] = np.log(level / (mean + silence) + quiet)
+        return relative
+
+
+@dataclass(frozen=True)
+class ChannelFrontEnd:
+    """From samples of several channels to the inputs of a network.
+
+    Args:
+        rate_hz: samples a second; a sample is a step of the fast signal.
+        frame_period: samples from one frame to the next.
+        num_inputs: channels of the sensor.
+        context: samples that a frame summarises.
+    """
+
+    rate_hz: float
+    frame_period: int
+    num_inputs: int
+    context: int
+
+    def __post_init__(self) -> None:
+        if self.context < 2 or self.frame_period < 1:
+            raise ConfigError(
+                f"a frame summarises 2 samples or more, one every sample or less often, but got {self.context} and "
+                f"{self.frame_period}"
+            )
+
+    @property
+    def dt(self) -> float:
+        """Step of the fast signal [s]."""
+        return 1 / self.rate_hz
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the fast signal."""
+        return self.num_inputs
+
+    @property
+    def num_features(self) -> int:
+        """Values of a frame."""
+        return 3 * self.num_inputs + self.num_inputs * (self.num_inputs - 1) // 2
+
+    def macs_per_second(self, *, signal: bool, frames: bool) -> float:
+        """Multiply-accumulates of the front end a second of signal, for the inputs that a network has.
+
+        Sums, squares, differences and products run with the samples, one each; a frame takes about 8 a channel, for
+        logarithms and roots, and 2 a correlation. The fast signal is the channels as they are.
+
+        Example:
+            >>> ChannelFrontEnd(50.0, 25, num_inputs=2, context=50).macs_per_second(signal=True, frames=True)
+            286.0
+        """
+        pairs = self.num_inputs * (self.num_inputs - 1) // 2
+        a_sample, a_frame = 2 * self.num_inputs + pairs, 8 * self.num_inputs + 2 * pairs
+        return float(frames * self.rate_hz * (a_sample + a_frame / self.frame_period))
+
+    def inputs(self, samples: Float32[np.ndarray, "B L C"]) -> Mapping[str, NDArray[np.float32]]:
+        """Fast signal and frames.
+
+        Args:
+            samples: windows of one length.
+
+        Returns:
+            `signal` `(T, B, C)` and `frames` `(K, B, F)`.
+
+        Example:
+            >>> inputs = ChannelFrontEnd(50.0, 25, num_inputs=2, context=50).inputs(np.ones((1, 100, 2), np.float32))
+            >>> inputs["signal"].shape, inputs["frames"].shape, inputs["frames"][3, 0, :2].tolist()
+            ((100, 1, 2), (4, 1, 7), [1.0, 1.0])
+        """
+        used = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
+        stops = range(self.frame_period, used.shape[1] + 1, self.frame_period)
+        frames = [_statistics(used[:, max(0, stop - self.context) : stop]) for stop in stops]
+        return {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
+
+
+def _statistics(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    mean = x.mean(1)
+    centred = x - mean[:, None]
+    products = np.einsum("bti,btj->bij", centred, centred) / x.shape[1]
+    variance = np.einsum("bii->bi", products)
+    changes = np.diff(x, axis=1).var(1) if x.shape[1] > 1 else np.zeros_like(variance)
+    spread = np.sqrt(variance + _FLOOR)
+    rows, columns = np.triu_indices(x.shape[2], 1)
+    correlations = products[:, rows, columns] / (spread[:, rows] * spread[:, columns])
+    return np.concatenate([mean, np.log(variance + _FLOOR), np.log(changes + _FLOOR), correlations], 1).astype(
+        np.float32
+    )
+
+
+def _mel(hz: float) -> float:
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def _edges(rate_hz: float, number: int, warp: float) -> NDArray[np.float64]:
+    """Frequencies [Hz], evenly spaced on the mel scale, then warped."""
+    mels = np.linspace(_mel(_LOWEST_HZ), _mel(0.475 * rate_hz), number)
+    return np.minimum(700 * (10 ** (mels / 2595) - 1) * warp, 0.49 * rate_hz)
+
+
+@lru_cache(maxsize=64)
+def _mel_bank(rate_hz: float, length: int, num_bands: int, warp: float) -> NDArray[np.float32]:
+    """Triangles over the bins of a spectrum, each with the sum 1, `(length // 2 + 1, num_bands)`."""
+    edges, bins = _edges(rate_hz, num_bands + 2, warp), np.arange(length // 2 + 1) * rate_hz / length
+    least = rate_hz / length  # a band is two bins wide at least, or it may have none
+    bank = np.zeros((len(bins), num_bands), np.float32)
+    for band in range(num_bands):
+        low, centre, high = edges[band : band + 3]
+        rise, fall = max(centre - low, least), max(high - centre, least)
+        bank[:, band] = np.clip(np.minimum((bins - centre + rise) / rise, (centre + fall - bins) / fall), 0, None)
+    return bank / np.maximum(bank.sum(0), 1e-6)
+
+
+@lru_cache(maxsize=64)
+def _band_passes(
+    rate_hz: float, number: int, warp: float
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+    """Two-pole band-passes with gain 1 at their centre, each as wide as the distance of its neighbours."""
+    edges = _edges(rate_hz, number + 2, warp)
+    filters = []
+    for low, centre, high in zip(edges, edges[1:], edges[2:], strict=False):
+        radius = np.exp(-np.pi * max(high - low, 30.0) / 2 / rate_hz)
+        angle = 2 * np.pi * centre / rate_hz
+        a = np.array([1.0, -2 * radius * np.cos(angle), radius**2])
+        z = np.exp(-1j * angle)
+        gain = abs((1 - z**2) / (a[0] + a[1] * z + a[2] * z**2))
+        filters.append((np.array([1.0, 0.0, -1.0]) / gain, a))
+    return tuple(filters)

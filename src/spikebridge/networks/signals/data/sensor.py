@@ -1,0 +1,181 @@
+"""A kind of sensor: how its series become windows, inputs of a network, and augmented windows.
+
+| kind | sets | fast signal | frames | augmentation |
+|---|---|---|---|---|
+| `voice` | spoken digits | envelopes of recursive filters | log-mel spectra | speed, vocal tract, microphone, noise |
+| `motion` | watch | channels | statistics | the other arm, angle of the sensor, speed, gains, noise |
+| `muscle` | myo | channels | statistics | rotation of the armband, gains, noise |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.signals.series import SensorSeries
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.signals.data.augmentation import (
+    add_noise,
+    change_gains,
+    change_speed,
+    mirror_arm,
+    rotate_axes,
+    shift_electrodes,
+    tilt_spectrum,
+)
+from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelFrontEnd
+from spikebridge.networks.signals.data.windows import Windows, windows_of, with_past
+
+_AT_ONCE = 64  # windows that share a draw of the vocal tract
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """How a sensor is read."""
+
+    kind: Literal["voice", "motion", "muscle"] = "voice"
+    """What it measures: chooses front end and augmentation."""
+    seconds: float = 1.0
+    """Length of a window [s]."""
+    stride_seconds: float | None = None
+    """From one window to the next [s]; None takes one window a series, from its start."""
+    dt: float = 0.005
+    """Step of the fast signal [s]; one sample for motion and muscle."""
+    frame_period: int = 4
+    """Steps from one frame, and one answer, to the next."""
+    context: int = 100
+    """Samples that a frame of statistics summarises."""
+    num_filters: int = 12
+    """Recursive filters of a voice's fast signal."""
+    num_bands: int = 40
+    """Mel bands of a voice's frames."""
+    past_seconds: float = 0.0
+    """Recorded signal before a window whose levels are part of its frames [s]; 0 for none. Labels are not used."""
+    recency: float = 1.0
+    """How much more an answer counts than the one before, in the mean of a window's answers."""
+    augmentation: float = 1.0
+    """Strength of the random changes in training; 0 makes none."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        for name in ("seconds", "dt", "frame_period", "context", "num_filters", "num_bands"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
+        if not 0 <= self.augmentation <= 3:
+            raise ConfigError(f"augmentation is a strength from 0 to 3, but is {self.augmentation}")
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A sensor of one rate and one number of channels.
+
+    Args:
+        config: how it is read.
+        rate_hz: samples a second.
+        num_channels: of the sensor.
+
+    Raises:
+        ConfigError: a voice of several channels.
+    """
+
+    config: SensorConfig
+    rate_hz: float
+    num_channels: int
+
+    def __post_init__(self) -> None:
+        if self.config.kind == "voice" and self.num_channels != 1:
+            raise ConfigError(
+                f"a voice has one channel, but the series have {self.num_channels}; choose one of them (stereo is not "
+                "mixed down), or another --sensor.kind"
+            )
+
+    @property
+    def front_end(self) -> AudioFrontEnd | ChannelFrontEnd:
+        """What makes the inputs of the network."""
+        config = self.config
+        if config.kind == "voice":
+            return AudioFrontEnd(self.rate_hz, config.dt, config.frame_period, config.num_filters, config.num_bands)
+        return ChannelFrontEnd(self.rate_hz, config.frame_period, self.num_channels, config.context)
+
+    def windows(self, series: SensorSeries) -> Windows:
+        """The windows of series that this sensor can have recorded.
+
+        Raises:
+            DataError: another rate or number of channels.
+        """
+        if (series.rate_hz, series.num_channels) != (self.rate_hz, self.num_channels):
+            raise DataError(
+                f"the network reads {self.num_channels} channels at {self.rate_hz:g} Hz, but the series have "
+                f"{series.num_channels} at {series.rate_hz:g} Hz; nothing is resampled"
+            )
+        config = self.config
+        windows = windows_of(series, config.seconds, config.stride_seconds)
+        if not self.num_past:
+            return windows
+        return with_past(windows, max(1, round(config.past_seconds / (config.stride_seconds or config.seconds))))
+
+    @property
+    def num_past(self) -> int:
+        """Statistics of the signal before a window."""
+        return 2 * self.num_channels if self.config.past_seconds else 0
+
+    @property
+    def num_features(self) -> int:
+        """Values of a frame."""
+        return self.front_end.num_features + self.num_past
+
+    def inputs(self, windows: Windows, warp: float = 1.0) -> Mapping[str, NDArray[np.float32]]:
+        """The inputs of the network.
+
+        Args:
+            windows: B of them.
+            warp: factor of the frequencies of a voice.
+
+        Returns:
+            `signal` `(T, B, C)`, `frames` `(K, B, F)`, and `weight` `(K, B)` of the answers, 0 after a recording's end.
+        """
+        front = self.front_end
+        if isinstance(front, AudioFrontEnd):
+            inputs = front.inputs(windows.samples[:, :, 0], warp)
+        else:
+            inputs = front.inputs(windows.samples)
+        if self.num_past:
+            frames = inputs["frames"]
+            past = np.broadcast_to(windows.past, (len(frames), *windows.past.shape))
+            inputs = {**inputs, "frames": np.concatenate([frames, past], 2)}
+        samples = front.dt * front.frame_period * self.rate_hz
+        last = np.maximum(np.ceil(windows.lengths / samples - 1e-6), 1)
+        answer = np.arange(len(inputs["frames"]))[:, None]
+        weight = np.where(answer < last, float(self.config.recency) ** (answer - len(answer) + 1), 0)
+        return {**inputs, "weight": weight.astype(np.float32)}
+
+    def augmented_inputs(self, windows: Windows, generator: np.random.Generator) -> Mapping[str, NDArray[np.float32]]:
+        """The same of randomly changed windows."""
+        strength = self.config.augmentation
+        order = generator.permutation(len(windows.label))
+        chunks = []
+        for places in np.array_split(order, max(1, len(order) // _AT_ONCE)):
+            warp = float(np.round(np.exp(np.clip(generator.normal(0, 0.1 * strength), -0.25, 0.25)), 2))
+            chunks.append(self.inputs(_changed(windows.select(places), self.config, generator), warp))
+        back = np.argsort(order)
+        return {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, back] for name in chunks[0]}
+
+
+def _changed(windows: Windows, config: SensorConfig, generator: np.random.Generator) -> Windows:
+    strength = config.augmentation
+    if not strength:
+        return windows
+    if config.kind == "muscle":
+        windows = shift_electrodes(windows, 1, generator)
+        return change_gains(windows, 0.2 * strength, generator)
+    windows = change_speed(windows, 0.15 * strength, generator)
+    if config.kind == "motion":
+        if windows.samples.shape[2] == 6:
+            windows = mirror_arm(windows, generator)
+        windows = rotate_axes(windows, 0.3 * strength, generator)
+        windows = change_gains(windows, 0.1 * strength, generator)
+        return add_noise(windows, (20, 50), generator)
+    windows = tilt_spectrum(windows, min(0.6 * strength, 0.95), generator)
+    return add_noise(windows, (8, 50), generator)

@@ -1,0 +1,194 @@
+"""The report of a run: comparison of networks, people, confusion, accuracy over time, spikes, drawings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, raster, to_svg
+from spikebridge.analysis.report import Picture, Section, Table, write_report
+from spikebridge.errors import DataError
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.training.run.run import Run
+
+Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Results of networks by name, one for each fold and seed."""
+
+_MEASURED = (
+    "Folds leave people out; an accuracy is that of windows of people on whom no network was trained. Statistics for "
+    "standardisation come from the training people. Frames, filters and kernels are causal. The answer at a time is "
+    "the mean of the logits so far.",
+    "Operations are counted on the real activity of trained networks; those of the front end are computed from its "
+    "sizes. Energy is the 45 nm model of M. Horowitz (ISSCC 2014): 4.6 pJ a multiply-accumulate, 0.9 pJ an addition, "
+    "without memory. Differences are those of the same people and seeds; “level” where the mean lies within two "
+    "standard errors of zero.",
+)
+
+
+def compare(scores: Scores) -> dict[str, Any]:
+    """The table of networks, the first one beside each other one, people, and accuracy over time.
+
+    Args:
+        scores: results of each network, one for each fold and seed, in the same order.
+    """
+    first = next(iter(scores))
+    return {
+        "networks": [_row(name, rows) for name, rows in scores.items()],
+        f"{first} against": [_against(scores[first], scores[name], name) for name in scores if name != first],
+        "people": _people(scores),
+        "accuracy by answer": [
+            {"network": name} | {str(k + 1): round(value, 2) for k, value in enumerate(_by_answer(rows))}
+            for name, rows in scores.items()
+        ],
+    }
+
+
+def _row(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    people = _by_person(rows)
+    means = {key: fmean(row[key] for row in rows) for key in rows[0] if key.endswith("per_second")}
+    return {
+        "network": name,
+        "accuracy %": round(fmean(people.values()), 2),
+        "sd": round(stdev(people.values()), 2) if len(people) > 1 else None,
+        "people": len(people),
+        "parameters": int(rows[0]["parameters"]),
+        "kMAC/s": round(means["macs_per_second"] / 1e3, 1),
+        "ksynop/s": round(means["synops_per_second"] / 1e3, 1),
+        "front end kMAC/s": round(means["front_end_macs_per_second"] / 1e3, 1),
+        "uJ/s": round(means["energy_uj_per_second"], 3),
+    }
+
+
+def _by_person(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The accuracy on each person [%], a mean over seeds."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for person, accuracy in row["per_group"].items():
+            found.setdefault(person, []).append(100 * accuracy)
+    return {person: fmean(values) for person, values in found.items()}
+
+
+def _against(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Differences in pairs, one a person: the mean over seeds."""
+    mine, others = _by_person(ours), _by_person(theirs)
+    gaps = [mine[person] - others[person] for person in mine]
+    mean, sd = fmean(gaps), stdev(gaps) if len(gaps) > 1 else None
+    if sd is None:
+        verdict = "n/a (needs 2 people)"
+    elif abs(mean) <= 2 * sd / len(gaps) ** 0.5:
+        verdict = "level"
+    else:
+        verdict = "ahead" if mean > 0 else "behind"
+    return {"network": name, "points": round(mean, 2), "sd": None if sd is None else round(sd, 2), "it is": verdict}
+
+
+def _people(scores: Scores) -> list[dict[str, Any]]:
+    by_network = {name: _by_person(rows) for name, rows in scores.items()}
+    people = next(iter(by_network.values()))
+    return [{"person": one} | {name: round(found[one], 1) for name, found in by_network.items()} for one in people]
+
+
+def _by_answer(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [100 * fmean(column) for column in zip(*(row["accuracy_by_answer"] for row in rows), strict=True)]
+
+
+def write(
+    run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwork], inputs: dict[str, Tensor], command: str
+) -> Path:
+    """Writes report.html into a finished run.
+
+    Args:
+        run: with its results.
+        facts: settings to show.
+        networks: untrained, by name; the weights of the first fold and seed are loaded.
+        inputs: a small batch for spikes.
+        command: reproduces the run.
+    """
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in networks}
+    children = run.children()
+    for path, child in children.items():
+        scores[path.partition("/")[0]].append(child.results())
+    for name, network in networks.items():
+        first = next((child for path, child in children.items() if path.startswith(f"{name}/")), None)
+        if first is None:
+            raise DataError(f"{run.path} holds no trained network {name!r}; resume its training (--resume)")
+        first.load_weights(network)
+    results = run.results()
+    sections = [
+        _result(results, scores),
+        Section("People", "Accuracy on each person, who was left out of the training.", [Table(results["people"])]),
+        *_confusion(scores),
+        _time(scores),
+        _spikes(networks, inputs),
+        Section(
+            "The networks",
+            pictures=[Picture(draw_network(n), f"{name}: {VARIANTS[name]}") for name, n in networks.items()],
+        ),
+        Section("How it was measured", _MEASURED),
+    ]
+    environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
+    title = "One sensor, two clocks"
+    return write_report(run.path / "report.html", title, sections, {**facts, **environment}, command, _lead(results))
+
+
+def _lead(results: Mapping[str, Any]) -> str:
+    first = results["networks"][0]
+    compared = ", ".join(
+        f"{row['it is']} {'with' if row['it is'] == 'level' else 'of'} {row['network']} ({row['points']:+.1f} points)"
+        for row in results[f"{first['network']} against"]
+    )
+    spread = "" if first["sd"] is None else f" ± {first['sd']:.1f}"
+    lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of people not seen"
+    return f"{lead}; {compared}." if compared else f"{lead}."
+
+
+def _result(results: Mapping[str, Any], scores: Scores) -> Section:
+    first = results["networks"][0]["network"]
+    tables = [Table(results["networks"], "Mean and standard deviation over people; operations and energy a second.")]
+    if results[f"{first} against"]:
+        tables.append(Table(results[f"{first} against"], f"“{first}” beside each other network, in pairs of people."))
+    bars = accuracy_bars({name: list(_by_person(rows).values()) for name, rows in scores.items()})
+    return Section("Result", "", tables, [Picture(to_svg(bars), "Accuracy: mean, spread and every person.")])
+
+
+def _confusion(scores: Scores) -> list[Section]:
+    pictures = []
+    for name, rows in scores.items():
+        counts = np.sum([row["confusion"] for row in rows], 0)
+        shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        classes = range(len(counts))
+        figure = heat_map(shares, classes, classes, "label", "answer", "share of the label [%]", form="{:.0f}")
+        pictures.append(Picture(to_svg(figure), name))
+    return [Section("Confusion", "Shares of the answers to each label, over all people.", pictures=pictures[:2])]
+
+
+def _time(scores: Scores) -> Section:
+    lines = {name: _by_answer(rows) for name, rows in scores.items()}
+    number = len(next(iter(lines.values())))
+    figure = accuracy_lines(np.arange(1, number + 1), lines, "answers so far")
+    return Section("Accuracy over time", "", pictures=[Picture(to_svg(figure), "The mean of the logits so far.")])
+
+
+def _spikes(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
+    pictures = [
+        Picture(to_svg(raster(_spikes_of(network, inputs), network.dt)), f"Spikes of “{name}” on noise, second layer.")
+        for name, network in networks.items()
+        if "snn" in network.parts
+    ]
+    return Section("Spikes", "", pictures=pictures[:2])
+
+
+def _spikes_of(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Output spikes of the SNN for the first window, `(T, N)`."""
+    pieces: list[Tensor] = []
+    hook = network.parts["snn"].register_forward_hook(lambda part, given, result: pieces.append(result[0].detach()))
+    try:
+        network.eval()({name: inputs[name] for name in network.inputs})
+    finally:
+        hook.remove()
+    return torch.cat(pieces)[:, 0]

@@ -1,0 +1,119 @@
+"""The training of one network: augmented copies of the windows, objective, schedule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.signals.data.sensor import Sensor
+from spikebridge.networks.signals.data.windows import Windows
+from spikebridge.training.batches import Batches
+from spikebridge.training.phase import WHOLE, Phase
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """The training of a network."""
+
+    copies: int = 8
+    """Augmented copies of each training window; an epoch passes over all of them."""
+    epochs: int = 5
+    """Passes over the copies."""
+    batch_size: int = 64
+    """Windows of a training step."""
+    lr: float = 0.004
+    """Highest learning rate of a one-cycle schedule."""
+    weight_decay: float = 0.02
+    """Decoupled weight decay."""
+    smoothing: float = 0.1
+    """Label smoothing."""
+    masking: float = 0.15
+    """Most of a frame's features, and of the frames, that are masked in a training window; 0 masks none."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        for name in ("copies", "epochs", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
+        for name in ("smoothing", "masking"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
+
+
+def tensors_of(inputs: Mapping[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Inputs and labels as tensors."""
+    return {
+        **{name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in inputs.items()},
+        "label": torch.from_numpy(labels),
+    }
+
+
+def training_batches(sensor: Sensor, windows: Windows, config: LearningConfig, seed: int) -> Batches:
+    """Augmented copies of the training windows; the same for every network that is trained with a seed."""
+    generator = np.random.default_rng(seed)
+    copies = [sensor.augmented_inputs(windows, generator) for _ in range(config.copies)]
+    inputs = {name: np.concatenate([copy[name] for copy in copies], 1) for name in copies[0]}
+    tensors = tensors_of(inputs, np.tile(windows.label, config.copies))
+    axes = {name: 0 if name == "label" else 1 for name in tensors}
+    return Batches(tensors, axes, augment=partial(mask_frames, most=config.masking) if config.masking else None)
+
+
+def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: float) -> dict[str, Tensor]:
+    """Sets a range of features and a range of frames of each window to their mean (SpecAugment, D. Park et al., 2019).
+
+    Args:
+        batch: with `frames` `(K, B, F)`.
+        generator: of the draws.
+        most: of the features, and of the frames.
+    """
+    frames = batch["frames"]
+    num_frames, number, num_features = frames.shape
+    hidden = torch.zeros_like(frames, dtype=torch.bool)
+    for size, axis in ((num_features, 2), (num_frames, 0)):
+        width = torch.rand(number, generator=generator) * most * size
+        start = torch.rand(number, generator=generator) * size
+        place = torch.arange(size)[:, None]
+        inside = (place >= start) & (place < start + width.floor())
+        hidden |= inside.T[None] if axis == 2 else inside[:, :, None]
+    mean = frames.mean((0, 1))
+    return {**batch, "frames": torch.where(hidden, mean, frames)}
+
+
+def answers(network: HybridNetwork, batch: Mapping[str, Tensor]) -> Tensor:
+    """Weighted mean of the logits so far, at every answer, `(K, B, C)`; what follows a recording changes nothing."""
+    dtype = next(network.parameters()).dtype
+    inputs = {name: batch[name].to(dtype) for name in network.inputs}
+    logits = network(inputs)[0]["answer"]
+    weight = batch["weight"].to(dtype)[:, :, None]
+    return (logits * weight).cumsum(0) / weight.cumsum(0).clamp(min=1e-6)
+
+
+def objective(
+    network: HybridNetwork, batch: dict[str, Tensor], *, smoothing: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of the last answer of each window."""
+    logits = answers(network, batch)[-1]
+    hits = (logits.argmax(-1) == batch["label"]).float().mean()
+    return F.cross_entropy(logits, batch["label"], label_smoothing=smoothing), {"accuracy": hits}
+
+
+def phase(config: LearningConfig, num_windows: int) -> Phase:
+    """The one phase of a training."""
+    steps = config.epochs * -(-num_windows * config.copies // config.batch_size)
+    return Phase(
+        "signals",
+        train=WHOLE,
+        objective=partial(objective, smoothing=config.smoothing),
+        epochs=config.epochs,
+        optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=config.weight_decay),
+        scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=steps + 1, pct_start=0.15),
+        scheduler_interval="step",
+        clip=2.0,
+    )
