@@ -1,4 +1,4 @@
-"""`spikebridge data`, `data make` and `data send`: data sets that are found, example data, and a sender of a stream."""
+"""`spikebridge data`, `data check`, `data make` and `data send`: data sets, checks of series, examples, a sender."""
 
 import json
 import sys
@@ -21,14 +21,16 @@ _File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
 
 @dataclass(frozen=True, kw_only=True)
 class ShowData(Command):
-    """Show which data sets are found; `data make` writes example data, `data send` sends a live stream."""
+    """Show which data sets are found; `data check` checks series, `make` writes examples, `send` sends a stream."""
 
     data: DataFolder = None
     """The folder with data sets."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
-        """The form of `data make KIND` and of `data send`."""
+        """The form of `data make KIND`, of `data check` and of `data send`."""
+        if words[:1] == ["check"]:
+            return _Check, f"{program} check", words[1:]
         if words[:1] == ["send"]:
             return _Send, f"{program} send", words[1:]
         if words[:1] != ["make"]:
@@ -178,6 +180,56 @@ class _Send(Command):
         if not self.json:
             status(f"spikebridge: {num_lines} lines sent")
         return CommandResult({"lines": num_lines}, json.dumps({"lines": num_lines}), printed=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Check(Command):
+    """Check series of a sensor before a network is trained on them, and draw them on one page.
+
+    The exit code is 1 where `train` would refuse them.
+    """
+
+    file: Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
+    """An .npz (samples, starts, label, group, rate_hz), a .csv of channels, a .wav, or a folder of WAV files."""
+    rate: Annotated[float | None, arg(metavar="HZ", help_behavior_hint="(default: that of the file)")] = None
+    """Samples a second, for a file that does not say it."""
+    draw: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NAME-check.svg, here)")] = None
+    """The .svg to write; an existing file is replaced."""
+
+    def execute(self) -> CommandResult:
+        """Reads, checks and draws."""
+        from spikebridge.data.io.atomic import check_target, write_text
+        from spikebridge.data.signals.checks import check_series
+        from spikebridge.data.signals.files import read_series
+
+        path = self.file.expanduser()
+        drawing = Path(f"{path.resolve().stem}-check.svg") if self.draw is None else self.draw.expanduser()
+        if drawing.suffix != ".svg":
+            raise ConfigError(f"a drawing is written as .svg, but got {drawing.name!r}")
+        check_target(drawing)
+        series = read_series(path, self.rate, checked=False)
+        found = check_series(series)
+        from spikebridge.analysis.plots.series import series_figure
+        from spikebridge.analysis.plots.style import to_svg
+
+        write_text(drawing, to_svg(series_figure(series, found), f"series of {path.name}"))
+        label_counts = [] if series.label is None else [series.label_names[i] for i in series.label.tolist()]
+        data: dict[str, Any] = {
+            "file": path,
+            "known set": None if series.name == "own" else series.name,
+            "series": len(series),
+            "channels": list(series.channel_names),
+            "rate [Hz]": series.rate_hz,
+            "seconds": round(float(series.seconds.sum()), 3),
+            "classes": {name: label_counts.count(name) for name in dict.fromkeys(sorted(label_counts))},
+            "groups": [series.group_names[group] for group in series.groups],
+            "drawing": drawing,
+            "findings": [one._asdict() for one in found],
+        }
+        shown = {**data, "classes": list(data["classes"])}
+        lines = [formatting.facts({name: value for name, value in shown.items() if value not in (None, [])})]
+        lines += [f"{one.level}: {one}" for one in found] or ["no finding"]
+        return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in found)))
 
 
 _KINDS: dict[str, type[Command]] = {
