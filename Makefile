@@ -50,14 +50,14 @@ UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	tests/networks/modulation/test_recordings.py tests/networks/test_precision.py tests/pretrained/test_models.py \
 	tests/cli tests/fuzz tests/ops tests/neurons/test_exact_cuts.py tests/networks/digits/test_model.py \
 	$(addprefix tests/networks/reasoning/test_,graph.py measures.py twin.py videos.py real_scenes.py everyday_questions.py \
-	perception.py question_generator.py) tests/analysis/test_doctor.py tests/data/recordings/test_fe240hz.py \
+	perception.py question_generator.py) $(addprefix tests/analysis/,test_doctor.py test_pages_in_a_browser.py) tests/data/recordings/test_fe240hz.py \
 	$(addprefix tests/networks/sensing/,model/test_options.py baselines/test_motion.py baselines/test_one_sided_trackers.py \
 	evaluation/test_baselines.py report/test_figures.py test_track_command.py \
 	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py continual.py) \
 	$(addprefix tests/deploy/test_,quantize.py recipes_as_bundles.py random_bundles.py streaming_network.py) \
-	$(addprefix tests/hybrid/test_,compiled.py random_networks.py wrong_calls.py)
+	$(addprefix tests/hybrid/test_,compiled.py named_outputs.py random_networks.py wrong_calls.py)
 CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"

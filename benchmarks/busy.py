@@ -1,25 +1,28 @@
 """Commands with different numbers of threads, on a quiet machine and while every core computes something else.
 
 python benchmarks/busy.py                        # all works; a quarter of an hour on a quiet machine of two cores
-python benchmarks/busy.py --works digits track   # some of them
+python benchmarks/busy.py --works digits track   # some of them; the rows of the others stay as they are
 python benchmarks/busy.py --threads auto 1 2     # some settings
 python benchmarks/busy.py --demo                 # also what `make demo` trains, some minutes a setting
 
 The load is one process a core that counts; it ends with this script. The row "unset" is PyTorch without our settings:
 a thread a core, each waiting in a loop. Besides wall time, CPU time is measured: it depends little on other load. The
-largest relative difference of the results from those of one thread is written beside the times. Results are written to
-benchmarks/results/busy.json; `python benchmarks/busy_page.py` makes the table of docs/how-to/choose-threads.md.
+largest relative difference of the results from those of one thread is written beside the times; numbers that differ
+between two runs on one thread, and those named as times, are left out of it. Where the machine is quiet, one thread has
+as much CPU time as wall time. Results are written to benchmarks/results/busy.json;
+`python benchmarks/busy_page.py` makes the table of docs/how-to/choose-threads.md.
 """
 
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ WORKS = {
     "track": "track recording --out boxes.csv --quiet",
     "demo": "train digits --preset default --out run --quiet",
 }
+TIMES = re.compile(r"\b(s|ms|us|seconds|minutes)\b")
 FILES = {"track": "boxes.csv"}  # what is compared; else the results of the run
 LONGEST = 900.0  # seconds; a command that takes longer is stopped
 
@@ -74,34 +78,34 @@ def measure(work: str, setting: str, folder: Path, busy: bool) -> dict[str, Any]
             return {"seconds": None, "cpu": None}
         seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(seconds, 2), "cpu": round(cpu, 2), "numbers": list(_numbers(work, folder))}
+    return {"seconds": round(seconds, 2), "cpu": round(cpu, 2), "numbers": dict(_numbers(work, folder))}
 
 
-def _numbers(work: str, folder: Path) -> Iterator[float]:
-    """All numbers of the results, without times."""
+def _numbers(work: str, folder: Path) -> Iterator[tuple[str, float]]:
+    """All numbers of the results with their places."""
     path = folder / FILES.get(work, "run/results.json")
     if path.suffix == ".csv":
-        yield from (float(cell) for line in path.read_text().splitlines()[1:] for cell in line.split(",") if cell)
+        cells = (line.split(",") for line in path.read_text().splitlines()[1:])
+        yield from (
+            (f"{row},{column}", float(c)) for row, line in enumerate(cells) for column, c in enumerate(line) if c
+        )
     else:
         yield from _leaves(json.loads(path.read_text()))
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[float]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, key)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item, name)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and "second" not in name and "time" not in name:
-        yield float(value)
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(item, f"{place}/{key}")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield place, float(value)
 
 
-def difference(numbers: Sequence[float], others: Sequence[float]) -> float | None:
+def difference(numbers: Mapping[str, float], others: Mapping[str, float], without: Set[str]) -> float | None:
     """Largest difference relative to the larger of both numbers; None where they cannot be paired."""
-    if len(numbers) != len(others):
+    if numbers.keys() != others.keys():
         return None
-    pairs = ((a, b) for a, b in zip(numbers, others, strict=True) if a != b)
+    pairs = ((a, others[place]) for place, a in numbers.items() if place not in without and a != others[place])
     return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs), default=0.0)
 
 
@@ -114,13 +118,17 @@ def rows(works: Sequence[str], settings: Sequence[str]) -> Iterator[dict[str, An
             subprocess.run(make, cwd=folder, check=True, capture_output=True)
         for work in works:
             measure(work, "auto", folder, busy=False)  # files and caches of the first run are not measured
-            reference: Sequence[float] | None = None
+            reference: dict[str, float] | None = None
+            times: set[str] = set()
             for setting in sorted(settings, key=lambda one: one != "1"):
                 quiet, busy = (measure(work, setting, folder, busy) for busy in (False, True))
-                numbers = quiet.pop("numbers", [])
-                busy.pop("numbers", None)
-                reference = numbers if setting == "1" else reference
-                apart = None if reference is None else difference(reference, numbers)
+                numbers, again = quiet.pop("numbers", {}), busy.pop("numbers", {})
+                if setting == "1":
+                    reference, times = (
+                        numbers,
+                        {place for place, a in numbers.items() if TIMES.search(place) or again.get(place) != a},
+                    )
+                apart = None if reference is None else difference(reference, numbers, times)
                 yield {"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": apart}
 
 
@@ -131,13 +139,13 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--demo", action="store_true", help="also the training of `make demo`")
     options = parser.parse_args()
-    before = os.getloadavg()[0]
     works = [*options.works, *(["demo"] if options.demo and "demo" not in options.works else [])]
-    found: list[dict[str, Any]] = []
+    old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
+    found: list[dict[str, Any]] = [row for row in old if row["work"] not in works]
     for row in rows(works, options.threads):
         print(json.dumps(row), flush=True)
         found.append(row)
-        measured = {"cores": os.cpu_count(), "load_before": round(before, 2), "rows": found}
+        measured = {"cores": os.cpu_count(), "rows": sorted(found, key=lambda one: list(WORKS).index(one["work"]))}
         draft = RESULTS.with_suffix(".part")
         draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         draft.replace(RESULTS)

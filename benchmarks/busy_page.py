@@ -27,7 +27,9 @@ def times(measured: dict[str, Any]) -> str:
         ratios = " / ".join(_ratio(own, load) for load in ("quiet", "busy"))
         apart = [row["difference"] for row in own.values() if row["difference"] is not None]
         lines.append(line(work, *cells, ratios, f"{max(apart):.1g}" if apart else "-"))
-    state = f"{measured['cores']} cores, load average {measured['load_before']} before the first run."
+    alone = [row["quiet"] for row in rows if row["threads"] == "1" and row["quiet"]["seconds"] is not None]
+    share = min(one["cpu"] / one["seconds"] for one in alone)
+    state = f"{measured['cores']} cores. One thread, quiet: CPU time is at least {share:.2f} of the wall time."
     return "\n".join([*lines, "", state])
 
 

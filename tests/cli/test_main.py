@@ -21,6 +21,7 @@ from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.cli.recipes import refuse_misspelt
 from spikebridge.pretrained import shipped, shipped_run
+from spikebridge.training.run.run import Run
 
 RECIPE = '''
 """A tiny recipe: adds numbers and calls it training."""
@@ -514,6 +515,47 @@ def test_a_run_is_evaluated_and_reported_again(here: Path, capsys: pytest.Captur
     assert main(["report", "run", *OWN]) == 0
     assert capsys.readouterr().out == "report: run/report.html\n"
     assert (here / "run" / "report.html").exists()
+
+
+def test_several_runs_are_compared_on_one_page(
+    here: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    assert main(["train", "./my.py", "--out", "one"]) == 0
+    assert main(["train", "./my.py", "--steps", "5", "--out", "other"]) == 0
+    for name, total in (("one", 3), ("other", 10)):
+        Run.open(here / name).save_results({"total": total})
+    capsys.readouterr()
+    # the recipe of the runs is neither needed nor executed
+    assert main(["report", "one", "other", "--out", "both.html", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": "both.html"}
+    page = (here / "both.html").read_text()
+    numbers = "".join(f'<td class="number">{number}</td>\n' for number in (3, 10, 7))
+    assert f"<td>total</td>\n{numbers}" in page and "other − one" in page
+    assert "<td>steps</td>" in page  # the setting that differs
+    assert "No metrics were recorded." in page
+    assert main(["report", "one", "other"]) == 0
+    assert capsys.readouterr().out == "comparison: comparison.html\n"
+    assert "runs of different names, but got one, one" in refused("report", "one", "./one")
+    assert "this is a folder" in refused("report", "one", "other", "--out", "one")
+    assert "--out names the file of a comparison" in refused("report", "one", "--out", "x.html")
+    assert "none is not a run folder" in refused("report", "one", "none")
+    assert "the folder of a run, but got none" in refused("report")
+
+
+def test_a_network_is_replayed_on_a_page(
+    here: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    assert main(["replay", "./my.py", "--network", "other", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["page"] == "other.html"
+    assert [lane["lane"] for lane in told["lanes"]] == ["output of ann"]
+    page = (here / "other.html").read_text()
+    assert "Untrained: ./my.py has no trained weights" in page
+    assert "sample 4 of a batch of 1 is not there" in refused(
+        "replay", "./my.py", "--network", "other", "--sample", "4"
+    )
+    assert "there is no layer of neurons 'x'" in refused("replay", "./my.py", "--network", "other", "--layers", "x")
+    assert "only a hybrid network" in refused("replay", "./my.py", "--network", "only")
 
 
 def test_a_recipe_may_have_options_of_evaluation(

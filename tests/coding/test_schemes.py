@@ -22,8 +22,8 @@ from spikebridge.coding import (
     SynchronyDecoder,
     SynchronyEncoder,
 )
-from spikebridge.coding.coder import saturate
 from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.ops.saturation import saturate
 
 in_any_time = settings(deadline=None)
 

@@ -1,14 +1,18 @@
 """Values of a manifest are of their type and in their range, wherever they stand."""
 
 import json
+from collections.abc import Callable, Iterator
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small_networks import edited
 
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.bundle.manifest import StageRecord, parse_manifest
+from spikebridge.deploy.bundle.manifest import Manifest, StageRecord, parse_manifest, write_manifest
+from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.deploy.stages.kernels import float_kernel
 from spikebridge.errors import DataError
 
@@ -34,6 +38,98 @@ def test_no_number_of_a_manifest_may_be_infinite_or_nan(small: Bundle, bad: floa
         inner[path[-1]] = bad
         with pytest.raises(DataError, match="manifest"):
             parse_manifest(json.dumps(plain))
+
+
+def changes(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every single value of nested ones, with others of its type."""
+    if isinstance(plain, dict | list):
+        for key, item in plain.items() if isinstance(plain, dict) else enumerate(plain):
+            yield from changes(item, (*path, key))
+    elif isinstance(plain, bool):
+        yield path, not plain
+    elif isinstance(plain, int | float):
+        yield from ((path, plain + 1), (path, plain - 1), (path, plain * 2 + 1))
+    elif isinstance(plain, str):
+        yield from ((path, plain + "_"), (path, "second" if plain == "first" else "first"))
+    else:
+        yield from ((path, 0), (path, "first"))
+    if plain is not None:
+        yield path, None
+
+
+@pytest.mark.parametrize("which", ["small", "spiking", "whole"])
+def test_every_changed_value_of_a_manifest_is_refused(which: str, request: pytest.FixtureRequest) -> None:
+    bundle: Bundle = request.getfixturevalue(which)
+    text = (bundle.path / "manifest.json").read_text()
+    plain = json.loads(text)
+    known, count = parse_manifest(text), 0
+    for path, value in changes(plain):
+        if not path:
+            continue
+        changed = inner = json.loads(text)
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+        if path == ("sha256",) and value is None:
+            # no digest, no change
+            assert parse_manifest(json.dumps(changed)) == known
+            continue
+        with pytest.raises(DataError, match=r"^(manifest|a |the |two |link )") as caught:
+            parse_manifest(json.dumps(changed))
+        assert len(str(caught.value).splitlines()) == 1
+        count += 1
+    assert count > 300
+
+
+def test_a_removed_or_added_value_is_refused(spiking: Bundle) -> None:
+    plain = json.loads((spiking.path / "manifest.json").read_text())
+    # an optional field that has its default value
+    changed = {
+        **plain,
+        "links": [{k: v for k, v in one.items() if k != "by" or v != "multiply"} for one in plain["links"]],
+    }
+    with pytest.raises(DataError, match=r"manifest\.json was changed after it was written: its SHA-256 .* you meant"):
+        parse_manifest(json.dumps(changed))
+    with pytest.raises(DataError, match="was changed after it was written"):
+        parse_manifest(json.dumps({**plain, "card": {"by": "another"}}))
+
+
+def test_the_layout_of_a_manifest_as_text_may_change(spiking: Bundle) -> None:
+    text = (spiking.path / "manifest.json").read_text()
+    plain = json.loads(text)
+    shuffled = dict(reversed(plain.items()))
+    assert parse_manifest(json.dumps(shuffled, indent=None)) == parse_manifest(text) == spiking.manifest
+    assert write_manifest(parse_manifest(text)) == text
+
+
+def test_a_manifest_without_a_digest_is_another_programs(copied: Callable[[], Path]) -> None:
+    def slower(plain: dict[str, Any]) -> None:
+        plain["links"][2]["delay"] = 3
+
+    bundle = Bundle.open(edited(copied(), slower))
+    assert bundle.manifest.links[2].delay == 3
+    assert isinstance(bundle.manifest, Manifest)
+
+
+@pytest.mark.parametrize(
+    ("which", "index", "emits"),
+    [
+        ("spiking", 1, {"period": 2, "phase": 3}),
+        ("spiking", 2, {"period": 4, "phase": 1}),
+        ("small", 2, {"period": 4, "phase": 4}),
+        ("small", 2, {"period": 2, "phase": 0}),
+    ],
+)
+def test_a_link_emits_by_the_clock_of_its_unit(
+    which: str, index: int, emits: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    bundle: Bundle = request.getfixturevalue(which)
+    plain = json.loads((bundle.path / "manifest.json").read_text())
+    plain["links"][index] |= {"emits": emits, "held": True}
+    del plain["sha256"]
+    changed = Bundle(bundle.path, parse_manifest(json.dumps(plain)))
+    with pytest.raises(DataError, match=r"emits ClockRecord\(.*\), but its unit has ClockRecord"):
+        Runner(changed)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def lif(number: int = 4, **changed: Any) -> nir.LIF:
         (lambda: graph_of(lif(r=math.nan)), "r is not finite"),
         (lambda: graph_of(lif(), edges=[("input", "n0"), ("n0", "lost"), ("n0", "output")]), "no node 'lost'"),
         (lambda: graph_of(lif(), edges=[("input", "output")]), "nothing in the NIR graph leads to 'n0'"),
-        (lambda: graph_of(nir.Delay(np.array([0.001, 0.002, 0.001, 0.001]))), "one integer of steps"),
+        (lambda: graph_of(nir.Delay(np.array([0.001, -0.002, 0.001, 0.001]))), "delays are 0 to"),
         (lambda: graph_of(lif(), reset="?"), None),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from spikebridge.analysis.replay.live_view import LiveView
 from spikebridge.cli.main import main
 from spikebridge.data.events.events import make_events
 from spikebridge.data.events.files import write_events
@@ -217,6 +218,26 @@ def test_a_trained_network_of_events_is_run_live(run: str, capsys: pytest.Captur
     assert "latency_99_ms" in told.err
     assert main([*words, "--speed", "1000", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_unseen"] == 0
+
+
+def test_a_live_network_is_shown_on_a_page(
+    run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    leave = LiveView.__exit__
+    monkeypatch.setattr(
+        LiveView, "__exit__", lambda view, *why: (shown.append(view.replay().html()), leave(view, *why))[1]
+    )
+    words = ["live", run, "--network", "snn", "--events", "events.npz", "--speed", "1000", "--most-behind", "1000"]
+    assert main([*words, "--view", "--json"]) == 0
+    told = capsys.readouterr().err
+    assert len(opened) == 1 and opened[0].startswith("http://127.0.0.1:")
+    assert f"the stream is shown on {opened[0]}" in told
+    assert "<b>answer</b>" in shown[0] and "<b>latency [ms]</b>" in shown[0]
+    assert main([*words, "--port", "8000"]) == 2
+    assert "--port is the port of the page of --view" in capsys.readouterr().err
 
 
 def test_what_cannot_be_run_live_is_one_line(

@@ -16,6 +16,7 @@ from spikebridge.hybrid import (
     Bernoulli,
     Burst,
     Count,
+    Delay,
     Difference,
     Discretizer,
     Exponential,
@@ -61,6 +62,7 @@ KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
     "alpha": lambda keep: Alpha(0.02, dt=0.01, keep=keep, learn="tau"),
     "gaussian": lambda keep: Gaussian(0.02, 0.01, dt=0.01, keep=keep, learn=("delay", "sigma")),
     "taps": lambda keep: FIR(3, keep=keep),
+    "delay": lambda keep: Delay(0.02, dt=0.01, keep=keep),
 }
 DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
     "none": lambda: None,
@@ -232,6 +234,7 @@ def weights(name: str, steps: int) -> Tensor | None:
         "exponential": torch.exp(-k),
         "alpha": k / 2 * torch.exp(1 - k / 2),
         "gaussian": torch.cat([bell / bell.sum(), torch.zeros(steps - 7, dtype=torch.float64)]),
+        "delay": (k == 2).double(),
         "taps": torch.tensor([1 / 3] * 3 + [0.0] * (steps - 3), dtype=torch.float32).double(),
     }.get(name)
 

@@ -165,7 +165,7 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
 
 def _rows(call: Call) -> Tensor | None:
     """A layer's outputs with all axes of time and batch in one; None where it gave no tensor."""
-    y = call.output[0] if isinstance(call.output, tuple) and call.output else call.output
+    y = call.output[0] if type(call.output) is tuple and call.output else call.output
     if not isinstance(y, Tensor) or y.is_complex():
         return None
     y, num_axes = unwrap_vmap(y)

@@ -369,7 +369,7 @@ def _operations_of(call: Call) -> Operations | None:
     module, output = call.module, call.output
     if isinstance(module, _Counted):
         return Operations(**module.counted(output))
-    y = output[0] if isinstance(output, tuple) and output else output
+    y = output[0] if type(output) is tuple and output else output
     if not isinstance(y, Tensor):
         return None
     num_values = unwrap_vmap(y)[0].numel()

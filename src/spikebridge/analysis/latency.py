@@ -17,6 +17,7 @@ from torch import Tensor
 from spikebridge.analysis.hooks import evaluating
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, Since
+from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
 
@@ -84,7 +85,7 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
     Args:
         network: its links, clocks, windows and delays.
         source: an input.
-        output: a part.
+        output: a part, or "part.key".
 
     Raises:
         ConfigError: there is no such input or part, or no way between them.
@@ -104,7 +105,8 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
     """
     if source not in network.inputs:
         raise ConfigError(f"there is no input {source!r}; {did_you_mean(source, network.inputs)}")
-    if output not in network.parts:
+    part = owner_of(output, network.parts)
+    if part not in network.parts:
         raise ConfigError(f"there is no part {output!r}; {did_you_mean(output, network.parts)}")
     clocks = [*network.plan.clocks.values(), *(route.clock for route in network.routes)]
     period = math.lcm(*(clock.period for clock in clocks))
@@ -112,7 +114,7 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
     start = max(clock.phase for clock in clocks) + sum(route.delay for route in network.routes)
     waits = []
     for tick in network.clock_of(source).ticks(start, start + period):
-        arrival = _first_use(network, source, tick).get(output)
+        arrival = _first_use(network, source, tick).get(part)
         if arrival is None:
             raise ConfigError(f"no link leads from {source!r} to {output!r}, not even through other parts")
         waits.append(arrival - tick)
@@ -139,14 +141,14 @@ def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]
 
 def _stamps(network: HybridNetwork, route: Route, signal: str, tick: int) -> list[int]:
     """The first ticks at which a link gives a value that uses a signal's value of a tick, for each of its roles."""
-    link, unit = route.link, route.link.unit
+    link, unit, parts = route.link, route.link.unit, network.parts
     stamps = []
-    if link.source == signal:
+    if owner_of(link.source, parts) == signal:
         closes = tick if unit is None else unit.window_clock(network.clock_of(signal)).next(tick)
         # values spread over a window (Hold, latency codes) begin when it opens
         stamps.append(closes)
-    if link.context == signal and unit is not None:
+    if link.context is not None and owner_of(link.context, parts) == signal and unit is not None:
         stamps.append(unit.window_clock(network.clock_of(link.source)).next(tick))
-    if unit is not None and isinstance(unit.window, Since) and unit.window.trigger == signal:
+    if unit is not None and isinstance(unit.window, Since) and owner_of(unit.window.trigger, parts) == signal:
         stamps.append(network.clock_of(link.source).next(tick))
     return stamps

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError
 
 _LONGEST_BODY = 200  # bytes of an answer
@@ -68,8 +69,7 @@ def pick_box(
     Raises:
         ConfigError: the port is in use, there is no browser, or the page was closed or left alone for ten minutes.
     """
-    if not 0 <= port <= 65535:
-        raise ConfigError(f"a port is a number from 1 to 65535, but got {port}")
+    parse_port(port, least=0)
     answer = _Answer()
     path = f"/{secrets.token_urlsafe(16)}/"
     try:

@@ -1,8 +1,10 @@
-"""A report as one HTML file: text, tables and pictures, readable offline, in light and dark."""
+"""A report as one HTML file: text, tables, pictures, replays; readable offline, without scripts, in light and dark."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from spikebridge.analysis.replay.replay import Replay
 from spikebridge.data.io.atomic import write_text
 from spikebridge.errors import ConfigError
 
@@ -24,11 +27,13 @@ class Table:
         rows: one mapping a row; a float is written with four digits, a text as it is.
         caption: what the table shows.
         marked: indices of highlighted rows.
+        folded: closed at first, with the caption as its title.
     """
 
     rows: Sequence[Mapping[str, Any]]
     caption: str = ""
     marked: Sequence[int] = ()
+    folded: bool = False
 
     @property
     def columns(self) -> list[tuple[str, bool]]:
@@ -52,19 +57,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, then tables, then pictures.
+    """A heading with paragraphs, then tables, pictures, thumbnails and replays.
 
     Args:
         heading: a few words.
         text: one paragraph or several.
         tables: numbers.
-        pictures: SVG with captions.
+        pictures: SVG with captions, at page width.
+        thumbnails: small pictures beside each other.
+        replays: recordings to step through.
+        folded: closed at first.
     """
 
     heading: str
     text: str | Sequence[str] = ()
     tables: Sequence[Table] = field(default_factory=tuple)
     pictures: Sequence[Picture] = field(default_factory=tuple)
+    thumbnails: Sequence[Picture] = ()
+    replays: Sequence[Replay] = ()
+    folded: bool = False
 
     @property
     def paragraphs(self) -> list[str]:
@@ -151,23 +162,46 @@ def render_report(
     for anchor in anchors:
         if anchors.count(anchor) > 1:
             raise ConfigError(f"two sections of the report have the address {anchor!r}; give each a heading of its own")
-    for picture in (picture for section in sections for picture in section.pictures):
+    for picture in (picture for section in sections for picture in (*section.pictures, *section.thumbnails)):
         if not picture.svg.lstrip().startswith("<svg"):
             raise ConfigError(
                 "a picture of a report is an SVG element, from draw_network or to_svg; it begins with <svg"
             )
-    folder = files("spikebridge.analysis")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return _render(
         title=title,
         lead=lead,
         facts={name: cell_text(value) for name, value in (facts or {}).items()},
         command=command,
         sections=sections,
+        has_script=any(section.replays for section in sections),
+    )
+
+
+def render_live_page(title: str, events: str) -> str:
+    """A page of the same look that follows a stream of replays.
+
+    Args:
+        title: of the page.
+        events: the address of the server-sent events, on the server of the page.
+    """
+    return _render(title=title, lead="", facts={}, command="", sections=[], has_script=True, events=events)
+
+
+def _render(**values: Any) -> str:
+    """The template with the style, and with the script where one is needed."""
+    folder = files("spikebridge.analysis")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
+    script = "\n" + (folder / "replay" / "replay.js").read_text(encoding="utf-8") + "\n" if values["has_script"] else ""
+    # the browser runs this script and no other one, and asks for nothing from outside
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return template.render(
+        {"events": "", **values},
         style=Markup((folder / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        digest=digest,
         svg=Markup,
     )
 

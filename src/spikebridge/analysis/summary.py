@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from spikebridge.analysis.hooks import Call, evaluating, is_layer, trace_calls
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
+from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.neurons import Integrator, Stateful
+from spikebridge.neurons.stateless import tensors_by_name
 
 _ONCE_PERIOD = 2**20  # ticks
 Inputs = Tensor | Mapping[str, Tensor]
@@ -142,7 +144,7 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
             "shape": shapes.get(name),
             **_clock(network, name),
             "parameters": num_parameters(part),
-            "output": "yes" if name in network.outputs else "",
+            "output": "yes" if any(owner_of(y, network.parts) == name for y in network.outputs) else "",
         }
         for name, part in network.parts.items()
     ]
@@ -182,13 +184,19 @@ def _shapes(network: nn.Module, inputs: Inputs) -> dict[str, str]:
     shapes: dict[str, str] = {}
 
     def leave(call: Call) -> None:
-        y = call.output[0] if isinstance(call.output, tuple) and call.output else call.output
-        if isinstance(y, Tensor):
-            # vmap hides the batch axis; a plain module has time folded into it
-            hidden = torch._C._functorch.is_functorch_wrapped_tensor(y)
-            num_axes = 2 if isinstance(call.module, Stateful) and not hidden else 1
-            shapes[call.path] = _shape_text(y.shape[num_axes:])
+        y = call.output[0] if type(call.output) is tuple and call.output else call.output
+        several = {"": y} if isinstance(y, Tensor) else tensors_by_name(y) or {}
+        # vmap hides the batch axis; a plain module has time folded into it
+        num_axes = {
+            key: 2 if isinstance(call.module, Stateful) and not is_vmapped(value) else 1
+            for key, value in several.items()
+            if isinstance(value, Tensor)
+        }
+        if num_axes:
+            words = [f"{key} {_shape_text(several[key].shape[n:])}".strip() for key, n in num_axes.items()]
+            shapes[call.path] = ", ".join(words)
 
+    is_vmapped = torch._C._functorch.is_functorch_wrapped_tensor
     with evaluating(network), trace_calls(network, leave):
         network(inputs)
     return shapes

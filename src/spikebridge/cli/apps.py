@@ -3,6 +3,8 @@
 import json
 import sys
 import warnings
+import webbrowser
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,7 @@ from spikebridge.cli.command import Command, CommandResult, Flag, RunCommand
 from spikebridge.cli.deploy import OneNetwork
 from spikebridge.cli.failure import status
 from spikebridge.data.io.atomic import check_target
+from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError, DataError
 
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
@@ -35,6 +38,8 @@ class Track(RunCommand):
     """Write the boxes to this CSV file, with the columns t_us,x,y,w,h,confidence,lost."""
     animation: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """Write an animation of boxes, frames and events (.webp, .gif, .mp4); .mp4 needs spikebridge[video]."""
+    page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Write an .html page to replay the track: frames, events, boxes, error and confidence over time."""
     repair: Flag = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
     event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None
@@ -73,11 +78,12 @@ class Track(RunCommand):
         init = None if self.init is None or port is not None else parse_box(self.init)
         degradation = Degradation(self.lose_events, self.add_events, self.contrast, self.blur)
         folder = find_recording(self.recording.expanduser())
-        for path in (self.out, self.animation):
-            if path is not None and is_part_of_recording(folder, path):
+        files = [path for path in (self.out, self.animation, self.page) if path is not None]
+        for path in files:
+            if is_part_of_recording(folder, path):
                 raise ConfigError(f"{path} is a file of the recording itself; write into another file")
-        if self.out is not None and self.animation is not None and self.out.resolve() == self.animation.resolve():
-            raise ConfigError(f"{self.out}: boxes and animation need a file each; give them two names")
+            if [one.resolve() for one in files].count(path.resolve()) > 1:
+                raise ConfigError(f"{path}: boxes, animation and page need a file each; give them different names")
         tracker = target.module.tracker(run).with_options(calibrate=not self.no_calibration)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -94,7 +100,7 @@ class Track(RunCommand):
         if init is None:
             init = _pick(recording, port) if port is not None else _propose(recording)
         with progress_reporter(recording.num_bins, self.quiet) as tell:
-            summary = track_recording(recording, tracker, init, self.out, self.animation, tell)
+            summary = track_recording(recording, tracker, init, self.out, self.animation, self.page, tell)
         first = {} if init is None else {"first_box": init.tolist()}
         data = {"run": run.path, "warnings": warned, **first, **summary}
         return CommandResult(
@@ -107,9 +113,7 @@ def _pick_port(words: str | None) -> int | None:
     name, _, port = (words or "").partition(":")
     if name != "pick" or words == "pick":
         return 0 if words == "pick" else None
-    if not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ConfigError(f"a box is drawn with --init pick or pick:PORT, such as pick:8000, but got {words!r}")
-    return int(port)
+    return parse_port(port, "--init pick:PORT")
 
 
 def _pick(recording: Any, port: int) -> Any:
@@ -175,6 +179,10 @@ class RunLive(RunCommand):
     """Playback speed of a recording."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
+    view: Flag = False
+    """Show outputs, spikes and pictures on a page in the browser that follows the stream."""
+    port: Annotated[int, arg(metavar="PORT", help_behavior_hint="(default: a free one)")] = 0
+    """The port of the page on the loopback address."""
 
     def execute(self) -> CommandResult:
         """Steps at every bin; the last line is the summary."""
@@ -198,15 +206,29 @@ class RunLive(RunCommand):
             self.allow_truncated,
             _print_status,
         ).open(wanted)
-        stream = Live(source, step, self.most_behind, self.seconds)
+        if self.port and not self.view:
+            raise ConfigError("--port is the port of the page of --view; give both or none")
         stopped = False
-        try:
-            for answer in stream:
-                if not self.json and answer.output:
-                    print(json.dumps(_line(answer)), flush=True)
-        except KeyboardInterrupt:
-            stopped = True
+        with ExitStack() as stack:
+            show = self._open_view(stack, source) if self.view else None
+            stream = Live(source, step if show is None else show.watching(step), self.most_behind, self.seconds)
+            try:
+                for answer in stream:
+                    if show is not None:
+                        show.add(answer)
+                    if not self.json and answer.output:
+                        print(json.dumps(_line(answer)), flush=True)
+            except KeyboardInterrupt:
+                stopped = True
         return self._summarize(stream, source, step, stopped)
+
+    def _open_view(self, stack: ExitStack, source: Any) -> "_View":
+        from spikebridge.analysis.replay.live_view import LiveView
+
+        view = stack.enter_context(LiveView(f"{self.target} on {self.events}", source.dt, self.port))
+        _print_status(f"the stream is shown on {view.address}")
+        webbrowser.open(view.address)
+        return _View(view)
 
     def _summarize(self, stream: Any, source: Any, step: Any, stopped: bool) -> CommandResult:
         origin = getattr(source, "source", source)
@@ -228,6 +250,35 @@ class RunLive(RunCommand):
         summary = stream.summary() | counts
         status(formatting.facts(summary))
         return CommandResult(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
+
+
+class _View:
+    """The page of a stream, with the pictures that the network was given."""
+
+    def __init__(self, view: Any) -> None:
+        self._view = view
+        self._picture: Any = None
+
+    def watching(self, step: Any) -> Any:
+        """The step function, which keeps the picture among its inputs."""
+
+        def watched(inputs: Any, state: Any) -> Any:
+            self._picture = inputs.get("frame") if isinstance(inputs, dict) else None
+            return step(inputs, state)
+
+        return watched
+
+    def add(self, answer: Any) -> None:
+        """Shows an answer."""
+        picture = self._picture
+        is_grey = getattr(picture, "ndim", 0) == 2 and getattr(picture, "dtype", None) == "uint8"
+        values = {name: value for name, value in answer.output.items() if name != "box"}
+        self._view.add(
+            answer.bin,
+            values | {"latency [ms]": 1e3 * answer.latency},
+            picture if is_grey else None,
+            answer.output.get("box"),
+        )
 
 
 def _print_status(line: str) -> None:

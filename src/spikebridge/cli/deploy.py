@@ -183,6 +183,46 @@ class Draw(RunCommand):
         )
 
 
+_PageFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.html)")]
+_LayerPaths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayNetwork(RunCommand):
+    """Run a network on an example and write a page that replays it: spikes, membranes, units and outputs over time."""
+
+    target: RunOrRecipe
+    """A run folder, a recipe's name, or the path of a recipe file; without a run the network is untrained."""
+    network: OneNetwork = None
+    """The network of the recipe."""
+    sample: Annotated[int, arg(metavar="N")] = 0
+    """The sample of the recipe's example."""
+    layers: _LayerPaths = ()
+    """The layers of neurons to show, such as `where.lif1`."""
+    out: _PageFile = None
+    """The HTML file to write."""
+
+    def execute(self) -> CommandResult:
+        """Records the network and writes the page."""
+        if self.out is not None:
+            check_target(self.out)
+        target = targets.resolve_target(self.target, self.own)
+        name, network = target.hybrid_network(self.network)
+        note = target.training_note()
+        if note is None:
+            name, network, _ = target.trained_network(name)
+        from spikebridge.analysis.replay.network import record_network
+        from spikebridge.analysis.report import Section, write_report
+
+        replay = record_network(network, target.inputs(network), self.sample, self.layers or None, name)
+        path = self.out or Path(f"{name}.html")
+        section = Section("Replay", [] if note is None else f"{note[0].upper()}{note[1:]}.", replays=[replay])
+        write_report(path, f"{name} on an example", [section], {"network": self.target, "sample": self.sample})
+        lanes = [{"lane": lane.name, "shown": lane.note} for lane in replay.lanes]
+        data = {"network": name, "page": path, "lanes": lanes}
+        return CommandResult(data, f"{formatting.table(lanes)}\n\npage: {path}")
+
+
 _BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle)")]
 
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import SETTINGS, Command, parse_options
 from spikebridge.cli.data import ShowData
-from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, RunBundle
+from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, ReplayNetwork, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
 from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
 from spikebridge.cli.train import Copy, Eval, Report, Train
@@ -34,6 +34,7 @@ COMMANDS: dict[str, type[Command]] = {
     "eval": Eval,
     "report": Report,
     "draw": Draw,
+    "replay": ReplayNetwork,
     "doctor": Doctor,
     "data": ShowData,
     "copy": Copy,

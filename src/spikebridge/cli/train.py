@@ -23,7 +23,7 @@ from spikebridge.cli.command import (
     parse_options,
 )
 from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id, recipe_source, refuse_misspelt
-from spikebridge.data.io.atomic import is_disk_full
+from spikebridge.data.io.atomic import check_target, is_disk_full
 from spikebridge.errors import ConfigError, DataError, SpikebridgeError
 from spikebridge.training.run.run import Run
 
@@ -148,18 +148,48 @@ class Eval(RunCommand):
         return CommandResult({"run": run.path, **results}, formatting.results(results))
 
 
+_ComparisonFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: comparison.html)")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report(RunCommand):
-    """Write the report of a finished run again."""
+    """Write the report of a finished run again, or a comparison of several runs."""
 
-    run: Annotated[Path, Positional, arg(metavar="RUN", help_behavior_hint="")]
-    """A run folder."""
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN [RUN ...]", help_behavior_hint="")]
+    """A run folder, or several to compare: results, settings, learning curves."""
+    out: _ComparisonFile = None
+    """The file of a comparison."""
 
     def execute(self) -> CommandResult:
-        """Opens the run and lets its recipe write the report."""
-        target = targets.open_run(self.run, self.own)
+        """Opens the run and lets its recipe write the report, or writes the comparison."""
+        if not self.runs:
+            raise ConfigError("expected the folder of a run, but got none: spikebridge report RUN [RUN ...]")
+        if len(self.runs) > 1:
+            return self._compare()
+        if self.out is not None:
+            raise ConfigError("--out names the file of a comparison; the report of one run is written into its folder")
+        target = targets.open_run(self.runs[0], self.own)
         report = target.module.report(target.trained_run())
         return CommandResult({"report": report}, f"report: {report}")
+
+    def _compare(self) -> CommandResult:
+        from spikebridge.analysis.comparison import RunRecord, compare_runs
+        from spikebridge.analysis.report import write_report
+
+        path = self.out or Path("comparison.html")
+        check_target(path)
+        names = [one.resolve().name for one in self.runs]
+        records = []
+        for folder, name in zip(self.runs, names, strict=True):
+            run = Run.open(folder)
+            metrics = {child: inner.metrics.rows() for child, inner in run.children().items()}
+            metrics |= {run.recipe: rows} if (rows := run.metrics.rows()) else {}
+            results = run.results() if run.finished else None
+            shown = name if names.count(name) == 1 else str(folder)
+            records.append(RunRecord(shown, run.config, results, run.environment(), metrics))
+        title = "Comparison of " + ", ".join(record.name for record in records)
+        write_report(path, title, compare_runs(records), command=f"spikebridge report {' '.join(map(str, self.runs))}")
+        return CommandResult({"report": path}, f"comparison: {path}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.coding.coder import Decoder, Encoder, saturate
+from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.coding.rate import EvenlySpaced
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Hold, Mean, Tumbling
 from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.ops.saturation import saturate
 
 
 class Tuning(nn.Module):

@@ -16,13 +16,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.axes import Step, Windows
-from spikebridge.coding.coder import Decoder, Encoder, saturate
+from spikebridge.coding.coder import Decoder, Encoder
 from spikebridge.coding.rate import spread_evenly
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
-from spikebridge.hybrid.unit.kernels import FIRCarry
+from spikebridge.hybrid.unit.finite_response import FIRCarry
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.ops.precision import state_dtype
+from spikebridge.ops.saturation import saturate
 
 
 class Pair(nn.Module):

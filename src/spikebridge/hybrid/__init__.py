@@ -19,8 +19,9 @@ from spikebridge.hybrid.unit.discretizers import (
     SpikingLayer,
     Threshold,
 )
+from spikebridge.hybrid.unit.finite_response import FIR, Delay, Gaussian, narrow_delays
 from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.hybrid.unit.kernels import FIR, Alpha, Difference, Exponential, Gaussian, Mean, Sum
+from spikebridge.hybrid.unit.kernels import Alpha, Difference, Exponential, Mean, Sum
 from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 
@@ -32,6 +33,7 @@ __all__ = [
     "Clock",
     "CompiledNetwork",
     "Count",
+    "Delay",
     "Difference",
     "Discretizer",
     "Every",
@@ -67,5 +69,6 @@ __all__ = [
     "Window",
     "every",
     "modulable_paths",
+    "narrow_delays",
     "ticks",
 ]

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.quantity import Effect, Quantified
-from spikebridge.neurons.state import Form, State, allow_states_of, form_of, has_form, refuse_other_form
+from spikebridge.neurons.state import (
+    Form,
+    State,
+    allow_states_of,
+    form_of,
+    has_form,
+    join_tensors,
+    map_tensors,
+    refuse_other_form,
+)
 
 _FORMS: WeakKeyDictionary[nn.Module, tuple[Any, Form]] = WeakKeyDictionary()  # of the last signal of each layer
 
@@ -48,7 +57,10 @@ class Stateful(Quantified):
         raise NotImplementedError
 
     def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
-        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state."""
+        """One step: `x_t` and a state to `y_t` `(B, *M)` and the next state.
+
+        A part of a network may give several tensors by name: a dict or a NamedTuple of `(B, *M)`.
+        """
         raise NotImplementedError
 
     def forward(self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any) -> tuple[Tensor, State]:
@@ -113,7 +125,7 @@ def scan(
     if len(x) == 0:
         nothing = {name: value.new_zeros(value.shape[1:]) for name, value in inputs.items()}
         y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state, **nothing)
-        return y_t.new_empty((0, *y_t.shape)), state
+        return map_tensors(lambda one: one.new_empty((0, *one.shape)), y_t), state
     varying, constant = split_in_time(effects, len(x), x.ndim)
     varying |= {name: value.unbind(0) for name, value in inputs.items()}
     outputs = []
@@ -121,7 +133,7 @@ def scan(
     for t, x_t in enumerate(x.unbind(0)):
         y_t, state = layer.step(x_t, state, **constant, **{name: values[t] for name, values in varying.items()})
         outputs.append(y_t)
-    return torch.stack(outputs), state
+    return join_tensors(torch.stack, outputs), state
 
 
 def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, cast
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, StateError, did_you_mean, in_words
+from spikebridge.errors import ConfigError, ShapeError, StateError, did_you_mean, in_words
 from spikebridge.neurons.base import Stateful, refuse_timeless
 from spikebridge.neurons.dt import bind_dt, check_dt
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size, is_plain_neuron
-from spikebridge.neurons.state import State, TupleForm, refuse_other_form, with_path
-from spikebridge.neurons.stateless import modulated, over_time, refuse_hidden_state
+from spikebridge.neurons.state import State, TupleForm, map_tensors, refuse_other_form, with_path
+from spikebridge.neurons.stateless import modulated, outputs_over_time, over_time, refuse_hidden_state
 from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
 from spikebridge.ops.selection import has_hooks
@@ -101,7 +101,7 @@ class Sequential(Stateful):
 
     def step(self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Any) -> tuple[Tensor, State]:
         y, state = self(x_t.unsqueeze(0), state, **modulation)
-        return y[0], state
+        return map_tensors(lambda one: one[0], y), state
 
     def forward(
         self, x: Shaped[Tensor, "T B *N"], state: State = None, **modulation: Any
@@ -151,7 +151,12 @@ class Sequential(Stateful):
             elif product := type(layer) in PRODUCTS and not has_hooks(layer):
                 x = _product(layer, x)
             else:
-                x = over_time(layer, x)
+                x = outputs_over_time(layer, x)
+            if after is not None and not isinstance(x, Tensor):
+                raise ShapeError(
+                    f"{type(layer).__name__} at {name!r} gives several tensors, but the layer after it takes one; the "
+                    "last layer alone may give several"
+                )
             alone = product
             new.append(layer_state)
         return x, SequentialState(tuple(new))

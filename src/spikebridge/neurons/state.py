@@ -11,7 +11,7 @@ weights_only=True)` as well.
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
 
@@ -44,6 +44,29 @@ def map_tensors(function: Callable[[Tensor], Tensor], state: S) -> S:
     if isinstance(node, dict):
         return {name: map_tensors(function, child) for name, child in node.items()}  # type: ignore[return-value]
     return state
+
+
+def join_tensors(function: Callable[[list[Tensor]], Tensor], states: Sequence[S]) -> S:
+    """States of one form as one, with `function` applied to the tensors at each place.
+
+    Example:
+        >>> join_tensors(torch.stack, [{"v": torch.tensor(1.0)}, {"v": torch.tensor(2.0)}])
+        {'v': tensor([1., 2.])}
+    """
+    columns = [iter(tensors_of(state)) for state in states]
+    return map_tensors(lambda _: function([next(column) for column in columns]), states[0])
+
+
+def tensors_of(state: State) -> list[Tensor]:
+    """The tensors of a state, in order.
+
+    Example:
+        >>> [t.item() for t in tensors_of({"v": torch.tensor(1.0), "last": (torch.tensor(2.0), 3)})]
+        [1.0, 2.0]
+    """
+    found: list[Tensor] = []
+    map_tensors(lambda t: found.append(t) or t, state)  # type: ignore[func-returns-value]
+    return found
 
 
 def detach(state: S) -> S:

@@ -1,4 +1,7 @@
-"""Plain modules among layers with time: time is folded into the batch, and their weights may be modulated."""
+"""Plain modules among layers with time: time is folded into the batch, and their weights may be modulated.
+
+A module gives one tensor, or several by name: a dict or a NamedTuple of tensors.
+"""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -9,9 +12,10 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from spikebridge.errors import ConfigError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect, Modulated, refuse_ambiguous
+from spikebridge.neurons.state import join_tensors, map_tensors
 from spikebridge.ops.precision import SINGLE_OR_HALF, cast_for, complete_autocast, is_autocast
 
 
@@ -23,10 +27,26 @@ def over_time(
     An empty signal shows the shape of what comes out and leaves no trace in the module. A named signal that is a held
     row, expanded over the steps, comes as `(B, *N)` to a module that lists it in `takes_held`, beside others in full.
 
+    Raises:
+        ShapeError: it gives no tensor, several by name, or one with other rows.
+
     Example:
         >>> over_time(nn.Flatten(), torch.zeros(5, 2, 3, 4)).shape
         torch.Size([5, 2, 12])
     """
+    y: Tensor = outputs_over_time(module, *signals, **named)
+    if not isinstance(y, Tensor):
+        raise ShapeError(
+            f"{type(module).__name__} gives several tensors ({words_of_names(y)}), but one is taken here; only a part "
+            "of a network may give several"
+        )
+    return y
+
+
+def outputs_over_time(
+    module: nn.Module, *signals: Shaped[Tensor, "T B ..."], **named: Shaped[Tensor, "T B ..."]
+) -> Any:
+    """The same for a module that may give several tensors by name, a dict or a NamedTuple: each is `(T, B, *M)`."""
     num_steps, batch = _times(module, signals, named)
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         _fix_sizes(*signals, *named.values())
@@ -43,7 +63,26 @@ def over_time(
             copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
             y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
     check_rows(module, y, num_steps * batch)
-    return y.reshape(num_steps, batch, *y.shape[1:])
+    if isinstance(y, Tensor):
+        return y.reshape(num_steps, batch, *y.shape[1:])
+    return map_tensors(lambda rows: rows.reshape(num_steps, batch, *rows.shape[1:]), y)
+
+
+def tensors_by_name(y: Any) -> Mapping[Any, Any] | None:
+    """What a module gave as several tensors by name; None for anything else.
+
+    Example:
+        >>> tensors_by_name({"mean": 1.0}), tensors_by_name(torch.ones(1))
+        ({'mean': 1.0}, None)
+    """
+    if isinstance(y, dict):
+        return y
+    return y._asdict() if isinstance(y, tuple) and hasattr(y, "_asdict") else None
+
+
+def words_of_names(y: Any) -> str:
+    """The names of several tensors, for a message."""
+    return ", ".join(map(repr, tensors_by_name(y) or ()))
 
 
 def _fix_sizes(*signals: Tensor) -> None:
@@ -57,17 +96,27 @@ def _fix_sizes(*signals: Tensor) -> None:
 
 
 def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
-    """Raises where what a module gave is no tensor of as many rows as it was given."""
-    if not isinstance(y, Tensor):
+    """Raises where what a module gave is no tensor of as many rows as it was given, and no dict of such tensors."""
+    if isinstance(y, Tensor):
+        if y.ndim == 0 or y.shape[0] != num_rows:
+            raise ShapeError(
+                f"{type(module).__name__} was given {num_rows} rows (T * B) and gave shape {tuple(y.shape)}; "
+                "it must keep the first axis"
+            )
+        return
+    several = tensors_by_name(y)
+    if not several:
+        gave = "a dict without tensors" if several is not None else type(y).__name__
         raise ShapeError(
-            f"a part gives one tensor, but {type(module).__name__} gave {type(y).__name__}; wrap it in a module that "
-            "picks one"
+            f"a part gives one tensor, but {type(module).__name__} gave {gave}; wrap it in a module that picks one, or "
+            "that gives several by name in a dict or a NamedTuple"
         )
-    if y.ndim == 0 or y.shape[0] != num_rows:
-        raise ShapeError(
-            f"{type(module).__name__} was given {num_rows} rows (T * B) and gave shape {tuple(y.shape)}; "
-            "it must keep the first axis"
-        )
+    for name, value in several.items():
+        if not isinstance(value, Tensor):
+            raise ShapeError(
+                f"{type(module).__name__} gave {name!r} as {in_words(value)}; all that a part gives by name are tensors"
+            )
+        check_rows(module, value, num_rows)
 
 
 def modulated(
@@ -75,7 +124,7 @@ def modulated(
     modulation: Mapping[str, Modulated],
     *signals: Shaped[Tensor, "T B ..."],
     **named: Shaped[Tensor, "T B ..."],
-) -> Shaped[Tensor, "T B ..."]:
+) -> Any:
     """The same with some of the module's parameters under modulation: one mechanism for bias, weights, connectivity.
 
     A tensor shaped like the parameter serves all; one axis more is per sample, two more per step and sample. An
@@ -96,7 +145,7 @@ def modulated(
         if value is not None:
             effects[path] = _as_effects(parameters[path], value, num_steps)
     if not effects or num_steps * batch == 0:
-        return over_time(module, *signals, **named)
+        return outputs_over_time(module, *signals, **named)
     _refuse_running_statistics(module)
     if all(len(effect.signal) == 1 for several in effects.values() for effect in several):
         values = {path: per_sample(parameters[path], several, 1, batch)[0] for path, several in effects.items()}
@@ -109,7 +158,7 @@ def modulated(
     for t in range(num_steps):
         values = {path: per_sample(parameters[path], column[t], 1, batch)[0] for path, column in columns.items()}
         steps.append(_each_sample(module, values, rows[t], {name: x[t] for name, x in named_rows.items()}))
-    return torch.cat(steps)
+    return join_tensors(torch.cat, steps)
 
 
 def per_sample(base: Tensor, value: Modulated, num_steps: int, batch: int) -> Tensor:
@@ -184,7 +233,7 @@ def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, T
 
 def _each_sample(
     module: nn.Module, values: dict[str, Tensor], signals: tuple[Tensor, ...], named: Mapping[str, Tensor]
-) -> Tensor:
+) -> Any:
     def one(values: dict[str, Tensor], signals: tuple[Tensor, ...], named: dict[str, Tensor]) -> Any:
         return functional_call(module, values, signals, named)
 

@@ -18,6 +18,7 @@ ALLOWED = {
     "_moved.py": {"read_text"},
     "analysis/energy.py": {"read_text"},
     "analysis/plots/network_diagram.py": {"read_text"},
+    "analysis/replay/replay.py": {"read_text"},
     "analysis/report.py": {"read_text"},
     "cli/recipes.py": {"read_text"},
     "cli/main.py": {"os.open"},  # the null device
@@ -35,7 +36,6 @@ ALLOWED = {
     "data/streams/text.py": {"loadtxt"},
     "deploy/nir/file.py": {"h5py.File", "nir.read"},
     "deploy/onnx/session.py": {"InferenceSession"},  # from bytes
-    "networks/reasoning/explain/page.py": {"read_text"},
     "networks/sensing/report/animation.py": {"av.open"},  # for writing
     "ops/native/library.py": {"open"},
     "training/run/lock.py": {"read_text"},  # of the system, about processes

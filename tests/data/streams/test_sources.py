@@ -148,7 +148,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         (LiveSource("-", "seen"), SEEING, "come from -, tcp:PORT or camera"),
         (LiveSource("-"), TRACKER, "--init x,y,w,h"),
         (LiveSource("-", box=BOX), TRACKER, "--sensor 346x260"),
-        (LiveSource("tcp:x"), NETWORK, "a socket is tcp:PORT"),
+        (LiveSource("tcp:x"), NETWORK, "tcp:PORT takes a number from 1 to 65535, such as tcp:5000, but got 'x'"),
         (LiveSource("tcp:99999"), NETWORK, "from 1 to 65535"),
         (LiveSource("-"), NETWORK, "no standard input"),
     ],

@@ -1,6 +1,7 @@
 """An answer's reasons: steps in names, the chain down to perceived facts, silenced neurons, and the pages."""
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -95,7 +96,7 @@ class _Balanced(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if tag not in ("meta", "img", "circle", "br"):
+        if tag not in ("meta", "img", "circle", "br", "input"):
             self.open.append(tag)
         self.ids |= {given["id"] or ""} if "id" in given else set()
         target = given.get("href") or given.get("src") or ""
@@ -109,14 +110,25 @@ class _Balanced(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone_and_its_links_lead_to_reasons() -> None:
+def test_the_page_stands_alone_and_its_spikes_lead_to_their_causes() -> None:
     told = explain(SCENE, CAUSE)
     page = as_html(told, "Is <the red one> responsible?", frames=[("frame 50", "data:image/png;base64,AAAA")])
     reader = _Balanced()
     reader.feed(page)
     assert reader.open == []
     assert reader.outside == []
-    assert reader.links <= reader.ids and reader.links
+    assert reader.links <= reader.ids
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    reasons = json.loads(data)["reasons"]
+    names = json.loads(data)["lanes"][0]["names"]
+    answer = f"{len(told.steps) - 1} {names.index('match')}"
+    assert reasons[answer][1]
+    pending, roots = [answer], 0  # each cause has causes of its own, up to an instruction
+    while pending:
+        causes = reasons[pending.pop()][1]
+        pending += [f"{column} {row}" for column, row, _ in causes]
+        roots += not causes
+    assert roots > 0
     assert "Is &lt;the red one&gt; responsible?" in page
     assert "red sphere is red" in page and "frame 50" in page
 

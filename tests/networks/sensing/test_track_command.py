@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -113,6 +114,25 @@ def test_a_recording_is_followed_into_a_file_and_an_animation(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "found.webp"]
 
 
+def test_a_recording_is_followed_into_a_page(
+    saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "track.html"
+    assert main(["track", str(saved), "--network", run, "--page", str(page), "--quiet", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["page"] == str(page)
+    html = page.read_text()
+    assert "60 bins, 0.25 s" in html
+    assert f"{summary['against_truth']['mean_distance_px']:.2f} px off on average" in html
+    for lane in ("distance to the true centre", "overlap with the true box", "confidence", "events in a bin"):
+        assert f"<b>{lane}</b>" in html
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
+    film = json.loads(data)["film"]
+    assert [len(boxes) for boxes in film["boxes"]] == [60, 60]
+    assert film["boxes"][0][-1] == pytest.approx(summary["last_box"], abs=0.06)
+    assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", page, "--page", page)
+
+
 def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> None:
     out = tmp_path / "found.csv"
     assert main(["track", str(saved), "--network", run, "--init", "20,30,9,7", "--out", str(out), "--quiet"]) == 0
@@ -155,8 +175,8 @@ def test_a_box_is_drawn_in_a_browser(
         ("1,2,0,5", "w and h above 0"),
         ("a,b,c,d", "four numbers"),
         ("nan,1,2,3", "four numbers"),
-        ("pick:0", "such as pick:8000, but got 'pick:0'"),
-        ("pick:", "such as pick:8000"),
+        ("pick:0", "such as --init pick:5000, but got '0'"),
+        ("pick:", "such as --init pick:5000"),
         ("picks", "four numbers"),
         ("70,1,5,5", "expected a first box inside the image of 64 x 64 pixels, but got [70.0"),
     ],

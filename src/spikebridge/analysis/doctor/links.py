@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from spikebridge.analysis.doctor.finding import Finding, Inputs, run
 from spikebridge.analysis.hooks import Call, display_path, trace_calls
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
+from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Link, Route, trigger_of
+from spikebridge.neurons import Stateful
+from spikebridge.neurons.stateless import tensors_by_name
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -56,10 +59,18 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
         constant = [r for r in network.routes if isinstance(r.link, Modulation) and _is_constant(values.get(r.name))]
         findings += [_constant(route, values[route.name]) for route in constant]
         # a source whose only link is constant has no effect either, for the same reason
-        ill = ill | {route.link.source for route in constant}
+        ill = ill | {owner_of(route.link.source, network.parts) for route in constant}
         whole = run(network, inputs)
         for route in network.routes:
-            if route.link.part not in useful or route in constant or ill & {route.link.part, route.link.source}:
+            if (
+                route.link.part not in useful
+                or route in constant
+                or ill
+                & {
+                    route.link.part,
+                    owner_of(route.link.source, network.parts),
+                }
+            ):
                 continue
             other = _without(network, route)
             without = run(other, {name: dict(inputs)[name] for name in other.inputs})
@@ -69,9 +80,11 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
 
 
 def _reaching_an_output(network: HybridNetwork) -> set[str]:
-    useful = set(network.outputs)
+    parts = network.parts
+    useful = {owner_of(name, parts) for name in network.outputs}
     while True:
-        more = {source for route in network.routes if route.link.part in useful for source in route.sources}
+        sources = [source for route in network.routes if route.link.part in useful for source in route.sources]
+        more = {owner_of(source, parts) for source in sources}
         if more <= useful:
             return useful
         useful |= more
@@ -120,8 +133,10 @@ def _values_of_links(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor
 
     def leave(call: Call) -> None:
         is_unit = call.path.startswith("units.") and call.path.count(".") == 1
-        if is_unit or (call.path in network.parts and isinstance(call.output, tuple)):
-            pieces.setdefault(call.path, []).append(call.output[0])
+        if is_unit or (call.path in network.parts and isinstance(call.module, Stateful)):
+            y = call.output[0]
+            for key, value in {"": y}.items() if isinstance(y, Tensor) else (tensors_by_name(y) or {}).items():
+                pieces.setdefault(f"{call.path}.{key}" if key else call.path, []).append(value)
 
     with trace_calls(network, leave):
         outputs = run(network, inputs)

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
 from spikebridge.hybrid import HybridNetwork, Modulation
+from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
 # sizes in pixels
@@ -130,7 +131,7 @@ def network_boxes(network: HybridNetwork) -> dict[str, Box]:
     for name, module in network.parts.items():
         number = num_parameters(module)
         lines = [f"{kind_of(module)} · {_clock(network, name)}", *([f"{number:,} parameters"] if number else [])]
-        lines += ["output"] if name in network.outputs else []
+        lines += ["output"] if any(owner_of(y, network.parts) == name for y in network.outputs) else []
         boxes[name] = Box(name, kind_of(module), lines, columns[name])
     return boxes
 
@@ -142,17 +143,21 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
     if isinstance(link, Modulation):
         heading = f"{_SIGNS[link.by]} {link.path}"
     else:
-        heading = f"as {link.into}" if link.into is not None else ""
+        # a picture has one box a part: which of several outputs leads on stands on the link
+        key = link.source.removeprefix(owner_of(link.source, network.parts)).removeprefix(".")
+        words = [key, "" if link.into is None else f"as {link.into}"]
+        heading = " ".join(word for word in words if word)
         foot += ["held"] if link.held else []
     if route.delay:
         foot.append(f"{route.delay} tick{'s' if route.delay > 1 else ''} later")
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
-    ends = boxes[link.source], boxes[link.part]
+    ends = boxes[owner_of(link.source, network.parts)], boxes[link.part]
     return LinkLabel(*ends, isinstance(link, Modulation), _short(heading), stages, _short(", ".join(foot)))
 
 
 def _sources(network: HybridNetwork, part: str) -> list[str]:
-    return [source for route in network.routes if route.link.part == part for source in route.sources]
+    routes = [route for route in network.routes if route.link.part == part]
+    return [owner_of(source, network.parts) for route in routes for source in route.sources]
 
 
 def _clock(network: HybridNetwork, name: str) -> str:

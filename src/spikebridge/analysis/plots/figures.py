@@ -16,10 +16,12 @@ from torch import Tensor
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.plots.style import (
     INK,
+    PAGE_WIDTH,
     PAPER,
     SERIES,
     legend_beside,
     new_figure,
+    show_values,
     style_axes,
     to_svg,
     write_title,
@@ -30,6 +32,7 @@ from spikebridge.hybrid import HybridUnit, Kernel
 __all__ = [
     "accuracy_bars",
     "accuracy_lines",
+    "confusion_matrix",
     "draw_network",
     "heat_map",
     "membrane_traces",
@@ -50,7 +53,7 @@ def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
         title: above the figure.
     """
     values = _array(spikes, 2, "spikes", "(T, N)")
-    figure, axes = new_figure(6.4, min(1.4 + 0.05 * values.shape[1], 4.0), title)
+    figure, axes = new_figure(PAGE_WIDTH, min(1.4 + 0.05 * values.shape[1], 4.0), title)
     for sign, colour in ((1, SERIES[0]), (-1, SERIES[1])):
         steps, neurons = np.nonzero(np.sign(values) == sign)
         axes.plot(steps * dt * 1000, neurons, "|", color=colour, markersize=4.5, markeredgewidth=1.2)
@@ -77,7 +80,7 @@ def membrane_traces(
     """
     values = _array(v, 2, "membranes", "(T, N)")
     num_neurons = values.shape[1]
-    figure = Figure(figsize=(6.4, 0.7 + 0.85 * num_neurons), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 0.7 + 0.85 * num_neurons), layout="constrained")
     rows = figure.subplots(num_neurons, 1, sharex=True, squeeze=False)[:, 0]
     time = np.arange(len(values)) * dt * 1000
     thresholds = None if v_threshold is None else np.broadcast_to(_array(v_threshold), values.shape)
@@ -114,7 +117,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
     shown = {name: kernel for name, kernel in kernels.items() if kernel is not None}
     if not shown:
         raise ConfigError(f"none of the units {', '.join(units) or '(none)'} has a kernel to show")
-    figure, axes = new_figure(6.8, 2.8, "")
+    figure, axes = new_figure(PAGE_WIDTH, 3.0, "")
     time = np.arange(num_steps) * dt * 1000
     for i, (name, kernel) in enumerate(shown.items()):
         answer = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
@@ -200,12 +203,15 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
     numbers = {name: _array(values).ravel() for name, values in scores.items()}
     if not numbers or not all(values.size for values in numbers.values()):
         raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
-    figure, axes = new_figure(6.4, 0.8 + 0.42 * len(numbers), "")
-    for i, values in enumerate(numbers.values()):
+    figure, axes = new_figure(PAGE_WIDTH, 0.8 + 0.42 * len(numbers), "")
+    for i, (name, values) in enumerate(numbers.items()):
         mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
         axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=SERIES[0], alpha=0.25)
         axes.plot([mean, mean], [i - 0.25, i + 0.25], color=SERIES[0], linewidth=2.4)
-        axes.plot(values, np.full(len(values), i), "o", color=SERIES[0], markersize=4, markeredgecolor=PAPER)
+        (points,) = axes.plot(
+            values, np.full(len(values), i), "o", color=SERIES[0], markersize=4, markeredgecolor=PAPER
+        )
+        show_values(points, [f"{name}: {value:.5g}" for value in values])
         text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
         axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
     axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
@@ -229,21 +235,56 @@ def accuracy_lines(
         x_title, value_title: of the axes.
     """
     places = _array(x)
-    figure, axes = new_figure(7.2, 3.2, "")
+    figure, axes = new_figure(PAGE_WIDTH, 3.2, "")
     for i, (name, values) in enumerate(series.items()):
         numbers = _array(values)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
         if len(numbers) != len(places):
             raise ShapeError(f"{name!r} has {len(numbers)} values for {len(places)} places on the axis")
         colour, marker = SERIES[i % len(SERIES)], _MARKERS[i % len(_MARKERS)]
-        mean = numbers.mean(1)
+        mean, spread = _mean_and_spread(numbers)
         if numbers.shape[1] > 1:
-            spread = numbers.std(1, ddof=1)
             axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
-        axes.plot(places, mean, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+        (line,) = axes.plot(places, mean, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
+        drawn = [point for point in zip(places, mean, spread, strict=True) if np.isfinite(point[1])]
+        seeds = [f" ± {sd:.2g}" if numbers.shape[1] > 1 else "" for _, _, sd in drawn]
+        show_values(line, [f"{name}: {y:.5g}{w} at {x:g}" for (x, y, _), w in zip(drawn, seeds, strict=True)])
     axes.set(xlabel=x_title, ylabel=value_title)
     legend_beside(axes)
     return figure
+
+
+def _mean_and_spread(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each row over its finite values; NaN without any, and 0 of a single one."""
+    there = np.isfinite(numbers)
+    number = there.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(there, numbers, 0).sum(1) / number
+        square = np.where(there, (numbers - mean[:, None]) ** 2, 0).sum(1)
+        return mean, np.where(number > 1, np.sqrt(square / np.maximum(number - 1, 1)), 0.0)
+
+
+def confusion_matrix(counts: ArrayLike, names: Sequence[Any]) -> Figure:
+    """How often each class was answered for each class: shares of the rows in percent, right answers framed.
+
+    Args:
+        counts: `(C, C)`, the true class in rows, the answered one in columns.
+        names: of the classes.
+
+    Raises:
+        ShapeError: another shape.
+
+    Example:
+        >>> figure = confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['75', '25']
+    """
+    values = _array(counts, 2, "counts", "(C, C)")
+    totals = values.sum(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.where(totals > 0, 100 * values / totals, np.nan)
+    title = "share of the true class [%]"
+    return heat_map(shares, names, names, "true class", "answer", title, np.eye(len(values)), "{:.0f}")
 
 
 def _cell(column: int, row: int, **style: Any) -> Rectangle:

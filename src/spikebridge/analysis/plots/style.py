@@ -4,14 +4,22 @@ Figures are drawn in placeholder colours, which `to_svg` replaces by CSS: ink is
 series are variables with a light and a dark value.
 """
 
+import json
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from io import StringIO
+from urllib.parse import quote, unquote
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+PAGE_WIDTH = 9.0
+"""Width of a figure that fills a page [inches]."""
+_VALUES = "values-"
 
 
 def new_figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
@@ -43,6 +51,17 @@ def write_title(figure: Figure, title: str) -> None:
 def legend_beside(axes: Axes) -> None:
     """Names of the series beside the axes, where they cover nothing."""
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
+
+def show_values(line: Line2D, texts: Sequence[str]) -> None:
+    """Shows a text over each marker of a line when the pointer rests on it.
+
+    Args:
+        line: with markers.
+        texts: one a marker.
+    """
+    # the id of the group in the SVG carries the texts as far as `to_svg`
+    line.set_gid(_VALUES + quote(json.dumps(list(texts))))
 
 
 # placeholder colours of figures; no other colour has these values
@@ -79,7 +98,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
-    svg = _with_own_names(svg)
+    svg = _with_own_names(_with_values(svg))
     svg = re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
     for i, colour in enumerate(SERIES):
         svg = re.sub(colour, f"var(--sb-series-{i})", svg, flags=re.IGNORECASE)
@@ -87,6 +106,24 @@ def to_svg(figure: Figure, title: str = "") -> str:
     head, rest = svg.split(">", 1)
     words = f"<title>{escape(title, quote=False)}</title>" if title else ""
     return f'{head} class="sb-figure" role="img">{words}<style>{_style()}</style>{rest}'
+
+
+def _with_values(svg: str) -> str:
+    """The picture with the texts of `show_values` as titles of the markers."""
+    before, *groups = re.split(rf'<g id="{_VALUES}([^"]*)">', svg)
+    parts = [before]
+    for texts, group in zip(groups[::2], groups[1::2], strict=True):
+        own, mark, rest = group.partition('<g id="')
+        titles, markers = json.loads(unquote(texts)), re.findall(r"<use [^>]*/>", own)
+        if len(titles) == len(markers):  # a marker outside of the axes is not drawn
+            shown = iter(titles)
+            own = re.sub(
+                r"<use [^>]*/>",
+                lambda use: f"<g><title>{escape(next(shown), quote=False)}</title>{use.group()}</g>",  # noqa: B023
+                own,
+            )
+        parts += ["<g>", own, mark, rest]
+    return "".join(parts)
 
 
 def _with_own_names(svg: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from spikebridge.data.events.files import EVENT_SUFFIXES, read_events
 from spikebridge.data.io.images import ImageFiles
+from spikebridge.data.io.number_text import parse_port
 from spikebridge.data.recordings.folder import read_frames
 from spikebridge.errors import ConfigError, DataError
 
@@ -99,13 +100,13 @@ def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], 
         if output is None:
             raise ConfigError("there is no standard output to write lines to")
         return output
-    port = word.removeprefix("tcp:")
-    if port == word or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not word.startswith("tcp:"):
         raise ConfigError(f"a receiver is - or tcp:PORT, such as tcp:5000, but got {word!r}")
+    port = parse_port(word.removeprefix("tcp:"), "tcp:PORT")
     deadline, waiting = time.monotonic() + _PATIENCE, False
     while True:
         try:
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", int(port))))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             return stack.enter_context(connection.makefile("wb"))
         except OSError as error:
             if time.monotonic() > deadline:

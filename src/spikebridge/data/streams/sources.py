@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from spikebridge.data.events.files import EVENT_SUFFIXES
+from spikebridge.data.io.number_text import parse_port
 from spikebridge.data.io.safe_open import Stream
 from spikebridge.data.recordings.load import load_camera_file, load_events, load_recording
 from spikebridge.data.recordings.recording import Recording
@@ -181,10 +182,8 @@ class LiveSource:
                 raise ConfigError("there is no standard input to read lines from")
             start_line_reader(self.lines, feed)
             return
-        port = word.removeprefix("tcp:")
-        if not port.isdecimal():
-            raise ConfigError(f"a socket is tcp:PORT, such as tcp:5000, but got {word!r}")
-        start_socket_reader(int(port), feed)
+        port = parse_port(word.removeprefix("tcp:"), "tcp:PORT")
+        start_socket_reader(port, feed)
         self.report(f"waiting for a sender of {'frames' if isinstance(feed, FrameFeed) else 'events'} on port {port}")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from spikebridge.data.events.events import Events, make_events
 from spikebridge.data.io.images import read_grey
-from spikebridge.data.io.number_text import parse_integer
+from spikebridge.data.io.number_text import parse_integer, parse_port
 from spikebridge.data.io.safe_open import Stream, line_blocks
 from spikebridge.data.streams.binner import EventBinner, FrameFeed
 from spikebridge.errors import ConfigError, DataError, ShapeError
@@ -48,8 +48,7 @@ def start_socket_reader(port: int, feed: _Feed) -> threading.Thread:
     Raises:
         ConfigError: the port is not available.
     """
-    if not 1 <= port <= 65535:
-        raise ConfigError(f"a port is a number from 1 to 65535, but got {port}")
+    parse_port(port)
     try:
         server = socket.create_server(("127.0.0.1", port))
     except OSError as error:

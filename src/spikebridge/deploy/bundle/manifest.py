@@ -3,10 +3,12 @@
 Shapes are those of one sample, without time and batch. Clocks are in base ticks of `dt` seconds. Links stand in the
 order of a part's arguments; `order` is the order in which parts fire inside one tick.
 
-manifest.json: a manifest as text and back, every value held against its declared type. No torch is needed.
+manifest.json: a manifest as text and back, every value held against its declared type. The text holds the SHA-256 of
+its own values, so that a changed delay, which makes another valid network, is seen too.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import types
@@ -361,16 +363,19 @@ R = TypeVar("R")
 
 
 def write_manifest(manifest: Manifest) -> str:
-    """The text of manifest.json."""
-    head = {"schema": SCHEMA, "version": VERSION}
-    return json.dumps({**head, **dataclasses.asdict(manifest)}, indent=2, allow_nan=False) + "\n"
+    """The text of manifest.json, with the SHA-256 of its values."""
+    plain = {"schema": SCHEMA, "version": VERSION, **dataclasses.asdict(manifest)}
+    return json.dumps({**plain, "sha256": _digest(plain)}, indent=2, allow_nan=False) + "\n"
 
 
 def parse_manifest(text: str) -> Manifest:
     """Reads manifest.json.
 
+    A manifest without `sha256` (written by another program, or edited on purpose) is taken as it is.
+
     Raises:
-        DataError: it is no manifest, one of another version, or a value is not what it should be.
+        DataError: it is no manifest, one of another version, a value is not what it should be, or the values are not
+            those of its SHA-256.
 
     Example:
         >>> parse_manifest('{"schema": "spikebridge bundle", "version": 9}')
@@ -378,15 +383,28 @@ def parse_manifest(text: str) -> Manifest:
         spikebridge.errors.DataError: manifest.json is of version 9, but this program reads version 1; ...
     """
     plain = parse_json(text, "manifest.json is damaged")
-    if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
+    if not isinstance(plain, dict) or plain.get("schema") != SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
-    version = plain.pop("version", None)
+    version = plain.get("version")
     if version != VERSION or isinstance(version, bool):
         raise DataError(
             f"manifest.json is of version {version}, but this program reads version {VERSION}; export the bundle anew, "
             "or use the spikebridge that wrote it"
         )
-    return parse_record(Manifest, plain, "manifest")
+    written = plain.pop("sha256", None)
+    fields = {name: value for name, value in plain.items() if name not in ("schema", "version")}
+    manifest = parse_record(Manifest, fields, "manifest")
+    if written is not None and written != _digest(plain):
+        raise DataError(
+            "manifest.json was changed after it was written: its SHA-256 is not the one that it holds; copy or export "
+            'it anew, or delete its line "sha256" if you meant the change'
+        )
+    return manifest
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    """SHA-256 of values, whatever their order and layout as text."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def parse_record(kind: type[R], value: Any, where: str) -> R:

@@ -17,7 +17,7 @@ from spikebridge.deploy.bundle.manifest import Setting, StageRecord, record_name
 from spikebridge.deploy.stages.discretizers import DISCRETIZERS, DiscretizerForm
 from spikebridge.deploy.stages.kernels import KERNELS, KernelForm
 from spikebridge.errors import ConfigError, DataError, ExportError
-from spikebridge.hybrid import FIR, Discretizer, Hold, HybridUnit, Kernel, Since, Sliding, Tumbling, Window
+from spikebridge.hybrid import FIR, Delay, Discretizer, Hold, HybridUnit, Kernel, Since, Sliding, Tumbling, Window
 from spikebridge.neurons.state import State
 
 FUNCTION = "Function"
@@ -130,6 +130,9 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], own: Iterable[t
         raise DataError(f"there is no stage {record.name!r}; known are {', '.join(known)}")
     given = {**record.settings, **{name: t for name, t in tensors.items() if name in arguments}}
     try:
+        if kind is Delay:
+            dt = float(given["dt"])
+            return Delay(given["ticks"] * dt, max_delay=given["max_ticks"] * dt, dt=dt, keep=bool(given["keep"])).eval()
         if kind is not FIR:
             return kind(**given)
         weight = tensors["weight"]

@@ -69,6 +69,9 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         inputs: `(T, B, *N)` each.
         ticks: base ticks; None means the most for which every input has exactly the samples given.
 
+    Raises:
+        ExportError: a part gives several tensors by name.
+
     Example:
         >>> from spikebridge.hybrid import HybridUnit, Sum, Transmission, Tumbling, every
         >>> from spikebridge.neurons import IF
@@ -84,6 +87,12 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         >>> list(recorded.parts), recorded.links["snn_to_ann"].flatten().tolist()
         (['snn', 'ann'], [2.0, 2.0])
     """
+    for name, signals in network.plan.signals.items():
+        if signals != (name,):
+            raise ExportError(
+                f"part {name!r} gives several tensors by name ({', '.join(signals)}), but bundles and integers hold "
+                "parts that give one; join them in one tensor, or make a part of each"
+            )
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
     carried, batch = infer_shapes(network, empty).links, next(iter(inputs.values())).shape[1]
     made: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *carried[name].shape)] for name in network.units}

@@ -8,11 +8,11 @@ import numpy as np
 
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
 from spikebridge.deploy.stages.arithmetic import Ints, ratio, rescale
-from spikebridge.deploy.stages.neurons import QUANTITIES, IntegerFactor, IntegerNeuron
+from spikebridge.deploy.stages.neurons import QUANTITIES, IntegerDelay, IntegerFactor, IntegerNeuron
 from spikebridge.errors import DataError, did_you_mean
 
-_NEURON, _FACTOR, _PREVIOUS = "neuron", "factor", "previous"
-_MODULABLE = {_NEURON: IntegerNeuron, _FACTOR: IntegerFactor}
+_NEURON, _FACTOR, _DELAY, _PREVIOUS = "neuron", "factor", "delay", "previous"
+_STATEFUL: dict[str, Any] = {_NEURON: IntegerNeuron, _FACTOR: IntegerFactor, _DELAY: IntegerDelay}
 _SIZES = ("kernel_size", "stride", "padding", "dilation")
 _MOST_SIZE = 1 << 10
 Numbers: TypeAlias = dict[str, Any]
@@ -44,7 +44,7 @@ class ProgramRecord:
     def __post_init__(self) -> None:
         """Refuses programs that cannot run."""
         known, all_names = set(self.inputs), {record.name for record in self.operations}
-        operations = (*_LAYERS, *_MODULABLE, _PREVIOUS)
+        operations = (*_LAYERS, *_STATEFUL, _PREVIOUS)
         for record in self.operations:
             if record.operation not in operations:
                 raise DataError(
@@ -83,8 +83,8 @@ class IntegerProgram:
         for one in record.operations:
             try:
                 own = numbers.get(one.name, {})
-                if one.operation in _MODULABLE:
-                    self.layers[one.name] = _MODULABLE[one.operation](one.settings, own)
+                if one.operation in _STATEFUL:
+                    self.layers[one.name] = _STATEFUL[one.operation](one.settings, own)
                 elif one.operation != _PREVIOUS:
                     self.layers[one.name] = _LAYERS[one.operation](one.settings, own)
             except KeyError as missing:
@@ -105,7 +105,7 @@ class IntegerProgram:
                 values[one.name] = states.get(one.name, _nothing(one.settings, reads))
                 continue
             given, layer = [values[source] for source in one.sources], self.layers[one.name]
-            if isinstance(layer, IntegerNeuron | IntegerFactor):
+            if one.operation in _STATEFUL:
                 own = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
                 values[one.name], after[one.name] = layer.step(given, states.get(one.name), own)
             else:

@@ -14,7 +14,7 @@ from spikebridge.deploy.nir.file import nir_library
 from spikebridge.deploy.nir.quantities import Array, Integration, floats
 from spikebridge.deploy.nir.tracer import Visit
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import Gain, Gate
+from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import IF, LIF, PLIF, CubaLIF, Integrator, Memoryless
 
 
@@ -211,6 +211,11 @@ def _memoryless(visit: Visit, membrane: Membrane) -> Made:
     return Made(node, before=None if (r == 1).all() else nir.Scale(scale=r))
 
 
+def _delay(visit: Visit, membrane: Membrane) -> Made:
+    layer: Any = visit.module
+    return Made(nir_library().Delay(delay=_spread(floats(layer.ticks) * membrane.dt, visit)))
+
+
 def _scale(visit: Visit, membrane: Membrane) -> Made:
     return Made(nir_library().Scale(scale=_full(visit.module, _factor(visit.module), visit)))
 
@@ -272,6 +277,7 @@ _NODES: dict[type, Make] = {
     CubaLIF: _cuba,
     Integrator: _integrator,
     Memoryless: _memoryless,
+    Delay: _delay,
     Gain: _scale,
     Gate: _scale,
 }

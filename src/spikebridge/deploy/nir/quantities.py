@@ -206,9 +206,9 @@ def _step_function(node: Any, step: Step) -> Made:
 
 def _delay(node: Any, step: Step) -> Made:
     steps = np.rint(floats(node.delay) / step.dt)
-    if steps.size == 0 or (steps != steps.flat[0]).any() or not 0 <= steps.flat[0] <= MOST_STEPS:
-        raise DataError(f"delays are one integer of steps for all neurons here, but are {steps.ravel()[:4]}")
-    return "Delay", {}, {"steps": int(steps.flat[0])}
+    if steps.size == 0 or not ((steps >= 0) & (steps <= MOST_STEPS)).all():
+        raise DataError(f"delays are 0 to {MOST_STEPS} steps of {step.dt:g} s, but are {steps.ravel()[:4]}")
+    return "Delay", {"ticks": steps.astype(np.int64)}, {}
 
 
 def _leaky(node: Any, step: Step) -> dict[str, Array]:

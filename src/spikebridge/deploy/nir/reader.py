@@ -10,7 +10,7 @@ from spikebridge.deploy.nir.graph import NirGraph, NirNode, read_graph
 from spikebridge.deploy.nir.nodes import SumPool2d
 from spikebridge.deploy.nir.quantities import Array, Reading, Reset, uniform
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
-from spikebridge.hybrid import Gain, Gate
+from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import LIF, CubaLIF, Integrator, Memoryless, Sequential, Stateful, scan
 from spikebridge.neurons.base import refuse_timeless
 from spikebridge.neurons.state import State
@@ -143,7 +143,7 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
     if node.kind == "Threshold":
         return Memoryless(**numbers)
     if node.kind == "Delay":
-        return _DelayedNode(node.settings["steps"])
+        return Delay(torch.from_numpy(node.numbers["ticks"] * dt).to(torch.get_default_dtype()), dt=dt)
     if node.kind == "Integrator":
         return Integrator(dt=dt, **numbers)
     if node.kind == "CubaLI":
@@ -154,35 +154,6 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
     if node.kind == "CubaLIF":
         return CubaLIF(dt=dt, reset=node.settings["reset"], **numbers)
     return LIF(dt=dt, reset=node.settings["reset"], refractory=node.settings["refractory"] * dt, **numbers)
-
-
-class _LateState(NamedTuple):
-    """Steps on the way, oldest first, `(B, n, *N)`."""
-
-    waiting: Tensor
-
-
-class _DelayedNode(Stateful):
-    """The signal so many steps later, zeros before.
-
-    Args:
-        steps: how much later.
-
-    Example:
-        >>> _DelayedNode(1)(torch.tensor([1.0, 2.0]).reshape(2, 1, 1))[0].flatten().tolist()
-        [0.0, 1.0]
-    """
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.steps = steps
-
-    def initial_state(self, x_t: Step) -> _LateState:
-        return _LateState(x_t.new_zeros((x_t.shape[0], self.steps, *x_t.shape[1:])))
-
-    def step(self, x_t: Step, state: _LateState, **modulation: Any) -> tuple[Step, _LateState]:
-        waiting = torch.cat([state.waiting, x_t.unsqueeze(1)], 1)
-        return waiting[:, 0], _LateState(waiting[:, 1:])
 
 
 def _affine(numbers: dict[str, Array]) -> nn.Linear:

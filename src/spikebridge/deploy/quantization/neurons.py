@@ -24,6 +24,7 @@ from spikebridge.deploy.quantization.quantizer import (
 from spikebridge.deploy.stages.neurons import QUANTITIES, membrane_start, membrane_step, modulated
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import Gain, Gate
+from spikebridge.hybrid.unit.finite_response import delayed
 from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integrator, Memoryless
 from spikebridge.neurons.lif import IF, leak
 from spikebridge.neurons.neuron import Neuron, refuse_not_finite
@@ -47,7 +48,7 @@ class QuantLayer(nn.Module):
 
     modulable: ClassVar[tuple[str, ...]]
 
-    def __init__(self, layer: Neuron, qconfig: QConfig, path: str) -> None:
+    def __init__(self, layer: Any, qconfig: QConfig, path: str) -> None:
         super().__init__()
         self.layer, self.qconfig, self.path = layer, qconfig, path
         self.effects: dict[str, list[Quantizer]] = {}
@@ -309,3 +310,43 @@ class QuantFactor(QuantLayer):
 
     def _whole(self) -> Tensor:
         return self.bounded(round_ste(self.quantity(self.name) / self.scale))
+
+
+class QuantDelay(QuantLayer):
+    """A delay: integers pass through it as they are, each channel some whole steps later.
+
+    Args:
+        layer: `Delay`.
+        qconfig: its widths.
+        path: for messages.
+    """
+
+    modulable = ()
+
+    @property
+    def scale(self) -> Tensor:
+        return torch.ones((), dtype=torch.float64)
+
+    def calibrate(self) -> None:
+        """Nothing: the scale is that of the signal."""
+
+    def forward(
+        self, values: Sequence[QTensor], batch: int, state: Any, effects: Mapping[str, list[Effect]]
+    ) -> tuple[QTensor, Tensor]:
+        """Rows `(T * B, *N)`."""
+        (value,) = values
+        x = in_time(value.x, batch)
+        if state is None:
+            state = x.new_zeros((batch, self.layer.max_ticks, *x.shape[2:]))
+        before = state.transpose(0, 1)
+        y = delayed(x, self.layer.ticks.to(x.device), before)
+        kept = torch.cat([before, x])[len(x) :].transpose(0, 1).clone()
+        return QTensor(y.flatten(0, 1), value.scale), kept
+
+    def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:
+        """No operation."""
+        return {}
+
+    def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
+        """The integer operation."""
+        return IntegerOp("delay", {"max_ticks": self.layer.max_ticks}, {"ticks": self.layer.ticks}, scales[0])

@@ -18,11 +18,18 @@ from spikebridge.deploy.quantization.layers import (
     plain_layer,
     refuse_odd,
 )
-from spikebridge.deploy.quantization.neurons import QuantFactor, QuantLayer, QuantNeuron, effects_at, in_time
+from spikebridge.deploy.quantization.neurons import (
+    QuantDelay,
+    QuantFactor,
+    QuantLayer,
+    QuantNeuron,
+    effects_at,
+    in_time,
+)
 from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
 from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, acts_alone
 from spikebridge.errors import ExportError
-from spikebridge.hybrid import Gain, Gate
+from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import Effect
 from spikebridge.neurons.neuron import Neuron
 
@@ -236,6 +243,11 @@ class QuantProgram(nn.Module):
         if isinstance(module, Gain | Gate):
             qconfig = self._nearest_qconfig(name)
             self._append(name, (self._requantized(sources[0], qconfig),), QuantFactor(module, qconfig, path), None)
+            return
+        if isinstance(module, Delay):
+            qconfig = self._nearest_qconfig(name)
+            source = self._requantized(sources[0], qconfig)
+            self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
             return
         if isinstance(module, Neuron):
             own = QuantNeuron(module, self.qconfig(name), path)

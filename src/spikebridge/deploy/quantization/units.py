@@ -100,6 +100,8 @@ class QuantKernel(Kernel):
         for name, value in self.kernel.arguments(quantities, torch.zeros(())).items():
             if name == "rise":
                 scale = scale * double(value)
+            elif name == "ticks":
+                found[name] = value
             elif name == "taps":
                 taps = double(value)
                 most = taps.detach().abs().amax(0)

@@ -208,7 +208,11 @@ def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], own: Map
         layer = NirRunner(graph)
     files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
     functions = {stage: _of_window(bundle, file) for stage, file in files.items() if file is not None}
-    return float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link), layer, functions), own)
+    unit = float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link), layer, functions), own)
+    emits = unit.clock(bundle.manifest.clock(link.source))
+    if emits != link.emits:
+        raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {emits}")
+    return unit
 
 
 def _nonlinearity(bundle: Bundle, link: LinkRecord) -> Nonlinearity | None:

@@ -177,8 +177,10 @@ def _scale(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float
 
 
 def _delay(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
-    waiting = (*(state if state is not None else (np.zeros_like(x),) * node.settings["steps"]), x)
-    return waiting[0], waiting[1:]
+    ticks = np.broadcast_to(node.numbers["ticks"], x.shape[1:])
+    waiting = (*(state if state is not None else (np.zeros_like(x),) * int(ticks.max(initial=0))), x)
+    place = np.broadcast_to(len(waiting) - 1 - ticks, x.shape)[None]
+    return np.take_along_axis(np.stack(waiting), place, axis=0)[0], waiting[1:]
 
 
 def _affine(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.bundle.manifest import StageRecord, UnitRecord
+from spikebridge.deploy.bundle.manifest import ClockRecord, StageRecord, UnitRecord
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.stages.discretizers import Discretize, Kind, Result, float_discretizer, kind_of
 from spikebridge.deploy.stages.kernels import KernelRunner, float_kernel, restart
@@ -85,6 +85,27 @@ class UnitRunner:
                 f"the stages of a unit do not follow each other: {window}, a kernel that gives {gives} of it, a "
                 f"discretizer of kind {stages.kind!r}"
             )
+
+    def clock(self, source: ClockRecord) -> ClockRecord:
+        """The clock of the unit's values for a source's clock.
+
+        Raises:
+            DataError: the values of a window do not divide its base ticks.
+
+        Example:
+            >>> UnitRunner(StageRecord("Tumbling", {"length": 6}), UnitStages(kept=False)).clock(ClockRecord(1, 0))
+            ClockRecord(period=6, phase=5)
+        """
+        if self.running:
+            return source
+        closes = source
+        if self.kind != "Hold":
+            closes = ClockRecord(source.period * self.stride, source.phase + (self.length - 1) * source.period)
+        single = self.stages.kind == "reduces" or (self.stages.kind == "steps" and not self.stages.kept)
+        number = 1 if single else self.length
+        if closes.period % number:
+            raise DataError(f"a unit gives {number} values every {closes.period} base ticks, which does not divide")
+        return ClockRecord(closes.period // number, closes.phase)
 
     def push(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None

@@ -94,6 +94,8 @@ def float_kernel(
     taps = settings.get("num_taps")
     if name == "Taps" and taps is not None and taps != len(numbers["weight"]):
         raise DataError(f"the kernel {name!r} has num_taps = {taps}, but {len(numbers['weight'])} taps")
+    if name == "Delay":
+        _check_ticks(settings, numbers)
     return KernelRunner(form, FloatArithmetic(settings, form.constants({**settings, **numbers})))
 
 
@@ -116,7 +118,18 @@ def integer_kernel(
     if not isinstance(lag, int) or not 1 <= lag <= MOST_STEPS:
         raise DataError(f"an integer kernel has a lag of {lag!r} steps; 1 to {MOST_STEPS} can be")
     _required(settings, ("keep", "high", "low_out", "high_out"))
+    if name == "Delay":
+        _check_ticks(settings, numbers)
     return KernelRunner(_form(name, own), IntegerArithmetic(settings, numbers))
+
+
+def _check_ticks(settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
+    """Refuses delays that are no whole steps inside the state."""
+    most, ticks = settings["max_ticks"], np.asarray(numbers["ticks"])
+    if not isinstance(most, int) or not 0 <= most <= MOST_STEPS:
+        raise DataError(f"a delay reaches back {most!r} steps; 0 to {MOST_STEPS} can be")
+    if ticks.dtype.kind not in "iu" or not ((ticks >= 0) & (ticks <= most)).all():
+        raise DataError(f"a delay needs whole steps from 0 to {most}, but has {ticks.ravel()[:4]}")
 
 
 def _required(settings: Mapping[str, Any], names: tuple[str, ...]) -> None:
@@ -203,6 +216,16 @@ def _fir(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     return a.rescale((a.xp.moveaxis(last, 1, 0) * weights).sum(0)), (last[:, 1:],)
 
 
+def _waiting(a: Any, x: Any) -> _Carry:
+    return (a.zeros((len(x), a.settings["max_ticks"], *x.shape[1:]), x),)
+
+
+def _delay(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
+    ticks, last = a["ticks"], a.xp.concatenate([carry[0], x[:, None]], 1)
+    age = a.xp.arange(last.shape[1] - 1, -1, -1).reshape(-1, *[1] * (x.ndim))
+    return a.rescale((a.xp.moveaxis(last, 1, 0) * (age == ticks)).sum(0)), (last[:, 1:],)
+
+
 def _decay(q: Mapping[str, Any]) -> dict[str, Any]:
     tau = q["tau"]
     return {"decay": math.exp(-q["dt"] / tau) if isinstance(tau, float | int) else np.exp(-q["dt"] / tau)}
@@ -216,6 +239,10 @@ def _weight(q: Mapping[str, Any]) -> dict[str, Any]:
     return {"taps": q["weight"]}
 
 
+def _ticks(q: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ticks": q["ticks"]}
+
+
 KERNELS: dict[str, KernelForm] = {
     "Sum": KernelForm(("keep",), _one, _sum),
     "Mean": KernelForm(("keep",), _counted, _mean),
@@ -223,5 +250,6 @@ KERNELS: dict[str, KernelForm] = {
     "Exponential": KernelForm(("tau", "dt", "keep"), _one, _exponential, _decay, leaks=True),
     "Alpha": KernelForm(("tau", "dt", "keep"), _two, _alpha, _decay_and_rise, leaks=True),
     "Gaussian": KernelForm(("delay", "sigma", "dt", "keep"), _history, _fir, _weight),
+    "Delay": KernelForm(("ticks", "max_ticks", "dt", "keep"), _waiting, _delay, _ticks, settings=("max_ticks",)),
     "Taps": KernelForm(("num_taps", "keep"), _history, _fir, _weight),
 }

@@ -11,7 +11,10 @@ The float runtime steps neurons as nodes of NIR (`runtime/nir_interpreter.py`), 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, ratio, rescale
+import numpy as np
+
+from spikebridge.deploy.stages.arithmetic import MOST_STEPS, IntegerArithmetic, Ints, ratio, rescale
+from spikebridge.errors import DataError
 
 QUANTITIES = ("v_threshold", "v_reset", "v_leak")
 Effects: TypeAlias = Mapping[str, Sequence[tuple[Any, str]]]  # by quantity: the signals that act on it, and how
@@ -117,7 +120,6 @@ class IntegerNeuron:
         numbers: quantities in the membranes' scale, and how currents come into it.
 
     Example:
-        >>> import numpy as np
         >>> numbers = {"decay": np.array(1 << 15), "multiplier_0": np.array(1), "shift_0": np.array(0)}
         >>> numbers |= {"v_threshold": np.array(10), "v_reset": np.array(0), "v_leak": np.array(0)}
         >>> neuron = IntegerNeuron({"high": 100, "spikes": True, "reset": "subtract", "refractory": 0}, numbers)
@@ -152,7 +154,6 @@ class IntegerFactor:
         numbers: the factor, and how what acts on it comes into its scale.
 
     Example:
-        >>> import numpy as np
         >>> gate = IntegerFactor({"quantity": "gate", "high": 100}, {"gate": np.array(2)})
         >>> gate.step([np.array([[3]])], None, {})[0].item()
         6
@@ -165,3 +166,36 @@ class IntegerFactor:
         """One step, `(B, *N)`."""
         (x,) = given
         return x * modulated(self.arithmetic, self.name, effects.get(self.name, ()), x.ndim), None
+
+
+class IntegerDelay:
+    """A delay of whole steps, one for each channel.
+
+    Args:
+        settings: the longest delay.
+        numbers: the delays.
+
+    Raises:
+        DataError: a delay that is not inside the longest.
+
+    Example:
+        >>> delay = IntegerDelay({"max_ticks": 1}, {"ticks": np.array([0, 1])})
+        >>> y, state = delay.step([np.array([[3, 5]])], None, {})
+        >>> y.tolist(), delay.step([np.array([[4, 6]])], state, {})[0].tolist()
+        ([[3, 0]], [[4, 5]])
+    """
+
+    def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
+        self.most, self.ticks = settings["max_ticks"], numbers["ticks"]
+        if not isinstance(self.most, int) or not 0 <= self.most <= MOST_STEPS:
+            raise DataError(f"a delay reaches back {self.most!r} steps; 0 to {MOST_STEPS} can be")
+        if not ((self.ticks >= 0) & (self.ticks <= self.most)).all():
+            raise DataError(f"a delay needs whole steps from 0 to {self.most}, but has {self.ticks.ravel()[:4]}")
+
+    def step(self, given: Sequence[Ints], state: Ints | None, effects: Effects) -> tuple[Ints, Ints]:
+        """One step, `(B, *N)`."""
+        (x,) = given
+        before = np.zeros((len(x), self.most, *x.shape[1:]), x.dtype) if state is None else state
+        seen = np.concatenate([before, x[:, None]], axis=1)
+        place = np.broadcast_to(self.most - self.ticks, x.shape)[:, None]
+        return np.take_along_axis(seen, place, axis=1)[:, 0], seen[:, 1:]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.modulation import check_path
-from spikebridge.hybrid.network.graph import NetworkPlan
+from spikebridge.hybrid.network.graph import NetworkPlan, owner_of
 from spikebridge.hybrid.network.link import Modulation, Route, Transmission, describe
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.dt import match_dt
@@ -60,7 +60,7 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
             raise ConfigError(f"a part cannot be called {name!r}; the name is taken or holds a dot, choose another")
         refuse_hidden_state(part, name)
     for name in outputs:
-        if not isinstance(name, str) or name not in parts:
+        if not isinstance(name, str) or owner_of(name, parts) not in parts or name.endswith("."):
             raise ConfigError(f"the output {in_words(name)} is not a part: {did_you_mean(str(name), parts)}")
 
 
@@ -285,7 +285,7 @@ def refuse_part_not_finite(
     """
     found: list[tuple[int, str]] = []
     for group in plan.groups:
-        for name in group.parts:
+        for name in (signal for part in group.parts for signal in plan.signals[part]):
             y = signals.get(name)
             if y is None or not y.is_floating_point() or y.numel() == 0 or is_finite(y):
                 continue

@@ -10,18 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, split_samples
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Modulation, Route
 from spikebridge.hybrid.unit.inplace import refuse_inplace
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
-from spikebridge.neurons.state import State
-from spikebridge.neurons.stateless import modulated, over_time
+from spikebridge.neurons.state import State, join_tensors
+from spikebridge.neurons.stateless import modulated, outputs_over_time, tensors_by_name, words_of_names
 
 
 def apply_part(
@@ -32,8 +34,10 @@ def apply_part(
     effects: Mapping[str, list[Effect]] = MappingProxyType({}),
     *,
     checked: bool = False,
-) -> tuple[Tensor, State]:
+) -> tuple[Any, State]:
     """Runs a part on its signals `(T, B, *N)`: a stateful one, a plain one, or one with modulated parameters.
+
+    It gives one tensor, or several by name in a dict or a NamedTuple; `name_outputs` names them.
 
     Args:
         part: the module.
@@ -58,7 +62,50 @@ def apply_part(
         return part(*signals, state, **named, **effects)
     if effects:
         return modulated(part, effects, *signals, **named), None
-    return over_time(part, *signals, **named), None
+    return outputs_over_time(part, *signals, **named), None
+
+
+def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]:
+    """What a part gave, by the names of its signals.
+
+    Args:
+        part: its name.
+        y: one tensor, or several by name.
+        signals: those that are read: the part's name alone, or "part.key".
+
+    Raises:
+        ConfigError: one tensor is read by a key, several without one, or a key is not there.
+
+    Example:
+        >>> {name: y.item() for name, y in name_outputs("gaze", {"x": torch.tensor(1.0)}, ["gaze.x"]).items()}
+        {'gaze.x': 1.0}
+    """
+    several = tensors_by_name(y)
+    if several is None:
+        if signals[0] == part and isinstance(y, Tensor):
+            return {part: y}
+        if isinstance(y, Tensor):
+            raise ConfigError(f"part {part!r} gives one tensor, but is read as {signals[0]!r}; read it as {part!r}")
+        raise ShapeError(
+            f"part {part!r} gives one tensor, or several by name in a dict or a NamedTuple, but gave {in_words(y)}"
+        )
+    if signals[0] == part:
+        raise ConfigError(
+            f"part {part!r} gives several tensors by name ({words_of_names(y)}); read one of them, such as "
+            f"'{part}.{next(iter(several), 'name')}'"
+        )
+    found = {}
+    for signal in signals:
+        key = signal[len(part) + 1 :]
+        if key not in several:
+            names = [f"{part}.{name}" for name in several]
+            raise ConfigError(
+                f"part {part!r} gives several tensors by name, but is read as {signal!r}; {did_you_mean(signal, names)}"
+            )
+        found[signal] = value = several[key]
+        if not isinstance(value, Tensor):
+            raise ShapeError(f"part {part!r} gave {key!r} as {in_words(value)}; all that it gives by name are tensors")
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +169,7 @@ class Segment:
                 if buffer.route not in group.delayed:
                     buffer.push(self.signals, self.start, self.stop)
                 arrivals.append(buffer.pop(self.start, self.stop))
-            self.signals[part] = self._run_part(part, arrivals, self.start, self.stop)
+            self.signals |= self._run_part(part, arrivals, self.start, self.stop)
         for buffer in self._delayed(group):
             buffer.push(self.signals, self.start, self.stop)
 
@@ -140,7 +187,7 @@ class Segment:
                 buffer.push(self.signals, self.start, self.stop)
                 outside[buffer.route.name] = buffer.pop_spans(spans)
         delayed = self._delayed(group)
-        pieces: dict[str, list[Tensor]] = {part: [] for part in group.parts}
+        pieces: dict[str, list[Tensor]] = {s: [] for part in group.parts for s in self.network.plan.signals[part]}
         for index, (a, b) in enumerate(spans):
             now = {name: values[index] for name, values in external.items()}
             for part in group.parts:
@@ -152,24 +199,24 @@ class Segment:
                     if buffer.route not in group.delayed:
                         buffer.push(now, a, b)
                     arrivals.append(buffer.pop(a, b))
-                now[part] = y = self._run_part(part, arrivals, a, b)
-                if y is not None:
-                    pieces[part].append(y)
+                now |= (given := self._run_part(part, arrivals, a, b))
+                for signal, y in given.items():
+                    pieces[signal] += [] if y is None else [y]
             for buffer in delayed:
                 buffer.push(now, a, b)
-        for part, values in pieces.items():
-            self.signals[part] = torch.cat(values) if values else None
+        for signal, values in pieces.items():
+            self.signals[signal] = torch.cat(values) if values else None
 
     def _delayed(self, group: Group) -> list[LinkBuffer]:
         if not group.delayed:
             return []
         return [buffer for part in group.parts for buffer in self.buffers[part] if buffer.route in group.delayed]
 
-    def _run_part(self, name: str, arrivals: list[Tensor | None], start: int, stop: int) -> Tensor | None:
+    def _run_part(self, name: str, arrivals: list[Tensor | None], start: int, stop: int) -> Mapping[str, Tensor | None]:
         """Runs a part over all its ticks of a span, on what has arrived on its links.
 
         Returns:
-            Its outputs `(T, B, *M)`, None where it has no tick.
+            Its signals by name, `(T, B, *M)`, None where it has no tick.
         """
         ticks = self.network.plan.clocks[name].ticks(start, stop)
         signals: list[Tensor] = []
@@ -192,13 +239,13 @@ class Segment:
             else:
                 named[route.into] = x
         if not ticks:
-            return None
+            return dict.fromkeys(self.network.plan.signals[name])
         part, state = self.network.parts[name], self.parts[name]
         if effects:
             y, self.parts[name] = _run_modulated(part, signals, named, state, effects, len(ticks))
         else:
             y, self.parts[name] = apply_part(part, signals, named, state, checked=self.checked)
-        return y
+        return name_outputs(name, y, self.network.plan.signals[name])
 
 
 def _hold(buffer: LinkBuffer, arrived: Tensor | None, ticks: list[int], start: int) -> ZeroOrderHold:
@@ -228,7 +275,7 @@ def _run_modulated(
     state: State,
     effects: list[tuple[Route, ZeroOrderHold]],
     num_ticks: int,
-) -> tuple[Tensor, State]:
+) -> tuple[Any, State]:
     """Runs a part in pieces, in each of which a modulation is present or absent and modulated weights are constant."""
     edges = {0, num_ticks}
     for route, hold in effects:
@@ -246,7 +293,7 @@ def _run_modulated(
         named_now = {name: column[index] for name, column in named_columns.items()}
         y, state = apply_part(part, now, named_now, state, _effects(effects, a, b))
         outputs.append(y)
-    return torch.cat(outputs), state
+    return join_tensors(torch.cat, outputs), state
 
 
 def _effects(holds: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[str, list[Effect]]:

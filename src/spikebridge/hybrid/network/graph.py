@@ -4,7 +4,7 @@ Parts run along their links; the parts of a loop form one group. A part without 
 sampled inputs. `NetworkGraph` is what execution and shape inference use of a network.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -57,12 +57,21 @@ class Group:
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """Clocks of all signals, routes of all links by name and by target, and groups of parts in order."""
+    """What follows from the parts and links of a network.
+
+    Attributes:
+        clocks: of all signals and parts.
+        routes: the links by name.
+        incoming: the links by target.
+        groups: of parts, in the order in which they run.
+        signals: by part the names of the signals that it gives: its own name, or "part.key" for each key that is read.
+    """
 
     clocks: dict[str, Clock]
     routes: dict[str, Route]
     incoming: dict[str, list[Route]]
     groups: list[Group]
+    signals: dict[str, tuple[str, ...]]
 
 
 @runtime_checkable
@@ -87,6 +96,7 @@ def make_plan(
     parts: Mapping[str, nn.Module],
     declared: Mapping[str, Clock],
     links: Sequence[Link],
+    outputs: Sequence[str],
     dt: float,
 ) -> NetworkPlan:
     """Works out clocks, routes and groups.
@@ -96,6 +106,7 @@ def make_plan(
         parts: by name.
         declared: clocks of parts without a sampled input.
         links: in the order of a part's arguments.
+        outputs: names of signals.
         dt: base step [s].
 
     Returns:
@@ -105,15 +116,51 @@ def make_plan(
         ConfigError: unknown or repeated names, clocks that do not fit, a loop without delay.
     """
     _check_names(inputs, parts, links)
+    signals = _signals_of_parts(parts, links, outputs)
     names = _name_links(links)
     delays = {name: delay_in_ticks(link.delay, dt, describe(link)) for name, link in names.items()}
     clocks = _find_clocks(inputs, parts, declared, names, delays)
+    clocks |= {signal: clocks[part] for part, given in signals.items() for signal in given}
     routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
     for route in routes.values():
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
-    return NetworkPlan(clocks, routes, incoming, _groups_in_order(incoming, list(routes.values()), clocks))
+    return NetworkPlan(clocks, routes, incoming, _groups_in_order(incoming, list(routes.values()), clocks), signals)
+
+
+def owner_of(signal: str, parts: Container[str]) -> str:
+    """The part or input that gives a signal: "part" of "part.key".
+
+    Example:
+        >>> owner_of("camera.events", {"camera"}), owner_of("events", {"camera"})
+        ('camera', 'events')
+    """
+    head = signal.partition(".")[0]
+    return head if head in parts else signal
+
+
+def _signals_of_parts(
+    parts: Mapping[str, nn.Module], links: Sequence[Link], outputs: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The signals that are read of each part: its own name, or "part.key"."""
+    found: dict[str, dict[str, None]] = {part: {} for part in parts}
+    for signal in (*(name for link in links for name in _sources_of(link)), *outputs):
+        if (part := owner_of(signal, parts)) in found:
+            found[part][signal] = None
+    for part, signals in found.items():
+        if part in signals and len(signals) > 1:
+            other = next(name for name in signals if name != part)
+            raise ConfigError(
+                f"part {part!r} is read as {part!r} and as {other!r}; it gives either one tensor, {part!r}, or several "
+                f"by name, such as {other!r}"
+            )
+    return {part: tuple(signals) or (part,) for part, signals in found.items()}
+
+
+def _sources_of(link: Link) -> list[str]:
+    """Every signal that a link reads."""
+    return [name for name in (link.source, link.context, trigger_of(link)) if name is not None]
 
 
 def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
@@ -137,16 +184,19 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     both = set(inputs) & set(parts)
     if both:
         raise ConfigError(f"inputs and parts need different names, but both have {sorted(both)}")
+    for name in inputs:
+        if name not in parts and owner_of(name, parts) in parts:
+            raise ConfigError(f"input {name!r} has the name of an output of part {owner_of(name, parts)!r}; rename it")
     signals = [*inputs, *parts]
     for link in links:
         if not isinstance(link, Transmission | Modulation):
             raise ConfigError(f"a link is a Transmission or a Modulation, but got {in_words(link)}")
         for role, name in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
-            if name is not None and name not in signals:
+            if name is not None and (owner_of(name, parts) not in signals or name.endswith(".")):
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(name, signals)}")
         if link.part not in parts:
             raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
-    read = {name for link in links for name in (link.source, link.context, trigger_of(link))}
+    read = {name for link in links for name in _sources_of(link)}
     for name in inputs:
         if name not in read:
             raise ConfigError(f"input {name!r} is read by no link; add a Transmission from it, or remove the input")
@@ -171,7 +221,7 @@ def _name_links(links: Sequence[Link]) -> dict[str, Link]:
                 f"name; give each its name= (in version 0.1 they were, in this order, {', '.join(old)})"
             )
     for link in links:
-        name = link.name or f"{link.source}_to_{link.part}"
+        name = link.name or f"{link.source}_to_{link.part}".replace(".", "_")
         if name in names or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(
                 f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="
@@ -201,8 +251,9 @@ def _find_clocks(
         found = {}
         for part in waiting:
             for name, link in names.items():
-                if link.part == part and not link.held and link.source in clocks:
-                    found[part] = _unit_clock(link, clocks[link.source]).delayed(delays[name])
+                source = owner_of(link.source, parts)
+                if link.part == part and not link.held and source in clocks:
+                    found[part] = _unit_clock(link, clocks[source]).delayed(delays[name])
                     break
         if not found:
             raise ConfigError(
@@ -254,11 +305,14 @@ def _groups_in_order(
     groups = []
     for members in _strong_components(_dependencies(list(incoming), routes)):
         internal = tuple(
-            route for route in routes if route.link.part in members and any(s in members for s in route.sources)
+            route
+            for route in routes
+            if route.link.part in members and any(owner_of(s, incoming) in members for s in route.sources)
         )
         order = _inside_a_tick(members, internal)
         delayed = tuple(route for route in internal if route.delay > 0)
-        external = dict.fromkeys(name for route in internal for name in route.sources if name not in members)
+        read = [name for route in internal for name in route.sources]
+        external = dict.fromkeys(name for name in read if owner_of(name, incoming) not in members)
         schedule = Schedule(order, delayed, incoming, clocks)
         groups.append(Group(order, schedule, bool(internal), internal, delayed, tuple(external)))
     return groups
@@ -268,7 +322,7 @@ def _dependencies(parts: list[str], routes: Iterable[Route]) -> dict[str, set[st
     depends: dict[str, set[str]] = {part: set() for part in parts}
     for route in routes:
         if route.link.part in depends:
-            depends[route.link.part] |= {source for source in route.sources if source in depends}
+            depends[route.link.part] |= {owner_of(source, depends) for source in route.sources} & depends.keys()
     return depends
 
 
@@ -281,7 +335,7 @@ def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]
         if len(component) > 1 or component[0] in depends[component[0]]:
             ring = _ring(component, depends)
             edges = set(pairwise(ring))
-            closing = [route for route in direct if any((source, route.link.part) in edges for source in route.sources)]
+            closing = [r for r in direct if any((owner_of(s, depends), r.link.part) in edges for s in r.sources)]
             raise ConfigError(
                 f"the parts {' -> '.join(map(repr, ring))} form a loop without a delay, so each would wait for the "
                 f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=ticks(1)"

@@ -25,7 +25,7 @@ class Transmission:
     """A signal, through a unit, becomes an input of a part.
 
     Args:
-        source: an input or a part.
+        source: an input or a part; "part.key" of a part that gives several tensors by name.
         target: a part.
         unit: a hybrid unit, or None between parts of one kind.
         held: read the newest value at any of the target's ticks, instead of one value at each.
@@ -79,7 +79,7 @@ class Modulation:
     axes, `(B, C, 1, 1)`, it has one meaning: `nn.Unflatten(1, (C, 1, 1))` in the unit makes them.
 
     Args:
-        source: an input or a part.
+        source: an input or a part; "part.key" of a part that gives several tensors by name.
         target: path of the quantity, "part.layer.quantity".
         unit: a hybrid unit, or None.
         by: "add", "multiply" or "replace".

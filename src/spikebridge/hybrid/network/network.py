@@ -89,9 +89,10 @@ class HybridNetwork(nn.Module):
     Args:
         dt: base step [s]; layers without a `dt` get the period of their clock.
         inputs: the clock of each input, `every(1 / 40)`.
-        parts: plain modules or `Stateful` ones.
+        parts: plain modules or `Stateful` ones. One that gives several tensors by name, in a dict or a NamedTuple, is
+            read as "part.key" by links and outputs.
         links: `Transmission`s and `Modulation`s, in the order of a part's arguments.
-        outputs: parts whose outputs are given out.
+        outputs: parts, or "part.key", whose outputs are given out.
         clocks: the clocks of parts without a sampled input.
 
     Raises:
@@ -132,7 +133,9 @@ class HybridNetwork(nn.Module):
         self.inputs = clocks_in_ticks(inputs, dt)
         self.outputs = outputs
         self.parts = nn.ModuleDict(dict(parts))
-        self.plan: NetworkPlan = make_plan(self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, dt)
+        self.plan: NetworkPlan = make_plan(
+            self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, outputs, dt
+        )
         self.incoming = self.plan.incoming
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
         # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it

@@ -14,7 +14,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.neuron import Neuron, fusable_pool_size
 from spikebridge.neurons.quantity import By, Effect
 from spikebridge.neurons.sequential import PRODUCTS, Sequential, SequentialState, split_paths
-from spikebridge.neurons.state import State
+from spikebridge.neurons.state import State, map_tensors
 from spikebridge.neurons.stateless import modulated
 from spikebridge.ops.layers.pooling import max_pool2d
 from spikebridge.ops.selection import has_hooks
@@ -22,7 +22,8 @@ from spikebridge.ops.sequence.spec import Size
 
 # modulating signals `(B, *M)` by the path of the quantity, each with how it acts
 Effects: TypeAlias = Mapping[str, Sequence[tuple[Tensor, By]]]
-Step: TypeAlias = Callable[[Tensor, State, Effects], tuple[Tensor, State]]
+# a row, or several by name, and a state
+Step: TypeAlias = Callable[[Tensor, State, Effects], tuple[Any, State]]
 
 
 def one_step(layer: nn.Module) -> Step:
@@ -62,6 +63,11 @@ def timed(effects: Effects) -> dict[str, list[Effect]]:
     return {path: [Effect(row.unsqueeze(0), by) for row, by in acts] for path, acts in effects.items()}
 
 
+def first_step(y: Any) -> Any:
+    """A signal `(1, B, *M)` as a row `(B, *M)`; several by name as several rows."""
+    return y[0] if isinstance(y, Tensor) else map_tensors(lambda one: one[0], y)
+
+
 class _NeuronStep:
     """The step function of neurons, on arguments that are worked out again under modulation alone."""
 
@@ -97,11 +103,11 @@ def _by_definition(layer: Stateful) -> Step:
 def _by_forward(layer: nn.Module) -> Step:
     """Any other layer: a sequence of one step."""
 
-    def step(x_t: Tensor, state: State, effects: Effects) -> tuple[Tensor, State]:
+    def step(x_t: Tensor, state: State, effects: Effects) -> tuple[Any, State]:
         if isinstance(layer, Stateful):
             y, state = layer(x_t.unsqueeze(0), state, **timed(effects))
-            return y[0], state
-        return (modulated(layer, timed(effects), x_t.unsqueeze(0))[0] if effects else layer(x_t)), None
+            return first_step(y), state
+        return first_step(modulated(layer, timed(effects), x_t.unsqueeze(0))) if effects else layer(x_t), None
 
     return step
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.hybrid.network.delivery import LinkBuffer
-from spikebridge.hybrid.network.execution import Segment, apply_part
+from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group
 from spikebridge.hybrid.network.link import Modulation
-from spikebridge.hybrid.network.one_step import Step, one_step, timed
+from spikebridge.hybrid.network.one_step import Step, first_step, one_step, timed
 from spikebridge.hybrid.network.schedule import Tick
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
@@ -64,10 +64,10 @@ class RowSegment(Segment):
             parts = {part: _PartRows(self, part, links) for part in group.parts}
             _run_tick(self.start, group.schedule.at(self.start), now, links, parts)
             self._close(links, parts)
-            for part in group.parts:
-                y = now[part]
+            for name in (signal for part in parts.values() for signal in part.signals):
+                y = now[name]
                 # stacked: a copy, so that the caller may write into it
-                self.signals[part] = None if y is None else torch.stack([y])
+                self.signals[name] = None if y is None else torch.stack([y])
 
     def _run_group(self, group: Group) -> None:
         if not group.runs_tick_by_tick(self.start):
@@ -82,16 +82,16 @@ class RowSegment(Segment):
                 buffer.push(self.signals, start, stop)
             links[buffer.route.name] = _LinkRows(buffer, outside)
         parts = {part: _PartRows(self, part, links) for part in group.parts}
-        rows: dict[str, list[Tensor]] = {part: [] for part in group.parts}
+        rows: dict[str, list[Tensor]] = {signal: [] for part in parts.values() for signal in part.signals}
         for tick in range(start, stop):
             now: Rows = {name: next(xs) if clocks[name].has(tick) else None for name, xs in columns.items()}
             _run_tick(tick, group.schedule.at(tick), now, links, parts)
-            for part, values in rows.items():
-                if (y := now[part]) is not None:
+            for signal, values in rows.items():
+                if (y := now[signal]) is not None:
                     values.append(y)
         self._close(links, parts)
-        for part, values in rows.items():
-            self.signals[part] = torch.stack(values) if values else None
+        for signal, values in rows.items():
+            self.signals[signal] = torch.stack(values) if values else None
 
     def _close(self, links: dict[str, "_LinkRows"], parts: dict[str, "_PartRows"]) -> None:
         for link in links.values():
@@ -111,7 +111,12 @@ def _run_tick(
                 link.send(now, tick)
             if is_due:
                 link.deliver()
-        now[name] = parts[name].fire() if fires else None
+        part = parts[name]
+        y = part.fire() if fires else None
+        if part.is_single and (y is None or isinstance(y, Tensor)):
+            now[name] = y
+        else:
+            now |= name_outputs(name, y, part.signals) if fires else dict.fromkeys(part.signals)
     for route in schedule.delayed:
         links[route].send(now, tick)
 
@@ -196,19 +201,21 @@ def _is_bare(unit: HybridUnit) -> bool:
 class _PartRows:
     """A part on rows."""
 
-    __slots__ = ("checked", "links", "part", "seen", "shapes", "state", "step")
+    __slots__ = ("checked", "is_single", "links", "part", "seen", "shapes", "signals", "state", "step")
 
     def __init__(self, segment: Segment, name: str, links: dict[str, _LinkRows]) -> None:
         self.part: nn.Module = segment.network.parts[name]
         self.state = segment.parts[name]
         self.links = [links[buffer.route.name] for buffer in segment.buffers[name]]
+        self.signals = segment.network.plan.signals[name]
+        self.is_single = self.signals[0] == name
         self.checked = segment.checked
         self.seen: set[Hashable] = segment.network.seen[name]
         self.step: Step | None = None
         self.shapes: Hashable = None
 
-    def fire(self) -> Tensor:
-        """Runs the part on the values of its links."""
+    def fire(self) -> Any:
+        """Runs the part on the values of its links: a row `(B, *M)`, or several by name."""
         signals: list[Tensor] = []
         named: dict[str, Tensor] = {}
         effects: dict[str, list[tuple[Tensor, By]]] = {}
@@ -249,16 +256,16 @@ class _PartRows:
         signals: list[Tensor],
         named: dict[str, Tensor],
         effects: dict[str, list[tuple[Tensor, By]]],
-    ) -> Tensor:
+    ) -> Any:
         if effects or self.checked:
             return self._fire_checked(signals, named, effects)
-        y: Tensor = part(*signals, **named)
+        y = part(*signals, **named)
         check_rows(part, y, (signals[0] if signals else next(iter(named.values()))).shape[0])
         return y
 
     def _fire_checked(
         self, signals: list[Tensor], named: dict[str, Tensor], effects: dict[str, list[tuple[Tensor, By]]]
-    ) -> Tensor:
+    ) -> Any:
         """The part on a sequence of one step."""
         y, self.state = apply_part(
             self.part,
@@ -269,13 +276,13 @@ class _PartRows:
             checked=self.checked and not effects,
         )
         self.checked = False
-        return y[0]
+        return first_step(y)
 
 
 def _checked_step(part: nn.Module) -> Step:
-    def step(x_t: Tensor, state: State, effects: Any) -> tuple[Tensor, State]:
+    def step(x_t: Tensor, state: State, effects: Any) -> tuple[Any, State]:
         y, state = apply_part(part, [x_t.unsqueeze(0)], state=state, effects=timed(effects))
-        return y[0], state
+        return first_step(y), state
 
     return step
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError, SpikebridgeError
 from spikebridge.hybrid.network.delivery import unfit_initial
-from spikebridge.hybrid.network.execution import apply_part
-from spikebridge.hybrid.network.graph import Group, NetworkGraph
+from spikebridge.hybrid.network.execution import apply_part, name_outputs
+from spikebridge.hybrid.network.graph import Group, NetworkGraph, owner_of
 from spikebridge.hybrid.network.link import LinkState, Route, SignalSpec, Transmission, describe
 from spikebridge.hybrid.unit.unit import UnitState
 from spikebridge.neurons.base import Stateful
@@ -57,9 +57,7 @@ def _through_unit(
     return y, state
 
 
-def _through_part(
-    network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes
-) -> tuple[Tensor, State]:
+def _through_part(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> tuple[Any, State]:
     """Sends empty signals through the links of a part and the part; `shapes` are those of links not run yet."""
     like = like_of(network, known.values())
     signals: list[Tensor] = []
@@ -130,7 +128,11 @@ class _FeedbackSearch:
             trial = shapes | {route.name: shape for route, shape in zip(open_links, guess, strict=True)}
             try:
                 y, _ = _through_part(self.network, part, known, trial)
-                after = {**known, part: y}
+            except _MISFITS as misfit:
+                self.misfit = misfit
+                continue
+            after = {**known, **_named(self.network, part, y)}
+            try:
                 right = all(self._is_consistent(route, known, after, trial) for route in self.unknown)
             except _MISFITS as misfit:
                 self.misfit = misfit
@@ -173,7 +175,7 @@ def _candidates(network: NetworkGraph, known: Mapping[str, Tensor]) -> list[torc
 
 
 class NetworkSpecs(NamedTuple):
-    """The values of links and of parts, by name."""
+    """The values of links, and of the signals that parts give, by name."""
 
     links: dict[str, SignalSpec]
     parts: dict[str, SignalSpec]
@@ -201,11 +203,16 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
         for group in network.plan.groups:
             shapes = _feedback_shapes(network, group, known)
             for part in group.parts:
-                known[part] = _through_part_or_explain(network, part, known, shapes)
+                known |= _named(network, part, _through_part_or_explain(network, part, known, shapes))
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 specs[route.name] = _spec(network, route, known, shapes)
     return NetworkSpecs(
-        specs, {part: SignalSpec(known[part].shape[2:], known[part].dtype) for part in network.plan.incoming}
+        specs,
+        {
+            signal: SignalSpec(known[signal].shape[2:], known[signal].dtype)
+            for part in network.plan.incoming
+            for signal in network.plan.signals[part]
+        },
     )
 
 
@@ -233,14 +240,20 @@ def fill_states(
         for group in network.plan.groups:
             shapes = {route.name: specs[route.name].shape for route in group.delayed}
             for part in group.parts:
-                known[part], parts[part] = _through_part(network, part, known, shapes)
+                y, parts[part] = _through_part(network, part, known, shapes)
+                known |= _named(network, part, y)
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 _, unit = _through_unit(network, route, known, links[route.name].unit)
                 full[route.name] = links[route.name]._replace(unit=unit)
     return {part: parts[part] for part in network.plan.incoming}, full
 
 
-def _through_part_or_explain(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> Tensor:
+def _named(network: NetworkGraph, part: str, y: Any) -> dict[str, Tensor]:
+    """What a part gave, by the names of its signals."""
+    return name_outputs(part, y, network.plan.signals[part])
+
+
+def _through_part_or_explain(network: NetworkGraph, part: str, known: Mapping[str, Tensor], shapes: Shapes) -> Any:
     incoming = network.plan.incoming[part]
     for route in incoming:
         if route.name not in shapes and all(name in known for name in route.sources):
@@ -340,7 +353,7 @@ def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shap
         raise unfit_initial(route, shapes[route.name], y.shape[2:])
     context = None if route.link.context is None else known[route.link.context]
     trigger = route.sources[-1] if route.trigger is not None else None
-    if trigger is not None and trigger in network.parts and known[trigger].dtype != torch.bool:
+    if trigger is not None and owner_of(trigger, network.parts) in network.parts and known[trigger].dtype != torch.bool:
         raise ConfigError(
             f"the trigger {trigger!r} of {describe(route.link)} is a part that gives floats, so a window would start "
             "at each of its ticks; let it give flags, (T, B), for example x > 0, or name an input"

@@ -1,12 +1,10 @@
-"""The kernels: sums and means, a leak, an alpha function, finite impulse responses, the change of a signal.
+"""The kernels without a finite response: sums and means, a leak, an alpha function, the change of a signal.
 
 | kernel | value at a step, since the window started | learns |
 |---|---|---|
 | `Sum`, `Mean` | sum or mean of the steps | |
 | `Exponential` | leaky sum `h = exp(-dt / tau) h + x` | `tau` |
 | `Alpha` | sum weighted by `(t / tau) exp(1 - t / tau)` | `tau` |
-| `FIR` | sum of the last `num_taps` steps with learned weights | the weights |
-| `Gaussian` | sum of past steps weighted by a Gaussian around `delay` | `delay`, `sigma` |
 | `Difference` | change since the first step, or over the last `lag` steps | |
 
 Each kernel has a pure step function (or `step`), which defines it, and methods that give the same numbers for many
@@ -18,11 +16,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikebridge.axes import Signal, Step
-from spikebridge.errors import ConfigError
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import refuse_unknown
@@ -30,7 +26,7 @@ from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.lif import decay_per_step
 from spikebridge.neurons.quantity import Modulated, Quantity
 from spikebridge.ops.filters.difference import Before, change
-from spikebridge.ops.filters.fir import finite_response, last_response, powers
+from spikebridge.ops.filters.fir import last_response, powers
 from spikebridge.ops.filters.leaky_sum import Restarts, last_sum, leaky_sum, one_step_late, sum_of_sums
 from spikebridge.ops.filters.one_pass import (
     alphas_of,
@@ -330,157 +326,6 @@ class Alpha(Kernel):
     def last(self, x: Signal) -> Step:
         age, left = powers(decay_per_step(self, self.tau), x)
         return last_response(x, age * left) * (known_dt(self) * math.e / self.tau)
-
-
-class FIRCarry(NamedTuple):
-    """The last steps of the window, oldest first, `(B, n, *N)`."""
-
-    last: Tensor
-
-
-def _fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tuple[Step, FIRCarry]:
-    """One step of a finite response, `h_t = sum_k taps[k] x[t - k]`; steps before the window count as zeros.
-
-    Args:
-        x_t: input.
-        carry: the `n - 1` steps before.
-        taps: weights of the present step, the one before, and so on: `(n,)`, `(n, *N)` or `(n, B, *N)`.
-
-    Returns:
-        The value, and the steps that the next value needs.
-
-    Example:
-        >>> carry = FIRCarry(torch.tensor([[[2.0]]]))
-        >>> h_t, carry = _fir_step(torch.tensor([[3.0]]), carry, taps=torch.tensor([1.0, 0.5]))
-        >>> h_t.item(), carry.last.item()  # 3 + 2 / 2
-        (4.0, 3.0)
-    """
-    last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
-    weights = taps.flip(0).reshape(taps.shape[0], *[1] * (x_t.ndim + 1 - taps.ndim), *taps.shape[1:])
-    return (last.movedim(1, 0) * weights).sum(0), FIRCarry(last[:, 1:])
-
-
-class _FiniteResponse(Kernel):
-    """Kernels with a finite impulse response: `num_taps` weights, and a carry of the last steps."""
-
-    step_function = staticmethod(_fir_step)
-    is_vectorized = True
-    num_taps: int
-
-    def initial_state(self, x_t: Step) -> FIRCarry:
-        return FIRCarry(_zeros(x_t, (x_t.shape[0], self.num_taps - 1, *x_t.shape[1:])))
-
-    def run(self, x: Signal, carry: FIRCarry, resets: Restarts | None = None) -> tuple[Signal, FIRCarry]:
-        before = carry.last.transpose(0, 1)
-        return finite_response(x, self._taps(x), before), self._newest(x, before)
-
-    def run_from_start(self, x: Signal) -> tuple[Signal, FIRCarry]:
-        return self.values_from_start(x), self.carry_from_start(x)
-
-    def values_from_start(self, x: Signal) -> Signal:
-        return finite_response(x, self._taps(x))
-
-    def carry_from_start(self, x: Signal) -> FIRCarry:
-        return self._newest(x, x.new_zeros((max(0, self.num_taps - 1 - len(x)), *x.shape[1:])))
-
-    def _newest(self, x: Signal, before: Tensor) -> FIRCarry:
-        kept = self.num_taps - 1
-        newest = x[max(0, len(x) - kept) :]
-        steps = before[len(before) + len(newest) - kept :], newest
-        # a copy, so that the state does not keep a long signal in memory
-        return FIRCarry(torch.cat([part.transpose(0, 1) for part in steps], 1))
-
-    def last(self, x: Signal) -> Step:
-        inside = min(len(x), self.num_taps)
-        return last_response(x[len(x) - inside :], self._taps(x)[:inside])
-
-    def _taps(self, x: Signal) -> Tensor:
-        taps: Tensor = self.arguments({name: getattr(self, name) for name in self.modulable}, x[0])["taps"]
-        return taps
-
-
-class FIR(_FiniteResponse):
-    """A finite impulse response with learned taps, the weights of the last `num_taps` steps.
-
-    Args:
-        num_taps: steps that the kernel covers, the present one included.
-        shape: `()` for one kernel of all neurons, or the layer's shape for one kernel a neuron.
-        keep: give out every step.
-
-    Example:
-        >>> kernel = FIR(2)
-        >>> _ = nn.init.ones_(kernel.weight)
-        >>> kernel(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
-        [1.0, 3.0, 5.0]
-    """
-
-    record_name = "Taps"  # in the files of bundles and integer models
-
-    def __init__(self, num_taps: int, shape: tuple[int, ...] = (), *, keep: bool = False) -> None:
-        super().__init__(keep)
-        self.num_taps = whole_number("FIR", "num_taps", num_taps)
-        self.weight = nn.Parameter(torch.full((num_taps, *shape), 1 / num_taps))
-
-    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        return {"taps": upcast(self.weight)}
-
-
-class Gaussian(_FiniteResponse):
-    """A Gaussian of past time, `exp(-(t - delay)^2 / (2 sigma^2))`; its taps sum to 1.
-
-    Args:
-        delay: time from the peak to the present step [s].
-        sigma: standard deviation [s].
-        dt: step of the clock [s]; None where a network binds it.
-        keep: give out every step.
-        learn: which of "delay" and "sigma" to train; the number of taps does not change.
-
-    Example:
-        >>> kernel = Gaussian(delay=2.0, sigma=0.5, dt=1.0)
-        >>> len(kernel.taps()), int(kernel.taps().argmax())
-        (5, 2)
-    """
-
-    delay = Quantity()
-    sigma = Quantity(positive=True)
-
-    def __init__(
-        self,
-        delay: Tensor | float,
-        sigma: Tensor | float,
-        *,
-        dt: float | None = None,
-        keep: bool = False,
-        learn: str | Iterable[str] = (),
-    ) -> None:
-        super().__init__(keep, dt, learn, delay=delay, sigma=sigma)
-        if float(torch.as_tensor(delay).min()) < 0:
-            raise ConfigError(f"Gaussian needs delay >= 0 s, since a kernel is causal, but got {delay}")
-        self._reach = float((torch.as_tensor(delay) + 4 * torch.as_tensor(sigma)).max())  # [s]
-
-    @property
-    def uses_dt(self) -> bool:
-        return True
-
-    @property
-    def num_taps(self) -> int:  # type: ignore[override]
-        """The steps that the kernel covers: up to four standard deviations before the peak, as first given."""
-        return math.ceil(self._reach / known_dt(self)) + 1
-
-    def taps(self) -> Tensor:
-        """The weights of the present step, the one before, and so on: `(n,)` or `(n, *N)`."""
-        place = upcast(next(self.parameters(), torch.empty(0)))
-        return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
-
-    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        delay, sigma, dt = quantities["delay"], quantities["sigma"], known_dt(self)
-        if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
-            exponents = [-((k * dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
-            return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
-        delay, sigma = (torch.as_tensor(quantity).to(x_t) for quantity in (delay, sigma))
-        t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * dt
-        t = t.reshape(-1, *[1] * max(delay.ndim, sigma.ndim))
-        return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
 
 
 class _DifferenceCarry(NamedTuple):

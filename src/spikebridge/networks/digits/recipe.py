@@ -285,25 +285,29 @@ def _settings(config: Config, seed: int, quiet: bool) -> Settings:
 
 def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> dict[str, Any]:
     """Accuracy after each window over four draws of the noise, and the cost of one recording."""
-    by_window = accuracy_by_window(network, config, scored)
+    by_window, confusions = _answers(network, config, scored)
     seen = _with_noise(config.camera, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
     return {
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
+        "confusions": confusions,
         "parameters": num_parameters(network),
         **report_page.measure_cost(network, _inputs_of(network, seen)),
     }
 
 
-def accuracy_by_window(network: HybridNetwork, config: Config, scored: HybridRecording) -> list[float]:
-    """Accuracy of the mean logits so far, over four draws of the noise."""
+def _answers(network: HybridNetwork, config: Config, scored: HybridRecording) -> tuple[list[float], list[list[int]]]:
+    """Accuracy of the mean logits so far, and how often each digit was taken for each at the end, over four draws."""
     generator = torch.Generator().manual_seed(1000)
     hits = []
+    confusions = torch.zeros(10, 10, dtype=torch.long)
     with evaluating(network):
         for _ in range(_NUM_DRAWS):
             logits = _logits(network, config, _with_noise(config.camera, scored.frames, scored.events, generator))
-            hits.append((logits.cumsum(0).argmax(-1) == scored.labels).float().mean(1))
-    return torch.stack(hits).mean(0).tolist()
+            answers = logits.cumsum(0).argmax(-1)
+            hits.append((answers == scored.labels).float().mean(1))
+            confusions += torch.bincount(10 * scored.labels + answers[-1], minlength=100).reshape(10, 10)
+    return torch.stack(hits).mean(0).tolist(), confusions.tolist()
 
 
 def calibration(config: Config, num_samples: int, data: Path | None = None) -> dict[str, Tensor]:
@@ -317,7 +321,7 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
     """The accuracy that quantisation may reduce."""
-    return {"accuracy": accuracy_by_window(network, config, recordings(config, data)[1])[-1]}
+    return {"accuracy": _answers(network, config, recordings(config, data)[1])[0][-1]}
 
 
 def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:

@@ -11,15 +11,18 @@ from torch import Tensor
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile
 from spikebridge.analysis.latency import measure_steps
+from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import (
     accuracy_bars,
     accuracy_lines,
+    confusion_matrix,
     draw_network,
     heat_map,
     raster,
     to_svg,
     unit_kernels,
 )
+from spikebridge.analysis.replay.network import record_network
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
 from spikebridge.data.io.atomic import write_text
@@ -55,6 +58,9 @@ def write(
     sections = [
         _result(results, scores),
         _time(scores),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
+        *_confusions(scores),
+        *_replay(networks, inputs),
         _inside(networks, inputs),
         _drawn(networks, inputs),
         Section("How it was measured", _MEASURED),
@@ -138,6 +144,41 @@ def _time(scores: Scores) -> Section:
     figure = accuracy_lines(times, lines, "time since the recording began [ms]")
     text = "Every network answers at the end of each window."
     return Section("Accuracy over time", text, pictures=[Picture(to_svg(figure), "Mean of the answers so far.")])
+
+
+def _confusions(scores: Scores) -> list[Section]:
+    """What is taken for what: the first network as a matrix, the most frequent confusion of each in a table."""
+    counted = {
+        name: torch.tensor([score["confusions"] for score in seeds]).sum(0)
+        for name, seeds in scores.items()
+        if all("confusions" in score for score in seeds)
+    }
+    if not counted:
+        return []
+    first, counts = next(iter(counted.items()))
+    rows = []
+    for name, matrix in counted.items():
+        wrong = matrix.clone().fill_diagonal_(0)
+        true, answered = divmod(int(wrong.argmax()), len(wrong))
+        share = float(wrong[true, answered] / max(1, int(matrix[true].sum())))
+        rows.append({"network": name, "digit": str(true), "taken for": str(answered), "share %": round(100 * share, 2)})
+    caption = f"Answers of “{first}”, all seeds."
+    picture = Picture(to_svg(confusion_matrix(counts, range(len(counts))), caption), caption)
+    return [Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture])]
+
+
+def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> list[Section]:
+    """One recording through the first network that has both sides."""
+    both = next(
+        ((name, network) for name, network in networks.items() if {"what", "where"} <= set(network.parts)), None
+    )
+    if both is None:
+        return []
+    name, network = both
+    seen = {one: inputs[one].to(next(network.parameters()).dtype) for one in network.inputs}
+    replay = record_network(network, seen, name=f"one recording in “{name}”")
+    text = f"One recording in “{name}”, tick by tick: spikes, membranes, what the units give, and the answers."
+    return [Section("Replay", text, replays=[replay])]
 
 
 def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:

@@ -10,6 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
 from spikebridge.analysis.plots.style import INK, PAPER, SERIES, new_figure
 from spikebridge.analysis.report import Picture, Section, Table, write_report
@@ -60,6 +61,7 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         *_transfer(trials),
         *_representation(trials),
         _cost(trials),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
         Section(
             "The network",
             "HMN for images as a graph: the units of the ANN set the gates of the SNN, without a task number.",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.report import Section, Table, write_report
 from spikebridge.training.run.run import Run
 
@@ -34,6 +35,7 @@ def write(run: Run, config: Mapping[str, Any]) -> Path:
     for part in ("detector", "parser"):
         if part in results:
             sections.append(Section(f"The {part}", "", [Table([_numbers(results[part])])]))
+    sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
     sections.append(Section("How it was measured", _METHOD))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}

@@ -36,6 +36,7 @@ from spikebridge.networks.sensing.report.animation import (
     encode_animation,
     tracking_picture,
 )
+from spikebridge.networks.sensing.report.track_page import TrackedBoxes, track_page
 
 _COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
@@ -86,6 +87,7 @@ def track_recording(
     init: Float[np.ndarray, "4"] | None = None,
     out: Path | None = None,
     animation: Path | None = None,
+    page: Path | None = None,
     tell: Callable[[_TrackedBox, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Follows a target through a recording and writes what is asked for, whole or not at all.
@@ -96,6 +98,7 @@ def track_recording(
         init: the box in the first frame; the recording's own first one by default.
         out: a csv file for the boxes, in the files' own time.
         animation: a file for a picture every few bins.
+        page: an HTML file to replay the track with.
         tell: called after each bin with the moment, the bins done and the bins a second.
 
     Returns:
@@ -106,13 +109,13 @@ def track_recording(
         ConfigError: a file cannot be written there.
     """
     frame, box = recording.first_box(init)
-    _check_files(out, animation)
+    _check_files(out, animation, page)
     pictures: list[Image.Image] = []
     first = int(recording.frame_bins[frame])
-    account = _Account(recording, first)
+    account = _Account(recording, first, keeps_all=page is not None)
     stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
     with ExitStack() as stack:
-        files = {path: stack.enter_context(atomic_write(path)) for path in (out, animation) if path is not None}
+        files = {path: stack.enter_context(atomic_write(path)) for path in (out, animation, page) if path is not None}
         write = None if out is None else _csv_writer(stack, files[out])
         started = perf_counter()
         for moment in _tracked_boxes(recording, tracker, frame, box):
@@ -128,7 +131,9 @@ def track_recording(
         if animation is not None:
             last = [] if pictures else [_picture_of(recording, moment, stride)]
             encode_animation(files[animation], pictures + last, _SECONDS_EACH, animation.suffix)
-    return account.summary() | {"boxes": out, "animation": animation}
+        if page is not None:
+            files[page].write(track_page(recording, account.track(), account.summary()).encode())
+    return account.summary() | {"boxes": out, "animation": animation, "page": page}
 
 
 def _picture_of(
@@ -158,13 +163,13 @@ def _time_us(recording: Recording, bin_: int) -> int:
     return recording.start_us + round((bin_ + 1) * recording.dt * 1e6)
 
 
-def _check_files(*paths: Path | None) -> None:
-    for path in (path for path in paths if path is not None):
+def _check_files(out: Path | None, animation: Path | None, page: Path | None) -> None:
+    for path in (path for path in (out, animation, page) if path is not None):
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {path.parent} to write into")
         check_target(path)
-    if paths[1] is not None:
-        check_animation(paths[1].suffix)
+    if animation is not None:
+        check_animation(animation.suffix)
 
 
 def _csv_writer(stack: ExitStack, file: BinaryIO) -> Callable[[Sequence[Any]], Any]:
@@ -181,12 +186,13 @@ def _row(recording: Recording, moment: _TrackedBox) -> list[Any]:
 
 
 class _Account:
-    """What is to be said of all answers, summed as they come, so that many take no more memory than a few."""
+    """A summary of all answers, summed as they come: many take no more memory than a few, unless all are kept."""
 
-    def __init__(self, recording: Recording, first: int) -> None:
-        self.recording, self.first = recording, first
+    def __init__(self, recording: Recording, first: int, keeps_all: bool = False) -> None:
+        self.recording, self.first, self.keeps_all = recording, first, keeps_all
         self.is_labelled = bool(np.isfinite(recording.boxes).all(axis=1).any())
-        self.boxes = array("d")  # only where they are compared with true ones
+        self.boxes = array("d")  # only where they are compared with true ones, or shown
+        self.confidences, self.losses = array("d"), array("b")
         self.num_boxes = self.num_lost = 0
         self.confidence = self.seconds = 0.0
 
@@ -197,8 +203,16 @@ class _Account:
         self.num_lost += moment.lost
         self.confidence += moment.confidence
         self.seconds += seconds
-        if self.is_labelled:
+        if self.is_labelled or self.keeps_all:
             self.boxes.extend(moment.box)
+        if self.keeps_all:
+            self.confidences.append(moment.confidence)
+            self.losses.append(moment.lost)
+
+    def track(self) -> TrackedBoxes:
+        """All answers, where they were kept."""
+        boxes = np.array(self.boxes).reshape(-1, 4)
+        return TrackedBoxes(self.first, boxes, np.array(self.confidences), np.array(self.losses, dtype=bool))
 
     @property
     def rate(self) -> float:

@@ -166,10 +166,10 @@ def test_only_confident_detections_update_the_template(recording: Recording, tra
             told = {"box": recording.frame_boxes[0]} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
             if b == 0:
-                first, newest = state.estimate.first, state.estimate.newest
+                first, newest = state.estimate.target
         state = watcher.flush(state)
-        assert state.estimate.first is first  # K_0 never changes
-        assert (state.estimate.newest is newest) is not renewed
+        assert state.estimate.target.first is first  # K_0 never changes
+        assert (state.estimate.target.newest is newest) is not renewed
 
 
 def test_the_detector_runs_in_the_step_after_a_frame(recording: Recording, tracker: SensingTracker) -> None:

@@ -1,32 +1,36 @@
 """Explanations as text, as JSON, and as one self-contained HTML page.
 
-The page shows key frames of the video, the answer, and for each choice the spike raster and the chain of causes.
+The page shows key frames of the video, the answer, and for each choice a replay of the graph, in which a click on a
+spike shows its causes, and the chain of causes as a table.
 """
 
 import base64
 import io
 import json
+import struct
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
+from markupsafe import escape
 from PIL import Image, ImageDraw
 
+from spikebridge.analysis.replay.lanes import Spikes
+from spikebridge.analysis.replay.replay import Cause, Reason, Replay
+from spikebridge.analysis.report import Picture, Section, Table, render_report
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.ask import Observation, QuestionAnswers, explain_question
 from spikebridge.networks.reasoning.explain.causes import Evidence, ExplanationStep
 from spikebridge.networks.reasoning.explain.explain import Explanation
 from spikebridge.networks.reasoning.explain.labels import object_labels
+from spikebridge.networks.reasoning.graph.readout import GraphAnswer
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 
 _SCHEMA_VERSION = 1
 """Of the JSON; it changes when a field is renamed or goes."""
 
-_CELL, _ROW = 22, 16
-_TRACE_TEMPLATE = Path(__file__).with_name("trace.html.j2")
+_KINDS = ("by other neurons", "from outside", "needed by the answer")
 
 
 def as_text(explanation: Explanation, question: str = "") -> str:
@@ -109,25 +113,132 @@ def as_json(explanation: Explanation, question: str = "") -> str:
 
 
 def as_html(explanation: Explanation, question: str = "", frames: Sequence[tuple[str, str]] = ()) -> str:
-    """One self-contained page: the answer, the spike raster with names, the sets, the chain of causes.
+    """One self-contained page: the answer, the facts that it needs, a replay of the graph, the chain of causes.
 
     Args:
         explanation: from `explain`.
         question: its words.
         frames: key frames of the video, each a caption and a data URI.
     """
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_TRACE_TEMPLATE.read_text(encoding="utf-8")).render(
-        question=question or " ".join(explanation.tokens),
-        explanation=explanation,
-        removed=_removed_label(explanation) if explanation.removal is not None else "",
-        nothing=_no_evidence_text(explanation),
-        raster=_raster(explanation),
-        sets=[(step, _sets(explanation, step.objects, step.events)) for step in explanation.steps],
-        step_text=_step_text,
-        facts=_facts(explanation),
-        frames=frames,
+    title = question or " ".join(explanation.tokens)
+    return render_report(
+        title, [*_video(frames), *_sections(explanation)], _run_facts(explanation), lead=_lead(explanation.answer)
     )
+
+
+def _lead(answer: GraphAnswer) -> str:
+    value = answer.value if answer.value is not None else "no answer"
+    return f"{value} ({answer.status}, confidence {answer.confidence:.2f})"
+
+
+def _run_facts(explanation: Explanation) -> dict[str, Any]:
+    removed = {"without": _removed_label(explanation)} if explanation.removal is not None else {}
+    return {
+        "answer": explanation.answer.value if explanation.answer.value is not None else "no answer",
+        "margin [s]": f"{explanation.answer.margin:.2f}",
+        "preset": explanation.options.preset.name,
+        "world": explanation.program.world,
+        **removed,
+    }
+
+
+def _video(frames: Sequence[tuple[str, str]]) -> list[Section]:
+    pictures = [
+        Picture(
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-figure" viewBox="0 0 {width} {height}" role="img">'
+            f'<title>{escape(caption)}</title><image width="{width}" height="{height}" href="{escape(source)}"/></svg>',
+            caption,
+        )
+        for caption, source in frames
+        for width, height in [_size(source)]
+    ]
+    return [Section("What was seen", "", thumbnails=pictures)] if pictures else []
+
+
+def _size(source: str) -> tuple[int, int]:
+    """Width and height from the header of a PNG in a `data:` address; those of the videos where it is none."""
+    header = source.partition(",")[2][:32].encode()
+    content = base64.b64decode(header) if len(header) == 32 else b""
+    return (*struct.unpack(">II", content[16:24]),) if content.startswith(b"\x89PNG") else (480, 320)  # type: ignore[return-value]
+
+
+def _sections(explanation: Explanation) -> list[Section]:
+    """Why the answer is what it is, and what fired."""
+    facts = [{"perceived fact": one.fact, "confidence": round(one.score, 2)} for one in _facts(explanation)]
+    chain = [
+        {
+            "step": str(link.step),
+            "neuron": link.neuron,
+            "meaning": link.meaning + (f", by {link.instruction}" if link.instruction else ""),
+            "needed": "; ".join(_evidence_text(one) for one in link.evidence),
+        }
+        for link in explanation.cause_chain
+    ]
+    sets = [
+        {"step": str(step.step), "instruction": step.instruction, "from outside": ", ".join(step.stimulated)}
+        | {name: "; ".join(words) for name, words in _sets(explanation, step.objects, step.events).items()}
+        for step in explanation.steps
+    ]
+    tables = [Table(facts, "Perceived facts that the answer needs.")] if facts else []
+    tables += [Table(chain, "The whole chain, spike by spike, latest first", folded=True)] if chain else []
+    nothing = _no_evidence_text(explanation)
+    return [
+        Section("Why", [] if chain else f"{nothing[0].upper()}{nothing[1:]}.", tables),
+        Section(
+            "What fired", _FIRED, [Table(sets, "The sets, step by step", folded=True)], replays=[_replay(explanation)]
+        ),
+    ]
+
+
+_FIRED = (
+    "Each row is a neuron of the graph, each column a time step. A click on a spike shows the spikes that it needed."
+)
+
+
+def _evidence_text(one: Evidence) -> str:
+    score = f" ({one.score:.2f})" if one.fact and one.score < 1 else ""
+    return f"{one.neuron} at step {one.step}" + (f": {one.fact}{score}" if one.fact else "")
+
+
+def _replay(explanation: Explanation) -> Replay:
+    """The neurons that fired, step by step, with the causes of the spikes that the answer needs."""
+    order = {name: n for n, name in enumerate(explanation.names)}
+    fired = sorted({name for step in explanation.steps for name in step.fired}, key=order.__getitem__)
+    row_of = {name: row for row, name in enumerate(fired)}
+    values = np.zeros((len(explanation.steps), len(fired)), dtype=int)
+    for t, step in enumerate(explanation.steps):
+        for name in step.fired:
+            values[t, row_of[name]] = 2 if name in step.stimulated else 1
+    reasons = _reasons(explanation, row_of)
+    for t, row in reasons:
+        values[t, row] = 3
+    notes = []
+    for step in explanation.steps:
+        sets = _sets(explanation, step.objects, step.events)
+        parts = [step.instruction, *(f"{name}: {', '.join(words)}" for name, words in sets.items() if words)]
+        notes.append("; ".join(parts))
+    return Replay("spikes of the graph", [Spikes("spikes", values, fired, _KINDS)], notes=notes, reasons=reasons)
+
+
+def _reasons(explanation: Explanation, row_of: dict[str, int]) -> dict[tuple[int, int], Reason]:
+    """The chain of causes by step and row; a neuron that holds its activity needs the step before."""
+    last = len(explanation.steps) - 1
+    used: dict[tuple[int, str], int] = {}
+    for link in explanation.cause_chain:
+        for one in link.evidence:
+            key = (one.step, one.neuron)
+            used[key] = max(used.get(key, 0), link.step - 1)
+    reasons = {}
+    for link in explanation.cause_chain:
+        row = row_of[link.neuron]
+        by = f", by {link.instruction}" if link.instruction else ""
+        causes = [Cause(one.step, row_of[one.neuron], one.fact or "") for one in link.evidence]
+        reasons[link.step, row] = Reason(link.meaning + by, causes)
+        # what no other spike needed is the answer, which is read at the last step
+        for t in range(link.step + 1, used.get((link.step, link.neuron), last) + 1):
+            if link.neuron in explanation.steps[t].fired:
+                reasons[t, row] = Reason(f"{link.meaning}, active since", [Cause(link.step, row)])
+    return reasons
 
 
 def _facts(explanation: Explanation) -> list[Evidence]:
@@ -161,35 +272,9 @@ def _sets(explanation: Explanation, objects: Sequence[int], events: Sequence[int
     }
 
 
-def _raster(explanation: Explanation) -> dict[str, Any]:
-    """Rows and coordinates of all neurons that fired, for the spike raster."""
-    order = {name: n for n, name in enumerate(explanation.names)}
-    fired = sorted({name for step in explanation.steps for name in step.fired}, key=order.__getitem__)
-    needed = {(link.step, link.neuron) for link in explanation.cause_chain}
-    row_of = {name: row for row, name in enumerate(fired)}
-    dots = [
-        {
-            "x": _CELL * (step.step + 0.5),
-            "y": _ROW * (row_of[name] + 0.5),
-            "kind": "needed" if (step.step, name) in needed else "outside" if name in step.stimulated else "inside",
-            "title": f"step {step.step}, {step.instruction}: {name}",
-        }
-        for step in explanation.steps
-        for name in step.fired
-    ]
-    return {
-        "rows": [{"name": name, "y": _ROW * (row_of[name] + 0.5) + 4} for name in fired],
-        "steps": [{"number": step.step, "x": _CELL * (step.step + 0.5)} for step in explanation.steps],
-        "dots": dots,
-        "width": _CELL * len(explanation.steps),
-        "height": _ROW * len(fired),
-    }
-
-
 _SCALE = 2
 _MAX_PICTURES = 6
 _TRAIL = 5  # samples of the path drawn behind an object
-_PAGE_TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 def explanation_page(observation: Observation, answered: QuestionAnswers) -> str:
@@ -203,12 +288,30 @@ def explanation_page(observation: Observation, answered: QuestionAnswers) -> str
     frames = _key_frames(observation)
     if answered.question.kind == "descriptive":
         return as_html(explanations[0], answered.question.text, frames)
-    judged = zip(answered.question.choices, answered.answers, explanations, strict=True)
-    sections = [(choice.text, one, as_html(explanation, choice.text)) for choice, one, explanation in judged]
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_PAGE_TEMPLATE.read_text(encoding="utf-8"))
-    opened = next((k for k, one in enumerate(answered.answers) if one.value == "correct"), 0)
-    return template.render(question=answered.question, frames=frames, sections=sections, opened=opened)
+    question = answered.question
+    rows, sections = [], []
+    for number, (choice, one, explanation) in enumerate(
+        zip(question.choices, answered.answers, explanations, strict=True), start=1
+    ):
+        rows.append(
+            {
+                "choice": choice.text,
+                "answer": one.value or "no answer",
+                "status": one.status,
+                "confidence": round(one.confidence, 2),
+            }
+        )
+        why, fired = _sections(explanation)
+        heading = f"{number}. {choice.text}: {one.value or 'no answer'}"
+        paragraphs = (*why.paragraphs, *fired.paragraphs)
+        tables = (*why.tables, *fired.tables)
+        sections.append(Section(heading, paragraphs, tables, replays=fired.replays, folded=one.value != "correct"))
+    article = "An" if question.kind[0] == "e" else "A"
+    lead = f"{article} {question.kind} question: each choice is judged by a run of the graph of its own."
+    marked = [k for k, one in enumerate(answered.answers) if one.value == "correct"]
+    return render_report(
+        question.text, [Section("Answers", "", [Table(rows, marked=marked)]), *_video(frames), *sections], lead=lead
+    )
 
 
 def _key_frames(observation: Observation) -> list[tuple[str, str]]:

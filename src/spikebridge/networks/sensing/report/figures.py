@@ -23,7 +23,7 @@ from torch import Tensor
 
 from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.energy import hardware_profile, joules
-from spikebridge.analysis.plots.style import INK, SERIES
+from spikebridge.analysis.plots.style import INK, PAGE_WIDTH, SERIES, show_values
 from spikebridge.data.events.binned import Crop
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.json_text import read_json
@@ -230,14 +230,14 @@ def error_lines(
         >>> [line.get_label() for line in figure.axes[0].lines]
         ['hold']
     """
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
     figure.patch.set_facecolor("none")
     axes = figure.subplots()
     axes.set_facecolor("none")
     for i, (name, values) in enumerate(errors.items()):
         if len(values) != len(x):
             raise ShapeError(f"{name!r} has {len(values)} errors for {len(x)} places on the axis")
-        axes.plot(
+        (line,) = axes.plot(
             x,
             values,
             color=SERIES[i % len(SERIES)],
@@ -247,6 +247,7 @@ def error_lines(
             markersize=5 if i == 0 else 4,
             label=name,
         )
+        show_values(line, [f"{name}: {value:.4g} at {place:g}" for place, value in zip(x, values, strict=True)])
     if logarithmic:
         axes.set(xscale="log", yscale="log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import draw_network, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.hybrid import HybridNetwork
@@ -81,6 +82,7 @@ def write(
             [_by_bin(results["distance by bin"])],
         ),
         *_speeds(measured["by speed"]),
+        learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
         _seen(tracker, scored[0]),
         *_cost(cost_rows(networks[first], inputs)),
         *_ablation(results["trackers"], list(networks)),

@@ -17,8 +17,7 @@ of them; `rebuild` reads them again after a change that PyTorch does not count (
 
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
-from math import exp, floor, hypot, isfinite, sqrt
+from math import floor, hypot, isfinite, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +50,7 @@ from spikebridge.networks.sensing.tracker.calibration import (
     learned,
     uncalibrated,
 )
-from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
+from spikebridge.networks.sensing.tracker.detectors import BoxDetector, DetectorInputs, LearnedDetector, confidence
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 
 _LOST_AFTER = 3
@@ -117,15 +116,13 @@ class _TargetEstimate(NamedTuple):
         box: in the last frame, given or detected [px].
         spread: standard deviation of its place along an axis [px].
         num_unsure: number of frames in a row without a confident detection.
-        first: template of the frame whose box was given last, `K_0`; None without a detector.
-        newest: patch of the last confident detection, from which `K_new` is made.
+        target: what the detector knows of the target; None without a detector.
     """
 
     box: Float[np.ndarray, "4"]
     spread: float
     num_unsure: int
-    first: Tensor | None
-    newest: TargetPatch | None
+    target: Any
 
 
 class _PendingFrame(NamedTuple):
@@ -305,7 +302,9 @@ class SensingTracker:
         period = self.sensing.dt if last is None else _period(inputs, last)
         frame, pending = inputs["frame"].copy(), None  # the caller may fill the same array again
         if is_given := "box" in inputs:
-            estimate = _given_estimate(model.detector, frame, check_box(inputs["box"]))
+            box = check_box(inputs["box"])
+            detector = self._detector(model)
+            estimate = _TargetEstimate(box, 0.0, 0, None if detector is None else detector.start(frame, box))
         elif last is not None:
             seconds = inputs["elapsed"] - inputs["frame_age"]
             predicted = translate_box(last.box, to_numpy(last.stream.start).motion * (seconds / last.stream.period))
@@ -358,18 +357,19 @@ class SensingTracker:
 
     def _detect(self, state: TrackingState, pending: _PendingFrame) -> TrackingState:
         """The detector's answer on the last frame, blended with the predicted box."""
-        options, known, detector, box = self.options, state.estimate, state.model.detector, pending.box
-        if detector is None or known.first is None or known.newest is None:
+        options, known, detector, box = self.options, state.estimate, self._detector(state.model), pending.box
+        if detector is None or known.target is None:
             return state._replace(pending=None)
-        around, found, spread = self._found(state, pending, detector, known.first, known.newest)
+        inputs = DetectorInputs(state.frame, pending.before, pending.events, state.background, box, state.lost)
+        (around, found, spread), target = detector.detect(inputs, known.target)
         gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
         blended = clamp_box(state.frame, around + gain * (found - around))
         if options.hold_size:
             blended = box_from_center(box_center(blended), box[2:])
         if confidence(spread, blended) < options.accept_confidence or not np.isfinite(blended).all():
-            unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1)
+            unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1, target=target)
             return state._replace(estimate=unsure, pending=None)
-        estimate = _TargetEstimate(blended, spread, 0, known.first, detector.patch(state.frame, blended))
+        estimate = _TargetEstimate(blended, spread, 0, detector.update(state.frame, blended, target))
         if not known.num_unsure:
             moved, certainty = box_center(blended) - pending.origin, confidence(spread, blended)
             calibration = learned(state.calibration, pending.bins, moved, pending.elapsed, certainty)
@@ -400,25 +400,14 @@ class SensingTracker:
         network = run.accumulate(grid, self._skip_bins(run, opened, state.age))
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network, calibrated=None, bins=())
 
-    def _found(
-        self, state: TrackingState, pending: _PendingFrame, detector: FusedDetector, first: Tensor, newest: TargetPatch
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """The box that was looked around, the detected box, and its spread.
-
-        For a lost target only the first template is used: the newest patch may not show the target.
-        """
-        frames = state.frame, pending.before, pending.events, state.background
-        look = partial(detector.look, *frames, first=first, a=self.options.template_rate)
-        if state.lost:
-            there = detector.search(state.frame, state.background, pending.box, first)
-            return there, *look(there, newest=None)
-        found, spread = look(pending.box, newest=newest)
-        if confidence(spread, found) < self.options.search_confidence:
-            there = detector.search(state.frame, state.background, pending.box, first)
-            other, other_spread = look(there, newest=None)
-            if confidence(other_spread, other) > self.options.reacquire_confidence:
-                return there, other, other_spread
-        return pending.box, found, spread
+    def _detector(self, model: InferenceModel) -> BoxDetector | None:
+        """What finds the target in a frame; None for a network without a detector."""
+        if model.detector is None:
+            return None
+        options = self.options
+        return LearnedDetector(
+            model.detector, options.template_rate, options.search_confidence, options.reacquire_confidence
+        )
 
     def _accumulate(self, events: BinEvents, elapsed: float, state: TrackingState) -> TrackingState:
         """The events of one step, which has several bins if the tracker was busy."""
@@ -467,20 +456,6 @@ class SensingTracker:
         stream = _EventStreamState(start, state.stream.age, 0.0, offset, whole)
         network = state.model.network.restart_events(state.network, start)
         return state._replace(stream=stream, crop=crop, network=network, calibrated=None)
-
-
-def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
-    """The probability that a place is wrong by less than a quarter of the target's size.
-
-    Args:
-        spread: standard deviation of the place along each axis [px].
-        box: of the target [px]; its size is the root of its area.
-
-    Example:
-        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px: 1 - exp(-1/2)
-        0.393
-    """
-    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))
 
 
 def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
@@ -561,17 +536,8 @@ def _period(inputs: Inputs, last: TrackingState) -> float:
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
 
 
-def _given_estimate(
-    detector: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64]
-) -> _TargetEstimate:
-    if detector is None:
-        return _TargetEstimate(box, 0.0, 0, None, None)
-    patch = detector.patch(frame, box)
-    return _TargetEstimate(box, 0.0, 0, detector.template(patch), patch)
-
-
 def _next_background(
-    detector: FusedDetector | None, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
+    detector: Any, frame: NDArray[np.uint8], box: NDArray[np.float64], last: TrackingState | None
 ) -> Background:
     """The background in a new frame with a predicted box; without a detector it is not used."""
     if last is None or detector is None:

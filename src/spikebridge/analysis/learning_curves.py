@@ -1,0 +1,95 @@
+"""Learning curves of trainings from the rows of their metrics, one figure a metric."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
+from spikebridge.analysis.report import Picture, Section
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+_PLACES = ("epoch", "task", "step")
+_NOT_DRAWN = {*_PLACES, "kind", "phase", "seconds"}
+_MAX_FIGURES, _MAX_LINES = 8, 8
+
+
+def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curves") -> Section:
+    """A figure for each metric with a line for each network, mean and one standard deviation over its seeds.
+
+    Args:
+        trainings: rows of metrics by the name of the training; "learned/seed-0" and "learned/seed-1" make one line.
+        heading: of the section.
+
+    Returns:
+        A section; without metrics it says so.
+
+    Example:
+        >>> rows = [{"kind": "epoch", "epoch": 1, "loss": 2.0}, {"kind": "epoch", "epoch": 2, "loss": 1.0}]
+        >>> section = learning_curves({"ann/seed-0": rows, "ann/seed-1": rows})
+        >>> [picture.caption for picture in section.pictures]
+        ['loss']
+    """
+    groups: dict[str, list[Rows]] = {}
+    for name, rows in trainings.items():
+        if drawn := _whole_epochs(rows):
+            groups.setdefault(_without_seed(name), []).append(drawn)
+    metrics = list(dict.fromkeys(key for seeds in groups.values() for rows in seeds for key in _metrics(rows)))
+    # the learning rate is a setting, so it stands last
+    metrics.sort(key=lambda name: name == "lr")
+    pictures = [_figure(metric, groups) for metric in metrics[:_MAX_FIGURES]]
+    if not pictures:
+        return Section(heading, "No metrics were recorded.")
+    text = ["Means over seeds; bands are one standard deviation."] if any(len(s) > 1 for s in groups.values()) else []
+    if len(metrics) > _MAX_FIGURES:
+        text.append(f"{_MAX_FIGURES} of {len(metrics)} metrics are shown; all of them are in metrics.jsonl.")
+    if len(groups) > _MAX_LINES:
+        text.append(f"{_MAX_LINES} of {len(groups)} trainings are shown.")
+    return Section(heading, text, pictures=pictures)
+
+
+def _whole_epochs(rows: Rows) -> Rows:
+    """The rows of epochs or tasks, where there are any; else those of steps."""
+    whole = [row for row in rows if row.get("kind") != "step"]
+    return whole or list(rows)
+
+
+def _without_seed(name: str) -> str:
+    """The name of a training without its seed.
+
+    Example:
+        >>> _without_seed("hmn/seed-0/tasks"), _without_seed("parser")
+        ('hmn/tasks', 'parser')
+    """
+    return re.sub(r"(^|/)seed-\d+(?=/|$)", "", name).strip("/") or name
+
+
+def _metrics(rows: Rows) -> Iterable[str]:
+    return (name for row in rows for name, value in row.items() if _is_number(value) and name not in _NOT_DRAWN)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _figure(metric: str, groups: Mapping[str, Sequence[Rows]]) -> Picture:
+    having = {name: seeds for name, seeds in groups.items() if any(metric in row for rows in seeds for row in rows)}
+    having = dict(list(having.items())[:_MAX_LINES])
+    length = max(len(rows) for seeds in having.values() for rows in seeds)
+    series = {name: _values(metric, seeds, length) for name, seeds in having.items()}
+    first = next(iter(having.values()))[0][0]
+    place = next((name for name in _PLACES if name in first), "row")
+    figure = accuracy_lines(np.arange(1, length + 1), series, place, metric)
+    return Picture(to_svg(figure, f"{metric} against {place}"), metric)
+
+
+def _values(metric: str, seeds: Sequence[Rows], length: int) -> NDArray[np.float64]:
+    """`(length, seeds)`; NaN where a row has no number or a training ended earlier."""
+    values = np.full((length, len(seeds)), np.nan)
+    for column, rows in enumerate(seeds):
+        for place, row in enumerate(rows):
+            if _is_number(row.get(metric)) and np.isfinite(row[metric]):
+                values[place, column] = row[metric]
+    return values

@@ -1,0 +1,142 @@
+"""Detectors of a tracker: what finds the target's box in a frame, and what it keeps of the target.
+
+A detector is started with the box of the first frame, looks for the target in each later one, and is updated where its
+answer was used. What it knows of the target is an argument and a result, and part of the tracker's state.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import exp
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.data.events.binned import BinEvents
+from spikebridge.networks.sensing.model.background import Background
+from spikebridge.networks.sensing.model.boxes import Box
+from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
+
+
+class DetectorInputs(NamedTuple):
+    """What a detector sees.
+
+    Args:
+        frame: the new frame, grey levels.
+        before: the frame before.
+        events: between the two.
+        background: what is behind the target.
+        box: where the target is predicted to be in the new frame [px].
+        lost: whether the target was not found in the last frames.
+    """
+
+    frame: NDArray[np.uint8]
+    before: NDArray[np.uint8]
+    events: BinEvents
+    background: Background
+    box: Box
+    lost: bool
+
+
+class _FoundBox(NamedTuple):
+    """The answer of a detector.
+
+    Args:
+        around: the box around which it looked [px].
+        box: of the target [px].
+        spread: standard deviation of its centre along an axis [px].
+    """
+
+    around: Box
+    box: Box
+    spread: float
+
+
+@runtime_checkable
+class BoxDetector(Protocol):
+    """What finds the target in a frame."""
+
+    def start(self, frame: NDArray[np.uint8], box: Box) -> Any:
+        """What is known of the target in a frame with a given box [px]."""
+
+    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[_FoundBox, Any]:
+        """The target in a new frame, and what is known of it afterwards."""
+
+    def update(self, frame: NDArray[np.uint8], box: Box, target: Any) -> Any:
+        """What is known of the target after its box in a new frame [px] was accepted."""
+
+
+class _LearnedTarget(NamedTuple):
+    """The two templates of a trained detector.
+
+    Args:
+        first: template `K_0` of the frame whose box was given.
+        newest: patch of the last confident detection, from which `K_new` is made.
+    """
+
+    first: Float[Tensor, "1 C N N"]
+    newest: TargetPatch
+
+
+@dataclass(frozen=True)
+class LearnedDetector:
+    """The trained detector of the sensing network. A detection with little confidence starts a search of the frame.
+
+    Args:
+        fused: the trained detector.
+        template_rate: share of the newest template beside that of the first frame.
+        search_confidence: a detection with less confidence starts a search of the whole frame.
+        reacquire_confidence: a detection of that search with more confidence is the answer.
+
+    Example:
+        >>> from spikebridge.networks.sensing.model.detector import TargetDetector
+        >>> detector = LearnedDetector(FusedDetector(TargetDetector().eval()))
+        >>> target = detector.start(np.zeros((90, 90), np.uint8), np.array([30.0, 40.0, 20.0, 16.0]))
+        >>> target.first.shape
+        torch.Size([1, 8, 32, 32])
+    """
+
+    fused: FusedDetector
+    template_rate: float = 0.3
+    search_confidence: float = 0.5
+    reacquire_confidence: float = 0.8
+
+    def start(self, frame: NDArray[np.uint8], box: Box) -> _LearnedTarget:
+        """See `BoxDetector`."""
+        patch = self.fused.patch(frame, box)
+        return _LearnedTarget(self.fused.template(patch), patch)
+
+    def detect(self, inputs: DetectorInputs, target: _LearnedTarget) -> tuple[_FoundBox, _LearnedTarget]:
+        """See `BoxDetector`. For a lost target only the first template is used: the newest may not show the target."""
+        frame, before, events, background, box, lost = inputs
+        look = partial(self.fused.look, frame, before, events, background, first=target.first, a=self.template_rate)
+        if lost:
+            there = self.fused.search(frame, background, box, target.first)
+            return _FoundBox(there, *look(there, newest=None)), target
+        found, spread = look(box, newest=target.newest)
+        if confidence(spread, found) < self.search_confidence:
+            there = self.fused.search(frame, background, box, target.first)
+            other, other_spread = look(there, newest=None)
+            if confidence(other_spread, other) > self.reacquire_confidence:
+                return _FoundBox(there, other, other_spread), target
+        return _FoundBox(box, found, spread), target
+
+    def update(self, frame: NDArray[np.uint8], box: Box, target: _LearnedTarget) -> _LearnedTarget:
+        """See `BoxDetector`."""
+        return target._replace(newest=self.fused.patch(frame, box))
+
+
+def confidence(spread: float, box: Float[np.ndarray, "4"]) -> float:
+    """The probability that a place is wrong by less than a quarter of the target's size.
+
+    Args:
+        spread: standard deviation of the place along each axis [px].
+        box: of the target [px]; its size is the root of its area.
+
+    Example:
+        >>> round(confidence(3.0, np.array([0.0, 0.0, 12.0, 12.0])), 3)  # 3 px: 1 - exp(-1/2)
+        0.393
+    """
+    return 1 - exp(-max(float(box[2:].prod()), 0.0) / 16 / (2 * max(spread, 1e-3) ** 2))

@@ -1,0 +1,49 @@
+"""Saturation with a gradient that leads back into the range."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class _Clip(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, low: float, high: float) -> Tensor:
+        return x.clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.low, ctx.high = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        # descent moves against the gradient: below the range a negative one leads back, above it a positive one
+        further = ((x < ctx.low) & (gradient > 0)) | ((x > ctx.high) & (gradient < 0))
+        return gradient.masked_fill(further, 0), None, None
+
+
+def saturate(x: Float[Tensor, "*shape"], low: float = 0.0, high: float = 1.0) -> Float[Tensor, "*shape"]:
+    """Values clipped to a range, with a gradient that leads back into the range.
+
+    Outside the range a gradient passes where descent on it moves the value back, and none where it would move further
+    out. So a learned value that overshoots is neither lost nor driven away. (TensorFlow Compression's bounds have the
+    same rule, "identity if towards".)
+
+    Args:
+        x: any values.
+        low: least value.
+        high: greatest value.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+        >>> y = saturate(x)
+        >>> y.sum().backward()  # descent would lower all three
+        >>> y.tolist(), x.grad.tolist()
+        ([0.0, 0.5, 1.0], [0.0, 1.0, 1.0])
+    """
+    return _Clip.apply(x, low, high)
