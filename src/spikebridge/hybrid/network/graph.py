@@ -40,8 +40,12 @@ class Group:
     external: tuple[str, ...] = ()
 
     def runs_tick_by_tick(self, start: int) -> bool:
-        """Whether from a tick on each span is one tick: a value made in any tick is delivered in the next one."""
-        return any(r.delay == 1 and r.makes.period == 1 and r.makes.phase <= start for r in self.delayed)
+        """Whether from a tick on each part fires at most once a span, so that whole spans have nothing to share."""
+        shortest = min(self.schedule.clocks[part].period for part in self.parts)
+        return any(
+            max(r.makes.next(start) + r.delay - start, -(-r.delay // r.makes.period) * r.makes.period) <= shortest
+            for r in self.delayed
+        )
 
     def spans(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Divides the ticks of a loop: a span ends where a delayed link delivers a value made inside it."""
