@@ -10,7 +10,7 @@ WORKERS ?= 2
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-types check fuzz bench docs clean
+.PHONY: help demo test test-plain test-types typed-tests check fuzz bench docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,14 +37,17 @@ $(DOCS): pyproject.toml $(INSTALLED)
 demo: $(INSTALLED) ## train the hybrid network and its twins on digits; ends with a table and a report
 	$(BIN)/spikebridge train digits --preset default --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: check test-plain test-types ## everything that must hold, in under ten minutes
+# mypy and the typed job keep one core each
+test: $(INSTALLED) $(ORACLES) ## everything that must hold, in under ten minutes
+	$(MAKE) --jobs=2 --output-sync=target check test-types
+	$(MAKE) test-plain
 
 test-plain: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-# the same tests with every annotation executed as a check; an int is a float there, as Python's own typing says. Left
-# out is what only reads sources, whole recipes and question sets, what starts processes of its own, and `ops`, whose
-# functions are called by the layers' tests
+# every annotation executed as a check, in tests that call each annotated function once (tests/typed_job.py). Left out is
+# what only reads sources, whole recipes and question sets, what starts processes of its own, and `ops`, whose functions
+# are called by the layers' tests
 UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	$(wildcard tests/networks/*/test_recipe.py tests/networks/*/test_shipped.py) \
 	tests/networks/modulation/test_recordings.py tests/networks/test_precision.py tests/pretrained/test_models.py \
@@ -58,9 +61,11 @@ UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py continual.py) \
 	$(addprefix tests/deploy/test_,quantize.py recipes_as_bundles.py random_bundles.py streaming_network.py) \
 	$(addprefix tests/hybrid/test_,compiled.py named_outputs.py random_networks.py wrong_calls.py)
-CHECKER := beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 test-types: $(INSTALLED) $(ORACLES)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests $(UNCHECKED:%=--ignore=%) "--jaxtyping-packages=spikebridge,$(CHECKER)"
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests $(UNCHECKED:%=--ignore=%) --jaxtyping-packages=spikebridge,typed_job.checker
+
+typed-tests: $(INSTALLED) $(ORACLES) ## choose anew which tests the typed job leaves out (some minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/typed_tests.py $(UNCHECKED:%=--ignore=%)
 
 check: $(INSTALLED) ## style and types
 	$(BIN)/ruff check .
@@ -74,7 +79,7 @@ fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); 
 SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/loops.py benchmarks/plain_layers.py benchmarks/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names: only on request
 SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py public_api.py)
-SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py)
+SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
 	@failed=; for script in $(SPEED) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \

@@ -216,7 +216,7 @@ def tumbling(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in beside.get("tumbling", {}).get("rows", [])
     ]
-    return measured(("training", "AUC", "share of time it is lost", "scenes in which it is for a tenth"), rows)
+    return measured(("training", "AUC", "lost share", "scenes with 0.1 or more"), rows)
 
 
 def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:

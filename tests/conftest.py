@@ -2,7 +2,7 @@
 
 `--reference` runs them on the plain step functions, `--without-native` on PyTorch alone: the numbers are the same.
 
-In the last job (`--jaxtyping-packages`, see the Makefile) the checker stands before the package: a wrong argument is
+In the last job (`--jaxtyping-packages`, `typed_job.py`) the checker stands before the package: a wrong argument is
 refused in the checker's words, before the package can say its own. Tests of messages accept either there; the plain job
 holds them to the package's words.
 """
@@ -22,6 +22,7 @@ from spikebridge.cli import failure
 from spikebridge.data.catalog import find_files
 from spikebridge.errors import DataError, SpikebridgeError
 from spikebridge.ops import reference, without_native
+from typed_job import CALLED, FOUND, LEAST_CALLED, left_out
 
 _MANY_SETS = 6
 
@@ -52,6 +53,7 @@ class RefusedByEither:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reference", action="store_true", help="run the plain step functions, no fast path")
     parser.addoption("--without-native", action="store_true", help="run fast paths in PyTorch alone")
+    parser.addoption("--every-typed-test", action="store_true", help="leave out no test function in the typed job")
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,7 @@ def paths_under_test(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Puts the checker's refusal beside ours where the checker runs."""
-    if not config.getoption("jaxtyping_packages", default=None):
+    if not _is_typed(config):
         return
     plain = pytest.raises
 
@@ -83,22 +85,40 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With the checker, a function with many parameter sets runs a sixth of them.
+    """With the checker, leaves out test functions whose calls others make, and five of six of many parameter sets.
 
     Annotations are the same for all sets; the plain job runs each. A checksum of the name chooses, so that tests of one
     list of classes keep different ones.
     """
-    if not config.getoption("jaxtyping_packages", default=None):
+    if not _is_typed(config):
         return
     sets = Counter(item.nodeid.partition("[")[0] for item in items)
-    left_out = [
+    known = set() if config.getoption("every_typed_test") else left_out()
+    dropped = {
         item
         for item in items
-        if sets[item.nodeid.partition("[")[0]] > _MANY_SETS and zlib.crc32(item.nodeid.encode()) % 6
-    ]
-    config.hook.pytest_deselected(items=left_out)
-    dropped = set(left_out)
+        if (function := item.nodeid.partition("[")[0]) in known
+        or (sets[function] > _MANY_SETS and zlib.crc32(item.nodeid.encode()) % 6)
+    }
+    config.hook.pytest_deselected(items=list(dropped))
     items[:] = [item for item in items if item not in dropped]
+
+
+def _is_typed(config: pytest.Config) -> bool:
+    return bool(config.getoption("jaxtyping_packages", default=None))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The whole typed job fails where it calls too few of the annotated functions."""
+    if _is_typed(session.config) and session.config.args == ["tests"] and len(CALLED) < LEAST_CALLED:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How many of the annotated functions were called."""
+    if _is_typed(config):
+        line = f"{len(CALLED)} of {len(FOUND)} annotated functions were called; at least {LEAST_CALLED} must be"
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,9 @@ The rules themselves stand in `docs/explanation/architecture.md`.
 import ast
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 import spikebridge
 
@@ -80,13 +78,23 @@ OWN_WORDS = re.compile(
 )
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
-every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-
 
 @cache
 def parsed(path: Path) -> ast.Module:
     """The syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of a file."""
+    return list(ast.walk(parsed(path)))
+
+
+def offenders(found_in: Callable[[Path], Iterable[object]]) -> dict[str, list[object]]:
+    """What a rule finds in each file, of those where it finds something. (A test a file would be thousands.)"""
+    found = {path.relative_to(ROOT).as_posix(): list(found_in(path)) for path in FILES}
+    return {name: what for name, what in found.items() if what}
 
 
 def parts_of(path: Path) -> tuple[str, ...]:
@@ -99,9 +107,9 @@ def level(layers: tuple[tuple[str, ...], ...], name: str) -> int | None:
     return next((number for number, layer in enumerate(layers) if name in layer), None)
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
+def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Dotted names of all that a file imports, wherever in it."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -140,14 +148,13 @@ def test_every_folder_stands_in_a_layer() -> None:
     assert {parts_of(path)[0] for path in FILES} - {"__init__"} <= {name for layer in LAYERS for name in layer}
 
 
-@every_file
-def test_imports_point_down(path: Path) -> None:
-    assert wrong_imports(parts_of(path), imported(parsed(path))) == []
+def test_imports_point_down() -> None:
+    assert offenders(lambda path: wrong_imports(parts_of(path), imported(nodes_of(path)))) == {}
 
 
 def test_an_import_that_points_up_is_seen() -> None:
     tree = ast.parse("def f():\n    from spikebridge.training.loop import fit\nimport spikebridge.hybrid.unit")
-    names = list(imported(tree))
+    names = list(imported(ast.walk(tree)))
     assert wrong_imports(("neurons", "lif"), names) == ["spikebridge.hybrid.unit", "spikebridge.training.loop.fit"]
     assert wrong_imports(("cli", "train"), names) == []
     assert wrong_imports(("analysis", "cost"), names) == ["spikebridge.training.loop.fit"]
@@ -170,7 +177,7 @@ def file_imports() -> dict[Path, set[Path]]:
     for path in FILES:
         if path.name == "__init__.py":
             continue
-        named = {files.get(name) or files.get(name.rpartition(".")[0]) for name in imported(parsed(path))}
+        named = {files.get(name) or files.get(name.rpartition(".")[0]) for name in imported(nodes_of(path))}
         graph[path] = {other for other in named if other is not None and other != path and other.name != "__init__.py"}
     return graph
 
@@ -229,14 +236,16 @@ def test_three_siblings_never_share_a_prefix() -> None:
     assert {key: number for key, number in heads.items() if number > MOST_SIBLINGS_OF_A_PREFIX} == {}
 
 
-@every_file
-def test_a_file_holds_one_concept(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MOST_LINES, "a second concept wants a file of its own"
+def test_a_file_holds_one_concept() -> None:
+    long = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}, (
+        "a second concept wants a file of its own"
+    )
 
 
-def functions_of(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+def functions_of(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """All functions and methods of a file."""
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
@@ -249,12 +258,13 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str
     return 1 + sum(1 for line in inside if line and not line.startswith("#"))
 
 
-@every_file
-def test_functions_are_short(path: Path) -> None:
-    functions = functions_of(parsed(path))
-    lines = path.read_text().splitlines()
-    sizes = {function.name: code_lines(function, lines) for function in functions}
-    assert {name: size for name, size in sizes.items() if size > MOST_LINES_OF_A_FUNCTION} == {}
+def test_functions_are_short() -> None:
+    def long_ones(path: Path) -> list[object]:
+        lines = path.read_text().splitlines()
+        sizes = [(function.name, code_lines(function, lines)) for function in functions_of(path)]
+        return [one for one in sizes if one[1] > MOST_LINES_OF_A_FUNCTION]
+
+    assert offenders(long_ones) == {}
 
 
 def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -269,7 +279,7 @@ def test_functions_take_at_most_eight_arguments() -> None:
     many = {
         f"{'/'.join(parts_of(path))}.{function.name}": arguments_of(function)
         for path in FILES
-        for function in functions_of(parsed(path))
+        for function in functions_of(path)
         if arguments_of(function) > MOST_ARGUMENTS
     }
     assert many == {}
@@ -318,20 +328,22 @@ def test_what_only_its_own_file_uses_is_underscored() -> None:
     assert own == set()
 
 
-@every_file
-def test_names_are_concepts(path: Path) -> None:
+def test_names_are_concepts() -> None:
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    names = [node.name for node in ast.walk(parsed(path)) if isinstance(node, kinds)]
-    words = {word.lower() for name in [path.stem, *names] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
-    assert words & NAMES_WITHOUT_A_CONCEPT == set()
+
+    def empty_words(path: Path) -> set[str]:
+        names = [node.name for node in nodes_of(path) if isinstance(node, kinds)]
+        words = {word.lower() for name in [path.stem, *names] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+        return words & NAMES_WITHOUT_A_CONCEPT
+
+    assert offenders(empty_words) == {}
 
 
 def test_names_and_docstrings_use_the_words_of_the_field() -> None:
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = []
     for path in FILES:
-        tree = parsed(path)
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             if not isinstance(node, (*kinds, ast.Module)):
                 continue
             name = path.stem if isinstance(node, ast.Module) else node.name
@@ -340,23 +352,24 @@ def test_names_and_docstrings_use_the_words_of_the_field() -> None:
     assert found == []
 
 
-@every_file
-def test_users_meet_errors_not_asserts_and_nothing_is_swallowed(path: Path) -> None:
-    for node in ast.walk(parsed(path)):
-        assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert"
-        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"line {node.lineno}: bare except"
+def test_users_meet_errors_not_asserts_and_nothing_is_swallowed() -> None:
+    def swallowing(path: Path) -> Iterator[str]:
+        for node in nodes_of(path):
+            if isinstance(node, ast.Assert) or (isinstance(node, ast.ExceptHandler) and node.type is None):
+                yield f"line {node.lineno}: {'assert' if isinstance(node, ast.Assert) else 'bare except'}"
+
+    assert offenders(swallowing) == {}
 
 
-@every_file
-def test_no_file_is_unpickled(path: Path) -> None:
-    tree = parsed(path)
-    assert {name.split(".")[0] for name in imported(tree)} & PICKLES == set()
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    calls = {(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)}
-    assert ("torch", "load") not in calls
-    assert ("torch", "save") not in calls
+def test_no_file_is_unpickled() -> None:
+    def unpickling(path: Path) -> Iterator[object]:
+        yield from {name.split(".")[0] for name in imported(nodes_of(path))} & PICKLES
+        attributes = [node for node in nodes_of(path) if isinstance(node, ast.Attribute)]
+        calls = {(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)}
+        yield from calls & {("torch", "load"), ("torch", "save")}
+
+    assert offenders(unpickling) == {}
 
 
-@every_file
-def test_nothing_is_imported_wholesale(path: Path) -> None:
-    assert [name for name in imported(parsed(path)) if name.endswith(".*")] == []
+def test_nothing_is_imported_wholesale() -> None:
+    assert offenders(lambda path: [name for name in imported(nodes_of(path)) if name.endswith(".*")]) == {}

@@ -3,8 +3,6 @@
 import errno
 import logging
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,44 +111,34 @@ def test_an_error_of_a_library_has_no_traceback_of_its_own() -> None:
     assert explain(MemoryError()) == ("error: there is not enough memory for this input", 2)
 
 
-FULL = """
-import errno, os, sys
-from pathlib import Path
-from spikebridge.cli.main import main
-from spikebridge.data.io import atomic
+def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, number = os.fsync, 0
 
-whole, number = os.fsync, 0
+    def fsync(descriptor: int) -> None:
+        nonlocal number
+        number += 1
+        if number > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(descriptor)
 
-def fsync(descriptor):
-    global number
-    number += 1
-    if number > int(sys.argv[1]):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    whole(descriptor)
-
-os.fsync = fsync
-sys.exit(main(["train", "digits", "--preset", "quick", "--out", "run", "--quiet", *sys.argv[2:]]))
-"""
-
-
-def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FULL]
-    options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120, "check": False}
-    done = subprocess.run([*command, "6"], **options)  # type: ignore[call-overload]
-    assert done.returncode == 2, done.stderr
-    line = done.stderr.splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", fsync)
+    words = ["train", "digits", "--preset", "quick", "--networks", "ann", "--out", "run", "--quiet"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    line = said.splitlines()[-1]
     assert "No space left on device; the run is whole up to its last checkpoint: free some space, then" in line
     assert line.endswith("`spikebridge train digits --out run --resume` resumes")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in said
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
-def test_devices_and_pipes_stay_where_a_command_would_write(tmp_path: Path) -> None:
+def test_devices_and_pipes_stay_where_a_command_would_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(pipe := tmp_path / "pipe.svg")
     (link := tmp_path / "null.svg").symlink_to(os.devnull)
     for path, kind in ((pipe, "pipe"), (link, "device"), (tmp_path, "folder")):
-        command = [sys.executable, "-m", "spikebridge", "draw", "digits", "--out", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 2
-        assert f"{path}: expected the name of a file to write, but this is a {kind}" in done.stderr
+        assert main(["draw", "digits", "--out", str(path)]) == 2
+        assert f"{path}: expected the name of a file to write, but this is a {kind}" in capsys.readouterr().err
     assert pipe.is_fifo() and link.is_symlink()

@@ -1,6 +1,7 @@
 """The command line as people and machines meet it. A tiny recipe file stands for all recipes."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 
+import spikebridge as package
 from spikebridge.cli import failure, targets
 from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
@@ -140,41 +142,61 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return run
 
 
-def spikebridge(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(  # type: ignore[call-overload]
-        [sys.executable, "-m", "spikebridge", *words], capture_output=True, text=True, timeout=60, **options
-    )
-
-
+SENSING = Path(package.__file__).parent / "pretrained" / "sensing"
 MISSPELT = [
-    ["train", "digts"],
-    ["doctor", "digts"],
-    ["track", "somewhere", "--network", "sensng"],
-    ["train", "digits", "--preset", "quik"],
-    ["train", "sensing", "--scedule=label_free"],
+    "train digts",
+    "doctor digts",
+    "track somewhere --network sensng",
+    "train digits --preset quik",
+    "train digits --networks learned lerned",
+    "train digits --split=tset",
+    "train sensing --scedule=label_free",
+    "train sensing --model.change-map tahn",
+    "train modulation --methods hmn_shard --seed 1",
+    "train reasoning --parts collision",
+    "eval sensing --protokol A",
+    "eval sensing --split tset",
+    "eval modulation --num-sample 3",
+    "eval digits --dat x",
+    "doctor digits --network lerned",
+    "draw sensing --network lerned",
+    "export digits --network lerned",
+    "quantize digits --network lerned",
+    "live digits --network lerned --events somewhere",
+    f"eval {SENSING} --protokol A",
+    f"doctor {SENSING} --network lerned",
 ]
 
 
 @pytest.mark.parametrize("words", MISSPELT)
-def test_a_misspelt_name_is_guessed(words: list[str], refused: Callable[..., str]) -> None:
-    assert "did you mean " in refused(*words)
+def test_a_misspelt_name_is_guessed(words: str, refused: Callable[..., str]) -> None:
+    assert "did you mean " in refused(*words.split())
 
 
-@pytest.mark.parametrize("option", ["--camera.noise", "--epochs", "--help", "--no-quiet", "--networks", "--lr"])
-def test_an_option_that_may_be_one_is_left_to_the_parser(option: str) -> None:
-    refuse_misspelt("digits", "spikebridge train digits", [option, "1"], ["preset", "out"])
+@pytest.mark.parametrize("option", ["--camera.noise", "--epochs", "--help", "--networks", "--lr", "--num_seeds"])
+def test_an_option_of_a_recipe_is_left_to_the_parser(option: str) -> None:
+    refuse_misspelt("digits", "Config", "spikebridge train digits", [option, "ann"], ["preset", "out"])
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["list", "--json"], ["data"], ["lst"], *MISSPELT])
-def test_help_and_list_wake_neither_torch_nor_a_recipe(words: list[str]) -> None:
+def test_settings_that_a_source_does_not_show_are_left_to_the_parser(here: Path) -> None:
+    (here / "other.py").write_text("from elsewhere import Config, Evaluation\nimport here\nPRESETS = here.PRESETS\n")
+    (here / "broken.py").write_text("class Config(")
+    for file in ("other.py", "broken.py", "missing.py"):
+        for kind in ("Config", "Evaluation"):
+            refuse_misspelt(f"./{file}", kind, "spikebridge train", ["--any", "--preset", "one"], ["preset"])
+
+
+def test_words_that_read_sources_alone_import_neither_pytorch_nor_a_recipe() -> None:
+    """Nothing that takes seconds: help, lists, and what is misspelt."""
     program = f"""
         import sys
-        from spikebridge.cli.main import COMMANDS, main
-        main({words})
-        heavy = [name for name in sys.modules if name in ("torch", "sklearn", "matplotlib", "lightning_fabric")]
-        heavy += [name for name in sys.modules if name.startswith("spikebridge.networks.")]
-        sys.exit(", ".join(heavy) or 0)
+        from spikebridge.cli.main import main
+        for words in {["--help", "list", "list --json", "data", "lst", *MISSPELT]}:
+            main(words.split())
+            heavy = [name for name in sys.modules if name in ("torch", "sklearn", "matplotlib", "lightning_fabric")]
+            heavy += [name for name in sys.modules if name.startswith("spikebridge.networks.")]
+            if heavy:
+                sys.exit(f"{{words}}: {{heavy}}")
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -409,8 +431,11 @@ def test_runs_without_a_folder_are_numbered(here: Path, capsys: pytest.CaptureFi
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["my", "my-2", "my-3"]
 
 
-def test_a_finished_folder_is_not_overwritten(here: Path, refused: Callable[..., str]) -> None:
-    assert spikebridge("train", "./my.py", "--out", "run").returncode == 0
+def test_a_finished_folder_is_not_overwritten(
+    here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
     assert "--resume" in refused("train", "./my.py", "--out", "run")
 
 
@@ -592,8 +617,11 @@ def test_a_folder_that_is_no_run_is_refused(here: Path, refused: Callable[..., s
     assert "neither a run folder nor a recipe" in refused("draw", "none")
 
 
-def test_a_run_of_another_version_of_its_recipe_is_refused(here: Path, refused: Callable[..., str]) -> None:
-    assert spikebridge("train", "./my.py", "--out", "run").returncode == 0
+def test_a_run_of_another_version_of_its_recipe_is_refused(
+    here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "./my.py", "--out", "run"]) == 0
+    capsys.readouterr()
     (here / "my.py").write_text(RECIPE.replace("widths: tuple", "depths: tuple"))
     assert "no field 'widths'" in refused("eval", "run", *OWN, "--edited")
 
@@ -678,6 +706,16 @@ def test_a_command_of_some_seconds_shows_that_it_is_at_work(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "spikebridge draw: 0 s"
     assert len(lines) < 6, "a file of output is not filled"
+    log = logging.getLogger("spikebridge.networks")
+    with failure.elapsed_time("spikebridge eval"):
+        log.info("evaluating %s (%d of %d)", "learned", 1, 2)
+        time.sleep(0.03)
+        log.info("evaluating %s (%d of %d)", "snn", 2, 2)
+        time.sleep(0.1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "spikebridge eval: evaluating learned (1 of 2), 0 s"
+    assert lines[-1] == "spikebridge eval: evaluating snn (2 of 2), 0 s"
+    assert not log.isEnabledFor(logging.INFO), "a program that uses the library chooses its own level"
     with failure.elapsed_time("spikebridge train", active=False):
         time.sleep(0.1)
     assert capsys.readouterr().err == ""

@@ -50,7 +50,7 @@ def test_a_run_becomes_integer_models(
     [
         (["--membranes", "40"], "membranes of 16 to 28 bits, but got 40"),
         (["--regions", "wehre"], "did you mean 'where'"),
-        (["--network", "lerned"], "has no trained network 'lerned'"),
+        (["--network", "lerned"], "has no network 'lerned'"),
         (["--calibrate", "0"], "1 sample at least"),
         (["--bundle", "nowhere"], "nowhere is not a bundle"),
     ],

@@ -182,7 +182,7 @@ def through_command(one: Format, folder: Path) -> str:
     )
     # a command that takes long says so every few seconds
     said = done.stderr.decode(errors="replace").splitlines()
-    lines = [line for line in said if not re.fullmatch(r"spikebridge \w+: \d+ s", line)]
+    lines = [line for line in said if not re.fullmatch(r"spikebridge \w+: (.+, )?\d+ s", line)]
     if done.returncode not in (0, 2):
         return f"exit code {done.returncode}: {' / '.join(lines[-3:])}"
     if "Traceback" in done.stderr.decode(errors="replace") or (done.returncode == 2 and len(lines) != 1):

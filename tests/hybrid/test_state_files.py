@@ -1,8 +1,6 @@
 """States go through files: safetensors, and torch.load that loads no code."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fresh_process import run_fresh
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import (
     Alpha,
@@ -154,8 +153,7 @@ def test_a_fresh_process_loads_a_state(tmp_path: Path) -> None:
         "print(torch.load(sys.argv[1], weights_only=True).ticks, load_state(sys.argv[2]).ticks)"
     )
     paths = [str(tmp_path / "a.pt"), str(tmp_path / "a.safetensors")]
-    done = subprocess.run([sys.executable, "-c", words, *paths], capture_output=True, text=True, check=True)
-    assert done.stdout == "4 4\n"
+    assert run_fresh(words, *paths) == "4 4\n"
 
 
 def test_numbers_texts_and_nothing_go_through_a_file(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every precision trains every network of every recipe."""
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -24,12 +25,20 @@ NAMES = {
 
 
 @cache
-def networks_and_example(recipe: str) -> tuple[Any, Any, dict[str, Tensor]]:
+def networks_and_example(recipe: str) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
     module = import_module(f"spikebridge.networks.{recipe}.recipe")
     config = module.PRESETS["quick"]
     if recipe in ("digits", "sensing"):
         config = replace(config, networks=NAMES[recipe])
-    return module, config, module.example(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return module.build(config), module.example(config)
+
+
+@cache
+def loss_in_single_precision(recipe: str, name: str) -> float:
+    networks, example = networks_and_example(recipe)
+    return float(objective(networks[name], example).detach())
 
 
 def values_of(outputs: Any) -> list[Tensor]:
@@ -59,11 +68,8 @@ def test_every_precision_of_an_option_is_tested() -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("recipe", "name"), [(recipe, name) for recipe, names in NAMES.items() for name in names])
 def test_a_step_of_training_in_every_precision(recipe: str, name: str, precision: Any) -> None:
-    module, config, example = networks_and_example(recipe)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = module.build(config)[name]
-    expected = float(objective(network, example).detach())
+    networks, example = networks_and_example(recipe)
+    network, expected = deepcopy(networks[name]), loss_in_single_precision(recipe, name)
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     data = Batches(example, dict.fromkeys(example, 1))
     phase = Phase("all", WHOLE, objective, 1, lambda parameters: torch.optim.SGD(parameters, lr=1e-3))

@@ -1,12 +1,11 @@
 """Which implementation runs an operation is decided in one table: its order, its probes, its last path."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
+from spikebridge.cli.main import main
 from spikebridge.neurons import Arctan, FastSigmoid
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.selection import OPERATIONS, select
@@ -59,12 +58,12 @@ def test_neurons_take_the_fastest_path_for_their_numbers(shape, dtype, surrogate
     assert select("sequence", torch.zeros(shape, dtype=dtype), NeuronSpec(surrogate)) == path
 
 
-def test_doctor_prints_every_operation_with_its_paths_in_order() -> None:
-    command = [sys.executable, "-m", "spikebridge", "doctor", "--paths"]
-    told = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True).stdout)
+def test_doctor_prints_every_operation_with_its_paths_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--paths", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
     assert [row["operation"] for row in told["operations"]] == list(OPERATIONS)
     for row in told["operations"]:
         assert [path["path"] for path in row["paths"]] == [path.name for path in OPERATIONS[row["operation"]].paths]
         assert row["here"] in [path.name for path in OPERATIONS[row["operation"]].paths]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert text.count("->") == len(OPERATIONS)
+    assert main(["doctor", "--paths"]) == 0
+    assert capsys.readouterr().out.count("->") == len(OPERATIONS)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikebridge.training import Batches, Phase, Settings
 
 # programs that tests start; they are no modules
-collect_ignore = ["killed_often.py", "spread_over_two.py", "tiny_training.py"]
+collect_ignore = ["killed_often.py", "killed_under_elastic.py", "spread_over_two.py", "tiny_training.py"]
 
 
 def squared_error(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:

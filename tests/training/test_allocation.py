@@ -3,10 +3,10 @@
 import os
 import platform
 import resource
-import subprocess
-import sys
 
 import pytest
+
+from fresh_process import run_fresh
 
 REPEATED = """
 import resource
@@ -30,10 +30,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have rules of their own")
 def test_blocks_of_some_megabytes_are_not_given_back() -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    kept, given_back = (
-        int(subprocess.run([sys.executable, "-c", REPEATED, word], capture_output=True, check=True, env=plain).stdout)
-        for word in ("keep", "give back")
-    )
+    kept, given_back = (int(run_fresh(REPEATED, word, environment=plain)) for word in ("keep", "give back"))
     pages = 10 * 6 * 2**23 / resource.getpagesize()
     assert kept < pages / 10
     assert given_back > pages / 4

@@ -186,15 +186,15 @@ class RunLive(RunCommand):
 
     def execute(self) -> CommandResult:
         """Steps at every bin; the last line is the summary."""
-        from spikebridge.data.recordings.recording import parse_box
-        from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
-        from spikebridge.deploy.streaming.loop import Live
-
         if not self.events:
             raise ConfigError(
                 "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
             )
         step, wanted = targets.live_steps(self.target, self.network, self.own, calibrate=not self.no_calibration)
+        from spikebridge.data.recordings.recording import parse_box
+        from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
+        from spikebridge.deploy.streaming.loop import Live
+
         source = LiveSource(
             self.events,
             self.frames,

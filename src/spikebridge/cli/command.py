@@ -6,8 +6,9 @@ Nothing heavy is imported before a command is executed, so that `--help` and `li
 import contextlib
 import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -153,6 +154,31 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
             break
     reason = " ".join(lines).replace("Error parsing", "cannot read the value of", 1)
     return f"{reason} (see {program} --help)"
+
+
+def unknown_option(word: str, known: Iterable[str], renamed: Mapping[str, str], program: str) -> str:
+    """Why a word that begins with a dash is no option, with the one that was meant where there is one.
+
+    Args:
+        word: as it was typed.
+        known: the options, with their dashes.
+        renamed: fields of release 0.1 and their fields now, "group.name" in a group.
+        program: its name in the message.
+
+    Example:
+        >>> unknown_option("--lr=1", ["--optimizer.lr"], {}, "spikebridge train my.py")
+        'the option --lr is now --optimizer.lr (see spikebridge train my.py --help)'
+    """
+    name, options = word.split("=", 1)[0].replace("_", "-"), list(known)
+    bare = name.removeprefix("--")
+    moved = renamed.get(bare.replace("-", "_"))
+    grouped = [one for one in options if "." in one and one.rpartition(".")[2] == bare]
+    if moved is not None or len(grouped) == 1:
+        new = grouped[0] if moved is None else "--" + moved.replace("_", "-")
+        return f"the option {name} is now {new} (see {program} --help)"
+    near = get_close_matches(name, options, n=1)
+    hint = f" did you mean {near[0]}?" if near else ""
+    return f"no option {word}:{hint} {program} --help lists them"
 
 
 def check_data(path: Path | None) -> None:

@@ -1,5 +1,6 @@
 """`spikebridge export`, `quantize`, `compare`, `run` and `draw`: networks as bundles and integer models."""
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, Ru
 from spikebridge.cli.failure import status
 from spikebridge.data.io.atomic import check_target
 from spikebridge.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 _ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
 _IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
@@ -48,11 +51,11 @@ class Quantize(RunCommand):
 
     def execute(self) -> CommandResult:
         """Quantises, writes, and measures before and after."""
+        check_data(self.data)
+        target = targets.resolve_target(self.target, self.own, self.network)
         from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
         from spikebridge.deploy.quantization.config import QConfig
 
-        check_data(self.data)
-        target = targets.resolve_target(self.target, self.own)
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
@@ -157,12 +160,14 @@ class Draw(RunCommand):
             check_target(self.out)
         if targets.is_bundle(self.target):
             return self._draw_bundle(Path(self.target))
-        target = targets.resolve_target(self.target, self.own)
+        target = targets.resolve_target(self.target, self.own, self.network)
         name, network = target.hybrid_network(self.network)
         from spikebridge.analysis.plots.figures import draw_network
         from spikebridge.analysis.summary import summarize
 
+        _log.info("counting the operations of %s", name)
         summary = str(summarize(network, target.inputs(network)))
+        _log.info("drawing %s", name)
         path = self.out or Path(f"{name}.svg")
         targets.write_file(path, draw_network(network))
         return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
@@ -239,7 +244,7 @@ class Export(RunCommand):
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
-        target = targets.resolve_target(self.target, self.own)
+        target = targets.resolve_target(self.target, self.own, self.network)
         name, network, run = target.trained_network(self.network)
         from spikebridge.deploy.bundle.export import export
         from spikebridge.deploy.compare import compare_bundle

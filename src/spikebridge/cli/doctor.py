@@ -134,7 +134,7 @@ class Doctor(RunCommand):
         if self.run is None:
             facts = _installation_facts()
             return CommandResult(facts, formatting.facts(facts))
-        target = targets.resolve_target(self.run, self.own)
+        target = targets.resolve_target(self.run, self.own, self.network)
         note, findings = target.training_note(), target.findings(self.network)
         text = "\n".join([*([note] if note else []), formatting.findings(findings)])
         faulty = bool(findings) or (note is not None and target.run is not None)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from spikebridge.cli.recipes import place_in_own_recipe
@@ -28,18 +28,26 @@ FIRST_LINE = 2.0
 
 @contextlib.contextmanager
 def elapsed_time(task: str, active: bool = True) -> Iterator[None]:
-    """Shows how long a block has taken, after two seconds: on a terminal in one line, else ever more rarely.
+    """Shows what a block does and how long it has taken, after two seconds: on a terminal in one line, else ever more
+    rarely.
+
+    What it does is the last message of level INFO in the package's log.
 
     Args:
         task: a name for the line.
         active: False shows nothing, for what shows a progress of its own.
     """
-    done = threading.Event()
+    done, stage = threading.Event(), ""
+
+    def keep(message: str) -> None:
+        nonlocal stage
+        stage = message
 
     def show() -> None:
         start, pause = time.monotonic(), FIRST_LINE
         while not done.wait(pause):
-            line = f"{task}: {time.monotonic() - start:.0f} s"
+            line = ", ".join(filter(None, (stage, f"{time.monotonic() - start:.0f} s")))
+            line = f"{task}: {line}"
             if sys.stderr.isatty():
                 pause = 1.0
                 print(f"\r\x1b[K{printable(line)}", end="", file=sys.stderr, flush=True)
@@ -49,15 +57,17 @@ def elapsed_time(task: str, active: bool = True) -> Iterator[None]:
         if pause == 1.0:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    thread = threading.Thread(target=show, name="elapsed time", daemon=True)
-    if active:
-        thread.start()
-    try:
+    if not active:
         yield
+        return
+    thread = threading.Thread(target=show, name="elapsed time", daemon=True)
+    thread.start()
+    try:
+        with _log_shown_by(keep, logging.INFO):
+            yield
     finally:
         done.set()
-        if active:
-            thread.join()
+        thread.join()
 
 
 def explain(failure: BaseException) -> tuple[str, int]:
@@ -108,25 +118,35 @@ def warnings_in_one_line(at_once: bool = False) -> Iterator[None]:
     def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
         show(message)
 
-    log, handler = logging.getLogger("spikebridge"), _Handler(show)
-    log.addHandler(handler)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = show_warning
-            yield
-    finally:
-        log.removeHandler(handler)
+    with _log_shown_by(show, logging.WARNING), warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        yield
     for line in held:
         status(line)
 
 
-class _Handler(logging.Handler):
-    """Gives records of the log from warnings on to a function."""
+@contextlib.contextmanager
+def _log_shown_by(show: Callable[[str], None], level: int) -> Iterator[None]:
+    """Gives messages of the package's log to a function, from a level on; those of INFO alone where it is INFO."""
+    log, handler = logging.getLogger("spikebridge"), _Handler(show, level)
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(min(level, log.getEffectiveLevel()))
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
-    def __init__(self, show: Any) -> None:
-        super().__init__(logging.WARNING)
+
+class _Handler(logging.Handler):
+    """Gives messages of the log to a function: warnings and errors, or what is below them."""
+
+    def __init__(self, show: Callable[[str], None], level: int) -> None:
+        super().__init__(level)
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows the message of a record."""
-        self._show(record.getMessage())
+        if (record.levelno >= logging.WARNING) == (self.level >= logging.WARNING):
+            self._show(record.getMessage())

@@ -13,12 +13,11 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
 from spikebridge.cli.apps import Ask, RunLive, Track
-from spikebridge.cli.command import SETTINGS, Command, parse_options
+from spikebridge.cli.command import SETTINGS, Command, parse_options, unknown_option
 from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, ReplayNetwork, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
@@ -149,27 +148,11 @@ def _parse(command: type[Command], program: str, words: list[str]) -> Command | 
     return cast(Command, parsed)
 
 
-def _unknown(word: str, form: type, program: str) -> str:
+def _unknown(word: str, form: Any, program: str) -> str:
     if not word.startswith("-"):
         return f"{word!r} is an unexpected argument (see {program} --help)"
-    name = word.split("=", 1)[0].replace("_", "-")
-    new = _renamed_option(name, form)
-    if new is not None:
-        return f"the option {name} is now {new} (see {program} --help)"
-    near = get_close_matches(name, list(_options(form)), n=1)
-    hint = f" did you mean {near[0]}?" if near else ""
-    return f"no option {word}:{hint} {program} --help lists them"
-
-
-def _renamed_option(name: str, form: Any) -> str | None:
-    """The option that replaces one of release 0.1: renamed, or moved into a group of the recipe's settings."""
     settings = next((field.default for field in dataclasses.fields(form) if field.name == SETTINGS), None)
-    field_name = name.removeprefix("--").replace("-", "_")
-    moved: dict[str, str] = getattr(type(settings), "RENAMED_FIELDS", {})
-    if field_name in moved:
-        return "--" + moved[field_name].replace("_", "-")
-    grouped = [one for one in _options(form) if "." in one and one.rpartition(".")[2] == name.removeprefix("--")]
-    return grouped[0] if len(grouped) == 1 else None
+    return unknown_option(word, _options(form), getattr(type(settings), "RENAMED_FIELDS", {}), program)
 
 
 def _options(form: Any, prefix: str = "") -> Iterator[str]:

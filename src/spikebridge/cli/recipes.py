@@ -1,6 +1,7 @@
 """Recipes and building blocks: listed from their source without an import, and the one place that imports a recipe.
 
 `spikebridge --help` and `spikebridge list` answer without importing PyTorch: names and first docstring lines are read
+import logging
 from the source with `ast`. A recipe is any Python file with the parts named in `_PARTS`.
 """
 
@@ -9,24 +10,25 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
-import re
+import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
+from spikebridge.cli.command import unknown_option
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, did_you_mean
+
+_log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _RECIPES = ("digits", "modulation", "reasoning", "sensing", "signals")
 _MAX_BYTES = 2**24  # of a recipe file
 _MODULE = "spikebridge_recipe_"
-_NAME = re.compile(r"(?:^|[\s(,{\"'])(\w+)[\"']?:", re.MULTILINE)
 _PARTS = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
 
 
@@ -77,7 +79,7 @@ def recipe_files() -> dict[str, Path]:
 def list_recipes() -> list[Listing]:
     """Name, first line and presets of every recipe of the package."""
     trees = {name: _parse(path) for name, path in recipe_files().items()}
-    return [Listing(name, _first_line(tree), _preset_names(tree)) for name, tree in trees.items()]
+    return [Listing(name, _first_line(tree), _keys(_top_level(tree).get("PRESETS"))) for name, tree in trees.items()]
 
 
 def list_building_blocks(kind: str) -> list[Listing]:
@@ -92,42 +94,50 @@ def list_building_blocks(kind: str) -> list[Listing]:
     ]
 
 
-def refuse_misspelt(recipe: str, program: str, words: list[str], options: Iterable[str]) -> None:
-    """Refuses a misspelt preset or option of a recipe of the package from its source, without importing PyTorch.
+def refuse_misspelt(recipe: str, kind: str, program: str, words: list[str], own: Iterable[str]) -> None:
+    """Refuses a misspelt option or choice of a recipe from its source, without importing PyTorch.
 
-    What is refused here is no name of the recipe for certain; all else is left to the parser.
+    What the source does not tell for certain is left to the parser.
 
     Args:
-        recipe: a name; that of a recipe file is left alone.
+        recipe: a name, or the path of a recipe file.
+        kind: its class of settings, `Config` or `Evaluation`.
         program: its name in the message.
         words: the options after it.
-        options: names of the command's own options, without dashes in front.
+        own: names of the command's own options.
 
     Raises:
-        ConfigError: a preset that is none, or an option that is like a known one.
+        ConfigError: an option that is none, or a value that is no choice of its option.
     """
-    if recipe not in recipe_files():
+    settings = _settings(recipe, kind)
+    if settings is None:
         return
-    path = recipe_files()[recipe]
-    tree = _parse(path)
-    presets = _preset_names(tree)
-    preset = next((value for word, value in pairwise(words) if word == "--preset"), None)
-    if preset is not None and not preset.startswith("-") and preset not in presets:
-        raise ConfigError(f"{recipe} has no preset {preset!r}: {did_you_mean(preset, presets)}")
-    sources = [path, *path.parent.rglob("*.py"), *(_PACKAGE / "training").rglob("*.py")]
-    # every name that is annotated, or a key in a text: fields of any settings, and options of earlier releases
-    used = {name for source in sources for name in _NAME.findall(source.read_text(encoding="utf-8"))}
-    config = _top_level(tree).get("Config")
-    fields = [name for name in _top_level(config) if name.islower()] if isinstance(config, ast.ClassDef) else []
-    known = [name.replace("_", "-") for name in [*fields, *options]]
+    presets, chosen, renamed = settings
+    options = {name.replace("_", "-"): presets if name == "preset" else () for name in own} | chosen
+    option = ""
     for word in words:
-        name = word.removeprefix("--").split("=")[0]
-        first = name.partition(".")[0].replace("-", "_")
-        if not word.startswith("--") or name in ("help", *known) or {first, first.removeprefix("no_")} & used:
-            continue
-        near = get_close_matches(name, known, n=1)
-        if near:
-            raise ConfigError(f"no option {word}: did you mean --{near[0]}? {program} --help lists them")
+        if not word.startswith("--"):
+            name, value = option, word
+        else:
+            option, _, value = word[2:].partition("=")
+            option = name = option.replace("_", "-")
+            if name not in options and name not in ("help", "debug") and name.partition(".")[0] not in options:
+                raise ConfigError(unknown_option(word, [f"--{one}" for one in options], renamed, program))
+        choices = options.get(name, ())
+        if value and choices and value not in choices and not value.startswith("-"):
+            what = f"{recipe} has no preset {value!r}" if name == "preset" else f"--{name} has no choice {value!r}"
+            raise ConfigError(f"{what}: {did_you_mean(value, choices)}")
+
+
+def network_names(recipe: str) -> tuple[str, ...]:
+    """The networks that a recipe may train, from its source; none where it has no option `networks`.
+
+    Example:
+        >>> network_names("digits")
+        ('learned', 'fixed', 'transmission', 'modulation', 'ann', 'snn')
+    """
+    settings = _settings(recipe, "Config")
+    return () if settings is None else settings.options.get("networks", ())
 
 
 def load_recipe(word: str) -> ModuleType:
@@ -141,6 +151,7 @@ def load_recipe(word: str) -> ModuleType:
         ConfigError: there is no such recipe, or the file is not one.
     """
     known = recipe_files()
+    _log.info("importing the recipe %s", word)
     if word in known:
         return importlib.import_module(f"spikebridge.networks.{word}.recipe")
     path = Path(word)
@@ -227,16 +238,129 @@ def _load_file(path: Path, changed: int) -> ModuleType:
     return module
 
 
+class _Settings(NamedTuple):
+    """What the source of a recipe tells of a class of settings.
+
+    Args:
+        presets: names.
+        options: as they are typed, without dashes in front, each with its choices; none allow any value.
+        renamed: fields of release 0.1 and their fields now.
+    """
+
+    presets: tuple[str, ...]
+    options: dict[str, tuple[str, ...]]
+    renamed: dict[str, str]
+
+
+def _settings(recipe: str, kind: str) -> _Settings | None:
+    """The settings of a recipe; None where the source does not tell all of them."""
+    path = recipe_files().get(recipe, Path(recipe))
+    try:
+        source = _Source(path, _top_level(_parse(path)))
+        if kind == "Evaluation" and not {kind, "*"} & source.names.keys():
+            return _Settings((), {}, {})  # a recipe may go without
+        found = source.find(kind)
+        options = {} if found is None else _options_of(*found)
+    except (OSError, SyntaxError, ValueError, LookupError):
+        return None  # whoever loads it says why
+    if found is None:
+        return None
+    moved = _top_level(found[1]).get("RENAMED_FIELDS")
+    renamed = dict(ast.literal_eval(moved)) if isinstance(moved, ast.Dict) and _keys(moved) else {}
+    return _Settings(_keys(source.names.get("PRESETS")), options, renamed)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The names at the top of a file; those that it imports from the package are found there."""
+
+    path: Path
+    names: dict[str, ast.AST]
+
+    def find(self, name: str) -> tuple["_Source", ast.AST] | None:
+        """The class, function or value of a name, with the file that holds it."""
+        node = self.names.get(name)
+        if isinstance(node, ast.Name):
+            return self.find(node.id)
+        if not isinstance(node, ast.ImportFrom):
+            return None if node is None else (self, node)
+        module = _PACKAGE.parent.joinpath(*(node.module or "").split("."))
+        path = next((one for one in (module.with_suffix(".py"), module / "__init__.py") if one.is_file()), None)
+        original = next(alias.name for alias in node.names if name in (alias.asname, alias.name))
+        return None if path is None else _Source(path, _top_level(_parse(path))).find(original)
+
+
+def _options_of(source: _Source, settings: ast.AST, prefix: str = "") -> dict[str, tuple[str, ...]]:
+    """The options of a class of settings as they are typed, without dashes in front, each with its choices.
+
+    Raises:
+        LookupError: it is no class, or derives from one that is not found in a source.
+    """
+    if not isinstance(settings, ast.ClassDef):
+        raise LookupError(source.path)
+    options: dict[str, tuple[str, ...]] = {}
+    for base in settings.bases:
+        found = source.find(ast.unparse(base))
+        if found is None:
+            raise LookupError(ast.unparse(base))
+        options |= _options_of(*found, prefix)
+    tables = dict(_tables(source, settings))
+    for node in settings.body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        name, kind = node.target.id, ast.unparse(node.annotation)
+        option, group = name.replace("_", "-"), source.find(kind)
+        if kind.startswith("ClassVar"):
+            continue
+        if group is not None and isinstance(group[1], ast.ClassDef):
+            options |= _options_of(*group, f"{prefix}{option}.")
+        else:
+            options[prefix + option] = tables.get(name) or _choices(source, node.annotation)
+            options |= {f"{prefix}no-{option}": ()} if kind == "bool" else {}
+    return options
+
+
+def _choices(source: _Source, annotation: ast.AST) -> tuple[str, ...]:
+    """The values of a `Literal`, also in a tuple or beside None; none where other values are possible."""
+    found: list[str] = []
+    for node in ast.walk(annotation):
+        match node:
+            case ast.Subscript(value=ast.Name("Literal")):
+                found += [str(value.value) for value in ast.walk(node.slice) if isinstance(value, ast.Constant)]
+            case ast.Name(name) if name not in ("Literal", "tuple"):
+                meant = source.find(name)
+                inner = () if meant is None else _choices(*meant)
+                if not inner:
+                    return ()
+                found += inner
+    return tuple(found)
+
+
+def _tables(source: _Source, settings: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Fields whose words a check looks up in a table, and its keys: `for name in self.FIELD: if name not in TABLE`."""
+    for node in ast.walk(settings):
+        match node:
+            case ast.For(
+                iter=ast.Attribute(value=ast.Name("self"), attr=field),
+                body=[ast.If(test=ast.Compare(ops=[ast.NotIn()], comparators=[ast.Name(table)])), *_],
+            ):
+                meant = source.find(table)
+                if meant is not None:
+                    yield field, _keys(meant[1])
+
+
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def _top_level(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
-    """Names bound at the top of a file or class: classes and functions with their node, variables with their value."""
+def _top_level(tree: ast.AST) -> dict[str, ast.AST]:
+    """Names bound at the top of a file or class: variables with their value, what is imported with its statement."""
     bound: dict[str, ast.AST] = {}
-    for node in tree.body:
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             bound[node.name] = node
+        elif isinstance(node, ast.ImportFrom):
+            bound |= {alias.asname or alias.name: node for alias in node.names}
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
             bound[node.target.id] = node.value
         elif isinstance(node, ast.Assign):
@@ -244,10 +368,11 @@ def _top_level(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
     return bound
 
 
-def _preset_names(recipe: ast.Module) -> tuple[str, ...]:
-    presets = _top_level(recipe).get("PRESETS")
-    keys = presets.keys if isinstance(presets, ast.Dict) else []
-    return tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
+def _keys(table: ast.AST | None) -> tuple[str, ...]:
+    """The keys of a dictionary whose keys are all written out; none of anything else."""
+    keys = table.keys if isinstance(table, ast.Dict) else []
+    words = tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
+    return words if len(words) == len(keys) else ()
 
 
 def _exports(folder: Path) -> list[str]:

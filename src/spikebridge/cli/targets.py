@@ -1,5 +1,6 @@
 """The arguments of a command resolved: a run folder, a recipe, one of its networks, the settings to start from."""
 
+import logging
 import os
 import shlex
 import warnings
@@ -9,12 +10,14 @@ from types import ModuleType
 from typing import Any
 
 from spikebridge.cli.command import OwnRecipe, parse_options
-from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id
+from spikebridge.cli.recipes import load_recipe, network_names, recipe_digest, recipe_files, recipe_id
 from spikebridge.data.io.atomic import check_target, write_text
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import is_first_process
 from spikebridge.training.run.run import Run
+
+_log = logging.getLogger(__name__)
 
 _RUNS = Path("runs")
 
@@ -71,6 +74,7 @@ class _Target:
         Raises:
             ConfigError: there is no network of that name.
         """
+        _log.info("building the networks")
         built = self.module.build(self.settings)
         if name is None:
             return dict(built)
@@ -105,7 +109,8 @@ class _Target:
                 networks[network_name] = self.trained_network(network_name)[1]
             elif trained is not None:
                 trained.load_weights(network)
-        for network_name, network in networks.items():
+        for number, (network_name, network) in enumerate(networks.items(), start=1):
+            _log.info("checking %s (%d of %d)", network_name, number, len(networks))
             found += [{"network": network_name} | asdict(one) for one in diagnose(network.eval(), self.inputs(network))]
         return found
 
@@ -138,28 +143,46 @@ class _Target:
         return next((inner[name] for name in names if (inner[name].path / "weights.safetensors").exists()), None)
 
 
-def resolve_target(word: str, own: OwnRecipe = _PACKAGED) -> _Target:
+def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = None) -> _Target:
     """A run folder, or a recipe by name or file; with a name comes the run that is shipped with the package, if any.
 
     Args:
         word: a name or path.
         own: the recipe file of a run that no recipe of the package made.
+        network: the one that is wanted; a name that the recipe does not know is refused before PyTorch is imported.
+
+    Raises:
+        ConfigError: the word is none of these, the recipe file is not that of the run, or no network has the name.
+    """
+    recipe = recipe_word(word, own)
+    known = network_names(recipe)
+    if network is not None and known and network not in known:
+        raise ConfigError(f"{word} has no network {network!r}: {did_you_mean(network, known)}")
+    module = load_recipe(recipe)
+    run = Run.open(Path(word)) if _is_run_folder(word) else shipped_run(word)
+    if run is not None:
+        return _Target(word, module, run.config_as(module.Config), run)
+    return _Target(word, module, module.PRESETS[_default_preset(module)])
+
+
+def recipe_word(word: str, own: OwnRecipe = _PACKAGED) -> str:
+    """The name or file of the recipe that a word means: a run folder, or the recipe itself. It is not loaded.
 
     Raises:
         ConfigError: the word is none of these, or the recipe file is not that of the run.
     """
     known = recipe_files()
-    if word not in known and Path(word).is_dir():
-        return open_run(Path(word), own)
+    if _is_run_folder(word):
+        return _recipe_of_run(Run.open(Path(word)), own)
     if own.recipe is not None:
         raise ConfigError(f"{word} is no run folder; --recipe names the recipe file of a run")
     if word not in known and Path(word).suffix != ".py":
         raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
-    module = load_recipe(word)
-    run = shipped_run(word)
-    if run is not None:
-        return _Target(word, module, run.config_as(module.Config), run)
-    return _Target(word, module, module.PRESETS[_default_preset(module)])
+    return word
+
+
+def _is_run_folder(word: str) -> bool:
+    return word not in recipe_files() and Path(word).is_dir()
 
 
 def refuse_recipe(word: str, own: OwnRecipe) -> None:
@@ -194,8 +217,6 @@ def live_steps(
     Raises:
         ConfigError: the word is none of these, or the network takes no events.
     """
-    from spikebridge.data.streams.sources import StreamRequest
-
     if is_bundle(word):
         if network is not None:
             raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
@@ -205,8 +226,10 @@ def live_steps(
 
         steps = bundle_steps(Bundle.open(Path(word)))
     else:
-        target = resolve_target(word, own)
+        target = resolve_target(word, own, network)
         if hasattr(target.module, "tracker"):
+            from spikebridge.data.streams.sources import StreamRequest
+
             tracker = target.module.tracker(target.trained_run(), network).with_options(calibrate=calibrate)
             return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
         from spikebridge.deploy.streaming.torch_network import network_steps
@@ -214,6 +237,8 @@ def live_steps(
         name, trained, _ = target.trained_network(network)
         inputs = target.inputs(trained)
         steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
+    from spikebridge.data.streams.sources import StreamRequest
+
     spec = steps.spec
     return steps, StreamRequest(
         spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, most_together=steps.most_together
@@ -243,11 +268,11 @@ def open_run(path: Path, own: OwnRecipe = _PACKAGED) -> _Target:
     if not path.is_dir():
         raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
     run = Run.open(path)
-    module = load_recipe(_recipe_word(run, own))
+    module = load_recipe(_recipe_of_run(run, own))
     return _Target(str(path), module, run.config_as(module.Config), run)
 
 
-def _recipe_word(run: Run, own: OwnRecipe) -> str:
+def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
     """The name of the run's recipe in the package, or the recipe file that the user named."""
     known = recipe_files()
     if run.recipe in known:

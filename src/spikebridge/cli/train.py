@@ -60,7 +60,7 @@ class Train(Command):
             known = ", ".join(recipe_files()) or "none"
             raise ConfigError(f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {known}.")
         recipe, rest = words[0], words[1:]
-        refuse_misspelt(recipe, f"{program} {recipe}", rest, [field.name for field in fields(cls)])
+        refuse_misspelt(recipe, "Config", f"{program} {recipe}", rest, [field.name for field in fields(cls)])
         module = load_recipe(recipe)
         settings = targets.initial_settings(module, recipe, rest)
         form = add_settings(cls, "recipe", recipe, settings)
@@ -131,6 +131,8 @@ class Eval(RunCommand):
             raise ConfigError(f"the first argument must be a run folder or a recipe: {program} RUN_OR_RECIPE [OPTIONS]")
         word, rest = words[0], words[1:]
         own = parse_options(OwnRecipe, program, rest, add_help=False)[0]
+        names = [field.name for field in fields(cls)]
+        refuse_misspelt(targets.recipe_word(word, own), "Evaluation", f"{program} {word}", rest, names)
         options = getattr(targets.resolve_target(word, own).module, "Evaluation", None)
         if options is None:
             return cls, program, words

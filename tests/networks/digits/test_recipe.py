@@ -43,9 +43,13 @@ def test_the_table_has_operations_energy_and_time(trained: tuple[Run, dict[str, 
     assert rows["snn"]["kupdate"] == pytest.approx(12 * (512 + hidden) / 1e3, abs=0.01)
 
 
-def test_evaluating_again_gives_the_same_accuracies(trained: tuple[Run, dict[str, Any]]) -> None:
+def test_evaluating_again_gives_the_same_accuracies(
+    trained: tuple[Run, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
     run, results = trained
-    again = digits.evaluate(Run.open(run.path))
+    with caplog.at_level("INFO", "spikebridge"):
+        again = digits.evaluate(Run.open(run.path))
+    assert "evaluating learned/seed-0 (3 of 6)" in caplog.messages
     assert [row["accuracy %"] for row in again["networks"]] == [row["accuracy %"] for row in results["networks"]]
 
 

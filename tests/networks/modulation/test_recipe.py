@@ -78,9 +78,13 @@ def test_the_report_is_one_file_with_every_figure(trained: tuple[Run, dict[str, 
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_evaluating_again_gives_the_accuracies_of_the_run(trained: tuple[Run, dict[str, Any]]) -> None:
+def test_evaluating_again_gives_the_accuracies_of_the_run(
+    trained: tuple[Run, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
     run, results = trained
-    found = modulation.evaluate(Run.open(run.path))
+    with caplog.at_level("INFO", "spikebridge"):
+        found = modulation.evaluate(Run.open(run.path))
+    assert "scoring with the gates of known tasks" in caplog.messages
     assert {"acc", "bwt", "fwd", "opening", "modes", "num_tasks", "seed"} <= set(found)
     assert set(found["modes"]) == {"given", "inferred", "nearest_gate", "direct", "per_sample", "two_nearest"}
     assert found["num_tasks"] == QUICK.tasks.num_tasks

@@ -47,9 +47,13 @@ def test_learned_collisions_answer_most_questions_and_near_truth_all(trained: tu
     assert rows["near truth"]["per option %"] == 100
 
 
-def test_evaluating_again_gives_the_same_figures(trained: tuple[Run, dict[str, Any]]) -> None:
+def test_evaluating_again_gives_the_same_figures(
+    trained: tuple[Run, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
     run, results = trained
-    assert reasoning.evaluate(Run.open(run.path)) == results
+    with caplog.at_level("INFO", "spikebridge"):
+        assert reasoning.evaluate(Run.open(run.path)) == results
+    assert "answering with the learned collisions" in caplog.messages
 
 
 def test_the_report_is_one_file_with_every_source(trained: tuple[Run, dict[str, Any]]) -> None:

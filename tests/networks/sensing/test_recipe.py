@@ -68,9 +68,13 @@ def test_the_error_grows_with_the_bins_since_the_frame(trained: tuple[Run, dict[
     assert all(row["1"] < row["6"] for row in rows.values())
 
 
-def test_evaluating_again_gives_the_same_figures(trained: tuple[Run, dict[str, Any]]) -> None:
+def test_evaluating_again_gives_the_same_figures(
+    trained: tuple[Run, dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
     run, results = trained
-    assert sensing.evaluate(Run.open(run.path)) == results
+    with caplog.at_level("INFO", "spikebridge"):
+        assert sensing.evaluate(Run.open(run.path)) == results
+    assert "tracking with learned (1 of 1)" in caplog.messages
 
 
 def test_a_detector_can_be_loaded_from_another_run_with_its_record(trained: tuple[Run, dict[str, Any]]) -> None:
@@ -125,25 +129,30 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
 ) -> None:
     config = changed(
         SMALL,
+        num_scenes=1,
         pathways__epochs=1,
         detector__epochs=0,
+        model__crop=32,
+        model__reach=6,
         model__change_map="joined",
         model__counts=True,
     )
+    monkeypatch.setattr(sensing_parts, "_SCENE_SECONDS", 0.25)
     run = Run.create(tmp_path / "run", "sensing", config)
     results = sensing.train(config, run, quiet=True)
     opened = Run.open(run.path)
     assert sensing.evaluate(opened) == results
     tracker = sensing.tracker(opened)
     assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
-    data = training_data(changed(config, num_scenes=1, schedule="label_free"))
+    data = training_data(changed(config, schedule="label_free"))
     assert data.unlabelled is not None
     assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.labelled, data.unlabelled))
     assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
     assert sensing.calibration(config, 2)["events"].max() > 1
     monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
+    monkeypatch.setattr("spikebridge.networks.sensing.evaluation.evaluate._NUM_SCENES", 1)
     asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
-    scored = [interframe(r, tracker, frames) for r, frames in sensing_parts.generated_parts("test", 4)]
+    scored = [interframe(r, tracker, frames) for r, frames in sensing_parts.generated_parts("test", 1)]
     assert asked["mean_distance_px"] == pytest.approx(join_results(scored).score().mean_distance_px)
 
 

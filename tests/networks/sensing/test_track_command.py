@@ -23,6 +23,7 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import evaluate as sensing_evaluation
+from spikebridge.networks.sensing.evaluation.metrics import TrackingScore
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
 from spikebridge.training import Run
 
@@ -109,6 +110,9 @@ def test_a_recording_is_followed_into_a_file_and_an_animation(
     assert summary["last_t_us"] == START + 250_000
     assert all(0 <= float(row["confidence"]) <= 1 and row["lost"] in ("0", "1") for row in rows)
     assert summary["boxes_per_second"] > 0 and summary["against_truth"]["num_outputs"] == 60
+    # what the tracker reports and what is true have different names; `eval` calls the second the same
+    assert summary["reported_lost_share"] == round(sum(row["lost"] == "1" for row in rows) / 60, 4)
+    assert set(summary["against_truth"]) == set(TrackingScore._fields) and "lost_share" not in summary
     with Image.open(animation) as picture:
         assert picture.format == "WEBP" and picture.n_frames == 30 and picture.size == (128, 128)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "found.webp"]
@@ -353,7 +357,7 @@ def test_words_that_cannot_be_meant_are_refused(
         return refusal(capsys, "eval", run, "--data", saved, *words)
 
     assert "no baseline 'kalmann': did you mean 'kalman'" in line("--baselines", "kalmann")
-    assert "'--protocol'. Expected one of" in line("--protocol", "F")
+    assert "--protocol has no choice 'F'" in line("--protocol", "F")
     assert "no trained lerned" in line("--network", "lerned")
     assert "three parts with gaps need 40 frames or more, but got 10" in line("--split", "test")
     assert "box_noise needs to be 0 px or more" in line("--box-noise", "-1")

@@ -300,9 +300,11 @@ def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("num_steps", [2, 11])
-@pytest.mark.parametrize("num_taps", [1, 5, 8])
-@pytest.mark.parametrize("columns", [1037, 50001], ids=["long rows", "larger than caches"])
+LONG = [(steps, taps, 1037) for steps in (2, 11) for taps in (1, 5, 8)]
+LARGER_THAN_CACHES = [(2, 1, 50001), (11, 8, 50001)]  # as many steps and taps as the shapes above, fewer combinations
+
+
+@pytest.mark.parametrize(("num_steps", "num_taps", "columns"), [*LONG, *LARGER_THAN_CACHES])
 @pytest.mark.parametrize("alike", [True, False], ids=["alike", "a neuron"])
 @pytest.mark.usefixtures("instructions")
 def test_responses_of_long_rows_by_their_formula(

@@ -1,13 +1,13 @@
 """The native library: loaded if it fits, on PyTorch's own threads, and absent without harm."""
 
 import ctypes
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from fresh_process import run_fresh
 from spikebridge.neurons import Arctan
 from spikebridge.ops import selection
 from spikebridge.ops.native import library as native_library
@@ -47,8 +47,7 @@ def test_a_library_that_is_cut_off_is_refused_and_ends_no_process(tmp_path: Path
         "import sys, pathlib; from spikebridge.ops.native import library as n\n"
         "for path in sys.argv[1:]: print(n.load(pathlib.Path(path)))"
     )
-    command = [sys.executable, "-c", script, *map(str, paths)]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()
+    lines = run_fresh(script, *map(str, paths)).strip().splitlines()
     assert len(lines) == len(paths)
     for path, length, line in zip(paths, lengths, lines, strict=True):
         damaged = "is damaged" in line and f"{path.name} is cut off); install again where there is a C compiler" in line
@@ -108,13 +107,11 @@ x = torch.ones(9, 1, 2**16)
 native.forward_steps(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2**16)), NeuronParams(0.5), keep=False)
 print(native.library().team is not None, before, len(os.listdir("/proc/self/task")))
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    has_team, before, after = result.stdout.split()
+    has_team, before, after = run_fresh(program).split()
     assert (has_team, after) == ("True", before)
     assert int(before) > 1
 
 
 def test_nothing_is_loaded_at_import() -> None:
     program = "import spikebridge.neurons, spikebridge.ops.native.library as n; print(n.library.cache_info().currsize)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "0"
+    assert run_fresh(program).strip() == "0"

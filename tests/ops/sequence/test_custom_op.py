@@ -1,8 +1,6 @@
 """Compiled and exported networks: time is one operator, with the numbers and gradients of the layer itself."""
 
 import math
-import subprocess
-import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from fresh_process import run_fresh
 from spikebridge.neurons import LIF, AdaptiveLIF, Arctan, CubaLIF, Integrator, Memoryless, Sequential, Surrogate
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.selection import is_exportable
@@ -112,7 +111,7 @@ def test_a_compiled_network_of_pictures_channels_last_trains(request: pytest.Fix
 
 def test_importing_loads_no_compiler() -> None:
     program = "import sys, spikebridge.neurons, spikebridge.hybrid; print('torch._dynamo' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
+    assert run_fresh(program) == "False\n"
 
 
 def test_time_is_not_unrolled() -> None:

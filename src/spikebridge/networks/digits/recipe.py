@@ -19,6 +19,7 @@ the read-out; a modulation unit turns the ANN's features into thresholds of the 
 | snn | SNN on events | mean, identity | - |
 """
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,8 @@ from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _NUM_DRAWS = 4
 
@@ -329,7 +332,9 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
     config = run.config_as(Config)
     _, scored = recordings(config, data)
     scores: dict[str, list[dict[str, Any]]] = {}
-    for path, child in run.children().items():
+    children = run.children()
+    for number, (path, child) in enumerate(children.items(), start=1):
+        _log.info("evaluating %s (%d of %d)", path, number, len(children))
         name = path.partition("/")[0]
         network = _network(config, name)
         if config.precision == "64-true":

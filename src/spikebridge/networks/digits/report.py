@@ -1,5 +1,6 @@
 """The report of a run: comparison of networks, accuracy over time, their inside, and cost."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -31,6 +32,8 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
 
+_log = logging.getLogger(__name__)
+
 Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each seed."""
 
@@ -54,6 +57,7 @@ def write(
             raise DataError(f"{run.path} holds no trained network {name!r}; resume its training (--resume)")
         child.load_weights(network)
     results = run.results()
+    _log.info("drawing %d networks", len(networks))
     _save_pictures(run, scores, networks)
     sections = [
         _result(results, scores),
@@ -184,6 +188,7 @@ def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
 def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
     pictures = []
     for name, network in networks.items():
+        _log.info("recording the spikes of %s", name)
         if name == "learned":
             units = {route.name: route.link.unit for route in network.routes if route.link.unit is not None}
             figure = unit_kernels(units, num_steps=6, dt=network.dt)

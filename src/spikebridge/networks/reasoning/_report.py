@@ -18,12 +18,13 @@ _METHOD = (
 )
 
 
-def write(run: Run, config: Mapping[str, Any]) -> Path:
+def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     """Writes report.html into a finished run.
 
     Args:
         run: with its results.
         config: its settings.
+        command: reproduces the run.
     """
     results = run.results()
     sections = []
@@ -39,7 +40,7 @@ def write(run: Run, config: Mapping[str, Any]) -> Path:
     sections.append(Section("How it was measured", _METHOD))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
-    title, command = "Reasoning about collisions", "spikebridge train reasoning"
+    title = "Reasoning about collisions"
     return write_report(run.path / "report.html", title, sections, facts, command, _lead(results))
 
 

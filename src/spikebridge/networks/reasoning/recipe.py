@@ -58,6 +58,7 @@ from spikebridge.networks.reasoning.training.units import (
     presence_phase,
 )
 from spikebridge.training.loop import fit
+from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
@@ -156,7 +157,8 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
 
 def report(run: Run) -> Path:
     """Writes report.html: accuracy by source of the collisions, and how the units were chosen."""
-    return _report.write(run, asdict(run.config_as(Config)))
+    config = run.config_as(Config)
+    return _report.write(run, asdict(config), reproduce_command("reasoning", config))
 
 
 def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:

@@ -27,6 +27,7 @@ and results are measured on the third. Static box and constant velocity are eval
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), Fig. 2.
 """
 
+import logging
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,8 @@ from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "learned": {},
@@ -348,7 +351,11 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         name: [tracker(run, name, seed).with_options(calibrate=False) for seed in _seeds(config)]
         for name in config.networks
     }
-    scores = {name: [benchmark.score(one, scored) for one in seeds] for name, seeds in trackers.items()}
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in trackers}
+    for name, seeds in trackers.items():
+        for number, one in enumerate(seeds, start=1):
+            _log.info("tracking with %s (%d of %d)", name, number, len(seeds))
+            scores[name].append(benchmark.score(one, scored))
     return benchmark.compare(scores, scored)
 
 

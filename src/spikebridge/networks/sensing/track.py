@@ -231,16 +231,15 @@ class _Account:
             "boxes_per_second": round(self.rate, 1),
             "of_real_time": round(self.rate * self.recording.dt, 3),
             "mean_confidence": round(self.confidence / self.num_boxes, 4),
-            "lost_share": round(self.num_lost / self.num_boxes, 4),
+            "reported_lost_share": round(self.num_lost / self.num_boxes, 4),
             "last_box": [round(value, 3) for value in self.last.box.tolist()],
         }
         if self.is_labelled:
             boxes = np.array(self.boxes).reshape(-1, 4)
             truths = self.recording.boxes[self.first : self.last.bin + 1]
             if np.isfinite(truths).all(axis=1).any():
-                found = score(boxes, truths)._asdict()
-                # `lost` is what the tracker reports; a box that does not touch the true one is a miss
-                result["against_truth"] = {**found, "missed_share": found.pop("lost_share")}
+                # its `lost_share` are boxes that do not touch the true one, whatever the tracker reports
+                result["against_truth"] = score(boxes, truths)._asdict()
         return result
 
 

@@ -1,5 +1,6 @@
 """Evaluation of a trained HMN on its own test samples, or on digits of a file that no training has seen."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from spikebridge.networks.modulation.training.tasks import LabelledInputs, TaskS
 from spikebridge.networks.modulation.training.trial import Trial, build_branch, initialise_branch
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import check_compatible, read_weights, save_weights
+
+_log = logging.getLogger(__name__)
 
 _WEIGHTS, _SNAPSHOTS = "weights.safetensors", "weights_snapshots.safetensors"
 
@@ -150,8 +153,11 @@ def evaluate_trial(
     number = len(sequence.test.labels)
     samples, direct = min(options.num_samples, number), min(options.direct_samples, number)
     first = sequence._replace(test=sequence.test.first(min(options.per_sample_pictures, number)))
+    _log.info("inferring %d tasks", len(gates[0]))
     inferred = modes.inferred(samples)
+    _log.info("scoring with the gates of known tasks")
     given = modes.given()
+    _log.info("scoring with other gates")
     density = density_report(gates)
     return {
         "acc": given,
@@ -188,6 +194,7 @@ def _transfer(run: Run, settings: TrialSettings, modes: InferenceModes) -> dict[
     initialise_branch(untrained, settings, gates)
     R = torch.zeros(num_tasks + 1, num_tasks)
     for k, row in enumerate(zip(*gates, strict=True)):
+        _log.info("measuring the transfer to task %d of %d", k + 1, num_tasks)
         part = extract_subnetwork(branch, row)
         R[-1, k] = modes.accuracy_of(part, k)
         R[0, k] = modes.accuracy_of(extract_subnetwork(untrained, row), k)

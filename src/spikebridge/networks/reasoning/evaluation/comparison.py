@@ -1,5 +1,6 @@
 """Compares collision sources: those of the scene file, the rule, the learned units, and near truth."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,6 +21,8 @@ from spikebridge.networks.reasoning.training.trained_units import (
 from spikebridge.networks.reasoning.training.units import detection_scores
 from spikebridge.training.run.run import Run
 
+_log = logging.getLogger(__name__)
+
 
 def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dict[str, Any]:
     """The results of a run on explanatory questions about test videos.
@@ -35,15 +38,18 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
     """
     questions = _questions(split, real, data)
     noisy, near = split.test
+    _log.info("answering with the collisions of the scenes and of the rule")
     fixed = fixed_reader(run)
     rows = [
         _row("baked", [noisy], questions),
         _row("fixed", [fixed(noisy)], questions, detection_scores(fixed.unit, split.test)),
     ]
+    _log.info("answering with the learned collisions")
     readers = {seed: learned_reader(run, seed) for seed in seeds_of(run)}
     detected = {seed: detection_scores(reader.unit, split.test) for seed, reader in readers.items()}
     mean = {name: fmean(one[name] for one in detected.values()) for name in next(iter(detected.values()))}
     rows.append(_row("learned", [reader(noisy) for reader in readers.values()], questions, mean))
+    _log.info("answering near the truth")
     rows.append(_row("near truth", [near], questions))
     return {
         "questions": f"{len(questions)} {'real' if real else 'generated'} explanatory questions",

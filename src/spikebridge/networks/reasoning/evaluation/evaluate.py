@@ -1,5 +1,6 @@
 """Scores the questions of a file about the scenes of a file, with every preset of the graph and the executor."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from spikebridge.networks.reasoning.evaluation.scores import score, score_execut
 from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.training.trained_units import fixed_reader, learned_reader
 from spikebridge.training.run.run import Run
+
+_log = logging.getLogger(__name__)
 
 _PUBLISHED = "paper"
 
@@ -61,6 +64,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
         missing = "--scenes" if options.scenes is None else "--questions"
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")
     start = time.perf_counter()
+    _log.info("reading scenes and questions")
     scenes = read_scenes(options.scenes)
     questions, about = _read_questions(options.questions, scenes, options.seed)
     asked = {question.video for question in questions}
@@ -70,6 +74,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     executor: dict[str, Any] = {}
     for kind in KINDS:
         some = [question for question in questions if question.kind == kind]
+        _log.info("answering %d %s questions", len(some), kind)
         with_collisions = read_collisions(run, scenes, options.collisions, kind) if some else []
         for name, scores in presets.items():
             scores |= score(with_collisions, some, name, options.causal and name != _PUBLISHED)

@@ -1,5 +1,6 @@
 """The figures of the sensing recipe: trackers and baselines under protocols A and C, one table over seeds."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -16,6 +17,8 @@ from spikebridge.networks.sensing.evaluation.metrics import target_speed
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation, streaming
 from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+
+_log = logging.getLogger(__name__)
 
 _BASELINES: dict[str, Any] = {"hold": StaticBox(), "constant velocity": ConstantVelocity()}
 
@@ -82,6 +85,7 @@ def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[
         scores: what `score` gave, a list over seeds for each network.
         scored: the same recordings, for the baselines.
     """
+    _log.info("tracking with %s", " and ".join(_BASELINES))
     baselines = {name: [score(tracker, scored)] for name, tracker in _BASELINES.items()}
     everyone = {**scores, **baselines}
     reference = baselines["constant velocity"][0]

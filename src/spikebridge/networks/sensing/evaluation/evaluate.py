@@ -12,6 +12,7 @@
 | E | as C; an answer counts once the work for it is done | `--latency` | |
 """
 
+import logging
 import os
 import sys
 import warnings
@@ -42,6 +43,8 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe, reset_
 from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
+
+_log = logging.getLogger(__name__)
 
 # the box of frame 0 may stand in its file alone, and A needs a frame before the first
 _FIRST = {"A": 2, "B": 1, "C": 1, "D": 2, "E": 1}
@@ -142,6 +145,7 @@ def evaluate_recording(
 
     tracker = chosen(options.network)
     names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
+    _log.info("reading the recording")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         split, parts = _parts(run, data, options, tracker.sensing.dt)
@@ -222,6 +226,7 @@ def _measured(
 ) -> dict[str, Any]:
     """The figures of one tracker; prints a line when it is done."""
     started = perf_counter()
+    _log.info("tracking with %s", name)
     results = _figures(parts, [_asked(part, tracker, options) for part in parts])
     if options.protocol == "B":
         results["by_every"] = [

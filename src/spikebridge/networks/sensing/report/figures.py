@@ -11,6 +11,7 @@ Figures of tracking: the error of several trackers over frame rate, or over the 
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -39,6 +40,8 @@ from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResu
 from spikebridge.networks.sensing.report.animation import DrawnBox, SeenEvents, tracking_picture
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
+
+_log = logging.getLogger(__name__)
 
 _KEEP = (1, 2, 4, 8)
 _MOST_STARTS = 60
@@ -95,6 +98,7 @@ def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[RecordingP
         chosen = [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int))]
         rate = 1 / float(np.diff(kept[0].recording.frame_times).mean())
         row: dict[str, Any] = {"frames a second": round(rate, 2), "starts": len(chosen)}
+        _log.info("tracking at %.3g frames a second", rate)
         for method, one in {name: tracker, **others}.items():
             row[method] = join_results([_after(one, r, k) for r, k in chosen]).score().mean_distance_px
         rows.append(row)
@@ -109,6 +113,7 @@ def by_speed(tracker: SensingTracker, parts: Sequence[RecordingPart]) -> list[di
         parts: what it is scored on.
     """
     ann = baseline("ann_hold", tracker, parts, 0.0, 0, _none_of_the_run)
+    _log.info("tracking slow and fast targets")
     asked = {
         "ANN, offline": [one_pass_evaluation(r, ann, frames) for r, frames in parts],
         "ANN, streaming": [streaming_declared(part, ann, "tianjic") for part in parts],
@@ -152,6 +157,7 @@ def moving_pictures(tracker: SensingTracker, part: RecordingPart) -> list[Image.
         tracker: with its weights.
         part: its beginning is shown.
     """
+    _log.info("drawing an animation")
     recording, frames = part
     stop = min(int(np.searchsorted(recording.frame_bins, recording.frame_bins[frames.start] + _MOST_BINS)), frames.stop)
     shown = range(frames.start, max(stop, frames.start + 1))
