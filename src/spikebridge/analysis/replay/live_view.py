@@ -10,6 +10,7 @@ import threading
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from types import TracebackType
@@ -137,7 +138,7 @@ class LiveView:
             seen = -1
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda before=seen: self._ended or self._newest() != before, _HEARTBEAT)
+                    self._changed.wait_for(partial(self._has_more_than, seen), _HEARTBEAT)
                     ended, seen = self._ended, self._newest()
                 state = "the stream has ended" if ended else "waiting for events" if seen < 0 else f"live, bin {seen}"
                 yield {"replay": str(self.replay().html()), "state": state, "ended": ended}
@@ -149,6 +150,9 @@ class LiveView:
             with self._changed:
                 self._num_readers -= 1
                 self._changed.notify_all()
+
+    def _has_more_than(self, seen: int) -> bool:
+        return self._ended or self._newest() != seen
 
     def _newest(self) -> int:
         return self._moments[-1].bin if self._moments else -1

@@ -21,7 +21,7 @@ A family draws its scenes from a seed: size and speed of the target vary in all 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -146,7 +146,7 @@ def _resized(height: int, width: int, factor: float) -> Callable[[MovingObjects,
 
 
 def _changed(
-    events: EventCamera = _CAMERA, exposure: float = 0.0, **settings: float
+    events: EventCamera = _CAMERA, exposure: float = 0.0, **settings: Any
 ) -> Callable[[MovingObjects, np.random.Generator], _Setup]:
     return lambda scene, _: _Setup(replace(scene, **settings), events, exposure)
 

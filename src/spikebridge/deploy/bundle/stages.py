@@ -131,8 +131,9 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], own: Iterable[t
     given = {**record.settings, **{name: t for name, t in tensors.items() if name in arguments}}
     try:
         if kind is Delay:
-            dt = float(given["dt"])
-            return Delay(given["ticks"] * dt, max_delay=given["max_ticks"] * dt, dt=dt, keep=bool(given["keep"])).eval()
+            times: dict[str, Any] = given
+            dt = float(times["dt"])
+            return Delay(times["ticks"] * dt, max_delay=times["max_ticks"] * dt, dt=dt, keep=bool(given["keep"])).eval()
         if kind is not FIR:
             return kind(**given)
         weight = tensors["weight"]

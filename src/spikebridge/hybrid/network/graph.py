@@ -133,7 +133,7 @@ def make_plan(
     return NetworkPlan(clocks, routes, incoming, _groups_in_order(incoming, list(routes.values()), clocks), signals)
 
 
-def owner_of(signal: str, parts: Container[str]) -> str:
+def owner_of(signal: str, parts: Container[str] | nn.ModuleDict) -> str:
     """The part or input that gives a signal: "part" of "part.key".
 
     Example:
@@ -195,14 +195,14 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     for link in links:
         if not isinstance(link, Transmission | Modulation):
             raise ConfigError(f"a link is a Transmission or a Modulation, but got {in_words(link)}")
-        for role, name in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
-            if name is not None and (owner_of(name, parts) not in signals or name.endswith(".")):
-                raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(name, signals)}")
+        for role, read in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
+            if read is not None and (owner_of(read, parts) not in signals or read.endswith(".")):
+                raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
         if link.part not in parts:
             raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
-    read = {name for link in links for name in _sources_of(link)}
+    sources = {name for link in links for name in _sources_of(link)}
     for name in inputs:
-        if name not in read:
+        if name not in sources:
             raise ConfigError(f"input {name!r} is read by no link; add a Transmission from it, or remove the input")
     for part in parts:
         transmissions = [link for link in links if isinstance(link, Transmission) and link.part == part]

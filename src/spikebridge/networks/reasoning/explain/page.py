@@ -159,7 +159,7 @@ def _size(source: str) -> tuple[int, int]:
     """Width and height from the header of a PNG in a `data:` address; those of the videos where it is none."""
     header = source.partition(",")[2][:32].encode()
     content = base64.b64decode(header) if len(header) == 32 else b""
-    return (*struct.unpack(">II", content[16:24]),) if content.startswith(b"\x89PNG") else (480, 320)  # type: ignore[return-value]
+    return (*struct.unpack(">II", content[16:24]),) if content.startswith(b"\x89PNG") else (480, 320)
 
 
 def _sections(explanation: Explanation) -> list[Section]:

@@ -130,7 +130,7 @@ def tracking_phases(
     if schedule == "joint":
         trainable = [name for name, part in network.named_children() if next(part.parameters(), None) is not None]
         all_but_detector = tuple(name for name in trainable if name != "finder")
-        camera = {"lose_events": training.lose_events, "contrast": training.contrast}
+        camera: dict[str, Any] = {"lose_events": training.lose_events, "contrast": training.contrast}
         joint = partial(objectives.tracking_objective, box_noise=training.box_noise, **camera)
         return [phase("", all_but_detector, joint)]
     if "unit" not in network.units or "template" not in network.parts:
