@@ -26,8 +26,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from spikebridge.cli.command import parse_command as parse
 from spikebridge.cli.main import COMMANDS, main
-from spikebridge.cli.main import _parse as parse
 from spikebridge.cli.recipes import load_recipe, recipe_files
 
 ROOT = Path(__file__).resolve().parent.parent

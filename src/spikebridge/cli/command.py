@@ -6,12 +6,14 @@ Nothing heavy is imported before a command is executed, so that `--help` and `li
 import contextlib
 import dataclasses
 import io
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
@@ -19,6 +21,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from spikebridge.data.io.number_text import parse_integer, parse_real
 from spikebridge.errors import ConfigError, SpikebridgeError
+from spikebridge.threads import parse_threads, set_threads
 
 _Threads = Annotated[str, arg(metavar="N|auto")]
 Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
@@ -63,6 +66,9 @@ class Command:
     def execute(self) -> CommandResult:
         """Does the work and gives the result."""
         raise NotImplementedError
+
+
+C = TypeVar("C", bound=Command)
 
 
 @dataclass(frozen=True)
@@ -214,3 +220,57 @@ def add_settings(command: type[Command], name: str, word: str, settings: Any) ->
         (SETTINGS, Annotated[kind, arg(name="")], field(default=settings)),
     ]
     return dataclasses.make_dataclass(command.__name__, fields, bases=(command,), frozen=True, kw_only=True)
+
+
+def set_threads_from(words: list[str]) -> None:
+    """Sets the number of threads before a recipe loads PyTorch, so before the words are parsed.
+
+    Of a process that has loaded PyTorch already the number stays, unless the words name one.
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith("--threads=")]
+    values += [value for word, value in itertools.pairwise(words) if word == "--threads"]
+    if values:
+        set_threads(parse_threads(values[-1]))
+    elif "torch" not in sys.modules:
+        set_threads()
+
+
+def parse_command(command: type[C], program: str, words: list[str]) -> C | None:
+    """A command with its options set, or None where only its help was asked for.
+
+    Args:
+        command: its class.
+        program: its name in messages.
+        words: its options.
+
+    Raises:
+        ConfigError: an option that it does not have, without a value, or with one that cannot be read.
+    """
+    form, program, words = command.specialize(program, words)
+    try:
+        parsed, unknown = parse_options(form, program, words)
+    except SystemExit:  # only the help was asked for
+        return None
+    if unknown:
+        raise ConfigError(_unknown(unknown[0], form, program))
+    return cast(C, parsed)
+
+
+def _unknown(word: str, form: Any, program: str) -> str:
+    if not word.startswith("-"):
+        return f"{word!r} is an unexpected argument (see {program} --help)"
+    settings = next((one.default for one in dataclasses.fields(form) if one.name == SETTINGS), None)
+    return unknown_option(word, _options(form), getattr(type(settings), "RENAMED_FIELDS", {}), program)
+
+
+def _options(form: Any, prefix: str = "") -> Iterator[str]:
+    """Every option of a dataclass as it is typed, nested ones with dots."""
+    for one in dataclasses.fields(form):
+        name = one.name.replace("_", "-")
+        value = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        if dataclasses.is_dataclass(value):
+            yield from _options(value, "" if one.name == SETTINGS else f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}"
+            if isinstance(value, bool):
+                yield f"--{prefix}no-{name}"

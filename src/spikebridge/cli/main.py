@@ -7,29 +7,29 @@ findings or a fault of the program, 2 a mistake in the arguments or the data, 13
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from spikebridge.cli.apps import Ask, RunLive, Track
-from spikebridge.cli.command import SETTINGS, Command, parse_options, unknown_option
+from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, ReplayNetwork, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
 from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
+from spikebridge.cli.sweep.command import SweepCommand
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, deferred_checks, did_you_mean, printable
-from spikebridge.threads import parse_threads, set_threads
 
 COMMANDS: dict[str, type[Command]] = {
     "list": List,
     "models": Models,
     "train": Train,
+    "sweep": SweepCommand,
     "eval": Eval,
     "report": Report,
     "draw": Draw,
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
     try:
-        with contextlib.nullcontext() if debug else warnings_in_one_line(at_once=words[:1] in (["train"], ["live"])):
+        with contextlib.nullcontext() if debug else warnings_in_one_line(at_once=words[:1] in (["train"], ["sweep"], ["live"])):
             return _execute([word for word in words if word != "--debug"])
     except BrokenPipeError:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
@@ -88,9 +88,9 @@ def _execute(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
-    _set_threads(rest)
+    set_threads_from(rest)
     with elapsed_time(f"spikebridge {name}", active=not COMMANDS[name].shows_progress):
-        command = _parse(COMMANDS[name], f"spikebridge {name}", rest)
+        command = parse_command(COMMANDS[name], f"spikebridge {name}", rest)
         if command is None:
             return 0
         # stdout is for the JSON document; whatever a recipe prints is for stderr
@@ -101,19 +101,6 @@ def _execute(words: list[str]) -> int:
     if result.printed:
         print(json.dumps(_plain(result.data), indent=2) if command.json else printable(result.text), flush=True)
     return result.code
-
-
-def _set_threads(words: list[str]) -> None:
-    """Sets the number of threads before a recipe loads PyTorch, so before the words are parsed.
-
-    Of a process that has loaded PyTorch already the number stays, unless the words name one.
-    """
-    values = [word.partition("=")[2] for word in words if word.startswith("--threads=")]
-    values += [value for word, value in itertools.pairwise(words) if word == "--threads"]
-    if values:
-        set_threads(parse_threads(values[-1]))
-    elif "torch" not in sys.modules:
-        set_threads()
 
 
 def _overview() -> str:
@@ -134,38 +121,6 @@ def _overview() -> str:
 
 def _summary(command: type) -> str:
     return (command.__doc__ or "").split("\n", 1)[0]
-
-
-def _parse(command: type[Command], program: str, words: list[str]) -> Command | None:
-    """The command with its options set, or None where only its help was asked for."""
-    form, program, words = command.specialize(program, words)
-    try:
-        parsed, unknown = parse_options(form, program, words)
-    except SystemExit:  # only the help was asked for
-        return None
-    if unknown:
-        raise ConfigError(_unknown(unknown[0], form, program))
-    return cast(Command, parsed)
-
-
-def _unknown(word: str, form: Any, program: str) -> str:
-    if not word.startswith("-"):
-        return f"{word!r} is an unexpected argument (see {program} --help)"
-    settings = next((field.default for field in dataclasses.fields(form) if field.name == SETTINGS), None)
-    return unknown_option(word, _options(form), getattr(type(settings), "RENAMED_FIELDS", {}), program)
-
-
-def _options(form: Any, prefix: str = "") -> Iterator[str]:
-    """Every option of a dataclass as it is typed, nested ones with dots."""
-    for field in dataclasses.fields(form):
-        name = field.name.replace("_", "-")
-        value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        if dataclasses.is_dataclass(value):
-            yield from _options(value, "" if field.name == SETTINGS else f"{prefix}{name}.")
-        else:
-            yield f"--{prefix}{name}"
-            if isinstance(value, bool):
-                yield f"--{prefix}no-{name}"
 
 
 def _plain(value: Any) -> Any:

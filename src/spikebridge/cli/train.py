@@ -69,11 +69,12 @@ class Train(Command):
 
     def execute(self) -> CommandResult:
         """Trains, then writes the report."""
-        from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
-
         module = load_recipe(self.recipe)
         settings = getattr(self, SETTINGS)
-        check_loggers(self.logger)
+        if self.logger:
+            from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
+
+            check_loggers(self.logger)
         path = self.out or targets.run_folder(self.recipe, self.resume)
         digest = recipe_digest(self.recipe)
         run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume, recipe_digest=digest)

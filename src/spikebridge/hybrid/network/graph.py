@@ -188,9 +188,9 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     both = set(inputs) & set(parts)
     if both:
         raise ConfigError(f"inputs and parts need different names, but both have {sorted(both)}")
-    for name in inputs:
-        if name not in parts and owner_of(name, parts) in parts:
-            raise ConfigError(f"input {name!r} has the name of an output of part {owner_of(name, parts)!r}; rename it")
+    for one in inputs:
+        if one not in parts and owner_of(one, parts) in parts:
+            raise ConfigError(f"input {one!r} has the name of an output of part {owner_of(one, parts)!r}; rename it")
     signals = [*inputs, *parts]
     for link in links:
         if not isinstance(link, Transmission | Modulation):

@@ -16,8 +16,9 @@ nothing.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 _FORMAT = "spikebridge run"
 VERSION = 1
+_FOLLOWERS: ContextVar[tuple[Callable[[dict[str, Any]], None], ...]] = ContextVar("followers of rows", default=())
 _BEGINNING = {"config.json", "environment.json", LOCK_NAME}
 
 
@@ -208,6 +210,8 @@ class Run:
         """Adds a row to metrics.jsonl."""
         if self.writes:
             self.metrics.append(row)
+            for follower in _FOLLOWERS.get():
+                follower(dict(row))
 
     def save_results(self, results: Mapping[str, Any]) -> None:
         """Writes results.json; with it the run is finished."""
@@ -259,6 +263,27 @@ class Run:
     def _write(self, name: str, plain: Any) -> None:
         if self.writes:
             _write_json(self.path / name, plain)
+
+
+@contextmanager
+def follow_rows(follower: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """A block in which a function gets every row that any run writes to its metrics.jsonl.
+
+    What it raises ends the training.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> rows = []
+        >>> with TemporaryDirectory() as folder, follow_rows(rows.append):
+        ...     Run.create(folder, "digits", {}).log({"epoch": 1, "loss": 0.5})
+        >>> rows
+        [{'epoch': 1, 'loss': 0.5}]
+    """
+    token = _FOLLOWERS.set((*_FOLLOWERS.get(), follower))
+    try:
+        yield
+    finally:
+        _FOLLOWERS.reset(token)
 
 
 def _begin(run: Run) -> None:

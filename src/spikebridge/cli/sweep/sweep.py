@@ -1,0 +1,234 @@
+"""A sweep in its folder: cells are trained or taken as they are, then a table, a figure and a report.
+
+```
+sweep.json      what is swept: the recipe and the preset
+cells/NAME/     a run folder for each cell, resumable by itself
+cells.jsonl     a row for each cell that ended: how, and how long it took
+logs/NAME.txt   what its training printed
+study.journal   of a search, the trials
+results.json    the table and every cell
+figure.svg      the same as a picture
+report.html     both, with the command
+```
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spikebridge.cli.sweep.cell import Order, Outcome
+from spikebridge.cli.sweep.executors import Workers, run_orders
+from spikebridge.cli.sweep.grid import Cell
+from spikebridge.cli.sweep.study import Study
+from spikebridge.cli.sweep.table import CellResult, Objective, first_objective, metrics_of, summarize_cells
+from spikebridge.data.io.atomic import write_text
+from spikebridge.data.io.json_text import read_json
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.run.metrics import MetricsFile
+from spikebridge.training.run.run import Run
+
+_FORMAT, _VERSION = "spikebridge sweep", 1
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search in the place of a grid.
+
+    Attributes:
+        cell: the cell of a trial, from its number and settings.
+        trials: how many in all.
+        prunes: whether the trials that fall behind are stopped.
+        study: that draws them.
+    """
+
+    cell: Callable[[int, dict[str, str]], Cell]
+    trials: int
+    study: Study
+
+
+class Sweep:
+    """A sweep in a folder.
+
+    Args:
+        folder: of the sweep.
+        recipe: its name, or the path of a recipe file.
+        objective: what makes a cell the best; None takes the first number in the results.
+        tell: gets a line for each cell that ended.
+    """
+
+    def __init__(
+        self, folder: Path, recipe: str, objective: Objective | None, tell: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.folder, self.recipe, self.objective, self.tell = folder, recipe, objective, tell
+        self.ended = MetricsFile(folder / "cells.jsonl")
+        self.results: dict[str, CellResult] = {}
+
+    def begin(self, what: Mapping[str, Any], resume: bool) -> None:
+        """Makes the folder, or resumes the sweep in it.
+
+        Args:
+            what: is swept: the same for all cells.
+            resume: resume a sweep that is there; start one if there is none.
+
+        Raises:
+            ConfigError: the folder holds a sweep and resume is not set, another sweep, or something else.
+        """
+        file = self.folder / "sweep.json"
+        if file.exists():
+            there = read_json(file, "what a sweep is of")
+            if not isinstance(there, dict) or (there.get("format"), there.get("version")) != (_FORMAT, _VERSION):
+                raise ConfigError(f"{file} is not that of a sweep of this version")
+            if not resume:
+                raise ConfigError(f"{self.folder} holds a sweep: resume it (--resume) or take another folder (--out)")
+            for name, value in what.items():
+                if there.get(name) != value:
+                    raise ConfigError(
+                        f"{self.folder} is a sweep with {name} = {there.get(name)!r}, not {value!r}; resume it with "
+                        "the same, or take another folder (--out)"
+                    )
+            return
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ConfigError(f"{self.folder} is not empty and no sweep; take another folder (--out)")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps({"format": _FORMAT, "version": _VERSION, **what}, indent=2) + "\n")
+
+    def run_grid(self, cells: Iterable[Cell], workers: AbstractContextManager[Workers], retry: int) -> None:
+        """Trains the cells that are not finished."""
+        cells = list(cells)
+        times = {str(row.get("cell")): row for row in self.ended.rows()}
+        missing = []
+        for cell in cells:
+            results = self._finished(cell)
+            if results is None:
+                missing.append(cell)
+            else:
+                row = times.get(cell.name, {})
+                self._keep(cell, Outcome(results, seconds=_time(row, "seconds"), cpu_seconds=_time(row, "cpu_seconds")))
+        if len(missing) < len(cells):
+            self.tell(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
+        if not missing:
+            return
+
+        def end(cell: Cell, outcome: Outcome) -> None:
+            self._end(cell, outcome, len(cells))
+
+        with workers as there:
+            run_orders(there, ((cell, self._order(cell)) for cell in missing), retry, end)
+
+    def run_search(self, search: Search, workers: AbstractContextManager[Workers], retry: int) -> None:
+        """Trains trials until there are enough.
+
+        Raises:
+            ConfigError: the results of a trial have no such metric.
+        """
+        objective, study = self.objective, search.study
+        if objective is None:
+            raise ConfigError("a search needs --maximize NAME or --minimize NAME, a number in the results")
+
+        def orders() -> Iterator[tuple[tuple[int, Cell], Order]]:
+            for number, settings, pruning in study.trials(search.trials):
+                cell = search.cell(number, settings)
+                yield (number, cell), replace(self._order(cell), pruning=pruning)
+
+        def end(key: tuple[int, Cell], outcome: Outcome) -> None:
+            number, cell = key
+            value = None
+            if outcome.results is not None:
+                value = objective.value(metrics_of(outcome.results), "the results")
+            study.tell(number, value, outcome.is_pruned)
+            self._end(cell, outcome, search.trials)
+
+        for row in self.ended.rows():
+            self._keep_row(row)
+        with workers as there:
+            run_orders(there, orders(), retry, end)
+
+    def finish(self, command: str) -> dict[str, Any]:
+        """Writes results.json, figure.svg and report.html.
+
+        Args:
+            command: that makes the same sweep.
+
+        Returns:
+            The results: the objective, the table, the best settings, every cell.
+
+        Raises:
+            DataError: no cell has results.
+        """
+        from spikebridge.cli.sweep._report import write_sweep_report  # imports matplotlib
+
+        cells = list(self.results.values())
+        objective = self.objective or first_objective(cells)
+        if objective is None:
+            first = next((cell for cell in cells if cell.error), None)
+            reason = "" if first is None else f"; the first, {first.name}: {first.error}"
+            raise DataError(f"no cell of {self.folder} has results{reason}")
+        table = summarize_cells(cells, objective)
+        best = next((row for row in table if row["best"]), None)
+        results = {
+            "metric": objective.metric,
+            "direction": "highest" if objective.maximize else "lowest",
+            "best": best,
+            "table": table,
+            "cells": [asdict(cell) for cell in cells],
+        }
+        write_text(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        write_sweep_report(self.folder, self.recipe, objective, table, cells, command)
+        return results
+
+    def _finished(self, cell: Cell) -> dict[str, Any] | None:
+        """The results of a cell that is finished."""
+        folder = self._cell_folder(cell)
+        if not (folder / "results.json").is_file():
+            return None
+        return Run.open(folder).results()
+
+    def _cell_folder(self, cell: Cell) -> Path:
+        return self.folder / "cells" / cell.name
+
+    def _order(self, cell: Cell) -> Order:
+        recipe = str(Path(self.recipe).resolve()) if self.recipe.endswith(".py") else self.recipe
+        log = self.folder / "logs" / f"{cell.name}.txt"
+        return Order(recipe, str(self._cell_folder(cell).resolve()), cell.words, str(log.resolve()))
+
+    def _end(self, cell: Cell, outcome: Outcome, number: int) -> None:
+        result = self._keep(cell, outcome)
+        row = {"cell": cell.name, **asdict(result)}
+        del row["name"]
+        self.ended.append(row)
+        value = ""
+        if self.objective is not None and outcome.results is not None:
+            value = f", {self.objective.metric} {self.objective.value(result.metrics, 'the results'):.4g}"
+        words = result.error if result.state == "failed" else f"{result.state}{value}"
+        self.tell(f"{len(self.results)}/{number} {cell.name}: {words} ({outcome.seconds:.1f} s)")
+
+    def _keep(self, cell: Cell, outcome: Outcome) -> CellResult:
+        state: Any = "pruned" if outcome.is_pruned else "failed" if outcome.results is None else "finished"
+        result = CellResult(
+            cell.name,
+            cell.settings,
+            cell.seed,
+            state,
+            {} if outcome.results is None else metrics_of(outcome.results),
+            outcome.error,
+            outcome.seconds,
+            outcome.cpu_seconds,
+        )
+        self.results[cell.name] = result
+        return result
+
+    def _keep_row(self, row: Mapping[str, Any]) -> None:
+        """A cell as cells.jsonl has it."""
+        try:
+            given = {name: value for name, value in row.items() if name != "cell"}
+            self.results[str(row["cell"])] = CellResult(str(row["cell"]), **given)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{self.ended.path} is damaged: {error}") from None
+
+
+def _time(row: Mapping[str, Any], name: str) -> float:
+    value = row.get(name, 0.0)
+    return float(value) if isinstance(value, int | float) else 0.0
