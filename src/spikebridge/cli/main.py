@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
     try:
-        with contextlib.nullcontext() if debug else warnings_in_one_line(at_once=words[:1] in (["train"], ["sweep"], ["live"])):
+        at_once = words[:1] in (["train"], ["sweep"], ["live"])
+        with contextlib.nullcontext() if debug else warnings_in_one_line(at_once):
             return _execute([word for word in words if word != "--debug"])
     except BrokenPipeError:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
