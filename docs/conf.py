@@ -1,6 +1,9 @@
 """How the documentation is built: Markdown pages, and a reference made from docstrings, one page for each module."""
 
 import ast
+import contextlib
+import io
+import runpy
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -29,13 +32,44 @@ suppress_warnings = ["ref.python", "docutils"]
 
 SOURCES = Path(__file__).parent.parent / "src" / "spikebridge"
 MODULES = Path(__file__).parent / "reference" / "modules"
+GALLERY = Path(__file__).parent / "gallery"
 NOT_LIBRARY = {"cli", "__main__"}
 
 
 def setup(app):
-    """Pages of modules are written before the build; docstrings fence their drawings with ```."""
+    """Pages of modules and of the gallery are written before the build; docstrings fence their drawings with ```."""
     write_module_pages()
+    write_gallery()
     app.connect("autodoc-process-docstring", fences_to_literal_blocks)
+
+
+def write_gallery():
+    """A page for each script of the gallery, with its picture, its code and what it prints; and a table of all."""
+    order = [
+        line for line in (GALLERY / "index.md").read_text(encoding="utf-8").split() if (GALLERY / f"{line}.py").exists()
+    ]
+    cards = []
+    for name in order:
+        page, picture, title = gallery_page(GALLERY / f"{name}.py")
+        (GALLERY / f"{name}.md").write_text(page, encoding="utf-8")
+        (GALLERY / f"{name}.svg").write_text(picture, encoding="utf-8")
+        cards.append(f"[![{title}]({name}.svg)]({name}.md) [{title}]({name}.md)")
+    rows = [cards[start : start + 3] for start in range(0, len(cards), 3)]
+    table = ["| | | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    (GALLERY / "cards.txt").write_text("\n".join(table) + "\n", encoding="utf-8")
+
+
+def gallery_page(script):
+    """The page, the picture and the title of a script, which is run."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        names = runpy.run_path(str(script))
+    title, _, text = names["__doc__"].strip().partition("\n")
+    code = script.read_text(encoding="utf-8").split('"""', 2)[2].strip()
+    page = f"# {title}\n\n{text.strip()}\n\n![{title}]({script.stem}.svg)\n\n```python\n{code}\n```\n"
+    if printed.getvalue():
+        page += f"\nIt prints:\n\n```text\n{printed.getvalue().rstrip()}\n```\n"
+    return page, names["picture"], title
 
 
 def module_names():

@@ -45,7 +45,21 @@ def _values(tensors: tuple[Tensor | None, ...], numbers: list[float]) -> NeuronP
     return NeuronParams(*[n if t is None else t for t, n in zip(tensors, numbers, strict=True)])
 
 
-@torch.library.custom_op("spikebridge::sequence", mutates_args=())
+# written out: PyTorch 2.6 infers none from `list[float]`
+_SEQUENCE = (
+    "(Tensor x, Tensor v, Tensor? i, Tensor? a, Tensor? decay, Tensor? v_threshold, Tensor? v_reset, Tensor? v_leak, "
+    "Tensor? r, Tensor? decay_syn, Tensor? decay_adaptation, Tensor? jump, float[] numbers, str surrogate, "
+    "float width, str reset, bool detach_reset) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_SEQUENCE_BACKWARD = (
+    "(Tensor? x, Tensor kept, Tensor v, Tensor? i, Tensor? a, Tensor? decay, Tensor? v_threshold, Tensor? v_reset, "
+    "Tensor? v_leak, Tensor? r, Tensor? decay_syn, Tensor? decay_adaptation, Tensor? jump, float[] numbers, "
+    "str surrogate, float width, str reset, bool detach_reset, Tensor? grad_y, Tensor? grad_v, Tensor? grad_i, "
+    "Tensor? grad_a, str wanted) -> Tensor[]"
+)
+
+
+@torch.library.custom_op("spikebridge::sequence", mutates_args=(), schema=_SEQUENCE)
 def sequence(
     x: Tensor,
     v: Tensor,
@@ -101,7 +115,7 @@ def _with_strides_of(result: Tensor | None, declared: Tensor, x: Tensor) -> Tens
     return result.new_empty_strided(declared.shape, declared.stride()).copy_(result)
 
 
-@torch.library.custom_op("spikebridge::sequence_backward", mutates_args=())
+@torch.library.custom_op("spikebridge::sequence_backward", mutates_args=(), schema=_SEQUENCE_BACKWARD)
 def _sequence_backward(
     x: Tensor | None,
     kept: Tensor,

@@ -48,7 +48,7 @@
 #undef SET
 #if defined(__clang__)
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512"))), \
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq"))), \
                              apply_to = function)
 #else
 #pragma GCC pop_options

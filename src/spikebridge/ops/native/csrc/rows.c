@@ -153,7 +153,7 @@ static void give_block(const Signal *y, const float *rows, const Chunk *chunk, i
 #include "rows.h"
 #ifdef __clang__
 #pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,prefer-vector-width=512"))), \
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq"))), \
                              apply_to = function)
 #else
 #pragma GCC pop_options

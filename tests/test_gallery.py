@@ -1,0 +1,46 @@
+"""The scripts of the gallery run, each with a picture, and what they print is what their pages say."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
+SCRIPTS = sorted(GALLERY.glob("*.py"))
+# what a reader should see, from the docstring of each
+PRINTED = {
+    "codes": "phase      error 0.000, bound 0.000",
+    "export": "all levels agree: True",
+    "integer_run": "weights of 8 bits: the bits of the quantised network: True",
+    "learned_delay": "the spike of step 10 arrives at step 16",
+    "live_stream": "equal to the whole: True",
+    "question": "answer: red (ok, confidence 1.00)",
+    "speed": "equal spikes: True",
+    "two_cameras": "one answer a frame: (4, 8, 10)",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_an_example_runs_and_has_a_picture(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = runpy.run_path(str(script))
+    assert ElementTree.fromstring(names["picture"]).tag == "{http://www.w3.org/2000/svg}svg"
+    title, _, text = names["__doc__"].partition("\n")
+    assert title and text.strip()
+    printed = capsys.readouterr().out
+    assert PRINTED.get(script.stem, "") in printed
+    assert printed
+    if script.stem == "tasks":
+        gates, none = (int(share) for share in re.findall(r": (\d+) %", printed))
+        assert gates > none + 5
+    if script.stem == "modulation":
+        off, on, *again = ast.literal_eval(printed.partition(": ")[2])
+        assert on < 0.8 * off and again[1] < 0.8 * again[0]
+
+
+def test_the_gallery_lists_every_script() -> None:
+    listed = (GALLERY / "index.md").read_text().split()
+    assert len(SCRIPTS) >= 12
+    assert [script.stem for script in SCRIPTS if script.stem not in listed] == []
