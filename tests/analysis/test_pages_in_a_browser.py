@@ -153,7 +153,7 @@ def square_page() -> str:
     seen = recording()
     lost = np.arange(60) > 50
     track = TrackedBoxes(0, seen.boxes + 1.5, np.linspace(1, 0.2, 60), lost)
-    summary = {"num_boxes": 60, "mean_confidence": 0.6, "lost_share": 0.15, "recording": "a square"}
+    summary = {"num_boxes": 60, "mean_confidence": 0.6, "reported_lost_share": 0.15, "recording": "a square"}
     return track_page(seen, track, summary)
 
 

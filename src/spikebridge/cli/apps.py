@@ -40,6 +40,8 @@ class Track(RunCommand):
     """Write an animation of boxes, frames and events (.webp, .gif, .mp4); .mp4 needs spikebridge[video]."""
     page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """Write an .html page to replay the track: frames, events, boxes, error and confidence over time."""
+    viewer: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Write an .rrd file of the Rerun viewer, for long recordings; needs spikebridge[viewer]."""
     repair: Flag = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
     event_offset: Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated)")] = None
@@ -78,12 +80,14 @@ class Track(RunCommand):
         init = None if self.init is None or port is not None else parse_box(self.init)
         degradation = Degradation(self.lose_events, self.add_events, self.contrast, self.blur)
         folder = find_recording(self.recording.expanduser())
-        files = [path for path in (self.out, self.animation, self.page) if path is not None]
+        files = [path for path in (self.out, self.animation, self.page, self.viewer) if path is not None]
         for path in files:
             if is_part_of_recording(folder, path):
                 raise ConfigError(f"{path} is a file of the recording itself; write into another file")
             if [one.resolve() for one in files].count(path.resolve()) > 1:
-                raise ConfigError(f"{path}: boxes, animation and page need a file each; give them different names")
+                raise ConfigError(
+                    f"{path}: boxes, animation, page and viewer need a file each; give them different names"
+                )
         tracker = target.module.tracker(run).with_options(calibrate=not self.no_calibration)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -100,7 +104,8 @@ class Track(RunCommand):
         if init is None:
             init = _pick(recording, port) if port is not None else _propose(recording)
         with progress_reporter(recording.num_bins, self.quiet) as tell:
-            summary = track_recording(recording, tracker, init, self.out, self.animation, self.page, tell)
+            written = (self.out, self.animation, self.page, self.viewer)
+            summary = track_recording(recording, tracker, init, *written, tell)
         first = {} if init is None else {"first_box": init.tolist()}
         data = {"run": run.path, "warnings": warned, **first, **summary}
         return CommandResult(

@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -135,6 +137,49 @@ def test_a_recording_is_followed_into_a_page(
     assert [len(boxes) for boxes in film["boxes"]] == [60, 60]
     assert film["boxes"][0][-1] == pytest.approx(summary["last_box"], abs=0.06)
     assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", page, "--page", page)
+
+
+def test_a_recording_is_written_for_the_viewer(
+    saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "track.rrd"
+    logged: list[tuple[str, tuple[Any, ...]]] = []
+    pieces = iter([b"RRF2", b""])
+
+    class Stream:
+        """What rerun-sdk offers of a recording, as far as it is used."""
+
+        def __init__(self, name: str, recording_id: str) -> None:
+            assert (name, bool(recording_id)) == ("spikebridge", True)
+
+        def binary_stream(self) -> Any:
+            return SimpleNamespace(read=lambda: next(pieces))
+
+        def set_time(self, timeline: str, **at: float) -> None:
+            logged.append((timeline, tuple(at.items())))
+
+        def log(self, name: str, value: Any) -> None:
+            logged.append((name, value))
+
+    def shape(*values: Any, **options: Any) -> tuple[Any, ...]:
+        return (*values, options)
+
+    fake = SimpleNamespace(RecordingStream=Stream, **dict.fromkeys(("Image", "Points2D", "Boxes2D", "Scalars"), shape))
+    monkeypatch.setitem(sys.modules, "rerun", fake)
+    words = ["track", str(saved), "--network", run, "--viewer", str(path), "--quiet", "--json"]
+    assert main(words) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["viewer"] == str(path)
+    assert path.read_bytes() == b"RRF2"
+    counts = Counter(name for name, _ in logged)
+    assert counts["bin"] == counts["camera/events"] == counts["camera/tracker"] == counts["distance [px]"] == 60
+    assert counts["camera/frame"] == 10
+    assert next(value for name, value in logged if name == "time") == (("duration", pytest.approx(1 / 240)),)
+    away = [value[0] for name, value in logged if name == "distance [px]"]
+    assert np.mean(away) == pytest.approx(summary["against_truth"]["mean_distance_px"], rel=1e-4)
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    assert main(words) == 2
+    assert "install spikebridge[viewer]" in capsys.readouterr().err
 
 
 def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from spikebridge.networks.sensing.report.animation import (
     tracking_picture,
 )
 from spikebridge.networks.sensing.report.track_page import TrackedBoxes, track_page
+from spikebridge.networks.sensing.report.viewer import check_viewer, write_viewer_file
 
 _COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
 _FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
@@ -88,6 +89,7 @@ def track_recording(
     out: Path | None = None,
     animation: Path | None = None,
     page: Path | None = None,
+    viewer: Path | None = None,
     tell: Callable[[_TrackedBox, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Follows a target through a recording and writes what is asked for, whole or not at all.
@@ -99,6 +101,7 @@ def track_recording(
         out: a csv file for the boxes, in the files' own time.
         animation: a file for a picture every few bins.
         page: an HTML file to replay the track with.
+        viewer: a file of the Rerun viewer with every frame, event and box.
         tell: called after each bin with the moment, the bins done and the bins a second.
 
     Returns:
@@ -109,10 +112,10 @@ def track_recording(
         ConfigError: a file cannot be written there.
     """
     frame, box = recording.first_box(init)
-    _check_files(out, animation, page)
+    _check_files(out, animation, page, viewer)
     pictures: list[Image.Image] = []
     first = int(recording.frame_bins[frame])
-    account = _Account(recording, first, keeps_all=page is not None)
+    account = _Account(recording, first, keeps_all=page is not None or viewer is not None)
     stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
     with ExitStack() as stack:
         files = {path: stack.enter_context(atomic_write(path)) for path in (out, animation, page) if path is not None}
@@ -133,7 +136,9 @@ def track_recording(
             encode_animation(files[animation], pictures + last, _SECONDS_EACH, animation.suffix)
         if page is not None:
             files[page].write(track_page(recording, account.track(), account.summary()).encode())
-    return account.summary() | {"boxes": out, "animation": animation, "page": page}
+        if viewer is not None:
+            write_viewer_file(viewer, recording, account.track())
+    return account.summary() | {"boxes": out, "animation": animation, "page": page, "viewer": viewer}
 
 
 def _picture_of(
@@ -163,13 +168,15 @@ def _time_us(recording: Recording, bin_: int) -> int:
     return recording.start_us + round((bin_ + 1) * recording.dt * 1e6)
 
 
-def _check_files(out: Path | None, animation: Path | None, page: Path | None) -> None:
-    for path in (path for path in (out, animation, page) if path is not None):
+def _check_files(out: Path | None, animation: Path | None, page: Path | None, viewer: Path | None) -> None:
+    for path in (path for path in (out, animation, page, viewer) if path is not None):
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {path.parent} to write into")
         check_target(path)
     if animation is not None:
         check_animation(animation.suffix)
+    if viewer is not None:
+        check_viewer()
 
 
 def _csv_writer(stack: ExitStack, file: BinaryIO) -> Callable[[Sequence[Any]], Any]:

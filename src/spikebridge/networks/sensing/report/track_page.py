@@ -61,7 +61,7 @@ _REPLAY = "The newest frame, the events since then, and the boxes at the end of 
 
 def _lead(summary: Mapping[str, Any]) -> str:
     words = f"{summary['num_boxes']:,} boxes, mean confidence {summary['mean_confidence']:.2f}"
-    words += f", lost in {100 * summary['lost_share']:.1f} % of the bins"
+    words += f", reported lost in {100 * summary['reported_lost_share']:.1f} % of the bins"
     truth = summary.get("against_truth")
     return f"{words}." if truth is None else f"{words}; {truth['mean_distance_px']:.2f} px off on average."
 
