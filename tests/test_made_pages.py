@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
     [
         "busy_page.py",
         "first_hour_page.py",
+        "claims_page.py",
         "speed_page.py",
         "tracking_page.py",
         "modulation_page.py",

@@ -1,0 +1,81 @@
+"""What the experiments on the paper's claims share: --quick, seeds, and a result with its command and time."""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikebridge.data.io.atomic import write_text
+from spikebridge.data.simulation.saccades import HybridRecording
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.digits import recipe as digits
+from spikebridge.training.evaluation import evaluating
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent.parent / "results" / "claims"
+Results = dict[str, Any]
+
+
+def spread(values: Sequence[float], digits: int = 4) -> dict[str, Any]:
+    """Mean and standard deviation over seeds, and the values."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {
+        "mean": round(statistics.fmean(values), digits),
+        "sd": None if sd is None else round(sd, digits),
+        "values": [round(value, digits) for value in values],
+    }
+
+
+def digits_accuracy(network: HybridNetwork, config: digits.Config, scored: HybridRecording) -> float:
+    """The accuracy of a what/where network over four draws of the noise."""
+    generator, hits = torch.Generator().manual_seed(1000), []
+    batch = {"frames": scored.frames, "events": scored.events, "labels": scored.labels}
+    augment = digits.noisy_batches(config, scored).augment
+    with evaluating(network):
+        for _ in range(4):
+            noisy = batch if augment is None else augment(batch, generator)
+            inputs = {name: noisy[name] for name in network.inputs}
+            answer = network(inputs, ticks=config.camera.num_steps)[0]["answer"]
+            hits.append(float((answer.mean(0).argmax(-1) == scored.labels).float().mean()))
+    return statistics.fmean(hits)
+
+
+def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
+    """Runs an experiment and writes its result; with --quick it is small and only printed.
+
+    Args:
+        name: of the result.
+        description: the text of --help.
+        run: of whether it is quick.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
+    quick = parser.parse_args().quick
+    start, cpu = time.perf_counter(), time.process_time()
+    found = run(quick)
+    found["command"] = f"python benchmarks/claims/{name}.py"
+    found["wall_s"] = round(time.perf_counter() - start)
+    found["cpu_s"] = round(time.process_time() - cpu)
+    if quick:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+    else:
+        save(name, found)
+
+
+def save(name: str, found: Results) -> None:
+    """Writes a result."""
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / f"{name}.json", json.dumps({**found, "environment": describe_environment()}, indent=1) + "\n")
+
+
+def load(name: str) -> Results:
+    """Reads a result."""
+    found: Results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found

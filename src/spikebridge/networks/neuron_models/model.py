@@ -1,0 +1,327 @@
+"""Rich neurons made of leaky integrators and hybrid units (R. Zhao et al., 2022, "richer neurons").
+
+    current --> membrane <-- tau, v_leak -- gates        Hodgkin-Huxley: a membrane, three gates, four units
+                membrane --- tau, v_leak -> gates
+
+Every part is an `Integrator`, whose step is exact as long as what modulates it does not change. Membranes step at whole
+multiples of `step` and everything else halfway between: a leapfrog, of second order in `step`. The base step of these
+networks is half of `step`. `membrane[k]` is the membrane at the time `k step`, and `current[k]` flows from then on. All
+start at rest, so that gates half a step earlier are the same.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_positive
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Threshold, Transmission, every, ticks
+from spikebridge.networks.neuron_models.channels import (
+    BRETTE_GERSTNER,
+    SQUID,
+    Affine,
+    ExponentialParameters,
+    ExponentialRest,
+    GateTimeConstant,
+    MembraneParameters,
+    MembraneRest,
+    MembraneTimeConstant,
+    ResetTimeConstant,
+    SteadyGates,
+)
+from spikebridge.neurons import Integrator
+
+CURRENT, MEMBRANE, GATES = "current", "membrane", "gates"
+UNITS = ("steady_gates", "gate_tau", "membrane_rest", "membrane_tau")
+"""The four units of a Hodgkin-Huxley neuron."""
+_MS = 1e-3
+
+
+class _Spread(nn.Module):
+    """A value for each of the three gates. Nothing flows into a gate, but an integrator has an input."""
+
+    def forward(self, v: Tensor) -> Tensor:
+        """`*N` to `*N 3`."""
+        return torch.stack([v, v, v], -1)
+
+
+class _Relaxation(nn.Module):
+    """One exact step of a membrane.
+
+    Args:
+        step: its length [s].
+    """
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, v: Tensor, rest: Tensor, tau: Tensor) -> Tensor:
+        """Membranes, their rests [mV] and time constants [s], `*N` each."""
+        return rest + torch.exp(-self.step / tau) * (v - rest)
+
+
+class _OpposedCurrent(nn.Module):
+    """A current without the adaptation current that opposes it."""
+
+    def forward(self, current: Tensor, adaptation: Tensor) -> Tensor:
+        """`*N` each."""
+        return current - adaptation
+
+
+def rest_of(membrane: MembraneParameters, dendrite: tuple[float, float] = (0.0, 0.0)) -> float:
+    """The membrane at which all currents cancel, without injected current [mV].
+
+    Args:
+        membrane: the patch.
+        dendrite: conductance and reversal of what else it leads to.
+
+    Example:
+        >>> round(rest_of(MembraneParameters()), 3)
+        -64.996
+    """
+    low, high = min(membrane.reversals), -50.0
+    for _ in range(60):
+        v = (low + high) / 2
+        m, n, h = SteadyGates().double()(torch.tensor([v], dtype=torch.float64))[0].tolist()
+        g = (
+            membrane.conductances[0] * m**3 * h,
+            membrane.conductances[1] * n**4,
+            membrane.conductances[2],
+            dendrite[0],
+        )
+        outward = sum(g_i * (v - e) for g_i, e in zip(g, (*membrane.reversals, dendrite[1]), strict=True))
+        low, high = (low, v) if outward > 0 else (v, high)
+    return (low + high) / 2
+
+
+def hodgkin_huxley(
+    step: float = 2e-5, membrane: MembraneParameters = SQUID, units: Mapping[str, nn.Module] | None = None
+) -> HybridNetwork:
+    """A Hodgkin-Huxley neuron, or any number of them: inputs and outputs are `(T, B, *N)`.
+
+    Args:
+        step: of the integration [s].
+        membrane: capacitance, conductances, reversals.
+        units: nonlinearities in place of those in `UNITS`, for example learned ones.
+
+    Returns:
+        A network with the input "current" [uA/cm2] and the outputs "membrane" [mV] and "gates", one value a step.
+
+    Raises:
+        ConfigError: a step that is not positive, or an unknown unit.
+
+    Example:
+        >>> network = hodgkin_huxley(step=2e-5)
+        >>> outputs, state = network({"current": torch.full((500, 1, 1), 20.0)})  # 10 ms
+        >>> bool(outputs["membrane"].max() > 30)
+        True
+    """
+    f = _units(membrane, units)
+    parts, rest = _at_rest(membrane)
+    links = [
+        Transmission(CURRENT, MEMBRANE),
+        *_gates_from(MEMBRANE, f, rest),
+        Modulation(
+            GATES, "membrane.v_leak", f["membrane_rest"], "replace",
+            delay=ticks(1), context=CURRENT, name="membrane_rest",
+        ),
+        Modulation(GATES, "membrane.tau", f["membrane_tau"], "replace", delay=ticks(1), name="membrane_tau"),
+    ]  # fmt: skip
+    return _leapfrog(step, parts, links, outputs=[MEMBRANE, GATES], halfway=[GATES])
+
+
+def voltage_clamp(
+    step: float = 2e-5, membrane: MembraneParameters = SQUID, units: Mapping[str, nn.Module] | None = None
+) -> HybridNetwork:
+    """The same parts and units without the loop: a recorded membrane drives the gates, and predicts each step alone.
+
+    It has no feedback, so that whole recordings run at once; units that are trained here fit `hodgkin_huxley`.
+
+    Args:
+        step: of the recording [s].
+        membrane: capacitance, conductances, reversals.
+        units: nonlinearities in place of those in `UNITS`.
+
+    Returns:
+        A network with the inputs "voltage" [mV] and "current" [uA/cm2] and the outputs "gates" and "prediction", the
+        membrane at the end of each step.
+
+    Example:
+        >>> v = torch.full((3, 1, 1), rest_of(MembraneParameters()))
+        >>> outputs, _ = voltage_clamp()({"voltage": v, "current": torch.zeros(3, 1, 1)})
+        >>> bool((outputs["prediction"] - v).abs().max() < 1e-4)
+        True
+    """
+    _check_step(step)
+    f = _units(membrane, units)
+    parts, rest = _at_rest(membrane)
+    voltage = "voltage"
+    links = [
+        *_gates_from(voltage, f, rest),
+        Transmission(voltage, "prediction", held=True, into="v", initial=rest),
+        Transmission(GATES, "prediction", f["membrane_rest"], into="rest", context=CURRENT, name="membrane_rest"),
+        Transmission(GATES, "prediction", f["membrane_tau"], into="tau", name="membrane_tau"),
+    ]
+    return HybridNetwork(
+        dt=step / 2,
+        inputs={voltage: every(step), CURRENT: every(step)},
+        parts={GATES: parts[GATES], "prediction": _Relaxation(step)},
+        links=links,
+        outputs=["prediction", GATES],
+        clocks={GATES: every(step, step / 2)},
+    )
+
+
+def two_compartments(
+    step: float = 2e-5, membrane: MembraneParameters = SQUID, coupling: float = 1.0, leak: float = 0.3
+) -> HybridNetwork:
+    """A Hodgkin-Huxley soma with a passive dendrite of the same area, into which the current flows.
+
+    Args:
+        step: of the integration [s].
+        membrane: of the soma; the dendrite has its capacitance and its leak potential.
+        coupling: conductance between the two, an area of either [mS/cm2].
+        leak: conductance of the dendrite [mS/cm2].
+
+    Returns:
+        A network with the input "current" [uA/cm2] and the outputs "membrane", "gates" and "dendrite", `(T, B, *N)`.
+
+    Raises:
+        ConfigError: a step, coupling or leak that is not positive.
+
+    Example:
+        >>> outputs, _ = two_compartments()({"current": torch.zeros(2, 1, 1)})
+        >>> [round(outputs[name][1].item(), 1) for name in ("membrane", "dendrite")]
+        [-63.4, -61.3]
+    """
+    for name, value in (("coupling", coupling), ("leak", leak)):
+        if not is_positive(value):
+            raise ConfigError(f"two_compartments needs {name} > 0 mS/cm2, but got {in_words(value)}")
+    both, of_leak = coupling + leak, membrane.reversals[2]
+    # the dendrite at rest is a mean of the soma and its own leak potential, so it acts as a leak of the soma
+    parts, rest = _at_rest(membrane, (coupling * leak / both, of_leak))
+    dendrite = (coupling * rest + leak * of_leak) / both
+    parts["dendrite"] = Integrator(_MS * membrane.capacitance / both, v_leak=dendrite, r=0.0)
+    pulled = Affine(coupling / both, -leak * of_leak / coupling, 1 / both)
+    f = _units(membrane, None, coupling)
+    links = [
+        Transmission(CURRENT, MEMBRANE),
+        *_gates_from(MEMBRANE, f, rest),
+        Transmission(MEMBRANE, "dendrite", held=True, initial=rest),
+        Modulation(
+            MEMBRANE, "dendrite.v_leak", HybridUnit(nonlinearity=pulled), "replace",
+            context=CURRENT, name="dendrite_rest",
+        ),
+        Modulation(
+            GATES, "membrane.v_leak", f["membrane_rest"], "replace",
+            delay=ticks(1), context="dendrite", name="membrane_rest",
+        ),
+        Modulation(GATES, "membrane.tau", f["membrane_tau"], "replace", delay=ticks(1), name="membrane_tau"),
+    ]  # fmt: skip
+    return _leapfrog(step, parts, links, outputs=list(parts), halfway=[GATES, "dendrite"])
+
+
+def adaptive_exponential(step: float = 5e-6, neuron: ExponentialParameters = BRETTE_GERSTNER) -> HybridNetwork:
+    """An exponential integrate-and-fire neuron with adaptation (AdEx; Brette and Gerstner, 2005).
+
+    Its reset is a modulation too: a membrane at its peak goes to `v_reset` with a time constant of nearly zero. It
+    happens at a step, so that this neuron is of first order in `step`.
+
+    Args:
+        step: of the integration [s].
+        neuron: its parameters.
+
+    Returns:
+        A network with the input "current" [pA] and the outputs "membrane" [mV] and "adaptation" [pA], `(T, B, *N)`.
+
+    Raises:
+        ConfigError: a step that is not positive.
+
+    Example:
+        >>> outputs, _ = adaptive_exponential(step=2e-5)({"current": torch.full((600, 1, 1), 2000.0)})
+        >>> int((outputs["membrane"] >= 20.0).sum())  # spikes in 12 ms
+        1
+    """
+    _check_step(step)
+    parts = {
+        MEMBRANE: Integrator(neuron.tau, v_leak=neuron.v_leak, r=0.0),
+        "adaptation": Integrator(neuron.tau_adaptation, r=neuron.jump),
+        "drive": _OpposedCurrent(),
+    }
+    spikes = HybridUnit(discretizer=Threshold(neuron.v_peak))
+    subthreshold = HybridUnit(nonlinearity=Affine(neuron.coupling, neuron.v_leak))
+    links: list[Transmission | Modulation] = [
+        Transmission(CURRENT, MEMBRANE),
+        Transmission(CURRENT, "drive", held=True),
+        Transmission("adaptation", "drive"),
+        Transmission(MEMBRANE, "adaptation", spikes, held=True, name="spikes"),
+        Modulation(MEMBRANE, "adaptation.v_leak", subthreshold, "replace", name="subthreshold"),
+        Modulation(
+            "drive", "membrane.v_leak", HybridUnit(nonlinearity=ExponentialRest(neuron, step)), "replace",
+            delay=ticks(1), context=MEMBRANE, name="membrane_rest",
+        ),
+        Modulation(
+            MEMBRANE, "membrane.tau", HybridUnit(nonlinearity=ResetTimeConstant(neuron)), "replace",
+            delay=ticks(2), name="membrane_tau",
+        ),
+    ]  # fmt: skip
+    return _leapfrog(step, parts, links, outputs=[MEMBRANE, "adaptation"], halfway=["adaptation", "drive"])
+
+
+def _at_rest(
+    membrane: MembraneParameters, dendrite: tuple[float, float] = (0.0, 0.0)
+) -> tuple[dict[str, nn.Module], float]:
+    """Membrane and gates at rest, and the membrane's rest."""
+    rest = rest_of(membrane, dendrite)
+    gates = SteadyGates().double()(torch.tensor(rest, dtype=torch.float64)).float()
+    return {MEMBRANE: Integrator(_MS, v_leak=rest, r=0.0), GATES: Integrator(_MS, v_leak=gates[None], r=0.0)}, rest
+
+
+def _units(
+    membrane: MembraneParameters, given: Mapping[str, nn.Module] | None, coupling: float = 0.0
+) -> dict[str, HybridUnit]:
+    """The units of `UNITS`, some of them given."""
+    nonlinearities: dict[str, nn.Module] = {
+        "steady_gates": SteadyGates(),
+        "gate_tau": GateTimeConstant(),
+        "membrane_rest": MembraneRest(membrane, coupling),
+        "membrane_tau": MembraneTimeConstant(membrane, coupling),
+    }
+    for name in given or {}:
+        if name not in nonlinearities:
+            raise ConfigError(f"there is no unit {name!r}; {did_you_mean(name, nonlinearities)}")
+    return {name: HybridUnit(nonlinearity=one) for name, one in {**nonlinearities, **(given or {})}.items()}
+
+
+def _gates_from(source: str, units: Mapping[str, HybridUnit], rest: float) -> list[Transmission | Modulation]:
+    """The links from a membrane to its gates."""
+    return [
+        Transmission(source, GATES, HybridUnit(nonlinearity=_Spread()), held=True, initial=rest),
+        Modulation(source, "gates.v_leak", units["steady_gates"], "replace", name="steady_gates"),
+        Modulation(source, "gates.tau", units["gate_tau"], "replace", name="gate_tau"),
+    ]
+
+
+def _check_step(step: float) -> None:
+    if not is_positive(step):
+        raise ConfigError(f"a neuron model needs step > 0 s, but got {in_words(step)}")
+
+
+def _leapfrog(
+    step: float,
+    parts: Mapping[str, nn.Module],
+    links: list[Transmission | Modulation],
+    outputs: list[str],
+    halfway: list[str],
+) -> HybridNetwork:
+    """Membranes at whole steps, the parts in `halfway` between them."""
+    _check_step(step)
+    return HybridNetwork(
+        dt=step / 2,
+        inputs={CURRENT: every(step)},
+        parts=parts,
+        links=links,
+        outputs=outputs,
+        clocks={name: every(step, step / 2) for name in halfway},
+    )

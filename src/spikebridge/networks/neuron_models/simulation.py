@@ -1,0 +1,182 @@
+"""Recordings of neurons: their differential equations, integrated by LSODA (A. C. Hindmarsh, 1983) at 1e-9.
+
+The equations are written again here, in plain numbers, so that the networks of `model.py` are compared with something
+that shares nothing with them. A current is constant over each step of its samples.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import exp, expm1
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from spikebridge.errors import DataError
+from spikebridge.networks.neuron_models.channels import (
+    BRETTE_GERSTNER,
+    SQUID,
+    ExponentialParameters,
+    MembraneParameters,
+)
+
+_Values: TypeAlias = Sequence[float] | NDArray[np.float64]
+_TOLERANCE = 1e-9
+_GRID = 1e-5  # s between samples of a recording
+
+
+def record_hodgkin_huxley(
+    current: _Values, period: float, membrane: MembraneParameters = SQUID
+) -> Float[np.ndarray, "K"]:
+    """The membrane of a Hodgkin-Huxley neuron that begins at rest.
+
+    Args:
+        current: one value a period [uA/cm2].
+        period: of the current [s].
+        membrane: capacitance, conductances, reversals.
+
+    Returns:
+        The membrane every 10 us, from time 0 on [mV].
+
+    Raises:
+        DataError: the integration did not reach the end.
+
+    Example:
+        >>> v = record_hodgkin_huxley([0.0, 10.0], 0.005)
+        >>> len(v), round(float(v[0]), 3), bool(v.max() > 30)
+        (1001, -64.996, True)
+    """
+    soma = _hodgkin_huxley(membrane)
+
+    def equations(t: float, y: _Values, i: float) -> list[float]:
+        return soma(y, i)
+
+    return _integrate(equations, _settled(equations, [-65.0, 0.05, 0.6, 0.32]), current, period)[0]
+
+
+def record_two_compartments(
+    current: _Values,
+    period: float,
+    membrane: MembraneParameters = SQUID,
+    coupling: float = 1.0,
+    leak: float = 0.3,
+) -> Float[np.ndarray, "K"]:
+    """The soma of a neuron of two compartments that begins at rest; arguments as in `model.two_compartments`."""
+    soma = _hodgkin_huxley(membrane)
+
+    def equations(t: float, y: _Values, i: float) -> list[float]:
+        flow = coupling * (y[4] - y[0])
+        inward = i - flow - leak * (y[4] - membrane.reversals[2])
+        return [*soma(y[:4], flow), inward / membrane.capacitance]
+
+    return _integrate(equations, _settled(equations, [-65.0, 0.05, 0.6, 0.32, -65.0]), current, period)[0]
+
+
+def spikes_of_exponential(
+    current: float, duration: float, neuron: ExponentialParameters = BRETTE_GERSTNER
+) -> NDArray[np.float64]:
+    """Spike times of an exponential neuron under a constant current, from rest [s].
+
+    Args:
+        current: [pA].
+        duration: [s].
+        neuron: its parameters.
+
+    Example:
+        >>> len(spikes_of_exponential(1000.0, 0.02))
+        1
+    """
+    from scipy.integrate import solve_ivp  # lazy: scipy takes long to import
+
+    p = neuron
+    # from 15 slopes above the threshold on, the peak is less than 1e-5 ms away
+    level = min(p.v_peak, p.v_threshold + 15 * p.slope)
+
+    def equations(t: float, y: _Values) -> list[float]:
+        v, w = y
+        grown = p.leak * p.slope * exp(min((v - p.v_threshold) / p.slope, 80.0))
+        slope = (-p.leak * (v - p.v_leak) + grown - w + current) / p.capacitance
+        return [slope, (p.coupling * (v - p.v_leak) - w) / (1e3 * p.tau_adaptation)]
+
+    def peak(t: float, y: _Values) -> float:
+        return y[0] - level
+
+    peak.terminal = True  # type: ignore[attr-defined]
+    time, state, spikes = 0.0, [p.v_leak, 0.0], []
+    while time < 1e3 * duration:
+        found = solve_ivp(
+            equations, (time, 1e3 * duration), state, "LSODA", events=peak, rtol=_TOLERANCE, atol=_TOLERANCE
+        )
+        if found.status != 1:
+            break
+        time = float(found.t[-1])
+        spikes.append(1e-3 * time)
+        state = [p.v_reset, float(found.y[1, -1]) + p.jump]
+    return np.array(spikes)
+
+
+def spike_times(v: Float[np.ndarray, "K"], period: float, level: float = 0.0) -> NDArray[np.float64]:
+    """When a membrane rises above a level, between samples on a straight line [s].
+
+    Args:
+        v: the membrane, one value a period [mV].
+        period: [s].
+        level: [mV].
+
+    Example:
+        >>> spike_times(np.array([-1.0, 1.0, 2.0, -1.0, 3.0]), 0.001).round(6).tolist()
+        [0.0005, 0.00325]
+    """
+    (at,) = np.nonzero((v[:-1] < level) & (v[1:] >= level))
+    return (at + (level - v[at]) / (v[at + 1] - v[at])) * period
+
+
+_Equations = Callable[[float, _Values, float], list[float]]
+
+
+def _hodgkin_huxley(membrane: MembraneParameters) -> Callable[[_Values, float], list[float]]:
+    """`dy/dt` [1/ms] of membrane, m, h, n under an inward current."""
+    (g_sodium, g_potassium, g_leak), (e_sodium, e_potassium, e_leak) = membrane.conductances, membrane.reversals
+
+    def linear(x: float) -> float:
+        return x / -expm1(-x) if x else 1.0
+
+    def equations(y: _Values, inward: float) -> list[float]:
+        v, m, h, n = y
+        currents = g_sodium * m**3 * h * (v - e_sodium) + g_potassium * n**4 * (v - e_potassium) + g_leak * (v - e_leak)
+        return [
+            (inward - currents) / membrane.capacitance,
+            linear((v + 40) / 10) * (1 - m) - 4 * exp(-(v + 65) / 18) * m,
+            0.07 * exp(-(v + 65) / 20) * (1 - h) - h / (1 + exp(-(v + 35) / 10)),
+            0.1 * linear((v + 55) / 10) * (1 - n) - 0.125 * exp(-(v + 65) / 80) * n,
+        ]
+
+    return equations
+
+
+def _settled(equations: _Equations, guess: _Values) -> list[float]:
+    """Where nothing changes without a current."""
+    from scipy.optimize import fsolve
+
+    return [float(value) for value in fsolve(lambda y: equations(0.0, y, 0.0), guess, xtol=1e-13)]
+
+
+def _integrate(equations: _Equations, start: _Values, current: _Values, period: float) -> NDArray[np.float64]:
+    """All variables every 10 us, `(variables, K)`; a new start at every change of the current."""
+    from scipy.integrate import solve_ivp
+
+    values = np.asarray(current, dtype=float)
+    per_period = round(period / _GRID)
+    changes = [0, *(np.nonzero(np.diff(values))[0] + 1).tolist(), len(values)]
+    pieces, state = [np.array(start)[:, None]], np.array(start)
+    for a, b in pairwise(changes):
+        times = np.arange((b - a) * per_period + 1) * (1e3 * _GRID)
+        found = solve_ivp(
+            equations, (0.0, times[-1]), state, "LSODA", times, args=(values[a],), rtol=_TOLERANCE, atol=_TOLERANCE
+        )
+        if found.status != 0:
+            raise DataError(f"the equations could not be integrated at a current of {values[a]:g}: {found.message}")
+        pieces.append(found.y[:, 1:])
+        state = found.y[:, -1]
+    return np.concatenate(pieces, 1)
