@@ -59,6 +59,7 @@ def test_evaluating_again_gives_the_same_figures(
 def test_the_report_is_one_file_with_every_source(trained: tuple[Run, dict[str, Any]]) -> None:
     page = reasoning.report(trained[0]).read_text()
     assert all(name in page for name in ("baked", "fixed", "learned", "near truth", "threshold"))
+    assert "spikebridge train reasoning --scenes generated" in page, "the command of this run"
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
