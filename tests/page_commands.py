@@ -1,7 +1,7 @@
 """Runs the shell commands of a page, in order, in the current folder.
 
 A `spikebridge` command runs in a fork of a process that has done nothing but import the recipes and what trainings and
-exports need: PyTorch is loaded once, and no thread is lost in a fork.
+exports need, and export once: PyTorch is loaded once, and no thread is lost in a fork.
 What a comment says decides what is run:
 
 - `# ... minutes` or `# ... hours`: the command is slow. Its options are parsed, and the next line must be its quick
@@ -26,9 +26,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import torch
+from torch import nn
+
 from spikebridge.cli.command import parse_command as parse
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.cli.recipes import load_recipe, recipe_files
+from spikebridge.deploy.onnx.writer import write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 300  # seconds; a command that waits for another one which has failed is ended
@@ -100,6 +104,7 @@ def _serve() -> None:
         load_recipe(name)
     for name in IMPORTED_ONCE:
         import_module(name)
+    write_onnx(nn.Identity(), {"x": torch.ones(1, 1)})  # the first export translates torch's library of operators
     for request in sys.stdin:
         folder, block, first = json.loads(request)
         os.chdir(folder)

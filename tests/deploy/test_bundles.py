@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, rebuild
+from spikebridge.deploy.onnx import writer as onnx_writer
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.deploy.run import read_arrays, run_bundle, write_arrays
@@ -317,6 +319,14 @@ def test_an_onnx_file_takes_any_batch_and_a_step_passes_its_state() -> None:
     for cut in (content[:50], content[:-60], b"", b"\xff" * 9):
         with pytest.raises(DataError, match=r"step\.onnx"):
             OnnxSession(cut, "step.onnx")
+
+
+def test_a_library_of_operators_translated_before_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = nn.Sequential(nn.Linear(3, 2), nn.Softplus(), nn.Dropout()).eval(), {"x": torch.ones(1, 3)}
+    files = [write_onnx(module, x), write_onnx(module, x)]
+    assert len(onnx_writer._TRANSLATED) == 1
+    monkeypatch.setattr(onnx_writer, "_library_translated_once", nullcontext)
+    assert files == 2 * [write_onnx(module, x)]
 
 
 def test_an_onnx_file_of_another_opset_is_refused() -> None:

@@ -21,6 +21,8 @@ from spikebridge.neurons.state import State
 from spikebridge.ops import reference
 
 _OUTPUT = "output"
+_TRANSLATED: dict[Any, Any] = {}
+"""torch's translations of its operators, by the options of `ONNXRegistry.from_torchlib`."""
 
 
 def write_onnx(
@@ -162,7 +164,7 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in examples),)
     # the plain steps are made of operators that ONNX has
-    with _quietly(), reference(), torch.no_grad():
+    with _quietly(), _library_translated_once(), reference(), torch.no_grad():
         try:
             module = copy.deepcopy(module).eval()
             program = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
@@ -212,6 +214,36 @@ def _reason(error: BaseException) -> str:
         return "its code takes a branch that depends on the values of a tensor; torch.where keeps it one graph"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+
+
+@contextmanager
+def _library_translated_once() -> Iterator[None]:
+    """torch's exporter translates its library of 500 operators at each call, which takes more than half of its time.
+
+    In this block it takes the translation of the first call. A torch whose exporter has another form translates anew.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        plain = vars(ONNXRegistry)["from_torchlib"]
+    except (ImportError, KeyError):
+        yield
+        return
+
+    def translated(**options: Any) -> Any:
+        key = tuple(sorted(options.items()))
+        if key not in _TRANSLATED:
+            _TRANSLATED[key] = plain.__get__(None, ONNXRegistry)(**options)
+        registry = copy.copy(_TRANSLATED[key])
+        # a call adds translations of its own
+        registry.functions = {target: list(found) for target, found in registry.functions.items()}
+        return registry
+
+    ONNXRegistry.from_torchlib = staticmethod(translated)  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = plain  # type: ignore[method-assign]
 
 
 @contextmanager
