@@ -98,6 +98,7 @@ def test_the_table_has_means_spreads_and_the_best() -> None:
 def test_a_metric_is_named_by_its_last_words() -> None:
     metrics = metrics_of({"nets": [{"network": "a", "accuracy %": 1.0}, {"network": "b", "accuracy %": 2.0}], "px": 3})
     assert Objective("nets.b.accuracy").value(metrics, "x") == 2.0
+    assert Objective("b.accuracy").value(metrics, "x") == 2.0
     assert Objective("px").value(metrics, "x") == 3
     with pytest.raises(ConfigError, match=r"x have several 'accuracy': nets\.a\.accuracy %, nets\.b\.accuracy %"):
         Objective("accuracy").value(metrics, "x")

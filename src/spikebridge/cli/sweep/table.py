@@ -40,7 +40,8 @@ class Objective:
     """What makes a cell the best.
 
     Attributes:
-        metric: its name, or the last part of it, without units: `accuracy` stands for "accuracy %".
+        metric: its name, or the last words of it, without units: `learned.accuracy` stands for
+            "networks.learned.accuracy %".
         maximize: whether the highest value is the best, else the lowest.
     """
 
@@ -58,7 +59,7 @@ class Objective:
             90.0
         """
         wanted = _plain_name(self.metric)
-        found = {name: value for name, value in metrics.items() if wanted in (_plain_name(name), _last(name))}
+        found = {name: value for name, value in metrics.items() if f" {_plain_name(name)}".endswith(f" {wanted}")}
         exact = [value for name, value in found.items() if _plain_name(name) == wanted]
         if len(exact) == 1:
             return exact[0]

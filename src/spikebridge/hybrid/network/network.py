@@ -331,7 +331,8 @@ class HybridNetwork(nn.Module):
 
     def check_stream(self, state: NetworkState, inputs: Mapping[str, Tensor]) -> None:
         """Raises where a state is of another network, or an input of another stream. It reads no values."""
-        refuse_other_form(self, state, _FORM)
+        if type(state) is not NetworkState or type(state.ticks) is not int:
+            refuse_other_form(self, state, _FORM)
         for mine, theirs in (
             (self.incoming, state.parts),
             (self.plan.routes, state.links),

@@ -6,6 +6,7 @@ later steps with the same shapes go the short way. Signals, states and modulatio
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from operator import is_
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
@@ -56,6 +57,49 @@ def one_step(layer: nn.Module) -> Step:
     if isinstance(layer, Stateful) and kind.forward is Stateful.forward:
         return _by_definition(layer)
     return _product(layer, *PRODUCTS[kind]) if kind in PRODUCTS else _by_forward(layer)
+
+
+class KeptStep:
+    """The step of a layer for later calls, until the layer is changed or gets a hook.
+
+    Numbers, layers and modes are compared by identity. Quantities that are tensors may change in place: a step that has
+    read them is good for one call.
+
+    Args:
+        layer: stateful or plain.
+    """
+
+    __slots__ = ("_hold_tensors", "_kept", "_modules", "step")
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.step = one_step(layer)
+        self._modules = list(layer.modules())
+        self._kept = [_kept_by(module) for module in self._modules]
+        self._hold_tensors = any(_reads_tensors(module) for module in self._modules)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it gives what a new step would."""
+        if self._hold_tensors:
+            return False
+        for module, kept in zip(self._modules, self._kept, strict=True):
+            now = _kept_by(module)
+            if len(now) != len(kept) or not all(map(is_, now, kept)) or has_hooks(module):
+                return False
+        return True
+
+
+def _kept_by(module: nn.Module) -> list[Any]:
+    return [*vars(module).values(), *module._modules.values()]
+
+
+def _reads_tensors(module: nn.Module) -> bool:
+    """Whether a neuron's step has read tensors, which may be trained meanwhile."""
+    if not isinstance(module, Neuron):
+        return False
+    quantities = {name: getattr(module, name) for name in module.modulable}
+    read = [*quantities.values(), *module.arguments(dict(quantities)).values()]
+    return bool(module._parameters or module._buffers) or any(isinstance(value, Tensor) for value in read)
 
 
 def timed(effects: Effects) -> dict[str, list[Effect]]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from spikebridge.hybrid.network.delivery import LinkBuffer
 from spikebridge.hybrid.network.execution import Segment, apply_part, name_outputs
 from spikebridge.hybrid.network.graph import Group
 from spikebridge.hybrid.network.link import Modulation
-from spikebridge.hybrid.network.one_step import Step, first_step, one_step, timed
+from spikebridge.hybrid.network.one_step import KeptStep, Step, first_step, timed
 from spikebridge.hybrid.network.schedule import Tick
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons.base import Stateful
@@ -33,6 +34,8 @@ from spikebridge.ops.switches import is_reference
 
 Rows = dict[str, Tensor | None]
 _MOST_SIGNATURES = 64  # that are remembered of a part
+# of each part of a network, between calls; beside the network, so that a copy of it makes its own
+_STEPS: WeakKeyDictionary[Any, dict[str, KeptStep]] = WeakKeyDictionary()
 
 
 def supports_rows(like: Tensor) -> bool:
@@ -201,15 +204,17 @@ def _is_bare(unit: HybridUnit) -> bool:
 class _PartRows:
     """A part on rows."""
 
-    __slots__ = ("checked", "is_single", "links", "part", "seen", "shapes", "signals", "state", "step")
+    __slots__ = ("checked", "is_single", "kept", "links", "name", "part", "seen", "shapes", "signals", "state", "step")
 
     def __init__(self, segment: Segment, name: str, links: dict[str, _LinkRows]) -> None:
+        self.name = name
         self.part: nn.Module = segment.network.parts[name]
         self.state = segment.parts[name]
         self.links = [links[buffer.route.name] for buffer in segment.buffers[name]]
         self.signals = segment.network.plan.signals[name]
         self.is_single = self.signals[0] == name
         self.checked = segment.checked
+        self.kept = _STEPS.setdefault(segment.network, {})
         self.seen: set[Hashable] = segment.network.seen[name]
         self.step: Step | None = None
         self.shapes: Hashable = None
@@ -246,9 +251,16 @@ class _PartRows:
         if self.step is None:
             rows = [row for acts in effects.values() for row, _ in acts]
             fits = x.dtype in SINGLE and all(row.dtype == x.dtype and row.ndim > 1 for row in rows)
-            self.step = one_step(self.part) if fits else _checked_step(self.part)
+            self.step = self._kept_step() if fits else _checked_step(self.part)
         y, self.state = self.step(x, self.state, effects)
         return y
+
+    def _kept_step(self) -> Step:
+        """The step of the part from an earlier call, or a new one."""
+        kept = self.kept.get(self.name)
+        if kept is None or not kept.is_current:
+            kept = self.kept[self.name] = KeptStep(self.part)
+        return kept.step
 
     def _fire_plain(
         self,
