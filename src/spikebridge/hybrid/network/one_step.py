@@ -5,6 +5,7 @@ later steps with the same shapes go the short way. Signals, states and modulatio
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import is_
 from typing import Any, TypeAlias
@@ -59,30 +60,37 @@ def one_step(layer: nn.Module) -> Step:
     return _product(layer, *PRODUCTS[kind]) if kind in PRODUCTS else _by_forward(layer)
 
 
+@dataclass(frozen=True, eq=False)
 class KeptStep:
     """The step of a layer for later calls, until the layer is changed or gets a hook.
 
     Numbers, layers and modes are compared by identity. Quantities that are tensors may change in place: a step that has
     read them is good for one call.
 
-    Args:
-        layer: stateful or plain.
+    Attributes:
+        step: of the layer.
+        modules: the layer and all in it.
+        kept: what each of them kept when the step was made.
+        reads_tensors: whether the step has read tensors.
     """
 
-    __slots__ = ("_hold_tensors", "_kept", "_modules", "step")
+    step: Step
+    modules: list[nn.Module]
+    kept: list[list[Any]]
+    reads_tensors: bool
 
-    def __init__(self, layer: nn.Module) -> None:
-        self.step = one_step(layer)
-        self._modules = list(layer.modules())
-        self._kept = [_kept_by(module) for module in self._modules]
-        self._hold_tensors = any(_reads_tensors(module) for module in self._modules)
+    @classmethod
+    def of(cls, layer: nn.Module) -> "KeptStep":
+        """The step of a layer, stateful or plain."""
+        modules = list(layer.modules())
+        return cls(one_step(layer), modules, [_kept_by(one) for one in modules], any(map(_reads_tensors, modules)))
 
     @property
     def is_current(self) -> bool:
         """Whether it gives what a new step would."""
-        if self._hold_tensors:
+        if self.reads_tensors:
             return False
-        for module, kept in zip(self._modules, self._kept, strict=True):
+        for module, kept in zip(self.modules, self.kept, strict=True):
             now = _kept_by(module)
             if len(now) != len(kept) or not all(map(is_, now, kept)) or has_hooks(module):
                 return False

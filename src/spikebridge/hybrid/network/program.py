@@ -259,7 +259,7 @@ class _PartRows:
         """The step of the part from an earlier call, or a new one."""
         kept = self.kept.get(self.name)
         if kept is None or not kept.is_current:
-            kept = self.kept[self.name] = KeptStep(self.part)
+            kept = self.kept[self.name] = KeptStep.of(self.part)
         return kept.step
 
     def _fire_plain(
