@@ -24,6 +24,7 @@ from spikebridge.neurons import (
 )
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.checks import checks
+from spikebridge.ops.selection import has_hooks
 
 PER_NEURON = torch.full((4,), 0.01)
 LAYERS: dict[str, Callable[[], Stateful]] = {
@@ -108,3 +109,17 @@ def test_checks_always_refuse_a_time_constant_that_modulation_made_negative() ->
 def test_an_unknown_mode_of_checks_is_refused() -> None:
     with pytest.raises(ConfigError, match="checks are made 'first' or 'always', but got 'never'"), checks("never"):  # type: ignore[arg-type]
         pass
+
+
+def test_hooks_of_one_module_and_of_all_modules_are_seen() -> None:
+    layer = nn.Linear(2, 2)
+    assert not has_hooks(layer)
+    for register in (
+        layer.register_forward_hook,
+        torch.nn.modules.module.register_module_forward_hook,
+        torch.nn.modules.module.register_module_forward_pre_hook,
+    ):
+        handle = register(lambda *_: None)
+        assert has_hooks(layer)
+        handle.remove()
+    assert not has_hooks(layer)

@@ -254,7 +254,10 @@ def has_hooks(module: nn.Module) -> bool:
     if torch.compiler.is_compiling():
         return True
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or "forward" in vars(module) or bool(torch.nn.modules.module._has_any_global_hook())
+    every = torch.nn.modules.module  # PyTorch 2.6 has no function that asks for the hooks of all modules
+    forwards = every._global_forward_hooks or every._global_forward_pre_hooks
+    backwards = every._global_backward_hooks or every._global_backward_pre_hooks
+    return any(hooks) or bool(forwards or backwards) or "forward" in vars(module)
 
 
 def _always(*_: Any) -> bool:
