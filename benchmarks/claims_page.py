@@ -1,4 +1,4 @@
-"""The tables and figures of docs/explanation/what-hybrid-units-can-do.md, and the verdicts in the README.
+"""The tables and figures of the pages docs/explanation/what-hybrid-units-can-do.md and how-hybrid-units-scale.md.
 
 python benchmarks/claims_page.py           # writes the pages and draws the figures
 python benchmarks/claims_page.py --check   # exit code 1 where a page differs from the results
@@ -87,18 +87,131 @@ def draw_neurons() -> None:
     save("neuron-models", figure)
 
 
+def ways() -> str:
+    """Accuracy, what an exchanged neighbour costs, and time."""
+    rows = [
+        (
+            row["way"],
+            with_spread(row["accuracy"], factor=100),
+            with_spread(row["lost"], factor=100),
+            number(row["cpu_s"]["mean"], 1),
+        )
+        for row in load("ways_to_learn")["rows"]
+    ]
+    titles = ("units", "accuracy [%]", "lost when the SNN is exchanged [points]", "training [s of one core]")
+    return table(titles, rows)
+
+
+def draw_ways() -> None:
+    """Accuracy of each way."""
+    from spikebridge.analysis.plots.figures import accuracy_bars
+
+    values = {row["way"]: [100 * value for value in row["accuracy"]["values"]] for row in load("ways_to_learn")["rows"]}
+    save("ways-to-learn", accuracy_bars(values))
+
+
+DECODERS = ("Bayes", "learned", "learned, 200 samples", "designed")
+
+
+def channels() -> str:
+    """Accuracy of each decoder along the noise."""
+    found = load("noisy_channel")["rows"]
+    rows = [
+        (row["code"], f"{row['level']:g}", *(with_spread(row[name], factor=100) for name in DECODERS)) for row in found
+    ]
+    return table(("code", "noise L", *(f"{name} [%]" for name in DECODERS)), rows)
+
+
+def draw_channels() -> None:
+    """Accuracy of each decoder of a latency along the noise."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    rows = [row for row in load("noisy_channel")["rows"] if row["code"] == "latency"]
+    series = {name: [[100 * value for value in row[name]["values"]] for row in rows] for name in DECODERS}
+    figure = accuracy_lines([row["level"] for row in rows], series, "noise L, latency code")
+    figure.axes[0].set(xscale="log")
+    save("noisy-channel", figure)
+
+
+def periods() -> str:
+    """Errors and exponents of the units."""
+    rows = [
+        (
+            row["unit"],
+            with_spread(row["between_percent"]),
+            with_spread(row["beyond_percent"]),
+            with_spread(row["exponent"], 2),
+        )
+        for row in load("orbits")["rows"]
+    ]
+    return table(("unit", "error between radii [%]", "error beyond radii [%]", "exponent (true: 1.5)"), rows)
+
+
+def parts() -> str:
+    """Processor time against the number of parts."""
+    rows = [
+        (
+            row["shape"],
+            str(row["parts"]),
+            *(number(row[key] / row["parts"], 1) for key in ("whole_us", "step_us", "hand_us")),
+        )
+        for row in load("many_parts")["graphs"]
+    ]
+    titles = ("graph", "parts", "whole sequence [µs a tick and part]", "single step", "a step by hand")
+    return table(titles, rows)
+
+
+def clocks() -> str:
+    """Processor time against the ratio of clocks."""
+    rows = [
+        (f"{row['ratio']}", number(row["us_a_tick"], 1), number(row["us_a_firing"], 2))
+        for row in load("many_parts")["clocks"]
+    ]
+    return table(("ratio of clocks", "µs a tick", "µs a firing of a part"), rows)
+
+
 def verdicts() -> str:
     """A row for each claim."""
-    neurons = load("neuron_models")
+    neurons, learning = load("neuron_models"), {row["way"]: row for row in load("ways_to_learn")["rows"]}
     worst = max(row["off_ms"] for row in neurons["accuracy"])
     fitted, recorded = (
         max(off for seed in row["off_ms_by_current"] for off in seed if off is not None) for row in neurons["learned"]
     )
+    noisy = {(row["code"], row["level"]): row for row in load("noisy_channel")["rows"]}
+    orbits = next(row for row in load("orbits")["rows"] if row["unit"] == "learned")
+    chains = {
+        row["parts"]: row["whole_us"] / row["parts"] for row in load("many_parts")["graphs"] if row["shape"] == "chain"
+    }
+    of_parts = chains[8], chains[256]
+
+    def rate(decoder: str, level: float) -> str:
+        return with_spread(noisy["rate", level][decoder], factor=100)
+
+    best = max(learning, key=lambda way: learning[way]["accuracy"]["mean"])
     rows = [
         (
             "Richer neurons from simple ones",
             f"yes: Hodgkin-Huxley from integrators and four units, spikes within {worst:.2f} ms over 200 ms, within "
             f"{fitted:.2f} ms with fitted units, within {recorded:.1f} ms with two units learned from recordings",
+        ),
+        (
+            "Units may be designed or learned in three ways",
+            f"yes; most accurate: {best} ({with_spread(learning[best]['accuracy'], factor=100)} %), designed "
+            f"{with_spread(learning['designed']['accuracy'], factor=100)} %, alone "
+            f"{with_spread(learning['alone']['accuracy'], factor=100)} %",
+        ),
+        (
+            "Learned units are better where relations are uncertain",
+            f"yes, beyond a crossing point: a rate code at little noise, learned {rate('learned', 0.02)} %, designed "
+            f"{rate('designed', 0.02)} %; at much, {rate('learned', 0.5)} % and {rate('designed', 0.5)} %",
+        ),
+        (
+            "Learned units find unknown relations",
+            f"between trained cases: Kepler's exponent of 1.5 as {with_spread(orbits['exponent'], 2)}; not beyond them",
+        ),
+        (
+            "Many parts",
+            f"yes: a part costs {of_parts[0]:.1f} µs a tick among 8 parts, {of_parts[1]:.1f} µs among 256",
         ),
     ]
     return table(("claim of the paper", "verdict"), rows)
@@ -110,10 +223,21 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "neuron accuracy": neuron_accuracy,
         "neuron units": neuron_units,
         "neuron cost": neuron_cost,
+        "ways": ways,
+        "channels": channels,
+        "periods": periods,
+    },
+    EXPLANATION / "how-hybrid-units-scale.md": {
+        "parts": parts,
+        "clocks": clocks,
     },
     DOCS.parent / "README.md": {"verdicts": verdicts},
 }
-FIGURES = (draw_neurons,)
+FIGURES = (
+    draw_neurons,
+    draw_ways,
+    draw_channels,
+)
 
 
 def main() -> int:

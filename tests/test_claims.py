@@ -1,6 +1,7 @@
 """The experiments on the paper's claims run in their small forms, and end as they should."""
 
 import importlib
+import math
 from typing import Any
 
 import pytest
@@ -28,3 +29,40 @@ def test_neurons_fire_when_their_equations_say(experiment: Any) -> None:
     assert found["accuracy"][0]["off_ms"] < 0.01
     assert found["orders"][0]["order"] > 1.5
     assert {row["way"] for row in found["cost"]} == {"by hand", "network"}
+
+
+def test_units_may_be_learned_in_five_ways(experiment: Any) -> None:
+    found = experiment("ways_to_learn").run(quick=True)
+    assert [row["way"] for row in found["rows"]] == list(experiment("ways_to_learn").WAYS)
+    assert all(0 <= row["accuracy"]["mean"] <= 1 for row in found["rows"])
+
+
+def test_bayes_is_not_beaten_on_a_noisy_channel(experiment: Any) -> None:
+    channel = experiment("noisy_channel")
+    rows = channel.run(quick=True)["rows"]
+    for row in rows:
+        best = max(row[name]["mean"] for name in ("learned", "learned, 200 samples", "designed"))
+        assert row["Bayes"]["mean"] > best - 0.05
+    # without noise, both designed decoders are right
+    values = torch.arange(8)
+    counts = channel.sent("latency", values, 1e-6, torch.Generator().manual_seed(0))
+    assert torch.equal(channel.designed("latency", counts), values)
+    assert torch.equal(channel.bayes("latency", counts, 0.01), values)
+
+
+def test_the_exponent_of_a_power_law_is_found(experiment: Any) -> None:
+    orbits = experiment("orbits")
+    r = torch.tensor([0.3, 0.5, 0.9])
+    assert orbits.exponent(r, 1.5 * r.log() + 2) == pytest.approx(1.5, abs=1e-5)
+    rows = orbits.run(quick=True)["rows"]
+    assert all(math.isfinite(row["exponent"]["mean"]) for row in rows)
+
+
+def test_graphs_of_parts_give_what_their_parts_give_by_hand(experiment: Any) -> None:
+    parts = experiment("many_parts")
+    rows = parts.costs((2,), (1, 4), 1)["graphs"]  # compares the outputs
+    assert [row["shape"] for row in rows] == ["chain", "tree", "random"]
+    network = parts.clocked(4)
+    late = parts.graph("tree", 5)
+    assert network.clock_of("part7").period == 4
+    assert late.clock_of("part4").period == 1
