@@ -213,7 +213,7 @@ def _memoryless(visit: Visit, membrane: Membrane) -> Made:
 
 def _delay(visit: Visit, membrane: Membrane) -> Made:
     layer: Any = visit.module
-    return Made(nir_library().Delay(delay=_spread(floats(layer.ticks) * membrane.dt, visit)))
+    return Made(nir_library().Delay(delay=_spread(np.asarray(floats(layer.ticks) * membrane.dt), visit)))
 
 
 def _scale(visit: Visit, membrane: Membrane) -> Made:
