@@ -27,6 +27,7 @@ _Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: o
 _Address = Annotated[str | None, arg(metavar="tcp://HOST:PORT", help_behavior_hint="")]
 _Options = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=VALUE", help_behavior_hint="")]
 _Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE-sweep)")]
+_OF_SEVERAL = ("cells", "sd", "lowest", "highest")
 _MOST_SHOWN = 20  # rows of the table of a search
 
 
@@ -195,7 +196,9 @@ class SweepCommand(Command):
         table = results["table"]
         if self.search is not None:
             there = [row for row in table if row[results["metric"]] is not None]
-            table = sorted(there, key=lambda row: row[results["metric"]], reverse=results["direction"] == "highest")
+            there.sort(key=lambda row: row[results["metric"]], reverse=results["direction"] == "highest")
+            # a trial is one cell
+            table = [{name: row[name] for name in row if name not in _OF_SEVERAL} for row in there]
         lines = [formatting.table(table[:_MOST_SHOWN] if self.search is not None else table)]
         if results["best"] is not None:
             lines.append(f"* best: the {results['direction']} {results['metric']}")
