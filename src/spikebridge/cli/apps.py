@@ -7,7 +7,7 @@ import webbrowser
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -19,6 +19,7 @@ from spikebridge.data.io.atomic import check_target
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError, DataError
 
+_Detector = Literal["both", "learned", "filter", "csrt", "kcf"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
 
 
@@ -52,6 +53,9 @@ class Track(RunCommand):
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + BINS."""
     allow_truncated: Flag = False
     """Accept a file of events that ends inside a packet, and take the whole events before."""
+    detector: _Detector = "both"
+    """What finds the target in a frame: the trained detector, a correlation filter that learns the target while it
+    runs, both weighted online, or a tracker of OpenCV (needs spikebridge[opencv])."""
     no_calibration: Flag = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0
@@ -88,7 +92,7 @@ class Track(RunCommand):
                 raise ConfigError(
                     f"{path}: boxes, animation, page and viewer need a file each; give them different names"
                 )
-        tracker = target.module.tracker(run).with_options(calibrate=not self.no_calibration)
+        tracker = target.module.tracker(run).with_options(calibrate=not self.no_calibration, detector=self.detector)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             recording = load_recording(
@@ -170,6 +174,8 @@ class RunLive(RunCommand):
     """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
     init: _Init = None
     """The target's box in the first frame [px], for a tracker."""
+    detector: _Detector = "both"
+    """What finds the target of a tracker in a frame; see `track`."""
     no_calibration: Flag = False
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
     sensor: _Sensor = None
@@ -195,7 +201,8 @@ class RunLive(RunCommand):
             raise ConfigError(
                 "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
             )
-        step, wanted = targets.live_steps(self.target, self.network, self.own, calibrate=not self.no_calibration)
+        options = {"calibrate": not self.no_calibration, "detector": self.detector}
+        step, wanted = targets.live_steps(self.target, self.network, self.own, options)
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
         from spikebridge.deploy.streaming.loop import Live

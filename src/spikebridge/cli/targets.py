@@ -201,7 +201,7 @@ def is_bundle(word: str) -> bool:
 
 
 def live_steps(
-    word: str, network: str | None = None, own: OwnRecipe = _PACKAGED, calibrate: bool = True
+    word: str, network: str | None = None, own: OwnRecipe = _PACKAGED, options: dict[str, Any] | None = None
 ) -> tuple[Any, Any]:
     """The step function of a live stream through a network, a tracker or a bundle, and the stream that it needs.
 
@@ -209,7 +209,7 @@ def live_steps(
         word: a run folder, a recipe with shipped weights, or the folder of a bundle.
         network: which of the recipe's networks; the first one without it.
         own: the recipe file of the run, if it is the user's own.
-        calibrate: whether a tracker calibrates itself while it runs.
+        options: of a tracker, such as `calibrate` and `detector`.
 
     Returns:
         `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
@@ -230,7 +230,7 @@ def live_steps(
         if hasattr(target.module, "tracker"):
             from spikebridge.data.streams.sources import StreamRequest
 
-            tracker = target.module.tracker(target.trained_run(), network).with_options(calibrate=calibrate)
+            tracker = target.module.tracker(target.trained_run(), network).with_options(**options or {})
             return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
         from spikebridge.deploy.streaming.torch_network import network_steps
 

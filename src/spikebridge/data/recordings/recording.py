@@ -167,6 +167,12 @@ class Recording:
         return bool(np.isfinite(self.frame_boxes).all(axis=1).any())
 
     @property
+    def has_frames_only(self) -> bool:
+        """Whether there are no events, and boxes at most at frames, as in a video clip."""
+        num_boxes = int(np.isfinite(self.boxes).all(axis=1).sum())
+        return self.events.num_events == 0 and num_boxes <= self.num_frames
+
+    @property
     def num_unlabelled(self) -> int:
         """Bins without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())

@@ -338,7 +338,7 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
         raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
     sensing = config.network(name)
     found[chosen].load_weights(sensing)
-    return tracker_of(config, sensing).with_options(calibrate=True)
+    return tracker_of(config, sensing).with_options(calibrate=True, detector="both")
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
@@ -348,7 +348,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     config = run.config_as(Config)
     scored = run_parts(config, config.split, data)
     trackers = {
-        name: [tracker(run, name, seed).with_options(calibrate=False) for seed in _seeds(config)]
+        name: [tracker(run, name, seed).with_options(calibrate=False, detector="learned") for seed in _seeds(config)]
         for name in config.networks
     }
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in trackers}

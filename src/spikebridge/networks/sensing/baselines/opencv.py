@@ -5,20 +5,16 @@ Between frames the box is held. A frame in which the target is not found leaves 
 Sources: J. F. Henriques et al., IEEE TPAMI 37:583 (2015); A. Lukežič et al., CVPR 2017.
 """
 
-from importlib import import_module
-from types import ModuleType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from spikebridge.data.recordings.recording import Inputs
-from spikebridge.errors import ConfigError, DataError, did_you_mean
+from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.boxes import check_box
+from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector, OpenCVKind, OpenCVTarget
 from spikebridge.networks.sensing.tracker.tracker import grey_frame
-
-_OpenCVKind = Literal["kcf", "csrt"]
 
 
 class _OpenCVState(NamedTuple):
@@ -28,7 +24,7 @@ class _OpenCVState(NamedTuple):
     """
 
     box: Float[np.ndarray, "4"]
-    tracker: Any
+    target: OpenCVTarget
     lost: bool
 
 
@@ -44,16 +40,8 @@ class OpenCVTracker:
         ConfigError: there is no such tracker, or OpenCV is not installed.
     """
 
-    def __init__(self, kind: _OpenCVKind, brightened: float = 2.0) -> None:
-        if kind not in get_args(_OpenCVKind):
-            raise ConfigError(
-                f"OpenCV's trackers here are kcf and csrt, not {kind!r}; {did_you_mean(kind, ['kcf', 'csrt'])}"
-            )
-        if not 0 < brightened < float("inf"):
-            raise ConfigError(f"brightened is a factor above 0, but got {brightened!r}")
-        self._opencv = _opencv()
-        self.kind = kind
-        self.brightened = brightened
+    def __init__(self, kind: OpenCVKind, brightened: float = 2.0) -> None:
+        self.detector = OpenCVDetector(kind, brightened)
 
     def step(self, inputs: Inputs, state: _OpenCVState | None) -> tuple[Float[np.ndarray, "4"], _OpenCVState]:
         """Where the target was in the last frame.
@@ -72,36 +60,14 @@ class OpenCVTracker:
             if state is None or "box" in inputs:
                 raise DataError("a tracker starts with a frame and a box, but this step has no frame.")
             return state.box, state
-        picture = self._picture(grey_frame(inputs["frame"]))
+        frame = grey_frame(inputs["frame"])
         if "box" in inputs:
-            state = self._begun(picture, check_box(inputs["box"]))
+            # the given box itself is kept until the next frame
+            box = check_box(inputs["box"])
+            state = _OpenCVState(box, self.detector.start(frame, box), False)
         elif state is None:
             raise DataError("the first step needs the target's box, but has no box.")
         else:
-            found, box = state.tracker.update(picture)
-            state = _OpenCVState(np.array(box, np.float64) if found else state.box, state.tracker, not found)
+            found = self.detector.find(frame, state.target)
+            state = _OpenCVState(state.box if found is None else found, state.target, found is None)
         return state.box, state
-
-    def _picture(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        brighter = (frame * self.brightened).clip(0, 255).astype(np.uint8)
-        return np.repeat(brighter[:, :, None], 3, axis=2)
-
-    def _begun(self, picture: NDArray[np.uint8], box: NDArray[np.float64]) -> _OpenCVState:
-        # OpenCV takes whole pixels inside the picture; the given box itself is kept until the next frame
-        height, width = picture.shape[:2]
-        left, top = (int(np.clip(round(v), 0, most - 2)) for v, most in zip(box[:2], (width, height), strict=True))
-        right, bottom = (
-            int(np.clip(round(v), low + 2, most))
-            for v, low, most in zip(box[:2] + box[2:], (left, top), (width, height), strict=True)
-        )
-        name = "TrackerKCF_create" if self.kind == "kcf" else "TrackerCSRT_create"
-        tracker = getattr(self._opencv, name)()
-        tracker.init(picture, (left, top, right - left, bottom - top))
-        return _OpenCVState(box, tracker, False)
-
-
-def _opencv() -> ModuleType:
-    try:
-        return import_module("cv2")
-    except ImportError as error:
-        raise ConfigError("KCF and CSRT need OpenCV: install spikebridge[opencv]") from error

@@ -88,7 +88,7 @@ def baseline(
         DataError: too few boxes are known to fit a filter.
     """
     # without events the detector's answer alone counts
-    network = network.with_options(calibrate=False)
+    network = network.with_options(calibrate=False, detector="learned")
     at_frames = network.with_options(detector_gain=1.0)
     makers: dict[str, Callable[[], Any]] = {
         "hold": StaticBox,

@@ -10,6 +10,8 @@
 | C | the first box only | | |
 | D | as A and C, with fewer and fewer frames | | `by_frame_rate` |
 | E | as C; an answer counts once the work for it is done | `--latency` | |
+
+Of a clip without events, B and C compare the answer to each frame with the box in that frame.
 """
 
 import logging
@@ -39,8 +41,9 @@ from spikebridge.networks.sensing.data import (
 from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline_names
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
-from spikebridge.networks.sensing.evaluation.protocols import interframe, reset_every, streaming
+from spikebridge.networks.sensing.evaluation.protocols import at_frames, interframe, reset_every, streaming
 from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
+from spikebridge.networks.sensing.tracker.detectors import DetectorName
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
@@ -88,6 +91,9 @@ class TrackingEvaluation:
     """FE240hz only: offset of the event bins; those after frame k start at bin 6 k + INT; else estimated."""
     box_offset: int | None = None
     """FE240hz only: offset of the 240 Hz boxes; the box of frame k is number 6 k + INT; else estimated."""
+    detector: DetectorName = "both"
+    """What finds the target in a frame: the trained detector, a correlation filter that learns the target while it
+    runs, both weighted online, or a tracker of OpenCV (csrt, kcf)."""
     no_calibration: bool = False
     """Use the trained gains and weights; by default the tracker calibrates itself while it runs."""
     lose_events: float = 0.0
@@ -141,7 +147,9 @@ def evaluate_recording(
     """
 
     def chosen(name: str | None) -> SensingTracker:
-        return load(name, options.weights_seed).with_options(calibrate=not options.no_calibration)
+        return load(name, options.weights_seed).with_options(
+            calibrate=not options.no_calibration, detector=options.detector
+        )
 
     tracker = chosen(options.network)
     names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
@@ -170,6 +178,7 @@ def evaluate_recording(
         "seed": options.seed,
         "shake_px": options.box_noise,
         "calibrated": getattr(tracker, "learns", False),
+        "detector": options.detector,
         "degradation": asdict(options.degradation),
         "latency": options.latency if options.protocol == "E" else None,
         "offsets": recording.offsets._asdict() if recording.offsets is not None else None,
@@ -265,7 +274,12 @@ def _asked(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -
 def _closed_loop(
     part: RecordingPart, tracker: Tracker, options: TrackingEvaluation, every: int | None
 ) -> TrackingResult:
-    return reset_every(part.recording, tracker, every, part.frames, noise_px=options.box_noise, seed=options.seed)
+    recording = part.recording
+    only_frames = recording.has_frames_only
+    if only_frames and isinstance(tracker, SensingTracker):
+        tracker = tracker.with_options(synchronous=True)
+    result = reset_every(recording, tracker, every, part.frames, noise_px=options.box_noise, seed=options.seed)
+    return at_frames(recording, result) if only_frames else result
 
 
 def _rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[int, list[RecordingPart]]:

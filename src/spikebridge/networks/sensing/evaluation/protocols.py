@@ -139,6 +139,23 @@ def reset_every(
     return as_result(recording, run_tracker(recording, tracker, first, stop, known), first)
 
 
+def at_frames(recording: TrackingSequence, result: TrackingResult) -> TrackingResult:
+    """One answer a frame, in the bin in which the frame acts, and the true box in that frame.
+
+    Boxes of a recording hold at the ends of bins: the last one before a frame is a prediction of its box. Benchmarks of
+    clips compare the answer to a frame with the box in that frame (Y. Wu et al., IEEE TPAMI 37:1834, 2015).
+
+    Args:
+        recording: what was tracked.
+        result: of all its bins, by a tracker that detects in the step of a frame.
+    """
+    frames = np.flatnonzero(np.isin(recording.frame_bins, result.bins))
+    rows = recording.frame_bins[frames] - result.bins[0]
+    return TrackingResult(
+        result.boxes[rows], recording.frame_boxes[frames], result.bins[rows], result.bin_of_frame[rows]
+    )
+
+
 def one_pass_evaluation(
     recording: TrackingSequence,
     tracker: Tracker,

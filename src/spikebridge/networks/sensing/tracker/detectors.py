@@ -7,7 +7,7 @@ answer was used. What it knows of the target is an argument and a result, and pa
 from dataclasses import dataclass
 from functools import partial
 from math import exp
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,8 @@ from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing.model.background import Background
 from spikebridge.networks.sensing.model.boxes import Box
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector, TargetPatch
+
+DetectorName = Literal["learned", "filter", "both", "csrt", "kcf"]
 
 
 class DetectorInputs(NamedTuple):
@@ -40,7 +42,7 @@ class DetectorInputs(NamedTuple):
     lost: bool
 
 
-class _FoundBox(NamedTuple):
+class FoundBox(NamedTuple):
     """The answer of a detector.
 
     Args:
@@ -61,14 +63,14 @@ class BoxDetector(Protocol):
     def start(self, frame: NDArray[np.uint8], box: Box) -> Any:
         """What is known of the target in a frame with a given box [px]."""
 
-    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[_FoundBox, Any]:
+    def detect(self, inputs: DetectorInputs, target: Any) -> tuple[FoundBox, Any]:
         """The target in a new frame, and what is known of it afterwards."""
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: Any) -> Any:
         """What is known of the target after its box in a new frame [px] was accepted."""
 
 
-class _LearnedTarget(NamedTuple):
+class LearnedTarget(NamedTuple):
     """The two templates of a trained detector.
 
     Args:
@@ -103,27 +105,27 @@ class LearnedDetector:
     search_confidence: float = 0.5
     reacquire_confidence: float = 0.8
 
-    def start(self, frame: NDArray[np.uint8], box: Box) -> _LearnedTarget:
+    def start(self, frame: NDArray[np.uint8], box: Box) -> LearnedTarget:
         """See `BoxDetector`."""
         patch = self.fused.patch(frame, box)
-        return _LearnedTarget(self.fused.template(patch), patch)
+        return LearnedTarget(self.fused.template(patch), patch)
 
-    def detect(self, inputs: DetectorInputs, target: _LearnedTarget) -> tuple[_FoundBox, _LearnedTarget]:
+    def detect(self, inputs: DetectorInputs, target: LearnedTarget) -> tuple[FoundBox, LearnedTarget]:
         """See `BoxDetector`. For a lost target only the first template is used: the newest may not show the target."""
         frame, before, events, background, box, lost = inputs
         look = partial(self.fused.look, frame, before, events, background, first=target.first, a=self.template_rate)
         if lost:
             there = self.fused.search(frame, background, box, target.first)
-            return _FoundBox(there, *look(there, newest=None)), target
+            return FoundBox(there, *look(there, newest=None)), target
         found, spread = look(box, newest=target.newest)
         if confidence(spread, found) < self.search_confidence:
             there = self.fused.search(frame, background, box, target.first)
             other, other_spread = look(there, newest=None)
             if confidence(other_spread, other) > self.reacquire_confidence:
-                return _FoundBox(there, other, other_spread), target
-        return _FoundBox(box, found, spread), target
+                return FoundBox(there, other, other_spread), target
+        return FoundBox(box, found, spread), target
 
-    def update(self, frame: NDArray[np.uint8], box: Box, target: _LearnedTarget) -> _LearnedTarget:
+    def update(self, frame: NDArray[np.uint8], box: Box, target: LearnedTarget) -> LearnedTarget:
         """See `BoxDetector`."""
         return target._replace(newest=self.fused.patch(frame, box))
 

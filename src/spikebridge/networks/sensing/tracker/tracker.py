@@ -18,7 +18,7 @@ of them; `rebuild` reads them again after a change that PyTorch does not count (
 from copy import copy
 from dataclasses import dataclass, replace
 from math import floor, hypot, isfinite, sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.model.boxes import (
     box_center,
@@ -50,8 +50,16 @@ from spikebridge.networks.sensing.tracker.calibration import (
     learned,
     uncalibrated,
 )
-from spikebridge.networks.sensing.tracker.detectors import BoxDetector, DetectorInputs, LearnedDetector, confidence
+from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, MixedDetector
+from spikebridge.networks.sensing.tracker.detectors import (
+    BoxDetector,
+    DetectorInputs,
+    DetectorName,
+    LearnedDetector,
+    confidence,
+)
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
+from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector, OpenCVKind
 
 _LOST_AFTER = 3
 """After this number of frames without a confident detection the target counts as lost."""
@@ -78,9 +86,10 @@ class TrackerOptions:
         max_stream: the longest time that events are summed without a frame [s].
         synchronous: the detector runs in the step of its frame, not in the step after it.
         calibrate: gains and weights are learned while tracking (`calibration.py`).
+        detector: what finds the target in a frame (`detectors.py`).
 
     Raises:
-        ConfigError: a share outside 0 to 1, or a stream without length.
+        ConfigError: a share outside 0 to 1, a stream without length, or an unknown detector.
     """
 
     crop: int = 96
@@ -93,6 +102,7 @@ class TrackerOptions:
     max_stream: float = 0.025
     synchronous: bool = False
     calibrate: bool = False
+    detector: DetectorName = "learned"
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -107,6 +117,8 @@ class TrackerOptions:
                 raise ConfigError(f"{name} needs to be a number from 0 to 1, but got {getattr(self, name)}")
         if not self.max_stream > 0:
             raise ConfigError(f"max_stream needs to be longer than 0 s, but got {self.max_stream}")
+        if self.detector not in get_args(DetectorName):
+            raise ConfigError(f"no detector {self.detector!r}; {did_you_mean(self.detector, get_args(DetectorName))}")
 
 
 class _TargetEstimate(NamedTuple):
@@ -401,13 +413,20 @@ class SensingTracker:
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network, calibrated=None, bins=())
 
     def _detector(self, model: InferenceModel) -> BoxDetector | None:
-        """What finds the target in a frame; None for a network without a detector."""
-        if model.detector is None:
-            return None
+        """What finds the target in a frame; None if only a trained detector is asked for and the network has none."""
         options = self.options
-        return LearnedDetector(
-            model.detector, options.template_rate, options.search_confidence, options.reacquire_confidence
-        )
+        learned = None
+        if model.detector is not None:
+            learned = LearnedDetector(
+                model.detector, options.template_rate, options.search_confidence, options.reacquire_confidence
+            )
+        if options.detector == "learned":
+            return learned
+        if options.detector in get_args(OpenCVKind):
+            return OpenCVDetector(options.detector)
+        if options.detector == "filter" or learned is None:
+            return CorrelationFilter()
+        return MixedDetector(learned, CorrelationFilter())
 
     def _accumulate(self, events: BinEvents, elapsed: float, state: TrackingState) -> TrackingState:
         """The events of one step, which has several bins if the tracker was busy."""

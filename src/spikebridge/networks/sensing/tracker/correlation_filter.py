@@ -1,0 +1,312 @@
+"""A correlation filter that learns the target while it runs: ridge regression, solved in the Fourier domain.
+
+The filter maps features `f_c` of a search patch to a Gaussian `y` at the target's place. With `F_c` and `Y` their
+Fourier transforms, and sums over the frames so far,
+
+    W_c = sum conj(F_c) Y / (sum sum_c |F_c|^2 + lambda),    response = inverse transform of sum_c F_c W_c
+
+is the least-squares solution for one frame, and a good approximation for several (D. Bolme et al., CVPR 2010; J.
+Henriques et al., IEEE TPAMI 37:583, 2015). Frames with a confident answer count, and the first one keeps a share.
+Several scales are tried (M. Danelljan et al., BMVC 2014). Patches have the target's size as their unit and the
+logarithm of the brightness as their values, so that neither distance nor light changes the features.
+
+Features of a cell are the means over its pixels of grey and of orientation harmonics: with the gradient `m e^(i a)`,
+`m`, and `m e^(2 i n a)` for n = 1 to 4. They span the same space as a histogram of nine orientations, to which ridge
+regression gives the same response, without sorting pixels into bins.
+
+What was learned is a few hundred kB in the tracker's state; a frame costs two transforms of each channel and scale.
+
+Beside a trained detector (`MixedDetector`), the surer of both answers in each frame. The trained one is sure of targets
+like those of its training, the filter of what it has seen since the first box. Each claims a standard deviation of its
+place: the one as it was trained to, the filter by its peak-to-sidelobe ratio. Both learn from the box that the tracker
+makes of the answer, so that the one leads the other back.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Complex, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spikebridge.networks.sensing.model.boxes import (
+    Box,
+    box_center,
+    box_from_center,
+    clamp_box,
+    crop_covering,
+    crop_frame,
+)
+from spikebridge.networks.sensing.tracker.detectors import DetectorInputs, FoundBox, LearnedDetector, LearnedTarget
+
+_CELL = 4
+"""Side of a cell [px of a patch]."""
+_HARMONICS = 4
+_BINS = 9
+"""Of the histogram that the harmonics stand for; higher ones count less, as in linear interpolation between bins."""
+_LEAST_LIGHT = 8.0
+"""Added to grey levels before the logarithm, as in the network's own frames."""
+_FAINT = 1e-3
+"""Added to the deviation of a response, so that a target without contrast has no clear peak."""
+_LEAST_POWER = 0.1
+"""Added to the mean power of the first frame, which is about 100 where there is contrast."""
+_FLAT = 0.01
+"""Root mean square of the features of a patch without contrast; noise below it is not amplified."""
+
+
+class _FilterState(NamedTuple):
+    """What a correlation filter knows of its target.
+
+    Args:
+        numerator: weighted sum of `conj(F_c) Y` over frames.
+        power: weighted sum of `sum_c |F_c|^2`.
+        first: both, of the frame with the given box.
+    """
+
+    numerator: Complex[Tensor, "C N M"]
+    power: Float[Tensor, "N M"]
+    first: tuple[Complex[Tensor, "C N M"], Float[Tensor, "N M"]]
+
+
+class _SearchedPatch(NamedTuple):
+    """The patch around a predicted box.
+
+    Args:
+        frame: grey levels.
+        box: the predicted one [px].
+        spectrum: `F_c`, for each scale.
+    """
+
+    frame: NDArray[np.uint8]
+    box: Box
+    spectrum: Complex[Tensor, "K C N M"]
+
+
+@dataclass(frozen=True)
+class CorrelationFilter:
+    """A detector that learns its target; see `BoxDetector`.
+
+    Args:
+        side: of a patch [its own px], a multiple of 8.
+        context: side of a patch, in sides of a square target.
+        scales: sizes that are tried, relative to the predicted one.
+        scale_penalty: factor of the response at another size than the predicted one.
+        label: standard deviation of the label, in sides of a square target.
+        ridge: lambda, in units of the mean power of the first frame.
+        rate: weight of a new frame.
+        first_share: least weight of the first frame.
+
+    Example:
+        >>> wall = np.random.default_rng(0).integers(0, 255, (120, 160)).astype(np.uint8)
+        >>> detector, box = CorrelationFilter(), np.array([60.0, 40.0, 24.0, 24.0])
+        >>> target = detector.start(wall, box)
+        >>> patch = detector.search(np.roll(wall, (3, -5), (0, 1)), box)
+        >>> detector.found(patch, target).box[:2].round().tolist()  # five pixels to the left, three down
+        [55.0, 43.0]
+    """
+
+    side: int = 128
+    context: float = 2.5
+    scales: tuple[float, ...] = (0.96, 1.0, 1.04)
+    scale_penalty: float = 0.99
+    label: float = 0.1
+    ridge: float = 1e-2
+    rate: float = 0.03
+    first_share: float = 0.1
+
+    def start(self, frame: NDArray[np.uint8], box: Box) -> _FilterState:
+        """The filter after one frame.
+
+        Args:
+            frame: grey levels.
+            box: of the target [px].
+        """
+        first = self._learned(frame, box)
+        return _FilterState(*first, first)
+
+    def detect(self, inputs: DetectorInputs, target: _FilterState) -> tuple[FoundBox, _FilterState]:
+        """See `BoxDetector`."""
+        return self.found(self.search(inputs.frame, inputs.box), target), target
+
+    def search(self, frame: NDArray[np.uint8], box: Box) -> _SearchedPatch:
+        """The patch around a predicted box, in all scales.
+
+        Args:
+            frame: grey levels.
+            box: the predicted one [px].
+        """
+        return _SearchedPatch(frame, box, torch.fft.rfft2(self._features(frame, box, self.scales)))
+
+    def found(self, patch: _SearchedPatch, target: _FilterState) -> FoundBox:
+        """The target in a patch: the largest response.
+
+        Args:
+            patch: of `search`.
+            target: so far.
+        """
+        share = self.first_share
+        learned = (old + share * (first - old) for old, first in zip(target[:2], target.first, strict=True))
+        response = self._response(patch, *learned, target)
+        penalties = torch.tensor([1.0 if scale == 1 else self.scale_penalty for scale in self.scales])
+        best = int((response.amax((1, 2)) * penalties).argmax())
+        place, ratio = _peak(response[best].numpy())
+        scale, box = self.scales[best], patch.box
+        shift = place * (scale * self.context * _size(box) / (self.side // _CELL))
+        found = clamp_box(patch.frame, box_from_center(box_center(box) + shift, scale * box[2:]))
+        return FoundBox(box, found, _size(box) / max(ratio, 1e-3))
+
+    def _response(self, patch: _SearchedPatch, numerator: Tensor, power: Tensor, target: _FilterState) -> Tensor:
+        weights = numerator / (power + self.ridge * (target.first[1].mean() + _LEAST_POWER))
+        num_cells = self.side // _CELL
+        return torch.fft.irfft2((patch.spectrum * weights).sum(1), s=(num_cells, num_cells))
+
+    def update(self, frame: NDArray[np.uint8], box: Box, target: _FilterState) -> _FilterState:
+        """The filter after one more frame.
+
+        Args:
+            frame: grey levels.
+            box: of the target in it [px].
+            target: so far.
+        """
+        rate = self.rate
+        new = self._learned(frame, box)
+        numerator, power = (
+            (1 - rate) * old + rate * one for old, one in zip((target.numerator, target.power), new, strict=True)
+        )
+        return target._replace(numerator=numerator, power=power)
+
+    def _learned(self, frame: NDArray[np.uint8], box: Box) -> tuple[Tensor, Tensor]:
+        """`conj(F_c) Y` and `sum_c |F_c|^2` of one frame."""
+        seen = torch.fft.rfft2(self._features(frame, box, (1.0,))[0])
+        cells = self.side // _CELL
+        return seen.conj() * _label(cells, self.label * cells / self.context), seen.abs().square().sum(0)
+
+    def _features(self, frame: NDArray[np.uint8], box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K C N N"]:
+        """Features of patches of several sizes, smaller towards the edges."""
+        sides = [scale * self.context * _size(box) for scale in scales]
+        half = max(sides) / 2 + 1
+        crop = crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
+        left, top, width, height = crop
+        x, y = box_center(box) - (left, top)
+        steps = np.array(sides)[:, None] * ((np.arange(self.side) + 0.5) / self.side - 0.5)
+        grid = np.empty((len(scales), self.side, self.side, 2), np.float32)
+        # -1 and 1 are the outer edges of the picture
+        grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
+        grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
+        picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log().expand(len(scales), -1, -1, -1)
+        patches = F.grid_sample(picture, torch.from_numpy(grid), padding_mode="border", align_corners=False)
+        return patch_features(patches[:, 0]) * _window(self.side // _CELL)
+
+
+class _MixedTarget(NamedTuple):
+    """What both detectors know of the target."""
+
+    learned: LearnedTarget
+    filtered: _FilterState
+
+
+@dataclass(frozen=True)
+class MixedDetector:
+    """A trained detector and a filter that learns the target; see `BoxDetector`.
+
+    Args:
+        learned: the trained one.
+        filter: learns while it runs.
+    """
+
+    learned: LearnedDetector
+    filter: CorrelationFilter
+
+    def start(self, frame: NDArray[np.uint8], box: Box) -> _MixedTarget:
+        """See `BoxDetector`."""
+        return _MixedTarget(self.learned.start(frame, box), self.filter.start(frame, box))
+
+    def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[FoundBox, _MixedTarget]:
+        """See `BoxDetector`."""
+        one, learned = self.learned.detect(inputs, target.learned)
+        other, filtered = self.filter.detect(inputs, target.filtered)
+        return one if one.spread < other.spread else other, _MixedTarget(learned, filtered)
+
+    def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
+        """See `BoxDetector`."""
+        return _MixedTarget(
+            self.learned.update(frame, box, target.learned), self.filter.update(frame, box, target.filtered)
+        )
+
+
+def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
+    """Grey and orientation harmonics of cells, scaled to one root mean square for each patch.
+
+    Args:
+        patches: logarithm of the brightness.
+
+    Example:
+        >>> ramp = torch.arange(16.0).expand(1, 16, 16)  # the gradient points to the right everywhere
+        >>> features = patch_features(ramp)
+        >>> features.shape  # grey, m, and four harmonics of two numbers
+        torch.Size([1, 10, 4, 4])
+        >>> features[0, 1:3, 1, 1] / features[0, 0, 1, 1]  # cos 2a and sin 2a, times sqrt(2) sinc(1 / 9)^2
+        tensor([1.3577, 0.0000])
+    """
+    beyond = F.pad(patches[:, None], (1, 1, 1, 1), "replicate")[:, 0]
+    along = beyond[:, 1:-1, 2:] - beyond[:, 1:-1, :-2]
+    down = beyond[:, 2:, 1:-1] - beyond[:, :-2, 1:-1]
+    strength = torch.hypot(along, down) + 1e-9
+    turn = torch.complex(along, down) / strength
+    turn = turn * turn
+    harmonic, parts = strength * turn, [strength]
+    for n in range(1, _HARMONICS + 1):
+        weight = sqrt(2) * float(np.sinc(n / _BINS)) ** 2
+        parts += [weight * harmonic.real, weight * harmonic.imag]
+        harmonic = harmonic * turn
+    cells = F.avg_pool2d(torch.stack(parts, 1), _CELL)
+    cells = cells / (cells.square().sum(1, keepdim=True).mean((2, 3), keepdim=True).sqrt() + _FLAT)
+    grey = F.avg_pool2d(patches[:, None], _CELL)
+    grey = grey - grey.mean((2, 3), keepdim=True)
+    grey = grey / (3 * grey.square().mean((2, 3), keepdim=True).sqrt() + _FLAT)
+    return torch.cat([cells, grey], 1)
+
+
+@cache
+def _window(num_cells: int) -> Float[Tensor, "N N"]:
+    line = torch.hann_window(num_cells + 2, periodic=False)[1:-1]
+    return line[:, None] * line
+
+
+@cache
+def _label(num_cells: int, deviation: float) -> Complex[Tensor, "N M"]:
+    """The transform of a Gaussian with its peak at no displacement."""
+    steps = torch.fft.fftfreq(num_cells, 1 / num_cells)
+    line = torch.exp(-((steps / deviation) ** 2) / 2)
+    return torch.fft.rfft2(line[:, None] * line)
+
+
+def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], float]:
+    """Place of the largest value [cells], between cells by a parabola; and the peak-to-sidelobe ratio."""
+    num_cells = len(response)
+    row, column = divmod(int(response.argmax()), num_cells)
+    peak = float(response[row, column])
+    lines = response[row], response[:, column]
+    place = [at + _vertex(line, at) for line, at in zip(lines, (column, row), strict=True)]
+    near = np.minimum((np.arange(num_cells) - np.array([[row], [column]])) % num_cells, num_cells)
+    away = np.minimum(near, num_cells - near) > num_cells // 8
+    sidelobes = response[away[0][:, None] | away[1]]
+    ratio = (peak - float(sidelobes.mean())) / (float(sidelobes.std()) + _FAINT)
+    return (np.array(place) + num_cells / 2) % num_cells - num_cells / 2, ratio
+
+
+def _vertex(line: Float[np.ndarray, " N"], at: int) -> float:
+    """Where the parabola through a value and its neighbours is largest, relative to the value."""
+    before, here, after = float(line[at - 1]), float(line[at]), float(line[(at + 1) % len(line)])
+    bend = before - 2 * here + after
+    return min(max((before - after) / (2 * bend), -0.5), 0.5) if bend < 0 else 0.0
+
+
+def _size(box: Box) -> float:
+    """The root of the area, at least two pixels."""
+    return max(sqrt(max(float(box[2] * box[3]), 0.0)), 2.0)

@@ -1,0 +1,196 @@
+"""The correlation filter: the least-squares solution, places of a moved patch, and states that stream and resume."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+
+from spikebridge.cli import apps
+from spikebridge.data.events.binned import BinEvents, EventBins
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.render import render_recording
+from spikebridge.data.simulation.rotating_disk import RotatingDisk
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
+from spikebridge.networks.sensing.model.background import initial_background
+from spikebridge.networks.sensing.model.boxes import box_center
+from spikebridge.networks.sensing.model.sensing import Sensing
+from spikebridge.networks.sensing.model.units import SensingOptions
+from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, patch_features
+from spikebridge.networks.sensing.tracker.detectors import DetectorInputs, DetectorName, FoundBox, LearnedDetector
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
+
+BOX = np.array([60.0, 40.0, 26.0, 20.0])
+NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+
+
+def wall(height: int = 121, width: int = 163) -> np.ndarray:
+    """Smooth texture, odd sides."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x * a + y * b + c) for a, b, c in generator.uniform(-0.6, 0.6, (24, 3)) * [1, 1, 10]]
+    return (128 + 20 * np.sum(waves, 0)).clip(0, 255).astype(np.uint8)
+
+
+def found_in(frame: np.ndarray, known: Any, detector: CorrelationFilter, box: np.ndarray = BOX) -> Any:
+    return detector.found(detector.search(frame, box), known)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (7, -4), (-9, 6)])
+def test_a_moved_target_is_found_where_it_went(shift: tuple[int, int]) -> None:
+    detector = CorrelationFilter()
+    known = detector.start(wall(), BOX)
+    found = found_in(np.roll(wall(), shift[::-1], (0, 1)), known, detector)
+    np.testing.assert_allclose(box_center(found.box) - box_center(BOX), shift, atol=0.4)
+    assert 0 < found.spread < 0.15 * 26
+
+
+def test_one_frame_gives_the_least_squares_filter() -> None:
+    """The normal equations of ridge regression over all cyclic shifts, solved as a matrix for one channel and row."""
+    detector = CorrelationFilter(ridge=0.3, first_share=0.0)
+    known = detector.start(wall(), BOX)
+    numerator, power = known.numerator, known.power
+    ridge = 0.3 * power.mean()
+    # each frequency is a regression with one sample and C unknowns: (conj(f) f' + ridge) w = conj(f) y
+    row, column = 3, 5
+    f_y = numerator[:, row, column]
+    label = f_y.abs().square().sum().sqrt() / power[row, column].sqrt()
+    f = (f_y / label).conj()
+    matrix = torch.outer(f.conj(), f) + ridge * torch.eye(len(f))
+    expected = torch.linalg.solve(matrix, f_y)
+    torch.testing.assert_close(f_y / (power[row, column] + ridge), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_light_and_contrast_leave_the_features_nearly_as_they_are() -> None:
+    patch = torch.rand(1, 32, 32) * 2
+    torch.testing.assert_close(patch_features(patch + 0.7), patch_features(patch), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(patch_features(3 * patch), patch_features(patch), rtol=0.05, atol=0.02)
+
+
+def test_a_target_that_is_larger_than_predicted_is_found_larger() -> None:
+    detector, frame = CorrelationFilter(), wall()
+    far = np.hypot(*(np.mgrid[:121, :163] - np.array([50, 73])[:, None, None]) / np.array([10, 13])[:, None, None])
+    frame = np.where(far < 1, frame, 120 + frame // 16).astype(np.uint8)
+    known = detector.start(frame, BOX)
+    smaller = np.concatenate([BOX[:2] + 0.02 * BOX[2:], 0.96 * BOX[2:]])
+    np.testing.assert_allclose(found_in(frame, known, detector, smaller).box[2:], 1.04 * smaller[2:], rtol=1e-6)
+
+
+def test_an_update_weights_the_new_frame_and_keeps_the_first() -> None:
+    detector = CorrelationFilter(rate=0.25)
+    known = detector.start(wall(), BOX)
+    dark = (wall() // 2).astype(np.uint8)
+    after, other = detector.update(dark, BOX, known), detector.start(dark, BOX)
+    torch.testing.assert_close(after.power, 0.75 * known.power + 0.25 * other.power)
+    torch.testing.assert_close(after.numerator, 0.75 * known.numerator + 0.25 * other.numerator)
+    assert after.first is known.first
+
+
+@pytest.mark.parametrize(
+    ("frame", "box"),
+    [
+        (np.full((40, 50), 7, np.uint8), BOX / 4),  # no contrast
+        (wall(), np.array([-40.0, -30.0, 300.0, 200.0])),  # larger than the frame
+        (wall(3, 5), np.array([1.0, 1.0, 2.0, 1.0])),
+        (wall(), np.array([158.0, 118.0, 30.0, 0.5])),  # at the corner, thin
+    ],
+)
+def test_odd_targets_give_finite_answers(frame: np.ndarray, box: np.ndarray) -> None:
+    detector = CorrelationFilter()
+    known = detector.start(frame, box)
+    for _ in range(3):
+        found = found_in(frame, known, detector, box)
+        assert np.isfinite(found.box).all() and found.spread > 0
+        known = detector.update(frame, found.box, known)
+        box = found.box
+
+
+def test_a_target_without_contrast_has_no_confident_place() -> None:
+    detector, flat = CorrelationFilter(), np.full((80, 80), 90, np.uint8)
+    box = np.array([30.0, 30.0, 20.0, 20.0])
+    assert found_in(flat, detector.start(flat, box), detector, box).spread > 0.5 * 20
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return render_recording(RotatingDisk(height=64, width=64), duration=0.2, dt=0.005)
+
+
+def tracker(detector: str, **options: Any) -> SensingTracker:
+    torch.manual_seed(0)
+    sensing = Sensing(0.005, SensingOptions(num_features=4, reach=6, detector=True)).eval()
+    return SensingTracker(sensing, TrackerOptions(crop=48, detector=detector, **options))
+
+
+@pytest.mark.parametrize("detector", ["filter", "both"])
+def test_a_stream_is_split_and_resumed_with_the_same_boxes(recording: Recording, detector: str) -> None:
+    one, state, states, boxes = tracker(detector, calibrate=True), None, [], []
+    for b in range(recording.num_bins):
+        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        states.append(state)
+        box, state = one.step({**recording.inputs(b, b + 1), **given}, state)
+        boxes.append(box)
+    assert np.isfinite(boxes).all()
+    resumed = states[17]
+    for b in range(17, recording.num_bins):
+        box, resumed = one.step(recording.inputs(b, b + 1), resumed)
+        assert np.array_equal(box, boxes[b])
+
+
+def test_the_filter_serves_a_network_without_a_detector(recording: Recording) -> None:
+    torch.manual_seed(0)
+    sensing = Sensing(0.005, SensingOptions(num_features=4, reach=6, detector=False)).eval()
+    both, alone = (SensingTracker(sensing, TrackerOptions(crop=48, detector=name)) for name in ("both", "filter"))
+    boxes = one_pass_evaluation(recording, both).boxes
+    np.testing.assert_array_equal(boxes, one_pass_evaluation(recording, alone).boxes)
+
+
+def test_the_surer_detector_answers_and_both_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = tracker("both")
+    detector = mixed._detector(mixed._inference(mixed.sensing, 48))
+    assert detector is not None
+    frame, elsewhere = wall(), np.array([69.0, 40.0, 26.0, 20.0])
+    inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
+    target = detector.start(frame, BOX)
+    for spread, is_learned in ((1e-3, True), (1e3, False)):
+        answer = FoundBox(BOX, elsewhere, spread), target.learned
+        monkeypatch.setattr(LearnedDetector, "detect", lambda *_, answer=answer: answer)
+        found, _ = detector.detect(inputs, target)
+        assert np.array_equal(found.box, elsewhere) is is_learned
+    after = detector.update(frame, elsewhere, target)
+    assert after.learned.newest is not target.learned.newest
+    assert not torch.equal(after.filtered.power, target.filtered.power)
+
+
+def test_an_unknown_detector_is_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'filter'"):
+        TrackerOptions(detector="filtre")  # type: ignore[arg-type]
+
+
+def test_a_frame_in_colours_is_refused(recording: Recording) -> None:
+    inputs = recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}
+    inputs["frame"] = np.repeat(inputs["frame"][..., None], 3, 2)
+    with pytest.raises(DataError, match="grey levels"):
+        tracker("filter").step(inputs, None)
+
+
+def test_the_commands_offer_the_detectors_that_there_are() -> None:
+    assert set(get_args(apps._Detector)) == set(get_args(DetectorName))
+
+
+def test_of_a_clip_the_answer_to_each_frame_is_compared_with_the_box_in_it(recording: Recording) -> None:
+    nothing = np.empty(0, np.uint16)
+    bins = EventBins(nothing, nothing, nothing.astype(bool), np.zeros(recording.num_bins + 1, np.int64), 64, 64)
+    boxes = np.full_like(recording.boxes, np.nan)
+    boxes[recording.frame_bins[1:] - 1] = recording.frame_boxes[1:]
+    starts = np.zeros(recording.num_frames, np.int64)
+    clip = replace(recording, events=bins, frame_events=starts, boxes=boxes)
+    assert clip.has_frames_only and not recording.has_frames_only
+    one = tracker("filter", synchronous=True)
+    whole = one_pass_evaluation(clip, one)
+    found = at_frames(clip, whole)
+    assert np.array_equal(found.truths, clip.frame_boxes)
+    assert np.array_equal(found.boxes, whole.boxes[clip.frame_bins])
+    assert np.array_equal(found.bins, clip.frame_bins)
