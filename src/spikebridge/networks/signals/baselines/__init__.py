@@ -1,0 +1,1 @@
+"""What the signals networks are compared with."""

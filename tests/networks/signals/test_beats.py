@@ -1,0 +1,91 @@
+"""The beat detector, its baseline and its scores, on generated hearts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spikebridge.networks.signals.baselines.pan_tompkins import pan_tompkins
+from spikebridge.networks.signals.data.beats import match_beats, with_noise
+from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of
+from spikebridge.networks.signals.training.beats import BeatTraining, train_beats
+
+
+def heart(seconds: float, seed: int = 0) -> tuple[Tensor, np.ndarray]:
+    """Two channels [mV] of narrow pulses with a wide wave behind each, and the samples of the pulses."""
+    chance = np.random.default_rng(seed)
+    places = np.cumsum(chance.integers(240, 360, int(seconds * RATE_HZ / 250)))
+    places = places[places < seconds * RATE_HZ - 60]
+    t = np.arange(int(seconds * RATE_HZ))
+    ecg = np.zeros((len(t), 2))
+    for place in places:
+        near = slice(max(0, place - 40), place + 200)
+        pulse = np.exp(-((t[near] - place) ** 2) / (2 * 4.0**2))
+        wave = 0.2 * np.exp(-((t[near] - place - 110) ** 2) / (2 * 25.0**2))
+        ecg[near] += np.stack([pulse + wave, 0.6 * pulse + wave], 1)
+    return torch.from_numpy(ecg + 0.02 * chance.normal(size=ecg.shape)).float(), places
+
+
+def test_beats_are_paired_in_order_and_once() -> None:
+    counts = match_beats(np.array([100, 110, 500, 900]), np.array([105, 480, 700]), RATE_HZ)
+    assert (counts.found, counts.missed, counts.false, counts.errors) == (1, 2, 3, 5)
+    assert counts.sensitivity == pytest.approx(100 / 3)
+    assert counts.precision == pytest.approx(25)
+    exact = match_beats(np.array([118]), np.array([100]), RATE_HZ)  # 18 samples are 50 ms
+    assert exact.found == 1
+    assert match_beats(np.array([119]), np.array([100]), RATE_HZ).found == 0
+    assert match_beats(np.array([], int), np.array([], int), RATE_HZ).errors == 0
+
+
+def test_noise_has_the_ratio_that_is_asked_for_and_its_seed() -> None:
+    ecg, _ = heart(20)
+    noise = with_noise(ecg, 6.0, seed=3) - ecg
+    assert torch.allclose(10 * torch.log10(ecg.var(0) / noise.var(0)), torch.tensor(6.0), atol=0.2)
+    assert with_noise(ecg, 6.0, seed=3).equal(ecg + noise)
+    assert with_noise(ecg, None) is ecg
+
+
+def test_pan_and_tompkins_find_the_beats_of_a_clean_heart() -> None:
+    ecg, places = heart(40, seed=1)
+    counts = match_beats(pan_tompkins(ecg[:, 0].numpy(), RATE_HZ), places, RATE_HZ)
+    assert counts.sensitivity > 90
+    assert counts.precision > 90
+
+
+def test_a_trained_detector_finds_beats_that_it_has_not_seen() -> None:
+    torch.manual_seed(0)
+    ecg, places = heart(60)
+    network = beat_network(num_neurons=8)
+    losses = train_beats(network, ecg, places, BeatTraining(steps=60, batch=8, piece=2 * RATE_HZ, learning_rate=0.02))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 3
+    other, true = heart(40, seed=5)
+    counts = match_beats(beats_of(network, other), true, RATE_HZ)
+    assert counts.sensitivity > 90
+    assert counts.precision > 90
+
+
+def test_the_detector_is_causal_and_a_stream_gives_the_same_spikes() -> None:
+    torch.manual_seed(1)
+    ecg = heart(6)[0].unsqueeze(1)
+    network = beat_network(num_neurons=4, threshold=0.2).eval()
+    whole = network({"ecg": ecg})[0]["snn"]
+    assert whole.sum() > 1
+    state, pieces = None, []
+    for piece in ecg.split([500, 1, 700, len(ecg) - 1201]):
+        outputs, state = network({"ecg": piece}, state)
+        pieces.append(outputs["snn"])
+    assert torch.cat(pieces).equal(whole)
+    changed = ecg.clone()
+    changed[1000:] = 7
+    assert network({"ecg": changed})[0]["snn"][:1000].equal(whole[:1000])
+    assert LATENCY + 18 <= NUM_TAPS  # at most 150 ms after a beat
+
+
+def test_the_ann_moves_the_threshold() -> None:
+    network = beat_network(num_neurons=4).eval()
+    ecg = heart(6)[0].unsqueeze(1)
+    assert network({"ecg": ecg})[0]["ann"].eq(1).all()
+    with torch.no_grad():
+        network.parts["ann"].get_submodule("fc2").bias.fill_(-20.0)
+    assert network({"ecg": ecg})[0]["snn"][:719].sum() <= network({"ecg": ecg})[0]["snn"].sum()
+    assert network({"ecg": ecg})[0]["ann"].max() < 1e-6
