@@ -57,13 +57,13 @@ def _whole_epochs(rows: Rows) -> Rows:
 
 
 def _without_seed(name: str) -> str:
-    """The name of a training without its seed.
+    """The name of a training without its seed and fold.
 
     Example:
-        >>> _without_seed("hmn/seed-0/tasks"), _without_seed("parser")
-        ('hmn/tasks', 'parser')
+        >>> _without_seed("hmn/seed-0/tasks"), _without_seed("ann/fold-2-seed-0"), _without_seed("parser")
+        ('hmn/tasks', 'ann', 'parser')
     """
-    return re.sub(r"(^|/)seed-\d+(?=/|$)", "", name).strip("/") or name
+    return re.sub(r"(^|/)((seed|fold)-\d+-?)+(?=/|$)", "", name).strip("/") or name
 
 
 def _metrics(rows: Rows) -> Iterable[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, raster, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.errors import DataError
@@ -124,6 +125,7 @@ def write(
         Section("People", "Accuracy on each person, who was left out of the training.", [Table(results["people"])]),
         *_confusion(scores),
         _time(scores),
+        learning_curves({path: child.metrics.rows() for path, child in children.items()}),
         _spikes(networks, inputs),
         Section(
             "The networks",
