@@ -147,6 +147,47 @@ def periods() -> str:
     return table(("unit", "error between radii [%]", "error beyond radii [%]", "exponent (true: 1.5)"), rows)
 
 
+def approximations() -> str:
+    """Errors against the size of a unit, and slopes."""
+    rows = [
+        (
+            row["target"],
+            row["kernel"],
+            f"{row['axis']} {', '.join(map(str, row['sizes']))}",
+            ", ".join(number(one["mean"], 3) for one in row["errors"]),
+            number(row["slope"]),
+        )
+        for row in load("approximation")["rows"]
+    ]
+    return table(("target", "kernels", "size", "errors", "slope of the logarithms"), rows)
+
+
+def twins() -> str:
+    """Errors of networks of equal size."""
+    found = load("approximation")
+    names = list(dict.fromkeys(row["network"] for row in found["twins"]))
+    targets = list(dict.fromkeys(row["target"] for row in found["twins"]))
+    errors = {(row["target"], row["network"]): row["error"] for row in found["twins"]}
+    best = found["best"]
+    rows = [
+        (t, *(with_spread(errors[t, n], 3) for n in names), number(best[t], 3) if t in best else "0") for t in targets
+    ]
+    return table(("target", *names, "least possible"), rows)
+
+
+def draw_approximation() -> None:
+    """Errors against the number of kernels."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    rows = [
+        row for row in load("approximation")["rows"] if row["axis"] == "kernels" and row["kernel"] == "exponentials"
+    ]
+    series = {row["target"]: [one["values"] for one in row["errors"]] for row in rows}
+    figure = accuracy_lines(rows[0]["sizes"], series, "exponential kernels", "error, relative")
+    figure.axes[0].set(xscale="log", yscale="log")
+    save("approximation", figure)
+
+
 def parts() -> str:
     """Processor time against the number of parts."""
     rows = [
@@ -179,10 +220,13 @@ def verdicts() -> str:
     )
     noisy = {(row["code"], row["level"]): row for row in load("noisy_channel")["rows"]}
     orbits = next(row for row in load("orbits")["rows"] if row["unit"] == "learned")
-    chains = {
-        row["parts"]: row["whole_us"] / row["parts"] for row in load("many_parts")["graphs"] if row["shape"] == "chain"
-    }
-    of_parts = chains[8], chains[256]
+    graphs = {(row["shape"], row["parts"]): row["whole_us"] / row["parts"] for row in load("many_parts")["graphs"]}
+    of_parts = graphs["chain", 8], graphs["chain", 256]
+
+    slopes = {(row["target"], row["kernel"], row["axis"]): row["slope"] for row in load("approximation")["rows"]}
+
+    def slope(target: str, kernel: str) -> float:
+        return slopes[target, kernel, "width"]
 
     def rate(decoder: str, level: float) -> str:
         return with_spread(noisy["rate", level][decoder], factor=100)
@@ -210,6 +254,11 @@ def verdicts() -> str:
             f"between trained cases: Kepler's exponent of 1.5 as {with_spread(orbits['exponent'], 2)}; not beyond them",
         ),
         (
+            "Kernel and nonlinearity approximate any functional",
+            f"partly: errors fall with taps and width (slope {slope('exclusive-or', 'taps'):.1f} on an exclusive-or); "
+            f"exponential kernels do not learn that one (slope {abs(slope('exclusive-or', 'exponentials')):.1f})",
+        ),
+        (
             "Many parts",
             f"yes: a part costs {of_parts[0]:.1f} µs a tick among 8 parts, {of_parts[1]:.1f} µs among 256",
         ),
@@ -228,6 +277,8 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "periods": periods,
     },
     EXPLANATION / "how-hybrid-units-scale.md": {
+        "approximations": approximations,
+        "twins": twins,
         "parts": parts,
         "clocks": clocks,
     },
@@ -237,6 +288,7 @@ FIGURES = (
     draw_neurons,
     draw_ways,
     draw_channels,
+    draw_approximation,
 )
 
 

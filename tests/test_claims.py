@@ -58,6 +58,13 @@ def test_the_exponent_of_a_power_law_is_found(experiment: Any) -> None:
     assert all(math.isfinite(row["exponent"]["mean"]) for row in rows)
 
 
+def test_a_unit_with_more_kernels_or_width_is_measured(experiment: Any) -> None:
+    found = experiment("approximation").run(quick=True)
+    assert {(row["kernel"], row["axis"]) for row in found["rows"]} == {
+        (kernel, axis) for kernel in ("taps", "exponentials") for axis in ("width", "kernels")
+    }
+
+
 def test_graphs_of_parts_give_what_their_parts_give_by_hand(experiment: Any) -> None:
     parts = experiment("many_parts")
     rows = parts.costs((2,), (1, 4), 1)["graphs"]  # compares the outputs
