@@ -277,3 +277,15 @@ def test_a_real_file_of_another_kind_of_event_is_refused(real_set):
     real_set("event_files")
     with pytest.raises(DataError, match=r"faery_color\.es: expected events of a kind that faery reads, but"):
         read_events(data_folder() / "events" / "faery_color.es")
+
+
+def test_an_npz_without_the_sensor_takes_its_size_from_the_arguments(tmp_path: Path) -> None:
+    path = tmp_path / "gesture.npz"
+    np.savez(path, t=np.array([5, 9]), x=np.array([3, 127]), y=np.array([0, 4]), p=np.array([1, 0]))
+    found = read_events(path, height=128, width=128)
+    assert (found.height, found.width, found.events.tolist()) == (128, 128, [(5, 3, 0, True), (9, 127, 4, False)])
+    with pytest.raises(ConfigError, match="does not hold its sensor size"):
+        read_events(path)
+    np.savez(path, t=np.array([5]), x=np.array([3]), y=np.array([0]), p=np.array([1]), width=128)
+    with pytest.raises(DataError, match="expected an array 'height'"):
+        read_events(path, height=128, width=128)

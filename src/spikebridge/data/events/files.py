@@ -2,7 +2,7 @@
 
 | suffix | content |
 |---|---|
-| `.npz` | arrays `t` (int64, us), `x`, `y`, `p` (1 is ON), and the numbers `width` and `height` |
+| `.npz` | arrays `t` (int64, us), `x`, `y`, `p` (1 is ON), and `width` and `height`, else they are arguments |
 | `.csv` | a header `t,x,y,p`, then one event a line; the size of the sensor is an argument |
 | `.bin` | 5 bytes an event, as in N-MNIST; the size of the sensor is an argument |
 | `.aedat4` | package `aedat` |
@@ -25,7 +25,7 @@ from spikebridge.data.events.nmnist import nmnist_chunks
 from spikebridge.data.events.truncation import DecodedSize, find_cut, is_whole_line
 from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.column import Column, concatenate_chunks
-from spikebridge.data.io.npz import npz_columns, read_npz
+from spikebridge.data.io.npz import array_names, npz_columns, read_npz
 from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.data.io.safe_open import MAX_BYTES, line_blocks, open_binary
 from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
@@ -217,12 +217,15 @@ def _check_end(path: Path, chunks: Iterator[Events], allow_truncated: bool) -> I
 
 
 def _npz(path: Path, height: int | None, width: int | None, allow_truncated: bool) -> tuple[Chunks, _Sensor]:
+    chunks: Chunks = ((p["t"], p["x"], p["y"], p["p"]) for p in npz_columns(path, _COLUMNS))
+    if not {"height", "width"} & {*array_names(path)}:
+        return chunks, None
     sensor = []
     for name, number in read_npz(path, ("height", "width")).items():
         if number.size != 1 or number.dtype.kind not in "iu" or not 1 <= number.item() <= 2**16:
             raise DataError(f"{path}, {name}: expected one whole number from 1 to {2**16}, but got {number!r}.")
         sensor.append(int(number.item()))
-    return ((p["t"], p["x"], p["y"], p["p"]) for p in npz_columns(path, _COLUMNS)), (sensor[0], sensor[1])
+    return chunks, (sensor[0], sensor[1])
 
 
 def _csv_chunks(path: Path, allow_truncated: bool) -> Chunks:
