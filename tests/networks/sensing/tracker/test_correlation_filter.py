@@ -118,7 +118,7 @@ def recording() -> Recording:
     return render_recording(RotatingDisk(height=64, width=64), duration=0.2, dt=0.005)
 
 
-def tracker(detector: str, **options: Any) -> SensingTracker:
+def tracker(detector: Any, **options: Any) -> SensingTracker:
     torch.manual_seed(0)
     sensing = Sensing(0.005, SensingOptions(num_features=4, reach=6, detector=True)).eval()
     return SensingTracker(sensing, TrackerOptions(crop=48, detector=detector, **options))
@@ -126,9 +126,11 @@ def tracker(detector: str, **options: Any) -> SensingTracker:
 
 @pytest.mark.parametrize("detector", ["filter", "both"])
 def test_a_stream_is_split_and_resumed_with_the_same_boxes(recording: Recording, detector: str) -> None:
-    one, state, states, boxes = tracker(detector, calibrate=True), None, [], []
+    one, state = tracker(detector, calibrate=True), None
+    states: list[Any] = []
+    boxes = []
     for b in range(recording.num_bins):
-        given = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        given: Any = {"box": recording.frame_boxes[0]} if b == 0 else {}
         states.append(state)
         box, state = one.step({**recording.inputs(b, b + 1), **given}, state)
         boxes.append(box)

@@ -149,9 +149,10 @@ class CorrelationFilter:
             patch: of `search`.
             target: so far.
         """
-        share = self.first_share
-        learned = (old + share * (first - old) for old, first in zip(target[:2], target.first, strict=True))
-        response = self._response(patch, *learned, target)
+        numerator, power = (
+            old + self.first_share * (first - old) for old, first in zip(target[:2], target.first, strict=True)
+        )
+        response = self._response(patch, numerator, power, target)
         penalties = torch.tensor([1.0 if scale == 1 else self.scale_penalty for scale in self.scales])
         best = int((response.amax((1, 2)) * penalties).argmax())
         place, ratio = _peak(response[best].numpy())

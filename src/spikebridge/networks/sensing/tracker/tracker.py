@@ -59,7 +59,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     confidence,
 )
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
-from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector, OpenCVKind
+from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
 
 _LOST_AFTER = 3
 """After this number of frames without a confident detection the target counts as lost."""
@@ -422,7 +422,7 @@ class SensingTracker:
             )
         if options.detector == "learned":
             return learned
-        if options.detector in get_args(OpenCVKind):
+        if options.detector == "csrt" or options.detector == "kcf":
             return OpenCVDetector(options.detector)
         if options.detector == "filter" or learned is None:
             return CorrelationFilter()
