@@ -9,12 +9,11 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from spikebridge.errors import ConfigError, SpikebridgeError
 from spikebridge.hybrid.clock import count_ticks
@@ -136,7 +135,7 @@ class CompiledNetwork:
             ticks = (b - a, *[group.schedule.phase(a) for group in network.plan.groups])
             following = None if graph is None else graph.following.get(ticks)
             if following is None:
-                key = (ticks, str(form), _key(modules.values(), parameters, xs, values))
+                key = (ticks, form, _key(modules.values(), parameters, xs, values))
                 following = self._graphs.get(key)
                 if following is None:
                     if len(self._graphs) >= _MOST_GRAPHS:
@@ -154,25 +153,42 @@ class CompiledNetwork:
         return state._replace(ticks=edges[-1], parts=parts, links=links)
 
 
-class _Form(NamedTuple):
-    """A state without its tensors: how it is nested, and what stands in the places of tensors and other values."""
-
-    nested: TreeSpec
-    others: tuple[Any, ...]
-
-
-_TENSOR = "a tensor"
+_Form: TypeAlias = Any  # a state without its tensors, hashable: types, names, and what is no tensor
+_TENSOR = object()
 
 
 def _split(state: State) -> tuple[list[Tensor], _Form]:
-    leaves, nested = tree_flatten(state)
-    others = tuple(_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)], _Form(nested, others)
+    """The tensors of a state, in order, and its form."""
+    values: list[Tensor] = []
+    return values, _form_of(state, values)
+
+
+def _form_of(state: State, values: list[Tensor]) -> _Form:
+    # not torch's own walk over nested values, which takes three times as long
+    if isinstance(state, Tensor):
+        values.append(state)
+        return _TENSOR
+    if isinstance(state, dict):
+        return dict, tuple(state), tuple([_form_of(value, values) for value in state.values()])
+    if isinstance(state, tuple | list):
+        return type(state), tuple([_form_of(value, values) for value in state])
+    return state
 
 
 def _join(values: Iterable[Tensor], form: _Form) -> State:
-    rest = iter(values)
-    return tree_unflatten([next(rest) if other is _TENSOR else other for other in form.others], form.nested)
+    """The state of a form with these tensors."""
+    return _filled(form, iter(values))
+
+
+def _filled(form: _Form, values: Iterator[Tensor]) -> State:
+    if form is _TENSOR:
+        return next(values)
+    if type(form) is not tuple:
+        return form
+    children = [_filled(child, values) for child in form[-1]]
+    if form[0] is dict:
+        return dict(zip(form[1], children, strict=True))
+    return form[0](*children) if hasattr(form[0], "_fields") else form[0](children)
 
 
 class _Ticks(nn.Module):
