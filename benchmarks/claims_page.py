@@ -211,6 +211,27 @@ def clocks() -> str:
     return table(("ratio of clocks", "µs a tick", "µs a firing of a part"), rows)
 
 
+def latencies() -> str:
+    """Accuracy against the latency of links."""
+    rows = [
+        (f"{row['delay_ms']:.0f}", with_spread(row["without"], factor=100), with_spread(row["with"], factor=100))
+        for row in load("link_latency")["latency"]
+    ]
+    return table(("links late by [ms]", "trained without the delay [%]", "trained with it [%]"), rows)
+
+
+def draw_latency() -> None:
+    """Accuracy against the latency of links."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    rows = load("link_latency")["latency"]
+    series = {
+        f"trained {name} the delay": [[100 * value for value in row[name]["values"]] for row in rows]
+        for name in ("without", "with")
+    }
+    save("latency", accuracy_lines([row["delay_ms"] for row in rows], series, "latency of both links [ms]"))
+
+
 def verdicts() -> str:
     """A row for each claim."""
     neurons, learning = load("neuron_models"), {row["way"]: row for row in load("ways_to_learn")["rows"]}
@@ -281,6 +302,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "twins": twins,
         "parts": parts,
         "clocks": clocks,
+        "latencies": latencies,
     },
     DOCS.parent / "README.md": {"verdicts": verdicts},
 }
@@ -289,6 +311,7 @@ FIGURES = (
     draw_ways,
     draw_channels,
     draw_approximation,
+    draw_latency,
 )
 
 

@@ -65,6 +65,11 @@ def test_a_unit_with_more_kernels_or_width_is_measured(experiment: Any) -> None:
     }
 
 
+def test_links_may_be_late(experiment: Any) -> None:
+    rows = experiment("link_latency").run(quick=True)["latency"]
+    assert [row["delay_ms"] for row in rows] == [0.0, 75.0]
+
+
 def test_graphs_of_parts_give_what_their_parts_give_by_hand(experiment: Any) -> None:
     parts = experiment("many_parts")
     rows = parts.costs((2,), (1, 4), 1)["graphs"]  # compares the outputs
