@@ -56,6 +56,16 @@ def test_frames_of_channels_hold_mean_variance_changes_and_correlations_of_the_p
     assert np.allclose(frames[2][:2], [3, 0], atol=1e-6)
 
 
+def test_a_lagged_correlation_tells_which_channel_leads() -> None:
+    time = np.arange(100) / 50
+    ahead, behind = np.sin(2 * np.pi * time), np.sin(2 * np.pi * (time - 0.1))
+    x = np.stack([np.stack([ahead, behind], 1), np.stack([behind, ahead], 1)]).astype(np.float32)
+    (frame,) = ChannelFrontEnd(50.0, frame_period=100, num_inputs=2, context=100, lags=(5,)).inputs(x)["frames"]
+    # sin(u) and sin(u - 36 degrees): correlations cos(36), and cos(36 - 36) - cos(36 + 36) with a lag of 36 degrees
+    assert np.allclose(frame[:, 6], 0.81, atol=0.02)
+    assert np.allclose(frame[:, 7], [0.69, -0.69], atol=0.03)
+
+
 def test_windows_of_different_lengths_give_the_same_beginning() -> None:
     front = ChannelFrontEnd(50.0, frame_period=5, num_inputs=3, context=20)
     x = np.random.default_rng(0).standard_normal((2, 60, 3)).astype(np.float32)
@@ -64,11 +74,12 @@ def test_windows_of_different_lengths_give_the_same_beginning() -> None:
     assert np.array_equal(whole["signal"][:35], part["signal"])
 
 
-def test_a_louder_voice_gives_the_same_inputs() -> None:
+def test_of_a_louder_voice_half_of_the_gain_is_taken_off() -> None:
     samples = np.random.default_rng(0).standard_normal((1, 3200)).astype(np.float32)
-    quiet, loud = (AudioFrontEnd().inputs(factor * samples) for factor in (0.05, 0.5))
-    for name in ("signal", "frames"):
-        assert np.allclose(quiet[name], loud[name], atol=1e-2)
+    quiet, loud = (AudioFrontEnd().inputs(factor * samples) for factor in (0.1, 1.0))
+    # amplitudes times 10, powers times 100: the logarithms grow by 2.3 and 4.6, of which half is left
+    assert np.allclose((loud["signal"] - quiet["signal"])[10:], np.log(10) / 2, atol=0.1)
+    assert np.allclose(loud["frames"] - quiet["frames"], np.log(100) / 2, atol=0.05)
 
 
 def test_slower_frames_cost_less_and_the_fast_signal_costs_nothing_where_it_is_the_channels() -> None:

@@ -35,7 +35,7 @@ from spikebridge.networks.signals.data.sensor import Sensor, SensorConfig
 from spikebridge.networks.signals.data.sets import folds_of_set, load_series, scored_series, with_classes
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of, score
-from spikebridge.networks.signals.model.network import VARIANTS, Shape, parameter_matched
+from spikebridge.networks.signals.model.network import VARIANTS, Shape, parameter_matched, scale_inputs
 from spikebridge.networks.signals.training.train import LearningConfig, phase, tensors_of, training_batches
 from spikebridge.training.loop import fit
 from spikebridge.training.run.config_io import reproduce_command
@@ -80,6 +80,8 @@ class Config:
     """Folds of people; None leaves one person out at a time."""
     folds: tuple[int, ...] | None = (0,)
     """The folds to train and score; none at all trains on everybody, None takes all folds."""
+    num_series: int | None = None
+    """Use only this number of series, spread over all."""
     sensor: SensorConfig = field(default_factory=SensorConfig)
     """How the sensor is read."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -96,11 +98,26 @@ class Config:
             raise ConfigError("train at least one network with at least one seed")
 
 
+_VOICE = Config(
+    network=NetworkConfig(hidden=72, depth=2, taps=9, dropout=0.15),
+    training=LearningConfig(copies=8, epochs=5, coloring=0.7, masking=0.25),
+)
 _WATCH = Config(
     dataset="watch",
     num_folds=4,
-    sensor=SensorConfig("motion", seconds=2.0, stride_seconds=1.0, frame_period=25, context=50),
+    sensor=SensorConfig(
+        "motion", 2.0, 1.0, frame_period=25, context=100, lag_seconds=(0.1, 0.3), recency=4.0, augmentation=0.5
+    ),
+    network=NetworkConfig(hidden=64, depth=1, taps=4, dropout=0.3),
+    training=LearningConfig(copies=6, epochs=4),
 )
+_MYO = Config(
+    dataset="myo",
+    sensor=SensorConfig("muscle", 0.26, 0.13, frame_period=13, context=52, past_seconds=120.0),
+    network=NetworkConfig(hidden=72),
+    training=LearningConfig(copies=4, epochs=3, batch_size=128),
+)
+_ALL = {"networks": ("learned",), "folds": ()}
 PRESETS = {
     "quick": Config(
         dataset="generated",
@@ -109,14 +126,17 @@ PRESETS = {
         network=NetworkConfig(hidden=16, depth=1, taps=3),
         training=LearningConfig(copies=4, epochs=4, lr=0.01),
     ),
-    "default": Config(networks=("learned", "ann", "snn")),
-    "spoken_digits": Config(folds=None),
+    "default": replace(_VOICE, networks=("learned", "ann")),
+    "spoken_digits": replace(_VOICE, folds=None),
+    "myo": _MYO,
     "watch": replace(_WATCH, folds=None),
-    "myo": Config(
-        dataset="myo",
-        sensor=SensorConfig("muscle", 0.26, 0.13, frame_period=13, context=52, past_seconds=120.0),
-        training=LearningConfig(copies=2, epochs=3),
-    ),
+    # the weights of the package: the learned hybrid, trained on everybody
+    "spoken_digits_shipped": replace(_VOICE, **_ALL),
+    "watch_shipped": replace(_WATCH, **_ALL),
+    # a few series of each set, for a look within seconds
+    "spoken_digits_quick": replace(_VOICE, num_series=150, training=LearningConfig(copies=1, epochs=2)),
+    "myo_quick": replace(_MYO, num_series=250, training=LearningConfig(copies=1, epochs=1, batch_size=128)),
+    "watch_quick": replace(_WATCH, training=LearningConfig(copies=1, epochs=1)),
 }
 
 
@@ -183,6 +203,8 @@ class _Fold:
 
 def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
     """The chosen folds; one without a test where everybody is trained on."""
+    if config.num_series is not None:
+        series = series.select(np.linspace(0, len(series) - 1, min(config.num_series, len(series))).astype(np.int64))
     windows = sensor.windows(series)
     if config.folds == ():
         return [_Fold("", windows, windows.select([]))]
@@ -210,9 +232,11 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
         for seed in range(config.seed, config.seed + config.num_seeds):
             children = {name: run.child("/".join(filter(None, (name, fold.name, f"seed-{seed}")))) for name in scores}
             missing = [name for name, child in children.items() if not child.finished]
-            data = training_batches(sensor, fold.train, config.training, seed) if missing else None
+            if missing:
+                data = training_batches(sensor, fold.train, config.training, seed)
             for name in missing:
                 network = _seeded(name, shape, seed)
+                scale_inputs(network, data.tensors)
                 phases = [phase(config.training, len(fold.train.label))]
                 settings = Settings(seed=seed, quiet=quiet, batch_size=config.training.batch_size, accelerator="cpu")
                 fit(network, phases, data, settings=settings, run=children[name])

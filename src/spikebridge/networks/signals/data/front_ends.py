@@ -2,11 +2,12 @@
 
 | sensor | fast signal | frame |
 |---|---|---|
-| voice | envelopes of recursive band-passes | log-mel spectrum |
-| several slow channels: muscle, motion | the channels | mean, log variance, log variance of differences, correlations |
+| voice | log envelopes of recursive band-passes | log-mel spectrum |
+| several slow channels: muscle, motion | the channels | mean, log variances of values and differences, correlations |
 
 Both are causal: a frame summarises samples before its tick alone, and at the start of a window those that there are.
-`warp` moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G. Hinton, ICML workshop
+The level of each band of a voice is seen beside its running mean, as in per-channel energy normalisation (Y. Wang et
+al., ICASSP 2017). `warp` moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G. Hinton, ICML workshop
 2013).
 """
 
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import ConfigError
 
-_QUIET = 1e-4  # power beside the mean so far, below which there is silence
-_SILENCE = 1e-9  # a level below which nothing is amplified
-_MEMORY = 0.5  # seconds over which the level of a voice is averaged
+_FLOOR_OF_POWER = 1e-6  # below the noise of quiet recordings
+_STEPS_OF_SILENCE = 8  # that a voice's running mean begins with
+_MEMORY = 0.4  # seconds over which the level of a band is averaged
 _LOWEST_HZ = 60.0
 _PAUSE = 0.02  # seconds between the spectra that one frame averages, at most
 _SMOOTHING = 0.005  # time constant of the envelopes [s]
@@ -121,7 +122,7 @@ class AudioFrontEnd:
             rectified = np.abs(lfilter(b, a, samples, axis=-1))
             level = rectified.reshape(len(samples), -1, self.step).mean(-1)
             levels.append(lfilter([1 - decay], [1, -decay], level, axis=-1))
-        return self._relative(np.stack(levels, 0).swapaxes(0, 2), self.dt, np.sqrt(_QUIET), np.sqrt(_SILENCE))
+        return self._adapted(np.stack(levels, 0).swapaxes(0, 2), self.dt, np.sqrt(_FLOOR_OF_POWER))
 
     def _frames(self, samples: NDArray[np.float32], warp: float) -> NDArray[np.float32]:
         length, period = round(self.window * self.rate_hz), self.step * self.frame_period
@@ -131,18 +132,19 @@ class AudioFrontEnd:
         windows = np.lib.stride_tricks.sliding_window_view(padded, length, 1)[:, ::hop]
         spectra = np.fft.rfft(windows * np.hanning(length).astype(np.float32), axis=-1)
         power = (np.abs(spectra).astype(np.float32) ** 2) @ _mel_bank(self.rate_hz, length, self.num_bands, warp)
-        levels = self._relative(power.swapaxes(0, 1), hop / self.rate_hz, _QUIET, _SILENCE)
+        levels = self._adapted(power.swapaxes(0, 1), hop / self.rate_hz, _FLOOR_OF_POWER)
         return levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
 
     @staticmethod
-    def _relative(levels: NDArray[np.floating], seconds: float, quiet: float, silence: float) -> NDArray[np.float32]:
-        """Logarithms of `(T, B, N)` beside the mean over N and the steps so far: a louder voice gives the same."""
-        memory, mean = max(1, round(_MEMORY / seconds)), np.zeros((levels.shape[1], 1))
-        relative = np.empty(levels.shape, np.float32)
+    def _adapted(levels: NDArray[np.floating], seconds: float, floor: float) -> NDArray[np.float32]:
+        """Logarithms of `(T, B, N)`, less half of that of each band's running mean: less of microphone and level."""
+        memory, mean = round(_MEMORY / seconds), np.zeros(levels.shape[1:])
+        adapted = np.empty(levels.shape, np.float32)
         for step, level in enumerate(levels):
-            mean += (level.mean(1, keepdims=True) - mean) / min(step + 1, memory)
-            relative[step] = np.log(level / (mean + silence) + quiet)
-        return relative
+            # the mean begins at 0 and grows over the first steps, so that an onset stands out
+            mean += (level - mean) / (_STEPS_OF_SILENCE + min(step, memory))
+            adapted[step] = np.log(level + floor) - 0.5 * np.log(mean + floor)
+        return adapted
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,15 @@ class ChannelFrontEnd:
         frame_period: samples from one frame to the next.
         num_inputs: channels of the sensor.
         context: samples that a frame summarises.
+        lags: samples between two channels in further correlations; positive where one channel leads, negative where it
+            follows, so that they tell the direction of a movement.
     """
 
     rate_hz: float
     frame_period: int
     num_inputs: int
     context: int
+    lags: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.context < 2 or self.frame_period < 1:
@@ -181,7 +186,11 @@ class ChannelFrontEnd:
     @property
     def num_features(self) -> int:
         """Values of a frame."""
-        return 3 * self.num_inputs + self.num_inputs * (self.num_inputs - 1) // 2
+        return 3 * self.num_inputs + self._num_pairs * (1 + len(self.lags))
+
+    @property
+    def _num_pairs(self) -> int:
+        return self.num_inputs * (self.num_inputs - 1) // 2
 
     def macs_per_second(self, *, signal: bool, frames: bool) -> float:
         """Multiply-accumulates of the front end a second of signal, for the inputs that a network has.
@@ -193,7 +202,7 @@ class ChannelFrontEnd:
             >>> ChannelFrontEnd(50.0, 25, num_inputs=2, context=50).macs_per_second(signal=True, frames=True)
             286.0
         """
-        pairs = self.num_inputs * (self.num_inputs - 1) // 2
+        pairs = self._num_pairs * (1 + 2 * len(self.lags))
         a_sample, a_frame = 2 * self.num_inputs + pairs, 8 * self.num_inputs + 2 * pairs
         return float(frames * self.rate_hz * (a_sample + a_frame / self.frame_period))
 
@@ -213,11 +222,11 @@ class ChannelFrontEnd:
         """
         used = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
         stops = range(self.frame_period, used.shape[1] + 1, self.frame_period)
-        frames = [_statistics(used[:, max(0, stop - self.context) : stop]) for stop in stops]
+        frames = [_statistics(used[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
         return {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
 
 
-def _statistics(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _statistics(x: NDArray[np.float32], lags: tuple[int, ...]) -> NDArray[np.float32]:
     mean = x.mean(1)
     centred = x - mean[:, None]
     products = np.einsum("bti,btj->bij", centred, centred) / x.shape[1]
@@ -225,10 +234,13 @@ def _statistics(x: NDArray[np.float32]) -> NDArray[np.float32]:
     changes = np.diff(x, axis=1).var(1) if x.shape[1] > 1 else np.zeros_like(variance)
     spread = np.sqrt(variance + _FLOOR)
     rows, columns = np.triu_indices(x.shape[2], 1)
-    correlations = products[:, rows, columns] / (spread[:, rows] * spread[:, columns])
-    return np.concatenate([mean, np.log(variance + _FLOOR), np.log(changes + _FLOOR), correlations], 1).astype(
-        np.float32
-    )
+    scale = spread[:, rows] * spread[:, columns]
+    correlations = [products[:, rows, columns] / scale]
+    for lag in lags:
+        later = np.einsum("bti,btj->bij", centred[:, :-lag], centred[:, lag:]) / max(x.shape[1] - lag, 1)
+        correlations.append((later - later.swapaxes(1, 2))[:, rows, columns] / scale)
+    levels = [mean, np.log(variance + _FLOOR), np.log(changes + _FLOOR)]
+    return np.concatenate([*levels, *correlations], 1).astype(np.float32)
 
 
 def _mel(hz: float) -> float:

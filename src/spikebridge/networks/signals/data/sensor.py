@@ -2,7 +2,7 @@
 
 | kind | sets | fast signal | frames | augmentation |
 |---|---|---|---|---|
-| `voice` | spoken digits | envelopes of recursive filters | log-mel spectra | speed, vocal tract, microphone, noise |
+| `voice` | spoken digits | envelopes of recursive filters | log-mel spectra | speed, vocal tract, level, microphone, noise |
 | `motion` | watch | channels | statistics | the other arm, angle of the sensor, speed, gains, noise |
 | `muscle` | myo | channels | statistics | rotation of the armband, gains, noise |
 """
@@ -19,6 +19,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.signals.data.augmentation import (
     add_noise,
     change_gains,
+    change_level,
     change_speed,
     mirror_arm,
     rotate_axes,
@@ -47,12 +48,16 @@ class SensorConfig:
     """Steps from one frame, and one answer, to the next."""
     context: int = 100
     """Samples that a frame of statistics summarises."""
+    lag_seconds: tuple[float, ...] = ()
+    """Lags of further correlations between channels in a frame [s]."""
     num_filters: int = 12
     """Recursive filters of a voice's fast signal."""
     num_bands: int = 40
     """Mel bands of a voice's frames."""
     past_seconds: float = 0.0
     """Recorded signal before a window whose levels are part of its frames [s]; 0 for none. Labels are not used."""
+    rotation: int = 2
+    """Most places by which the electrodes of an armband are moved on in training (muscle)."""
     recency: float = 1.0
     """How much more an answer counts than the one before, in the mean of a window's answers."""
     augmentation: float = 1.0
@@ -97,7 +102,8 @@ class Sensor:
         config = self.config
         if config.kind == "voice":
             return AudioFrontEnd(self.rate_hz, config.dt, config.frame_period, config.num_filters, config.num_bands)
-        return ChannelFrontEnd(self.rate_hz, config.frame_period, self.num_channels, config.context)
+        lags = tuple(round(seconds * self.rate_hz) for seconds in config.lag_seconds)
+        return ChannelFrontEnd(self.rate_hz, config.frame_period, self.num_channels, config.context, lags)
 
     def windows(self, series: SensorSeries) -> Windows:
         """The windows of series that this sensor can have recorded.
@@ -168,7 +174,7 @@ def _changed(windows: Windows, config: SensorConfig, generator: np.random.Genera
     if not strength:
         return windows
     if config.kind == "muscle":
-        windows = shift_electrodes(windows, 1, generator)
+        windows = shift_electrodes(windows, config.rotation, generator)
         return change_gains(windows, 0.2 * strength, generator)
     windows = change_speed(windows, 0.15 * strength, generator)
     if config.kind == "motion":
@@ -177,5 +183,6 @@ def _changed(windows: Windows, config: SensorConfig, generator: np.random.Genera
         windows = rotate_axes(windows, 0.3 * strength, generator)
         windows = change_gains(windows, 0.1 * strength, generator)
         return add_noise(windows, (20, 50), generator)
-    windows = tilt_spectrum(windows, min(0.6 * strength, 0.95), generator)
+    windows = change_level(windows, 15 * strength, generator)
+    windows = tilt_spectrum(windows, min(0.9 * strength, 0.95), generator)
     return add_noise(windows, (8, 50), generator)

@@ -7,9 +7,11 @@ Figs. 1 and 2). Context layers, causal FIR kernels over the answers' clock, let 
 A frame may also hold statistics of the signal before the window: then the factors adapt the SNN to who wears a sensor.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, did_you_mean
@@ -92,20 +94,21 @@ class _FeatureLayer(nn.Module):
         return self.dropout(self.relu(self.norm(self.linear(torch.cat(features, -1)))))
 
 
-class _SumOfLogits(nn.Module):
-    """Adds the logits of several read-outs.
+class _Readout(nn.Module):
+    """Logits of all inputs, concatenated: those of each input alone, added.
 
     Example:
-        >>> _SumOfLogits()(torch.ones(1, 2), torch.ones(1, 2)).tolist()
-        [[2.0, 2.0]]
+        >>> _Readout(5, 2)(torch.zeros(1, 3), torch.zeros(1, 2)).shape
+        torch.Size([1, 2])
     """
 
-    def forward(self, *logits: Tensor) -> Tensor:
-        """Logits `(B, C)` each to their sum `(B, C)`."""
-        total = logits[0]
-        for more in logits[1:]:
-            total = total + more
-        return total
+    def __init__(self, num_inputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_inputs, num_classes)
+
+    def forward(self, *features: Tensor) -> Tensor:
+        """Features `(B, N)` each to logits `(B, num_classes)`."""
+        return self.linear(torch.cat(features, -1))
 
 
 class _PositiveFactor(nn.Module):
@@ -149,13 +152,10 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
         draft.add_snn(unit=_transmission(variant, shape))
     if variant in ("learned", "fixed"):
         draft.links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
-    if variant == "none":
-        draft.add_answer("ann_answer", ["ann"])
-        draft.add_answer("snn_answer", ["snn"])
-        draft.parts["answer"] = _SumOfLogits()
-        draft.links += [Transmission("ann_answer", "answer"), Transmission("snn_answer", "answer")]
-    else:
-        draft.add_answer("answer", [name for name in ("ann", "snn") if name in draft.parts])
+    sides = [name for name in ("ann", "snn") if name in draft.parts]
+    for sources in [[side] for side in sides] if variant == "none" else [sides]:
+        draft.add_context(sources)
+    draft.add_answer()
     return draft.network()
 
 
@@ -168,6 +168,7 @@ class _Draft:
         self.parts: dict[str, nn.Module] = {}
         self.links: list[Link] = []
         self.units: dict[str, HybridUnit] = {}
+        self.ends: list[str] = []
 
     @property
     def _frame_clock(self) -> Every:
@@ -176,34 +177,39 @@ class _Draft:
         return every(period * dt, (period - 1) * dt)
 
     def add_ann(self) -> None:
-        """Frames, standardised, to features."""
+        """Frames, scaled, to features."""
         shape = self.shape
         self.inputs["frames"] = self._frame_clock
-        standard = nn.BatchNorm1d(shape.num_features, affine=False)
-        self.parts["ann"] = nn.Sequential(standard, _FeatureLayer(shape.num_features, shape.hidden, shape.dropout))
-        self.links.append(Transmission("frames", "ann"))
+        self.parts["ann"] = _FeatureLayer(shape.num_features, shape.hidden, shape.dropout)
+        scale = HybridUnit(kernel=FIR(1, (shape.num_features,), keep=True))
+        self.links.append(Transmission("frames", "ann", scale))
 
     def add_snn(self, unit: HybridUnit) -> None:
-        """The fast signal, standardised, as delta spikes to two layers of LIF neurons."""
+        """The fast signal, scaled, as delta spikes to two layers of LIF neurons."""
         shape = self.shape
         self.inputs["signal"] = every(shape.dt)
-        standard = nn.BatchNorm1d(shape.num_channels, affine=False)
-        code = HybridUnit(nonlinearity=standard, discretizer=SignedDelta(_QUANTUM, _MOST_QUANTA))
+        scale = FIR(1, (shape.num_channels,), keep=True)
+        code = HybridUnit(kernel=scale, discretizer=SignedDelta(_QUANTUM, _MOST_QUANTA))
         self.parts["snn"] = _snn(shape)
         self.links.append(Transmission("signal", "snn", code))
         self.units["snn"] = unit
 
-    def add_answer(self, name: str, sources: list[str]) -> None:
-        """Context layers on the features of the sources, and a read-out."""
-        shape, target = self.shape, f"{name}_features"
+    def add_context(self, sources: list[str]) -> None:
+        """Features of the sources together, and context layers on them."""
+        shape, prefix = self.shape, "_".join(sources)
+        target = f"{prefix}_features"
         self.parts[target] = _FeatureLayer(shape.hidden * len(sources), shape.hidden, shape.dropout)
         self.links += [Transmission(source, target, self.units.get(source)) for source in sources]
         for layer in range(shape.depth):
-            source, target = target, f"{name}_context{layer + 1}"
+            source, target = target, f"{prefix}_context{layer + 1}"
             self.parts[target] = _FeatureLayer(shape.hidden, shape.hidden, shape.dropout)
             self.links.append(Transmission(source, target, HybridUnit(kernel=_context(shape))))
-        self.parts[name] = nn.Linear(shape.hidden, shape.num_classes)
-        self.links.append(Transmission(target, name))
+        self.ends.append(target)
+
+    def add_answer(self) -> None:
+        """The read-out of all context layers."""
+        self.parts["answer"] = _Readout(self.shape.hidden * len(self.ends), self.shape.num_classes)
+        self.links += [Transmission(end, "answer") for end in self.ends]
 
     def network(self) -> HybridNetwork:
         """The network of these parts and links."""
@@ -250,6 +256,26 @@ def _modulation(variant: str, shape: Shape) -> HybridUnit:
     nn.init.zeros_(nothing.weight)
     nn.init.zeros_(nothing.bias)
     return HybridUnit(nonlinearity=nn.Sequential(nothing, _PositiveFactor()))
+
+
+def scale_inputs(network: HybridNetwork, inputs: Mapping[str, Float[Tensor, "T B N"]]) -> None:
+    """Sets the kernels behind the inputs so that each channel has the standard deviation 1 on these inputs.
+
+    Args:
+        network: from `signals_network`.
+        inputs: of the training windows, by name.
+
+    Example:
+        >>> network = signals_network("ann", Shape(0.01, 4, 3, 2, 2, hidden=8))
+        >>> scale_inputs(network, {"frames": torch.tensor([0.0, 4.0]).reshape(2, 1, 1).expand(2, 1, 2)})
+        >>> round(float(network.units["frames_to_ann"].kernel.weight[0, 0]), 3)
+        0.354
+    """
+    for name, part in (("frames", "ann"), ("signal", "snn")):
+        unit: Any = network.units._modules.get(f"{name}_to_{part}")
+        if unit is not None:
+            with torch.no_grad():
+                unit.kernel.weight.copy_(1 / inputs[name].flatten(0, 1).std(0).clamp(min=1e-3))
 
 
 def parameter_matched(variant: str, shape: Shape) -> HybridNetwork:
