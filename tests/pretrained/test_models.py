@@ -17,7 +17,7 @@ from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.pretrained.models import load_pretrained, model_card, model_cards
 from spikebridge.training.run.config_io import reproduce_command
 
-RECIPES = ("sensing", "modulation", "reasoning")
+RECIPES = ("sensing", "modulation", "reasoning", "signals", "signals_watch")
 every_model = pytest.mark.parametrize("name", shipped())
 
 
@@ -42,9 +42,10 @@ def test_every_card_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_command_of_a_card_is_that_of_its_record(name: str) -> None:
-    run, recipe = shipped_run(name), import_module(f"spikebridge.networks.{name}.recipe")
+    run = shipped_run(name)
     assert run is not None
-    assert model_card(name).command == reproduce_command(name, run.config_as(recipe.Config))
+    recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
+    assert model_card(name).command == reproduce_command(run.recipe, run.config_as(recipe.Config))
 
 
 @pytest.mark.parametrize(("name", "module"), [("reasoning_detector", "detector"), ("reasoning_parser", "parser")])

@@ -207,7 +207,7 @@ def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
         series = series.select(np.linspace(0, len(series) - 1, min(config.num_series, len(series))).astype(np.int64))
     windows = sensor.windows(series)
     if config.folds == ():
-        return [_Fold("", windows, windows.select([]))]
+        return [_Fold("", windows, windows.select(np.zeros(0, np.int64)))]
     splits = folds_of_set(series, config.num_folds)
     chosen = range(len(splits)) if config.folds is None else config.folds
     if any(not 0 <= number < len(splits) for number in chosen):

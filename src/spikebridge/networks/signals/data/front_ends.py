@@ -3,12 +3,12 @@
 | sensor | fast signal | frame |
 |---|---|---|
 | voice | log envelopes of recursive band-passes | log-mel spectrum |
-| several slow channels: muscle, motion | the channels | mean, log variances of values and differences, correlations |
+| muscle, motion | the channels | mean, log variances of values and differences, correlations |
 
 Both are causal: a frame summarises samples before its tick alone, and at the start of a window those that there are.
 The level of each band of a voice is seen beside its running mean, as in per-channel energy normalisation (Y. Wang et
-al., ICASSP 2017). `warp` moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G. Hinton, ICML workshop
-2013).
+al., ICASSP 2017). `warp` moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G.
+Hinton, ICML workshop 2013).
 """
 
 from collections.abc import Mapping

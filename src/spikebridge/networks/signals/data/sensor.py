@@ -2,7 +2,7 @@
 
 | kind | sets | fast signal | frames | augmentation |
 |---|---|---|---|---|
-| `voice` | spoken digits | envelopes of recursive filters | log-mel spectra | speed, vocal tract, level, microphone, noise |
+| `voice` | spoken digits | envelopes of filters | log-mel spectra | speed, vocal tract, level, microphone, noise |
 | `motion` | watch | channels | statistics | the other arm, angle of the sensor, speed, gains, noise |
 | `muscle` | myo | channels | statistics | rotation of the armband, gains, noise |
 """
