@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from spikebridge.cli.main import main
+from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
 from spikebridge.data.signals.series import make_series
+from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.data.sets import generated_gestures, with_classes
 from spikebridge.networks.signals.model.network import VARIANTS, num_parameters
 from spikebridge.networks.signals.report import compare
-from spikebridge.networks.signals.training.train import answers, mask_frames
+from spikebridge.networks.signals.training.train import answers, color_frames, mask_frames
 from spikebridge.training import Run
 
 QUICK = signals.PRESETS["quick"]
@@ -87,6 +89,23 @@ def test_a_file_is_scored_with_accuracy_and_people(
     assert results["accuracy"] > 0.6
 
 
+def test_eight_bits_cost_at_most_a_window_or_two(trained: tuple[Run, dict[str, Any]]) -> None:
+    options = QuantizeOptions(network="learned", num_calibration=48)
+    (row,) = quantize_run(signals, trained[0], None, QConfig(), options)["networks"]
+    assert abs(row["accuracy after"] - row["accuracy"]) <= 2.1 / 48
+    assert row["bytes after"] < 0.5 * row["bytes"]
+
+
+def test_everybody_is_trained_on_where_there_are_no_folds(tmp_path: Path) -> None:
+    training = dataclasses.replace(QUICK.training, copies=1, epochs=1)
+    config = dataclasses.replace(QUICK, networks=("ann",), folds=(), training=training)
+    run = Run.create(tmp_path / "run", "signals", config)
+    results = signals.train(config, run, quiet=True)
+    assert len(results["people"]) == 6
+    assert list(run.children()) == ["ann/seed-0"]
+    assert signals.evaluate(run)["people"] == results["people"]
+
+
 def test_answers_after_the_end_of_a_recording_change_nothing() -> None:
     network = signals.build(QUICK)["learned"].eval()
     batch = signals.example(QUICK)
@@ -107,6 +126,15 @@ def test_a_mask_hides_at_most_its_share_of_features_and_frames() -> None:
     assert changed.all(0).sum(1).max() <= 8
     assert changed.all(2).sum(0).max() <= 4
     assert changed.float().mean() < 0.25
+
+
+def test_a_color_is_one_curve_over_the_features_of_a_window() -> None:
+    frames = torch.zeros(5, 3, 40)
+    curves = color_frames({"frames": frames}, torch.Generator().manual_seed(0), size=0.5)["frames"]
+    assert torch.equal(curves[0], curves[4])
+    assert not torch.allclose(curves[0, 0], curves[0, 1], atol=0.1)
+    # four cosines: neighbours differ by little
+    assert curves.diff(dim=2).abs().max() < 0.5 < curves.abs().max()
 
 
 def test_labels_of_a_file_are_found_by_name_or_taken_as_places() -> None:

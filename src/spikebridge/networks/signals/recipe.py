@@ -117,7 +117,6 @@ _MYO = Config(
     network=NetworkConfig(hidden=72),
     training=LearningConfig(copies=4, epochs=3, batch_size=128),
 )
-_ALL = {"networks": ("learned",), "folds": ()}
 PRESETS = {
     "quick": Config(
         dataset="generated",
@@ -131,8 +130,8 @@ PRESETS = {
     "myo": _MYO,
     "watch": replace(_WATCH, folds=None),
     # the weights of the package: the learned hybrid, trained on everybody
-    "spoken_digits_shipped": replace(_VOICE, **_ALL),
-    "watch_shipped": replace(_WATCH, **_ALL),
+    "spoken_digits_shipped": replace(_VOICE, networks=("learned",), folds=()),
+    "watch_shipped": replace(_WATCH, networks=("learned",), folds=()),
     # a few series of each set, for a look within seconds
     "spoken_digits_quick": replace(_VOICE, num_series=150, training=LearningConfig(copies=1, epochs=2)),
     "myo_quick": replace(_MYO, num_series=250, training=LearningConfig(copies=1, epochs=1, batch_size=128)),

@@ -7,7 +7,7 @@ Figs. 1 and 2). Context layers, causal FIR kernels over the answers' clock, let 
 A frame may also hold statistics of the signal before the window: then the factors adapt the SNN to who wears a sensor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -194,7 +194,7 @@ class _Draft:
         self.links.append(Transmission("signal", "snn", code))
         self.units["snn"] = unit
 
-    def add_context(self, sources: list[str]) -> None:
+    def add_context(self, sources: Sequence[str]) -> None:
         """Features of the sources together, and context layers on them."""
         shape, prefix = self.shape, "_".join(sources)
         target = f"{prefix}_features"

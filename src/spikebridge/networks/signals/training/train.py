@@ -64,10 +64,10 @@ def training_batches(sensor: Sensor, windows: Windows, config: LearningConfig, s
     inputs = {name: np.concatenate([copy[name] for copy in copies], 1) for name in copies[0]}
     tensors = tensors_of(inputs, np.tile(windows.label, config.copies))
     axes = {name: 0 if name == "label" else 1 for name in tensors}
-    return Batches(tensors, axes, augment=partial(change_frames, masking=config.masking, coloring=config.coloring))
+    return Batches(tensors, axes, augment=partial(_change_frames, masking=config.masking, coloring=config.coloring))
 
 
-def change_frames(
+def _change_frames(
     batch: dict[str, Tensor], generator: torch.Generator, *, masking: float, coloring: float
 ) -> dict[str, Tensor]:
     """`color_frames` and `mask_frames`, where they are asked for."""
