@@ -104,12 +104,16 @@ class Track(RunCommand):
                 allow_truncated=self.allow_truncated,
             )
         recording = degraded(recording, degradation)
-        warned = [str(one.message) for one in caught]
         if init is None:
             init = _pick(recording, port) if port is not None else _propose(recording)
-        with progress_reporter(recording.num_bins, self.quiet) as tell:
+        with (
+            progress_reporter(recording.num_bins, self.quiet) as tell,
+            warnings.catch_warnings(record=True) as of_tracking,
+        ):
+            warnings.simplefilter("always")
             written = (self.out, self.animation, self.page, self.viewer)
             summary = track_recording(recording, tracker, init, *written, tell)
+        warned = [str(one.message) for one in (*caught, *of_tracking)]
         first = {} if init is None else {"first_box": init.tolist()}
         data = {"run": run.path, "warnings": warned, **first, **summary}
         return CommandResult(

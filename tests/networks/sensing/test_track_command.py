@@ -352,7 +352,7 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
     results = json.loads(capsys.readouterr().out)
     assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 4]
     assert [row["keep_every"] for row in results["baselines"]["hold"]["by_frame_rate"]] == [1, 2, 4]
-    (warning,) = results["warnings"]
+    (warning,) = (text for text in results["warnings"] if not text.startswith("first box: "))
     assert warning == "8 times fewer frames are left out of by_frame_rate: no two that follow one another have boxes."
 
 

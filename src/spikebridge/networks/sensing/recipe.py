@@ -320,7 +320,7 @@ def phases(
 
 
 def tracker(run: Run, network: str | None = None, seed: int | None = None) -> SensingTracker:
-    """A trained network of a run as a tracker that calibrates itself (`tracker/calibration.py`).
+    """A trained network of a run as a tracker that calibrates itself, and warns of unsuitable inputs.
 
     Args:
         run: with trained weights.
@@ -338,7 +338,7 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
         raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
     sensing = config.network(name)
     found[chosen].load_weights(sensing)
-    return tracker_of(config, sensing).with_options(calibrate=True, detector="both")
+    return tracker_of(config, sensing).with_options(calibrate=True, detector="both", warns=True)
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
@@ -348,7 +348,10 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     config = run.config_as(Config)
     scored = run_parts(config, config.split, data)
     trackers = {
-        name: [tracker(run, name, seed).with_options(calibrate=False, detector="learned") for seed in _seeds(config)]
+        name: [
+            tracker(run, name, seed).with_options(calibrate=False, detector="learned", warns=False)
+            for seed in _seeds(config)
+        ]
         for name in config.networks
     }
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in trackers}
@@ -379,11 +382,14 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 
 
 def measure(network: Sensing, config: Config, data: Path | None = None) -> dict[str, float]:
-    """The figure that quantisation may change: the mean distance of protocol A over recordings [px]."""
+    """The figures that quantisation may change: the mean distance of protocol A, as trained and calibrated [px]."""
     scored = run_parts(config, config.split, data)
     tracked = SensingTracker(network.eval(), _tracker_options(config))
-    distances = [interframe(recording, tracked, frames).score().mean_distance_px for recording, frames in scored]
-    return {"mean_distance_px": fmean(distances)}
+    trackers = {"mean_distance_px": tracked, "calibrated_distance_px": tracked.with_options(calibrate=True)}
+    return {
+        name: fmean(interframe(recording, one, frames).score().mean_distance_px for recording, frames in scored)
+        for name, one in trackers.items()
+    }
 
 
 def report(run: Run) -> Path:

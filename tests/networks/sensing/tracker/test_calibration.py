@@ -13,9 +13,11 @@ from spikebridge.networks.sensing.model.motion_prior import MotionPriorNp
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.calibration import (
+    BinRecord,
     Calibration,
     Interval,
     TrainedHead,
+    begin_interval,
     calibrated_place,
     learned,
     uncalibrated,
@@ -36,7 +38,20 @@ def fits(true: np.ndarray, strength: float) -> np.ndarray:
 
 def interval(motion: np.ndarray) -> Interval:
     known = MotionPriorNp(np.zeros(2), motion, 0.0)
-    return Interval((known, known), 8 * SQUARES, TRAINED, 10.0)
+    return begin_interval((known, known), 8 * SQUARES, TRAINED, 10.0)
+
+
+def answer(
+    true: np.ndarray,
+    strength: float,
+    calibration: Calibration,
+    known: Interval,
+    age: float,
+    elapsed: float,
+    number: int,
+) -> tuple[np.ndarray, float, BinRecord]:
+    seen = fits(true, strength)[known.window(age)]
+    return calibrated_place(seen, calibration, known, age, elapsed, number)
 
 
 def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tuple[Calibration, list[float]]:
@@ -46,7 +61,7 @@ def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tup
     motion = np.array([3.0, 0.0])
     for _ in range(num):
         true = np.array([3.0, 0.0]) + turn * generator.normal(size=2)
-        place, _, record = calibrated_place(fits(true, strength), calibration, interval(motion), 1.0, 0.025, 0)
+        place, _, record = answer(true, strength, calibration, interval(motion), 1.0, 0.025, 0)
         calibration = learned(calibration, [record], true, 0.025) if learns else calibration
         errors.append(float(np.hypot(*(place - true))))
         motion = true
@@ -55,7 +70,7 @@ def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tup
 
 def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals() -> None:
     true = np.array([2.0, 1.0])
-    _, _, record = calibrated_place(fits(true, 0.5), uncalibrated(), interval(true), 1.0, 0.02, 2)
+    _, _, record = answer(true, 0.5, uncalibrated(), interval(true), 1.0, 0.02, 2)
     calibration = learned(uncalibrated(), [record], true, 0.02)
     # E = .5 * 16 * 5 = 40 and 2 M = 16 * 5 = 80 at the true displacement; 3 intervals of 80 have the gain 1
     assert calibration.gain(2, 1.0) == pytest.approx((40 + 3 * 80) / (80 + 3 * 80))
@@ -66,7 +81,7 @@ def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals()
 
 def test_half_way_is_half_of_the_motion() -> None:
     true = np.array([4.0, 0.0])
-    _, _, record = calibrated_place(fits(true / 2, 1.0), uncalibrated(), interval(true), 0.5, 0.01, 0)
+    _, _, record = answer(true / 2, 1.0, uncalibrated(), interval(true), 0.5, 0.01, 0)
     calibration = learned(uncalibrated(), [record], true, 0.02)
     assert calibration.fits[0] == pytest.approx(16 * 4)  # at (2, 0)
 
@@ -89,7 +104,7 @@ def test_events_that_say_nothing_leave_constant_velocity() -> None:
 
 def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
     true = np.array([2.0, 0.0])
-    _, _, record = calibrated_place(fits(true, 0.5), uncalibrated(), interval(true), 1.0, 0.02, 0)
+    _, _, record = answer(true, 0.5, uncalibrated(), interval(true), 1.0, 0.02, 0)
     half = learned(uncalibrated(), [record], true, 0.02, certainty=0.5)
     assert half.counts[0] == 0.5
     for bins, certainty in (((), 1.0), ([record], 0.0)):

@@ -15,7 +15,8 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions, check_inputs
+from spikebridge.networks.sensing.tracker.inputs import check_inputs
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 DT = 0.005
 

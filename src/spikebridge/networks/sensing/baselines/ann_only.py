@@ -12,7 +12,8 @@ from jaxtyping import Float
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
-from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState, check_times
+from spikebridge.networks.sensing.tracker.inputs import check_times
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackingState
 
 _NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
 

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.boxes import check_box
+from spikebridge.networks.sensing.tracker.inputs import grey_frame
 from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector, OpenCVKind, OpenCVTarget
-from spikebridge.networks.sensing.tracker.tracker import grey_frame
 
 
 class _OpenCVState(NamedTuple):

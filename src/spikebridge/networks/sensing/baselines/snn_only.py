@@ -20,7 +20,7 @@ from spikebridge.networks.sensing.model.heads import ChangeHead, Template
 from spikebridge.networks.sensing.model.motion_prior import soft_argmax
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.inference import check_inference
-from spikebridge.networks.sensing.tracker.tracker import check_times, num_bins
+from spikebridge.networks.sensing.tracker.inputs import check_times, num_bins
 
 _EDGE = 0.25  # of the crop's side: so far from its middle the target may go before a new crop is taken
 

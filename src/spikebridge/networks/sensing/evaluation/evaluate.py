@@ -42,8 +42,10 @@ from spikebridge.networks.sensing.evaluation.baselines import baseline, baseline
 from spikebridge.networks.sensing.evaluation.benchmark import streaming_declared, target_speeds
 from spikebridge.networks.sensing.evaluation.metrics import error_by_speed
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, interframe, reset_every, streaming
-from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, join_results
+from spikebridge.networks.sensing.evaluation.runner import Tracker, TrackingResult, bin_range, join_results
+from spikebridge.networks.sensing.model.boxes import translate_box
 from spikebridge.networks.sensing.tracker.detectors import DetectorName
+from spikebridge.networks.sensing.tracker.suitability import Beginning, first_box_warnings, stream_warnings
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.training.run.run import Run
 
@@ -148,7 +150,7 @@ def evaluate_recording(
 
     def chosen(name: str | None) -> SensingTracker:
         return load(name, options.weights_seed).with_options(
-            calibrate=not options.no_calibration, detector=options.detector
+            calibrate=not options.no_calibration, detector=options.detector, warns=False
         )
 
     tracker = chosen(options.network)
@@ -158,7 +160,7 @@ def evaluate_recording(
         warnings.simplefilter("always")
         split, parts = _parts(run, data, options, tracker.sensing.dt)
         rates = _rates(parts, options) if options.protocol == "D" else {}
-    messages = [str(one.message) for one in caught]
+    messages = [str(one.message) for one in caught] + [text for part in parts for text in _unsuitable(part)]
     # all of them first: a missing package is reported before minutes of work
     beside = {name: baseline(name, tracker, parts, options.box_noise, options.seed, chosen) for name in names}
     for text in messages:
@@ -209,6 +211,20 @@ def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) 
     part = labelled_part(_thinned(RecordingPart(recording, frames), options), needs_two)
     check_labelled(part, split, needs_two)
     return split, [part]
+
+
+def _unsuitable(part: RecordingPart) -> list[str]:
+    """What a tracker can hardly follow: the first box, and a stream without events."""
+    recording, frames = part
+    first, stop = bin_range(recording, frames)
+    number, box = recording.events.edges[[first, stop]], recording.frame_boxes[frames.start]
+    beginning = Beginning(box, (stop - first) * recording.dt, int(number[1] - number[0]))
+    moved = translate_box(box, box[2:])  # the truth is known, so that it need not move
+    known = np.isfinite(box).all()
+    return [
+        *(first_box_warnings(recording.frames[frames.start], box) if known else []),
+        *stream_warnings(beginning, 0.0, moved),
+    ]
 
 
 def _thinned(part: RecordingPart, options: TrackingEvaluation) -> RecordingPart:

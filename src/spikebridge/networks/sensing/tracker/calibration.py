@@ -16,6 +16,7 @@ All sums forget. They are a few numbers in the tracker's state, so a stream that
 """
 
 from collections.abc import Sequence
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -120,23 +121,56 @@ class BinRecord(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What is known when an interval starts.
+    """What is known when an interval starts; the priors are those of all starts and widths.
 
     Args:
-        starts: the motion priors, from the boxes and with the pictures.
+        motion: mean displacement until the next frame [px].
+        place: of the start [px].
+        variance: of the displacement at the frame [px^2].
+        growth: of the variance until the next frame [px^2].
         changes: `M` of the template, one a pixel, displacement 0 in the middle.
         trained: the network's own numbers.
         search: how far from the prediction is looked, along each axis [px].
     """
 
-    starts: tuple[MotionPriorNp, MotionPriorNp]
+    motion: Float[np.ndarray, "P 2"]
+    place: Float[np.ndarray, "P 2"]
+    variance: Float[np.ndarray, " P"]
+    growth: Float[np.ndarray, " P"]
     changes: Float[np.ndarray, "D D"]
     trained: TrainedHead
     search: float
 
+    def window(self, age: float) -> tuple[slice, slice]:
+        """Rows and columns of a map that are within the search distance of the mean prediction.
+
+        Args:
+            age: time since the frame, in units of the time of `motion`.
+        """
+        half = len(self.changes) // 2
+        x, y = ((self.motion[0] + self.motion[-1]) / 2 * age).tolist()
+        return _near(y, self.search, half), _near(x, self.search, half)
+
+
+def begin_interval(
+    starts: tuple[MotionPriorNp, MotionPriorNp], changes: Float[np.ndarray, "D D"], trained: TrainedHead, search: float
+) -> Interval:
+    """An interval that starts.
+
+    Args:
+        starts: the motion priors, from the boxes and with the pictures.
+        changes: see `Interval`.
+        trained: see `Interval`.
+        search: see `Interval`.
+    """
+    widths = np.square((trained.width, *_WIDTHS))
+    motion, place = (np.repeat([getattr(one, name) for one in starts], len(widths), 0) for name in ("motion", "place"))
+    growth = np.concatenate([widths[:, 1] + start.spread**2 for start in starts])
+    return Interval(motion, place, np.tile(widths[:, 0], len(starts)), growth, changes, trained, search)
+
 
 def calibrated_place(
-    fits: Float[np.ndarray, "D D"],
+    fits: Float[np.ndarray, "H W"],
     calibration: Calibration,
     interval: Interval,
     age: float,
@@ -146,7 +180,7 @@ def calibrated_place(
     """The weighted mean of the experts' places.
 
     Args:
-        fits: `E` of the events since the frame up to a constant, one a pixel, displacement 0 in the middle.
+        fits: `E` of the events since the frame, one a pixel, in the window of the interval.
         calibration: so far.
         interval: that the bin is in.
         age: time since the frame, in units of the time in which the target moves by the motion of the priors.
@@ -156,22 +190,19 @@ def calibrated_place(
     Returns:
         The displacement, its standard deviation along an axis [px], and the record of the bin.
     """
-    starts, changes, trained, search = interval
-    half = len(fits) // 2
-    middle = (starts[0].motion + starts[1].motion) / 2 * age
-    first = np.clip(np.floor(middle - search), -half, half - 1).astype(int)
-    last = np.clip(np.ceil(middle + search), first + 1, half).astype(int)
-    columns, rows = (slice(a + half, b + half + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True))
-    fits = fits[rows, columns] - fits[half, half]
-    changes = changes[rows, columns]
+    rows, columns = interval.window(age)
+    half = len(interval.changes) // 2
+    changes, trained = interval.changes[rows, columns], interval.trained
     gain = calibration.gain(number, trained.gain)
-    weights = np.array([trained.weight, *_EVENT_WEIGHTS])[:, None, None]
-    gains = np.array([trained.gain, *[gain] * len(_EVENT_WEIGHTS)])[:, None, None]
-    places, variances = _means(weights * gains * (fits - gains * changes), first, _priors(interval, age))
+    weights = np.array([trained.weight, *_EVENT_WEIGHTS])
+    gains = np.array([trained.gain, *[gain] * len(_EVENT_WEIGHTS)])
+    odds = (weights * gains)[:, None] * fits[:, None] - (weights * gains**2)[:, None] * changes[:, None]
+    corner = columns.start - half, rows.start - half
+    places, variances = _means(odds, corner, interval, age)
     shares = calibration.weights
     place = shares @ places
-    variance = shares @ (variances + ((places - place) ** 2).sum(1) / 2)
-    record = BinRecord(number, elapsed, fits, changes, first.astype(float), places)
+    variance = shares @ (variances + np.square(places - place).sum(1) / 2)
+    record = BinRecord(number, elapsed, fits, changes, np.array(corner, dtype=np.float64), places)
     return place, max(float(variance), 1e-6) ** 0.5, record
 
 
@@ -204,53 +235,44 @@ def learned(
     return Calibration(fits, changes, counts, losses)
 
 
-class _Priors(NamedTuple):
-    """The velocity priors of all starts and widths: variance, middle of the displacement, place of the start."""
-
-    variance: NDArray[np.float64]
-    middle: NDArray[np.float64]
-    place: NDArray[np.float64]
-
-
-def _priors(interval: Interval, age: float) -> _Priors:
-    widths = (interval.trained.width, *_WIDTHS)
-    variances = [
-        first**2 + (growth * age) ** 2 + (start.spread * age) ** 2
-        for start in interval.starts
-        for first, growth in widths
-    ]
-    middles = np.repeat([start.motion * age for start in interval.starts], len(widths), 0)
-    return _Priors(np.array(variances), middles, np.repeat([start.place for start in interval.starts], len(widths), 0))
+def _near(middle: float, search: float, half: int) -> slice:
+    """The pixels of a map of `2 half + 1` along an axis that are near a displacement, two at least."""
+    first = min(max(floor(middle - search), -half), half - 1)
+    return slice(first + half, min(max(ceil(middle + search), first + 1), half) + half + 1)
 
 
 def _means(
-    odds: Float[np.ndarray, "E H W"], corner: NDArray[np.int64], priors: _Priors
+    odds: Float[np.ndarray, "H E W"], corner: tuple[int, int], interval: Interval, age: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean place for all odds of events and all priors, and its variance along an axis.
 
     A prior is separable, so that all sums over a map are two products of matrices.
     """
+    height, num_odds, width = odds.shape
     xs, ys = (
-        np.arange(low, low + number, dtype=np.float64)
-        for number, low in zip(odds.shape[:0:-1], corner.tolist(), strict=True)
+        np.arange(low, low + number, dtype=np.float64) for number, low in zip((width, height), corner, strict=True)
     )
-    along_x = _gaussians(xs, priors.middle[:, :1], priors.variance)
-    along_y = _gaussians(ys, priors.middle[:, 1:], priors.variance)
-    shares = np.exp(odds - odds.max((1, 2), keepdims=True))
+    variance = 2 * (interval.variance + interval.growth * age**2)[:, None]
+    along_x, along_y = (
+        _gaussians(steps, interval.motion[:, axis, None] * age, variance) for axis, steps in enumerate((xs, ys))
+    )
+    shares = np.exp(odds - odds.max((0, 2))[:, None]).reshape(height, -1)
     of_rows = np.concatenate([along_y, along_y * ys, along_y * ys**2]) @ shares
-    mass, first, second = np.moveaxis(of_rows.reshape(len(odds), 3, *along_x.shape) * along_x, 1, 0)
-    of_x = mass @ np.stack([np.ones_like(xs), xs, xs**2], 1)
-    total = of_x[..., 0]
-    x, y = of_x[..., 1] / total, first.sum(-1) / total
-    squares = (of_x[..., 2] + second.sum(-1)) / total
-    places = np.stack([x, y], -1) + priors.place
-    return places.reshape(-1, 2), (squares - x**2 - y**2).ravel() / 2
+    of_rows = of_rows.reshape(3, -1, num_odds, width) * along_x[:, None]
+    # powers of x, powers of y, priors, odds
+    sums = np.stack([np.ones_like(xs), xs, xs**2]) @ of_rows.reshape(-1, width).T
+    sums = sums.reshape(3, 3, -1, num_odds)
+    total = sums[0, 0]
+    x, y = sums[1, 0] / total, sums[0, 1] / total
+    variances = ((sums[2, 0] + sums[0, 2]) / total - x * x - y * y) / 2
+    places = np.stack([x.T, y.T], 2) + interval.place
+    return places.reshape(-1, 2), variances.T.ravel()
 
 
 def _gaussians(
-    steps: NDArray[np.float64], middle: NDArray[np.float64], variance: NDArray[np.float64]
+    steps: NDArray[np.float64], middle: NDArray[np.float64], doubled_variance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    odds = -((steps - middle) ** 2) / (2 * variance[:, None])
+    odds = -((steps - middle) ** 2) / doubled_variance
     return np.exp(odds - odds.max(1, keepdims=True))  # a prediction may lie outside of the map
 
 

@@ -208,10 +208,12 @@ class FusedInference(nn.Module):
         place, spread = self.head.answer(seen, template.deficit, expected, age, self.search, state.uncertainty)
         return place, spread, state
 
-    def fits(self, events: Float[Tensor, "1 2 H W"], state: FusedState) -> tuple[Float[np.ndarray, "D D"], FusedState]:
+    def fits(
+        self, events: Float[Tensor, "1 2 H W"], state: FusedState, window: tuple[slice, slice]
+    ) -> tuple[Float[np.ndarray, "h w"], FusedState]:
         """See `Inference.fits`."""
         total, state = self._sum(events, state)
-        return self.head.per_pixel((self._spectrum(total) * state.template.kernel).sum(0)), state
+        return self.head.per_pixel((self._spectrum(total) * state.template.kernel).sum(0), window), state
 
     def changes(self, state: FusedState) -> Float[np.ndarray, "D D"]:
         """See `Inference.changes`."""
@@ -431,13 +433,15 @@ class _FusedHead:
         variance = (second - x * x - y * y) / 2
         return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
 
-    def per_pixel(self, seen: Complex[Tensor, "N M"]) -> Float[np.ndarray, "D D"]:
-        """The correlation of the change with the template, one a pixel.
+    def per_pixel(self, seen: Complex[Tensor, "N M"], window: tuple[slice, slice]) -> Float[np.ndarray, "h w"]:
+        """The correlation of the change with the template, one a pixel, minus that at displacement 0.
 
         Args:
             seen: as for `answer`.
+            window: rows and columns of the whole map.
         """
-        return self.between @ self._cells(seen) @ self.between.T
+        cells, (rows, columns) = self._cells(seen), window
+        return self.between[rows] @ cells @ self.between[columns].T - cells[self.reach, self.reach]
 
     def unchanged(self, deficit: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
         """The log-odds of displacements where nothing has changed, one a pixel.

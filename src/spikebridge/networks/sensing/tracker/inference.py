@@ -73,14 +73,17 @@ class Inference(Protocol):
             The displacement from the centre of the box, its standard deviation along an axis [px], and the state.
         """
 
-    def fits(self, events: Float[Tensor, "1 2 H W"], state: Any) -> tuple[Float[np.ndarray, "D D"], Any]:
-        """A bin whose result is made by calibration: `E` up to a constant, one a pixel, displacement 0 in the middle.
+    def fits(
+        self, events: Float[Tensor, "1 2 H W"], state: Any, window: tuple[slice, slice]
+    ) -> tuple[Float[np.ndarray, "h w"], Any]:
+        """A bin whose result is made by calibration: `E`, one a pixel, 0 at displacement 0.
 
         Only where `trained` is not None.
 
         Args:
             events: of the bin, ON and OFF.
             state: since the frame.
+            window: rows and columns of the whole map, whose middle is displacement 0.
         """
 
     def changes(self, state: Any) -> Float[np.ndarray, "D D"]:
@@ -173,12 +176,14 @@ class EagerInference(nn.Module):
 
     @torch.no_grad()
     def fits(
-        self, events: Float[Tensor, "1 2 H W"], state: _EagerState
-    ) -> tuple[Float[np.ndarray, "D D"], _EagerState]:
+        self, events: Float[Tensor, "1 2 H W"], state: _EagerState, window: tuple[slice, slice]
+    ) -> tuple[Float[np.ndarray, "h w"], _EagerState]:
         """See `Inference.fits`."""
         head: Any = self.sensing.parts["head"]
         response, later = self._respond(events, state)
-        return (_as_map(response[-1]) - self._unchanged(head, state)) / exp(head.log_scale.item()), later
+        fits = (_as_map(response[-1]) - self._unchanged(head, state)) / exp(head.log_scale.item())
+        half = len(fits) // 2
+        return fits[window] - fits[half, half], later
 
     @torch.no_grad()
     def changes(self, state: _EagerState) -> Float[np.ndarray, "D D"]:

@@ -17,7 +17,7 @@ of them; `rebuild` reads them again after a change that PyTorch does not count (
 
 from copy import copy
 from dataclasses import dataclass, replace
-from math import floor, hypot, isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -46,9 +46,19 @@ from spikebridge.networks.sensing.tracker.calibration import (
     BinRecord,
     Calibration,
     Interval,
+    begin_interval,
     calibrated_place,
     learned,
     uncalibrated,
+)
+from spikebridge.networks.sensing.tracker.confidence import (
+    BoxEvidence,
+    Signals,
+    found_evidence,
+    given_evidence,
+    overlap_confidence,
+    signals,
+    with_events,
 )
 from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, MixedDetector
 from spikebridge.networks.sensing.tracker.detectors import (
@@ -59,7 +69,9 @@ from spikebridge.networks.sensing.tracker.detectors import (
     confidence,
 )
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
+from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
 from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
+from spikebridge.networks.sensing.tracker.suitability import Beginning, first_box_warnings, stream_warnings, warn
 
 _LOST_AFTER = 3
 """After this number of frames without a confident detection the target counts as lost."""
@@ -67,7 +79,6 @@ _RECUT_DISTANCE = 0.125  # of the target's size: a detection farther away than t
 _VELOCITY_DRIFT = 1.15  # standard deviation of a velocity that is one longest stream old [px a stream]
 _SAME_TIME = 1e-6  # seconds; times of cameras are whole microseconds
 _MAX_STEPS = 240  # kept for the next frame: a camera may pause for any time
-_MAX_BINS = 240  # processed in one step: a camera may pause for any time
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,7 @@ class TrackerOptions:
         synchronous: the detector runs in the step of its frame, not in the step after it.
         calibrate: gains and weights are learned while tracking (`calibration.py`).
         detector: what finds the target in a frame (`detectors.py`).
+        warns: inputs that can hardly be followed are warned of (`suitability.py`).
 
     Raises:
         ConfigError: a share outside 0 to 1, a stream without length, or an unknown detector.
@@ -103,6 +115,7 @@ class TrackerOptions:
     synchronous: bool = False
     calibrate: bool = False
     detector: DetectorName = "learned"
+    warns: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
@@ -181,13 +194,15 @@ class TrackingState(NamedTuple):
     Args:
         box: of the target now [px].
         spread: standard deviation of its place along an axis [px].
-        confidence: probability, as the network estimates it, that the place is wrong by less than a quarter of the
-            target's size.
+        confidence: probability that the box and the true one overlap by half (`confidence.py`).
+        evidence: what frames and events say of the box.
+        signals: that the confidence is made of; None before the first bin.
         estimate: of the last frame.
         frame: the last frame.
         frame_box: of the target in it, corrected by the motion between the last two frames.
         events: since that frame.
         age: time since that frame [s].
+        beginning: what is known since the first frame.
         stream: of events.
         crop: what the network sees.
         background: behind the target.
@@ -202,11 +217,14 @@ class TrackingState(NamedTuple):
     box: Float[np.ndarray, "4"]
     spread: float
     confidence: float
+    evidence: BoxEvidence
+    signals: Signals | None
     estimate: _TargetEstimate
     frame: NDArray[np.uint8]
     frame_box: Float[np.ndarray, "4"]
     events: tuple[BinEvents, ...]
     age: float
+    beginning: Beginning
     stream: _EventStreamState
     crop: Crop
     background: Background
@@ -219,8 +237,8 @@ class TrackingState(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Whether the last three frames had no confident detection."""
-        return self.estimate.num_unsure >= _LOST_AFTER
+        """Whether the last three frames had no confident detection, or the middle of the box is off the sensor."""
+        return self.estimate.num_unsure >= _LOST_AFTER or _is_off(self.box, self.frame)
 
 
 class SensingTracker:
@@ -285,6 +303,7 @@ class SensingTracker:
         has_frame = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
         if "box" in inputs and not has_frame:
             raise DataError("a box is given with its frame, but this step has no frame, or none newer than the last.")
+        before = 0.0 if state is None else state.beginning.seconds
         with torch.inference_mode():
             if state is not None:
                 state = self.flush(state)
@@ -296,6 +315,9 @@ class SensingTracker:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
             if self.options.synchronous:
                 state = self.flush(state)
+        if self.options.warns:
+            warn([] if before else first_box_warnings(state.frame, state.beginning.box))
+            warn(stream_warnings(state.beginning, before, state.box))
         return state.box, state
 
     def flush(self, state: TrackingState) -> TrackingState:
@@ -312,15 +334,15 @@ class SensingTracker:
         options = self.options
         model = self._inference(self.sensing, options.crop) if last is None else last.model
         period = self.sensing.dt if last is None else _period(inputs, last)
-        frame, pending = inputs["frame"].copy(), None  # the caller may fill the same array again
+        frame, pending, predicted = inputs["frame"].copy(), None, None  # the caller may fill the same array again
+        if last is not None:
+            predicted = _predicted_box(inputs["elapsed"] - inputs["frame_age"], last)
         if is_given := "box" in inputs:
-            box = check_box(inputs["box"])
-            detector = self._detector(model)
+            box, detector = check_box(inputs["box"]), self._detector(model)
             estimate = _TargetEstimate(box, 0.0, 0, None if detector is None else detector.start(frame, box))
-        elif last is not None:
-            seconds = inputs["elapsed"] - inputs["frame_age"]
-            predicted = translate_box(last.box, to_numpy(last.stream.start).motion * (seconds / last.stream.period))
-            estimate = last.estimate._replace(box=clamp_box(frame, predicted))
+            evidence = given_evidence(frame, box, predicted, None if last is None else last.evidence)
+        elif last is not None and predicted is not None:
+            estimate, evidence = _predicted_estimate(frame, predicted, last), last.evidence
             events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
             pending = _PendingFrame(estimate.box, last.frame, events, period, box_center(last.estimate.box), last.bins)
         else:
@@ -340,7 +362,7 @@ class SensingTracker:
             if options.calibrate and model.network.trained is not None and isfinite(float(start.spread)):
                 by_boxes = MotionPriorNp(np.zeros(2), motion[0].double().numpy(), 0.0)
                 trained, changes = model.network.trained, model.network.changes(network)
-                calibrated = Interval((by_boxes, to_numpy(start)), changes, trained, self.sensing.search)
+                calibrated = begin_interval((by_boxes, to_numpy(start)), changes, trained, self.sensing.search)
         else:
             # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
             age, period = period / options.max_stream, options.max_stream
@@ -352,11 +374,14 @@ class SensingTracker:
             box=box,
             spread=0.0,
             confidence=1.0,
+            evidence=evidence,
+            signals=None,
             estimate=estimate,
             frame=frame,
             frame_box=box if is_given else translate_box(box, to_numpy(start).place),
             events=(),
             age=0.0,
+            beginning=Beginning(box) if last is None else last.beginning,
             stream=_EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)),
             crop=crop,
             background=_next_background(model.detector, frame, box, last),
@@ -371,9 +396,10 @@ class SensingTracker:
         """The detector's answer on the last frame, blended with the predicted box."""
         options, known, detector, box = self.options, state.estimate, self._detector(state.model), pending.box
         if detector is None or known.target is None:
-            return state._replace(pending=None)
+            return state._replace(evidence=found_evidence(state.evidence, box, box), pending=None)
         inputs = DetectorInputs(state.frame, pending.before, pending.events, state.background, box, state.lost)
         (around, found, spread), target = detector.detect(inputs, known.target)
+        state = state._replace(evidence=found_evidence(state.evidence, box, found))
         gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
         blended = clamp_box(state.frame, around + gain * (found - around))
         if options.hold_size:
@@ -440,18 +466,25 @@ class SensingTracker:
         if state.calibrated is None:
             place, spread, network = model.network(grid, network, age)
         else:
-            fits, network = model.network.fits(grid, network)
+            fits, network = model.network.fits(grid, network, state.calibrated.window(age))
             number = num_bins(stream.age, self.sensing.dt) - 1
             place, spread, record = calibrated_place(fits, state.calibration, state.calibrated, age, stream.age, number)
             bins = (*bins, record)
         last = state.estimate.box
-        box = np.concatenate([last[:2] + (place + stream.crop_offset), last[2:]])
+        moved = place + stream.crop_offset
+        box = np.concatenate([last[:2] + moved, last[2:]])
+        evidence = with_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
+        estimate, since = state.estimate, state.age + elapsed
+        known = signals(evidence, box, moved, since, spread, estimate.spread, estimate.num_unsure)
         return state._replace(
             box=box,
             spread=spread,
-            confidence=confidence(hypot(spread, state.estimate.spread), box),
+            confidence=0.0 if _is_off(box, state.frame) else overlap_confidence(known),
+            evidence=evidence,
+            signals=known,
             events=(*state.events, BinEvents(*(column.copy() for column in events)))[-_MAX_STEPS:],
-            age=state.age + elapsed,
+            age=since,
+            beginning=state.beginning.later(elapsed, len(events.x)),
             stream=stream,
             network=network,
             bins=bins,
@@ -477,79 +510,6 @@ class SensingTracker:
         return state._replace(stream=stream, crop=crop, network=network, calibrated=None)
 
 
-def check_inputs(inputs: Inputs, last: NDArray[np.uint8] | None) -> None:
-    """Refuses inputs with a wrong time or frame.
-
-    Args:
-        inputs: of one step.
-        last: the last frame; None before the first one.
-
-    Raises:
-        DataError: a time or a frame is wrong.
-
-    Example:
-        >>> nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
-        >>> check_inputs(Inputs(events=nothing, elapsed=0.0), None)
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: elapsed: expected the seconds since the last step, above 0, but got 0.0.
-    """
-    check_times(inputs)
-    if "frame" in inputs:
-        frame = grey_frame(inputs["frame"])
-        if last is not None and frame.shape != last.shape:
-            raise DataError(f"frame: expected rows and columns {last.shape} as before, but got {frame.shape}.")
-
-
-def check_times(inputs: Inputs) -> None:
-    """Refuses wrong times.
-
-    Args:
-        inputs: of one step.
-
-    Raises:
-        DataError: a time is not a number above 0, or a frame has no time.
-    """
-    elapsed, age = inputs["elapsed"], inputs.get("frame_age", None if "frame" in inputs else 0.0)
-    if not (isfinite(elapsed) and elapsed > 0):
-        raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
-    if age is None or not (isfinite(age) and age >= 0):
-        raise DataError(f"frame_age: expected the seconds from the frame to the end of the step, but got {age}.")
-
-
-def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frame, checked.
-
-    Args:
-        frame: grey levels from 0 to 255.
-
-    Raises:
-        DataError: it has colours, another type, or no pixels.
-
-    Example:
-        >>> grey_frame(np.array([[1, 2], [3, 4]], np.uint8)).shape
-        (2, 2)
-    """
-    if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
-        came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
-        raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
-    return frame
-
-
-def num_bins(seconds: float, dt: float) -> int:
-    """The number of bins in a step: at least one, at most 240.
-
-    Args:
-        seconds: length of the step [s].
-        dt: length of a bin [s].
-
-    Example:
-        >>> num_bins(0.0249, 0.005), num_bins(0.025, 0.005), num_bins(3600.0, 0.005)
-        (4, 5, 240)
-    """
-    return min(_MAX_BINS, max(1, floor(seconds / dt + 1e-6)))
-
-
 def _period(inputs: Inputs, last: TrackingState) -> float:
     """From the last frame to the new one [s]."""
     return last.age + (inputs["elapsed"] - inputs["frame_age"])
@@ -562,6 +522,28 @@ def _next_background(
     if last is None or detector is None:
         return initial_background(frame) if last is None else last.background
     return last.background.updated(last.frame, last.estimate.box, frame, box)
+
+
+def _predicted_box(seconds: float, last: TrackingState) -> NDArray[np.float64]:
+    """The box some seconds later, at the velocity of the stream."""
+    return translate_box(last.box, to_numpy(last.stream.start).motion * (seconds / last.stream.period))
+
+
+def _predicted_estimate(
+    frame: NDArray[np.uint8], predicted: NDArray[np.float64], last: TrackingState
+) -> _TargetEstimate:
+    """At a frame without a given box; a target beyond the edge is searched for."""
+    _, spread, num_unsure, target = last.estimate
+    if target is None:
+        spread = hypot(spread, last.spread)  # without a detector errors add up from frame to frame
+    num_unsure = max(num_unsure, _LOST_AFTER if _is_off(predicted, frame) else 0)
+    return _TargetEstimate(clamp_box(frame, predicted), spread, num_unsure, target)
+
+
+def _is_off(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> bool:
+    """Whether the middle of a box is off the sensor."""
+    x, y = box_center(box).tolist()
+    return not (0 <= x <= frame.shape[1] and 0 <= y <= frame.shape[0])
 
 
 def _row(part: NDArray[np.float64]) -> Tensor:

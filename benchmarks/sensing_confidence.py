@@ -1,0 +1,234 @@
+"""Confidence of the tracker: reliability curve and expected calibration error (ECE), and the fit of its weights.
+
+    python benchmarks/sensing_confidence.py
+    python benchmarks/sensing_confidence.py --fit  # prints weights for tracker/confidence.py, and scores with them
+    python benchmarks/sensing_confidence.py --keep FOLDER  # keeps the boxes of each source there; resumes from them
+
+Shipped weights, calibrated, all boxes given (A) and the first box only (C); a wrong first box is one on background, or
+half a target away. Fitted on the validation part of the real recording, generated training scenes of all families, and
+three clips. Scored on generated validation scenes, on three other clips, and on the real test part, which no fit has
+seen. ECE: mean of |share of boxes with IoU >= .5 - mean confidence| over ten classes of confidence, by their size.
+Writes results/sensing_confidence.json.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from spikebridge.data.recordings.degradation import Degradation, degraded
+from spikebridge.data.recordings.recording import Inputs, Recording
+from spikebridge.data.simulation.families import SCENE_FAMILIES, family_recording
+from spikebridge.data.simulation.render import scene_seeds
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.data import RecordingPart, clip_parts, recording_parts
+from spikebridge.networks.sensing.evaluation.metrics import overlaps
+from spikebridge.networks.sensing.evaluation.runner import bin_range
+from spikebridge.networks.sensing.tracker import confidence
+from spikebridge.networks.sensing.tracker.confidence import Signals
+from spikebridge.pretrained import shipped_run
+
+_RESULTS = Path(__file__).with_name("results") / "sensing_confidence.json"
+_CHANGES: dict[str, dict[str, dict[str, Any]]] = {  # by protocol
+    "A": {"as recorded": {}, "75 % of the events lost": {"lose_events": 0.75}},
+    "C": {"as recorded": {}, "no events": {"lose_events": 1.0}, "contrast x 0.4": {"contrast": 0.4}},
+}
+_RARE = (8, 1000)  # every N-th frame: 5 Hz, and the first one alone
+_FIT_CLIPS = ("Biker", "Couple", "Crossing")
+_STARTS = ("true", "background", "half a target away")
+_NUM_SCENES, _SECONDS, _MOST_FRAMES = 2, 0.6, 70
+_L2 = 3.0
+_SIGNS = {"spread": -1, "detector_spread": -1, "correction": -1, "given": 0, "events": 1, "moved": 1}
+_SIGNS |= {"resized": -1, "unsure": -1, "contrast": 1, "age": -1}
+_BOUNDS = {-1: (None, 0.0), 0: (None, None), 1: (0.0, None)}
+
+
+class _Boxes(NamedTuple):
+    """Boxes of one source: their signals, their confidence, and whether they overlap by half."""
+
+    signals: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+def _run(part: RecordingPart, tracker: Any, every: int | None, start: str, keep_every: int = 1) -> _Boxes:
+    """One stream of boxes, one in three bins kept; frames but every N-th are not seen."""
+    recording, frames = part
+    first, stop = bin_range(recording, frames)
+    if keep_every > 1:
+        stop = min(stop, first + round(_SECONDS / recording.dt))
+    state, rows = None, []
+    for b in range(first, stop):
+        inputs = recording.inputs(b, b + 1)
+        k = int(np.searchsorted(recording.frame_bins, b, side="right")) - 1
+        if "frame" in inputs and (k - frames.start) % keep_every:
+            inputs = Inputs(events=recording.events.slice_bins(b, b + 1), elapsed=recording.dt)
+        is_given = "frame" in inputs and (k == frames.start or (every is not None and not (k - frames.start) % every))
+        if is_given and np.isfinite(recording.frame_boxes[k]).all():
+            inputs["box"] = _first_box(recording, k, start)
+        box, state = tracker.step(inputs, state)
+        truth = recording.boxes[b]
+        if np.isfinite(truth).all() and b % 3 == 0:
+            rows.append((*state.signals, state.confidence, overlaps(box[None], truth[None])[0] >= 0.5))
+    return _Boxes(*_columns(np.array(rows, np.float64).reshape(-1, len(Signals._fields) + 2)))
+
+
+def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
+    box = recording.frame_boxes[k].copy()
+    generator = np.random.default_rng([k, len(recording.name)])
+    if start == "half a target away":
+        angle = generator.uniform(0, 2 * np.pi)
+        box[:2] += 0.5 * box[2:] * (np.cos(angle), np.sin(angle))
+    elif start == "background":
+        sensor = np.array([recording.events.width, recording.events.height])
+        places = generator.uniform(0, 1, (50, 2)) * (sensor - box[2:]).clip(min=1)
+        away = np.hypot(*(places - box[:2]).T)
+        box[:2] = places[np.argmax(away > 1.5 * box[2:].max()) if (away > 1.5 * box[2:].max()).any() else away.argmax()]
+    return box
+
+
+def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]]]]:
+    """Name and recordings of what is fitted (`train`) or scored (`validation`)."""
+    for family in SCENE_FAMILIES:
+        yield f"scenes, {family}", partial(_scenes, family, split)
+    for name in ("validation",) if split == "train" else ("validation", "test"):
+        yield f"real, {name} part", partial(_real, name)
+    for part in clip_parts():
+        name = part.recording.name
+        if any(one in name for one in _FIT_CLIPS) == (split == "train"):
+            yield f"clip {name}", partial(list, [_shortened(part)])
+
+
+def _real(split: str) -> list[RecordingPart]:
+    return [_shortened(part) for part in recording_parts("real", split, 1)]
+
+
+def _shortened(part: RecordingPart) -> RecordingPart:
+    return part._replace(frames=range(part.frames.start, min(part.frames.start + _MOST_FRAMES, part.frames.stop)))
+
+
+def _scenes(family: str, split: str) -> list[RecordingPart]:
+    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES))
+    return [RecordingPart(one, range(1, one.num_frames)) for one in made]
+
+
+def _collected(split: str, tracker: Any, keep: Path | None) -> dict[str, _Boxes]:
+    """The boxes of all sources, by source and protocol."""
+    found = {}
+    for name, parts in _sources(split):
+        file = None if keep is None else keep / f"{split}-{name}.npz".replace(" ", "_").replace("/", "_")
+        if file is not None and file.exists():
+            with np.load(file) as kept:
+                found.update({key: _Boxes(*_columns(kept[key])) for key in kept})
+            continue
+        boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(parts(), tracker).items()}
+        found.update(boxes)
+        print(f"{name}: {sum(len(one.right) for one in boxes.values())} boxes", flush=True)
+        if file is not None:
+            np.savez(file, **{key: np.column_stack(one) for key, one in boxes.items()})
+    return found
+
+
+def _columns(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    return values[:, :-2], values[:, -2], values[:, -1] > 0
+
+
+def _boxes(parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
+    """All streams of a source, by protocol."""
+    found: dict[str, list[_Boxes]] = {"A": [], "C": []}
+    has_events = any(part.recording.events.num_events for part in parts)
+    for protocol, cases in _CHANGES.items():
+        for change in cases.values():
+            if has_events or (protocol == "C" and "lose_events" not in change):
+                changed = [p._replace(recording=degraded(p.recording, Degradation(**change))) for p in parts]
+                found[protocol] += [_run(part, tracker, 1 if protocol == "A" else None, "true") for part in changed]
+    if has_events:
+        found["C, rare frames"] = [_run(part, tracker, None, "true", keep) for keep in _RARE for part in parts]
+    for start in _STARTS[1:]:
+        found["C"] += [_run(part, tracker, None, start) for part in parts]
+    return {name: _joined(runs) for name, runs in found.items() if runs}
+
+
+def _joined(runs: list[_Boxes]) -> _Boxes:
+    return _Boxes(*(np.concatenate(column) for column in zip(*runs, strict=True)))
+
+
+def _fit(sources: list[_Boxes]) -> tuple[float, NDArray[np.float64]]:
+    """Logistic regression with signs; every source counts as much, and an L2 penalty keeps weights small."""
+    x = np.concatenate([one.signals for one in sources])
+    y = np.concatenate([one.right for one in sources]).astype(float)
+    share = np.concatenate([np.full(len(one.right), len(y) / len(sources) / len(one.right)) for one in sources])
+    mean, sd = x.mean(0), x.std(0) + 1e-9
+    rows = np.column_stack([np.ones(len(x)), (x - mean) / sd])
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        odds = rows @ weights
+        slope = rows.T @ (share * (1 / (1 + np.exp(-odds)) - y))
+        slope[1:] += _L2 * weights[1:]
+        value = (share * (np.logaddexp(0, odds) - y * odds)).sum() + _L2 / 2 * weights[1:] @ weights[1:]
+        return float(value), slope
+
+    bounds = [(None, None), *(_BOUNDS[_SIGNS[name]] for name in Signals._fields)]
+    weights = minimize(loss, np.zeros(rows.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
+    slopes = weights[1:] / sd
+    return float(weights[0] - slopes @ mean), slopes
+
+
+def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Share of right boxes by class of confidence, and the expected calibration error."""
+    classes = np.minimum((10 * confidence).astype(int), 9)
+    curve = [
+        {
+            "mean_confidence": float(confidence[chosen].mean()),
+            "share_right": float(right[chosen].mean()),
+            "num": int(chosen.sum()),
+        }
+        for chosen in (classes == c for c in range(10))
+        if chosen.any()
+    ]
+    error = sum(abs(row["share_right"] - row["mean_confidence"]) * row["num"] for row in curve) / len(right)
+    brier = float(((confidence - right) ** 2).mean())
+    return {"ece": error, "brier": brier, "share_right": float(right.mean()), "num": len(right), "curve": curve}
+
+
+def _of_signals(boxes: _Boxes, bias: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    odds = (bias + boxes.signals @ weights).clip(-30, 30)
+    return np.where(boxes.confidence == 0, 0.0, 1 / (1 + np.exp(-odds)))  # 0: the box is off the sensor
+
+
+def main() -> None:
+    """Fits if asked to, prints a line for each source, and writes all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--keep", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    tracker = sensing.tracker(shipped_run("sensing"), "learned", 0).with_options(warns=False, detector="learned")
+    bias, weights = confidence.BIAS, np.array(confidence.WEIGHTS)
+    if asked.fit:
+        bias, weights = _fit(list(_collected("train", tracker, asked.keep).values()))
+        print(f"BIAS = {bias:.3f}\nWEIGHTS = Signals(")
+        for name, weight in zip(Signals._fields, weights, strict=True):
+            print(f"    {name}={weight:.3f},")
+        print(")")
+    scored = _collected("validation", tracker, asked.keep)
+    rows = {
+        name: _reliability(_of_signals(one, bias, weights), one.right) for name, one in scored.items() if len(one.right)
+    }
+    for group in ("scenes", "real", "clip"):
+        of_group = _joined([one for name, one in scored.items() if name.startswith(group)])
+        rows[f"all: {group}"] = _reliability(_of_signals(of_group, bias, weights), of_group.right)
+    for name, row in rows.items():
+        print(f"{name}: ECE {row['ece']:.3f}, Brier {row['brier']:.3f}, right {row['share_right']:.2f} of {row['num']}")
+    _RESULTS.write_text(json.dumps({"num_scenes": _NUM_SCENES, "seconds": _SECONDS, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Inputs of bad cameras and clocks: a finite box with an honest confidence, or one line; shipped weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.families import family_recording
+from spikebridge.errors import DataError
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.evaluation.metrics import overlaps
+from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.pretrained import shipped_run
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return family_recording("plain", seed=2, seconds=0.4)
+
+
+@pytest.fixture(scope="module")
+def tracker() -> SensingTracker:
+    return sensing.tracker(shipped_run("sensing")).with_options(warns=False)
+
+
+def followed(recording: Recording, tracker: SensingTracker, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Overlap and confidence at every bin from the first box on."""
+    state, boxes, sure = None, [], []
+    for b in range(recording.num_bins):
+        inputs = recording.inputs(b, b + 1)
+        if state is None:
+            inputs["box"] = recording.frame_boxes[0]
+        box, state = tracker.step({**inputs, **changes}, state)
+        boxes.append(box)
+        sure.append(state.confidence)
+    assert np.isfinite(boxes).all()
+    return overlaps(np.array(boxes), recording.boxes), np.array(sure)
+
+
+def polarity(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Recording], Recording]:
+    return lambda one: replace(one, events=replace(one.events, on=change(np.asarray(one.events.on))))
+
+
+def one_polarity(one: Recording) -> Recording:
+    events = one.events
+    keep = np.asarray(events.on[0 : len(events.x)])
+    before = np.concatenate([[0], np.cumsum(keep)])
+    columns = {name: np.asarray(getattr(events, name))[keep] for name in ("x", "y", "on")}
+    kept = replace(events, **columns, edges=before[events.edges])
+    return replace(one, events=kept, frame_events=before[one.frame_events])
+
+
+def frames_at(rate: float) -> Callable[[Recording], Recording]:
+    return lambda one: family_recording("plain", seed=2, seconds=0.2 if rate > 100 else 0.4, frame_rate=rate)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(polarity(np.logical_not), id="polarity swapped"),
+        pytest.param(one_polarity, id="one polarity"),
+        pytest.param(frames_at(10.0), id="10 Hz frames"),
+        pytest.param(frames_at(1000.0), id="1 kHz frames"),
+    ],
+)
+def test_confidence_is_honest(change: Callable[[Recording], Recording], recording: Recording, tracker: Any) -> None:
+    overlap, sure = followed(change(recording), tracker)
+    assert abs(sure.mean() - (overlap >= 0.5).mean()) < 0.3
+    assert sure.min() >= 0 and sure.max() <= 1
+
+
+def test_a_target_larger_than_the_crop_is_followed(tracker: SensingTracker) -> None:
+    large = family_recording("large", seed=5, seconds=0.2)
+    assert np.sqrt(large.boxes[:, 2:].prod(1)).max() < tracker.options.crop
+    box = large.frame_boxes[0] * np.array([1, 1, 3, 3]) - np.array([1, 1, 0, 0]) * np.tile(large.frame_boxes[0][2:], 2)
+    state = None
+    for b in range(large.num_bins):
+        first = {"box": box} if state is None else {}
+        answer, state = tracker.step({**large.inputs(b, b + 1), **first}, state)
+        assert np.isfinite(answer).all()
+    assert state is not None and 0 <= state.confidence <= 1
+
+
+def test_frames_that_come_a_second_late_are_used_with_the_events_since(tracker: SensingTracker) -> None:
+    recording = family_recording("small", seed=2, seconds=1.1)
+    late, state, overlap = round(1.0 / recording.dt), None, []
+    for b in range(late, recording.num_bins):
+        inputs = recording.inputs(b, b + 1)
+        inputs.pop("frame", None)
+        inputs.pop("frame_age", None)
+        arrived = np.flatnonzero(recording.frame_bins == b - late)
+        if len(arrived):
+            k = int(arrived[0])
+            first, stop = int(recording.frame_events[k]), int(recording.events.edges[b + 1])
+            inputs |= {"events": recording.events.slice_events(first, stop), "frame": recording.frames[k]}
+            inputs["frame_age"] = (b + 1) * recording.dt - float(recording.frame_times[k])
+            if state is None:
+                inputs["box"] = recording.frame_boxes[k]
+        box, state = tracker.step(inputs, state)
+        assert np.isfinite(box).all()
+        overlap.append(overlaps(box[None], recording.boxes[b][None])[0])
+    assert state is not None and state.confidence < 0.6 + 0.4 * float(np.mean(overlap))
+
+
+@pytest.mark.parametrize("seconds", [10.0, 3600.0])
+def test_a_clock_that_jumps_ahead_leaves_a_box_with_little_confidence(
+    seconds: float, recording: Recording, tracker: SensingTracker
+) -> None:
+    state = None
+    for b in range(30):
+        first = {"box": recording.frame_boxes[0]} if state is None else {}
+        _, state = tracker.step({**recording.inputs(b, b + 1), **first}, state)
+    step = recording.inputs(31, 32)
+    step["elapsed"] = seconds
+    box, state = tracker.step(step, state)
+    assert np.isfinite(box).all() and state.confidence < 0.5
+
+
+@pytest.mark.parametrize("seconds", [-0.1, 0.0, float("nan")])
+def test_a_clock_that_jumps_back_is_one_line(seconds: float, recording: Recording, tracker: SensingTracker) -> None:
+    _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    with pytest.raises(DataError, match="elapsed: expected the seconds since the last step, above 0"):
+        tracker.step({**recording.inputs(1, 2), "elapsed": seconds}, state)
+
+
+def test_a_frame_of_another_camera_is_one_line(recording: Recording, tracker: SensingTracker) -> None:
+    _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+    other = {**recording.inputs(6, 7), "frame": np.zeros((100, 120), np.uint8), "elapsed": 0.025}
+    with pytest.raises(DataError, match=r"expected rows and columns \(144, 144\) as before, but got \(100, 120\)"):
+        tracker.step(other, state)
