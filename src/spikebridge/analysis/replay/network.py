@@ -52,6 +52,7 @@ def record_network(
         ConfigError: no such sample or layer.
 
     Example:
+        >>> import torch
         >>> from spikebridge.hybrid import Transmission, every
         >>> from spikebridge.neurons import IF
         >>> network = HybridNetwork(dt=0.001, inputs={"x": every(0.001)}, parts={"snn": IF(v_threshold=2.0)},
