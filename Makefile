@@ -79,8 +79,7 @@ fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); 
 SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/loops.py benchmarks/plain_layers.py benchmarks/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names: only on request
 SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py public_api.py)
-SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py)
-SLOW += benchmarks/sensing_confidence.py
+SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py sensing_confidence.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
 	@failed=; for script in $(SPEED) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \
