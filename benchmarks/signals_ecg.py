@@ -1,12 +1,15 @@
 """Beats of `ecg_100`: a small hybrid beside the detector of Pan and Tompkins, with and without added noise.
 
-    python benchmarks/signals_ecg.py            # one seed (minutes on one core)
+    python benchmarks/signals_ecg.py            # three seeds (a quarter of an hour on one core)
     python benchmarks/signals_ecg.py --quick    # 20 steps of training, one seed; writes nothing
 
 The hybrid is trained, and its threshold is chosen, on the first two thirds; the last third is scored. A detection is
 right within 50 ms of a beat, each beat once. The hybrid fires at most 150 ms after the beat. Noise is white; its ratio
 is that of the variances of signal and noise, for each channel. Pan-Tompkins reads the first channel and searches back,
 so it is not held to the 150 ms.
+
+The last third was seen while the detector was designed (its one ventricular beat led to stretched and inverted training
+pieces; the hold before a recording, the jump of the threshold): it is not a clean test of the design.
 """
 
 import argparse
@@ -28,7 +31,7 @@ from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "signals_ecg.json"
 SNRS = (None, 12.0, 6.0, 0.0)
-SEEDS = 1
+SEEDS = 3
 
 
 def row(detector: str, seed: int, part: str, snr: float | None, counts: BeatCounts) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
                 if name == "hybrid":
                     delays.append({"seed": seed, "snr dB": snr, **delays_of(found, test)})
-    for seed in range(SEEDS):
+    for seed in range(1 if given.quick else SEEDS):
         for snr in SNRS:
             noisy = with_noise(ecg[cut:], snr, seed=100 + seed)[:, 0].numpy()
             rows.append(
