@@ -74,12 +74,11 @@ def test_windows_of_different_lengths_give_the_same_beginning() -> None:
     assert np.array_equal(whole["signal"][:35], part["signal"])
 
 
-def test_of_a_louder_voice_half_of_the_gain_is_taken_off() -> None:
+def test_a_louder_voice_gives_the_same_inputs() -> None:
     samples = np.random.default_rng(0).standard_normal((1, 3200)).astype(np.float32)
-    quiet, loud = (AudioFrontEnd().inputs(factor * samples) for factor in (0.1, 1.0))
-    # amplitudes times 10, powers times 100: the logarithms grow by 2.3 and 4.6, of which half is left
-    assert np.allclose((loud["signal"] - quiet["signal"])[10:], np.log(10) / 2, atol=0.1)
-    assert np.allclose(loud["frames"] - quiet["frames"], np.log(100) / 2, atol=0.05)
+    quiet, loud = (AudioFrontEnd().inputs(factor * samples) for factor in (0.05, 0.5))
+    for name in ("signal", "frames"):
+        assert np.allclose(quiet[name], loud[name], atol=1e-2)
 
 
 def test_slower_frames_cost_less_and_the_fast_signal_costs_nothing_where_it_is_the_channels() -> None:

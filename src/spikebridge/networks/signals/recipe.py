@@ -99,8 +99,8 @@ class Config:
 
 
 _VOICE = Config(
-    network=NetworkConfig(hidden=72, depth=2, taps=9, dropout=0.15),
-    training=LearningConfig(copies=8, epochs=5, coloring=0.7, masking=0.25),
+    network=NetworkConfig(hidden=72, depth=2, taps=9, dropout=0.25),
+    training=LearningConfig(copies=8, epochs=4),
 )
 _WATCH = Config(
     dataset="watch",

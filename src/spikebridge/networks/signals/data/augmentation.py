@@ -47,12 +47,6 @@ def tilt_spectrum(windows: Windows, most: float, generator: np.random.Generator)
     return windows._replace(samples=samples)
 
 
-def change_level(windows: Windows, decibels: float, generator: np.random.Generator) -> Windows:
-    """Each window louder or quieter by up to so many decibels."""
-    factors = 10 ** (generator.uniform(-decibels, decibels, (len(windows.label), 1, 1)) / 20)
-    return windows._replace(samples=windows.samples * factors.astype(np.float32))
-
-
 def add_noise(windows: Windows, signal_to_noise: tuple[float, float], generator: np.random.Generator) -> Windows:
     """White noise on the recorded part of each window.
 

@@ -6,9 +6,8 @@
 | muscle, motion | the channels | mean, log variances of values and differences, correlations |
 
 Both are causal: a frame summarises samples before its tick alone, and at the start of a window those that there are.
-The level of each band of a voice is seen beside its running mean, as in per-channel energy normalisation (Y. Wang et
-al., ICASSP 2017). `warp` moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G.
-Hinton, ICML workshop 2013).
+The bands of a voice are seen beside the mean level of all of them so far, so that a louder voice gives the same. `warp`
+moves all frequencies of a voice, as another length of the vocal tract does (N. Jaitly, G. Hinton, ICML workshop 2013).
 """
 
 from collections.abc import Mapping
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import ConfigError
 
-_FLOOR_OF_POWER = 1e-6  # below the noise of quiet recordings
-_STEPS_OF_SILENCE = 8  # that a voice's running mean begins with
-_MEMORY = 0.4  # seconds over which the level of a band is averaged
+_QUIET = 1e-4  # power beside the mean so far, below which there is silence
+_SILENCE = 1e-9  # a level below which nothing is amplified
+_MEMORY = 0.5  # seconds over which the level of a voice is averaged
 _LOWEST_HZ = 60.0
 _PAUSE = 0.02  # seconds between the spectra that one frame averages, at most
 _SMOOTHING = 0.005  # time constant of the envelopes [s]
@@ -122,7 +121,7 @@ class AudioFrontEnd:
             rectified = np.abs(lfilter(b, a, samples, axis=-1))
             level = rectified.reshape(len(samples), -1, self.step).mean(-1)
             levels.append(lfilter([1 - decay], [1, -decay], level, axis=-1))
-        return self._adapted(np.stack(levels, 0).swapaxes(0, 2), self.dt, np.sqrt(_FLOOR_OF_POWER))
+        return self._relative(np.stack(levels, 0).swapaxes(0, 2), self.dt, np.sqrt(_QUIET), np.sqrt(_SILENCE))
 
     def _frames(self, samples: NDArray[np.float32], warp: float) -> NDArray[np.float32]:
         length, period = round(self.window * self.rate_hz), self.step * self.frame_period
@@ -132,19 +131,18 @@ class AudioFrontEnd:
         windows = np.lib.stride_tricks.sliding_window_view(padded, length, 1)[:, ::hop]
         spectra = np.fft.rfft(windows * np.hanning(length).astype(np.float32), axis=-1)
         power = (np.abs(spectra).astype(np.float32) ** 2) @ _mel_bank(self.rate_hz, length, self.num_bands, warp)
-        levels = self._adapted(power.swapaxes(0, 1), hop / self.rate_hz, _FLOOR_OF_POWER)
+        levels = self._relative(power.swapaxes(0, 1), hop / self.rate_hz, _QUIET, _SILENCE)
         return levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
 
     @staticmethod
-    def _adapted(levels: NDArray[np.floating], seconds: float, floor: float) -> NDArray[np.float32]:
-        """Logarithms of `(T, B, N)`, less half of that of each band's running mean: less of microphone and level."""
-        memory, mean = round(_MEMORY / seconds), np.zeros(levels.shape[1:])
-        adapted = np.empty(levels.shape, np.float32)
+    def _relative(levels: NDArray[np.floating], seconds: float, quiet: float, silence: float) -> NDArray[np.float32]:
+        """Logarithms of `(T, B, N)` beside the mean over N and the steps so far: a louder voice gives the same."""
+        memory, mean = max(1, round(_MEMORY / seconds)), np.zeros((levels.shape[1], 1))
+        relative = np.empty(levels.shape, np.float32)
         for step, level in enumerate(levels):
-            # the mean begins at 0 and grows over the first steps, so that an onset stands out
-            mean += (level - mean) / (_STEPS_OF_SILENCE + min(step, memory))
-            adapted[step] = np.log(level + floor) - 0.5 * np.log(mean + floor)
-        return adapted
+            mean += (level.mean(1, keepdims=True) - mean) / min(step + 1, memory)
+            relative[step] = np.log(level / (mean + silence) + quiet)
+        return relative
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 | kind | sets | fast signal | frames | augmentation |
 |---|---|---|---|---|
-| `voice` | spoken digits | envelopes of filters | log-mel spectra | speed, vocal tract, level, microphone, noise |
+| `voice` | spoken digits | envelopes of filters | log-mel spectra | speed, vocal tract, microphone, noise |
 | `motion` | watch | channels | statistics | the other arm, angle of the sensor, speed, gains, noise |
 | `muscle` | myo | channels | statistics | rotation of the armband, gains, noise |
 """
@@ -19,7 +19,6 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.signals.data.augmentation import (
     add_noise,
     change_gains,
-    change_level,
     change_speed,
     mirror_arm,
     rotate_axes,
@@ -183,6 +182,5 @@ def _changed(windows: Windows, config: SensorConfig, generator: np.random.Genera
         windows = rotate_axes(windows, 0.3 * strength, generator)
         windows = change_gains(windows, 0.1 * strength, generator)
         return add_noise(windows, (20, 50), generator)
-    windows = change_level(windows, 15 * strength, generator)
-    windows = tilt_spectrum(windows, min(0.9 * strength, 0.95), generator)
+    windows = tilt_spectrum(windows, min(0.6 * strength, 0.95), generator)
     return add_noise(windows, (8, 50), generator)
