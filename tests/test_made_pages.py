@@ -67,6 +67,8 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "live_soak",
         "first_hour",
         "typed_tests",
+        "signals_people",
+        "sensing_confidence",
     )
     slow = {f"benchmarks/{name}.py" for name in names}
     all_scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")}

@@ -241,7 +241,7 @@ def adaptive_exponential(step: float = 5e-6, neuron: ExponentialParameters = BRE
     Example:
         >>> outputs, _ = adaptive_exponential(step=2e-5)({"current": torch.full((600, 1, 1), 2000.0)})
         >>> int((outputs["membrane"] >= 20.0).sum())  # spikes in 12 ms
-        1
+        2
     """
     _check_step(step)
     parts = {

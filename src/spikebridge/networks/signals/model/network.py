@@ -268,7 +268,7 @@ def scale_inputs(network: HybridNetwork, inputs: Mapping[str, Float[Tensor, "T B
     Example:
         >>> network = signals_network("ann", Shape(0.01, 4, 3, 2, 2, hidden=8))
         >>> scale_inputs(network, {"frames": torch.tensor([0.0, 4.0]).reshape(2, 1, 1).expand(2, 1, 2)})
-        >>> round(float(network.units["frames_to_ann"].kernel.weight[0, 0]), 3)
+        >>> round(float(network.units["frames_to_ann"].kernel.weight.detach()[0, 0]), 3)
         0.354
     """
     for name, part in (("frames", "ann"), ("signal", "snn")):
