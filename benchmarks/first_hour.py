@@ -1,7 +1,7 @@
 """The first hour of a new user: walks through pages from an empty folder, each command with its time.
 
 PYTHONPATH=tests python benchmarks/first_hour.py                          # all walks, quiet and busy; ten minutes
-PYTHONPATH=tests python benchmarks/first_hour.py --walks deploy --loads quiet
+PYTHONPATH=tests python benchmarks/first_hour.py --walks deploy --loads quiet  # what is not named stays
 
 A walk runs the Python blocks and shell commands of a page in order and unedited, as a reader types them: every command
 is a process of its own, and the Python blocks share one. Of a slow command the quick form runs, which the page shows
@@ -148,7 +148,8 @@ def main() -> int:
     parser.add_argument("--walks", nargs="+", choices=WALKS, default=list(WALKS))
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=list(LOADS))
     options = parser.parse_args()
-    measured: dict[str, Any] = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2), "walks": {}}
+    old = json.loads(RESULTS.read_text(encoding="utf-8"))["walks"] if RESULTS.exists() else {}
+    measured: dict[str, Any] = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2), "walks": old}
     failed = 0
     for name in options.walks:
         page = WALKS[name]
@@ -160,7 +161,7 @@ def main() -> int:
                     print(name, one, json.dumps(row), flush=True)
                     rows[one].append(row)
             failed += sum("failed" in row for row in rows[one])
-        measured["walks"][name] = {"page": page, **rows}
+        measured["walks"][name] = {**old.get(name, {}), "page": page, **rows}
         draft = RESULTS.with_suffix(".part")
         draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         draft.replace(RESULTS)
