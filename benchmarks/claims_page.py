@@ -256,8 +256,8 @@ def verdicts() -> str:
     rows = [
         (
             "Richer neurons from simple ones",
-            f"yes: Hodgkin-Huxley from integrators and four units, spikes within {worst:.2f} ms over 200 ms, within "
-            f"{fitted:.2f} ms with fitted units, within {recorded:.1f} ms with two units learned from recordings",
+            f"yes: Hodgkin-Huxley from integrators and four units, spikes within {worst:.3f} ms over 200 ms, within "
+            f"{fitted:.3f} ms with fitted units, within {recorded:.2f} ms with two units learned from recordings",
         ),
         (
             "Units may be designed or learned in three ways",
