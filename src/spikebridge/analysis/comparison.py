@@ -1,12 +1,14 @@
-"""Comparison of runs: their results side by side, the settings that differ, their learning curves."""
+"""Comparison of runs: results side by side, settings that differ, learning curves; differences in pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from spikebridge.analysis.learning_curves import Rows, learning_curves
 from spikebridge.analysis.report import Section, Table
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, ShapeError
 
 _MAX_ROWS = 400
 
@@ -123,3 +125,59 @@ def _flat(value: Any, path: str = "", between: str = ".") -> Iterator[tuple[str,
         yield path, ", ".join(str(item) for item in value)
     else:
         yield path, value
+
+
+class PairedDifference(NamedTuple):
+    """The difference of two methods over the same seeds or people.
+
+    Args:
+        mean: of the differences.
+        sd: their standard deviation; NaN for one pair.
+        number: of pairs.
+    """
+
+    mean: float
+    sd: float
+    number: int
+
+    def verdict(self, pairs: str = "seeds") -> str:
+        """Whether the first method is ahead or behind; level where the mean is within two standard errors of zero.
+
+        Args:
+            pairs: what the pairs are, in words.
+
+        Example:
+            >>> PairedDifference(0.01, 0.002, 4).verdict(), PairedDifference(0.01, 0.02, 4).verdict()
+            ('ahead', 'level')
+            >>> paired_difference([0.5], [0.4]).verdict("people")
+            'n/a (needs 2 people)'
+        """
+        if self.number < 2:
+            return f"n/a (needs 2 {pairs})"
+        if abs(self.mean) <= 2 * self.sd / self.number**0.5:
+            return "level"
+        return "ahead" if self.mean > 0 else "behind"
+
+    def rounded(self, digits: int) -> tuple[float, float | None]:
+        """Mean and standard deviation for a table; None for one pair."""
+        return round(self.mean, digits), None if self.number < 2 else round(self.sd, digits)
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
+    """The difference of two methods, pair by pair.
+
+    Args:
+        first, second: a score for each seed or person, in the same order.
+
+    Raises:
+        ShapeError: not the same number of scores, or none.
+
+    Example:
+        >>> paired_difference([0.5, 0.75], [0.25, 0.5])
+        PairedDifference(mean=0.25, sd=0.0, number=2)
+    """
+    if len(first) != len(second) or not len(first):
+        raise ShapeError(f"paired scores need the same seeds, but there are {len(first)} and {len(second)}.")
+    difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
+    return PairedDifference(float(difference.mean()), sd, len(difference))

@@ -6,11 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import (
-    accuracy_after,
-    continual_metrics,
-    paired_difference,
-)
+from spikebridge.networks.modulation.evaluation.accuracy_matrix import accuracy_after, continual_metrics
 
 # three tasks; the first and the third are of one group
 R = [
@@ -83,13 +79,6 @@ def test_the_curve_is_the_mean_over_the_tasks_so_far() -> None:
     assert accuracy_after(R) == pytest.approx([0.9, (0.95 + 0.8) / 2, 0.7])
 
 
-def test_paired_differences_do_not_see_what_seeds_have_in_common() -> None:
-    result = paired_difference([0.5, 0.7, 0.9], [0.4, 0.6, 0.7])
-    assert result.mean == pytest.approx(0.4 / 3)
-    assert result.sd == pytest.approx(0.057735)
-    assert np.isnan(paired_difference([0.5], [0.4]).sd)
-
-
 def test_what_is_no_such_matrix_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\(K \+ 1, K\), but has shape \(2, 2\)"):
         continual_metrics([[0.1, 0.2], [0.3, 0.4]])
@@ -97,5 +86,3 @@ def test_what_is_no_such_matrix_is_refused() -> None:
         accuracy_after([[0.1], [float("nan")]])
     with pytest.raises(ShapeError, match=r"group needs one value for each of 3 tasks, but has shape \(2,\)"):
         continual_metrics(R, group=[0, 1])
-    with pytest.raises(ShapeError, match="the same seeds, but there are 2 and 1"):
-        paired_difference([0.1, 0.2], [0.3])

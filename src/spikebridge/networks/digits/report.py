@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile
 from spikebridge.analysis.latency import measure_steps
@@ -299,23 +300,10 @@ def _against(name: str, scores: Scores) -> list[dict[str, Any]]:
     for other in scores:
         if other == name or name not in scores:
             continue
-        pairs = zip(scores[name], scores[other], strict=True)
-        gaps = [100 * (ours["accuracy"] - theirs["accuracy"]) for ours, theirs in pairs]
-        mean, sd = fmean(gaps), stdev(gaps) if len(gaps) > 1 else None
-        if sd is None:
-            verdict = "n/a (needs 2 seeds)"
-        elif abs(mean) <= 2 * sd / len(gaps) ** 0.5:
-            verdict = "level"
-        else:
-            verdict = "ahead" if mean > 0 else "behind"
-        rows.append(
-            {
-                "network": other,
-                "points": round(mean, 2),
-                "sd": None if sd is None else round(sd, 2),
-                "learned is": verdict,
-            }
-        )
+        ours, theirs = ([100 * score["accuracy"] for score in scores[one]] for one in (name, other))
+        gap = paired_difference(ours, theirs)
+        points, sd = gap.rounded(2)
+        rows.append({"network": other, "points": points, "sd": sd, "learned is": gap.verdict()})
     return rows
 
 

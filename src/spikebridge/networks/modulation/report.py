@@ -10,13 +10,13 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
 from spikebridge.analysis.plots.style import INK, PAPER, SERIES, new_figure
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import paired_difference
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.training.run.run import Run
 
@@ -306,26 +306,10 @@ def against(name: str, scores: Scores) -> list[dict[str, Any]]:
             there = [(a[key], b[key]) for a, b in pairs if a[key] is not None and b[key] is not None]
             if there:
                 gap = paired_difference([a for a, _ in there], [b for _, b in there])
-                row[title] = round(gap.mean, 4)
-                row[f"{title} sd"] = None if gap.num_seeds < 2 else round(gap.sd, 4)
-        gap = paired_difference([a["acc"] for a, _ in pairs], [b["acc"] for _, b in pairs])
-        row["ACC is"] = _verdict(gap.mean, gap.sd, gap.num_seeds)
+                row[title], row[f"{title} sd"] = gap.rounded(4)
+        row["ACC is"] = paired_difference([a["acc"] for a, _ in pairs], [b["acc"] for _, b in pairs]).verdict()
         rows.append(row)
     return rows
-
-
-def _verdict(mean: float, sd: float, num_seeds: int) -> str:
-    """Whether a paired difference is more than two standard errors.
-
-    Example:
-        >>> _verdict(0.01, 0.002, 4), _verdict(0.01, 0.02, 4), _verdict(0.01, float("nan"), 1)
-        ('ahead', 'level', 'n/a (needs 2 seeds)')
-    """
-    if num_seeds < 2:
-        return "n/a (needs 2 seeds)"
-    if abs(mean) <= 2 * sd / num_seeds**0.5:
-        return "level"
-    return "ahead" if mean > 0 else "behind"
 
 
 def _mean(values: Sequence[float]) -> float | None:

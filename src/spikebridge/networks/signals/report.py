@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, raster, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
@@ -77,15 +78,9 @@ def _by_person(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _against(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """Differences in pairs, one a person: the mean over seeds."""
     mine, others = _by_person(ours), _by_person(theirs)
-    gaps = [mine[person] - others[person] for person in mine]
-    mean, sd = fmean(gaps), stdev(gaps) if len(gaps) > 1 else None
-    if sd is None:
-        verdict = "n/a (needs 2 people)"
-    elif abs(mean) <= 2 * sd / len(gaps) ** 0.5:
-        verdict = "level"
-    else:
-        verdict = "ahead" if mean > 0 else "behind"
-    return {"network": name, "points": round(mean, 2), "sd": None if sd is None else round(sd, 2), "it is": verdict}
+    gap = paired_difference(list(mine.values()), [others[person] for person in mine])
+    points, sd = gap.rounded(2)
+    return {"network": name, "points": points, "sd": sd, "it is": gap.verdict("people")}
 
 
 def _people(scores: Scores) -> list[dict[str, Any]]:

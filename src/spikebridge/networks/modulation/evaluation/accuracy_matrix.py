@@ -112,34 +112,6 @@ def accuracy_after(accuracies: ArrayLike) -> Float[np.ndarray, " K"]:
     return np.array([R[k, :k].mean() for k in range(1, len(R))])
 
 
-class _Paired(NamedTuple):
-    """The difference of two methods over the same seeds: mean, standard deviation, number of seeds."""
-
-    mean: float
-    sd: float
-    num_seeds: int
-
-
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> _Paired:
-    """The difference of two methods, seed by seed.
-
-    Args:
-        first, second: a score for each seed, in the same order of seeds.
-
-    Raises:
-        ShapeError: not the same number of seeds, or none.
-
-    Example:
-        >>> paired_difference([0.5, 0.75], [0.25, 0.5])
-        _Paired(mean=0.25, sd=0.0, num_seeds=2)
-    """
-    if len(first) != len(second) or not len(first):
-        raise ShapeError(f"paired scores need the same seeds, but there are {len(first)} and {len(second)}.")
-    difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
-    return _Paired(float(difference.mean()), sd, len(difference))
-
-
 def _mean(values: NDArray[np.float64], marks: Bool[np.ndarray, " K"] | None = None) -> float:
     chosen = values if marks is None else values[marks]
     return float(chosen.mean()) if len(chosen) else float("nan")
