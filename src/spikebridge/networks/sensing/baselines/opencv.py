@@ -32,9 +32,8 @@ class OpenCVTracker:
     """A tracker of OpenCV.
 
     Args:
-        kind: `kcf` (correlation filters) or `csrt` (with channel and spatial reliability).
-        brightened: grey levels are multiplied by this; the frames of event cameras are dark. Of 1, 2 and 3 the default
-            is the best for CSRT on the training frames of FE240hz; KCF loses its target with each.
+        kind: of `OpenCVDetector`.
+        brightened: of `OpenCVDetector`.
 
     Raises:
         ConfigError: there is no such tracker, or OpenCV is not installed.

@@ -31,6 +31,7 @@ from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.model.boxes import (
+    Box,
     box_center,
     box_from_center,
     check_box,
@@ -331,8 +332,7 @@ class SensingTracker:
 
     def _start_frame(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
         """A frame has come: a new crop and a new event stream."""
-        options = self.options
-        model = self._inference(self.sensing, options.crop) if last is None else last.model
+        model = self._inference(self.sensing, self.options.crop) if last is None else last.model
         period = self.sensing.dt if last is None else _period(inputs, last)
         frame, pending, predicted = inputs["frame"].copy(), None, None  # the caller may fill the same array again
         if last is not None:
@@ -348,12 +348,40 @@ class SensingTracker:
         else:
             raise DataError("the first step needs the target's box, but has no box.")
         box = estimate.box
-        crop, local_box = crop_around(box, options.crop)
-        picture, boxes = crop_frame(frame, crop)[None], _row(local_box)
-        calibrated, calibration = None, uncalibrated() if last is None else last.calibration
+        calibration = uncalibrated() if last is None else last.calibration
         if last is not None and is_given:
             moved = box_center(box) - box_center(last.estimate.box)
             calibration = learned(calibration, last.bins, moved, period)
+        crop, stream, network, calibrated = self._open_stream(model, frame, box, period, last)
+        return TrackingState(
+            box=box,
+            spread=0.0,
+            confidence=1.0,
+            evidence=evidence,
+            signals=None,
+            estimate=estimate,
+            frame=frame,
+            frame_box=box if is_given else translate_box(box, to_numpy(stream.start).place),
+            events=(),
+            age=0.0,
+            beginning=Beginning(box) if last is None else last.beginning,
+            stream=stream,
+            crop=crop,
+            background=_next_background(model.detector, frame, box, last),
+            model=model,
+            network=network,
+            calibration=calibration,
+            calibrated=calibrated,
+            pending=pending,
+        )
+
+    def _open_stream(
+        self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
+    ) -> tuple[Crop, _EventStreamState, Any, Interval | None]:
+        """The crop around the box and the event stream of a frame; its prior is the motion since the last frame."""
+        options, calibrated = self.options, None
+        crop, local_box = crop_around(box, options.crop)
+        picture, boxes = crop_frame(frame, crop)[None], _row(local_box)
         if last is None:
             start, network = model.network.open(picture, boxes)
         elif period < 1.5 * options.max_stream:
@@ -370,27 +398,7 @@ class SensingTracker:
             spread = torch.full_like(motion[:, 0], _VELOCITY_DRIFT * (age - 1) ** 0.5)
             start = MotionPrior(torch.zeros_like(motion), motion, spread)
             _, network = model.network.open(picture, boxes, start=start)
-        return TrackingState(
-            box=box,
-            spread=0.0,
-            confidence=1.0,
-            evidence=evidence,
-            signals=None,
-            estimate=estimate,
-            frame=frame,
-            frame_box=box if is_given else translate_box(box, to_numpy(start).place),
-            events=(),
-            age=0.0,
-            beginning=Beginning(box) if last is None else last.beginning,
-            stream=_EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)),
-            crop=crop,
-            background=_next_background(model.detector, frame, box, last),
-            model=model,
-            network=network,
-            calibration=calibration,
-            calibrated=calibrated,
-            pending=pending,
-        )
+        return crop, _EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)), network, calibrated
 
     def _detect(self, state: TrackingState, pending: _PendingFrame) -> TrackingState:
         """The detector's answer on the last frame, blended with the predicted box."""
