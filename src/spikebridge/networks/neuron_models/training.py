@@ -43,36 +43,27 @@ def _bounded_exponential(x: Tensor) -> Tensor:
     return torch.exp(x.clamp(-_BOUND, _BOUND))
 
 
-class _LearnedSteadyGates(nn.Module):
-    """Steady gates as a small network of the membrane.
+def _seconds(x: Tensor) -> Tensor:
+    """Outputs to time constants [s]."""
+    return _MS * _bounded_exponential(x)
+
+
+class _LearnedGates(nn.Module):
+    """A value of each of three gates as a small network of the membrane.
 
     Args:
         width: of its two hidden layers.
+        value: of its outputs.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, value: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.layers = _layers(1, width, 3)
+        self.value = value
 
     def forward(self, v: Float[Tensor, "*N"]) -> Float[Tensor, "*N 3"]:
-        """Membranes [mV] to gates, 0 to 1."""
-        return torch.sigmoid(self.layers((v.unsqueeze(-1) - _MIDDLE) / _RANGE))
-
-
-class _LearnedGateTimeConstant(nn.Module):
-    """Time constants of gates as a small network of the membrane.
-
-    Args:
-        width: of its two hidden layers.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = _layers(1, width, 3)
-
-    def forward(self, v: Float[Tensor, "*N"]) -> Float[Tensor, "*N 3"]:
-        """Membranes [mV] to time constants [s]."""
-        return _MS * _bounded_exponential(self.layers((v.unsqueeze(-1) - _MIDDLE) / _RANGE))
+        """Membranes [mV] to values of gates."""
+        return self.value(self.layers((v.unsqueeze(-1) - _MIDDLE) / _RANGE))
 
 
 class _LearnedConductances(nn.Module):
@@ -142,8 +133,8 @@ def learned_units(width: int, seed: int, num_conductances: int = 6) -> dict[str,
         torch.manual_seed(seed)
         conductances = _LearnedConductances(num_conductances)
         return {
-            "steady_gates": _LearnedSteadyGates(width),
-            "gate_tau": _LearnedGateTimeConstant(width),
+            "steady_gates": _LearnedGates(width, torch.sigmoid),
+            "gate_tau": _LearnedGates(width, _seconds),
             "membrane_rest": _LearnedMembraneRest(conductances),
             "membrane_tau": _LearnedMembraneTimeConstant(conductances),
         }
