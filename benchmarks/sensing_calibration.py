@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.baselines.motion import ConstantVelocity, StaticBox
@@ -29,6 +30,7 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pa
 from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.networks.sensing.tracker import calibration
 from spikebridge.pretrained import shipped_run
+from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_calibration.json"
 _CASES: dict[str, dict[str, Any]] = {
@@ -137,7 +139,9 @@ def main() -> None:
         )
     bin_ms = _bin_ms(real[0], trackers[0])
     print(f"a bin takes {bin_ms['trained']:.2f} ms as trained, {bin_ms['calibrated']:.2f} ms calibrated")
-    _RESULTS.write_text(json.dumps({"seeds": _SEEDS, "rows": rows, "bin_ms": bin_ms}, indent=1) + "\n")
+    found: dict[str, Any] = {"command": "python benchmarks/sensing_calibration.py", "seeds": _SEEDS, "rows": rows}
+    found |= {"bin_ms": bin_ms, "environment": describe_environment(threads=1)}
+    write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

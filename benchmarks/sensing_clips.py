@@ -1,7 +1,7 @@
 """One-pass evaluation of the tracker on ordinary video clips and on the real recording, with each detector.
 
-    python benchmarks/sensing_clips.py                        # all detectors and clips that are missing
-    python benchmarks/sensing_clips.py --detectors both,csrt  # some of them
+    python benchmarks/sensing_clips.py                          # three minutes of one core
+    python benchmarks/sensing_clips.py --detectors both filter  # prints these; writes nothing
 
 The shipped weights (seed 0; frames of these six clips are in their training set), protocol C from the first box, AUC:
 of a clip the answer to each frame, of the recording the answer in each bin of the test part. `csrt` and `kcf` are
@@ -24,8 +24,10 @@ from spikebridge.networks.sensing.baselines.opencv import OpenCVTracker
 from spikebridge.networks.sensing.data import recording_parts
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.pretrained import shipped_run
+from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_clips.json"
+_SEED = 0  # of the shipped weights
 _OPENCV = ("csrt", "kcf")
 _DETECTORS = ("both", "learned", "filter", *_OPENCV)
 
@@ -33,7 +35,7 @@ _DETECTORS = ("both", "learned", "filter", *_OPENCV)
 def _tracker(name: str) -> Any:
     if name in _OPENCV:
         return OpenCVTracker(name)
-    return sensing.tracker(shipped_run("sensing"), "learned", 0).with_options(detector=name)
+    return sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(detector=name)
 
 
 def _figures(case: str, name: str) -> dict[str, float]:
@@ -55,20 +57,18 @@ def _figures(case: str, name: str) -> dict[str, float]:
 def main() -> None:
     """Prints a line for each detector and case, and writes all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detectors", default=",".join(_DETECTORS))
-    asked = parser.parse_args().detectors.split(",")
+    parser.add_argument("--detectors", nargs="+", choices=_DETECTORS, help="only these; nothing is written")
+    asked = parser.parse_args().detectors
     torch.set_num_threads(1)
-    for name in asked:
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for name in asked or _DETECTORS:
         for case in ("FE240hz", *(folder.name for folder in find_clips())):
-            results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-            if case in results.get(name, {}):
-                continue
-            figures = _figures(case, name)
+            figures = rows.setdefault(name, {})[case] = _figures(case, name)
             print(name, case, figures, flush=True)
-            # read again: another process may have written meanwhile
-            results = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-            results.setdefault(name, {})[case] = figures
-            write_text(_RESULTS, json.dumps(results, indent=1) + "\n")
+    if asked is None:
+        environment = describe_environment(seed=_SEED, threads=1)
+        found = {"command": "python benchmarks/sensing_clips.py", "rows": rows, "environment": environment}
+        write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

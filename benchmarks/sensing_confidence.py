@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.simulation.families import SCENE_FAMILIES, family_recording
@@ -34,6 +35,7 @@ from spikebridge.networks.sensing.evaluation.runner import bin_range
 from spikebridge.networks.sensing.tracker import confidence
 from spikebridge.networks.sensing.tracker.confidence import Signals
 from spikebridge.pretrained import shipped_run
+from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_confidence.json"
 _CHANGES: dict[str, dict[str, dict[str, Any]]] = {  # by protocol
@@ -45,6 +47,7 @@ _FIT_CLIPS = ("Biker", "Couple", "Crossing")
 _STARTS = ("true", "background", "half a target away")
 _NUM_SCENES, _SECONDS, _MOST_FRAMES = 2, 0.6, 70
 _L2 = 3.0
+_SEED = 0  # of the shipped weights
 _SIGNS = {"spread": -1, "detector_spread": -1, "correction": -1, "given": 0, "events": 1, "moved": 1}
 _SIGNS |= {"resized": -1, "unsure": -1, "contrast": 1, "age": -1}
 _BOUNDS = {-1: (None, 0.0), 0: (None, None), 1: (0.0, None)}
@@ -210,7 +213,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    tracker = sensing.tracker(shipped_run("sensing"), "learned", 0).with_options(warns=False, detector="learned")
+    tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False, detector="learned")
     bias, weights = confidence.BIAS, np.array(confidence.WEIGHTS)
     if asked.fit:
         bias, weights = _fit(list(_collected("train", tracker, asked.keep).values()))
@@ -227,7 +230,10 @@ def main() -> None:
         rows[f"all: {group}"] = _reliability(_of_signals(of_group, bias, weights), of_group.right)
     for name, row in rows.items():
         print(f"{name}: ECE {row['ece']:.3f}, Brier {row['brier']:.3f}, right {row['share_right']:.2f} of {row['num']}")
-    _RESULTS.write_text(json.dumps({"num_scenes": _NUM_SCENES, "seconds": _SECONDS, "rows": rows}, indent=1) + "\n")
+    found: dict[str, Any] = {"command": f"python benchmarks/sensing_confidence.py{' --fit' if asked.fit else ''}"}
+    found |= {"detector": "learned", "num_scenes": _NUM_SCENES, "seconds": _SECONDS, "rows": rows}
+    found["environment"] = describe_environment(seed=_SEED, threads=1)
+    write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.training import Run
@@ -22,7 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "signals_people.json"
 
 def main() -> None:
     """Trains, and writes what is committed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["spoken_digits", "watch", "myo"])
     parser.add_argument("--networks", nargs="+", default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1)
@@ -38,7 +39,7 @@ def main() -> None:
         found[name] = {**results, "environment": describe_environment(), "config": run.config}
         print(name, json.dumps(results["networks"]))
         if not options.quick:
-            RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+            write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
