@@ -29,7 +29,7 @@ from spikebridge.training.run.environment import describe_environment
 _RESULTS = Path(__file__).with_name("results") / "sensing_clips.json"
 _SEED = 0  # of the shipped weights
 _OPENCV = ("csrt", "kcf")
-_DETECTORS = ("both", "learned", "filter", *_OPENCV)
+_DETECTORS = (*_OPENCV, "both", "learned", "filter")  # a missing OpenCV is found at once
 
 
 def _tracker(name: str) -> Any:
