@@ -1,8 +1,7 @@
 """Splits of series into training and test: by group (a person, a device) where groups are given.
 
 A random split puts recordings of one person on both sides. It flatters: the network is then tested on voices and wrists
-that it was trained on (98.6 % against 78.1 % on the spoken digits). So a random split is made only without groups, and
-with a warning.
+that it was trained on. So a random split is made only without groups, and with a warning.
 """
 
 import warnings
