@@ -11,6 +11,7 @@ random. Writes results/sensing_clips.json.
 
 import argparse
 import json
+from importlib.metadata import version
 from pathlib import Path
 from time import thread_time
 from typing import Any
@@ -66,7 +67,7 @@ def main() -> None:
             figures = rows.setdefault(name, {})[case] = _figures(case, name)
             print(name, case, figures, flush=True)
     if asked is None:
-        environment = describe_environment(seed=_SEED, threads=1)
+        environment = describe_environment(seed=_SEED, threads=1, opencv=version("opencv-contrib-python-headless"))
         found = {"command": "python benchmarks/sensing_clips.py", "rows": rows, "environment": environment}
         write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 
