@@ -121,9 +121,8 @@ def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
 
 def _refuse_misspelt(path: Path, names: Sequence[str], known: _KnownSet) -> None:
     """Raises where an array is missing, or looks like an optional one under another name, which would be left out."""
-    for name in ("samples",):
-        if name not in names:
-            raise DataError(f"{path}: expected an array {name!r}, but there is none; {_hint(name, names)}")
+    if "samples" not in names:
+        raise DataError(f"{path}: expected an array 'samples', but there is none; {_hint('samples', names)}")
     if known is not _OWN:
         return
     expected = ("samples", "starts", "rate_hz", *_OPTIONAL)

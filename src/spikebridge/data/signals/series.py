@@ -220,8 +220,8 @@ def named_column(
                 f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {int(empty.argmax())}."
             )
     if names is None:
-        found, places = np.unique(column, return_inverse=True)
-        return places.astype(np.int64).reshape(-1), tuple(str(one) for one in found)
+        found, index = np.unique(column, return_inverse=True)
+        return index.astype(np.int64).reshape(-1), tuple(str(one) for one in found)
     wrong = (column < 0) | (column >= len(names)) if column.dtype.kind != "U" else ~np.isin(column, list(names))
     if wrong.any():
         first = int(wrong.argmax())
@@ -230,7 +230,8 @@ def named_column(
             f"{number} are not, first {column[first]!s} of series {first}."
         )
     if column.dtype.kind == "U":
-        column = np.array([list(names).index(one) for one in column], np.int64)
+        places = {name: place for place, name in enumerate(names)}
+        column = np.array([places[one] for one in column.tolist()], np.int64)
     return column.astype(np.int64), tuple(names)
 
 

@@ -116,12 +116,13 @@ def _numbers(path: Path, name: str, cells: list[str]) -> NDArray[np.float64]:
         return np.array(texts).astype(np.float64)
     except ValueError:
         pass
+    numbers = []
     for line, text in enumerate(texts, start=2):
         try:
-            parse_real(text)
+            numbers.append(parse_real(text))
         except ValueError as error:
             raise DataError(f"{path}, line {line}, {name}: {error}.") from None
-    return np.array([parse_real(text) for text in texts])
+    return np.array(numbers)
 
 
 def _rate_of_times(
