@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.cli.main import main
 from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
 from spikebridge.data.signals.series import make_series
@@ -16,7 +17,7 @@ from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.data.sets import generated_gestures, with_classes
-from spikebridge.networks.signals.model.network import VARIANTS, num_parameters
+from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
 from spikebridge.networks.signals.training.train import answers, color_frames, mask_frames
 from spikebridge.training import Run

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.cli.main import main
 from spikebridge.networks.signals import recipe as signals
-from spikebridge.networks.signals.model.network import num_parameters
 from spikebridge.pretrained.models import load_pretrained
 
 

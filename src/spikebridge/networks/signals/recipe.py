@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikebridge.data.signals.arrays import KNOWN_SETS
 from spikebridge.data.signals.files import read_series
 from spikebridge.data.signals.series import SensorSeries
 from spikebridge.errors import ConfigError, did_you_mean
@@ -146,12 +147,12 @@ def build(config: Config) -> dict[str, HybridNetwork]:
 
 
 _SHIPPED = {"spoken_digits": "signals", "watch": "signals_watch"}
+_NUM_CLASSES = {"spoken_digits": 10, "myo": 7, "watch": 7}
 # rate, channels and classes of the sets, so that a network is built without its data
-_FORMS = {
-    "spoken_digits": (8000.0, 1, 10),
-    "myo": (200.0, 8, 7),
-    "watch": (50.0, 6, 7),
-    "generated": (50.0, 3, 3),
+_FORMS = {"generated": (50.0, 3, 3)} | {
+    known.name: (float(known.rate_hz), known.num_channels, _NUM_CLASSES[known.name])
+    for known in KNOWN_SETS
+    if known.name in _NUM_CLASSES
 }
 
 
@@ -199,6 +200,11 @@ class _Fold:
     train: Windows
     test: Windows
 
+    @property
+    def scored(self) -> Windows:
+        """The windows that a score is of: those of the training where everybody is trained on."""
+        return self.test if len(self.test.label) else self.train
+
 
 def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
     """The chosen folds; one without a test where everybody is trained on."""
@@ -240,8 +246,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 settings = Settings(seed=seed, quiet=quiet, batch_size=config.training.batch_size, accelerator="cpu")
                 fit(network, phases, data, settings=settings, run=children[name])
                 children[name].save_weights(network)
-                scored = fold.test if len(fold.test.label) else fold.train
-                results = score(network, sensor, scored, series.group_names)
+                results = score(network, sensor, fold.scored, series.group_names)
                 children[name].save_results({**results, "classes": series.label_names})
             for name, child in children.items():
                 scores[name].append(child.results())
@@ -271,8 +276,7 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
         fold = folds["/".join(middle)]
         network = parameter_matched(name, shape)
         child.load_weights(network)
-        scored = fold.test if len(fold.test.label) else fold.train
-        scores.setdefault(name, []).append(score(network, sensor, scored, series.group_names))
+        scores.setdefault(name, []).append(score(network, sensor, fold.scored, series.group_names))
     return report_page.compare({name: scores[name] for name in config.networks})
 
 
@@ -325,9 +329,8 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
 def measure(network: HybridNetwork, config: Config, data: Path | None = None) -> dict[str, float]:
     """The accuracy that quantisation may reduce."""
     fold, sensor = _first_fold(config, data)
-    scored = fold.test if len(fold.test.label) else fold.train
-    found = logits_of(network, sensor, scored)[-1].argmax(-1).numpy()
-    return {"accuracy": float((found == scored.label).mean())}
+    found = logits_of(network, sensor, fold.scored)[-1].argmax(-1).numpy()
+    return {"accuracy": float((found == fold.scored.label).mean())}
 
 
 def _first_fold(config: Config, data: Path | None) -> tuple[_Fold, Sensor]:

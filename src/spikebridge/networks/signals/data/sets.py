@@ -12,7 +12,6 @@ from spikebridge.data.signals.series import SensorSeries, make_series
 from spikebridge.data.signals.splits import SeriesSplit, folds_of
 from spikebridge.errors import ConfigError, DataError
 
-KNOWN_SETS = ("spoken_digits", "myo", "watch")
 _NAMES = ("circle", "shake", "push")
 
 
@@ -20,7 +19,7 @@ def load_series(dataset: str, data: Path | None = None) -> SensorSeries:
     """The series of a set.
 
     Args:
-        dataset: a name of `KNOWN_SETS`, `own` or `generated`.
+        dataset: `spoken_digits`, `myo`, `watch`, `own` or `generated`.
         data: the folder of data sets for a known one, or its file; the file or folder of an own one.
 
     Raises:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.windows import Windows
-from spikebridge.networks.signals.model.network import num_parameters
 from spikebridge.networks.signals.training.train import answers, tensors_of
 from spikebridge.training.evaluation import evaluating
 
@@ -46,11 +46,11 @@ def score(network: HybridNetwork, sensor: Sensor, windows: Windows, group_names:
         labels), parameters, and operations and energy a second of signal.
     """
     logits = logits_of(network, sensor, windows)
-    right = (logits.argmax(-1).numpy() == windows.label).astype(float)
+    found = logits.argmax(-1).numpy()
     return {
-        **accuracies(logits[-1].argmax(-1).numpy(), windows, group_names),
-        "accuracy_by_answer": right.mean(1).tolist(),
-        "confusion": confusion(logits[-1].argmax(-1).numpy(), windows.label, logits.shape[-1]),
+        **accuracies(found[-1], windows, group_names),
+        "accuracy_by_answer": (found == windows.label).mean(1).tolist(),
+        "confusion": confusion(found[-1], windows.label, logits.shape[-1]),
         "parameters": num_parameters(network),
         **cost(network, sensor, windows),
     }

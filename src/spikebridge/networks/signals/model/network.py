@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.analysis.summary import num_parameters
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import (
     FIR,
@@ -304,13 +305,3 @@ def parameter_matched(variant: str, shape: Shape) -> HybridNetwork:
             h: abs(num_parameters(signals_network(variant, shape._replace(hidden=h))) - goal) for h in (low - 1, low)
         }
     return signals_network(variant, shape._replace(hidden=min(near, key=near.__getitem__)))
-
-
-def num_parameters(network: nn.Module) -> int:
-    """The number of trained parameters.
-
-    Example:
-        >>> num_parameters(nn.Linear(3, 2))
-        8
-    """
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
