@@ -206,6 +206,17 @@ def test_a_run_is_taken_back_with_what_has_begun_inside_it_but_not_once_somethin
         assert run.path.exists() == logs
 
 
+def test_a_run_is_taken_back_with_the_empty_parents_made_for_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    Run.create(tmp_path / "there/a/b/run", "digits", Layer()).discard()
+    assert not (tmp_path / "there/a").exists()
+    assert (tmp_path / "there").exists()
+    run = Run.create(tmp_path / "there/a/b/run", "digits", Layer())
+    (tmp_path / "there/a/file").touch()
+    run.discard()
+    assert [file.name for file in (tmp_path / "there/a").iterdir()] == ["file"]
+
+
 def test_results_finish_a_run(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "digits", Layer())
     with pytest.raises(DataError, match="has no results yet"):

@@ -17,7 +17,7 @@ nothing.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from shutil import rmtree
@@ -84,6 +84,7 @@ class Run:
         self.resumed = resumed
         self.loggers: tuple[str, ...] = ()
         self.writes = is_first_process()
+        self._made: list[Path] = []
         self._results: dict[str, Any] | None = None
         self.metrics = MetricsFile(path / "metrics.jsonl")
         self.checkpoint = path / "checkpoint"
@@ -135,10 +136,14 @@ class Run:
         return lock_folder(self.path) if self.writes else nullcontext()
 
     def discard(self) -> None:
-        """Removes the folder of a run that ended before it wrote anything but its settings."""
+        """Removes the folder of a run that ended before it wrote anything but its settings, with the parents made for
+        it that are empty."""
         # runs inside it may have been created, too
         if self.writes and {file.name for file in self.path.rglob("*") if not file.is_dir()} <= _BEGINNING:
             rmtree(self.path)
+            with suppress(OSError):  # one that is not empty
+                for parent in self._made:
+                    parent.rmdir()
 
     @classmethod
     def open(cls, path: Path | str) -> "Run":
@@ -292,6 +297,7 @@ def _begin(run: Run) -> None:
         raise ConfigError(f"{path} is a file; a run needs a folder (--out)")
     if path.is_dir() and any(not is_temporary(file) for file in path.iterdir()):
         raise ConfigError(f"{path} is not empty and not a run folder; take another folder (--out)")
+    run._made = [parent for parent in path.parents if not parent.exists()]
     path.mkdir(parents=True, exist_ok=True)
     own = {} if run.recipe_digest is None else {"recipe_sha256": run.recipe_digest}
     head = {"format": _FORMAT, "version": VERSION, "recipe": run.recipe, **own}
