@@ -147,6 +147,10 @@ MISSPELT = [
     "train digts",
     "doctor digts",
     "track somewhere --network sensng",
+    "track somewhere --detector botth",
+    "live sensing --events somewhere --detector botth",
+    "sweep digits --search optunaa",
+    "sweep digits --sett lr=0.1",
     "train digits --preset quik",
     "train digits --networks learned lerned",
     "train digits --split=tset",
@@ -305,6 +309,17 @@ def test_a_renamed_option_of_a_recipe_names_its_successor(
 def test_an_option_like_no_other_is_refused_without_a_guess(here: Path, refused: Callable[..., str]) -> None:
     line = refused("train", "./my.py", "--zzz", "4")
     assert "no option --zzz: spikebridge train ./my.py --help lists them" in line
+
+
+def test_an_argument_without_dashes_is_no_guess(here: Path, refused: Callable[..., str]) -> None:
+    for words in ("replay", "draw", "doctor", "eval"):
+        assert "did you mean" not in refused(words, "digits", "--preset", "quick")
+    assert "did you mean" not in refused("eval", "digits", "--targt", "run")
+
+
+def test_a_refused_choice_lists_what_can_be_typed(refused: Callable[..., str]) -> None:
+    line = refused("sweep", "digits", "--search", "optunaa")
+    assert "--search has no choice 'optunaa': did you mean 'optuna'? Known: optuna." in line
 
 
 def test_a_word_too_many_is_refused(here: Path, refused: Callable[..., str]) -> None:

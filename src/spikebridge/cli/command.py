@@ -3,10 +3,12 @@
 Nothing heavy is imported before a command is executed, so that `--help` and `list` take no time.
 """
 
+import ast
 import contextlib
 import dataclasses
 import io
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from spikebridge.data.io.number_text import parse_integer, parse_real
-from spikebridge.errors import ConfigError, SpikebridgeError
+from spikebridge.errors import ConfigError, SpikebridgeError, did_you_mean
 from spikebridge.threads import parse_threads, set_threads
 
 _Threads = Annotated[str, arg(metavar="N|auto")]
@@ -31,6 +33,7 @@ Recipe = Annotated[str, Positional, arg(metavar="RECIPE", help_behavior_hint="")
 RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behavior_hint="")]
 _RecipeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the recipe of the package)")]
 SETTINGS = "settings"
+_CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (\(.*\))\.")  # of tyro
 _BOX = "─━╭╮╰╯│┃├┤|+ "  # in Unicode or ASCII
 
 
@@ -158,7 +161,13 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
             lines.append(text)
         elif lines:
             break
-    reason = " ".join(lines).replace("Error parsing", "cannot read the value of", 1)
+    text = " ".join(lines)
+    if choice := _CHOICE.fullmatch(text):
+        word, option, known = choice.groups()
+        # None stands for an option that is left out
+        choices = [one for one in ast.literal_eval(known) if one != "None"]
+        return f"{option} has no choice {word!r}: {did_you_mean(word, choices)}"
+    reason = text.replace("Error parsing", "cannot read the value of", 1)
     return f"{reason} (see {program} --help)"
 
 
@@ -182,8 +191,10 @@ def unknown_option(word: str, known: Iterable[str], renamed: Mapping[str, str], 
     if moved is not None or len(grouped) == 1:
         new = grouped[0] if moved is None else "--" + moved.replace("_", "-")
         return f"the option {name} is now {new} (see {program} --help)"
-    near = get_close_matches(name, options, n=1)
-    hint = f" did you mean {near[0]}?" if near else ""
+    # by its last word, too; a whole name goes first
+    by_word = {one.rpartition(".")[2].lstrip("-"): one for one in options} | {one.lstrip("-"): one for one in options}
+    near = get_close_matches(bare, by_word, n=1)
+    hint = f" did you mean {by_word[near[0]]}?" if near else ""
     return f"no option {word}:{hint} {program} --help lists them"
 
 
@@ -263,14 +274,32 @@ def _unknown(word: str, form: Any, program: str) -> str:
     return unknown_option(word, _options(form), getattr(type(settings), "RENAMED_FIELDS", {}), program)
 
 
+def own_options(command: type[Command]) -> list[str]:
+    """The options of a command as they are typed, without dashes in front; a positional argument is none.
+
+    Example:
+        >>> own_options(Command)
+        ['json', 'threads']
+    """
+    return [name for one in dataclasses.fields(command) if (name := _option_name(one)) is not None]
+
+
+def _option_name(one: "dataclasses.Field[Any]") -> str | None:
+    notes = getattr(one.type, "__metadata__", ())
+    if Positional in notes or Suppress in notes:
+        return None
+    renamed = next((note.name for note in notes if getattr(note, "metavar", None) and note.name), one.name)
+    return str(renamed).replace("_", "-")
+
+
 def _options(form: Any, prefix: str = "") -> Iterator[str]:
     """Every option of a dataclass as it is typed, nested ones with dots."""
     for one in dataclasses.fields(form):
-        name = one.name.replace("_", "-")
+        name = _option_name(one)
         value = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
         if dataclasses.is_dataclass(value):
             yield from _options(value, "" if one.name == SETTINGS else f"{prefix}{name}.")
-        else:
+        elif name is not None:
             yield f"--{prefix}{name}"
             if isinstance(value, bool):
                 yield f"--{prefix}no-{name}"

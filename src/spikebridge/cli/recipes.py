@@ -1,7 +1,6 @@
 """Recipes and building blocks: listed from their source without an import, and the one place that imports a recipe.
 
 `spikebridge --help` and `spikebridge list` answer without importing PyTorch: names and first docstring lines are read
-import logging
 from the source with `ast`. A recipe is any Python file with the parts named in `_PARTS`.
 """
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from spikebridge.cli.command import (
     RunOrRecipe,
     add_settings,
     check_data,
+    own_options,
     parse_options,
 )
 from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id, recipe_source, refuse_misspelt
@@ -60,7 +61,7 @@ class Train(Command):
             known = ", ".join(recipe_files()) or "none"
             raise ConfigError(f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {known}.")
         recipe, rest = words[0], words[1:]
-        refuse_misspelt(recipe, "Config", f"{program} {recipe}", rest, [field.name for field in fields(cls)])
+        refuse_misspelt(recipe, "Config", f"{program} {recipe}", rest, own_options(cls))
         module = load_recipe(recipe)
         settings = targets.initial_settings(module, recipe, rest)
         form = add_settings(cls, "recipe", recipe, settings)
@@ -132,8 +133,7 @@ class Eval(RunCommand):
             raise ConfigError(f"the first argument must be a run folder or a recipe: {program} RUN_OR_RECIPE [OPTIONS]")
         word, rest = words[0], words[1:]
         own = parse_options(OwnRecipe, program, rest, add_help=False)[0]
-        names = [field.name for field in fields(cls)]
-        refuse_misspelt(targets.recipe_word(word, own), "Evaluation", f"{program} {word}", rest, names)
+        refuse_misspelt(targets.recipe_word(word, own), "Evaluation", f"{program} {word}", rest, own_options(cls))
         options = getattr(targets.resolve_target(word, own).module, "Evaluation", None)
         if options is None:
             return cls, program, words
