@@ -19,7 +19,7 @@ from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.data.sets import generated_gestures, with_classes
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
-from spikebridge.networks.signals.training.train import answers, color_frames, mask_frames
+from spikebridge.networks.signals.training.train import answers, mask_frames
 from spikebridge.training import Run
 
 QUICK = signals.PRESETS["quick"]
@@ -127,15 +127,6 @@ def test_a_mask_hides_at_most_its_share_of_features_and_frames() -> None:
     assert changed.all(0).sum(1).max() <= 8
     assert changed.all(2).sum(0).max() <= 4
     assert changed.float().mean() < 0.25
-
-
-def test_a_color_is_one_curve_over_the_features_of_a_window() -> None:
-    frames = torch.zeros(5, 3, 40)
-    curves = color_frames({"frames": frames}, torch.Generator().manual_seed(0), size=0.5)["frames"]
-    assert torch.equal(curves[0], curves[4])
-    assert not torch.allclose(curves[0, 0], curves[0, 1], atol=0.1)
-    # four cosines: neighbours differ by little
-    assert curves.diff(dim=2).abs().max() < 0.5 < curves.abs().max()
 
 
 def test_labels_of_a_file_are_found_by_name_or_taken_as_places() -> None:

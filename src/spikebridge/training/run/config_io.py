@@ -104,6 +104,9 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
     value = _grouped(kind, fields, value)
+    # fields that a class has no longer: a config of before may hold the value that stood for their absence
+    removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
+    value = {name: item for name, item in value.items() if name not in removed or item != removed[name]}
     for name in value:
         if name not in fields:
             raise ConfigError(f"{where} has no field {name!r}: {did_you_mean(name, fields)}")

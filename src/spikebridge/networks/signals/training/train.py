@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,10 +35,11 @@ class LearningConfig:
     """Decoupled weight decay."""
     smoothing: float = 0.1
     """Label smoothing."""
-    coloring: float = 0.0
-    """Random smooth changes of a frame's features along a window, a spectrum seen by another microphone: their size."""
     masking: float = 0.15
     """Most of a frame's features, and of the frames, that are masked in a training window; 0 masks none."""
+
+    REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"coloring": 0.0}
+    """Fields of earlier run folders, and the value without effect."""
 
     def __post_init__(self) -> None:
         """Checks the settings."""
@@ -64,31 +66,7 @@ def training_batches(sensor: Sensor, windows: Windows, config: LearningConfig, s
     inputs = {name: np.concatenate([copy[name] for copy in copies], 1) for name in copies[0]}
     tensors = tensors_of(inputs, np.tile(windows.label, config.copies))
     axes = {name: 0 if name == "label" else 1 for name in tensors}
-    return Batches(tensors, axes, augment=partial(_change_frames, masking=config.masking, coloring=config.coloring))
-
-
-def _change_frames(
-    batch: dict[str, Tensor], generator: torch.Generator, *, masking: float, coloring: float
-) -> dict[str, Tensor]:
-    """`color_frames` and `mask_frames`, where they are asked for."""
-    if coloring:
-        batch = color_frames(batch, generator, size=coloring)
-    return mask_frames(batch, generator, most=masking) if masking else batch
-
-
-def color_frames(batch: dict[str, Tensor], generator: torch.Generator, *, size: float) -> dict[str, Tensor]:
-    """Adds a smooth curve over the features, one a window, to all of its frames: four cosines.
-
-    Args:
-        batch: with `frames` `(K, B, F)`, logarithms of bands in order.
-        generator: of the draws.
-        size: standard deviation of each cosine.
-    """
-    frames = batch["frames"]
-    place = torch.linspace(0, torch.pi, frames.shape[2])
-    waves = torch.stack([torch.cos(number * place) for number in range(1, 5)])
-    curves = size * torch.randn(frames.shape[1], len(waves), generator=generator) @ waves
-    return {**batch, "frames": frames + curves}
+    return Batches(tensors, axes, augment=partial(mask_frames, most=config.masking) if config.masking else None)
 
 
 def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: float) -> dict[str, Tensor]:
