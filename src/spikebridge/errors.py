@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from numbers import Real
+from typing import TypeGuard
 
 
 class SpikebridgeError(Exception):
@@ -51,7 +52,7 @@ class ExportError(SpikebridgeError, ValueError):
     """Something cannot be written in another format."""
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a real number, and no flag."""
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
 from spikebridge.analysis.report import Picture, Section
+from spikebridge.errors import is_number
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 _PLACES = ("epoch", "task", "step")
@@ -67,11 +68,7 @@ def _without_seed(name: str) -> str:
 
 
 def _metrics(rows: Rows) -> Iterable[str]:
-    return (name for row in rows for name, value in row.items() if _is_number(value) and name not in _NOT_DRAWN)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return (name for row in rows for name, value in row.items() if is_number(value) and name not in _NOT_DRAWN)
 
 
 def _figure(metric: str, groups: Mapping[str, Sequence[Rows]]) -> Picture:
@@ -90,6 +87,6 @@ def _values(metric: str, seeds: Sequence[Rows], length: int) -> NDArray[np.float
     values = np.full((length, len(seeds)), np.nan)
     for column, rows in enumerate(seeds):
         for place, row in enumerate(rows):
-            if _is_number(row.get(metric)) and np.isfinite(row[metric]):
-                values[place, column] = row[metric]
+            if is_number(value := row.get(metric)) and np.isfinite(value):
+                values[place, column] = value
     return values

@@ -13,10 +13,10 @@ import json
 import math
 import types
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from spikebridge.data.io.json_text import parse_json
-from spikebridge.errors import DataError, did_you_mean
+from spikebridge.errors import DataError, did_you_mean, is_number
 
 MOST_NUMBERS = 1 << 28  # in one value of a signal
 _MOST_TICKS = 1 << 31
@@ -119,7 +119,7 @@ class StageRecord:
                 raise DataError(f"{where}; expected true or false")
             if kind == "size" and not _is_size(value) and not (name in _OPTIONAL and value is None):
                 raise DataError(f"{where}; expected a whole number from 1 to {_MOST_STEPS}")
-            if kind == "amount" and not (_is_number(value) and value > 0):
+            if kind == "amount" and not (is_number(value) and value > 0):
                 raise DataError(f"{where}; expected a number above 0")
 
 
@@ -136,10 +136,6 @@ _STAGES = {
     *("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps"),
     "SignedDelta",
 }
-
-
-def _is_number(value: Setting) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_size(value: Setting) -> bool:
