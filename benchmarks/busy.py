@@ -27,6 +27,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from spikebridge.data.io.atomic import write_text
+from spikebridge.training.run.environment import describe_environment
+
 RESULTS = Path(__file__).parent / "results" / "busy.json"
 COMMAND = [sys.executable, "-m", "spikebridge"]
 LOAD = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    for _ in range(10**6): pass"
@@ -144,11 +147,9 @@ def main() -> None:
     found: list[dict[str, Any]] = [row for row in old if row["work"] not in works]
     for row in rows(works, options.threads):
         print(json.dumps(row), flush=True)
-        found.append(row)
+        found.append(row | {"git_revision": describe_environment()["git_revision"]})
         measured = {"cores": os.cpu_count(), "rows": sorted(found, key=lambda one: list(WORKS).index(one["work"]))}
-        draft = RESULTS.with_suffix(".part")
-        draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-        draft.replace(RESULTS)
+        write_text(RESULTS, json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 from busy import load
 from page_commands import Line, lines_of
+from spikebridge.data.io.atomic import write_text
+from spikebridge.training.run.environment import describe_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results" / "first_hour.json"
@@ -161,10 +163,8 @@ def main() -> int:
                     print(name, one, json.dumps(row), flush=True)
                     rows[one].append(row)
             failed += sum("failed" in row for row in rows[one])
-        measured["walks"][name] = {**old.get(name, {}), "page": page, **rows}
-        draft = RESULTS.with_suffix(".part")
-        draft.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-        draft.replace(RESULTS)
+        measured["walks"][name] = {**old.get(name, {}), "page": page, **rows, "environment": describe_environment()}
+        write_text(RESULTS, json.dumps(measured, indent=1) + "\n")
     return int(failed > 0)
 
 

@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ def spread(values: Sequence[float], digits: int = 4) -> dict[str, Any]:
         "sd": None if sd is None else round(sd, digits),
         "values": [round(value, digits) for value in values],
     }
+
+
+def digits_network(variant: str, config: digits.Config) -> HybridNetwork:
+    """An untrained what/where network."""
+    return digits.build(replace(config, networks=(variant,)))[variant]
 
 
 def digits_accuracy(network: HybridNetwork, config: digits.Config, scored: HybridRecording) -> float:

@@ -8,12 +8,11 @@ trained without the delay and tested with it, and trained with it.
 """
 
 import torch
-from experiment import Results, digits_accuracy, main, spread
+from experiment import Results, digits_accuracy, digits_network, main, spread
 
 from spikebridge.hybrid import HybridNetwork, Transmission, every, ticks
 from spikebridge.hybrid.network.link import Link
 from spikebridge.networks.digits import recipe as digits
-from spikebridge.networks.digits.model import parameter_matched
 from spikebridge.training import WHOLE, Phase, Settings, fit
 
 DELAYS = (0, 1, 3, 6)
@@ -45,11 +44,7 @@ def latency(delays: tuple[int, ...], seeds: int, config: digits.Config) -> list[
 
     def trained(seed: int, delay: int) -> HybridNetwork:
         torch.manual_seed(seed)
-        period = camera.frame_period
-        network = parameter_matched(
-            "learned", config.hidden, dt=camera.dt, frame_period=period, frame_every=period, sensor=config.sensor
-        )
-        network = delayed(network, delay)
+        network = delayed(digits_network("learned", config), delay)
         phase = Phase(
             "digits",
             WHOLE,

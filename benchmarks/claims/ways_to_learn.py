@@ -24,13 +24,12 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from experiment import RESULTS, Results, digits_accuracy, main, spread
+from experiment import RESULTS, Results, digits_accuracy, digits_network, main, spread
 from torch import Tensor
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
-from spikebridge.networks.digits.model import parameter_matched
 from spikebridge.training import WHOLE, Phase, Settings, fit
 
 PARTIAL = RESULTS / "ways_to_learn.partial.json"
@@ -41,12 +40,7 @@ PARTS, UNITS = ("what", "where", "answer"), ("where_to_answer", "what_to_where")
 def network_of(way: str, config: digits.Config, seed: int) -> HybridNetwork:
     """The what/where network, with fixed or learned units."""
     torch.manual_seed(seed)
-    camera = config.camera
-    variant = "fixed" if way == "designed" else "learned"
-    period = camera.frame_period
-    return parameter_matched(
-        variant, config.hidden, dt=camera.dt, frame_period=period, frame_every=period, sensor=config.sensor
-    )
+    return digits_network("fixed" if way == "designed" else "learned", config)
 
 
 def borders(network: HybridNetwork, batch: dict[str, Tensor], config: digits.Config) -> Tensor:
@@ -147,7 +141,8 @@ def run(quick: bool) -> Results:
                 "cpu_s": spread([value for pair in pairs for value in pair.seconds], 1),
             }
         )
-    PARTIAL.unlink(missing_ok=True)
+    if not quick:
+        PARTIAL.unlink(missing_ok=True)
     return {
         "rows": rows,
         "seeds": seeds,
