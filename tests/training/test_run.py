@@ -201,6 +201,9 @@ def test_children_are_runs_of_their_own(tmp_path: Path) -> None:
         run.child("hybrid/seed-0")
     resumed = Run.create(tmp_path, "digits", Layer(), resume=True)
     assert resumed.child("hybrid/seed-0").metrics.rows() == [{"loss": 1.0}]
+    assert resumed.first_child("hybrid").path == child.path
+    with pytest.raises(DataError, match="holds no trained network 'hyb'; resume its training"):
+        resumed.first_child("hyb")
 
 
 @pytest.mark.parametrize("name", ["", "../other", "/etc"])

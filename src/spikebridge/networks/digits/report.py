@@ -28,7 +28,6 @@ from spikebridge.analysis.replay.network import record_network
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.analysis.summary import summarize
 from spikebridge.data.io.atomic import write_text
-from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits.model import VARIANTS
 from spikebridge.training.run.run import Run
@@ -53,10 +52,7 @@ def write(
     """
     scores = _scores(run)
     for name, network in networks.items():
-        child = next((child for path, child in run.children().items() if path.startswith(f"{name}/")), None)
-        if child is None:
-            raise DataError(f"{run.path} holds no trained network {name!r}; resume its training (--resume)")
-        child.load_weights(network)
+        run.first_child(name).load_weights(network)
     results = run.results()
     _log.info("drawing %d networks", len(networks))
     _save_pictures(run, scores, networks)
@@ -70,12 +66,11 @@ def write(
         _drawn(networks, inputs),
         Section("How it was measured", _MEASURED),
     ]
-    environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     return write_report(
         run.path / "report.html",
         "What and where on digits",
         sections,
-        {**facts, **environment},
+        {**facts, **run.versions()},
         command,
         _lead(results),
     )

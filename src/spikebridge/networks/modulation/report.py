@@ -69,12 +69,11 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         ),
         Section("How it was measured", _MEASURED),
     ]
-    environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     return write_report(
         run.path / "report.html",
         "Continual learning with modulated neurons",
         sections,
-        {**facts, **environment},
+        {**facts, **run.versions()},
         command,
         _lead(results),
     )

@@ -39,7 +39,7 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
     sections.append(Section("How it was measured", _METHOD))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
-    facts |= {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
+    facts |= run.versions()
     title = "Reasoning about collisions"
     return write_report(run.path / "report.html", title, sections, facts, command, _lead(results))
 

@@ -285,7 +285,7 @@ def _evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, 
     sensor, num_classes = _form_of(config)
     name = config.networks[0]
     network = parameter_matched(name, _shape(config, sensor, num_classes))
-    child = next(child for path, child in run.children().items() if path.startswith(f"{name}/"))
+    child = run.first_child(name)
     child.load_weights(network)
     windows = sensor.windows(with_classes(series, child.results()["classes"]))
     windows = windows.select(np.isin(windows.series, scored_series(series)))

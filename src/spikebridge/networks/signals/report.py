@@ -13,7 +13,6 @@ from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, raster, to_svg
 from spikebridge.analysis.report import Picture, Section, Table, write_report
-from spikebridge.errors import DataError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.training.run.run import Run
@@ -110,10 +109,7 @@ def write(
     for path, child in children.items():
         scores[path.partition("/")[0]].append(child.results())
     for name, network in networks.items():
-        first = next((child for path, child in children.items() if path.startswith(f"{name}/")), None)
-        if first is None:
-            raise DataError(f"{run.path} holds no trained network {name!r}; resume its training (--resume)")
-        first.load_weights(network)
+        run.first_child(name).load_weights(network)
     results = run.results()
     sections = [
         _result(results, scores),
@@ -128,9 +124,8 @@ def write(
         ),
         Section("How it was measured", _MEASURED),
     ]
-    environment = {name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
     title = "One sensor, two clocks"
-    return write_report(run.path / "report.html", title, sections, {**facts, **environment}, command, _lead(results))
+    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:

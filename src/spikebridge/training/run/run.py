@@ -206,6 +206,17 @@ class Run:
         )
         return {path.relative_to(folder).as_posix(): Run.open(path) for path in found}
 
+    def first_child(self, network: str) -> "Run":
+        """The first training of a network of a comparison, among the runs inside this one.
+
+        Raises:
+            DataError: there is none.
+        """
+        first = next((child for path, child in self.children().items() if path.startswith(f"{network}/")), None)
+        if first is None:
+            raise DataError(f"{self.path} holds no trained network {network!r}; resume its training (--resume)")
+        return first
+
     @property
     def finished(self) -> bool:
         """Whether the run has its results."""
@@ -246,6 +257,15 @@ class Run:
             DataError: it is missing or damaged.
         """
         return _read_json(self.path / "environment.json")
+
+    def versions(self) -> dict[str, Any]:
+        """What a report says of the environment: versions, platform and git revision, None where unknown.
+
+        Raises:
+            DataError: environment.json is missing or damaged.
+        """
+        environment = self.environment()
+        return {name: environment.get(name) for name in ("spikebridge", "torch", "platform", "git_revision")}
 
     def save_weights(self, weights: "nn.Module | Mapping[str, Tensor]") -> None:
         """Writes weights.safetensors."""

@@ -69,7 +69,7 @@ def write(
     """
     results = run.results()
     for name, network in networks.items():
-        next(child for path, child in run.children().items() if path.startswith(f"{name}/")).load_weights(network)
+        run.first_child(name).load_weights(network)
     first = next(iter(networks))
     measured = figures(run, first, tracker, scored)
     sections = [
@@ -94,9 +94,7 @@ def write(
         ),
         Section("How it was measured", MEASURED),
     ]
-    facts = {**settings} | {
-        name: run.environment().get(name) for name in ("spikebridge", "torch", "platform", "git_revision")
-    }
+    facts = {**settings, **run.versions()}
     return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, lead(results))
 
 
