@@ -2,10 +2,7 @@
 
 from torch import nn
 
-from spikebridge.deploy.adapters._norse import Norse
-from spikebridge.deploy.adapters._sinabs import Sinabs
-from spikebridge.deploy.adapters._snntorch import SnnTorch
-from spikebridge.deploy.adapters._spikingjelly import SpikingJelly
+from spikebridge.deploy.adapters.libraries import Norse, Sinabs, SnnTorch, SpikingJelly
 from spikebridge.errors import ConfigError
 from spikebridge.neurons.base import Stateful
 
