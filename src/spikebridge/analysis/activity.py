@@ -1,6 +1,6 @@
 """Activity of the layers of a network on real inputs: spikes, rates, sizes of activations, membrane traces."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Call, display_path, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import Call, display_path, evaluating, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid import Discretizer
+from spikebridge.hybrid import Discretizer, HybridNetwork
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.base import split_in_time
 
@@ -205,3 +205,31 @@ def membrane_trace(
         _, state = layer.step(x_t, state, **constant, **{name: values[t] for name, values in varying.items()})
         membranes.append(state.v)
     return torch.stack(membranes) if membranes else torch.empty_like(x)
+
+
+def spikes_of_part(
+    network: HybridNetwork, part: str, inputs: Mapping[str, Float[Tensor, "T B *N"]]
+) -> Float[Tensor, "K B *M"]:
+    """The output spikes of one part of a network in evaluation mode, at all its ticks.
+
+    Args:
+        network: a hybrid network.
+        part: an SNN of it.
+        inputs: by name; those that the network does not have are left out.
+
+    Example:
+        >>> from spikebridge.hybrid import Transmission, every
+        >>> from spikebridge.neurons import IF, Sequential
+        >>> parts, links = {"snn": Sequential(IF(v_threshold=2.0))}, [Transmission("x", "snn")]
+        >>> network = HybridNetwork(dt=0.01, inputs={"x": every(0.01)}, parts=parts, links=links, outputs=["snn"])
+        >>> spikes_of_part(network, "snn", {"x": torch.ones(4, 1, 1), "unused": torch.ones(4, 1, 1)}).flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+    pieces: list[Tensor] = []
+    hook = network.parts[part].register_forward_hook(lambda module, given, result: pieces.append(result[0]))
+    try:
+        with evaluating(network):
+            network({name: inputs[name] for name in network.inputs})
+    finally:
+        hook.remove()
+    return torch.cat(pieces)

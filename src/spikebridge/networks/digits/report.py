@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from spikebridge.analysis.activity import spikes_of_part
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile
@@ -194,21 +195,10 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
                 )
             )
         if "where" in network.parts:
-            spikes = _spikes(network, inputs)
+            spikes = spikes_of_part(network, "where", inputs)[:, 0]
             caption = f"Spikes of the SNN's last layer in “{name}”."
             pictures.append(Picture(to_svg(raster(spikes, network.dt)), caption))
     return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures)
-
-
-def _spikes(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Output spikes of the SNN for the first recording, `(T, N)`."""
-    pieces: list[Tensor] = []
-    hook = network.parts["where"].register_forward_hook(lambda part, inputs, result: pieces.append(result[0].detach()))
-    try:
-        network({name: inputs[name] for name in network.inputs})
-    finally:
-        hook.remove()
-    return torch.cat(pieces)[:, 0]
 
 
 def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:

@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from spikebridge.analysis.activity import spikes_of_part
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
 from spikebridge.analysis.plots.figures import accuracy_bars, accuracy_lines, draw_network, heat_map, raster, to_svg
@@ -168,19 +168,11 @@ def _time(scores: Scores) -> Section:
 
 def _spikes(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) -> Section:
     pictures = [
-        Picture(to_svg(raster(_spikes_of(network, inputs), network.dt)), f"Spikes of “{name}” on noise, second layer.")
+        Picture(
+            to_svg(raster(spikes_of_part(network, "snn", inputs)[:, 0], network.dt)),
+            f"Spikes of “{name}” on noise, second layer.",
+        )
         for name, network in networks.items()
         if "snn" in network.parts
     ]
     return Section("Spikes", "", pictures=pictures[:2])
-
-
-def _spikes_of(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Output spikes of the SNN for the first window, `(T, N)`."""
-    pieces: list[Tensor] = []
-    hook = network.parts["snn"].register_forward_hook(lambda part, given, result: pieces.append(result[0].detach()))
-    try:
-        network.eval()({name: inputs[name] for name in network.inputs})
-    finally:
-        hook.remove()
-    return torch.cat(pieces)[:, 0]
