@@ -257,7 +257,6 @@ class Delay(_FiniteResponse):
     delay = Quantity()
     sigma = Quantity(positive=True)
     step_function = staticmethod(_delay_step)
-    is_vectorized = True
 
     def __init__(
         self,

@@ -204,8 +204,7 @@ def target_contrast(frame: NDArray[np.uint8], box: Box) -> float:
         >>> target_contrast(frame, np.array([25.0, 25.0, 10.0, 10.0]))
         0.0
     """
-    inside = _sampled(frame, box, 1.0, _SIDE)
-    around = _sampled(frame, box, _RING, _SIDE)
+    inside, around = _sampled(frame, box, 1.0), _sampled(frame, box, _RING)
     steps = np.abs((np.arange(_SIDE) + 0.5) / _SIDE - 0.5) * _RING
     around = around[np.maximum(steps[:, None], steps) > 0.5 + 0.05]
     levels = np.log(np.concatenate([inside.ravel(), around]) + 8)
@@ -217,9 +216,9 @@ def target_contrast(frame: NDArray[np.uint8], box: Box) -> float:
     return float(1 - np.sqrt(first * second).sum())
 
 
-def _sampled(frame: NDArray[np.uint8], box: Box, factor: float, number: int) -> Float[np.ndarray, "N N"]:
+def _sampled(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.ndarray, "N N"]:
     """Grey levels at the points of a grid on a box; beyond the edges, the nearest pixels."""
-    steps = ((np.arange(number) + 0.5) / number - 0.5) * factor
+    steps = ((np.arange(_SIDE) + 0.5) / _SIDE - 0.5) * factor
     columns, rows = (
         (middle + steps * side).clip(0, extent - 1).astype(int)
         for middle, side, extent in zip(box_center(box), box[2:], frame.shape[::-1], strict=True)

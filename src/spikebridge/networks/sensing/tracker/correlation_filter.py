@@ -119,6 +119,11 @@ class CorrelationFilter:
     rate: float = 0.03
     first_share: float = 0.1
 
+    @property
+    def _num_cells(self) -> int:
+        """Cells along a side of a patch."""
+        return self.side // _CELL
+
     def start(self, frame: NDArray[np.uint8], box: Box) -> _FilterState:
         """The filter after one frame.
 
@@ -157,14 +162,13 @@ class CorrelationFilter:
         best = int((response.amax((1, 2)) * penalties).argmax())
         place, ratio = _peak(response[best].numpy())
         scale, box = self.scales[best], patch.box
-        shift = place * (scale * self.context * _size(box) / (self.side // _CELL))
+        shift = place * (scale * self.context * _size(box) / self._num_cells)
         found = clamp_box(patch.frame, box_from_center(box_center(box) + shift, scale * box[2:]))
         return FoundBox(box, found, _size(box) / max(ratio, 1e-3))
 
     def _response(self, patch: _SearchedPatch, numerator: Tensor, power: Tensor, target: _FilterState) -> Tensor:
         weights = numerator / (power + self.ridge * (target.first[1].mean() + _LEAST_POWER))
-        num_cells = self.side // _CELL
-        return torch.fft.irfft2((patch.spectrum * weights).sum(1), s=(num_cells, num_cells))
+        return torch.fft.irfft2((patch.spectrum * weights).sum(1), s=(self._num_cells, self._num_cells))
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _FilterState) -> _FilterState:
         """The filter after one more frame.
@@ -184,8 +188,8 @@ class CorrelationFilter:
     def _learned(self, frame: NDArray[np.uint8], box: Box) -> tuple[Tensor, Tensor]:
         """`conj(F_c) Y` and `sum_c |F_c|^2` of one frame."""
         seen = torch.fft.rfft2(self._features(frame, box, (1.0,))[0])
-        cells = self.side // _CELL
-        return seen.conj() * _label(cells, self.label * cells / self.context), seen.abs().square().sum(0)
+        label = _label(self._num_cells, self.label * self._num_cells / self.context)
+        return seen.conj() * label, seen.abs().square().sum(0)
 
     def _features(self, frame: NDArray[np.uint8], box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K C N N"]:
         """Features of patches of several sizes, smaller towards the edges."""
@@ -201,7 +205,7 @@ class CorrelationFilter:
         grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
         picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log().expand(len(scales), -1, -1, -1)
         patches = F.grid_sample(picture, torch.from_numpy(grid), padding_mode="border", align_corners=False)
-        return patch_features(patches[:, 0]) * _window(self.side // _CELL)
+        return patch_features(patches[:, 0]) * _window(self._num_cells)
 
 
 class _MixedTarget(NamedTuple):
@@ -294,8 +298,8 @@ def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], floa
     peak = float(response[row, column])
     lines = response[row], response[:, column]
     place = [at + _vertex(line, at) for line, at in zip(lines, (column, row), strict=True)]
-    near = np.minimum((np.arange(num_cells) - np.array([[row], [column]])) % num_cells, num_cells)
-    away = np.minimum(near, num_cells - near) > num_cells // 8
+    steps = (np.arange(num_cells) - np.array([[row], [column]])) % num_cells
+    away = np.minimum(steps, num_cells - steps) > num_cells // 8
     sidelobes = response[away[0][:, None] | away[1]]
     ratio = (peak - float(sidelobes.mean())) / (float(sidelobes.std()) + _FAINT)
     return (np.array(place) + num_cells / 2) % num_cells - num_cells / 2, ratio

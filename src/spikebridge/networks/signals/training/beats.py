@@ -82,9 +82,10 @@ def _piece(
     x = x * torch.from_numpy(sign * np.exp(chance.uniform(-0.5, 0.9))).to(x.dtype)
     target, weight = torch.zeros(length), torch.ones(length)
     inside = beats[(beats >= first) & (beats < first + taken)]
-    for place in np.rint((inside - first) * (length - 1) / (taken - 1)).astype(int) + LATENCY:
+    places = np.rint((inside - first) * (length - 1) / (taken - 1)).astype(int) + LATENCY
+    for place in places:
         weight[max(0, place - _AROUND) : place + _AROUND + 1] = 0
-    for place in np.rint((inside - first) * (length - 1) / (taken - 1)).astype(int) + LATENCY:
+    for place in places:  # after all of the above, which may reach over the next beat
         weight[place - _NEAR : place + _NEAR + 1] = _BEAT_WEIGHT
         target[place - _NEAR : place + _NEAR + 1] = 1
     return x, target, weight
