@@ -39,12 +39,10 @@ def write_sweep_report(
         pictures = [Picture(svg, f"{objective.metric} of each cell, with means and one standard deviation")]
     lead = ""
     if best is not None:
-        value, settings = (
-            table[best][objective.metric],
-            next(cell.settings for cell in cells if _is_of(cell, table[best])),
-        )
+        settings = next(cell.settings for cell in cells if _is_of(cell, table[best]))
         words = ", ".join(f"{name} = {value}" for name, value in settings.items()) or "the preset"
-        lead = f"Best: {words}, with {objective.metric} {value:.4g} ({'highest' if objective.maximize else 'lowest'})."
+        mean, direction = table[best][objective.metric], "highest" if objective.maximize else "lowest"
+        lead = f"Best: {words}, with {objective.metric} {mean:.4g} ({direction})."
     failed = [{"cell": cell.name, "error": cell.error} for cell in cells if cell.state == "failed"]
     sections = [Section("Settings", tables=[Table(table, marked=[] if best is None else [best])], pictures=pictures)]
     sections += [Section("Failed cells", tables=[Table(failed)])] if failed else []

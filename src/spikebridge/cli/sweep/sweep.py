@@ -40,7 +40,6 @@ class Search:
     Attributes:
         cell: the cell of a trial, from its number and settings.
         trials: how many in all.
-        prunes: whether the trials that fall behind are stopped.
         study: that draws them.
     """
 
