@@ -225,7 +225,7 @@ def main() -> None:
     rows = {
         name: _reliability(_of_signals(one, bias, weights), one.right) for name, one in scored.items() if len(one.right)
     }
-    for group in ("scenes", "real", "clip"):
+    for group in ("scenes", "real, validation", "real, test", "clip"):
         of_group = _joined([one for name, one in scored.items() if name.startswith(group)])
         rows[f"all: {group}"] = _reliability(_of_signals(of_group, bias, weights), of_group.right)
     for name, row in rows.items():
