@@ -4,19 +4,19 @@ python benchmarks/hero.py   # writes docs/images/hero.svg
 """
 
 import re
+import runpy
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.analysis.replay.lanes import Lane, Spikes
 from spikebridge.analysis.replay.network import record_network
 from spikebridge.data.io.atomic import write_text
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Modulation, Transmission, Tumbling, every, ticks
-from spikebridge.neurons import LIF, Sequential
 
-FILE = Path(__file__).parent.parent / "docs" / "images" / "hero.svg"
+DOCS = Path(__file__).parent.parent / "docs"
+NETWORK = DOCS / "gallery" / "two_cameras.py"  # the network of the README
+FILE = DOCS / "images" / "hero.svg"
 STYLE = """.sb-hero{--p:#fff;--plot:#f5f7fa;--ink:#1b2430;--muted:#5a6675;--s0:#2f6fd0;--s1:#d1701a;--s2:#2a8f5b;
 --s3:#9a4bc2;--s4:#b3344c;--s5:#55708c;font:12px system-ui,"Segoe UI","Helvetica Neue",Arial,"DejaVu Sans",sans-serif}
 @media (prefers-color-scheme:dark){.sb-hero{--p:#161b22;--plot:#1c232c;--ink:#e6ebf2;--muted:#9ba7b6;--s0:#78a6f5;
@@ -24,24 +24,6 @@ STYLE = """.sb-hero{--p:#fff;--plot:#f5f7fa;--ink:#1b2430;--muted:#5a6675;--s0:#
 .sb-hero path{fill:none;vector-effect:non-scaling-stroke;stroke-width:1.6}
 .sb-hero .title{fill:var(--ink);font-weight:650}.sb-hero .note{fill:var(--muted)}"""
 HEIGHTS = (96, 64, 56, 56)
-
-
-def network() -> HybridNetwork:
-    """The network of the README."""
-    return HybridNetwork(
-        dt=1 / 240,
-        inputs={"frames": every(1 / 40), "events": every(1 / 240)},
-        parts={"what": nn.Bilinear(64, 20, 10), "where": Sequential(fc=nn.Linear(100, 20), lif=LIF(tau=0.02))},
-        links=[
-            Transmission("frames", "what"),
-            Transmission("events", "where"),
-            Transmission("where", "what", HybridUnit(Tumbling(6), Mean()), held=True),
-            Modulation(
-                "what", "where.lif.v_threshold", HybridUnit(None, None, nn.Linear(10, 20)), by="add", delay=ticks(1)
-            ),
-        ],
-        outputs=["what"],
-    )
 
 
 def draw_lane(lane: Lane, top: float, height: float, width: float, columns: int) -> list[str]:
@@ -63,7 +45,7 @@ def draw_lane(lane: Lane, top: float, height: float, width: float, columns: int)
 def main() -> None:
     """Writes the picture."""
     torch.manual_seed(3)
-    hybrid = network()
+    hybrid = runpy.run_path(str(NETWORK))["network"]
     with torch.no_grad():
         hybrid.parts["where"].fc.weight.abs_().mul_(1.6)
     share = 0.02 + 0.09 * torch.sin(torch.linspace(0, 7, 96)).square().reshape(96, 1, 1)
