@@ -36,7 +36,9 @@ def main() -> None:
         config = replace(preset, networks=tuple(options.networks), num_seeds=options.seeds)
         run = Run.create(options.folder / name, "signals", config, resume=True)
         results = run.results() if run.finished else signals.train(config, run)
-        found[name] = {**results, "environment": describe_environment(), "config": run.config}
+        words = f"--sets {name} --networks {' '.join(options.networks)} --seeds {options.seeds}"
+        command = f"python benchmarks/signals_people.py {words}"
+        found[name] = {**results, "command": command, "environment": describe_environment(), "config": run.config}
         print(name, json.dumps(results["networks"]))
         if not options.quick:
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
