@@ -122,12 +122,8 @@ def hodgkin_huxley(
     links = [
         Transmission(CURRENT, MEMBRANE),
         *_gates_from(MEMBRANE, f, rest),
-        Modulation(
-            GATES, "membrane.v_leak", f["membrane_rest"], "replace",
-            delay=ticks(1), context=CURRENT, name="membrane_rest",
-        ),
-        Modulation(GATES, "membrane.tau", f["membrane_tau"], "replace", delay=ticks(1), name="membrane_tau"),
-    ]  # fmt: skip
+        *_membrane_from_gates(f, context=CURRENT),
+    ]
     return _leapfrog(step, parts, links, outputs=[MEMBRANE, GATES], halfway=[GATES])
 
 
@@ -213,11 +209,7 @@ def two_compartments(
             MEMBRANE, "dendrite.v_leak", HybridUnit(nonlinearity=pulled), "replace",
             context=CURRENT, name="dendrite_rest",
         ),
-        Modulation(
-            GATES, "membrane.v_leak", f["membrane_rest"], "replace",
-            delay=ticks(1), context="dendrite", name="membrane_rest",
-        ),
-        Modulation(GATES, "membrane.tau", f["membrane_tau"], "replace", delay=ticks(1), name="membrane_tau"),
+        *_membrane_from_gates(f, context="dendrite"),
     ]  # fmt: skip
     return _leapfrog(step, parts, links, outputs=list(parts), halfway=[GATES, "dendrite"])
 
@@ -301,6 +293,17 @@ def _gates_from(source: str, units: Mapping[str, HybridUnit], rest: float) -> li
         Modulation(source, "gates.v_leak", units["steady_gates"], "replace", name="steady_gates"),
         Modulation(source, "gates.tau", units["gate_tau"], "replace", name="gate_tau"),
     ]
+
+
+def _membrane_from_gates(units: Mapping[str, HybridUnit], context: str) -> list[Modulation]:
+    """The links from gates to their membrane; `context` is the current that flows into it, or where it comes from."""
+    return [
+        Modulation(
+            GATES, "membrane.v_leak", units["membrane_rest"], "replace",
+            delay=ticks(1), context=context, name="membrane_rest",
+        ),
+        Modulation(GATES, "membrane.tau", units["membrane_tau"], "replace", delay=ticks(1), name="membrane_tau"),
+    ]  # fmt: skip
 
 
 def _check_step(step: float) -> None:
