@@ -30,6 +30,9 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.sensing.evaluation.metrics import score
 from spikebridge.networks.sensing.report.animation import (
+    COLOUR_FOUND,
+    COLOUR_LOST,
+    COLOUR_TRUE,
     DrawnBox,
     SeenEvents,
     check_animation,
@@ -40,7 +43,6 @@ from spikebridge.networks.sensing.report.track_page import TrackedBoxes, track_p
 from spikebridge.networks.sensing.report.viewer import check_viewer, write_viewer_file
 
 _COLUMNS = ("t_us", "x", "y", "w", "h", "confidence", "lost")
-_FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
 # pictures are kept in memory while an animation is written
 _MOST_PICTURES = 250
 _SECONDS_EACH = 0.04
@@ -157,8 +159,8 @@ def _picture_of(
     events = SeenEvents(*recording.events.slice_bins(max(0, stop - num_bins), stop))
     factor = scale or (1.0 if recording.events.width >= _WIDE else 2.0)
     truth = recording.boxes[moment.bin]
-    boxes = [DrawnBox(truth, _TRUE, thin=True)] if np.isfinite(truth).all() else []
-    boxes.append(DrawnBox(moment.box, _LOST if moment.lost else _FOUND))
+    boxes = [DrawnBox(truth, COLOUR_TRUE, thin=True)] if np.isfinite(truth).all() else []
+    boxes.append(DrawnBox(moment.box, COLOUR_LOST if moment.lost else COLOUR_FOUND))
     caption = f"{stop * recording.dt:6.2f} s   confidence {moment.confidence:.2f}{'   LOST' if moment.lost else ''}"
     return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, factor)
 

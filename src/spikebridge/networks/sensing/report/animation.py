@@ -23,8 +23,10 @@ from spikebridge.data.io.atomic import atomic_write
 from spikebridge.errors import ConfigError
 
 _ANIMATIONS = (".webp", ".gif", ".mp4")
-# ON and OFF events, the colours of the first two series of figures
-_ON, _OFF = (79, 143, 240), (240, 138, 48)
+COLOUR_ON, COLOUR_OFF = (79, 143, 240), (240, 138, 48)
+"""Of events, the colours of the first two series of figures."""
+COLOUR_FOUND, COLOUR_LOST, COLOUR_TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
+"""Of boxes: the tracker's, the same where the target is lost, the true one."""
 _WHITE = (255, 255, 255)
 _MOST_SIDE = 640
 
@@ -76,7 +78,7 @@ def tracking_picture(
     if events is not None:
         x, y = events.x.astype(int) - left, events.y.astype(int) - top
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        for colour, chosen in ((_ON, inside & events.on), (_OFF, inside & ~events.on)):
+        for colour, chosen in ((COLOUR_ON, inside & events.on), (COLOUR_OFF, inside & ~events.on)):
             # a share of the frame shines through
             under = picture[y[chosen], x[chosen]] // 3
             picture[y[chosen], x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)

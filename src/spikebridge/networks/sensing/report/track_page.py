@@ -48,11 +48,11 @@ def track_page(recording: Recording, track: TrackedBoxes, summary: Mapping[str, 
         for name, value in summary.items()
         if not isinstance(value, Mapping) and value is not None
     }
-    truth = summary.get("against_truth")
-    score = {name.replace("_", " "): value for name, value in (truth or {}).items()}
-    tables = [] if truth is None else [Table([score], "Against the true boxes; distances in pixels.")]
     sections = [Section("Replay", _REPLAY, replays=[_track_replay(recording, track)])]
-    sections += [Section("Score", "", tables)] if tables else []
+    truth = summary.get("against_truth")
+    if truth is not None:
+        score = {name.replace("_", " "): value for name, value in truth.items()}
+        sections.append(Section("Score", "", [Table([score], "Against the true boxes; distances in pixels.")]))
     return render_report(f"Track of {recording.name}", sections, plain, lead=_lead(summary))
 
 

@@ -14,10 +14,15 @@ from spikebridge.data.io.atomic import atomic_write
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.evaluation.metrics import distances, overlaps
+from spikebridge.networks.sensing.report.animation import (
+    COLOUR_FOUND,
+    COLOUR_LOST,
+    COLOUR_OFF,
+    COLOUR_ON,
+    COLOUR_TRUE,
+)
 from spikebridge.networks.sensing.report.track_page import TrackedBoxes
 
-_ON, _OFF = (79, 143, 240), (240, 138, 48)
-_FOUND, _LOST, _TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
 _BINS_IN_MEMORY = 256
 
 
@@ -45,7 +50,7 @@ def write_viewer_file(path: Path, recording: Recording, track: TrackedBoxes) -> 
         ConfigError: rerun-sdk is not installed.
     """
     rerun = check_viewer()
-    stream = rerun.RecordingStream("spikebridge", recording_id=f"{recording.name}")
+    stream = rerun.RecordingStream("spikebridge", recording_id=recording.name)
     pieces = stream.binary_stream()
     truths = np.asarray(recording.boxes, dtype=float)
     frame_of = {int(b): k for k, b in enumerate(recording.frame_bins)}
@@ -60,12 +65,12 @@ def write_viewer_file(path: Path, recording: Recording, track: TrackedBoxes) -> 
                 stream.log("camera/frame", rerun.Image(np.asarray(recording.frames[frame]), color_model="L"))
             x, y, on = recording.events.slice_bins(b, b + 1)
             points = np.stack([x, y], axis=1).astype(np.float32) + 0.5
-            colours = np.where(np.asarray(on)[:, None], _ON, _OFF).astype(np.uint8)
+            colours = np.where(np.asarray(on)[:, None], COLOUR_ON, COLOUR_OFF).astype(np.uint8)
             stream.log("camera/events", rerun.Points2D(points, colors=colours, radii=0.5))
-            _log_box(stream, rerun, "camera/tracker", box, _LOST if track.lost[row] else _FOUND)
+            _log_box(stream, rerun, "camera/tracker", box, COLOUR_LOST if track.lost[row] else COLOUR_FOUND)
             stream.log("confidence", rerun.Scalars(float(track.confidence[row])))
             if np.isfinite(truths[b]).all():
-                _log_box(stream, rerun, "camera/truth", truths[b], _TRUE)
+                _log_box(stream, rerun, "camera/truth", truths[b], COLOUR_TRUE)
                 stream.log("distance [px]", rerun.Scalars(float(distances(box[None], truths[b][None])[0])))
                 stream.log("overlap", rerun.Scalars(float(overlaps(box[None], truths[b][None])[0])))
             if row % _BINS_IN_MEMORY == _BINS_IN_MEMORY - 1:
