@@ -9,6 +9,8 @@ import pytest
 
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.families import family_recording
+from spikebridge.data.simulation.moving_objects import MovingObjects
+from spikebridge.data.simulation.render import FrameCamera, render_recording
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
@@ -73,15 +75,13 @@ def test_confidence_is_honest(change: Callable[[Recording], Recording], recordin
 
 
 def test_a_target_larger_than_the_crop_is_followed(tracker: SensingTracker) -> None:
-    large = family_recording("large", seed=5, seconds=0.2)
-    assert np.sqrt(large.boxes[:, 2:].prod(1)).max() < tracker.options.crop
-    box = large.frame_boxes[0] * np.array([1, 1, 3, 3]) - np.array([1, 1, 0, 0]) * np.tile(large.frame_boxes[0][2:], 2)
-    state = None
-    for b in range(large.num_bins):
-        first = {"box": box} if state is None else {}
-        answer, state = tracker.step({**large.inputs(b, b + 1), **first}, state)
-        assert np.isfinite(answer).all()
-    assert state is not None and 0 <= state.confidence <= 1
+    scene = MovingObjects(seed=5, height=400, width=400, size=105.0, speed=200.0)
+    large = render_recording(scene, 0.2, 1 / 240, image_interval=1 / 480, frame_camera=FrameCamera(40.0), seed=5)
+    assert np.sqrt(large.boxes[:, 2:].prod(1)).min() > tracker.options.crop
+    overlap, _ = followed(large, tracker)
+    held = overlaps(np.tile(large.frame_boxes[0], (large.num_bins, 1)), large.boxes)
+    assert overlap.min() > 0.5 > held.min()
+    assert overlap.mean() > held.mean() + 0.15
 
 
 def test_frames_that_come_a_second_late_are_used_with_the_events_since(tracker: SensingTracker) -> None:

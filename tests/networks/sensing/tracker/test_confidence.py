@@ -8,7 +8,7 @@ import torch
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.data.recordings.recording import Inputs
-from spikebridge.networks.sensing.model.boxes import translate_box
+from spikebridge.networks.sensing.model.boxes import box_center, translate_box
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker import confidence
@@ -103,9 +103,11 @@ def test_a_box_whose_middle_is_off_the_sensor_is_lost_without_confidence_until_a
         given = {"box": translate_box(box, np.array([10.0 * k, 0.0]))} if k < 2 else {}
         frame = Inputs(events=NOTHING, elapsed=0.025, frame=square(), frame_age=0.025)
         _, state = tracker.step({**frame, **given}, state)
-        seen.append((state.lost, state.confidence))
-    assert not seen[0][0] and not seen[1][0]
-    assert state is not None and state.lost
-    assert all(sure == 0 for lost, sure in seen[3:] if lost and sure == 0) and any(sure == 0 for _, sure in seen)
+        seen.append((box_center(state.box)[0] > 64, state.lost, state.confidence))
+    off, lost, sure = zip(*seen, strict=True)
+    assert any(off) and not any(off[:3])
+    assert list(off) == [one == 0 for one in sure]
+    assert lost == (False, False, False, *[True] * 5)  # it is searched for, also where the box is back inside
+    assert state is not None
     _, state = tracker.step({**frame, "box": box}, state)
     assert not state.lost
