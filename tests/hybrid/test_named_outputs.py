@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spikebridge.analysis import architectural_latency, summarize
 from spikebridge.analysis.plots.network_diagram import draw_network
+from spikebridge.analysis.replay.network import record_network
 from spikebridge.deploy import export
 from spikebridge.errors import ConfigError, ExportError, ShapeError
 from spikebridge.hybrid import (
@@ -316,7 +317,7 @@ def test_bundles_refuse_such_a_part(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle").exists()
 
 
-def test_pictures_tables_and_latencies_know_such_a_part() -> None:
+def test_pictures_tables_latencies_and_replays_know_such_a_part() -> None:
     network = hand_network().eval()
     picture = draw_network(network)
     assert "weight" in picture
@@ -325,3 +326,5 @@ def test_pictures_tables_and_latencies_know_such_a_part() -> None:
     assert "place 2, weight 1" in text
     assert architectural_latency(network, "x", "last").longest == 1
     assert architectural_latency(network, "x", "eye.place").longest == 0
+    lanes = record_network(network, {"x": torch.ones(4, 1, 2)}).lanes
+    assert "output of eye.place" in [lane.name for lane in lanes]

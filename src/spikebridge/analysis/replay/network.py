@@ -15,6 +15,9 @@ from spikebridge.analysis.replay.replay import Replay
 from spikebridge.analysis.summary import kind_of
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork, HybridUnit
+from spikebridge.hybrid.clock import count_ticks
+from spikebridge.hybrid.network.delivery import split_inputs
+from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.neurons import Stateful
 
 _MAX_LANES = 16
@@ -50,6 +53,7 @@ def record_network(
 
     Raises:
         ConfigError: no such sample or layer.
+        ShapeError: the samples of an input are not those of whole ticks.
 
     Example:
         >>> import torch
@@ -79,7 +83,11 @@ def record_network(
         if (path := f"units.{route.name}") in recorded
     }
     # the output of a spiking part is the spikes of its last layer
-    values |= {f"output of {part}": rows for part, rows in outputs.items() if kind_of(network.parts[part]) != "SNN"}
+    values |= {
+        f"output of {signal}": rows
+        for signal, rows in outputs.items()
+        if kind_of(network.parts[owner_of(signal, network.parts)]) != "SNN"
+    }
     lanes += [_value_lane(words, rows, num_ticks) for words, rows in values.items() if rows]
     return Replay(name, lanes[:_MAX_LANES], network.dt, word="tick")
 
@@ -103,30 +111,15 @@ def _run(
         if isinstance(v := getattr(state, "v", None), Tensor) and v.numel():
             one.membranes[tick] = _row(v, sample)
 
-    taken = dict.fromkeys(inputs, 0)
-    state = None
-    num_ticks = _count_ticks(network, inputs)
     with evaluating(network), trace_calls(network, keep):
-        for tick in range(num_ticks):
-            now = {}
-            for name, x in inputs.items():
-                number = int(network.clock_of(name).has(tick))
-                now[name] = x[taken[name] : taken[name] + number]
-                taken[name] += number
+        state = network.initial_state(inputs)
+        num_ticks = count_ticks(network.inputs, {name: len(x) for name, x in inputs.items()}, 0, None, network.dt)
+        for tick, now in enumerate(split_inputs(network.inputs, inputs, range(num_ticks + 1))):
             given, state = network(now, state, ticks=1)
             for name, y in given.items():
                 if y.numel():
                     outputs[name][tick] = _row(y[-1], sample)
     return recorded, outputs, num_ticks
-
-
-def _count_ticks(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> int:
-    """The ticks for which every input has its samples."""
-    ends = []
-    for name, x in inputs.items():
-        clock = network.clock_of(name)
-        ends.append(clock.phase + x.shape[0] * clock.period if x.shape[0] else clock.phase)
-    return min(ends, default=0)
 
 
 def _row(values: Tensor, sample: int) -> NDArray[Any]:
