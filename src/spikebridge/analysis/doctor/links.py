@@ -62,15 +62,8 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
         ill = ill | {owner_of(route.link.source, network.parts) for route in constant}
         whole = run(network, inputs)
         for route in network.routes:
-            if (
-                route.link.part not in useful
-                or route in constant
-                or ill
-                & {
-                    route.link.part,
-                    owner_of(route.link.source, network.parts),
-                }
-            ):
+            ends = {route.link.part, owner_of(route.link.source, network.parts)}
+            if route.link.part not in useful or route in constant or ill & ends:
                 continue
             other = _without(network, route)
             without = run(other, {name: dict(inputs)[name] for name in other.inputs})
