@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.errors import DataError
+
 Ints: TypeAlias = NDArray[np.int64]
 MOST_SHIFT = 46
 FRACTION = 15  # bits of a decay behind the point
@@ -203,3 +205,20 @@ def _mix(words: Ints) -> Ints:
     words = (words ^ (words >> 15)) * 0x31848BAB & _WORD
     words = (words ^ (words >> 14)) * 0x5BD1E995 & _WORD
     return words ^ (words >> 16)
+
+
+def check_ticks(most: Any, ticks: Any) -> None:
+    """Refuses delays that are no whole steps inside the state.
+
+    Args:
+        most: the longest delay.
+        ticks: the delays.
+
+    Raises:
+        DataError: a longest delay that cannot be, or a delay outside it.
+    """
+    ticks = np.asarray(ticks)
+    if not isinstance(most, int) or not 0 <= most <= MOST_STEPS:
+        raise DataError(f"a delay reaches back {most!r} steps; 0 to {MOST_STEPS} can be")
+    if ticks.dtype.kind not in "iu" or not ((ticks >= 0) & (ticks <= most)).all():
+        raise DataError(f"a delay needs whole steps from 0 to {most}, but has {ticks.ravel()[:4]}")

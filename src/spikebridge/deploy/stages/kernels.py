@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.stages.arithmetic import MOST_STEPS, FloatArithmetic, IntegerArithmetic
+from spikebridge.deploy.stages.arithmetic import MOST_STEPS, FloatArithmetic, IntegerArithmetic, check_ticks
 from spikebridge.errors import DataError
 
 _ABOVE_ZERO = ("tau", "dt", "sigma")
@@ -95,7 +95,7 @@ def float_kernel(
     if name == "Taps" and taps is not None and taps != len(numbers["weight"]):
         raise DataError(f"the kernel {name!r} has num_taps = {taps}, but {len(numbers['weight'])} taps")
     if name == "Delay":
-        _check_ticks(settings, numbers)
+        check_ticks(settings["max_ticks"], numbers["ticks"])
     return KernelRunner(form, FloatArithmetic(settings, form.constants({**settings, **numbers})))
 
 
@@ -119,17 +119,8 @@ def integer_kernel(
         raise DataError(f"an integer kernel has a lag of {lag!r} steps; 1 to {MOST_STEPS} can be")
     _required(settings, ("keep", "high", "low_out", "high_out"))
     if name == "Delay":
-        _check_ticks(settings, numbers)
+        check_ticks(settings["max_ticks"], numbers["ticks"])
     return KernelRunner(_form(name, own), IntegerArithmetic(settings, numbers))
-
-
-def _check_ticks(settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-    """Refuses delays that are no whole steps inside the state."""
-    most, ticks = settings["max_ticks"], np.asarray(numbers["ticks"])
-    if not isinstance(most, int) or not 0 <= most <= MOST_STEPS:
-        raise DataError(f"a delay reaches back {most!r} steps; 0 to {MOST_STEPS} can be")
-    if ticks.dtype.kind not in "iu" or not ((ticks >= 0) & (ticks <= most)).all():
-        raise DataError(f"a delay needs whole steps from 0 to {most}, but has {ticks.ravel()[:4]}")
 
 
 def _required(settings: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from spikebridge.deploy.stages.arithmetic import MOST_STEPS, IntegerArithmetic, Ints, ratio, rescale
-from spikebridge.errors import DataError
+from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, check_ticks, ratio, rescale
 
 QUANTITIES = ("v_threshold", "v_reset", "v_leak")
 Effects: TypeAlias = Mapping[str, Sequence[tuple[Any, str]]]  # by quantity: the signals that act on it, and how
@@ -187,10 +186,7 @@ class IntegerDelay:
 
     def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
         self.most, self.ticks = settings["max_ticks"], numbers["ticks"]
-        if not isinstance(self.most, int) or not 0 <= self.most <= MOST_STEPS:
-            raise DataError(f"a delay reaches back {self.most!r} steps; 0 to {MOST_STEPS} can be")
-        if not ((self.ticks >= 0) & (self.ticks <= self.most)).all():
-            raise DataError(f"a delay needs whole steps from 0 to {self.most}, but has {self.ticks.ravel()[:4]}")
+        check_ticks(self.most, self.ticks)
 
     def step(self, given: Sequence[Ints], state: Ints | None, effects: Effects) -> tuple[Ints, Ints]:
         """One step, `(B, *N)`."""
