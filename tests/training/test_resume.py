@@ -67,7 +67,8 @@ def test_two_processes_started_by_the_settings_compute_what_one_does(
 
 def test_a_job_under_torchrun_outlives_a_killed_process(one_process: Path, tmp_path: Path) -> None:
     done = start(str(Path(__file__).with_name("killed_under_elastic.py")), str(tmp_path / "run"))
-    assert "exitcode: -9" in done.stderr, done.stderr
+    # the other process fails, too, once its peer is gone: either may be seen first
+    assert "failed (exitcode:" in done.stderr, done.stderr
     assert_same_numbers(tmp_path / "run", one_process)
 
 
