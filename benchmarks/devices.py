@@ -25,8 +25,8 @@ def train(out: Path, network: str, precision: str, devices: int, seed: int) -> P
     """The weights of one training."""
     options = ["--networks", network, "--precision", precision, "--devices", str(devices), "--seed", str(seed)]
     command = [sys.executable, "-m", "spikebridge", "train", "digits", "--preset", "quick", "--quiet", *options]
-    subprocess.run([*command, "--num-seeds", "1", "--out", str(out)], check=True)
-    (weights,) = out.rglob("*.safetensors")
+    subprocess.run([*command, "--num-seeds", "1", "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    (weights,) = out.rglob("weights.safetensors")
     return weights
 
 
