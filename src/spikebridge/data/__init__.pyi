@@ -36,7 +36,7 @@ from .simulation.saccades import (
     hybrid_camera,
     subsample_frames,
 )
-from .simulation.textures import fractal_noise
+from .simulation.textures import dead_leaves, fractal_noise
 from .simulation.tumbling_objects import TumblingObjects
 from .streams.binner import EventBinner, FrameFeed, RecentEvents
 from .streams.replay import EventFrameSource, ReplaySource
@@ -103,6 +103,7 @@ __all__ = [
     "crop_events",
     "cut_windows",
     "data_folder",
+    "dead_leaves",
     "estimate_box_offset",
     "estimate_offset",
     "events_of_images",

@@ -17,14 +17,19 @@ A family draws its scenes from a seed: size and speed of the target vary in all 
 | high-thresholds, noisy | event pixels with high thresholds; with low ones, leak and noise |
 | moving-camera | the background moves by 40 px to each side |
 | long-exposure | frames blurred by an exposure of 12 ms |
+
+A family measures what one property does. In a `varied` scene all of them are drawn at once, which teaches: to a network
+trained on many unlike cameras a real one is one more of them (J. Tobin et al., IROS 2017, domain randomization).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import exp, log
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.ndimage import gaussian_filter
 
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.event_camera import EventCamera
@@ -36,24 +41,31 @@ from spikebridge.errors import ConfigError, did_you_mean
 
 _DT = 1 / 240
 _CAMERA = EventCamera()
+_SENSORS = ((112, 112), (144, 144), (144, 144), (144, 192))  # rows and columns of varied scenes
+VARIED = "varied"
+"""Scenes of which a seed draws everything; none of `SCENE_FAMILIES`."""
 
 
 @dataclass(frozen=True, eq=False)
-class _DimmedScene:
-    """A scene in less light.
+class _Photographed:
+    """A scene through optics: other light, other contrast between dark and bright, out of focus.
 
     Args:
         scene: as it is.
-        light: share of its intensities that is left.
+        light: share of its light that is left.
+        gamma: exponent of intensities; above 1 most of the image is dark, and some of it is bright.
+        blur: standard deviation of the defocus [px].
 
     Example:
         >>> scene = MovingObjects(height=64, width=64, size=16)
-        >>> bool(np.allclose(_DimmedScene(scene, 0.1).image(0.2), 0.1 * scene.image(0.2)))
+        >>> bool(np.allclose(_Photographed(scene, 0.1).image(0.2), 0.1 * scene.image(0.2)))
         True
     """
 
     scene: Stimulus
     light: float
+    gamma: float = 1.0
+    blur: float = 0.0
 
     @property
     def height(self) -> int:
@@ -67,7 +79,8 @@ class _DimmedScene:
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
         """The image at a time [s]."""
-        return self.light * self.scene.image(t)
+        image = self.light * self.scene.image(t) ** self.gamma
+        return gaussian_filter(image, self.blur, truncate=2.5) if self.blur > 0.3 else image
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:
         """The box of the target at a time [s]."""
@@ -86,7 +99,7 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     """A scene of a family, with bins and boxes at 240 Hz.
 
     Args:
-        family: one of `SCENE_FAMILIES`.
+        family: one of `SCENE_FAMILIES`, or `VARIED`.
         seed: draws everything.
         seconds: length.
         frame_rate: frames a second.
@@ -99,8 +112,10 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
         >>> bool(dim.frames.mean() < 0.3 * plain.frames.mean())
         True
     """
+    if family == VARIED:
+        return _varied(seed, seconds, frame_rate)
     if family not in _FAMILIES:
-        raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, _FAMILIES)}")
+        raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, (*_FAMILIES, VARIED))}")
     generator = np.random.default_rng([seed, SCENE_FAMILIES.index(family)])
     size, speed = float(generator.uniform(18, 36)), float(generator.uniform(100, 320))
     setup = _FAMILIES[family](MovingObjects(seed=seed, size=size, speed=speed), generator)
@@ -116,8 +131,49 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     )
 
 
+def _varied(seed: int, seconds: float, frame_rate: float) -> Recording:
+    """A scene of which a seed draws look, light, motion, optics and pixels of the event camera."""
+    generator = np.random.default_rng([seed, 20])
+    uniform = generator.uniform
+    height, width = _SENSORS[generator.integers(len(_SENSORS))]
+    size = _log_uniform(generator, 14, 0.36 * height)
+    scene = TumblingObjects(
+        height=height,
+        width=width,
+        seed=seed,
+        size=size,
+        speed=size * _log_uniform(generator, 2, 10),
+        num_distractors=int(generator.integers(0, 6)),
+        num_panels=int(generator.integers(0, 10)),
+        scale_change=uniform(1, 1.6),
+        light_change=uniform(0, 0.3),
+        camera_motion=_log_uniform(generator, 2, 40),
+        turning=uniform(0, 1.2),
+        tumbling=uniform(0, 1),
+        leaves=True,
+    )
+    light = _log_uniform(generator, 0.4, 1.0)
+    seen = _Photographed(scene, light, gamma=_log_uniform(generator, 0.6, 2.2), blur=uniform(0, 0.8))
+    threshold = _log_uniform(generator, 0.1, 0.5)
+    camera = EventCamera(
+        threshold_mean=threshold,
+        threshold_sd=threshold * uniform(0.05, 0.3),
+        log_offset=_log_uniform(generator, 2, 16) / 255,
+        refractory=uniform(0, 1e-3),
+        leak=uniform(0, 1),
+        shot_noise=_log_uniform(generator, 0.1, 8),
+        first_event_per_group=1 / frame_rate if generator.random() < 0.3 else None,
+    )
+    frames = FrameCamera(frame_rate, exposure=max(0.0, uniform(-0.008, 0.012)))
+    return render_recording(seen, seconds, _DT, _DT / 2, camera, frames, seed, name=f"varied {seed}")
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return exp(generator.uniform(log(low), log(high)))
+
+
 def _dim(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
-    return _Setup(_DimmedScene(scene, generator.uniform(0.1, 0.25)))
+    return _Setup(_Photographed(scene, generator.uniform(0.1, 0.25)))
 
 
 def _deforming(scene: MovingObjects, generator: np.random.Generator) -> _Setup:

@@ -1,9 +1,9 @@
-"""Fractal grey textures, sampling between pixels, and a textured background for a moving camera.
+"""Grey textures, fractal or of overlapping shapes, sampling between pixels, and a background for a moving camera.
 
 The background is larger than the image; the camera moves in front of it, in changing light.
 """
 
-from math import ceil
+from math import ceil, cos, exp, pi, sin
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,57 @@ def fractal_noise(
         size //= 2
     total -= total.min()
     return 0.1 + 0.8 * total / max(total.max(), 1e-12)
+
+
+def dead_leaves(
+    height: int,
+    width: int,
+    generator: np.random.Generator,
+    smallest: float = 2.0,
+    cover: float = 3.0,
+    tones: tuple[float, float] = (0.02, 0.98),
+) -> Float[np.ndarray, "H W"]:
+    """Overlapping shapes of uniform grey, as leaves on the ground or objects in an image: fractals have no edges.
+
+    Radii are distributed as `r^-3`, so that the texture has no scale of its own, as natural images. Half of the shapes
+    are ellipses and half are rectangles, both turned.
+
+    Args:
+        height: rows.
+        width: columns.
+        generator: draws it.
+        smallest: radius [px]; the largest is half the shorter side.
+        cover: summed area of the shapes over that of the texture; below 1 most of the ground is seen.
+        tones: the darkest and the brightest.
+
+    Returns:
+        Intensities.
+
+    Source: A. B. Lee, D. Mumford, J. Huang, Int. J. Computer Vision 41:35 (2001).
+
+    Example:
+        >>> texture = dead_leaves(40, 60, np.random.default_rng(0))
+        >>> texture.shape, bool((texture >= 0.02).all() and (texture <= 0.98).all())
+        ((40, 60), True)
+    """
+    total = np.full((height, width), generator.uniform(*tones))
+    largest, left = max(min(height, width) / 2, smallest + 1), cover * height * width
+    while left > 0:
+        # the inverse of the distribution of radii
+        radius = (smallest**-2 - generator.random() * (smallest**-2 - largest**-2)) ** -0.5
+        left -= pi * radius**2
+        shape, angle = exp(generator.uniform(-0.7, 0.7)), generator.uniform(0, pi)
+        x, y, is_round = generator.uniform(0, width), generator.uniform(0, height), generator.random() < 0.5
+        half, reach = (radius * shape, radius / shape), radius * 3
+        rows = slice(max(0, int(y - reach)), int(y + reach) + 2)
+        columns = slice(max(0, int(x - reach)), int(x + reach) + 2)
+        part = total[rows, columns]
+        v, u = np.mgrid[rows.start : rows.start + part.shape[0], columns.start : columns.start + part.shape[1]] + 0.5
+        along = np.abs((u - x) * cos(angle) + (v - y) * sin(angle)) / half[0]
+        across = np.abs((v - y) * cos(angle) - (u - x) * sin(angle)) / half[1]
+        level = np.hypot(along, across) if is_round else np.maximum(along, across)
+        part += (0.5 + (1 - level) * min(half)).clip(0, 1) * (generator.uniform(*tones) - part)
+    return total
 
 
 def sample_bilinear(

@@ -18,6 +18,7 @@ from spikebridge.data.simulation.motion import Motion, SumOfSines, random_motion
 from spikebridge.data.simulation.textures import (
     MovingBackground,
     canvas_size,
+    dead_leaves,
     fractal_noise,
     random_background,
     sample_bilinear,
@@ -39,6 +40,7 @@ _HARMONICS = np.arange(2, 8)
 _MAX_HARMONICS = 0.55  # of a radius, so that an outline is never thin
 _MAX_FORESHORTENING = 0.45  # logarithm of a foreshortened axis
 _SHOWN = 0.35  # of the texture, to each side of its middle
+_LEAVES_SHARE = 0.8
 _AROUND = 2 * pi * np.arange(180) / 180
 
 
@@ -60,6 +62,7 @@ class TumblingObjects:
         turning: how far objects turn in the picture's plane to each side [rad].
         tumbling: how far they turn out of it: 0 not at all; at 1 axes go from two thirds to one and a half of their
             length, and all of the texture that is seen at first may be hidden later.
+        leaves: most objects and the background are covered with shapes of uniform grey (`dead_leaves`).
 
     Raises:
         ConfigError: a setting is out of range, or the objects do not fit into the image.
@@ -82,6 +85,7 @@ class TumblingObjects:
     camera_motion: float = 8.0
     turning: float = 0.8
     tumbling: float = 1.0
+    leaves: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that are out of range."""
@@ -123,7 +127,10 @@ class TumblingObjects:
     @cached_property
     def _background(self) -> MovingBackground:
         generator = np.random.default_rng([self.seed, 0])
-        canvas = _panels(*canvas_size(self.height, self.width, self.camera_motion), self.num_panels, generator)
+        shape = canvas_size(self.height, self.width, self.camera_motion)
+        canvas = _panels(*shape, self.num_panels, generator)
+        if self.leaves:
+            canvas = _with_leaves(canvas, np.random.default_rng([self.seed, 0, 1]))
         return random_background(canvas, generator, self.camera_motion, self.light_change)
 
     @cached_property
@@ -150,6 +157,8 @@ class TumblingObjects:
             fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator
         )
         texture = _jitter_tone(texture, generator)
+        if self.leaves:
+            texture = _leaves_or(texture, np.random.default_rng([self.seed, number, 1]))
         return _Body(motion, half, *_outline(generator), foreshortening, texture_shift, texture)
 
 
@@ -225,6 +234,23 @@ def _panels(height: int, width: int, num_panels: int, generator: np.random.Gener
         rows, columns = (slice(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right)))
         canvas[rows, columns] += generator.uniform(0.5, 1) * (generator.uniform(0.05, 0.95) - canvas[rows, columns])
     return canvas
+
+
+def _with_leaves(canvas: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """A background with shapes of uniform grey over it, translucent."""
+    tones = generator.uniform(0.02, 0.3), generator.uniform(0.3, 0.98)
+    height, width = canvas.shape
+    leaves = dead_leaves(height, width, generator, cover=generator.uniform(0.5, 3), tones=tones)
+    return canvas + generator.uniform(0, 1) * (leaves - canvas)
+
+
+def _leaves_or(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Four in five textures are replaced by shapes of uniform grey, few or many."""
+    if generator.random() >= _LEAVES_SHARE:
+        return texture
+    tones = generator.uniform(0.02, 0.3), generator.uniform(0.7, 0.98)
+    height, width = texture.shape
+    return dead_leaves(height, width, generator, generator.uniform(2, 5), exp(generator.uniform(-1.2, 1)), tones)
 
 
 def _jitter_tone(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:

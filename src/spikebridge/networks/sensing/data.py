@@ -3,11 +3,12 @@
 | function | recordings |
 |---|---|
 | `recording_parts` | a split of the real recording, of a folder of your own, or of generated scenes |
-| `generated_parts` | scenes of half a second with a textured target |
+| `generated_parts` | scenes of half a second with a textured target, or of families of scenes |
 | `tumbling_parts` | scenes that are hard to track, for the target detector only |
 | `clip_parts` | video clips of OTB and VOT, for what reads frames |
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
+from spikebridge.data.simulation.examples import moving_object
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.render import render_recording, scene_seeds
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
@@ -40,7 +42,13 @@ class RecordingPart(NamedTuple):
 
 
 def recording_parts(
-    kind: str, split: str, num_scenes: int, frame_step: int = 1, data: Path | None = None, needs_boxes: bool = True
+    kind: str,
+    split: str,
+    num_scenes: int,
+    frame_step: int = 1,
+    data: Path | None = None,
+    needs_boxes: bool = True,
+    scenes: Sequence[str] = (),
 ) -> list[RecordingPart]:
     """The recordings of a split.
 
@@ -52,6 +60,7 @@ def recording_parts(
         frame_step: every N-th frame is kept.
         data: the folder with data sets; that of the environment by default.
         needs_boxes: whether a part starts at its first boxes; else it is returned as it is.
+        scenes: families of the generated scenes, see `generated_parts`.
 
     Raises:
         DataError: the recording is not found, or its part needs boxes and has none.
@@ -62,7 +71,7 @@ def recording_parts(
     elif kind not in _RECORDINGS:
         refuse_data_folder(data, f"the recording {kind}")
     if kind == "generated" or (kind == "auto" and data is None and not _is_found(data)):
-        found = generated_parts(split, num_scenes)
+        found = generated_parts(split, num_scenes, scenes)
     else:
         recording = _loaded(find_files("fe240hz", data)[0].parent if kind in _RECORDINGS else _own_folder(kind))
         part = RecordingPart(recording, temporal_splits(recording.num_frames)[split])
@@ -72,7 +81,7 @@ def recording_parts(
             check_labelled(part, f"its part {split!r}", pairs=True, remedy=remedy)
         found = [part]
         if kind == "both" and split == "train":
-            found += generated_parts(split, num_scenes)
+            found += generated_parts(split, num_scenes, scenes)
     if frame_step == 1:
         return found
     fewer = [
@@ -133,13 +142,14 @@ def run_parts(config: Any, split: str, data: Path | None = None) -> list[Recordi
         data: as in `recording_parts`.
     """
     asked = split, config.num_scenes if split == "train" else max(1, config.num_scenes // 3)
+    options: dict[str, Any] = {"frame_step": config.frame_step, "data": data, "scenes": config.scenes}
     if config.schedule == "label_free":
-        (first, *_) = recording_parts(config.recording, *asked, config.frame_step, data, needs_boxes=False)
+        (first, *_) = recording_parts(config.recording, *asked, **options, needs_boxes=False)
         if not is_labelled(labelled_part(first, pairs=True)):
             note = f"({first.recording.name} has no boxes)"
-            scenes = generated_parts(*asked)
-            return [RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in scenes]
-    return recording_parts(config.recording, *asked, config.frame_step, data)
+            made = generated_parts(*asked, config.scenes)
+            return [RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in made]
+    return recording_parts(config.recording, *asked, **options)
 
 
 @lru_cache(maxsize=1)
@@ -177,21 +187,29 @@ def subsample_part(part: RecordingPart, keep_every: int, num_before: int = 0) ->
     return RecordingPart(part.recording.subsample_frames(keep_every), range(max(num_before, first), stop))
 
 
-def generated_parts(split: str, num_scenes: int) -> list[RecordingPart]:
-    """Scenes of half a second with a textured target, each with its own seed.
+def generated_parts(split: str, num_scenes: int, scenes: Sequence[str] = ()) -> list[RecordingPart]:
+    """Scenes of half a second, each with its own seed; a textured target, or families of scenes in turn.
 
     Args:
         split: train, validation or test.
         num_scenes: number of scenes.
+        scenes: names of `SCENE_FAMILIES`, and `varied`.
+
+    Raises:
+        ConfigError: there is no such family.
     """
-    parts = []
-    for seed in scene_seeds(split, num_scenes):
-        scene = MovingObjects(seed=seed, size=26.0)
-        recording = render_recording(
-            scene, duration=_SCENE_SECONDS, dt=DT, image_interval=1 / 480, name=f"scene {seed}"
-        )
-        parts.append(RecordingPart(recording, range(1, recording.num_frames)))
-    return parts
+    made = (
+        _generated(scenes[i % len(scenes)] if scenes else None, seed)
+        for i, seed in enumerate(scene_seeds(split, num_scenes))
+    )
+    return [RecordingPart(recording, range(1, recording.num_frames)) for recording in made]
+
+
+def _generated(family: str | None, seed: int) -> Recording:
+    if family is not None:
+        return moving_object(_SCENE_SECONDS, seed, family)
+    scene = MovingObjects(seed=seed, size=26.0)
+    return render_recording(scene, duration=_SCENE_SECONDS, dt=DT, image_interval=1 / 480, name=f"scene {seed}")
 
 
 def tumbling_parts(split: str, num_scenes: int) -> list[RecordingPart]:

@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from spikebridge.data.simulation.families import SCENE_FAMILIES, VARIED
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
 from spikebridge.networks.sensing.evaluation import benchmark
@@ -151,6 +152,8 @@ class Config:
     """The split for the results; settings are chosen on validation."""
     num_scenes: int = 12
     """Generated scenes to train on."""
+    scenes: tuple[str, ...] = ()
+    """Families of the generated scenes, in turn: those of `data make moving-object --family`, and `varied`."""
     frame_step: int = 1
     """Only every N-th frame is used."""
     clips: bool = False
@@ -167,6 +170,8 @@ class Config:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     """Settings of the closed-loop tracker in evaluation."""
 
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("scenes",)
+    """Fields that run folders of before do not have."""
     RENAMED_FIELDS: ClassVar[dict[str, str]] = {
         "following_scenes": "pathways.num_scenes",
         "thinning": "frame_step",
@@ -202,6 +207,9 @@ class Config:
             if name not in VARIANTS:
                 raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
             self.model.options(**self._form(name))
+        for name in self.scenes:
+            if name not in (known := (*SCENE_FAMILIES, VARIED)):
+                raise ConfigError(f"there is no family of scenes {name!r}: {did_you_mean(name, known)}")
         _check_positive(self, "", "num_seeds", "num_scenes", "frame_step")
         if self.pathways.weights_from and (self.detector.weights_from or not self.detector.epochs):
             raise ConfigError(

@@ -37,14 +37,14 @@ def training_data(config: Any) -> TrainingData:
     """
     asked = config.recording, "train", config.num_scenes, config.frame_step
     label_free = config.schedule == "label_free"
-    recorded = [] if label_free and config.clips else recording_parts(*asked)
+    recorded = [] if label_free and config.clips else recording_parts(*asked, scenes=config.scenes)
     cut = {"both_ways": True, "as_bytes": True, "counts": config.model.counts}
     parts = _pathway_parts(config, recorded) or clip_parts()
     labelled = _joined([cut_samples(*part, config.model.crop, **cut) for part in parts])
     unlabelled = None
     if label_free:
         generator = np.random.default_rng(config.seed)
-        parts = _pathway_parts(config, recording_parts(*asked, needs_boxes=False))
+        parts = _pathway_parts(config, recording_parts(*asked, needs_boxes=False, scenes=config.scenes))
         unlabelled = _joined([cut_unlabelled_samples(*part, config.model.crop, generator, **cut) for part in parts])
     trains_detector = config.detector.epochs and not config.detector.weights_from
     return TrainingData(labelled, unlabelled, detector_data(config, recorded) if trains_detector else None)
