@@ -257,6 +257,20 @@ def test_a_table_that_does_not_fit_is_refused(text: str, message: str, tmp_path:
         read_series(path)
 
 
+def test_a_faulty_line_is_named_as_an_editor_counts_it_with_blank_lines_before(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    for text, where in [
+        ("\n\na,time\n1,0\n\n\nx,1\n", "line 7, a"),
+        ("\na\n\n1,2\n", "line 4: expected 1 values"),
+        ("label,a\n\nwave,1\n\n,2\n", "line 5: expected a label"),
+        ("a,time\n1,0\n\n1,1\n\n1,\n", "line 6, time"),
+        ("\na,a\n1,2\n", "line 2: expected different names"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(DataError, match=where):
+            read_series(path, rate_hz=1.0)
+
+
 def test_an_unknown_kind_of_file_is_refused_with_those_that_are_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no reader for series in '.mp3'.*\.npz, \.csv, \.wav"):
         read_series(tmp_path / "a.mp3")

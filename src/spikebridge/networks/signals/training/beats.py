@@ -49,8 +49,7 @@ def train_beats(
         settings: of the training.
     """
     settings = BeatTraining() if settings is None else settings
-    chance = np.random.default_rng(settings.seed)
-    torch.manual_seed(settings.seed)
+    chance, noise = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
     snn = network.parts["snn"]
     optimizer = torch.optim.Adam(snn.parameters(), lr=settings.learning_rate)
     losses = []
@@ -59,7 +58,7 @@ def train_beats(
         pieces = [_piece(ecg, beats, settings.piece, chance) for _ in range(settings.batch)]
         x, target, weight = (torch.stack(column, 1) for column in zip(*pieces, strict=True))
         snr = torch.from_numpy(chance.uniform(-3, 24, (1, settings.batch, 1))).to(x.dtype)
-        x = x + torch.randn_like(x) * (ecg.var(0) * 10 ** (-snr / 10)).sqrt()
+        x = x + torch.randn(x.shape, generator=noise, dtype=x.dtype) * (ecg.var(0) * 10 ** (-snr / 10)).sqrt()
         score = scores_of(network.train(), x) - _OFFSET
         loss = F.binary_cross_entropy_with_logits(score[_SETTLE:], target[_SETTLE:], weight[_SETTLE:])
         optimizer.zero_grad()
