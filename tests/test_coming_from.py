@@ -1,5 +1,6 @@
 """The page "Coming from another library": both blocks of a section give the same spikes and trained weights."""
 
+import math
 import re
 import warnings
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+
+from spikebridge.neurons import CubaLIF, Sequential
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "coming-from.md"
 SECTIONS = {"snnTorch": "snntorch", "SpikingJelly": "spikingjelly.activation_based.neuron", "Norse": "norse.torch"}
@@ -60,3 +63,19 @@ def test_both_blocks_do_the_same(section: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     untrained = run(code["python"], {"train": None})["network"].parameters()
     assert any(not torch.allclose(one, fresh, atol=1e-3) for (one, _), fresh in zip(pairs, untrained, strict=True))
+
+
+def test_the_row_of_lava_gives_the_spikes_of_its_equations() -> None:
+    """u = (1 - du) u + x; v = (1 - dv) v + u; a spike above vth sets v to 0."""
+    du, dv, vth, dt = 0.3, 0.1, 2.0, 1e-3
+    currents = torch.rand(60, 1, 8, generator=torch.Generator().manual_seed(3))
+    u, v, expected = torch.zeros(1, 8), torch.zeros(1, 8), []
+    for x in currents:
+        u = (1 - du) * u + x
+        v = (1 - dv) * v + u
+        expected.append((v > vth).float())
+        v = v * (1 - expected[-1])
+    row = CubaLIF(-dt / math.log(1 - dv), -dt / math.log(1 - du), v_threshold=vth)
+    spikes, _ = Sequential(row, dt=dt)(currents)
+    assert 0.1 < spikes.mean() < 0.9
+    torch.testing.assert_close(spikes, torch.stack(expected))
