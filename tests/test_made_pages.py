@@ -67,6 +67,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "live_soak",
         "first_hour",
         "typed_tests",
+        "beside_nengo",
         "signals_people",
         "sensing_confidence",
     )
