@@ -46,6 +46,14 @@ def rows(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["method"]: row for row in results["methods"]}
 
 
+def test_confusions_hold_the_accuracies(trained: tuple[Run, dict[str, Any]]) -> None:
+    first = trained[0].first_child("hmn").results()
+    classes, tasks = np.array(first["confusions"]), np.array(first["task confusions"])
+    assert classes.sum() == tasks.sum() > 0
+    np.testing.assert_allclose(classes.trace() / classes.sum(), first["modes"]["given"], atol=1e-6)
+    np.testing.assert_allclose(tasks.trace() / tasks.sum(), first["modes"]["inferred"]["1"]["right task"], atol=1e-6)
+
+
 def test_quick_learns_far_above_chance_and_finds_the_gate_from_one_picture(trained: tuple[Run, dict[str, Any]]) -> None:
     table = rows(trained[1])
     assert set(table) == set(QUICK.methods)
@@ -71,6 +79,7 @@ def test_the_report_is_one_file_with_every_figure(trained: tuple[Run, dict[str, 
         "number of tasks",
         "Unlearned similar tasks",
         "Representation of tasks",
+        "inferred from one unlabelled image",
         "Cost and memory",
         "XdG, EWC",
     ):

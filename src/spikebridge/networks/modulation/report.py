@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
-from spikebridge.analysis.plots.figures import accuracy_lines, draw_network, to_svg
+from spikebridge.analysis.plots.figures import accuracy_lines, confusion_matrix, draw_network, to_svg
 from spikebridge.analysis.plots.style import INK, PAPER, SERIES, new_figure
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.errors import ShapeError
@@ -60,6 +60,7 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         _table(results),
         *_transfer(trials),
         *_representation(trials),
+        *_confusions(trials),
         _cost(trials),
         learning_curves({path: child.metrics.rows() for path, child in run.children().items()}),
         Section(
@@ -184,6 +185,23 @@ def _representation(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[S
     ]
     tables = [Table(rows, "One number for each map below, first seed.")] if rows else []
     return [Section("Representation of tasks", "First seed.", tables, pictures)]
+
+
+def _confusions(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    """What is taken for what after the last task: classes with the gate given, tasks inferred from one image."""
+    name = next((name for name in _main_first(trials) if "confusions" in trials[name][0]), None)
+    if name is None:
+        return []
+    first = trials[name][0]
+    classes = first["confusions"]
+    figure = confusion_matrix(classes, range(len(classes)))
+    pictures = [Picture(to_svg(figure, "classes"), "Classes: all tasks, each with its gate.")]
+    if "task confusions" in first:
+        counts = np.array(first["task confusions"])
+        shares = 100 * counts / counts.sum(1, keepdims=True)
+        figure = matrix_map(shares, None, "share of the images [%]", (0.0, 100.0), column_title="inferred task")
+        pictures.append(Picture(to_svg(figure, "tasks"), "Tasks: inferred from one unlabelled image."))
+    return [Section("Confusions", f"“{name}” after the last task, first seed.", pictures=pictures)]
 
 
 def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
@@ -168,6 +168,24 @@ class InferenceModes:
     def accuracy_of(self, part: Branch, task: int) -> float:
         """Accuracy of a sub-network on the test samples of a task."""
         return float(self._hits(part, self.test_inputs(task)).mean())
+
+    def confusions(self) -> Int64[Tensor, "C C"]:
+        """How often each class (row) is answered with each class (column), with the gates given, over all tasks."""
+        counts = torch.zeros(self.branch.sizes[3], self.branch.sizes[3], dtype=torch.int64)
+        for k, part in enumerate(self.parts):
+            with torch.no_grad():
+                answer = part(self.test_inputs(k)).argmax(1)
+            counts.index_put_((self.sequence.test.labels, answer), torch.tensor(1), accumulate=True)
+        return counts
+
+    def task_confusions(self) -> Int64[Tensor, "K K"]:
+        """How often single samples of each task (row) are taken for samples of each task (column)."""
+        rows = []
+        for k in range(len(self.parts)):
+            with torch.no_grad():
+                features = prototype_features(self.gating.preactivations(self.test_inputs(k)))
+                rows.append(torch.bincount(self.prototypes.infer_task(features).task, minlength=len(self.parts)))
+        return torch.stack(rows)
 
     def activity(self) -> Float[Tensor, "K C2"]:
         """Mean output of each hidden neuron of both layers in each task; closed neurons are silent."""

@@ -70,6 +70,10 @@ def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence, in_full
         found["opening"] = density_report([layer.bool() for layer in trial.gates])
         found["modes"] |= score_inference(modes, method, settings.seed)
     if in_full:
+        if modes is not None:
+            found["confusions"] = modes.confusions().tolist()
+            if method.has_unit and not method.per_sample:
+                found["task confusions"] = modes.task_confusions().tolist()
         found["cost"] = _cost(trial, sequence, modes)
         if modes is not None and not method.per_sample:
             found["reshuffled"] = score_reshuffled(modes, method)
