@@ -208,6 +208,7 @@ class _TaskLoop(ResumableLoop):
             "batch_size": settings.batch_size,
             "epochs": settings.epochs,
             "fresh_optimizer": settings.fresh_optimizer,
+            "test_all_after": settings.test_all_after,
             "consolidation": type(method.consolidation).__name__,
             "num_samples": [[len(task.train), len(task.test)] for task in tasks],
         }
@@ -295,10 +296,17 @@ class _TaskLoop(ResumableLoop):
             self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
 
     def _test(self, num_learned: int) -> None:
-        for number, task in enumerate(self.tasks):
-            self.accuracies[num_learned, number] = accuracy(
-                self.module, task.test, self._subnetwork(number), self.method.forward, self.settings.test_batch_size
-            )
+        rows = self.settings.test_all_after
+        tested = range(len(self.tasks)) if rows is None or num_learned in rows else (num_learned - 1, num_learned)
+        for number in tested:
+            if 0 <= number < len(self.tasks):
+                self.accuracies[num_learned, number] = accuracy(
+                    self.module,
+                    self.tasks[number].test,
+                    self._subnetwork(number),
+                    self.method.forward,
+                    self.settings.test_batch_size,
+                )
 
     def _row(self) -> Row:
         at = self.position

@@ -38,6 +38,9 @@ class ContinualSettings:
             starts again.
         checkpoint_every: steps between checkpoints inside a task; 0: at the end of a task alone.
         test_batch_size: samples of a test batch.
+        test_all_after: numbers of learned tasks after which all tasks are tested; after other tasks only the task that
+            was learned and the next one are, and the rest of that row is NaN. None: all tasks after each task, whose
+            time grows with the square of their number.
         quiet: no progress on the screen.
 
     Raises:
@@ -50,6 +53,7 @@ class ContinualSettings:
     fresh_optimizer: bool = True
     checkpoint_every: int = 0
     test_batch_size: int = 1000
+    test_all_after: tuple[int, ...] | None = None
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -64,7 +68,8 @@ class ContinualResult:
     """The result of continual learning.
 
     Attributes:
-        accuracies: `(K + 1, K)`, R of the literature: row k after k tasks, row 0 of the untrained network.
+        accuracies: `(K + 1, K)`, R of the literature: row k after k tasks, row 0 of the untrained network; NaN where
+            `test_all_after` leaves a test out.
         seconds: of each task's steps, without tests; measured, so different in every run.
         rows: as in metrics.jsonl, one a task.
     """

@@ -184,6 +184,7 @@ class TrialSettings:
         num_fisher: samples of a task for the Fisher information.
         extract: train sub-networks of open neurons; False trains the whole branch with masks.
         device: where tasks are learned.
+        test_all_after: numbers of learned tasks after which all tasks are tested; None: after each.
     """
 
     method: Method
@@ -201,6 +202,7 @@ class TrialSettings:
     num_fisher: int
     extract: bool
     device: str = "cpu"
+    test_all_after: tuple[int, ...] | None = None
 
 
 def make_consolidation(settings: TrialSettings, chunk_size: int) -> Consolidation:

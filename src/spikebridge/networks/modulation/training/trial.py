@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -59,6 +59,7 @@ def run_trial(
     quiet: bool = False,
     snapshots: bool = False,
     gating: Gating | None = None,
+    measure: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
 ) -> Trial:
     """Trains the units, makes the gates, and learns all tasks; resumes where the run was stopped.
 
@@ -69,6 +70,7 @@ def run_trial(
         quiet: show no progress.
         snapshots: save each task's sub-network before and after its training.
         gating: backbone and units that are trained already; None trains them.
+        measure: measures the branch after each task, given the number of learned tasks; takes the place of snapshots.
     """
     method, notes = settings.method, {}
     if method.has_unit and gating is None:
@@ -91,7 +93,7 @@ def run_trial(
         consolidation=make_consolidation(settings, _fisher_chunk(branch, settings)),
         subnetworks=None if gates is None or method.per_sample else _subnetworks(branch, gates, settings).__getitem__,
         forward=partial(_logits_with_own_gates, gating=gating) if gating is not None and method.per_sample else _logits,
-        measure=saved,
+        measure=measure or saved,
     )
     result = fit_tasks(branch, sequence.tasks(), loop, settings=_loop_settings(settings, quiet), run=child)
     if gating is not None:
@@ -146,7 +148,14 @@ def _loop(settings: TrialSettings) -> ContinualMethod:
 
 
 def _loop_settings(settings: TrialSettings, quiet: bool) -> ContinualSettings:
-    return ContinualSettings(settings.epochs, settings.batch_size, settings.seed, test_batch_size=2000, quiet=quiet)
+    return ContinualSettings(
+        settings.epochs,
+        settings.batch_size,
+        settings.seed,
+        test_batch_size=2000,
+        test_all_after=settings.test_all_after,
+        quiet=quiet,
+    )
 
 
 def _learn_separately(branch: Branch, settings: TrialSettings, sequence: TaskSequence, quiet: bool) -> ContinualResult:
