@@ -78,3 +78,20 @@ def test_graphs_of_parts_give_what_their_parts_give_by_hand(experiment: Any) -> 
     late = parts.graph("tree", 5)
     assert network.clock_of("part7").period == 4
     assert late.clock_of("part4").period == 1
+
+
+def test_a_network_and_its_rivals_learn_chains_of_tasks(experiment: Any) -> None:
+    scaling = experiment("task_scaling")
+    rows = scaling.run(quick=True)["rows"]
+    assert {row["tasks"] for row in rows if row["method"] == "hmn"} == {2, 4}
+    assert {row["mode"] for row in rows if row["method"] == "hmn"} == {"given", "inferred", "nearest", "direct"}
+    sizes = {"network": 100, "backbone": 10, "table_a_task": 4, "prototype_a_task": 2}
+    assert scaling.stored(sizes, "hmn", "inferred", 3) == 100 + 10 + 3 * (4 + 2)
+    assert scaling.stored(sizes, "single", "given", 3) == 300
+
+
+def test_a_new_value_is_a_row_a_neuron_and_a_connection(experiment: Any) -> None:
+    found = experiment("one_shot").run(quick=True)
+    assert found["added"]["neurons"] == found["added"]["connections"] == 1
+    assert [row["way"] for row in found["rows"][:4]] == list(experiment("one_shot").WAYS)
+    assert all(0 <= row["new"]["mean"] <= 1 for row in found["rows"])

@@ -65,7 +65,13 @@ class Chain(NamedTuple):
 def _chains_of(seed: int) -> list[Chain]:
     rivals = [Chain("xdg_ewc", 2000, 100, seed), Chain("ann_ewc", 400, 100, seed), Chain("snn_ewc", 400, 40, seed)]
     single = [Chain("single", width, 40, seed) for width in SINGLE]
-    return [Chain("hmn", 2000, 400, seed), *single, *rivals, Chain("hmn", 1000, 400, seed), Chain("hmn", 500, 400, seed)]
+    return [
+        Chain("hmn", 2000, 400, seed),
+        *single,
+        *rivals,
+        Chain("hmn", 1000, 400, seed),
+        Chain("hmn", 500, 400, seed),
+    ]
 
 
 # what decides comes first: a run that is stopped has whole comparisons
@@ -111,8 +117,10 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
             hits = [accuracy(branch, task.test, forward=_logits) for task in shown.tasks()]
             row = {"given": fmean(hits)}
         else:
-            table = None if prototypes is None else GaussianPrototypes(
-                prototypes.means[:learned], prototypes.covariances[:learned]
+            table = (
+                None
+                if prototypes is None
+                else GaussianPrototypes(prototypes.means[:learned], prototypes.covariances[:learned])
             )
             modes = InferenceModes(branch, [layer[:learned] for layer in gates], shown, gating, table)
             row = {"given": modes.given()}
@@ -211,7 +219,11 @@ def run(quick: bool) -> Results:
         if not done.get(chain.key, {}).get("finished"):
             keep(chain.key, learn(chain, config, counts, lambda found, key=chain.key: keep(key, found)))
     chains = [done[chain.key] for chain in plan]
-    return {"rows": rows_of(chains), "chains": chains, "cpu_s_of_all_chains": round(sum(one["cpu_s"] for one in chains))}
+    return {
+        "rows": rows_of(chains),
+        "chains": chains,
+        "cpu_s_of_all_chains": round(sum(one["cpu_s"] for one in chains)),
+    }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import io
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,16 @@ def test_the_matrix_has_a_row_for_the_untrained_network_and_one_a_task(tasks: li
     assert [row["accuracies"] for row in result.rows] == R[1:].tolist()
     assert [row["task"] for row in result.rows] == [1, 2, 3, 4]
     assert len(result.seconds) == NUM_TASKS
+
+
+def test_tests_may_be_left_out_between_chosen_numbers_of_tasks(tasks: list[Task]) -> None:
+    whole = learnt(tasks)[0].accuracies
+    result, _ = learnt(tasks, settings=replace(QUIET, test_all_after=(2,)))
+    R = result.accuracies
+    tested = ~R.isnan()
+    expected = torch.tensor([[j in (k - 1, k) or k == 2 for j in range(NUM_TASKS)] for k in range(NUM_TASKS + 1)])
+    assert torch.equal(tested, expected)
+    assert torch.equal(R[tested], whole[tested])
 
 
 def test_consolidation_keeps_old_tasks(tasks: list[Task]) -> None:

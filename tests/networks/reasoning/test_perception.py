@@ -178,6 +178,11 @@ def test_one_picture_is_enough_for_a_color_and_changes_no_other_weight() -> None
     maps = learned(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
     x, y = (places[0] / 4).astype(int)
     assert int(maps.color[0, :, y, x].argmax()) == 8
+    twice = learn_value(plain, "color", "orange", [LabeledPicture(picture, places[:1])] * 2, known)
+    color = twice(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255).color
+    assert int(color[0, :, y, x].argmax()) == 8
+    with pytest.raises(ConfigError, match="none is shown"):
+        learn_value(plain, "color", "orange", [], known)
     with pytest.raises(ConfigError, match="'orange' exists already"):
         learn_value(learned, "color", "orange", LabeledPicture(picture, places[:1]), [])
     with pytest.raises(ConfigError, match="no kind of attribute 'colour'; did you mean 'color'"):

@@ -1,7 +1,7 @@
-"""A new colour by one shown: one more row of weights in the detector, and nothing else is changed.
+"""A new colour or shape by one shown: one more row of weights in the detector, and nothing else is changed.
 
 The new row is the mean of the old ones, changed by as little as makes it right in what was shown: above all others at
-the new object, below the right one at objects that are known (imprinting, after H. Qi et al., CVPR 2018). The parser
+the new objects, below the right one at objects that are known (imprinting, after H. Qi et al., CVPR 2018). The parser
 and the graph need no weights for it: a word in a table, and a neuron with its connections.
 """
 
@@ -49,26 +49,58 @@ class LabeledPicture(NamedTuple):
 
 @torch.no_grad()
 def learn_value(
-    detector: Detector, kind: str, value: str, shown: LabeledPicture, known: Sequence[LabeledPicture]
+    detector: Detector,
+    kind: str,
+    value: str,
+    shown: LabeledPicture | Sequence[LabeledPicture],
+    known: Sequence[LabeledPicture],
 ) -> Detector:
-    """A detector with one more attribute value, learned from one picture.
+    """A detector with one more attribute value, learned from one picture or a few.
 
     Args:
         detector: in eval mode; it is not modified.
         kind: of attribute, such as `color`.
         value: its name.
-        shown: a picture, and x and y of the objects of the new value in it [px].
+        shown: a picture, and x and y of the objects of the new value in it [px]; or several of them.
         known: pictures with objects of known values, whose classification is kept.
 
     Raises:
-        ConfigError: an unknown kind, or a value that exists.
+        ConfigError: an unknown kind, a value that exists, or no object of the new value.
     """
     attributes = _with_value(detector.attributes, kind, value)
     first, last = _rows(detector, kind)
     state = dict(detector.state_dict())
     weight, bias = state["heads.weight"][:, :, 0, 0], state["heads.bias"]
     rows, offsets = weight[first:last], bias[first:last]
-    new, old = _features(detector, [shown], STRIDE**2), _features(detector, known)
+    pictures = [shown] if isinstance(shown, LabeledPicture) else shown
+    new, old = object_features(detector, pictures, STRIDE**2), object_features(detector, known)
+    if len(new) == 0:
+        raise ConfigError(f"{value!r} is to be learned from pictures with objects of it, but none is shown")
+    row, offset = imprinted_row(rows, offsets, new, old)
+    learned = Detector(detector.heads.in_channels, attributes)
+    state["heads.weight"] = torch.cat([weight[:last], row[None], weight[last:]])[:, :, None, None]
+    state["heads.bias"] = torch.cat([bias[:last], offset[None], bias[last:]])
+    learned.load_state_dict(state)
+    return learned.eval()
+
+
+@torch.no_grad()
+def imprinted_row(
+    rows: Float[Tensor, "V C"], offsets: Float[Tensor, " V"], new: Float[Tensor, "N C"], old: Float[Tensor, "M C"]
+) -> tuple[Float[Tensor, " C"], Float[Tensor, ""]]:
+    """Weights and bias of one more value: the mean of the others, changed as little as what was shown demands.
+
+    Args:
+        rows: weights of the known values.
+        offsets: their biases.
+        new: features of the new value.
+        old: features of known values.
+
+    Example:
+        >>> row, offset = imprinted_row(torch.zeros(1, 2), torch.zeros(1), torch.eye(2)[:1], torch.eye(2)[1:])
+        >>> [round(float(x @ row + offset)) for x in torch.eye(2)]  # the margins asked for are 3 and -3
+        [3, -3]
+    """
     seen = torch.cat([new, old])
     sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
     wanted = (seen @ rows.T + offsets).amax(1) + _MARGIN * sign
@@ -81,11 +113,7 @@ def learn_value(
         pull = seen[open_].T * share[open_]
         away = wanted[open_] - (seen[open_] @ usual + offset)
         row = usual + torch.linalg.solve(pull @ seen[open_] + _STIFFNESS * torch.eye(len(row)), pull @ away)
-    learned = Detector(detector.heads.in_channels, attributes)
-    state["heads.weight"] = torch.cat([weight[:last], row[None], weight[last:]])[:, :, None, None]
-    state["heads.bias"] = torch.cat([bias[:last], offset[None], bias[last:]])
-    learned.load_state_dict(state)
-    return learned.eval()
+    return row, offset
 
 
 def _rows(detector: Detector, kind: str) -> tuple[int, int]:
@@ -95,8 +123,20 @@ def _rows(detector: Detector, kind: str) -> tuple[int, int]:
     return first, first + len(detector.attributes[kind])
 
 
-def _features(detector: Detector, pictures: Sequence[LabeledPicture], num_shifts: int = 1) -> Tensor:
-    """Features at the cells of objects and beside them; pictures are shifted by 0 to 3 px in both directions."""
+@torch.no_grad()
+def object_features(
+    detector: Detector, pictures: Sequence[LabeledPicture], num_shifts: int = 1
+) -> Float[Tensor, "F C"]:
+    """Features at the cells of objects and beside them, picture by picture, shift by shift, object by object.
+
+    Args:
+        detector: in eval mode.
+        pictures: with the positions of objects.
+        num_shifts: of each picture, by 0 to 3 px in both directions; 16 are all.
+
+    Returns:
+        Five rows an object and shift, fewer at an edge.
+    """
     found = []
     for picture, points in pictures:
         for down, right in list(product(range(STRIDE), repeat=2))[:num_shifts]:

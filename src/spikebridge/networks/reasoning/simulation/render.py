@@ -1,6 +1,6 @@
 """Renders videos of rolling objects from above: shape, colour, gloss, brightness, noise, and an occluder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +11,8 @@ from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH, RollingVideo
 
 RGB: TypeAlias = tuple[float, float, float]
+Shader: TypeAlias = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Columns and rows around the centre [radii] and an angle [rad] to coverage, diffuse and specular shading."""
 
 PALETTE: dict[str, RGB] = {
     "gray": (0.40, 0.40, 0.40),
@@ -29,7 +31,10 @@ _OCCLUDER_SHADE = 0.30
 
 
 def render_frames(
-    video: RollingVideo, frames: np.ndarray | None = None, palette: Mapping[str, RGB] = PALETTE
+    video: RollingVideo,
+    frames: np.ndarray | None = None,
+    palette: Mapping[str, RGB] = PALETTE,
+    shaders: Mapping[str, Shader] | None = None,
 ) -> UInt8[np.ndarray, "F 96 144 3"]:
     """The frames of a video as pictures, each with its own noise.
 
@@ -37,6 +42,7 @@ def render_frames(
         video: to render.
         frames: to render; None: all 128 observed frames.
         palette: red, green and blue of each colour in full light.
+        shaders: of further shapes, by name.
 
     Returns:
         Red, green and blue from 0 to 255.
@@ -53,7 +59,7 @@ def render_frames(
     image = np.repeat(table.astype(np.float32)[None, :, :, None], len(chosen), axis=0) * np.ones(3, np.float32)
     for where, frame in zip(image, chosen, strict=True):
         for i in np.flatnonzero(~np.isnan(video.positions[frame, :, 0])):
-            _draw(where, video, int(i), video.positions[frame, i], palette)
+            _draw(where, video, int(i), video.positions[frame, i], palette, {**_SHADERS, **(shaders or {})})
         _hide(where, video, int(frame))
     image *= video.appearance.brightness
     if video.appearance.noise > 0:
@@ -63,7 +69,14 @@ def render_frames(
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarray, palette: Mapping[str, RGB]) -> None:
+def _draw(
+    image: np.ndarray,
+    video: RollingVideo,
+    number: int,
+    centre: np.ndarray,
+    palette: Mapping[str, RGB],
+    shaders: Mapping[str, Shader],
+) -> None:
     x, y = centre
     reach = RADIUS * 1.4 + 3
     left, right = max(0, int(x - reach)), min(WIDTH, int(x + reach) + 1)
@@ -76,7 +89,7 @@ def _draw(image: np.ndarray, video: RollingVideo, number: int, centre: np.ndarra
     part = image[top:bottom, left:right]
     shadow = np.clip(1.3 - np.hypot(across - 0.3, down - 0.3), 0, 1)
     part *= (1 - 0.45 * np.minimum(shadow * 2, 1))[..., None]
-    covered, shade, shine = _SHADERS[shape](across, down, video.appearance.angles[number])
+    covered, shade, shine = shaders[shape](across, down, video.appearance.angles[number])
     lit = np.array(palette[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
     if material == "metal":
         lit = 0.85 * lit + 0.08
@@ -109,7 +122,7 @@ def _cube(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarra
     return _covered(CUBE - outside), (0.55 + 0.3 * facing) * (1 - top) + top, streak
 
 
-_SHADERS = {"sphere": _sphere, "cylinder": _cylinder, "cube": _cube}
+_SHADERS: dict[str, Shader] = {"sphere": _sphere, "cylinder": _cylinder, "cube": _cube}
 """Coverage, diffuse and specular shading of each shape around its centre, in radii."""
 
 
