@@ -59,7 +59,7 @@ UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py continual.py) \
-	$(addprefix tests/deploy/test_,quantize.py recipes_as_bundles.py random_bundles.py streaming_network.py) \
+	$(addprefix tests/deploy/test_,quantize.py c_export.py recipes_as_bundles.py random_bundles.py streaming_network.py) \
 	$(addprefix tests/hybrid/test_,compiled.py named_outputs.py random_networks.py wrong_calls.py)
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests $(UNCHECKED:%=--ignore=%) --jaxtyping-packages=spikebridge,typed_job.checker

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from made_page import DOCS, table, write_or_check
+from made_page import MISSING, DOCS, table, write_or_check
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quantize.json"
+C_RESULTS = RESULTS.with_name("c_model.json")
 PAGE = DOCS / "how-to" / "quantise.md"
 Row = dict[str, Any]
 
@@ -40,6 +41,27 @@ def sensing(results: Row) -> str:
         figures = (f"{before:.3f}", f"{after:.3f}", f"{row['loss_px']:+.3f}")
         rows.append((row["network"], *figures, *_costs([row]), _clipped([row])))
     return table(("network", "before px", "after px", "loss px", "kB", "operations", "nJ", "most clipped"), rows)
+
+
+def c_models(results: Row) -> str:
+    """Bytes and times of the C of digits networks."""
+    rows = []
+    for row in results["rows"]:
+        sizes = (f"{row[name] / 1000:.1f}" for name in ("table bytes", "state bytes", "code and tables"))
+        small = row.get("Cortex-M4 code and tables")
+        times = (f"{row['us a tick']:.1f}", f"{row['cycles a tick'] / 1000:.0f} k", f"{row['us a tick in numpy']:.0f}")
+        rows.append((row["network"], *sizes, "-" if small is None else f"{small / 1000:.1f}", *times))
+    titles = (
+        "network",
+        "tables kB",
+        "state kB",
+        "code + tables kB, x86-64",
+        "Cortex-M4",
+        "us a tick",
+        "cycles a tick",
+        "us in numpy",
+    )
+    return table(titles, rows)
 
 
 def _costs(seeds: list[Row]) -> tuple[str, str, str]:
@@ -70,6 +92,7 @@ def main() -> int:
     """Writes or checks the page."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     tables = {block.__name__: block(results) for block in (digits, sensing)}
+    tables["c_models"] = c_models(json.loads(C_RESULTS.read_text(encoding="utf-8"))) if C_RESULTS.exists() else MISSING
     return write_or_check(PAGE, tables, Path(__file__), __doc__)
 
 

@@ -45,6 +45,7 @@ INNER_LAYERS = {
         ("bundle",),
         ("runtime",),
         ("integer",),
+        ("c",),
         ("quantization",),
         ("streaming",),
         ("compare", "run"),

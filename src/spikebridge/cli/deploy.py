@@ -3,7 +3,7 @@
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -228,22 +228,31 @@ class ReplayNetwork(RunCommand):
         return CommandResult(data, f"{formatting.table(lanes)}\n\npage: {path}")
 
 
-_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle)")]
+_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle, NETWORK_c)")]
+_Exported = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export(RunCommand):
-    """Export a trained network as a bundle (NIR, ONNX) for other machines, and compare it with the network."""
+    """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with the network, or as C."""
 
-    target: RunOrRecipe
-    """A run folder, or the name of a recipe with pretrained weights."""
+    target: _Exported
+    """A run folder, the name of a recipe with pretrained weights, or for C a bundle with an integer model."""
+    kind: Annotated[Literal["bundle", "c"], arg(name="target")] = "bundle"
+    """What to write: a bundle, or the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle)."""
     network: OneNetwork = None
     """The network of the recipe to export."""
     out: _BundleFolder = None
     """The folder to create."""
+    data: DataFolder = None
+    """The folder with data sets, for the calibration of integers."""
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
+        if self.kind == "c":
+            return self._export_c()
+        if targets.is_bundle(self.target):
+            raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
         target = targets.resolve_target(self.target, self.own, self.network)
         name, network, run = target.trained_network(self.network)
         from spikebridge.deploy.bundle.export import export
@@ -283,3 +292,28 @@ class Export(RunCommand):
         verdict = "every level agrees" if comparison.passed else "levels differ: spikebridge compare shows where"
         text = f"{formatting.table(parts)}\n{left}\n{bundle.path}: {bundle.size()} bytes; {verdict}"
         return CommandResult(data, text, code=0 if comparison.passed else 1)
+
+    def _export_c(self) -> CommandResult:
+        """Writes the integer model as C."""
+        check_data(self.data)
+        if targets.is_bundle(self.target):
+            if self.network is not None:
+                raise ConfigError(f"{self.target} is a bundle, which holds one network; leave --network out")
+            targets.refuse_recipe(self.target, self.own)
+            from spikebridge.deploy.bundle.bundle import Bundle
+            from spikebridge.deploy.c.export import bundle_sample, write_c
+
+            name = Path(self.target).resolve().stem
+            written = write_c(*bundle_sample(Bundle.open(Path(self.target))), self.out or Path(f"{name}_c"))
+        else:
+            target = targets.resolve_target(self.target, self.own, self.network)
+            name, _, _ = target.trained_network(self.network)
+            from spikebridge.cli.quantize_run import QuantizeOptions, run_to_c
+
+            options = QuantizeOptions(network=name, data=self.data)
+            written = run_to_c(target.module, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
+        files = [{"file": file.name, "bytes": file.stat().st_size} for file in sorted(written.folder.iterdir())]
+        sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}
+        text = f"{formatting.table(files)}\n\ntables: {written.table_bytes} bytes, state: {written.state_bytes} bytes"
+        data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
+        return CommandResult(data, f"{text}\ncheck it in {written.folder}: {written.command}")

@@ -6,9 +6,9 @@ integer form where not all have one.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +19,8 @@ from spikebridge.analysis.cost import count_cost
 from spikebridge.analysis.energy import energy, hardware_profile, joules
 from spikebridge.data.io.atomic import atomic_folder, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.trace import record_trace
+from spikebridge.deploy.c.export import WrittenC, write_c
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers, integer_model
 from spikebridge.deploy.quantization.network import quantize
@@ -78,38 +80,80 @@ def quantize_run(
     """
     if out is not None and out.exists():
         raise ExportError(f"{out} is there already; name another folder or remove it first")
+    data, opened = options.data, None if options.bundle is None else _opened(options.bundle, run)
+    if opened is not None and options.network is None:
+        options = replace(options, network=opened.manifest.card.get("network"))
+    config = run.config_as(module.Config)
+    rows, clipped = [], []
+    with nullcontext() if out is None else atomic_folder(out) as draft:
+        for path, one in _quantized(module, run, qconfig, options, progress):
+            if opened is not None:
+                add_integers(opened, one.network, one.whole)
+            if draft is not None:
+                one.model.save(draft / path.replace("/", "-"))
+            rows.append({"network": path, **one.figures(module, config, data)})
+            clipped += [{"network": path, **asdict(most)} for most in one.clipped()]
+            if opened is not None:
+                break  # a bundle holds the first one of its name
+        results = {"networks": rows, "clipped": clipped}
+        plan = _plan(module, qconfig, options)
+        about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
+        if draft is not None:
+            write_text(draft / _SUMMARY, json.dumps({**about, **results}, indent=1) + "\n")
+    return results
+
+
+def _plan(module: ModuleType, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
+    return qconfigs_for(list(options.paths) or list(getattr(module, "REGIONS", ())), qconfig)
+
+
+def _quantized(
+    module: ModuleType, run: Run, qconfig: QConfig, options: QuantizeOptions, progress: Callable[[str], None]
+) -> Iterator[tuple[str, "_Quantized"]]:
+    """The trained networks of a run by path, quantised one after the other."""
     if not hasattr(module, "calibration"):
         raise ConfigError(
             f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
         )
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
-    data, opened = options.data, None if options.bundle is None else _opened(options.bundle, run)
-    name = options.network or (None if opened is None else opened.manifest.card.get("network"))
-    children = _children(run, name)
-    if opened is not None:
-        children = dict([next(iter(children.items()))])  # a bundle holds the first one of its name
-    config = run.config_as(module.Config)
-    plan = qconfigs_for(list(options.paths) or list(getattr(module, "REGIONS", ())), qconfig)
-    signals = module.calibration(config, options.num_calibration, data)
-    rows, clipped = [], []
-    with nullcontext() if out is None else atomic_folder(out) as draft:
-        for path, child in children.items():
-            progress(path)
-            trained = module.build(config)[path.partition("/")[0]]
-            child.load_weights(trained)
-            one = _Quantized(trained.eval(), signals, plan)
-            if opened is not None:
-                add_integers(opened, trained, one.whole)
-            if draft is not None:
-                one.model.save(draft / path.replace("/", "-"))
-            rows.append({"network": path, **one.figures(module, config, data)})
-            clipped += [{"network": path, **asdict(most)} for most in one.clipped()]
-        results = {"networks": rows, "clipped": clipped}
-        about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
-        if draft is not None:
-            write_text(draft / _SUMMARY, json.dumps({**about, **results}, indent=1) + "\n")
-    return results
+    children = _children(run, options.network)
+    config, plan = run.config_as(module.Config), _plan(module, qconfig, options)
+    signals = module.calibration(config, options.num_calibration, options.data)
+    for path, child in children.items():
+        progress(path)
+        trained = module.build(config)[path.partition("/")[0]]
+        child.load_weights(trained)
+        yield path, _Quantized(trained.eval(), signals, plan)
+
+
+def run_to_c(
+    module: ModuleType,
+    run: Run,
+    out: Path,
+    options: QuantizeOptions,
+    progress: Callable[[str], None] = lambda line: None,
+) -> WrittenC:
+    """Quantises a trained network of a run to 8 bits, and writes the integer model as C.
+
+    Args:
+        module: the recipe.
+        run: with weights.
+        out: the folder to make.
+        options: what is quantised, and on which data; the first network without a name.
+        progress: gets the name of the network.
+
+    Raises:
+        ConfigError: a recipe or network that cannot be meant.
+        ExportError: the folder is there already, or a layer has no integer form or no C form.
+    """
+    if out.exists():
+        raise ExportError(f"{out} is there already; name another folder or remove it first")
+    _, one = next(_quantized(module, run, QConfig(), options, progress))
+    traced = record_trace(one.whole, one.some, one.ticks)
+    signals = {name: x.numpy() for name, x in {**traced.links, **traced.parts, **one.some}.items()}
+    inputs = one.model.quantize({name: signals[name] for name in one.model.record.inputs})
+    return write_c(one.model, inputs, one.ticks, out)
 
 
 class _Quantized:
@@ -126,6 +170,12 @@ class _Quantized:
         self.network, self.some = network, {name: x[:, :_NUM_SHOWN] for name, x in inputs.items()}
         self.whole = quantize(network, inputs, plan)
         self.model = integer_model(self.whole, self.some)
+
+    @property
+    def ticks(self) -> int:
+        """Base ticks of the samples for costs and clipping."""
+        clocks = {name: self.network.clock_of(name) for name in self.some}
+        return min(clock.phase + len(self.some[name]) * clock.period for name, clock in clocks.items())
 
     def figures(self, module: ModuleType, config: Any, data: Path | None) -> dict[str, Any]:
         """What the recipe measures, memory, operations and energy, before and after."""

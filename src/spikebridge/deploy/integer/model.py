@@ -46,9 +46,9 @@ class IntegerModel(TickRunner):
         with fitting("its numbers"):
             super().__init__(
                 record,
-                {n: IntegerProgram(p.program, _below(numbers, f"parts/{n}/")) for n, p in record.parts.items()},
+                {n: IntegerProgram(p.program, numbers_below(numbers, f"parts/{n}/")) for n, p in record.parts.items()},
                 {
-                    link.name: _link(record, link, _below(numbers, f"links/{link.name}/"), stages)
+                    link.name: _link(record, link, numbers_below(numbers, f"links/{link.name}/"), stages)
                     for link in record.links
                 },
             )
@@ -162,7 +162,13 @@ def _link(
     )
 
 
-def _below(numbers: Numbers, prefix: str) -> dict[str, dict[str, Values]]:
+def numbers_below(numbers: Numbers, prefix: str) -> dict[str, dict[str, Values]]:
+    """The integers below a path, by what owns them.
+
+    Example:
+        >>> numbers_below({"parts/snn/lif/decay": np.array(3)}, "parts/snn/")
+        {'lif': {'decay': array(3)}}
+    """
     found: dict[str, dict[str, Values]] = {}
     for name, value in numbers.items():
         if name.startswith(prefix):
