@@ -2,7 +2,7 @@
 
     python benchmarks/c_model.py [--zig "python -m ziglang"]
 
-Networks of the digits recipe (default preset, 8 bits, weights as they are built: sizes and times do not depend on them).
+Networks of the digits recipe (default preset, 8 bits, weights as they are built; sizes and times do not need others).
 Each is written as C and compiled by `cc -O2`. Its check must find no different value before anything is measured. The
 time is the fastest of several repetitions of the sample, one thread, the check included; cycles are those of the time
 stamp counter of an x86 processor. With `--zig` a Cortex-M4 (Thumb-2) is compiled for, too, and its sizes are given.

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from made_page import MISSING, DOCS, table, write_or_check
+from made_page import DOCS, MISSING, table, write_or_check
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quantize.json"
