@@ -95,3 +95,12 @@ def test_a_new_value_is_a_row_a_neuron_and_a_connection(experiment: Any) -> None
     assert found["added"]["neurons"] == found["added"]["connections"] == 1
     assert [row["way"] for row in found["rows"][:4]] == list(experiment("one_shot").WAYS)
     assert all(0 <= row["new"]["mean"] <= 1 for row in found["rows"])
+
+
+def test_units_may_stand_at_several_depths(experiment: Any) -> None:
+    depths = experiment("depths")
+    rows = {row["units"]: row for row in depths.run(quick=True)["rows"]}
+    added = sum(9 * into * out + 2 * out for into, out in ((1, 8), (8, 16), (16, 16)))
+    added += sum(n * n + n for n in (8, 16, 16))  # 1 x 1 maps with biases
+    assert rows["1, 2, 3"]["weights"]["mean"] - rows["none"]["weights"]["mean"] == added
+    assert set(depths.network_of((2,), 6).units) == {"unit2"}
