@@ -61,7 +61,7 @@ NETWORK_LAYERS = (
     ("training",),
     ("evaluation",),
     ("report",),
-    ("track", "quantize", "comparison"),
+    ("track", "quantize", "comparison", "tasks"),
     ("recipe",),
 )
 

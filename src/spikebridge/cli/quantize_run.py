@@ -1,8 +1,8 @@
 """The trained networks of a run as integer models: quantised, written, and measured before and after.
 
 A recipe that can be quantised has `calibration(config, num_samples, data)`, the inputs to choose scales on, and may
-have `measure(network, config, data)`, the figures that quantisation may cost, and `REGIONS`, the paths that have an
-integer form where not all have one.
+have `measure(network, config, data)`, the figures that quantisation may cost, and `REGIONS`, or `regions(config)`, the
+paths that have an integer form where not all have one.
 """
 
 import json
@@ -38,7 +38,7 @@ class QuantizeOptions:
     """What is quantised, and on which data.
 
     Attributes:
-        paths: of parts, units and layers; the recipe's own `REGIONS` without any, or everything.
+        paths: of parts, units and layers; the recipe's own without any, or everything.
         network: one of the recipe's networks, all without it.
         num_calibration: training samples on which scales are chosen.
         data: the folder with data sets.
@@ -96,15 +96,17 @@ def quantize_run(
             if opened is not None:
                 break  # a bundle holds the first one of its name
         results = {"networks": rows, "clipped": clipped}
-        plan = _plan(module, qconfig, options)
+        plan = _plan(module, run, qconfig, options)
         about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
         if draft is not None:
             write_text(draft / _SUMMARY, json.dumps({**about, **results}, indent=1) + "\n")
     return results
 
 
-def _plan(module: ModuleType, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
-    return qconfigs_for(list(options.paths) or list(getattr(module, "REGIONS", ())), qconfig)
+def _plan(module: ModuleType, run: Run, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
+    has_own = hasattr(module, "regions")
+    own = module.regions(run.config_as(module.Config)) if has_own else getattr(module, "REGIONS", ())
+    return qconfigs_for(list(options.paths) or list(own), qconfig)
 
 
 def _quantized(
@@ -118,7 +120,7 @@ def _quantized(
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
     children = _children(run, options.network)
-    config, plan = run.config_as(module.Config), _plan(module, qconfig, options)
+    config, plan = run.config_as(module.Config), _plan(module, run, qconfig, options)
     signals = module.calibration(config, options.num_calibration, options.data)
     for path, child in children.items():
         progress(path)

@@ -16,9 +16,10 @@ from spikebridge.data.signals.series import make_series
 from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.signals import recipe as signals
-from spikebridge.networks.signals.data.sets import generated_gestures, with_classes
+from spikebridge.networks.signals.data.sets import generated_gestures, load_series, with_classes
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
+from spikebridge.networks.signals.tasks.classify import evaluate_file
 from spikebridge.networks.signals.training.train import answers, mask_frames
 from spikebridge.training import Run
 
@@ -191,7 +192,7 @@ def test_series_of_another_rate_are_refused(
     arrays = dict(np.load(gestures))
     np.savez(tmp_path / "other.npz", **{**arrays, "rate_hz": 100})
     with pytest.raises((DataError, ConfigError), match="50 Hz"):
-        signals._evaluate_file(trained[0], QUICK, signals.load_series("own", tmp_path / "other.npz"))
+        evaluate_file(trained[0], QUICK, load_series("own", tmp_path / "other.npz"))
 
 
 def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:

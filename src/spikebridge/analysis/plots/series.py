@@ -1,16 +1,16 @@
-"""A drawing of series of a sensor: one series of each class, their numbers by class and group, and their lengths."""
+"""Drawings of series of a sensor: one series of each class with their numbers and lengths, a signal with marks."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from spikebridge.analysis.plots.style import INK, SERIES, style_axes, write_title
+from spikebridge.analysis.plots.style import INK, PAGE_WIDTH, SERIES, new_figure, style_axes, write_title
 from spikebridge.data.signals.checks import SeriesFinding
 from spikebridge.data.signals.series import SensorSeries
 
@@ -53,6 +53,38 @@ def series_figure(series: SensorSeries, findings: Sequence[SeriesFinding] = ()) 
     write_title(figure, f"{len(series)} series, {series.num_channels} channels, {series.rate_hz:g} Hz")
     if lines:
         figure.supxlabel("\n".join(lines), color=INK, fontsize=8, x=0.01, ha="left", family="monospace")
+    return figure
+
+
+def marked_signal(
+    x: ArrayLike,
+    rate_hz: float,
+    marks: Mapping[str, NDArray[np.int64]],
+    value_title: str = "",
+) -> Figure:
+    """A signal over time with rows of marks above it, such as true and detected beats.
+
+    Args:
+        x: `(T,)`, one channel.
+        rate_hz: samples a second.
+        marks: samples, by the name of their row.
+        value_title: of the signal's axis.
+
+    Example:
+        >>> figure = marked_signal(np.zeros(100), 50, {"beats": np.array([10, 60])})
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['beats']
+    """
+    values = np.asarray(x, float)
+    figure, axes = new_figure(PAGE_WIDTH, 2.6, "")
+    axes.plot(np.arange(len(values)) / rate_hz, values, color=INK, linewidth=0.8)
+    low, high = float(values.min()), float(values.max())
+    step = 0.08 * ((high - low) or 1.0)
+    for row, (name, places) in enumerate(marks.items(), start=1):
+        height = np.full(len(places), high + row * step)
+        axes.plot(places / rate_hz, height, "|", color=SERIES[(row - 1) % len(SERIES)], markersize=9, label=name)
+    axes.set(xlabel="time [s]", ylabel=value_title)
+    axes.legend(frameon=False, fontsize=8, ncols=len(marks), loc="lower right")
     return figure
 
 

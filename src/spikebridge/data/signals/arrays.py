@@ -17,7 +17,7 @@
 | `spoken_digits` | `digit`, `speaker` | the digit | the speaker |
 | `myo` | `gesture`, `person`, `part` | the gesture | the person |
 | `watch` | `exercise`, `person`, `side` | the exercise | the person |
-| `ecg_100` | `beat_at` | | |
+| `ecg_100` | `beat_at`, `beat_symbol` | | |
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ KNOWN_SETS = (
     _KnownSet("spoken_digits", ("digit", "speaker"), 8000, 1, 2**15, "digit", _DIGITS, "speaker"),
     _KnownSet("myo", ("gesture", "person", "part"), 200, 8, 2**7, "gesture", None, "person"),
     _KnownSet("watch", ("exercise", "person", "side"), 50, 6, 1.0, "exercise", None, "person"),
-    _KnownSet("ecg_100", ("beat_at",), 360, 2),
+    _KnownSet("ecg_100", ("beat_at", "beat_symbol"), 360, 2),
 )
 _OWN = _KnownSet("own", (), 0, 0, 1.0, "label", None, "group")
 _UNITS = ("units_per_one", "units_per_millivolt")

@@ -1,11 +1,14 @@
-"""Marked heart beats: added noise, and detections counted within a tolerance of them."""
+"""Marked heart beats: a generated heart, added noise, and detections counted within a tolerance of the marks."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from spikebridge.data.signals.series import SensorSeries, make_series
 
 _TOLERANCE = 0.05
 """Time by which a detection may miss its beat [s]."""
@@ -79,3 +82,33 @@ def with_noise(ecg: Float[Tensor, "T C"], snr_db: float | None, seed: int = 0) -
         return ecg
     draw = torch.randn(ecg.shape, generator=torch.Generator().manual_seed(seed), dtype=ecg.dtype)
     return ecg + draw * (ecg.var(0) * 10 ** (-snr_db / 10)).sqrt()
+
+
+def generated_heart(seconds: float = 90.0, seed: int = 0, rate_hz: float = 360.0) -> SensorSeries:
+    """One recording of two channels [mV]: narrow pulses at irregular distances, a wide wave behind each, and noise.
+
+    Args:
+        seconds: of the recording.
+        seed: draws distances and noise.
+        rate_hz: samples a second.
+
+    Returns:
+        A series whose `marks` are the samples of the pulses.
+
+    Example:
+        >>> heart = generated_heart(30)
+        >>> heart[0].shape, heart.marks[:3].tolist()
+        ((10800, 2), [342, 658, 959])
+    """
+    generator = np.random.default_rng(seed)
+    length, second = round(seconds * rate_hz), rate_hz
+    beats = np.cumsum(generator.uniform(0.67, 1.0, int(seconds / 0.67) + 1) * second).astype(np.int64)
+    beats = beats[beats < length - second / 6]
+    time = np.arange(length)
+    ecg = 0.02 * generator.standard_normal((length, 2))
+    for beat in beats.tolist():
+        near = slice(max(0, beat - round(second / 9)), beat + round(second / 1.8))
+        pulse = np.exp(-(((time[near] - beat) / (0.011 * second)) ** 2) / 2)
+        wave = 0.2 * np.exp(-(((time[near] - beat) / second - 0.3) ** 2) / (2 * 0.07**2))
+        ecg[near] += np.stack([pulse + wave, 0.6 * pulse + wave], 1)
+    return replace(make_series([ecg], rate_hz, channel_names=("MLII", "V5")), marks=beats)

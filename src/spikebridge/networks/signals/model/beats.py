@@ -1,12 +1,14 @@
 """A beat detector: an SNN on the 360 Hz of an ECG, whose threshold a slow ANN sets from the power of the noise.
 
-    ecg --------------------------> snn: filters, spiking neurons, a membrane, one neuron that fires at a beat
-     |                               ^ x threshold
-     +-- change, squared, mean of 2 s -> ann
+    ecg -> mix -> unit: filters of 150 ms -> snn: spiking neurons, a membrane, one neuron that fires at a beat
+     |                                        ^ x threshold
+     +-- change, squared, mean of 2 s ------ ann
 
 The neuron fires at most 150 ms after the beat. Its threshold jumps with each spike and decays, so that a T wave is no
 beat. `LATENCY` is the time from a beat to its spike, by which `beats_of` moves a spike back.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,23 +81,23 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
         >>> outputs["snn"].shape, outputs["ann"].shape
         (torch.Size([720, 1, 1]), torch.Size([1, 1, 1]))
     """
+    mix, filters = nn.Linear(num_channels, num_neurons), FIR(NUM_TAPS, (num_neurons,))
     snn = Sequential(
-        mix=nn.Linear(num_channels, num_neurons),
-        fir=FIR(NUM_TAPS, (num_neurons,)),
         lif=LIF(tau=0.01, v_threshold=0.3, reset="subtract"),
         fc=nn.Linear(num_neurons, 1),
         membrane=Integrator(tau=0.008),
         beat=AdaptiveLIF(tau=_AT_ONCE, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
     )
     with torch.no_grad():
-        snn.fir.weight.normal_(std=0.3)  # type: ignore[union-attr, operator]
+        filters.weight.normal_(std=0.3)
     change = HybridUnit(None, Difference(lag=1))
     return HybridNetwork(
         dt=1 / RATE_HZ,
         inputs={"ecg": every(1 / RATE_HZ)},
-        parts={"snn": snn, "power": _Power(), "ann": _ThresholdOfNoise(num_channels)},
+        parts={"mix": mix, "snn": snn, "power": _Power(), "ann": _ThresholdOfNoise(num_channels)},
         links=[
-            Transmission("ecg", "snn"),
+            Transmission("ecg", "mix"),
+            Transmission("mix", "snn", HybridUnit(None, filters)),
             Transmission("ecg", "power", change),
             Transmission("power", "ann", HybridUnit(Tumbling(MEAN_OF), Mean())),
             Modulation("ann", "snn.beat.v_threshold", by="multiply"),
@@ -106,8 +108,10 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
 
 def scores_of(network: HybridNetwork, ecg: Float[Tensor, "T B C"]) -> Float[Tensor, "T B"]:
     """The membrane before the last neuron: how much a beat is seen."""
-    snn = network.parts["snn"]
-    y, _ = Sequential(**{name: layer for name, layer in snn.named_children() if name != "beat"})(ecg)  # type: ignore[arg-type]
+    layers = {name: layer for name, layer in network.parts["snn"].named_children() if name != "beat"}
+    unit: Any = network.units["mix_to_snn"]
+    filtered, _ = unit(network.parts["mix"](ecg))
+    y, _ = Sequential(**layers)(filtered)  # type: ignore[arg-type]
     return y[..., 0]
 
 

@@ -4,6 +4,8 @@ Stretched, scaled and inverted pieces stand in for beats of other shapes, and ad
 made of the training part alone.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,16 +13,22 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.model.beats import LATENCY, MEAN_OF, RATE_HZ, held_at_both_ends, places_of, scores_of
+from spikebridge.training.loop import fit
+from spikebridge.training.phase import Phase
+from spikebridge.training.run.run import Run
+from spikebridge.training.settings import Settings
 
 _NEAR, _AROUND = 4, 14  # samples around a beat that are beat, and that count for neither
 _BEAT_WEIGHT = 4.0
 _OFFSET = 2.0  # of the membrane, so that silence is no beat
 _SETTLE = 60  # samples at the start of a piece that do not count
 _SNRS = (None, 24.0, 12.0, 6.0, 3.0, 0.0, -3.0)
+_CHECKPOINT_EVERY = 50  # steps
 _FACTORS = tuple(float(f) for f in np.arange(0.4, 1.61, 0.1))
 
 
@@ -39,6 +47,8 @@ def train_beats(
     ecg: Float[Tensor, "T C"],
     beats: Int64[np.ndarray, " M"],
     settings: BeatTraining | None = None,
+    run: Run | None = None,
+    quiet: bool = True,
 ) -> list[float]:
     """Trains the detector in place; gives the losses of the filters.
 
@@ -47,26 +57,61 @@ def train_beats(
         ecg: the training part [mV], each channel less its median.
         beats: samples of its beats.
         settings: of the training.
+        run: where metrics and checkpoints go; a checkpoint that it holds is resumed.
+        quiet: show no progress.
     """
     settings = BeatTraining() if settings is None else settings
-    chance, noise = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
-    snn = network.parts["snn"]
-    optimizer = torch.optim.Adam(snn.parameters(), lr=settings.learning_rate)
-    losses = []
-    for step in range(settings.steps):
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 - step / settings.steps) + 1e-4
-        pieces = [_piece(ecg, beats, settings.piece, chance) for _ in range(settings.batch)]
-        x, target, weight = (torch.stack(column, 1) for column in zip(*pieces, strict=True))
-        snr = torch.from_numpy(chance.uniform(-3, 24, (1, settings.batch, 1))).to(x.dtype)
-        x = x + torch.randn(x.shape, generator=noise, dtype=x.dtype) * (ecg.var(0) * 10 ** (-snr / 10)).sqrt()
-        score = scores_of(network.train(), x) - _OFFSET
-        loss = F.binary_cross_entropy_with_logits(score[_SETTLE:], target[_SETTLE:], weight[_SETTLE:])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    fitted = Settings(
+        seed=settings.seed,
+        batch_size=settings.batch,
+        accelerator="cpu",
+        log_every=1,
+        checkpoint_every=_CHECKPOINT_EVERY,
+        quiet=quiet,
+    )
+    rows = fit(network, [_filter_phase(settings)], _Pieces(ecg, beats, settings), settings=fitted, run=run)
     _train_threshold(network.eval(), ecg, beats, settings)
-    return losses
+    return [row["loss"] for row in rows if row["kind"] == "step"]
+
+
+def _filter_phase(settings: BeatTraining) -> Phase:
+    def rate(step: int) -> float:
+        return settings.learning_rate * (1 - step / settings.steps) + 1e-4
+
+    return Phase(
+        "filters",
+        train=("mix", "mix_to_snn", "snn"),
+        objective=_missed_beats,
+        epochs=1,
+        optimizer=partial(torch.optim.Adam, lr=1.0),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
+        scheduler_interval="step",
+    )
+
+
+def _missed_beats(network: HybridNetwork, batch: Sequence[Tensor]) -> Tensor:
+    """The weighted cross-entropy of beat or no beat, sample by sample."""
+    x, target, weight = (column.transpose(0, 1).contiguous() for column in batch)
+    score = scores_of(network, x) - _OFFSET
+    return F.binary_cross_entropy_with_logits(score[_SETTLE:], target[_SETTLE:], weight[_SETTLE:])
+
+
+class _Pieces(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
+    """Random pieces of a recording with noise; every pass draws the same ones."""
+
+    def __init__(self, ecg: Tensor, beats: Int64[np.ndarray, " M"], settings: BeatTraining) -> None:
+        self.ecg, self.beats, self.settings = ecg, beats, settings
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        settings, ecg = self.settings, self.ecg
+        chance, noise = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
+        for _ in range(settings.steps):
+            pieces = [_piece(ecg, self.beats, settings.piece, chance) for _ in range(settings.batch)]
+            x = torch.stack([piece for piece, *_ in pieces], 1)
+            snr = torch.from_numpy(chance.uniform(-3, 24, (1, settings.batch, 1))).to(x.dtype)
+            x = x + torch.randn(x.shape, generator=noise, dtype=x.dtype) * (ecg.var(0) * 10 ** (-snr / 10)).sqrt()
+            for place, (_, target, weight) in enumerate(pieces):
+                yield x[:, place], target, weight
 
 
 def _piece(
@@ -96,18 +141,23 @@ def _train_threshold(
     """Fits the ANN to the factor with the fewest errors at each level of noise, the middle one of several."""
     neuron: Any = network.parts["snn"].get_submodule("beat")
     ann = network.parts["ann"]
-    factors = torch.tensor(_FACTORS).unsqueeze(1)
-    powers, chosen = [], []
+    factors, powers, scores = torch.tensor(_FACTORS), [], []
     for snr in _SNRS:
         noisy = with_noise(ecg, snr, settings.seed + 1)
         with torch.no_grad():
-            score = scores_of(network, held_at_both_ends(noisy).unsqueeze(1)).expand(-1, len(factors)).unsqueeze(2)
-            spikes, _ = neuron(score, v_threshold=factors * neuron.v_threshold)
-        errors = [match_beats(places_of(row), beats, RATE_HZ).errors for row in spikes[..., 0].T]
-        best = [factor for factor, wrong in zip(_FACTORS, errors, strict=True) if wrong == min(errors)]
+            scores.append(scores_of(network, held_at_both_ends(noisy).unsqueeze(1)))
         change = torch.diff(noisy, dim=0).square()
         powers.append(change[: len(change) // MEAN_OF * MEAN_OF].reshape(-1, MEAN_OF, ecg.shape[1]).mean(1))
-        chosen.append(torch.full((len(powers[-1]), 1), best[len(best) // 2]))
+    with torch.no_grad():  # every level of noise with every factor, in one pass
+        score = torch.cat(scores, 1).repeat_interleave(len(factors), 1).unsqueeze(2)
+        thresholds = factors.repeat(len(_SNRS)).unsqueeze(1) * neuron.v_threshold
+        spikes = neuron(score, v_threshold=thresholds)[0][..., 0]
+    chosen = []
+    for number, power in enumerate(powers):
+        columns = spikes[:, number * len(factors) : (number + 1) * len(factors)].T
+        errors = [match_beats(places_of(column), beats, RATE_HZ).errors for column in columns]
+        best = [factor for factor, wrong in zip(_FACTORS, errors, strict=True) if wrong == min(errors)]
+        chosen.append(torch.full((len(power), 1), best[len(best) // 2]))
     x, y = torch.cat(powers), torch.cat(chosen).log()
     optimizer = torch.optim.Adam(ann.parameters(), lr=0.02)
     for _ in range(300):

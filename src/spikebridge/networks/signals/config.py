@@ -1,0 +1,149 @@
+"""Settings of the signals recipe: the set, the task, and how sensor, network and training are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.signals.data.sensor import SensorConfig
+from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.networks.signals.training.train import LearningConfig
+
+_TASK_OF_SET = {"ecg_100": "detect", "mackey_glass": "forecast"}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The sizes of the learned hybrid; the other networks have as many parameters."""
+
+    hidden: int = 64
+    """Features of the ANN, and neurons of each layer of the SNN."""
+    depth: int = 2
+    """Layers of causal kernels over the answers."""
+    taps: int = 5
+    """Answers that each of them covers."""
+    dropout: float = 0.15
+    """Probability of dropout in training."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        if self.hidden < 4 or self.depth < 0 or self.taps < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError(f"sizes out of range: {self}")
+
+
+@dataclass(frozen=True)
+class BeatConfig:
+    """A detector of beats and its training (task `detect`)."""
+
+    neurons: int = 16
+    """Filters, each with a spiking neuron."""
+    threshold: float = 3.5
+    """Threshold of the neuron that fires at a beat, before the ANN changes it."""
+    steps: int = 450
+    """Steps of the training."""
+    batch_size: int = 24
+    """Pieces of the recording in a step."""
+    piece_seconds: float = 6.0
+    """Length of a piece [s]."""
+    lr: float = 0.005
+    """Learning rate, falling to zero."""
+    seconds: float | None = None
+    """Use only the first so many seconds of the recording."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        for name in ("neurons", "threshold", "steps", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
+        if self.piece_seconds < 1 or not (self.seconds is None or self.seconds >= 30):
+            raise ConfigError(
+                "pieces last 1 s or more and a recording 30 s or more, but got "
+                f"{self.piece_seconds} s and {self.seconds} s"
+            )
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """A forecaster and its training (task `forecast`)."""
+
+    taps: int = 12
+    """Last samples that it reads."""
+    features: int = 550
+    """Random features of every network: of the ANN, of spiking neurons, or of both."""
+    spiking: int = 50
+    """How many of them spike in the hybrid."""
+    scale: float = 0.5
+    """Standard deviation of the random weights."""
+    ridge: float = 1e-11
+    """Penalty of the readout's weights, for each sample."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        if self.taps < 1 or not 0 < self.spiking < self.features or not self.scale > 0 or not self.ridge >= 0:
+            raise ConfigError(f"sizes out of range: {self}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the signals recipe."""
+
+    dataset: Literal["spoken_digits", "myo", "watch", "ecg_100", "mackey_glass", "own", "generated"] = "spoken_digits"
+    """The set; own reads --data."""
+    task: Literal["classify", "detect", "forecast"] = "classify"
+    """Name the class of windows, detect marked beats, or forecast the second half of each series."""
+    data: Path | None = None
+    """The folder of data sets ($SPIKEBRIDGE_DATA), or the file of one."""
+    networks: tuple[str, ...] = tuple(VARIANTS)
+    """The networks to train and compare; a detector is `learned`, a forecaster `fixed`, `ann` or `snn`."""
+    seed: int = 0
+    """The first seed: of initial weights, order of windows and augmentation."""
+    num_seeds: int = 1
+    """Trainings of each network, with consecutive seeds."""
+    num_folds: int | None = None
+    """Folds of people; None leaves one person out at a time."""
+    folds: tuple[int, ...] | None = (0,)
+    """The folds to train and score; none at all trains on everybody, None takes all folds."""
+    num_series: int | None = None
+    """Use only this number of series, spread over all."""
+    sensor: SensorConfig = field(default_factory=SensorConfig)
+    """How the sensor is read."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The sizes of the learned hybrid."""
+    training: LearningConfig = field(default_factory=LearningConfig)
+    """The training of each network."""
+    beats: BeatConfig = field(default_factory=BeatConfig)
+    """The task detect: sizes and training; the settings of sensor, network, training and folds are not used."""
+    forecast: ForecastConfig = field(default_factory=ForecastConfig)
+    """The task forecast: the same."""
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("task", "beats", "forecast")
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        for name in self.networks:
+            if name not in VARIANTS:
+                raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
+        if not self.networks or self.num_seeds < 1:
+            raise ConfigError("train at least one network with at least one seed")
+        if self.dataset not in ("own", "generated") and self.task != _TASK_OF_SET.get(self.dataset, "classify"):
+            task = _TASK_OF_SET.get(self.dataset, "classify")
+            raise ConfigError(
+                f"{self.dataset} is a set for the task {task!r}, but got {self.task!r}; give --task {task}"
+            )
+
+    def networks_of(self, known: Mapping[str, str]) -> tuple[str, ...]:
+        """The chosen networks that a task has.
+
+        Args:
+            known: those of the task, with a description.
+
+        Raises:
+            ConfigError: it has none of them.
+        """
+        chosen = tuple(name for name in self.networks if name in known)
+        if not chosen:
+            raise ConfigError(
+                f"the task {self.task!r} has the networks {', '.join(known)}, but got {', '.join(self.networks)}"
+            )
+        return chosen
