@@ -274,6 +274,40 @@ def often(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return measured(("generated scenes, C", "distance px", "AUC", "lost share"), rows)
 
 
+def family_errors(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """A of networks on families that they were not trained on, as a ratio to constant velocity."""
+    found = beside["families"].get("rows", {})
+    rows = [
+        (family, *(f"{row['A'] / row['A constant velocity']:.2f}" for row in by.values()))
+        for family, by in found.items()
+    ]
+    titles = (_changed(case) for case in next(iter(found.values()), {}))
+    return measured(("A, ratio to constant velocity", *titles), rows)
+
+
+def family_loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """C of the same networks: the mean over cases, and of the hybrid as made and with most events lost."""
+    names = ("C", "C own ANN", "C own ANN with the filter", "C KCF", "C CSRT")
+    found = beside["families"].get("rows", {})
+    rows = [
+        (
+            family,
+            *(f"{fmean(row[name] for row in by.values()):.3f}" for name in names),
+            *(f"{by[case]['C']:.3f}" for case in ("as made", "90 % of the events lost")),
+        )
+        for family, by in found.items()
+    ]
+    if rows:
+        means = [f"{fmean(float(row[i]) for row in rows):.3f}" for i in range(1, len(rows[0]))]
+        rows.append(("**mean**", *means))
+    titles = ("**hybrid**", "own ANN", "own ANN and filter", "KCF", "CSRT", "hybrid, as made", "hybrid, 90 % lost")
+    return measured(("C, AUC", *titles), rows)
+
+
+def _changed(case: str) -> str:
+    return case.replace(" of the events lost", " lost").replace("100,000 noise events a second", "noise")
+
+
 UNIT_ROWS = {
     "linear": "linear map",
     "tanh": "its tanh",
@@ -321,6 +355,7 @@ PAGES: dict[str, dict[str, Block]] = {
         "rest": rest,
         "drift": drift,
     },
+    "tracking-other-cameras.md": {"family-errors": family_errors, "family-loops": family_loops},
     "tracking-ablations.md": {
         "ablation": ablation,
         "units": units,
@@ -369,7 +404,7 @@ def main() -> int:
     results = _read("sensing.json"), _read("tracking_baselines.json")
     files = {"loops": "closed_loops.json", "halves": "closed_loop_halves.json", "rest": "finders_at_rest.json"}
     files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json", "units": "sensing_units.json"}
-    files |= {"labels": "label_free.json", "often": "ann_at_event_rate.json"}
+    files |= {"labels": "label_free.json", "often": "ann_at_event_rate.json", "families": "sensing_families.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     codes = []
     for page, blocks in PAGES.items():

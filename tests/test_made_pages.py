@@ -70,6 +70,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "beside_nengo",
         "signals_people",
         "sensing_confidence",
+        "sensing_families",
     )
     slow = {f"benchmarks/{name}.py" for name in names}
     all_scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")}
