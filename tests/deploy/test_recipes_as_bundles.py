@@ -1,7 +1,6 @@
-"""All four recipes as bundles, and the commands: export, compare, run. Weights are quick ones: drawn, not trained."""
+"""Recipes as bundles, and the commands: export, compare, run. Weights are quick ones: drawn, not trained."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from spikebridge.analysis.plots.bundle_diagram import draw_bundle
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, compare_bundle, export
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.reasoning import recipe as reasoning
-from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
@@ -44,15 +41,6 @@ def test_networks_of_the_digits_recipe(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = digits.PRESETS["quick"]
     compared(stirred(digits.build(config)[name]), digits.example(config), tmp_path / "b")
-
-
-def test_the_sensing_network_with_its_skip_and_windows_since_a_frame(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = sensing.PRESETS["quick"]
-    bundle = compared(next(iter(sensing.build(config).values())), sensing.example(config), tmp_path / "b")
-    assert draw_bundle(asdict(bundle.manifest)) == (PICTURES / "sensing-bundle.svg").read_text()
-    # what stands beside the graph is named, not left out in silence
-    assert "trust" in bundle.manifest.left_out
 
 
 def test_the_modulation_network_with_its_k_winners(tmp_path: Path) -> None:

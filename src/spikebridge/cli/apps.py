@@ -33,8 +33,10 @@ class Track(RunCommand):
     """A folder with meta.json, frames and events; a sequence of FE240hz; a clip of OTB or VOT; an .aedat4 file."""
     init: Annotated[str | None, arg(metavar="x,y,w,h|pick", help_behavior_hint=_DEFAULT_BOX)] = None
     """The target's box in the first frame [px]; `pick`: draw it on a page in the browser; `pick:PORT`: on that port."""
-    network: Annotated[str, arg(metavar="RUN_OR_RECIPE")] = "sensing"
-    """The tracker: a recipe with shipped weights, or a run folder."""
+    network: Annotated[str, arg(metavar="RUN_RECIPE_OR_BUNDLE")] = "sensing"
+    """The tracker: a recipe with shipped weights, a run folder, or the folder of a bundle."""
+    integers: Flag = False
+    """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
     out: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
     """Write the boxes to this CSV file, with the columns t_us,x,y,w,h,confidence,lost."""
     animation: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
@@ -71,10 +73,7 @@ class Track(RunCommand):
 
     def execute(self) -> CommandResult:
         """Loads recording and network, and tracks."""
-        target = targets.resolve_target(self.network, self.own)
-        if not hasattr(target.module, "tracker"):
-            raise ConfigError(f"{self.network} is not a tracker; `track` takes the recipe `sensing` or a run of it")
-        run = target.trained_run()
+        source, tracker = self._tracker()
         from spikebridge.data.recordings.degradation import Degradation, degraded
         from spikebridge.data.recordings.load import find_recording, is_part_of_recording, load_recording
         from spikebridge.data.recordings.recording import parse_box
@@ -92,7 +91,6 @@ class Track(RunCommand):
                 raise ConfigError(
                     f"{path}: boxes, animation, page and viewer need a file each; give them different names"
                 )
-        tracker = target.module.tracker(run).with_options(calibrate=not self.no_calibration, detector=self.detector)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             recording = load_recording(
@@ -115,10 +113,28 @@ class Track(RunCommand):
             summary = track_recording(recording, tracker, init, *written, tell)
         warned = [str(one.message) for one in (*caught, *of_tracking)]
         first = {} if init is None else {"first_box": init.tolist()}
-        data = {"run": run.path, "warnings": warned, **first, **summary}
+        data = {**source, "warnings": warned, **first, **summary}
         return CommandResult(
             data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])})
         )
+
+    def _tracker(self) -> tuple[dict[str, Any], Any]:
+        """Where the tracker is from, and the tracker."""
+        refused = f"{self.network} is not a tracker; `track` takes the recipe `sensing`, or a run or a bundle of it"
+        if targets.is_bundle(self.network):
+            source: dict[str, Any] = {"bundle": self.network}
+            tracker = targets.bundle_tracker(self.network, self.own, self.integers)
+            if tracker is None:
+                raise ConfigError(refused)
+        else:
+            if self.integers:
+                raise ConfigError("--integers is of a bundle; give its folder: --network BUNDLE --integers")
+            target = targets.resolve_target(self.network, self.own)
+            if not hasattr(target.module, "tracker"):
+                raise ConfigError(refused)
+            run = target.trained_run()
+            source, tracker = {"run": run.path}, target.module.tracker(run)
+        return source, tracker.with_options(calibrate=not self.no_calibration, detector=self.detector)
 
 
 def _pick_port(words: str | None) -> int | None:
@@ -182,6 +198,8 @@ class RunLive(RunCommand):
     """What finds the target of a tracker in a frame; see `track`."""
     no_calibration: Flag = False
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
+    integers: Flag = False
+    """Of a bundle with a tracker: the integer model of the quantised parts (written by `quantize --bundle`)."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
     most_behind: Annotated[int, arg(metavar="BINS")] = 2
@@ -206,7 +224,9 @@ class RunLive(RunCommand):
                 "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
             )
         options = {"calibrate": not self.no_calibration, "detector": self.detector}
-        step, wanted = targets.live_steps(self.target, self.network, self.own, options)
+        if self.integers and not targets.is_bundle(self.target):
+            raise ConfigError("--integers is of a bundle; give its folder: spikebridge live BUNDLE --integers")
+        step, wanted = targets.live_steps(self.target, self.network, self.own, options, self.integers)
         from spikebridge.data.recordings.recording import parse_box
         from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
         from spikebridge.deploy.streaming.loop import Live

@@ -200,8 +200,35 @@ def is_bundle(word: str) -> bool:
     return (Path(word) / "manifest.json").is_file()
 
 
+def bundle_tracker(word: str, own: OwnRecipe = _PACKAGED, integers: bool = False) -> Any:
+    """The network of a bundle as a tracker.
+
+    Args:
+        word: the folder of the bundle.
+        own: there is no recipe file of a bundle.
+        integers: whether what was quantised computes with integers.
+
+    Returns:
+        The tracker, or None if the bundle is of a recipe without one.
+
+    Raises:
+        ConfigError: a recipe file is given, or the network cannot be followed with.
+        DataError: the bundle is damaged or incomplete.
+    """
+    refuse_recipe(word, own)
+    from spikebridge.deploy.bundle.bundle import Bundle
+
+    recipe = Bundle.open(Path(word)).manifest.card.get("recipe")
+    module: Any = load_recipe(recipe) if recipe in recipe_files() else None
+    return module.bundle_tracker(Path(word), integers) if hasattr(module, "bundle_tracker") else None
+
+
 def live_steps(
-    word: str, network: str | None = None, own: OwnRecipe = _PACKAGED, options: dict[str, Any] | None = None
+    word: str,
+    network: str | None = None,
+    own: OwnRecipe = _PACKAGED,
+    options: dict[str, Any] | None = None,
+    integers: bool = False,
 ) -> tuple[Any, Any]:
     """The step function of a live stream through a network, a tracker or a bundle, and the stream that it needs.
 
@@ -210,6 +237,7 @@ def live_steps(
         network: which of the recipe's networks; the first one without it.
         own: the recipe file of the run, if it is the user's own.
         options: of a tracker, such as `calibrate` and `detector`.
+        integers: whether what was quantised of a bundle with a tracker computes with integers.
 
     Returns:
         `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
@@ -220,7 +248,11 @@ def live_steps(
     if is_bundle(word):
         if network is not None:
             raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
-        refuse_recipe(word, own)
+        tracker = bundle_tracker(word, own, integers)
+        if tracker is not None:
+            return _tracked(tracker, options)
+        if integers:
+            raise ConfigError(f"{word} has no tracker, and only trackers run in integers live; leave --integers out")
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.streaming.network import bundle_steps
 
@@ -228,10 +260,7 @@ def live_steps(
     else:
         target = resolve_target(word, own, network)
         if hasattr(target.module, "tracker"):
-            from spikebridge.data.streams.sources import StreamRequest
-
-            tracker = target.module.tracker(target.trained_run(), network).with_options(**options or {})
-            return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
+            return _tracked(target.module.tracker(target.trained_run(), network), options)
         from spikebridge.deploy.streaming.torch_network import network_steps
 
         name, trained, _ = target.trained_network(network)
@@ -243,6 +272,14 @@ def live_steps(
     return steps, StreamRequest(
         spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, most_together=steps.most_together
     )
+
+
+def _tracked(tracker: Any, options: dict[str, Any] | None) -> tuple[Any, Any]:
+    """The step function of a tracker, and the stream that it needs."""
+    from spikebridge.data.streams.sources import StreamRequest
+
+    tracker = tracker.with_options(**options or {})
+    return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
 
 
 def _tracker_steps(tracker: Any) -> Any:

@@ -7,6 +7,7 @@
 | kernel, discretizer of a unit | numbers; an ONNX function where the package has no form of it |
 | nonlinearity of a unit | ONNX |
 | spiking layer of a unit | NIR |
+| module beside the graph, such as the prior of a tracker | numbers, for a program that knows the module |
 """
 
 import copy
@@ -93,6 +94,7 @@ def clock_record(clock: Clock) -> ClockRecord:
 
 
 SIGNAL = "signal"
+_LEFT_OUT = "left_out.safetensors"
 
 
 def export(
@@ -164,6 +166,8 @@ def _write(writer: _BundleWriter, network: HybridNetwork, sample: Sample, card: 
     signals = {"inputs": sample.inputs, "parts": sample.recorded.parts, "links": sample.recorded.links}
     tensors = {f"{kind}.{name}": x for kind, known in signals.items() for name, x in known.items()}
     file = writer.save_tensors("sample/sample.safetensors", tensors)
+    left_out = [n for n, m in network.named_children() if n not in ("parts", "units") and _holds_numbers(m)]
+    numbers = {f"{n}.{key}": x for n in left_out for key, x in network.get_submodule(n).state_dict().items()}
     return Manifest(
         dt=network.dt,
         inputs={name: _input(network, name, sample) for name in network.inputs},
@@ -173,8 +177,9 @@ def _write(writer: _BundleWriter, network: HybridNetwork, sample: Sample, card: 
         outputs=network.outputs,
         sample=SampleRecord(file, sample.ticks, next(iter(sample.inputs.values())).shape[1]),
         files=writer.files,
-        left_out=tuple(n for n, m in network.named_children() if n not in ("parts", "units") and _holds_numbers(m)),
+        left_out=tuple(left_out),
         card=card,
+        left_out_numbers=writer.save_tensors(_LEFT_OUT, numbers) if numbers else None,
     )
 
 

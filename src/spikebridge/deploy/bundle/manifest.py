@@ -241,9 +241,10 @@ class Manifest:
     """A bundle in words.
 
     Attributes:
-        left_out: modules of the network that are no part and no unit of its graph, and so not in the bundle.
+        left_out: modules of the network that are no part and no unit of its graph, and so not run by the bundle.
         card: the model card: data, figures, seed, versions.
         integers: the same network in integers, where it was quantised.
+        left_out_numbers: file with the numbers of the modules left out, `MODULE.NAME`.
     """
 
     dt: float
@@ -257,6 +258,7 @@ class Manifest:
     left_out: tuple[str, ...]
     card: dict[str, Any]
     integers: IntegersRecord | None = None
+    left_out_numbers: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses names that lead nowhere."""
@@ -289,7 +291,7 @@ class Manifest:
 
     def named_files(self) -> list[str]:
         """Every file that something in the bundle needs."""
-        names: list[str | None] = [self.sample.file]
+        names: list[str | None] = [self.sample.file, self.left_out_numbers]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
         for part in self.parts.values():

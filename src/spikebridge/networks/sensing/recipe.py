@@ -38,7 +38,8 @@ import torch
 from torch import Tensor
 
 from spikebridge.data.simulation.families import SCENE_FAMILIES, VARIED
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
 from spikebridge.networks.sensing.evaluation import benchmark
 from spikebridge.networks.sensing.evaluation.evaluate import TrackingEvaluation, evaluate_recording
@@ -46,6 +47,7 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.model.boxes import check_crop
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import ChangeMap, SensingOptions, Size
+from spikebridge.networks.sensing.tracker.bundle_inference import bundle_model
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.datasets import training_data
 from spikebridge.networks.sensing.training.phases import (
@@ -60,7 +62,7 @@ from spikebridge.networks.sensing.training.samples import cut_samples
 from spikebridge.training.batches import Dataset
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
-from spikebridge.training.run.config_io import reproduce_command
+from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
@@ -347,6 +349,29 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
     sensing = config.network(name)
     found[chosen].load_weights(sensing)
     return tracker_of(config, sensing).with_options(calibrate=True, detector="both", warns=True)
+
+
+def bundle_tracker(path: Path, integers: bool = False) -> SensingTracker:
+    """The network of a bundle as a tracker, which calibrates itself as that of `tracker` does.
+
+    Args:
+        path: the folder that `spikebridge export` wrote.
+        integers: whether what was quantised computes with integers (`spikebridge quantize --bundle`).
+
+    Raises:
+        ConfigError: it is a bundle of another recipe, or of a form that cannot be followed with.
+        DataError: the bundle is damaged or incomplete.
+    """
+    bundle = Bundle.open(path)
+    card = bundle.manifest.card
+    if card.get("recipe") != "sensing" or not {"config", "network"} <= card.keys():
+        raise ConfigError(f"{path}: expected a bundle of the recipe sensing, but it is of {card.get('recipe')!r}")
+    config = from_plain(Config, card["config"], f"{path}: config")
+    sensing = config.network(card["network"])
+    if bundle.manifest.dt != sensing.dt:
+        raise DataError(f"{path}: expected bins of {sensing.dt:g} s, but they have {bundle.manifest.dt:g} s")
+    tracked = SensingTracker(sensing.eval(), _tracker_options(config), bundle_model(bundle, sensing, integers))
+    return tracked.with_options(calibrate=True, detector="both", warns=True)
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:

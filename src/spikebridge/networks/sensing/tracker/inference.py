@@ -1,9 +1,10 @@
-"""The sensing network as a tracker runs it: one interface, two implementations with the same results to rounding.
+"""The sensing network as a tracker runs it: one interface, three implementations with the same results to rounding.
 
 | implementation | networks | how |
 |---|---|---|
 | `FusedInference` | small pathways, change head, linear map (`can_fuse`) | fused weights, one sample |
 | `EagerInference` | all | the layers of `Sensing` as they are |
+| `BundleInference` | exported ones | the files of a bundle, or its integer model |
 
 `Inference` names the four operations: `open` at a frame, a call at each bin with a result, `accumulate` at each bin
 without one, and `restart_events` where the next frame is late.
@@ -19,7 +20,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import NetworkState
 from spikebridge.networks.sensing.model.heads import ChangeHead
 from spikebridge.networks.sensing.model.motion_prior import MotionPrior, StartUncertainty, bayes_update, to_numpy
 from spikebridge.networks.sensing.model.sensing import Sensing
@@ -105,12 +105,19 @@ class Inference(Protocol):
         """
 
 
-class _EagerState(NamedTuple):
-    """Inputs of the frame, the motion prior, the network's own state, and the uncertainty of a restarted stream."""
+class EagerState(NamedTuple):
+    """What is known of a stream.
+
+    Args:
+        opening: inputs of the frame.
+        start: the motion prior.
+        network: its own state; None before the first bin.
+        uncertainty: of a restarted stream.
+    """
 
     opening: dict[str, Tensor]
     start: MotionPrior
-    network: NetworkState | None
+    network: Any
     uncertainty: StartUncertainty | None = None
 
 
@@ -143,16 +150,16 @@ class EagerInference(nn.Module):
         before: Float[Tensor, "1 1 H W"] | None = None,
         motion: Float[Tensor, "1 2"] | None = None,
         start: MotionPrior | None = None,
-    ) -> tuple[MotionPrior, _EagerState]:
+    ) -> tuple[MotionPrior, EagerState]:
         """See `Inference.open`."""
         if start is None:
             start = self.sensing.begin(frame, box, before, motion)
-        return start, _EagerState({"frames": frame[None], "boxes": box[None]}, start, None)
+        return start, EagerState({"frames": frame[None], "boxes": box[None]}, start, None)
 
     @torch.no_grad()
-    def restart_events(self, state: _EagerState, start: MotionPrior) -> _EagerState:
+    def restart_events(self, state: EagerState, start: MotionPrior) -> EagerState:
         """See `Inference.restart_events`."""
-        network = None if state.network is None else self.sensing.restart_events(state.network)
+        network = None if state.network is None else self._restarted(state.network)
         uncertainty, head = None, self.sensing.parts["head"]
         if isinstance(head, ChangeHead):
             uncertainty = StartUncertainty(float(start.spread), self._unchanged(head, state))
@@ -161,8 +168,8 @@ class EagerInference(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, events: Float[Tensor, "1 2 H W"], state: _EagerState, age: float
-    ) -> tuple[Float[np.ndarray, "2"], float, _EagerState]:
+        self, events: Float[Tensor, "1 2 H W"], state: EagerState, age: float
+    ) -> tuple[Float[np.ndarray, "2"], float, EagerState]:
         """See `Inference.__call__`."""
         response, later = self._respond(events, state)
         ages = torch.tensor([age], dtype=events.dtype)
@@ -176,8 +183,8 @@ class EagerInference(nn.Module):
 
     @torch.no_grad()
     def fits(
-        self, events: Float[Tensor, "1 2 H W"], state: _EagerState, window: tuple[slice, slice]
-    ) -> tuple[Float[np.ndarray, "h w"], _EagerState]:
+        self, events: Float[Tensor, "1 2 H W"], state: EagerState, window: tuple[slice, slice]
+    ) -> tuple[Float[np.ndarray, "h w"], EagerState]:
         """See `Inference.fits`."""
         head: Any = self.sensing.parts["head"]
         response, later = self._respond(events, state)
@@ -186,23 +193,27 @@ class EagerInference(nn.Module):
         return fits[window] - fits[half, half], later
 
     @torch.no_grad()
-    def changes(self, state: _EagerState) -> Float[np.ndarray, "D D"]:
+    def changes(self, state: EagerState) -> Float[np.ndarray, "D D"]:
         """See `Inference.changes`."""
         head: Any = self.sensing.parts["head"]
         unchanged = self._unchanged(head, state)
         return (unchanged.max() - unchanged) / (exp(head.log_scale.item()) * head.g.item())
 
     @torch.no_grad()
-    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: _EagerState) -> _EagerState:
+    def accumulate(self, events: Float[Tensor, "1 2 H W"], state: EagerState) -> EagerState:
         """See `Inference.accumulate`."""
         return self._respond(events, state)[1]
 
-    def _respond(self, events: Tensor, state: _EagerState) -> tuple[Tensor, _EagerState]:
+    def _respond(self, events: Tensor, state: EagerState) -> tuple[Tensor, EagerState]:
         opening = state.opening if state.network is None else {}
         response, network = self.sensing.respond({**opening, "events": events[None]}, state.network)
         return response, state._replace(network=network)
 
-    def _unchanged(self, head: ChangeHead, state: _EagerState) -> Float[np.ndarray, "D D"]:
+    def _restarted(self, network: Any) -> Any:
+        """The network's own state with events at rest."""
+        return self.sensing.restart_events(network)
+
+    def _unchanged(self, head: ChangeHead, state: EagerState) -> Float[np.ndarray, "D D"]:
         """The head's log-odds where no feature has changed."""
         if state.uncertainty is not None:
             return state.uncertainty.unchanged

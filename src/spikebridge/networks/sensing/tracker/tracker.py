@@ -248,6 +248,7 @@ class SensingTracker:
     Args:
         sensing: the network, in eval mode.
         options: of the tracker.
+        model: what runs in place of the network's own layers, such as a bundle (`bundle_inference.py`).
 
     Example:
         >>> from spikebridge.networks.sensing.evaluation.protocols import interframe
@@ -259,8 +260,11 @@ class SensingTracker:
         15
     """
 
-    def __init__(self, sensing: Sensing, options: TrackerOptions | None = None) -> None:
+    def __init__(
+        self, sensing: Sensing, options: TrackerOptions | None = None, model: InferenceModel | None = None
+    ) -> None:
         self.sensing = sensing
+        self._model = model
         self.options = options or TrackerOptions()
         check_crop(self.options.crop, sensing.stride)
         self._inference = InferenceCache()
@@ -332,7 +336,7 @@ class SensingTracker:
 
     def _start_frame(self, inputs: Inputs, last: TrackingState | None) -> TrackingState:
         """A frame has come: a new crop and a new event stream."""
-        model = self._inference(self.sensing, self.options.crop) if last is None else last.model
+        model = self._opened() if last is None else last.model
         period = self.sensing.dt if last is None else _period(inputs, last)
         frame, pending, predicted = inputs["frame"].copy(), None, None  # the caller may fill the same array again
         if last is not None:
@@ -374,6 +378,10 @@ class SensingTracker:
             calibrated=calibrated,
             pending=pending,
         )
+
+    def _opened(self) -> InferenceModel:
+        """What runs: the given model, or the network with the weights that it has now."""
+        return self._model or self._inference(self.sensing, self.options.crop)
 
     def _open_stream(
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
