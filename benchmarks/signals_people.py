@@ -3,43 +3,69 @@
     python benchmarks/signals_people.py --sets watch myo --networks learned ann --seeds 2
 
 Trains the preset of each set on every fold (resumed where it was stopped, in --folder), and writes, for each set, the
-tables of the run into benchmarks/results/signals_people.json: networks, differences in pairs of people, people, and
-accuracy by answer. Sets that are not named keep their entries. `--quick` takes the quick form of each set.
+scores of every fold and seed and the tables made of them into benchmarks/results/signals_people.json: networks,
+differences in pairs of people, people, and accuracy by answer. Sets, and networks of a set, that are not named keep
+their scores. `--quick` takes the quick form of each set and writes nothing.
 """
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.networks.signals.report import compare
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "signals_people.json"
 
 
+def trained(name: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The scores of each network of a set, with the command, the versions and the settings that made them."""
+    found = {}
+    preset = signals.PRESETS[f"{name}_quick" if options.quick else name]
+    for network in options.networks:
+        config = replace(preset, networks=(network,), num_seeds=options.seeds)
+        run = Run.create(options.folder / name / network, "signals", config, resume=True)
+        if not run.finished:
+            signals.train(config, run)
+        scores = [child.results() for child in run.children().values()]
+        command = f"python benchmarks/signals_people.py --sets {name} --networks {network} --seeds {options.seeds}"
+        found[network] = {
+            "scores": [
+                {key: value for key, value in one.items() if key not in ("confusion", "classes")} for one in scores
+            ],
+            "command": command,
+            "environment": describe_environment(),
+            "config": run.config,
+        }
+    return found
+
+
+def tables(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The tables of a set, with the networks in the order of the recipe."""
+    return compare({name: measured[name]["scores"] for name in VARIANTS if name in measured})
+
+
 def main() -> None:
     """Trains, and writes what is committed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["spoken_digits", "watch", "myo"])
-    parser.add_argument("--networks", nargs="+", default=list(VARIANTS))
+    parser.add_argument("--networks", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.quick else {}
     for name in options.sets:
-        preset = signals.PRESETS[f"{name}_quick" if options.quick else name]
-        config = replace(preset, networks=tuple(options.networks), num_seeds=options.seeds)
-        run = Run.create(options.folder / name, "signals", config, resume=True)
-        results = run.results() if run.finished else signals.train(config, run)
-        words = f"--sets {name} --networks {' '.join(options.networks)} --seeds {options.seeds}"
-        command = f"python benchmarks/signals_people.py {words}"
-        found[name] = {**results, "command": command, "environment": describe_environment(), "config": run.config}
-        print(name, json.dumps(results["networks"]))
+        measured = {**found.get(name, {}).get("measured", {}), **trained(name, options)}
+        found[name] = {**tables(measured), "measured": measured}
+        print(name, json.dumps(found[name]["networks"]))
         if not options.quick:
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

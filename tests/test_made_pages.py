@@ -69,6 +69,8 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "typed_tests",
         "beside_nengo",
         "signals_people",
+        "signals_plane",
+        "signals_integers",
         "sensing_confidence",
         "sensing_families",
     )

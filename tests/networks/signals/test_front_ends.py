@@ -74,6 +74,21 @@ def test_windows_of_different_lengths_give_the_same_beginning() -> None:
     assert np.array_equal(whole["signal"][:35], part["signal"])
 
 
+def test_a_sensor_worn_at_another_angle_gives_the_same_channels_beside_gravity() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 60, 6)).astype(np.float32) + np.float32([0, 0, 9.8, 0, 0, 0])
+    cos, sin = np.cos(0.7), np.sin(0.7)
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], np.float32)
+    turned = (x.reshape(2, 60, 2, 3) @ turn).reshape(2, 60, 6)
+    front = ChannelFrontEnd(50.0, frame_period=5, num_inputs=6, context=20, gravity=True)
+    before, after = front.inputs(x)["signal"], front.inputs(turned)["signal"]
+    assert front.num_channels == before.shape[2] == 10
+    assert np.allclose(before[..., 6:], after[..., 6:], atol=1e-4)
+    assert not np.allclose(before[..., :6], after[..., :6], atol=0.1)
+    # only samples before a step count
+    assert np.array_equal(front.inputs(x[:, :35])["frames"], front.inputs(x)["frames"][:7])
+    assert front.num_features == front.inputs(x)["frames"].shape[2]
+
+
 def test_a_louder_voice_gives_the_same_inputs() -> None:
     samples = np.random.default_rng(0).standard_normal((1, 3200)).astype(np.float32)
     quiet, loud = (AudioFrontEnd().inputs(factor * samples) for factor in (0.05, 0.5))
@@ -92,3 +107,5 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         AudioFrontEnd(rate_hz=8000.0, dt=0.0003)
     with pytest.raises(ConfigError, match="2 samples or more"):
         ChannelFrontEnd(50.0, 5, 3, context=1)
+    with pytest.raises(ConfigError, match="gravity needs 6 channels"):
+        ChannelFrontEnd(50.0, 5, 3, context=20, gravity=True)

@@ -47,7 +47,15 @@ _WATCH = Config(
     dataset="watch",
     num_folds=4,
     sensor=SensorConfig(
-        "motion", 2.0, 1.0, frame_period=25, context=100, lag_seconds=(0.1, 0.3), recency=4.0, augmentation=0.5
+        "motion",
+        2.0,
+        1.0,
+        frame_period=25,
+        context=100,
+        lag_seconds=(0.1, 0.3),
+        gravity=True,
+        recency=4.0,
+        augmentation=0.5,
     ),
     network=NetworkConfig(hidden=64, depth=1, taps=4, dropout=0.3),
     training=LearningConfig(copies=6, epochs=4),

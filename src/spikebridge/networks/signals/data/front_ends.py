@@ -27,6 +27,10 @@ _LOWEST_HZ = 60.0
 _PAUSE = 0.02  # seconds between the spectra that one frame averages, at most
 _SMOOTHING = 0.005  # time constant of the envelopes [s]
 _FLOOR = 1e-5  # of a variance, in units of the channel
+_BESIDE_GRAVITY = 4  # channels seen from the vertical
+_COST_OF_GRAVITY = 42  # multiply-accumulates a sample that they take
+_GRAVITY_MEMORY = 1.0  # seconds over which the direction of gravity is averaged
+_LEAST_GRAVITY = 1e-3  # of a mean acceleration, in units of the channel
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,10 @@ class ChannelFrontEnd:
         context: samples that a frame summarises.
         lags: samples between two channels in further correlations; positive where one channel leads, negative where it
             follows, so that they tell the direction of a movement.
+        gravity: whether the channels of `beside_gravity` are added to the six of acceleration and rotation.
+
+    Raises:
+        ConfigError: numbers out of range, or gravity without six channels.
     """
 
     rate_hz: float
@@ -163,8 +171,14 @@ class ChannelFrontEnd:
     num_inputs: int
     context: int
     lags: tuple[int, ...] = ()
+    gravity: bool = False
 
     def __post_init__(self) -> None:
+        if self.gravity and self.num_inputs != 6:
+            raise ConfigError(
+                f"gravity needs 6 channels, acceleration before rotation, but there are {self.num_inputs}; "
+                "leave sensor.gravity out"
+            )
         if self.context < 2 or self.frame_period < 1:
             raise ConfigError(
                 f"a frame summarises 2 samples or more, one every sample or less often, but got {self.context} and "
@@ -179,30 +193,32 @@ class ChannelFrontEnd:
     @property
     def num_channels(self) -> int:
         """Channels of the fast signal."""
-        return self.num_inputs
+        return self.num_inputs + _BESIDE_GRAVITY * self.gravity
 
     @property
     def num_features(self) -> int:
         """Values of a frame."""
-        return 3 * self.num_inputs + self._num_pairs * (1 + len(self.lags))
+        return 3 * self.num_channels + self._num_pairs * (1 + len(self.lags))
 
     @property
     def _num_pairs(self) -> int:
-        return self.num_inputs * (self.num_inputs - 1) // 2
+        return self.num_channels * (self.num_channels - 1) // 2
 
     def macs_per_second(self, *, signal: bool, frames: bool) -> float:
         """Multiply-accumulates of the front end a second of signal, for the inputs that a network has.
 
         Sums, squares, differences and products run with the samples, one each; a frame takes about 8 a channel, for
-        logarithms and roots, and 2 a correlation. The fast signal is the channels as they are.
+        logarithms and roots, and 2 a correlation. The fast signal is the channels as they are. Those beside gravity
+        take 42 a sample: 3 for the mean, 9 for its length, 6 for two products, 12 for two parts, 12 for their lengths.
 
         Example:
             >>> ChannelFrontEnd(50.0, 25, num_inputs=2, context=50).macs_per_second(signal=True, frames=True)
             286.0
         """
         pairs = self._num_pairs * (1 + 2 * len(self.lags))
-        a_sample, a_frame = 2 * self.num_inputs + pairs, 8 * self.num_inputs + 2 * pairs
-        return float(frames * self.rate_hz * (a_sample + a_frame / self.frame_period))
+        a_sample, a_frame = 2 * self.num_channels + pairs, 8 * self.num_channels + 2 * pairs
+        shared = self.gravity * self.rate_hz * _COST_OF_GRAVITY
+        return float(shared + frames * self.rate_hz * (a_sample + a_frame / self.frame_period))
 
     def inputs(self, samples: Float32[np.ndarray, "B L C"]) -> Mapping[str, NDArray[np.float32]]:
         """Fast signal and frames.
@@ -219,9 +235,40 @@ class ChannelFrontEnd:
             ((100, 1, 2), (4, 1, 7), [1.0, 1.0])
         """
         used = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
+        if self.gravity:
+            used = beside_gravity(used, round(_GRAVITY_MEMORY * self.rate_hz))
         stops = range(self.frame_period, used.shape[1] + 1, self.frame_period)
         frames = [_statistics(used[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
         return {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
+
+
+def beside_gravity(samples: Float32[np.ndarray, "B L 6"], memory: int) -> Float32[np.ndarray, "B L 10"]:
+    """Six channels of acceleration and rotation, and what they are as seen from the vertical.
+
+    The mean acceleration so far points away from the ground, however a sensor is worn. Added are the vertical
+    acceleration, the size of the horizontal one, the rotation about the vertical, and the size of that about
+    horizontal axes: no turn of the sensor on the arm changes them.
+
+    Args:
+        samples: acceleration before rotation.
+        memory: samples over which the mean forgets.
+
+    Example:
+        >>> samples = np.array([[[0, 3, 4, 0, 0, 2]]], np.float32)  # the vertical lies between y and z
+        >>> [round(float(value), 2) for value in beside_gravity(samples, 50)[0, 0, 6:]]
+        [5.0, 0.0, 1.6, 1.2]
+    """
+    acceleration, rotation = samples[..., :3], samples[..., 3:]
+    mean, up = np.zeros_like(acceleration[:, 0]), np.empty_like(acceleration)
+    for step in range(samples.shape[1]):
+        mean = mean + (acceleration[:, step] - mean) / min(step + 1, memory)
+        up[:, step] = mean
+    up /= np.linalg.norm(up, axis=-1, keepdims=True) + _LEAST_GRAVITY
+    seen = []
+    for vectors in (acceleration, rotation):
+        along = (vectors * up).sum(-1, keepdims=True)
+        seen += [along, np.linalg.norm(vectors - along * up, axis=-1, keepdims=True)]
+    return np.concatenate([samples, *seen], -1).astype(np.float32)
 
 
 def _statistics(x: NDArray[np.float32], lags: tuple[int, ...]) -> NDArray[np.float32]:

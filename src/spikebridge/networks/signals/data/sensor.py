@@ -49,6 +49,8 @@ class SensorConfig:
     """Samples that a frame of statistics summarises."""
     lag_seconds: tuple[float, ...] = ()
     """Lags of further correlations between channels in a frame [s]."""
+    gravity: bool = False
+    """Adds channels seen from the vertical (motion: acceleration before rotation)."""
     num_filters: int = 12
     """Recursive filters of a voice's fast signal."""
     num_bands: int = 40
@@ -102,7 +104,9 @@ class Sensor:
         if config.kind == "voice":
             return AudioFrontEnd(self.rate_hz, config.dt, config.frame_period, config.num_filters, config.num_bands)
         lags = tuple(round(seconds * self.rate_hz) for seconds in config.lag_seconds)
-        return ChannelFrontEnd(self.rate_hz, config.frame_period, self.num_channels, config.context, lags)
+        return ChannelFrontEnd(
+            self.rate_hz, config.frame_period, self.num_channels, config.context, lags, config.gravity
+        )
 
     def windows(self, series: SensorSeries) -> Windows:
         """The windows of series that this sensor can have recorded.

@@ -1,0 +1,85 @@
+"""What 8-bit integers cost the signals networks, on people not seen: accuracy before and after, person by person.
+
+    python benchmarks/signals_people.py --sets watch myo spoken_digits --networks learned
+    python benchmarks/signals_integers.py --sets watch myo spoken_digits
+
+Takes the trained networks of `signals_people.py` from its folder. Scales are chosen on 128 training windows of each
+fold; the people left out are only scored. Writes benchmarks/results/signals_integers.json.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikebridge.analysis.comparison import paired_difference
+from spikebridge.data.io.atomic import write_text
+from spikebridge.deploy import QConfig, QConfigMapping, quantize, saturation
+from spikebridge.networks.signals import recipe as signals
+from spikebridge.networks.signals.data.sensor import Sensor
+from spikebridge.networks.signals.data.sets import folds_of_set, load_series
+from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
+from spikebridge.training import Run
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "signals_integers.json"
+NUM_CALIBRATION = 128
+
+
+def compared(run: Run) -> dict[str, Any]:
+    """Accuracy of each person in floating point and in integers, over all folds of a run."""
+    config = run.config_as(signals.Config)
+    series = load_series(config.dataset)
+    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+    folds = folds_of_set(series, config.num_folds)
+    windows = sensor.windows(series)
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    most = 0.0
+    for path, child in run.children().items():
+        number = int(path.split("/")[1].removeprefix("fold-"))
+        network = signals.build(config)[path.partition("/")[0]]
+        child.load_weights(network)
+        network.eval()
+        one = replace(config, folds=(number,))
+        inputs = {name: x for name, x in signals.calibration(one, NUM_CALIBRATION).items() if name in network.inputs}
+        whole = quantize(network, inputs, QConfigMapping((QConfig(),)))
+        test = windows.select(np.isin(windows.series, folds[number].test))
+        for model, found in ((network, before), (whole, after)):
+            answers = logits_of(model, sensor, test)[-1].argmax(-1).numpy()
+            per_group: Any = accuracies(answers, test, series.group_names)["per_group"]
+            found.update({person: 100 * value for person, value in per_group.items()})
+        most = max([most, *(clipped.share for clipped in saturation(whole, inputs))])
+    gap = paired_difference(list(after.values()), [before[person] for person in after])
+    points, sd = gap.rounded(2)
+    return {
+        "before %": round(sum(before.values()) / len(before), 2),
+        "int8 %": round(sum(after.values()) / len(after), 2),
+        "points": points,
+        "sd over people": sd,
+        "largest loss of a person": round(max(before[person] - after[person] for person in before), 2),
+        "largest share clipped": most,
+        "people": {person: [round(before[person], 2), round(after[person], 2)] for person in before},
+    }
+
+
+def main() -> None:
+    """Measures and writes each set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", default=["watch", "myo", "spoken_digits"])
+    parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
+    options = parser.parse_args()
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.sets:
+        run = Run.open(options.folder / name / "learned")
+        command = f"python benchmarks/signals_integers.py --sets {name}"
+        found[name] = {**compared(run), "command": command, "environment": describe_environment()}
+        print(name, {key: value for key, value in found[name].items() if "people" not in key}, flush=True)
+        write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
