@@ -71,6 +71,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "signals_people",
         "signals_plane",
         "signals_integers",
+        "signals_wearer",
         "sensing_confidence",
         "sensing_families",
     )

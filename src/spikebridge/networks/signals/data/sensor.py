@@ -9,7 +9,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,9 @@ class SensorConfig:
     """How much more an answer counts than the one before, in the mean of a window's answers."""
     augmentation: float = 1.0
     """Strength of the random changes in training; 0 makes none."""
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("gravity",)
+    """Fields that run folders written before do not have."""
 
     def __post_init__(self) -> None:
         """Checks the settings."""

@@ -1,0 +1,166 @@
+"""An armband on a person not seen: what its unlabelled signal before a window is worth, on `myo`.
+
+    python benchmarks/signals_wearer.py           # trains two hybrids (minutes on one core), then scores them
+    python benchmarks/signals_wearer.py --quick   # a few series; writes nothing
+
+| row | network | of the person |
+|---|---|---|
+| nothing | hybrid without levels of the past | nothing |
+| levels of the past | the preset: frames hold levels of the last 120 s, and so move thresholds | no label |
+| batch norm | "nothing", batch-norm statistics taken anew from the person's first part | no label |
+| rotation | "nothing", armband rotated to the place that is best on the person's first part | labels of that part |
+| levels and rotation | the preset and the same rotation, found for it | labels of that part |
+
+The first part is 28 gestures of 5 s; the other two parts are scored. Trained and scored people are those of the preset.
+"""
+
+import argparse
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spikebridge.analysis.comparison import paired_difference
+from spikebridge.data.io.atomic import write_text
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.signals import recipe as signals
+from spikebridge.networks.signals.data.sensor import Sensor
+from spikebridge.networks.signals.data.sets import load_series
+from spikebridge.networks.signals.data.windows import Windows
+from spikebridge.networks.signals.evaluation.evaluate import logits_of
+from spikebridge.networks.signals.training.train import tensors_of
+from spikebridge.training import Run
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "signals_wearer.json"
+ROTATIONS = range(-4, 4)
+
+
+class Wearer:
+    """A trained hybrid, and the windows of the people who are scored.
+
+    Args:
+        past_seconds: of signal whose levels are part of a frame.
+        folder: of its training, which is resumed.
+        num_series: of the set; None takes all.
+    """
+
+    def __init__(self, past_seconds: float, folder: Path, num_series: int | None) -> None:
+        preset = signals.PRESETS["myo" if num_series is None else "myo_quick"]
+        sensor = replace(preset.sensor, past_seconds=past_seconds)
+        config = replace(preset, networks=("learned",), sensor=sensor)
+        run = Run.create(folder, "signals", config, resume=True)
+        if not run.finished:
+            signals.train(config, run, quiet=True)
+        self.network = signals.build(config)["learned"]
+        run.first_child("learned").load_weights(self.network)
+        self.network.eval()
+        series = load_series("myo")
+        self.sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+        windows = self.sensor.windows(series)
+        if num_series is not None:
+            windows = windows.select(np.arange(0, len(windows.label), 40))
+        part = series.keys["part"][windows.series]
+        self.first, self.scored = windows.select(part == 1), windows.select(part > 1)
+        self.people = {series.group_names[group]: int(group) for group in np.unique(self.scored.group)}
+
+    def accuracy(self, windows: Windows, network: HybridNetwork | None = None) -> float:
+        """The share of right answers [%]."""
+        found = logits_of(network or self.network, self.sensor, windows)[-1].argmax(-1).numpy()
+        return 100 * float((found == windows.label).mean())
+
+    def of(self, group: int) -> tuple[Windows, Windows]:
+        """The windows of a person's first part, and those that are scored."""
+        return self.first.select(self.first.group == group), self.scored.select(self.scored.group == group)
+
+    def plain(self) -> dict[str, float]:
+        """The accuracy on each person as it is."""
+        return {name: self.accuracy(self.of(group)[1]) for name, group in self.people.items()}
+
+    def with_batch_norm(self) -> dict[str, float]:
+        """The same with batch-norm statistics of each person's first part, without labels."""
+        found = {}
+        for name, group in self.people.items():
+            first, scored = self.of(group)
+            network = copy.deepcopy(self.network)
+            norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the mean over all batches
+                norm.train()
+            with torch.no_grad():
+                inputs = tensors_of(self.sensor.inputs(first), first.label)
+                network({key: inputs[key] for key in network.inputs})
+            network.eval()
+            found[name] = self.accuracy(scored, network)
+        return found
+
+    def rotated(self) -> tuple[dict[str, float], dict[str, int]]:
+        """The same with the rotation of the armband that is best on each person's first part, and that rotation."""
+        found, places = {}, {}
+        for name, group in self.people.items():
+            first, scored = self.of(group)
+            some = first.select(np.arange(0, len(first.label), 4))
+            places[name] = max(
+                ROTATIONS, key=lambda place, some=some: (self.accuracy(rotate(some, place)), -abs(place))
+            )
+            found[name] = self.accuracy(rotate(scored, places[name]))
+        return found, places
+
+
+def rotate(windows: Windows, places: int) -> Windows:
+    """An armband of eight electrodes moved on by some places."""
+    past = np.roll(windows.past.reshape(len(windows.label), -1, 8), places, 2).reshape(windows.past.shape)
+    return windows._replace(samples=np.roll(windows.samples, places, 2), past=past)
+
+
+def measured(folder: Path, num_series: int | None = None) -> dict[str, Any]:
+    """Every row, person by person."""
+    nothing = Wearer(0.0, folder / "nothing", num_series)
+    levels = Wearer(signals.PRESETS["myo"].sensor.past_seconds, folder / "levels", num_series)
+    turned, places = nothing.rotated()
+    both, places_of_both = levels.rotated()
+    people = {
+        "nothing": nothing.plain(),
+        "levels of the past": levels.plain(),
+        "batch norm": nothing.with_batch_norm(),
+        "rotation": turned,
+        "levels and rotation": both,
+    }
+    rows = []
+    for name, found in people.items():
+        values = list(found.values())
+        gap = paired_difference(values, list(people["nothing"].values()))
+        points, sd = gap.rounded(2)
+        row = {"row": name, "mean %": round(float(np.mean(values)), 2), "median %": round(float(np.median(values)), 2)}
+        row |= {"sd": round(float(np.std(values, ddof=1)), 2), "worst person %": round(min(values), 1)}
+        rows.append(
+            row | ({} if name == "nothing" else {"points": points, "sd of points": sd, "it is": gap.verdict("people")})
+        )
+    return {"table": rows, "people": people, "rotations": places, "rotations, levels": places_of_both}
+
+
+def main() -> None:
+    """Trains, scores and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("runs/signals-wearer"))
+    parser.add_argument("--quick", action="store_true", help="a few series; writes nothing")
+    options = parser.parse_args()
+    if options.quick:
+        with TemporaryDirectory() as folder:
+            print(json.dumps(measured(Path(folder), num_series=250)["table"], indent=1))
+        return
+    found = measured(options.folder)
+    print(json.dumps(found["table"], indent=1))
+    found |= {"command": "python benchmarks/signals_wearer.py", "environment": describe_environment()}
+    write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
