@@ -7,8 +7,8 @@
 A point is a network of the recipe at one frame period and one size, trained as the preset of the set but on one (myo)
 or two (watch) augmented copies. Energy is that of a second of signal, the front end included. For each network with
 spikes, the best ANN that takes at most 1.02 times its energy is sought over all frame rates and sizes, by the very
-accuracies that are reported, which favours the ANN. Time to decide is the signal from the start of a window to the first
-answer from which the accuracy over windows stays at 80 % or more. A figure of each set goes into docs/images.
+accuracies that are reported, which favours the ANN. Time to decide is the signal from the start of a window to the
+first answer from which the accuracy over windows stays at 80 % or more. A figure of each set goes into docs/images.
 """
 
 import argparse
