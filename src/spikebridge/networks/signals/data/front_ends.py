@@ -160,7 +160,7 @@ class ChannelFrontEnd:
         context: samples that a frame summarises.
         lags: samples between two channels in further correlations; positive where one channel leads, negative where it
             follows, so that they tell the direction of a movement.
-        gravity: whether the channels of `beside_gravity` are added to the six of acceleration and rotation.
+        gravity: whether four channels seen from the vertical are added to the six of acceleration and rotation.
 
     Raises:
         ConfigError: numbers out of range, or gravity without six channels.
@@ -236,13 +236,13 @@ class ChannelFrontEnd:
         """
         used = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
         if self.gravity:
-            used = beside_gravity(used, round(_GRAVITY_MEMORY * self.rate_hz))
+            used = _beside_gravity(used, round(_GRAVITY_MEMORY * self.rate_hz))
         stops = range(self.frame_period, used.shape[1] + 1, self.frame_period)
         frames = [_statistics(used[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
         return {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
 
 
-def beside_gravity(samples: Float32[np.ndarray, "B L 6"], memory: int) -> Float32[np.ndarray, "B L 10"]:
+def _beside_gravity(samples: Float32[np.ndarray, "B L 6"], memory: int) -> Float32[np.ndarray, "B L 10"]:
     """Six channels of acceleration and rotation, and what they are as seen from the vertical.
 
     The mean acceleration so far points away from the ground, however a sensor is worn. Added are the vertical
@@ -255,7 +255,7 @@ def beside_gravity(samples: Float32[np.ndarray, "B L 6"], memory: int) -> Float3
 
     Example:
         >>> samples = np.array([[[0, 3, 4, 0, 0, 2]]], np.float32)  # the vertical lies between y and z
-        >>> [round(float(value), 2) for value in beside_gravity(samples, 50)[0, 0, 6:]]
+        >>> [round(float(value), 2) for value in _beside_gravity(samples, 50)[0, 0, 6:]]
         [5.0, 0.0, 1.6, 1.2]
     """
     acceleration, rotation = samples[..., :3], samples[..., 3:]
