@@ -71,12 +71,12 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 def test_a_delay_is_found_by_descent_and_stays_in_its_range() -> None:
     torch.manual_seed(0)
-    x = (torch.rand(200, 4, WIDTH) < 0.1).float()
+    x = (torch.rand(60, 4, WIDTH) < 0.1).float()
     target = Delay(torch.tensor([6.0, 2.0, 0.0]), dt=1.0).eval()(x)[0]
     layer = Delay(torch.full((WIDTH,), 3.0), max_delay=6.0, sigma=3.0, dt=1.0, learn="delay")
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
-    for step in range(120):
-        narrow_delays(layer, step / 119)
+    for step in range(80):
+        narrow_delays(layer, step / 79)
         loss = ((layer(x)[0] - target) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
