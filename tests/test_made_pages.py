@@ -72,6 +72,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "signals_plane",
         "signals_integers",
         "signals_wearer",
+        "signals_choice",
         "sensing_confidence",
         "sensing_families",
     )
