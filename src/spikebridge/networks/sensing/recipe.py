@@ -50,6 +50,7 @@ from spikebridge.networks.sensing.model.units import ChangeMap, SensingOptions, 
 from spikebridge.networks.sensing.tracker.bundle_inference import bundle_model
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.datasets import training_data
+from spikebridge.networks.sensing.training.detector_samples import detector_samples
 from spikebridge.networks.sensing.training.phases import (
     DetectorTraining,
     PathwayTraining,
@@ -59,6 +60,7 @@ from spikebridge.networks.sensing.training.phases import (
     tracking_phases,
 )
 from spikebridge.networks.sensing.training.samples import cut_samples
+from spikebridge.networks.sensing.training.spread import fit_spread
 from spikebridge.training.batches import Dataset
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
@@ -66,6 +68,7 @@ from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
+_NUM_SPREAD_SCENES = 6
 _log = logging.getLogger(__name__)
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -302,12 +305,22 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 taken = load_parts(network, config.detector.weights_from, config.pathways.weights_from, child)
                 steps = phases(config, network, f"{name}, seed {seed}", data.detector, data.unlabelled)
                 fit(network, steps, data.labelled, settings=settings, run=child)
+                taken |= _fitted_spread(config, network, data.detector)
                 child.save_weights(network)
                 child.save_results({**benchmark.score(tracker_of(config, network), scored), **taken})
             scores[name].append(child.results())
     results = benchmark.compare(scores, scored)
     run.save_results(results)
     return results
+
+
+def _fitted_spread(config: Config, network: Sensing, pairs: Dataset | None) -> dict[str, Any]:
+    """Scales what a newly trained detector claims, where that is asked for."""
+    if pairs is None or network.finder is None or not config.detector.fit_spread:
+        return {}
+    parts = generated_parts("validation", _NUM_SPREAD_SCENES, config.scenes)
+    samples = detector_samples(parts, lost=0.0, seed=config.seed)
+    return {"spread_factor": fit_spread(network.finder, samples, config.tracker.template_rate)}
 
 
 def _seeds(config: Config) -> range:

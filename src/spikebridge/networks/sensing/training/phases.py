@@ -88,8 +88,13 @@ class DetectorTraining:
     """Largest error of the newest template, relative to that of the predicted box, as in a closed loop."""
     absent_share: float = 0.2
     """Additional samples without the target, as a share of the other samples."""
+    fit_spread: bool = False
+    """Scale the claimed standard deviation to the errors on generated validation scenes, after the training."""
     weights_from: str = ""
     """A run folder from which the detector is loaded for each seed, instead of trained."""
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("fit_spread",)
+    """Fields that run folders of before do not have."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
