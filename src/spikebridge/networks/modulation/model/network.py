@@ -14,7 +14,7 @@ from spikebridge.networks.modulation.model.backbone import Backbone, Gating
 from spikebridge.networks.modulation.model.branch import DT, Branch
 
 
-class _CentredBody(nn.Module):
+class CentredBody(nn.Module):
     """The backbone's body on centred inputs."""
 
     centre: Tensor
@@ -78,7 +78,7 @@ def hybrid_modulation_network(branch: Branch, gating: Gating) -> HybridNetwork:
         dt=DT,
         inputs={"pictures": every(steps * DT)},
         parts={
-            "view": _CentredBody(gating.backbone),
+            "view": CentredBody(gating.backbone),
             "inlet": branch.inlet,
             "body": branch.body,
             "answer": _LogitScale(settings.logit_scale),

@@ -76,7 +76,7 @@ class _Occluder(NamedTuple):
     velocity: float
 
 
-class _Appearance(NamedTuple):
+class Appearance(NamedTuple):
     """Rendering of a video: brightness, noise, angle of each object [rad], grey level of the table, occluder."""
 
     brightness: float
@@ -112,7 +112,7 @@ class RollingVideo:
     objects: tuple[tuple[str, str, str], ...]
     starts: tuple[ObjectStart, ...]
     friction: float
-    appearance: _Appearance
+    appearance: Appearance
     removed: int | None = field(default=None)
 
     @cached_property
@@ -274,7 +274,7 @@ def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges
     lying = _places(num_lying, generator)
     starts = [ObjectStart(0, place, (0.0, 0.0)) for place in lying]
     starts += [_roll_in(lying, generator, ranges) for _ in range(num_objects - num_lying)]
-    appearance = _Appearance(
+    appearance = Appearance(
         brightness=float(generator.uniform(*ranges.brightness)),
         noise=float(generator.uniform(*ranges.noise)),
         angles=tuple(generator.uniform(0, np.pi / 2, num_objects).tolist()),

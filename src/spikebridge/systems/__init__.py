@@ -1,0 +1,1 @@
+"""Systems: several networks as one graph."""

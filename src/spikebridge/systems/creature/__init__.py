@@ -1,0 +1,1 @@
+"""A creature: sensing, modulation and reasoning as one `HybridNetwork` on a live stream."""

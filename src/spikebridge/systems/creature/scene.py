@@ -1,0 +1,327 @@
+"""Generated scenes: rolling objects on a table, in one of four environments, for a frame camera and an event camera.
+
+Discs of equal mass roll, collide and leave the table; no two of a scene have one colour. The table is simulated and
+rendered at the rate of the event bins. An environment is a light and a camera: a matrix that mixes red, green and blue,
+a grey level and a pattern of the table, noise of the frames and thresholds of the events. The same colour looks
+different in each.
+
+A scene is drawn again if a contact is too soft, nearly missed, or follows another one of the same object too soon.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.random import Generator
+from torch import Tensor
+
+from spikebridge.data.simulation.event_camera import EventCamera
+from spikebridge.data.simulation.event_camera_torch import events_of_images
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES, Scene
+from spikebridge.networks.reasoning.simulation.render import render_frames
+from spikebridge.networks.reasoning.simulation.table import BOUNCE, RADIUS
+from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH, Appearance, ObjectStart, RollingVideo
+
+BIN_RATE = 240
+"""Event bins a second."""
+BINS_A_FRAME = 24
+"""Event bins from one frame to the next: frames at 10 Hz."""
+SCENE_RATE = 30
+"""Samples a second of the true scene that answers are computed from."""
+_SUBSTEPS = 4
+_MIN_CLOSING = 12.0  # of a contact [px/s]
+_MIN_GAP = 2.0  # between objects that do not touch [px]
+_MIN_BETWEEN = 0.15  # between two contacts of one object [s]
+
+
+class Environment(NamedTuple):
+    """A light and a camera.
+
+    Args:
+        mixing: red, green and blue of the camera from those of the scene.
+        table: grey level of the table.
+        pattern: of the table: `plain`, `stripes`, `checks` or `spots`.
+        noise: standard deviation of each pixel of a frame (white is 1).
+        threshold: mean contrast threshold of the event camera.
+        shot_noise: events per pixel and second by chance.
+    """
+
+    mixing: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+    table: float
+    pattern: str
+    noise: float
+    threshold: float
+    shot_noise: float
+
+
+ENVIRONMENTS = {
+    "daylight": Environment(((1, 0, 0), (0, 1, 0), (0, 0, 1)), 0.62, "plain", 0.01, 0.15, 0.0),
+    "lamplight": Environment(((0.95, 0.1, 0), (0.1, 0.7, 0), (0, 0.1, 0.4)), 0.5, "stripes", 0.02, 0.2, 0.5),
+    "neon": Environment(((0.3, 0, 0.7), (0.6, 0.4, 0), (0, 0.7, 0.3)), 0.42, "checks", 0.02, 0.2, 0.2),
+    "swapped": Environment(((0, 0, 1), (1, 0, 0), (0, 1, 0)), 0.72, "spots", 0.01, 0.25, 1.0),
+}
+"""The environments by name; `swapped` is a camera with its three channels in another order."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges of the random parameters of scenes: lowest and highest value."""
+
+    seconds: float = 4.0
+    """Length of a scene [s]."""
+    num_objects: tuple[int, int] = (3, 5)
+    """Objects on the table at the start."""
+    speed: tuple[float, float] = (25.0, 70.0)
+    """Of objects that roll at the start [px/s]."""
+    friction: tuple[float, float] = (0.05, 0.25)
+    """Decay of velocities [1/s]."""
+    brightness: tuple[float, float] = (0.85, 1.15)
+    """Factor of the light."""
+    contacts: tuple[int, int] = (1, 5)
+    """Contacts of a scene."""
+
+
+class Touch(NamedTuple):
+    """The start of a contact: the bin in which it is, both objects, and the closing speed [px/s]."""
+
+    bin: int
+    first: int
+    second: int
+    closing: float
+
+
+@dataclass(frozen=True, eq=False)
+class CreatureScene(RollingVideo):
+    """A scene, its truth, and what both cameras see; one frame of the rendered video is one event bin.
+
+    Args:
+        look: the environment.
+        course: `(T + 1, O, 2)` x and y of every object at the start and after each bin, also outside the view.
+        touches: contacts in view.
+
+    Example:
+        >>> scene = generate_scene(0, "neon", Ranges(seconds=0.5, contacts=(0, 5)))
+        >>> frames, events = scene.frames(), scene.events()
+        >>> frames.shape, events.shape
+        (torch.Size([5, 3, 96, 144]), torch.Size([120, 2, 96, 144]))
+    """
+
+    look: Environment = ENVIRONMENTS["daylight"]
+    course: Float[np.ndarray, "T O 2"] | None = None
+    touches: tuple[Touch, ...] = ()
+
+    @property
+    def positions(self) -> Float[np.ndarray, "T O 2"]:
+        """x and y of every object at the start and after each bin."""
+        if self.course is None:
+            raise ConfigError("a scene needs its course; make one with generate_scene")
+        return self.course
+
+    @property
+    def num_bins(self) -> int:
+        """Event bins."""
+        return len(self.positions) - 1
+
+    @cached_property
+    def exits(self) -> list[tuple[int, int]]:
+        """Bin and number of each object whose centre leaves the view."""
+        inside = _inside(self.positions)
+        left = [(int(np.flatnonzero(~inside[:, o])[0]), o) for o in range(inside.shape[1]) if not inside[:, o].all()]
+        return sorted(left)
+
+    def render(self, bins: np.ndarray) -> Float[np.ndarray, "F 96 144 3"]:
+        """The light on the sensor after some bins, without noise, 0 to 1."""
+        pictures = render_frames(self, bins).astype(np.float32) / 255
+        mixed: np.ndarray = (pictures @ np.array(self.look.mixing, dtype=np.float32).T).clip(0, 1)
+        return mixed
+
+    def frames(self, start: int = 0) -> Float[Tensor, "K 3 96 144"]:
+        """Frames from a bin on, one every `BINS_A_FRAME` bins, 0 to 1."""
+        bins = np.arange(start, self.num_bins, BINS_A_FRAME)
+        noise = np.random.default_rng([self.seed, 1]).standard_normal((len(bins), HEIGHT, WIDTH, 3))
+        seen = self.render(bins) + self.look.noise * noise
+        return torch.from_numpy(seen.clip(0, 1).astype(np.float32)).permute(0, 3, 1, 2)
+
+    def events(self) -> Float[Tensor, "T 2 96 144"]:
+        """Events of every bin, ON and OFF: 1 where a pixel had one."""
+        look = self.look
+        camera = EventCamera(threshold_mean=look.threshold, threshold_sd=0.03, shot_noise=look.shot_noise)
+        grey = np.concatenate(
+            [
+                self.render(np.arange(first, min(first + 120, self.num_bins + 1))).mean(-1)
+                for first in range(0, self.num_bins + 1, 120)
+            ]
+        )
+        generator = torch.Generator().manual_seed(self.seed)
+        counts = events_of_images(torch.from_numpy(grey)[:, None], camera, 1 / BIN_RATE, generator)
+        return (counts[:, 0] > 0).float()
+
+    def scene_until(self, bin: int) -> Scene:
+        """The truth of the stream up to a bin, as a scene for the executor."""
+        samples = np.arange(0, bin + 1, BIN_RATE // SCENE_RATE)
+        places = self.positions[samples].copy()
+        for left, o in self.exits:
+            places[samples >= left, o] = np.nan
+            # an exit in the last sample has not been sampled yet
+            if left <= bin and not np.isnan(places[-1, o]):
+                places[-1, o] = np.nan
+        rows = [(t.bin * SCENE_RATE // BIN_RATE, t.first, t.second) for t in self.touches if t.bin <= bin]
+        collisions = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        return Scene(self.name, self.objects, np.arange(len(samples)), places, collisions)
+
+
+def generate_scene(seed: int, environment: str, ranges: Ranges | None = None) -> CreatureScene:
+    """The scene of a seed in an environment.
+
+    Args:
+        seed: one seed, one scene.
+        environment: one of `ENVIRONMENTS`.
+        ranges: of the random parameters.
+
+    Raises:
+        ConfigError: an unknown environment, or no clear scene in 2000 draws.
+    """
+    if environment not in ENVIRONMENTS:
+        raise ConfigError(f"there is no environment {environment!r}; {did_you_mean(environment, ENVIRONMENTS)}")
+    ranges = ranges or Ranges()
+    generator = np.random.default_rng([seed, list(ENVIRONMENTS).index(environment), 28])
+    for _ in range(2000):
+        drawn = draw_scene(f"{environment}-{seed}", seed, ENVIRONMENTS[environment], ranges, generator)
+        if ranges.contacts[0] <= len(drawn.touches) <= ranges.contacts[1] and _is_clear(drawn.positions, drawn.touches):
+            return drawn
+    raise ConfigError(f"no clear scene in 2000 draws from {ranges}; take fewer objects, or more contacts")
+
+
+def draw_scene(name: str, seed: int, look: Environment, ranges: Ranges, generator: Generator) -> CreatureScene:
+    """A random scene, which may not be clear.
+
+    Args:
+        name: of the scene.
+        seed: of the noise of both cameras.
+        look: the environment.
+        ranges: of the random parameters.
+        generator: draws all of it.
+    """
+    number = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
+    places = _places(number, generator)
+    aims = places[generator.permutation(number)] + generator.uniform(-9, 9, (number, 2))
+    direction = aims - places + generator.uniform(-1, 1, (number, 2))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    rolls = generator.random((number, 1)) < 0.75
+    velocities = direction * generator.uniform(*ranges.speed, (number, 1)) * rolls
+    friction = float(generator.uniform(*ranges.friction))
+    course, touches = simulate_table(places, velocities, friction, round(ranges.seconds * BIN_RATE))
+    colors = generator.permutation(len(COLORS))[:number]
+    materials, shapes = (generator.integers(len(values), size=number) for values in (MATERIALS, SHAPES))
+    triples = tuple((COLORS[c], MATERIALS[m], SHAPES[s]) for c, m, s in zip(colors, materials, shapes, strict=True))
+    angles = tuple(generator.uniform(0, np.pi / 2, number).tolist())
+    table: np.ndarray = (look.table * _pattern(look.pattern, generator)).astype(np.float32)
+    light = float(generator.uniform(*ranges.brightness))
+    # the renderer takes a grey level or an array of them
+    appearance = Appearance(light, 0.0, angles, table, None)  # type: ignore[arg-type]
+    starts = tuple(ObjectStart(0, (0.0, 0.0), (0.0, 0.0)) for _ in colors)
+    return CreatureScene(name, seed, triples, starts, friction, appearance, None, look, course, touches)
+
+
+def _places(number: int, generator: Generator) -> Float[np.ndarray, "O 2"]:
+    """Places at the start, well inside and apart."""
+    places: list[np.ndarray] = []
+    while len(places) < number:
+        place = generator.uniform((14.0, 14.0), (WIDTH - 14.0, HEIGHT - 14.0))
+        if all(np.linalg.norm(place - other) > 3 * RADIUS for other in places):
+            places.append(place)
+    return np.stack(places)
+
+
+def _pattern(kind: str, generator: Generator) -> Float[np.ndarray, "96 144"]:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + generator.integers(0, 24, (2, 1, 1))
+    waves = {
+        "plain": np.zeros((HEIGHT, WIDTH)),
+        "stripes": np.sign(np.sin(columns * np.pi / 12)),
+        "checks": np.sign(np.sin(columns * np.pi / 12) * np.sin(rows * np.pi / 12)),
+        "spots": np.where((rows % 24 - 12) ** 2 + (columns % 24 - 12) ** 2 < 36, 1.0, -0.3),
+    }
+    return 1 + 0.06 * waves[kind]
+
+
+def simulate_table(
+    places: Float[np.ndarray, "O 2"], velocities: Float[np.ndarray, "O 2"], friction: float, num_bins: int
+) -> tuple[Float[np.ndarray, "T O 2"], tuple[Touch, ...]]:
+    """Rolls discs of equal mass that bounce off each other.
+
+    Args:
+        places: centres at the start [px].
+        velocities: [px/s].
+        friction: decay of velocities [1/s].
+        num_bins: event bins to simulate.
+
+    Returns:
+        Centres at the start and after each bin, and the contacts in view.
+
+    Example:
+        >>> course, touches = simulate_table(np.array([[30.0, 50], [59.9, 50]]), np.array([[48.0, 0], [0, 0]]), 0.0, 120)
+        >>> touches[0].bin, round(touches[0].closing)  # 15.9 px apart at 48 px/s
+        (80, 48)
+    """
+    x, v = places.copy(), velocities.copy()
+    course, touches = [x.copy()], list[Touch]()
+    step, decay = 1 / (BIN_RATE * _SUBSTEPS), np.exp(-friction / (BIN_RATE * _SUBSTEPS))
+    pairs = list(combinations(range(len(x)), 2))
+    first, second = np.array(pairs).T.reshape(2, -1)
+    for number in range(1, num_bins + 1):
+        for _ in range(_SUBSTEPS):
+            x = x + v * step
+            v = v * decay
+            away = x[second] - x[first]
+            for k in np.flatnonzero((away**2).sum(1) < (2 * RADIUS) ** 2):
+                i, j = pairs[k]
+                normal = away[k] / np.linalg.norm(away[k])
+                closing = float((v[i] - v[j]) @ normal)
+                if closing <= 0:
+                    continue
+                push = (1 + BOUNCE) / 2 * closing * normal
+                v[i], v[j] = v[i] - push, v[j] + push
+                if _inside(x[[i, j]]).all():
+                    touches.append(Touch(number, i, j, closing))
+        course.append(x.copy())
+    return np.stack(course), tuple(touches)
+
+
+def _inside(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
+    x, y = places[..., 0], places[..., 1]
+    return (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
+
+
+def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
+    """How far centres are inside the view, negative outside [px]."""
+    x, y = places[..., 0], places[..., 1]
+    distance: np.ndarray = np.min([x, WIDTH - x, y, HEIGHT - y], axis=0)
+    return distance
+
+
+def _is_clear(course: np.ndarray, touches: tuple[Touch, ...]) -> bool:
+    """Whether every contact and exit can be seen."""
+    if any(t.closing < _MIN_CLOSING for t in touches):
+        return False
+    if any(_border(course[t.bin, [t.first, t.second]]).min() < RADIUS for t in touches):
+        return False
+    for one, other in combinations(touches, 2):
+        if {one.first, one.second} & {other.first, other.second} and abs(one.bin - other.bin) < _MIN_BETWEEN * BIN_RATE:
+            return False
+    gone = ~_inside(course)
+    seen = ~np.maximum.accumulate(gone, axis=0)
+    for i, j in combinations(range(course.shape[1]), 2):
+        gap = np.linalg.norm(course[:, i] - course[:, j], axis=1) - 2 * RADIUS
+        near = np.flatnonzero((gap < _MIN_GAP) & (_border(course[:, [i, j]]).min(1) > -RADIUS))
+        at = [t.bin for t in touches if (t.first, t.second) == (i, j)]
+        if any(all(abs(bin - touch) > 0.2 * BIN_RATE for touch in at) for bin in near):
+            return False
+    # an object that has left stays away, and one that lies on the border is neither inside nor outside
+    returns = (~gone & ~seen).any()
+    dwells = (np.abs(_border(course)) < 1.5).sum(0).max() > 0.2 * BIN_RATE
+    return not returns and not dwells

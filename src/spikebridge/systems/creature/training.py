@@ -1,0 +1,481 @@
+"""Training of the creature: phase after phase, the read-outs environment after environment.
+
+| phase | trained | data |
+|---|---|---|
+| environments | environment, gating units | block means of frames; alike within an environment, unlike between two |
+| objects | objects, with a read-out that is thrown away | frames under random lights: place, material, shape, apparent colour |
+| read-out | readout, in one environment after the other | frames with the objects of the scene |
+| tracks | what, where, unit, head | clips of a frame and the events until the next |
+| collisions | taps, collisions, in one environment after the other | scenes with their contacts |
+
+In the second and the last row each environment comes once and never again: without gates, later ones overwrite earlier
+ones. Nothing is trained in the concept graph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.errors import ConfigError
+from spikebridge.hybrid import HybridUnit
+from spikebridge.networks.modulation.model.backbone import sample_mean_unit
+from spikebridge.networks.modulation.model.gating import KWinners
+from spikebridge.networks.modulation.training.objectives import OBJECTIVES, cosines, density_floor_loss
+from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
+from spikebridge.networks.reasoning.perception.detector import Maps, detection_loss
+from spikebridge.networks.reasoning.simulation.render import PALETTE
+from spikebridge.networks.reasoning.simulation.table import RADIUS
+from spikebridge.systems.creature.model import Creature, Luminance
+from spikebridge.systems.creature.perception import (
+    MAP_SIZES,
+    NUM_SLOTS,
+    PAIRS,
+    EnvironmentView,
+    NearestGate,
+    SlotTemplates,
+    Tracks,
+)
+from spikebridge.systems.creature.scene import (
+    BINS_A_FRAME,
+    ENVIRONMENTS,
+    CreatureScene,
+    Environment,
+    Ranges,
+    draw_scene,
+    generate_scene,
+)
+from spikebridge.training import Batches, Phase, Settings, fit
+from spikebridge.training.evaluation import evaluating
+
+_OPEN = (0.3, 0.5)
+"""Shares of open neurons of the read-out and of the collision SNN."""
+_MARGIN = 12  # bins after a contact in which a spike is right
+_STILL = Ranges(seconds=0.0, num_objects=(3, 5))
+_CLIP = Ranges(seconds=0.1)
+
+
+@dataclass(frozen=True)
+class TrainingSizes:
+    """Samples and epochs of each phase.
+
+    Args:
+        stills: frames under random lights.
+        still_epochs: passes over them.
+        frames: frames of each environment.
+        frame_epochs: passes over them.
+        clips: clips of a frame and its events.
+        clip_epochs: passes over them.
+        scenes: scenes of each environment.
+        seconds: their length [s].
+        scene_epochs: passes over them.
+    """
+
+    stills: int = 640
+    still_epochs: int = 8
+    frames: int = 120
+    frame_epochs: int = 30
+    clips: int = 80
+    clip_epochs: int = 4
+    scenes: int = 8
+    seconds: float = 2.0
+    scene_epochs: int = 150
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) <= 0:
+            raise ConfigError(f"a training needs sizes above 0, but got {self}")
+
+
+class Labelled(NamedTuple):
+    """Frames and their objects, as the detector's loss takes them.
+
+    Args:
+        frames: `(B, 3, 96, 144)`.
+        truths: of up to 5 objects x, y, width, height, colour, material and shape.
+        there: 1 where there is an object.
+        apparent: red, green and blue of each object's colour on the sensor.
+    """
+
+    frames: Float[Tensor, "B 3 H W"]
+    truths: Float[Tensor, "B K 7"]
+    there: Float[Tensor, "B K"]
+    apparent: Float[Tensor, "B K 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingScenes:
+    """All that a training sees, generated once.
+
+    Args:
+        stills: under random lights.
+        frames: of each environment, in the order in which they are learned.
+        clips: scenes of one frame interval, of all environments.
+        scenes: of each environment.
+    """
+
+    stills: Labelled
+    frames: tuple[Labelled, ...]
+    clips: tuple[CreatureScene, ...]
+    scenes: tuple[tuple[CreatureScene, ...], ...]
+    environments: tuple[str, ...] = field(default=tuple(ENVIRONMENTS))
+
+
+def training_scenes(sizes: TrainingSizes, seed: int = 0) -> TrainingScenes:
+    """Generates the scenes of a training.
+
+    Args:
+        sizes: how many of each.
+        seed: of all of them.
+    """
+    generator = np.random.default_rng([seed, 1])
+    stills = [draw_scene("still", k, _random_look(generator), _STILL, generator) for k in range(sizes.stills)]
+    frames = [
+        [draw_scene("still", k, look, _STILL, generator) for k in range(sizes.frames)] for look in ENVIRONMENTS.values()
+    ]
+    looks = list(ENVIRONMENTS.values())
+    clips = [draw_scene("clip", k, looks[k % len(looks)], _CLIP, generator) for k in range(sizes.clips)]
+    ranges = Ranges(seconds=sizes.seconds, contacts=(2, 5))
+    scenes = [
+        tuple(generate_scene(1000 * (seed + 1) + k, name, ranges) for k in range(sizes.scenes)) for name in ENVIRONMENTS
+    ]
+    return TrainingScenes(labelled(stills), tuple(labelled(few) for few in frames), tuple(clips), tuple(scenes))
+
+
+def _random_look(generator: np.random.Generator) -> Environment:
+    """A light and camera of no environment: mixed channels, another table."""
+    mixing = 0.6 * np.eye(3)[generator.permutation(3)] + 0.4 * generator.dirichlet((1, 1, 1), 3)
+    mixing *= generator.uniform(0.5, 1.1, (3, 1))
+    rows = tuple(tuple(float(x) for x in row) for row in mixing)
+    pattern = str(generator.choice(["plain", "stripes", "checks", "spots"]))
+    table, noise = float(generator.uniform(0.35, 0.8)), float(generator.uniform(0.0, 0.03))
+    return Environment(rows, table, pattern, noise, 0.2, 0.0)  # type: ignore[arg-type]
+
+
+def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
+    """The first frame of each scene with its objects."""
+    frames, truths, there, apparent = [], torch.zeros(len(scenes), 5, 7), torch.zeros(len(scenes), 5), []
+    for k, scene in enumerate(scenes):
+        noise = np.random.default_rng([scene.seed, 2]).standard_normal((96, 144, 3))
+        seen = scene.render(np.zeros(1, dtype=np.int64))[0] + scene.look.noise * noise
+        frames.append(torch.from_numpy(seen.clip(0, 1).astype(np.float32)).permute(2, 0, 1))
+        colors = torch.zeros(5, 3)
+        for o, (color, material, shape) in enumerate(scene.objects):
+            x, y = scene.positions[0, o]
+            kinds = (COLORS.index(color), MATERIALS.index(material), SHAPES.index(shape))
+            truths[k, o] = torch.tensor([x, y, 2 * RADIUS, 2 * RADIUS, *kinds])
+            there[k, o] = 1.0
+            colors[o] = torch.tensor(np.array(scene.look.mixing) @ np.array(PALETTE[color])).float()
+        apparent.append(colors)
+    return Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
+
+
+def train_creature(
+    creature: Creature, scenes: TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
+) -> dict[str, float]:
+    """Trains all phases in place; only the read-outs if the rest was copied from a trained one (`train_readouts`).
+
+    Args:
+        creature: untrained.
+        scenes: of `training_scenes`.
+        sizes: epochs.
+        seed: of order and noise.
+        quiet: no progress.
+
+    Returns:
+        The last loss of each phase.
+    """
+    settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
+    losses: dict[str, float] = {}
+    if creature.options.is_gated:
+        losses["environments"] = _train_environments(creature, scenes, settings)
+    losses["objects"] = _train_objects(creature, scenes.stills, sizes, settings)
+    if creature.options.has_events:
+        losses["tracks"] = _train_tracks(creature, scenes.clips, sizes, seed, quiet)
+    return losses | train_readouts(creature, scenes, sizes, seed, quiet)
+
+
+def train_readouts(
+    creature: Creature, scenes: TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
+) -> dict[str, float]:
+    """Trains the read-outs of objects and collisions, in one environment after the other.
+
+    Args:
+        creature: with trained features and tracks.
+        scenes: of `training_scenes`.
+        sizes: epochs.
+        seed: of order and noise.
+        quiet: no progress.
+
+    Returns:
+        The last loss in each environment.
+    """
+    losses = {}
+    for name, frames in zip(scenes.environments, scenes.frames, strict=True):
+        settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
+        losses[f"read-out, {name}"] = _train_readout(creature, frames, sizes, settings)
+    for name, some in zip(scenes.environments, scenes.scenes, strict=True):
+        losses[f"collisions, {name}"] = _train_collisions(creature, some, sizes, seed, quiet)
+    return losses
+
+
+def _adam(lr: float) -> Any:
+    return partial(torch.optim.AdamW, lr=lr, weight_decay=1e-3)
+
+
+def _one_cycle(lr: float, epochs: int) -> Any:
+    return partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=epochs + 1)
+
+
+def _train_environments(creature: Creature, scenes: TrainingScenes, settings: Settings) -> float:
+    """The backbone on pairs of environments, then the stored gates."""
+    environment = creature.parts["environment"]
+    if not isinstance(environment, EnvironmentView):
+        raise ConfigError("a gated creature needs an EnvironmentView as its part 'environment'")
+    heads = [_gating(creature.units[name])[0] for name in ("gate1", "gate2")]
+    with torch.no_grad():
+        views = torch.stack([environment.view(few.frames) for few in scenes.frames])
+        environment.body.centre.copy_(views.mean())
+    number, size = len(views), 8
+    pairs = list(product(range(number), repeat=2)) * 6
+    generator = torch.Generator().manual_seed(settings.seed)
+    draw = torch.randint(views.shape[1], (len(pairs), 2, size), generator=generator)
+    first = torch.stack([views[i, draw[k, 0]] for k, (i, _) in enumerate(pairs)])
+    second = torch.stack([views[j, draw[k, 1]] for k, (_, j) in enumerate(pairs)])
+    alike = torch.tensor([float(i == j) for i, j in pairs])
+    data = Batches({"first": first, "second": second, "alike": alike}, {"first": 0, "second": 0, "alike": 0})
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        sides = [[head(environment.body(batch[side])).sigmoid() for head in heads] for side in ("first", "second")]
+        losses = [
+            OBJECTIVES["dissimilarity"](cosines(a, b), batch["alike"], 1.0)
+            + 10 * density_floor_loss([a, b], 0.2)
+            for a, b in zip(*sides, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    epochs = 20
+    phase = Phase(
+        "environments", ("environment", "gate1", "gate2"), objective, epochs, _adam(3e-3), _one_cycle(3e-3, epochs), 1.0
+    )
+    rows = fit(creature, [phase], data, settings=settings)
+    with torch.no_grad():
+        features = environment.body(views.flatten(0, 1))
+        for name, rho in zip(("gate1", "gate2"), _OPEN, strict=True):
+            head, nearest = _gating(creature.units[name])
+            samples = head(features).unflatten(0, (number, -1)).transpose(0, 1)
+            gates, _ = sample_mean_unit(len(samples), KWinners(rho))(samples)
+            nearest.gates.copy_(gates[0])
+    return float(rows[-1]["loss"])
+
+
+def _gating(unit: HybridUnit) -> tuple[nn.Module, NearestGate]:
+    """The head and the stored gates of a gating unit."""
+    stages = [module for module in unit.modules() if isinstance(module, nn.Linear | NearestGate)]
+    return stages[0], stages[1]  # type: ignore[return-value]
+
+
+def _train_objects(creature: Creature, stills: Labelled, sizes: TrainingSizes, settings: Settings) -> float:
+    """Features from which place, material, shape and apparent colour can be read."""
+    number = creature.options.num_objects
+    readout = nn.Sequential(nn.Conv2d(number, 64, 1), nn.ReLU(), nn.Conv2d(64, sum(MAP_SIZES) + 3, 1))
+    with torch.no_grad():
+        readout[2].state_dict()["bias"][0] = -4.0
+    whole = nn.ModuleDict({"objects": creature.parts["objects"], "readout": readout})
+    data = Batches(stills._asdict(), dict.fromkeys(Labelled._fields, 0))
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        maps = readout(creature.parts["objects"](batch["frames"]))
+        own, colors = maps.split([sum(MAP_SIZES), 3], 1)
+        loss, parts = detection_loss(_as_maps(own), batch["truths"], batch["there"])
+        # the name of the colour means nothing under a random light
+        return loss - parts["color"] + 10 * _color_error(colors, batch)
+
+    epochs = sizes.still_epochs
+    phase = Phase("objects", ("",), objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), 5.0)
+    return float(fit(whole, [phase], data, settings=settings)[-1]["loss"])
+
+
+def _as_maps(maps: Tensor) -> Maps:
+    centre, *others = maps.split(MAP_SIZES, 1)
+    return Maps(centre[:, 0], *others)
+
+
+def _color_error(colors: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    picture, which = batch["there"].nonzero(as_tuple=True)
+    cell = (batch["truths"][picture, which, :2] / 4).long()
+    x, y = cell[:, 0].clamp(0, colors.shape[3] - 1), cell[:, 1].clamp(0, colors.shape[2] - 1)
+    # the frame is divided by its mean, so is the colour
+    light = batch["frames"].mean((1, 2, 3))[picture, None]
+    return (colors[picture, :, y, x] - batch["apparent"][picture, which] / light).square().mean()
+
+
+def _train_readout(creature: Creature, frames: Labelled, sizes: TrainingSizes, settings: Settings) -> float:
+    """The read-out of objects in one environment, with the gate that the environment opens."""
+    parts = creature.parts
+    with evaluating(creature), torch.no_grad():
+        features = torch.cat([parts["objects"](some) for some in frames.frames.split(16)])
+        gate = _gate_of(creature, "gate1", frames.frames)
+    tensors = {"features": features, "gate": gate, "truths": frames.truths, "there": frames.there}
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        maps = parts["readout"](batch["features"], batch["gate"])
+        return detection_loss(_as_maps(maps), batch["truths"], batch["there"])[0]
+
+    epochs = sizes.frame_epochs
+    # no weight decay: it would shrink what other environments have learned
+    optimizer = partial(torch.optim.Adam, lr=1e-2)
+    phase = Phase("read-out", ("readout",), objective, epochs, optimizer, _one_cycle(1e-2, epochs), 5.0)
+    held = _closed_weights(creature)
+    data = Batches(tensors, dict.fromkeys(tensors, 0))
+    loss = float(fit(creature, [phase], data, settings=settings)[-1]["loss"])
+    held(gate[0])
+    return loss
+
+
+def _closed_weights(creature: Creature) -> Any:
+    """Nothing to restore: weights of closed neurons have no gradient, and Adam without decay leaves them."""
+    return lambda gate: None
+
+
+def _gate_of(creature: Creature, unit: str, frames: Tensor) -> Tensor:
+    """The gates of frames; all neurons are open without an environment."""
+    options = creature.options
+    number = options.num_readout if unit == "gate1" else options.num_collisions
+    if not options.is_gated:
+        return frames.new_ones(len(frames), number)
+    gates: Tensor = creature.units[unit].nonlinearity(creature.parts["environment"](frames))  # type: ignore[misc]
+    return gates.flatten(1)
+
+
+def _train_tracks(
+    creature: Creature, clips: Sequence[CreatureScene], sizes: TrainingSizes, seed: int, quiet: bool
+) -> float:
+    """Pathways, unit and head on the way of each object from one frame to the next."""
+    tensors = {
+        "frames": torch.cat([clip.frames()[:1] for clip in clips]),
+        "events": torch.stack([clip.events() for clip in clips], 1),
+        "course": torch.stack([_course_of_slots(clip) for clip in clips], 1),
+    }
+    axes = {"frames": 0, "events": 1, "course": 1}
+    parts, unit = creature.parts, creature.units["unit"]
+    settings = Settings(seed=seed, batch_size=4, accelerator="cpu", quiet=quiet)
+    luminance, templates, tracks = Luminance(), SlotTemplates(), parts["tracks"]
+    if not isinstance(tracks, Tracks):
+        raise ConfigError("a creature needs Tracks as its part 'tracks'")
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        course = batch["course"]
+        start = course[0].clone()
+        start[..., :2] += 0.4 * torch.randn_like(start[..., :2]) * start[..., 2:3]
+        slots = F.pad(start, (0, 6))
+        features = parts["what"](luminance(batch["frames"]))
+        template = templates(features, slots)
+        starts = torch.zeros(len(batch["events"]), dtype=torch.bool)
+        starts[0] = True
+        change, _ = unit(parts["where"](batch["events"])[0], starts=starts)
+        picked = torch.arange(2, len(change), 3)
+        places = torch.stack([tracks(slots, template, change[t]) for t in picked])
+        moved = course[picked + 1, ..., :2] - course[0, ..., :2]
+        error = (places[..., :2] - slots[..., :2] - moved).square().sum(-1).add(0.04).sqrt()
+        there = course[picked + 1, ..., 2] * course[0, ..., 2]
+        return (error * there).sum() / there.sum()
+
+    epochs = sizes.clip_epochs
+    trained = ("what", "where", "unit", "tracks")
+    phase = Phase("tracks", trained, objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), 1.0)
+    return float(fit(creature, [phase], Batches(tensors, axes), settings=settings)[-1]["loss"])
+
+
+def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
+    """Of each slot at the start and after each bin: x, y, and whether its centre is in view."""
+    course = torch.zeros(scene.num_bins + 1, NUM_SLOTS, 3)
+    left = {o: bin for bin, o in scene.exits}
+    for o, (color, _, _) in enumerate(scene.objects):
+        slot = COLORS.index(color)
+        course[:, slot, :2] = torch.from_numpy(scene.positions[:, o])
+        course[: left.get(o, scene.num_bins + 1), slot, 2] = 1.0
+    return course
+
+
+def sensed(creature: Creature, scenes: Sequence[CreatureScene], chunk: int = 120) -> dict[str, Tensor]:
+    """What the creature makes of scenes of one length, without a question.
+
+    Args:
+        creature: trained as far as its tracks.
+        scenes: one a sample of the batch.
+        chunk: bins that run at once.
+
+    Returns:
+        The parts "pairs" and "tracks", `(T, B, ...)`, and the true course of each slot, "course".
+    """
+    before = creature.outputs
+    frames = torch.stack([scene.frames() for scene in scenes], 1)
+    events = torch.stack([scene.events() for scene in scenes], 1)
+    pieces: dict[str, list[Tensor]] = {"pairs": [], "tracks": []}
+    state = None
+    creature.outputs = ("pairs", "tracks")
+    try:
+        with evaluating(creature), torch.no_grad():
+            for first in range(0, len(events), chunk):
+                bins = events[first : first + chunk]
+                inputs = {"frames": frames[first // BINS_A_FRAME :][: -(-len(bins) // BINS_A_FRAME)], "events": bins}
+                known = {name: x for name, x in inputs.items() if name in creature.inputs}
+                known["program"] = torch.zeros(10 * len(bins), len(scenes), 2)
+                outputs, state = creature(known, state, ticks=10 * len(bins))
+                for name, piece in pieces.items():
+                    piece.append(outputs[name])
+    finally:
+        creature.outputs = before
+    course = torch.stack([_course_of_slots(scene) for scene in scenes], 1)
+    return {**{name: torch.cat(piece) for name, piece in pieces.items()}, "course": course}
+
+
+def contact_labels(scenes: Sequence[CreatureScene]) -> tuple[Float[Tensor, "T B P"], Float[Tensor, "T B P"]]:
+    """Whether a spike is right in each bin, 1 from a contact on for 50 ms, and the weight of that bin.
+
+    A spike later than that is neither right nor wrong until the pair is apart again.
+    """
+    shape = (scenes[0].num_bins, len(scenes), len(PAIRS))
+    target, weight = torch.zeros(shape), torch.ones(shape)
+    number_of = {tuple(pair): k for k, pair in enumerate(PAIRS.tolist())}
+    for b, scene in enumerate(scenes):
+        for touch in scene.touches:
+            slots = sorted(COLORS.index(scene.objects[o][0]) for o in (touch.first, touch.second))
+            k, first = number_of[slots[0], slots[1]], touch.bin - 1
+            weight[first - 2 : first, b, k] = 0.3
+            target[first : first + _MARGIN, b, k] = 1.0
+            weight[first + _MARGIN : first + 6 * _MARGIN, b, k] = 0.0
+    return target, weight
+
+
+def _train_collisions(
+    creature: Creature, scenes: Sequence[CreatureScene], sizes: TrainingSizes, seed: int, quiet: bool
+) -> float:
+    """Taps and SNN of the collision unit in one environment, on the creature's own tracks."""
+    seen = sensed(creature, scenes)
+    target, weight = contact_labels(scenes)
+    with evaluating(creature), torch.no_grad():
+        gate = _gate_of(creature, "gate2", torch.stack([scene.frames()[0] for scene in scenes]))
+    tensors = {"pairs": seen["pairs"], "target": target, "weight": weight, "gate": gate}
+    axes = {"pairs": 1, "target": 1, "weight": 1, "gate": 0}
+    unit, part = creature.units["distances"], creature.parts["collisions"]
+
+    def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        taps, _ = unit(batch["pairs"])
+        odds, _ = part(taps, **{"gate.gate": batch["gate"][:, :, None, None]})
+        loss = F.binary_cross_entropy_with_logits(odds[:, :, 0, :, 0], batch["target"], reduction="none")
+        rare = 1 + 4 * batch["target"]
+        return (loss * batch["weight"] * rare).sum() / batch["weight"].sum() * 28
+
+    epochs = sizes.scene_epochs
+    optimizer = partial(torch.optim.Adam, lr=1e-2)
+    phase = Phase("collisions", ("distances", "collisions"), objective, epochs, optimizer, _one_cycle(1e-2, epochs), 1.0)
+    settings = Settings(seed=seed, batch_size=len(scenes), accelerator="cpu", quiet=quiet)
+    return float(fit(creature, [phase], Batches(tensors, axes), settings=settings)[-1]["loss"])
