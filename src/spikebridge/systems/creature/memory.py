@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES, Scene
-from spikebridge.networks.reasoning.graph.layout import NeuronIndices, NeuronLayout, Preset
+from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.units import OperatorLookup, stimulus_sizes
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
@@ -30,7 +30,7 @@ NUM_VALUES = len(COLORS) + len(MATERIALS) + len(SHAPES)
 _OBJECT_SIZE = 1 + NUM_VALUES
 MEMORY_SIZE = NUM_EVENTS * EVENT_SIZE + NUM_SLOTS * _OBJECT_SIZE
 """Numbers of the memory: events, then of each object whether it is known, and its values."""
-_PAUSE = 48  # bins until one pair may collide again
+_PAUSE = 96  # bins until one pair may collide again
 # more channels than in the presets, since all event slots may be active
 PRESET = Preset("creature", drive=100.0, step=4.0, v_threshold=98.0)
 
@@ -81,7 +81,7 @@ class EventMemory(Stateful):
             x_t.new_zeros(batch, NUM_SLOTS),
         )
 
-    def step(
+    def step(  # type: ignore[override]
         self, x_t: Tensor, state: _MemoryState, *, tracks: Tensor, slots: Tensor, **modulation: Any
     ) -> tuple[Tensor, _MemoryState]:
         known = slots[..., 3]
@@ -171,11 +171,18 @@ class ConceptGraph(Stateful):
     """
 
     weight: Tensor
+    v_threshold: Tensor
 
     def __init__(self, layout: NeuronLayout) -> None:
         super().__init__()
         self.layout = layout
         self.num_shared = len(layout.shared)
+        threshold = torch.full((self.indices.num_neurons,), PRESET.v_threshold)
+        for name in ("object_count", "event_count"):
+            # a thermometer code: neuron k fires where k members are active
+            first = layout.shared_index[f"{name}[1]"]
+            threshold[first : first + MAX_COUNTED] = PRESET.step * (torch.arange(MAX_COUNTED) + 0.5)
+        self.register_buffer("v_threshold", threshold)
         weight = torch.zeros(self.indices.num_neurons, self.indices.num_neurons)
         source, target, value = _fixed_connections(layout)
         weight.index_put_((target, source), value, accumulate=True)
@@ -203,13 +210,13 @@ class ConceptGraph(Stateful):
     def initial_state(self, x_t: Tensor) -> _SpikesState:
         return _SpikesState(x_t.new_zeros(x_t.shape[0], self.indices.num_neurons))
 
-    def step(
+    def step(  # type: ignore[override]
         self, x_t: Tensor, state: _SpikesState, *, memory: Tensor, **modulation: Any
     ) -> tuple[Tensor, _SpikesState]:
         z = state.spikes * (1 - x_t[:, -1:])
         outside = self.weight.shape[0] - self.num_shared
         v = z @ self.weight.T + nn.functional.pad(x_t[:, :-1], (0, outside)) + self._written(z, memory)
-        spikes = (v >= PRESET.v_threshold).to(x_t.dtype)
+        spikes = (v >= self.v_threshold).to(x_t.dtype)
         return spikes, _SpikesState(spikes)
 
     def _written(self, z: Tensor, memory: Tensor) -> Tensor:

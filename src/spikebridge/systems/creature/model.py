@@ -45,7 +45,7 @@ from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway
 from spikebridge.networks.sensing.model.units import additive_unit
 from spikebridge.neurons import LIF, Integrator, Sequential, Stateful
-from spikebridge.systems.creature.memory import ConceptGraph, EventMemory, ProgramSpikes
+from spikebridge.systems.creature.memory import EVENT_SIZE, NUM_EVENTS, ConceptGraph, EventMemory, ProgramSpikes
 from spikebridge.systems.creature.perception import (
     NUM_VIEW,
     EnvironmentView,
@@ -80,16 +80,18 @@ class CreatureOptions:
         num_environments: gates that are stored.
         has_events: whether there is an SNN for events; without, tracks stay where they were in the frame.
         is_gated: whether the environment gates the read-outs.
+        remembers: whether the graph reads the events of the memory; without, it knows objects alone.
     """
 
     num_objects: int = 16
     num_readout: int = 128
     num_features: int = 4
     num_copies: int = 6
-    num_collisions: int = 48
+    num_collisions: int = 32
     num_environments: int = 4
     has_events: bool = True
     is_gated: bool = True
+    remembers: bool = True
 
     def __post_init__(self) -> None:
         if min(self.num_objects, self.num_readout, self.num_features, self.num_copies, self.num_collisions) < 2:
@@ -114,7 +116,7 @@ class Follow(Stateful):
     def initial_state(self, x_t: Tensor) -> _FollowState:
         return _FollowState(torch.zeros_like(x_t))
 
-    def step(
+    def step(  # type: ignore[override]
         self, x_t: Tensor, state: _FollowState, *, tracks: Tensor, **modulation: Any
     ) -> tuple[Tensor, _FollowState]:
         trace = self._DECAY * state.trace + x_t
@@ -146,6 +148,15 @@ class ActiveNeurons(nn.Module):
     def forward(self, gate: Float[Tensor, "B C"]) -> Float[Tensor, "B C 1 1"]:
         """With axes for pairs."""
         return gate[:, :, None, None]
+
+
+class ObjectsOnly(nn.Module):
+    """A memory without its events, for comparison."""
+
+    def forward(self, memory: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
+        """Zeros in place of the events."""
+        first = NUM_EVENTS * EVENT_SIZE
+        return torch.cat([torch.zeros_like(memory[:, :first]), memory[:, first:]], 1)
 
 
 class Creature(HybridNetwork):
@@ -224,6 +235,7 @@ def _parts(
 
 def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) -> list[Link]:
     taps = FIR(TAPS, (options.num_copies + 1, 1, 1), keep=True)
+    _start_as_differences(taps)
     links: list[Link] = [
         Transmission("frames", "objects"),
         Transmission("objects", "readout"),
@@ -235,12 +247,18 @@ def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) ->
         Transmission("templates", "tracks", held=True, into="template"),
         Transmission("tracks", "pairs"),
         Transmission("pairs", "collisions", HybridUnit(None, taps, nn.Identity()), name="distances"),
-        Transmission("collisions", "memory", HybridUnit(discretizer=Threshold(0.0)), name="spikes"),
+        Transmission("collisions", "memory", HybridUnit(discretizer=Threshold(1.5)), name="spikes"),
         Transmission("tracks", "memory", into="tracks"),
         Transmission("slots", "memory", held=True, into="slots"),
         Transmission("program", "stimuli"),
         Transmission("stimuli", "graph"),
-        Transmission("memory", "graph", held=True, into="memory"),
+        Transmission(
+            "memory",
+            "graph",
+            None if options.remembers else HybridUnit(nonlinearity=ObjectsOnly()),
+            held=True,
+            into="memory",
+        ),
         Transmission("graph", "follow", HybridUnit(Tumbling(TICKS_A_BIN), Mean(), ObjectRates(graph)), held=True),
         Transmission("tracks", "follow", into="tracks"),
     ]
@@ -259,6 +277,19 @@ def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) ->
             Modulation("environment", "collisions.gate.gate", HybridUnit(nonlinearity=opens), name="gate2"),
         ]
     return links
+
+
+def _start_as_differences(taps: FIR) -> None:
+    """Taps of the present, of means, and of changes over 3, 6 and 12 bins, in turn."""
+    with torch.no_grad():
+        taps.weight.zero_()
+        taps.weight[0] = 1.0
+        for copy in range(1, taps.weight.shape[1] - 1):
+            width = (3, 6, 12)[copy % 3]
+            taps.weight[:width, copy] = 1 / width
+            if copy > 1:
+                taps.weight[width : 2 * width, copy] = -1 / width
+                taps.weight[:, copy] *= 4.0
 
 
 class Luminance(nn.Module):

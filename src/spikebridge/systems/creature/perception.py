@@ -26,7 +26,8 @@ from spikebridge.neurons import Stateful
 NUM_SLOTS = len(COLORS)
 PAIRS = torch.combinations(torch.arange(NUM_SLOTS))
 """The pairs of slots, `(28, 2)`."""
-_BLOCK = 8  # pixels of a block of the environment's view
+_BLOCK = 16  # pixels of a block of the environment's view
+_CONTRAST = 5.0  # of the view, whose values differ by about a fifth
 NUM_VIEW = 3 * (HEIGHT // _BLOCK) * (WIDTH // _BLOCK)
 """Values of the environment's view."""
 MAP_SIZES = (1, 2, 2, len(COLORS), len(MATERIALS), len(SHAPES))
@@ -55,8 +56,9 @@ class EnvironmentView(nn.Module):
         self.body = CentredBody(backbone)
 
     def view(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
-        """What the body reads."""
-        return self.blocks(frames).flatten(1)
+        """What the body reads: block means over the mean of the frame, so that the brightness does not matter."""
+        light = frames.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        return _CONTRAST * self.blocks(frames / light).flatten(1)
 
     def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Frames to features."""
@@ -65,25 +67,32 @@ class EnvironmentView(nn.Module):
 
 
 class NearestGate(nn.Module):
-    """F of the gating units: preactivations to the nearest stored gate by its cosine.
+    """F of the gating units: preactivations to the stored gate of the environment with the most similar signal.
+
+    Signals are compared by their cosine, the similarity that the units are trained on.
 
     Args:
         gates: `(K, C)`, one row for each environment that was learned.
 
+    Attributes:
+        signals: `(K, C)`, the mean signal of each environment, 0 to 1.
+
     Example:
-        >>> NearestGate(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))(torch.tensor([[3.0, 1.0]])).tolist()
+        >>> NearestGate(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))(torch.tensor([[3.0, -1.0]])).tolist()
         [[1.0, 0.0]]
     """
 
     gates: Tensor
+    signals: Tensor
 
     def __init__(self, gates: Float[Tensor, "K C"]) -> None:
         super().__init__()
-        self.register_buffer("gates", gates.float())
+        self.register_buffer("gates", gates.float().clone())
+        self.register_buffer("signals", gates.float().clone())
 
     def similarity(self, preactivations: Float[Tensor, "B C"]) -> Float[Tensor, "B K"]:
-        """The product with each stored gate over the gate's length; the preactivations' length changes no order."""
-        return preactivations @ (self.gates / self.gates.norm(dim=1, keepdim=True)).T
+        """The cosine with each stored signal, times the length of the row's own."""
+        return preactivations.sigmoid() @ (self.signals / self.signals.norm(dim=1, keepdim=True)).T
 
     def forward(self, preactivations: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """The gate of each row, 0 and 1."""
@@ -175,7 +184,8 @@ class Slots(Stateful):
         centre, place, _, color, material, shape = x_t.split(MAP_SIZES, 1)
         score = centre.sigmoid() * color.softmax(1)
         peak = score.amax((2, 3))
-        share = (score / peak[:, :, None, None].clamp(min=1e-6)).pow(6)
+        # maps are valid in the cell of a centre alone
+        share = (score >= peak[:, :, None, None]).to(x_t.dtype)
         share = share / share.sum((2, 3), keepdim=True)
         rows = torch.arange(x_t.shape[2], dtype=x_t.dtype, device=x_t.device)[:, None] + 0.5
         columns = torch.arange(x_t.shape[3], dtype=x_t.dtype, device=x_t.device)[None, :] + 0.5

@@ -62,10 +62,10 @@ class Environment(NamedTuple):
 ENVIRONMENTS = {
     "daylight": Environment(((1, 0, 0), (0, 1, 0), (0, 0, 1)), 0.62, "plain", 0.01, 0.15, 0.0),
     "lamplight": Environment(((0.95, 0.1, 0), (0.1, 0.7, 0), (0, 0.1, 0.4)), 0.5, "stripes", 0.02, 0.2, 0.5),
-    "neon": Environment(((0.3, 0, 0.7), (0.6, 0.4, 0), (0, 0.7, 0.3)), 0.42, "checks", 0.02, 0.2, 0.2),
-    "swapped": Environment(((0, 0, 1), (1, 0, 0), (0, 1, 0)), 0.72, "spots", 0.01, 0.25, 1.0),
+    "neon": Environment(((0.35, 0, 0.8), (0.55, 0.35, 0), (0, 0.6, 0.3)), 0.42, "checks", 0.02, 0.2, 0.2),
+    "swapped": Environment(((0, 0, 0.8), (1, 0, 0), (0, 1, 0)), 0.72, "spots", 0.01, 0.25, 1.0),
 }
-"""The environments by name; `swapped` is a camera with its three channels in another order."""
+"""The environments by name; `swapped` is a camera with its channels in another order and its white balance off."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +161,15 @@ class CreatureScene(RollingVideo):
         counts = events_of_images(torch.from_numpy(grey)[:, None], camera, 1 / BIN_RATE, generator)
         return (counts[:, 0] > 0).float()
 
-    def scene_until(self, bin: int) -> Scene:
+    def scene_until(self, when: int) -> Scene:
         """The truth of the stream up to a bin, as a scene for the executor."""
-        samples = np.arange(0, bin + 1, BIN_RATE // SCENE_RATE)
+        samples = np.arange(0, when + 1, BIN_RATE // SCENE_RATE)
         places = self.positions[samples].copy()
         for left, o in self.exits:
             places[samples >= left, o] = np.nan
-            # an exit in the last sample has not been sampled yet
-            if left <= bin and not np.isnan(places[-1, o]):
+            if left <= when:  # also between the last sample and now
                 places[-1, o] = np.nan
-        rows = [(t.bin * SCENE_RATE // BIN_RATE, t.first, t.second) for t in self.touches if t.bin <= bin]
+        rows = [(t.bin * SCENE_RATE // BIN_RATE, t.first, t.second) for t in self.touches if t.bin <= when]
         collisions = np.array(rows, dtype=np.int64).reshape(-1, 3)
         return Scene(self.name, self.objects, np.arange(len(samples)), places, collisions)
 
@@ -264,7 +263,8 @@ def simulate_table(
         Centres at the start and after each bin, and the contacts in view.
 
     Example:
-        >>> course, touches = simulate_table(np.array([[30.0, 50], [59.9, 50]]), np.array([[48.0, 0], [0, 0]]), 0.0, 120)
+        >>> places, velocities = np.array([[30.0, 50], [59.9, 50]]), np.array([[48.0, 0], [0, 0]])
+        >>> course, touches = simulate_table(places, velocities, 0.0, 120)
         >>> touches[0].bin, round(touches[0].closing)  # 15.9 px apart at 48 px/s
         (80, 48)
     """
@@ -319,7 +319,7 @@ def _is_clear(course: np.ndarray, touches: tuple[Touch, ...]) -> bool:
         gap = np.linalg.norm(course[:, i] - course[:, j], axis=1) - 2 * RADIUS
         near = np.flatnonzero((gap < _MIN_GAP) & (_border(course[:, [i, j]]).min(1) > -RADIUS))
         at = [t.bin for t in touches if (t.first, t.second) == (i, j)]
-        if any(all(abs(bin - touch) > 0.2 * BIN_RATE for touch in at) for bin in near):
+        if any(all(abs(when - touch) > 0.2 * BIN_RATE for touch in at) for when in near):
             return False
     # an object that has left stays away, and one that lies on the border is neither inside nor outside
     returns = (~gone & ~seen).any()

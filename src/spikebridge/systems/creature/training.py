@@ -3,17 +3,17 @@
 | phase | trained | data |
 |---|---|---|
 | environments | environment, gating units | block means of frames; alike within an environment, unlike between two |
-| objects | objects, with a read-out that is thrown away | frames under random lights: place, material, shape, apparent colour |
+| objects | objects, with a read-out that is thrown away | frames under random lights; apparent colours |
 | read-out | readout, in one environment after the other | frames with the objects of the scene |
 | tracks | what, where, unit, head | clips of a frame and the events until the next |
-| collisions | taps, collisions, in one environment after the other | scenes with their contacts |
+| collisions | taps, collisions, in one environment after the other | courses of two discs, with the errors of tracks |
 
 In the second and the last row each environment comes once and never again: without gates, later ones overwrite earlier
 ones. Nothing is trained in the concept graph.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -37,7 +37,6 @@ from spikebridge.systems.creature.model import Creature, Luminance
 from spikebridge.systems.creature.perception import (
     MAP_SIZES,
     NUM_SLOTS,
-    PAIRS,
     EnvironmentView,
     NearestGate,
     SlotTemplates,
@@ -50,13 +49,14 @@ from spikebridge.systems.creature.scene import (
     Environment,
     Ranges,
     draw_scene,
-    generate_scene,
+    simulate_table,
 )
 from spikebridge.training import Batches, Phase, Settings, fit
 from spikebridge.training.evaluation import evaluating
 
-_OPEN = (0.3, 0.5)
+_OPEN = (0.25, 0.25)
 """Shares of open neurons of the read-out and of the collision SNN."""
+_TAKEN = 1e3  # more than preactivations differ by
 _MARGIN = 12  # bins after a contact in which a spike is right
 _STILL = Ranges(seconds=0.0, num_objects=(3, 5))
 _CLIP = Ranges(seconds=0.1)
@@ -73,20 +73,18 @@ class TrainingSizes:
         frame_epochs: passes over them.
         clips: clips of a frame and its events.
         clip_epochs: passes over them.
-        scenes: scenes of each environment.
-        seconds: their length [s].
-        scene_epochs: passes over them.
+        windows: stretches of two tracks, for each environment.
+        window_epochs: passes over them, twice as many in the first environment.
     """
 
     stills: int = 640
     still_epochs: int = 8
-    frames: int = 120
+    frames: int = 144
     frame_epochs: int = 30
-    clips: int = 80
-    clip_epochs: int = 4
-    scenes: int = 8
-    seconds: float = 2.0
-    scene_epochs: int = 150
+    clips: int = 48
+    clip_epochs: int = 3
+    windows: int = 384
+    window_epochs: int = 12
 
     def __post_init__(self) -> None:
         if min(vars(self).values()) <= 0:
@@ -117,13 +115,11 @@ class TrainingScenes:
         stills: under random lights.
         frames: of each environment, in the order in which they are learned.
         clips: scenes of one frame interval, of all environments.
-        scenes: of each environment.
     """
 
     stills: Labelled
     frames: tuple[Labelled, ...]
     clips: tuple[CreatureScene, ...]
-    scenes: tuple[tuple[CreatureScene, ...], ...]
     environments: tuple[str, ...] = field(default=tuple(ENVIRONMENTS))
 
 
@@ -141,11 +137,7 @@ def training_scenes(sizes: TrainingSizes, seed: int = 0) -> TrainingScenes:
     ]
     looks = list(ENVIRONMENTS.values())
     clips = [draw_scene("clip", k, looks[k % len(looks)], _CLIP, generator) for k in range(sizes.clips)]
-    ranges = Ranges(seconds=sizes.seconds, contacts=(2, 5))
-    scenes = [
-        tuple(generate_scene(1000 * (seed + 1) + k, name, ranges) for k in range(sizes.scenes)) for name in ENVIRONMENTS
-    ]
-    return TrainingScenes(labelled(stills), tuple(labelled(few) for few in frames), tuple(clips), tuple(scenes))
+    return TrainingScenes(labelled(stills), tuple(labelled(few) for few in frames), tuple(clips))
 
 
 def _random_look(generator: np.random.Generator) -> Environment:
@@ -176,10 +168,10 @@ def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
     return Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
 
 
-def train_creature(
+def train_senses(
     creature: Creature, scenes: TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
 ) -> dict[str, float]:
-    """Trains all phases in place; only the read-outs if the rest was copied from a trained one (`train_readouts`).
+    """Trains the phases before the read-outs, in place: environments, objects, tracks.
 
     Args:
         creature: untrained.
@@ -198,7 +190,7 @@ def train_creature(
     losses["objects"] = _train_objects(creature, scenes.stills, sizes, settings)
     if creature.options.has_events:
         losses["tracks"] = _train_tracks(creature, scenes.clips, sizes, seed, quiet)
-    return losses | train_readouts(creature, scenes, sizes, seed, quiet)
+    return losses
 
 
 def train_readouts(
@@ -216,12 +208,18 @@ def train_readouts(
     Returns:
         The last loss in each environment.
     """
+    settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
     losses = {}
     for name, frames in zip(scenes.environments, scenes.frames, strict=True):
-        settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
         losses[f"read-out, {name}"] = _train_readout(creature, frames, sizes, settings)
-    for name, some in zip(scenes.environments, scenes.scenes, strict=True):
-        losses[f"collisions, {name}"] = _train_collisions(creature, some, sizes, seed, quiet)
+    for number, (name, few) in enumerate(zip(scenes.environments, scenes.frames, strict=True)):
+        # what all environments share is learned in the first one
+        paths = ("parts.collisions.fc1.weight", "parts.collisions.fc1.bias", "parts.collisions.fc2.weight")
+        trained = ("distances", "collisions") if name == scenes.environments[0] else paths
+        gate = _gate_of(creature, "gate2", few.frames[:1])
+        pairs = pair_windows(sizes.windows, [seed, number])
+        epochs = sizes.window_epochs * (2 if number == 0 else 1)
+        losses[f"collisions, {name}"] = _train_collisions(creature, pairs, gate, epochs, trained, settings)
     return losses
 
 
@@ -254,28 +252,31 @@ def _train_environments(creature: Creature, scenes: TrainingScenes, settings: Se
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         sides = [[head(environment.body(batch[side])).sigmoid() for head in heads] for side in ("first", "second")]
         losses = [
-            OBJECTIVES["dissimilarity"](cosines(a, b), batch["alike"], 1.0)
-            + 10 * density_floor_loss([a, b], 0.2)
+            OBJECTIVES["dissimilarity"](cosines(a, b), batch["alike"], 1.0) + 10 * density_floor_loss([a, b], 0.2)
             for a, b in zip(*sides, strict=True)
         ]
         return torch.stack(losses).sum()
 
-    epochs = 20
-    phase = Phase(
-        "environments", ("environment", "gate1", "gate2"), objective, epochs, _adam(3e-3), _one_cycle(3e-3, epochs), 1.0
-    )
+    epochs, trained = 60, ("environment", "gate1", "gate2")
+    phase = Phase("environments", trained, objective, epochs, _adam(1e-2), _one_cycle(1e-2, epochs), clip=1.0)
     rows = fit(creature, [phase], data, settings=settings)
     with torch.no_grad():
         features = environment.body(views.flatten(0, 1))
         for name, rho in zip(("gate1", "gate2"), _OPEN, strict=True):
             head, nearest = _gating(creature.units[name])
             samples = head(features).unflatten(0, (number, -1)).transpose(0, 1)
-            gates, _ = sample_mean_unit(len(samples), KWinners(rho))(samples)
+            # each environment opens its strongest neurons among those that no earlier one has opened
+            means, taken = samples.mean(0, keepdim=True), torch.zeros_like(samples[0, 0])
+            gates = torch.zeros_like(means)
+            for k in range(number):
+                gates[0, k] = sample_mean_unit(1, KWinners(rho))(means[:, k : k + 1] - _TAKEN * taken)[0][0, 0]
+                taken = (taken + gates[0, k]).clamp(max=1)
             nearest.gates.copy_(gates[0])
+            nearest.signals.copy_(samples.sigmoid().mean(0))
     return float(rows[-1]["loss"])
 
 
-def _gating(unit: HybridUnit) -> tuple[nn.Module, NearestGate]:
+def _gating(unit: nn.Module) -> tuple[nn.Module, NearestGate]:
     """The head and the stored gates of a gating unit."""
     stages = [module for module in unit.modules() if isinstance(module, nn.Linear | NearestGate)]
     return stages[0], stages[1]  # type: ignore[return-value]
@@ -298,7 +299,7 @@ def _train_objects(creature: Creature, stills: Labelled, sizes: TrainingSizes, s
         return loss - parts["color"] + 10 * _color_error(colors, batch)
 
     epochs = sizes.still_epochs
-    phase = Phase("objects", ("",), objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), 5.0)
+    phase = Phase("objects", ("",), objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), clip=5.0)
     return float(fit(whole, [phase], data, settings=settings)[-1]["loss"])
 
 
@@ -329,19 +330,10 @@ def _train_readout(creature: Creature, frames: Labelled, sizes: TrainingSizes, s
         return detection_loss(_as_maps(maps), batch["truths"], batch["there"])[0]
 
     epochs = sizes.frame_epochs
-    # no weight decay: it would shrink what other environments have learned
-    optimizer = partial(torch.optim.Adam, lr=1e-2)
-    phase = Phase("read-out", ("readout",), objective, epochs, optimizer, _one_cycle(1e-2, epochs), 5.0)
-    held = _closed_weights(creature)
-    data = Batches(tensors, dict.fromkeys(tensors, 0))
-    loss = float(fit(creature, [phase], data, settings=settings)[-1]["loss"])
-    held(gate[0])
-    return loss
-
-
-def _closed_weights(creature: Creature) -> Any:
-    """Nothing to restore: weights of closed neurons have no gradient, and Adam without decay leaves them."""
-    return lambda gate: None
+    # no weight decay, and a fixed bias: both would change what other environments have learned
+    optimizer, trained = partial(torch.optim.Adam, lr=1e-2), ("parts.readout.hidden", "parts.readout.maps.weight")
+    phase = Phase("read-out", trained, objective, epochs, optimizer, _one_cycle(1e-2, epochs), clip=5.0)
+    return float(fit(creature, [phase], Batches(tensors, dict.fromkeys(tensors, 0)), settings=settings)[-1]["loss"])
 
 
 def _gate_of(creature: Creature, unit: str, frames: Tensor) -> Tensor:
@@ -350,7 +342,8 @@ def _gate_of(creature: Creature, unit: str, frames: Tensor) -> Tensor:
     number = options.num_readout if unit == "gate1" else options.num_collisions
     if not options.is_gated:
         return frames.new_ones(len(frames), number)
-    gates: Tensor = creature.units[unit].nonlinearity(creature.parts["environment"](frames))  # type: ignore[misc]
+    nonlinearity: Any = creature.units[unit].nonlinearity
+    gates: Tensor = nonlinearity(creature.parts["environment"](frames))
     return gates.flatten(1)
 
 
@@ -389,14 +382,14 @@ def _train_tracks(
 
     epochs = sizes.clip_epochs
     trained = ("what", "where", "unit", "tracks")
-    phase = Phase("tracks", trained, objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), 1.0)
+    phase = Phase("tracks", trained, objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), clip=1.0)
     return float(fit(creature, [phase], Batches(tensors, axes), settings=settings)[-1]["loss"])
 
 
 def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
     """Of each slot at the start and after each bin: x, y, and whether its centre is in view."""
     course = torch.zeros(scene.num_bins + 1, NUM_SLOTS, 3)
-    left = {o: bin for bin, o in scene.exits}
+    left = {o: last for last, o in scene.exits}
     for o, (color, _, _) in enumerate(scene.objects):
         slot = COLORS.index(color)
         course[:, slot, :2] = torch.from_numpy(scene.positions[:, o])
@@ -404,78 +397,89 @@ def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
     return course
 
 
-def sensed(creature: Creature, scenes: Sequence[CreatureScene], chunk: int = 120) -> dict[str, Tensor]:
-    """What the creature makes of scenes of one length, without a question.
+class PairWindows(NamedTuple):
+    """Stretches of the tracks of two objects as the creature sees them.
 
     Args:
-        creature: trained as far as its tracks.
-        scenes: one a sample of the batch.
-        chunk: bins that run at once.
-
-    Returns:
-        The parts "pairs" and "tracks", `(T, B, ...)`, and the true course of each slot, "course".
+        places: `(T, B, 2, 2)` x and y of both [px].
+        target: 1 in the bins from a contact on in which a spike is right, `(T, B)`.
+        weight: of each bin; 0 where a spike is neither right nor wrong.
     """
-    before = creature.outputs
-    frames = torch.stack([scene.frames() for scene in scenes], 1)
-    events = torch.stack([scene.events() for scene in scenes], 1)
-    pieces: dict[str, list[Tensor]] = {"pairs": [], "tracks": []}
-    state = None
-    creature.outputs = ("pairs", "tracks")
-    try:
-        with evaluating(creature), torch.no_grad():
-            for first in range(0, len(events), chunk):
-                bins = events[first : first + chunk]
-                inputs = {"frames": frames[first // BINS_A_FRAME :][: -(-len(bins) // BINS_A_FRAME)], "events": bins}
-                known = {name: x for name, x in inputs.items() if name in creature.inputs}
-                known["program"] = torch.zeros(10 * len(bins), len(scenes), 2)
-                outputs, state = creature(known, state, ticks=10 * len(bins))
-                for name, piece in pieces.items():
-                    piece.append(outputs[name])
-    finally:
-        creature.outputs = before
-    course = torch.stack([_course_of_slots(scene) for scene in scenes], 1)
-    return {**{name: torch.cat(piece) for name, piece in pieces.items()}, "course": course}
+
+    places: Float[Tensor, "T B 2 2"]
+    target: Float[Tensor, "T B"]
+    weight: Float[Tensor, "T B"]
 
 
-def contact_labels(scenes: Sequence[CreatureScene]) -> tuple[Float[Tensor, "T B P"], Float[Tensor, "T B P"]]:
-    """Whether a spike is right in each bin, 1 from a contact on for 50 ms, and the weight of that bin.
+def pair_windows(number: int, seed: Sequence[int], length: int = 144) -> PairWindows:
+    """Pairs of discs that touch, pass each other, or lie side by side, with the errors of tracks.
 
-    A spike later than that is neither right nor wrong until the pair is apart again.
+    A track has an error of its own from each frame to the next, of the place in the frame and of the speed.
+
+    Args:
+        number: of stretches; about half of them have a contact.
+        seed: one seed, the same stretches.
+        length: bins of each; frames come at any phase.
     """
-    shape = (scenes[0].num_bins, len(scenes), len(PAIRS))
-    target, weight = torch.zeros(shape), torch.ones(shape)
-    number_of = {tuple(pair): k for k, pair in enumerate(PAIRS.tolist())}
-    for b, scene in enumerate(scenes):
-        for touch in scene.touches:
-            slots = sorted(COLORS.index(scene.objects[o][0]) for o in (touch.first, touch.second))
-            k, first = number_of[slots[0], slots[1]], touch.bin - 1
-            weight[first - 2 : first, b, k] = 0.3
-            target[first : first + _MARGIN, b, k] = 1.0
-            weight[first + _MARGIN : first + 6 * _MARGIN, b, k] = 0.0
-    return target, weight
+    generator = np.random.default_rng([*seed, 4])
+    places, target, weight = [], torch.zeros(length, number), torch.ones(length, number)
+    for b in range(number):
+        start = generator.uniform(20, 60, (1, 2))
+        angle = generator.uniform(0, 2 * np.pi)
+        distance = 2 * RADIUS + generator.uniform(3, 35)
+        starts = np.concatenate([start, start + distance * np.array([[np.cos(angle), np.sin(angle)]])])
+        speeds = generator.uniform(15, 80, (2, 1)) * (generator.random((2, 1)) < (1.0, 0.4))
+        # towards the other one, a little beside it, or away
+        aside = angle + generator.normal(0, 0.5, 2) + np.array([0, np.pi])
+        velocities = speeds * np.stack([np.cos(aside), np.sin(aside)], 1) * generator.choice([1, 1, 1, -1])
+        course, touches = simulate_table(starts + 30, velocities, 0.15, length)
+        places.append(_as_tracked(course[1:], generator))
+        for touch in touches:
+            first = touch.bin - 1
+            weight[max(0, first - 2) : first, b] = 0.3
+            target[first : first + _MARGIN, b] = 1.0
+            weight[first + _MARGIN : first + 4 * _MARGIN, b] = 0.0
+        gap = np.linalg.norm(course[1:, 0] - course[1:, 1], axis=1) - 2 * RADIUS
+        if not touches and gap.min() < 1.5:
+            weight[torch.from_numpy(gap < 2.0), b] = 0.0
+    stacked = torch.from_numpy(np.stack(places, 1)).float()
+    return PairWindows(stacked, target, weight)
+
+
+def _as_tracked(course: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A true course `(T, 2, 2)` with the errors of a track."""
+    seen = course.copy()
+    phase = int(generator.integers(BINS_A_FRAME))
+    for first in range(-phase, len(course), BINS_A_FRAME):
+        begin, end = max(first, 0), min(first + BINS_A_FRAME, len(course))
+        moved = course[begin:end] - course[begin]
+        gain = 1 + generator.normal(0, 0.08, (1, 2, 1))
+        seen[begin:end] = course[begin] + gain * moved + generator.normal(0, 0.35, (1, 2, 2))
+    noisy: np.ndarray = seen + generator.normal(0, 0.1, seen.shape)
+    return noisy
 
 
 def _train_collisions(
-    creature: Creature, scenes: Sequence[CreatureScene], sizes: TrainingSizes, seed: int, quiet: bool
+    creature: Creature, pairs: PairWindows, gate: Tensor, epochs: int, trained: tuple[str, ...], settings: Settings
 ) -> float:
-    """Taps and SNN of the collision unit in one environment, on the creature's own tracks."""
-    seen = sensed(creature, scenes)
-    target, weight = contact_labels(scenes)
-    with evaluating(creature), torch.no_grad():
-        gate = _gate_of(creature, "gate2", torch.stack([scene.frames()[0] for scene in scenes]))
-    tensors = {"pairs": seen["pairs"], "target": target, "weight": weight, "gate": gate}
-    axes = {"pairs": 1, "target": 1, "weight": 1, "gate": 0}
-    unit, part = creature.units["distances"], creature.parts["collisions"]
+    """Taps and SNN of the collision unit, with the gate of one environment."""
+    unit, part, distances = creature.units["distances"], creature.parts["collisions"], creature.parts["pairs"]
+    tracks = torch.zeros(*pairs.places.shape[:2], NUM_SLOTS, 4)
+    tracks[:, :, :2, :2], tracks[:, :, :2, 2:] = pairs.places, 1.0
+    with torch.no_grad():
+        signals = distances(tracks.flatten(0, 1)).unflatten(0, pairs.places.shape[:2])[:, :, :, :1]
+    tensors = {"signals": signals, "target": pairs.target, "weight": pairs.weight}
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        taps, _ = unit(batch["pairs"])
-        odds, _ = part(taps, **{"gate.gate": batch["gate"][:, :, None, None]})
-        loss = F.binary_cross_entropy_with_logits(odds[:, :, 0, :, 0], batch["target"], reduction="none")
-        rare = 1 + 4 * batch["target"]
-        return (loss * batch["weight"] * rare).sum() / batch["weight"].sum() * 28
+        taps, _ = unit(batch["signals"])
+        odds, _ = part(taps, **{"gate.gate": gate[:, :, None, None]})
+        loss = F.binary_cross_entropy_with_logits(odds[:, :, 0, 0, 0], batch["target"], reduction="none")
+        # the first bins have no past
+        weight = batch["weight"] * (torch.arange(len(loss)) >= BINS_A_FRAME).unsqueeze(1)
+        return (loss * weight).sum() / weight.sum()
 
-    epochs = sizes.scene_epochs
     optimizer = partial(torch.optim.Adam, lr=1e-2)
-    phase = Phase("collisions", ("distances", "collisions"), objective, epochs, optimizer, _one_cycle(1e-2, epochs), 1.0)
-    settings = Settings(seed=seed, batch_size=len(scenes), accelerator="cpu", quiet=quiet)
-    return float(fit(creature, [phase], Batches(tensors, axes), settings=settings)[-1]["loss"])
+    phase = Phase("collisions", trained, objective, epochs, optimizer, _one_cycle(1e-2, epochs), clip=1.0)
+    own = replace(settings, batch_size=64)
+    data = Batches(tensors, dict.fromkeys(tensors, 1))
+    return float(fit(creature, [phase], data, settings=own)[-1]["loss"])

@@ -1,0 +1,194 @@
+"""Claim: networks of different kinds join to a larger one: sensing, modulation and reasoning on one stream.
+
+    python benchmarks/claims/creature.py           # writes results/claims/creature.json
+    python benchmarks/claims/creature.py --quick   # a graph with a true memory, in seconds; printed only
+
+A creature is trained for each seed, environment after environment, and asked questions about scenes that it has not
+seen. One part of each network is then taken away: the SNN of the events, the environment's gates, the memory of events.
+Weights of a finished training are kept in runs/creature, so that a run that was stopped goes on.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from experiment import Results, main, save
+from safetensors.torch import load_file, save_file
+
+from spikebridge.deploy import compare_bundle, export
+from spikebridge.networks.reasoning.executor import Executor
+from spikebridge.systems.creature.conversation import Conversation, questions_of
+from spikebridge.systems.creature.evaluation import Watched, evaluate_creature, watch
+from spikebridge.systems.creature.model import Creature, CreatureOptions
+from spikebridge.systems.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, Ranges, generate_scene
+from spikebridge.systems.creature.training import TrainingSizes, train_readouts, train_senses, training_scenes
+
+RUNS = Path("runs/creature")
+SEEDS = (0, 1, 2)
+SCENES = 2  # of each environment
+TEST = Ranges(seconds=3.0)
+FIRST_TEST = 100_000  # no training scene has such a seed
+
+
+class CachedScene(CreatureScene):
+    """A scene whose frames and events are computed once."""
+
+    def frames(self, start: int = 0) -> torch.Tensor:
+        """As of the scene."""
+        return _once(self, "frames", start)
+
+    def events(self) -> torch.Tensor:
+        """As of the scene."""
+        return _once(self, "events")
+
+
+_SEEN: dict[tuple[str, str], torch.Tensor] = {}
+
+
+def _once(scene: CachedScene, kind: str, *arguments: int) -> torch.Tensor:
+    key = (str(scene.name), kind)
+    if key not in _SEEN:
+        _SEEN[key] = getattr(CreatureScene, kind)(scene, *arguments)
+    return _SEEN[key]
+
+
+def test_scenes(number: int) -> dict[str, list[CreatureScene]]:
+    """The scenes of each environment that are asked about."""
+    found: dict[str, list[CreatureScene]] = {}
+    for name in ENVIRONMENTS:
+        plain = [generate_scene(FIRST_TEST + k, name, TEST) for k in range(number)]
+        found[name] = [CachedScene(**vars_of(scene)) for scene in plain]
+    return found
+
+
+def vars_of(scene: CreatureScene) -> dict[str, Any]:
+    """The fields of a scene."""
+    return {name: getattr(scene, name) for name in CreatureScene.__dataclass_fields__}
+
+
+def kept(creature: Creature, name: str, training: Callable[[], dict[str, float]]) -> float:
+    """Trains a creature, or loads what a stopped run has trained; gives the processor time of the training [s]."""
+    path = RUNS / f"{name}.safetensors"
+    if path.exists():
+        weights = load_file(path)
+        cpu = float(weights.pop("cpu_s"))
+        creature.load_state_dict(weights)
+        return cpu
+    start = time.process_time()
+    print(name, training(), flush=True)
+    cpu = time.process_time() - start
+    RUNS.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous().clone() for name, value in creature.state_dict().items()}
+    save_file({**weights, "cpu_s": torch.tensor(cpu)}, path)
+    return cpu
+
+
+def trained(seed: int, sizes: TrainingSizes) -> tuple[Creature, float]:
+    """A trained creature, and the processor time of its training [s]."""
+    torch.manual_seed(seed)
+    creature = Creature()
+    data = training_scenes(sizes, seed)
+    cpu = kept(creature, f"seed-{seed}-senses", lambda: train_senses(creature, data, sizes, seed))
+    return creature, cpu + kept(creature, f"seed-{seed}", lambda: train_readouts(creature, data, sizes, seed))
+
+
+def without(creature: Creature, what: str) -> Creature:
+    """The same weights without a part of one of the networks."""
+    changes: dict[str, dict[str, Any]] = {
+        "events (sensing)": {"has_events": False},
+        "gates (modulation)": {"is_gated": False},
+        "memory of events (reasoning)": {"remembers": False},
+    }
+    cut = Creature(replace(creature.options, **changes[what]))
+    cut.load_state_dict(creature.state_dict(), strict=False)
+    return cut
+
+
+def summary(seen: list[Watched]) -> Results:
+    """Scores, with the quartiles of the latency in place of all of them."""
+    found = evaluate_creature(seen)
+    late = sorted(found.pop("latency_ms"))
+    found["latency_ms"] = {
+        "median": round(statistics.median(late), 1) if late else None,
+        "largest": late[-1] if late else None,
+        "values": late,
+    }
+    return found
+
+
+def bundle_agrees(creature: Creature, scene: CreatureScene) -> Results:
+    """Whether a bundle of the creature gives the same at every level, on a fifth of a second with a question."""
+    talk = Conversation(creature)
+    talk.ask(("objects", "metal", "filter_material", "count"))
+    bins = 48
+    inputs = {
+        "frames": scene.frames()[: bins // BINS_A_FRAME, None],
+        "events": scene.events()[:bins, None],
+        "program": talk.advance(10 * bins)[0],
+    }
+    path = RUNS / "creature.bundle"
+    if path.exists():
+        raise SystemExit(f"remove {path} first")
+    comparison = compare_bundle(export(creature, inputs, path, card={"command": "benchmarks/claims/creature.py"}))
+    return {
+        "passed": all(row.passed for row in comparison.rows),
+        "rows": len(comparison.rows),
+        "bins": bins,
+        "graph_spikes_that_differ": max(row.share or 0.0 for row in comparison.rows if row.name == "graph"),
+    }
+
+
+def quick_graph() -> Results:
+    """Answers of the graph alone, with a memory that misses nothing, against the executor's."""
+    scene = generate_scene(3, "neon", replace(TEST, contacts=(2, 5)))
+    creature = Creature(CreatureOptions(num_objects=4, num_readout=8, num_features=2))
+    asked = questions_of(scene)
+    talk = Conversation(creature)
+    for one in asked:
+        talk.ask(one.question.program)
+    true = [Executor(scene.scene_until(one.first)).run(one.question.program).value for one in asked]
+    with torch.no_grad():
+        torch.manual_seed(0)
+        inputs = {"frames": torch.rand(1, 1, 3, 96, 144), "events": torch.zeros(24, 1, 2, 96, 144)}
+        outputs, _ = creature({**inputs, "program": talk.advance(240)[0]})
+    return {"questions": [one.question.text for one in asked], "true": true, "steps": len(outputs["graph"])}
+
+
+def run(quick: bool) -> Results:
+    """All seeds, and what each part is worth."""
+    if quick:
+        return quick_graph()
+    sizes = TrainingSizes()
+    scenes = test_scenes(SCENES)
+    rows: list[Results] = []
+    for seed in SEEDS:
+        creature, cpu = trained(seed, sizes)
+        row: Results = {"seed": seed, "training_cpu_s": round(cpu)}
+        seen = {name: watch(creature, some) for name, some in scenes.items()}
+        row["environments"] = {name: summary(some) for name, some in seen.items()}
+        one_each = {name: some[:1] for name, some in scenes.items()}
+        row["without"] = {
+            what: summary([one for some in one_each.values() for one in watch(without(creature, what), some)])
+            for what in ("events (sensing)", "gates (modulation)", "memory of events (reasoning)")
+        }
+        row["whole, the same scenes"] = summary([seen for some in one_each.values() for seen in watch(creature, some)])
+        print(row, flush=True)
+        rows.append(row)
+        if seed == SEEDS[0]:
+            agrees = bundle_agrees(creature, scenes["daylight"][0])
+        found = {
+            "rows": rows,
+            "bundle": agrees,
+            "scenes_each": SCENES,
+            "weights": sum(p.numel() for p in creature.parameters()),
+        }
+        save("creature", {**found, "command": "python benchmarks/claims/creature.py"})
+    return found
+
+
+if __name__ == "__main__":
+    main("creature", __doc__, run)
