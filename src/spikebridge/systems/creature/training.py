@@ -25,7 +25,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid import HybridUnit
 from spikebridge.networks.modulation.model.backbone import sample_mean_unit
 from spikebridge.networks.modulation.model.gating import KWinners
 from spikebridge.networks.modulation.training.objectives import OBJECTIVES, cosines, density_floor_loss
