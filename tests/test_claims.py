@@ -104,3 +104,8 @@ def test_units_may_stand_at_several_depths(experiment: Any) -> None:
     added += sum(n * n + n for n in (8, 16, 16))  # 1 x 1 maps with biases
     assert rows["1, 2, 3"]["weights"]["mean"] - rows["none"]["weights"]["mean"] == added
     assert set(depths.network_of((2,), 6).units) == {"unit2"}
+
+
+def test_a_creature_with_a_true_memory_is_asked_and_answers(experiment: Any) -> None:
+    found = experiment("creature").run(quick=True)
+    assert found["answers"] == found["true"]

@@ -20,17 +20,16 @@ from experiment import Results, main, save
 from safetensors.torch import load_file, save_file
 
 from spikebridge.deploy import compare_bundle, export
-from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.systems.creature.conversation import Conversation, questions_of
-from spikebridge.systems.creature.evaluation import Watched, evaluate_creature, watch
+from spikebridge.systems.creature.evaluation import Watched, evaluate_creature, true_memory, watch
 from spikebridge.systems.creature.model import Creature, CreatureOptions
-from spikebridge.systems.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, Ranges, generate_scene
+from spikebridge.systems.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, SceneRanges, generate_scene
 from spikebridge.systems.creature.training import TrainingSizes, train_readouts, train_senses, training_scenes
 
 RUNS = Path("runs/creature")
 SEEDS = (0, 1, 2)
 SCENES = 2  # of each environment
-TEST = Ranges(seconds=3.0)
+TEST = SceneRanges(seconds=3.0)
 FIRST_TEST = 100_000  # no training scene has such a seed
 
 
@@ -143,19 +142,20 @@ def bundle_agrees(creature: Creature, scene: CreatureScene) -> Results:
 
 
 def quick_graph() -> Results:
-    """Answers of the graph alone, with a memory that misses nothing, against the executor's."""
+    """Answers of an untrained creature's graph with a memory that misses nothing, and the executor's."""
     scene = generate_scene(3, "neon", replace(TEST, contacts=(2, 5)))
     creature = Creature(CreatureOptions(num_objects=4, num_readout=8, num_features=2))
-    asked = questions_of(scene)
-    talk = Conversation(creature)
-    for one in asked:
+    found: Results = {"questions": [], "true": [], "answers": []}
+    for one in questions_of(scene):
+        talk = Conversation(creature)
         talk.ask(one.question.program)
-    true = [Executor(scene.scene_until(one.first)).run(one.question.program).value for one in asked]
-    with torch.no_grad():
-        torch.manual_seed(0)
-        inputs = {"frames": torch.rand(1, 1, 3, 96, 144), "events": torch.zeros(24, 1, 2, 96, 144)}
-        outputs, _ = creature({**inputs, "program": talk.advance(240)[0]})
-    return {"questions": [one.question.text for one in asked], "true": true, "steps": len(outputs["graph"])}
+        program, (read, *_) = talk.advance(60)
+        memory = true_memory(scene, one.first).expand(60, 1, -1)
+        spikes, _ = creature.graph(creature.parts["stimuli"](program)[0], memory=memory)
+        found["questions"].append(one.question.text)
+        found["true"].append(one.truths[0][1])
+        found["answers"].append(talk.answer(read, spikes[read.tick, 0]))
+    return found
 
 
 def run(quick: bool) -> Results:

@@ -3,22 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
 from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, questions_of
-from spikebridge.systems.creature.evaluation import RunAnswer, Watched, score_question
+from spikebridge.systems.creature.evaluation import RunAnswer, Watched, score_question, true_memory
 from spikebridge.systems.creature.memory import (
     EVENT_SIZE,
     MEMORY_SIZE,
     NUM_EVENTS,
-    NUM_VALUES,
     EventMemory,
 )
 from spikebridge.systems.creature.model import Creature, CreatureOptions, Follow
 from spikebridge.systems.creature.perception import NearestGate, PairDistances
-from spikebridge.systems.creature.scene import CreatureScene, Ranges, generate_scene, simulate_table
+from spikebridge.systems.creature.scene import CreatureScene, SceneRanges, generate_scene, simulate_table
 
 SMALL = CreatureOptions(num_objects=4, num_readout=8, num_features=2, num_copies=2, num_collisions=4)
 
@@ -31,21 +28,7 @@ def creature() -> Creature:
 
 @pytest.fixture(scope="module")
 def scene() -> CreatureScene:
-    return generate_scene(3, "neon", Ranges(seconds=3.0, contacts=(2, 5)))
-
-
-def true_memory(scene: CreatureScene, when: int) -> Tensor:
-    """The memory of a creature that misses nothing, up to a bin."""
-    events, objects = torch.zeros(NUM_EVENTS, EVENT_SIZE), torch.zeros(8, 1 + NUM_VALUES)
-    slots = [COLORS.index(color) for color, _, _ in scene.objects]
-    happened = [(t.bin, 0, (t.first, t.second)) for t in scene.touches] + [(t, 1, (o,)) for t, o in scene.exits]
-    for j, (_, kind, who) in enumerate(sorted(one for one in happened if one[0] <= when)):
-        events[j, kind] = 1
-        events[j, [2 + slots[o] for o in who]] = 1
-    for slot, (_, material, shape) in zip(slots, scene.objects, strict=True):
-        values = (slot, len(COLORS) + MATERIALS.index(material), len(COLORS) + 2 + SHAPES.index(shape))
-        objects[slot, [0, *(1 + value for value in values)]] = 1
-    return torch.cat([events.flatten(), objects.flatten()])
+    return generate_scene(3, "neon", SceneRanges(seconds=3.0, contacts=(2, 5)))
 
 
 def test_equal_discs_exchange_their_velocity_but_for_the_bounce() -> None:
@@ -57,7 +40,7 @@ def test_equal_discs_exchange_their_velocity_but_for_the_bounce() -> None:
 
 
 def test_one_seed_is_one_scene_and_an_unknown_environment_is_refused(scene: CreatureScene) -> None:
-    again = generate_scene(3, "neon", Ranges(seconds=3.0, contacts=(2, 5)))
+    again = generate_scene(3, "neon", SceneRanges(seconds=3.0, contacts=(2, 5)))
     assert again.objects == scene.objects
     np.testing.assert_array_equal(again.positions, scene.positions)
     assert len({color for color, _, _ in scene.objects}) == len(scene.objects)
@@ -66,7 +49,7 @@ def test_one_seed_is_one_scene_and_an_unknown_environment_is_refused(scene: Crea
 
 
 def test_frames_and_events_are_of_the_same_moment() -> None:
-    scene = generate_scene(1, "daylight", Ranges(seconds=0.2, contacts=(0, 5)))
+    scene = generate_scene(1, "daylight", SceneRanges(seconds=0.2, contacts=(0, 5)))
     frames, events = scene.frames(), scene.events()
     assert frames.shape == (2, 3, 96, 144)
     changed = (frames[1] - frames[0]).abs().mean(0) > 0.15

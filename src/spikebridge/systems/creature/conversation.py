@@ -21,7 +21,7 @@ from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED
 from spikebridge.networks.reasoning.simulation.questions import descriptive_question
 from spikebridge.systems.creature.memory import ConceptGraph
-from spikebridge.systems.creature.model import TICKS_A_BIN, Creature
+from spikebridge.systems.creature.model import Creature
 from spikebridge.systems.creature.scene import CreatureScene
 
 UNKNOWN = {
@@ -104,7 +104,7 @@ class Conversation:
 
     def answer(self, run: ProgramRun, spikes: Float[Tensor, " N"]) -> str | None:
         """The answer of a run from the spikes of the graph at its last tick."""
-        return read_answer(self.creature.graph, self.asked[run.question], spikes)
+        return _read_answer(self.creature.graph, self.asked[run.question], spikes)
 
     def _runs(self, program: Instructions) -> Iterator[tuple[float, float, bool]]:
         """Step after step of endless runs: number of the instruction, whether the run begins, whether it ends."""
@@ -120,7 +120,7 @@ class Conversation:
                 yield float(number), float(t == 0), t == len(steps) - 1
 
 
-def read_answer(graph: ConceptGraph, program: Instructions, spikes: Float[Tensor, " N"]) -> str | None:
+def _read_answer(graph: ConceptGraph, program: Instructions, spikes: Float[Tensor, " N"]) -> str | None:
     """The answer of a program from the spikes of all neurons at its last step; None where no value, or two, fire.
 
     Args:
@@ -219,8 +219,3 @@ def _random_question(scene: Scene, generator: Generator) -> Question:
     )
     question = Question(scene.video, "descriptive", program, text=text)
     return replace(question, subtype=program[-1])
-
-
-def bins_to_ticks(bins: int) -> int:
-    """The first tick of a bin."""
-    return bins * TICKS_A_BIN

@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.networks.reasoning.data.scene import COLORS
+from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
 from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, ProgramRun, questions_of
-from spikebridge.systems.creature.memory import EVENT_SIZE, NUM_EVENTS
+from spikebridge.systems.creature.memory import EVENT_SIZE, NUM_EVENTS, NUM_VALUES
 from spikebridge.systems.creature.model import DT, TICKS_A_BIN, Creature
 from spikebridge.systems.creature.perception import NUM_SLOTS
 from spikebridge.systems.creature.scene import BIN_RATE, BINS_A_FRAME, CreatureScene
 from spikebridge.training.evaluation import evaluating
 
-DEADLINE = 0.05
+_DEADLINE = 0.05
 """Time for an answer, from the event that decides it [s]."""
 _CHUNK = 72  # bins that run at once; questions begin at multiples of it
 
@@ -133,9 +134,9 @@ def score_question(seen: Watched, number: int) -> Scored:
     ends = [time for time, _ in changes[1:]] + [asked.last / BIN_RATE]
     right, latencies = True, list[float | None]()
     for k, ((start, truth), end) in enumerate(zip(changes, ends, strict=True)):
-        within = [(time, value) for time, value in answers if start < time <= min(start + DEADLINE, end)]
+        within = [(time, value) for time, value in answers if start < time <= min(start + _DEADLINE, end)]
         # where the next event comes before the deadline, its own answer is waited for
-        if start + DEADLINE <= end:
+        if start + _DEADLINE <= end:
             right &= bool(within) and within[-1][1] == truth
         if k:
             latencies.append(_lasting(answers, start, end, truth))
@@ -158,7 +159,7 @@ def _followed(seen: Watched, asked: AskedQuestion) -> float | None:
         return None
     if not len(seen.follow):
         return None
-    late = seen.follow[asked.first + round(DEADLINE * BIN_RATE) : asked.last, COLORS.index(named[0])]
+    late = seen.follow[asked.first + round(_DEADLINE * BIN_RATE) : asked.last, COLORS.index(named[0])]
     return float(late.mean())
 
 
@@ -195,7 +196,7 @@ def collision_scores(seen: Sequence[Watched]) -> dict[str, Any]:
     }
 
 
-def track_error(seen: Sequence[Watched]) -> float:
+def _track_error(seen: Sequence[Watched]) -> float:
     """The mean distance of the tracks from the centres of objects in view, from the third frame on [px]."""
     errors = []
     for one in seen:
@@ -226,11 +227,30 @@ def evaluate_creature(seen: Sequence[Watched]) -> dict[str, Any]:
         "right": sum(score.right for score in scores),
         "right_at_the_end": sum(score.ends_right for score in scores),
         "changes": len(latencies),
-        "in_time": int((known <= 1e3 * DEADLINE + 1e-6).sum()),
+        "in_time": int((known <= 1e3 * _DEADLINE + 1e-6).sum()),
         "never": len(latencies) - len(known),
         "latency_ms": known.round(1).tolist(),
         "followed": round(float(np.mean(followed)), 3) if followed else None,
         "collisions": collision_scores(seen),
-        "track_error_px": round(track_error(seen), 3),
+        "track_error_px": round(_track_error(seen), 3),
         "slots": NUM_SLOTS,
     }
+
+
+def true_memory(scene: CreatureScene, when: int) -> Float[Tensor, " M"]:
+    """The memory of a creature that misses nothing, up to a bin.
+
+    Args:
+        scene: with its truth.
+        when: the bin.
+    """
+    events, objects = torch.zeros(NUM_EVENTS, EVENT_SIZE), torch.zeros(NUM_SLOTS, 1 + NUM_VALUES)
+    slots = [COLORS.index(color) for color, _, _ in scene.objects]
+    happened = [(touch.bin, 0, touch[1:3]) for touch in scene.touches] + [(t, 1, (o,)) for t, o in scene.exits]
+    for j, (_, kind, who) in enumerate(sorted(one for one in happened if one[0] <= when)):
+        events[j, kind] = 1
+        events[j, [2 + slots[o] for o in who]] = 1
+    for slot, (_, material, shape) in zip(slots, scene.objects, strict=True):
+        kinds = (slot, len(COLORS) + MATERIALS.index(material), len(COLORS) + len(MATERIALS) + SHAPES.index(shape))
+        objects[slot, [0, *(1 + value for value in kinds)]] = 1
+    return torch.cat([events.flatten(), objects.flatten()])

@@ -32,7 +32,7 @@ MEMORY_SIZE = NUM_EVENTS * EVENT_SIZE + NUM_SLOTS * _OBJECT_SIZE
 """Numbers of the memory: events, then of each object whether it is known, and its values."""
 _PAUSE = 96  # bins until one pair may collide again
 # more channels than in the presets, since all event slots may be active
-PRESET = Preset("creature", drive=100.0, step=4.0, v_threshold=98.0)
+_PRESET = Preset("creature", drive=100.0, step=4.0, v_threshold=98.0)
 
 
 class _MemoryState(NamedTuple):
@@ -139,7 +139,7 @@ class ProgramSpikes(Stateful):
         lookup = OperatorLookup(table, layout)
         self.length = lookup.length
         self.register_buffer("table", lookup.rows)
-        self.register_buffer("sizes", stimulus_sizes(layout, PRESET.drive))
+        self.register_buffer("sizes", stimulus_sizes(layout, _PRESET.drive))
 
     def initial_state(self, x_t: Tensor) -> _ProgramState:
         return _ProgramState(x_t.new_zeros(x_t.shape[0], self.length - 1))
@@ -177,11 +177,11 @@ class ConceptGraph(Stateful):
         super().__init__()
         self.layout = layout
         self.num_shared = len(layout.shared)
-        threshold = torch.full((self.indices.num_neurons,), PRESET.v_threshold)
+        threshold = torch.full((self.indices.num_neurons,), _PRESET.v_threshold)
         for name in ("object_count", "event_count"):
             # a thermometer code: neuron k fires where k members are active
             first = layout.shared_index[f"{name}[1]"]
-            threshold[first : first + MAX_COUNTED] = PRESET.step * (torch.arange(MAX_COUNTED) + 0.5)
+            threshold[first : first + MAX_COUNTED] = _PRESET.step * (torch.arange(MAX_COUNTED) + 0.5)
         self.register_buffer("v_threshold", threshold)
         weight = torch.zeros(self.indices.num_neurons, self.indices.num_neurons)
         source, target, value = _fixed_connections(layout)
@@ -225,7 +225,7 @@ class ConceptGraph(Stateful):
         events, objects = events.unflatten(1, (NUM_EVENTS, -1)), objects.unflatten(1, (NUM_SLOTS, -1))
         known, values, kinds, who = objects[..., 0], objects[..., 1:], events[..., :2], events[..., 2:]
         at, shared = self._first, self.layout.shared_index
-        s, gate, drive = PRESET.step, PRESET.gate, PRESET.drive
+        s, gate, drive = _PRESET.step, _PRESET.gate, _PRESET.drive
         named = z[:, at["values"] : at["values"] + NUM_VALUES]
         members = z[:, at["object"] : at["object"] + NUM_SLOTS]
         happened = z[:, at["event"] : at["event"] + NUM_EVENTS]
@@ -257,8 +257,8 @@ def _fixed_connections(layout: NeuronLayout) -> tuple[Tensor, Tensor, Tensor]:
     # a scene of as many events as slots: the start, collisions of different pairs, the end
     rows = [[frame + 1, *pair] for frame, pair in enumerate(PAIRS[: NUM_EVENTS - 2].tolist())]
     scene = Scene.from_lists(0, triples, [[0, []]], rows)
-    worlds = build_worlds([scene], [World(0)], PRESET.exact, layout.attributes)
-    connections = wire(worlds, layout, PRESET)
+    worlds = build_worlds([scene], [World(0)], _PRESET.exact, layout.attributes)
+    connections = wire(worlds, layout, _PRESET)
     fixed = ~connections.from_scene
     return (
         torch.from_numpy(connections.source[fixed]),

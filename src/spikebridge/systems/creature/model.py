@@ -63,7 +63,7 @@ TICKS_A_BIN = 10
 """Steps of the concept graph in an event bin."""
 DT = 1 / (BIN_RATE * TICKS_A_BIN)
 """Base step of the network [s]."""
-TAPS = 24
+_TAPS = 24
 """Event bins that the taps of the collision unit cover."""
 
 
@@ -126,7 +126,7 @@ class Follow(Stateful):
         return torch.cat([one, place], 1), _FollowState(trace)
 
 
-class ObjectRates(nn.Module):
+class _ObjectRates(nn.Module):
     """The object neurons of the spikes of all neurons.
 
     Args:
@@ -142,7 +142,7 @@ class ObjectRates(nn.Module):
         return spikes[:, self.first : self.last]
 
 
-class ActiveNeurons(nn.Module):
+class _ActiveNeurons(nn.Module):
     """A gate on the shape of the collision SNN's neurons, from one on their channels."""
 
     def forward(self, gate: Float[Tensor, "B C"]) -> Float[Tensor, "B C 1 1"]:
@@ -150,7 +150,7 @@ class ActiveNeurons(nn.Module):
         return gate[:, :, None, None]
 
 
-class ObjectsOnly(nn.Module):
+class _ObjectsOnly(nn.Module):
     """A memory without its events, for comparison."""
 
     def forward(self, memory: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
@@ -181,7 +181,7 @@ class Creature(HybridNetwork):
             dt=DT,
             inputs={
                 "frames": every(TICKS_A_BIN * BINS_A_FRAME * DT),
-                "events": every(TICKS_A_BIN * DT),
+                **({"events": every(TICKS_A_BIN * DT)} if options.has_events else {}),
                 "program": every(DT),
             },
             parts=_parts(options, backbone, table, layout),
@@ -234,7 +234,7 @@ def _parts(
 
 
 def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) -> list[Link]:
-    taps = FIR(TAPS, (options.num_copies + 1, 1, 1), keep=True)
+    taps = FIR(_TAPS, (options.num_copies + 1, 1, 1), keep=True)
     _start_as_differences(taps)
     links: list[Link] = [
         Transmission("frames", "objects"),
@@ -255,11 +255,11 @@ def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) ->
         Transmission(
             "memory",
             "graph",
-            None if options.remembers else HybridUnit(nonlinearity=ObjectsOnly()),
+            None if options.remembers else HybridUnit(nonlinearity=_ObjectsOnly()),
             held=True,
             into="memory",
         ),
-        Transmission("graph", "follow", HybridUnit(Tumbling(TICKS_A_BIN), Mean(), ObjectRates(graph)), held=True),
+        Transmission("graph", "follow", HybridUnit(Tumbling(TICKS_A_BIN), Mean(), _ObjectRates(graph)), held=True),
         Transmission("tracks", "follow", into="tracks"),
     ]
     if options.has_events:
@@ -270,7 +270,7 @@ def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) ->
             nn.Sequential(head, NearestGate(torch.ones(options.num_environments, number)))
             for head, number in zip(backbone.heads, backbone.num_gated, strict=True)
         )
-        opens = nn.Sequential(of_collisions, ActiveNeurons())
+        opens = nn.Sequential(of_collisions, _ActiveNeurons())
         links += [
             Transmission("frames", "environment"),
             Transmission("environment", "readout", HybridUnit(nonlinearity=of_readout), into="gate", name="gate1"),

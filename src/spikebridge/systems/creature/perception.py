@@ -34,7 +34,7 @@ MAP_SIZES = (1, 2, 2, len(COLORS), len(MATERIALS), len(SHAPES))
 """Maps of the read-out, those of the detector: centre, place in the cell, size, colour, material, shape."""
 _SEEN = 0.4  # score above which a slot is in view
 _SIDE = 19  # cells of a crop around a slot
-REACH = 4
+_REACH = 4
 """Displacements are evaluated up to this number of cells of two pixels."""
 
 
@@ -202,7 +202,7 @@ class Slots(Stateful):
         return torch.cat([now, there, known.unsqueeze(2), mean], 2), state
 
 
-def crops_at(maps: Float[Tensor, "B C h w"], places: Float[Tensor, "B S 2"]) -> Float[Tensor, "BS C k k"]:
+def _crops_at(maps: Float[Tensor, "B C h w"], places: Float[Tensor, "B S 2"]) -> Float[Tensor, "BS C k k"]:
     """Crops of maps of stride 2 around each slot, `(B * 8, C, 19, 19)`.
 
     Args:
@@ -225,7 +225,7 @@ class SlotTemplates(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C h w"], slots: Float[Tensor, "B S F"]) -> Float[Tensor, "B S C k k"]:
         """Cut at the places of the slots."""
-        crops = crops_at(features, slots[..., :2])
+        crops = _crops_at(features, slots[..., :2])
         box = torch.tensor([0.0, 0.0, 2 * RADIUS, 2 * RADIUS], dtype=crops.dtype, device=crops.device)
         cut: Tensor = self.template(crops, box.expand(crops.shape[0], 4))
         return cut.unflatten(0, (-1, NUM_SLOTS))
@@ -239,7 +239,7 @@ class Tracks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = ChangeHead(REACH, CELL)
+        self.head = ChangeHead(_REACH, CELL)
         with torch.no_grad():
             self.head.log_scale.fill_(-0.5)
 
@@ -252,9 +252,9 @@ class Tracks(nn.Module):
         """Places; without a change the slots stay where they were in the frame."""
         places = slots[..., :2]
         if change is not None:
-            response = self.head(template.flatten(0, 1), crops_at(change, places))
+            response = self.head(template.flatten(0, 1), _crops_at(change, places))
             around = torch.zeros_like(places).flatten(0, 1)
-            moved, _ = soft_argmax(response, around, float(CELL * REACH))
+            moved, _ = soft_argmax(response, around, float(CELL * _REACH))
             places = places + moved.unflatten(0, (-1, NUM_SLOTS))
         return torch.cat([places, slots[..., 2:4]], -1)
 

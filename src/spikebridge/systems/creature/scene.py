@@ -31,7 +31,7 @@ BIN_RATE = 240
 """Event bins a second."""
 BINS_A_FRAME = 24
 """Event bins from one frame to the next: frames at 10 Hz."""
-SCENE_RATE = 30
+_SCENE_RATE = 30
 """Samples a second of the true scene that answers are computed from."""
 _SUBSTEPS = 4
 _MIN_CLOSING = 12.0  # of a contact [px/s]
@@ -69,8 +69,8 @@ ENVIRONMENTS = {
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """Ranges of the random parameters of scenes: lowest and highest value."""
+class SceneRanges:
+    """SceneRanges of the random parameters of scenes: lowest and highest value."""
 
     seconds: float = 4.0
     """Length of a scene [s]."""
@@ -86,7 +86,7 @@ class Ranges:
     """Contacts of a scene."""
 
 
-class Touch(NamedTuple):
+class _Touch(NamedTuple):
     """The start of a contact: the bin in which it is, both objects, and the closing speed [px/s]."""
 
     bin: int
@@ -105,7 +105,7 @@ class CreatureScene(RollingVideo):
         touches: contacts in view.
 
     Example:
-        >>> scene = generate_scene(0, "neon", Ranges(seconds=0.5, contacts=(0, 5)))
+        >>> scene = generate_scene(0, "neon", SceneRanges(seconds=0.5, contacts=(0, 5)))
         >>> frames, events = scene.frames(), scene.events()
         >>> frames.shape, events.shape
         (torch.Size([5, 3, 96, 144]), torch.Size([120, 2, 96, 144]))
@@ -113,7 +113,7 @@ class CreatureScene(RollingVideo):
 
     look: Environment = ENVIRONMENTS["daylight"]
     course: Float[np.ndarray, "T O 2"] | None = None
-    touches: tuple[Touch, ...] = ()
+    touches: tuple[_Touch, ...] = ()
 
     @property
     def positions(self) -> Float[np.ndarray, "T O 2"]:
@@ -163,18 +163,18 @@ class CreatureScene(RollingVideo):
 
     def scene_until(self, when: int) -> Scene:
         """The truth of the stream up to a bin, as a scene for the executor."""
-        samples = np.arange(0, when + 1, BIN_RATE // SCENE_RATE)
+        samples = np.arange(0, when + 1, BIN_RATE // _SCENE_RATE)
         places = self.positions[samples].copy()
         for left, o in self.exits:
             places[samples >= left, o] = np.nan
             if left <= when:  # also between the last sample and now
                 places[-1, o] = np.nan
-        rows = [(t.bin * SCENE_RATE // BIN_RATE, t.first, t.second) for t in self.touches if t.bin <= when]
+        rows = [(t.bin * _SCENE_RATE // BIN_RATE, t.first, t.second) for t in self.touches if t.bin <= when]
         collisions = np.array(rows, dtype=np.int64).reshape(-1, 3)
         return Scene(self.name, self.objects, np.arange(len(samples)), places, collisions)
 
 
-def generate_scene(seed: int, environment: str, ranges: Ranges | None = None) -> CreatureScene:
+def generate_scene(seed: int, environment: str, ranges: SceneRanges | None = None) -> CreatureScene:
     """The scene of a seed in an environment.
 
     Args:
@@ -187,7 +187,7 @@ def generate_scene(seed: int, environment: str, ranges: Ranges | None = None) ->
     """
     if environment not in ENVIRONMENTS:
         raise ConfigError(f"there is no environment {environment!r}; {did_you_mean(environment, ENVIRONMENTS)}")
-    ranges = ranges or Ranges()
+    ranges = ranges or SceneRanges()
     generator = np.random.default_rng([seed, list(ENVIRONMENTS).index(environment), 28])
     for _ in range(2000):
         drawn = draw_scene(f"{environment}-{seed}", seed, ENVIRONMENTS[environment], ranges, generator)
@@ -196,7 +196,7 @@ def generate_scene(seed: int, environment: str, ranges: Ranges | None = None) ->
     raise ConfigError(f"no clear scene in 2000 draws from {ranges}; take fewer objects, or more contacts")
 
 
-def draw_scene(name: str, seed: int, look: Environment, ranges: Ranges, generator: Generator) -> CreatureScene:
+def draw_scene(name: str, seed: int, look: Environment, ranges: SceneRanges, generator: Generator) -> CreatureScene:
     """A random scene, which may not be clear.
 
     Args:
@@ -250,7 +250,7 @@ def _pattern(kind: str, generator: Generator) -> Float[np.ndarray, "96 144"]:
 
 def simulate_table(
     places: Float[np.ndarray, "O 2"], velocities: Float[np.ndarray, "O 2"], friction: float, num_bins: int
-) -> tuple[Float[np.ndarray, "T O 2"], tuple[Touch, ...]]:
+) -> tuple[Float[np.ndarray, "T O 2"], tuple[_Touch, ...]]:
     """Rolls discs of equal mass that bounce off each other.
 
     Args:
@@ -269,7 +269,7 @@ def simulate_table(
         (80, 48)
     """
     x, v = places.copy(), velocities.copy()
-    course, touches = [x.copy()], list[Touch]()
+    course, touches = [x.copy()], list[_Touch]()
     step, decay = 1 / (BIN_RATE * _SUBSTEPS), np.exp(-friction / (BIN_RATE * _SUBSTEPS))
     pairs = list(combinations(range(len(x)), 2))
     first, second = np.array(pairs).T.reshape(2, -1)
@@ -287,7 +287,7 @@ def simulate_table(
                 push = (1 + BOUNCE) / 2 * closing * normal
                 v[i], v[j] = v[i] - push, v[j] + push
                 if _inside(x[[i, j]]).all():
-                    touches.append(Touch(number, i, j, closing))
+                    touches.append(_Touch(number, i, j, closing))
         course.append(x.copy())
     return np.stack(course), tuple(touches)
 
@@ -304,7 +304,7 @@ def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
     return distance
 
 
-def _is_clear(course: np.ndarray, touches: tuple[Touch, ...]) -> bool:
+def _is_clear(course: np.ndarray, touches: tuple[_Touch, ...]) -> bool:
     """Whether every contact and exit can be seen."""
     if any(t.closing < _MIN_CLOSING for t in touches):
         return False

@@ -46,7 +46,7 @@ from spikebridge.systems.creature.scene import (
     ENVIRONMENTS,
     CreatureScene,
     Environment,
-    Ranges,
+    SceneRanges,
     draw_scene,
     simulate_table,
 )
@@ -57,8 +57,8 @@ _OPEN = (0.25, 0.25)
 """Shares of open neurons of the read-out and of the collision SNN."""
 _TAKEN = 1e3  # more than preactivations differ by
 _MARGIN = 12  # bins after a contact in which a spike is right
-_STILL = Ranges(seconds=0.0, num_objects=(3, 5))
-_CLIP = Ranges(seconds=0.1)
+_STILL = SceneRanges(seconds=0.0, num_objects=(3, 5))
+_CLIP = SceneRanges(seconds=0.1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Labelled(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingScenes:
+class _TrainingScenes:
     """All that a training sees, generated once.
 
     Args:
@@ -122,7 +122,7 @@ class TrainingScenes:
     environments: tuple[str, ...] = field(default=tuple(ENVIRONMENTS))
 
 
-def training_scenes(sizes: TrainingSizes, seed: int = 0) -> TrainingScenes:
+def training_scenes(sizes: TrainingSizes, seed: int = 0) -> _TrainingScenes:
     """Generates the scenes of a training.
 
     Args:
@@ -136,7 +136,7 @@ def training_scenes(sizes: TrainingSizes, seed: int = 0) -> TrainingScenes:
     ]
     looks = list(ENVIRONMENTS.values())
     clips = [draw_scene("clip", k, looks[k % len(looks)], _CLIP, generator) for k in range(sizes.clips)]
-    return TrainingScenes(labelled(stills), tuple(labelled(few) for few in frames), tuple(clips))
+    return _TrainingScenes(labelled(stills), tuple(labelled(few) for few in frames), tuple(clips))
 
 
 def _random_look(generator: np.random.Generator) -> Environment:
@@ -168,7 +168,7 @@ def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
 
 
 def train_senses(
-    creature: Creature, scenes: TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
+    creature: Creature, scenes: _TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
 ) -> dict[str, float]:
     """Trains the phases before the read-outs, in place: environments, objects, tracks.
 
@@ -193,7 +193,7 @@ def train_senses(
 
 
 def train_readouts(
-    creature: Creature, scenes: TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
+    creature: Creature, scenes: _TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
 ) -> dict[str, float]:
     """Trains the read-outs of objects and collisions, in one environment after the other.
 
@@ -216,7 +216,7 @@ def train_readouts(
         paths = ("parts.collisions.fc1.weight", "parts.collisions.fc1.bias", "parts.collisions.fc2.weight")
         trained = ("distances", "collisions") if name == scenes.environments[0] else paths
         gate = _gate_of(creature, "gate2", few.frames[:1])
-        pairs = pair_windows(sizes.windows, [seed, number])
+        pairs = _pair_windows(sizes.windows, [seed, number])
         epochs = sizes.window_epochs * (2 if number == 0 else 1)
         losses[f"collisions, {name}"] = _train_collisions(creature, pairs, gate, epochs, trained, settings)
     return losses
@@ -230,7 +230,7 @@ def _one_cycle(lr: float, epochs: int) -> Any:
     return partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=epochs + 1)
 
 
-def _train_environments(creature: Creature, scenes: TrainingScenes, settings: Settings) -> float:
+def _train_environments(creature: Creature, scenes: _TrainingScenes, settings: Settings) -> float:
     """The backbone on pairs of environments, then the stored gates."""
     environment = creature.parts["environment"]
     if not isinstance(environment, EnvironmentView):
@@ -396,7 +396,7 @@ def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
     return course
 
 
-class PairWindows(NamedTuple):
+class _PairWindows(NamedTuple):
     """Stretches of the tracks of two objects as the creature sees them.
 
     Args:
@@ -410,7 +410,7 @@ class PairWindows(NamedTuple):
     weight: Float[Tensor, "T B"]
 
 
-def pair_windows(number: int, seed: Sequence[int], length: int = 144) -> PairWindows:
+def _pair_windows(number: int, seed: Sequence[int], length: int = 144) -> _PairWindows:
     """Pairs of discs that touch, pass each other, or lie side by side, with the errors of tracks.
 
     A track has an error of its own from each frame to the next, of the place in the frame and of the speed.
@@ -442,7 +442,7 @@ def pair_windows(number: int, seed: Sequence[int], length: int = 144) -> PairWin
         if not touches and gap.min() < 1.5:
             weight[torch.from_numpy(gap < 2.0), b] = 0.0
     stacked = torch.from_numpy(np.stack(places, 1)).float()
-    return PairWindows(stacked, target, weight)
+    return _PairWindows(stacked, target, weight)
 
 
 def _as_tracked(course: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -459,7 +459,7 @@ def _as_tracked(course: np.ndarray, generator: np.random.Generator) -> np.ndarra
 
 
 def _train_collisions(
-    creature: Creature, pairs: PairWindows, gate: Tensor, epochs: int, trained: tuple[str, ...], settings: Settings
+    creature: Creature, pairs: _PairWindows, gate: Tensor, epochs: int, trained: tuple[str, ...], settings: Settings
 ) -> float:
     """Taps and SNN of the collision unit, with the gate of one environment."""
     unit, part, distances = creature.units["distances"], creature.parts["collisions"], creature.parts["pairs"]
