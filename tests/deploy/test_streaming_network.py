@@ -244,7 +244,7 @@ def test_what_cannot_be_run_live_is_one_line(
     run: str, bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, message in (
-        ([str(bundle.path)], "expected a source of events, but --events is missing"),
+        ([str(bundle.path)], "expected a source of events or of samples, but --events is missing"),
         ([str(bundle.path), "--evnts", "events.npz"], "did you mean --events?"),
         ([run, "--network", "sn", "--events", "events.npz"], "did you mean 'snn'?"),
         (["digits", "--events", "events.npz"], "has no trained weights"),

@@ -179,7 +179,7 @@ _Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(defau
 
 @dataclass(frozen=True, kw_only=True)
 class RunLive(RunCommand):
-    """Run a network on a live stream of events; the outputs are printed as JSON lines."""
+    """Run a network on a live stream of events or samples; the outputs are printed as JSON lines."""
 
     shows_progress = True
 
@@ -187,7 +187,10 @@ class RunLive(RunCommand):
     """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
     network: OneNetwork = None
     """The network of the recipe to run."""
-    events: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required)")] = ""
+    signal: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(default: none)")] = ""
+    """Samples of a sensor in place of events: a WAV, npz or CSV file (played in real time), or `-`: WAV from standard
+    input. For a network of `signals`."""
+    events: Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required without --signal)")] = ""
     """The folder of a recording or a file of events (played in real time); `-`: lines from standard input;
     `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs spikebridge[camera])."""
     frames: _Frames = None
@@ -199,7 +202,7 @@ class RunLive(RunCommand):
     no_calibration: Flag = False
     """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
     integers: Flag = False
-    """Of a bundle with a tracker: the integer model of the quantised parts (written by `quantize --bundle`)."""
+    """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
     sensor: _Sensor = None
     """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
     most_behind: Annotated[int, arg(metavar="BINS")] = 2
@@ -219,29 +222,17 @@ class RunLive(RunCommand):
 
     def execute(self) -> CommandResult:
         """Steps at every bin; the last line is the summary."""
-        if not self.events:
+        if bool(self.events) == bool(self.signal):
+            what = "both are given" if self.events else "--events is missing"
             raise ConfigError(
-                "expected a source of events, but --events is missing: spikebridge live NETWORK --events SOURCE"
+                f"expected a source of events or of samples, but {what}: spikebridge live NETWORK --events SOURCE, or "
+                "--signal SOURCE"
             )
-        options = {"calibrate": not self.no_calibration, "detector": self.detector}
         if self.integers and not targets.is_bundle(self.target):
             raise ConfigError("--integers is of a bundle; give its folder: spikebridge live BUNDLE --integers")
-        step, wanted = targets.live_steps(self.target, self.network, self.own, options, self.integers)
-        from spikebridge.data.recordings.recording import parse_box
-        from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
+        step, source = self._open_signal() if self.signal else self._open_events()
         from spikebridge.deploy.streaming.loop import Live
 
-        source = LiveSource(
-            self.events,
-            self.frames,
-            None if self.init is None else parse_box(self.init),
-            None if self.sensor is None else parse_sensor_size(self.sensor),
-            self.loop,
-            self.speed,
-            sys.stdin.buffer if "-" in (self.events, self.frames) else None,
-            self.allow_truncated,
-            _print_status,
-        ).open(wanted)
         if self.port and not self.view:
             raise ConfigError("--port is the port of the page of --view; give both or none")
         stopped = False
@@ -258,10 +249,38 @@ class RunLive(RunCommand):
                 stopped = True
         return self._summarize(stream, source, step, stopped)
 
+    def _open_events(self) -> tuple[Any, Any]:
+        options = {"calibrate": not self.no_calibration, "detector": self.detector}
+        step, wanted = targets.live_steps(self.target, self.network, self.own, options, self.integers)
+        from spikebridge.data.recordings.recording import parse_box
+        from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
+
+        source = LiveSource(
+            self.events,
+            self.frames,
+            None if self.init is None else parse_box(self.init),
+            None if self.sensor is None else parse_sensor_size(self.sensor),
+            self.loop,
+            self.speed,
+            sys.stdin.buffer if "-" in (self.events, self.frames) else None,
+            self.allow_truncated,
+            _print_status,
+        ).open(wanted)
+        return step, source
+
+    def _open_signal(self) -> tuple[Any, Any]:
+        for name in ("frames", "init", "sensor", "loop", "allow_truncated"):
+            if getattr(self, name):
+                raise ConfigError(f"--{name.replace('_', '-')} is for events; leave it out with --signal")
+        step, wanted = targets.live_samples(self.target, self.network, self.own, self.integers)
+        from spikebridge.data.streams.samples import open_samples
+
+        return step, open_samples(self.signal, wanted, sys.stdin.buffer if self.signal == "-" else None, self.speed)
+
     def _open_view(self, stack: ExitStack, source: Any) -> "_View":
         from spikebridge.analysis.replay.live_view import LiveView
 
-        view = stack.enter_context(LiveView(f"{self.target} on {self.events}", source.dt, self.port))
+        view = stack.enter_context(LiveView(f"{self.target} on {self.events or self.signal}", source.dt, self.port))
         _print_status(f"the stream is shown on {view.address}")
         webbrowser.open(view.address)
         return _View(view)
@@ -280,7 +299,8 @@ class RunLive(RunCommand):
         }
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
         if not stream.num_steps and not stopped:
-            raise DataError(f"{self.events} gave no event bin and no frame" + (f"; {bad}" if bad else ""))
+            what = f"{self.signal} gave no sample" if self.signal else f"{self.events} gave no event bin and no frame"
+            raise DataError(what + (f"; {bad}" if bad else ""))
         if bad:
             _print_status(bad)
         summary = stream.summary() | counts

@@ -112,7 +112,7 @@ class RunBundle(Command):
     bundle: _BundlePath
     """The folder that `spikebridge export` wrote."""
     input: _InputFile = None
-    """An .npz or .safetensors file with one array of shape (T, B, ...) for each input."""
+    """An .npz or .safetensors file with an array (T, B, ...) for each input; for a network of `signals` also a .wav."""
     out: _OutputFile = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
@@ -126,7 +126,10 @@ class RunBundle(Command):
         if self.out is not None:
             check_destination(self.out)
         bundle = Bundle.open(self.bundle)
-        ran = run_bundle(bundle, self.input, status, integers=self.integers)
+        inputs = None
+        if self.input is not None and self.input.suffix.lower() == ".wav":
+            inputs = targets.inputs_from_samples(bundle, self.input)
+        ran = run_bundle(bundle, self.input, status, integers=self.integers, inputs=inputs)
         if self.out is not None:
             write_arrays(self.out, ran.outputs)
         outputs = [

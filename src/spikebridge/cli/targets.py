@@ -1,5 +1,6 @@
 """The arguments of a command resolved: a run folder, a recipe, one of its networks, the settings to start from."""
 
+import importlib
 import logging
 import os
 import shlex
@@ -12,7 +13,7 @@ from typing import Any
 from spikebridge.cli.command import OwnRecipe, parse_options
 from spikebridge.cli.recipes import load_recipe, network_names, recipe_digest, recipe_files, recipe_id
 from spikebridge.data.io.atomic import check_target, write_text
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import is_first_process
 from spikebridge.training.run.run import Run
@@ -237,7 +238,7 @@ def live_steps(
         network: which of the recipe's networks; the first one without it.
         own: the recipe file of the run, if it is the user's own.
         options: of a tracker, such as `calibrate` and `detector`.
-        integers: whether what was quantised of a bundle with a tracker computes with integers.
+        integers: whether what was quantised of a bundle computes with integers.
 
     Returns:
         `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
@@ -251,12 +252,10 @@ def live_steps(
         tracker = bundle_tracker(word, own, integers)
         if tracker is not None:
             return _tracked(tracker, options)
-        if integers:
-            raise ConfigError(f"{word} has no tracker, and only trackers run in integers live; leave --integers out")
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.streaming.network import bundle_steps
 
-        steps = bundle_steps(Bundle.open(Path(word)))
+        steps = bundle_steps(Bundle.open(Path(word)), integers=integers)
     else:
         target = resolve_target(word, own, network)
         if hasattr(target.module, "tracker"):
@@ -280,6 +279,87 @@ def _tracked(tracker: Any, options: dict[str, Any] | None) -> tuple[Any, Any]:
 
     tracker = tracker.with_options(**options or {})
     return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
+
+
+def live_samples(
+    word: str, network: str | None = None, own: OwnRecipe = _PACKAGED, integers: bool = False
+) -> tuple[Any, Any]:
+    """The step function of a live stream of samples, and the stream that it needs.
+
+    A recipe of the package whose networks read samples has a module `stream` with `sample_reader(config, results)`.
+
+    Args:
+        word: a run folder, a recipe with shipped weights, or the folder of a bundle.
+        network: which of the recipe's networks; the first one without it.
+        own: the recipe file of the run, if it is the user's own.
+        integers: whether a bundle computes with its integer model.
+
+    Returns:
+        `answer, state = step(blocks, state)`, and a `data.streams.samples.SampleRequest`.
+
+    Raises:
+        ConfigError: the word is none of these, or the recipe reads no samples.
+    """
+    import numpy as np
+
+    from spikebridge.data.streams.samples import SampleRequest
+    from spikebridge.deploy.streaming.samples import SampleSteps
+
+    if is_bundle(word):
+        if network is not None:
+            raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
+        refuse_recipe(word, own)
+        from spikebridge.deploy.bundle.bundle import Bundle
+        from spikebridge.deploy.streaming.network import bundle_advance
+
+        bundle = Bundle.open(Path(word))
+        card = bundle.manifest.card
+        reader = _sample_reader(word, str(card.get("recipe")), card.get("config"), card.get("results"))
+        steps = SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers))
+    else:
+        target = resolve_target(word, own, network)
+        _, trained, run = target.trained_network(network)
+        reader = _sample_reader(word, run.recipe, run.config, run.results() if run.finished else {})
+        from spikebridge.deploy.streaming.torch_network import network_advance
+
+        steps = SampleSteps(reader, frozenset(trained.inputs), network_advance(trained))
+    front = reader.front_end
+    silence = np.zeros((front.block, front.num_channels), np.float32)
+    steps([silence], None)  # libraries are loaded before the stream begins
+    return steps, SampleRequest(front.rate_hz, front.num_channels, front.block)
+
+
+def inputs_from_samples(bundle: Any, file: Path) -> dict[str, Any]:
+    """The inputs of a bundle from a file of samples, through the front end of its recipe; ends are filled with zeros.
+
+    Raises:
+        ConfigError: the recipe of the bundle reads no samples.
+        DataError: the file is damaged, holds several series, or has another rate or number of channels.
+    """
+    import numpy as np
+
+    from spikebridge.data.signals.files import read_series
+    from spikebridge.data.streams.samples import SampleReplay, SampleRequest
+
+    card = bundle.manifest.card
+    reader = _sample_reader(str(bundle.path), str(card.get("recipe")), card.get("config"), card.get("results"))
+    front = reader.front_end
+    series = read_series(file)
+    if len(series) != 1:
+        raise DataError(f"{file}: expected one series, but there are {len(series)}; `live --signal` plays all of them")
+    played = SampleReplay(series, SampleRequest(front.rate_hz, front.num_channels, front.block), name=str(file))
+    inputs, _ = front.advance(np.concatenate(played.inputs(0, played.num_blocks)), front.initial_state())
+    return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}
+
+
+def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:
+    known = recipe_files().get(recipe)
+    if known is None or not known.with_name("stream.py").is_file():
+        raise ConfigError(
+            f"{word} is of the recipe {recipe!r}, which reads no samples of a sensor; --signal is for signals"
+        )
+    module = importlib.import_module(f"spikebridge.networks.{recipe}.stream")
+    return module.sample_reader(config or {}, results or {})
 
 
 def _tracker_steps(tracker: Any) -> Any:

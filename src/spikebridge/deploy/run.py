@@ -53,6 +53,7 @@ def run_bundle(
     *,
     integers: bool = False,
     stages: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Values] | None = None,
 ) -> _RunResult:
     """Runs a bundle on a recording, or on its own sample.
 
@@ -62,6 +63,7 @@ def run_bundle(
         progress: gets the tick and the rate, once a second.
         integers: whether what was quantised computes with integers.
         stages: forms of stages that the package does not know, by record name.
+        inputs: what the file holds, where it was read already.
 
     Raises:
         DataError: the recording is missing, damaged or empty.
@@ -74,7 +76,7 @@ def run_bundle(
         inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}
         ticks = bundle.manifest.sample.ticks
     else:
-        inputs = read_arrays(file)
+        inputs = read_arrays(file) if inputs is None else inputs
         ticks = runner.count_ticks(inputs)
         if ticks == 0:
             raise DataError(f"{file} has no samples; expected at least one sample of an input")

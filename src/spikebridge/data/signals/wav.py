@@ -26,7 +26,7 @@ _MAX_RATE = 2**24
 _MAX_HEADER_BYTES = 2**20
 
 
-class _WavFormat(NamedTuple):
+class WavFormat(NamedTuple):
     """How the samples of a WAV file or stream are stored.
 
     Attributes:
@@ -52,7 +52,7 @@ class _WavFormat(NamedTuple):
         """Samples from their bytes; an unfinished one at the end is left out.
 
         Example:
-            >>> _WavFormat(8000, 1, 1, 16, None).decode(bytes([0, 64, 0, 192])).ravel().tolist()
+            >>> WavFormat(8000, 1, 1, 16, None).decode(bytes([0, 64, 0, 192])).ravel().tolist()
             [0.5, -0.5]
         """
         whole = len(content) // self.bytes_per_sample * self.bytes_per_sample
@@ -82,7 +82,7 @@ def read_wav(path: Path) -> tuple[Float32[np.ndarray, "L C"], int]:
         ([0.5, -0.5], 8000)
     """
     with open_binary(path, "a WAV file", MAX_BYTES) as file:
-        found = _read_wav_format(file, f"{path}")
+        found = read_wav_format(file, f"{path}")
         wanted = MAX_BYTES if found.num_bytes is None else found.num_bytes
         content = read_at_most(file, wanted)
     if found.num_bytes is not None and len(content) < found.num_bytes:
@@ -95,7 +95,7 @@ def read_wav(path: Path) -> tuple[Float32[np.ndarray, "L C"], int]:
     return samples, found.rate_hz
 
 
-def _read_wav_format(file: Readable, name: str) -> _WavFormat:
+def read_wav_format(file: Readable, name: str) -> WavFormat:
     """Reads a file or stream up to its first sample.
 
     Args:
@@ -135,7 +135,7 @@ def _exactly(file: Readable, size: int, name: str, place: int) -> bytearray:
     return content
 
 
-def _format(content: bytearray, name: str, place: int) -> _WavFormat:
+def _format(content: bytearray, name: str, place: int) -> WavFormat:
     if len(content) < 16:
         raise DataError(f"{name}, byte {place}: expected a format of 16 bytes, but it has {len(content)}.")
     encoding, num_channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", content)
@@ -148,7 +148,7 @@ def _format(content: bytearray, name: str, place: int) -> _WavFormat:
         )
     if not 1 <= num_channels <= _MAX_CHANNELS or not 1 <= rate_hz <= _MAX_RATE:
         raise DataError(f"{name}: {num_channels} channels at {rate_hz} Hz cannot be.")
-    return _WavFormat(rate_hz, num_channels, encoding, bits, None)
+    return WavFormat(rate_hz, num_channels, encoding, bits, None)
 
 
 def _decoded(encoding: int, bits: int, content: bytes | bytearray) -> NDArray[np.float32]:

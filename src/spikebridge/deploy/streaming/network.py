@@ -6,7 +6,7 @@ the network would have computed is lost; only where more than `most_together` wa
 counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, InputRecord
+from spikebridge.deploy.integer.bundle import integer_runner
 from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.deploy.streaming.samples import Advance
 from spikebridge.errors import ConfigError
 
 Values = NDArray[Any]
@@ -125,10 +127,6 @@ class _StreamState(NamedTuple):
     frame: Values | None
 
 
-# inputs (K, 1, *N) of so many ticks from a state on: the newest value of each output that fired, and the state
-_Advance = Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
-
-
 @dataclass
 class NetworkSteps:
     """Steps of a network for `streaming.Live`: `outputs, state = step(bins, state)`.
@@ -143,7 +141,7 @@ class NetworkSteps:
     """
 
     spec: _StreamInputSpec
-    advance: _Advance
+    advance: Advance
     most_together: int
     num_unseen: int = field(default=0, init=False)
 
@@ -184,17 +182,36 @@ class NetworkSteps:
         return np.array([min(events.count(tick), first + num_bins - 1) - first for tick in ticks], np.int64)
 
 
-def bundle_steps(bundle: Bundle) -> NetworkSteps:
+def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
     """Steps of a bundle, which needs no torch.
+
+    Args:
+        bundle: an opened one.
+        integers: whether what was quantised computes with integers.
 
     Raises:
         ConfigError: it takes no events, or something that no stream brings.
+        DataError: integers are wanted, but it holds no integer model.
     """
     manifest = bundle.manifest
     numbers = bundle.numbers(manifest.sample.file)
     sample = {name: numbers[f"inputs.{name}"] for name in manifest.inputs if f"inputs.{name}" in numbers}
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
-    runner = Runner(bundle)
+    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), ONE_BY_ONE)
+
+
+def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
+    """Runs some ticks of a bundle from a state; None is the state before the first one.
+
+    Args:
+        bundle: an opened one.
+        integers: whether what was quantised computes with integers.
+
+    Raises:
+        DataError: it holds no integer model.
+    """
+    manifest = bundle.manifest
+    runner = integer_runner(bundle) if integers else Runner(bundle)
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
         state = runner.start(1) if state is None else state
@@ -210,4 +227,4 @@ def bundle_steps(bundle: Bundle) -> NetworkSteps:
             newest |= {name: y[0] for name, y in outputs.items()}
         return newest, state
 
-    return NetworkSteps(spec, advance, ONE_BY_ONE)
+    return advance

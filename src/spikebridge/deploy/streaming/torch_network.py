@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spikebridge.deploy.bundle.export import clock_record
 from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.streaming.network import TOGETHER, NetworkSteps, Values, stream_input_spec
+from spikebridge.deploy.streaming.samples import Advance
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Modulation, Transmission, every
 from spikebridge.neurons import Sequential, Stateful
@@ -38,6 +39,12 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
         name: InputRecord(clock_record(clock), tuple(sample[name].shape[2:])) for name, clock in hybrid.inputs.items()
     }
     spec = stream_input_spec(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
+    return NetworkSteps(spec, network_advance(hybrid), TOGETHER)
+
+
+def network_advance(network: HybridNetwork) -> Advance:
+    """Runs some ticks of a network from a state; None is the state before the first one."""
+    hybrid = network.eval()
     first = next(hybrid.parameters(), torch.empty(0))
     if select("live step", first) == "native":
         hybrid = with_event_driven_parts(hybrid)
@@ -48,7 +55,7 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
             outputs, state = hybrid(tensors, state, ticks=ticks)
         return {name: y[-1, 0].float().cpu().numpy() for name, y in outputs.items() if len(y)}, state
 
-    return NetworkSteps(spec, advance, TOGETHER)
+    return advance
 
 
 class EventDrivenPart(Stateful):

@@ -98,7 +98,7 @@ def generated_heart(seconds: float = 90.0, seed: int = 0, rate_hz: float = 360.0
     Example:
         >>> heart = generated_heart(30)
         >>> heart[0].shape, heart.marks[:3].tolist()
-        ((10800, 2), [342, 658, 959])
+        ((10800, 2), [316, 590, 836])
     """
     generator = np.random.default_rng(seed)
     length, second = round(seconds * rate_hz), rate_hz

@@ -13,6 +13,7 @@ moves all frequencies of a voice, as another length of the vocal tract does (N. 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -112,41 +113,117 @@ class AudioFrontEnd:
             >>> inputs["signal"].shape, inputs["frames"].shape
             ((40, 1, 12), (5, 1, 40))
         """
-        period = self.step * self.frame_period
-        used = samples[:, : samples.shape[1] // period * period]
-        return {"signal": self._envelopes(used, warp), "frames": self._frames(used, warp)}
+        return self.advance(samples, self.initial_state(len(samples)), warp)[0]
 
-    def _envelopes(self, samples: NDArray[np.float32], warp: float) -> NDArray[np.float32]:
+    @property
+    def period(self) -> int:
+        """Samples from one frame to the next."""
+        return self.step * self.frame_period
+
+    @property
+    def _hop(self) -> int:
+        """Samples from one spectrum to the next."""
+        return self.period // self._spectra
+
+    def initial_state(self, num_signals: int) -> "_AudioState":
+        """The state before the first sample.
+
+        Args:
+            num_signals: B, that run together.
+        """
+        bands, nothing = self.num_filters, _MeanLevel(0, np.zeros((num_signals, 1)))
+        history = np.zeros((num_signals, round(self.window * self.rate_hz) - self._hop), np.float32)
+        filters, smoothing = np.zeros((bands, num_signals, 2)), np.zeros((bands, num_signals, 1))
+        return _AudioState(filters, smoothing, nothing, history, nothing)
+
+    def advance(
+        self, samples: Float32[np.ndarray, "B L"], state: "_AudioState", warp: float = 1.0
+    ) -> tuple[Mapping[str, NDArray[np.float32]], "_AudioState"]:
+        """Fast signal and frames of the next piece of a stream; pieces give what the whole gives, to rounding.
+
+        Args:
+            samples: the piece; what is left of a frame at its end is dropped.
+            state: after the piece before.
+            warp: factor of all frequencies.
+
+        Example:
+            >>> front, chance = AudioFrontEnd(), np.random.default_rng(0)
+            >>> sound, state = chance.normal(size=(1, 480)).astype(np.float32), front.initial_state(1)
+            >>> first, state = front.advance(sound[:, :160], state)
+            >>> rest, state = front.advance(sound[:, 160:], state)
+            >>> bool(np.allclose(np.concatenate([first["frames"], rest["frames"]]), front.inputs(sound)["frames"]))
+            True
+        """
+        used = samples[:, : samples.shape[1] // self.period * self.period]
+        signal, filters, smoothing, level = self._envelopes(used, state, warp)
+        frames, history, frame_level = self._frames(used, state, warp)
+        return {"signal": signal, "frames": frames}, _AudioState(filters, smoothing, level, history, frame_level)
+
+    def _envelopes(
+        self, samples: NDArray[np.float32], state: "_AudioState", warp: float
+    ) -> "tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], _MeanLevel]":
         from scipy.signal import lfilter
 
-        levels = []
+        levels, filters, smoothing = [], state.filters.copy(), state.smoothing.copy()
         decay = np.float32(np.exp(-self.dt / _SMOOTHING))
-        for b, a in _band_passes(self.rate_hz, self.num_filters, warp):
-            rectified = np.abs(lfilter(b, a, samples, axis=-1))
-            level = rectified.reshape(len(samples), -1, self.step).mean(-1)
-            levels.append(lfilter([1 - decay], [1, -decay], level, axis=-1))
-        return self._relative(np.stack(levels, 0).swapaxes(0, 2), self.dt, np.sqrt(_QUIET), np.sqrt(_SILENCE))
+        for band, (b, a) in enumerate(_band_passes(self.rate_hz, self.num_filters, warp)):
+            passed, filters[band] = lfilter(b, a, samples, axis=-1, zi=filters[band])
+            level = np.abs(passed).reshape(len(samples), -1, self.step).mean(-1)
+            smooth, smoothing[band] = lfilter([1 - decay], [1, -decay], level, axis=-1, zi=smoothing[band])
+            levels.append(smooth)
+        stacked, quiet, silence = np.stack(levels, 0).swapaxes(0, 2), np.sqrt(_QUIET), np.sqrt(_SILENCE)
+        signal, level_so_far = self._relative(stacked, self.dt, (quiet, silence), state.level)
+        return signal, filters, smoothing, level_so_far
 
-    def _frames(self, samples: NDArray[np.float32], warp: float) -> NDArray[np.float32]:
-        length, period = round(self.window * self.rate_hz), self.step * self.frame_period
-        number = self._spectra
-        hop = period // number
-        padded = np.pad(samples, ((0, 0), (length - hop, 0)))
+    def _frames(
+        self, samples: NDArray[np.float32], state: "_AudioState", warp: float
+    ) -> "tuple[NDArray[np.float32], NDArray[np.float32], _MeanLevel]":
+        length, number, hop = round(self.window * self.rate_hz), self._spectra, self._hop
+        padded = np.concatenate([state.history, samples], 1)
         windows = np.lib.stride_tricks.sliding_window_view(padded, length, 1)[:, ::hop]
         spectra = np.fft.rfft(windows * np.hanning(length).astype(np.float32), axis=-1)
         power = (np.abs(spectra).astype(np.float32) ** 2) @ _mel_bank(self.rate_hz, length, self.num_bands, warp)
-        levels = self._relative(power.swapaxes(0, 1), hop / self.rate_hz, _QUIET, _SILENCE)
-        return levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
+        levels, level = self._relative(power.swapaxes(0, 1), hop / self.rate_hz, (_QUIET, _SILENCE), state.frame_level)
+        frames = levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
+        return frames, padded[:, padded.shape[1] - state.history.shape[1] :], level
 
     @staticmethod
-    def _relative(levels: NDArray[np.floating], seconds: float, quiet: float, silence: float) -> NDArray[np.float32]:
+    def _relative(
+        levels: NDArray[np.floating], seconds: float, floors: tuple[float, float], before: "_MeanLevel"
+    ) -> "tuple[NDArray[np.float32], _MeanLevel]":
         """Logarithms of `(T, B, N)` beside the mean over N and the steps so far: a louder voice gives the same."""
-        memory, mean = max(1, round(_MEMORY / seconds)), np.zeros((levels.shape[1], 1))
+        quiet, silence = floors
+        memory, mean = max(1, round(_MEMORY / seconds)), before.mean.copy()
         relative = np.empty(levels.shape, np.float32)
-        for step, level in enumerate(levels):
+        for step, level in enumerate(levels, start=before.num_steps):
             mean += (level.mean(1, keepdims=True) - mean) / min(step + 1, memory)
-            relative[step] = np.log(level / (mean + silence) + quiet)
-        return relative
+            relative[step - before.num_steps] = np.log(level / (mean + silence) + quiet)
+        return relative, _MeanLevel(before.num_steps + len(levels), mean)
+
+
+class _MeanLevel(NamedTuple):
+    """The mean level of all bands so far, `(B, 1)`, and the steps that it is of."""
+
+    num_steps: int
+    mean: NDArray[np.float64]
+
+
+class _AudioState(NamedTuple):
+    """What an `AudioFrontEnd` keeps from one piece of a stream to the next.
+
+    Attributes:
+        filters: of the band-passes, `(num_filters, B, 2)`.
+        smoothing: of the envelopes, `(num_filters, B, 1)`.
+        level: of the envelopes.
+        history: samples that the next spectrum covers too.
+        frame_level: of the spectra.
+    """
+
+    filters: NDArray[np.float64]
+    smoothing: NDArray[np.float64]
+    level: _MeanLevel
+    history: NDArray[np.float32]
+    frame_level: _MeanLevel
 
 
 @dataclass(frozen=True)
@@ -234,15 +311,64 @@ class ChannelFrontEnd:
             >>> inputs["signal"].shape, inputs["frames"].shape, inputs["frames"][3, 0, :2].tolist()
             ((100, 1, 2), (4, 1, 7), [1.0, 1.0])
         """
+        return self.advance(samples, self.initial_state(len(samples)))[0]
+
+    @property
+    def period(self) -> int:
+        """Samples from one frame to the next."""
+        return self.frame_period
+
+    def initial_state(self, num_signals: int) -> "_ChannelState":
+        """The state before the first sample.
+
+        Args:
+            num_signals: B, that run together.
+        """
+        nothing = np.zeros((num_signals, 0, self.num_channels), np.float32)
+        return _ChannelState(nothing, _Gravity(0, np.zeros((num_signals, 3), np.float32)))
+
+    def advance(
+        self, samples: Float32[np.ndarray, "B L C"], state: "_ChannelState"
+    ) -> "tuple[Mapping[str, NDArray[np.float32]], _ChannelState]":
+        """Fast signal and frames of the next piece of a stream; pieces give what the whole gives, to rounding.
+
+        Args:
+            samples: the piece; what is left of a frame at its end is dropped.
+            state: after the piece before.
+        """
         used = samples[:, : samples.shape[1] // self.frame_period * self.frame_period]
+        state_after = state.gravity
         if self.gravity:
-            used = _beside_gravity(used, round(_GRAVITY_MEMORY * self.rate_hz))
-        stops = range(self.frame_period, used.shape[1] + 1, self.frame_period)
-        frames = [_statistics(used[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
-        return {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
+            used, state_after = _beside_gravity(used, round(_GRAVITY_MEMORY * self.rate_hz), state.gravity)
+        known, before = np.concatenate([state.history, used], 1), state.history.shape[1]
+        stops = range(before + self.frame_period, known.shape[1] + 1, self.frame_period)
+        frames = [_statistics(known[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
+        inputs = {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
+        return inputs, _ChannelState(known[:, max(0, known.shape[1] - self.context) :], state_after)
 
 
-def _beside_gravity(samples: Float32[np.ndarray, "B L 6"], memory: int) -> Float32[np.ndarray, "B L 10"]:
+class _Gravity(NamedTuple):
+    """The mean acceleration so far, `(B, 3)`, and the samples that it is of."""
+
+    num_steps: int
+    mean: NDArray[np.floating]
+
+
+class _ChannelState(NamedTuple):
+    """What a `ChannelFrontEnd` keeps from one piece of a stream to the next.
+
+    Attributes:
+        history: samples that the next frame summarises too.
+        gravity: where it is used.
+    """
+
+    history: NDArray[np.float32]
+    gravity: _Gravity
+
+
+def _beside_gravity(
+    samples: Float32[np.ndarray, "B L 6"], memory: int, before: _Gravity
+) -> tuple[Float32[np.ndarray, "B L 10"], _Gravity]:
     """Six channels of acceleration and rotation, and what they are as seen from the vertical.
 
     The mean acceleration so far points away from the ground, however a sensor is worn. Added are the vertical
@@ -252,23 +378,26 @@ def _beside_gravity(samples: Float32[np.ndarray, "B L 6"], memory: int) -> Float
     Args:
         samples: acceleration before rotation.
         memory: samples over which the mean forgets.
+        before: the mean of the samples before.
 
     Example:
         >>> samples = np.array([[[0, 3, 4, 0, 0, 2]]], np.float32)  # the vertical lies between y and z
-        >>> [round(float(value), 2) for value in _beside_gravity(samples, 50)[0, 0, 6:]]
+        >>> seen, _ = _beside_gravity(samples, 50, _Gravity(0, np.zeros((1, 3), np.float32)))
+        >>> [round(float(value), 2) for value in seen[0, 0, 6:]]
         [5.0, 0.0, 1.6, 1.2]
     """
     acceleration, rotation = samples[..., :3], samples[..., 3:]
-    mean, up = np.zeros_like(acceleration[:, 0]), np.empty_like(acceleration)
+    mean, up = before.mean, np.empty_like(acceleration)
     for step in range(samples.shape[1]):
-        mean = mean + (acceleration[:, step] - mean) / min(step + 1, memory)
+        mean = mean + (acceleration[:, step] - mean) / min(before.num_steps + step + 1, memory)
         up[:, step] = mean
     up /= np.linalg.norm(up, axis=-1, keepdims=True) + _LEAST_GRAVITY
     seen = []
     for vectors in (acceleration, rotation):
         along = (vectors * up).sum(-1, keepdims=True)
         seen += [along, np.linalg.norm(vectors - along * up, axis=-1, keepdims=True)]
-    return np.concatenate([samples, *seen], -1).astype(np.float32)
+    after = _Gravity(before.num_steps + samples.shape[1], mean)
+    return np.concatenate([samples, *seen], -1).astype(np.float32), after
 
 
 def _statistics(x: NDArray[np.float32], lags: tuple[int, ...]) -> NDArray[np.float32]:

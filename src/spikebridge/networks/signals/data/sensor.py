@@ -9,9 +9,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from spikebridge.data.signals.series import SensorSeries
@@ -157,11 +158,37 @@ class Sensor:
             frames = inputs["frames"]
             past = np.broadcast_to(windows.past, (len(frames), *windows.past.shape))
             inputs = {**inputs, "frames": np.concatenate([frames, past], 2)}
-        samples = front.dt * front.frame_period * self.rate_hz
-        last = np.maximum(np.ceil(windows.lengths / samples - 1e-6), 1)
+        last = np.maximum(np.ceil(windows.lengths / front.period), 1)
         answer = np.arange(len(inputs["frames"]))[:, None]
         weight = np.where(answer < last, float(self.config.recency) ** (answer - len(answer) + 1), 0)
         return {**inputs, "weight": weight.astype(np.float32)}
+
+    @property
+    def block(self) -> int:
+        """Samples from one frame, and one answer, to the next."""
+        return self.front_end.period
+
+    def initial_state(self) -> Any:
+        """The state of a stream before its first sample.
+
+        Raises:
+            ConfigError: frames hold statistics of the signal before a window, which a stream does not have.
+        """
+        if self.num_past:
+            raise ConfigError(
+                "the frames of this network hold levels of windows before (sensor.past_seconds), so it has no live form"
+            )
+        return self.front_end.initial_state(1)
+
+    def advance(self, samples: Float32[np.ndarray, "L C"], state: Any) -> tuple[Mapping[str, NDArray[np.float32]], Any]:
+        """The inputs of the network from the next samples of a stream: `signal` `(T, 1, C)` and `frames` `(K, 1, F)`.
+
+        Args:
+            samples: one block or several.
+            state: after the samples before.
+        """
+        front: Any = self.front_end
+        return front.advance(samples[None, :, 0] if self.config.kind == "voice" else samples[None], state)
 
     def augmented_inputs(self, windows: Windows, generator: np.random.Generator) -> Mapping[str, NDArray[np.float32]]:
         """The same of randomly changed windows."""

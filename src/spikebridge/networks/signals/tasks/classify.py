@@ -134,12 +134,17 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 fit(network, phases, data, settings=settings, run=children[name])
                 children[name].save_weights(network)
                 results = score(network, sensor, fold.scored, series.group_names)
-                children[name].save_results({**results, "classes": series.label_names})
+                children[name].save_results({**results, **_about(series)})
             for name, child in children.items():
                 scores[name].append(child.results())
     results = report_page.compare(scores)
     run.save_results(results)
     return results
+
+
+def _about(series: SensorSeries) -> dict[str, Any]:
+    """What else is needed to read a stream of the sensor."""
+    return {"classes": series.label_names, "rate_hz": series.rate_hz, "num_channels": series.num_channels}
 
 
 def _seeded(name: str, shape: Shape, seed: int) -> HybridNetwork:
