@@ -789,11 +789,57 @@ def _wav_folder(folder: Path) -> None:
     (folder / "series" / "labels.csv").write_text("file,label,group\n0.wav,yes,anna\n1.wav,no,anna\n2.wav,no,ben\n")
 
 
+def _spike_trains(folder: Path) -> None:
+    import h5py
+
+    with h5py.File(folder / "series.h5", "w") as h5:
+        for name, kind, values in (
+            ("spikes/times", np.float16, [[0.0, 0.01, 0.02], [0.03]]),
+            ("spikes/units", np.uint16, [[0, 5, 699], [7]]),
+        ):
+            column = h5.create_dataset(name, (2,), h5py.vlen_dtype(np.dtype(kind)))
+            for index, one in enumerate(values):
+                column[index] = np.array(one, kind)
+        h5["labels"] = np.array([0, 1], np.uint16)
+        h5["extra/speaker"] = np.array([4, 9], np.uint16)
+        h5["extra/keys"] = np.array([b"zero", b"one"])
+
+
+def _aedat3(folder: Path) -> None:
+    rows = zip(_T, _X, _Y, _P, strict=True)
+    content = b"".join(struct.pack("<II", x << 17 | y << 2 | p << 1 | 1, t) for t, x, y, p in rows)
+    packet = struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, 5, 5, 5) + content
+    header = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+    (folder / "user01.aedat").write_bytes(header + packet + packet)
+
+
+def _gestures(folder: Path) -> None:
+    _aedat3(folder)
+    (folder / "user01_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,0,600\n4,600,9600\n")
+
+
+def _read_aedat3(folder: Path) -> object:
+    from spikebridge.data.events.files import read_events
+
+    return read_events(folder / "user01.aedat", repair=True)
+
+
+def _read_gesture_table(folder: Path) -> object:
+    from spikebridge.data.events.dvs_gesture import read_gesture_labels
+
+    return read_gesture_labels(folder / "user01_labels.csv")
+
+
 def _signals() -> list[Format]:
     packed = (zip_member, npy_header)
     return [
         Format("series, npz", "series.npz", _series_npz, _series, parts=packed),
         Format("series, csv", "series.csv", _series_csv, _series, (*mutators.TEXT, *mutators.CSV)),
+        Format("series, spike trains", "series.h5", _spike_trains, _series, needs=("h5py",)),
+        Format("events, aedat 3.1", "user01.aedat", _aedat3, _read_aedat3),
+        Format(
+            "gestures, labels", "user01_labels.csv", _gestures, _read_gesture_table, (*mutators.TEXT, *mutators.CSV)
+        ),
         Format("sound, wav", "series.wav", _wav, _series, parts=(_wav_header, _wav_header)),
         Format(
             "folder of sound, labels.csv", "series/labels.csv", _wav_folder, _series, (*mutators.TEXT, *mutators.CSV)

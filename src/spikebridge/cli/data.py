@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -190,7 +191,8 @@ class _Check(Command):
     """
 
     file: Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
-    """An .npz (samples, starts, label, group, rate_hz), a .csv of channels, a .wav, or a folder of WAV files."""
+    """An .npz (samples, starts, label, group, rate_hz), a .csv of channels, a .wav, a folder of WAV files, an .h5 of
+    spike trains, or an .aedat of gestures with its labels beside it."""
     rate: Annotated[float | None, arg(metavar="HZ", help_behavior_hint="(default: that of the file)")] = None
     """Samples a second, for a file that does not say it."""
     draw: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NAME-check.svg, here)")] = None
@@ -203,6 +205,8 @@ class _Check(Command):
         from spikebridge.data.signals.files import read_series
 
         path = self.file.expanduser()
+        if path.suffix == ".aedat":
+            return self._check_gestures(path)
         drawing = Path(f"{path.resolve().stem}-check.svg") if self.draw is None else self.draw.expanduser()
         if drawing.suffix != ".svg":
             raise ConfigError(f"a drawing is written as .svg, but got {drawing.name!r}")
@@ -227,6 +231,30 @@ class _Check(Command):
             "findings": [one._asdict() for one in found],
         }
         shown = {**data, "classes": list(data["classes"])}
+        return self._found(data, shown, found)
+
+    def _check_gestures(self, path: Path) -> CommandResult:
+        """Counts of events and of gestures; nothing is drawn."""
+        if self.rate is not None or self.draw is not None:
+            raise ConfigError("--rate and --draw are for series; leave them out for a file of events")
+        from spikebridge.data.events.dvs_gesture import GESTURES, SENSOR, check_gestures, read_gesture_labels
+        from spikebridge.data.events.files import read_events
+
+        events = read_events(path, SENSOR, SENSOR).events
+        labels = read_gesture_labels(path.with_name(f"{path.stem}_labels.csv"))
+        found = check_gestures(events, labels)
+        names = [GESTURES[one.label] for one in labels]
+        data: dict[str, Any] = {
+            "file": path,
+            "events": len(events),
+            "ON events": int(events["p"].sum()),
+            "seconds": round(float(events["t"][-1] - events["t"][0]) / 1e6, 3) if len(events) else 0.0,
+            "gestures": {name: names.count(name) for name in dict.fromkeys(names)},
+            "findings": [one._asdict() for one in found],
+        }
+        return self._found(data, {**data, "gestures": names}, found)
+
+    def _found(self, data: dict[str, Any], shown: dict[str, Any], found: Sequence[Any]) -> CommandResult:
         lines = [formatting.facts({name: value for name, value in shown.items() if value not in (None, [])})]
         lines += [f"{one.level}: {one}" for one in found] or ["no finding"]
         return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in found)))

@@ -1,6 +1,7 @@
 from .catalog import DATA_SETS, available, data_folder
 from .events.binned import BinEvents, EventBins, bin_sparse, crop_events
 from .events.binning import bin_events, collate, collate_padded
+from .events.dvs_gesture import GESTURES, GestureLabel, read_gesture_labels, read_gestures
 from .events.events import EVENT, CheckedEvents, check_events, make_events, slice_time
 from .events.files import BufferedEvents, EventFile, buffer_events, read_events, write_events
 from .events.nmnist import read_nmnist, write_nmnist
@@ -48,6 +49,7 @@ from .tasks.tasks import BalancedPairs, LabelledBatch, TaskPairs, TaskSamples, T
 __all__ = [
     "DATA_SETS",
     "EVENT",
+    "GESTURES",
     "MNIST_SACCADES",
     "SCENE_FAMILIES",
     "BalancedPairs",
@@ -63,6 +65,7 @@ __all__ = [
     "FileColumn",
     "FrameCamera",
     "FrameFeed",
+    "GestureLabel",
     "GroupedPermutations",
     "HybridRecording",
     "ImageFiles",
@@ -129,6 +132,8 @@ __all__ = [
     "read_boxes",
     "read_digit_file",
     "read_events",
+    "read_gesture_labels",
+    "read_gestures",
     "read_grey",
     "read_nmnist",
     "read_series",

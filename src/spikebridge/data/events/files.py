@@ -5,6 +5,7 @@
 | `.npz` | arrays `t` (int64, us), `x`, `y`, `p` (1 is ON), and `width` and `height`, else they are arguments |
 | `.csv` | a header `t,x,y,p`, then one event a line; the size of the sensor is an argument |
 | `.bin` | 5 bytes an event, as in N-MNIST; the size of the sensor is an argument |
+| `.aedat` | AEDAT 3.1, as DVS128 Gesture |
 | `.aedat4` | package `aedat` |
 | `.es`, `.raw` (EVT2, EVT3) | package `faery` |
 
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spikebridge.data.events.aedat3 import aedat3_events, find_cut_packet
 from spikebridge.data.events.camera_formats import Chunks, aedat4_events, faery_events
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_errors, make_events
 from spikebridge.data.events.nmnist import nmnist_chunks
@@ -204,7 +206,7 @@ def _check_end(path: Path, chunks: Iterator[Events], allow_truncated: bool) -> I
             yield chunk
     except DataError as error:
         failure = error
-    cut = find_cut(path, decoded)
+    cut = find_cut_packet(path) if path.suffix == ".aedat" else find_cut(path, decoded)
     if failure is not None and (cut is None or path.suffix not in _CUT_ENDS_READING):
         raise failure
     if cut is None:
@@ -260,11 +262,15 @@ _READERS: dict[str, _Reader] = {
         ((c["t"], c["x"], c["y"], c["p"]) for c in nmnist_chunks(path, allow)),
         None,
     ),
+    ".aedat": lambda path, height, width, allow: aedat3_events(path),
     ".aedat4": lambda path, height, width, allow: aedat4_events(path),
     ".es": lambda path, height, width, allow: faery_events(path, height, width),
     ".raw": lambda path, height, width, allow: faery_events(path, height, width),
 }
-_CUT_ENDS_READING = (".aedat4",)  # its reader fails at the end of a cut file; another failure is of another kind
+_CUT_ENDS_READING = (
+    ".aedat",
+    ".aedat4",
+)  # their readers fail at the end of a cut file; another failure is of another kind
 EVENT_SUFFIXES = tuple(_READERS)
 
 

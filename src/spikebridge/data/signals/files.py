@@ -7,6 +7,7 @@ from spikebridge.data.catalog import find_files
 from spikebridge.data.signals.arrays import read_npz_series
 from spikebridge.data.signals.checks import check_series
 from spikebridge.data.signals.series import SensorSeries, make_series
+from spikebridge.data.signals.spike_trains import read_spike_trains
 from spikebridge.data.signals.table import read_csv_series
 from spikebridge.data.signals.wav import read_wav
 from spikebridge.data.signals.wav_folder import read_wav_folder
@@ -17,9 +18,10 @@ def read_series(path: Path, rate_hz: float | None = None, *, checked: bool = Tru
     """Series of a sensor from a file or folder. Nothing is resampled, mixed down, filled or left out.
 
     Args:
-        path: an `.npz` (`data/signals/arrays.py` has its arrays), a `.csv` of channels, a `.wav`, or a folder of WAV
-            files.
-        rate_hz: samples a second, where the file does not say it; where it does, the two must agree.
+        path: an `.npz` (`data/signals/arrays.py` has its arrays), a `.csv` of channels, a `.wav`, a folder of WAV
+            files, or an `.h5` of spike trains (SHD, SSC), which are counted in bins.
+        rate_hz: samples a second, where the file does not say it; where it does, the two must agree. Bins a second of
+            spike trains.
         checked: refuse series with an error, such as NaN; False is for `check_series`, which lists them.
 
     Raises:
@@ -72,5 +74,7 @@ _READERS: dict[str, Callable[[Path, float | None], SensorSeries]] = {
     ".npz": read_npz_series,
     ".csv": read_csv_series,
     ".wav": _wav,
+    ".h5": read_spike_trains,
+    ".hdf5": read_spike_trains,
 }
 SERIES_SUFFIXES = tuple(_READERS)

@@ -1,0 +1,151 @@
+"""AEDAT 3.1: the event files of DVS128 Gesture and of other recordings of iniVation's cAER.
+
+After a header of text lines come packets: 28 bytes (kind, source, bytes of an event, where its time stands, overflows
+of the clock, capacity, number of events, number of valid ones), then the events. An event of polarity has 8 bytes: a
+valid bit, the polarity, 15 bits of y, 15 bits of x, and 31 bits of microseconds. Other kinds are passed over.
+
+Source: iniVation, "AEDAT 3.1 file format".
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.events.camera_formats import Chunks
+from spikebridge.data.io.safe_open import open_binary
+from spikebridge.errors import DataError
+
+_MAGIC = b"#!AER-DAT3."
+_END_OF_HEADER = b"#!END-HEADER"
+_HEADER = struct.Struct("<hhiiiiii")
+_POLARITY, _EVENT_BYTES = 1, 8
+_MAX_PACKET = 2**26
+_MAX_HEADER = 2**16
+_SENSORS = {b"DVS128": (128, 128), b"DAVIS128": (128, 128), b"DAVIS240": (180, 240), b"DAVIS346": (260, 346)}
+
+
+class _Packet(NamedTuple):
+    """A packet of a file.
+
+    Attributes:
+        place: byte at which it begins.
+        kind: of its events.
+        event_bytes: of one.
+        overflows: of the clock, `2**31` us each.
+        number: of events.
+        num_bytes: of its content.
+    """
+
+    place: int
+    kind: int
+    event_bytes: int
+    overflows: int
+    number: int
+    num_bytes: int
+
+
+def aedat3_events(path: Path) -> tuple[Chunks, tuple[int, int] | None]:
+    """Events of an AEDAT 3.1 file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Chunks of columns t [us], x, y, p, read lazily; rows and columns of the sensor, where the header names it.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind; while it is read, also where it is cut.
+
+    Example:
+        >>> path = Path(getfixture("tmp_path")) / "plain.aedat"
+        >>> _ = path.write_bytes(b"plain words, nothing else")
+        >>> aedat3_events(path)
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.DataError: ...plain.aedat, byte 0: expected b'#!AER-DAT3.', but found b'plain words'.
+    """
+    with open_binary(path, "an AEDAT 3.1 file") as file:
+        header = _read_header(path, file)
+    sensor = next((size for name, size in _SENSORS.items() if name in header), None)
+    return _chunks(path), sensor
+
+
+def _read_header(path: Path, file: BinaryIO) -> bytes:
+    """The lines before the first packet, at which the file stands afterwards."""
+    first = file.read(len(_MAGIC))
+    if first != _MAGIC:
+        raise DataError(f"{path}, byte 0: expected {_MAGIC!r}, but found {first!r}.")
+    header = first
+    while len(header) < _MAX_HEADER:
+        line = file.readline(_MAX_HEADER)
+        header += line
+        if line.startswith(_END_OF_HEADER):
+            return header
+        if not line:
+            break
+    raise DataError(
+        f"{path}: expected the line {_END_OF_HEADER.decode()} within {_MAX_HEADER} bytes, but it is not there."
+    )
+
+
+def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
+    """The packets of a file that stands before the first one; whoever reads a content leaves the file where it ends."""
+    size = os.fstat(file.fileno()).st_size
+    while (place := file.tell()) < size:
+        head = file.read(_HEADER.size)
+        if len(head) < _HEADER.size:
+            raise DataError(f"{path}: the file ends inside the packet at byte {place}.")
+        kind, _, event_bytes, _, overflows, capacity, number, _ = _HEADER.unpack(head)
+        num_bytes = capacity * event_bytes
+        if not (event_bytes > 0 and 0 <= number <= capacity and num_bytes <= _MAX_PACKET and 0 <= overflows < 2**31):
+            raise DataError(
+                f"{path}, byte {place}: expected a packet of at most {_MAX_PACKET} bytes, but it declares {number} of "
+                f"{capacity} events of {event_bytes} bytes after {overflows} overflows."
+            )
+        if kind == _POLARITY and event_bytes != _EVENT_BYTES:
+            raise DataError(f"{path}, byte {place}: expected events of {_EVENT_BYTES} bytes, but got {event_bytes}.")
+        if place + _HEADER.size + num_bytes > size:
+            raise DataError(f"{path}: the file ends inside the packet at byte {place}.")
+        yield _Packet(place, kind, event_bytes, overflows, number, num_bytes)
+        file.seek(place + _HEADER.size + num_bytes)
+
+
+def _chunks(path: Path) -> Chunks:
+    with open_binary(path, "an AEDAT 3.1 file") as file:
+        _read_header(path, file)
+        for packet in _packets(path, file):
+            if packet.kind == _POLARITY and packet.number:
+                yield _decoded(path, packet, file.read(packet.number * _EVENT_BYTES))
+
+
+def _decoded(
+    path: Path, packet: _Packet, content: bytes
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.bool_]]:
+    words = np.frombuffer(content, "<u4").reshape(-1, 2)
+    data, time = words[:, 0], words[:, 1]
+    if (time >= 2**31).any():
+        raise DataError(
+            f"{path}: expected times of 31 bits in the packet at byte {packet.place}, but found longer ones."
+        )
+    valid = (data & 1) == 1
+    data = data[valid]
+    t = time[valid].astype(np.int64) + (packet.overflows << 31)
+    return t, data >> 17, data >> 2 & 0x7FFF, (data >> 1 & 1) == 1
+
+
+def find_cut_packet(path: Path) -> str | None:
+    """The packet of an AEDAT 3.1 file that the file ends inside of, in words for a message; None where it is whole."""
+    with open_binary(path, "an AEDAT 3.1 file") as file:
+        _read_header(path, file)
+        try:
+            for _ in _packets(path, file):
+                pass
+        except DataError as error:
+            _, inside, place = str(error).partition("the file ends inside ")
+            return place.rstrip(".") if inside else None
+    return None

@@ -1,0 +1,131 @@
+"""HDF5 files of unknown origin: looked through before anything is read into memory.
+
+HDF5 can do more than a file of numbers needs: link to other files, nest without an end, and declare arrays far larger
+than the file. h5py (BSD) reads it; it is an optional package.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spikebridge.data.io.safe_open import decoding, open_binary
+from spikebridge.errors import ConfigError, DataError
+
+MOST_BYTES = 1 << 30
+_MOST_OBJECTS = 200_000  # groups and arrays
+_MOST_LEVELS = 60
+_MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
+_ALLOWANCE = 1 << 20
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\x01\0\0\0"
+
+
+@contextmanager
+def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
+    """A file as an `h5py.File`, looked through.
+
+    Args:
+        path: the file.
+        expected: what should be there, for the message.
+
+    Raises:
+        DataError: the file is missing, damaged, reaches out of itself, or declares more than is read.
+        ConfigError: h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ConfigError("HDF5 files need the package h5py: pip install 'spikebridge[hdf5]'") from None
+    with open_binary(path, expected) as file, decoding(path, expected):
+        size = os.fstat(file.fileno()).st_size
+        try:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                check_heaps(content)
+            h5 = h5py.File(file, "r")
+            for _ in objects_of(h5, size):
+                pass
+        except DataError as error:
+            raise DataError(f"{path}: expected {expected}, but {error}.") from None
+        with h5:
+            yield h5
+
+
+def check_heaps(content: Any) -> None:
+    """Refuses bytes that are no HDF5, and a global heap whose list of objects has no end: h5py reads it for ever.
+
+    HDF5 keeps texts and lists of any length in such heaps. The HDF Group, "HDF5 File Format Specification", version
+    3.0, section III.E.
+
+    Args:
+        content: of the file, as bytes or mapped into memory.
+
+    Raises:
+        DataError: as above.
+    """
+    if content[: len(_SIGNATURE)] != _SIGNATURE:
+        raise DataError("it cannot be read: it does not begin as an HDF5 file does")
+    lengths = content[14:15] if content[8:9] in (b"\0", b"\1") else content[10:11]
+    if lengths != b"\x08":
+        raise DataError("its lengths are of another size than 8 bytes, in which most programs write HDF5")
+    start = content.find(_HEAP)
+    while start >= 0:
+        place, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+        if end > len(content):
+            raise DataError(f"its heap of texts at byte {start} is longer than the file")
+        while place + 16 <= end:
+            size = int.from_bytes(content[place + 8 : place + 16], "little")
+            # the size of object 0, the free space at the end, includes its head
+            length = size if content[place : place + 2] == b"\0\0" else 16 + -(-size // 8) * 8
+            if not 16 <= length <= end - place:
+                raise DataError(f"its heap of texts at byte {start} is damaged at byte {place}")
+            place += length
+        start = content.find(_HEAP, start + 8)
+
+
+def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterator[tuple[str, Any]]:
+    """Every group and array below the root, by path, once it is known to be no larger than is read.
+
+    Args:
+        h5: an open `h5py.File`.
+        size: of the file [bytes].
+        kind: of the file, for messages.
+
+    Raises:
+        DataError: links to elsewhere, a group inside itself, or more than is read.
+    """
+    import h5py
+
+    declared = 0
+    seen: set[Any] = set()
+    waiting = [("", h5)]
+    while waiting:
+        path, group = waiting.pop()
+        if path.count("/") > _MOST_LEVELS:
+            raise DataError(f"{path:.60}.. nests deeper than {_MOST_LEVELS} groups")
+        for name in group:
+            inner = f"{path}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise DataError(f"{inner} is a link to elsewhere, which no {kind} needs")
+            item = group[name]
+            # a group that contains itself is of endless depth
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen or item == h5:
+                raise DataError(f"{inner} is a second name of the same group or array, which no {kind} needs")
+            seen.add(address)
+            if len(seen) > _MOST_OBJECTS:
+                raise DataError(f"it has more than {_MOST_OBJECTS} groups and arrays")
+            if isinstance(item, h5py.Group):
+                yield inner, item
+                waiting.append((inner, item))
+                continue
+            if not isinstance(item, h5py.Dataset):
+                raise DataError(f"{inner} is neither a group nor an array")
+            if item.external is not None or item.is_virtual:
+                raise DataError(f"{inner} keeps its values in another file")
+            declared += item.nbytes
+            if declared > MOST_BYTES or declared > _MOST_GROWTH * size + _ALLOWANCE:
+                raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")
+            yield inner, item

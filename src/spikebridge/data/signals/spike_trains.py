@@ -1,0 +1,132 @@
+"""Spike trains of HDF5 files as series: Spiking Heidelberg Digits (SHD) and Spiking Speech Commands (SSC).
+
+| array | content |
+|---|---|
+| `spikes/times` | a list for each sample: times [s] |
+| `spikes/units` | a list for each sample: the unit of each spike, 0 to 699 |
+| `labels` | a number for each sample |
+| `extra/speaker` | optional: a number for each sample, kept as the group |
+| `extra/keys` | optional: names of the classes |
+
+A series is one sample, its channels are the 700 units, and a value is the number of spikes in a bin. The rate of the
+series is that of the bins, 100 a second where none is given.
+
+Source: B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, IEEE Transactions on Neural Networks and Learning Systems
+33:2744 (2022).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikebridge.data.io.column import concatenate_chunks
+from spikebridge.data.io.hdf5 import open_hdf5
+from spikebridge.data.signals.series import SensorSeries, check_rate, named_column
+from spikebridge.errors import DataError
+
+_NUM_UNITS = 700
+_BINS_PER_SECOND = 100.0
+_LONGEST = 60.0  # seconds of a sample
+_MOST_SPIKES = 2**22  # of a sample
+_MOST_BYTES = 2**34  # of all bins, which lie in a temporary file
+_ARRAYS = ("spikes/times", "spikes/units", "labels")
+
+
+def read_spike_trains(path: Path, rate_hz: float | None = None) -> SensorSeries:
+    """Series of a file of spike trains; see the table above.
+
+    Args:
+        path: the file.
+        rate_hz: bins a second.
+
+    Raises:
+        DataError: the file is missing, damaged or too large, an array is missing or does not fit the others, or a spike
+            is at no time or of no unit.
+        ConfigError: h5py is not installed.
+    """
+    bins_per_second = _BINS_PER_SECOND if rate_hz is None else rate_hz
+    check_rate(bins_per_second)
+    with open_hdf5(path, "an HDF5 file of spike trains") as h5:
+        number, label, names, speaker = _columns(path, h5)
+        times, units = h5["spikes/times"], h5["spikes/units"]
+        lengths: list[int] = []
+
+        def chunks() -> Iterator[dict[str, NDArray[np.float32]]]:
+            total = 0
+            for index in range(number):
+                counts = _binned(f"{path}, sample {index}", times[index], units[index], bins_per_second)
+                lengths.append(len(counts))
+                total += counts.nbytes
+                if total > _MOST_BYTES:
+                    raise DataError(f"{path}: expected bins of at most {_MOST_BYTES} bytes; take fewer a second.")
+                yield {"samples": counts}
+
+        column = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
+    stops = np.cumsum(lengths, dtype=np.int64)
+    labels, label_names = named_column("label", label, number, names)
+    group, group_names = named_column("group", speaker, number)
+    return SensorSeries(
+        samples=column,
+        starts=stops - np.array(lengths, np.int64),
+        stops=stops,
+        rate_hz=float(bins_per_second),
+        label=labels,
+        group=group,
+        label_names=label_names,
+        group_names=group_names,
+        channel_names=tuple(map(str, range(_NUM_UNITS))),
+        name="spike_trains",
+    )
+
+
+def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, NDArray[Any] | None]:
+    """The number of samples, their labels, the names of the classes, and the speakers."""
+    import h5py
+
+    for name in _ARRAYS:
+        if not isinstance(h5.get(name), h5py.Dataset):
+            raise DataError(f"{path}: expected the arrays {', '.join(_ARRAYS)}, but there is no {name}.")
+    number = len(h5["labels"]) if h5["labels"].ndim == 1 else -1
+    for name in _ARRAYS:
+        if h5[name].shape != (number,) or number < 1:
+            raise DataError(f"{path}, {name}: expected one entry a sample, but got the shape {h5[name].shape}.")
+    for name in _ARRAYS[:2]:
+        if h5py.check_vlen_dtype(h5[name].dtype) is None:
+            raise DataError(f"{path}, {name}: expected a list of numbers for each sample, but got {h5[name].dtype}.")
+    label = h5["labels"][()]
+    if label.dtype.kind not in "iu":
+        raise DataError(f"{path}, labels: expected whole numbers, but got {label.dtype}.")
+    names, speaker = None, None
+    keys = h5.get("extra/keys")
+    if isinstance(keys, h5py.Dataset) and keys.ndim == 1 and keys.dtype.kind in "SO":
+        names = [str(one.decode("utf-8", "replace") if isinstance(one, bytes) else one) for one in keys[()]]
+        if len({*names}) != len(names) or int(label.max()) >= len(names):
+            names = None
+    found = h5.get("extra/speaker")
+    if isinstance(found, h5py.Dataset) and found.shape == (number,) and found.dtype.kind in "iu":
+        speaker = found[()]
+    return number, label, names, speaker
+
+
+def _binned(where: str, times: Any, units: Any, rate_hz: float) -> NDArray[np.float32]:
+    """The spikes of one sample as numbers in bins, `(T, 700)`."""
+    if np.shape(times) != np.shape(units) or np.ndim(times) != 1 or len(times) > _MOST_SPIKES:
+        raise DataError(
+            f"{where}: expected a time and a unit for each of at most {_MOST_SPIKES} spikes, but got "
+            f"{np.shape(times)} and {np.shape(units)}."
+        )
+    if np.asarray(times).dtype.kind != "f" or np.asarray(units).dtype.kind not in "iu":
+        raise DataError(f"{where}: expected times as floats and units as whole numbers.")
+    seconds, channels = np.asarray(times, np.float64), np.asarray(units, np.int64)
+    if not ((seconds >= 0) & (seconds <= _LONGEST)).all():
+        raise DataError(f"{where}: expected times from 0 to {_LONGEST:g} s, but found others.")
+    outside = (channels < 0) | (channels >= _NUM_UNITS)
+    if outside.any():
+        raise DataError(f"{where}: expected units from 0 to {_NUM_UNITS - 1}, but found {channels[outside][0]}.")
+    places = (seconds * rate_hz).astype(np.int64)
+    counts = np.zeros((int(places.max(initial=0)) + 1, _NUM_UNITS), np.float32)
+    np.add.at(counts, (places, channels), 1)
+    return counts
