@@ -94,7 +94,7 @@ def _read_header(path: Path, file: BinaryIO) -> bytes:
 
 
 def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
-    """The packets of a file that stands before the first one; whoever reads a content leaves the file where it ends."""
+    """The packets of a file that stands before the first one; the content of each may be read before the next."""
     size = os.fstat(file.fileno()).st_size
     while (place := file.tell()) < size:
         head = file.read(_HEADER.size)
