@@ -287,7 +287,7 @@ def family_errors(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 
 def family_loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """C of the same networks: the mean over cases, and of the hybrid as made and with most events lost."""
-    names = ("C", "C own ANN", "C own ANN with the filter", "C KCF", "C CSRT")
+    names = ("C", "C own ANN", "C own ANN with the filter", "C own ANN with the filter, half", "C KCF", "C CSRT")
     found = beside["families"].get("rows", {})
     rows = [
         (
@@ -300,7 +300,7 @@ def family_loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     if rows:
         means = [f"{fmean(float(row[i]) for row in rows):.3f}" for i in range(1, len(rows[0]))]
         rows.append(("**mean**", *means))
-    titles = ("**hybrid**", "own ANN", "own ANN and filter", "KCF", "CSRT", "hybrid, as made", "hybrid, 90 % lost")
+    titles = ("**hybrid**", "own ANN", "with filter", "with filter, half", "KCF", "CSRT", "as made", "90 % lost")
     return measured(("C, AUC", *titles), rows)
 
 
