@@ -199,3 +199,46 @@ def test_the_presets_can_be_written_down_and_read_back(tmp_path: Path) -> None:
     for name, preset in signals.PRESETS.items():
         run = Run.create(tmp_path / name, "signals", preset)
         assert Run.open(run.path).config_as(signals.Config) == preset
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"samples": lambda x: np.clip(3 * x, -1, 1)}, "are clipped"),
+        ({"samples": lambda x: x * [1, 0, 1]}, "channel 1 never changes"),
+        ({"label": lambda label: np.full_like(label, "wave")}, "a classifier needs two classes"),
+        ({"label": lambda label: np.where(np.arange(len(label)), "wave", "fist")}, "have one series only"),
+        ({"group": lambda group: np.full_like(group, "anna")}, "one group only, so the series are split at random"),
+    ],
+)
+def test_doubtful_series_of_ones_own_are_trained_on_with_a_warning(
+    changes: dict[str, Any], warned: str, gestures: Path, tmp_path: Path
+) -> None:
+    arrays = dict(np.load(gestures))
+    np.savez(tmp_path / "own.npz", **{**arrays, **{name: change(arrays[name]) for name, change in changes.items()}})
+    training = dataclasses.replace(QUICK.training, copies=1, epochs=1)
+    config = dataclasses.replace(
+        QUICK, dataset="own", data=tmp_path / "own.npz", networks=("ann",), folds=(0,), num_folds=2, training=training
+    )
+    with pytest.warns(UserWarning) as caught:
+        signals.train(config, Run.create(tmp_path / "run", "signals", config), quiet=True)
+    assert any(warned in str(one.message) for one in caught)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples": lambda x: x[:, :2]}, "channels come in threes .* but there are 2"),
+        ({"samples": lambda x: np.where(np.arange(len(x))[:, None] == 7, np.nan, x)}, "3 of .* values are NaN"),
+        ({"label": lambda label: np.where(np.arange(len(label)) == 1, "", label)}, "have an empty one"),
+        ({"rate_hz": lambda rate: 0.05}, "below one sample at 0.05 Hz"),
+    ],
+)
+def test_series_of_ones_own_that_cannot_be_trained_on_are_refused(
+    changes: dict[str, Any], message: str, gestures: Path, tmp_path: Path
+) -> None:
+    arrays = dict(np.load(gestures))
+    np.savez(tmp_path / "own.npz", **{**arrays, **{name: change(arrays[name]) for name, change in changes.items()}})
+    config = dataclasses.replace(QUICK, dataset="own", data=tmp_path / "own.npz", networks=("ann",))
+    with pytest.raises((ConfigError, DataError), match=message):
+        signals.train(config, Run.create(tmp_path / "run", "signals", config), quiet=True)

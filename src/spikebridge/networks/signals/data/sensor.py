@@ -87,7 +87,7 @@ class Sensor:
         num_channels: of the sensor.
 
     Raises:
-        ConfigError: a voice of several channels.
+        ConfigError: a voice of several channels, or a motion whose channels do not come in threes.
     """
 
     config: SensorConfig
@@ -99,6 +99,11 @@ class Sensor:
             raise ConfigError(
                 f"a voice has one channel, but the series have {self.num_channels}; choose one of them (stereo is not "
                 "mixed down), or another --sensor.kind"
+            )
+        if self.config.kind == "motion" and self.config.augmentation and self.num_channels % 3:
+            raise ConfigError(
+                "in training a motion sensor is turned, so its channels come in threes (x, y, z), but there are "
+                f"{self.num_channels}; give all axes, or --sensor.augmentation 0, or another --sensor.kind"
             )
 
     @property

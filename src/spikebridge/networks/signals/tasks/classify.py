@@ -1,5 +1,6 @@
 """The task `classify`: names the class of a window while its signal runs, of people not seen in the training."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.data.signals.arrays import KNOWN_SETS
+from spikebridge.data.signals.checks import check_series
 from spikebridge.data.signals.series import SensorSeries
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
@@ -117,6 +119,9 @@ def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network on every fold with every seed, scores them, and writes the table."""
     series = load_series(config.dataset, config.data)
+    if config.dataset == "own":
+        for finding in check_series(series):
+            warnings.warn(str(finding), stacklevel=2)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     shape = _shape(config, sensor, series.num_classes)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
