@@ -10,6 +10,7 @@
 | batch norm | "nothing", batch-norm statistics taken anew from the person's first part | no label |
 | rotation | "nothing", armband rotated to the place that is best on the person's first part | labels of that part |
 | levels and rotation | the preset and the same rotation, found for it | labels of that part |
+| levels and rotation without labels | the preset, rotated to where its answers are surest on that part | no label |
 
 The first part is 28 gestures of 5 s; the other two parts are scored. Trained and scored people are those of the preset.
 """
@@ -101,15 +102,22 @@ class Wearer:
             found[name] = self.accuracy(scored, network)
         return found
 
-    def rotated(self) -> tuple[dict[str, float], dict[str, int]]:
-        """The same with the rotation of the armband that is best on each person's first part, and that rotation."""
+    def rotated(self, labels: bool) -> tuple[dict[str, float], dict[str, int]]:
+        """The same with the armband rotated to the best place on each person's first part, and that place.
+
+        Args:
+            labels: the best place has most right answers; without labels the largest mean probability of the answers.
+        """
         found, places = {}, {}
         for name, group in self.people.items():
             first, scored = self.of(group)
             some = first.select(np.arange(0, len(first.label), 4))
-            places[name] = max(
-                ROTATIONS, key=lambda place, some=some: (self.accuracy(rotate(some, place)), -abs(place))
-            )
+            worth = {}
+            for place in ROTATIONS:
+                logits = logits_of(self.network, self.sensor, rotate(some, place))[-1]
+                right = float((logits.argmax(-1).numpy() == some.label).mean())
+                worth[place] = right if labels else float(logits.softmax(-1).amax(-1).mean())
+            places[name] = max(ROTATIONS, key=lambda place, worth=worth: (worth[place], -abs(place)))
             found[name] = self.accuracy(rotate(scored, places[name]))
         return found, places
 
@@ -124,14 +132,16 @@ def measured(folder: Path, num_series: int | None = None) -> dict[str, Any]:
     """Every row, person by person."""
     nothing = Wearer(0.0, folder / "nothing", num_series)
     levels = Wearer(signals.PRESETS["myo"].sensor.past_seconds, folder / "levels", num_series)
-    turned, places = nothing.rotated()
-    both, places_of_both = levels.rotated()
+    turned, places = nothing.rotated(labels=True)
+    both, places_of_both = levels.rotated(labels=True)
+    sure, places_of_sure = levels.rotated(labels=False)
     people = {
         "nothing": nothing.plain(),
         "levels of the past": levels.plain(),
         "batch norm": nothing.with_batch_norm(),
         "rotation": turned,
         "levels and rotation": both,
+        "levels and rotation without labels": sure,
     }
     rows = []
     for name, found in people.items():
@@ -143,7 +153,8 @@ def measured(folder: Path, num_series: int | None = None) -> dict[str, Any]:
         rows.append(
             row | ({} if name == "nothing" else {"points": points, "sd of points": sd, "it is": gap.verdict("people")})
         )
-    return {"table": rows, "people": people, "rotations": places, "rotations, levels": places_of_both}
+    rotations = {"rotation": places, "levels and rotation": places_of_both, "without labels": places_of_sure}
+    return {"table": rows, "people": people, "rotations": rotations}
 
 
 def main() -> None:
