@@ -13,25 +13,26 @@ the same cells:
 - nearest mean: the value with the nearest mean of the features.
 - fine-tuned: all rows of the kind and the new ones, 300 steps of Adam on what was shown, known pictures included.
 - fine-tuned on new alone: the same without the known pictures.
-
-Questions: "how many of each value" to the whole network, whole videos with new colours, after one picture each.
 """
 
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from experiment import Results, main, spread
+from experiment import RESULTS, Results, main, spread
 from torch import Tensor
 
-from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Question, Scene
+from spikebridge.data.io.atomic import write_text
+from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Scene
 from spikebridge.networks.reasoning.graph.layout import PRESETS
-from spikebridge.networks.reasoning.graph.run import RunOptions, answer
+from spikebridge.networks.reasoning.graph.run import RunOptions
 from spikebridge.networks.reasoning.graph.wiring import wire
 from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
@@ -39,15 +40,14 @@ from spikebridge.networks.reasoning.perception.detector import STRIDE, Detector
 from spikebridge.networks.reasoning.perception.one_shot import (
     LabeledPicture,
     imprinted_row,
-    learn_value,
     object_features,
 )
-from spikebridge.networks.reasoning.perception.perceive import perceive
 from spikebridge.networks.reasoning.simulation.render import PALETTE, RGB, Shader, render_frames
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view
 from spikebridge.pretrained.perception import shipped_detector
 
+PARTIAL = RESULTS / "one_shot.partial.json"
 WAYS = ("new row", "nearest mean", "fine-tuned", "fine-tuned on new alone")
 KINDS = tuple(ATTRIBUTES)
 FIRST_ROW = {"color": 5, "shape": 5 + len(ATTRIBUTES["color"]) + len(ATTRIBUTES["material"])}
@@ -331,49 +331,12 @@ def run_episode(detector: Detector, episode: Episode, features: Features, shots:
     }
 
 
-def learned(detector: Detector, episode: Episode) -> tuple[Detector, list[float]]:
-    """The detector with the new values after one picture each, and the seconds that each took."""
-    known, seconds = list(episode.known.pictures), []
-    for value in episode.new:
-        began = time.process_time()
-        detector = learn_value(detector, episode.kind, value, episode.shots[value][:1], known)
-        seconds.append(time.process_time() - began)
-        known += episode.shots[value][:1]
-    return detector, seconds
-
-
 def grown(attributes: dict[str, tuple[str, ...]], scene: Scene) -> tuple[int, int]:
     """Neurons and connections of the graph of a scene."""
     options = RunOptions(PRESETS["compartment"], OperatorTable(attributes=attributes))
     worlds = build_worlds([scene], [World(0)], attributes=attributes)
     number = options.layout.num_neurons(int(worlds.num_objects.sum()), int(worlds.num_events.sum()))
     return number, len(wire(worlds, options.layout, options.preset).weight)
-
-
-def counted(detector: Detector, seed: int, videos: int, sizes: Sizes) -> dict[str, list[float]]:
-    """Questions to the whole network: how many objects there are of each colour of a video."""
-    episode = Episode("color", 5, seed, sizes)
-    after, seconds = learned(detector, episode)
-    hits: dict[str, list[float]] = {"before": [], "new": [], "old": [], "seconds": seconds}
-    for number in range(videos):
-        plain = generate_video("test", 100 * (seed + 1) + number)
-        pairs = ((plain, detector), (episode.with_values(plain, 0.4, episode.new), after))
-        for video, network in pairs:
-            colors = visible_colors(video)
-            scene = perceive(network, episode.render(video), name=0, what_if=False).scene
-            asked = sorted(set(colors))
-            questions = [Question(0, "descriptive", ("objects", color, "filter_color", "count")) for color in asked]
-            table = OperatorTable(attributes=network.attributes)
-            for color, (answered,) in zip(asked, answer(scene, questions, table=table), strict=True):
-                side = "before" if network is detector else "old" if color in PALETTE else "new"
-                hits[side].append(float(answered.value == str(colors.count(color))))
-    return hits
-
-
-def visible_colors(video: RollingVideo) -> list[str]:
-    """The colours of all objects that come into view."""
-    there = in_view(video.positions[:128]).sum(0) >= 4
-    return [video.objects[i][0] for i in np.flatnonzero(there)]
 
 
 def row_of(kind: str, number: int, shots: int, way: str, found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -391,27 +354,37 @@ def row_of(kind: str, number: int, shots: int, way: str, found: list[dict[str, A
 
 
 def run(quick: bool) -> Results:
-    """All episodes, and what a value costs."""
+    """All episodes, and what a value costs; a long run that was stopped resumes."""
     detector = shipped_detector()
-    seeds, sizes, plan = 10, Sizes(), (("color", 5), ("color", 20), ("shape", 5))
+    sizes, plan = Sizes(), (("color", 5, 10), ("color", 20, 10), ("shape", 5, 5))
     if quick:
-        seeds, sizes, plan = 1, Sizes((1,), 6, 4, 20), (("color", 2), ("shape", 1))
+        sizes, plan = Sizes((1,), 6, 4, 20), (("color", 2, 1), ("shape", 1, 1))
+    done: dict[str, Any] = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
+
+    def known(key: str, make: Callable[[], Any]) -> Any:
+        if key not in done:
+            done[key] = make()
+            print(key, flush=True)
+            if not quick:
+                write_text(PARTIAL, json.dumps(done))
+        return done[key]
+
+    def episode(kind: str, number: int, seed: int) -> list[dict[str, Any]]:
+        shown = Episode(kind, number, seed, sizes)
+        features = features_of(detector, shown)
+        return [run_episode(detector, shown, features, shots, sizes.steps) for shots in sizes.shots]
+
     rows, detected = [], {}
-    for kind, number in plan:
-        of_shots: dict[int, list[dict[str, Any]]] = {shots: [] for shots in sizes.shots}
-        for seed in range(seeds):
-            episode = Episode(kind, number, seed, sizes)
-            features = features_of(detector, episode)
-            for shots in sizes.shots:
-                of_shots[shots].append(run_episode(detector, episode, features, shots, sizes.steps))
-            print(kind, number, seed, of_shots[sizes.shots[0]][-1]["ways"], flush=True)
-        rows += [row_of(kind, number, shots, way, found) for shots, found in of_shots.items() for way in WAYS]
-        first = of_shots[sizes.shots[0]]
-        detected[f"{kind}, {number}"] = {side: spread([one["found"][side] for one in first]) for side in ("new", "old")}
+    for kind, number, seeds in plan:
+        name = f"{kind}, {number}"
+        seen = [known(f"{name}, {seed}", partial(episode, kind, number, seed)) for seed in range(seeds)]
+        for at, shots in enumerate(sizes.shots):
+            rows += [row_of(kind, number, shots, way, [one[at] for one in seen]) for way in WAYS]
+        detected[name] = {side: spread([one[0]["found"][side] for one in seen]) for side in ("new", "old")}
     scene = generate_video("test", 0).scene()
     without = grown(dict(ATTRIBUTES), scene)
     more = grown({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")}, scene)
-    found = {
+    return {
         "rows": rows,
         "detected": detected,
         "added": {
@@ -424,17 +397,8 @@ def run(quick: bool) -> Results:
                 "weights_of_the_detector": sum(weights.numel() for weights in detector.parameters()),
             },
         },
-        "seeds": seeds,
+        "seeds": {f"{kind}, {number}": seeds for kind, number, seeds in plan},
     }
-    if not quick:
-        asked = [counted(detector, seed, 3, sizes) for seed in range(seeds)]
-        sides = ("before", "new", "old")
-        found["questions"] = {
-            **{side: spread([fmean(one[side]) for one in asked if one[side]]) for side in sides},
-            "number": {side: sum(len(one[side]) for one in asked) for side in sides},
-        }
-        found["cpu_s_to_learn_from_a_picture"] = spread([fmean(one["seconds"]) for one in asked])
-    return found
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Claim: the modulation network needs the fewer parameters a task, the more tasks it learns (supplement of the paper).
 
-    python benchmarks/claims/task_scaling.py           # writes results/claims/task_scaling.json (an hour; resumable)
+    python benchmarks/claims/task_scaling.py           # adds what is missing to the result, in an hour
     python benchmarks/claims/task_scaling.py --quick   # four tasks, small; printed only
 
 Permuted digits in groups of four similar tasks, one chain of 400 tasks a network, scored after 10, 40, 100, 200 and 400
@@ -15,7 +15,6 @@ tasks and for 40 of them; nothing is chosen here.
   the first 40 stand for all.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,10 +22,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
-from experiment import RESULTS, Results, main, spread
+from experiment import RESULTS, Results, load, main, save, spread
 from torch import nn
 
-from spikebridge.data.io.atomic import write_text
 from spikebridge.data.tasks.tasks import TaskSplit
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.inference import InferenceModes
@@ -39,10 +37,10 @@ from spikebridge.networks.modulation.training.gates import (
     train_gating,
 )
 from spikebridge.networks.modulation.training.tasks import TaskSequence
-from spikebridge.networks.modulation.training.trial import run_trial
+from spikebridge.networks.modulation.training.trial import build_branch, run_trial
 from spikebridge.training.continual.task import accuracy, default_forward
 
-PARTIAL = RESULTS / "task_scaling.partial.json"
+NAME = "task_scaling"
 COUNTS = (10, 40, 100, 200, 400)
 NUM_DIRECT = 20
 SINGLE = (200, 50, 20)
@@ -63,19 +61,14 @@ class Chain(NamedTuple):
 
 
 def _chains_of(seed: int) -> list[Chain]:
-    rivals = [Chain("xdg_ewc", 2000, 100, seed), Chain("ann_ewc", 400, 100, seed), Chain("snn_ewc", 400, 40, seed)]
     single = [Chain("single", width, 40, seed) for width in SINGLE]
-    return [
-        Chain("hmn", 2000, 400, seed),
-        *single,
-        *rivals,
-        Chain("hmn", 1000, 400, seed),
-        Chain("hmn", 500, 400, seed),
-    ]
+    hybrid = [Chain("hmn", width, 400, seed) for width in (500, 1000, 2000)]
+    rivals = [Chain("xdg_ewc", 2000, 100, seed), Chain("ann_ewc", 400, 100, seed), Chain("snn_ewc", 400, 40, seed)]
+    return [*single, *hybrid, *rivals]
 
 
-# what decides comes first: a run that is stopped has whole comparisons
-PLAN = [*_chains_of(0), *_chains_of(1), *_chains_of(2), Chain("xdg_ewc", 2000, 400, 0)]
+# cheap ones first, seed after seed: a run that is stopped has whole comparisons
+PLAN = [*(chain for seed in range(3) for chain in _chains_of(seed)), Chain("xdg_ewc", 2000, 400, 0)]
 
 
 def sequence_of(chain: Chain, config: modulation.Config) -> TaskSequence:
@@ -107,7 +100,14 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
         gating.eval()
     gates = task_gates(settings, sequence, gating)
     prototypes = None if gating is None else task_prototypes(gating, sequence)
-    found: dict[str, Any] = {"chain": chain._asdict(), "by_count": {}}
+    found: dict[str, Any] = {"chain": chain._asdict(), "by_count": {}, "cpu_s": 0.0, "finished": False}
+    found["parameters"] = {
+        "network": sum(parameter.numel() for parameter in build_branch(settings, sequence).parameters()),
+        "backbone": 0 if gating is None else sum(parameter.numel() for parameter in gating.parameters()),
+        "table_a_task": 0 if gates is None else sum(layer.shape[1] for layer in gates) / 32,
+        "prototype_a_task": 0 if prototypes is None else prototypes.num_values / len(prototypes),
+        "while_learning": 2 if settings.method.regularizer == "ewc" else 0,
+    }
 
     def measure(branch: nn.Module, learned: int) -> Mapping[str, float]:
         if learned not in counts:
@@ -142,13 +142,6 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
     found["just_learnt"] = [round(float(part.mean()), 4) for part in learnt.split(20)]
     mates = [j for j in range(1, chain.tasks) if sequence.group[j] in sequence.group[:j]]
     found["transfer"] = [round(float(R[j, j]), 4) for j in mates]
-    found["parameters"] = {
-        "network": sum(parameter.numel() for parameter in trial.branch.parameters()),
-        "backbone": 0 if gating is None else sum(parameter.numel() for parameter in gating.parameters()),
-        "table_a_task": 0 if gates is None else sum(layer.shape[1] for layer in gates) / 32,
-        "prototype_a_task": 0 if prototypes is None else prototypes.num_values / len(prototypes),
-        "while_learning": 2 if settings.method.regularizer == "ewc" else 0,
-    }
     found["seconds_a_task"] = round(fmean(trial.result.seconds), 3)
     found["cpu_s"] = round(time.process_time() - began, 1)
     found["finished"] = True
@@ -176,7 +169,7 @@ def rows_of(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     sizes: dict[tuple[str, int], dict[str, float]] = {}
     for one in chains:
         method, width = one["chain"]["method"], one["chain"]["width"]
-        sizes.setdefault((method, width), one.get("parameters", {}))
+        sizes[method, width] = one["parameters"]
         for count, scores in one["by_count"].items():
             for mode, value in scores.items():
                 values.setdefault((method, width, int(count), mode), []).append(value)
@@ -187,14 +180,26 @@ def rows_of(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "tasks": tasks,
             "mode": mode,
             "accuracy": spread(found),
-            "stored": round(stored(sizes[method, width], method, mode, tasks)) if sizes[method, width] else None,
+            "stored": round(stored(sizes[method, width], method, mode, tasks)),
         }
         for (method, width, tasks, mode), found in sorted(values.items())
     ]
 
 
+def summary(chains: list[dict[str, Any]], planned: int) -> Results:
+    """The result of the chains that are there; one that was stopped has the numbers of tasks that it reached."""
+    return {
+        "rows": rows_of(chains),
+        "chains": chains,
+        "finished": sum(one["finished"] for one in chains),
+        "planned": planned,
+        "cpu_s_of_all_chains": round(sum(one["cpu_s"] for one in chains)),
+        "command": f"python benchmarks/claims/{NAME}.py",
+    }
+
+
 def run(quick: bool) -> Results:
-    """All chains; a long run that was stopped resumes with the chains that are missing."""
+    """All chains; a run that was stopped resumes with the chains that are missing, each from its first task."""
     config = modulation.Config(tasks=modulation.TaskConfig(num_tasks=400))
     plan, counts = PLAN, COUNTS
     if quick:
@@ -208,23 +213,20 @@ def run(quick: bool) -> Results:
         )
         methods = (("hmn", 100), ("xdg_ewc", 100), ("ann_ewc", 30), ("single", 20))
         plan, counts = [Chain(method, width, 4, 0) for method, width in methods], (2, 4)
-    done: dict[str, Any] = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
+    done: dict[str, dict[str, Any]] = {}
+    if not quick and (RESULTS / f"{NAME}.json").exists():
+        done = {Chain(**one["chain"]).key: one for one in load(NAME)["chains"]}
 
-    def keep(key: str, found: dict[str, Any]) -> None:
-        done[key] = found
+    def keep(found: dict[str, Any]) -> None:
+        done[Chain(**found["chain"]).key] = found
         if not quick:
-            write_text(PARTIAL, json.dumps(done))
+            save(NAME, summary(list(done.values()), len(plan)))
 
     for chain in plan:
         if not done.get(chain.key, {}).get("finished"):
-            keep(chain.key, learn(chain, config, counts, lambda found, key=chain.key: keep(key, found)))
-    chains = [done[chain.key] for chain in plan]
-    return {
-        "rows": rows_of(chains),
-        "chains": chains,
-        "cpu_s_of_all_chains": round(sum(one["cpu_s"] for one in chains)),
-    }
+            keep(learn(chain, config, counts, keep))
+    return summary(list(done.values()), len(plan))
 
 
 if __name__ == "__main__":
-    main("task_scaling", __doc__, run)
+    main(NAME, __doc__, run)
