@@ -120,10 +120,10 @@ def summary(seen: list[Watched]) -> Results:
 
 
 def bundle_agrees(creature: Creature, scene: CreatureScene) -> Results:
-    """Whether a bundle of the creature gives the same at every level, on a fifth of a second with a question."""
+    """Whether a bundle of the creature gives the same at every level, up to the first contact, with a question."""
     talk = Conversation(creature)
     talk.ask(("objects", "metal", "filter_material", "count"))
-    bins = 48
+    bins = min(288, 24 * -(-(scene.touches[0].bin + 12) // 24))
     inputs = {
         "frames": scene.frames()[: bins // BINS_A_FRAME, None],
         "events": scene.events()[:bins, None],

@@ -48,6 +48,7 @@ from spikebridge.neurons import LIF, Integrator, Sequential, Stateful
 from spikebridge.systems.creature.memory import EVENT_SIZE, NUM_EVENTS, ConceptGraph, EventMemory, ProgramSpikes
 from spikebridge.systems.creature.perception import (
     NUM_VIEW,
+    PAIRS,
     EnvironmentView,
     GatedReadout,
     NearestGate,
@@ -87,7 +88,7 @@ class CreatureOptions:
     num_readout: int = 128
     num_features: int = 4
     num_copies: int = 6
-    num_collisions: int = 32
+    num_collisions: int = 64
     num_environments: int = 4
     has_events: bool = True
     is_gated: bool = True
@@ -247,7 +248,9 @@ def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) ->
         Transmission("templates", "tracks", held=True, into="template"),
         Transmission("tracks", "pairs"),
         Transmission("pairs", "collisions", HybridUnit(None, taps, nn.Identity()), name="distances"),
-        Transmission("collisions", "memory", HybridUnit(discretizer=Threshold(1.5)), name="spikes"),
+        Transmission(
+            "collisions", "memory", HybridUnit(discretizer=Threshold(torch.zeros(1, len(PAIRS), 1))), name="spikes"
+        ),
         Transmission("tracks", "memory", into="tracks"),
         Transmission("slots", "memory", held=True, into="slots"),
         Transmission("program", "stimuli"),

@@ -5,7 +5,8 @@ rendered at the rate of the event bins. An environment is a light and a camera: 
 a grey level and a pattern of the table, noise of the frames and thresholds of the events. The same colour looks
 different in each.
 
-A scene is drawn again if a contact is too soft, nearly missed, or follows another one of the same object too soon.
+A scene is drawn again if a contact is too soft, nearly missed, or follows another one of the same object too soon, or
+if something happens in the first quarter of a second.
 """
 
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ _SCENE_RATE = 30
 _SUBSTEPS = 4
 _MIN_CLOSING = 12.0  # of a contact [px/s]
 _MIN_GAP = 2.0  # between objects that do not touch [px]
+_QUIET = 0.25  # at the start, until two frames and the events after them are seen [s]
 _MIN_BETWEEN = 0.15  # between two contacts of one object [s]
 
 
@@ -305,7 +307,9 @@ def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
 
 
 def _is_clear(course: np.ndarray, touches: tuple[_Touch, ...]) -> bool:
-    """Whether every contact and exit can be seen."""
+    """Whether every contact and exit can be seen, by who has had a look at the objects."""
+    if any(t.bin < _QUIET * BIN_RATE for t in touches) or not _inside(course[: round(_QUIET * BIN_RATE)]).all():
+        return False
     if any(t.closing < _MIN_CLOSING for t in touches):
         return False
     if any(_border(course[t.bin, [t.first, t.second]]).min() < RADIUS for t in touches):

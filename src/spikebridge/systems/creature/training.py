@@ -82,8 +82,8 @@ class TrainingSizes:
     frame_epochs: int = 30
     clips: int = 48
     clip_epochs: int = 3
-    windows: int = 384
-    window_epochs: int = 12
+    windows: int = 512
+    window_epochs: int = 25
 
     def __post_init__(self) -> None:
         if min(vars(self).values()) <= 0:
@@ -219,6 +219,7 @@ def train_readouts(
         pairs = _pair_windows(sizes.windows, [seed, number])
         epochs = sizes.window_epochs * (2 if number == 0 else 1)
         losses[f"collisions, {name}"] = _train_collisions(creature, pairs, gate, epochs, trained, settings)
+    losses["threshold of collisions"] = _choose_threshold(creature, scenes, sizes, seed)
     return losses
 
 
@@ -462,17 +463,11 @@ def _train_collisions(
     creature: Creature, pairs: _PairWindows, gate: Tensor, epochs: int, trained: tuple[str, ...], settings: Settings
 ) -> float:
     """Taps and SNN of the collision unit, with the gate of one environment."""
-    unit, part, distances = creature.units["distances"], creature.parts["collisions"], creature.parts["pairs"]
-    tracks = torch.zeros(*pairs.places.shape[:2], NUM_SLOTS, 4)
-    tracks[:, :, :2, :2], tracks[:, :, :2, 2:] = pairs.places, 1.0
-    with torch.no_grad():
-        signals = distances(tracks.flatten(0, 1)).unflatten(0, pairs.places.shape[:2])[:, :, :, :1]
-    tensors = {"signals": signals, "target": pairs.target, "weight": pairs.weight}
+    tensors = {"signals": _signals(creature, pairs), "target": pairs.target, "weight": pairs.weight}
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        taps, _ = unit(batch["signals"])
-        odds, _ = part(taps, **{"gate.gate": gate[:, :, None, None]})
-        loss = F.binary_cross_entropy_with_logits(odds[:, :, 0, 0, 0], batch["target"], reduction="none")
+        odds = _odds(creature, batch["signals"], gate)
+        loss = F.binary_cross_entropy_with_logits(odds, batch["target"], reduction="none")
         # the first bins have no past
         weight = batch["weight"] * (torch.arange(len(loss)) >= BINS_A_FRAME).unsqueeze(1)
         return (loss * weight).sum() / weight.sum()
@@ -482,3 +477,45 @@ def _train_collisions(
     own = replace(settings, batch_size=64)
     data = Batches(tensors, dict.fromkeys(tensors, 1))
     return float(fit(creature, [phase], data, settings=own)[-1]["loss"])
+
+
+def _signals(creature: Creature, pairs: _PairWindows) -> Float[Tensor, "T B M 1 1"]:
+    """What the collision unit gets of each stretch."""
+    tracks = torch.zeros(*pairs.places.shape[:2], NUM_SLOTS, 4)
+    tracks[:, :, :2, :2], tracks[:, :, :2, 2:] = pairs.places, 1.0
+    with torch.no_grad():
+        signals: Tensor = creature.parts["pairs"](tracks.flatten(0, 1))
+    return signals.unflatten(0, pairs.places.shape[:2])[:, :, :, :1]
+
+
+def _odds(creature: Creature, signals: Tensor, gate: Tensor) -> Float[Tensor, "T B"]:
+    """The membrane of the collision SNN under a gate."""
+    taps, _ = creature.units["distances"](signals)
+    odds, _ = creature.parts["collisions"](taps, **{"gate.gate": gate[:, :, None, None]})
+    return odds[:, :, 0, 0, 0]
+
+
+def _choose_threshold(creature: Creature, scenes: _TrainingScenes, sizes: TrainingSizes, seed: int) -> float:
+    """Sets the threshold of the collision spike to the one with the fewest errors on other stretches.
+
+    An error is a contact whose first spike is more than 50 ms away, or a spike without one.
+    """
+    thresholds = torch.arange(-2.0, 3.0, 0.25)
+    errors = torch.zeros(len(thresholds))
+    for number, few in enumerate(scenes.frames):
+        pairs = _pair_windows(sizes.windows // 2, [seed, 100 + number])
+        with evaluating(creature), torch.no_grad():
+            odds = _odds(creature, _signals(creature, pairs), _gate_of(creature, "gate2", few.frames[:1]))
+        touches = pairs.target.amax(0) > 0
+        first = pairs.target.argmax(0)
+        kept = ~touches | (first > 2 * BINS_A_FRAME)  # the first bins have no past
+        for k, threshold in enumerate(thresholds):
+            spikes = (odds > threshold) & (pairs.weight > 0) & (torch.arange(len(odds)) >= BINS_A_FRAME).unsqueeze(1)
+            away = (spikes.int().argmax(0) - first).abs()
+            wrong = torch.where(touches, ~spikes.any(0) | (away >= _MARGIN), spikes.any(0))
+            errors[k] += (wrong & kept).sum()
+    best = thresholds[errors == errors.min()]
+    chosen = float(best[len(best) // 2])
+    discretizer: Any = creature.units["spikes"].discretizer
+    discretizer.v_threshold.fill_(chosen)
+    return chosen
