@@ -71,15 +71,15 @@ def test_with_a_true_memory_the_graph_answers_as_the_executor_does(creature: Cre
 
 
 def test_the_memory_writes_each_collision_and_exit_once() -> None:
-    spikes, tracks, slots = torch.zeros(60, 1, 1, 28, 1), torch.zeros(60, 1, 8, 4), torch.zeros(60, 1, 8, 9)
+    spikes, tracks, slots = torch.zeros(90, 1, 1, 28, 1), torch.zeros(90, 1, 8, 4), torch.zeros(90, 1, 8, 9)
     slots[..., :2, 3] = 1.0
     tracks[..., :2] = 50.0
     tracks[..., :2, 2] = 1.0
-    spikes[5:9] = 1.0  # every pair, but only gray and red are known
-    tracks[20:, :, 0, 0] = -1.0  # gray is beyond the left border
+    spikes[35:39] = 1.0  # every pair, but only gray and red are known
+    tracks[50:, :, 0, 0] = -1.0  # gray is beyond the left border
     memory, _ = EventMemory()(spikes, tracks=tracks, slots=slots)
     events = memory[:, 0, : NUM_EVENTS * EVENT_SIZE].unflatten(1, (NUM_EVENTS, EVENT_SIZE))
-    assert events[..., :2].sum((1, 2)).tolist() == [0.0] * 5 + [1.0] * 15 + [2.0] * 40
+    assert events[..., :2].sum((1, 2)).tolist() == [0.0] * 35 + [1.0] * 15 + [2.0] * 40
     assert events[-1, 0].tolist() == [1, 0, 1, 1, 0, 0, 0, 0, 0, 0]
     assert events[-1, 1].tolist() == [0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
 

@@ -30,17 +30,22 @@ NUM_VALUES = len(COLORS) + len(MATERIALS) + len(SHAPES)
 _OBJECT_SIZE = 1 + NUM_VALUES
 MEMORY_SIZE = NUM_EVENTS * EVENT_SIZE + NUM_SLOTS * _OBJECT_SIZE
 """Numbers of the memory: events, then of each object whether it is known, and its values."""
+_PAST = 20  # bins for which both objects of a collision were in view
 _PAUSE = 96  # bins until one pair may collide again
 # more channels than in the presets, since all event slots may be active
 _PRESET = Preset("creature", drive=100.0, step=4.0, v_threshold=98.0)
 
 
 class _MemoryState(NamedTuple):
-    """Events so far, how many, the bins until each pair may collide again, and which objects were in view or left."""
+    """Events so far, how many, the bins until each pair may collide again, and which objects were in view or left.
+
+    `since` is the bins for which each object has been in view.
+    """
 
     events: Tensor
     number: Tensor
     pause: Tensor
+    since: Tensor
     inside: Tensor
     gone: Tensor
 
@@ -51,11 +56,12 @@ class EventMemory(Stateful):
     Its first input is the spike of each pair, `(T, B, 1, 28, 1)`. What comes after the last slot is forgotten.
 
     Example:
-        >>> spikes, tracks, slots = torch.zeros(2, 1, 1, 28, 1), torch.zeros(2, 1, 8, 4), torch.zeros(2, 1, 8, 9)
-        >>> spikes[1, 0, 0, 0] = 1.0  # slots 0 and 1, gray and red
-        >>> slots[..., 3] = 1.0  # known
+        >>> spikes, slots = torch.zeros(30, 1, 1, 28, 1), torch.zeros(30, 1, 8, 9)
+        >>> tracks = torch.full((30, 1, 8, 4), 40.0)
+        >>> spikes[25, 0, 0, 0] = 1.0  # slots 0 and 1, gray and red
+        >>> tracks[..., 2:], slots[..., 3] = 1.0, 1.0  # in view, and known
         >>> memory, _ = EventMemory()(spikes, tracks=tracks, slots=slots)
-        >>> memory[1, 0, :10].tolist()
+        >>> memory[25, 0, :10].tolist()
         [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
@@ -79,6 +85,7 @@ class EventMemory(Stateful):
             x_t.new_zeros(batch, len(PAIRS)),
             x_t.new_zeros(batch, NUM_SLOTS),
             x_t.new_zeros(batch, NUM_SLOTS),
+            x_t.new_zeros(batch, NUM_SLOTS),
         )
 
     def step(  # type: ignore[override]
@@ -90,7 +97,10 @@ class EventMemory(Stateful):
         # it has left once it was inside, is near the border, and is seen no more
         border = torch.minimum(torch.minimum(x, WIDTH - x), torch.minimum(y, HEIGHT - y))
         left = state.inside * (1 - in_view) * (border < _NEAR_BORDER).to(x_t.dtype) * (1 - state.gone) * known
-        both = known[:, PAIRS[:, 0]] * known[:, PAIRS[:, 1]]
+        since = (state.since + 1) * tracks[..., 2]
+        # the taps need a past, and what has left touches nothing
+        ready = known * (1 - state.gone) * (since > _PAST).to(x_t.dtype)
+        both = ready[:, PAIRS[:, 0]] * ready[:, PAIRS[:, 1]]
         hits = x_t[:, 0, :, 0] * (state.pause < 0.5).to(x_t.dtype) * both
         pause = torch.where(hits > 0.5, torch.full_like(hits, _PAUSE), (state.pause - 1).clamp(min=0))
         happened = torch.cat([hits, left], 1)
@@ -100,7 +110,7 @@ class EventMemory(Stateful):
         events = state.events + put.transpose(1, 2) @ self.rows
         number = state.number + happened.sum(1, keepdim=True)
         gone = (state.gone + left).clamp(max=1)
-        state = _MemoryState(events, number, pause, torch.maximum(state.inside, in_view) * (1 - gone), gone)
+        state = _MemoryState(events, number, pause, since, torch.maximum(state.inside, in_view) * (1 - gone), gone)
         sizes = (len(MATERIALS), len(SHAPES))
         best = [
             nn.functional.one_hot(part.argmax(-1), size).to(x_t.dtype)

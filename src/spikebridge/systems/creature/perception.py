@@ -32,7 +32,7 @@ NUM_VIEW = 3 * (HEIGHT // _BLOCK) * (WIDTH // _BLOCK)
 """Values of the environment's view."""
 MAP_SIZES = (1, 2, 2, len(COLORS), len(MATERIALS), len(SHAPES))
 """Maps of the read-out, those of the detector: centre, place in the cell, size, colour, material, shape."""
-_SEEN = 0.4  # score above which a slot is in view
+_SEEN, _STILL_SEEN = 0.4, 0.12  # scores above which a new slot, and one that is known, is in view
 _SIDE = 19  # cells of a crop around a slot
 _REACH = 4
 """Displacements are evaluated up to this number of cells of two pixels."""
@@ -193,7 +193,8 @@ class Slots(Stateful):
         y = (share * (rows + place[:, 1:])).sum((2, 3)) * STRIDE
         scores = torch.cat([material.softmax(1), shape.softmax(1)], 1)
         found = (share.unsqueeze(2) * scores.unsqueeze(1)).sum((3, 4))
-        is_seen = (peak > _SEEN).to(x_t.dtype)
+        limit = torch.where(state.seen > 1.5, _STILL_SEEN, _SEEN)
+        is_seen = (peak > limit).to(x_t.dtype)
         there = is_seen.unsqueeze(2)
         now = there * torch.stack([x, y], 2) + (1 - there) * state.place
         state = _SlotsState(now, state.seen + is_seen, state.attributes + there * found)

@@ -86,6 +86,8 @@ class SceneRanges:
     """Factor of the light."""
     contacts: tuple[int, int] = (1, 5)
     """Contacts of a scene."""
+    margin: float = 14.0
+    """Least distance of a centre from the border at the start; below 0 it may lie outside [px]."""
 
 
 class _Touch(NamedTuple):
@@ -209,7 +211,7 @@ def draw_scene(name: str, seed: int, look: Environment, ranges: SceneRanges, gen
         generator: draws all of it.
     """
     number = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
-    places = _places(number, generator)
+    places = _places(number, ranges.margin, generator)
     aims = places[generator.permutation(number)] + generator.uniform(-9, 9, (number, 2))
     direction = aims - places + generator.uniform(-1, 1, (number, 2))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -229,11 +231,11 @@ def draw_scene(name: str, seed: int, look: Environment, ranges: SceneRanges, gen
     return CreatureScene(name, seed, triples, starts, friction, appearance, None, look, course, touches)
 
 
-def _places(number: int, generator: Generator) -> Float[np.ndarray, "O 2"]:
-    """Places at the start, well inside and apart."""
+def _places(number: int, margin: float, generator: Generator) -> Float[np.ndarray, "O 2"]:
+    """Places at the start, apart from each other."""
     places: list[np.ndarray] = []
     while len(places) < number:
-        place = generator.uniform((14.0, 14.0), (WIDTH - 14.0, HEIGHT - 14.0))
+        place = generator.uniform(margin, (WIDTH - margin, HEIGHT - margin))
         if all(np.linalg.norm(place - other) > 3 * RADIUS for other in places):
             places.append(place)
     return np.stack(places)

@@ -32,6 +32,7 @@ from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
 from spikebridge.networks.reasoning.perception.detector import Maps, detection_loss
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 from spikebridge.networks.reasoning.simulation.table import RADIUS
+from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH
 from spikebridge.systems.creature.model import Creature, Luminance
 from spikebridge.systems.creature.perception import (
     MAP_SIZES,
@@ -57,7 +58,7 @@ _OPEN = (0.25, 0.25)
 """Shares of open neurons of the read-out and of the collision SNN."""
 _TAKEN = 1e3  # more than preactivations differ by
 _MARGIN = 12  # bins after a contact in which a spike is right
-_STILL = SceneRanges(seconds=0.0, num_objects=(3, 5))
+_STILL = SceneRanges(seconds=0.0, num_objects=(3, 5), margin=-6.0)
 _CLIP = SceneRanges(seconds=0.1)
 
 
@@ -161,7 +162,7 @@ def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
             x, y = scene.positions[0, o]
             kinds = (COLORS.index(color), MATERIALS.index(material), SHAPES.index(shape))
             truths[k, o] = torch.tensor([x, y, 2 * RADIUS, 2 * RADIUS, *kinds])
-            there[k, o] = 1.0
+            there[k, o] = float(0 < x < WIDTH and 0 < y < HEIGHT)
             colors[o] = torch.tensor(np.array(scene.look.mixing) @ np.array(PALETTE[color])).float()
         apparent.append(colors)
     return Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
