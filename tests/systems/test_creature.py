@@ -1,12 +1,15 @@
 """The creature: its scenes, its memory and graph against the symbolic executor, and the whole network as a stream."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from spikebridge.errors import ConfigError, DataError
+from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, questions_of
 from spikebridge.systems.creature.evaluation import RunAnswer, Watched, score_question, true_memory
+from spikebridge.systems.creature.live import Heard, LiveCreature, converse
 from spikebridge.systems.creature.memory import (
     EVENT_SIZE,
     MEMORY_SIZE,
@@ -15,6 +18,7 @@ from spikebridge.systems.creature.memory import (
 )
 from spikebridge.systems.creature.model import Creature, CreatureOptions, Follow
 from spikebridge.systems.creature.perception import NearestGate, PairDistances
+from spikebridge.systems.creature.report import scene_page
 from spikebridge.systems.creature.scene import CreatureScene, SceneRanges, generate_scene, simulate_table
 
 SMALL = CreatureOptions(num_objects=4, num_readout=8, num_features=2, num_copies=2, num_collisions=4)
@@ -155,3 +159,27 @@ def test_a_question_is_right_if_it_is_answered_in_time(scene: CreatureScene) -> 
     assert score_question(late, 0).ends_right
     early = Watched(scene, [asked], [RunAnswer(60, 0, "0"), RunAnswer(560, 0, "1")])
     assert score_question(early, 0).right
+
+
+def test_a_live_creature_answers_bin_after_bin_and_refuses_in_words(creature: Creature) -> None:
+    live = LiveCreature(creature)
+    live.ask_program(("objects", "count"), "How many objects are there?")
+    heard = live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))
+    # objects, count, and a silent step: answers at the steps 4 and 9, a bin later
+    assert heard[0] == Heard(4 / 2400 + 1 / 240, "How many objects are there?", "0")
+    with pytest.raises(ShapeError, match="bin 1 needs no frame"):
+        live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))
+    short = generate_scene(1, "daylight", SceneRanges(seconds=0.02, contacts=(0, 5)))
+    lines: list[str] = []
+    converse(LiveCreature(creature), short, lambda time: "How many?" if time == 0 else None, lines.append)
+    assert lines == [" 0.000 s  How many?  a question in words needs a parser; give one, or ask_program"]
+
+
+def test_the_page_of_a_scene_shows_answers_beside_the_truth(scene: CreatureScene) -> None:
+    asked = AskedQuestion(questions_of(scene)[0].question, first=0, last=48, truths=((0, "7"),))
+    short = replace(scene, course=scene.positions[:49], touches=())
+    seen = Watched(
+        short, [asked], [RunAnswer(60, 0, "5")], torch.ones(48, 8, 4), torch.zeros(48, 10), torch.zeros(48, 12, 10)
+    )
+    page = scene_page(seen)
+    assert f"{asked.question.text} 5 (true: 7)" in page

@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from spikebridge.analysis.replay.lanes import Spikes, Traces
+from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces
 from spikebridge.analysis.replay.replay import Film, Replay
 from spikebridge.analysis.report import Section, Table, render_report
 from spikebridge.networks.reasoning.data.scene import COLORS
@@ -68,7 +68,7 @@ def _replay(seen: Watched) -> Replay:
     for left, _ in seen.scene.exits:
         if left <= num_bins:
             truth[left - 1, 1] = 1
-    lanes = [
+    lanes: list[Lane] = [
         Spikes("events of the memory, and true ones", np.concatenate([happened, truth], 1) > 0, _NAMES),
         Spikes("object that is followed", seen.follow[:, : len(COLORS)].numpy(), COLORS),
         Traces("objects in view", {"objects": present.sum(1).astype(float)}, steps=True),
