@@ -275,7 +275,11 @@ class RunLive(RunCommand):
         step, wanted = targets.live_samples(self.target, self.network, self.own, self.integers)
         from spikebridge.data.streams.samples import open_samples
 
-        return step, open_samples(self.signal, wanted, sys.stdin.buffer if self.signal == "-" else None, self.speed)
+        stdin = None
+        if self.signal == "-":
+            # a thread that waits in a buffered reader holds its lock, and the end of the program would wait for it
+            stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+        return step, open_samples(self.signal, wanted, stdin, self.speed)
 
     def _open_view(self, stack: ExitStack, source: Any) -> "_View":
         from spikebridge.analysis.replay.live_view import LiveView

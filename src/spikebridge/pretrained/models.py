@@ -58,7 +58,7 @@ def model_cards() -> list[ModelCard]:
 
     Example:
         >>> [card.name for card in model_cards()]
-        ['modulation', 'reasoning', 'reasoning_detector', 'reasoning_parser', 'sensing', 'signals', 'signals_watch']
+        ['modulation', 'reasoning', 'reasoning_detector', 'reasoning_parser', 'sensing', 'signals', 'signals_ecg', ...]
     """
     return [model_card(name) for name in shipped()]
 

@@ -76,6 +76,21 @@ def test_a_set_without_shipped_weights_is_refused_with_the_reason(
     assert len(message.strip().splitlines()) == 1
 
 
+def test_beats_of_a_file_are_scored_by_the_shipped_detector(
+    tmp_path: Path, real_set: Callable[[str], tuple[Path, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = real_set("ecg_100")
+    arrays = dict(np.load(path))
+    start, stop = len(arrays["samples"]) * 2 // 3, len(arrays["samples"]) * 2 // 3 + 60 * 360
+    beats = arrays["beat_at"][(arrays["beat_at"] >= start) & (arrays["beat_at"] < stop)] - start
+    millivolt = (arrays["samples"][start:stop] - float(arrays["zero"])) / float(arrays["units_per_millivolt"])
+    np.savez(tmp_path / "minute.npz", samples=millivolt, rate_hz=360, beat_at=beats)
+    results = evaluated(capsys, tmp_path / "minute.npz")  # of the third that was not trained on
+    assert results["beats"] == len(beats)
+    assert results["errors"] <= 1
+    assert results["accuracy"] > 0.98
+
+
 @pytest.mark.parametrize(("name", "dataset"), [("signals", "spoken_digits"), ("signals_watch", "watch")])
 def test_the_shipped_networks_are_the_learned_hybrids_with_at_most_50_000_weights(name: str, dataset: str) -> None:
     network = load_pretrained(name)

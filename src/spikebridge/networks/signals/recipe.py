@@ -32,6 +32,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import BeatConfig, Config, NetworkConfig
 from spikebridge.networks.signals.data.sensor import SensorConfig
+from spikebridge.networks.signals.model.beats import RATE_HZ
 from spikebridge.networks.signals.tasks import classify, detect, forecast
 from spikebridge.networks.signals.tasks.classify import FORMS
 from spikebridge.networks.signals.training.train import LearningConfig
@@ -178,6 +179,7 @@ def regions(config: Config) -> tuple[str, ...]:
 
 
 _SHIPPED = {"spoken_digits": "signals", "watch": "signals_watch"}
+_SHIPPED_DETECTOR = "signals_ecg"
 
 
 def weights_for(data: Path) -> str:
@@ -189,6 +191,8 @@ def weights_for(data: Path) -> str:
     """
     series = read_series(data)
     form = (series.rate_hz, series.num_channels)
+    if series.marks is not None and form == (RATE_HZ, 2):
+        return _SHIPPED_DETECTOR
     fitting = {name for name, (*known, _) in FORMS.items() if series.name in (name, "own") and form == tuple(known)}
     name = next((name for name in _SHIPPED if name in fitting), None)
     if name is None:
@@ -196,7 +200,8 @@ def weights_for(data: Path) -> str:
             "its licence, GPL, is not that of the package"
             if series.name == "myo"
             else "there are only "
-            + " and ".join(f"{name} (channels: {FORMS[name][1]}, {FORMS[name][0]:g} Hz)" for name in _SHIPPED)
+            + ", ".join(f"{name} (channels: {FORMS[name][1]}, {FORMS[name][0]:g} Hz)" for name in _SHIPPED)
+            + f" and ecg_100 (marked beats, channels: 2, {RATE_HZ} Hz)"
         )
         raise ConfigError(
             f"{data} ({series.name}, {series.num_channels} channels at {series.rate_hz:g} Hz) has no shipped weights: "
