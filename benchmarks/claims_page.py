@@ -1,4 +1,4 @@
-"""The tables and figures of the pages docs/explanation/what-hybrid-units-can-do.md and how-hybrid-units-scale.md.
+"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the two after it.
 
 python benchmarks/claims_page.py           # writes the pages and draws the figures
 python benchmarks/claims_page.py --check   # exit code 1 where a page differs from the results
@@ -232,6 +232,187 @@ def draw_latency() -> None:
     save("latency", accuracy_lines([row["delay_ms"] for row in rows], series, "latency of both links [ms]"))
 
 
+MODES = {"inferred": "a Gaussian a task", "nearest": "nearest gate", "direct": "gate of 20 images", "given": "given"}
+
+
+def scaling_rows() -> list[dict[str, Any]]:
+    """Accuracy and memory by method, width, tasks and the way in which the task is found."""
+    rows: list[dict[str, Any]] = load("task_scaling")["rows"]
+    return rows
+
+
+def tasks() -> str:
+    """Accuracy and stored numbers of the hybrid network against the number of tasks."""
+    single = {row["width"]: row for row in scaling_rows() if row["method"] == "single"}
+    best = single[max(single)]
+    ceiling, of_one = best["accuracy"]["mean"], best["stored"] / best["tasks"]
+    rows = [
+        (
+            str(row["width"]),
+            str(row["tasks"]),
+            MODES[row["mode"]],
+            str(len(row["accuracy"]["values"])),
+            with_spread(row["accuracy"], factor=100),
+            number(100 * row["accuracy"]["mean"] / ceiling, 1),
+            f"{row['stored'] / 1e6:.2f}",
+            number(row["stored"] / (of_one * row["tasks"])),
+        )
+        for row in scaling_rows()
+        if row["method"] == "hmn" and row["mode"] != "given"
+    ]
+    titles = (
+        *("C", "tasks", "task found by", "seeds", "accuracy [%]", "of separate networks [%]"),
+        *("stored numbers [million]", "of separate networks"),
+    )
+    return table(titles, rows)
+
+
+def rivals() -> str:
+    """Accuracy and memory of other methods, at the largest number of tasks each has learned."""
+    cells = json.loads((RESULTS.parent / "modulation.json").read_text(encoding="utf-8"))["digits"]["cells"]
+    named = {"hmn": "hybrid network, C = 2000", "xdg_ewc": "XdG with EWC, C = 2000"}
+    named |= {"ann_ewc": "one ANN with EWC, 400 wide", "snn_ewc": "one SNN with EWC, 400 wide"}
+    rows = []
+    for method, words in named.items():
+        seeds, memory = cells[method], cells[method][0]["memory"]
+        stored = memory["branch"] + memory["backbone"]
+        stored += 40 * (memory["table bits a task"] / 32 + memory.get("numbers a task", 0))
+        mean = np.mean([seed["acc"] for seed in seeds])
+        sd = np.std([seed["acc"] for seed in seeds], ddof=1)
+        number_of = "no" if method == "hmn" else "yes" if method == "xdg_ewc" else "no"
+        rows.append((words, number_of, str(len(seeds)), f"{100 * mean:.1f} ± {100 * sd:.1f}", f"{stored / 1e6:.2f}"))
+    rows += [
+        (
+            f"a network a task, {row['width']} wide",
+            "yes",
+            str(len(row["accuracy"]["values"])),
+            with_spread(row["accuracy"], factor=100),
+            f"{row['stored'] / 1e6:.2f}",
+        )
+        for row in sorted(scaling_rows(), key=lambda row: -row["width"])
+        if row["method"] == "single"
+    ]
+    titles = ("40 tasks", "needs the task's number", "seeds", "accuracy [%]", "stored numbers [million]")
+    return table(titles, rows)
+
+
+def draw_tasks() -> None:
+    """Stored numbers against tasks, by the sizes of networks that were trained."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    places = [10, 40, 100, 200, 400]
+    sizes: dict[tuple[str, int], Any] = {}
+    for one in load("task_scaling")["chains"]:
+        sizes.setdefault((one["chain"]["method"], one["chain"]["width"]), one["parameters"])
+    series: dict[str, list[float]] = {}
+    for (method, width), found in sizes.items():
+        if method == "hmn":
+            fixed = found["network"] + found["backbone"]
+            table_a_task = found["table_a_task"]
+            series[f"hybrid, C = {width}, nearest gate"] = [fixed + count * table_a_task for count in places]
+            a_task = table_a_task + found["prototype_a_task"]
+            series[f"hybrid, C = {width}, a Gaussian a task"] = [fixed + count * a_task for count in places]
+        elif method == "single":
+            series[f"a network a task, {width} wide"] = [count * found["network"] for count in places]
+    figure = accuracy_lines(places, series, "tasks", "stored numbers")
+    figure.axes[0].set(xscale="log", yscale="log")
+    save("tasks", figure)
+
+
+def concepts() -> str:
+    """Accuracy on new and old values."""
+    rows = [
+        (
+            f"{row['values']} {'colours' if row['kind'] == 'color' else 'shapes'}",
+            str(row["shots"]),
+            row["way"],
+            with_spread(row["new"], factor=100),
+            with_spread(row["old_lost"], factor=100),
+            number(row["cpu_ms_a_value"], 1),
+        )
+        for row in load("one_shot")["rows"]
+    ]
+    titles = ("new", "pictures of each", "way", "new right [%]", "old lost [points]", "learning a value [ms]")
+    return table(titles, rows)
+
+
+def draw_concepts() -> None:
+    """Accuracy on new colours against pictures of each."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    rows = [row for row in load("one_shot")["rows"] if (row["kind"], row["values"]) == ("color", 5)]
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    series = {
+        f"{way}, {side}": [[100 * value for value in row[side]["values"]] for row in rows if row["way"] == way]
+        for way in ways[:3]
+        for side in ("new", "old")
+    }
+    figure = accuracy_lines(sorted({row["shots"] for row in rows}), series, "pictures of each of 5 new colours")
+    save("concepts", figure)
+
+
+def depth() -> str:
+    """Distance and cost by the places of units."""
+    rows = [
+        (
+            row["units"],
+            str(len(row["distance_px"]["values"])),
+            with_spread(row["distance_px"], 2),
+            with_spread(row["last_bin_px"], 2),
+            f"{row['weights']['mean']:.0f}",
+            f"{row['macs_a_bin']['mean'] / 1e3:.0f}",
+            f"{row['synops_a_bin']['mean'] / 1e3:.0f}",
+        )
+        for row in load("depths")["rows"]
+    ]
+    titles = (
+        *("units at depth", "seeds", "distance [px]", "in the last bin [px]", "weights"),
+        *("products a bin [thousand]", "additions of spikes a bin [thousand]"),
+    )
+    return table(titles, rows)
+
+
+def draw_depth() -> None:
+    """Distance by the places of units."""
+    from spikebridge.analysis.plots.figures import accuracy_bars
+
+    values = {f"units: {row['units']}": row["distance_px"]["values"] for row in load("depths")["rows"]}
+    save("depths", accuracy_bars(values, "distance [px]"))
+
+
+def network_verdicts() -> list[tuple[str, str]]:
+    """Claims about whole networks."""
+    most = max((row for row in scaling_rows() if row["mode"] == "inferred"), key=lambda row: row["tasks"])
+    single = {row["width"]: row for row in scaling_rows() if row["method"] == "single"}
+    best = single[max(single)]
+    share = most["stored"] / (most["tasks"] * best["stored"] / best["tasks"])
+    shots = {(row["kind"], row["values"], row["shots"], row["way"]): row for row in load("one_shot")["rows"]}
+    colors = [shots["color", 5, number, "new row"] for number in (1, 5)]
+    lost = [with_spread(row["old_lost"], factor=100) for row in colors]
+    depths = {row["units"]: row["distance_px"] for row in load("depths")["rows"]}
+    one = min(("1", "2", "3"), key=lambda name: depths[name]["mean"])
+    return [
+        (
+            "Parameters a task fall with the number of tasks",
+            f"partly: {most['tasks']} tasks in one network of C = {most['width']} keep "
+            f"{100 * most['accuracy']['mean'] / best['accuracy']['mean']:.0f} % of the accuracy of separate networks "
+            f"of {best['width']} neurons with {share:.2f} of their numbers; small separate networks need fewer still",
+        ),
+        (
+            "New concepts in one shot",
+            f"partly: 5 new colours, {with_spread(colors[0]['new'], factor=100)} % right after one picture each, "
+            f"{with_spread(colors[1]['new'], factor=100)} % after five; old colours lose "
+            f"{lost[0]} and {lost[1]} points",
+        ),
+        (
+            "Pathways joined at several depths",
+            f"one unit helps, more are not shown to: distance {with_spread(depths['none'], 2)} px without units, "
+            f"{with_spread(depths[one], 2)} px with one at depth {one}, "
+            f"{with_spread(depths['1, 2, 3'], 2)} px with three",
+        ),
+    ]
+
+
 def verdicts() -> str:
     """A row for each claim."""
     neurons, learning = load("neuron_models"), {row["way"]: row for row in load("ways_to_learn")["rows"]}
@@ -283,6 +464,7 @@ def verdicts() -> str:
             "Many parts",
             f"yes: a part costs {of_parts[0]:.1f} µs a tick among 8 parts, {of_parts[1]:.1f} µs among 256",
         ),
+        *network_verdicts(),
     ]
     return table(("claim of the paper", "verdict"), rows)
 
@@ -304,6 +486,12 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "clocks": clocks,
         "latencies": latencies,
     },
+    EXPLANATION / "tasks-concepts-depths.md": {
+        "tasks": tasks,
+        "rivals": rivals,
+        "concepts": concepts,
+        "depth": depth,
+    },
     DOCS.parent / "README.md": {"verdicts": verdicts},
 }
 FIGURES = (
@@ -312,6 +500,9 @@ FIGURES = (
     draw_channels,
     draw_approximation,
     draw_latency,
+    draw_tasks,
+    draw_concepts,
+    draw_depth,
 )
 
 

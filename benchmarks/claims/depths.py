@@ -196,6 +196,11 @@ def baselines(scored: TrackingSamples) -> dict[str, float]:
     }
 
 
+def row_of(name: str, found: list[dict[str, float]]) -> dict[str, Any]:
+    """A place of units, over seeds."""
+    return {"units": name, **{key: spread([one[key] for one in found], 3) for key in found[0]}}
+
+
 def run(quick: bool) -> Results:
     """All places of the units; a long run that was stopped resumes."""
     seeds, scenes, epochs, chosen = 2, (16, 8), 20, PLACES
@@ -211,10 +216,9 @@ def run(quick: bool) -> Results:
                 print(key, done[key], flush=True)
                 if not quick:
                     write_text(PARTIAL, json.dumps(done))
-    rows: list[dict[str, Any]] = []
-    for name in chosen:
-        found = [done[f"{name}, seed {seed}"] for seed in range(seeds)]
-        rows.append({"units": name, **{key: spread([one[key] for one in found], 3) for key in found[0]}})
+    rows = [row_of(name, [one for key, one in done.items() if key.startswith(f"{name}, seed")]) for name in chosen]
+    if not quick:
+        PARTIAL.unlink(missing_ok=True)
     return {
         "rows": rows,
         "baselines_px": {name: round(value, 3) for name, value in baselines(scored).items()},

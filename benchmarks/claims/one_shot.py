@@ -381,6 +381,8 @@ def run(quick: bool) -> Results:
         for at, shots in enumerate(sizes.shots):
             rows += [row_of(kind, number, shots, way, [one[at] for one in seen]) for way in WAYS]
         detected[name] = {side: spread([one[0]["found"][side] for one in seen]) for side in ("new", "old")}
+    if not quick:
+        PARTIAL.unlink(missing_ok=True)
     scene = generate_video("test", 0).scene()
     without = grown(dict(ATTRIBUTES), scene)
     more = grown({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")}, scene)
