@@ -45,8 +45,8 @@ class Point(NamedTuple):
 def points_of(periods: Sequence[int], slow: Sequence[int], sizes: tuple[int, int]) -> list[Point]:
     """The ANN at all periods and both sizes, the learned hybrid at the slower ones, the other two at the second."""
     ann = [Point("ann", period, size) for size in sizes for period in periods]
-    hybrid = [Point("learned", period, size) for size in sizes for period in slow]
-    return hybrid + ann + [Point(name, slow[1], size) for name in ("fixed", "snn") for size in sizes]
+    hybrid = [Point("learned", period, size) for period in slow for size in sizes]
+    return ann + hybrid + [Point(name, slow[1], size) for name in ("fixed", "snn") for size in sizes]
 
 
 # the period of the preset is the second of the slower ones
