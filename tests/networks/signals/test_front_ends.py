@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import ConfigError
 from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelFrontEnd
+from spikebridge.networks.signals.data.sensor import SensorConfig
 
 
 def tone(hz: float, seconds: float = 0.4) -> NDArray[np.float32]:
@@ -107,5 +108,7 @@ def test_settings_that_cannot_be_meant_are_refused() -> None:
         AudioFrontEnd(rate_hz=8000.0, dt=0.0003)
     with pytest.raises(ConfigError, match="2 samples or more"):
         ChannelFrontEnd(50.0, 5, 3, context=1)
+    with pytest.raises(ConfigError, match="the kind is voice"):
+        SensorConfig("voice", gravity=True)
     with pytest.raises(ConfigError, match="gravity needs 6 channels"):
         ChannelFrontEnd(50.0, 5, 3, context=20, gravity=True)

@@ -73,6 +73,10 @@ class SensorConfig:
         for name in ("seconds", "dt", "frame_period", "context", "num_filters", "num_bands"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
+        if self.gravity and self.kind != "motion":
+            raise ConfigError(
+                f"gravity is for a sensor of motion, but the kind is {self.kind}; leave sensor.gravity out"
+            )
         if not 0 <= self.augmentation <= 3:
             raise ConfigError(f"augmentation is a strength from 0 to 3, but is {self.augmentation}")
 
