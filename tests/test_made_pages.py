@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
         "reasoning_targets.py",
         "architecture_page.py",
         "models_page.py",
+        "neurobench_page.py",
     ],
 )
 def test_the_tables_are_those_of_the_results(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +75,8 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "signals_wearer",
         "signals_choice",
         "sensing_confidence",
+        "neurobench_networks",
+        "neurobench_harness",
         "sensing_families",
     )
     slow = {f"benchmarks/{name}.py" for name in names}

@@ -13,6 +13,7 @@ from .energy import (
     published_chips,
 )
 from .latency import StepTimes, TickLatency, architectural_latency, measure_steps
+from .neurobench import neurobench
 from .summary import Summary, summarize
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "joules",
     "measure_steps",
     "membrane_trace",
+    "neurobench",
     "published_chips",
     "record_activity",
     "summarize",

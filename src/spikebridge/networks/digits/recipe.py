@@ -198,7 +198,7 @@ def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecordin
     )
 
 
-def _with_noise(camera: Camera, frames: Tensor, events: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def with_noise(camera: Camera, frames: Tensor, events: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """Inputs of the networks: clean frames and events with noise, drawn at each call."""
     return {
         "frames": add_noise(subsample_frames(frames, camera.frame_step), camera.noise, generator),
@@ -223,7 +223,7 @@ def example(config: Config) -> dict[str, Tensor]:
     images = F.interpolate(digits.images[:, None], 8 if config.dataset == "digits" else 28, mode="bilinear")[:, 0]
     generator = torch.Generator().manual_seed(0)
     seen = hybrid_camera(images, digits.labels, generator, _saccades(config))
-    return _with_noise(config.camera, seen.frames, seen.events, generator)
+    return with_noise(config.camera, seen.frames, seen.events, generator)
 
 
 def _saccades(config: Config) -> Saccades:
@@ -237,7 +237,7 @@ def noisy_batches(config: Config, training: HybridRecording) -> Batches:
     tensors = {"frames": training.frames, "events": training.events, "labels": training.labels}
 
     def augment(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        return {**batch, **_with_noise(config.camera, batch["frames"], batch["events"], generator)}
+        return {**batch, **with_noise(config.camera, batch["frames"], batch["events"], generator)}
 
     return Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0}, augment=augment)
 
@@ -289,7 +289,7 @@ def _settings(config: Config, seed: int, quiet: bool) -> Settings:
 def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> dict[str, Any]:
     """Accuracy after each window over four draws of the noise, and the cost of one recording."""
     by_window, confusions = _answers(network, config, scored)
-    seen = _with_noise(config.camera, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
+    seen = with_noise(config.camera, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
     return {
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
@@ -306,7 +306,7 @@ def _answers(network: HybridNetwork, config: Config, scored: HybridRecording) ->
     confusions = torch.zeros(10, 10, dtype=torch.long)
     with evaluating(network):
         for _ in range(_NUM_DRAWS):
-            logits = _logits(network, config, _with_noise(config.camera, scored.frames, scored.events, generator))
+            logits = _logits(network, config, with_noise(config.camera, scored.frames, scored.events, generator))
             answers = logits.cumsum(0).argmax(-1)
             hits.append((answers == scored.labels).float().mean(1))
             confusions += torch.bincount(10 * scored.labels + answers[-1], minlength=100).reshape(10, 10)
@@ -317,7 +317,7 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
     """Inputs from training samples, on which quantisation is calibrated."""
     training, _ = recordings(config, data)
     some = slice(num_samples)
-    return _with_noise(
+    return with_noise(
         config.camera, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000)
     )
 
