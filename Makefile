@@ -82,7 +82,7 @@ SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.
 SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py sensing_confidence.py beside_nengo.py)
 SLOW += benchmarks/sensing_families.py
 SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py)
-SLOW += benchmarks/neurobench_networks.py benchmarks/neurobench_harness.py
+SLOW += $(addprefix benchmarks/,neurobench_networks.py neurobench_harness.py extras.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
 	@failed=; for script in $(SPEED) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \

@@ -35,7 +35,11 @@ def main() -> None:
     parser.add_argument("--digits", type=Path, default=Path("runs/digits"))
     options = parser.parse_args()
     rows = [*digits_rows(Run.open(options.digits)), *shipped_rows()]
-    text = {"command": "python benchmarks/neurobench_networks.py", "networks": rows, "environment": describe_environment()}
+    text = {
+        "command": "python benchmarks/neurobench_networks.py",
+        "networks": rows,
+        "environment": describe_environment(),
+    }
     RESULTS.write_text(json.dumps(text, indent=1) + "\n")
 
 

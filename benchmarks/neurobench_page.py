@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/neurobench.md, made from the results of neurobench_networks.py and neurobench_harness.py.
+"""The tables of docs/explanation/neurobench.md, made from results of neurobench_networks.py and neurobench_harness.py.
 
 python benchmarks/neurobench_page.py           # writes the page
 python benchmarks/neurobench_page.py --check   # exit code 1 where the page says something else than the results

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
         "architecture_page.py",
         "models_page.py",
         "neurobench_page.py",
+        "extras.py",
     ],
 )
 def test_the_tables_are_those_of_the_results(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +78,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "sensing_confidence",
         "neurobench_networks",
         "neurobench_harness",
+        "extras",
         "sensing_families",
     )
     slow = {f"benchmarks/{name}.py" for name in names}

@@ -21,6 +21,7 @@ from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, ReplayNetwork, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
 from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
+from spikebridge.cli.hub.commands import Pull, Push
 from spikebridge.cli.sweep.command import SweepCommand
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, deferred_checks, did_you_mean, printable
@@ -44,6 +45,8 @@ COMMANDS: dict[str, type[Command]] = {
     "compare": Compare,
     "run": RunBundle,
     "quantize": Quantize,
+    "push": Push,
+    "pull": Pull,
 }
 
 

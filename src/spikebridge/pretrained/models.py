@@ -6,7 +6,6 @@ the training. Reading cards needs no torch.
 
 from dataclasses import dataclass
 from functools import reduce
-from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.safe_open import checked_file
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.pretrained import shipped, shipped_run
+from spikebridge.pretrained.network import check_seed, network_of_run
 from spikebridge.training.run.run import Run
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
     """A pretrained network with its weights, in eval mode, on the CPU.
 
     Args:
-        name: of a network that comes with the package; `spikebridge models` lists them.
+        name: of a network that comes with the package (`spikebridge models` lists them), or `hf://owner/name`, a run
+            on a Hugging Face hub (extra `hub`).
         seed: of its training, where there are several; None takes the one that the card names.
 
     Returns:
@@ -118,6 +119,10 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: 'reasoning' has no seed 7; it has 0, 1, 2
     """
+    if name.startswith("hf://"):
+        from spikebridge.pretrained.hub import load_from_hub
+
+        return load_from_hub(name, seed=seed)
     run = _run(name)
     if run.recipe == name and not run.children():
         from copy import deepcopy
@@ -125,24 +130,9 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 
         parts = {"reasoning_detector": shipped_detector, "reasoning_parser": shipped_parser}
-        _check_seed(name, seed, {run.config["seed"]: run})
+        check_seed(name, seed, {run.config["seed"]: run})
         return deepcopy(parts[name]())
-    recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
-    trained = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").exists()}
-    first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
-    seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}
-    _check_seed(name, seed, seeds)
-    network: nn.Module = untrained
-    if hasattr(recipe, "trained") and (seed is None or len(seeds) == 1):
-        network = recipe.trained(run)[first]
-    else:
-        seeds[min(seeds) if seed is None else seed].load_weights(network)
-    return network.eval()
-
-
-def _check_seed(name: str, seed: int | None, seeds: dict[int, Run]) -> None:
-    if seed is not None and seed not in seeds:
-        raise ConfigError(f"{name!r} has no seed {seed}; it has {', '.join(map(str, sorted(seeds)))}")
+    return network_of_run(run, name, seed)
 
 
 def _run(name: str) -> Run:

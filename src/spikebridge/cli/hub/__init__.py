@@ -1,0 +1,1 @@
+"""Runs and bundles on a hub."""

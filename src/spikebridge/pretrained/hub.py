@@ -1,0 +1,267 @@
+"""Runs and bundles on a Hugging Face hub: upload with a model card, download with checked hashes.
+
+    push(Path("runs/first"), "owner/name")
+    pull("owner/name", Path("first"))
+    network = spikebridge.load_pretrained("hf://owner/name")
+
+A repository holds the files of the folder, `README.md` made from its record, and `files.json` with the SHA-256 of each
+file. What comes from a hub is never executed: weights are safetensors, and the recipe is the one of this package. The
+address and the token are those of `huggingface_hub` (`HF_ENDPOINT`, `HF_TOKEN`, `hf auth login`). Extra: `hub`.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from spikebridge.data.io.atomic import atomic_folder, write_text
+from spikebridge.data.io.json_text import read_json
+from spikebridge.data.io.safe_open import open_binary
+from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.pretrained.network import network_of_run
+from spikebridge.training.run.run import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PREFIX = "hf://"
+_FILES, _CARD = "files.json", "README.md"
+_FORMAT = "spikebridge files"
+_RUN_FILES = ("config.json", "environment.json", "results.json", "metrics.jsonl", "weights.safetensors", "card.json")
+_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+_CHUNK, _MOST_FILES = 1 << 20, 10_000
+
+
+def push(folder: Path, repository: str, *, private: bool = False) -> str:
+    """Uploads a run or a bundle, as one commit.
+
+    Args:
+        folder: of a finished run, or of a bundle.
+        repository: `owner/name`; it is made where there is none.
+        private: whether a new repository is private.
+
+    Returns:
+        Its address.
+
+    Raises:
+        ConfigError: the folder is neither, the name cannot be, or `huggingface_hub` is missing.
+        DataError: the hub refused or did not answer.
+    """
+    _check_name(repository)
+    names = _names(folder)
+    with TemporaryDirectory() as place, _one_line(repository):
+        draft = Path(place)
+        for name in names:
+            target = draft / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, target)
+        write_text(draft / _CARD, _model_page(folder, repository))
+        known = {name: _digest(draft / name) for name in (*names, _CARD)}
+        write_text(draft / _FILES, json.dumps({"format": _FORMAT, "sha256": known}, indent=1) + "\n")
+        api = _api()
+        address = str(api.create_repo(repository, private=private, exist_ok=True))
+        api.upload_folder(repo_id=repository, folder_path=draft, commit_message=f"{folder.resolve().name}: new files")
+    return address
+
+
+def pull(repository: str, out: Path) -> Path:
+    """Downloads a run or a bundle into a new folder, whole or not at all.
+
+    Args:
+        repository: `owner/name`.
+        out: the folder to make.
+
+    Raises:
+        ConfigError: the folder is there already, the name cannot be, or `huggingface_hub` is missing.
+        DataError: the hub refused or did not answer, or a file is not the one that was pushed.
+    """
+    _check_name(repository)
+    if out.exists():
+        raise ConfigError(f"{out} is there already; name another folder or remove it first")
+    with atomic_folder(out) as draft, TemporaryDirectory() as place:
+        with _one_line(repository):
+            got = Path(_api().snapshot_download(repository, local_dir=place))
+        for name in _checked(got, repository):
+            target = draft / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(got / name, target)
+    return out
+
+
+def load_from_hub(address: str, *, seed: int | None = None) -> "nn.Module":
+    """The network of a run on a hub, with its weights, in eval mode.
+
+    Args:
+        address: `hf://owner/name`.
+        seed: of its training; None takes the first one.
+
+    Raises:
+        ConfigError: no such seed, or the run is of a recipe that this package does not have.
+        DataError: as in `pull`, or what came is no run.
+    """
+    repository = address.removeprefix(_PREFIX)
+    with TemporaryDirectory() as place:
+        run = Run.open(pull(repository, Path(place) / "run"))
+        return network_of_run(run, address, seed)
+
+
+def _model_page(folder: Path, repository: str) -> str:
+    """The model card of a run or bundle: what it is, figures, data, licence, command, energy.
+
+    Args:
+        folder: of a run or bundle.
+        repository: `owner/name`.
+    """
+    record = _record(folder)
+    results, config = record["results"], record["config"]
+    energy = {key: value for key, value in _numbers(results) if "energy" in key.lower() or key.lower().endswith("nj")}
+    figures = dict(_numbers(results))
+    lines = [
+        "---",
+        "library_name: spikebridge",
+        "tags: [spiking-neural-network, hybrid-neural-network]",
+        "---",
+        f"# {repository.partition('/')[2]}",
+        "",
+        f"A {record['kind']} of spikebridge, recipe `{record['recipe']}`.",
+        "",
+        f"    spikebridge pull {repository}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| data | {config.get('dataset', 'see the recipe')} |",
+        f"| licence of the weights | {record['licence']} |",
+        f"| command | `spikebridge train {record['recipe']}` with `config.json` |",
+        f"| revision | {record['environment'].get('git_revision', 'unknown')} |",
+        "",
+    ]
+    for title, values in (("Energy", energy), ("Figures", figures)):
+        rows = [f"| {_cell(key)} | {value:.6g} |" for key, value in values.items()]
+        lines += [f"## {title}", "", *(["| | |", "|---|---|", *rows] if rows else ["Not recorded."]), ""]
+    return "\n".join(lines)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """What a run or a bundle says of itself."""
+    if (folder / MANIFEST).is_file():
+        card: dict[str, Any] = dict(Bundle.open(folder).manifest.card)
+        kind, known = "bundle", card
+    else:
+        run = Run.open(folder)
+        environment = run.environment() if (folder / "environment.json").is_file() else {}
+        kind = "run"
+        known = {"recipe": run.recipe, "config": run.config, "environment": environment}
+        known["results"] = run.results() if run.finished else {}
+    own: Any = read_json(folder / "card.json", "a model card") if (folder / "card.json").is_file() else {}
+    return {
+        "kind": kind,
+        "recipe": str(known.get("recipe", "unknown")),
+        "config": known.get("config") or {},
+        "results": known.get("results") or {},
+        "environment": known.get("environment") or {},
+        "licence": _cell(str(own.get("weights_licence", "not stated: see the licence of the data"))),
+    }
+
+
+def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of results by path; rows of tables are left out."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _numbers(value, f"{path}{key} ")
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield path.strip(), float(node)
+
+
+def _cell(text: str) -> str:
+    """Words inside a table of a page that may hold markup."""
+    return re.sub(r"[|<>\n\r`]", " ", text)
+
+
+def _names(folder: Path) -> list[str]:
+    """The files to upload: what a run or bundle consists of, and nothing else that lies in its folder."""
+    if (folder / MANIFEST).is_file():
+        return [MANIFEST, *Bundle.open(folder).manifest.files]
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} is neither a run folder nor a bundle")
+    run = Run.open(folder)
+    folders = [folder, *(child.path for child in run.children().values())]
+    names = [path.relative_to(folder) / name for path in folders for name in _RUN_FILES if (path / name).is_file()]
+    if not any(name.name == "weights.safetensors" for name in names):
+        raise ConfigError(f"{folder} has no weights; train it first")
+    return [name.as_posix() for name in names]
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_binary(path, "a file of a run or bundle") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _checked(folder: Path, repository: str) -> list[str]:
+    """The files that the repository lists, each with the hash that it had when it was pushed.
+
+    Raises:
+        DataError: there is no list, or a file is missing, leads out of the folder, or is another one.
+    """
+    where = f"{_PREFIX}{repository}"
+    if not (folder / _FILES).is_file():
+        raise DataError(f"{where} has no {_FILES}, so it was not pushed by spikebridge; expected a run or a bundle")
+    listed: Any = read_json(folder / _FILES, "the list of files of a repository")
+    known = listed.get("sha256") if isinstance(listed, dict) and listed.get("format") == _FORMAT else None
+    if not isinstance(known, dict) or len(known) > _MOST_FILES:
+        raise DataError(f"{where}: {_FILES} is not a list of files")
+    for name, digest in known.items():
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
+            raise DataError(f"{where}: the file {name!r} leads out of the folder")
+        path = folder / name
+        if folder.resolve() not in path.resolve().parents or not path.is_file():
+            raise DataError(f"{where}: {name} is missing")
+        if _digest(path) != digest:
+            raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
+    return list(known)
+
+
+def _check_name(repository: str) -> None:
+    if not _NAME.fullmatch(repository):
+        raise ConfigError(f"a repository is named owner/name, but got {repository!r}")
+
+
+def _api() -> Any:
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise ConfigError("a hub needs huggingface_hub: pip install 'spikebridge[hub]'") from None
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+
+
+@contextmanager
+def _one_line(repository: str) -> Iterator[None]:
+    """What a hub answers, or does not, as one line."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the client raises errors of several libraries
+        response = getattr(error, "response", None)
+        code = getattr(response, "status_code", None)
+        reasons = {
+            401: "the hub refused it (401): log in with `hf auth login`, or set HF_TOKEN",
+            403: "the hub refused it (403): the token may not do this",
+            404: "the hub does not have it (404), or the token may not see it",
+        }
+        if code in reasons:
+            raise DataError(f"{_PREFIX}{repository}: {reasons[code]}") from None
+        if code is not None:
+            raise DataError(f"{_PREFIX}{repository}: the hub answered {code}; try again later") from None
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{_PREFIX}{repository}: the hub did not answer ({words})") from None

@@ -1,0 +1,192 @@
+"""A hub on loopback that speaks the calls used: what is pushed comes back, and every refusal is one line."""
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+
+from spikebridge import load_pretrained
+from spikebridge.cli.main import main
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.digits import recipe as digits
+from spikebridge.pretrained.hub import pull, push
+from spikebridge.training import Run
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(ThreadingHTTPServer):
+    """Files by repository; `answer` is a code for everything, where it is set."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.answer: int | None = None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *args: Any) -> None:
+        """Says nothing."""
+
+    def _send(self, code: int, content: bytes = b"{}", **headers: str) -> None:
+        self.send_response(code)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        address = f"http://127.0.0.1:{self.server.server_port}"
+        if self.server.answer is not None:
+            self._send(self.server.answer)
+        elif self.path.startswith("/api/repos/create"):
+            given = json.loads(body)
+            name = f"{given.get('organization') or 'me'}/{given['name']}"
+            self.server.repositories.setdefault(name, {})
+            self._send(200, json.dumps({"url": f"{address}/{name}"}).encode())
+        elif "/preupload/" in self.path:
+            files = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(body)["files"]
+            ]
+            self._send(200, json.dumps({"files": files}).encode())
+        elif "/commit/" in self.path:  # a head, then a line a file
+            name = "/".join(self.path.split("/")[3:5])
+            for line in body.splitlines():
+                value = json.loads(line)["value"]
+                if "content" in value:
+                    self.server.repositories[name][value["path"]] = base64.b64decode(value["content"])
+            made = {"commitUrl": f"{address}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
+            self._send(200, json.dumps(made).encode())
+        else:  # the head of a card is asked about
+            self._send(200, b'{"errors": [], "warnings": []}')
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        parts = path.strip("/").split("/")
+        name = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
+        files = self.server.repositories.get(name)
+        if self.server.answer is not None or files is None:
+            self._send(self.server.answer or 404, X_Error_Code="RepoNotFound")
+        elif "/tree/" in path:
+            tree = [
+                {"type": "file", "path": n, "size": len(x), "oid": hashlib.sha1(x).hexdigest()}
+                for n, x in files.items()
+            ]
+            self._send(200, json.dumps(tree).encode())
+        elif parts[0] == "api":
+            siblings = [{"rfilename": file} for file in files]
+            self._send(200, json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode())
+        else:
+            content = files["/".join(parts[4:])]
+            self._send(200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=COMMIT)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits before it asks again
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = digits.Config(networks=("learned",), num_seeds=1, hidden=4, num_train=32)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    run = Run.create(folder, "digits", config)
+    torch.manual_seed(0)
+    run.child("learned/seed-0").save_weights(digits.build(config)["learned"])
+    run.save_results({"accuracy": 0.5, "energy nJ": 7.0})
+    (folder / "mine.txt").write_text("not for others")
+    return folder
+
+
+def test_what_is_pushed_comes_back_and_loads(hub: Hub, run_folder: Path, tmp_path: Path) -> None:
+    assert push(run_folder, "me/first").endswith("/me/first")
+    files = hub.repositories["me/first"]
+    assert "mine.txt" not in files and "runs/learned/seed-0/weights.safetensors" in files
+    card = files["README.md"].decode()
+    assert "recipe `digits`" in card and "| accuracy | 0.5 |" in card and "| energy nJ | 7 |" in card
+    folder = pull("me/first", tmp_path / "pulled")
+    weights = Path("runs/learned/seed-0/weights.safetensors")
+    assert (folder / weights).read_bytes() == (run_folder / weights).read_bytes()
+    loaded, known = (
+        load_pretrained("hf://me/first"),
+        digits.build(Run.open(run_folder).config_as(digits.Config))["learned"],
+    )
+    Run.open(run_folder).children()["learned/seed-0"].load_weights(known)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), known.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="is there already"):
+        pull("me/first", tmp_path / "pulled")
+
+
+def test_a_file_that_was_changed_is_refused(hub: Hub, run_folder: Path, tmp_path: Path) -> None:
+    push(run_folder, "me/first")
+    files = hub.repositories["me/first"]
+    files["config.json"] += b" "
+    with pytest.raises(DataError, match=r"config.json is damaged or was changed: its SHA-256"):
+        pull("me/first", tmp_path / "pulled")
+    listed = json.loads(files["files.json"])
+    for name, line in (("../out.txt", "leads out of the folder"), ("gone.txt", "is missing")):
+        files["files.json"] = json.dumps({**listed, "sha256": {name: "0"}}).encode()
+        with pytest.raises(DataError, match=line):
+            pull("me/first", tmp_path / "pulled")
+    del files["files.json"]
+    with pytest.raises(DataError, match="was not pushed by spikebridge"):
+        pull("me/first", tmp_path / "pulled")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "line"), [(401, "401"), (404, "404"), (500, "the hub answered 500"), (0, "the hub did not answer")]
+)
+def test_a_hub_that_refuses_is_one_line(
+    code: int,
+    line: str,
+    hub: Hub,
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub.answer = code or None
+    if not code:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for words in (["push", str(run_folder), "me/first"], ["pull", "me/first", "--out", str(tmp_path / "x")]):
+        assert main(words) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert line in said[-1] and "Traceback" not in "".join(said), said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_pushed_or_named(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="named owner/name, but got 'first'"):
+        push(run_folder, "first")
+    with pytest.raises(ConfigError, match="neither a run folder nor a bundle"):
+        push(tmp_path, "me/first")
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[hub\]'"):
+        pull("me/first", tmp_path / "x")
