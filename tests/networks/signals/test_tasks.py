@@ -95,7 +95,7 @@ def test_a_file_of_marked_beats_is_scored(
 def test_a_detector_in_integers_keeps_its_ann_in_floats() -> None:
     network = signals.build(DETECT)["learned"].eval()
     ecg = {"ecg": signals.calibration(DETECT, 2)["ecg"][: 3 * 360]}
-    with pytest.raises(ExportError, match=r"'ann\.log' is a log, which has no integer form"):
+    with pytest.raises(ExportError, match="has no integer form"):
         quantize(network, ecg, qconfigs_for([], QConfig()))
     whole = quantize(network, ecg, qconfigs_for(list(signals.regions(DETECT)), QConfig()))
     outputs, _ = whole(ecg)

@@ -6,7 +6,7 @@ far; after the length of a training's window network, front end and mean start a
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ Values = NDArray[Any]
 Advance = Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
 
 
+@runtime_checkable
 class _SampleFrontEnd(Protocol):
     """Turns samples into inputs of a network."""
 

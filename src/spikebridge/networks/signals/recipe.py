@@ -23,7 +23,7 @@ a comparison have the same number of parameters to within 5 %:
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -105,6 +105,7 @@ PRESETS = {
 }
 
 
+@runtime_checkable
 class _Task(Protocol):
     """What a module of `tasks` has."""
 
