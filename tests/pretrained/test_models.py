@@ -17,7 +17,7 @@ from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.pretrained.models import load_pretrained, model_card, model_cards
 from spikebridge.training.run.config_io import reproduce_command
 
-RECIPES = ("sensing", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch")
+RECIPES = ("sensing", "sensing_free", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch")
 every_model = pytest.mark.parametrize("name", shipped())
 
 

@@ -57,8 +57,8 @@ def model_cards() -> list[ModelCard]:
     """The cards of all pretrained networks, in order.
 
     Example:
-        >>> [card.name for card in model_cards()]
-        ['modulation', 'reasoning', 'reasoning_detector', 'reasoning_parser', 'sensing', 'signals', 'signals_ecg', ...]
+        >>> [card.name for card in model_cards()][-5:]
+        ['sensing', 'sensing_free', 'signals', 'signals_ecg', 'signals_watch']
     """
     return [model_card(name) for name in shipped()]
 
