@@ -203,7 +203,7 @@ def row_of(name: str, found: list[dict[str, float]]) -> dict[str, Any]:
 
 def run(quick: bool) -> Results:
     """All places of the units; a long run that was stopped resumes."""
-    seeds, scenes, epochs, chosen = 2, (16, 8), 20, PLACES
+    seeds, scenes, epochs, chosen = 3, (16, 8), 20, PLACES
     if quick:
         seeds, scenes, epochs, chosen = 1, (1, 1), 1, {name: PLACES[name] for name in ("none", "1, 2, 3")}
     samples, scored = samples_of("train", scenes[0]), samples_of("test", scenes[1])
