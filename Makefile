@@ -80,7 +80,7 @@ SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py b
 # hours of test runs, measurements of another tree, the list of public names, GPL peers: only on request
 SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py layout.py entered_files.py public_api.py)
 SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py sensing_confidence.py beside_nengo.py)
-SLOW += benchmarks/sensing_families.py
+SLOW += benchmarks/sensing_families.py benchmarks/equivalent_frame_rate.py
 SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py)
 SLOW += $(addprefix benchmarks/,neurobench_networks.py neurobench_harness.py extras.py)
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results

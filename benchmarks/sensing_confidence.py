@@ -32,25 +32,43 @@ from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import RecordingPart, clip_parts, recording_parts
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.evaluation.runner import bin_range
+from spikebridge.networks.sensing.model.boxes import box_center, box_from_center
 from spikebridge.networks.sensing.tracker import confidence
 from spikebridge.networks.sensing.tracker.confidence import Signals
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_confidence.json"
-_CHANGES: dict[str, dict[str, dict[str, Any]]] = {  # by protocol
-    "A": {"as recorded": {}, "75 % of the events lost": {"lose_events": 0.75}},
-    "C": {"as recorded": {}, "no events": {"lose_events": 1.0}, "contrast x 0.4": {"contrast": 0.4}},
-}
-_RARE = (8, 1000)  # every N-th frame: 5 Hz, and the first one alone
-_FIT_CLIPS = ("Biker", "Couple", "Crossing")
-_STARTS = ("true", "background", "half a target away")
 _NUM_SCENES, _SECONDS, _MOST_FRAMES = 2, 0.6, 70
 _L2 = 3.0
+_NAMES = "signals"
 _SEED = 0  # of the shipped weights
-_SIGNS = {"spread": -1, "detector_spread": -1, "correction": -1, "given": 0, "events": 1, "moved": 1}
-_SIGNS |= {"resized": -1, "unsure": -1, "contrast": 1, "age": -1}
+_SIGNS = {"filled": 1, "focus": 1, "moved": 1, "detector_spread": -1, "apart": -1, "given": 0, "age": -1, "unsure": -1}
 _BOUNDS = {-1: (None, 0.0), 0: (None, None), 1: (0.0, None)}
+
+
+class _Stream(NamedTuple):
+    """One way to follow a recording: what is given, what is changed, and which frames are seen."""
+
+    protocol: str
+    change: Degradation = Degradation()
+    start: str = "true"
+    keep_every: int = 1
+    only_frames: bool = True
+
+
+_STREAMS = (
+    _Stream("A", only_frames=False),
+    _Stream("A", Degradation(lose_events=0.75), only_frames=False),
+    _Stream("C"),
+    _Stream("C", Degradation(lose_events=1.0), only_frames=False),
+    _Stream("C", Degradation(contrast=0.4)),
+    _Stream("C", start="background"),
+    _Stream("C", start="half a target away"),
+    _Stream("C, first box too large", start="too large"),
+    _Stream("C, rare frames", keep_every=8, only_frames=False),  # 5 Hz
+    _Stream("C, rare frames", keep_every=1000, only_frames=False),  # the first one alone
+)
 
 
 class _Boxes(NamedTuple):
@@ -58,29 +76,34 @@ class _Boxes(NamedTuple):
 
     signals: NDArray[np.float64]
     confidence: NDArray[np.float64]
-    right: NDArray[np.bool_]
+    overlap: NDArray[np.float64]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether they overlap by half."""
+        return self.overlap >= 0.5
 
 
-def _run(part: RecordingPart, tracker: Any, every: int | None, start: str, keep_every: int = 1) -> _Boxes:
+def _run(part: RecordingPart, tracker: Any, stream: _Stream) -> _Boxes:
     """One stream of boxes, one in three bins kept; frames but every N-th are not seen."""
-    recording, frames = part
+    recording, frames = degraded(part.recording, stream.change), part.frames
     first, stop = bin_range(recording, frames)
-    if keep_every > 1:
+    if stream.keep_every > 1:
         stop = min(stop, first + round(_SECONDS / recording.dt))
     state, rows = None, []
     for b in range(first, stop):
         inputs = recording.inputs(b, b + 1)
         k = int(np.searchsorted(recording.frame_bins, b, side="right")) - 1
-        if "frame" in inputs and (k - frames.start) % keep_every:
+        if "frame" in inputs and (k - frames.start) % stream.keep_every:
             inputs = Inputs(events=recording.events.slice_bins(b, b + 1), elapsed=recording.dt)
-        is_given = "frame" in inputs and (k == frames.start or (every is not None and not (k - frames.start) % every))
+        is_given = "frame" in inputs and (k == frames.start or stream.protocol == "A")
         if is_given and np.isfinite(recording.frame_boxes[k]).all():
-            inputs["box"] = _first_box(recording, k, start)
+            inputs["box"] = _first_box(recording, k, stream.start)
         box, state = tracker.step(inputs, state)
         truth = recording.boxes[b]
         if np.isfinite(truth).all() and b % 3 == 0:
-            rows.append((*state.signals, state.confidence, overlaps(box[None], truth[None])[0] >= 0.5))
-    return _Boxes(*_columns(np.array(rows, np.float64).reshape(-1, len(Signals._fields) + 2)))
+            rows.append((*state.signals, state.confidence, overlaps(box[None], truth[None])[0]))
+    return _as_boxes(np.array(rows, np.float64).reshape(-1, len(Signals._fields) + 2))
 
 
 def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
@@ -89,6 +112,8 @@ def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
     if start == "half a target away":
         angle = generator.uniform(0, 2 * np.pi)
         box[:2] += 0.5 * box[2:] * (np.cos(angle), np.sin(angle))
+    elif start == "too large":
+        box = box_from_center(box_center(box), box[2:] * np.exp(generator.uniform(np.log(1.5), np.log(3.0))))
     elif start == "background":
         sensor = np.array([recording.events.width, recording.events.height])
         places = generator.uniform(0, 1, (50, 2)) * (sensor - box[2:]).clip(min=1)
@@ -99,14 +124,14 @@ def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
 
 def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]]]]:
     """Name and recordings of what is fitted (`train`) or scored (`validation`)."""
-    for family in SCENE_FAMILIES:
-        yield f"scenes, {family}", partial(_scenes, family, split)
+    for number, family in enumerate(SCENE_FAMILIES):
+        # the first scene has other streams than the second one, so families take turns
+        yield f"scenes, {family}", partial(_scenes, family, split, -1 if number % 2 else 1)
     for name in ("validation",) if split == "train" else ("validation", "test"):
         yield f"real, {name} part", partial(_real, name)
-    for part in clip_parts():
-        name = part.recording.name
-        if any(one in name for one in _FIT_CLIPS) == (split == "train"):
-            yield f"clip {name}", partial(list, [_shortened(part)])
+    if split == "validation":
+        for part in clip_parts():
+            yield f"clip {part.recording.name}", partial(list, [_shortened(part)])
 
 
 def _real(split: str) -> list[RecordingPart]:
@@ -117,8 +142,8 @@ def _shortened(part: RecordingPart) -> RecordingPart:
     return part._replace(frames=range(part.frames.start, min(part.frames.start + _MOST_FRAMES, part.frames.stop)))
 
 
-def _scenes(family: str, split: str) -> list[RecordingPart]:
-    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES))
+def _scenes(family: str, split: str, order: int) -> list[RecordingPart]:
+    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES)[::order])
     return [RecordingPart(one, range(1, one.num_frames)) for one in made]
 
 
@@ -128,35 +153,38 @@ def _collected(split: str, tracker: Any, keep: Path | None) -> dict[str, _Boxes]
     for name, parts in _sources(split):
         file = None if keep is None else keep / f"{split}-{name}.npz".replace(" ", "_").replace("/", "_")
         if file is not None and file.exists():
-            with np.load(file) as kept:
-                found.update({key: _Boxes(*_columns(kept[key])) for key in kept})
+            found.update(_read(file))
             continue
         boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(parts(), tracker).items()}
-        found.update(boxes)
+        found |= boxes
         print(f"{name}: {sum(len(one.right) for one in boxes.values())} boxes", flush=True)
         if file is not None:
-            np.savez(file, **{key: np.column_stack(one) for key, one in boxes.items()})
+            columns = {key: np.column_stack(one) for key, one in boxes.items()}
+            np.savez(file, **{_NAMES: np.array(Signals._fields)}, **columns)
     return found
 
 
-def _columns(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    return values[:, :-2], values[:, -2], values[:, -1] > 0
+def _read(file: Path) -> dict[str, _Boxes]:
+    """Boxes that were kept; of their signals, those that the tracker has now."""
+    with np.load(file) as kept:
+        names = kept[_NAMES].tolist()
+        chosen = [*(names.index(name) for name in Signals._fields), -2, -1]
+        return {key: _as_boxes(kept[key][:, chosen]) for key in kept if key != _NAMES}
+
+
+def _as_boxes(values: NDArray[np.float64]) -> _Boxes:
+    return _Boxes(values[:, :-2], values[:, -2], values[:, -1])
 
 
 def _boxes(parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
-    """All streams of a source, by protocol."""
-    found: dict[str, list[_Boxes]] = {"A": [], "C": []}
+    """The streams of a source, by protocol; of several scenes, each has every second stream."""
+    found: dict[str, list[_Boxes]] = {}
     has_events = any(part.recording.events.num_events for part in parts)
-    for protocol, cases in _CHANGES.items():
-        for change in cases.values():
-            if has_events or (protocol == "C" and "lose_events" not in change):
-                changed = [p._replace(recording=degraded(p.recording, Degradation(**change))) for p in parts]
-                found[protocol] += [_run(part, tracker, 1 if protocol == "A" else None, "true") for part in changed]
-    if has_events:
-        found["C, rare frames"] = [_run(part, tracker, None, "true", keep) for keep in _RARE for part in parts]
-    for start in _STARTS[1:]:
-        found["C"] += [_run(part, tracker, None, start) for part in parts]
-    return {name: _joined(runs) for name, runs in found.items() if runs}
+    streams = [one for one in _STREAMS if has_events or one.only_frames]
+    for i, part in enumerate(parts):
+        for stream in streams[i % 2 :: 2] if len(parts) > 1 else streams:
+            found.setdefault(stream.protocol, []).append(_run(part, tracker, stream))
+    return {name: _joined(runs) for name, runs in found.items()}
 
 
 def _joined(runs: list[_Boxes]) -> _Boxes:
@@ -213,7 +241,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False, detector="learned")
+    tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
     bias, weights = confidence.BIAS, np.array(confidence.WEIGHTS)
     if asked.fit:
         bias, weights = _fit(list(_collected("train", tracker, asked.keep).values()))

@@ -1,6 +1,6 @@
 """Confidence and its signals, worked by hand, and a tracker whose target leaves the sensor."""
 
-from math import exp, log, log1p
+from math import exp, log
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker import confidence
 from spikebridge.networks.sensing.tracker.confidence import (
+    BoxEvidence,
     Signals,
     found_evidence,
     given_evidence,
@@ -21,6 +22,8 @@ from spikebridge.networks.sensing.tracker.confidence import (
     target_contrast,
     with_events,
 )
+from spikebridge.networks.sensing.tracker.detectors import FoundBox
+from spikebridge.networks.sensing.tracker.suitability import Beginning, stream_warnings
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 BOX = np.array([20.0, 20.0, 16.0, 16.0])
@@ -36,46 +39,59 @@ def square(x: int = 20, y: int = 20) -> np.ndarray:
 
 
 def test_the_contrast_of_a_target_is_one_and_that_of_background_none() -> None:
-    assert given_evidence(square(), BOX, None, None).contrast == 1.0
+    assert target_contrast(square(), BOX) == 1.0
     assert target_contrast(square(), np.array([2.0, 2.0, 10.0, 10.0])) == 0.0
 
 
-def test_the_correction_is_a_mean_over_frames_in_sizes_of_the_target() -> None:
-    evidence = given_evidence(square(), BOX, None, None)
-    moved = translate_box(BOX, np.array([4.0, 0.0]))
-    found = found_evidence(evidence, BOX, moved)
-    assert found.correction == pytest.approx(0.8 * 0.1 + 0.2 * 4 / 16)
-    assert evidence.given and not found.given
-    again = given_evidence(square(), BOX, translate_box(BOX, np.array([8.0, 0.0])), found)
-    assert again.correction == pytest.approx(0.8 * found.correction + 0.2 * 0.5)
+def found(box: np.ndarray, spread: float, second: FoundBox | None = None) -> FoundBox:
+    return FoundBox(BOX, box, spread, second)
+
+
+def test_the_less_sure_detector_counts_and_how_far_the_two_are_apart() -> None:
+    other = found(translate_box(BOX, np.array([0.0, 4.0])), spread=8.0)
+    both = found_evidence(BoxEvidence(), found(BOX, 2.0, other))
+    assert (both.given, both.detector_spread, both.apart) == (False, 0.5, 0.25)
+    alone = found_evidence(both, found(BOX, 2.0))
+    assert (alone.detector_spread, alone.apart) == (0.125, 0.2)
+    again = given_evidence(both._replace(events=0.1))
+    assert (again.given, again.detector_spread, again.events) == (True, 0.0, 0.1)
 
 
 def test_a_place_that_is_no_number_counts_as_far_away() -> None:
-    evidence = given_evidence(square(), BOX, None, None)
-    assert found_evidence(evidence, BOX, np.full(4, np.nan)).correction == pytest.approx(0.08 + 0.4)
+    evidence = found_evidence(BoxEvidence(), found(BOX, 1.0, found(np.full(4, np.nan), np.inf)))
+    assert (evidence.detector_spread, evidence.apart) == (2.0, 2.0)
 
 
-def test_events_in_the_box_are_counted_for_each_pixel_and_bin() -> None:
-    evidence = given_evidence(square(), BOX, None, None)
-    x, y = np.array([20, 35, 36, 5], np.uint16), np.array([20, 35, 30, 5], np.uint16)  # two of four inside
-    events = BinEvents(x, y, np.ones(4, bool))
-    once = with_events(evidence, events, BOX, 1)
-    assert once.events == pytest.approx(0.05 * 2 / 256)
+def test_events_are_counted_in_the_box_in_its_middle_and_around_it() -> None:
+    # the box has pixels 20 to 35, its middle 24 to 31, and what is around it reaches to 15.2 and 40.8
+    x, y = np.array([20, 35, 24, 36, 15, 14], np.uint16), np.array([20, 35, 31, 30, 30, 30], np.uint16)
+    once = with_events(BoxEvidence(), BinEvents(x, y, np.ones(6, bool)), BOX, 1)
+    assert once.events == pytest.approx(0.05 * 3 / 256)
+    assert once.inner == pytest.approx(0.05 * 1 / 256)
+    assert once.around == pytest.approx(0.05 * 2 / 256 / (1.6**2 - 1))
     assert with_events(once, NOTHING, BOX, 3).events == pytest.approx(0.95**3 * once.events)
 
 
+def test_a_box_three_times_too_large_is_not_filled_and_one_without_events_is_neutral() -> None:
+    edges = np.array([[x, y] for x in (20, 35) for y in range(20, 36)] * 9, np.uint16).T
+    events = BinEvents(*edges, np.ones(9 * 32, bool))
+    fits = with_events(BoxEvidence(), events, BOX, 10)
+    large = with_events(BoxEvidence(), events, np.array([4.0, 4.0, 48.0, 48.0]), 10)
+    assert fits.filled > 0.9 and large.filled < 0.5
+    assert BoxEvidence().filled == 0.75
+    (warned,) = stream_warnings(Beginning(BOX, 0.25, 32), 0.2, BOX + 3, large.filled)[:1]
+    assert warned.startswith("first box: ") and "not much larger than the target" in warned
+
+
 def test_signals_have_no_unit() -> None:
-    evidence = given_evidence(square(), BOX, None, None)._replace(events=0.02, given=False)
-    made = signals(
-        evidence, BOX * [1, 1, 2, 2], np.array([3.0, 4.0]), age=0.05, spread=3.2, detector_spread=0.0, num_unsure=2
-    )
-    assert made.spread == pytest.approx(log(0.11))  # 3.2 of 32 px, and .01
-    assert made.detector_spread == pytest.approx(log(0.02))
+    evidence = BoxEvidence(False, detector_spread=0.1, apart=0.3, events=0.02, inner=0.005, around=0.0)
+    made = signals(evidence, BOX * [1, 1, 2, 2], np.array([3.0, 4.0]), age=0.05, num_unsure=2)
+    assert made.filled == pytest.approx((0.015 + 0.0015) / 0.022)
+    assert made.focus == pytest.approx(log(11))
     assert made.moved == pytest.approx(5 / 32)
-    assert signals(evidence, BOX, np.array([30.0, 40.0]), 0.01, 1.0, 1.0, 0).moved == 0.3  # at most
-    assert made.resized == pytest.approx(log(2))
+    assert signals(evidence, BOX, np.array([30.0, 40.0]), 0.01, 0).moved == 0.3  # at most
+    assert made.detector_spread == pytest.approx(log(0.12)) and made.apart == pytest.approx(log(0.32))
     assert made.age == pytest.approx(log(2))
-    assert made.events == pytest.approx(log1p(2))
     assert made.unsure == pytest.approx(2 / 3) and made.given == 0
 
 
@@ -88,7 +104,7 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("signal", "sign"),
-    [("spread", -1), ("detector_spread", -1), ("correction", -1), ("events", 1), ("unsure", -1), ("age", -1)],
+    [("filled", 1), ("moved", 1), ("detector_spread", -1), ("apart", -1), ("age", -1)],
 )
 def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> None:
     assert sign * getattr(confidence.WEIGHTS, signal) > 0

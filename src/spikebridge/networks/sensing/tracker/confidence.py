@@ -2,20 +2,18 @@
 
 It is a logistic function of signals that the tracker has anyhow, so that of answers with confidence .9 nine in ten
 overlap by half. `python benchmarks/sensing_confidence.py --fit` fits its weights on the validation part of the real
-recording and on generated training scenes, with events lost and added, other pictures, and wrong first boxes.
+recording and on generated training scenes, with events lost, other pictures, rare frames, and wrong first boxes.
 
 | signal | what it says |
 |---|---|
-| spread | width of the response between frames: its sharpness, and how far the experts are apart |
-| detector_spread | the same of the detector, at the last frame |
-| correction | distance between the box predicted by events and the box of the frame, mean over frames |
-| events | how many events fell into the box |
+| filled | that the box has the size of the target: events come from its edges, so most fall near those of the box |
+| focus | that events fall into the box, not around it |
 | moved | that the box moves: background does not |
-| resized, unsure, given, age | how far the box is from what is known |
-| contrast | how the target differs from what is around it |
+| detector_spread, apart | whether the detectors are sure of the last frame, and agree |
+| given, age, unsure | how far the box is from what is known |
 """
 
-from math import exp, hypot, log, log1p
+from math import exp, hypot, log
 from typing import NamedTuple
 
 import numpy as np
@@ -24,75 +22,80 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing.model.boxes import Box, box_center
+from spikebridge.networks.sensing.tracker.detectors import FoundBox
 
 _SIDE = 24  # points along a side at which a box is compared
-_KEPT = 0.8  # of a mean over frames, at each new one
-_KEPT_BIN = 0.95  # of the mean number of events, at each bin
+_KEPT = 0.95  # of mean numbers of events, at each bin
 _RING = 1.6  # side of what is around a target, in sides of its box
+_INNER = 0.5  # side of the middle of a box, in sides of the box
+_FEW_EVENTS = 0.002  # a bin and pixel, which say little
 _FRAME_SECONDS = 0.025
 _MOST_MOVED = 0.3  # a box that moves faster is no better
+_FAR = 2.0  # sizes of the target
+_UNCOMPARED = 0.2  # sizes of the target that a single detector counts as apart
 
 
 class Signals(NamedTuple):
     """Numbers without a unit from which confidence is made; lengths are in sizes of the target.
 
     Args:
-        spread: logarithm of the standard deviation of the place since the frame.
-        detector_spread: logarithm of that of the detector.
-        correction: logarithm of the mean distance between predicted boxes and those of frames.
-        given: 1 if the box of the last frame was given.
-        events: logarithm of the mean number of events of a bin and pixel of the box.
+        filled: share of the events in the box that fall outside its middle of half the sides; .75 without events.
+        focus: logarithm of the density of events in the box over that around it.
         moved: distance since the frame.
-        resized: how far the logarithm of the size is from that of the given box.
-        unsure: share of the last three frames without a confident detection.
-        contrast: of the target.
+        detector_spread: logarithm of the standard deviation of the detector that is less sure.
+        apart: logarithm of the distance between what two detectors found.
+        given: 1 if the box of the last frame was given.
         age: logarithm of the time since the frame, in units of 25 ms; 0 below.
+        unsure: share of the last three frames without a confident detection.
     """
 
-    spread: float
-    detector_spread: float
-    correction: float
-    given: float
-    events: float
+    filled: float
+    focus: float
     moved: float
-    resized: float
-    unsure: float
-    contrast: float
+    detector_spread: float
+    apart: float
+    given: float
     age: float
+    unsure: float
 
 
-BIAS = -6.821
+BIAS = -18.851
 WEIGHTS = Signals(
-    spread=-0.520,
-    detector_spread=-2.052,
-    correction=-0.234,
-    given=-0.888,
-    events=0.401,
-    moved=5.738,
-    resized=-1.843,
-    unsure=-1.162,
-    contrast=0.141,
-    age=-1.379,
+    filled=15.571,
+    focus=0.527,
+    moved=11.999,
+    detector_spread=-2.182,
+    apart=-0.506,
+    given=-2.040,
+    age=-1.931,
+    unsure=-2.415,
 )
 """Of the signals in the log-odds; fitted by `benchmarks/sensing_confidence.py --fit`."""
 
 
 class BoxEvidence(NamedTuple):
-    """What frames say of the box.
+    """What frames and events say of the box.
 
     Args:
-        size: root of the area of that box [px].
-        contrast: of the target to what is around it, 0 to 1.
-        correction: mean distance between predicted boxes and those of frames, in sizes.
-        events: mean number of events in a bin, for each pixel of the box.
         given: whether the box of the last frame was given.
+        detector_spread: of the detector that is less sure of the last frame, in sizes of the target.
+        apart: between what two detectors found in it, in sizes of the target.
+        events: mean number of events in a bin, for each pixel of the box.
+        inner: of those, the events in its middle.
+        around: mean number of events in a bin, for each pixel around the box.
     """
 
-    size: float
-    contrast: float
-    correction: float = 0.1
-    events: float = 0.0
     given: bool = True
+    detector_spread: float = 0.0
+    apart: float = 0.0
+    events: float = 0.0
+    inner: float = 0.0
+    around: float = 0.0
+
+    @property
+    def filled(self) -> float:
+        """See `Signals`."""
+        return (self.events - self.inner + (1 - _INNER**2) * _FEW_EVENTS) / (self.events + _FEW_EVENTS)
 
 
 def size_of(box: Box) -> float:
@@ -100,30 +103,28 @@ def size_of(box: Box) -> float:
     return max(float(box[2:].prod()), 1e-6) ** 0.5
 
 
-def given_evidence(frame: NDArray[np.uint8], box: Box, predicted: Box | None, last: BoxEvidence | None) -> BoxEvidence:
+def given_evidence(last: BoxEvidence | None) -> BoxEvidence:
     """At a frame whose box is given.
 
     Args:
-        frame: grey levels.
-        box: of the target [px].
-        predicted: what the tracker took for it; None at first.
         last: before; None at first.
     """
-    fresh = BoxEvidence(size_of(box), target_contrast(frame, box))
-    if last is None or predicted is None:
-        return fresh
-    return fresh._replace(correction=_corrected(last, box, predicted), events=last.events)
+    fresh = BoxEvidence()
+    return fresh if last is None else fresh._replace(events=last.events, inner=last.inner, around=last.around)
 
 
-def found_evidence(last: BoxEvidence, predicted: Box, found: Box) -> BoxEvidence:
+def found_evidence(last: BoxEvidence, found: FoundBox) -> BoxEvidence:
     """At a frame whose box is not given.
 
     Args:
         last: before.
-        predicted: box by events [px].
-        found: by the detector [px].
+        found: by the detectors.
     """
-    return last._replace(correction=_corrected(last, found, predicted), given=False)
+    size, spread, apart = size_of(found.box), found.spread, _UNCOMPARED
+    if found.second is not None:
+        spread = max(spread, found.second.spread)
+        apart = float(np.hypot(*(box_center(found.box) - box_center(found.second.box)))) / size
+    return last._replace(given=False, detector_spread=_at_most(spread / size), apart=_at_most(apart))
 
 
 def with_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: int) -> BoxEvidence:
@@ -136,44 +137,39 @@ def with_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: in
         num_bins: length of the step.
     """
     left, top, width, height = box.tolist()
-    x, y = events.x.astype(np.float32) - left, events.y.astype(np.float32) - top
-    inside = np.count_nonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
-    kept = _KEPT_BIN**num_bins
-    return evidence._replace(events=kept * evidence.events + (1 - kept) * inside / num_bins / max(width * height, 1.0))
+    # from the middle of the box, in sides
+    x = np.abs((events.x.astype(np.float32) + (0.5 - left)) / max(width, 1.0) - 0.5)
+    y = np.abs((events.y.astype(np.float32) + (0.5 - top)) / max(height, 1.0) - 0.5)
+    away = 2 * np.maximum(x, y)
+    inside, inner, near = (np.count_nonzero(away < side) for side in (1.0, _INNER, _RING))
+    kept = _KEPT**num_bins
+    new = (1 - kept) / num_bins / max(width * height, 1.0)
+    return evidence._replace(
+        events=kept * evidence.events + new * inside,
+        inner=kept * evidence.inner + new * inner,
+        around=kept * evidence.around + new * (near - inside) / (_RING**2 - 1),
+    )
 
 
-def signals(
-    evidence: BoxEvidence,
-    box: Box,
-    moved: Float[np.ndarray, "2"],
-    age: float,
-    spread: float,
-    detector_spread: float,
-    num_unsure: int,
-) -> Signals:
+def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age: float, num_unsure: int) -> Signals:
     """The signals of a box.
 
     Args:
-        evidence: of the frames.
+        evidence: of frames and events.
         box: of the target [px].
         moved: since the frame [px].
         age: time since the frame [s].
-        spread: standard deviation of that [px].
-        detector_spread: standard deviation of the place in the frame; 0 for a given box [px].
         num_unsure: frames in a row without a confident detection.
     """
-    size = size_of(box)
     return Signals(
-        spread=log(min(spread / size, 2.0) + 0.01),
-        detector_spread=log(min(detector_spread / size, 2.0) + 0.02),
-        correction=log(min(evidence.correction, 2.0) + 0.01),
+        filled=evidence.filled,
+        focus=log((evidence.events + _FEW_EVENTS) / (evidence.around + _FEW_EVENTS)),
+        moved=min(hypot(*moved) / size_of(box), _MOST_MOVED),
+        detector_spread=log(evidence.detector_spread + 0.02),
+        apart=log(evidence.apart + 0.02),
         given=float(evidence.given),
-        events=log1p(100 * evidence.events),
-        moved=min(hypot(*moved) / size, _MOST_MOVED),
-        resized=min(abs(log(size / evidence.size)), 2.0),
-        unsure=min(num_unsure, 3) / 3,
-        contrast=evidence.contrast,
         age=log(max(age / _FRAME_SECONDS, 1.0)),
+        unsure=min(num_unsure, 3) / 3,
     )
 
 
@@ -226,6 +222,6 @@ def _sampled(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.ndar
     return frame[rows[:, None], columns].astype(np.float64)
 
 
-def _corrected(last: BoxEvidence, box: Box, predicted: Box) -> float:
-    away = float(np.hypot(*(box_center(box) - box_center(predicted)))) / size_of(box)
-    return _KEPT * last.correction + (1 - _KEPT) * (away if away < 2 else 2.0)  # also of a place that is not a number
+def _at_most(sizes: float) -> float:
+    """Also of a place that is not a number."""
+    return sizes if sizes < _FAR else _FAR

@@ -235,7 +235,8 @@ class MixedDetector:
         """See `BoxDetector`."""
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
-        return one if one.spread < other.spread else other, _MixedTarget(learned, filtered)
+        surer, second = (one, other) if one.spread < other.spread else (other, one)
+        return surer._replace(second=second), _MixedTarget(learned, filtered)
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""

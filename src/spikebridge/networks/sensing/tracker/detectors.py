@@ -49,11 +49,13 @@ class FoundBox(NamedTuple):
         around: the box around which it looked [px].
         box: of the target [px].
         spread: standard deviation of its centre along an axis [px].
+        second: the answer of another detector, where there is one.
     """
 
     around: Box
     box: Box
     spread: float
+    second: "FoundBox | None" = None
 
 
 @runtime_checkable

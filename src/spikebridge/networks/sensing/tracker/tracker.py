@@ -66,6 +66,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     BoxDetector,
     DetectorInputs,
     DetectorName,
+    FoundBox,
     LearnedDetector,
     confidence,
 )
@@ -322,7 +323,7 @@ class SensingTracker:
                 state = self.flush(state)
         if self.options.warns:
             warn([] if before else first_box_warnings(state.frame, state.beginning.box))
-            warn(stream_warnings(state.beginning, before, state.box))
+            warn(stream_warnings(state.beginning, before, state.box, state.evidence.filled))
         return state.box, state
 
     def flush(self, state: TrackingState) -> TrackingState:
@@ -344,7 +345,7 @@ class SensingTracker:
         if is_given := "box" in inputs:
             box, detector = check_box(inputs["box"]), self._detector(model)
             estimate = _TargetEstimate(box, 0.0, 0, None if detector is None else detector.start(frame, box))
-            evidence = given_evidence(frame, box, predicted, None if last is None else last.evidence)
+            evidence = given_evidence(None if last is None else last.evidence)
         elif last is not None and predicted is not None:
             estimate, evidence = _predicted_estimate(frame, predicted, last), last.evidence
             events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
@@ -412,10 +413,12 @@ class SensingTracker:
         """The detector's answer on the last frame, blended with the predicted box."""
         options, known, detector, box = self.options, state.estimate, self._detector(state.model), pending.box
         if detector is None or known.target is None:
-            return state._replace(evidence=found_evidence(state.evidence, box, box), pending=None)
+            evidence = found_evidence(state.evidence, FoundBox(box, box, known.spread))
+            return state._replace(evidence=evidence, pending=None)
         inputs = DetectorInputs(state.frame, pending.before, pending.events, state.background, box, state.lost)
-        (around, found, spread), target = detector.detect(inputs, known.target)
-        state = state._replace(evidence=found_evidence(state.evidence, box, found))
+        answer, target = detector.detect(inputs, known.target)
+        around, found, spread = answer[:3]
+        state = state._replace(evidence=found_evidence(state.evidence, answer))
         gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
         blended = clamp_box(state.frame, around + gain * (found - around))
         if options.hold_size:
@@ -491,7 +494,7 @@ class SensingTracker:
         box = np.concatenate([last[:2] + moved, last[2:]])
         evidence = with_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
         estimate, since = state.estimate, state.age + elapsed
-        known = signals(evidence, box, moved, since, spread, estimate.spread, estimate.num_unsure)
+        known = signals(evidence, box, moved, since, estimate.num_unsure)
         return state._replace(
             box=box,
             spread=spread,

@@ -1,0 +1,145 @@
+"""A target that is hidden for a quarter of a second and shown elsewhere: is it found again, and what is the confidence?
+
+    python benchmarks/hidden_targets.py  # a minute of one core; writes results/hidden_targets.json
+
+Generated test scenes with one target, 40 frames a second, the first box alone, shipped weights of seed 0. While it is
+hidden, frames and events show the background; it moves on unseen. Each detector of the tracker that can search.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from spikebridge.data.io.atomic import write_text
+from spikebridge.data.recordings.recording import Recording
+from spikebridge.data.simulation.moving_objects import MovingObjects
+from spikebridge.data.simulation.render import render_recording, scene_seeds
+from spikebridge.networks.sensing import recipe as sensing
+from spikebridge.networks.sensing.data import DT
+from spikebridge.networks.sensing.evaluation.metrics import overlaps
+from spikebridge.pretrained import shipped_run
+from spikebridge.training.run.environment import describe_environment
+
+_RESULTS = Path(__file__).with_name("results") / "hidden_targets.json"
+_NUM_SCENES, _SECONDS, _HIDDEN = 8, 1.0, (0.4, 0.65)
+_DETECTORS, _SEED = ("both", "learned", "filter"), 0
+_STEP = 3  # bins between two values of a curve
+
+
+@dataclass(frozen=True)
+class HiddenTarget:
+    """A scene whose target is not there for some time.
+
+    Args:
+        scene: with a background that does not move.
+        begin: when the target is hidden [s].
+        end: when it is shown again [s].
+    """
+
+    scene: MovingObjects
+    begin: float
+    end: float
+
+    @property
+    def height(self) -> int:
+        """Rows of the image."""
+        return self.scene.height
+
+    @property
+    def width(self) -> int:
+        """Columns of the image."""
+        return self.scene.width
+
+    @cached_property
+    def background(self) -> Float[np.ndarray, "H W"]:
+        """What most images have at a pixel."""
+        return np.median([self.scene.image(t) for t in np.linspace(0, 2, 41)], axis=0)
+
+    def image(self, t: float) -> Float[np.ndarray, "H W"]:
+        """The image at a time [s]."""
+        return self.background if self.begin <= t < self.end else self.scene.image(t)
+
+    def box(self, t: float) -> Float[np.ndarray, "4"]:
+        """The box of the target at a time [s], also of a hidden one."""
+        return self.scene.box(t)
+
+
+def hidden_recording(seed: int, seconds: float, begin: float, end: float) -> Recording:
+    """A recording of such a scene.
+
+    Args:
+        seed: of the scene.
+        seconds: length.
+        begin: when the target is hidden [s].
+        end: when it is shown again [s].
+    """
+    scene = HiddenTarget(MovingObjects(seed=seed, size=26.0, num_distractors=0, light_change=0.0), begin, end)
+    return render_recording(scene, seconds, DT, image_interval=DT, name=f"hidden {seed}")
+
+
+def follow(recording: Recording, step: Callable[..., Any]) -> dict[str, list[float]]:
+    """Overlap, confidence and whether the target counts as lost, at the end of each bin.
+
+    Args:
+        recording: to follow from its first box.
+        step: of a tracker.
+    """
+    state, found = None, dict[str, list[float]](overlap=[], confidence=[], lost=[])
+    for b in range(recording.num_bins):
+        inputs = recording.inputs(b, b + 1)
+        if state is None:
+            inputs["box"] = recording.frame_boxes[0]
+        box, state = step(inputs, state)
+        found["overlap"].append(float(overlaps(box[None], recording.boxes[b][None])[0]))
+        found["confidence"].append(float(state.confidence))
+        found["lost"].append(float(state.lost))
+    return found
+
+
+def _summary(tracks: list[dict[str, list[float]]]) -> dict[str, Any]:
+    begin, end = (round(time / DT) for time in _HIDDEN)
+    frame, sizes = round(1 / 40 / DT), range(0, round(_SECONDS / DT) - 1, _STEP)
+    again = []
+    for one in tracks:
+        right = np.flatnonzero(np.array(one["overlap"][end:]) >= 0.5)
+        again.append(int(right[0]) / frame if len(right) else None)
+    return {
+        "found_again": sum(one["overlap"][-1] >= 0.5 for one in tracks),
+        "num_scenes": len(tracks),
+        "frames_until_found": again,
+        "confidence_before": fmean(fmean(one["confidence"][frame:begin]) for one in tracks),
+        "confidence_hidden": fmean(fmean(one["confidence"][begin + 2 * frame : end]) for one in tracks),
+        "most_confidence_hidden": max(max(one["confidence"][begin + 2 * frame : end]) for one in tracks),
+        "confidence_after": fmean(fmean(one["confidence"][end + 4 * frame :]) for one in tracks),
+        "lost_share_hidden": fmean(fmean(one["lost"][begin + 3 * frame : end]) for one in tracks),
+        "seconds": [DT * (1 + i) for i in sizes],
+        **{name: [[one[name][i] for one in tracks] for i in sizes] for name in ("overlap", "confidence")},
+    }
+
+
+def main() -> None:
+    """Follows each scene with each detector, and writes."""
+    torch.set_num_threads(1)
+    scenes = [hidden_recording(seed, _SECONDS, *_HIDDEN) for seed in scene_seeds("test", _NUM_SCENES)]
+    tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
+    rows = {}
+    for name in _DETECTORS:
+        rows[name] = _summary([follow(scene, tracker.with_options(detector=name).step) for scene in scenes])
+        shown = {key: value for key, value in rows[name].items() if not isinstance(value, list)}
+        print(name, shown, rows[name]["frames_until_found"], flush=True)
+    found = {"command": "python benchmarks/hidden_targets.py", "hidden_seconds": _HIDDEN, "detectors": rows}
+    write_text(
+        _RESULTS, json.dumps(found | {"environment": describe_environment(seed=_SEED, threads=1)}, indent=1) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
