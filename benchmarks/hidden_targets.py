@@ -29,8 +29,8 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "hidden_targets.json"
-_NUM_SCENES, _SECONDS, _HIDDEN = 8, 1.0, (0.4, 0.65)
-_DETECTORS, _SEED = ("both", "learned", "filter"), 0
+_NUM_SCENES, _SECONDS, _HIDDEN = 4, 0.9, (0.3, 0.55)
+_DETECTORS, _SEED = ("both", "learned"), 0
 _STEP = 3  # bins between two values of a curve
 
 

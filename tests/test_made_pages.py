@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
         "claims_page.py",
         "speed_page.py",
         "tracking_page.py",
+        "events_page.py",
         "modulation_page.py",
         "quantise_page.py",
         "reasoning_page.py",
@@ -80,6 +81,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "neurobench_harness",
         "extras",
         "sensing_families",
+        "equivalent_frame_rate",
     )
     slow = {f"benchmarks/{name}.py" for name in names}
     all_scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")}

@@ -59,16 +59,16 @@ class Signals(NamedTuple):
     unsure: float
 
 
-BIAS = -18.851
+BIAS = -16.484
 WEIGHTS = Signals(
-    filled=15.571,
-    focus=0.527,
-    moved=11.999,
-    detector_spread=-2.182,
-    apart=-0.506,
-    given=-2.040,
-    age=-1.931,
-    unsure=-2.415,
+    filled=13.343,
+    focus=0.861,
+    moved=11.982,
+    detector_spread=-1.484,
+    apart=-1.125,
+    given=-2.411,
+    age=-1.861,
+    unsure=-3.273,
 )
 """Of the signals in the log-odds; fitted by `benchmarks/sensing_confidence.py --fit`."""
 

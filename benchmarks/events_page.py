@@ -1,0 +1,149 @@
+"""What events buy, confidence and hidden targets, as tables and figures of the tracking pages.
+
+python benchmarks/events_page.py           # writes the pages and draws the figures
+python benchmarks/events_page.py --check   # exit code 1 where a page differs from the results
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from made_page import DOCS, measured, write_or_check
+
+RESULTS = Path(__file__).parent / "results"
+IMAGES = DOCS / "images"
+_KINDS = {"generated": "generated scenes", "recording": "recording"}
+
+
+def _load(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _spread(one: dict[str, Any]) -> str:
+    return f"{one['mean']:.3f}" if one["sd"] is None else f"{one['mean']:.3f} ± {one['sd']:.3f}"
+
+
+def _rate(value: float | None, highest: int) -> str:
+    return f"above {highest}" if value is None else f"{value:.0f}"
+
+
+def equivalent(found: dict[str, Any]) -> str:
+    """AUC of hybrid and ANN by frame rate, the ANN's rate for the same AUC, data and energy."""
+    rows = []
+    for kind, words in _KINDS.items():
+        highest = max(row["rate"] for row in found["rates"][kind])
+        for row, cost in zip(found["rates"][kind], found["costs"][kind], strict=True):
+            if "hybrid" not in row:
+                continue
+            rows.append(
+                (
+                    f"{words}, {row['rate']} Hz",
+                    _spread(row["hybrid"]),
+                    _spread(row["ann"]),
+                    _rate(row["equivalent_rate"], highest),
+                    f"{cost['hybrid_bytes'] / 1e6:.2f} / {cost['ann_bytes'] / 1e6:.2f}",
+                    f"{cost['hybrid_joules'] * 1e3:.2f} / {cost['ann_joules'] * 1e3:.2f}",
+                )
+            )
+    titles = ("frames", "hybrid, AUC", "its ANN, AUC", "equivalent frame rate [Hz]")
+    return measured((*titles, "data, hybrid / ANN [MB/s]", "energy, hybrid / ANN [mW]"), rows)
+
+
+def fast(found: dict[str, Any]) -> str:
+    """The ANN at rates above those of the hybrid, with its data and energy."""
+    rows = [
+        (
+            f"{row['rate']} Hz",
+            _spread(row["ann"]),
+            f"{cost['ann_bytes'] / 1e6:.2f}",
+            f"{cost['ann_joules'] * 1e3:.2f}",
+        )
+        for row, cost in zip(found["rates"]["generated"], found["costs"]["generated"], strict=True)
+        if "hybrid" not in row
+    ]
+    return measured(("generated scenes, ANN alone", "AUC", "data [MB/s]", "energy [mW]"), rows)
+
+
+def confidence(found: dict[str, Any]) -> str:
+    """Expected calibration error by what is scored."""
+    rows = [
+        (name.removeprefix("all: "), f"{row['share_right']:.2f} of {row['num']:,}", f"{row['ece']:.3f}")
+        for name, row in found["rows"].items()
+        if name.startswith("all: ") or name.startswith("real, test")
+    ]
+    return measured(("scored on", "boxes that overlap by half", "ECE"), rows)
+
+
+def hidden(found: dict[str, Any]) -> str:
+    """Whether hidden targets are found again."""
+    rows = []
+    for name, row in found["detectors"].items():
+        known = [one for one in row["frames_until_found"] if one is not None]
+        late = f"{np.median(known):.1f}" if known else "-"
+        rows.append(
+            (
+                f"`{name}`",
+                f"{row['found_again']} of {row['num_scenes']}",
+                late,
+                f"{row['confidence_before']:.2f}",
+                f"{row['confidence_hidden']:.2f} ({row['most_confidence_hidden']:.2f})",
+                f"{row['confidence_after']:.2f}",
+                f"{row['lost_share_hidden']:.2f}",
+            )
+        )
+    titles = ("`--detector`", "found again at the end", "after frames (median)")
+    return measured((*titles, "confidence before", "hidden (largest)", "after", "`lost` while hidden"), rows)
+
+
+def draw() -> None:
+    """The four figures."""
+    from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
+
+    def save(name: str, figure: Any) -> None:
+        text = to_svg(figure, name.replace("-", " "))
+        (IMAGES / f"tracking-{name}.svg").write_text(text, encoding="utf-8")
+
+    found = _load("equivalent_frame_rate")
+    for kind, words in _KINDS.items():
+        rows = found["rates"][kind]
+        rates = np.array([row["rate"] for row in rows])
+        series = {
+            spoken: np.array([row["seeds"][who] if who in row else [np.nan] * found["seeds"] for row in rows])
+            for who, spoken in (("hybrid", "hybrid"), ("ann", "its ANN"))
+        }
+        figure = accuracy_lines(rates, series, f"frames a second, {words}", "AUC")
+        figure.axes[0].set(xscale="log", xticks=rates, xticklabels=[str(rate) for rate in rates])
+        figure.axes[0].minorticks_off()
+        save("frame-rate" + ("" if kind == "generated" else "-recording"), figure)
+    speeds = np.array([row["speed"] for row in found["speeds"]])
+    names = {"hybrid": "hybrid", "ann": "its ANN", "snn": "its SNN"}
+    of_speed = {spoken: np.array([row["seeds"][who] for row in found["speeds"]]) for who, spoken in names.items()}
+    figure = accuracy_lines(speeds, of_speed, "speed of the target [px/s]", "AUC in time")
+    figure.axes[0].set(xscale="log", xticks=speeds, xticklabels=[str(speed) for speed in speeds])
+    figure.axes[0].minorticks_off()
+    save("speed", figure)
+    row = _load("hidden_targets")["detectors"]["both"]
+    lines = {name: np.array(row[name]) for name in ("overlap", "confidence")}
+    figure = accuracy_lines(np.array(row["seconds"]), lines, "time [s]", "mean over scenes")
+    figure.axes[0].axvspan(*_load("hidden_targets")["hidden_seconds"], alpha=0.15, linewidth=0)
+    save("hidden", figure)
+
+
+def main() -> int:
+    """Writes or checks the pages."""
+    rates = _load("equivalent_frame_rate")
+    other = {"confidence": confidence(_load("sensing_confidence")), "hidden": hidden(_load("hidden_targets"))}
+    explanation = DOCS / "explanation"
+    tables = {"equivalent": equivalent(rates), "fast": fast(rates)}
+    return max(
+        write_or_check(explanation / "tracking.md", tables, Path(__file__), __doc__, draw),
+        write_or_check(explanation / "tracking-other-cameras.md", other, Path(__file__), __doc__),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
