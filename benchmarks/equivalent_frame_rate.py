@@ -272,23 +272,26 @@ def main() -> None:
     """Measures seed by seed, and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path)
-    keep = parser.parse_args().keep
+    parser.add_argument("--rates-only", action="store_true", help="leave accuracy against speed out")
+    asked = parser.parse_args()
+    keep = asked.keep
     torch.set_num_threads(1)
     costs = _kept(keep, "costs", _costs)
     seeds, speeds = [], []
     for seed in range(_NUM_SEEDS):
         rows = [_kept(keep, f"{seed}-{rate}-Hz", partial(_rate_row, seed, rate)) for rate in _ANN_RATES]
         seeds.append({kind: [row[kind] for row in rows if kind in row] for kind in ("generated", "recording")})
-        speeds.append(_kept(keep, f"{seed}-speeds", partial(_speed_rows, seed)))
+        if not asked.rates_only:
+            speeds.append(_kept(keep, f"{seed}-speeds", partial(_speed_rows, seed)))
     found = {
-        "command": "python benchmarks/equivalent_frame_rate.py",
+        "command": f"python benchmarks/equivalent_frame_rate.py{' --rates-only' if asked.rates_only else ''}",
         "scenes": _NUM_TEST,
         "seconds": _TEST_SECONDS,
         "seeds": _NUM_SEEDS,
         "updates": _UPDATES,
         "rates": {kind: _summary(seeds, kind) for kind in ("generated", "recording")},
         "costs": costs,
-        "speeds": _speeds(speeds),
+        "speeds": _speeds(speeds) if speeds else [],
         "environment": describe_environment(seed=0, threads=1),
     }
     write_text(_RESULTS, json.dumps(found, indent=1) + "\n")

@@ -119,18 +119,27 @@ def draw() -> None:
         figure.axes[0].set(xscale="log", xticks=rates, xticklabels=[str(rate) for rate in rates])
         figure.axes[0].minorticks_off()
         save("frame-rate" + ("" if kind == "generated" else "-recording"), figure)
-    speeds = np.array([row["speed"] for row in found["speeds"]])
-    names = {"hybrid": "hybrid", "ann": "its ANN", "snn": "its SNN"}
-    of_speed = {spoken: np.array([row["seeds"][who] for row in found["speeds"]]) for who, spoken in names.items()}
-    figure = accuracy_lines(speeds, of_speed, "speed of the target [px/s]", "AUC in time")
-    figure.axes[0].set(xscale="log", xticks=speeds, xticklabels=[str(speed) for speed in speeds])
-    figure.axes[0].minorticks_off()
-    save("speed", figure)
+    if found["speeds"]:
+        save("speed", _against_speed(found["speeds"]))
+    if not (RESULTS / "hidden_targets.json").exists():
+        return
     row = _load("hidden_targets")["detectors"]["both"]
     lines = {name: np.array(row[name]) for name in ("overlap", "confidence")}
     figure = accuracy_lines(np.array(row["seconds"]), lines, "time [s]", "mean over scenes")
     figure.axes[0].axvspan(*_load("hidden_targets")["hidden_seconds"], alpha=0.15, linewidth=0)
     save("hidden", figure)
+
+
+def _against_speed(rows: list[dict[str, Any]]) -> Any:
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    speeds = np.array([row["speed"] for row in rows])
+    names = {"hybrid": "hybrid", "ann": "its ANN", "snn": "its SNN"}
+    of_speed = {spoken: np.array([row["seeds"][who] for row in rows]) for who, spoken in names.items()}
+    figure = accuracy_lines(speeds, of_speed, "speed of the target [px/s]", "AUC in time")
+    figure.axes[0].set(xscale="log", xticks=speeds, xticklabels=[str(speed) for speed in speeds])
+    figure.axes[0].minorticks_off()
+    return figure
 
 
 def main() -> int:
