@@ -41,6 +41,7 @@ from .simulation.textures import dead_leaves, fractal_noise
 from .simulation.tumbling_objects import TumblingObjects
 from .streams.binner import EventBinner, FrameFeed, RecentEvents
 from .streams.replay import EventFrameSource, ReplaySource
+from .streams.samples import SampleReplay, SampleRequest, WavStream, open_samples
 from .streams.sources import LiveSource, StreamRequest
 from .tasks.permuted import GroupedPermutations
 from .tasks.split import ClassSplits
@@ -82,6 +83,8 @@ __all__ = [
     "ReplaySource",
     "RotatingDisk",
     "Saccades",
+    "SampleReplay",
+    "SampleRequest",
     "SensorSeries",
     "SeriesFinding",
     "SeriesSplit",
@@ -92,6 +95,7 @@ __all__ = [
     "TaskSplit",
     "TumblingObjects",
     "VideoClip",
+    "WavStream",
     "add_noise",
     "available",
     "bin_events",
@@ -128,6 +132,7 @@ __all__ = [
     "load_recording_folder",
     "make_events",
     "make_series",
+    "open_samples",
     "random_folds",
     "read_boxes",
     "read_digit_file",
