@@ -166,7 +166,7 @@ class _SlotsState(NamedTuple):
 class Slots(Stateful):
     """Maps of a frame to slots: place [px], in view, known, and mean scores of material and shape.
 
-    A slot is known from the second frame on in which it is in view.
+    A slot is known from the third frame on in which it is in view.
 
     Example:
         >>> slots, _ = Slots()(torch.zeros(3, 1, 18, 24, 36))
@@ -182,7 +182,9 @@ class Slots(Stateful):
 
     def step(self, x_t: Tensor, state: _SlotsState, **modulation: Any) -> tuple[Tensor, _SlotsState]:
         centre, place, _, color, material, shape = x_t.split(MAP_SIZES, 1)
-        score = centre.sigmoid() * color.softmax(1)
+        likely = color.softmax(1)
+        # one object has one colour
+        score = centre.sigmoid() * likely * (likely > 0.5).to(x_t.dtype)
         peak = score.amax((2, 3))
         # maps are valid in the cell of a centre alone
         share = (score >= peak[:, :, None, None]).to(x_t.dtype)
@@ -193,12 +195,12 @@ class Slots(Stateful):
         y = (share * (rows + place[:, 1:])).sum((2, 3)) * STRIDE
         scores = torch.cat([material.softmax(1), shape.softmax(1)], 1)
         found = (share.unsqueeze(2) * scores.unsqueeze(1)).sum((3, 4))
-        limit = torch.where(state.seen > 1.5, _STILL_SEEN, _SEEN)
+        limit = torch.where(state.seen > 2.5, _STILL_SEEN, _SEEN)
         is_seen = (peak > limit).to(x_t.dtype)
         there = is_seen.unsqueeze(2)
         now = there * torch.stack([x, y], 2) + (1 - there) * state.place
         state = _SlotsState(now, state.seen + is_seen, state.attributes + there * found)
-        known = (state.seen > 1.5).to(x_t.dtype)
+        known = (state.seen > 2.5).to(x_t.dtype)
         mean = state.attributes / state.seen.clamp(min=1).unsqueeze(2)
         return torch.cat([now, there, known.unsqueeze(2), mean], 2), state
 
