@@ -411,6 +411,76 @@ def network_verdicts() -> list[tuple[str, str]]:
             f"{with_spread(depths['1, 2, 3'], 2)} px with three",
         ),
     ]
+def share_of(rows: list[Results], right: str = "right") -> str:
+    """The share of questions, mean and standard deviation over seeds."""
+    values = [100 * row[right] / row["questions"] for row in rows]
+    mean = f"{np.mean(values):.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.1f}"
+
+
+def latency_of(rows: list[Results]) -> tuple[str, str]:
+    """Answers in time of all changes of an answer, and the median latency."""
+    late = sorted(value for row in rows for value in row["latency_ms"]["values"])
+    in_time, changes = (sum(row[name] for row in rows) for name in ("in_time", "changes"))
+    return f"{in_time} of {changes}", number(float(np.median(late)), 0) if late else "-"
+
+
+def creature_row(rows: list[Results]) -> tuple[str, ...]:
+    """Questions, answers, latency, contacts and tracks."""
+    contacts = [sum(row["collisions"][name] for row in rows) for name in ("found", "missed", "false")]
+    return (
+        str(sum(row["questions"] for row in rows)),
+        share_of(rows),
+        share_of(rows, "right_at_the_end"),
+        *latency_of(rows),
+        f"{contacts[0]}, {contacts[1]}, {contacts[2]}",
+        number(float(np.mean([row["track_error_px"] for row in rows]))),
+    )
+
+
+CREATURE = (
+    "questions",
+    "right 50 ms after [%]",
+    "right at the end [%]",
+    "changed answers in time",
+    "median latency [ms]",
+    "contacts found, missed, false",
+    "tracks off by [px]",
+)
+
+
+def creature_environments() -> str:
+    """Answers in each environment."""
+    found = load("creature")["rows"]
+    rows = [(name, *creature_row([row["environments"][name] for row in found])) for name in found[0]["environments"]]
+    every = [one for row in found for one in row["environments"].values()]
+    return table(("environment", *CREATURE), [*rows, ("all", *creature_row(every))])
+
+
+def draw_creature() -> None:
+    """Latency of every changed answer, by environment."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    found = load("creature")["rows"]
+    within = np.arange(0, 101, 4)
+    series = {}
+    for name in found[0]["environments"]:
+        rows = [row["environments"][name] for row in found]
+        late = np.array([value for row in rows for value in row["latency_ms"]["values"]])
+        changes = sum(row["changes"] for row in rows)
+        series[name] = [100 * float((late <= limit).sum()) / changes for limit in within]
+    figure = accuracy_lines(within, series, "time after the event [ms]", "changed answers that are right [%]")
+    save("creature", figure)
+
+
+def creature_without() -> str:
+    """Answers without a part of one of the networks."""
+    found = load("creature")["rows"]
+    rows = [("whole", *creature_row([row["whole, the same scenes"] for row in found]))]
+    rows += [
+        (f"without {what}", *creature_row([row["without"][what] for row in found])) for what in found[0]["without"]
+    ]
+    return table(("creature", *CREATURE), rows)
 
 
 def verdicts() -> str:
@@ -478,6 +548,8 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "ways": ways,
         "channels": channels,
         "periods": periods,
+        "creature": creature_environments,
+        "creature without": creature_without,
     },
     EXPLANATION / "how-hybrid-units-scale.md": {
         "approximations": approximations,
@@ -503,6 +575,7 @@ FIGURES = (
     draw_tasks,
     draw_concepts,
     draw_depth,
+    draw_creature,
 )
 
 
