@@ -425,13 +425,16 @@ def latency_of(rows: list[Results]) -> tuple[str, str]:
     return f"{in_time} of {changes}", number(float(np.median(late)), 0) if late else "-"
 
 
+AT_THE_END = "right_at_the_end"
+
+
 def creature_row(rows: list[Results]) -> tuple[str, ...]:
     """Questions, answers, latency, contacts and tracks."""
     contacts = [sum(row["collisions"][name] for row in rows) for name in ("found", "missed", "false")]
     return (
         str(sum(row["questions"] for row in rows)),
         share_of(rows),
-        share_of(rows, "right_at_the_end"),
+        share_of(rows, AT_THE_END),
         *latency_of(rows),
         f"{contacts[0]}, {contacts[1]}, {contacts[2]}",
         number(float(np.mean([row["track_error_px"] for row in rows]))),
@@ -454,7 +457,13 @@ def creature_environments() -> str:
     found = load("creature")["rows"]
     rows = [(name, *creature_row([row["environments"][name] for row in found])) for name in found[0]["environments"]]
     every = [one for row in found for one in row["environments"].values()]
-    return table(("environment", *CREATURE), [*rows, ("all", *creature_row(every))])
+    sums = [
+        {name: sum(one[name] for one in row["environments"].values()) for name in ("questions", "right", AT_THE_END)}
+        for row in found
+    ]
+    cells = creature_row(every)
+    rows.append(("all", cells[0], share_of(sums), share_of(sums, AT_THE_END), *cells[3:]))
+    return table(("environment", *CREATURE), rows)
 
 
 def draw_creature() -> None:
