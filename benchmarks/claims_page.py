@@ -411,6 +411,8 @@ def network_verdicts() -> list[tuple[str, str]]:
             f"{with_spread(depths['1, 2, 3'], 2)} px with three",
         ),
     ]
+
+
 def share_of(rows: list[Results], right: str = "right") -> str:
     """The share of questions, mean and standard deviation over seeds."""
     values = [100 * row[right] / row["questions"] for row in rows]
