@@ -1,8 +1,8 @@
 """A target that is hidden for some frames and shown elsewhere."""
 
 import numpy as np
-from hidden_targets import follow, hidden_recording
 
+from hidden_targets import follow, hidden_recording
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import DT
 from spikebridge.pretrained import shipped_run
