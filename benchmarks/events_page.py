@@ -1,4 +1,4 @@
-"""What events buy, and confidence, as tables and figures of the tracking pages.
+"""What events buy, confidence and hidden targets, as tables and figures of the tracking pages.
 
 python benchmarks/events_page.py           # writes the pages and draws the figures
 python benchmarks/events_page.py --check   # exit code 1 where a page differs from the results
@@ -78,6 +78,23 @@ def confidence(found: dict[str, Any]) -> str:
     return measured(("scored on", "boxes that overlap by half", "ECE"), rows)
 
 
+def hidden(found: dict[str, Any]) -> str:
+    """Whether hidden targets are found again."""
+    rows = [
+        (
+            f"`{name}`",
+            f"{row['found_again']} of {row['num_scenes']}",
+            f"{row['confidence_before']:.2f}",
+            f"{row['confidence_hidden']:.2f} ({row['most_confidence_hidden']:.2f})",
+            f"{row['confidence_after']:.2f}",
+            f"{row['lost_share_hidden']:.2f}",
+        )
+        for name, row in found["detectors"].items()
+    ]
+    titles = ("`--detector`", "followed at the end", "confidence before")
+    return measured((*titles, "hidden (largest)", "after", "`lost` while hidden"), rows)
+
+
 def draw() -> None:
     """The figures."""
     from spikebridge.analysis.plots.figures import accuracy_lines, to_svg
@@ -100,6 +117,11 @@ def draw() -> None:
         save("frame-rate" + ("" if kind == "generated" else "-recording"), figure)
     if found["speeds"]:
         save("speed", _against_speed(found["speeds"]))
+    row = _load("hidden_targets")["detectors"]["both"]
+    lines = {name: np.array(row[name]) for name in ("overlap", "confidence")}
+    figure = accuracy_lines(np.array(row["seconds"]), lines, "time [s]", "mean over scenes")
+    figure.axes[0].axvspan(*_load("hidden_targets")["hidden_seconds"], alpha=0.15, linewidth=0)
+    save("hidden", figure)
 
 
 def _against_speed(rows: list[dict[str, Any]]) -> Any:
@@ -117,7 +139,7 @@ def _against_speed(rows: list[dict[str, Any]]) -> Any:
 def main() -> int:
     """Writes or checks the pages."""
     rates = _load("equivalent_frame_rate")
-    other = {"confidence": confidence(_load("sensing_confidence"))}
+    other = {"confidence": confidence(_load("sensing_confidence")), "hidden": hidden(_load("hidden_targets"))}
     explanation = DOCS / "explanation"
     tables = {"equivalent": equivalent(rates), "fast": fast(rates)}
     return max(
