@@ -12,6 +12,7 @@ import torch
 
 import spikebridge
 from spikebridge.cli.main import main
+from spikebridge.cli.targets import resolve_target
 from spikebridge.errors import ConfigError
 from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.pretrained.models import load_pretrained, model_card, model_cards
@@ -86,3 +87,10 @@ def test_the_command_shows_cards_as_text_and_json(capsys: pytest.CaptureFixture[
     assert card_again["data"][0][2] == "not stated: research use only"
     assert main(["models", "sensin"]) == 2
     assert "did you mean 'sensing'" in capsys.readouterr().err
+
+
+def test_commands_take_shipped_weights_by_their_name() -> None:
+    target = resolve_target("sensing_free")
+    assert target.run is not None and target.run.config["scenes"][0] == "varied"
+    with pytest.raises(ConfigError, match="neither a run folder nor a recipe"):
+        resolve_target("reasoning_detector")

@@ -167,7 +167,7 @@ def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = 
 
 
 def recipe_word(word: str, own: OwnRecipe = _PACKAGED) -> str:
-    """The name or file of the recipe that a word means: a run folder, or the recipe itself. It is not loaded.
+    """The name or file of the recipe that a word means: a run folder, shipped weights, or the recipe itself.
 
     Raises:
         ConfigError: the word is none of these, or the recipe file is not that of the run.
@@ -178,6 +178,8 @@ def recipe_word(word: str, own: OwnRecipe = _PACKAGED) -> str:
     if own.recipe is not None:
         raise ConfigError(f"{word} is no run folder; --recipe names the recipe file of a run")
     if word not in known and Path(word).suffix != ".py":
+        if (run := shipped_run(word)) is not None and run.recipe in known:
+            return run.recipe
         raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
     return word
 
