@@ -1,4 +1,7 @@
-"""What the sensing network costs: operations, energy and time, on the test part of the real recording."""
+"""What the sensing network costs: operations, energy and time, on the test part of the real recording.
+
+python benchmarks/sensing_cost.py  # prints the times of a step, calibrated, by detector, shipped weights of seed 0
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation.runner import bin_range
 from spikebridge.networks.sensing.tracker.inference import build_inference
+from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
 NUM_COUNTED = 21  # frames over which operations are counted
@@ -136,3 +140,16 @@ def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) ->
         "ms a frame and bin": median(spent["frame"]),
         "ms a bin with the finder": median(spent["finder"]),
     }
+
+
+def main() -> None:
+    """Prints milliseconds of processor time."""
+    torch.set_num_threads(1)
+    tracker = sensing.tracker(shipped_run("sensing"), "learned", 0).with_options(warns=False)
+    part = sensing_parts.recording_parts("real", "test", 1)[0]
+    for name in ("both", "learned"):
+        print(name, {what: round(ms, 3) for what, ms in times(tracker.with_options(detector=name), part).items()})
+
+
+if __name__ == "__main__":
+    main()
