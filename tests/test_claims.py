@@ -65,6 +65,15 @@ def test_a_unit_with_more_kernels_or_width_is_measured(experiment: Any) -> None:
     }
 
 
+def test_a_population_may_be_a_rate(experiment: Any) -> None:
+    found = experiment("mean_field").run(quick=True)
+    assert [row["network"] for row in found["summary"]["rates"]] == ["excitatory as a rate", "a tenth spikes"]
+    for row in found["seeds"][0]["costs"]:
+        assert row["operations"]["all"] > 0
+    sines = found["seeds"][0]["sines"]
+    assert all(math.isfinite(gain) for row in sines for gain in row["gain"])
+
+
 def test_links_may_be_late(experiment: Any) -> None:
     rows = experiment("link_latency").run(quick=True)["latency"]
     assert [row["delay_ms"] for row in rows] == [0.0, 75.0]

@@ -14,20 +14,40 @@ from .energy import (
 )
 from .latency import StepTimes, TickLatency, architectural_latency, measure_steps
 from .neurobench import neurobench
+from .placement import (
+    Chip,
+    LinkLoad,
+    NetworkLoad,
+    PartLoad,
+    PathStep,
+    Placement,
+    Timing,
+    measure_load,
+    place,
+    read_chip,
+    simulate,
+)
 from .summary import Summary, summarize
 
 __all__ = [
     "Activity",
+    "Chip",
     "Cost",
     "Energy",
     "Finding",
     "HardwareProfile",
     "LayerActivity",
+    "LinkLoad",
+    "NetworkLoad",
     "Operations",
+    "PartLoad",
+    "PathStep",
+    "Placement",
     "PublishedChip",
     "StepTimes",
     "Summary",
     "TickLatency",
+    "Timing",
     "architectural_latency",
     "count_cost",
     "count_run",
@@ -36,10 +56,14 @@ __all__ = [
     "hardware_profile",
     "hardware_profiles",
     "joules",
+    "measure_load",
     "measure_steps",
     "membrane_trace",
     "neurobench",
+    "place",
     "published_chips",
+    "read_chip",
     "record_activity",
+    "simulate",
     "summarize",
 ]

@@ -35,6 +35,7 @@ from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUni
 from spikebridge.hybrid.unit.discretizers import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, dt_of
+from spikebridge.ops import SparseLinear
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
 _MAX_SPIKES = 8
@@ -373,6 +374,10 @@ def _operations_of(call: Call) -> Operations | None:
     if not isinstance(y, Tensor):
         return None
     num_values = unwrap_vmap(y)[0].numel()
+    if isinstance(module, SparseLinear):
+        (x,) = call.args
+        sums = module.synaptic_operations(x)
+        return Operations(macs=sums) if _count_spikes(x) is None else Operations(synops=sums)
     if isinstance(module, HybridUnit):
         return Operations(macs=_kernel_values(module, call.args[0], y))
     if isinstance(module, Discretizer):

@@ -1,4 +1,4 @@
-"""`spikebridge export`, `quantize`, `compare`, `run` and `draw`: networks as bundles and integer models."""
+"""`spikebridge export`, `quantize`, `compare`, `place`, `run` and `draw`: networks as bundles and integer models."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -99,6 +99,44 @@ class Compare(Command):
         text = f"{formatting.table(rows)}\n\n{self.bundle}: {words}"
         data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
         return CommandResult(data, text, code=0 if comparison.passed else 1)
+
+
+_ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceBundle(Command):
+    """Place the parts of a bundle on several chips, and predict latency, critical path and energy."""
+
+    bundle: _BundlePath
+    """The folder that `spikebridge export` wrote."""
+    chips: Annotated[int, arg(metavar="K")] = 1
+    """Number of chips."""
+    chip: _ChipName = "spinnaker"
+    """What a chip can do: `spinnaker`, or a TOML file with memory, operations, events, latency and energies."""
+
+    def execute(self) -> CommandResult:
+        """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
+        from spikebridge.analysis.placement import SPINNAKER, path_in_words, place, read_chip
+        from spikebridge.deploy.bundle.bundle import Bundle
+
+        chip = SPINNAKER if self.chip == SPINNAKER.name else read_chip(self.chip)
+        bundle = Bundle.open(self.bundle)
+        placed = place(targets.load_of_bundle(bundle), chip, self.chips)
+        timing = placed.timing
+        parts = [{"part": name, "chip": number} for name, number in placed.chips.items()]
+        figures = {
+            "latency [ms]": 1e3 * timing.latency,
+            "keeps up": timing.keeps_up,
+            "power [W]": timing.energy,
+            "chips in use": len(placed.memory),
+            "largest memory [bytes]": max(placed.memory),
+            "busiest chip": f"{max(timing.busy):.1%}",
+        }
+        path = path_in_words(timing.path)
+        text = f"{formatting.table(parts)}\n\n{formatting.facts(figures)}\n\ncritical path\n{formatting.table(path)}"
+        data = {"bundle": self.bundle, "chip": asdict(chip), "parts": parts, "path": path, **figures}
+        return CommandResult(data, text, code=0 if timing.keeps_up else 1)
 
 
 _InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]

@@ -18,7 +18,7 @@ from typing import Any
 from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
-from spikebridge.cli.deploy import Compare, Draw, Export, Quantize, ReplayNetwork, RunBundle
+from spikebridge.cli.deploy import Compare, Draw, Export, PlaceBundle, Quantize, ReplayNetwork, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
 from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
 from spikebridge.cli.hub.commands import Pull, Push
@@ -43,6 +43,7 @@ COMMANDS: dict[str, type[Command]] = {
     "live": RunLive,
     "export": Export,
     "compare": Compare,
+    "place": PlaceBundle,
     "run": RunBundle,
     "quantize": Quantize,
     "push": Push,

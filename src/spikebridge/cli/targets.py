@@ -226,6 +226,23 @@ def bundle_tracker(word: str, own: OwnRecipe = _PACKAGED, integers: bool = False
     return module.bundle_tracker(Path(word), integers) if hasattr(module, "bundle_tracker") else None
 
 
+def load_of_bundle(bundle: Any) -> Any:
+    """What the parts and links of a bundle need on its sample (`analysis.measure_load`), bytes by its files."""
+    import torch
+
+    from spikebridge.analysis.placement import measure_load
+    from spikebridge.deploy.bundle.rebuild import rebuild
+
+    manifest = bundle.manifest
+    memory = {name: float(manifest.files[part.file].size) for name, part in manifest.parts.items()}
+    for link in manifest.links:
+        if link.numbers is not None and link.source in memory:
+            memory[link.source] += manifest.files[link.numbers].size
+    numbers = bundle.numbers(manifest.sample.file)
+    inputs = {name: torch.from_numpy(numbers[f"inputs.{name}"].copy()) for name in manifest.inputs}
+    return measure_load(rebuild(bundle), inputs, memory)
+
+
 def live_steps(
     word: str,
     network: str | None = None,

@@ -13,6 +13,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
+from spikebridge.deploy.onnx.operations import count_macs
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every, ticks
@@ -44,6 +45,10 @@ class _OnnxModule(nn.Module):
         self.signals = signals
         self.into = dict(into or {})
         self.shape = shape
+
+    def counted(self, output: Tensor) -> dict[str, float]:
+        """The multiply-accumulates of a call by its output, for counts of operations."""
+        return {"macs": count_macs(self.session.content, self.session.name) * len(output)}
 
     def forward(self, *signals: Tensor, **named: Tensor) -> Tensor:
         """Signals `(B, *N)` to `(B, *M)`."""
@@ -85,6 +90,11 @@ class _OnnxStepPart(Stateful):
 
     def initial_state(self, x_t: Step) -> State:
         return tuple(t.expand(len(x_t), *t.shape[1:]).clone() for t in self.initial)
+
+    def counted(self, output: Tensor | tuple[Tensor, State]) -> dict[str, float]:
+        """The multiply-accumulates of a call by its output, for counts of operations."""
+        y = output[0] if isinstance(output, tuple) else output
+        return {"macs": count_macs(self.session.content, self.session.name) * y.shape[0] * y.shape[1]}
 
     def _step(self, x_t: Step, state: State, **named: Any) -> tuple[Tensor, State]:
         feed = {self.signal: x_t, **{self.into[name]: x for name, x in named.items()}}

@@ -45,7 +45,7 @@ class OnnxSession:
 
     def __init__(self, content: bytes, name: str) -> None:
         runtime = _onnxruntime_library()
-        self.name = name
+        self.name, self.content = name, content
         check_opset(content, name)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = _MOST_THREADS

@@ -6,6 +6,7 @@
 | | `Threshold` | a spike where the value reaches the threshold |
 | | `SpikingLayer` | the spikes of a layer of neurons |
 | | `SignedDelta` | signed spikes where the value has changed |
+| | `PoissonPopulation` | the spikes of a population whose neurons fire independently at the rate of the value |
 | expands | `FirstSpike` | one spike, earlier for larger values |
 | | `PhaseCode` | the bits of the value |
 | | `Burst` | spikes side by side, more for larger values |
@@ -35,6 +36,7 @@ from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity, names_to_learn, refuse_ambiguous
 from spikebridge.neurons.state import State, TensorForm, TupleForm, refuse_other_form
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle, check_surrogate
+from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.precision import cast_for
 
 
@@ -137,6 +139,71 @@ class SpikingLayer(Discretizer):
         x = h if isinstance(self.layer, Neuron) else cast_for(self.layer, h)
         spikes, state = self.layer(x.flatten(0, 1), state)
         return spikes.reshape(*h.shape[:2], *spikes.shape[1:]), state
+
+
+class PoissonPopulation(Discretizer):
+    """The spikes of a population: its neurons fire as independent Poisson processes, all at the rate of the value.
+
+    A value is the mean number of spikes of a neuron in a step; `(B, *N)` becomes `(B, *N, C)` with C neurons. The
+    spikes of the whole population are one Poisson process, whose arrivals over the axis of neurons have exponential
+    gaps: the work grows with the number of spikes, not with that of neurons. A neuron may fire more than once a step.
+    Values below 0 are silence, values above 1 count as 1. The gradient goes straight through to the value.
+
+    Args:
+        num_neurons: C, at least 1.
+        seed: of a new stream, as in `Bernoulli`.
+
+    Raises:
+        ConfigError: a number of neurons or a seed that is no whole number.
+
+    Example:
+        >>> spikes, _ = PoissonPopulation(1000, seed=0).eval()(torch.full((1, 100, 1), 0.01), length=1)
+        >>> spikes.shape, bool(spikes.sum() / 1000 > 0.9), bool(spikes.sum() / 1000 < 1.1)  # 1000 spikes expected
+        (torch.Size([1, 100, 1, 1000]), True, True)
+    """
+
+    def __init__(self, num_neurons: int, seed: int | None = None) -> None:
+        super().__init__()
+        self.num_neurons = whole_number("PoissonPopulation", "num_neurons", num_neurons)
+        self._draws = Bernoulli(seed)
+
+    def bind_path(self, path: str) -> None:
+        self._draws.bind_path(path)
+
+    def initial_state(self, batch: int, device: torch.device) -> DrawState:
+        return self._draws.initial_state(batch, device)
+
+    def forward(
+        self, h: Windows, length: int, state: DrawState | None = None
+    ) -> tuple[Float[Tensor, "K M B *N C"], DrawState]:
+        if state is None:
+            state = self.initial_state(h.shape[2], h.device)
+        else:
+            seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
+            refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+        expected = h.detach().flatten(0, 1).clamp(0, 1) * self.num_neurons  # spikes of the population in a step
+        gaps, state = draw_uniform(state, len(expected), (self._most_spikes(expected), *h.shape[3:]))
+        arrivals = -torch.log1p(-gaps).cumsum(2)
+        scale = expected.unsqueeze(2)
+        neuron = (arrivals / scale * self.num_neurons).clamp(max=self.num_neurons)
+        neuron = torch.where(arrivals < scale, neuron, self.num_neurons).long().movedim(2, -1)
+        spikes = h.new_zeros(*expected.shape, self.num_neurons + 1)
+        spikes = spikes.scatter_add_(-1, neuron, torch.ones_like(neuron, dtype=h.dtype))[..., :-1]
+        value = h.unsqueeze(-1)
+        # 0 where the value is finite, NaN else
+        return straight_through(spikes.reshape(*h.shape, self.num_neurons) + 0 * value.detach(), value), state
+
+    def counted(self, output: tuple[Tensor, DrawState]) -> dict[str, float]:
+        """The arrivals that are drawn in a call, one a spike and one beyond the last, for counts of operations."""
+        spikes = output[0]
+        return {"compares": float(spikes.detach().sum()) + spikes[..., 0].numel()}
+
+    def _most_spikes(self, expected: Tensor) -> int:
+        """So many that the population has more in no step; a device is not asked for the largest value."""
+        mean = float(self.num_neurons)
+        if expected.is_cpu and expected.numel() and not torch.compiler.is_compiling():
+            mean = min(mean, number_on_cpu(expected.nan_to_num(0.0).max()))
+        return int(mean + 8 * mean**0.5 + 16)
 
 
 class _SignedDeltaState(NamedTuple):

@@ -1,1 +1,1 @@
-"""Linear layers, convolutions and max pooling whose gradients leave out silent inputs."""
+"""Linear layers, convolutions and max pooling whose gradients leave out silent inputs, and sparse connections."""
