@@ -144,7 +144,7 @@ def main() -> int:
     tables = {"equivalent": equivalent(rates), "fast": fast(rates)}
     return max(
         write_or_check(explanation / "tracking.md", tables, Path(__file__), __doc__, draw),
-        write_or_check(explanation / "tracking-other-cameras.md", other, Path(__file__), __doc__),
+        write_or_check(explanation / "tracking-confidence.md", other, Path(__file__), __doc__),
     )
 
 

@@ -355,7 +355,7 @@ PAGES: dict[str, dict[str, Block]] = {
         "rest": rest,
         "drift": drift,
     },
-    "tracking-other-cameras.md": {"family-errors": family_errors, "family-loops": family_loops},
+    "tracking-left-out.md": {"family-errors": family_errors, "family-loops": family_loops},
     "tracking-ablations.md": {
         "ablation": ablation,
         "units": units,
