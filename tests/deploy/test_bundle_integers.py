@@ -127,6 +127,10 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         (lambda plain: plain["links"][0].update(argument="other"), r"part 'ann' takes \['#0'\], but its links bring"),
         (lambda plain: plain["links"][0].update(delay=3), "the integer model is of another network"),
         (lambda plain: plain["links"][2].update(quantity="tau"), "modulates lif.tau, which is not in 'snn'"),
+        (
+            lambda plain: plain["links"].append({**plain["links"][2], "name": "second"}),
+            "2 links modulate lif.v_threshold of 'snn'; an integer model takes one",
+        ),
         (lambda plain: plain["parts"]["ann"].update(scale=-1.0), "a part needs a scale above 0"),
         (lambda plain: plain["inputs"]["frames"].update(grid={"scale": 0.0, "low": 0, "high": 1}), "a grid needs a"),
         (

@@ -13,13 +13,13 @@ from small_networks import DT, edited, small_inputs, small_network, spiking_netw
 from torch import Tensor, nn
 
 from spikebridge.cli.main import main
-from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, rebuild
+from spikebridge.deploy import Bundle, Runner, Tolerance, compare_bundle, export, quantize, rebuild
 from spikebridge.deploy.onnx import writer as onnx_writer
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.deploy.run import read_arrays, run_bundle, write_arrays
 from spikebridge.errors import DataError, ExportError, ShapeError
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every, ticks
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential
 
 Copied = Callable[[], Path]
@@ -242,6 +242,26 @@ def test_weights_that_change_while_the_network_runs_are_refused_with_their_path(
     network = one_part(nn.Linear(3, 1), Modulation("events", "part.weight", unit, name="writes"))
     with pytest.raises(ExportError, match=r"'writes' modulates part\.weight, weights that change"):
         export(network, events(2.0), tmp_path / "b")
+
+
+def test_a_first_modulation_that_comes_late_leaves_the_second_as_it_is_by_hand(tmp_path: Path) -> None:
+    links = [
+        Transmission("current", "snn"),
+        Modulation("factor", "snn.fire.v_threshold", by="multiply", delay=ticks(5)),
+        Modulation("raise", "snn.fire.v_threshold", by="add"),
+    ]
+    parts = {"snn": Sequential(fire=IF(v_threshold=1.0))}
+    clocks = {"current": every(DT), "factor": every(DT), "raise": every(DT)}
+    network = HybridNetwork(dt=DT, inputs=clocks, parts=parts, links=links, outputs=["snn"]).eval()
+    values = {"current": 1.1, "factor": 3.0, "raise": 2.0}
+    inputs = {name: torch.full((9, 1, 1), value) for name, value in values.items()}
+    # the threshold is 1 + 2, from tick 5 on 1 * 3 + 2; membranes are 1.1, 2.2, 3.3; 1.1, 2.2, 3.3, 4.4, 5.5; 1.1
+    wanted = [0, 0, 1, 0, 0, 0, 0, 1, 0]
+    assert network(inputs)[0]["snn"].flatten().tolist() == wanted
+    made = Runner(export(network, inputs, tmp_path / "b")).run({name: x.numpy() for name, x in inputs.items()})
+    assert made["snn"].flatten().tolist() == wanted
+    with pytest.raises(ExportError, match=r"2 links modulate snn\.fire\.v_threshold; an integer model takes one"):
+        quantize(network, inputs)
 
 
 def test_a_modulated_part_that_nir_cannot_hold_is_refused(tmp_path: Path) -> None:

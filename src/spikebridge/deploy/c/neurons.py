@@ -144,11 +144,6 @@ def _modulated(
     base, high = np.asarray(numbers[quantity]), int(settings["high"])
     lines = [f"int64_t {variable} = {source.constant(base, shape)};"]
     low, top = min(int(base.min()), -high), max(int(base.max()), high + 1)
-    if len(acting) > 1 and any(one.given is not None for one in acting[:-1]):
-        raise ExportError(
-            f"several links act on {quantity!r}, and one of them brings nothing before the layer's first step; give it "
-            "a value from the first step on"
-        )
     for number, one in enumerate(acting):
         x = one.signal
         padded = x.shaped((*x.shape, *[1] * (len(shape) - len(x.shape))))

@@ -135,6 +135,13 @@ class IntegerRecord:
         for link in links:
             if link.kind == "modulation" and (link.node, link.quantity) not in program.modulable():
                 raise DataError(f"link {link.name!r} modulates {link.node}.{link.quantity}, which is not in {name!r}")
+        acts = [(link.node, link.quantity) for link in links if link.kind == "modulation"]
+        for node, quantity in acts:
+            if (number := acts.count((node, quantity))) > 1:
+                # the scales of links go by their order, in which one without a value yet would be missing
+                raise DataError(
+                    f"{number} links modulate {node}.{quantity} of {name!r}; an integer model takes one for a quantity"
+                )
 
     def scale(self, name: str) -> float:
         """Of one integer of a part, or of what a link gives (`links.NAME`)."""

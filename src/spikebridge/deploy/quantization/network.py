@@ -273,7 +273,10 @@ def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: _Sca
     for path in paths:
         if paths.count(path) > 1:
             # before its first value a modulation is absent, and the others would be taken for it
-            raise ExportError(f"{paths.count(path)} links modulate {name}.{path}; an integer model takes one")
+            raise ExportError(
+                f"{paths.count(path)} links modulate {name}.{path}; an integer model takes one for a quantity: let "
+                "one unit combine both signals"
+            )
     for route in network.incoming[name]:
         if isinstance(route.link, Modulation) and route.link.path not in quantized.modulable_paths():
             raise ExportError(
