@@ -168,14 +168,14 @@ def run(quick: bool) -> Results:
     for seed in SEEDS:
         creature, cpu = trained(seed, sizes)
         row: Results = {"seed": seed, "training_cpu_s": round(cpu)}
-        seen = {name: watch(creature, some) for name, some in scenes.items()}
-        row["environments"] = {name: summary(some) for name, some in seen.items()}
-        one_each = {name: some[:1] for name, some in scenes.items()}
+        seen = watch(creature, [scene for some in scenes.values() for scene in some])
+        row["environments"] = {name: summary(seen[k * SCENES :][:SCENES]) for k, name in enumerate(scenes)}
+        one_each = [some[0] for some in scenes.values()]
         row["without"] = {
-            what: summary([one for some in one_each.values() for one in watch(without(creature, what), some)])
+            what: summary(watch(without(creature, what), one_each))
             for what in ("events (sensing)", "gates (modulation)", "memory of events (reasoning)")
         }
-        row["whole, the same scenes"] = summary([seen for some in one_each.values() for seen in watch(creature, some)])
+        row["whole, the same scenes"] = summary(seen[::SCENES])
         print(row, flush=True)
         rows.append(row)
         if seed == SEEDS[0]:

@@ -17,7 +17,7 @@ from spikebridge.systems.creature.memory import (
     EventMemory,
 )
 from spikebridge.systems.creature.model import Creature, CreatureOptions, Follow
-from spikebridge.systems.creature.perception import NearestGate, PairDistances
+from spikebridge.systems.creature.perception import NearestGate, PairDistances, Slots
 from spikebridge.systems.creature.report import scene_page
 from spikebridge.systems.creature.scene import CreatureScene, SceneRanges, generate_scene, simulate_table
 
@@ -128,6 +128,20 @@ def test_the_object_that_is_active_for_longest_is_followed() -> None:
 def test_the_gate_of_the_nearest_environment_is_opened_whole() -> None:
     nearest = NearestGate(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     assert nearest(torch.tensor([[2.0, -3.0, -3.0], [-3.0, -3.0, 0.5]])).tolist() == [[1, 1, 0], [0, 0, 1]]
+
+
+def test_an_object_whose_colour_is_mistaken_in_some_frames_is_no_second_object() -> None:
+    maps = torch.zeros(8, 1, 18, 24, 36)
+    maps[:, :, 0] = -9.0
+    maps[:, :, 0, 10, 10] = 4.0
+    maps[[0, 1, 3, 4, 6, 7], :, 5 + 1, 10, 10] = 9.0  # red
+    maps[[2, 5], :, 5 + 6, 10, 11] = 9.0  # purple, in the next cell
+    maps[[2, 5], :, 0, 10, 11] = 4.0
+    maps[:, :, 0, 20, 30], maps[:, :, 5, 20, 30] = 4.0, 9.0  # gray, far away
+    slots, _ = Slots()(maps)
+    assert slots[3:, 0, :, 3].sum(1).tolist() == [2.0] * 5
+    assert slots[-1, 0, [0, 1], 3].tolist() == [1.0, 1.0]
+    assert slots[:, 0, 6, 2].sum() == 0
 
 
 def test_pairs_that_are_not_in_view_do_not_touch() -> None:

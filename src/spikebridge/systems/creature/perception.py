@@ -33,6 +33,8 @@ NUM_VIEW = 3 * (HEIGHT // _BLOCK) * (WIDTH // _BLOCK)
 MAP_SIZES = (1, 2, 2, len(COLORS), len(MATERIALS), len(SHAPES))
 """Maps of the read-out, those of the detector: centre, place in the cell, size, colour, material, shape."""
 _SEEN, _STILL_SEEN = 0.4, 0.12  # scores above which a new slot, and one that is known, is in view
+_FADING = 0.9  # of a slot's evidence from frame to frame
+_ONE_PLACE = 10.0  # centres of two objects are never so close [px]
 _SIDE = 19  # cells of a crop around a slot
 _REACH = 4
 """Displacements are evaluated up to this number of cells of two pixels."""
@@ -154,11 +156,13 @@ class _SlotsState(NamedTuple):
 
     Attributes:
         place: x and y in the last frame `(B, 8, 2)` [px].
+        evidence: fading sum of its scores `(B, 8)`.
         seen: frames in which it was in view `(B, 8)`.
         attributes: sums of the scores of material and shape `(B, 8, 5)`.
     """
 
     place: Tensor
+    evidence: Tensor
     seen: Tensor
     attributes: Tensor
 
@@ -166,7 +170,8 @@ class _SlotsState(NamedTuple):
 class Slots(Stateful):
     """Maps of a frame to slots: place [px], in view, known, and mean scores of material and shape.
 
-    A slot is known from the third frame on in which it is in view.
+    A slot is known from the third frame on in which it is in view. Of slots at one place, only that with the most
+    evidence so far is in view: an object whose colour is mistaken in some frames is no second object.
 
     Example:
         >>> slots, _ = Slots()(torch.zeros(3, 1, 18, 24, 36))
@@ -177,7 +182,10 @@ class Slots(Stateful):
     def initial_state(self, x_t: Tensor) -> _SlotsState:
         batch = x_t.shape[0]
         return _SlotsState(
-            x_t.new_zeros(batch, NUM_SLOTS, 2), x_t.new_zeros(batch, NUM_SLOTS), x_t.new_zeros(batch, NUM_SLOTS, 5)
+            x_t.new_zeros(batch, NUM_SLOTS, 2),
+            x_t.new_zeros(batch, NUM_SLOTS),
+            x_t.new_zeros(batch, NUM_SLOTS),
+            x_t.new_zeros(batch, NUM_SLOTS, 5),
         )
 
     def step(self, x_t: Tensor, state: _SlotsState, **modulation: Any) -> tuple[Tensor, _SlotsState]:
@@ -197,9 +205,18 @@ class Slots(Stateful):
         found = (share.unsqueeze(2) * scores.unsqueeze(1)).sum((3, 4))
         limit = torch.where(state.seen > 2.5, _STILL_SEEN, _SEEN)
         is_seen = (peak > limit).to(x_t.dtype)
+        here = torch.stack([x, y], 2)
+        evidence = _FADING * state.evidence + peak
+        # where it is not seen it is taken to be where it was
+        last = is_seen.unsqueeze(2) * here + (1 - is_seen).unsqueeze(2) * state.place
+        rival = ((here.unsqueeze(2) - last.unsqueeze(1)).norm(dim=-1) < _ONE_PLACE) & (
+            evidence.unsqueeze(2) < evidence.unsqueeze(1)
+        )
+        alone = 1 - (rival & (state.seen + is_seen > 0.5).unsqueeze(1)).to(x_t.dtype).amax(2)
+        is_seen = is_seen * alone
         there = is_seen.unsqueeze(2)
-        now = there * torch.stack([x, y], 2) + (1 - there) * state.place
-        state = _SlotsState(now, state.seen + is_seen, state.attributes + there * found)
+        now = there * here + (1 - there) * state.place
+        state = _SlotsState(now, evidence, state.seen + is_seen, state.attributes + there * found)
         known = (state.seen > 2.5).to(x_t.dtype)
         mean = state.attributes / state.seen.clamp(min=1).unsqueeze(2)
         return torch.cat([now, there, known.unsqueeze(2), mean], 2), state
