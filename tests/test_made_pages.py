@@ -76,6 +76,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "signals_integers",
         "signals_wearer",
         "signals_choice",
+        "signals_training",
         "sensing_confidence",
         "neurobench_networks",
         "neurobench_harness",
