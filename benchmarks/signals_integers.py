@@ -3,8 +3,9 @@
     python benchmarks/signals_people.py --sets watch myo spoken_digits --networks learned
     python benchmarks/signals_integers.py --sets watch myo spoken_digits
 
-Takes the trained networks of `signals_people.py` from its folder. Scales are chosen on 128 training windows of each
-fold; the people left out are only scored. Writes benchmarks/results/signals_integers.json.
+Takes the trained networks of `signals_people.py` from its folder, or with `--run` the learned hybrids of one run of the
+recipe, of the folds that it has. Scales are chosen on 128 training windows of each fold; the people left out are only
+scored. Writes benchmarks/results/signals_integers.json.
 """
 
 import argparse
@@ -38,10 +39,14 @@ def compared(run: Run) -> dict[str, Any]:
     windows = sensor.windows(series)
     before: dict[str, float] = {}
     after: dict[str, float] = {}
-    most = 0.0
+    most, numbers = 0.0, []
     for path, child in run.children().items():
-        number = int(path.split("/")[1].removeprefix("fold-"))
-        network = signals.build(config)[path.partition("/")[0]]
+        name, fold, _ = path.split("/")
+        if name != "learned":
+            continue
+        number = int(fold.removeprefix("fold-"))
+        numbers.append(number)
+        network = signals.build(config)[name]
         child.load_weights(network)
         network.eval()
         one = replace(config, folds=(number,))
@@ -56,6 +61,7 @@ def compared(run: Run) -> dict[str, Any]:
     gap = paired_difference(list(after.values()), [before[person] for person in after])
     points, sd = gap.rounded(2)
     return {
+        "folds": sorted(set(numbers)),
         "before %": round(sum(before.values()) / len(before), 2),
         "int8 %": round(sum(after.values()) / len(after), 2),
         "points": points,
@@ -71,11 +77,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["watch", "myo", "spoken_digits"])
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
+    parser.add_argument("--run", type=Path, help="one run of the recipe, instead of --sets and --folder")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in options.sets:
-        run = Run.open(options.folder / name / "learned")
-        command = f"python benchmarks/signals_integers.py --sets {name}"
+    folders = [options.run] if options.run else [options.folder / name / "learned" for name in options.sets]
+    for folder in folders:
+        run = Run.open(folder)
+        name = run.config_as(signals.Config).dataset
+        command = "python benchmarks/signals_integers.py " + (f"--run {folder}" if options.run else f"--sets {name}")
         found[name] = {**compared(run), "command": command, "environment": describe_environment()}
         print(name, {key: value for key, value in found[name].items() if "people" not in key}, flush=True)
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
