@@ -109,7 +109,7 @@ def test_every_reader_has_a_specimen() -> None:
     from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES
 
     files = {Path(one.file).suffix for one in FORMATS.values()}
-    same = {".jpeg": ".jpg", ".tiff": ".tif", ".pkl": ".p", ".pickle": ".p"}
+    same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif", ".pkl": ".p", ".pickle": ".p"}
     wanted = {
         same.get(suffix, suffix)
         for suffix in (*EVENT_SUFFIXES, *SUFFIXES, *SERIES_SUFFIXES, *_SUFFIXES, *VIDEO_SUFFIXES)

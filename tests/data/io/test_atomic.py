@@ -132,6 +132,8 @@ ALLOWED = {
     *(("training/run/lock.py", name) for name in ("write_text", "replace", "open")),
     # the log of a sweep's cell grows while its process prints
     ("cli/sweep/cell.py", "open"),
+    # into a temporary folder, or into one that takes its name when it is whole
+    ("pretrained/hub.py", "copyfile"),
     # TensorBoard writes its own folder
     ("training/run/metrics.py", "SummaryWriter"),
     # folders of their own, made of `write_bytes` and `write_text`
