@@ -33,6 +33,7 @@ NUM_VIEW = 3 * (HEIGHT // _BLOCK) * (WIDTH // _BLOCK)
 MAP_SIZES = (1, 2, 2, len(COLORS), len(MATERIALS), len(SHAPES))
 """Maps of the read-out, those of the detector: centre, place in the cell, size, colour, material, shape."""
 _SEEN, _STILL_SEEN = 0.4, 0.12  # scores above which a new slot, and one that is known, is in view
+_OTHER_COLOR = 0.25  # weight of a centre of another colour where a known slot was
 _FADING = 0.9  # of a slot's evidence from frame to frame
 _ONE_PLACE = 10.0  # centres of two objects are never so close [px]
 _SIDE = 19  # cells of a crop around a slot
@@ -191,14 +192,18 @@ class Slots(Stateful):
     def step(self, x_t: Tensor, state: _SlotsState, **modulation: Any) -> tuple[Tensor, _SlotsState]:
         centre, place, _, color, material, shape = x_t.split(MAP_SIZES, 1)
         likely = color.softmax(1)
-        # one object has one colour
-        score = centre.sigmoid() * likely * (likely > 0.5).to(x_t.dtype)
+        rows = torch.arange(x_t.shape[2], dtype=x_t.dtype, device=x_t.device)[:, None] + 0.5
+        columns = torch.arange(x_t.shape[3], dtype=x_t.dtype, device=x_t.device)[None, :] + 0.5
+        # one object has one colour; what is known and near its last place may look like another one in a frame
+        away_x = columns - state.place[:, :, 0, None, None] / STRIDE
+        away_y = rows - state.place[:, :, 1, None, None] / STRIDE
+        near = (away_x.square() + away_y.square() < (_ONE_PLACE / STRIDE) ** 2) & (state.seen > 2.5)[:, :, None, None]
+        share = torch.where(near, _OTHER_COLOR + (1 - _OTHER_COLOR) * likely, likely * (likely > 0.5).to(x_t.dtype))
+        score = centre.sigmoid() * share
         peak = score.amax((2, 3))
         # maps are valid in the cell of a centre alone
         share = (score >= peak[:, :, None, None]).to(x_t.dtype)
         share = share / share.sum((2, 3), keepdim=True)
-        rows = torch.arange(x_t.shape[2], dtype=x_t.dtype, device=x_t.device)[:, None] + 0.5
-        columns = torch.arange(x_t.shape[3], dtype=x_t.dtype, device=x_t.device)[None, :] + 0.5
         x = (share * (columns + place[:, :1])).sum((2, 3)) * STRIDE
         y = (share * (rows + place[:, 1:])).sum((2, 3)) * STRIDE
         scores = torch.cat([material.softmax(1), shape.softmax(1)], 1)

@@ -59,7 +59,9 @@ _OPEN = (0.25, 0.25)
 _TAKEN = 1e3  # more than preactivations differ by
 _MARGIN = 12  # bins after a contact in which a spike is right
 _STILL = SceneRanges(seconds=0.0, num_objects=(3, 5), margin=-6.0)
-_CLIP = SceneRanges(seconds=0.1)
+_CLIP = SceneRanges(seconds=0.1, margin=2.0)
+_BEYOND = 4.0
+"""How far outside a centre still is labelled, so that places near the border are not drawn inwards [px]."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ class TrainingSizes:
         window_epochs: passes over them, twice as many in the first environment.
     """
 
-    stills: int = 640
-    still_epochs: int = 8
-    frames: int = 144
-    frame_epochs: int = 30
-    clips: int = 48
-    clip_epochs: int = 3
+    stills: int = 800
+    still_epochs: int = 12
+    frames: int = 480
+    frame_epochs: int = 24
+    clips: int = 160
+    clip_epochs: int = 6
     windows: int = 512
     window_epochs: int = 25
 
@@ -162,7 +164,7 @@ def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
             x, y = scene.positions[0, o]
             kinds = (COLORS.index(color), MATERIALS.index(material), SHAPES.index(shape))
             truths[k, o] = torch.tensor([x, y, 2 * RADIUS, 2 * RADIUS, *kinds])
-            there[k, o] = float(0 < x < WIDTH and 0 < y < HEIGHT)
+            there[k, o] = float(-_BEYOND < x < WIDTH + _BEYOND and -_BEYOND < y < HEIGHT + _BEYOND)
             colors[o] = torch.tensor(np.array(scene.look.mixing) @ np.array(PALETTE[color])).float()
         apparent.append(colors)
     return Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
@@ -359,7 +361,7 @@ def _train_tracks(
     }
     axes = {"frames": 0, "events": 1, "course": 1}
     parts, unit = creature.parts, creature.units["unit"]
-    settings = Settings(seed=seed, batch_size=4, accelerator="cpu", quiet=quiet)
+    settings = Settings(seed=seed, batch_size=2, accelerator="cpu", quiet=quiet)
     luminance, templates, tracks = Luminance(), SlotTemplates(), parts["tracks"]
     if not isinstance(tracks, Tracks):
         raise ConfigError("a creature needs Tracks as its part 'tracks'")
