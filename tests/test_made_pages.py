@@ -81,6 +81,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "neurobench_networks",
         "neurobench_harness",
         "extras",
+        "gpu",
         "sensing_families",
         "equivalent_frame_rate",
     )

@@ -11,10 +11,11 @@ from spikebridge.neurons import Sequential
 Work = Callable[[], Tensor]
 
 
-def layer_alone(layer: nn.Module, shape: tuple[int, ...]) -> Work:
+def layer_alone(layer: nn.Module, shape: tuple[int, ...], device: str = "cpu") -> Work:
     """A: a layer alone, forward and backward through time, `(T, B, N)`."""
-    x = (torch.randn(shape, generator=_seeded()) * 0.5 + 0.3).requires_grad_()
-    gradient = torch.ones(shape)
+    layer = layer.to(device)
+    x = (torch.randn(shape, generator=_seeded()) * 0.5 + 0.3).to(device).requires_grad_()
+    gradient = torch.ones(shape, device=device)
 
     def run() -> Tensor:
         x.grad = None
@@ -25,9 +26,9 @@ def layer_alone(layer: nn.Module, shape: tuple[int, ...]) -> Work:
     return run
 
 
-def memory_traffic(shape: tuple[int, ...]) -> Work:
+def memory_traffic(shape: tuple[int, ...], device: str = "cpu") -> Work:
     """The floor of A: what a layer cannot but read and write (two results forward, one backward), and nothing else."""
-    x, gradient = torch.randn(shape), torch.ones(shape)
+    x, gradient = torch.randn(shape, device=device), torch.ones(shape, device=device)
 
     def run() -> Tensor:
         spikes, kept = x.clone(), x.clone()
@@ -110,14 +111,15 @@ def training_step(
     layer: Callable[[], nn.Module],
     shape: tuple[int, ...],
     channels_last: bool = False,
+    device: str = "cpu",
 ) -> Work:
     """B and C: a training step with cross-entropy and plain gradient descent."""
     torch.manual_seed(0)
-    model = network(layer)
+    model = network(layer).to(device)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
-    x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3)  # so strong that fresh weights let neurons fire
-    targets = torch.randint(10, (shape[1],), generator=_seeded())
+    x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3).to(device)  # so strong that fresh weights let neurons fire
+    targets = torch.randint(10, (shape[1],), generator=_seeded()).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
     def run() -> Tensor:
