@@ -84,7 +84,7 @@ SLOW += benchmarks/sensing_families.py benchmarks/equivalent_frame_rate.py
 SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py signals_training.py)
 SLOW += $(addprefix benchmarks/,neurobench_networks.py neurobench_harness.py extras.py gpu.py)
 # the experiments on the paper's claims; task_scaling.py takes four hours
-CLAIMS := $(filter-out $(addprefix benchmarks/claims/,experiment.py balanced_network.py task_scaling.py),$(wildcard benchmarks/claims/*.py))
+CLAIMS := $(filter-out $(addprefix benchmarks/claims/,experiment.py balanced_network.py chip_process.py task_scaling.py),$(wildcard benchmarks/claims/*.py))
 bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
 	@failed=; for script in $(SPEED) $(CLAIMS) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \

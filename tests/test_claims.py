@@ -74,6 +74,16 @@ def test_a_population_may_be_a_rate(experiment: Any) -> None:
     assert all(math.isfinite(gain) for row in sines for gain in row["gain"])
 
 
+def test_parts_may_run_on_chips_that_wait_for_each_other(experiment: Any) -> None:
+    found = experiment("chips").run(quick=True)
+    assert [row["chips"] for row in found["predicted"]] == [1, 2]
+    assert found["predicted"][1]["latency_us"] <= found["predicted"][0]["latency_us"]
+    (row,) = found["processes"]
+    assert row["in_use"] == 2
+    # a process never ends before the declared time; how much later it ends is up to the machine
+    assert row["measured_s"]["mean"] >= row["predicted_s"] - 1e-3
+
+
 def test_links_may_be_late(experiment: Any) -> None:
     rows = experiment("link_latency").run(quick=True)["latency"]
     assert [row["delay_ms"] for row in rows] == [0.0, 75.0]
