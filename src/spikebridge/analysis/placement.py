@@ -79,7 +79,8 @@ class Chip:
                 raise ConfigError(f"the chip {self.name!r} needs {field.name} {least} 0, but got {value!r}")
 
 
-# 40-bit packets over a port of 250 Mbit/s; 16 cores for neurons with 10^7 synaptic operations a second each
+# published: memory, 40 bits a packet, 1 W with all cores busy; assumed: 16 of 18 cores for neurons with 10^7 operations
+# a second each, one port of 250 Mbit/s, and 1 us a message
 SPINNAKER = Chip(
     "spinnaker",
     memory=128 * 2**20,
@@ -87,7 +88,8 @@ SPINNAKER = Chip(
     events=250e6 / 40,
     latency=1e-6,
     power=1.0,
-    source="E. Painkras et al., IEEE JSSC 48(8), 2013; S. Furber et al., Proc. IEEE 102(5), 2014",
+    source="published: memory, packets, power (E. Painkras et al., IEEE JSSC 48(8), 2013; S. Furber et al., Proc. IEEE "
+    "102(5), 2014); assumed: operations, events, latency",
 )
 
 
