@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
         "models_page.py",
         "neurobench_page.py",
         "extras.py",
+        "residual_delays.py",
     ],
 )
 def test_the_tables_are_those_of_the_results(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +83,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "neurobench_harness",
         "extras",
         "gpu",
+        "residual_delays",
         "sensing_families",
         "equivalent_frame_rate",
     )

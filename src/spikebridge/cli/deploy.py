@@ -96,8 +96,13 @@ class Compare(Command):
         comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
         rows = [asdict(row) for row in comparison.rows]
         words = "within tolerance" if comparison.passed else "NOT within tolerance"
-        text = f"{formatting.table(rows)}\n\n{self.bundle}: {words}"
-        data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
+        text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {words}"])
+        data = {
+            "bundle": self.bundle,
+            "passed": comparison.passed,
+            "rows": rows,
+            "left_out": list(comparison.left_out),
+        }
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 
 

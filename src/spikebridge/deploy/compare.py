@@ -3,7 +3,8 @@
 | level | what runs |
 |---|---|
 | trained | the network that was exported; what it gave stands in the bundle, and the others are held against it |
-| onnxruntime | each ANN part and each nonlinearity alone, on what the trained network fed it |
+| onnxruntime | each ANN part alone, on what the trained network fed it |
+| openvino | each ONNX file alone, that of a part or of a unit, by a second runtime; where OpenVINO is installed |
 | nir | each SNN part alone, read back from its file |
 | units | each hybrid unit alone, made of its numbers |
 | rebuilt | the whole network, rebuilt in torch from the bundle alone |
@@ -31,6 +32,8 @@ from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.trace import record_active_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
+from spikebridge.deploy.onnx.openvino import OpenVinoSession, has_openvino
+from spikebridge.deploy.onnx.session import OnnxSession, OpenSession, Session
 from spikebridge.deploy.runtime.nir_interpreter import Effects
 from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import DataError, ExportError
@@ -81,9 +84,15 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows."""
+    """All rows.
+
+    Attributes:
+        rows: of every level that ran.
+        left_out: what did not run, a line each with the reason.
+    """
 
     rows: tuple[ComparisonRow, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -128,6 +137,8 @@ def compare_bundle(
     for kind, name, got in _alone(bundle, inputs, ticks, truth, forms):
         level = _level(bundle.manifest, kind, name)
         rows.append(_row(bundle.manifest, level, kind, name, truth[kind][name], got, tolerance))
+    second, left_out = _openvino(bundle, inputs, ticks, truth, forms, tolerance, progress)
+    rows += second
     levels: dict[str, tuple[Level, Tolerance]] = {
         "rebuilt": (lambda x, n: _rebuilt(rebuild(bundle, stages), x, n), tolerance),
         "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
@@ -146,7 +157,7 @@ def compare_bundle(
     if bundle.manifest.integers is not None:
         progress("integers")
         rows += _integers(bundle, inputs, ticks, truth, forms)
-    return Comparison(tuple(rows))
+    return Comparison(tuple(rows), left_out)
 
 
 class _ReadBack:
@@ -167,12 +178,17 @@ class _ReadBack:
 
 
 def _alone(
-    bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals, forms: Mapping[str, Any]
+    bundle: Bundle,
+    inputs: dict[str, Values],
+    ticks: int,
+    truth: Signals,
+    forms: Mapping[str, Any],
+    open_session: OpenSession | None = None,
 ) -> list[tuple[str, str, Values]]:
     """What every part and unit makes of what the trained network fed it."""
     files = {name: record.file for name, record in bundle.manifest.parts.items() if record.format == "nir"}
     parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in files.items()}
-    runner = Runner(bundle, parts, stages=forms)
+    runner = Runner(bundle, parts, stages=forms, open_session=open_session)
     made: Signals = {kind: {} for kind in truth}
     gathered: dict[tuple[str, str], list[Values]] = {}
 
@@ -189,6 +205,50 @@ def _alone(
     for (kind, name), values in gathered.items():
         made[kind][name] = np.stack(values)
     return [(kind, name, made[kind][name]) for kind, known in truth.items() for name in known if name in made[kind]]
+
+
+def _openvino(
+    bundle: Bundle,
+    inputs: dict[str, Values],
+    ticks: int,
+    truth: Signals,
+    forms: Mapping[str, Any],
+    tolerance: Tolerance,
+    progress: Callable[[str], None],
+) -> tuple[list[ComparisonRow], tuple[str, ...]]:
+    """Every part and unit with an ONNX file alone, by OpenVINO; and what did not run."""
+    files = _onnx_files(bundle.manifest)
+    if not files:
+        return [], ()
+    if not has_openvino():
+        return [], ("openvino: not installed; pip install 'spikebridge[openvino]' adds this second ONNX runtime",)
+    progress("openvino")
+    refused: dict[str, str] = {}
+
+    def open_session(content: bytes, name: str) -> Session:
+        try:
+            return OpenVinoSession(content, name)
+        except DataError as error:
+            refused[name] = f"openvino: {error}"
+            return OnnxSession(content, name)
+
+    rows = []
+    for kind, name, got in _alone(bundle, inputs, ticks, truth, forms, open_session):
+        mine = {f"{bundle.path / file}" for file in files.get((kind, name), ())}
+        if mine and not mine & refused.keys():
+            rows.append(_row(bundle.manifest, "openvino", kind, name, truth[kind][name], got, tolerance))
+    return rows, tuple(refused.values())
+
+
+def _onnx_files(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
+    """The ONNX files of parts and links, by kind and name."""
+    found = {("parts", name): [part.file] for name, part in manifest.parts.items() if part.format == "onnx"}
+    for link in manifest.links:
+        unit = link.unit
+        files = [] if unit is None else [unit.nonlinearity, unit.kernel_function, unit.discretizer_function]
+        if named := [file for file in files if file is not None]:
+            found["links", link.name] = named
+    return found
 
 
 def _rebuilt(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:

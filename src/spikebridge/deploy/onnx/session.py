@@ -1,10 +1,10 @@
 """Running an ONNX file that may come from anywhere, by onnxruntime. No torch is needed."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,25 @@ def _onnxruntime_library() -> ModuleType:
             "ONNX files need the package onnxruntime; install it with: pip install 'spikebridge[onnx]'"
         ) from None
     return onnxruntime
+
+
+@runtime_checkable
+class Session(Protocol):
+    """What runs an ONNX file.
+
+    Attributes:
+        name: of the file, for messages.
+        inputs: their names, in order.
+    """
+
+    name: str
+    inputs: list[str]
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """All outputs, in order, of every input by name."""
+
+
+OpenSession: TypeAlias = Callable[[bytes, str], Session]  # of the bytes of a file, and its name
 
 
 class OnnxSession:

@@ -10,7 +10,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.consistency import check_step
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, trigger_of
 from spikebridge.deploy.nir.graph import read_graph
-from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.onnx.session import OnnxSession, OpenSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitRunnerState, float_unit
 from spikebridge.errors import DataError
@@ -165,7 +165,11 @@ class LinkRunner:
 
 
 def open_link(
-    bundle: Bundle, link: LinkRecord, unit: Unit | None = None, own: Mapping[str, Any] | None = None
+    bundle: Bundle,
+    link: LinkRecord,
+    unit: Unit | None = None,
+    own: Mapping[str, Any] | None = None,
+    open_session: OpenSession | None = None,
 ) -> LinkRunner:
     """A link of a bundle.
 
@@ -174,6 +178,7 @@ def open_link(
         link: the link in words.
         unit: another one than that of the bundle.
         own: forms of stages that the package does not know, by record name.
+        open_session: loads an ONNX file; None takes onnxruntime.
 
     Raises:
         DataError: a file of its unit is damaged or does not fit.
@@ -189,7 +194,7 @@ def open_link(
     return LinkRunner(
         link,
         manifest.clock(link.source),
-        _unit(bundle, link, numbers, own) if unit is None else unit,
+        _unit(bundle, link, numbers, own, open_session or OnnxSession) if unit is None else unit,
         initial=initial if begins else None,
         context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
@@ -198,7 +203,13 @@ def open_link(
     )
 
 
-def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], own: Mapping[str, Any] | None) -> Unit | None:
+def _unit(
+    bundle: Bundle,
+    link: LinkRecord,
+    numbers: Mapping[str, Any],
+    own: Mapping[str, Any] | None,
+    open_session: OpenSession,
+) -> Unit | None:
     if link.unit is None:
         return None
     layer = None
@@ -207,19 +218,19 @@ def _unit(bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], own: Map
         check_step(f"{bundle.path / link.unit.fires}", graph.dt, link.emits, bundle.manifest.dt)
         layer = NirRunner(graph)
     files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
-    functions = {stage: _of_window(bundle, file) for stage, file in files.items() if file is not None}
-    unit = float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link), layer, functions), own)
+    functions = {stage: _of_window(bundle, file, open_session) for stage, file in files.items() if file is not None}
+    unit = float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link, open_session), layer, functions), own)
     emits = unit.clock(bundle.manifest.clock(link.source))
     if emits != link.emits:
         raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {emits}")
     return unit
 
 
-def _nonlinearity(bundle: Bundle, link: LinkRecord) -> Nonlinearity | None:
+def _nonlinearity(bundle: Bundle, link: LinkRecord, open_session: OpenSession) -> Nonlinearity | None:
     file = link.unit.nonlinearity if link.unit is not None else None
     if file is None:
         return None
-    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+    session = open_session(bundle.read(file), f"{bundle.path / file}")
 
     def apply(h: Values, context: Values | None) -> Values:
         feed = {"value": h} if context is None else {"value": h, "context": context}
@@ -229,8 +240,8 @@ def _nonlinearity(bundle: Bundle, link: LinkRecord) -> Nonlinearity | None:
     return apply
 
 
-def _of_window(bundle: Bundle, file: str) -> Function:
-    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+def _of_window(bundle: Bundle, file: str, open_session: OpenSession) -> Function:
+    session = open_session(bundle.read(file), f"{bundle.path / file}")
 
     def apply(values: Values) -> Values:
         y: Values = session.run({"value": values})[0]

@@ -10,7 +10,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.consistency import check_step
 from spikebridge.deploy.bundle.manifest import LinkRecord, PartRecord
 from spikebridge.deploy.nir.graph import NirGraph, read_graph
-from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.onnx.session import OnnxSession, OpenSession, Session
 from spikebridge.deploy.runtime.nir_interpreter import Effects, NirRunner
 from spikebridge.errors import DataError
 
@@ -42,7 +42,7 @@ class _OnnxFunction:
         shape: of what it gives.
     """
 
-    def __init__(self, session: OnnxSession, shape: Sequence[int]) -> None:
+    def __init__(self, session: Session, shape: Sequence[int]) -> None:
         self.session = session
         self.shape = tuple(shape)
 
@@ -59,7 +59,7 @@ class _OnnxStep:
         shape: of what it gives.
     """
 
-    def __init__(self, session: OnnxSession, initial: Mapping[str, NDArray[Any]], shape: Sequence[int]) -> None:
+    def __init__(self, session: Session, initial: Mapping[str, NDArray[Any]], shape: Sequence[int]) -> None:
         self.session = session
         self.initial = [initial[f"state.{i}"] for i in range(len(initial))]
         self.shape = tuple(shape)
@@ -91,8 +91,14 @@ class _NirGraphRunner:
         return _fits(y, self.shape, self.name), after
 
 
-def open_part(bundle: Bundle, name: str, record: PartRecord) -> PartRunner:
+def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenSession | None = None) -> PartRunner:
     """The runner of a part.
+
+    Args:
+        bundle: an opened one.
+        name: of the part.
+        record: of the part.
+        open_session: loads an ONNX file; None takes onnxruntime.
 
     Raises:
         DataError: its file is damaged, or does not take what the links bring.
@@ -105,14 +111,14 @@ def open_part(bundle: Bundle, name: str, record: PartRecord) -> PartRunner:
         check_step(f"{bundle.path / record.file}", graph.dt, record.clock, bundle.manifest.dt)
         _check_effects(graph, bundle.manifest.incoming(name))
         return _NirGraphRunner(graph, record.shape, f"{bundle.path / record.file}")
-    session = OnnxSession(bundle.read(record.file), f"{bundle.path / record.file}")
+    session = (open_session or OnnxSession)(bundle.read(record.file), f"{bundle.path / record.file}")
     _check_inputs(session, links)
     if record.initial is None:
         return _OnnxFunction(session, record.shape)
     return _OnnxStep(session, bundle.numbers(record.initial), record.shape)
 
 
-def _check_inputs(session: OnnxSession, links: Sequence[LinkRecord]) -> None:
+def _check_inputs(session: Session, links: Sequence[LinkRecord]) -> None:
     """Inputs of the file are named after the links: those by position, in their order, then those with a name."""
     wanted = [link.name for link in sorted(links, key=lambda link: link.into is not None)]
     if session.inputs[: len(wanted)] != wanted:

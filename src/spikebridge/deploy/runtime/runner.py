@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import InputRecord
+from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
 from spikebridge.errors import DataError, ShapeError, did_you_mean
@@ -232,6 +233,7 @@ class Runner(TickRunner):
         parts: other runners for some parts, by name.
         units: other units for some links, by name.
         stages: `KernelForm` and `DiscretizerForm` of stages that the package does not know, by record name.
+        open_session: loads an ONNX file; None takes onnxruntime.
 
     Raises:
         DataError: a file of the bundle is damaged or does not fit.
@@ -243,16 +245,20 @@ class Runner(TickRunner):
         parts: Mapping[str, PartRunner] | None = None,
         units: Mapping[str, Unit] | None = None,
         stages: Mapping[str, Any] | None = None,
+        open_session: OpenSession | None = None,
     ) -> None:
         self.manifest = bundle.manifest
         given, made = dict(parts or {}), dict(units or {})
         super().__init__(
             self.manifest,
             {
-                name: given[name] if name in given else open_part(bundle, name, record)
+                name: given[name] if name in given else open_part(bundle, name, record, open_session)
                 for name, record in self.manifest.parts.items()
             },
-            {link.name: open_link(bundle, link, made.get(link.name), stages) for link in self.manifest.links},
+            {
+                link.name: open_link(bundle, link, made.get(link.name), stages, open_session)
+                for link in self.manifest.links
+            },
         )
 
     def check_input(self, name: str, record: InputRecord, x: Values) -> Values:

@@ -326,7 +326,7 @@ class Delay(_FiniteResponse):
         return delayed(x, self._arguments(x)["ticks"], before)
 
     def _whole(self, delay: Tensor) -> Tensor:
-        return (delay.detach().clamp(0, self.max_delay) / known_dt(self) + 0.5).floor().long()
+        return (delay.detach().clamp(0.0, self.max_delay) / known_dt(self) + 0.5).floor().long()
 
 
 def narrow_delays(module: nn.Module, progress: float) -> None:
