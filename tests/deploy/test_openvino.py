@@ -37,6 +37,7 @@ def test_a_residual_network_with_delays_and_4_bits_is_the_same_in_every_form(
     assert rows.pop("quantised")["passed"] is None
     assert [form for form, row in rows.items() if not row["passed"]] == []
     assert rows["integers"]["largest difference"] == 0
+    assert not any(row["spikes that differ"] for row in rows.values())
     # the integers are the weights of the float forms
     layer = network.parts["ann"].first
     whole = layer.weight / layer.weight.abs().amax(1, keepdim=True) * 7
