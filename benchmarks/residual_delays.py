@@ -10,7 +10,8 @@ second learned delay is the kernel of the link from the events. A unit turns the
 Weights and delays are trained for 40 steps on a generated task: the class is the channel that spikes 6 steps before
 another one. Then every weight is rounded to the 15 values of 4 bits that its channel has. Float forms compute with
 these weights, and integer forms with the same integers. Float forms are held against torch, integer forms against the
-quantised network; how far the quantised network is from that of floats is stated, not judged.
+quantised network; how far the quantised network is from that of floats is stated, not judged. The training only gives
+delays that are learned: it moves them by up to 2 steps, but is too short to solve the task (the results say how far).
 
 Writes benchmarks/results/residual_delays.json and the table of docs/how-to/deploy.md.
 """
