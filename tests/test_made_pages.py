@@ -78,6 +78,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "signals_wearer",
         "signals_choice",
         "signals_training",
+        "signals_digit_delays",
         "sensing_confidence",
         "neurobench_networks",
         "neurobench_harness",
