@@ -90,7 +90,9 @@ def run(kind: str, data: tuple[Part, Part, float], seed: int, epochs: int) -> di
     network = network_of(kind, train["spikes"].shape[2], dt)
     delays = [network.get_submodule("delay").get_parameter("delay")] if kind == "learned" else []
     others = [one for one in network.parameters() if one.requires_grad and all(one is not other for other in delays)]
-    groups = [{"params": others}, *([{"params": delays, "lr": DELAY_LR, "weight_decay": 0.0}] if delays else [])]
+    groups: list[dict[str, Any]] = [{"params": others}]
+    if delays:
+        groups.append({"params": delays, "lr": DELAY_LR, "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(groups, lr=LR, weight_decay=0.02)
     number, begun = len(train["label"]), time.process_time()
     for epoch in range(epochs):
