@@ -64,11 +64,10 @@ def epoch(data: Any, *, epoch: int = 0, start: int = 0, seed: int = 0, **options
     return [batch.data.flatten().tolist() for batch in source.epoch(seed, 0, epoch, start)]
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_give_the_batches_of_one_process(num_workers: int) -> None:
+def test_workers_give_the_batches_of_one_process() -> None:
     alone = epoch(DataLoader(Noisy(), 3, shuffle=True))
     torch.rand(5)  # draws elsewhere do not matter
-    assert epoch(DataLoader(Noisy(), 3, shuffle=True, num_workers=num_workers)) == alone
+    assert epoch(DataLoader(Noisy(), 3, shuffle=True, num_workers=2)) == alone
     assert sorted(int(value) for batch in alone for value in batch) == list(range(7))
     assert [len(batch) for batch in alone] == [3, 3, 1]
 
@@ -77,12 +76,12 @@ def test_workers_give_the_batches_of_one_process(num_workers: int) -> None:
     "make",
     [
         lambda: DataLoader(Noisy(), 3, shuffle=True),
-        lambda: DataLoader(Noisy(), 3, shuffle=True, num_workers=2),
+        lambda: DataLoader(Noisy(), 3, shuffle=True, num_workers=1),
         lambda: DataLoader(Noisy(), 3, sampler=WeightedRandomSampler([1.0] * 7, 7)),
         lambda: DataLoader(Noisy(), 3, sampler=RandomSampler(Noisy(), generator=torch.Generator())),
         lambda: DataLoader(Noisy(), batch_sampler=BatchSampler(RandomSampler(Noisy()), 2, drop_last=True)),
         lambda: DataLoader(Stream(), 2),
-        lambda: DataLoader(Stream(), 2, num_workers=2),
+        lambda: DataLoader(Stream(), 2, num_workers=1),
         lambda: Noisy(),
         lambda: Stream(),
     ],
@@ -194,7 +193,7 @@ def mean_error(module: nn.Module, x: Tensor) -> Any:
     return error, {"root": error.sqrt()}
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("kind", [Noisy, Stream])
 def test_a_training_stopped_in_an_epoch_resumes_with_the_same_bits(
     phase: Make, settings: Make, tmp_path: Path, num_workers: int, kind: Any
