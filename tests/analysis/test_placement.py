@@ -64,6 +64,9 @@ def test_a_chip_that_is_too_slow_does_not_keep_up() -> None:
     assert simulate(diamond(), dict.fromkeys("abcd", 0), SLOW, num_ticks=8).keeps_up
     slower = Chip("slower", memory=100.0, operations=200.0, events=1000.0)
     assert not simulate(diamond(), dict.fromkeys("abcd", 0), slower, num_ticks=8).keeps_up
+    # 11 % more work than time: the latency grows by less than half a tick in two ticks
+    busy = Chip("busy", memory=100.0, operations=360.0, events=1000.0)
+    assert not simulate(diamond(), dict.fromkeys("abcd", 0), busy, num_ticks=2).keeps_up
 
 
 def test_delayed_and_slow_links_bind_the_ticks_that_they_reach() -> None:

@@ -216,7 +216,7 @@ class Timing:
 
     Attributes:
         latency: from a tick until the outputs of that tick, the longest [s].
-        keeps_up: whether the latency does not grow from tick to tick.
+        keeps_up: whether no chip has more work than time, and the latency does not grow from tick to tick.
         energy: a second of signal [J].
         path: the steps that the longest latency consists of, first to last.
         busy: share of the time that each chip computes.
@@ -296,7 +296,7 @@ class _Simulation:
         energy = self.operations * self.chip.energy_of_an_operation + self.events * self.chip.energy_of_an_event
         return Timing(
             latency,
-            half[1] <= half[0] + 0.5 * self.load.dt,
+            half[1] <= half[0] + 0.5 * self.load.dt and max(self.busy) <= seconds * (1 + 1e-9),
             energy / seconds + self.chip.power * len(self.free),
             tuple(self._path(step)),
             tuple(busy / seconds for busy in self.busy),
@@ -457,14 +457,13 @@ class _Placer:
         return chips
 
     def improve(self, chips: dict[str, int]) -> dict[str, int]:
-        """Moves one part at a time while the latency falls; no more chips than parts are of use."""
+        """Moves one part at a time while the latency falls."""
         best, trials = self._score(chips), 0
-        candidates = range(min(self.num_chips, len(chips)))
         moved = True
         while moved and trials < _MOST_TRIALS:
             moved = False
             for name in chips:
-                for number in candidates:
+                for number in self._candidates(chips):
                     if number == chips[name] or not self._fits(chips, name, number) or trials >= _MOST_TRIALS:
                         continue
                     trials += 1
@@ -472,6 +471,11 @@ class _Placer:
                     if (score := self._score(other)) < best:
                         chips, best, moved = other, score, True
         return chips
+
+    def _candidates(self, chips: Mapping[str, int]) -> list[int]:
+        """The chips in use and one that is empty: empty chips are alike."""
+        used = set(chips.values())
+        return sorted(used) + [number for number in range(self.num_chips) if number not in used][:1]
 
     def _transfer(self, link: LinkLoad, leaves: bool) -> float:
         return link.events / self.chip.events + self.chip.latency if leaves else 0.0
