@@ -1,4 +1,4 @@
-"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the two after it.
+"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the three after it.
 
 python benchmarks/claims_page.py           # writes the pages and draws the figures
 python benchmarks/claims_page.py --check   # exit code 1 where a page differs from the results
@@ -230,6 +230,50 @@ def draw_latency() -> None:
         for name in ("without", "with")
     }
     save("latency", accuracy_lines([row["delay_ms"] for row in rows], series, "latency of both links [ms]"))
+
+
+def chips() -> str:
+    """Predicted latency and power against the number of chips."""
+    rows = [
+        (
+            str(row["chips"]),
+            str(row["in_use"]),
+            number(row["latency_us"] / 1e3, 2),
+            "yes" if row["keeps_up"] else "no",
+            number(row["power_w"], 0),
+            str(row["messages_of_the_path"]),
+        )
+        for row in load("chips")["predicted"]
+    ]
+    titles = ("chips", "in use", "latency [ms]", "keeps up with 1 ms a tick", "power [W]", "messages on the path")
+    return table(titles, rows)
+
+
+def processes() -> str:
+    """Predicted latency beside that of processes."""
+    rows = [
+        (
+            str(row["chips"]),
+            str(row["in_use"]),
+            number(row["predicted_s"], 3),
+            with_spread(row["measured_s"], 3),
+            with_spread(row["off_percent"], 1),
+        )
+        for row in load("chips")["processes"]
+    ]
+    return table(("chips", "processes in use", "predicted [s]", "measured [s]", "measured later by [%]"), rows)
+
+
+def draw_chips() -> None:
+    """Predicted and measured latency of slow chips."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    rows = load("chips")["processes"]
+    series = {
+        "predicted": [row["predicted_s"] for row in rows],
+        "measured": [row["measured_s"]["values"] for row in rows],
+    }
+    save("chips", accuracy_lines([row["chips"] for row in rows], series, "chips", "latency [s]"))
 
 
 MODES = {"inferred": "a Gaussian a task", "nearest": "nearest gate", "direct": "gate of 20 images", "given": "given"}
@@ -505,6 +549,7 @@ def verdicts() -> str:
     orbits = next(row for row in load("orbits")["rows"] if row["unit"] == "learned")
     graphs = {(row["shape"], row["parts"]): row["whole_us"] / row["parts"] for row in load("many_parts")["graphs"]}
     of_parts = graphs["chain", 8], graphs["chain", 256]
+    off = max(abs(row["off_percent"]["mean"]) for row in load("chips")["processes"])
 
     slopes = {(row["target"], row["kernel"], row["axis"]): row["slope"] for row in load("approximation")["rows"]}
 
@@ -542,6 +587,11 @@ def verdicts() -> str:
             f"exponential kernels do not learn that one (slope {abs(slope('exclusive-or', 'exponentials')):.1f})",
         ),
         (
+            "Many chips",
+            f"{'yes' if off < 10 else 'partly'}: predicted latency within {off:.1f} % of that of up to "
+            f"{load('chips')['processes'][-1]['in_use']} processes whose compute times are waits; no hardware was used",
+        ),
+        (
             "Many parts",
             f"yes: a part costs {of_parts[0]:.1f} µs a tick among 8 parts, {of_parts[1]:.1f} µs among 256",
         ),
@@ -569,6 +619,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "clocks": clocks,
         "latencies": latencies,
     },
+    EXPLANATION / "many-chips.md": {"chips": chips, "processes": processes},
     EXPLANATION / "tasks-concepts-depths.md": {
         "tasks": tasks,
         "rivals": rivals,
@@ -583,6 +634,7 @@ FIGURES = (
     draw_channels,
     draw_approximation,
     draw_latency,
+    draw_chips,
     draw_tasks,
     draw_concepts,
     draw_depth,
