@@ -1,8 +1,8 @@
-"""A job of two processes of which one is killed, under the agent that `torchrun` starts.
+"""A job of four processes of which one is killed, under the agent that `torchrun` starts.
 
 Usage: killed_under_elastic.py RUN
 
-It loads everything and forks both processes, so that each attempt begins at once; `torchrun` would start them anew.
+It loads everything and forks the four processes, so that each attempt begins at once; `torchrun` would start them anew.
 """
 
 import logging
@@ -17,11 +17,11 @@ if __name__ == "__main__":
     job = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=2,
+        nproc_per_node=4,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=1,
         monitor_interval=0.1,
         start_method="fork",
     )
-    elastic_launch(job, main)(sys.argv[1], 2, 0.0, 0.0, 7)
+    elastic_launch(job, main)(sys.argv[1], 4, 0.0, 0.0, 7)

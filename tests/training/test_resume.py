@@ -1,4 +1,4 @@
-"""A killed training ends as if nothing had happened; two processes compute what one does."""
+"""A killed training ends as if nothing had happened; two and four processes compute what one does."""
 
 import importlib.util
 import os
@@ -65,9 +65,9 @@ def test_two_processes_started_by_the_settings_compute_what_one_does(
     assert_same_numbers(tmp_path / "run", one_process)
 
 
-def test_a_job_under_torchrun_outlives_a_killed_process(one_process: Path, tmp_path: Path) -> None:
+def test_a_job_of_four_under_torchrun_outlives_a_killed_process(one_process: Path, tmp_path: Path) -> None:
     done = start(str(Path(__file__).with_name("killed_under_elastic.py")), str(tmp_path / "run"))
-    # the other process fails, too, once its peer is gone: either may be seen first
+    # the other processes fail, too, once a peer is gone: any may be seen first
     assert "failed (exitcode:" in done.stderr, done.stderr
     assert_same_numbers(tmp_path / "run", one_process)
 
