@@ -5,12 +5,15 @@
 
 A balanced network (`balanced_network.py`) beside itself with the excitatory population as a rate, and with all but a
 tenth of both populations as rates. The transfer functions are learned from a recording of the whole network, whose two
-populations were driven apart from each other.
+populations were driven apart from each other. Each stage is kept under runs/mean_field: a run that was stopped goes on.
 """
 
+import functools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,11 +35,13 @@ from balanced_network import (
 from experiment import Results, main, spread
 from torch import Tensor
 
-from spikebridge.analysis import count_cost
+from spikebridge.analysis import count_run
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.neuron_models.transfer_function import TransferFunction, fit_transfer_function
+from spikebridge.training.run.environment import git_revision
 
 STEP = DT * BIN  # s, of a rate
+STAGES = Path(__file__).parent.parent.parent / "runs" / "mean_field"
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,12 @@ class Plan:
     frequencies: tuple[float, ...] = (5.0, 20.0, 50.0)
     sine: float = 0.6
     timed: float = 0.05
-    batches: tuple[int, ...] = (1, 16, 64)
+    batches: tuple[int, ...] = (1, 8)
+    counted: int = 10  # steps of a rate whose operations are counted
     warm_up: float = 0.1  # before anything is measured
 
 
-QUICK = Plan(Sizes(160, 40, 0.2), (1,), 2, 0.06, 30, (2.0,), 1, 0.06, (50.0,), 0.06, 0.006, (1,), 0.02)
+QUICK = Plan(Sizes(160, 40, 0.2), (1,), 2, 0.06, 30, (2.0,), 1, 0.06, (50.0,), 0.06, 0.006, (1,), 2, 0.02)
 FULL, EXCITATORY, TENTH = "all spike", "excitatory as a rate", "a tenth spikes"
 
 
@@ -188,43 +194,87 @@ def to_sines(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> l
 
 
 def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, Any]]:
-    """Processor time and operations of a second of one trial at 2.0, the external spikes apart."""
-    rows = []
+    """Processor time and operations of a second of one trial at 2.0, the external spikes apart.
+
+    The networks take turns, three times; the first turn is not counted. Operations are those after the last turn.
+    """
+    rows: dict[str, dict[str, Any]] = {name: {"network": name} for name in all_networks}
+    states: dict[str, Any] = {}
+    for batch in sorted(plan.batches, reverse=True):  # 1 is the last: its state is that of one trial
+        eta, seconds = torch.full((round(plan.timed / STEP), batch, 2), 2.0), plan.timed * batch
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in all_networks}
+        states = dict.fromkeys(all_networks)
+        for turn in range(3):
+            for name, network in all_networks.items():
+                begin = time.process_time()
+                inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(turn))
+                middle = time.process_time()
+                with torch.no_grad():
+                    states[name] = network(inputs, states[name])[1]
+                times[name].append((time.process_time() - middle, middle - begin))
+        for name, row in rows.items():
+            row[f"network_s_{batch}"] = statistics.median(one[0] for one in times[name][1:]) / seconds
+            row[f"external_s_{batch}"] = statistics.median(one[1] for one in times[name][1:]) / seconds
     for name, network in all_networks.items():
-        row: dict[str, Any] = {"network": name}
-        for batch in plan.batches:
-            eta = torch.full((round(plan.timed / STEP), batch, 2), 2.0)
-            inputs, state, times = {}, None, []
-            with torch.no_grad():
-                for _ in range(3):
-                    begin = time.process_time()
-                    inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(0))
-                    middle = time.process_time()
-                    _, state = network(inputs, state)
-                    times.append((time.process_time() - middle, middle - begin))
-            seconds = plan.timed * batch
-            row[f"network_s_{batch}"] = statistics.median(one[0] for one in times[1:]) / seconds
-            row[f"external_s_{batch}"] = statistics.median(one[1] for one in times[1:]) / seconds
-        total = count_cost(network, {key: x[:, :1] for key, x in inputs.items()}).per_second
-        row["operations"] = {kind: value for kind, value in vars(total).items() if value}
-        row["operations"]["all"] = total.num_operations
-        rows.append(row)
-    return rows
+        eta = torch.full((plan.counted, 1, 2), 2.0)
+        inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(3))
+        total = count_run(network, functools.partial(run_once, network, inputs, states[name])).total
+        total = total.scaled(1 / (plan.counted * STEP))
+        operations = {kind: value for kind, value in vars(total).items() if value}
+        rows[name]["operations"] = {**operations, "all": total.num_operations}
+    return list(rows.values())
 
 
-def of_seed(plan: Plan, seed: int, with_costs: bool) -> dict[str, Any]:
-    """Everything for one network."""
+def run_once(network: HybridNetwork, inputs: dict[str, Tensor], state: Any) -> int:
+    """Goes on from a state; the number of trials, which is one."""
+    with torch.no_grad():
+        network(inputs, state)
+    return 1
+
+
+def kept(path: Path | None, measure: Callable[[], Results]) -> Results:
+    """A result, kept in a file so that a run that was stopped goes on after it."""
+    if path is not None and path.exists():
+        found: Results = torch.load(path, weights_only=True)
+        return found
+    begin = time.process_time()
+    found = {"found": measure(), "cpu_s": time.process_time() - begin}
+    print(f"{path.stem if path else ''} {found['cpu_s']:.0f} s", flush=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(found, partial)
+        partial.replace(path)
+    return found
+
+
+def of_seed(plan: Plan, seed: int, with_costs: bool, stages: Path | None = None) -> dict[str, Any]:
+    """Everything for one network; each stage is kept in the folder where one is given."""
+
+    def stage(name: str, measure: Callable[[], Any]) -> Any:
+        result = kept(stages / f"seed{seed}-{name}.pt" if stages else None, measure)
+        found["cpu_s"] += result["cpu_s"]
+        return result["found"]
+
+    found: dict[str, Any] = {"seed": seed, "cpu_s": 0.0}
     connections = connect(plan.sizes, seed)
     full = spiking_network(plan.sizes, connections)
-    functions, explained = learn(plan, full, seed)
+
+    def learned() -> dict[str, Any]:
+        functions, explained = learn(plan, full, seed)
+        return {"explained": explained, "states": {name: one.state_dict() for name, one in functions.items()}}
+
+    fitted = stage("learned", learned)
+    functions = {name: TransferFunction(3, dt=STEP) for name in "ei"}
+    for name, function in functions.items():
+        function.load_state_dict(fitted["states"][name])
+    found["explained"] = fitted["explained"]
     all_networks = {FULL: full, **networks(plan, connections, functions)}
-    print(f"seed {seed}: learned", explained, flush=True)
-    found: dict[str, Any] = {"seed": seed, "explained": explained}
     for name, measure in (("levels", at_levels), ("step", to_a_step), ("sines", to_sines)):
-        found[name] = measure(plan, all_networks, seed)
-        print(f"seed {seed}: {name}", flush=True)
+        found[name] = stage(name, functools.partial(measure, plan, all_networks, seed))
     if with_costs:
-        found["costs"] = costs(plan, all_networks)
+        found["costs"] = stage("costs", functools.partial(costs, plan, all_networks))
+    found["cpu_s"] = round(found["cpu_s"], 1)
     return found
 
 
@@ -260,7 +310,9 @@ def run(quick: bool) -> Results:
     """Rates, responses, irregularity and cost."""
     torch.set_num_threads(1)
     plan = QUICK if quick else Plan()
-    seeds = [of_seed(plan, seed, with_costs=seed == plan.seeds[0]) for seed in plan.seeds]
+    # by revision: stages of different sources are never mixed
+    stages = None if quick else STAGES / (git_revision(Path(__file__).parent) or "unknown")
+    seeds = [of_seed(plan, seed, seed == plan.seeds[0], stages) for seed in plan.seeds]
     network = {"J_mV": J, "g": G, "e": plan.sizes.e, "i": plan.sizes.i, "threshold_hz": plan.sizes.threshold_rate}
     return {"network": network, "summary": summary(plan, seeds), "seeds": seeds}
 
