@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.learning_curves import learning_curves
-from spikebridge.analysis.plots.figures import accuracy_lines, confusion_matrix, draw_network, to_svg
+from spikebridge.analysis.plots.figures import accuracy_lines, confusion_matrix, draw_network, heat_map, to_svg
 from spikebridge.analysis.plots.style import INK, PAPER, SERIES, new_figure
 from spikebridge.analysis.report import Picture, Section, Table, write_report
 from spikebridge.errors import ShapeError
@@ -42,6 +42,7 @@ _OURS = "hmn"
 # the most important methods stand in one figure, the others follow
 _FIRST = ("hmn", "hmn_shared", "projection", "xdg_ewc", "group_ewc", "single")
 _MOST_LINES = 6
+_MOST_CELLS = 20  # of a row whose numbers can be read
 _MARKERS = "os^Dv*PX"
 
 
@@ -199,7 +200,11 @@ def _confusions(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Secti
     if "task confusions" in first:
         counts = np.array(first["task confusions"])
         shares = 100 * counts / counts.sum(1, keepdims=True)
-        figure = matrix_map(shares, None, "share of the images [%]", (0.0, 100.0), column_title="inferred task")
+        tasks, title = range(len(shares)), "share of the images [%]"
+        if len(shares) <= _MOST_CELLS:
+            figure = heat_map(shares, tasks, tasks, "task", "inferred task", title, np.eye(len(shares)), "{:.0f}")
+        else:
+            figure = matrix_map(shares, None, title, (0.0, 100.0), column_title="inferred task")
         pictures.append(Picture(to_svg(figure, "tasks"), "Tasks: inferred from one unlabelled image."))
     return [Section("Confusions", f"“{name}” after the last task, first seed.", pictures=pictures)]
 
