@@ -56,10 +56,10 @@ UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	perception.py question_generator.py) $(addprefix tests/analysis/,test_doctor.py test_pages_in_a_browser.py) tests/data/recordings/test_fe240hz.py \
 	$(addprefix tests/networks/sensing/,model/test_options.py baselines/test_motion.py baselines/test_one_sided_trackers.py \
 	evaluation/test_baselines.py report/test_figures.py test_track_command.py \
-	training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
+	tracker/test_bad_inputs.py tracker/test_hidden_target.py training/test_augmentation.py training/test_detector_backgrounds.py training/test_detector_samples.py \
 	training/test_label_free.py training/test_phases.py) \
 	$(addprefix tests/training/test_,resume.py allocation.py loader.py loggers.py continual.py) \
-	$(addprefix tests/deploy/test_,quantize.py c_export.py recipes_as_bundles.py random_bundles.py streaming_network.py) \
+	$(addprefix tests/deploy/test_,quantize.py c_export.py recipes_as_bundles.py random_bundles.py streaming_network.py sensing_bundle.py bundle_drawings.py openvino.py) \
 	$(addprefix tests/hybrid/test_,compiled.py named_outputs.py random_networks.py wrong_calls.py)
 test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests $(UNCHECKED:%=--ignore=%) --jaxtyping-packages=spikebridge,typed_job.checker
