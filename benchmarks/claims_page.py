@@ -232,6 +232,90 @@ def draw_latency() -> None:
     save("latency", accuracy_lines([row["delay_ms"] for row in rows], series, "latency of both links [ms]"))
 
 
+def of_seeds(name: str, network: int) -> list[Results]:
+    """What each seed of the balanced network gave for one form of it."""
+    return [seed[name][network] for seed in load("mean_field")["seeds"]]
+
+
+def mean_rates() -> str:
+    """Mean rates, and how far off they are where populations are rates."""
+    found = load("mean_field")
+    full = of_seeds("levels", 0)
+    rows = []
+    for k, level in enumerate(full[0]["levels"]):
+        hertz = [number(float(np.mean([row[p][k] for row in full])), 1) for p in "ei"]
+        off = [with_spread(row[f"off_{p}_percent"][k]) for row in found["summary"]["rates"] for p in "ei"]
+        rows.append((f"{level:g}", *hertz, *off))
+    titles = (
+        *("external rate", "excitatory [Hz]", "inhibitory [Hz]"),
+        *(f"{row['network']}: {p} off by [%]" for row in found["summary"]["rates"] for p in ("exc.", "inh.")),
+    )
+    return table(titles, rows)
+
+
+def responses() -> str:
+    """Steps, sines and irregularity."""
+    found, middle = load("mean_field"), 2
+    steps = [{"network": "all spike, other external spikes", **found["summary"]["step_repeated"]}]
+    rows = []
+    for row in [*steps, *found["summary"]["rates"]]:
+        network = {"excitatory as a rate": 1, "a tenth spikes": 2}.get(row["network"])
+        cells = ["-"] * 4
+        if network is not None:
+            pairs = list(zip(of_seeds("sines", 0), of_seeds("sines", network), strict=True))
+            gains = np.mean([np.array(other["gain"]) / np.array(true["gain"]) for true, other in pairs], axis=0)
+            turned = [np.array(other["phase"]) - np.array(true["phase"]) for true, other in pairs]
+            phases = np.mean([(one + 180) % 360 - 180 for one in turned], axis=0)
+            irregular = [float(np.mean([one["cv"][middle] for one in of_seeds("levels", n)])) for n in (0, network)]
+            cells = [
+                ", ".join(number(gain) for gain in gains),
+                ", ".join(number(phase, 0) for phase in phases),
+                *(number(cv) for cv in irregular[::-1]),
+            ]
+        rows.append((row["network"], with_spread(row["correlation"], 3), with_spread(row["rms_hz"], 2), *cells))
+    titles = (
+        *("network", "step: correlation", "step: off by [Hz, rms]", "gain at 5, 20, 50 Hz, relative"),
+        *("phase, difference [°]", "irregularity", "where all spike"),
+    )
+    return table(titles, rows)
+
+
+def mean_field_cost() -> str:
+    """Processor time and operations of a second of one trial."""
+    costs = load("mean_field")["seeds"][0]["costs"]
+    batches = [key.removeprefix("network_s_") for key in costs[0] if key.startswith("network_s_")]
+    rows = [
+        (
+            row["network"],
+            *(
+                f"{row[f'network_s_{b}']:.2f} ({costs[0][f'network_s_{b}'] / row[f'network_s_{b}']:.1f} x)"
+                for b in batches
+            ),
+            number(row[f"external_s_{batches[0]}"]),
+            f"{row['operations']['all'] / 1e6:.0f}",
+        )
+        for row in costs
+    ]
+    titles = (
+        *("network", *(f"{b} together [s]" for b in batches)),
+        *("external spikes [s]", "operations [million]"),
+    )
+    return table(titles, rows)
+
+
+def draw_mean_field() -> None:
+    """The rate of excitatory neurons around the step up of the external rate."""
+    from spikebridge.analysis.plots.figures import accuracy_lines
+
+    shown, bin_ms = slice(145, 170), 2  # bins; the step is at the 150th
+    series = {
+        row["network"]: np.array([one["rate"][shown] for one in of_seeds("step", index)]).T
+        for index, row in enumerate(load("mean_field")["seeds"][0]["step"][:3])
+    }
+    times = np.arange(shown.start, shown.stop) * bin_ms - 300
+    save("mean-field", accuracy_lines(times, series, "time after the step [ms]", "rate, excitatory [Hz]"))
+
+
 def chips() -> str:
     """Predicted latency and power against the number of chips."""
     rows = [
@@ -549,6 +633,9 @@ def verdicts() -> str:
     orbits = next(row for row in load("orbits")["rows"] if row["unit"] == "learned")
     graphs = {(row["shape"], row["parts"]): row["whole_us"] / row["parts"] for row in load("many_parts")["graphs"]}
     of_parts = graphs["chain", 8], graphs["chain", 256]
+    rates = [row["largest_of_the_mean_percent"] for row in load("mean_field")["summary"]["rates"]]
+    costs = load("mean_field")["seeds"][0]["costs"]
+    faster = max(costs[0][key] / costs[2][key] for key in costs[0] if key.startswith("network_s_"))
     off = max(abs(row["off_percent"]["mean"]) for row in load("chips")["processes"])
 
     slopes = {(row["target"], row["kernel"], row["axis"]): row["slope"] for row in load("approximation")["rows"]}
@@ -587,6 +674,11 @@ def verdicts() -> str:
             f"exponential kernels do not learn that one (slope {abs(slope('exclusive-or', 'exponentials')):.1f})",
         ),
         (
+            "Mean fields in an ANN, spikes in an SNN",
+            f"partly: mean rates off by at most {rates[0]:.1f} % with the excitatory population as a rate, "
+            f"{rates[1]:.1f} % with a tenth of the neurons, which is {faster:.1f} times as fast (goal: 5 %, 5 times)",
+        ),
+        (
             "Many chips",
             f"{'yes' if off < 10 else 'partly'}: predicted latency within {off:.1f} % of that of up to "
             f"{load('chips')['processes'][-1]['in_use']} processes whose compute times are waits; no hardware was used",
@@ -619,7 +711,13 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "clocks": clocks,
         "latencies": latencies,
     },
-    EXPLANATION / "many-chips.md": {"chips": chips, "processes": processes},
+    EXPLANATION / "many-chips.md": {
+        "mean rates": mean_rates,
+        "responses": responses,
+        "mean field cost": mean_field_cost,
+        "chips": chips,
+        "processes": processes,
+    },
     EXPLANATION / "tasks-concepts-depths.md": {
         "tasks": tasks,
         "rivals": rivals,
@@ -634,6 +732,7 @@ FIGURES = (
     draw_channels,
     draw_approximation,
     draw_latency,
+    draw_mean_field,
     draw_chips,
     draw_tasks,
     draw_concepts,
