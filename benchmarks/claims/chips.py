@@ -23,7 +23,7 @@ from experiment import Results, main, spread
 from torch import Tensor, nn
 
 from spikebridge.analysis import Chip, NetworkLoad, Placement, measure_load, place
-from spikebridge.analysis.placement import SPINNAKER, simulate
+from spikebridge.analysis.chips import SPINNAKER, simulate
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.neurons import LIF, Sequential
 

@@ -30,6 +30,7 @@ from spikebridge.hybrid import (
     Last,
     Mean,
     PhaseCode,
+    PoissonPopulation,
     SignedDelta,
     Since,
     Sliding,
@@ -64,9 +65,11 @@ KERNELS: dict[str, Callable[[bool], Kernel | None]] = {
     "taps": lambda keep: FIR(3, keep=keep),
     "delay": lambda keep: Delay(0.02, dt=0.01, keep=keep),
 }
+POPULATION = 4
 DISCRETIZERS: dict[str, Callable[[], Discretizer | None]] = {
     "none": lambda: None,
     "bernoulli": lambda: Bernoulli(seed=3),
+    "population": lambda: PoissonPopulation(POPULATION, seed=3),
     "threshold": lambda: Threshold(0.5, learn="v_threshold"),
     "fire": lambda: SpikingLayer(LIF(0.02, dt=0.01)),
     "first-spike": FirstSpike,
@@ -215,11 +218,12 @@ def test_what_is_shorter_than_a_window_is_empty_never_an_error(case: tuple[str, 
     unit, x = make(*case), signal(steps=0)
     starts = None if flags(unit) is None else torch.zeros(0, BATCH, dtype=torch.bool)
     y, state = unit(x, starts=starts)
-    assert y.shape == (0, BATCH, WIDTH)
+    shape = (0, BATCH, WIDTH, POPULATION) if case[3] == "population" else (0, BATCH, WIDTH)
+    assert y.shape == shape
     whole, _ = unit(signal(), state, starts=flags(unit))
     torch.testing.assert_close(whole, unit(signal(), starts=flags(unit))[0], rtol=0, atol=0)
     if unit.form == "framed" and unit.window.length > 1 and case[0] != "hold":
-        assert unit(signal(steps=unit.window.length - 1))[0].shape == (0, BATCH, WIDTH)
+        assert unit(signal(steps=unit.window.length - 1))[0].shape == shape
 
 
 KINDS = [name for name in KERNELS if name != "none"]

@@ -1,4 +1,17 @@
 from .activity import Activity, LayerActivity, membrane_trace, record_activity
+from .chips import (
+    Chip,
+    LinkLoad,
+    NetworkLoad,
+    PartLoad,
+    PathStep,
+    Placement,
+    Timing,
+    measure_load,
+    place,
+    read_chip,
+    simulate,
+)
 from .cost import Cost, Operations, count_cost, count_run
 from .doctor.doctor import diagnose
 from .doctor.finding import Finding
@@ -14,19 +27,6 @@ from .energy import (
 )
 from .latency import StepTimes, TickLatency, architectural_latency, measure_steps
 from .neurobench import neurobench
-from .placement import (
-    Chip,
-    LinkLoad,
-    NetworkLoad,
-    PartLoad,
-    PathStep,
-    Placement,
-    Timing,
-    measure_load,
-    place,
-    read_chip,
-    simulate,
-)
 from .summary import Summary, summarize
 
 __all__ = [

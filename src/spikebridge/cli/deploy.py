@@ -122,7 +122,7 @@ class PlaceBundle(Command):
 
     def execute(self) -> CommandResult:
         """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
-        from spikebridge.analysis.placement import SPINNAKER, path_in_words, place, read_chip
+        from spikebridge.analysis.chips import SPINNAKER, path_in_words, place, read_chip
         from spikebridge.deploy.bundle.bundle import Bundle
 
         chip = SPINNAKER if self.chip == SPINNAKER.name else read_chip(self.chip)

@@ -230,7 +230,7 @@ def load_of_bundle(bundle: Any) -> Any:
     """What the parts and links of a bundle need on its sample (`analysis.measure_load`), bytes by its files."""
     import torch
 
-    from spikebridge.analysis.placement import measure_load
+    from spikebridge.analysis.chips import measure_load
     from spikebridge.deploy.bundle.rebuild import rebuild
 
     manifest = bundle.manifest
