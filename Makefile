@@ -50,7 +50,7 @@ test-plain: $(INSTALLED) $(ORACLES)
 # are called by the layers' tests
 UNCHECKED := $(filter-out tests/test_docs.py,$(wildcard tests/test_*.py)) \
 	$(wildcard tests/networks/*/test_recipe.py tests/networks/*/test_shipped.py) \
-	tests/networks/modulation/test_recordings.py tests/networks/test_precision.py tests/pretrained/test_models.py \
+	tests/networks/modulation/test_recordings.py tests/networks/test_precision.py tests/pretrained/test_models.py tests/networks/signals tests/systems \
 	tests/cli tests/fuzz tests/networks/neuron_models tests/ops tests/neurons/test_exact_cuts.py tests/networks/digits/test_model.py \
 	$(addprefix tests/networks/reasoning/test_,graph.py measures.py twin.py videos.py real_scenes.py everyday_questions.py \
 	perception.py question_generator.py) $(addprefix tests/analysis/,test_doctor.py test_pages_in_a_browser.py) tests/data/recordings/test_fe240hz.py \

@@ -14,7 +14,7 @@ TICKS = 20
 Outputs = dict[str, Tensor]
 
 
-def block(number: int, size: int = 9) -> range:
+def block(number: int, size: int = 6) -> range:
     return range(number * size, (number + 1) * size)
 
 
@@ -222,7 +222,7 @@ def on_rows_and_in_spans(
 
 @pytest.mark.parametrize("number", range(3))
 def test_ticks_on_rows_equal_the_checked_path_to_the_bit(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in block(number, size=6):
+    for seed in block(number, size=4):
         graph = random_graph(seed, draws=seed % 2 == 1, quick=True)
         rows, spans = on_rows_and_in_spans(graph, monkeypatch, random_cuts(seed))
         for one, other in zip(rows[:2], spans[:2], strict=True):
