@@ -7,16 +7,13 @@ hidden, frames and events show the background; it moves on unseen. Each detector
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.recording import Recording
@@ -25,6 +22,7 @@ from spikebridge.data.simulation.render import render_recording, scene_seeds
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import DT
 from spikebridge.networks.sensing.evaluation.metrics import overlaps
+from spikebridge.networks.sensing.track import track_recording
 from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
@@ -34,42 +32,21 @@ _DETECTORS, _SEED = ("both", "learned"), 0
 _STEP = 3  # bins between two values of a curve
 
 
-@dataclass(frozen=True)
-class HiddenTarget:
-    """A scene whose target is not there for some time.
+@dataclass(frozen=True, eq=False)
+class HiddenTarget(MovingObjects):
+    """A scene whose target is not drawn for some time; it moves on, and its box is that of where it would be.
 
     Args:
-        scene: with a background that does not move.
         begin: when the target is hidden [s].
         end: when it is shown again [s].
     """
 
-    scene: MovingObjects
-    begin: float
-    end: float
+    begin: float = 0.0
+    end: float = 0.0
 
-    @property
-    def height(self) -> int:
-        """Rows of the image."""
-        return self.scene.height
-
-    @property
-    def width(self) -> int:
-        """Columns of the image."""
-        return self.scene.width
-
-    @cached_property
-    def background(self) -> Float[np.ndarray, "H W"]:
-        """What most images have at a pixel."""
-        return np.median([self.scene.image(t) for t in np.linspace(0, 2, 41)], axis=0)
-
-    def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """The image at a time [s]."""
-        return self.background if self.begin <= t < self.end else self.scene.image(t)
-
-    def box(self, t: float) -> Float[np.ndarray, "4"]:
-        """The box of the target at a time [s], also of a hidden one."""
-        return self.scene.box(t)
+    def _draw(self, image: Any, body: Any, t: float) -> None:
+        if body is not self._target or not self.begin <= t < self.end:
+            super()._draw(image, body, t)
 
 
 def hidden_recording(seed: int, seconds: float, begin: float, end: float) -> Recording:
@@ -81,26 +58,25 @@ def hidden_recording(seed: int, seconds: float, begin: float, end: float) -> Rec
         begin: when the target is hidden [s].
         end: when it is shown again [s].
     """
-    scene = HiddenTarget(MovingObjects(seed=seed, size=26.0, num_distractors=0, light_change=0.0), begin, end)
+    scene = HiddenTarget(seed=seed, size=26.0, num_distractors=0, light_change=0.0, begin=begin, end=end)
     return render_recording(scene, seconds, DT, image_interval=DT, name=f"hidden {seed}")
 
 
-def follow(recording: Recording, step: Callable[..., Any]) -> dict[str, list[float]]:
+def follow(recording: Recording, tracker: Any) -> dict[str, list[float]]:
     """Overlap, confidence and whether the target counts as lost, at the end of each bin.
 
     Args:
         recording: to follow from its first box.
-        step: of a tracker.
+        tracker: whose state has `confidence` and `lost`.
     """
-    state, found = None, dict[str, list[float]](overlap=[], confidence=[], lost=[])
-    for b in range(recording.num_bins):
-        inputs = recording.inputs(b, b + 1)
-        if state is None:
-            inputs["box"] = recording.frame_boxes[0]
-        box, state = step(inputs, state)
-        found["overlap"].append(float(overlaps(box[None], recording.boxes[b][None])[0]))
-        found["confidence"].append(float(state.confidence))
-        found["lost"].append(float(state.lost))
+    found = dict[str, list[float]](overlap=[], confidence=[], lost=[])
+
+    def keep(moment: Any, *_: float) -> None:
+        found["overlap"].append(float(overlaps(moment.box[None], recording.boxes[moment.bin][None])[0]))
+        found["confidence"].append(moment.confidence)
+        found["lost"].append(float(moment.lost))
+
+    track_recording(recording, tracker, tell=keep)
     return found
 
 
@@ -132,7 +108,7 @@ def main() -> None:
     tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
     rows = {}
     for name in _DETECTORS:
-        rows[name] = _summary([follow(scene, tracker.with_options(detector=name).step) for scene in scenes])
+        rows[name] = _summary([follow(scene, tracker.with_options(detector=name)) for scene in scenes])
         shown = {key: value for key, value in rows[name].items() if not isinstance(value, list)}
         print(name, shown, rows[name]["frames_until_found"], flush=True)
     found = {"command": "python benchmarks/hidden_targets.py", "hidden_seconds": _HIDDEN, "detectors": rows}
