@@ -65,6 +65,19 @@ def test_what_stays_real_runs_beside_what_is_whole(small: Bundle, whole: Bundle,
     np.testing.assert_allclose(given, wanted.detach().numpy(), atol=1e-5)
 
 
+def test_a_sample_without_a_signal_that_enters_the_integer_model_is_one_line(
+    small: Bundle, whole: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = with_integers(small, tmp_path / "bundle", QConfigMapping((QConfig("snn"), QConfig("units.ann_to_snn"))))
+    sample = bundle.path / "integers" / "sample.safetensors"
+    save_file({name: x for name, x in load_file(sample).items() if name != "parts.ann"}, sample)
+    rehash(bundle.path)
+    for words in (["compare", str(bundle.path)], ["export", str(bundle.path), "--target", "c"]):
+        assert main(words) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert "the sample of the integer model has no values of 'ann'" in said[-1] and "Traceback" not in "".join(said)
+
+
 def test_integers_of_other_weights_are_refused(small: Bundle, whole: Bundle, tmp_path: Path) -> None:
     folder, network = shutil.copytree(small.path, tmp_path / "bundle"), small_network()
     with torch.no_grad():
@@ -90,7 +103,7 @@ def rehash(folder: Path) -> None:
     words.write_text(json.dumps(plain))
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["sha256"]
-    for name in ("integers/integer.json", "integers/integer.safetensors"):
+    for name in ("integers/integer.json", "integers/integer.safetensors", "integers/sample.safetensors"):
         content = (folder / name).read_bytes()
         manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -21,6 +21,7 @@ from spikebridge.data.io.atomic import atomic_folder, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.trace import record_trace
 from spikebridge.deploy.c.export import WrittenC, write_c
+from spikebridge.deploy.integer.bundle import integer_inputs
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers, integer_model
 from spikebridge.deploy.quantization.network import quantize
@@ -66,7 +67,7 @@ def quantize_run(
         module: the recipe.
         run: with weights.
         out: the folder to make; None makes none.
-        region: widths.
+        qconfig: widths.
         options: what is quantised, and on which data.
         progress: gets the name of each network.
 
@@ -153,8 +154,8 @@ def run_to_c(
         raise ExportError(f"{out} is there already; name another folder or remove it first")
     _, one = next(_quantized(module, run, QConfig(), options, progress))
     traced = record_trace(one.whole, one.some, one.ticks)
-    signals = {name: x.numpy() for name, x in {**traced.links, **traced.parts, **one.some}.items()}
-    inputs = one.model.quantize({name: signals[name] for name in one.model.record.inputs})
+    known = {kind: {name: x.numpy() for name, x in several.items()} for kind, several in traced._asdict().items()}
+    inputs = integer_inputs(one.model, {name: x.numpy() for name, x in one.some.items()}, known, f"{run.path}")
     return write_c(one.model, inputs, one.ticks, out)
 
 

@@ -30,7 +30,7 @@ from spikebridge.deploy.bundle.manifest import ClockRecord, Manifest
 from spikebridge.deploy.bundle.rebuild import rebuild
 from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.trace import record_active_trace
-from spikebridge.deploy.integer.bundle import Signals, integer_signals
+from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.onnx.openvino import OpenVinoSession, has_openvino
 from spikebridge.deploy.onnx.session import OnnxSession, OpenSession, Session
@@ -127,7 +127,7 @@ def compare_bundle(
     numbers = bundle.numbers(bundle.manifest.sample.file)
     inputs = {name: _of(numbers, f"inputs.{name}") for name in bundle.manifest.inputs}
     ticks = bundle.manifest.sample.ticks
-    truth = _sample_signals(bundle.manifest, numbers)
+    truth = sample_signals(bundle.manifest, numbers)
     missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
     if missing:
         raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle anew")
@@ -263,7 +263,7 @@ def _integers(
     """The integer model beside the quantised network, and that beside the trained one."""
     manifest = bundle.manifest
     numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
-    known = _sample_signals(manifest, numbers)
+    known = sample_signals(manifest, numbers)
     rows = []
     for kind, made in integer_signals(bundle, inputs, known, ticks, forms).items():
         for name, y in made.items():
@@ -309,15 +309,6 @@ def _emits(manifest: Manifest, name: str) -> ClockRecord:
 
 def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-
-def _sample_signals(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
-    """What a sample tells of parts and links, in the manifest's order."""
-    names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
-    return {
-        kind: {name: numbers[f"{kind}.{name}"] for name in known if f"{kind}.{name}" in numbers}
-        for kind, known in names.items()
-    }
 
 
 def _of(numbers: Mapping[str, Values], name: str) -> Values:

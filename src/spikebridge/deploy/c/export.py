@@ -24,7 +24,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.c.links import Brings
 from spikebridge.deploy.c.network import Border, NetworkWriter
 from spikebridge.deploy.c.source import HELPERS, as_array, c_name, indented, loop
-from spikebridge.deploy.integer.bundle import integers_of
+from spikebridge.deploy.integer.bundle import integer_inputs, integers_of, sample_signals
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.errors import ExportError
 
@@ -109,17 +109,15 @@ def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]]
         bundle: with an integer model.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is none, it is damaged, or the sample lacks something that it takes.
     """
     model, manifest = integers_of(bundle), bundle.manifest
-    known = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
-    signals = {name.partition(".")[2]: values for name, values in known.items()}
-    signals |= {
-        name.removeprefix("inputs."): values
-        for name, values in bundle.numbers(manifest.sample.file).items()
-        if name.startswith("inputs.")
-    }
-    return model, model.quantize({name: signals[name] for name in model.record.inputs}), manifest.sample.ticks
+    sample = bundle.numbers(manifest.sample.file)
+    inputs = {name: sample[f"inputs.{name}"] for name in manifest.inputs}
+    known = sample_signals(
+        manifest, bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
+    )
+    return model, integer_inputs(model, inputs, known, f"{bundle.path}"), manifest.sample.ticks
 
 
 def _recorded(model: IntegerModel, inputs: Mapping[str, NDArray[Any]], ticks: int) -> dict[str, list[NDArray[Any]]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.manifest import Manifest
 from spikebridge.deploy.integer.model import IntegerModel, fitting, whole
 from spikebridge.deploy.integer.records import IntegerLinkRecord
 from spikebridge.deploy.runtime.nir_interpreter import Effects
@@ -90,11 +91,7 @@ def integer_signals(
         stages: forms of stages that the package does not know, by record name.
     """
     model = integers_of(bundle, stages)
-    brought = {**known["links"], **known["parts"], **inputs}
-    missing = [name for name in model.record.inputs if name not in brought]
-    if missing:
-        raise DataError(f"{bundle.path}: the sample of the integer model has no values of {missing[0]!r}")
-    recorded = model.run_recorded(model.quantize({name: brought[name] for name in model.record.inputs}), ticks)
+    recorded = model.run_recorded(integer_inputs(model, inputs, known, f"{bundle.path}"), ticks)
     units = {link.name for link in model.record.links if link.unit is not None}
     prefixes = {"parts": "", "links": "links."}
     return {
@@ -104,6 +101,34 @@ def integer_signals(
             if kind == "parts" or name in units
         }
         for kind, prefix in prefixes.items()
+    }
+
+
+def integer_inputs(model: IntegerModel, inputs: Mapping[str, Values], known: Signals, where: str) -> dict[str, Values]:
+    """The integers that enter a model on a sample.
+
+    Args:
+        model: of a network, or of what was quantised in the middle of it.
+        inputs: of the network.
+        known: what the parts and links of the quantised network gave.
+        where: the sample is from, for messages.
+
+    Raises:
+        DataError: the sample lacks something that enters.
+    """
+    brought = {**known["links"], **known["parts"], **inputs}
+    missing = [name for name in model.record.inputs if name not in brought]
+    if missing:
+        raise DataError(f"{where}: the sample of the integer model has no values of {missing[0]!r}")
+    return model.quantize({name: brought[name] for name in model.record.inputs})
+
+
+def sample_signals(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals:
+    """What the numbers of a sample tell of parts and links, in the manifest's order."""
+    names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
+    return {
+        kind: {name: numbers[f"{kind}.{name}"] for name in known if f"{kind}.{name}" in numbers}
+        for kind, known in names.items()
     }
 
 
