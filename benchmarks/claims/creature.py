@@ -11,7 +11,7 @@ Weights of a finished training are kept in runs/creature, so that a run that was
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,23 +37,8 @@ FIRST_TEST = 100_000  # no training scene has such a seed
 class CachedScene(CreatureScene):
     """A scene whose frames and events are computed once."""
 
-    def frames(self, start: int = 0) -> torch.Tensor:
-        """As of the scene."""
-        return _once(self, "frames", start)
-
-    def events(self) -> torch.Tensor:
-        """As of the scene."""
-        return _once(self, "events")
-
-
-_SEEN: dict[tuple[str, str], torch.Tensor] = {}
-
-
-def _once(scene: CachedScene, kind: str, *arguments: int) -> torch.Tensor:
-    key = (str(scene.name), kind)
-    if key not in _SEEN:
-        _SEEN[key] = getattr(CreatureScene, kind)(scene, *arguments)
-    return _SEEN[key]
+    frames = cache(CreatureScene.frames)
+    events = cache(CreatureScene.events)
 
 
 def test_scenes(number: int) -> dict[str, list[CreatureScene]]:
@@ -61,13 +46,8 @@ def test_scenes(number: int) -> dict[str, list[CreatureScene]]:
     found: dict[str, list[CreatureScene]] = {}
     for name in ENVIRONMENTS:
         plain = [generate_scene(FIRST_TEST + k, name, TEST) for k in range(number)]
-        found[name] = [CachedScene(**vars_of(scene)) for scene in plain]
+        found[name] = [CachedScene(**{one.name: getattr(scene, one.name) for one in fields(scene)}) for scene in plain]
     return found
-
-
-def vars_of(scene: CreatureScene) -> dict[str, Any]:
-    """The fields of a scene."""
-    return {name: getattr(scene, name) for name in CreatureScene.__dataclass_fields__}
 
 
 def kept(creature: Creature, name: str, training: Callable[[], dict[str, float]]) -> float:

@@ -191,7 +191,7 @@ def test_a_live_creature_answers_bin_after_bin_and_refuses_in_words(creature: Cr
 
 def test_the_page_of_a_scene_shows_answers_beside_the_truth(scene: CreatureScene) -> None:
     asked = AskedQuestion(questions_of(scene)[0].question, first=0, last=48, truths=((0, "7"),))
-    short = replace(scene, course=scene.positions[:49], touches=())
+    short = replace(scene, positions=scene.positions[:49], touches=())
     seen = Watched(
         short, [asked], [RunAnswer(60, 0, "5")], torch.ones(48, 8, 4), torch.zeros(48, 10), torch.zeros(48, 12, 10)
     )

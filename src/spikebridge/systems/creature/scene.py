@@ -26,7 +26,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES, Scene
 from spikebridge.networks.reasoning.simulation.render import render_frames
 from spikebridge.networks.reasoning.simulation.table import BOUNCE, RADIUS
-from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH, Appearance, ObjectStart, RollingVideo
+from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH, Appearance, in_view
 
 BIN_RATE = 240
 """Event bins a second."""
@@ -72,7 +72,7 @@ ENVIRONMENTS = {
 
 @dataclass(frozen=True)
 class SceneRanges:
-    """SceneRanges of the random parameters of scenes: lowest and highest value."""
+    """Ranges of the random parameters of scenes: lowest and highest value."""
 
     seconds: float = 4.0
     """Length of a scene [s]."""
@@ -100,12 +100,16 @@ class _Touch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class CreatureScene(RollingVideo):
-    """A scene, its truth, and what both cameras see; one frame of the rendered video is one event bin.
+class CreatureScene:
+    """A scene, its truth, and what both cameras see.
 
     Args:
+        name: by which reports refer to it.
+        seed: of the noise of both cameras.
+        objects: colour, material and shape of each.
+        appearance: parameters of the rendering.
         look: the environment.
-        course: `(T + 1, O, 2)` x and y of every object at the start and after each bin, also outside the view.
+        positions: `(T + 1, O, 2)` x and y of every object at the start and after each bin, also outside the view.
         touches: contacts in view.
 
     Example:
@@ -115,16 +119,13 @@ class CreatureScene(RollingVideo):
         (torch.Size([5, 3, 96, 144]), torch.Size([120, 2, 96, 144]))
     """
 
-    look: Environment = ENVIRONMENTS["daylight"]
-    course: Float[np.ndarray, "T O 2"] | None = None
-    touches: tuple[_Touch, ...] = ()
-
-    @property
-    def positions(self) -> Float[np.ndarray, "T O 2"]:
-        """x and y of every object at the start and after each bin."""
-        if self.course is None:
-            raise ConfigError("a scene needs its course; make one with generate_scene")
-        return self.course
+    name: str
+    seed: int
+    objects: tuple[tuple[str, str, str], ...]
+    appearance: Appearance
+    look: Environment
+    positions: Float[np.ndarray, "T O 2"]
+    touches: tuple[_Touch, ...]
 
     @property
     def num_bins(self) -> int:
@@ -134,7 +135,7 @@ class CreatureScene(RollingVideo):
     @cached_property
     def exits(self) -> list[tuple[int, int]]:
         """Bin and number of each object whose centre leaves the view."""
-        inside = _inside(self.positions)
+        inside = in_view(self.positions)
         left = [(int(np.flatnonzero(~inside[:, o])[0]), o) for o in range(inside.shape[1]) if not inside[:, o].all()]
         return sorted(left)
 
@@ -144,9 +145,9 @@ class CreatureScene(RollingVideo):
         mixed: np.ndarray = (pictures @ np.array(self.look.mixing, dtype=np.float32).T).clip(0, 1)
         return mixed
 
-    def frames(self, start: int = 0) -> Float[Tensor, "K 3 96 144"]:
-        """Frames from a bin on, one every `BINS_A_FRAME` bins, 0 to 1."""
-        bins = np.arange(start, self.num_bins, BINS_A_FRAME)
+    def frames(self) -> Float[Tensor, "K 3 96 144"]:
+        """Frames, one every `BINS_A_FRAME` bins, 0 to 1."""
+        bins = np.arange(0, self.num_bins, BINS_A_FRAME)
         noise = np.random.default_rng([self.seed, 1]).standard_normal((len(bins), HEIGHT, WIDTH, 3))
         seen = self.render(bins) + self.look.noise * noise
         return torch.from_numpy(seen.clip(0, 1).astype(np.float32)).permute(0, 3, 1, 2)
@@ -225,10 +226,7 @@ def draw_scene(name: str, seed: int, look: Environment, ranges: SceneRanges, gen
     angles = tuple(generator.uniform(0, np.pi / 2, number).tolist())
     table: np.ndarray = (look.table * _pattern(look.pattern, generator)).astype(np.float32)
     light = float(generator.uniform(*ranges.brightness))
-    # the renderer takes a grey level or an array of them
-    appearance = Appearance(light, 0.0, angles, table, None)  # type: ignore[arg-type]
-    starts = tuple(ObjectStart(0, (0.0, 0.0), (0.0, 0.0)) for _ in colors)
-    return CreatureScene(name, seed, triples, starts, friction, appearance, None, look, course, touches)
+    return CreatureScene(name, seed, triples, Appearance(light, 0.0, angles, table, None), look, course, touches)
 
 
 def _places(number: int, margin: float, generator: Generator) -> Float[np.ndarray, "O 2"]:
@@ -290,15 +288,10 @@ def simulate_table(
                     continue
                 push = (1 + BOUNCE) / 2 * closing * normal
                 v[i], v[j] = v[i] - push, v[j] + push
-                if _inside(x[[i, j]]).all():
+                if in_view(x[[i, j]]).all():
                     touches.append(_Touch(number, i, j, closing))
         course.append(x.copy())
     return np.stack(course), tuple(touches)
-
-
-def _inside(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
-    x, y = places[..., 0], places[..., 1]
-    return (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
 
 
 def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
@@ -310,7 +303,7 @@ def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
 
 def _is_clear(course: np.ndarray, touches: tuple[_Touch, ...]) -> bool:
     """Whether every contact and exit can be seen, by who has had a look at the objects."""
-    if any(t.bin < _QUIET * BIN_RATE for t in touches) or not _inside(course[: round(_QUIET * BIN_RATE)]).all():
+    if any(t.bin < _QUIET * BIN_RATE for t in touches) or not in_view(course[: round(_QUIET * BIN_RATE)]).all():
         return False
     if any(t.closing < _MIN_CLOSING for t in touches):
         return False
@@ -319,7 +312,7 @@ def _is_clear(course: np.ndarray, touches: tuple[_Touch, ...]) -> bool:
     for one, other in combinations(touches, 2):
         if {one.first, one.second} & {other.first, other.second} and abs(one.bin - other.bin) < _MIN_BETWEEN * BIN_RATE:
             return False
-    gone = ~_inside(course)
+    gone = ~in_view(course)
     seen = ~np.maximum.accumulate(gone, axis=0)
     for i, j in combinations(range(course.shape[1]), 2):
         gap = np.linalg.norm(course[:, i] - course[:, j], axis=1) - 2 * RADIUS

@@ -1,14 +1,14 @@
 """Renders videos of rolling objects from above: shape, colour, gloss, brightness, noise, and an occluder."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from spikebridge.networks.reasoning.data.scene import NUM_OBSERVED_FRAMES
 from spikebridge.networks.reasoning.simulation.table import RADIUS
-from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH, RollingVideo
+from spikebridge.networks.reasoning.simulation.video import CUBE, HEIGHT, WIDTH, Appearance
 
 RGB: TypeAlias = tuple[float, float, float]
 Shader: TypeAlias = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -30,8 +30,28 @@ _GLOSS = {"metal": 0.75, "rubber": 0.08}
 _OCCLUDER_SHADE = 0.30
 
 
+class _Renderable(Protocol):
+    """What pictures are rendered from: a `RollingVideo`, or other objects on a table."""
+
+    @property
+    def seed(self) -> int:
+        """Of the noise."""
+
+    @property
+    def objects(self) -> tuple[tuple[str, str, str], ...]:
+        """Colour, material and shape of each."""
+
+    @property
+    def appearance(self) -> Appearance:
+        """Parameters of the rendering."""
+
+    @property
+    def positions(self) -> Float[np.ndarray, "F O 2"]:
+        """x and y of every centre in every frame, NaN where there is none [px]."""
+
+
 def render_frames(
-    video: RollingVideo,
+    video: _Renderable,
     frames: np.ndarray | None = None,
     palette: Mapping[str, RGB] = PALETTE,
     shaders: Mapping[str, Shader] | None = None,
@@ -71,7 +91,7 @@ def render_frames(
 
 def _draw(
     image: np.ndarray,
-    video: RollingVideo,
+    video: _Renderable,
     number: int,
     centre: np.ndarray,
     palette: Mapping[str, RGB],
@@ -131,7 +151,7 @@ def _covered(inside: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return np.clip(inside * RADIUS + 0.5, 0, 1)
 
 
-def _hide(image: np.ndarray, video: RollingVideo, frame: int) -> None:
+def _hide(image: np.ndarray, video: _Renderable, frame: int) -> None:
     occluder = video.appearance.occluder
     if occluder is None:
         return

@@ -77,12 +77,13 @@ class _Occluder(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """Rendering of a video: brightness, noise, angle of each object [rad], grey level of the table, occluder."""
+    """Rendering of a video: brightness, noise, angle of each object [rad], grey level of the table or of each of its
+    pixels, occluder."""
 
     brightness: float
     noise: float
     angles: tuple[float, ...]
-    table: float
+    table: float | Float[np.ndarray, "96 144"]
     occluder: _Occluder | None
 
 
