@@ -52,6 +52,11 @@ def test_new_weights_count() -> None:
         assert layer(x)[0].tolist() == [0.5, 0.0, 0.0]
         layer.weights.mul_(2)
         assert layer(x)[0].tolist() == [1.0, 0.0, 0.0]
+        layer.weights.data = torch.full((7,), 3.0)
+        assert layer(x)[0].tolist() == [3.0, 0.0, 0.0]
+        y = layer.double()(x.double())
+        assert y.dtype == torch.float64
+        assert y[0].tolist() == [3.0, 0.0, 0.0]
 
 
 def test_a_part_of_the_connections_keeps_its_weights() -> None:

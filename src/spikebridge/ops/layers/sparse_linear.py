@@ -155,10 +155,11 @@ class SparseLinear(nn.Module):
 
     def _weight_rows(self) -> Tensor:
         """The weights of each sending neuron as a row, made anew when the weights have changed."""
-        key = self.weights, self.weights._version
-        if self._rows is None or self._rows[0] != (id(key[0]), key[1]):
+        weights = self.weights
+        # a change of type or of `data` leaves the version as it was
+        key = id(weights), weights._version, weights.data_ptr(), weights.dtype
+        if self._rows is None or self._rows[0] != key:
             targets, sources = self.indices
-            rows = self.weights.new_zeros(self.num_inputs, self.num_outputs)
-            rows = rows.index_put_((sources, targets), self.weights.detach(), accumulate=True)
-            self._rows = (id(key[0]), key[1]), rows
+            rows = weights.new_zeros(self.num_inputs, self.num_outputs)
+            self._rows = key, rows.index_put_((sources, targets), weights.detach(), accumulate=True)
         return self._rows[1]
