@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,15 @@ def one_thread_and_a_seed() -> Any:
 def experiment(monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> Any:
     monkeypatch.syspath_prepend(str(pytestconfig.rootpath / FOLDER))
     return importlib.import_module
+
+
+def test_a_finished_step_is_not_measured_again(experiment: Any, tmp_path: Path) -> None:
+    kept, path = experiment("experiment").kept, tmp_path / "steps" / "one.pt"
+    first = kept(path, lambda: {"mean": 1.5, "values": [torch.ones(2)]})
+    again = kept(path, lambda: pytest.fail("it is measured again"))
+    assert again["cpu_s"] == first["cpu_s"] >= 0
+    assert again["found"]["mean"] == 1.5
+    assert [path] == list(path.parent.iterdir())
 
 
 def test_neurons_fire_when_their_equations_say(experiment: Any) -> None:

@@ -11,28 +11,25 @@ three depths. All networks are trained in the same way. The score is the mean di
 were chosen on validation scenes with another seed.
 """
 
-import json
 import time
 from functools import partial
 from typing import Any
 
 import torch
-from experiment import RESULTS, Results, main, spread
+from experiment import Results, kept, main, save, spread, steps_of
 from torch import Tensor, nn
 
 from spikebridge.analysis.cost import count_cost
-from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Transmission, every
 from spikebridge.hybrid.network.link import Link
 from spikebridge.networks.sensing.data import DT, generated_parts
 from spikebridge.networks.sensing.model.backbones import log_intensity
-from spikebridge.networks.sensing.training.samples import TrackingSamples, cut_samples
+from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples
 from spikebridge.neurons import LIF, Integrator
 from spikebridge.training import WHOLE, Phase, Settings, fit
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 
-PARTIAL = RESULTS / "depths.partial.json"
 CROP, FEATURES = 48, (8, 16, 16)
 PLACES: dict[str, tuple[int, ...]] = {
     "none": (),
@@ -106,8 +103,7 @@ def samples_of(split: str, scenes: int) -> TrackingSamples:
         cut_samples(recording, frames, CROP, both_ways=split == "train")
         for recording, frames in generated_parts(split, scenes)
     ]
-    along = (0, 0, 1, 0, 0, 1, 0)
-    return TrackingSamples(*(torch.cat(some, axis) for some, axis in zip(zip(*parts, strict=True), along, strict=True)))
+    return TrackingSamples(**{name: torch.cat([getattr(one, name) for one in parts], AXES[name]) for name in AXES})
 
 
 def batches(samples: TrackingSamples) -> Batches:
@@ -202,30 +198,32 @@ def row_of(name: str, found: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def run(quick: bool) -> Results:
-    """All places of the units; a long run that was stopped resumes."""
+    """All places of the units, seed after seed; saved after each training, and a run that was stopped goes on."""
     seeds, scenes, epochs, chosen = 3, (16, 8), 20, PLACES
     if quick:
         seeds, scenes, epochs, chosen = 1, (1, 1), 1, {name: PLACES[name] for name in ("none", "1, 2, 3")}
     samples, scored = samples_of("train", scenes[0]), samples_of("test", scenes[1])
-    done = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
-    for seed in range(seeds):
-        for name, depths in chosen.items():
-            key = f"{name}, seed {seed}"
-            if key not in done:
-                done[key] = trained(depths, seed, samples, scored, epochs)
-                print(key, done[key], flush=True)
-                if not quick:
-                    write_text(PARTIAL, json.dumps(done))
-    rows = [row_of(name, [one for key, one in done.items() if key.startswith(f"{name}, seed")]) for name in chosen]
-    if not quick:
-        PARTIAL.unlink(missing_ok=True)
-    return {
-        "rows": rows,
+    steps = None if quick else steps_of("depths")
+    done: dict[str, list[dict[str, Any]]] = {}
+    found: Results = {
         "baselines_px": {name: round(value, 3) for name, value in baselines(scored).items()},
         "samples": {"trained": samples.frames.shape[0], "scored": scored.frames.shape[0]},
-        "seeds": seeds,
+        "planned": seeds * len(chosen),
         "epochs": epochs,
+        "command": "python benchmarks/claims/depths.py",
     }
+    for seed in range(seeds):
+        for name, depths in chosen.items():
+            path = steps / f"{name.replace(', ', '-')}-seed{seed}.pt" if steps else None
+            measure = partial(trained, depths, seed, samples, scored, epochs)
+            done.setdefault(name, []).append(kept(path, measure))
+            everything = [one for some in done.values() for one in some]
+            found["rows"] = [row_of(name, [one["found"] for one in some]) for name, some in done.items()]
+            found["finished"] = len(everything)
+            found["cpu_s"] = round(sum(one["cpu_s"] for one in everything))
+            if not quick:
+                save("depths", found)
+    return found
 
 
 if __name__ == "__main__":

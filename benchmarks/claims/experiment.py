@@ -3,6 +3,7 @@
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +18,10 @@ from spikebridge.data.simulation.saccades import HybridRecording
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.training.evaluation import evaluating
-from spikebridge.training.run.environment import describe_environment
+from spikebridge.training.run.environment import describe_environment, git_revision
 
 RESULTS = Path(__file__).parent.parent / "results" / "claims"
+RUNS = Path(__file__).parent.parent.parent / "runs"
 Results = dict[str, Any]
 
 
@@ -52,6 +54,36 @@ def digits_accuracy(network: HybridNetwork, config: digits.Config, scored: Hybri
     return statistics.fmean(hits)
 
 
+def revision() -> str | None:
+    """The commit of the sources, "-dirty" after it where they differ; results do not count, which long runs save."""
+    found = git_revision(Path(__file__).parent)
+    if found is None or not found.endswith("-dirty"):
+        return found
+    sources = ["git", "-C", str(RUNS.parent), "diff", "--quiet", "HEAD", "--", ".", ":(exclude)benchmarks/results"]
+    return found if subprocess.run(sources, check=False).returncode else found.removesuffix("-dirty")
+
+
+def steps_of(name: str) -> Path:
+    """Where the finished steps of a long experiment lie: by revision, so that those of different sources never mix."""
+    return RUNS / name / (revision() or "unknown")
+
+
+def kept(path: Path | None, measure: Callable[[], Any]) -> Results:
+    """What a step has `found` and its `cpu_s`, kept in a file so that a run that was stopped goes on after it."""
+    if path is not None and path.exists():
+        found: Results = torch.load(path, weights_only=True)
+        return found
+    begin = time.process_time()
+    found = {"found": measure(), "cpu_s": time.process_time() - begin}
+    print(f"{path.stem if path else ''} {found['cpu_s']:.0f} s", file=sys.stderr, flush=True)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(found, partial)
+        partial.replace(path)
+    return found
+
+
 def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
     """Runs an experiment and writes its result; with --quick it is small and only printed.
 
@@ -67,7 +99,8 @@ def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
     found = run(quick)
     found["command"] = f"python benchmarks/claims/{name}.py"
     found["wall_s"] = round(time.perf_counter() - start)
-    found["cpu_s"] = round(time.process_time() - cpu)
+    # an experiment of steps knows those of earlier runs too
+    found.setdefault("cpu_s", round(time.process_time() - cpu))
     if quick:
         json.dump(found, sys.stdout, indent=1)
         print()
@@ -78,7 +111,8 @@ def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
 def save(name: str, found: Results) -> None:
     """Writes a result."""
     RESULTS.mkdir(exist_ok=True)
-    write_text(RESULTS / f"{name}.json", json.dumps({**found, "environment": describe_environment()}, indent=1) + "\n")
+    environment = {**describe_environment(), "git_revision": revision()}
+    write_text(RESULTS / f"{name}.json", json.dumps({**found, "environment": environment}, indent=1) + "\n")
 
 
 def load(name: str) -> Results:

@@ -32,16 +32,14 @@ from balanced_network import (
     simulate,
     spiking_network,
 )
-from experiment import Results, main, spread
+from experiment import Results, kept, main, spread, steps_of
 from torch import Tensor
 
 from spikebridge.analysis import count_run
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.neuron_models.transfer_function import TransferFunction, fit_transfer_function
-from spikebridge.training.run.environment import git_revision
 
 STEP = DT * BIN  # s, of a rate
-STAGES = Path(__file__).parent.parent.parent / "runs" / "mean_field"
 
 
 @dataclass(frozen=True)
@@ -232,22 +230,6 @@ def run_once(network: HybridNetwork, inputs: dict[str, Tensor], state: Any) -> i
     return 1
 
 
-def kept(path: Path | None, measure: Callable[[], Results]) -> Results:
-    """A result, kept in a file so that a run that was stopped goes on after it."""
-    if path is not None and path.exists():
-        found: Results = torch.load(path, weights_only=True)
-        return found
-    begin = time.process_time()
-    found = {"found": measure(), "cpu_s": time.process_time() - begin}
-    print(f"{path.stem if path else ''} {found['cpu_s']:.0f} s", flush=True)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(found, partial)
-        partial.replace(path)
-    return found
-
-
 def of_seed(plan: Plan, seed: int, with_costs: bool, stages: Path | None = None) -> dict[str, Any]:
     """Everything for one network; each stage is kept in the folder where one is given."""
 
@@ -310,11 +292,11 @@ def run(quick: bool) -> Results:
     """Rates, responses, irregularity and cost."""
     torch.set_num_threads(1)
     plan = QUICK if quick else Plan()
-    # by revision: stages of different sources are never mixed
-    stages = None if quick else STAGES / (git_revision(Path(__file__).parent) or "unknown")
+    stages = None if quick else steps_of("mean_field")
     seeds = [of_seed(plan, seed, seed == plan.seeds[0], stages) for seed in plan.seeds]
     network = {"J_mV": J, "g": G, "e": plan.sizes.e, "i": plan.sizes.i, "threshold_hz": plan.sizes.threshold_rate}
-    return {"network": network, "summary": summary(plan, seeds), "seeds": seeds}
+    cpu_s = round(sum(one["cpu_s"] for one in seeds))
+    return {"network": network, "summary": summary(plan, seeds), "seeds": seeds, "cpu_s": cpu_s}
 
 
 if __name__ == "__main__":

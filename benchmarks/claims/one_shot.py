@@ -15,9 +15,8 @@ the same cells:
 - fine-tuned on new alone: the same without the known pictures.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
@@ -26,10 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from experiment import RESULTS, Results, main, spread
+from experiment import Results, kept, main, spread, steps_of
 from torch import Tensor
 
-from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES, Scene
 from spikebridge.networks.reasoning.graph.layout import PRESETS
 from spikebridge.networks.reasoning.graph.run import RunOptions
@@ -41,16 +39,15 @@ from spikebridge.networks.reasoning.perception.one_shot import (
     LabeledPicture,
     imprinted_row,
     object_features,
+    rows_of,
 )
 from spikebridge.networks.reasoning.simulation.render import PALETTE, RGB, Shader, render_frames
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import RollingVideo, generate_video, in_view
 from spikebridge.pretrained.perception import shipped_detector
 
-PARTIAL = RESULTS / "one_shot.partial.json"
 WAYS = ("new row", "nearest mean", "fine-tuned", "fine-tuned on new alone")
 KINDS = tuple(ATTRIBUTES)
-FIRST_ROW = {"color": 5, "shape": 5 + len(ATTRIBUTES["color"]) + len(ATTRIBUTES["material"])}
 
 
 def _outline(inside: np.ndarray, across: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -229,15 +226,12 @@ def told(detector: Detector, shown: Shown) -> Told:
     return Told(torch.stack(rows), values, torch.tensor(found))
 
 
-def rows_of(detector: Detector, kind: str) -> tuple[Tensor, Tensor]:
+def weights_of(detector: Detector, kind: str) -> tuple[Tensor, Tensor]:
     """Weights and biases of the values of a kind."""
-    first = FIRST_ROW["color"]
-    for name in KINDS[: KINDS.index(kind)]:
-        first += len(detector.attributes[name])
-    last = first + len(detector.attributes[kind])
-    weight, bias = detector.heads.weight.detach()[first:last, :, 0, 0], detector.heads.bias
+    first, last = rows_of(detector, kind)
+    bias = detector.heads.bias
     assert bias is not None
-    return weight, bias.detach()[first:last]
+    return detector.heads.weight.detach()[first:last, :, 0, 0], bias.detach()[first:last]
 
 
 class Examples(NamedTuple):
@@ -290,7 +284,7 @@ def scored(scores: Tensor, test: Told, names: Sequence[str], old: Sequence[str])
 def run_episode(detector: Detector, episode: Episode, features: Features, shots: int, steps: int) -> dict[str, Any]:
     """All ways after a number of shots."""
     names, test = [*episode.old, *episode.new], features.test
-    weight, bias = rows_of(detector, episode.kind)
+    weight, bias = weights_of(detector, episode.kind)
     extra, old = len(episode.new), features.known
     new = Examples(
         torch.cat([one for value in episode.new for one in features.shots[value][:shots]]),
@@ -359,15 +353,8 @@ def run(quick: bool) -> Results:
     sizes, plan = Sizes(), (("color", 5, 10), ("color", 20, 10), ("shape", 5, 5))
     if quick:
         sizes, plan = Sizes((1,), 6, 4, 20), (("color", 2, 1), ("shape", 1, 1))
-    done: dict[str, Any] = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
-
-    def known(key: str, make: Callable[[], Any]) -> Any:
-        if key not in done:
-            done[key] = make()
-            print(key, flush=True)
-            if not quick:
-                write_text(PARTIAL, json.dumps(done))
-        return done[key]
+    steps = None if quick else steps_of("one_shot")
+    cpu_s = 0.0
 
     def episode(kind: str, number: int, seed: int) -> list[dict[str, Any]]:
         shown = Episode(kind, number, seed, sizes)
@@ -377,12 +364,12 @@ def run(quick: bool) -> Results:
     rows, detected = [], {}
     for kind, number, seeds in plan:
         name = f"{kind}, {number}"
-        seen = [known(f"{name}, {seed}", partial(episode, kind, number, seed)) for seed in range(seeds)]
+        paths = [steps / f"{kind}-{number}-seed{seed}.pt" if steps else None for seed in range(seeds)]
+        done = [kept(path, partial(episode, kind, number, seed)) for seed, path in enumerate(paths)]
+        seen, cpu_s = [one["found"] for one in done], cpu_s + sum(one["cpu_s"] for one in done)
         for at, shots in enumerate(sizes.shots):
             rows += [row_of(kind, number, shots, way, [one[at] for one in seen]) for way in WAYS]
         detected[name] = {side: spread([one[0]["found"][side] for one in seen]) for side in ("new", "old")}
-    if not quick:
-        PARTIAL.unlink(missing_ok=True)
     scene = generate_video("test", 0).scene()
     without = grown(dict(ATTRIBUTES), scene)
     more = grown({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")}, scene)
@@ -400,6 +387,7 @@ def run(quick: bool) -> Results:
             },
         },
         "seeds": {f"{kind}, {number}": seeds for kind, number, seeds in plan},
+        "cpu_s": round(cpu_s),
     }
 
 

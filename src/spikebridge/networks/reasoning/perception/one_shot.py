@@ -68,7 +68,7 @@ def learn_value(
         ConfigError: an unknown kind, a value that exists, or no object of the new value.
     """
     attributes = _with_value(detector.attributes, kind, value)
-    first, last = _rows(detector, kind)
+    first, last = rows_of(detector, kind)
     state = dict(detector.state_dict())
     weight, bias = state["heads.weight"][:, :, 0, 0], state["heads.bias"]
     rows, offsets = weight[first:last], bias[first:last]
@@ -116,7 +116,7 @@ def imprinted_row(
     return row, offset
 
 
-def _rows(detector: Detector, kind: str) -> tuple[int, int]:
+def rows_of(detector: Detector, kind: str) -> tuple[int, int]:
     """The range of the rows of a kind in the last layer."""
     kinds = list(detector.attributes)
     first = 5 + sum(len(detector.attributes[name]) for name in kinds[: kinds.index(kind)])
