@@ -1,6 +1,6 @@
 """Claim: the modulation network needs the fewer parameters a task, the more tasks it learns (supplement of the paper).
 
-    python benchmarks/claims/task_scaling.py           # adds what is missing to the result, in an hour
+    python benchmarks/claims/task_scaling.py           # adds what is missing to the result, in four hours
     python benchmarks/claims/task_scaling.py --quick   # four tasks, small; printed only
 
 Permuted digits in groups of four similar tasks, one chain of 400 tasks a network, scored after 10, 40, 100, 200 and 400
@@ -73,10 +73,7 @@ PLAN = [*(chain for seed in range(3) for chain in _chains_of(seed)), Chain("xdg_
 
 def sequence_of(chain: Chain, config: modulation.Config) -> TaskSequence:
     """The first tasks of the seed's sequence: every chain of a seed begins with the same tasks."""
-    whole = modulation.task_sequence(config, chain.seed, *modulation.recordings(config))
-    prior, seen, unseen = whole.split
-    end = whole.numbers[chain.tasks - 1]
-    return whole._replace(split=TaskSplit(prior, seen[seen <= end], unseen[unseen <= end]))
+    return _first(modulation.task_sequence(config, chain.seed, *modulation.recordings(config)), chain.tasks)
 
 
 def _first(sequence: TaskSequence, number: int) -> TaskSequence:
