@@ -143,7 +143,7 @@ def main() -> int:
     explanation = DOCS / "explanation"
     tables = {"equivalent": equivalent(rates), "fast": fast(rates)}
     return max(
-        write_or_check(explanation / "tracking.md", tables, Path(__file__), __doc__, draw),
+        write_or_check(explanation / "tracking-events.md", tables, Path(__file__), __doc__, draw),
         write_or_check(explanation / "tracking-confidence.md", other, Path(__file__), __doc__),
     )
 
