@@ -42,7 +42,7 @@ from spikebridge.errors import ConfigError, did_you_mean
 _DT = 1 / 240
 _CAMERA = EventCamera()
 _SENSORS = ((112, 112), (144, 144), (144, 144), (144, 192))  # rows and columns of varied scenes
-VARIED = "varied"
+_VARIED = "varied"
 """Scenes of which a seed draws everything; none of `SCENE_FAMILIES`."""
 
 
@@ -99,7 +99,7 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     """A scene of a family, with bins and boxes at 240 Hz.
 
     Args:
-        family: one of `SCENE_FAMILIES`, or `VARIED`.
+        family: one of `SCENE_FAMILIES`, or "varied".
         seed: draws everything.
         seconds: length.
         frame_rate: frames a second.
@@ -112,10 +112,9 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
         >>> bool(dim.frames.mean() < 0.3 * plain.frames.mean())
         True
     """
-    if family == VARIED:
+    check_family(family)
+    if family == _VARIED:
         return _varied(seed, seconds, frame_rate)
-    if family not in _FAMILIES:
-        raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, (*_FAMILIES, VARIED))}")
     generator = np.random.default_rng([seed, SCENE_FAMILIES.index(family)])
     size, speed = float(generator.uniform(18, 36)), float(generator.uniform(100, 320))
     setup = _FAMILIES[family](MovingObjects(seed=seed, size=size, speed=speed), generator)
@@ -129,6 +128,19 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
         seed=seed,
         name=f"{family} {seed}",
     )
+
+
+def check_family(family: str) -> None:
+    """Refuse a name that is no family of scenes.
+
+    Args:
+        family: one of `SCENE_FAMILIES`, or "varied".
+
+    Raises:
+        ConfigError: there is no such family.
+    """
+    if family not in (known := (*SCENE_FAMILIES, _VARIED)):
+        raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, known)}")
 
 
 def _varied(seed: int, seconds: float, frame_rate: float) -> Recording:

@@ -37,7 +37,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from spikebridge.data.simulation.families import SCENE_FAMILIES, VARIED
+from spikebridge.data.simulation.families import check_family
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
@@ -213,8 +213,7 @@ class Config:
                 raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
             self.model.options(**self._form(name))
         for name in self.scenes:
-            if name not in (known := (*SCENE_FAMILIES, VARIED)):
-                raise ConfigError(f"there is no family of scenes {name!r}: {did_you_mean(name, known)}")
+            check_family(name)
         _check_positive(self, "", "num_seeds", "num_scenes", "frame_step")
         if self.pathways.weights_from and (self.detector.weights_from or not self.detector.epochs):
             raise ConfigError(

@@ -38,16 +38,14 @@ def fit_spread(detector: TargetDetector, samples: DetectorDataset, template_rate
     detector.eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        squares = torch.cat([_squares(detector, samples, i, template_rate) for i in _batches(len(samples))])
+        squares = torch.cat(
+            [_squares(detector, samples, i, template_rate) for i in torch.arange(len(samples)).split(_BATCH)]
+        )
         factor = (float(squares.median()) / _MEDIAN) ** 0.5
         if not 0 < factor < float("inf"):
             raise ConfigError(f"a detector's spread is scaled by a factor above 0, but its errors give {factor}")
         detector.votes.bias[-1] += log(factor)  # type: ignore[index]
     return factor
-
-
-def _batches(count: int) -> tuple[torch.Tensor, ...]:
-    return torch.arange(count).split(_BATCH)
 
 
 def _squares(detector: TargetDetector, samples: DetectorDataset, rows: torch.Tensor, a: float) -> torch.Tensor:
