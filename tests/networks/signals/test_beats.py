@@ -8,7 +8,7 @@ from torch import Tensor
 from spikebridge.networks.signals.baselines.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of
-from spikebridge.networks.signals.training.beats import BeatTraining, train_beats
+from spikebridge.networks.signals.training.beats import BeatConfig, train_beats
 
 
 def heart(seconds: float, seed: int = 0) -> tuple[Tensor, np.ndarray]:
@@ -56,7 +56,7 @@ def test_a_trained_detector_finds_beats_that_it_has_not_seen() -> None:
     torch.manual_seed(0)
     ecg, places = heart(30)
     network = beat_network(num_neurons=8)
-    losses = train_beats(network, ecg, places, BeatTraining(steps=60, batch=8, piece=2 * RATE_HZ, learning_rate=0.02))
+    losses = train_beats(network, ecg, places, BeatConfig(steps=60, batch_size=8, piece_seconds=2.0, lr=0.02))
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 3
     other, true = heart(20, seed=5)
     counts = match_beats(beats_of(network, other), true, RATE_HZ)

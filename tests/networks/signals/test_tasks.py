@@ -17,11 +17,11 @@ from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
 from spikebridge.deploy.quantization.network import quantize
 from spikebridge.errors import ConfigError, DataError, ExportError
 from spikebridge.networks.signals import recipe as signals
-from spikebridge.networks.signals.config import BeatConfig, Config, ForecastConfig
+from spikebridge.networks.signals.config import Config, ForecastConfig
 from spikebridge.networks.signals.data.beats import generated_heart
 from spikebridge.networks.signals.model.beats import beat_network
 from spikebridge.networks.signals.tasks import detect
-from spikebridge.networks.signals.training.beats import BeatTraining, train_beats
+from spikebridge.networks.signals.training.beats import BeatConfig, train_beats
 from spikebridge.training.run.run import Run, follow_rows
 
 BEATS = BeatConfig(neurons=4, steps=8, batch_size=4, piece_seconds=2.0, lr=0.02, seconds=30.0)
@@ -106,12 +106,12 @@ def test_a_detector_in_integers_keeps_its_ann_in_floats() -> None:
 
 def test_a_stopped_training_of_a_detector_resumes_to_the_same_weights(tmp_path: Path) -> None:
     heart = generated_heart(8.0)
-    ecg, settings = torch.from_numpy(heart[0]), BeatTraining(steps=54, batch=1, piece=360)
+    ecg, config = torch.from_numpy(heart[0]), BeatConfig(steps=54, batch_size=1, piece_seconds=1.0)
 
     def trained(run: Run) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         network = beat_network(num_neurons=2)
-        train_beats(network, ecg, heart.marks, settings, run)
+        train_beats(network, ecg, heart.marks, config, run=run)
         return network.state_dict()
 
     def stop(row: dict[str, Any]) -> None:

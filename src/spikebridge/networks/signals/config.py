@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.model.network import VARIANTS
+from spikebridge.networks.signals.training.beats import BeatConfig
 from spikebridge.networks.signals.training.train import LearningConfig
 
 _TASK_OF_SET = {"ecg_100": "detect", "mackey_glass": "forecast"}
@@ -30,37 +31,6 @@ class NetworkConfig:
         """Checks the settings."""
         if self.hidden < 4 or self.depth < 0 or self.taps < 1 or not 0 <= self.dropout < 1:
             raise ConfigError(f"sizes out of range: {self}")
-
-
-@dataclass(frozen=True)
-class BeatConfig:
-    """A detector of beats and its training (task `detect`)."""
-
-    neurons: int = 16
-    """Filters, each with a spiking neuron."""
-    threshold: float = 3.5
-    """Threshold of the neuron that fires at a beat, before the ANN changes it."""
-    steps: int = 450
-    """Steps of the training."""
-    batch_size: int = 24
-    """Pieces of the recording in a step."""
-    piece_seconds: float = 6.0
-    """Length of a piece [s]."""
-    lr: float = 0.005
-    """Learning rate, falling to zero."""
-    seconds: float | None = None
-    """Use only the first so many seconds of the recording."""
-
-    def __post_init__(self) -> None:
-        """Checks the settings."""
-        for name in ("neurons", "threshold", "steps", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
-        if self.piece_seconds < 1 or not (self.seconds is None or self.seconds >= 30):
-            raise ConfigError(
-                "pieces last 1 s or more and a recording 30 s or more, but got "
-                f"{self.piece_seconds} s and {self.seconds} s"
-            )
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,12 @@ from torch import Tensor
 from spikebridge.data.signals.files import read_series
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.signals.config import BeatConfig, Config, NetworkConfig
+from spikebridge.networks.signals.config import Config, NetworkConfig
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.model.beats import RATE_HZ
 from spikebridge.networks.signals.tasks import classify, detect, forecast
 from spikebridge.networks.signals.tasks.classify import FORMS
+from spikebridge.networks.signals.training.beats import BeatConfig
 from spikebridge.networks.signals.training.train import LearningConfig
 from spikebridge.training.run.run import Run
 
@@ -194,8 +195,7 @@ def weights_for(data: Path) -> str:
     form = (series.rate_hz, series.num_channels)
     if series.marks is not None and form == (RATE_HZ, 2):
         return _SHIPPED_DETECTOR
-    fitting = {name for name, (*known, _) in FORMS.items() if series.name in (name, "own") and form == tuple(known)}
-    name = next((name for name in _SHIPPED if name in fitting), None)
+    name = next((name for name in _SHIPPED if series.name in (name, "own") and form == FORMS[name][:2]), None)
     if name is None:
         reason = (
             "its licence, GPL, is not that of the package"

@@ -29,7 +29,7 @@ from spikebridge.networks.signals.config import Config
 from spikebridge.networks.signals.data.beats import BeatCounts, generated_heart, match_beats, with_noise
 from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.model.beats import LATENCY, RATE_HZ, beat_network, beats_of
-from spikebridge.networks.signals.training.beats import BeatTraining, train_beats
+from spikebridge.networks.signals.training.beats import train_beats
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
@@ -60,8 +60,11 @@ class _Recording(NamedTuple):
 def build(config: Config) -> dict[str, HybridNetwork]:
     """The detector, untrained."""
     config.networks_of(NETWORKS)
-    num_channels = _series(config).num_channels if config.dataset == "own" else 2
-    return {"learned": _network(config, num_channels)}
+    return {"learned": _network(config, _num_channels(config))}
+
+
+def _num_channels(config: Config) -> int:
+    return _series(config).num_channels if config.dataset == "own" else 2
 
 
 def _network(config: Config, num_channels: int) -> HybridNetwork:
@@ -71,7 +74,7 @@ def _network(config: Config, num_channels: int) -> HybridNetwork:
 def example(config: Config) -> dict[str, Tensor]:
     """Six seconds of a generated heart."""
     heart = torch.from_numpy(generated_heart(6.0)[0]).unsqueeze(1)
-    num_channels = _series(config).num_channels if config.dataset == "own" else 2
+    num_channels = _num_channels(config)
     return {"ecg": heart[..., :1].expand(-1, -1, num_channels).contiguous() if num_channels != 2 else heart}
 
 
@@ -79,7 +82,6 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     """Trains a detector with every seed, scores it, and writes the table."""
     config.networks_of(NETWORKS)
     first, last = _one_recording(config).thirds()
-    options = config.beats
     for seed in range(config.seed, config.seed + config.num_seeds):
         child = run.child(f"learned/seed-{seed}")
         if child.finished:
@@ -87,9 +89,7 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _network(config, first.ecg.shape[1])
-        piece = round(options.piece_seconds * RATE_HZ)
-        settings = BeatTraining(options.steps, options.batch_size, piece, options.lr, seed)
-        train_beats(network, first.ecg, first.beats, settings, child, quiet)
+        train_beats(network, first.ecg, first.beats, config.beats, seed, child, quiet)
         child.save_weights(network)
         child.save_results(_scores(network, last, seed))
     results = _compared([child.results() for child in run.children().values()])

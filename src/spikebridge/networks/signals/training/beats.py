@@ -5,8 +5,9 @@ made of the training part alone.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
 from spikebridge.networks.signals.model.beats import LATENCY, MEAN_OF, RATE_HZ, held_at_both_ends, places_of, scores_of
@@ -32,21 +34,43 @@ _CHECKPOINT_EVERY = 50  # steps
 _FACTORS = tuple(float(f) for f in np.arange(0.4, 1.61, 0.1))
 
 
-class BeatTraining(NamedTuple):
-    """Settings of the training."""
+@dataclass(frozen=True)
+class BeatConfig:
+    """A detector of beats and its training (task `detect`)."""
 
+    neurons: int = 16
+    """Filters, each with a spiking neuron."""
+    threshold: float = 3.5
+    """Threshold of the neuron that fires at a beat, before the ANN changes it."""
     steps: int = 450
-    batch: int = 24
-    piece: int = 6 * RATE_HZ
-    learning_rate: float = 5e-3
-    seed: int = 0
+    """Steps of the training."""
+    batch_size: int = 24
+    """Pieces of the recording in a step."""
+    piece_seconds: float = 6.0
+    """Length of a piece [s]."""
+    lr: float = 0.005
+    """Learning rate, falling to zero."""
+    seconds: float | None = None
+    """Use only the first so many seconds of the recording."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings."""
+        for name in ("neurons", "threshold", "steps", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
+        if self.piece_seconds < 1 or not (self.seconds is None or self.seconds >= 30):
+            raise ConfigError(
+                "pieces last 1 s or more and a recording 30 s or more, but got "
+                f"{self.piece_seconds} s and {self.seconds} s"
+            )
 
 
 def train_beats(
     network: HybridNetwork,
     ecg: Float[Tensor, "T C"],
     beats: Int64[np.ndarray, " M"],
-    settings: BeatTraining | None = None,
+    config: BeatConfig,
+    seed: int = 0,
     run: Run | None = None,
     quiet: bool = True,
 ) -> list[float]:
@@ -56,27 +80,27 @@ def train_beats(
         network: of `beat_network`.
         ecg: the training part [mV], each channel less its median.
         beats: samples of its beats.
-        settings: of the training.
+        config: of the training; the sizes of the network are not read.
+        seed: of pieces and noise.
         run: where metrics and checkpoints go; a checkpoint that it holds is resumed.
         quiet: show no progress.
     """
-    settings = BeatTraining() if settings is None else settings
-    fitted = Settings(
-        seed=settings.seed,
-        batch_size=settings.batch,
+    settings = Settings(
+        seed=seed,
+        batch_size=config.batch_size,
         accelerator="cpu",
         log_every=1,
         checkpoint_every=_CHECKPOINT_EVERY,
         quiet=quiet,
     )
-    rows = fit(network, [_filter_phase(settings)], _Pieces(ecg, beats, settings), settings=fitted, run=run)
-    _train_threshold(network.eval(), ecg, beats, settings)
+    rows = fit(network, [_filter_phase(config)], _Pieces(ecg, beats, config, seed), settings=settings, run=run)
+    _train_threshold(network.eval(), ecg, beats, seed)
     return [row["loss"] for row in rows if row["kind"] == "step"]
 
 
-def _filter_phase(settings: BeatTraining) -> Phase:
+def _filter_phase(config: BeatConfig) -> Phase:
     def rate(step: int) -> float:
-        return settings.learning_rate * (1 - step / settings.steps) + 1e-4
+        return config.lr * (1 - step / config.steps) + 1e-4
 
     return Phase(
         "filters",
@@ -99,16 +123,17 @@ def _missed_beats(network: HybridNetwork, batch: Sequence[Tensor]) -> Tensor:
 class _Pieces(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     """Random pieces of a recording with noise; every pass draws the same ones."""
 
-    def __init__(self, ecg: Tensor, beats: Int64[np.ndarray, " M"], settings: BeatTraining) -> None:
-        self.ecg, self.beats, self.settings = ecg, beats, settings
+    def __init__(self, ecg: Tensor, beats: Int64[np.ndarray, " M"], config: BeatConfig, seed: int) -> None:
+        self.ecg, self.beats, self.config, self.seed = ecg, beats, config, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        settings, ecg = self.settings, self.ecg
-        chance, noise = np.random.default_rng(settings.seed), torch.Generator().manual_seed(settings.seed)
-        for _ in range(settings.steps):
-            pieces = [_piece(ecg, self.beats, settings.piece, chance) for _ in range(settings.batch)]
+        config, ecg = self.config, self.ecg
+        chance, noise = np.random.default_rng(self.seed), torch.Generator().manual_seed(self.seed)
+        length = round(config.piece_seconds * RATE_HZ)
+        for _ in range(config.steps):
+            pieces = [_piece(ecg, self.beats, length, chance) for _ in range(config.batch_size)]
             x = torch.stack([piece for piece, *_ in pieces], 1)
-            snr = torch.from_numpy(chance.uniform(-3, 24, (1, settings.batch, 1))).to(x.dtype)
+            snr = torch.from_numpy(chance.uniform(-3, 24, (1, config.batch_size, 1))).to(x.dtype)
             x = x + torch.randn(x.shape, generator=noise, dtype=x.dtype) * (ecg.var(0) * 10 ** (-snr / 10)).sqrt()
             for place, (_, target, weight) in enumerate(pieces):
                 yield x[:, place], target, weight
@@ -135,15 +160,13 @@ def _piece(
     return x, target, weight
 
 
-def _train_threshold(
-    network: HybridNetwork, ecg: Tensor, beats: Int64[np.ndarray, " M"], settings: BeatTraining
-) -> None:
+def _train_threshold(network: HybridNetwork, ecg: Tensor, beats: Int64[np.ndarray, " M"], seed: int) -> None:
     """Fits the ANN to the factor with the fewest errors at each level of noise, the middle one of several."""
     neuron: Any = network.parts["snn"].get_submodule("beat")
     ann = network.parts["ann"]
     factors, powers, scores = torch.tensor(_FACTORS), [], []
     for snr in _SNRS:
-        noisy = with_noise(ecg, snr, settings.seed + 1)
+        noisy = with_noise(ecg, snr, seed + 1)
         with torch.no_grad():
             scores.append(scores_of(network, held_at_both_ends(noisy).unsqueeze(1)))
         change = torch.diff(noisy, dim=0).square()
