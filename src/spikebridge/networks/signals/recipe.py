@@ -81,7 +81,7 @@ PRESETS = {
     "myo": _MYO,
     "watch": replace(_WATCH, folds=None),
     "ecg_100": Config(dataset="ecg_100", task="detect", networks=("learned",), num_seeds=3),
-    # seeds as in benchmarks/signals_mackey_glass.py
+    # a seed for each start, of its number; the scored starts begin at 30
     "mackey_glass": Config(dataset="mackey_glass", task="forecast", networks=("fixed", "ann", "snn"), seed=30),
     # the weights of the package: the learned hybrid, trained on everybody
     "spoken_digits_shipped": replace(_VOICE, networks=("learned",), folds=()),
