@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.events.camera_formats import Chunks
+from spikebridge.data.events.truncation import CutFileError
 from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import DataError
 
@@ -99,7 +100,7 @@ def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
     while (place := file.tell()) < size:
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:
-            raise DataError(f"{path}: the file ends inside the packet at byte {place}.")
+            raise CutFileError(path, f"the packet at byte {place}")
         kind, _, event_bytes, _, overflows, capacity, number, _ = _HEADER.unpack(head)
         num_bytes = capacity * event_bytes
         if not (event_bytes > 0 and 0 <= number <= capacity and num_bytes <= _MAX_PACKET and 0 <= overflows < 2**31):
@@ -110,7 +111,7 @@ def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
         if kind == _POLARITY and event_bytes != _EVENT_BYTES:
             raise DataError(f"{path}, byte {place}: expected events of {_EVENT_BYTES} bytes, but got {event_bytes}.")
         if place + _HEADER.size + num_bytes > size:
-            raise DataError(f"{path}: the file ends inside the packet at byte {place}.")
+            raise CutFileError(path, f"the packet at byte {place}")
         yield _Packet(place, kind, event_bytes, overflows, number, num_bytes)
         file.seek(place + _HEADER.size + num_bytes)
 
@@ -136,16 +137,3 @@ def _decoded(
     data = data[valid]
     t = time[valid].astype(np.int64) + (packet.overflows << 31)
     return t, data >> 17, data >> 2 & 0x7FFF, (data >> 1 & 1) == 1
-
-
-def find_cut_packet(path: Path) -> str | None:
-    """The packet of an AEDAT 3.1 file that the file ends inside of, in words for a message; None where it is whole."""
-    with open_binary(path, "an AEDAT 3.1 file") as file:
-        _read_header(path, file)
-        try:
-            for _ in _packets(path, file):
-                pass
-        except DataError as error:
-            _, inside, place = str(error).partition("the file ends inside ")
-            return place.rstrip(".") if inside else None
-    return None

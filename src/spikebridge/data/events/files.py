@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikebridge.data.events.aedat3 import aedat3_events, find_cut_packet
+from spikebridge.data.events.aedat3 import aedat3_events
 from spikebridge.data.events.camera_formats import Chunks, aedat4_events, faery_events
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_errors, make_events
 from spikebridge.data.events.nmnist import nmnist_chunks
-from spikebridge.data.events.truncation import DecodedSize, find_cut, is_whole_line
+from spikebridge.data.events.truncation import CutFileError, DecodedSize, find_cut, is_whole_line
 from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.column import Column, concatenate_chunks
 from spikebridge.data.io.npz import array_names, npz_columns, read_npz
@@ -206,7 +206,7 @@ def _check_end(path: Path, chunks: Iterator[Events], allow_truncated: bool) -> I
             yield chunk
     except DataError as error:
         failure = error
-    cut = find_cut_packet(path) if path.suffix == ".aedat" else find_cut(path, decoded)
+    cut = failure.inside if isinstance(failure, CutFileError) else find_cut(path, decoded)
     if failure is not None and (cut is None or path.suffix not in _CUT_ENDS_READING):
         raise failure
     if cut is None:

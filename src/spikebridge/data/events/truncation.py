@@ -7,6 +7,7 @@
 | `.es` | an event of 5 bytes, or 1 byte for each 127 us without one | the size that the decoded events need |
 | `.bin` | an event of 5 bytes | the size |
 | `.csv` | a line | four numbers, the last of one digit |
+| `.aedat` | events, with a header of their size | its reader, which comes to the end |
 
 An npz file that was cut has no table of its members and is never read. A file that ends between two packets looks
 whole in every format; the number of events and the last time are what its reader can compare.
@@ -36,6 +37,19 @@ _AEDAT4_HEADER = 14  # after b"#!AER-DAT4.0\r\n"
 _MAX_PACKET = 2**26
 _MAX_TAIL = 2**16
 _LINE = re.compile(rb"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*,\s*[01]\s*")
+
+
+class CutFileError(DataError):
+    """A reader came to the end of a file inside of a packet.
+
+    Args:
+        path: the file.
+        inside: what it ends inside of, in words.
+    """
+
+    def __init__(self, path: Path, inside: str) -> None:
+        super().__init__(f"{path}: the file ends inside {inside}.")
+        self.inside = inside
 
 
 class DecodedSize(NamedTuple):
