@@ -24,9 +24,7 @@ from spikebridge.networks.signals.config import Config
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import folds_of_set, load_series
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of
-from spikebridge.networks.signals.model.network import scale_inputs
-from spikebridge.networks.signals.training.train import phase, training_batches
-from spikebridge.training import Settings, fit
+from spikebridge.networks.signals.training.train import train_windows, training_batches
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "signals_choice.json"
@@ -42,9 +40,7 @@ def trained_without(config: Config, pair: tuple[int, int]) -> dict[str, float]:
     kept = windows.select(np.isin(windows.series, np.intersect1d(folds[0].train, folds[1].train)))
     data = training_batches(sensor, kept, config.training, config.seed)
     (network,) = signals.build(config).values()
-    scale_inputs(network, data.tensors)
-    settings = Settings(seed=config.seed, quiet=True, batch_size=config.training.batch_size, accelerator="cpu")
-    fit(network, [phase(config.training, len(kept.label))], data, settings=settings)
+    train_windows(network, data, config.training, config.seed)
     left_out = windows.select(np.isin(windows.series, np.concatenate([fold.test for fold in folds])))
     found = logits_of(network, sensor, left_out)[-1].argmax(-1).numpy()
     per_group: Any = accuracies(found, left_out, series.group_names)["per_group"]

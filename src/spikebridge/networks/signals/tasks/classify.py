@@ -20,12 +20,10 @@ from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import folds_of_set, load_series, scored_series, with_classes
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import accuracies, logits_of, score
-from spikebridge.networks.signals.model.network import Shape, parameter_matched, scale_inputs
-from spikebridge.networks.signals.training.train import phase, tensors_of, training_batches
-from spikebridge.training.loop import fit
+from spikebridge.networks.signals.model.network import Shape, parameter_matched
+from spikebridge.networks.signals.training.train import tensors_of, train_windows, training_batches
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings
 
 REGIONS: tuple[str, ...] = ()
 
@@ -133,10 +131,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 data = training_batches(sensor, fold.train, config.training, seed)
             for name in missing:
                 network = _seeded(name, shape, seed)
-                scale_inputs(network, data.tensors)
-                phases = [phase(config.training, len(fold.train.label))]
-                settings = Settings(seed=seed, quiet=quiet, batch_size=config.training.batch_size, accelerator="cpu")
-                fit(network, phases, data, settings=settings, run=children[name])
+                train_windows(network, data, config.training, seed, quiet, children[name])
                 children[name].save_weights(network)
                 results = score(network, sensor, fold.scored, series.group_names)
                 children[name].save_results({**results, **_about(series)})

@@ -15,8 +15,12 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.windows import Windows
+from spikebridge.networks.signals.model.network import scale_inputs
 from spikebridge.training.batches import Batches
+from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
+from spikebridge.training.run.run import Run
+from spikebridge.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,27 @@ def objective(
     return F.cross_entropy(logits, batch["label"], label_smoothing=smoothing), {"accuracy": hits}
 
 
-def phase(config: LearningConfig, num_windows: int) -> Phase:
-    """The one phase of a training."""
-    steps = config.epochs * -(-num_windows * config.copies // config.batch_size)
+def train_windows(
+    network: HybridNetwork, data: Batches, config: LearningConfig, seed: int, quiet: bool = True, run: Run | None = None
+) -> None:
+    """Trains a network in place, its inputs scaled to the training windows first.
+
+    Args:
+        network: of `signals_network`.
+        data: of `training_batches`.
+        config: of the training.
+        seed: of the order of windows, masks and dropout.
+        quiet: show no progress.
+        run: where metrics and checkpoints go; a checkpoint that it holds is resumed.
+    """
+    scale_inputs(network, data.tensors)
+    settings = Settings(seed=seed, quiet=quiet, batch_size=config.batch_size, accelerator="cpu")
+    fit(network, [_phase(config, len(data.tensors["label"]))], data, settings=settings, run=run)
+
+
+def _phase(config: LearningConfig, num_windows: int) -> Phase:
+    """The one phase of a training on so many windows, copies included."""
+    steps = config.epochs * -(-num_windows // config.batch_size)
     return Phase(
         "signals",
         train=WHOLE,
