@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikebridge.networks.signals.baselines.pan_tompkins import pan_tompkins
 from spikebridge.networks.signals.data.beats import match_beats, with_noise
-from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of
+from spikebridge.networks.signals.model.beats import LATENCY, NUM_TAPS, RATE_HZ, beat_network, beats_of, places_of
 from spikebridge.networks.signals.training.beats import BeatConfig, train_beats
 
 
@@ -79,6 +79,11 @@ def test_the_detector_is_causal_and_a_stream_gives_the_same_spikes() -> None:
     changed[1000:] = 7
     assert network({"ecg": changed})[0]["snn"][:1000].equal(whole[:1000])
     assert LATENCY + 18 <= NUM_TAPS  # at most 150 ms after a beat
+
+
+def test_spikes_of_the_held_ends_are_no_beats() -> None:
+    everywhere = torch.ones(RATE_HZ + 10 + NUM_TAPS)
+    assert places_of(everywhere).tolist() == list(range(10))
 
 
 def test_the_ann_moves_the_threshold() -> None:

@@ -127,8 +127,7 @@ def beats_of(network: HybridNetwork, ecg: Float[Tensor, "T C"]) -> Int64[np.ndar
     """
     with torch.no_grad():
         spikes = network.eval()({"ecg": held_at_both_ends(ecg).unsqueeze(1)})[0]["snn"]
-    places = places_of(spikes.flatten())
-    return places[(places >= 0) & (places < len(ecg))]
+    return places_of(spikes.flatten())
 
 
 def held_at_both_ends(ecg: Float[Tensor, "T C"]) -> Float[Tensor, "T2 C"]:
@@ -139,8 +138,13 @@ def held_at_both_ends(ecg: Float[Tensor, "T C"]) -> Float[Tensor, "T2 C"]:
 def places_of(spikes: Float[Tensor, " T"]) -> Int64[np.ndarray, " M"]:
     """Samples of the beats that the spikes of a recording `held_at_both_ends` stand for.
 
+    A spike that stands for a sample before or behind the recording, as at the edge where the stream begins, is no beat.
+
     Example:
-        >>> places_of(torch.tensor([0.0] * 400 + [1.0])).tolist()
+        >>> spikes = torch.zeros(RATE_HZ + 40 + NUM_TAPS)
+        >>> spikes[20], spikes[400] = 1, 1
+        >>> places_of(spikes).tolist()
         [4]
     """
-    return spikes.nonzero().flatten().numpy() - LATENCY - RATE_HZ
+    places = spikes.nonzero().flatten().numpy() - LATENCY - RATE_HZ
+    return places[(places >= 0) & (places < len(spikes) - RATE_HZ - NUM_TAPS)]
