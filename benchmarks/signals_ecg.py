@@ -3,7 +3,9 @@
     python benchmarks/signals_ecg.py            # three seeds (a quarter of an hour on one core)
     python benchmarks/signals_ecg.py --quick    # 20 steps of training, one seed; writes nothing
 
-Trains and scores the preset `ecg_100` of the signals recipe (task `detect`), resumed where it was stopped, in --folder.
+Trains and scores the preset `ecg_100` of the signals recipe (task `detect`), seed by seed, resumed where it was
+stopped. A finished run of `spikebridge train signals --dataset ecg_100 --task detect --networks learned` in --folder/seed-0, as
+that of the shipped weights, counts as the first.
 The hybrid is trained, and its threshold is chosen, on the first two thirds; the last third is scored. A detection is
 right within 50 ms of a beat, each beat once. The hybrid fires at most 150 ms after the beat. Noise is white; its ratio
 is that of the variances of signal and noise, for each channel. Pan-Tompkins reads the first channel and searches back,
@@ -31,12 +33,13 @@ NAMES = {"learned": "hybrid", "learned, fixed threshold": "without the ANN", "Pa
 
 def measured(config: signals.Config, folder: Path) -> dict[str, Any]:
     """Parameters, beats, and the counts of every detector, seed and level of noise."""
-    run = Run.create(folder, "signals", config, resume=True)
-    if not run.finished:
-        signals.train(config, run)
     rows, delays = [], []
-    for path, child in run.children().items():
-        seed, results = int(path.rpartition("-")[2]), child.results()
+    for seed in range(config.num_seeds):
+        one_seed = replace(config, seed=seed, num_seeds=1)
+        run = Run.create(folder / f"seed-{seed}", "signals", one_seed, resume=True)
+        if not run.finished:
+            signals.train(one_seed, run)
+        results = run.first_child("learned").results()
         for one in results["detections"]:
             row = {"detector": NAMES[one["detector"]], "seed": seed, "part": "last third", "snr dB": one["snr_db"]}
             counts = {name: one[name] for name in ("errors", "missed", "false")}
@@ -56,7 +59,7 @@ def main() -> None:
     if given.quick:
         with TemporaryDirectory() as folder:
             config = replace(config, num_seeds=1, beats=replace(config.beats, steps=20))
-            print(json.dumps(measured(config, Path(folder) / "run")["rows"], indent=1))
+            print(json.dumps(measured(config, Path(folder))["rows"], indent=1))
         return
     found = measured(config, given.folder)
     print(json.dumps(found["rows"], indent=1))
