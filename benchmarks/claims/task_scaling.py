@@ -22,7 +22,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
-from experiment import RESULTS, Results, load, main, save, spread
+from experiment import RESULTS, Results, load, main, revision, save, spread
 from torch import nn
 
 from spikebridge.data.tasks.tasks import TaskSplit
@@ -60,15 +60,15 @@ class Chain(NamedTuple):
         return f"{self.method}, {self.width} wide, {self.tasks} tasks, seed {self.seed}"
 
 
-def _chains_of(seed: int) -> list[Chain]:
-    single = [Chain("single", width, 40, seed) for width in SINGLE]
-    hybrid = [Chain("hmn", width, 400, seed) for width in (500, 1000, 2000)]
-    rivals = [Chain("xdg_ewc", 2000, 100, seed), Chain("ann_ewc", 400, 100, seed), Chain("snn_ewc", 400, 40, seed)]
-    return [*single, *hybrid, *rivals]
-
-
-# cheap ones first, seed after seed: a run that is stopped has whole comparisons
-PLAN = [*(chain for seed in range(3) for chain in _chains_of(seed)), Chain("xdg_ewc", 2000, 400, 0)]
+RIVALS = (("ann_ewc", 400, 100), ("snn_ewc", 400, 40), ("xdg_ewc", 2000, 100))
+SEEDS = range(3)
+# cheap chains and those of the goal first: a run that is stopped has whole comparisons
+PLAN = [
+    *(Chain("single", width, 40, seed) for width in SINGLE for seed in SEEDS),
+    *(Chain("hmn", width, 400, seed) for width in (2000, 1000, 500) for seed in SEEDS),
+    *(Chain(method, width, tasks, seed) for method, width, tasks in RIVALS for seed in SEEDS),
+    Chain("xdg_ewc", 2000, 400, 0),
+]
 
 
 def sequence_of(chain: Chain, config: modulation.Config) -> TaskSequence:
@@ -98,6 +98,7 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
     gates = task_gates(settings, sequence, gating)
     prototypes = None if gating is None else task_prototypes(gating, sequence)
     found: dict[str, Any] = {"chain": chain._asdict(), "by_count": {}, "cpu_s": 0.0, "finished": False}
+    found["git_revision"] = revision()
     found["parameters"] = {
         "network": sum(parameter.numel() for parameter in build_branch(settings, sequence).parameters()),
         "backbone": 0 if gating is None else sum(parameter.numel() for parameter in gating.parameters()),
