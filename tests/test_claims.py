@@ -47,6 +47,25 @@ def test_units_may_be_learned_in_five_ways(experiment: Any) -> None:
     assert all(0 <= row["accuracy"]["mean"] <= 1 for row in found["rows"])
 
 
+def test_units_may_be_learned_in_five_ways_between_frames(experiment: Any) -> None:
+    (row,) = experiment("ways_in_sensing").run(quick=True)["rows"]
+    assert (row["way"], row["rate_hz"]) == ("alone", 10)
+    assert 0 < row["distance_px"]["mean"] < 48
+    gained = row["exchanged_px"]["mean"] - row["distance_px"]["mean"]
+    assert row["lost_px"]["mean"] == pytest.approx(gained, abs=2e-3)
+
+
+def test_collisions_may_be_learned_from_answers(experiment: Any) -> None:
+    reasoning = experiment("ways_in_reasoning")
+    # 0, 1 or 2 spikes of two pairs: .5 * .8, .5 * .8 + .5 * .2, .5 * .2
+    share = torch.tensor([[0.5, 0.2, 0.0]]).expand(3, -1)
+    losses = [reasoning.counting_loss(share[:1], torch.tensor([n])).exp().item() for n in range(3)]
+    assert losses == pytest.approx([1 / 0.4, 1 / 0.5, 1 / 0.1], rel=1e-5)
+    rows = reasoning.run(quick=True)["rows"]
+    assert [row["way"] for row in rows] == list(reasoning.WAYS)
+    assert all(0 <= row["exchanged"]["counts_right"]["mean"] <= 1 for row in rows)
+
+
 def test_bayes_is_not_beaten_on_a_noisy_channel(experiment: Any) -> None:
     channel = experiment("noisy_channel")
     rows = channel.run(quick=True)["rows"]

@@ -171,7 +171,7 @@ def slope(sizes: tuple[int, ...], errors: list[float]) -> float:
 
 def run(quick: bool) -> Results:
     """Errors against width and kernels, and of the twins."""
-    seeds, updates = (1, 10) if quick else (3, 250)
+    seeds, updates = (1, 10) if quick else (5, 250)
     widths, counts = ((2, 8), (1, 4)) if quick else (WIDTHS, KERNELS)
     rows, twins = [], []
     for target in ["exclusive-or"] if quick else TARGETS:

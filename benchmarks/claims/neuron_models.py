@@ -58,6 +58,8 @@ SERIES: dict[str, tuple[Neuron, float, float]] = {
 LEARNED = {
     "all, fitted": ("steady_gates", "gate_tau", "membrane_rest", "membrane_tau"),
     "of the membrane, from recordings": ("membrane_rest", "membrane_tau"),
+    "of the gates, from recordings": ("steady_gates", "gate_tau"),
+    "all, from recordings": ("steady_gates", "gate_tau", "membrane_rest", "membrane_tau"),
 }
 """Units that are learned; the others are designed."""
 
@@ -106,6 +108,7 @@ def accuracy(currents: list[float], duration: float, make: Neuron = hodgkin_huxl
             {
                 "current": current,
                 "spikes": len(expected),
+                "found": len(times),
                 "off_ms": None if math.isinf(off := distance(times, expected)) else round(off, 4),
                 "rate_hz": round(float(true_rate), 3),
                 "rate_error_percent": round(100 * float(rate / true_rate - 1), 4) if true_rate else 0.0,
@@ -182,6 +185,7 @@ def learned(way: str, seeds: int, width: int, updates: int, duration: float, num
     """Spike times with learned units, under constant currents, after training on currents that wander."""
     currents = [10.0, 20.0, 30.0, 50.0]
     errors: list[list[float | None]] = []
+    counts: list[list[int]] = []
     times = []
     for seed in range(seeds):
         data = recordings(varied_currents(number, RECORDED, np.random.default_rng(seed)), STEP)
@@ -191,7 +195,8 @@ def learned(way: str, seeds: int, width: int, updates: int, duration: float, num
         times.append(time.process_time() - start)
         rows = accuracy(currents, duration, lambda step, u=units: hodgkin_huxley(step, units=u))
         errors.append([row["off_ms"] for row in rows])
-        print(way, seed, errors[-1], round(times[-1]), flush=True)
+        counts.append([row["found"] for row in rows])
+        print(way, seed, errors[-1], counts[-1], round(times[-1]), flush=True)
     return {
         "way": way,
         "width": width,
@@ -200,6 +205,8 @@ def learned(way: str, seeds: int, width: int, updates: int, duration: float, num
         "duration_ms": 1e3 * duration,
         "currents": currents,
         "off_ms_by_current": errors,
+        "spikes": [row["spikes"] for row in rows],
+        "spikes_found_by_current": counts,
         "cpu_s": spread(times, 1),
     }
 
