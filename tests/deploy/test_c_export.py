@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, IntegerModel, QConfig, QConfigMapping, integer_model, quantize
 from spikebridge.deploy.c.export import WrittenC, write_c
 from spikebridge.deploy.c.source import CArray, broadcast_index, c_type
+from spikebridge.deploy.integer.records import QParamsRecord
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import (
     FIR,
@@ -239,6 +241,22 @@ def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path)
     assert same(made) == 16
     code.write_text(code.read_text().replace("127", "126"))
     assert " 0 differ" not in checked(made)
+
+
+@needs_compiler
+def test_products_of_two_wide_numbers_keep_their_64_bits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parts = {"linear": nn.Linear(2, 2), "convolution": nn.Conv1d(2, 2, 2)}
+    network = HybridNetwork(
+        dt=DT, inputs={"x": every(DT)}, parts=parts, links=[Transmission("x", name) for name in parts], outputs=[*parts]
+    )
+    model, _ = integers_of(network, {"x": torch.rand(4, 1, 2, 2)})
+    # no network of `quantize` has so wide a grid, but a model from elsewhere may
+    wide = replace(model.record.inputs["x"], grid=QParamsRecord(1.0, -(1 << 30), 1 << 30))
+    links = tuple(replace(link, takes=wide.grid, gives=wide.grid) for link in model.record.links)
+    model = IntegerModel(replace(model.record, inputs={"x": wide}, links=links), model.numbers)
+    values = torch.randint(-(1 << 30), 1 << 30, (4, 1, 2, 2)).numpy()
+    assert same(write_c(model, {"x": values}, 4, tmp_path / "wide")) == 4 * (4 + 2)
 
 
 class Own(Kernel):

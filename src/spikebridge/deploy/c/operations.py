@@ -115,9 +115,11 @@ def _linear(
     out = program.scratch(one.name, (*x.shape[:-1], len(weight)), low, high)
     table, fan_in, fan_out = program.source.table(weight), weight.shape[1], len(weight)
     rows = math.prod(x.shape[:-1])
+    kind = _sum_type(weight, bias, x)
+    product = _product(kind, f"{table}[o * {fan_in} + i]", _at(x, "row", fan_in, "i", rows))
     body = [
-        f"{_sum_type(weight, bias, x)} sum = {program.source.constant(bias, (fan_out,), 'o')};",
-        *loop(fan_in, [f"sum += {table}[o * {fan_in} + i] * {_at(x, 'row', fan_in, 'i', rows)};"], "i"),
+        f"{kind} sum = {program.source.constant(bias, (fan_out,), 'o')};",
+        *loop(fan_in, [f"sum += {product};"], "i"),
         f"{_at(out, 'row', fan_out, 'o', rows)} = sum;",
     ]
     lines = loop(fan_out, body, "o")
@@ -141,6 +143,11 @@ def _sum_type(weight: NDArray[np.int64], bias: NDArray[np.int64], x: CArray) -> 
     return "int32_t" if int(largest.max(initial=0)) < 1 << 31 else "int64_t"
 
 
+def _product(kind: str, weight: str, value: str) -> str:
+    """A product in the type of its sum: that of two numbers of 32 bits has no more than 32 in C."""
+    return f"{weight} * {value}" if kind == "int32_t" else f"(int64_t){weight} * {value}"
+
+
 def _convolution(
     program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
 ) -> tuple[list[str], CArray]:
@@ -161,10 +168,11 @@ def _convolution(
     channels, table = weight.shape[1], program.source.table(weight)
     of_group = len(weight) // int(str(one.settings["groups"]))
     group = f"o / {of_group} * {channels} + c" if of_group < len(weight) else "c"
-    product = f"{table}[((o * {channels} + c) * {kernel[0]} + ky) * {kernel[1]} + kx]"
-    inner = [f"sum += {product} * {x.code}[(({group}) * {size[0]} + iy) * {size[1]} + ix];"]
+    kind = _sum_type(weight, bias, x)
+    entry = f"{table}[((o * {channels} + c) * {kernel[0]} + ky) * {kernel[1]} + kx]"
+    inner = [f"sum += {_product(kind, entry, f'{x.code}[(({group}) * {size[0]} + iy) * {size[1]} + ix]')};"]
     body = [
-        f"{_sum_type(weight, bias, x)} sum = {program.source.constant(bias, (len(weight),), 'o')};",
+        f"{kind} sum = {program.source.constant(bias, (len(weight),), 'o')};",
         *loop(channels, _window(inner, kernel, stride, padding, dilation, size), "c"),
         f"{out.code}[(o * {places[0]} + y) * {places[1]} + x] = sum;",
     ]
