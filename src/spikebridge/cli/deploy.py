@@ -219,9 +219,7 @@ class Draw(RunCommand):
         return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
 
     def _draw_bundle(self, folder: Path) -> CommandResult:
-        if self.network is not None:
-            raise ConfigError(f"{folder} is a bundle, which holds one network; leave --network out")
-        targets.refuse_recipe(str(folder), self.own)
+        targets.refuse_choices(str(folder), self.own, self.network)
         from spikebridge.analysis.plots.bundle_diagram import draw_bundle
         from spikebridge.deploy.bundle.bundle import Bundle
 
@@ -343,9 +341,7 @@ class Export(RunCommand):
         """Writes the integer model as C."""
         check_data(self.data)
         if targets.is_bundle(self.target):
-            if self.network is not None:
-                raise ConfigError(f"{self.target} is a bundle, which holds one network; leave --network out")
-            targets.refuse_recipe(self.target, self.own)
+            targets.refuse_choices(self.target, self.own, self.network)
             from spikebridge.deploy.bundle.bundle import Bundle
             from spikebridge.deploy.c.export import bundle_sample, write_c
 

@@ -188,12 +188,14 @@ def _is_run_folder(word: str) -> bool:
     return word not in recipe_files() and Path(word).is_dir()
 
 
-def refuse_recipe(word: str, own: OwnRecipe) -> None:
-    """Refuses the recipe file of a target that is a bundle.
+def refuse_choices(word: str, own: OwnRecipe, network: str | None = None) -> None:
+    """Refuses the recipe file, or the name of a network, beside a target that is a bundle.
 
     Raises:
         ConfigError: there is one.
     """
+    if network is not None:
+        raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
     if own.recipe is not None:
         raise ConfigError(f"{word} is a bundle, which needs no recipe; leave --recipe out")
 
@@ -218,7 +220,7 @@ def bundle_tracker(word: str, own: OwnRecipe = _PACKAGED, integers: bool = False
         ConfigError: a recipe file is given, or the network cannot be followed with.
         DataError: the bundle is damaged or incomplete.
     """
-    refuse_recipe(word, own)
+    refuse_choices(word, own)
     from spikebridge.deploy.bundle.bundle import Bundle
 
     recipe = Bundle.open(Path(word)).manifest.card.get("recipe")
@@ -266,8 +268,7 @@ def live_steps(
         ConfigError: the word is none of these, or the network takes no events.
     """
     if is_bundle(word):
-        if network is not None:
-            raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
+        refuse_choices(word, own, network)
         tracker = bundle_tracker(word, own, integers)
         if tracker is not None:
             return _tracked(tracker, options)
@@ -325,15 +326,12 @@ def live_samples(
     from spikebridge.deploy.streaming.samples import SampleSteps
 
     if is_bundle(word):
-        if network is not None:
-            raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
-        refuse_recipe(word, own)
+        refuse_choices(word, own, network)
         from spikebridge.deploy.bundle.bundle import Bundle
         from spikebridge.deploy.streaming.network import bundle_advance
 
         bundle = Bundle.open(Path(word))
-        card = bundle.manifest.card
-        reader = _sample_reader(word, str(card.get("recipe")), card.get("config"), card.get("results"))
+        reader = _reader_of_bundle(bundle)
         steps = SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers))
     else:
         target = resolve_target(word, own, network)
@@ -360,15 +358,18 @@ def inputs_from_samples(bundle: Any, file: Path) -> dict[str, Any]:
     from spikebridge.data.signals.files import read_series
     from spikebridge.data.streams.samples import SampleReplay, SampleRequest
 
-    card = bundle.manifest.card
-    reader = _sample_reader(str(bundle.path), str(card.get("recipe")), card.get("config"), card.get("results"))
-    front = reader.front_end
+    front = _reader_of_bundle(bundle).front_end
     series = read_series(file)
     if len(series) != 1:
         raise DataError(f"{file}: expected one series, but there are {len(series)}; `live --signal` plays all of them")
     played = SampleReplay(series, SampleRequest(front.rate_hz, front.num_channels, front.block), name=str(file))
     inputs, _ = front.advance(np.concatenate(played.inputs(0, played.num_blocks)), front.initial_state())
     return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}
+
+
+def _reader_of_bundle(bundle: Any) -> Any:
+    card = bundle.manifest.card
+    return _sample_reader(f"{bundle.path}", str(card.get("recipe")), card.get("config"), card.get("results"))
 
 
 def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:
