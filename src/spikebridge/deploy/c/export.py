@@ -95,11 +95,15 @@ def write_c(
         write_text(draft / f"{own}.h", "\n".join(_header(own, network)) + "\n")
         write_text(draft / f"{own}.c", "\n".join(_body(own, network)) + "\n")
         write_text(draft / _CHECK, "\n".join(_check(own, network, one, recorded, ticks)) + "\n")
-    sizes = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4, "int64_t": 8}
-    tables = sum(sizes[kind] * len(content) // 8 for kind, content in network.source.tables)
+    tables = sum(_bytes(kind, len(content) // 8) for kind, content in network.source.tables)
     fields = [network.source.state, *network.source.work.values()]
-    state, *work = [sum(sizes[kind] * max(size, 1) for kind, _, size in several) for several in fields]
+    state, *work = [sum(_bytes(kind, max(size, 1)) for kind, _, size in several) for several in fields]
     return WrittenC(folder, own, tables, state + max(work, default=0))
+
+
+def _bytes(kind: str, number: int) -> int:
+    """Of several integers of a C type."""
+    return number * np.dtype(kind.removesuffix("_t")).itemsize
 
 
 def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]], int]:

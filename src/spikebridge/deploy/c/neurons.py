@@ -1,6 +1,6 @@
 """Neurons, gains, gates and delays of the integer model in C: the steps of `spikebridge.deploy.stages.neurons`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,29 +196,36 @@ def factor(
 
 
 def delayed(
-    source: CSource,
-    name: str,
-    scratch: Callable[[str, tuple[int, ...], int, int], CArray],
-    settings: _Settings,
-    numbers: _Numbers,
-    x: CArray,
+    source: CSource, name: str, place: tuple[str, str], settings: _Settings, numbers: _Numbers, x: CArray
 ) -> tuple[list[str], CArray]:
     """A delay of whole steps, one for each channel: a ring of the last steps.
 
     Args:
         source: the file.
         name: of its state.
-        scratch: memory of the function.
+        place: the function and the name of what it gives there.
         settings: with the longest delay.
         numbers: the delays.
         x: what comes in.
     """
     rows = int(settings["max_ticks"]) + 1
-    ring, place = source.remembered(f"{name}_ring", x.shape, x.low, x.high, rows), source.number(f"{name}_place")
-    out = scratch(name, x.shape, min(x.low, 0), max(x.high, 0))
+    ring, at = source.remembered(f"{name}_ring", x.shape, x.low, x.high, rows), source.number(f"{name}_place")
+    out = source.scratch(*place, x.shape, ring.low, ring.high)
+    kept, late = late_step(source, ring, at, rows, numbers, x)
+    return [*loop(x.size, [kept, f"{out.code}[j] = {late};"]), f"{at} = ({at} + 1) % {rows};"], out
+
+
+def late_step(source: CSource, ring: CArray, at: str, rows: int, numbers: _Numbers, x: CArray) -> tuple[str, str]:
+    """An element of a step kept in a ring, and the one that its delay lets through.
+
+    Args:
+        source: the file.
+        ring: the last steps.
+        at: the place of the newest.
+        rows: how many steps there are.
+        numbers: the delays.
+        x: the step.
+    """
     ticks = source.constant(np.asarray(numbers["ticks"]), x.shape)
-    body = [
-        f"{ring.code}[{place} * {x.size} + j] = {x.code}[j];",
-        f"{out.code}[j] = {ring.code}[({place} + {rows} - {ticks}) % {rows} * {x.size} + j];",
-    ]
-    return [*loop(x.size, body), f"{place} = ({place} + 1) % {rows};"], out
+    late = f"{ring.code}[({at} + {rows} - {ticks}) % {rows} * {x.size} + j]"
+    return f"{ring.code}[{at} * {x.size} + j] = {x.code}[j];", late

@@ -79,7 +79,7 @@ class ProgramWriter:
         elif one.operation == "factor":
             lines, out = factor(self.source, (self.name, one.name), one.settings, numbers, given[0], acting)
         elif one.operation == "delay":
-            lines, out = delayed(self.source, name, self.scratch, one.settings, numbers, given[0])
+            lines, out = delayed(self.source, name, (self.name, one.name), one.settings, numbers, given[0])
         else:
             lines, out = _LAYERS[one.operation](self, one, given, numbers)
         self.lines += lines

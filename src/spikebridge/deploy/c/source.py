@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikebridge.deploy.stages.arithmetic import rescale
 from spikebridge.errors import ExportError
 
 _TYPES = (("int8_t", 7, 7), ("uint8_t", 0, 8), ("int16_t", 15, 15), ("int32_t", 31, 31), ("int64_t", 63, 63))
@@ -201,11 +202,11 @@ class CSource:
         self.state.append((kind, own, 0))
         return f"s->{own}"
 
-    def scratch(self, function: str, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
+    def scratch(self, function: str, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1) -> CArray:
         """An array that a function needs while it runs; those of all functions share memory."""
         fields = self.work.setdefault(function, [])
         own = c_name(name, {known for _, known, _ in fields})
-        fields.append((c_type(low, high), own, math.prod(shape)))
+        fields.append((c_type(low, high), own, rows * math.prod(shape)))
         return CArray(f"s->work.{function}.{own}", shape, low, high)
 
     def function(self, name: str) -> str:
@@ -250,22 +251,18 @@ class CSource:
             ExportError: the product leaves 64 bits.
         """
         multiplier, shift = (np.asarray(one, np.int64) for one in ratio)
-        if abs(int(np.abs(multiplier).max(initial=0))) >= 1 << 31:
+        most = int(np.abs(multiplier).max(initial=0))
+        if most >= 1 << 31:
             raise ExportError("a change of scale has a multiplier of more than 32 bits")
-        largest = max(abs(bound) for bound in bounds) * int(np.abs(multiplier).max(initial=0))
+        largest = max(abs(bound) for bound in bounds) * most
         if largest + (1 << int(shift.max(initial=0))) >= 1 << 63:
             raise ExportError(f"a product of {largest} does not fit into 64 bits")
-        ends = [_rescaled(bound, multiplier, shift) for bound in bounds]
+        ends = [rescale(np.array(bound), multiplier, shift) for bound in bounds]
         low, high = min(int(end.min()) for end in ends), max(int(end.max()) for end in ends)
         if (multiplier == 1).all() and (shift == 0).all():
             return value, low, high
         code = self.call("rescale", value, self.constant(multiplier, shape), self.constant(shift, shape))
         return code, low, high
-
-
-def _rescaled(bound: int, multiplier: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
-    half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
-    return (bound * multiplier + half) >> shift
 
 
 def _literal(value: int) -> str:

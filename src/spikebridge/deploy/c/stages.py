@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import StageRecord
-from spikebridge.deploy.c.neurons import neuron
+from spikebridge.deploy.c.neurons import late_step, neuron
 from spikebridge.deploy.c.operations import check_entries
 from spikebridge.deploy.c.source import CArray, CSource, broadcast_index, copied, loop, row, when
 from spikebridge.deploy.stages.arithmetic import MOST_STEPS, ratio
@@ -49,8 +49,7 @@ class Place:
 
     def rows(self, name: str, like: CArray, number: int, low: int, high: int) -> CArray:
         """Memory for several values."""
-        whole = self.source.scratch(self.name, name, (number, *like.shape), low, high)
-        return replace(whole, shape=like.shape)
+        return self.source.scratch(self.name, name, like.shape, low, high, number)
 
 
 @dataclass(frozen=True)
@@ -192,11 +191,9 @@ def _taps(place: Place, settings: _Settings, numbers: _Numbers, x: CArray) -> _K
 def _delay(place: Place, settings: _Settings, numbers: _Numbers, x: CArray) -> _KernelLines:
     rows = int(settings["max_ticks"]) + 1
     ring, at = place.ring(x, rows)
-    ticks = place.source.constant(np.asarray(numbers["ticks"]), x.shape)
-    late = f"{ring.code}[({at} + {rows} - {ticks}) % {rows} * {x.size} + j]"
-    each = [f"{ring.code}[{at} * {x.size} + j] = {x.code}[j];"]
+    each, late = late_step(place.source, ring, at, rows, numbers, x)
     restart, then = [*_cleared(ring), f"{at} = 0;"], [f"{at} = ({at} + 1) % {rows};"]
-    return _KernelLines(x.shape, late, (ring.low, ring.high), each, restart, then)
+    return _KernelLines(x.shape, late, (ring.low, ring.high), [each], restart, then)
 
 
 def _several(values: Any) -> tuple[int, ...]:

@@ -1,7 +1,6 @@
 """Hybrid units of the integer model in C: window, kernel, nonlinearity, discretizer, one step of the source a call."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from spikebridge.deploy.bundle.manifest import StageRecord
@@ -167,5 +166,4 @@ class UnitWriter:
 
     def _scratch(self, name: str, like: CArray, number: int) -> CArray:
         """Memory for several values."""
-        whole = self.source.scratch(self.name, name, (number, *like.shape), like.low, like.high)
-        return replace(whole, shape=like.shape)
+        return self.source.scratch(self.name, name, like.shape, like.low, like.high, number)
