@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.onnx.session import check_opset
+from spikebridge.deploy.onnx.session import check_opset, checked_feed
 from spikebridge.errors import DataError, ExportError
 
 # one thread and 32 bits: by default OpenVINO computes with 16 where the processor has them
@@ -49,7 +49,7 @@ class OpenVinoSession:
 
     def __init__(self, content: bytes, name: str) -> None:
         library = _openvino_library()
-        self.name, self.content = name, content
+        self.name = name
         check_opset(content, name)
         try:
             # from bytes, so that no tensor can be looked for in a file beside it
@@ -59,7 +59,6 @@ class OpenVinoSession:
             raise DataError(f"{name} cannot be loaded by OpenVINO: {_reason(error)}") from None
         self.inputs = [value.get_any_name() for value in self.model.inputs]
         self.outputs = [value.get_any_name() for value in self.model.outputs]
-        self.num_axes = len(self.model.inputs[0].partial_shape) if self.inputs else 0
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """All outputs, in order.
@@ -70,10 +69,9 @@ class OpenVinoSession:
         Raises:
             DataError: the file does not take these inputs.
         """
-        if sorted(feed) != sorted(self.inputs):
-            raise DataError(f"{self.name} takes {self.inputs}, but was given {list(feed)}")
+        given = checked_feed(self, feed)
         try:
-            found = self.model({name: np.ascontiguousarray(x) for name, x in feed.items()})
+            found = self.model(given)
         except Exception as error:  # noqa: BLE001 - as above
             raise DataError(f"{self.name} cannot run by OpenVINO: {_reason(error)}") from None
         # the arrays of a result are those of the next call, too

@@ -88,12 +88,22 @@ class OnnxSession:
         Raises:
             DataError: the file does not take these inputs.
         """
-        if sorted(feed) != sorted(self.inputs):
-            raise DataError(f"{self.name} takes {self.inputs}, but was given {list(feed)}")
+        given = checked_feed(self, feed)
         try:
-            return list(self.session.run(None, {name: np.ascontiguousarray(x) for name, x in feed.items()}))
+            return list(self.session.run(None, given))
         except Exception as error:  # noqa: BLE001 - as above
             raise DataError(f"{self.name} cannot run: {_first_line(error)}") from None
+
+
+def checked_feed(session: Session, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Every input by name, each in one block of memory.
+
+    Raises:
+        DataError: the file does not take these inputs.
+    """
+    if sorted(feed) != sorted(session.inputs):
+        raise DataError(f"{session.name} takes {session.inputs}, but was given {list(feed)}")
+    return {name: np.ascontiguousarray(x) for name, x in feed.items()}
 
 
 def check_opset(content: bytes, name: str) -> None:
