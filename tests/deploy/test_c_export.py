@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import DT, behind_one_input
 from torch import nn
 
 from spikebridge.cli.main import main
@@ -54,7 +55,6 @@ from spikebridge.neurons import IF, LIF, AdaptiveLIF, CubaLIF, Integrator, Recur
 COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
-DT = 0.001
 INT8 = QConfig()
 
 
@@ -219,14 +219,7 @@ def test_every_stage_of_a_unit_gives_the_same_bits(tmp_path: Path) -> None:
 @needs_compiler
 def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    unit = HybridUnit(None, None, None, Bernoulli(seed=5))
-    network = HybridNetwork(
-        dt=DT,
-        inputs={"x": every(DT)},
-        parts={"y": nn.Linear(3, 1)},
-        links=[Transmission("x", "y", unit)],
-        outputs=["y"],
-    )
+    network = behind_one_input({"y": nn.Linear(3, 1)}, HybridUnit(None, None, None, Bernoulli(seed=5)))
     model, entered = integers_of(network, {"x": torch.rand(16, 2, 3)})
     made = write_c(model, entered, 16, tmp_path / "drawn")
     assert same(made) == 16
@@ -246,10 +239,7 @@ def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path)
 @needs_compiler
 def test_products_of_two_wide_numbers_keep_their_64_bits(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    parts = {"linear": nn.Linear(2, 2), "convolution": nn.Conv1d(2, 2, 2)}
-    network = HybridNetwork(
-        dt=DT, inputs={"x": every(DT)}, parts=parts, links=[Transmission("x", name) for name in parts], outputs=[*parts]
-    )
+    network = behind_one_input({"linear": nn.Linear(2, 2), "convolution": nn.Conv1d(2, 2, 2)})
     model, _ = integers_of(network, {"x": torch.rand(4, 1, 2, 2)})
     # no network of `quantize` has so wide a grid, but a model from elsewhere may
     wide = replace(model.record.inputs["x"], grid=QParamsRecord(1.0, -(1 << 30), 1 << 30))
@@ -264,16 +254,8 @@ class Own(Kernel):
 
 
 def test_what_has_no_c_form_is_refused(tmp_path: Path) -> None:
-    model, entered = integers_of(
-        HybridNetwork(
-            dt=DT,
-            inputs={"x": every(DT)},
-            parts={"y": nn.Identity()},
-            links=[Transmission("x", "y", HybridUnit(Tumbling(2), Sum()))],
-            outputs=["y"],
-        ),
-        {"x": torch.rand(4, 1, 2)},
-    )
+    network = behind_one_input({"y": nn.Identity()}, HybridUnit(Tumbling(2), Sum()))
+    model, entered = integers_of(network, {"x": torch.rand(4, 1, 2)})
     write_c(model, entered, 4, tmp_path / "there")
     with pytest.raises(ExportError, match="is there already; name another folder"):
         write_c(model, entered, 4, tmp_path / "there")

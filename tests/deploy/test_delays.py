@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import behind_one_input
 from torch import nn
 
 from spikebridge.deploy import add_integers, compare_bundle, export, integer_runner, quantize
@@ -13,7 +14,7 @@ from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.stages.kernels import float_kernel, integer_kernel
 from spikebridge.deploy.stages.neurons import IntegerDelay
 from spikebridge.errors import DataError
-from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit, Transmission, every
+from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit
 from spikebridge.neurons import IF, LIF, Sequential
 
 TICKS = 14
@@ -30,13 +31,7 @@ def network() -> HybridNetwork:
         fire=IF(v_threshold=0.2),
     )
     unit = HybridUnit(None, Delay(torch.tensor([0.0011, 0.0, 0.0026]), max_delay=0.003, learn="delay"))
-    return HybridNetwork(
-        dt=0.001,
-        inputs={"x": every(0.001)},
-        parts={"snn": part},
-        links=[Transmission("x", "snn", unit)],
-        outputs=["snn"],
-    ).eval()
+    return behind_one_input({"snn": part}, unit).eval()
 
 
 def stream() -> dict[str, torch.Tensor]:
