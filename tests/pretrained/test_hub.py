@@ -21,16 +21,30 @@ from spikebridge.networks.digits import recipe as digits
 from spikebridge.pretrained.hub import pull, push
 from spikebridge.training import Run
 
+# of the client of the client, where it sends a file
+pytestmark = pytest.mark.filterwarnings("ignore:Use .content=:DeprecationWarning")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Files by repository; `answer` is a code for everything, where it is set."""
+    """Files by repository, large ones kept apart by their SHA-256 as Git LFS does.
+
+    `answer` is a code for everything, where it is set; `large` are the ends of names that it wants by LFS; `fault` is
+    the call of an LFS upload that fails.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.objects: dict[str, bytes] = {}
         self.answer: int | None = None
+        self.large: tuple[str, ...] = ()
+        self.fault = ""
+        self.calls: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -39,7 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Says nothing."""
 
-    def _send(self, code: int, content: bytes = b"{}", **headers: str) -> None:
+    def _send(self, code: int, content: Any = b"{}", **headers: str) -> None:
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(code)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -49,50 +64,88 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        address = f"http://127.0.0.1:{self.server.server_port}"
-        if self.server.answer is not None:
-            self._send(self.server.answer)
+        hub = self.server
+        if hub.answer is not None:
+            self._send(hub.answer)
         elif self.path.startswith("/api/repos/create"):
             given = json.loads(body)
             name = f"{given.get('organization') or 'me'}/{given['name']}"
-            self.server.repositories.setdefault(name, {})
-            self._send(200, json.dumps({"url": f"{address}/{name}"}).encode())
+            hub.repositories.setdefault(name, {})
+            self._send(200, {"url": f"{hub.address}/{name}"})
         elif "/preupload/" in self.path:
+            names = [one["path"] for one in json.loads(body)["files"]]
+            modes = [("lfs" if name.endswith(hub.large or ("\0",)) else "regular") for name in names]
             files = [
-                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for one in json.loads(body)["files"]
+                {"path": name, "uploadMode": mode, "shouldIgnore": False}
+                for name, mode in zip(names, modes, strict=True)
             ]
-            self._send(200, json.dumps({"files": files}).encode())
+            self._send(200, {"files": files})
+        elif self.path.endswith(".git/info/lfs/objects/batch"):
+            hub.calls.append("batch")
+            self._send(200, {"transfer": "basic", "objects": list(map(self._batch, json.loads(body)["objects"]))})
+        elif self.path == "/verify":
+            hub.calls.append("verify")
+            given = json.loads(body)
+            stored = hub.objects.get(given["oid"], b"")
+            whole = (hashlib.sha256(stored).hexdigest(), len(stored)) == (given["oid"], given["size"])
+            self._send(200 if whole else 422)
         elif "/commit/" in self.path:  # a head, then a line a file
             name = "/".join(self.path.split("/")[3:5])
-            for line in body.splitlines():
-                value = json.loads(line)["value"]
-                if "content" in value:
-                    self.server.repositories[name][value["path"]] = base64.b64decode(value["content"])
-            made = {"commitUrl": f"{address}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
-            self._send(200, json.dumps(made).encode())
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    hub.repositories[name][value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    hub.repositories[name][value["path"]] = hub.objects[value["oid"]]
+            self._send(
+                200, {"commitUrl": f"{hub.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
+            )
         else:  # the head of a card is asked about
-            self._send(200, b'{"errors": [], "warnings": []}')
+            self._send(200, {"errors": [], "warnings": []})
+
+    def _batch(self, one: dict[str, Any]) -> dict[str, Any]:
+        """Where an object goes; nowhere if it is there already."""
+        known = {"oid": one["oid"], "size": one["size"]}
+        if self.server.fault == "batch":
+            return {**known, "error": {"code": 422, "message": "the quota is used up"}}
+        if one["oid"] in self.server.objects:
+            return known
+        upload, verify = f"{self.server.address}/store/{one['oid']}", f"{self.server.address}/verify"
+        return {**known, "actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
+
+    def do_PUT(self) -> None:
+        hub = self.server
+        hub.calls.append("put")
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if hub.fault == "put":
+            self._send(500)
+        else:
+            hub.objects[self.path.rpartition("/")[2]] = body[:-1] if hub.fault == "verify" else body
+            self._send(200)
 
     def do_GET(self) -> None:
-        path = self.path.split("?")[0]
+        hub, path = self.server, self.path.split("?")[0]
         parts = path.strip("/").split("/")
         name = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
-        files = self.server.repositories.get(name)
-        if self.server.answer is not None or files is None:
-            self._send(self.server.answer or 404, X_Error_Code="RepoNotFound")
+        files = hub.repositories.get(name)
+        if hub.answer is not None or files is None:
+            self._send(hub.answer or 404, X_Error_Code="RepoNotFound")
         elif "/tree/" in path:
             tree = [
                 {"type": "file", "path": n, "size": len(x), "oid": hashlib.sha1(x).hexdigest()}
                 for n, x in files.items()
             ]
-            self._send(200, json.dumps(tree).encode())
+            self._send(200, tree)
+        elif "/xet-write-token/" in path:  # as of a hub that has no Xet
+            self._send(404)
         elif parts[0] == "api":
-            siblings = [{"rfilename": file} for file in files]
-            self._send(200, json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode())
+            self._send(200, {"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]})
         else:
             content = files["/".join(parts[4:])]
-            self._send(200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=COMMIT)
+            sha256 = hashlib.sha256(content).hexdigest()
+            # a large file is known by its SHA-256, and sent as it is stored
+            tag = sha256 if sha256 in hub.objects else hashlib.sha1(content).hexdigest()
+            self._send(200, hub.objects.get(sha256, content), ETag=f'"{tag}"', X_Repo_Commit=COMMIT)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -103,13 +156,20 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits before it asks again
     yield server
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def lfs(hub: Hub) -> str:
+    """The file that the hub wants by Git LFS."""
+    hub.large = (".safetensors",)
+    return "runs/learned/seed-0/weights.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +218,35 @@ def test_a_file_that_was_changed_is_refused(hub: Hub, run_folder: Path, tmp_path
     with pytest.raises(DataError, match="was not pushed by spikebridge"):
         pull("me/first", tmp_path / "pulled")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_files_go_the_way_of_git_lfs(hub: Hub, run_folder: Path, tmp_path: Path, lfs: str) -> None:
+    push(run_folder, "me/first")
+    assert hub.calls == ["batch", "put", "verify"]
+    weights = (run_folder / lfs).read_bytes()
+    assert hub.objects == {hashlib.sha256(weights).hexdigest(): weights}
+    assert (pull("me/first", tmp_path / "pulled") / lfs).read_bytes() == weights
+    # what the hub has already is not sent again
+    push(run_folder, "me/second")
+    assert hub.calls[3:] == ["batch"]
+    hub.objects[hashlib.sha256(weights).hexdigest()] = weights[:-1] + bytes([weights[-1] ^ 1])
+    with pytest.raises(DataError, match=rf"{lfs} is damaged or was changed: its SHA-256"):
+        pull("me/first", tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [("batch", "refused it (LFS batch API"), ("put", "answered 500"), ("verify", "answered 422")],
+)
+def test_an_upload_that_fails_is_one_line(
+    fault: str, line: str, hub: Hub, run_folder: Path, lfs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.fault = fault
+    assert main(["push", str(run_folder), "me/first"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert line in said[-1] and "Traceback" not in "".join(said), said
+    assert hub.repositories["me/first"] == {}
 
 
 @pytest.mark.parametrize(

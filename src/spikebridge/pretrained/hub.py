@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from spikebridge.data.io.atomic import atomic_folder, write_text
+from spikebridge.data.io.atomic import atomic_folder, is_disk_full, write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.data.io.safe_open import open_binary
 from spikebridge.deploy.bundle.bundle import MANIFEST, Bundle
@@ -37,6 +37,13 @@ _FORMAT = "spikebridge files"
 _RUN_FILES = ("config.json", "environment.json", "results.json", "metrics.jsonl", "weights.safetensors", "card.json")
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _CHUNK, _MOST_FILES = 1 << 20, 10_000
+_REFUSALS = {
+    401: "the hub refused it (401): log in with `hf auth login`, or set HF_TOKEN",
+    403: "the hub refused it (403): the token may not do this",
+    404: "the hub does not have it (404), or the token may not see it",
+    413: "the hub refused it (413): a file is too large",
+}
+_SILENCE = {"ConnectionError", "TimeoutError", "TransportError"}  # of Python, and of the client under the client
 
 
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
@@ -67,7 +74,9 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         write_text(draft / _FILES, json.dumps({"format": _FORMAT, "sha256": known}, indent=1) + "\n")
         api = _api()
         address = str(api.create_repo(repository, private=private, exist_ok=True))
-        api.upload_folder(repo_id=repository, folder_path=draft, commit_message=f"{folder.resolve().name}: new files")
+        with _way_of_large_files(api, repository):
+            words = f"{folder.resolve().name}: new files"
+            api.upload_folder(repo_id=repository, folder_path=draft, commit_message=words)
     return address
 
 
@@ -245,23 +254,47 @@ def _api() -> Any:
 
 
 @contextmanager
+def _way_of_large_files(api: Any, repository: str) -> Iterator[None]:
+    """Large files go the way that the hub has: Xet, or Git LFS. The client tries Xet alone, for minutes."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, get_session
+
+    before = constants.HF_HUB_DISABLE_XET
+    token = f"{api.endpoint}/api/models/{repository}/xet-write-token/main"
+    answer = get_session().get(token, headers=build_hf_headers())
+    has_xet = answer.status_code == 200 and constants.HUGGINGFACE_HEADER_X_XET_ENDPOINT in answer.headers
+    constants.HF_HUB_DISABLE_XET = before or not has_xet
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+@contextmanager
 def _one_line(repository: str) -> Iterator[None]:
     """What a hub answers, or does not, as one line."""
     try:
         yield
     except (ConfigError, DataError):
         raise
-    except Exception as error:  # noqa: BLE001 - the client raises errors of several libraries
-        response = getattr(error, "response", None)
-        code = getattr(response, "status_code", None)
-        reasons = {
-            401: "the hub refused it (401): log in with `hf auth login`, or set HF_TOKEN",
-            403: "the hub refused it (403): the token may not do this",
-            404: "the hub does not have it (404), or the token may not see it",
-        }
-        if code in reasons:
-            raise DataError(f"{_PREFIX}{repository}: {reasons[code]}") from None
-        if code is not None:
-            raise DataError(f"{_PREFIX}{repository}: the hub answered {code}; try again later") from None
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{_PREFIX}{repository}: the hub did not answer ({words})") from None
+    except Exception as error:
+        if isinstance(error, OSError) and is_disk_full(error):
+            raise
+        raise DataError(f"{_PREFIX}{repository}: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """Why a hub, or the store of its large files, did not do what was asked."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    codes = [getattr(getattr(one, "response", None), "status_code", None) for one in causes]
+    code = next((one for one in codes if one is not None), None)
+    if code in _REFUSALS:
+        return _REFUSALS[code]
+    if code is not None:
+        return f"the hub answered {code}; try again later"
+    kinds = {kind.__name__ for one in causes for kind in type(one).__mro__}
+    words = " ".join(f"{error}: {causes[-1]}".split()) if len(causes) > 1 else " ".join(str(error).split())
+    words = words[:300] or type(error).__name__
+    return f"the hub did not answer ({words})" if kinds & _SILENCE else f"the hub refused it ({words})"
