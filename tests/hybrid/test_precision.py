@@ -40,7 +40,6 @@ from spikebridge.hybrid import (
     UnitState,
     every,
 )
-from spikebridge.hybrid.unit.kernel import last_of_windows
 from spikebridge.neurons import IF, LIF, Effect, Integrator, Sequential
 from spikebridge.ops.precision import HALF
 
@@ -101,7 +100,7 @@ def test_windows_that_count_beyond_256_are_right(num_steps: int, dtype: torch.dt
         assert stage(ones, length=num_steps)[0].item() == num_steps
     for stage, expected in ((FirstTime(), num_steps - 2), (Last(), 0)):
         assert stage(late, length=num_steps)[0].item() == torch.tensor(float(expected)).to(dtype).item()
-    assert last_of_windows(Sum(), ones.float()).item() == num_steps
+    assert Sum().last_of_windows(ones.float()).item() == num_steps
 
 
 @half

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spikebridge.errors import SpikebridgeError
 from spikebridge.hybrid import HybridNetwork, Transmission, Tumbling, every, ticks
-from spikebridge.hybrid.unit.discretizers import Integrate
+from spikebridge.hybrid.unit.discretizer import Integrate
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.neurons import Integrator
 

@@ -30,7 +30,7 @@ from spikebridge.neurons import (
     izhikevich_step,
     lif_step,
 )
-from spikebridge.neurons.lif import decay_of
+from spikebridge.neurons.dt import decay_of
 
 HALF = 1 / math.log(2)  # the time constant whose decay over one second is 1/2
 

@@ -32,7 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from spikebridge.analysis.hooks import Call, CallStack, evaluating, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
-from spikebridge.hybrid.unit.discretizers import SpikingLayer
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, dt_of
 from spikebridge.ops import SparseLinear

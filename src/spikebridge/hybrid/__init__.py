@@ -5,11 +5,11 @@ from spikebridge.hybrid.modulation import Gain, Gate, GateModulation, ThresholdM
 from spikebridge.hybrid.network.compiled import CompiledNetwork
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork, NetworkState
-from spikebridge.hybrid.unit.discretizer import Discretizer
-from spikebridge.hybrid.unit.discretizers import (
+from spikebridge.hybrid.unit.discretizer import (
     Bernoulli,
     Burst,
     Count,
+    Discretizer,
     FirstSpike,
     FirstTime,
     Integrate,
@@ -21,8 +21,7 @@ from spikebridge.hybrid.unit.discretizers import (
     Threshold,
 )
 from spikebridge.hybrid.unit.finite_response import FIR, Delay, Gaussian, narrow_delays
-from spikebridge.hybrid.unit.kernel import Kernel
-from spikebridge.hybrid.unit.kernels import Alpha, Difference, Exponential, Mean, Sum
+from spikebridge.hybrid.unit.kernel import Alpha, Difference, Exponential, Kernel, Mean, Sum
 from spikebridge.hybrid.unit.unit import HybridUnit, Stages, UnitState
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Tumbling, Window
 

@@ -4,11 +4,13 @@ A layer may be built without it. `HybridNetwork` gives each layer the period of 
 where a layer has one already, the two must agree.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, in_words, is_positive
 from spikebridge.neurons.base import Stateful
@@ -43,6 +45,30 @@ def known_dt(layer: Stateful) -> float:
             "layer into a Sequential(..., dt=0.001) or a HybridNetwork, which bind theirs"
         )
     return layer.dt
+
+
+def decay_of(tau: Tensor | float, dt: float | None) -> Tensor | float:
+    """The share of a membrane that is left after one step, `exp(-dt / tau)`.
+
+    Args:
+        tau: time constant [s].
+        dt: step of the clock [s]; it may be None where nothing leaks.
+
+    Example:
+        >>> decay_of(float("inf"), dt=0.001), round(decay_of(0.001, dt=0.001), 4)  # the second is 1 / e
+        (1.0, 0.3679)
+    """
+    if dt is None:
+        if isinstance(tau, Tensor) or tau != math.inf:
+            raise ConfigError("a time constant needs dt, the step of its clock [s]")
+        return 1.0
+    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
+
+
+def decay_per_step(layer: Stateful, tau: Tensor | float) -> Tensor | float:
+    """The share that is left after one step of a layer's clock, or a `ConfigError` where its step is not known."""
+    leaks = isinstance(tau, Tensor) or tau != math.inf
+    return decay_of(tau, known_dt(layer) if leaks else layer.dt)
 
 
 def dt_of(module: nn.Module) -> float | None:

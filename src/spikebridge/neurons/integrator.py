@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from spikebridge.neurons.lif import at_rest, decay_per_step, leak
+from spikebridge.neurons.dt import decay_per_step
+from spikebridge.neurons.lif import at_rest, leak
 from spikebridge.neurons.neuron import Neuron
 from spikebridge.neurons.quantity import Quantity
 

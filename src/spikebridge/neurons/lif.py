@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ConfigError, in_words, is_number
-from spikebridge.neurons.base import Stateful
-from spikebridge.neurons.dt import known_dt
+from spikebridge.neurons.dt import decay_per_step, known_dt
 from spikebridge.neurons.firing import FiringNeuron, FiringSettings, Reset
 from spikebridge.neurons.quantity import names_to_learn
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
@@ -29,30 +28,6 @@ class LIFState(NamedTuple):
 
     v: Tensor
     wait: Tensor | None = None
-
-
-def decay_of(tau: Tensor | float, dt: float | None) -> Tensor | float:
-    """The share of a membrane that is left after one step, `exp(-dt / tau)`.
-
-    Args:
-        tau: time constant [s].
-        dt: step of the clock [s]; it may be None where nothing leaks.
-
-    Example:
-        >>> decay_of(float("inf"), dt=0.001), round(decay_of(0.001, dt=0.001), 4)  # the second is 1 / e
-        (1.0, 0.3679)
-    """
-    if dt is None:
-        if isinstance(tau, Tensor) or tau != math.inf:
-            raise ConfigError("a time constant needs dt, the step of its clock [s]")
-        return 1.0
-    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
-
-
-def decay_per_step(layer: Stateful, tau: Tensor | float) -> Tensor | float:
-    """The share that is left after one step of a layer's clock, or a `ConfigError` where its step is not known."""
-    leaks = isinstance(tau, Tensor) or tau != math.inf
-    return decay_of(tau, known_dt(layer) if leaks else layer.dt)
 
 
 def at_rest(x_t: Tensor, v_leak: Tensor | float) -> Tensor:

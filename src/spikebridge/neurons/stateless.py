@@ -3,7 +3,8 @@
 A module gives one tensor, or several by name: a dict or a NamedTuple of tensors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
@@ -264,3 +265,27 @@ def refuse_hidden_state(module: nn.Module, name: str) -> None:
                 f"{name!r} is a plain {type(module).__name__}, but holds the stateful {type(child).__name__} at "
                 f"{path!r}, whose state it cannot carry; use spikebridge.neurons.Sequential, or make it a Stateful"
             )
+
+
+@contextmanager
+def refuse_inplace(module: nn.Module, signals: Iterable[Tensor]) -> Iterator[None]:
+    """Raises where a module, called inside, writes into one of the signals: other parts read them, too.
+
+    Raises:
+        ConfigError: the module writes into a signal.
+
+    Example:
+        >>> relu, x = nn.ReLU(inplace=True), torch.ones(2)
+        >>> with refuse_inplace(relu, [x]):
+        ...     y = relu(x)
+        Traceback (most recent call last):
+            ...
+        spikebridge.errors.ConfigError: ReLU writes into its input, which others read, too; ...
+    """
+    given = [x for x in signals if not x.is_inference()]
+    versions = [x._version for x in given]
+    yield
+    if [x._version for x in given] != versions:
+        raise ConfigError(
+            f"{type(module).__name__} writes into its input, which others read, too; give its layers inplace=False"
+        )

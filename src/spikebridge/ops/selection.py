@@ -3,9 +3,13 @@
 `OPERATIONS` lists the paths of each operation, the fastest first. `select` takes the first path that supports a call
 (it gives the right numbers) and is profitable for it (it was measured to be faster at such sizes). The last path
 supports every call. Every path gives the numbers of the last one: to the bit for neurons, to rounding for sums.
+
+`with reference():` runs the plain step functions alone; `with without_native():` leaves plain C out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from spikebridge.ops.checks import is_checked
+from spikebridge.ops.native.layout import layout_of
 from spikebridge.ops.native.library import library
-from spikebridge.ops.sequence.layout import layout_of
+from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.sequence.native import surrogate_number
 from spikebridge.ops.sequence.spec import NeuronSpec, Size, SurrogateGradient, Value
-from spikebridge.ops.switches import is_reference, is_without_native
 
 SINGLE = (torch.float32, torch.float64)
 CHANNELS_LAST = torch.channels_last
@@ -32,6 +37,57 @@ CONV_OUTPUTS, CONV_TAPS, CONV_WORK, LANES = 32, 48, 2**22, 16  # least outputs, 
 _FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
+
+_reference: ContextVar[bool] = ContextVar("reference", default=False)
+_without_native: ContextVar[bool] = ContextVar("without_native", default=False)
+
+
+@contextmanager
+def reference() -> Iterator[None]:
+    """Inside, the plain loops run, in this thread (or task) alone.
+
+    Example:
+        >>> with reference():
+        ...     is_reference()
+        True
+        >>> is_reference()
+        False
+    """
+    token = _reference.set(True)
+    try:
+        yield
+    finally:
+        _reference.reset(token)
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    """Inside, fast paths run in PyTorch alone, as where the installation had no compiler.
+
+    Example:
+        >>> with without_native():
+        ...     _is_without_native()
+        True
+    """
+    token = _without_native.set(True)
+    try:
+        yield
+    finally:
+        _without_native.reset(token)
+
+
+def is_reference() -> bool:
+    """Whether fast paths are off."""
+    return _reference.get()
+
+
+# evaluated once, while tracing: torch.compiler.assume_constant_result does the same, but loads the compiler
+is_reference._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _is_without_native() -> bool:
+    """Whether the native library is off."""
+    return _without_native.get()
 
 
 @dataclass(frozen=True)
@@ -90,7 +146,7 @@ def _is_eager(x: Tensor) -> bool:
 def is_native(x: Tensor, *more: torch.dtype) -> bool:
     """Whether the native library is there and takes the numbers of a signal: float32 (or `more`) on a CPU."""
     known = x.is_cpu and (x.dtype == torch.float32 or x.dtype in more) and x.numel() > 0
-    return known and not is_without_native() and library().steps is not None
+    return known and not _is_without_native() and library().steps is not None
 
 
 def is_plain_training(x: Tensor, weight: Tensor) -> bool:
@@ -171,7 +227,7 @@ def _native_pool(x: Tensor, size: Size) -> bool:
 
 def _has_native(name: str) -> bool:
     """Whether the native library is there and has a function."""
-    return not is_without_native() and hasattr(library().steps, name)
+    return not _is_without_native() and hasattr(library().steps, name)
 
 
 def is_linear_profitable(size: int, num_inputs: int, num_outputs: int) -> bool:
@@ -247,6 +303,20 @@ def is_sum_profitable(x: Tensor, min_steps: int) -> bool:
 def is_faster_in_windows(x: Tensor) -> bool:
     """Whether equal windows are faster side by side than one after the other."""
     return x[0].numel() <= SMALL_STEP or is_native(x)
+
+
+def supports_rows(like: Tensor) -> bool:
+    """Whether a network may run ticks on rows: values in single or double precision that are computed now, unchecked.
+
+    Example:
+        >>> supports_rows(torch.zeros(2, 0)), supports_rows(torch.zeros(2, 0, device="meta"))
+        (True, False)
+    """
+    # is_compiling first: what stands after it is never traced
+    if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
+        return False
+    refused = is_autocast(like.device) or like.is_meta or is_checked(False)
+    return like.dtype in SINGLE and like.shape[0] > 0 and not refused
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -24,7 +24,7 @@ from spikebridge.hybrid import (
     Tumbling,
     Window,
 )
-from spikebridge.hybrid.unit.kernel import scan_with_resets
+from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.hybrid.unit.kernels import (
+from spikebridge.hybrid.unit.kernel import (
     AlphaCarry,
     Exponential,
     ExponentialCarry,
@@ -17,7 +17,7 @@ from spikebridge.hybrid.unit.kernels import (
     mean_step,
 )
 from spikebridge.ops import without_native
-from spikebridge.ops.filters.one_pass import alphas_of, last_of_sums, means_of, sums_of
+from spikebridge.ops.filters.leaky_sum import alphas_of, last_of_sums, means_of, sums_of
 from spikebridge.ops.selection import runs_in_one_pass
 from spikebridge.ops.sequence import native
 

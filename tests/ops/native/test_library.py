@@ -10,6 +10,7 @@ import torch
 from fresh_process import run_fresh
 from spikebridge.neurons import Arctan
 from spikebridge.ops import selection
+from spikebridge.ops.native import layout
 from spikebridge.ops.native import library as native_library
 from spikebridge.ops.native.library import Library
 from spikebridge.ops.sequence import native
@@ -85,9 +86,12 @@ def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatc
     expected = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     alone = native_library.library()._replace(team=None)
     monkeypatch.setattr(native, "library", lambda: Library(*alone))
+    monkeypatch.setattr(layout, "library", lambda: Library(*alone))
     native._plan_of_numbers.cache_clear()
+    layout.plan_of.cache_clear()
     got = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     native._plan_of_numbers.cache_clear()
+    layout.plan_of.cache_clear()
     assert torch.equal(got.y, expected.y)
     assert native.description().endswith("on one thread")
 

@@ -51,7 +51,7 @@ from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.errors import ExportError, did_you_mean
 from spikebridge.hybrid import Clock, HybridNetwork, HybridUnit, Kernel, Modulation, Transmission, every
 from spikebridge.hybrid.network.link import Route
-from spikebridge.hybrid.unit.discretizers import SpikingLayer
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
 

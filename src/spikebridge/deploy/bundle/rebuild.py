@@ -18,7 +18,7 @@ from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every, ticks
 from spikebridge.hybrid.network.link import Link
-from spikebridge.hybrid.unit.discretizers import SpikingLayer
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.state import State
 

@@ -27,7 +27,6 @@ from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
 from spikebridge.errors import ConfigError, ExportError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Transmission, every
 from spikebridge.hybrid.network.link import Route
-from spikebridge.hybrid.unit.kernel import last_of_windows
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import dt_of, unbound_layer
 
@@ -293,6 +292,6 @@ def _unit(route: Route, unit: HybridUnit, config: QConfigMapping, wires: _ScaleP
     length = 1 if unit.window is None else unit.window.length or 1
     stages = {"kernel": x[0]}
     if unit.kernel is not None:
-        stages["kernel"] = last_of_windows(unit.kernel, x.expand(length, *x.shape[1:]).unsqueeze(0))[0]
+        stages["kernel"] = unit.kernel.last_of_windows(x.expand(length, *x.shape[1:]).unsqueeze(0))[0]
     context = None if route.link.context is None else wires.signal(route.link.context)[0]
     return quantized_unit(unit, path, config, stages, context)

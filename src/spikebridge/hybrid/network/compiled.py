@@ -20,12 +20,11 @@ from spikebridge.hybrid.clock import count_ticks
 from spikebridge.hybrid.network.checks import check_finite
 from spikebridge.hybrid.network.delivery import split_inputs
 from spikebridge.hybrid.network.graph import NetworkGraph
-from spikebridge.hybrid.network.program import RowSegment, supports_rows
+from spikebridge.hybrid.network.program import RowSegment
 from spikebridge.hybrid.unit.discretizer import DrawState
 from spikebridge.neurons.state import State
 from spikebridge.ops.checks import is_checked
-from spikebridge.ops.selection import has_hooks
-from spikebridge.ops.switches import is_reference
+from spikebridge.ops.selection import has_hooks, is_reference, supports_rows
 
 _MOST_GRAPHS = 256
 

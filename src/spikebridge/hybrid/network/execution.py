@@ -19,11 +19,16 @@ from spikebridge.errors import ConfigError, ShapeError, did_you_mean, in_words
 from spikebridge.hybrid.network.delivery import LinkBuffer, ZeroOrderHold, split_samples
 from spikebridge.hybrid.network.graph import Group, NetworkGraph
 from spikebridge.hybrid.network.link import LinkState, Modulation, Route
-from spikebridge.hybrid.unit.inplace import refuse_inplace
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import Effect
 from spikebridge.neurons.state import State, join_tensors
-from spikebridge.neurons.stateless import modulated, outputs_over_time, tensors_by_name, words_of_names
+from spikebridge.neurons.stateless import (
+    modulated,
+    outputs_over_time,
+    refuse_inplace,
+    tensors_by_name,
+    words_of_names,
+)
 
 
 def apply_part(

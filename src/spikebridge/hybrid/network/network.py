@@ -40,7 +40,7 @@ from spikebridge.hybrid.network.delivery import initial_link_state, refuse_other
 from spikebridge.hybrid.network.execution import Segment
 from spikebridge.hybrid.network.graph import NetworkPlan, make_plan
 from spikebridge.hybrid.network.link import Link, LinkState, Route, SignalSpec, describe, settings_of
-from spikebridge.hybrid.network.program import RowSegment, supports_rows
+from spikebridge.hybrid.network.program import RowSegment
 from spikebridge.hybrid.network.shape_inference import NetworkSpecs, fill_states, infer_shapes, like_of
 from spikebridge.hybrid.unit.discretizer import Discretizer
 from spikebridge.hybrid.unit.unit import HybridUnit
@@ -48,6 +48,7 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State, TupleForm, allow_state, detach, refuse_other_form, with_path
 from spikebridge.ops.checks import is_checked, reads_values, without_value_checks
 from spikebridge.ops.precision import autocast_dtype
+from spikebridge.ops.selection import supports_rows
 
 _Key: TypeAlias = tuple[object, ...]
 
@@ -137,6 +138,7 @@ class HybridNetwork(nn.Module):
             self.inputs, dict(parts), clocks_in_ticks(clocks or {}, dt), links, outputs, dt
         )
         self.incoming = self.plan.incoming
+        self._has_loops = any(group.delayed for group in self.plan.groups)
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
         # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
         self._checked_inputs: _Key | None = None
@@ -398,7 +400,8 @@ class HybridNetwork(nn.Module):
         refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)
 
     def _segment(self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool) -> Segment:
-        kind = RowSegment if supports_rows(state.like) else Segment
+        on_rows = (stop - state.ticks == 1 or self._has_loops) and supports_rows(state.like)
+        kind = RowSegment if on_rows else Segment
         return kind.begin(self, inputs, (state.parts, state.links), (state.ticks, stop), checked)
 
     def _run_exactly(

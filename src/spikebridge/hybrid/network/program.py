@@ -27,29 +27,12 @@ from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.quantity import By
 from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import check_rows
-from spikebridge.ops.checks import is_checked
-from spikebridge.ops.precision import is_autocast
 from spikebridge.ops.selection import SINGLE, has_hooks
-from spikebridge.ops.switches import is_reference
 
 Rows = dict[str, Tensor | None]
 _MOST_SIGNATURES = 64  # that are remembered of a part
 # of each part of a network, between calls; beside the network, so that a copy of it makes its own
 _STEPS: WeakKeyDictionary[Any, dict[str, KeptStep]] = WeakKeyDictionary()
-
-
-def supports_rows(like: Tensor) -> bool:
-    """Whether a stream may run on rows: values in single or double precision that are computed now, unchecked.
-
-    Example:
-        >>> supports_rows(torch.zeros(2, 0)), supports_rows(torch.zeros(2, 0, device="meta"))
-        (True, False)
-    """
-    # is_compiling first: what stands after it is never traced
-    if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
-        return False
-    refused = is_autocast(like.device) or like.is_meta or is_checked(False)
-    return like.dtype in SINGLE and like.shape[0] > 0 and not refused
 
 
 @dataclass(eq=False)

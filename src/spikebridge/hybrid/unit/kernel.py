@@ -2,16 +2,23 @@
 
     h(t, k) = sum_s kernel(t - s) x(s),   s from the window's first step to t
 
-A kernel is defined by one step, `h_t, carry = kernel.step(x_t, carry)`. With `keep=True`, or in a streaming window, it
-gives one value a step; otherwise it gives the last value of each window. `scan_with_resets` runs a kernel over a signal
-and resets it where windows start: over all steps at once where that gives the same numbers, otherwise in a loop.
-The kernels themselves are in `kernels.py`.
+| kernel | value at a step, since the window started | learns |
+|---|---|---|
+| `Sum`, `Mean` | sum or mean of the steps | |
+| `Exponential` | leaky sum `h = exp(-dt / tau) h + x` | `tau` |
+| `Alpha` | sum weighted by `(t / tau) exp(1 - t / tau)` | `tau` |
+| `Difference` | change since the first step, or over the last `lag` steps | |
+
+Kernels with a finite response are in `finite_response.py`. A kernel is defined by one step, `h_t, carry =
+kernel.step(x_t, carry)`; methods beside it give the same numbers for many steps at once. With `keep=True`, or in a
+streaming window, it gives one value a step; otherwise it gives the last value of each window. `scan.py` runs a kernel
+over a signal with resets where windows start.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import pairwise
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
@@ -19,17 +26,29 @@ from torch import Tensor
 
 from spikebridge.axes import Signal, Step, Windows
 from spikebridge.errors import ConfigError, in_words
+from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful, refuse_unknown
-from spikebridge.neurons.dt import check_dt
-from spikebridge.neurons.quantity import Modulated, names_to_learn, refuse_ambiguous
+from spikebridge.neurons.dt import check_dt, decay_per_step, known_dt
+from spikebridge.neurons.quantity import Modulated, Quantity, names_to_learn, refuse_ambiguous
 from spikebridge.neurons.state import State, where
-from spikebridge.ops.checks import is_finite, reads_values
-from spikebridge.ops.filters.leaky_sum import Restarts
-from spikebridge.ops.precision import HALF, state_dtype, upcast
-from spikebridge.ops.selection import is_faster_in_windows, is_sum_profitable, runs_in_one_pass, supports_sequence
+from spikebridge.ops.filters.difference import Before, change
+from spikebridge.ops.filters.fir import last_response, powers
+from spikebridge.ops.filters.leaky_sum import (
+    Restarts,
+    alphas_of,
+    last_of_sums,
+    last_sum,
+    leaky_sum,
+    means_of,
+    one_step_late,
+    sum_of_sums,
+    sums_of,
+    wants_gradients,
+)
+from spikebridge.ops.precision import HALF, state_dtype, upcast, zero_state
+from spikebridge.ops.selection import is_sum_profitable, runs_in_one_pass, supports_one_pass, supports_sequence
 
 Reset: TypeAlias = bool | Tensor  # of all samples or of none, or one flag a sample `(B,)`
-_MIN_SEGMENT = 4  # steps between two resets; below it the loop is faster
 
 
 class Kernel(Stateful):
@@ -126,8 +145,30 @@ class Kernel(Stateful):
         """Whether `run` takes resets of all samples as bytes, one a step."""
         return self.resets_by_decay and runs_in_one_pass(x)
 
+    def loop(
+        self, x: Signal, carry: State, resets: Iterable[Reset] | None = None
+    ) -> tuple[Float[Tensor, "T B *M"], State]:
+        """The values of all steps one after another: what `run` has to equal.
+
+        Args:
+            x: `(T, B, *N)`, T >= 1.
+            carry: after the step before, None at the start of a window.
+            resets: for each step True, False, or a flag a sample `(B,)`.
+        """
+        step, values = self.bound_step(x[0]), []
+        for x_t, flag in zip(x.unbind(0), [False] * len(x) if resets is None else resets, strict=True):
+            h_t, carry = step(x_t, self.reset(x_t, carry, flag))
+            values.append(h_t)
+        return torch.stack(values), carry
+
+    def reset(self, x_t: Step, carry: State, flag: Reset) -> State:
+        """The carry before a step, for all samples or some of them that of the start of a window."""
+        if carry is None or flag is True:
+            return self.initial_state(x_t)
+        return where(flag, self.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
+
     def run(self, x: Signal, carry: State, resets: Restarts | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
-        """The values of all steps, from a carry. Here it is the loop that defines them; subclasses vectorize it.
+        """The values of all steps, from a carry. Here it is the loop; subclasses vectorize it.
 
         Args:
             x: `(T, B, *N)`, T >= 1.
@@ -135,7 +176,7 @@ class Kernel(Stateful):
             resets: for a kernel that `resets_by_decay`, 1 at steps that start a window and else 0: bytes where it
                 `resets_in_one_pass`, else `(T, 1 or B, 1, ...)`.
         """
-        return _loop(self, x, carry, [False] * len(x))
+        return self.loop(x, carry)
 
     def run_from_start(self, x: Signal) -> tuple[Float[Tensor, "T B *M"], State]:
         """As `run`, from the start of a window."""
@@ -153,6 +194,16 @@ class Kernel(Stateful):
         """The last value of a window `(L, B, *N)`."""
         return self.values_from_start(x)[-1]
 
+    def last_of_windows(self, windows: Windows) -> Shaped[Tensor, "K B *M"]:
+        """The last value of each window; its shape may differ from that of a sample.
+
+        Example:
+            >>> Sum().last_of_windows(torch.ones(2, 5, 1, 1)).flatten().tolist()
+            [5.0, 5.0]
+        """
+        steps = windows.movedim(1, 0)
+        return self.last(steps) if self.can_vectorize(steps, None) else self.loop(steps, None)[0][-1]
+
     def _modulated(self, modulation: Modulated | None, name: str, shape: torch.Size) -> Tensor | float:
         """A quantity for a step `(B, *N)`."""
         if modulation is None:
@@ -168,145 +219,355 @@ class Kernel(Stateful):
         return ", ".join([*texts, *([f"dt={self.dt:g}"] if self.dt else []), *(["keep=True"] if self.keep else [])])
 
 
-def last_of_windows(kernel: Kernel, windows: Windows) -> Shaped[Tensor, "K B *M"]:
-    """The last value of each window; its shape may differ from that of a sample.
-
-    Example:
-        >>> from spikebridge.hybrid import Sum
-        >>> last_of_windows(Sum(), torch.ones(2, 5, 1, 1)).flatten().tolist()
-        [5.0, 5.0]
-    """
-    steps = windows.movedim(1, 0)
-    if kernel.can_vectorize(steps, None):
-        return kernel.last(steps)
-    return _loop(kernel, steps, None, [False] * len(steps))[0][-1]
+def _zeros(x_t: Step, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of a carry, in the dtype of a state and on the device of a step."""
+    return x_t.new_zeros(shape, dtype=state_dtype(x_t.dtype))
 
 
-def scan_with_resets(
-    kernel: Kernel, x: Signal, carry: State, resets: Iterable[Reset] | None = None
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    """The values of a kernel at all steps, with resets where windows start.
+class _SumCarry(NamedTuple):
+    """The sum so far."""
+
+    total: Tensor
+
+
+def _sum_step(x_t: Step, carry: _SumCarry) -> tuple[Step, _SumCarry]:
+    """One step of a sum.
 
     Args:
-        kernel: the kernel.
-        x: `(T, B, *N)`, T >= 1, in float32 or float64.
-        carry: after the step before, or None.
-        resets: for each step True, False, or a flag a sample `(B,)`.
+        x_t: input.
+        carry: after the last step.
 
     Returns:
-        The values of all steps, and the carry after the last.
+        The sum, as output and as carry.
 
     Example:
-        >>> from spikebridge.hybrid import Sum
-        >>> values, carry = scan_with_resets(Sum(), torch.ones(4, 1, 1), None, [True, False, True, False])
-        >>> values.flatten().tolist(), carry.total.item()
-        ([1.0, 2.0, 1.0, 2.0], 2.0)
+        >>> h_t, carry = _sum_step(torch.tensor([[2.0]]), _SumCarry(torch.tensor([[1.0]])))
+        >>> h_t.item()
+        3.0
     """
-    vectorizes = x.shape[0] > 1 and kernel.can_vectorize(x, carry)
-    if resets is None and vectorizes and kernel.is_profitable(x):
-        return _without_resets(kernel, x, carry)
-    flags: Sequence[Reset] = [False] * len(x) if resets is None else list(resets)
-    if not vectorizes:
-        return _loop(kernel, x, carry, flags)
-    of_all = _of_all_samples(flags)
-    if of_all is not None and 1 not in of_all:
-        return _without_resets(kernel, x, carry) if kernel.is_profitable(x) else _loop(kernel, x, carry, flags)
-    if of_all is not None and kernel.resets_in_one_pass(x):
-        return kernel.run(x, carry, of_all)
-    starts = [t for t, flag in enumerate(flags) if flag is not False]
-    period = _period(starts, flags)
-    if kernel.resets_by_decay and not (period and is_faster_in_windows(x)):
-        if not kernel.is_profitable(x, 1 if of_all is None else len(starts) + 1):
-            return _loop(kernel, x, carry, flags)
-        values, end = kernel.run(x, _reset(kernel, x[0], carry, flags[0]), _as_signal(x, flags))
-        # 0 times infinity is not 0: only the loop resets what is not finite
-        return (values, end) if _is_finite(end) else _loop(kernel, x, carry, flags)
-    if period:
-        return _side_by_side(kernel, x, carry, starts, period)
-    if len(x) < _MIN_SEGMENT * (len(starts) + 1):
-        return _loop(kernel, x, carry, flags)
-    return _segment_by_segment(kernel, x, carry, starts, flags)
+    total = carry.total + x_t
+    return total, _SumCarry(total)
 
 
-def _without_resets(kernel: Kernel, x: Signal, carry: State) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    return kernel.run(x, carry) if carry is not None else kernel.run_from_start(x)
+class Sum(Kernel):
+    """The sum since the window started.
+
+    Args:
+        keep: give out every step.
+
+    Example:
+        >>> Sum()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [1.0, 3.0, 6.0]
+    """
+
+    step_function = staticmethod(_sum_step)
+    is_vectorized = resets_by_decay = True
+    min_steps = 64
+
+    def __init__(self, keep: bool = False) -> None:
+        super().__init__(keep)
+
+    def initial_state(self, x_t: Step) -> _SumCarry:
+        return _SumCarry(zero_state(x_t))
+
+    def run(self, x: Signal, carry: _SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, _SumCarry]:
+        sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
+        return sums, _SumCarry(total)
+
+    def last(self, x: Signal) -> Step:
+        return last_sum(x)
 
 
-def _loop(kernel: Kernel, x: Signal, carry: State, flags: Sequence[Reset]) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    """Step by step: what the other ways have to equal."""
-    step, values = kernel.bound_step(x[0]), []
-    for x_t, flag in zip(x.unbind(0), flags, strict=True):
-        h_t, carry = step(x_t, _reset(kernel, x_t, carry, flag))
-        values.append(h_t)
-    return torch.stack(values), carry
+class MeanCarry(NamedTuple):
+    """The sum so far, and over how many steps, `(B, 1, ...)`."""
+
+    total: Tensor
+    num_steps: Tensor
 
 
-def _side_by_side(
-    kernel: Kernel, x: Signal, carry: State, starts: list[int], period: int
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    """Windows of equal length: all complete ones at once, as if they were samples."""
-    ends_whole = len(x) - starts[-1] == period
-    body_ends = len(x) if ends_whole else starts[-1]
-    values = []
-    if starts[0]:
-        head = x[: starts[0]]
-        values.append(kernel.values_from_start(head) if carry is None else kernel.run(head, carry)[0])
-    body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
-    windows = body.unflatten(0, (-1, period)).movedim(1, 0)
-    kept, ends = kernel.run_from_start(windows) if kernel.resets_by_decay else (kernel.values_from_start(windows), None)
-    values.append(kept.movedim(0, 1).flatten(0, 1))
-    if not ends_whole:
-        last, carry = kernel.run_from_start(x[starts[-1] :])
-        values.append(last)
-    elif ends is None:
-        carry = kernel.carry_from_start(x[starts[-1] :])
-    else:
-        # the carry of the last window is a part of that of all windows
-        carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
-    return values[0] if len(values) == 1 else torch.cat(values), carry
+def mean_step(x_t: Step, carry: MeanCarry) -> tuple[Step, MeanCarry]:
+    """One step of a mean.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+
+    Returns:
+        The mean with this step, and the carry.
+
+    Example:
+        >>> h_t, carry = mean_step(torch.tensor([[4.0]]), MeanCarry(torch.tensor([[2.0]]), torch.tensor([[1.0]])))
+        >>> h_t.item(), carry.num_steps.item()
+        (3.0, 2.0)
+    """
+    carry = MeanCarry(carry.total + x_t, carry.num_steps + 1)
+    return carry.total / carry.num_steps, carry
 
 
-def _segment_by_segment(
-    kernel: Kernel, x: Signal, carry: State, starts: list[int], flags: Sequence[Reset]
-) -> tuple[Shaped[Tensor, "T B *M"], State]:
-    """From one reset to the next."""
-    edges = sorted({0, *starts})
-    values = []
-    for t, segment in zip(edges, x.split([b - a for a, b in pairwise([*edges, len(x)])]), strict=True):
-        h, carry = kernel.run(segment, _reset(kernel, segment[0], carry, flags[t]))
-        values.append(h)
-    return torch.cat(values), carry
+class Mean(Kernel):
+    """The mean since the window started.
+
+    Args:
+        keep: give out every step.
+
+    Example:
+        >>> Mean()(torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [1.0, 1.5, 2.0]
+    """
+
+    step_function = staticmethod(mean_step)
+    is_vectorized = resets_by_decay = True
+    min_steps = 24
+
+    def __init__(self, keep: bool = False) -> None:
+        super().__init__(keep)
+
+    def initial_state(self, x_t: Step) -> MeanCarry:
+        return MeanCarry(zero_state(x_t), _zeros(x_t, x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
+
+    def run(self, x: Signal, carry: MeanCarry | None, resets: Restarts | None = None) -> tuple[Signal, MeanCarry]:
+        if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
+            return self._in_one_pass(x, carry, resets)
+        total, num_steps = self.initial_state(x[0]) if carry is None else carry
+        sums, total = leaky_sum(x, total, 1.0, resets)
+        num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, resets)
+        return sums.div_(num_steps), MeanCarry(total, passed)
+
+    def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
+        total, before = (None, 0.0) if carry is None else carry
+        means, total = means_of(x, total, before, resets)
+        begin = -1 if resets is None else resets.rfind(1)
+        passed = before + len(x) if begin < 0 else len(x) - begin
+        if not isinstance(passed, Tensor):
+            passed = x.new_full((x.shape[1], *[1] * (x.ndim - 2)), passed)
+        return means, MeanCarry(total, passed)
+
+    def last(self, x: Signal) -> Step:
+        return last_sum(x) / len(x)
 
 
-def _reset(kernel: Kernel, x_t: Step, carry: State, flag: Reset) -> State:
-    if carry is None or flag is True:
-        return kernel.initial_state(x_t)
-    return where(flag, kernel.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
+class ExponentialCarry(NamedTuple):
+    """The leaky sum so far."""
+
+    total: Tensor
 
 
-def _of_all_samples(flags: Sequence[Reset]) -> bytes | None:
-    """The flags as bytes, where no sample has its own."""
-    return bytes(flags) if {*map(type, flags)} == {bool} else None
+def exponential_step(x_t: Step, carry: ExponentialCarry, *, decay: Tensor | float) -> tuple[Step, ExponentialCarry]:
+    """One step of a leaky sum, `h = decay h + x`.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+        decay: `exp(-dt / tau)`.
+
+    Returns:
+        The leaky sum, as output and as carry.
+
+    Example:
+        >>> h_t, carry = exponential_step(torch.tensor([[1.0]]), ExponentialCarry(torch.tensor([[4.0]])), decay=0.5)
+        >>> h_t.item()
+        3.0
+    """
+    total = carry.total * decay + x_t
+    return total, ExponentialCarry(total)
 
 
-def _as_signal(x: Signal, flags: Sequence[Reset]) -> Tensor:
-    """1 where a step resets, else 0, `(T, 1 or B, 1, ...)`."""
-    of_all = _of_all_samples(flags)
-    if of_all is None:
-        none = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
-        mask = torch.stack([flag.expand_as(none) if isinstance(flag, Tensor) else none | flag for flag in flags])
-    else:
-        mask = torch.tensor([*of_all], device=x.device).unsqueeze(1)
-    return mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - 2))
+class Exponential(Kernel):
+    """A leaky sum, `h = exp(-dt / tau) h + x`.
+
+    Args:
+        tau: time constant [s].
+        dt: step of the clock [s]; None where a network binds it.
+        keep: give out every step.
+        learn: `("tau",)` to train it, stored as its logarithm.
+
+    Example:
+        >>> tau = 1 / math.log(2)  # one step halves
+        >>> Exponential(tau, dt=1.0)(torch.tensor([4.0, 0.0, 0.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [4.0, 2.0, 1.0]
+    """
+
+    tau = Quantity(positive=True)
+    step_function = staticmethod(exponential_step)
+    is_vectorized = resets_by_decay = True
+
+    def __init__(
+        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
+    ) -> None:
+        super().__init__(keep, dt, learn, tau=tau)
+        self.min_steps = 32 if isinstance(self.tau, Tensor) else 16  # a decay in a tensor costs two operations a step
+
+    def initial_state(self, x_t: Step) -> ExponentialCarry:
+        return ExponentialCarry(zero_state(x_t))
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        return {"decay": decay_per_step(self, quantities["tau"])}
+
+    def run(
+        self, x: Signal, carry: ExponentialCarry | None, resets: Restarts | None = None
+    ) -> tuple[Signal, ExponentialCarry]:
+        start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
+        if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
+            sums, total = leaky_sum(x, start, decay_per_step(self, self.tau), resets)
+        else:
+            sums, total = sums_of(x, start, log_tau, resets, self.dt)
+        return sums, ExponentialCarry(total)
+
+    def last(self, x: Signal) -> Step:
+        log_tau = self._parameters.get("log_tau")
+        if log_tau is not None and self.dt is not None and supports_one_pass(x, log_tau):
+            return last_of_sums(x, log_tau, self.dt)
+        return last_sum(x, decay_per_step(self, self.tau))
 
 
-def _is_finite(carry: State) -> bool:
-    """Whether a carry is finite, as far as its numbers can be read without waiting for a device."""
-    return all(is_finite(t) for t in carry if reads_values(t, is_first=True))
+class AlphaCarry(NamedTuple):
+    """The two stages of an alpha function: `sum decay^k x[t - k]` and `sum k decay^k x[t - k]`."""
+
+    first: Tensor
+    second: Tensor
 
 
-def _period(starts: list[int], flags: Sequence[Reset]) -> int | None:
-    """Steps from one reset of all samples to the next, if there are at least three and all equally far apart."""
-    gaps = {b - a for a, b in pairwise(starts)}
-    uniform = len(starts) > 2 and len(gaps) == 1 and all(flags[t] is True for t in starts)
-    return gaps.pop() if uniform else None
+def alpha_step(x_t: Step, carry: AlphaCarry, *, decay: Tensor | float, rise: Tensor | float) -> tuple[Step, AlphaCarry]:
+    """One step of an alpha function, `h[t] = rise sum_k k decay^k x[t - k]`.
+
+    Args:
+        x_t: input.
+        carry: after the last step.
+        decay: `exp(-dt / tau)`.
+        rise: `e dt / tau`, with which the peak is 1.
+
+    Returns:
+        The value and the carry.
+
+    Example:
+        >>> carry = AlphaCarry(first=torch.tensor([[4.0]]), second=torch.tensor([[2.0]]))
+        >>> h_t, carry = alpha_step(torch.tensor([[1.0]]), carry, decay=0.5, rise=2.0)
+        >>> h_t.item(), carry.first.item(), carry.second.item()  # (2 + 4) / 2 and 4 / 2 + 1
+        (6.0, 3.0, 3.0)
+    """
+    second = (carry.second + carry.first) * decay
+    return second * rise, AlphaCarry(carry.first * decay + x_t, second)
+
+
+class Alpha(Kernel):
+    """The alpha function `(t / tau) exp(1 - t / tau)`: it rises to 1 at tau, then falls.
+
+    Args:
+        tau: time to the peak [s].
+        dt: step of the clock [s]; None where a network binds it.
+        keep: give out every step.
+        learn: `("tau",)` to train it.
+
+    Example:
+        >>> h, _ = Alpha(tau=2.0, dt=1.0)(torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(4, 1, 1))
+        >>> [round(value, 3) for value in h.flatten().tolist()]  # 0, e^.5 / 2, 1, 1.5 e^-.5
+        [0.0, 0.824, 1.0, 0.91]
+    """
+
+    tau = Quantity(positive=True)
+    step_function = staticmethod(alpha_step)
+    is_vectorized = resets_by_decay = True
+    min_steps = 24
+
+    def __init__(
+        self, tau: Tensor | float, *, dt: float | None = None, keep: bool = False, learn: str | Iterable[str] = ()
+    ) -> None:
+        super().__init__(keep, dt, learn, tau=tau)
+
+    def initial_state(self, x_t: Step) -> AlphaCarry:
+        return AlphaCarry(zero_state(x_t), zero_state(x_t))
+
+    def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
+        tau = quantities["tau"]
+        return {"decay": decay_per_step(self, tau), "rise": known_dt(self) * math.e / tau}
+
+    def resets_in_one_pass(self, x: Signal) -> bool:
+        return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
+
+    def run(self, x: Signal, carry: AlphaCarry | None, resets: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
+        decay, rise = decay_per_step(self, self.tau), known_dt(self) * math.e / self.tau
+        if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
+            first, second = (None, None) if carry is None else carry
+            values, first, second = alphas_of(x, first, second, decay, rise, resets)
+            return values, AlphaCarry(first, second)
+        first, second = self.initial_state(x[0]) if carry is None else carry
+        # second + first is a leaky sum of first; second is that sum times the decay
+        before = second + first
+        both, first, _ = sum_of_sums(x, first, before, decay, resets)
+        if resets is not None:
+            decay = decay * (1 - resets)
+        if not isinstance(rise, Tensor):
+            late, last = one_step_late(both, before, decay, rise)
+            return late, AlphaCarry(first, last)
+        second = torch.cat([before.unsqueeze(0), both[:-1]])
+        second = second * decay
+        return second * rise, AlphaCarry(first, second[-1].clone())
+
+    def last(self, x: Signal) -> Step:
+        age, left = powers(decay_per_step(self, self.tau), x)
+        return last_response(x, age * left) * (known_dt(self) * math.e / self.tau)
+
+
+class _DifferenceCarry(NamedTuple):
+    """Steps to compare with, oldest first `(B, n, *N)`, and whether the window has started `(B,)`."""
+
+    last: Tensor
+    started: Tensor
+
+
+class Difference(Kernel):
+    """The change since the window started, or over its last `lag` steps.
+
+    Args:
+        lag: steps to compare over; None compares with the window's first step.
+        keep: give out every step.
+
+    Example:
+        >>> Difference()(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [0.0, 2.0, 1.0]
+        >>> Difference(lag=1)(torch.tensor([3.0, 5.0, 4.0]).reshape(3, 1, 1))[0].flatten().tolist()
+        [0.0, 2.0, -1.0]
+    """
+
+    is_vectorized = True
+
+    def __init__(self, lag: int | None = None, *, keep: bool = False) -> None:
+        super().__init__(keep)
+        self.lag = None if lag is None else whole_number("Difference", "its lag", lag)
+
+    def initial_state(self, x_t: Step) -> _DifferenceCarry:
+        empty = _zeros(x_t, (x_t.shape[0], self.lag or 1, *x_t.shape[1:]))
+        return _DifferenceCarry(empty, torch.zeros(x_t.shape[:1], dtype=torch.bool, device=x_t.device))
+
+    def step(self, x_t: Step, state: _DifferenceCarry, **modulation: Modulated) -> tuple[Step, _DifferenceCarry]:
+        refuse_unknown(self, modulation)
+        dtype, x_t = x_t.dtype, upcast(x_t)
+        started = state.started.reshape(-1, *[1] * x_t.ndim)
+        # a missing step has the window's first value
+        last = torch.where(started, state.last, x_t.unsqueeze(1))
+        newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
+        return (x_t - last[:, 0]).to(dtype), _DifferenceCarry(newest, torch.ones_like(state.started))
+
+    def run(
+        self, x: Signal, carry: _DifferenceCarry, resets: Restarts | None = None
+    ) -> tuple[Signal, _DifferenceCarry]:
+        before = Before(carry.last.transpose(0, 1), carry.started)
+        return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
+
+    def run_from_start(self, x: Signal) -> tuple[Signal, _DifferenceCarry]:
+        return self.values_from_start(x), self.carry_from_start(x)
+
+    def values_from_start(self, x: Signal) -> Signal:
+        return change(x, self.lag)
+
+    def carry_from_start(self, x: Signal) -> _DifferenceCarry:
+        return self._newest(x, x[:1].expand(self.lag or 1, *x.shape[1:]))
+
+    def _newest(self, x: Signal, before: Tensor) -> _DifferenceCarry:
+        newest = before if self.lag is None else torch.cat([before, x[-self.lag :]])[-self.lag :]
+        # a copy, so that the state does not keep a long signal in memory
+        started = torch.ones(x.shape[1:2], dtype=torch.bool, device=x.device)
+        return _DifferenceCarry(newest.transpose(0, 1).clone(), started)
+
+    def last(self, x: Signal) -> Step:
+        return x[-1] - x[0 if self.lag is None else max(0, len(x) - 1 - self.lag)]

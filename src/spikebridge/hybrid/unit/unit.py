@@ -17,12 +17,12 @@ from spikebridge.axes import Signal
 from spikebridge.errors import ConfigError, ShapeError, StateError, in_words
 from spikebridge.hybrid.clock import Clock
 from spikebridge.hybrid.unit.discretizer import Discretizer
-from spikebridge.hybrid.unit.inplace import refuse_inplace
-from spikebridge.hybrid.unit.kernel import Kernel, last_of_windows, scan_with_resets
+from spikebridge.hybrid.unit.kernel import Kernel
+from spikebridge.hybrid.unit.scan import scan_with_resets
 from spikebridge.hybrid.unit.window import Hold, Since, Sliding, Starts, Window, window_starts_from_argument
 from spikebridge.neurons.base import Stateful
 from spikebridge.neurons.state import State, TupleForm, allow_state, refuse_other_form, with_path
-from spikebridge.neurons.stateless import over_time, refuse_hidden_state
+from spikebridge.neurons.stateless import over_time, refuse_hidden_state, refuse_inplace
 from spikebridge.ops.checks import is_checked
 from spikebridge.ops.precision import HALF, cast_for, state_dtype, upcast
 
@@ -256,7 +256,7 @@ class HybridUnit(nn.Module):
             if carry is not None:
                 raise _unused(kernel, carry)
             if not kernel.keep:
-                return last_of_windows(kernel, windows), None
+                return kernel.last_of_windows(windows), None
             return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
         if len(windows):
             return scan_with_resets(kernel, windows, carry, flags)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from spikebridge.ops.native.layout import Outline, groups_of
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
-from spikebridge.ops.sequence.layout import Outline, groups_of
 
 
 class Before(NamedTuple):

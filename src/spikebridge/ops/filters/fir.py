@@ -6,14 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.ops.native.layout import groups_of, plan_of, signal_at
+from spikebridge.ops.native.library import Respond, run
 from spikebridge.ops.precision import without_autocast
 from spikebridge.ops.selection import select
-from spikebridge.ops.sequence import native
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
-from spikebridge.ops.sequence.layout import groups_of
 from spikebridge.ops.sequence.tiling import batch_parts, time_blocks
 
 PART = 2**18  # numbers
+_CHUNK = 2048  # columns; steps of long rows look at the same ones, some at once
 
 
 def finite_response(
@@ -145,9 +146,12 @@ class _FiniteResponse(torch.autograd.Function):
 
 
 def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
-    """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` has; written to `y`."""
+    """`y[t] = sum_k taps[k] x[t + offset - k]`, over those steps that `x` `(S, B, *N)` has; written to `y`.
+
+    Taps are `(n, *M)`, and `*M` lines up from the right with the signal.
+    """
     if select("finite response", x, taps) == "native":
-        native.respond(x, taps, offset, y)
+        _respond_natively(x, taps, offset, y)
         return
     num_taps = len(taps)
     for part in batch_parts(y):
@@ -159,6 +163,23 @@ def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
                 if seen.start < seen.stop:
                     there = sums[seen.start - offset + k : seen.stop - offset + k]
                     there.addcmul_(given[seen], weights[k])
+
+
+def _respond_natively(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
+    """The same in plain C; `y` is dense, or has time inside of the batch."""
+    groups = groups_of(y)
+    x = groups.dense(x)
+    plan = plan_of(len(y), groups, _CHUNK, torch.get_num_threads())
+    job = Respond(plan, signal_at(x, groups), signal_at(y, groups))
+    job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
+    if taps[0].numel() == 1:
+        numbers, job.taps.step = taps.detach().contiguous(), 1
+    else:
+        lined_up = taps.detach().reshape(len(taps), *[1] * (x.ndim - taps.ndim), *taps.shape[1:])
+        numbers = lined_up.expand(len(taps), *x.shape[1:]).contiguous()
+        job.taps.step, job.taps.group, job.taps.column = x[0].numel(), groups.num_columns, 1
+    job.taps.at = numbers.data_ptr()
+    run("spikebridge_respond", job)
 
 
 def _shares_of_few_steps(x: Tensor, grad: Tensor, before: Tensor | None, num_taps: int) -> Tensor:

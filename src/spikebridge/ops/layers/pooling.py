@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikebridge.errors import ConfigError
+from spikebridge.ops.native.layout import standing_alone
 from spikebridge.ops.native.library import library
 from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.selection import CHANNELS_LAST, select
 from spikebridge.ops.sequence.autograd import refuse_unusual_backward
-from spikebridge.ops.sequence.layout import standing_alone
 from spikebridge.ops.sequence.spec import Size
 
-WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
+_WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 SETTINGS = ("kernel_size", "stride", "padding", "dilation")
 
 
@@ -117,7 +117,7 @@ def _pair(number: int | tuple[int, ...]) -> Size:
 
 def _run(name: str, full: Tensor, pooled: Tensor, places: Tensor, height: int, width: int) -> None:
     team = library().team
-    threads = min(torch.get_num_threads(), 1 + full.numel() // WORK_OF_A_THREAD) if team else 1
+    threads = min(torch.get_num_threads(), 1 + full.numel() // _WORK_OF_A_THREAD) if team else 1
     pointers = (tensor.data_ptr() for tensor in (full, pooled, places))
     job = _Pool(*full.shape, height, width, *pointers, threads, team)
     getattr(library().steps, name)(ctypes.byref(job))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikebridge.errors import ConfigError, ShapeError, in_words
-from spikebridge.ops.switches import is_reference
+from spikebridge.ops.selection import is_reference
 
 _MOST_ACTIVE = 0.05  # of the inputs; with more of them all connections are as fast
 _DENSE_ROWS = 2**25  # weights, of all pairs, up to which rows with zeros are added: long rows are added fast

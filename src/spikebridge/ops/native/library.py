@@ -167,3 +167,9 @@ def _torch_team() -> int | None:
         except (OSError, AttributeError):
             continue
     return None
+
+
+def run(name: str, job: Forward | Backward | Respond | LeakySum) -> None:
+    """Runs a job, on as many threads as its plan says."""
+    if getattr(library().steps, name)(ctypes.byref(job)) != 0:
+        raise MemoryError("out of memory in the native steps")

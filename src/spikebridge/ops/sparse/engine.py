@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops.precision import is_autocast
-from spikebridge.ops.selection import select
+from spikebridge.ops.selection import is_reference, select
 from spikebridge.ops.sparse.layers import read_layers
 from spikebridge.ops.sparse.native import NativeSteps, functions
 from spikebridge.ops.sparse.torch import TorchSteps
-from spikebridge.ops.switches import is_reference
 
 _CHANGED = "the network has changed since it was prepared for live stepping; prepare it again"
 _HOOKED = "the network has forward hooks, which a prepared network would not call; remove them, or step it itself"

@@ -14,7 +14,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.hybrid.clock import every
 from spikebridge.hybrid.network.link import Modulation, Transmission
 from spikebridge.hybrid.network.network import HybridNetwork
-from spikebridge.hybrid.unit.discretizers import SpikingLayer
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.graph.compiler import Instructions

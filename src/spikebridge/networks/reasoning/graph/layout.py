@@ -17,7 +17,7 @@ import numpy as np
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
-from spikebridge.neurons.lif import decay_of
+from spikebridge.neurons.dt import decay_of
 
 _STARTERS = ("all_objects", "all_events")
 _GATES = ("admit_objects", "dismiss_objects", "admit_events", "dismiss_events", "compare")

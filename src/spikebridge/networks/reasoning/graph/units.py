@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikebridge.axes import Step
 from spikebridge.errors import ConfigError, did_you_mean
-from spikebridge.hybrid.unit.discretizers import SpikingLayer
+from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.hybrid.unit.kernel import Kernel
 from spikebridge.hybrid.unit.unit import HybridUnit
 from spikebridge.networks.reasoning.graph.compiler import Instructions

@@ -1,20 +1,24 @@
-"""How signals lie in memory, so that the native steps run them there: nothing is copied.
+"""How signals lie in memory, and how a job of the native library points to them: nothing is copied.
 
 To the native steps a step is a row of columns, in any order: a dense signal whose axes lie in another order, as images
 with the channels last, is seen in the order of memory, and what comes out lies as it did. Or it is some rows, groups,
 which may lie anywhere: windows of a signal, side by side as if they were samples.
 """
 
+import ctypes
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from spikebridge.ops.native.library import LoopPlan, Signal, library
+from spikebridge.ops.native.library import Value as CValue
 from spikebridge.ops.native.memory_pool import pool_empty
-from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams
 
 _FEWEST_COLUMNS = 32  # of a group; shorter rows are copied side by side, which is faster
+LINE = 16  # numbers in a cache line
+_WORK_OF_A_THREAD = 2**15  # elements; below it a thread costs more than it brings
 
 
 class Outline(NamedTuple):
@@ -39,7 +43,7 @@ class Outline(NamedTuple):
         return _groups_of(*self)
 
 
-class _Layout(NamedTuple):
+class AxisOrder(NamedTuple):
     """An order of axes.
 
     Args:
@@ -66,50 +70,12 @@ class _Layout(NamedTuple):
         """A step back in its own order."""
         return standing_alone(step.unsqueeze(0).permute(self.back)[0])
 
-    def seen_memory(self, memory: NeuronMemory) -> NeuronMemory:
-        """Memory in the order of memory."""
-        return memory._replace(**{n: self.seen_step(m) for n, m in memory._asdict().items() if m is not None})
-
-    def given_memory(self, memory: NeuronMemory) -> NeuronMemory:
-        """Memory back in its own order."""
-        return memory._replace(**{n: self.given_step(m) for n, m in memory._asdict().items() if m is not None})
-
-    def seen_values(self, values: NeuronParams) -> NeuronParams:
-        """Values with all axes of the signal, in the order of memory; a single number stays as it is."""
-        tensors = {n: v for n, v in values._asdict().items() if isinstance(v, Tensor) and v.ndim > 0}
-        return values._replace(**{n: self.seen(self._with_all_axes(value)) for n, value in tensors.items()})
-
-    def given_value(self, grad: Tensor, value: Tensor) -> Tensor:
-        """The gradient of a value back in its shape."""
-        return (self.given(grad) if value.ndim > 0 else grad).reshape(value.shape)
-
-    def seen_args(self, args: BackwardArgs) -> BackwardArgs:
-        """The arguments of a backward pass, in the order of memory."""
-        return args._replace(
-            x=None if args.x is None else self.seen(args.x),
-            v=self.seen(args.v),
-            start=self.seen_memory(args.start),
-            values=self.seen_values(args.values),
-            grad_y=None if args.grad_y is None else self.seen(args.grad_y),
-            grad_end={name: self.seen_step(grad) for name, grad in args.grad_end.items()},
-            out=None if args.out is None else self.seen(args.out),
-        )
-
-    def given_gradients(self, grads: dict[str, Tensor], values: NeuronParams) -> dict[str, Tensor]:
-        """What a backward pass gave, back in its own order."""
-        given = {}
-        for name, grad in grads.items():
-            if name in NeuronParams._fields:
-                given[name] = self.given_value(grad, getattr(values, name))
-            else:
-                given[name] = self.given(grad) if name == "x" else self.given_step(grad)
-        return given
-
-    def _with_all_axes(self, value: Tensor) -> Tensor:
-        return value.reshape(*[1] * (len(self.axes) - value.ndim), *value.shape)
+    def seen_value(self, value: Tensor) -> Tensor:
+        """A value that lines up from the right with a signal, with all axes of it, in the order of memory."""
+        return self.seen(value.reshape(*[1] * (len(self.axes) - value.ndim), *value.shape))
 
 
-def layout_of(signal: Tensor) -> _Layout | None:
+def layout_of(signal: Tensor) -> AxisOrder | None:
     """The order in which a dense signal lies, if it is not its own and time is first in it.
 
     Example:
@@ -123,7 +89,7 @@ def layout_of(signal: Tensor) -> _Layout | None:
     axes = (0, *rest)
     if not signal.permute(axes).is_contiguous():
         return None
-    return _Layout(axes, tuple(sorted(range(signal.ndim), key=axes.__getitem__)))
+    return AxisOrder(axes, tuple(sorted(range(signal.ndim), key=axes.__getitem__)))
 
 
 class Groups(NamedTuple):
@@ -186,3 +152,94 @@ def _is_dense(shape: torch.Size, strides: tuple[int, ...], first: int) -> bool:
             return False
         expected *= size
     return True
+
+
+@lru_cache(maxsize=256)
+def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool = False) -> LoopPlan:
+    """The plan for a signal, without a neuron: at most `chunk` columns at once (`whole`: exactly). It is constant."""
+    plan = LoopPlan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
+    team, num_columns = library().team, groups.number * groups.num_columns
+    plan.num_threads = min(threads, 1 + num_steps * num_columns // _WORK_OF_A_THREAD) if team else 1
+    plan.team = team
+    if not whole:
+        chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
+    plan.chunk = chunk
+    return plan
+
+
+def at(tensor: Tensor | None) -> int | None:
+    """Where the numbers of a tensor stand."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def signal_at(tensor: Tensor | None, groups: Groups) -> Signal:
+    """Where a signal stands whose rows are dense; nowhere if there is none."""
+    return Signal() if tensor is None else Signal(tensor.data_ptr(), *groups.strides(tensor))
+
+
+def point(place: CValue, value: Tensor | float, x: Tensor, groups: Groups, held: list[object]) -> None:
+    """Lets a value point to its numbers: one for all, one a step, one a column, or one for each element.
+
+    Args:
+        place: the pointer to set.
+        value: a number, or a tensor that lines up from the right with the signal.
+        x: the signal.
+        groups: the rows of its steps.
+        held: keeps alive what is pointed to.
+    """
+    if not isinstance(value, Tensor):
+        single = ctypes.c_float(value)
+        place.at, place.step, place.group, place.column = ctypes.addressof(single), 0, 0, 0
+        held.append(single)
+        return
+    if value.numel() == groups.num_columns > 1 and _is_a_row(value, x):
+        place.step, place.group, place.column, place.at = 0, 0, 1, value.data_ptr()
+        held.append(value)
+        return
+    value = value.detach().float()  # C reads nothing else
+    if _point_to_number(place, value, held):
+        return
+    varies = changes_in_time(value, x)
+    if varies and value[0].numel() == 1:
+        numbers = value.contiguous()
+        place.step = 1
+    elif varies:
+        numbers = value.expand(x.shape).contiguous()
+        place.step, place.group, place.column = x[0].numel(), groups.num_columns, 1
+    else:
+        row = value[0] if value.ndim == x.ndim else value
+        for_groups = row.ndim == x.ndim - 1 and len(row) > 1  # else those of one group are those of all
+        numbers = row.expand(x.shape[1:] if for_groups or groups.number == 1 else (1, *x.shape[2:])).contiguous()
+        place.step, place.group, place.column = 0, groups.num_columns if for_groups else 0, 1
+    place.at = numbers.data_ptr()
+    held.append(numbers)
+
+
+def _is_a_row(value: Tensor, x: Tensor) -> bool:
+    """Whether a tensor has the last axes of a signal, without time, and C can read it as it lies."""
+    first = x.ndim - value.ndim
+    return first > 0 and value.shape == x.shape[first:] and value.dtype == torch.float32 and value.is_contiguous()
+
+
+def _point_to_number(place: CValue, value: Tensor, held: list[object]) -> bool:
+    """The same for what is one number, if it is."""
+    if value.numel() > 1 and any(value.stride()):
+        return False
+    place.at, place.step, place.group, place.column = value.data_ptr(), 0, 0, 0
+    held.append(value)
+    return True
+
+
+def point_to_signal(place: CValue, signal: Tensor, groups: Groups, held: list[object]) -> None:
+    """Lets a value of the plan point to a signal where it lies."""
+    if _point_to_number(place, signal, held):
+        return
+    rows = groups.dense(signal)
+    place.at, place.column = rows.data_ptr(), 1
+    place.step, place.group = groups.strides(rows)
+    held.append(rows)
+
+
+def changes_in_time(value: Tensor, x: Tensor) -> bool:
+    """Whether a tensor has a number of its own for each step."""
+    return value.ndim == x.ndim and len(value) > 1
