@@ -34,7 +34,7 @@ LAYERS = (
 INNER_LAYERS = {
     "hybrid": (("clock", "modulation"), ("unit",), ("network",)),
     "ops": (
-        ("switches", "recomputation", "graph_sums", "precision"),
+        ("recomputation", "graph_sums", "precision"),
         ("native",),
         ("sequence",),
         ("filters", "layers"),
@@ -269,9 +269,7 @@ def test_functions_are_short() -> None:
 
 
 def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """How many arguments a function takes, `self` and `cls` aside; an operator of PyTorch takes tensors, no records."""
-    if any("custom_op" in ast.unparse(one) for one in function.decorator_list):
-        return 0
+    """How many arguments a function takes, `self` and `cls` aside."""
     names = [one.arg for one in [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]]
     return len([name for name in names if name not in ("self", "cls")])
 

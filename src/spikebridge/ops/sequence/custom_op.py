@@ -1,13 +1,13 @@
 """Neurons over time as one custom operator, so that `torch.compile` and `torch.export` need not unroll time.
 
 An operator takes tensors, numbers and strings, so the specification is passed field by field, and the surrogate as the
-full name of its class and its width.
+full name of its class and its width: `_Operands` reads them.
 """
 
 import math
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,46 @@ from torch import Tensor
 from spikebridge.ops.sequence.dispatch import choose
 from spikebridge.ops.sequence.spec import BackwardArgs, NeuronMemory, NeuronParams, NeuronSpec
 
-NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
+_NAMES = ("x", *NeuronMemory._fields, *NeuronParams._fields)
 NEED_THE_INPUT = ("r", "decay_syn")  # values whose gradients are products with the input or its current
+_OPTIONAL = ", ".join(f"Tensor? {name}" for name in (*NeuronMemory._fields[1:], *NeuronParams._fields))
+_WORDS = "float[] numbers, str surrogate, float width, str reset, bool detach_reset"
+
+
+class _Operands(NamedTuple):
+    """The operands of the operator, in the order of its schema.
+
+    Args:
+        x: the input; in the backward pass the membranes that were kept, which have its shape.
+        start: `NeuronMemory`, None where there is none.
+        tensors: `NeuronParams`, None where they are numbers.
+        numbers: `NeuronParams`, NaN where they are tensors.
+        words: class of the surrogate, its width, reset, detach_reset.
+    """
+
+    x: Tensor
+    start: NeuronMemory
+    tensors: tuple[Tensor | None, ...]
+    numbers: list[float]
+    words: tuple[str, float, Any, bool]
+
+    @classmethod
+    def of(cls, flat: tuple[Any, ...]) -> "_Operands":
+        """From the operands one after another."""
+        first, end = 1 + len(NeuronMemory._fields), len(_NAMES)
+        surrogate, width, reset, detach_reset = flat[end + 1 :]
+        words = (surrogate, width, reset, detach_reset)
+        return cls(flat[0], NeuronMemory(*flat[1:first]), flat[first:end], flat[end], words)
+
+    @property
+    def spec(self) -> NeuronSpec:
+        """What kind of neuron."""
+        return _spec_of(*self.words)
+
+    @property
+    def values(self) -> NeuronParams:
+        """Its values."""
+        return NeuronParams(*[n if t is None else t for t, n in zip(self.tensors, self.numbers, strict=True)])
 
 
 def run_custom_op(
@@ -34,73 +72,41 @@ def run_custom_op(
 
 
 @lru_cache(maxsize=64)
-def _scheme(surrogate: str, width: float, reset: Any, detach_reset: bool) -> NeuronSpec:
+def _spec_of(surrogate: str, width: float, reset: Any, detach_reset: bool) -> NeuronSpec:
     if not surrogate:
         return NeuronSpec(None, reset, detach_reset)
     module, _, name = surrogate.rpartition(".")
     return NeuronSpec(getattr(import_module(module), name)(width=width), reset, detach_reset)
 
 
-def _values(tensors: tuple[Tensor | None, ...], numbers: list[float]) -> NeuronParams:
-    return NeuronParams(*[n if t is None else t for t, n in zip(tensors, numbers, strict=True)])
-
-
-# written out: PyTorch 2.6 infers none from `list[float]`
-_SEQUENCE = (
-    "(Tensor x, Tensor v, Tensor? i, Tensor? a, Tensor? decay, Tensor? v_threshold, Tensor? v_reset, Tensor? v_leak, "
-    "Tensor? r, Tensor? decay_syn, Tensor? decay_adaptation, Tensor? jump, float[] numbers, str surrogate, "
-    "float width, str reset, bool detach_reset) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+@torch.library.custom_op(
+    "spikebridge::sequence",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor v, {_OPTIONAL}, {_WORDS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
-_SEQUENCE_BACKWARD = (
-    "(Tensor? x, Tensor kept, Tensor v, Tensor? i, Tensor? a, Tensor? decay, Tensor? v_threshold, Tensor? v_reset, "
-    "Tensor? v_leak, Tensor? r, Tensor? decay_syn, Tensor? decay_adaptation, Tensor? jump, float[] numbers, "
-    "str surrogate, float width, str reset, bool detach_reset, Tensor? grad_y, Tensor? grad_v, Tensor? grad_i, "
-    "Tensor? grad_a, str wanted) -> Tensor[]"
-)
-
-
-@torch.library.custom_op("spikebridge::sequence", mutates_args=(), schema=_SEQUENCE)
-def sequence(
-    x: Tensor,
-    v: Tensor,
-    i: Tensor | None,
-    a: Tensor | None,
-    decay: Tensor | None,
-    v_threshold: Tensor | None,
-    v_reset: Tensor | None,
-    v_leak: Tensor | None,
-    r: Tensor | None,
-    decay_syn: Tensor | None,
-    decay_adaptation: Tensor | None,
-    jump: Tensor | None,
-    numbers: list[float],
-    surrogate: str,
-    width: float,
-    reset: str,
-    detach_reset: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def sequence(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Outputs, membranes before the reset, and the last memory; what there is not is empty."""
-    spec = _scheme(surrogate, width, reset, detach_reset)
-    values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
-    y, kept, end = choose(spec, x).forward(spec, x, NeuronMemory(v, i, a), values, keep=spec.fires)
-    declared = _declared(x, (v, i, a), surrogate, torch.device("meta"))
+    given = _Operands.of(flat)
+    x, spec = given.x, given.spec
+    y, kept, end = choose(spec, x).forward(spec, x, given.start, given.values, keep=spec.fires)
+    declared = _declared(given, torch.device("meta"))
     found = [_with_strides_of(t, like, x) for t, like in zip((y, kept, *end), declared, strict=True)]
     return found[0], found[1], found[2], found[3], found[4]
 
 
 @sequence.register_fake
-def _(x: Tensor, v: Tensor, i: Tensor | None, a: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-    return _declared(x, (v, i, a), rest[len(NeuronParams._fields) + 1], x.device)
+def _(*flat: Any) -> tuple[Tensor, ...]:
+    given = _Operands.of(flat)
+    return _declared(given, given.x.device)
 
 
-def _declared(
-    x: Tensor, memories: tuple[Tensor | None, ...], surrogate: str, device: torch.device
-) -> tuple[Tensor, ...]:
+def _declared(given: _Operands, device: torch.device) -> tuple[Tensor, ...]:
     """What a compiler may rely on: shapes and strides of the results, which are those of the signal."""
+    x, (surrogate, *_) = given.x, given.words
     kept = torch.empty_like(x, device=device) if surrogate else x.new_empty(0, device=device)
     ends = [
         x.new_empty(0, device=device) if memory is None else torch.empty_like(x[0], device=device)
-        for memory in memories
+        for memory in given.start
     ]
     return torch.empty_like(x, device=device), kept, *ends
 
@@ -115,50 +121,31 @@ def _with_strides_of(result: Tensor | None, declared: Tensor, x: Tensor) -> Tens
     return result.new_empty_strided(declared.shape, declared.stride()).copy_(result)
 
 
-@torch.library.custom_op("spikebridge::sequence_backward", mutates_args=(), schema=_SEQUENCE_BACKWARD)
-def _sequence_backward(
-    x: Tensor | None,
-    kept: Tensor,
-    v: Tensor,
-    i: Tensor | None,
-    a: Tensor | None,
-    decay: Tensor | None,
-    v_threshold: Tensor | None,
-    v_reset: Tensor | None,
-    v_leak: Tensor | None,
-    r: Tensor | None,
-    decay_syn: Tensor | None,
-    decay_adaptation: Tensor | None,
-    jump: Tensor | None,
-    numbers: list[float],
-    surrogate: str,
-    width: float,
-    reset: str,
-    detach_reset: bool,
-    grad_y: Tensor | None,
-    grad_v: Tensor | None,
-    grad_i: Tensor | None,
-    grad_a: Tensor | None,
-    wanted: str,
-) -> list[Tensor]:
+@torch.library.custom_op(
+    "spikebridge::sequence_backward",
+    mutates_args=(),
+    schema=f"(Tensor? x, Tensor kept, Tensor v, {_OPTIONAL}, {_WORDS}, Tensor? grad_y, Tensor? grad_v, "
+    "Tensor? grad_i, Tensor? grad_a, str wanted) -> Tensor[]",
+)
+def _sequence_backward(x: Tensor | None, *flat: Any) -> list[Tensor]:
     """The gradients that are wanted, in the order of their names, parted by blanks."""
-    spec = _scheme(surrogate, width, reset, detach_reset)
-    values = _values((decay, v_threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump), numbers)
-    start, names = NeuronMemory(v, i, a), wanted.split()
-    ends = zip(NeuronMemory._fields, start, (grad_v, grad_i, grad_a), strict=True)
+    *operands, grad_y, grad_v, grad_i, grad_a, wanted = flat
+    given, names = _Operands.of(tuple(operands)), wanted.split()
+    ends = zip(NeuronMemory._fields, given.start, (grad_v, grad_i, grad_a), strict=True)
     grad_end = {name: grad for name, memory, grad in ends if memory is not None and grad is not None}
-    grads = choose(spec, kept).backward(BackwardArgs(spec, x, kept, start, values, grad_y, grad_end, names))
+    args = BackwardArgs(given.spec, x, given.x, given.start, given.values, grad_y, grad_end, names)
+    grads = choose(given.spec, given.x).backward(args)
     return [grads[name].contiguous() for name in names]
 
 
 @_sequence_backward.register_fake
-def _(x: Tensor | None, kept: Tensor, *rest: Any) -> list[Tensor]:
-    inputs = dict(zip(NAMES, (kept, *rest), strict=False))
-    return [torch.empty_like(inputs[name], memory_format=torch.contiguous_format) for name in rest[-1].split()]
+def _(x: Tensor | None, *flat: Any) -> list[Tensor]:
+    inputs = dict(zip(_NAMES, flat, strict=False))  # the membranes that were kept have the shape of the input
+    return [torch.empty_like(inputs[name], memory_format=torch.contiguous_format) for name in flat[-1].split()]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    tensors, ctx.words = inputs[: len(NAMES)], inputs[len(NAMES) :]
+    tensors, ctx.words = inputs[: len(_NAMES)], inputs[len(_NAMES) :]
     ctx.unused = {"v_reset"} if ctx.words[3] == "subtract" else set()
     kept = output[1] if ctx.words[1] else output[0]
     ctx.save_for_backward(*tensors, kept)
@@ -166,9 +153,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _backward(ctx: Any, grad_y: Tensor | None, grad_kept: Any, *grad_end: Tensor | None) -> tuple[Any, ...]:
     x, *tensors, kept = ctx.saved_tensors
-    needed = zip(NAMES, ctx.needs_input_grad[: len(NAMES)], strict=True)
+    needed = zip(_NAMES, ctx.needs_input_grad[: len(_NAMES)], strict=True)
     wanted = [name for name, need in needed if need and name not in ctx.unused]
-    grads = dict.fromkeys(NAMES)
+    grads = dict.fromkeys(_NAMES)
     if wanted:
         grads_in_order = torch.ops.spikebridge.sequence_backward(
             x if any(name in wanted for name in NEED_THE_INPUT) else None,
