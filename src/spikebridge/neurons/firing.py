@@ -14,7 +14,7 @@ Reset: TypeAlias = Literal["zero", "subtract", "none"]
 _RENAMED_RESETS = {"hard": "zero", "soft": "subtract"}
 
 
-MEMBRANE = {"v_threshold": 1.0, "v_reset": 0.0, "v_leak": 0.0, "r": 1.0}  # where nothing else is given
+_MEMBRANE = {"v_threshold": 1.0, "v_reset": 0.0, "v_leak": 0.0, "r": 1.0}  # where nothing else is given
 
 
 class FiringSettings(TypedDict, total=False):
@@ -62,10 +62,10 @@ class FiringNeuron(Neuron):
         detach_reset: bool = False,
         **membrane: Tensor | float,
     ) -> None:
-        for name in membrane.keys() - MEMBRANE.keys():
-            known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *MEMBRANE]
+        for name in membrane.keys() - _MEMBRANE.keys():
+            known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
             raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, known)}")
-        super().__init__(dt, learn, tau=tau, **own, **(MEMBRANE | membrane))
+        super().__init__(dt, learn, tau=tau, **own, **(_MEMBRANE | membrane))
         if reset not in get_args(Reset):
             new = _RENAMED_RESETS.get(str(reset))
             hint = f"{reset!r} is now {new!r}" if new else f"but got {in_words(reset)}"

@@ -94,7 +94,7 @@ class _EventSums:
         return sums.reshape(spikes.shape)
 
 
-PATHS: dict[Path, type[_DenseSums] | type[_SparseSums] | type[_EventSums]] = {
+_PATHS: dict[Path, type[_DenseSums] | type[_SparseSums] | type[_EventSums]] = {
     "dense": _DenseSums,
     "sparse": _SparseSums,
     "events": _EventSums,
@@ -116,7 +116,7 @@ def graph_sums(weights: Weights, path: Path | None = None) -> _DenseSums | _Spar
         >>> graph_sums(one_way)(torch.tensor([[1.0], [0.0]])).flatten().tolist()
         [0.0, 3.0]
     """
-    return PATHS[path or ("dense" if select("graph sums") == "dense" else "sparse")](weights)
+    return _PATHS[path or ("dense" if select("graph sums") == "dense" else "sparse")](weights)
 
 
 def _pointers(index: Tensor, number: int) -> Tensor:

@@ -9,7 +9,7 @@ from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
 # sizes in pixels
-NAME_SIZE, TEXT_SIZE, LABEL_SIZE, FILE_SIZE = 14.0, 12.0, 11.0, 11.0
+_NAME_SIZE, TEXT_SIZE, LABEL_SIZE, _FILE_SIZE = 14.0, 12.0, 11.0, 11.0
 LINE, LABEL_LINE = 17.0, 15.0
 _PORT_DISTANCE = 18.0
 TAG = 15.0
@@ -38,7 +38,7 @@ class Box:
     def fit_text(self) -> None:
         """Sets width and height from the texts and the number of links at its sides."""
         texts = [text_width(line, TEXT_SIZE) for line in self.lines]
-        self.width = max([text_width(self.name, NAME_SIZE, bold=True), *texts, _file_width(self.file)]) + 32
+        self.width = max([text_width(self.name, _NAME_SIZE, bold=True), *texts, _file_width(self.file)]) + 32
         num_ports = max(len(self.leaving), len(self.arriving))
         num_lines = len(self.lines) + 1 + bool(self.file)
         self.height = max(LINE * num_lines + 20, num_ports * _PORT_DISTANCE + 14)
@@ -112,7 +112,7 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 def _file_width(name: str) -> float:
     """The width of a file name [px], in a monospace font."""
-    return 0.62 * FILE_SIZE * len(name)
+    return 0.62 * _FILE_SIZE * len(name)
 
 
 def network_boxes(network: HybridNetwork) -> dict[str, Box]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from spikebridge.analysis.plots.boxes import Box, LinkLabel, link_label, network_boxes
 from spikebridge.hybrid import HybridNetwork
 
-BOX_DISTANCE, LABEL_DISTANCE, LANE_DISTANCE = 34.0, 12.0, 16.0
+_BOX_DISTANCE, _LABEL_DISTANCE, _LANE_DISTANCE = 34.0, 12.0, 16.0
 _CHANNEL = 11.0
 _MARGIN = 26.0
 # where links in lanes stand among the others at a box's side
@@ -108,7 +108,7 @@ def _place_rows(columns: list[list[Box]], labels: list[LinkLabel]) -> None:
         here = [label for label in labels if label.routing == "between" and label.source.column == gap]
         here.sort(key=lambda label: (label.source.y + label.target.y, label.source.y))
         wanted = [(label.source.y + label.target.y) / 2 for label in here]
-        for label, y in zip(here, spread(wanted, [c.height for c in here], LABEL_DISTANCE), strict=True):
+        for label, y in zip(here, spread(wanted, [c.height for c in here], _LABEL_DISTANCE), strict=True):
             label.y = y
     for label in labels:
         if label.routing != "between":
@@ -129,7 +129,7 @@ def _pull(box: Box, others: list[Box]) -> tuple[float, float]:
 def _stack(column: list[Box], pulls: dict[Box, tuple[float, float]]) -> None:
     column.sort(key=lambda box: pulls[box][0])
     wanted = [pulls[box][1] for box in column]
-    for box, y in zip(column, spread(wanted, [box.height for box in column], BOX_DISTANCE), strict=True):
+    for box, y in zip(column, spread(wanted, [box.height for box in column], _BOX_DISTANCE), strict=True):
         box.y = y
 
 
@@ -169,7 +169,7 @@ def _place_lanes(
     edges = {"above": min(r.y - r.height / 2 for r in rows), "below": max(r.y + r.height / 2 for r in rows)}
     for label in sorted(leaves, key=lambda label: abs(leaves[label] - arrives[label])):
         sign = -1 if label.routing == "above" else 1
-        label.y = edges[label.routing] + sign * (LANE_DISTANCE + label.height / 2)
+        label.y = edges[label.routing] + sign * (_LANE_DISTANCE + label.height / 2)
         label.x = (leaves[label] + arrives[label] - label.width) / 2
         edges[label.routing] = label.y + sign * label.height / 2
 

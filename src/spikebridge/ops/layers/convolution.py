@@ -19,12 +19,12 @@ from spikebridge.ops.native.library import library
 from spikebridge.ops.selection import CHANNELS_LAST, convolved_size, has_few_taps, select
 from spikebridge.ops.sequence.autograd import is_batched
 
-MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
+_MOST_ACTIVE = 0.4  # of what comes in; with more of it oneDNN is as fast
 _MOST_ACTIVE_BACKWARD = 0.33  # the same for the weights, each of which is read and written again
-OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
-LOOKED_AT = 16  # pictures that are counted to estimate the active share
+_OUTPUTS = 64  # of a block, of spike_convolution.h; with fewer of them going through lists takes a larger share
+_LOOKED_AT = 16  # pictures that are counted to estimate the active share
 
-SIZES = [  # of pictures and kernel, as the headers of both kinds of convolution have them
+_SIZES = [  # of pictures and kernel, as the headers of both kinds of convolution have them
     *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
     *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
     *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
@@ -35,7 +35,7 @@ class _SpikeJob(ctypes.Structure):
     """`SpikeConvolution` of spike_convolution.h."""
 
     _fields_ = [
-        *SIZES,
+        *_SIZES,
         *[(name, ctypes.c_void_p) for name in ("x", "weights", "bias", "y", "sums", "gradient")],
         *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
         ("team", ctypes.c_void_p),
@@ -52,7 +52,7 @@ def _active_share(x: Float[Tensor, "B C Y X"]) -> float:
         >>> _active_share(torch.tensor([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2))
         0.25
     """
-    some = x[:: max(1, len(x) // LOOKED_AT)]
+    some = x[:: max(1, len(x) // _LOOKED_AT)]
     return number_on_cpu(some.count_nonzero()) / some.numel()
 
 
@@ -65,10 +65,10 @@ def _is_few(active: float, num_outputs: int, most: float) -> bool:
         most: where there are outputs enough.
 
     Example:
-        >>> _is_few(0.3, 64, MOST_ACTIVE), _is_few(0.3, 32, MOST_ACTIVE)
+        >>> _is_few(0.3, 64, _MOST_ACTIVE), _is_few(0.3, 32, _MOST_ACTIVE)
         (True, False)
     """
-    return active <= most * min(1.0, num_outputs / OUTPUTS)
+    return active <= most * min(1.0, num_outputs / _OUTPUTS)
 
 
 def outputs_of(
@@ -90,7 +90,7 @@ def outputs_of(
     size = convolved_size(x, weight.shape[2:], stride, padding)
     y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T
-    weights = torch.cat([block.flatten() for block in taps.split(OUTPUTS, 1)])
+    weights = torch.cat([block.flatten() for block in taps.split(_OUTPUTS, 1)])
     # pictures are not equally active, so parts are many
     parts = min(len(x), 8 * _threads(x))
     _run(x, y.shape, weight, stride, padding, parts, weights=weights, bias=bias, y=y)
@@ -116,7 +116,7 @@ def weights_of(
     gradient, sums = gradient.contiguous(memory_format=CHANNELS_LAST), x.new_empty(_threads(x), weight.numel())
     _run(x, gradient.shape, weight, stride, padding, len(sums), sums=sums, gradient=gradient)
     num_outputs, num_taps = len(weight), weight[0].numel()
-    blocks = [block.reshape(num_taps, -1) for block in sums.sum(0).split(OUTPUTS * num_taps)]
+    blocks = [block.reshape(num_taps, -1) for block in sums.sum(0).split(_OUTPUTS * num_taps)]
     of_taps = torch.cat(blocks, 1).T.reshape(num_outputs, *weight.shape[2:], weight.shape[1])
     return of_taps.permute(0, 3, 1, 2)
 
@@ -146,14 +146,14 @@ def _run(
 
 
 _TAPS = 10  # that are summed at once, of convolution.c
-WORK_OF_A_THREAD = 2**16  # elements; below it a thread costs more than it brings
+_WORK_OF_A_THREAD = 2**16  # elements; below it a thread costs more than it brings
 
 
 class _Job(ctypes.Structure):
     """`Convolution` of convolution.h."""
 
     _fields_ = [
-        *SIZES,
+        *_SIZES,
         *[(name, ctypes.c_void_p) for name in ("x", "gradient", "sums")],
         *[(name, ctypes.c_int64) for name in ("num_parts", "num_threads")],
         ("team", ctypes.c_void_p),
@@ -189,7 +189,7 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.settings, ctx.active = settings, _active_share(x) if may_be_silent else 1.0
-        if _is_few(ctx.active, len(weight), MOST_ACTIVE):
+        if _is_few(ctx.active, len(weight), _MOST_ACTIVE):
             return outputs_of(x, weight, bias, *settings[:2])
         return torch.conv2d(x, weight, bias, *settings)
 
@@ -220,7 +220,7 @@ def _sums(
     """The gradients of weight and bias."""
     x, grad = x.contiguous(), grad.contiguous(memory_format=CHANNELS_LAST)
     num_taps, team = weight[0].numel(), library().team
-    threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // WORK_OF_A_THREAD) if team else 1
+    threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // _WORK_OF_A_THREAD) if team else 1
     sums = x.new_empty(threads, (num_taps // _TAPS + 1) * _TAPS, len(weight))
     job = _Job(*x.shape, *grad.shape[1:], *weight.shape[2:], *stride, *padding)
     job.x, job.gradient, job.sums = x.data_ptr(), grad.data_ptr(), sums.data_ptr()

@@ -23,9 +23,9 @@ from spikebridge.ops.native.memory_pool import pool_empty
 from spikebridge.ops.selection import is_linear_profitable, is_plain_training, select
 from spikebridge.ops.sequence.autograd import is_batched, refuse_unusual_backward
 
-MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
-OUTPUTS = 64  # of a block, of linear.h
-LOOKED_AT = 64  # rows that are counted to estimate the active share
+_MOST_ACTIVE = 0.4  # of the inputs; with more of them the dense product is as fast
+_OUTPUTS = 64  # of a block, of linear.h
+_LOOKED_AT = 64  # rows that are counted to estimate the active share
 PART = 2**22  # bytes that become numbers together
 
 
@@ -64,7 +64,7 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(kept(x), weight)
+        ctx.save_for_backward(_kept(x), weight)
         return F.linear(x, weight, bias)
 
     @staticmethod
@@ -101,16 +101,16 @@ def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
 
 def _is_silent(rows: Tensor) -> bool:
     """Whether few inputs are active, by some of the rows."""
-    some = rows[:: max(1, len(rows) // LOOKED_AT)]
-    return number_on_cpu(some.count_nonzero()) <= MOST_ACTIVE * some.numel()
+    some = rows[:: max(1, len(rows) // _LOOKED_AT)]
+    return number_on_cpu(some.count_nonzero()) <= _MOST_ACTIVE * some.numel()
 
 
 def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
     """The gradient of the weights."""
     rows, of_rows = rows.contiguous(), of_rows.contiguous()
     num_rows, num_inputs, num_outputs = *rows.shape, of_rows.shape[1]
-    num_blocks = -(-num_outputs // OUTPUTS)
-    sums = rows.new_empty(num_blocks, num_inputs, OUTPUTS)
+    num_blocks = -(-num_outputs // _OUTPUTS)
+    sums = rows.new_empty(num_blocks, num_inputs, _OUTPUTS)
     weights = rows.new_empty(num_outputs, num_inputs)
     team = library().team
     threads = min(torch.get_num_threads(), num_blocks) if team else 1
@@ -157,7 +157,7 @@ def _packs_spikes() -> bool:
     return _packing.get()
 
 
-def kept(x: Tensor) -> Tensor:
+def _kept(x: Tensor) -> Tensor:
     """What a layer keeps that reads bytes itself, a part at a time: the signal, or inside `pack_spikes` its spikes.
 
     Args:
@@ -165,7 +165,7 @@ def kept(x: Tensor) -> Tensor:
 
     Example:
         >>> with pack_spikes():
-        ...     kept(torch.ones(64, 64)).dtype, kept(torch.full((64, 64), 0.5)).dtype
+        ...     _kept(torch.ones(64, 64)).dtype, _kept(torch.full((64, 64), 0.5)).dtype
         (torch.uint8, torch.float32)
     """
     spikes = _as_bytes(x.detach()) if _packs_spikes() else None

@@ -26,7 +26,7 @@ STEPS = 8  # lengths of blocks from one power of two to the next
 _numbers = itertools.count()
 
 
-class Block(mmap.mmap):
+class _Block(mmap.mmap):
     """A memory map, of which the first `shift` bytes stay unused.
 
     Blocks begin at a page, and caches hold only a few lines that lie equally far from one: so each has another shift.
@@ -38,7 +38,7 @@ class Block(mmap.mmap):
     lent: weakref.ref[memoryview] | None
 
     @classmethod
-    def of(cls, home: "_Pool", length: int) -> "Block":
+    def of(cls, home: "_Pool", length: int) -> "_Block":
         """A new one."""
         block = cls(-1, length + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block.home, block.number = home, next(_numbers)
@@ -66,20 +66,20 @@ class _Pool:
     """
 
     def __init__(self) -> None:
-        self.idle: dict[int, list[Block]] = {}  # the length that was used last comes last
+        self.idle: dict[int, list[_Block]] = {}  # the length that was used last comes last
         self.lent: dict[int, int] = {}
         self.most_lent = 0
 
-    def take(self, length: int) -> Block:
+    def take(self, length: int) -> _Block:
         """The block of that length that came back last, or a new one."""
         try:
             block = self.idle[length].pop()
         except (KeyError, IndexError):
-            block = Block.of(self, length)
+            block = _Block.of(self, length)
         self.lent[block.number] = length
         return block
 
-    def give_back(self, block: Block) -> None:
+    def give_back(self, block: _Block) -> None:
         """Keeps a block for reuse, and unmaps the oldest where too many are idle."""
         self.most_lent = max(self.most_lent, sum(list(self.lent.values())))
         length = self.lent.pop(block.number)

@@ -76,7 +76,7 @@ def _is_row(module: nn.Module) -> bool:
     return type(module).forward.__qualname__ == "Sequential.forward"
 
 
-def follows_spec(module: nn.Module) -> bool:
+def _follows_spec(module: nn.Module) -> bool:
     """Whether a layer is one of neurons whose step is that of `spec.py`, as it stands in `neurons/`.
 
     The scheme is above this folder's reach by import, so the layer is known by what it says of itself.
@@ -112,7 +112,7 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
         _refuse_hooks(module, where)
         if type(module) in _ABSENT:
             places.append(None)
-        elif follows_spec(module):
+        elif _follows_spec(module):
             places.append(sum(layer.address is not None for layer in layers))
             layers.append(EventLayer(where, module, here))
         else:
@@ -133,7 +133,7 @@ def _why_not(module: Any) -> str:
     kind = type(module)
     if kind in _ABSENT:
         return "it is random in training mode (use .eval())" if kind is not nn.Identity and module.training else ""
-    if follows_spec(module):
+    if _follows_spec(module):
         arguments = arguments_of(module, 2)
         if arguments.get("reset") == "none":
             return "it has no reset"

@@ -26,10 +26,10 @@ STEPS = {torch.float32: "spikebridge_events_step_float", torch.float64: "spikebr
 def functions() -> dict[torch.dtype, Callable[..., int]]:
     """The native steps by the numbers that they take; none where the library is not there."""
     found = library().steps
-    return {} if found is None else functions_of(found)
+    return {} if found is None else _functions_of(found)
 
 
-def functions_of(loaded: ctypes.CDLL) -> dict[torch.dtype, Callable[..., int]]:
+def _functions_of(loaded: ctypes.CDLL) -> dict[torch.dtype, Callable[..., int]]:
     """The native steps of a loaded library, none where it is of another version."""
     try:
         fits = loaded.spikebridge_events_version() == VERSION
@@ -69,7 +69,7 @@ class NativeSteps:
         dense_above: float | None,
     ) -> None:
         with torch.no_grad(), x_t.device:  # C reads what is made here, whatever the default device is
-            self.records = Records(layers, x_t[:0].contiguous(), dense_above)
+            self.records = _Records(layers, x_t[:0].contiguous(), dense_above)
         self.fits = self.records.fits
         self.function = function
         self.row = row
@@ -157,10 +157,10 @@ def _arranged(step: Tensor) -> Tensor:
     return step.contiguous(memory_format=torch.channels_last if step.ndim == 4 else torch.contiguous_format)
 
 
-CONVOLVE, MULTIPLY, TAKE_LARGEST, TAKE_MEAN, REORDER, FIRE = range(6)
-NO_SPIKES, RESET_TO_VALUE, RESET_BY_THRESHOLD = range(3)
+_CONVOLVE, _MULTIPLY, _TAKE_LARGEST, _TAKE_MEAN, _REORDER, _FIRE = range(6)
+_NO_SPIKES, _RESET_TO_VALUE, _RESET_BY_THRESHOLD = range(3)
 # share of events up to which a convolution scatters and a pool looks only where something is; see benchmarks/live.py
-CONVOLUTION_SHARE, BLOCKS_SHARE = 0.4, 0.7  # the second where channels come in whole blocks
+_CONVOLUTION_SHARE, _BLOCKS_SHARE = 0.4, 0.7  # the second where channels come in whole blocks
 _POOL_SHARE = 0.5
 BLOCK = 64  # bytes of a block of channels, that of events.c
 
@@ -184,7 +184,7 @@ class _Record(ctypes.Structure):
     ]
 
 
-class Records:
+class _Records:
     """The records of a network for steps of one shape, in the order in which they run, and the entry at the end.
 
     Args:
@@ -234,14 +234,14 @@ class Records:
         if self.turned is not None:
             weight = weight.reshape(-1, *self.turned).permute(0, 2, 3, 1).flatten(1)
             self.turned = None
-        record = self._record(layer, MULTIPLY, after)
+        record = self._record(layer, _MULTIPLY, after)
         record.weight = self._hold(weight.t().contiguous())
         record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
 
     def _convolution(self, layer: EventLayer, module: nn.Conv2d, after: Tensor) -> None:
         high, wide = module.kernel_size
         weight = module.weight.detach().reshape(module.groups, -1, module.in_channels // module.groups, high, wide)
-        record = self._record(layer, CONVOLVE, after)
+        record = self._record(layer, _CONVOLVE, after)
         record.weight = self._hold(weight.flip(-1).permute(0, 2, 3, 4, 1).contiguous())
         record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
         record.kernel_y, record.kernel_x = high, wide
@@ -256,7 +256,7 @@ class Records:
             blocks = module.weight.detach().flip(-1).unflatten(0, (-1, lanes)).permute(0, 2, 3, 4, 1)
             record.blocks = self._hold(blocks.contiguous())
             record.target = self._hold(_where_taps_lead(record))
-        measured = BLOCKS_SHARE if record.blocks else CONVOLUTION_SHARE
+        measured = _BLOCKS_SHARE if record.blocks else _CONVOLUTION_SHARE
         share = measured if self.share is None else self.share
         size = self.like.shape[1:].numel()
         record.most_events = int(share * size) if module.groups == 1 else size
@@ -272,11 +272,11 @@ class Records:
 
     def _pool(self, layer: EventLayer, module: Any, after: Tensor) -> None:
         largest = isinstance(module, nn.MaxPool2d)
-        record = self._record(layer, TAKE_LARGEST if largest else TAKE_MEAN, after)
-        record.kernel_y, record.kernel_x = pair(module.kernel_size)
-        record.stride_y, record.stride_x = pair(module.stride)
-        record.pad_y, record.pad_x = pair(module.padding)
-        record.dilation_y, record.dilation_x = pair(module.dilation) if largest else (1, 1)
+        record = self._record(layer, _TAKE_LARGEST if largest else _TAKE_MEAN, after)
+        record.kernel_y, record.kernel_x = _pair(module.kernel_size)
+        record.stride_y, record.stride_x = _pair(module.stride)
+        record.pad_y, record.pad_x = _pair(module.padding)
+        record.dilation_y, record.dilation_x = _pair(module.dilation) if largest else (1, 1)
         # a window whose taps pass by the whole input has minus infinity, which no event sets
         self.fits = self.fits and record.dilation_y <= record.height and record.dilation_x <= record.width
         if not largest:
@@ -291,17 +291,17 @@ class Records:
             record.places = self._hold(_places_of(self.like))
 
     def _neurons(self, layer: EventLayer, module: Any) -> None:
-        record = self._record(layer, FIRE, self.like)
+        record = self._record(layer, _FIRE, self.like)
         arguments = arguments_of(module, self.like.ndim)
         if "surrogate" in arguments:
             to_value = arguments.get("reset", "zero") == "zero"
-            record.reset = RESET_TO_VALUE if to_value else RESET_BY_THRESHOLD
+            record.reset = _RESET_TO_VALUE if to_value else _RESET_BY_THRESHOLD
         known = {name: value for name, value in arguments.items() if name in NeuronParams._fields}
         values = [torch.as_tensor(value, dtype=self.like.dtype) for value in NeuronParams(**known)]
         record.varied = any(value.numel() > 1 for value in values)
         for index, value in enumerate(values):
             spread = value.expand(self.like.shape[1:]) if record.varied else value.reshape(())
-            record.parameters[index] = self._hold(ordered(spread))
+            record.parameters[index] = self._hold(_ordered(spread))
         state = module.initial_state(self.like)
         fields = [name for name, value in state._asdict().items() if value is not None]
         record.has_current, record.has_adaptation = "i" in fields, "a" in fields
@@ -314,7 +314,7 @@ class Records:
         self.turned = None
         if shape is None:
             return
-        record = self._record(None, REORDER, self.like)
+        record = self._record(None, _REORDER, self.like)
         target = torch.arange(shape.numel(), dtype=torch.int32).reshape(shape)
         record.target = self._hold(target.permute(1, 2, 0).contiguous())
 
@@ -357,17 +357,17 @@ def _image_of(step: Tensor) -> tuple[int, int, int]:
     return step.shape[1:].numel(), 1, 1
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """A setting for both axes of an image.
 
     Example:
-        >>> pair(2), pair((2, 3))
+        >>> _pair(2), _pair((2, 3))
         ((2, 2), (2, 3))
     """
     return value if isinstance(value, tuple) else (value, value)
 
 
-def ordered(values: Tensor) -> Tensor:
+def _ordered(values: Tensor) -> Tensor:
     """Values `(*N)` in the order of the native step, the channels of an image last."""
     return (values.permute(1, 2, 0) if values.ndim == 3 else values).contiguous()
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from spikebridge.ops.sparse.layers import EventLayer, LayerRow
 
 # where gathering rows beats the layer itself: shares of events, and products of a dense pass; measured on one core
-LINEAR_SHARE, LINEAR_PRODUCTS = 0.2, 10**5
-CONVOLUTION_SHARE, CONVOLUTION_PRODUCTS = 0.002, 3 * 10**7
+_LINEAR_SHARE, _LINEAR_PRODUCTS = 0.2, 10**5
+_CONVOLUTION_SHARE, _CONVOLUTION_PRODUCTS = 0.002, 3 * 10**7
 
 
 def _has_few_events(x_t: Tensor, products: int, share: float | None, measured: tuple[float, int]) -> bool:
@@ -33,7 +33,7 @@ class _LinearRows:
         self.share = share
 
     def __call__(self, x_t: Tensor) -> Tensor:
-        measured = LINEAR_SHARE, LINEAR_PRODUCTS
+        measured = _LINEAR_SHARE, _LINEAR_PRODUCTS
         if x_t.ndim != 2 or not _has_few_events(x_t, self.weight.numel(), self.share, measured):
             return self.layer(x_t)
         events = x_t[0].nonzero()[:, 0]
@@ -53,7 +53,7 @@ class _ConvolutionRows:
         self.weight = weight.permute(0, 2, 3, 4, 1).reshape(layer.in_channels, high, wide, -1).contiguous()
 
     def __call__(self, x_t: Tensor) -> Tensor:
-        measured, products = (CONVOLUTION_SHARE, CONVOLUTION_PRODUCTS), x_t[0, 0].numel() * self.weight.numel()
+        measured, products = (_CONVOLUTION_SHARE, _CONVOLUTION_PRODUCTS), x_t[0, 0].numel() * self.weight.numel()
         if x_t.ndim != 4 or not _has_few_events(x_t, products, self.share, measured):
             return self.layer(x_t)
         layer = self.layer
