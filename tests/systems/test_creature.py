@@ -1,11 +1,17 @@
 """The creature: its scenes, its memory and graph against the symbolic executor, and the whole network as a stream."""
 
+import json
+import time
 from dataclasses import replace
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from spikebridge.cli import apps
+from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, questions_of
 from spikebridge.systems.creature.evaluation import RunAnswer, Watched, score_question, true_memory
@@ -20,6 +26,7 @@ from spikebridge.systems.creature.model import Creature, CreatureOptions, Follow
 from spikebridge.systems.creature.perception import NearestGate, PairDistances, Slots
 from spikebridge.systems.creature.report import scene_page
 from spikebridge.systems.creature.scene import CreatureScene, SceneRanges, generate_scene, simulate_table
+from spikebridge.training.run.weights import save_weights
 
 SMALL = CreatureOptions(num_objects=4, num_readout=8, num_features=2, num_copies=2, num_collisions=4)
 
@@ -197,3 +204,40 @@ def test_the_page_of_a_scene_shows_answers_beside_the_truth(scene: CreatureScene
     )
     page = scene_page(seen)
     assert f"{asked.question.text} 5 (true: 7)" in page
+
+
+def test_the_command_shows_a_scene_and_hears_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "creature.safetensors"
+    torch.manual_seed(0)
+    save_weights(weights, Creature())
+    short = generate_scene(1, "daylight", SceneRanges(seconds=0.02, contacts=(0, 5)))
+    monkeypatch.setattr("spikebridge.systems.creature.scene.generate_scene", lambda *_: short)
+    assert main(["watch", str(weights), "--ask", "How many objects are there?", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    # nothing is known before the first frame has been read
+    assert told["answers"][0] == "0.006 s  How many objects are there?  0"
+    assert len(told["objects"]) == len(short.objects)
+    for words, reason in (
+        ([str(weights), "--train"], "is there"),
+        ([str(tmp_path / "none")], "--train makes one"),
+        ([str(weights), "--page", "a.html", "--ask", "How many?"], "leave out --ask or --page"),
+        ([str(weights), "--seconds", "0"], "1 to 60 seconds"),
+    ):
+        assert main(["watch", *words]) == 2
+        told_wrong = capsys.readouterr().err
+        assert reason in told_wrong
+        assert told_wrong.count("\n") == 1
+
+
+def test_the_newest_typed_line_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"How many?\n\nIs there a cube?\n")))
+    asked = apps._typed()
+    for _ in range(1000):
+        if (text := asked(0.0)) is not None:
+            break
+        time.sleep(1e-3)
+    assert text in ("How many?", "Is there a cube?")
+    spread = apps._spread(("one", "two"), 4.0)
+    assert [spread(t) for t in (0.0, 1.9, 2.0, 3.0)] == ["one", None, "two", None]

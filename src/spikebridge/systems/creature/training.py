@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ from spikebridge.systems.creature.scene import (
 )
 from spikebridge.training import Batches, Phase, Settings, fit
 from spikebridge.training.evaluation import evaluating
+from spikebridge.training.run.weights import load_weights, save_weights
 
 _OPEN = (0.25, 0.25)
 """Shares of open neurons of the read-out and of the collision SNN."""
@@ -224,6 +226,47 @@ def train_readouts(
         losses[f"collisions, {name}"] = _train_collisions(creature, pairs, gate, epochs, trained, settings)
     losses["threshold of collisions"] = _choose_threshold(creature, scenes, sizes, seed)
     return losses
+
+
+def train_creature(path: Path, seed: int = 0, sizes: TrainingSizes | None = None, quiet: bool = True) -> Creature:
+    """A newly trained creature, whose weights are written.
+
+    Args:
+        path: a new file.
+        seed: of the weights, the data and their order.
+        sizes: of the training.
+        quiet: no progress.
+
+    Raises:
+        ConfigError: the file is there.
+    """
+    if path.exists():
+        raise ConfigError(f"{path} is there: leave out the training to load it, or name a new file")
+    sizes = sizes or TrainingSizes()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        creature = Creature()
+    scenes = training_scenes(sizes, seed)
+    train_senses(creature, scenes, sizes, seed, quiet)
+    train_readouts(creature, scenes, sizes, seed, quiet)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(path, creature)
+    return creature.eval()
+
+
+def load_creature(path: Path) -> Creature:
+    """A creature with the weights of a file.
+
+    Args:
+        path: of `train_creature`.
+
+    Raises:
+        DataError: no such file, or a damaged one.
+        ConfigError: weights of another network.
+    """
+    creature = Creature()
+    load_weights(path, creature)
+    return creature.eval()
 
 
 def _adam(lr: float) -> Any:
