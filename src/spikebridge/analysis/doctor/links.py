@@ -10,7 +10,7 @@ from spikebridge.analysis.doctor.finding import Finding, Inputs, run
 from spikebridge.analysis.hooks import Call, display_path, trace_calls
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
 from spikebridge.hybrid.network.graph import owner_of
-from spikebridge.hybrid.network.link import Link, Route, trigger_of
+from spikebridge.hybrid.network.link import Link, Route, sources_of
 from spikebridge.neurons import Stateful
 from spikebridge.neurons.stateless import tensors_by_name
 
@@ -109,7 +109,7 @@ def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
     clocks = {
         name: Every(clock.period * network.dt, clock.phase * network.dt) for name, clock in network.plan.clocks.items()
     }
-    read = {name for link in links for name in (link.source, link.context, trigger_of(link))}
+    read = {name for link in links for name in sources_of(link)}
     return HybridNetwork(
         dt=network.dt,
         inputs={name: clocks[name] for name in network.inputs if name in read},

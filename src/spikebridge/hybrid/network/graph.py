@@ -14,7 +14,7 @@ from torch import nn
 from spikebridge.errors import ConfigError, did_you_mean, in_words
 from spikebridge.hybrid.clock import Clock, delay_in_ticks
 from spikebridge.hybrid.modulation import acts_on_a_parameter
-from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, trigger_of
+from spikebridge.hybrid.network.link import Link, Modulation, Route, Transmission, describe, sources_of, trigger_of
 from spikebridge.hybrid.network.schedule import Schedule
 from spikebridge.hybrid.unit.unit import HybridUnit
 
@@ -149,7 +149,7 @@ def _signals_of_parts(
 ) -> dict[str, tuple[str, ...]]:
     """The signals that are read of each part: its own name, or "part.key"."""
     found: dict[str, dict[str, None]] = {part: {} for part in parts}
-    for signal in (*(name for link in links for name in _sources_of(link)), *outputs):
+    for signal in (*(name for link in links for name in sources_of(link)), *outputs):
         if (part := owner_of(signal, parts)) in found:
             found[part][signal] = None
     for part, signals in found.items():
@@ -160,11 +160,6 @@ def _signals_of_parts(
                 f"by name, such as {other!r}"
             )
     return {part: tuple(signals) or (part,) for part, signals in found.items()}
-
-
-def _sources_of(link: Link) -> list[str]:
-    """Every signal that a link reads."""
-    return [name for name in (link.source, link.context, trigger_of(link)) if name is not None]
 
 
 def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
@@ -200,7 +195,7 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
         if link.part not in parts:
             raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
-    sources = {name for link in links for name in _sources_of(link)}
+    sources = {name for link in links for name in sources_of(link)}
     for name in inputs:
         if name not in sources:
             raise ConfigError(f"input {name!r} is read by no link; add a Transmission from it, or remove the input")

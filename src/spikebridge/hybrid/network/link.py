@@ -181,6 +181,16 @@ def _as_a_unit(stage: object) -> str:
     return ""
 
 
+def sources_of(link: Link) -> tuple[str, ...]:
+    """Every signal that a link reads: its source, the context and the trigger of its unit.
+
+    Example:
+        >>> sources_of(Transmission("events", "ann", HybridUnit(Since("frames"))))
+        ('events', 'frames')
+    """
+    return tuple(name for name in (link.source, link.context, trigger_of(link)) if name is not None)
+
+
 @dataclass(frozen=True, eq=False)
 class Route:
     """A link with its name and clocks worked out.
@@ -198,6 +208,7 @@ class Route:
         into: the target's argument of a transmission, None for one by position.
         direct: whether the target reads every value of the source unchanged, in the same tick.
         has_initial: whether the target may read an initial value.
+        sources: every signal that the link reads.
     """
 
     name: str
@@ -214,6 +225,7 @@ class Route:
     into: str | None = field(init=False)
     direct: bool = field(init=False)
     has_initial: bool = field(init=False)
+    sources: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         link = self.link
@@ -222,13 +234,8 @@ class Route:
         direct = sampled and into is None and link.unit is None and self.delay == 0
         has_initial = isinstance(link, Transmission) and (link.held or self.delay > 0)
         computed = {"sampled": sampled, "into": into, "direct": direct, "has_initial": has_initial}
-        for name, value in computed.items():
+        for name, value in {**computed, "sources": sources_of(link)}.items():
             object.__setattr__(self, name, value)
-
-    @property
-    def sources(self) -> list[str]:
-        """Every signal that the unit needs."""
-        return [n for n in (self.link.source, self.link.context, trigger_of(self.link)) if n is not None]
 
 
 def settings_of(route: Route) -> str:
