@@ -1,8 +1,10 @@
-"""Several processes: a host module for any function of a network, and states gathered for one checkpoint."""
+"""Processes: started through Fabric, a host module for any function of a network, states gathered for a checkpoint."""
 
+import atexit
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,14 +12,82 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from spikebridge.errors import ConfigError
 from spikebridge.training.rng import derive_seed, get_rng_state, seed_rng, set_rng_state
+from spikebridge.training.run.environment import is_first_process
 from spikebridge.training.run.weights import state_tensors
+from spikebridge.training.settings import Settings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+def start_fabric(settings: Settings) -> "Fabric":
+    """Starts Fabric: takes the devices and joins the other processes.
+
+    Under `torchrun` the processes exist already; otherwise Fabric starts the others by running the same command line
+    again, so all code before this call runs in each of them.
+
+    Raises:
+        ConfigError: devices, strategy or precision that this machine does not have, or a number of processes that is
+            not the one that was started.
+    """
+    # importing Fabric takes longer than importing torch
+    from lightning_fabric import Fabric
+
+    _check_environment(settings, os.environ)
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=settings.strategy,
+            **_precision(settings),
+        )
+        fabric.launch()
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(f"this machine cannot train with {settings}: {error}") from error
+    if fabric.world_size > 1:
+        atexit.register(_leave)
+    return fabric
+
+
+def _precision(settings: Settings) -> dict[str, Any]:
+    """Arguments of Fabric, which would take bf16-mixed for 16-mixed on a CPU."""
+    gpu = settings.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if settings.precision != "16-mixed" or gpu:
+        return {"precision": settings.precision}
+    from lightning_fabric.plugins.precision import MixedPrecision
+
+    return {"plugins": [MixedPrecision("16-mixed", "cpu")]}
+
+
+def _check_environment(settings: Settings, environment: Mapping[str, str]) -> None:
+    num_started = int(environment.get("WORLD_SIZE", "1"))
+    if num_started > 1 and num_started != settings.devices * settings.nodes:
+        raise ConfigError(
+            f"{num_started} processes were started, but devices={settings.devices} and nodes={settings.nodes} were "
+            "given; give --devices and --nodes as torchrun has them"
+        )
+    may_restart = int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+    if may_restart and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and is_first_process(environment):
+        # https://github.com/pytorch/pytorch/issues/135712
+        _log.warning(
+            "torchrun keeps the addresses of dead processes, and a restart may look for them: "
+            "start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment"
+        )
+
+
+def _leave() -> None:
+    """Closes the connection to the other processes: its threads would abort the program at exit."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class ModuleHost(nn.Module):
@@ -121,9 +191,6 @@ def _sharded(host: nn.Module) -> nn.Module | None:
     if fsdp is None:
         return None
     return next((module for module in host.modules() if isinstance(module, fsdp.FullyShardedDataParallel)), None)
-
-
-_log = logging.getLogger(__name__)
 
 
 def gather_rng_states(fabric: "Fabric") -> list[dict[str, Tensor]]:

@@ -34,17 +34,18 @@ from spikebridge.training.distributed import (
     gather_weights,
     scatter_optimizer_state,
     scatter_rng_states,
+    start_fabric,
 )
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loader import BatchSource, open_source
 from spikebridge.training.phase import Phase, check_phases, find, trainable_only
 from spikebridge.training.progress import Progress, choose_progress
-from spikebridge.training.resume import ResumableLoop
+from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import preserve_rng_state, seed_rng, shared_generator
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import load_exactly
-from spikebridge.training.settings import Interrupt, Settings, start
+from spikebridge.training.settings import Settings
 from spikebridge.training.step import Stage, step_scheduler, take_step
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def fit(
     callbacks = check_callbacks(callbacks)
     # before other processes are started, so that none is left behind where the run is in use
     with nullcontext() if run is None else run.lock():
-        fabric = start(settings)
+        fabric = start_fabric(settings)
         plan = [(phase, data if phase.data is None else phase.data) for phase in phases]
         raise_mmap_threshold()
         show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)

@@ -4,9 +4,13 @@ All that the numbers depend on is in the checkpoint, or is a function of what is
 is resumed ends with the bits of one that was never stopped.
 """
 
+import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from types import FrameType, TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
@@ -18,7 +22,43 @@ from spikebridge.training.run.checkpoint import load_checkpoint, save_checkpoint
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import check_compatible, load_exactly
-from spikebridge.training.settings import Interrupt
+
+_log = logging.getLogger(__name__)
+
+
+class Interrupt:
+    """Remembers the first Ctrl-C inside the block; the second stops at once.
+
+    Only the main thread can catch signals; elsewhere, or with `active=False`, nothing is changed.
+
+    Example:
+        >>> with Interrupt() as interrupt:
+        ...     signal.raise_signal(signal.SIGINT)
+        ...     interrupt.asked
+        True
+    """
+
+    def __init__(self, active: bool = True) -> None:
+        self.asked = False
+        self._active = active and threading.current_thread() is threading.main_thread()
+        self._before: Any = None
+
+    def __enter__(self) -> "Interrupt":
+        if self._active:
+            self._before = signal.signal(signal.SIGINT, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._active:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        _log.warning("stopping after this step; Ctrl-C once more stops at once, without a checkpoint")
 
 
 @runtime_checkable

@@ -35,12 +35,11 @@ from spikebridge.training.continual.task import (
 )
 from spikebridge.training.evaluation import evaluating, preserve_modes
 from spikebridge.training.progress import Progress, choose_progress
-from spikebridge.training.resume import ResumableLoop
+from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import get_rng_state, preserve_rng_state, seed_rng, set_rng_state
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
 from spikebridge.training.run.weights import state_tensors
-from spikebridge.training.settings import Interrupt
 
 
 @dataclass(frozen=True, kw_only=True)
