@@ -546,7 +546,7 @@ def network_verdicts() -> list[tuple[str, str]]:
         ),
         (
             "Pathways joined at several depths",
-            f"one unit helps, more are not shown to: distance {with_spread(depths['none'], 2)} px without units, "
+            f"one unit helps, more do not help more: distance {with_spread(depths['none'], 2)} px without units, "
             f"{with_spread(depths[one], 2)} px with one at depth {one}, "
             f"{with_spread(depths['1, 2, 3'], 2)} px with three",
         ),
