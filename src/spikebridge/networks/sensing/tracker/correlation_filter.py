@@ -55,6 +55,8 @@ _FAINT = 1e-3
 """Added to the deviation of a response, so that a target without contrast has no clear peak."""
 _LEAST_POWER = 0.1
 """Added to the mean power of the first frame, which is about 100 where there is contrast."""
+_WEIGHTS = (1.0, *(sqrt(2) * float(np.sinc(n / _BINS)) ** 2 for n in range(1, _HARMONICS + 1) for _ in "xy"), 1.0)
+"""Of the strength of the gradient, the harmonics of its angle, cosine and sine, and grey."""
 _FLAT = 0.01
 """Root mean square of the features of a patch without contrast; noise below it is not amplified."""
 
@@ -205,7 +207,7 @@ class CorrelationFilter:
         grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
         picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log().expand(len(scales), -1, -1, -1)
         patches = F.grid_sample(picture, torch.from_numpy(grid), padding_mode="border", align_corners=False)
-        return patch_features(patches[:, 0]) * _window(self._num_cells)
+        return patch_features(patches[:, 0]).mul_(_window(self._num_cells))
 
 
 class _MixedTarget(NamedTuple):
@@ -259,23 +261,34 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
         >>> features[0, 1:3, 1, 1] / features[0, 0, 1, 1]  # cos 2a and sin 2a, times sqrt(2) sinc(1 / 9)^2
         tensor([1.3577, 0.0000])
     """
+    num_patches, side = patches.shape[:2]
     beyond = F.pad(patches[:, None], (1, 1, 1, 1), "replicate")[:, 0]
     along = beyond[:, 1:-1, 2:] - beyond[:, 1:-1, :-2]
     down = beyond[:, 2:, 1:-1] - beyond[:, :-2, 1:-1]
-    strength = torch.hypot(along, down) + 1e-9
-    turn = torch.complex(along, down) / strength
-    turn = turn * turn
-    harmonic, parts = strength * turn, [strength]
-    for n in range(1, _HARMONICS + 1):
-        weight = sqrt(2) * float(np.sinc(n / _BINS)) ** 2
-        parts += [weight * harmonic.real, weight * harmonic.imag]
-        harmonic = harmonic * turn
-    cells = F.avg_pool2d(torch.stack(parts, 1), _CELL)
-    cells = cells / (cells.square().sum(1, keepdim=True).mean((2, 3), keepdim=True).sqrt() + _FLAT)
-    grey = F.avg_pool2d(patches[:, None], _CELL)
-    grey = grey - grey.mean((2, 3), keepdim=True)
-    grey = grey / (3 * grey.square().mean((2, 3), keepdim=True).sqrt() + _FLAT)
-    return torch.cat([cells, grey], 1)
+    both = along * down
+    parts = patches.new_empty(num_patches, len(_WEIGHTS), side, side)
+    strength, cosine, sine = parts[:, 0], parts[:, 1], parts[:, 2]
+    torch.add(along.square_(), down.square_(), out=strength).sqrt_().add_(1e-9)
+    torch.div(along.sub_(down), strength, out=cosine)
+    torch.div(both.mul_(2), strength, out=sine)
+    # of the angle n a by those of (n - 1) a and (n - 2) a
+    doubled = (2 * cosine).div_(strength)[:, None]
+    torch.mul(doubled, parts[:, 1:3], out=parts[:, 3:5])[:, 0].sub_(strength)
+    for n in range(5, 2 * _HARMONICS + 1, 2):
+        torch.mul(doubled, parts[:, n - 2 : n], out=parts[:, n : n + 2]).sub_(parts[:, n - 4 : n - 2])
+    parts[:, -1] = patches
+    cells = parts.unflatten(2, (-1, _CELL)).sum(3) @ _means_of_cells(side)
+    cells *= torch.tensor(_WEIGHTS)[:, None, None]
+    cells[:, -1:] -= cells[:, -1:].mean((2, 3), keepdim=True)
+    power = cells.square().mean((2, 3))
+    oriented, grey = power[:, :-1].sum(1, keepdim=True).sqrt() + _FLAT, 3 * power[:, -1:].sqrt() + _FLAT
+    return cells.div_(torch.cat([oriented.expand(-1, cells.shape[1] - 1), grey], 1)[:, :, None, None])
+
+
+@cache
+def _means_of_cells(side: int) -> Float[Tensor, "S N"]:
+    """Sums over the pixels of cells in a row, over the pixels of a cell."""
+    return torch.eye(side // _CELL).repeat_interleave(_CELL, 0) / _CELL**2
 
 
 @cache

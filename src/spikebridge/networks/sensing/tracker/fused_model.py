@@ -179,7 +179,7 @@ class FusedInference(nn.Module):
         places = cell_places(features.shape[-1], features, self.stride).numpy()
         mask = ellipse_mask(places, box[0].double().numpy(), *self.cut)
         spectrum = self._spectrum(cut_out(features[:1], mask)[0])
-        own = torch.view_as_real(spectrum).square().sum(0).sum(-1) * self.first_shift
+        own = (spectrum.real.square() + spectrum.imag.square()).sum(0) * self.first_shift
         template = spectrum.conj() * self.first_shift
         deficit = self.head.deficit(own)
         if start is not None:
