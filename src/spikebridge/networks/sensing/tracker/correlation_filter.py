@@ -42,7 +42,13 @@ from spikebridge.networks.sensing.model.boxes import (
     crop_covering,
     crop_frame,
 )
-from spikebridge.networks.sensing.tracker.detectors import DetectorInputs, FoundBox, LearnedDetector, LearnedTarget
+from spikebridge.networks.sensing.tracker.detectors import (
+    DetectorInputs,
+    FoundBox,
+    LearnedDetector,
+    LearnedTarget,
+    confidence,
+)
 
 _CELL = 4
 """Side of a cell [px of a patch]."""
@@ -210,24 +216,56 @@ class CorrelationFilter:
         return patch_features(patches[:, 0]).mul_(_window(self._num_cells))
 
 
+class _Claims(NamedTuple):
+    """How sure both detectors are of a frame.
+
+    Args:
+        confidence: of the trained one.
+        ratio: of the filter, peak to sidelobes.
+    """
+
+    confidence: float
+    ratio: float
+
+
 class _MixedTarget(NamedTuple):
-    """What both detectors know of the target."""
+    """What both detectors know of the target.
+
+    Args:
+        learned: of the trained one.
+        filtered: of the filter.
+        last: claims in the last frame; None before the first one.
+        usual: mean claims in the frames from which both have learned.
+    """
 
     learned: LearnedTarget
     filtered: _FilterState
+    last: _Claims | None = None
+    usual: _Claims | None = None
 
 
 @dataclass(frozen=True)
 class MixedDetector:
     """A trained detector and a filter that learns the target; see `BoxDetector`.
 
+    The surer one gives the answer. But where the trained one usually sees this target, and neither sees it now, the
+    target is hidden: then the unsure answer of the trained one is given, from which the filter does not learn.
+
     Args:
         learned: the trained one.
         filter: learns while it runs.
+        usual_confidence: mean confidence from which on the trained one usually sees the target.
+        least_confidence: below it the trained one does not see the target.
+        least_ratio: share of its usual peak-to-sidelobe ratio below which the filter does not see it.
+        rate: weight of a new frame in the means.
     """
 
     learned: LearnedDetector
     filter: CorrelationFilter
+    usual_confidence: float = 0.9
+    least_confidence: float = 0.3
+    least_ratio: float = 0.5
+    rate: float = 0.1
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> _MixedTarget:
         """See `BoxDetector`."""
@@ -237,14 +275,27 @@ class MixedDetector:
         """See `BoxDetector`."""
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
-        surer, second = (one, other) if one.spread < other.spread else (other, one)
-        return surer._replace(second=second), _MixedTarget(learned, filtered)
+        claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)
+        target = target._replace(learned=learned, filtered=filtered, last=claims)
+        is_surer = one.spread < other.spread or self._is_hidden(claims, target.usual)
+        surer, second = (one, other) if is_surer else (other, one)
+        return surer._replace(second=second), target
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
-        return _MixedTarget(
-            self.learned.update(frame, box, target.learned), self.filter.update(frame, box, target.filtered)
-        )
+        learned = self.learned.update(frame, box, target.learned)
+        filtered = self.filter.update(frame, box, target.filtered)
+        usual, last = target.usual, target.last
+        if usual is None or last is None:
+            usual = last
+        else:
+            usual = _Claims(*(old + self.rate * (new - old) for old, new in zip(usual, last, strict=True)))
+        return _MixedTarget(learned, filtered, last, usual)
+
+    def _is_hidden(self, claims: _Claims, usual: _Claims | None) -> bool:
+        if usual is None or usual.confidence < self.usual_confidence:
+            return False
+        return claims.confidence < self.least_confidence and claims.ratio < self.least_ratio * usual.ratio
 
 
 def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
