@@ -19,7 +19,13 @@ from spikebridge.networks.sensing.model.boxes import box_center
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter, patch_features
-from spikebridge.networks.sensing.tracker.detectors import DetectorInputs, DetectorName, FoundBox, LearnedDetector
+from spikebridge.networks.sensing.tracker.detectors import (
+    DetectorInputs,
+    DetectorName,
+    FoundBox,
+    LearnedDetector,
+    confidence,
+)
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
 BOX = np.array([60.0, 40.0, 26.0, 20.0])
@@ -67,6 +73,19 @@ def test_light_and_contrast_leave_the_features_nearly_as_they_are() -> None:
     patch = torch.rand(1, 32, 32) * 2
     torch.testing.assert_close(patch_features(patch + 0.7), patch_features(patch), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(patch_features(3 * patch), patch_features(patch), rtol=0.05, atol=0.02)
+
+
+def test_features_are_strengths_and_turned_angles_of_gradients() -> None:
+    patch = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    beyond = np.pad(patch[0].double().numpy(), 1, mode="edge")
+    slope = (beyond[1:-1, 2:] - beyond[1:-1, :-2]) + 1j * (beyond[2:, 1:-1] - beyond[:-2, 1:-1])
+    parts = [abs(slope)]
+    for n in range(1, 5):
+        turned = 2**0.5 * np.sinc(n / 9) ** 2 * abs(slope) * np.exp(2j * n * np.angle(slope))
+        parts += [turned.real, turned.imag]
+    cells = np.stack(parts).reshape(9, 4, 4, 4, 4).mean((2, 4))
+    cells /= (cells**2).sum(0).mean() ** 0.5 + 0.01
+    np.testing.assert_allclose(patch_features(patch)[0, :-1], cells, atol=2e-6)
 
 
 def test_a_target_that_is_larger_than_predicted_is_found_larger() -> None:
@@ -164,6 +183,28 @@ def test_the_surer_detector_answers_and_both_learn(monkeypatch: pytest.MonkeyPat
     after = detector.update(frame, elsewhere, target)
     assert after.learned.newest is not target.learned.newest
     assert not torch.equal(after.filtered.power, target.filtered.power)
+
+
+@pytest.mark.parametrize("usual_spread", [0.5, 9.0])
+def test_a_hidden_target_is_left_to_the_trained_detector_where_that_usually_sees_it(
+    monkeypatch: pytest.MonkeyPatch, usual_spread: float
+) -> None:
+    mixed = tracker("both")
+    detector: Any = mixed._detector(mixed._inference(mixed.sensing, 48))
+    frame, spread = wall(), usual_spread
+    monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (FoundBox(BOX, BOX, spread), given[-1]))
+    target = detector.start(frame, BOX)
+    inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
+    for _ in range(3):
+        target = detector.update(frame, BOX, detector.detect(inputs, target)[1])
+    assert (target.usual.confidence > 0.9) is (usual_spread == 0.5)
+    spread, hidden = 200.0, inputs._replace(frame=np.ascontiguousarray(frame[::-1, ::-1]))
+    found, after = detector.detect(hidden, target)
+    assert after.last.ratio < 0.5 * target.usual.ratio
+    # the filter alone is sure enough of the background to be used
+    assert confidence(found.second.spread if found.spread == 200 else found.spread, BOX) > 0.3
+    assert (found.spread == 200) is (usual_spread == 0.5)
+    assert after.usual == target.usual
 
 
 def test_an_unknown_detector_is_refused() -> None:
