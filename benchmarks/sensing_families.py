@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=_RUNS, help="folder of the trained networks and finished rows")
     out = parser.parse_args().out
     torch.set_num_threads(1)
+    opencv = version("opencv-contrib-python-headless")  # where it is missing, before the training
     rows: dict[str, dict[str, dict[str, float]]] = {}
     trained = {}
     for half, families in _HALVES.items():
@@ -158,7 +159,7 @@ def main() -> None:
     rows = {family: rows[family] for family in SCENE_FAMILIES}
     summary = _summary(rows)
     print(json.dumps(summary, indent=1))
-    environment = describe_environment(seed=0, threads=1, opencv=version("opencv-contrib-python-headless"))
+    environment = describe_environment(seed=0, threads=1, opencv=opencv)
     found = {"command": "python benchmarks/sensing_families.py", "trained": trained, "rows": rows}
     write_text(_RESULTS, json.dumps({**found, "summary": summary, "environment": environment}, indent=1) + "\n")
 
