@@ -19,8 +19,9 @@ What was learned is a few hundred kB in the tracker's state; a frame costs two t
 Beside a trained detector (`MixedDetector`), the surer of both answers in each frame. The trained one is sure of targets
 like those of its training, the filter of what it has seen since the first box. Each claims a standard deviation of its
 place: the one as it was trained to, the filter by its peak-to-sidelobe ratio. Both learn from the box that the tracker
-makes of the answer, so that the one leads the other back. A filter alone soon learns whatever hides the target. So where
-the trained detector usually sees the target, and neither sees it now, its unsure answer is given, and neither learns.
+makes of the answer, so that the one leads the other back. A filter alone soon learns whatever hides the target. So
+where the trained detector usually sees the target, and neither sees it now, its unsure answer is given, and neither
+learns.
 """
 
 from dataclasses import dataclass
