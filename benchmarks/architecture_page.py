@@ -33,7 +33,10 @@ CALLS = {
     "train_loop_in_training": "`fit` of `train sensing`, files of `training/`",
     "train_loop": "`fit` of `train sensing`, all files",
 }
-INSIDES = ("hybrid", "networks/digits", "networks/sensing", "networks/modulation", "networks/reasoning")
+INSIDES = (
+    "hybrid",
+    *(f"networks/{name}" for name in ("digits", "sensing", "modulation", "reasoning", "signals", "neuron_models")),
+)
 
 NAME_SIZE, TEXT_SIZE, LINE = 14.0, 11.0, 15.0
 MARGIN, GAP, LEVEL_GAP, PADDING = 20.0, 18.0, 44.0, 10.0
