@@ -165,9 +165,12 @@ class CorrelationFilter:
             target: so far.
         """
         numerator, power = (
-            old + self.first_share * (first - old) for old, first in zip(target[:2], target.first, strict=True)
+            torch.lerp(old, first, self.first_share) for old, first in zip(target[:2], target.first, strict=True)
         )
-        response = self._response(patch, numerator, power, target)
+        # the power is that of all channels
+        ridge = self.ridge * (target.first[1].mean() + _LEAST_POWER)
+        spectrum = (patch.spectrum * numerator).sum(1) / (power + ridge)
+        response = torch.fft.irfft2(spectrum, s=(self._num_cells, self._num_cells))
         penalties = torch.tensor([1.0 if scale == 1 else self.scale_penalty for scale in self.scales])
         best = int((response.amax((1, 2)) * penalties).argmax())
         place, ratio = _peak(response[best].numpy())
@@ -175,10 +178,6 @@ class CorrelationFilter:
         shift = place * (scale * self.context * _size(box) / self._num_cells)
         found = clamp_box(patch.frame, box_from_center(box_center(box) + shift, scale * box[2:]))
         return FoundBox(box, found, _size(box) / max(ratio, 1e-3))
-
-    def _response(self, patch: _SearchedPatch, numerator: Tensor, power: Tensor, target: _FilterState) -> Tensor:
-        weights = numerator / (power + self.ridge * (target.first[1].mean() + _LEAST_POWER))
-        return torch.fft.irfft2((patch.spectrum * weights).sum(1), s=(self._num_cells, self._num_cells))
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _FilterState) -> _FilterState:
         """The filter after one more frame.
@@ -188,18 +187,15 @@ class CorrelationFilter:
             box: of the target in it [px].
             target: so far.
         """
-        rate = self.rate
         new = self._learned(frame, box)
-        numerator, power = (
-            (1 - rate) * old + rate * one for old, one in zip((target.numerator, target.power), new, strict=True)
-        )
+        numerator, power = (torch.lerp(old, one, self.rate) for old, one in zip(target[:2], new, strict=True))
         return target._replace(numerator=numerator, power=power)
 
     def _learned(self, frame: NDArray[np.uint8], box: Box) -> tuple[Tensor, Tensor]:
         """`conj(F_c) Y` and `sum_c |F_c|^2` of one frame."""
         seen = torch.fft.rfft2(self._features(frame, box, (1.0,))[0])
         label = _label(self._num_cells, self.label * self._num_cells / self.context)
-        return seen.conj() * label, seen.abs().square().sum(0)
+        return seen.conj() * label, (seen.real.square() + seen.imag.square()).sum(0)
 
     def _features(self, frame: NDArray[np.uint8], box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K C N N"]:
         """Features of patches of several sizes, smaller towards the edges."""
@@ -365,10 +361,13 @@ def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], floa
     peak = float(response[row, column])
     lines = response[row], response[:, column]
     place = [at + _vertex(line, at) for line, at in zip(lines, (column, row), strict=True)]
-    steps = (np.arange(num_cells) - np.array([[row], [column]])) % num_cells
-    away = np.minimum(steps, num_cells - steps) > num_cells // 8
-    sidelobes = response[away[0][:, None] | away[1]]
-    ratio = (peak - float(sidelobes.mean())) / (float(sidelobes.std()) + _FAINT)
+    near = np.arange(-(num_cells // 8), num_cells // 8 + 1)
+    beside = response[(near[:, None] + row) % num_cells, (near + column) % num_cells]
+    number = response.size - beside.size
+    mean, square = (
+        (np.sum(response**n, dtype=np.float64) - np.sum(beside**n, dtype=np.float64)) / number for n in (1, 2)
+    )
+    ratio = (peak - float(mean)) / (max(float(square - mean * mean), 0.0) ** 0.5 + _FAINT)
     return (np.array(place) + num_cells / 2) % num_cells - num_cells / 2, ratio
 
 
