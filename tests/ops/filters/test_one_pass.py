@@ -17,7 +17,7 @@ from spikebridge.hybrid.unit.kernel import (
     mean_step,
 )
 from spikebridge.ops import without_native
-from spikebridge.ops.filters.leaky_sum import alphas_of, last_of_sums, means_of, sums_of
+from spikebridge.ops.filters.leaky_sum import one_pass_alphas, one_pass_last, one_pass_means, one_pass_sums
 from spikebridge.ops.selection import runs_in_one_pass
 from spikebridge.ops.sequence import native
 
@@ -41,10 +41,10 @@ def fast(
     form: str, x: Tensor, start: list[Tensor] | list[None], number: Tensor | float, resets: bytes | None = None
 ) -> tuple[Tensor, ...]:
     if form == "sum":
-        return sums_of(x, start[0], number, resets)
+        return one_pass_sums(x, start[0], number, resets)
     if form == "mean":
-        return means_of(x, start[0], 2.0, resets)
-    return alphas_of(x, start[0], start[1], number, number, resets)
+        return one_pass_means(x, start[0], 2.0, resets)
+    return one_pass_alphas(x, start[0], start[1], number, number, resets)
 
 
 def looped(
@@ -182,7 +182,7 @@ def test_a_decay_is_trained(shape: tuple[int, ...], of: str) -> None:
     kinds = {"all": (), "a column": shape[2:], "a sample and a column": shape[1:], "a step of one": (1, *shape[1:])}
     decay = random(*kinds[of], seed=3).sigmoid().requires_grad_()
     start = random(*shape[1:], seed=1).requires_grad_()
-    y, last = sums_of(x, start, decay)
+    y, last = one_pass_sums(x, start, decay)
     expected = looped("sum", x, [start], decay if of != "a step of one" else decay[0])
     assert torch.equal(y, expected[0]) and torch.equal(last, expected[1])
     weights = random(*shape, seed=4)
@@ -226,7 +226,7 @@ def test_gradients_of_the_values_alone_and_of_the_memory_alone(form: str, which:
 @needs_library
 def test_the_memory_after_is_nobody_elses() -> None:
     x, start = random(4, 1, 3), torch.zeros(1, 3)
-    y, last = sums_of(x, start)
+    y, last = one_pass_sums(x, start)
     last += 1
     assert torch.equal(y[-1], last - 1) and not start.any()
 
@@ -247,11 +247,11 @@ def test_what_does_not_run_in_one_pass() -> None:
 def test_second_derivatives_are_refused() -> None:
     x = random(4, 1, 3).requires_grad_()
     with pytest.raises(ConfigError, match="second derivative"):
-        torch.autograd.grad(sums_of(x, torch.zeros(1, 3))[0].sum(), x, create_graph=True)
+        torch.autograd.grad(one_pass_sums(x, torch.zeros(1, 3))[0].sum(), x, create_graph=True)
     with pytest.raises(ConfigError, match="second derivative"):
-        torch.autograd.grad(last_of_sums(x, torch.tensor(0.5)).sum(), x, create_graph=True)
+        torch.autograd.grad(one_pass_last(x, torch.tensor(0.5)).sum(), x, create_graph=True)
     with pytest.raises(ConfigError, match="second derivative"):
-        torch.autograd.grad(last_of_sums(x, torch.tensor(0.5), 1.0).sum(), x, create_graph=True)
+        torch.autograd.grad(one_pass_last(x, torch.tensor(0.5), 1.0).sum(), x, create_graph=True)
 
 
 @needs_library
@@ -260,8 +260,8 @@ def test_second_derivatives_are_refused() -> None:
 def test_a_last_sum_and_its_slope(shape: tuple[int, ...]) -> None:
     x = random(*shape).requires_grad_()
     decay = random(*shape[2:], seed=3).sigmoid().requires_grad_()
-    last, expected = last_of_sums(x, decay), looped("sum", x, [torch.zeros(shape[1:])], decay)[1]
-    assert torch.equal(last, expected) and torch.equal(last_of_sums(x.detach(), decay.detach()), expected)
+    last, expected = one_pass_last(x, decay), looped("sum", x, [torch.zeros(shape[1:])], decay)[1]
+    assert torch.equal(last, expected) and torch.equal(one_pass_last(x.detach(), decay.detach()), expected)
     weights = random(*shape[1:], seed=4)
     ours, theirs = (torch.autograd.grad((v * weights).sum(), (x, decay)) for v in (last, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -281,15 +281,15 @@ def log_tau_of(of: str, shape: tuple[int, ...]) -> Tensor:
 @pytest.mark.usefixtures("instructions")
 def test_a_last_sum_with_a_learned_time_constant(shape: tuple[int, ...], of: str) -> None:
     x, dt, log_tau = random(*shape).requires_grad_(), 0.7, log_tau_of(of, shape)
-    last = last_of_sums(x, log_tau, dt)
+    last = one_pass_last(x, log_tau, dt)
     expected = looped("sum", x, [torch.zeros(shape[1:])], torch.exp(-dt / log_tau.exp()))[1]
-    assert torch.equal(last, expected) and torch.equal(last_of_sums(x.detach(), log_tau.detach(), dt), expected)
+    assert torch.equal(last, expected) and torch.equal(one_pass_last(x.detach(), log_tau.detach(), dt), expected)
     weights = random(*shape[1:], seed=4)
     ours, theirs = (torch.autograd.grad((v * weights).mean(), (x, log_tau)) for v in (last, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
-    alone = torch.autograd.grad(last_of_sums(x.detach(), log_tau, dt).sum(), log_tau)
+    alone = torch.autograd.grad(one_pass_last(x.detach(), log_tau, dt).sum(), log_tau)
     assert alone[0].shape == log_tau.shape
-    assert torch.autograd.grad(last_of_sums(x, log_tau.detach(), dt).sum(), x)[0].shape == x.shape
+    assert torch.autograd.grad(one_pass_last(x, log_tau.detach(), dt).sum(), x)[0].shape == x.shape
 
 
 @needs_library
@@ -299,9 +299,9 @@ def test_a_last_sum_with_a_learned_time_constant(shape: tuple[int, ...], of: str
 def test_all_sums_with_a_learned_time_constant(shape: tuple[int, ...], of: str) -> None:
     x, dt, log_tau = random(*shape).requires_grad_(), 0.7, log_tau_of(of, shape)
     start, resets = random(*shape[1:], seed=1).requires_grad_(), bytes(t % 3 == 2 for t in range(shape[0]))
-    ours = sums_of(x, start, log_tau, resets, dt)
+    ours = one_pass_sums(x, start, log_tau, resets, dt)
     theirs = looped("sum", x, [start], torch.exp(-dt / log_tau.exp()), resets)
-    untrained = sums_of(x.detach(), start.detach(), log_tau.detach(), resets, dt)
+    untrained = one_pass_sums(x.detach(), start.detach(), log_tau.detach(), resets, dt)
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(ours, theirs, untrained, strict=True))
     weights, wanted = random(*shape, seed=4), (x, start, log_tau)
     grads = [
@@ -346,4 +346,4 @@ def test_last_values_of_windows_know_their_time_constant_at_once() -> None:
 @needs_library
 def test_numbers_of_other_neurons_are_refused() -> None:
     with pytest.raises(RuntimeError):
-        sums_of(random(4, 2, 40), None, torch.rand(80))
+        one_pass_sums(random(4, 2, 40), None, torch.rand(80))

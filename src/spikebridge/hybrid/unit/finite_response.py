@@ -22,7 +22,7 @@ from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.dt import known_dt
 from spikebridge.neurons.quantity import Quantity, names_to_learn
 from spikebridge.ops.filters.fir import finite_response, last_response
-from spikebridge.ops.filters.leaky_sum import Restarts
+from spikebridge.ops.filters.leaky_sum import Resets
 from spikebridge.ops.precision import state_dtype, upcast
 from spikebridge.ops.saturation import saturate
 
@@ -65,7 +65,7 @@ class _FiniteResponse(Kernel):
     def initial_state(self, x_t: Step) -> FIRCarry:
         return FIRCarry(x_t.new_zeros((x_t.shape[0], self.num_taps - 1, *x_t.shape[1:]), dtype=state_dtype(x_t.dtype)))
 
-    def run(self, x: Signal, carry: FIRCarry, resets: Restarts | None = None) -> tuple[Signal, FIRCarry]:
+    def run(self, x: Signal, carry: FIRCarry, resets: Resets | None = None) -> tuple[Signal, FIRCarry]:
         before = carry.last.transpose(0, 1)
         return self._response(x, before), self._newest(x, before)
 

@@ -34,15 +34,15 @@ from spikebridge.neurons.state import State, where
 from spikebridge.ops.filters.difference import Before, change
 from spikebridge.ops.filters.fir import last_response, powers
 from spikebridge.ops.filters.leaky_sum import (
-    Restarts,
-    alphas_of,
-    last_of_sums,
+    Resets,
     last_sum,
     leaky_sum,
-    means_of,
+    one_pass_alphas,
+    one_pass_last,
+    one_pass_means,
+    one_pass_sums,
     one_step_late,
     sum_of_sums,
-    sums_of,
     wants_gradients,
 )
 from spikebridge.ops.precision import HALF, state_dtype, upcast, zero_state
@@ -167,7 +167,7 @@ class Kernel(Stateful):
             return self.initial_state(x_t)
         return where(flag, self.initial_state(x_t), carry) if isinstance(flag, Tensor) else carry
 
-    def run(self, x: Signal, carry: State, resets: Restarts | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
+    def run(self, x: Signal, carry: State, resets: Resets | None = None) -> tuple[Float[Tensor, "T B *M"], State]:
         """The values of all steps, from a carry. Here it is the loop; subclasses vectorize it.
 
         Args:
@@ -270,7 +270,7 @@ class Sum(Kernel):
     def initial_state(self, x_t: Step) -> _SumCarry:
         return _SumCarry(zero_state(x_t))
 
-    def run(self, x: Signal, carry: _SumCarry | None, resets: Restarts | None = None) -> tuple[Signal, _SumCarry]:
+    def run(self, x: Signal, carry: _SumCarry | None, resets: Resets | None = None) -> tuple[Signal, _SumCarry]:
         sums, total = leaky_sum(x, None if carry is None else carry.total, 1.0, resets)
         return sums, _SumCarry(total)
 
@@ -325,7 +325,7 @@ class Mean(Kernel):
     def initial_state(self, x_t: Step) -> MeanCarry:
         return MeanCarry(zero_state(x_t), _zeros(x_t, x_t.shape[:1] + (1,) * (x_t.ndim - 1)))
 
-    def run(self, x: Signal, carry: MeanCarry | None, resets: Restarts | None = None) -> tuple[Signal, MeanCarry]:
+    def run(self, x: Signal, carry: MeanCarry | None, resets: Resets | None = None) -> tuple[Signal, MeanCarry]:
         if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
             return self._in_one_pass(x, carry, resets)
         total, num_steps = self.initial_state(x[0]) if carry is None else carry
@@ -335,7 +335,7 @@ class Mean(Kernel):
 
     def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
         total, before = (None, 0.0) if carry is None else carry
-        means, total = means_of(x, total, before, resets)
+        means, total = one_pass_means(x, total, before, resets)
         begin = -1 if resets is None else resets.rfind(1)
         passed = before + len(x) if begin < 0 else len(x) - begin
         if not isinstance(passed, Tensor):
@@ -404,19 +404,19 @@ class Exponential(Kernel):
         return {"decay": decay_per_step(self, quantities["tau"])}
 
     def run(
-        self, x: Signal, carry: ExponentialCarry | None, resets: Restarts | None = None
+        self, x: Signal, carry: ExponentialCarry | None, resets: Resets | None = None
     ) -> tuple[Signal, ExponentialCarry]:
         start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
         if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
             sums, total = leaky_sum(x, start, decay_per_step(self, self.tau), resets)
         else:
-            sums, total = sums_of(x, start, log_tau, resets, self.dt)
+            sums, total = one_pass_sums(x, start, log_tau, resets, self.dt)
         return sums, ExponentialCarry(total)
 
     def last(self, x: Signal) -> Step:
         log_tau = self._parameters.get("log_tau")
         if log_tau is not None and self.dt is not None and supports_one_pass(x, log_tau):
-            return last_of_sums(x, log_tau, self.dt)
+            return one_pass_last(x, log_tau, self.dt)
         return last_sum(x, decay_per_step(self, self.tau))
 
 
@@ -484,11 +484,11 @@ class Alpha(Kernel):
     def resets_in_one_pass(self, x: Signal) -> bool:
         return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
 
-    def run(self, x: Signal, carry: AlphaCarry | None, resets: Restarts | None = None) -> tuple[Signal, AlphaCarry]:
+    def run(self, x: Signal, carry: AlphaCarry | None, resets: Resets | None = None) -> tuple[Signal, AlphaCarry]:
         decay, rise = decay_per_step(self, self.tau), known_dt(self) * math.e / self.tau
         if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
             first, second = (None, None) if carry is None else carry
-            values, first, second = alphas_of(x, first, second, decay, rise, resets)
+            values, first, second = one_pass_alphas(x, first, second, decay, rise, resets)
             return values, AlphaCarry(first, second)
         first, second = self.initial_state(x[0]) if carry is None else carry
         # second + first is a leaky sum of first; second is that sum times the decay
@@ -548,9 +548,7 @@ class Difference(Kernel):
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
         return (x_t - last[:, 0]).to(dtype), _DifferenceCarry(newest, torch.ones_like(state.started))
 
-    def run(
-        self, x: Signal, carry: _DifferenceCarry, resets: Restarts | None = None
-    ) -> tuple[Signal, _DifferenceCarry]:
+    def run(self, x: Signal, carry: _DifferenceCarry, resets: Resets | None = None) -> tuple[Signal, _DifferenceCarry]:
         before = Before(carry.last.transpose(0, 1), carry.started)
         return change(x, self.lag, before), self._newest(x, before.steps(x[0]))
 

@@ -24,7 +24,7 @@ from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec
 from spikebridge.ops.sequence.tiling import in_block, time_blocks
 
 # 1 at steps before which there is nothing, else 0: of all samples as bytes, where sums run in one pass; or of each
-Restarts: TypeAlias = bytes | Float[Tensor, "T #B ..."]
+Resets: TypeAlias = bytes | Float[Tensor, "T #B ..."]
 _SMALL_SUM = 2**19  # numbers; below it PyTorch's own sum begins sooner
 
 
@@ -32,7 +32,7 @@ def leaky_sum(
     x: Float[Tensor, "T B *N"],
     start: Float[Tensor, "B ..."] | None,
     decay: Value = 1.0,
-    restarts: Restarts | None = None,
+    resets: Resets | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """`h[t] = decay h[t - 1] + x[t]`, to the bit as step by step.
 
@@ -40,7 +40,7 @@ def leaky_sum(
         x: the signal, T >= 1, for which `supports_sequence`.
         start: the sum before the first step, which may have 1 for each axis of neurons; None for nothing.
         decay: what is left of it after a step, 0 to 1.
-        restarts: where it starts from zero; None for no reset.
+        resets: where it starts from zero; None for no reset.
 
     Returns:
         The sums, and the last one in memory of its own.
@@ -51,16 +51,16 @@ def leaky_sum(
         >>> sums.flatten().tolist(), last.item()
         ([1.0, 1.5, 1.75], 1.75)
     """
-    if isinstance(restarts, bytes) or (restarts is None and runs_in_one_pass(x, decay)):
-        return sums_of(x, start, decay, restarts)
+    if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x, decay)):
+        return one_pass_sums(x, start, decay, resets)
     start = torch.zeros_like(x[0]) if start is None else start.expand(x.shape[1:])
-    if restarts is not None and _is_plain(x, start, decay):
-        sums = _sum_of_stretches(x, start, decay, restarts)
+    if resets is not None and _is_plain(x, start, decay):
+        sums = _sum_with_resets(x, start, decay, resets)
         return sums, sums[-1].clone()
     # in C a decay of its own for every step and neuron would be spread over the batch first
-    spread = restarts is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
+    spread = resets is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if spread else nullcontext():
-        sums, end = run_sequence(NeuronSpec(), x, NeuronMemory(start), NeuronParams(_left(decay, restarts)))
+        sums, end = run_sequence(NeuronSpec(), x, NeuronMemory(start), NeuronParams(_left(decay, resets)))
     return sums, end.v
 
 
@@ -80,7 +80,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
     if keeps_all and (x.numel() < _SMALL_SUM or wants_gradients(x)):
         return x.sum(0)
     if supports_one_pass(x, decay):
-        return last_of_sums(x, decay)
+        return one_pass_last(x, decay)
     return x.sum(0) if keeps_all else last_response(x, powers(decay, x)[1])
 
 
@@ -89,7 +89,7 @@ def sum_of_sums(
     inner: Float[Tensor, "B *N"],
     outer: Float[Tensor, "B *N"],
     decay: Value,
-    restarts: Float[Tensor, "T #B ..."] | None = None,
+    resets: Float[Tensor, "T #B ..."] | None = None,
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"], Float[Tensor, "B *N"]]:
     """A leaky sum of a leaky sum in one pass: `f[t] = decay f[t - 1] + x[t]`, `z[t] = decay z[t - 1] + f[t]`.
 
@@ -98,7 +98,7 @@ def sum_of_sums(
         inner: `f` before the first step.
         outer: `z` before the first step.
         decay: what is left of each after a step.
-        restarts: where both start from zero; None for no reset.
+        resets: where both start from zero; None for no reset.
 
     Returns:
         `z` at all steps, and the last `f` and `z`.
@@ -109,11 +109,11 @@ def sum_of_sums(
         >>> z.flatten().tolist()  # of 1, 2, 3
         [1.0, 3.0, 6.0]
     """
-    if restarts is not None and _is_plain(x, inner, decay):
-        f = _sum_of_stretches(x, inner, decay, restarts)
-        z = _sum_of_stretches(f, outer, decay, restarts)
+    if resets is not None and _is_plain(x, inner, decay):
+        f = _sum_with_resets(x, inner, decay, resets)
+        z = _sum_with_resets(f, outer, decay, resets)
         return z, f[-1].clone(), z[-1].clone()
-    left = _left(decay, restarts)
+    left = _left(decay, resets)
     z, end = run_sequence(NeuronSpec(), x, NeuronMemory(outer, inner), NeuronParams(left, decay_syn=left))
     return z, end.i if end.i is not None else inner, end.v
 
@@ -139,8 +139,8 @@ def one_step_late(
     return late
 
 
-def _left(decay: Value, restarts: Tensor | None) -> Value:
-    return decay if restarts is None else decay * (1 - restarts)
+def _left(decay: Value, resets: Tensor | None) -> Value:
+    return decay if resets is None else decay * (1 - resets)
 
 
 def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
@@ -152,10 +152,10 @@ def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
     return not is_native(x) or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
 
 
-def _sum_of_stretches(x: Tensor, start: Tensor, decay: Value, restarts: Tensor) -> Tensor:
+def _sum_with_resets(x: Tensor, start: Tensor, decay: Value, resets: Tensor) -> Tensor:
     sums, before, left = pool_empty(x.shape, x), start, torch.empty_like(start)
     factor, decays = (1.0, decay) if isinstance(decay, Tensor) else (decay, None)
-    for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), (1 - restarts).unbind(0), strict=True):
+    for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), (1 - resets).unbind(0), strict=True):
         if decays is not None:
             before = torch.mul(before, decays, out=left)
         # the flag is 0 or 1, so that nothing is lost where product and sum are one operation
@@ -258,7 +258,7 @@ def _run(
         y: memory for what is given, `(T, B, *N)`, in which those rows are dense; None for nothing.
         last: memory for the one or two sums after the last step, `(B, *N)`, dense; None where it is not needed.
         start: the one or two sums before the first step, dense; None for zeros.
-        args: decay, factor, restarts.
+        args: decay, factor, resets.
     """
     decay, factor, resets, found = args
     given = cast(Tensor, y if x is None else x)
@@ -299,7 +299,7 @@ _BACKWARD = {_Form.SUM: _Form.SUM_BACKWARD, _Form.MEAN: _Form.MEAN_BACKWARD, _Fo
 _LONG_ROW = 512  # columns; shorter rows run many at once, which is faster
 
 
-def sums_of(
+def one_pass_sums(
     x: Float[Tensor, "T B *N"],
     start: Float[Tensor, "B ..."] | None,
     decay: Value = 1.0,
@@ -316,11 +316,11 @@ def sums_of(
         dt: step of the clock [s], where the decay is `exp(-dt / tau)` and a tensor of the logarithms of tau [s] is
             given for it: one node of autograd from there to the sums.
     """
-    y, last = _all(_Form.SUM, x, decay, 1.0, resets, dt, start)
+    y, last = _one_pass(_Form.SUM, x, decay, 1.0, resets, dt, start)
     return y, last
 
 
-def means_of(
+def one_pass_means(
     x: Float[Tensor, "T B *N"], total: Float[Tensor, "B ..."] | None, num_steps: Value, resets: bytes | None = None
 ) -> tuple[Float[Tensor, "T B *N"], Float[Tensor, "B *N"]]:
     """The mean of all steps so far, and the sum of all.
@@ -329,13 +329,13 @@ def means_of(
         x: a signal for which `runs_in_one_pass`.
         total: the sum before the first step, as there.
         num_steps: over how many steps, a number or `(B, 1, ...)`.
-        resets: as in `sums_of`.
+        resets: as in `one_pass_sums`.
     """
-    y, last = _all(_Form.MEAN, x, 1.0, num_steps, resets, None, total)
+    y, last = _one_pass(_Form.MEAN, x, 1.0, num_steps, resets, None, total)
     return y, last
 
 
-def alphas_of(
+def one_pass_alphas(
     x: Float[Tensor, "T B *N"],
     first: Float[Tensor, "B *N"] | None,
     second: Float[Tensor, "B *N"] | None,
@@ -351,18 +351,18 @@ def alphas_of(
         second: before the first step; None for nothing.
         decay: a number, or a tensor `()`, `(*N)` or `(B, *N)`, without gradient.
         rise: the same.
-        resets: as in `sums_of`.
+        resets: as in `one_pass_sums`.
     """
-    y, first, second = _all(_Form.ALPHA, x, decay, rise, resets, None, first, second)
+    y, first, second = _one_pass(_Form.ALPHA, x, decay, rise, resets, None, first, second)
     return y, first, second
 
 
-def last_of_sums(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = None) -> Float[Tensor, "B *N"]:
+def one_pass_last(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = None) -> Float[Tensor, "B *N"]:
     """The last of the leaky sums from nothing: no other is ever in memory.
 
     Args:
         x: a signal for which `supports_one_pass`.
-        decay: as in `sums_of`.
+        decay: as in `one_pass_sums`.
         dt: as there.
     """
     if not wants_gradients(x, decay):
@@ -376,7 +376,7 @@ def wants_gradients(*values: Value | None) -> bool:
     return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
-def _all(
+def _one_pass(
     form: _Form, x: Tensor, decay: Value, factor: Value, resets: bytes | None, dt: float | None, *start: Tensor | None
 ) -> tuple[Tensor, ...]:
     """All steps, and the sums after them."""
