@@ -4,7 +4,7 @@
     python benchmarks/signals_ecg.py --quick    # 20 steps of training, one seed; writes nothing
 
 Trains and scores the preset `ecg_100` of the signals recipe (task `detect`), seed by seed, resumed where it was
-stopped. --folder/seed-0 is the run of `spikebridge train signals --preset ecg_100 --num-seeds 1`, the shipped weights.
+stopped. --folder/seed-0 is the run of `spikebridge train signals --preset ecg_100 --num-seeds 1`, whose weights ship.
 The hybrid is trained, and its threshold is chosen, on the first two thirds; the last third is scored. A detection is
 right within 50 ms of a beat, each beat once. The hybrid fires at most 150 ms after the beat. Noise is white; its ratio
 is that of the variances of signal and noise, for each channel. Pan-Tompkins reads the first channel and searches back,

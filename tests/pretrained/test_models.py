@@ -49,6 +49,12 @@ def test_the_command_of_a_card_is_that_of_its_record(name: str) -> None:
     assert model_card(name).command == reproduce_command(run.recipe, run.config_as(recipe.Config))
 
 
+@pytest.mark.parametrize("recipe", ["digits", "modulation", "reasoning", "sensing", "signals"])
+def test_a_command_leaves_out_the_settings_of_the_preset_with_which_it_begins(recipe: str) -> None:
+    module = import_module(f"spikebridge.networks.{recipe}.recipe")
+    assert reproduce_command(recipe, module.PRESETS["default"]) == f"spikebridge train {recipe}"
+
+
 @pytest.mark.parametrize(("name", "module"), [("reasoning_detector", "detector"), ("reasoning_parser", "parser")])
 def test_parts_were_trained_with_the_defaults_of_their_command(name: str, module: str) -> None:
     trained: Any = import_module(f"spikebridge.networks.reasoning.training.{module}")

@@ -18,13 +18,13 @@ _TASK_OF_SET = {"ecg_100": "detect", "mackey_glass": "forecast"}
 class NetworkConfig:
     """The sizes of the learned hybrid; the other networks have as many parameters."""
 
-    hidden: int = 64
+    hidden: int = 72
     """Features of the ANN, and neurons of each layer of the SNN."""
     depth: int = 2
     """Layers of causal kernels over the answers."""
-    taps: int = 5
+    taps: int = 9
     """Answers that each of them covers."""
-    dropout: float = 0.15
+    dropout: float = 0.25
     """Probability of dropout in training."""
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class Config:
     """Name the class of windows, detect marked beats, or forecast the second half of each series."""
     data: Path | None = None
     """The folder of data sets ($SPIKEBRIDGE_DATA), or the file of one."""
-    networks: tuple[str, ...] = tuple(VARIANTS)
+    networks: tuple[str, ...] = ("learned", "ann")
     """The networks to train and compare; a detector is `learned`, a forecaster `fixed`, `ann` or `snn`."""
     seed: int = 0
     """The first seed: of initial weights, order of windows and augmentation."""

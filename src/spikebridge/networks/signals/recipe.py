@@ -33,6 +33,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.config import Config, NetworkConfig
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.model.beats import RATE_HZ
+from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.tasks import classify, detect, forecast
 from spikebridge.networks.signals.tasks.classify import FORMS
 from spikebridge.networks.signals.training.beats import BeatConfig
@@ -41,12 +42,11 @@ from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
 
-_VOICE = Config(
-    network=NetworkConfig(hidden=72, depth=2, taps=9, dropout=0.25),
-    training=LearningConfig(copies=8, epochs=4),
-)
+_ALL = tuple(VARIANTS)
+_VOICE = Config(networks=_ALL)
 _WATCH = Config(
     dataset="watch",
+    networks=_ALL,
     num_folds=4,
     sensor=SensorConfig(
         "motion",
@@ -64,19 +64,21 @@ _WATCH = Config(
 )
 _MYO = Config(
     dataset="myo",
+    networks=_ALL,
     sensor=SensorConfig("muscle", 0.26, 0.13, frame_period=13, context=52, past_seconds=120.0),
-    network=NetworkConfig(hidden=72),
+    network=NetworkConfig(taps=5, dropout=0.15),
     training=LearningConfig(copies=4, epochs=3, batch_size=128),
 )
 PRESETS = {
     "quick": Config(
         dataset="generated",
+        networks=_ALL,
         num_folds=3,
         sensor=SensorConfig("motion", seconds=2.0, stride_seconds=2.0, frame_period=25, context=50),
-        network=NetworkConfig(hidden=16, depth=1, taps=3),
+        network=NetworkConfig(hidden=16, depth=1, taps=3, dropout=0.15),
         training=LearningConfig(copies=4, epochs=4, lr=0.01),
     ),
-    "default": replace(_VOICE, networks=("learned", "ann")),
+    "default": Config(),
     "spoken_digits": replace(_VOICE, folds=None),
     "myo": _MYO,
     "watch": replace(_WATCH, folds=None),

@@ -29,7 +29,7 @@ class LearningConfig:
 
     copies: int = 8
     """Augmented copies of each training window; an epoch passes over all of them."""
-    epochs: int = 5
+    epochs: int = 4
     """Passes over the copies."""
     batch_size: int = 64
     """Windows of a training step."""
