@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -247,7 +248,7 @@ def test_the_environment_names_versions_and_what_is_given(tmp_path: Path) -> Non
     run.save_environment(seed=7)
     environment = run.environment()
     assert environment["seed"] == 7
-    assert environment["torch"] == torch.__version__
+    assert environment["torch"] == version("torch")
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from spikebridge.coding.coder import Decoder, Encoder, Saturate
 from spikebridge.hybrid import Bernoulli, Discretizer, Hold, Mean, Tumbling
 from spikebridge.hybrid.unit.discretizer import straight_through
 from spikebridge.hybrid.unit.window import whole_number
+from spikebridge.ops.saturation import clip
 
 
 def spread_evenly(value: Float[Tensor, "K 1 B *N"], num_steps: int) -> Float[Tensor, "K L B *N"]:
@@ -47,7 +48,7 @@ class EvenlySpaced(Discretizer):
     kind = "expands"
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        return spread_evenly(h[:, :1].clamp(0, 1), length), None
+        return spread_evenly(clip(h[:, :1], 0, 1), length), None
 
 
 class RateDecoder(Decoder):

@@ -23,7 +23,7 @@ from spikebridge.hybrid import Discretizer, Hold, Kernel, Tumbling
 from spikebridge.hybrid.unit.finite_response import FIRCarry
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.ops.precision import state_dtype
-from spikebridge.ops.saturation import saturate
+from spikebridge.ops.saturation import clip, saturate
 
 
 class Pair(nn.Module):
@@ -59,7 +59,7 @@ class InPhase(Discretizer):
         self.width = whole_number("InPhase", "width", width)
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Tensor, None]:
-        in_phase = spread_evenly(h[:, :1].clamp(0, 1), length // (2 * self.width))
+        in_phase = spread_evenly(clip(h[:, :1], 0, 1), length // (2 * self.width))
         halves = torch.stack([in_phase, 1 - in_phase], dim=2)
         silence = halves.new_zeros((*halves.shape[:3], self.width - 1, *halves.shape[3:]))
         return torch.cat([halves.unsqueeze(3), silence], dim=3).flatten(1, 3), None

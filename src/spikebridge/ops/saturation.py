@@ -1,5 +1,6 @@
-"""Saturation with a gradient that leads back into the range."""
+"""Values clipped to a range: with the gradient of the range, ends included, or with one that leads back into it."""
 
+from math import inf
 from typing import Any
 
 import torch
@@ -7,7 +8,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class _Clip(torch.autograd.Function):
+def clip(x: Float[Tensor, "*shape"], low: float = -inf, high: float = inf) -> Float[Tensor, "*shape"]:
+    """Values clipped to a range, with the gradient 1 inside and at both ends.
+
+    `Tensor.clamp` has this gradient up to PyTorch 2.14 and 0 at the ends from 2.15 on, where values of codes often are.
+
+    Args:
+        x: any values.
+        low: least value.
+        high: greatest value.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0], requires_grad=True)
+        >>> clip(x, 0, 1).sum().backward()
+        >>> x.grad.tolist()
+        [0.0, 1.0, 1.0, 1.0, 0.0]
+    """
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return x.clamp(low, high)
+    return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
+
+
+class _Saturation(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -46,4 +68,4 @@ def saturate(x: Float[Tensor, "*shape"], low: float = 0.0, high: float = 1.0) ->
         >>> y.tolist(), x.grad.tolist()
         ([0.0, 0.5, 1.0], [0.0, 1.0, 1.0])
     """
-    return _Clip.apply(x, low, high)
+    return _Saturation.apply(x, low, high)

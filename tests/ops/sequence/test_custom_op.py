@@ -159,7 +159,10 @@ def test_a_surrogate_that_cannot_be_spelt_takes_the_loop() -> None:
     assert OPERATOR not in nodes(torch.export.export(Outputs(layer), (x,)))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, when it loads its checks
+# both PyTorch's own, when it loads its checks and in them
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script` is deprecated", "ignore:The .grad attribute of a Tensor that is not"
+)
 @pytest.mark.parametrize("with_memories", [False, True])
 def test_the_operator_is_sound(with_memories: bool) -> None:
     x = torch.randn(6, 2, 3, requires_grad=True)

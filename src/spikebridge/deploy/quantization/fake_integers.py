@@ -15,6 +15,7 @@ from spikebridge.deploy.quantization.quantizer import fixed_point_ratio, leak_to
 from spikebridge.deploy.stages.arithmetic import DRAW_BITS, MOST_STEPS
 from spikebridge.hybrid.unit.discretizer import draw_uniform, straight_through
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
+from spikebridge.ops.saturation import clip
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class FakeIntegerArithmetic:
         return uniform[0].double() * 2**DRAW_BITS, state
 
     def spikes(self, condition: Tensor, h: Tensor) -> Tensor:
-        return straight_through(condition.double(), (h * self.scale).clamp(0, 1))
+        return straight_through(condition.double(), clip(h * self.scale, 0, 1))
 
     def clip_output(self, q: Tensor) -> Tensor:
         return self.clamp_output(q)

@@ -15,6 +15,7 @@ from spikebridge.deploy.quantization.quantizer import Quantizer, fixed_point_rat
 from spikebridge.deploy.quantization.tracer import TracedFunction
 from spikebridge.errors import ExportError
 from spikebridge.hybrid.unit.discretizer import straight_through
+from spikebridge.ops.saturation import clip
 
 Numbers: TypeAlias = dict[str, Tensor]
 Settings: TypeAlias = dict[str, int | float | bool | str | None]
@@ -81,7 +82,7 @@ class QuantLinear(nn.Module):
         own = weight_scales(weight, self.qconfig)
         sums = own * scale
         whole = round_ste(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
-        shifted = None if bias is None else round_ste(bias.double() / sums).clamp(-_MOST_SUM / 2, _MOST_SUM / 2)
+        shifted = None if bias is None else clip(round_ste(bias.double() / sums), -_MOST_SUM / 2, _MOST_SUM / 2)
         return whole, shifted, sums.reshape(-1, *[1] * (weight.ndim - 2))
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
@@ -200,7 +201,7 @@ class LookupTable(nn.Module):
 
     def _bounded(self, q: Tensor) -> Tensor:
         low, high = self.quantizer.bounds.tolist()
-        return q.clamp(low, high)
+        return clip(q, low, high)
 
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.function.parameters()), torch.float32)

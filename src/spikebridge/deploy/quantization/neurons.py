@@ -29,6 +29,7 @@ from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Effect, Integra
 from spikebridge.neurons.lif import IF, leak
 from spikebridge.neurons.neuron import Neuron, refuse_not_finite
 from spikebridge.neurons.surrogate import ARCTAN
+from spikebridge.ops.saturation import clip
 
 HEADROOM = 2.0  # what remembers may rise to so many times what was seen of it
 
@@ -88,7 +89,7 @@ class QuantLayer(nn.Module):
     def bounded(self, q: Tensor) -> Tensor:
         """A quantity inside its width."""
         # one above the highest membrane: a threshold out of reach stays out of reach
-        return q.clamp(-self.high, self.high + 1)
+        return clip(q, -self.high, self.high + 1)
 
     def quantity(self, name: str) -> Tensor:
         """A quantity of the layer, in float64."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.deploy.stages.arithmetic import FRACTION, MOST_SHIFT
 from spikebridge.hybrid.unit.discretizer import straight_through
+from spikebridge.ops.saturation import clip
 
 _MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
 
@@ -108,7 +109,7 @@ class Quantizer(nn.Module):
         if self.counts is not None:
             self.counts[0] += int(((q < low) | (q > high)).sum())
             self.counts[1] += q.numel()
-        return q.clamp(low, high)
+        return clip(q, low, high)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Real values as integers."""

@@ -40,6 +40,7 @@ from spikebridge.neurons.state import State, TensorForm, TupleForm, allow_states
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate, Triangle, check_surrogate
 from spikebridge.ops.checks import number_on_cpu
 from spikebridge.ops.precision import cast_for, upcast
+from spikebridge.ops.saturation import clip
 
 _WORD = 0xFFFFFFFF
 
@@ -185,7 +186,7 @@ class Bernoulli(Discretizer):
             seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
             refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
-        probability = h.clamp(0, 1)
+        probability = clip(h, 0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
         return straight_through(spikes, probability), state
 
@@ -377,7 +378,7 @@ class FirstSpike(Discretizer):
     kind = "expands"
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:
-        value = h[:, :1].clamp(0, 1)
+        value = clip(h[:, :1], 0, 1)
         step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
         time = ((1 - value) * length).floor().clamp(max=length - 1)
         edge = Triangle(width=1 / length)
@@ -410,7 +411,7 @@ class PhaseCode(Discretizer):
         self.surrogate = surrogate
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:
-        value = rest = h[:, 0].clamp(0, 1)
+        value = rest = clip(h[:, 0], 0, 1)
         spikes = []
         for k in range(length):
             worth = 2.0 ** -(k + 1)
@@ -434,7 +435,7 @@ class Burst(Discretizer):
     kind = "expands"
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:
-        value = h[:, :1].clamp(0, 1) * length
+        value = clip(h[:, :1], 0, 1) * length
         step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
         return Triangle(width=1.0)(value - step - 0.5), None
 
@@ -496,7 +497,7 @@ class FirstTime(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K 1 B *N"], None]:
         time = (h == 0).to(h.dtype).cumprod(1).sum(1, keepdim=True)
-        return straight_through(time, (1 - _size(h)).clamp(min=0).cumprod(1).sum(1, keepdim=True)), None
+        return straight_through(time, clip(1 - _size(h), low=0).cumprod(1).sum(1, keepdim=True)), None
 
 
 def _size(h: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from spikebridge.errors import ConfigError
 from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
 from spikebridge.networks.sensing.model.background import log_contrast
 from spikebridge.networks.sensing.model.heads import cross_spectrum, cut_out
+from spikebridge.ops.saturation import clip
 
 SCALES = (0.87, 1.15)
 """Assumed sizes relative to the predicted one; on validation frames a third one between them gains nothing."""
@@ -223,7 +224,7 @@ def search_full_frame(
         1 - scaled[:, 1:]
     )
     new = _correlate(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
-    fits = fits.clamp(min=0) * (new + _MIN_WEIGHT)
+    fits = clip(fits, low=0) * (new + _MIN_WEIGHT)
     row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
     # the template's middle is the edge between two cells
     cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
