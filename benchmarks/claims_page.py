@@ -667,8 +667,8 @@ def verdicts() -> str:
         (
             "Richer neurons from simple ones",
             f"yes: Hodgkin-Huxley from integrators and four units, spikes within {worst:.3f} ms over 200 ms, within "
-            f"{fitted:.3f} ms with fitted units, within {recorded:.2f} ms with the two units of the membrane learned from "
-            f"recordings; those of the gates are learned by {sum(opened)} of {len(opened)} seeds",
+            f"{fitted:.3f} ms with fitted units, within {recorded:.2f} ms with the two units of the membrane learned "
+            f"from recordings; those of the gates are learned by {sum(opened)} of {len(opened)} seeds",
         ),
         (
             "Units may be designed or learned in three ways",
