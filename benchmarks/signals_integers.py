@@ -3,14 +3,16 @@
     python benchmarks/signals_people.py --sets watch myo spoken_digits --networks learned
     python benchmarks/signals_integers.py --sets watch myo spoken_digits
 
-Takes the trained networks of `signals_people.py` from its folder, or with `--run` the learned hybrids of one run of the
-recipe, of the folds that it has. Scales are chosen on 128 training windows of each fold; the people left out are only
-scored. Writes benchmarks/results/signals_integers.json.
+Takes the trained networks of `signals_people.py` from its folder, or with `--run` the learned hybrids of finished runs
+of the recipe, of the folds that they have. Scales are chosen on 128 training windows of each fold; the people left out
+are only scored. Writes benchmarks/results/signals_integers.json.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,9 @@ RESULTS = Path(__file__).parent / "results" / "signals_integers.json"
 NUM_CALIBRATION = 128
 
 
-def compared(run: Run) -> dict[str, Any]:
-    """Accuracy of each person in floating point and in integers, over all folds of a run."""
-    config = run.config_as(signals.Config)
+def compared(runs: Sequence[Run]) -> dict[str, Any]:
+    """Accuracy of each person in floating point and in integers, over all folds of runs that differ in these alone."""
+    config = runs[0].config_as(signals.Config)
     series = load_series(config.dataset)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     folds = folds_of_set(series, config.num_folds)
@@ -40,7 +42,7 @@ def compared(run: Run) -> dict[str, Any]:
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     most, numbers = 0.0, []
-    for path, child in run.children().items():
+    for path, child in chain.from_iterable(run.children().items() for run in runs):
         name, fold, _ = path.split("/")
         if name != "learned":
             continue
@@ -77,15 +79,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["watch", "myo", "spoken_digits"])
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
-    parser.add_argument("--run", type=Path, help="one run of the recipe, instead of --sets and --folder")
+    parser.add_argument("--run", type=Path, nargs="+", help="runs of the recipe, instead of --sets and --folder")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    folders = [options.run] if options.run else [options.folder / name / "learned" for name in options.sets]
-    for folder in folders:
-        run = Run.open(folder)
-        name = run.config_as(signals.Config).dataset
-        command = "python benchmarks/signals_integers.py " + (f"--run {folder}" if options.run else f"--sets {name}")
-        found[name] = {**compared(run), "command": command, "environment": describe_environment()}
+    given = [options.run] if options.run else [[options.folder / name / "learned"] for name in options.sets]
+    for folders in given:
+        runs = [Run.open(folder) for folder in folders]
+        name = runs[0].config_as(signals.Config).dataset
+        words = ["--run", *map(str, folders)] if options.run else ["--sets", name]
+        command = f"python benchmarks/signals_integers.py {' '.join(words)}"
+        found[name] = {**compared(runs), "command": command, "environment": describe_environment()}
         print(name, {key: value for key, value in found[name].items() if "people" not in key}, flush=True)
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

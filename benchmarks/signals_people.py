@@ -10,7 +10,7 @@ their scores. `--quick` takes the quick form of each set and writes nothing.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
 from spikebridge.training import Run
+from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "signals_people.json"
@@ -52,6 +53,22 @@ def tables(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return compare({name: measured[name]["scores"] for name in VARIANTS if name in measured})
 
 
+def joined(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
+    """The name of the set with its folds, and the tables of runs that have some folds each."""
+    configs = [run.config_as(signals.Config) for run in runs]
+    folds = sorted(fold for config in configs for fold in config.folds or ())
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        for path, child in run.children().items():
+            scores.setdefault(path.partition("/")[0], []).append(child.results())
+    found = compare({name: scores[name] for name in VARIANTS if name in scores})
+    records = [
+        {"command": reproduce_command("signals", config), "environment": run.environment()}
+        for config, run in zip(configs, runs, strict=True)
+    ]
+    return f"{configs[0].dataset}, folds {', '.join(map(str, folds))}", {**found, "runs": records}
+
+
 def main() -> None:
     """Trains, and writes what is committed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,9 +76,16 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
+    parser.add_argument("--runs", type=Path, nargs="+", help="finished runs of the recipe, instead of --sets")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.quick else {}
+    if options.runs:
+        name, found_here = joined([Run.open(path) for path in options.runs])
+        found[name] = found_here
+        print(name, json.dumps(found_here["networks"]))
+        write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+        return
     for name in options.sets:
         measured = {**found.get(name, {}).get("measured", {}), **trained(name, options)}
         found[name] = {**tables(measured), "measured": measured}
