@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -72,12 +73,17 @@ def _poison(fresh: Tensor) -> Tensor:
     return fresh.fill_(math.nan) if fresh.is_floating_point() else fresh
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+@pytest.fixture
+def threads_before() -> Iterator[int]:
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
+    yield before
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest, threads_before: int) -> int:
+    torch.set_num_threads(request.param)
+    return int(request.param)
 
 
 class Case:
@@ -135,7 +141,11 @@ class Case:
         return trace.y, {n: getattr(trace.end, n) for n in self.names}, grads
 
     def check(self, spec: NeuronSpec, in_place: bool = False) -> None:
-        y, end, grads = self.by_steps(spec)
+        self.compare(self.by_steps(spec), spec, in_place)
+
+    def compare(self, expected: Any, spec: NeuronSpec, in_place: bool) -> None:
+        """What the native library gives with what the steps gave."""
+        y, end, grads = expected
         native_y, native_end, native_grads = self.natively(spec, list(grads), in_place)
         assert torch.equal(native_y, y)
         assert all(torch.equal(native_end[n], value) for n, value in end.items())
@@ -195,11 +205,14 @@ def test_many_steps_of_one_neuron(kind: str) -> None:
     Case(kind, "learned", (700, 1, 1)).check(scheme_of(kind))
 
 
-def test_results_too_large_for_the_caches(threads: int) -> None:
-    case = Case("LIF", "number", (70, 1, 65535))
+@pytest.mark.usefixtures("threads_before")
+def test_results_too_large_for_the_caches() -> None:
+    case, spec = Case("LIF", "number", (70, 1, 65535)), scheme_of("LIF")
     assert case.x.numel() * 4 > 2**24
-    for in_place in (False, True):
-        case.check(scheme_of("LIF"), in_place)
+    expected = case.by_steps(spec)
+    for threads, in_place in product((1, 2), (False, True)):
+        torch.set_num_threads(threads)
+        case.compare(expected, spec, in_place)
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
