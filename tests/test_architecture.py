@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import spikebridge
+from entered_files import enter_network, enter_unit
 
 ROOT = Path(spikebridge.__file__).parent
 PROJECT = Path(__file__).resolve().parent.parent
@@ -72,6 +73,7 @@ MOST_MODULES_ELSEWHERE = 12
 MOST_LEVELS = 3
 MOST_SIBLINGS_OF_A_PREFIX = 2
 MOST_ARGUMENTS = 8
+MOST_FILES_OF_A_UNIT, MOST_FILES_OF_A_NETWORK = 13, 10  # that one call enters
 LINES_OF_A_CONCEPT = 120
 NAMES_WITHOUT_A_CONCEPT = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "factory"}
 OWN_WORDS = re.compile(
@@ -282,6 +284,12 @@ def test_functions_take_at_most_eight_arguments() -> None:
         if arguments_of(function) > MOST_ARGUMENTS
     }
     assert many == {}
+
+
+def test_a_call_is_followed_through_few_files() -> None:
+    unit, network = enter_unit()["unit"], enter_network()["network"]
+    assert len(unit) <= MOST_FILES_OF_A_UNIT, unit
+    assert len(network) <= MOST_FILES_OF_A_NETWORK, network
 
 
 def test_lines_of_code_are_counted_without_words_about_them() -> None:
