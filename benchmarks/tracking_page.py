@@ -310,7 +310,7 @@ def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     if not found:
         return measured((), ())
     cases = {"test part": "as recorded", "75 % of the events lost": "75 % of the events lost"}
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"A, {spoken} [px]",
             f"{row['hybrid']:.3f}",
