@@ -7,6 +7,7 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -22,6 +23,7 @@ from spikebridge.data.io.atomic import check_target
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError, DataError
 
+_LONGEST_QUESTION = 1000  # bytes of a typed line
 _Detector = Literal["both", "learned", "filter", "csrt", "kcf"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
 
@@ -477,7 +479,7 @@ def _typed() -> Callable[[float], str | None]:
     stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
     def read() -> None:
-        for line in iter(stdin.readline, b""):
+        for line in iter(partial(stdin.readline, _LONGEST_QUESTION), b""):
             lines.put(line.decode(errors="replace").strip())
 
     Thread(target=read, daemon=True).start()
