@@ -62,6 +62,15 @@ def test_quick_learns_far_above_chance_and_finds_the_gate_from_one_picture(train
     assert table["hmn"]["opening"] == QUICK.network.rho == table["xdg_ewc"]["opening"]
 
 
+def test_tasks_that_share_one_gate_have_a_report(tmp_path: Path) -> None:
+    tasks = dataclasses.replace(FEWER.tasks, group_size=4, seen=())
+    config = dataclasses.replace(FEWER, methods=("group_ewc",), tasks=tasks)
+    run = Run.create(tmp_path / "run", "modulation", config)
+    modulation.train(config, run, quiet=True)
+    assert run.first_child("group_ewc").results()["representation"]["correlation of gates with overlap"] is None
+    assert modulation.report(run).is_file()
+
+
 def test_learned_gates_transfer_and_random_ones_hardly_do(trained: tuple[Run, dict[str, Any]]) -> None:
     table = rows(trained[1])
     assert table["hmn"]["transfer"] > 1.5 * table["xdg_ewc"]["transfer"]

@@ -153,7 +153,9 @@ def _representation(trial: Trial, sequence: TaskSequence, modes: InferenceModes 
         similarity = task_similarity(gates)
         found["gate similarity"] = [_rounded(row) for row in similarity]
         if len(gates) > 2:
-            found["correlation of gates with overlap"] = overlap_correlation(similarity, overlaps)
+            correlation = overlap_correlation(similarity, overlaps)
+            # NaN where all tasks have one gate
+            found["correlation of gates with overlap"] = correlation if correlation == correlation else None
             found["embedding"] = [_rounded(row) for row in embed(gates)]
         if 1 < len(set(sequence.group)) < len(gates):
             found["silhouette"] = group_silhouette(gates, sequence.group)
