@@ -87,6 +87,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "residual_delays",
         "sensing_families",
         "equivalent_frame_rate",
+        "sweep_cost",
     )
     slow = {f"benchmarks/{name}.py" for name in names}
     all_scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")}

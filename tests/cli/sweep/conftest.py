@@ -103,7 +103,7 @@ class _InPlace(Executor):
 
 
 @contextmanager
-def in_place(number: int | None) -> Iterator[Workers]:
+def in_place(number: int | None, recipe: str) -> Iterator[Workers]:
     """One cell at a time, in this process."""
     yield Workers(_InPlace(), number or 1)
 
@@ -112,3 +112,4 @@ def in_place(number: int | None) -> Iterator[Workers]:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Local cells run in this process."""
     monkeypatch.setattr(executors, "local_workers", in_place)
+    monkeypatch.setattr(executors, "begin_to_load", lambda recipe: None)

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from spikebridge.cli.main import main
+from spikebridge.cli.recipes import load_recipe
 from spikebridge.cli.sweep import cell
 from spikebridge.cli.sweep.grid import Range, Setting, cells_of, parse_seeds, parse_settings
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.cli.sweep.table import CellResult, Objective, metrics_of, summarize_cells
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.training import Run
 
 Capture = pytest.CaptureFixture[str]
 
@@ -254,3 +257,25 @@ def test_a_metric_that_is_not_there_is_told_after_the_first_cell(recipe: str, ca
     assert sweep("--set", "lr=0.03,0.04", "--maximize", "acuracy", "--out", "out") == 2
     assert "have no number 'acuracy'; did you mean 'accuracy'" in capsys.readouterr().err
     assert len(list(Path("out/cells").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_settings_that_are_no_grid_are_cells_too(recipe: str, capsys: Capture) -> None:
+    settings = load_recipe(recipe).Config
+    configs = {"slow": settings(lr=0.03, num_seeds=1), "two words": settings(names=("b", "c d"), fast=False)}
+    runs = train_all(recipe, configs, Path("out"))
+    assert {name: run.config_as(settings) for name, run in runs.items()} == configs
+    assert [run.results()["table"][0]["network"] for run in runs.values()] == ["a", "b/c d"]
+    assert "2/2 two words: finished" in capsys.readouterr().err
+    # more of them, one of which fails
+    with pytest.raises(
+        DataError, match=r"1 of 4 cells of out failed; the first, bad: .*: RuntimeError: a mistake in two"
+    ):
+        train_all(recipe, {**configs, "bad": settings(fail="raise"), "last": settings(lr=0.04)}, Path("out"), retry=0)
+    assert "2 of 4 cells are finished already" in capsys.readouterr().err
+    assert Run.open("out/cells/last").finished
+    with pytest.raises(ConfigError, match=r"slow is a run with another config \(lr\): lr is 0\.03 there and 0\.5 here"):
+        train_all(recipe, {"slow": settings(lr=0.5, num_seeds=1)}, Path("out"))
+    with pytest.raises(ConfigError, match="named like a folder, without slashes"):
+        train_all(recipe, {"../out": settings()}, Path("out"))
+    assert sweep("--set", "lr=0.03", "--out", "out", "--resume", "--preset", "long") == 2

@@ -7,14 +7,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import spikebridge
-from spikebridge.cli.command import parse_command, set_threads_from
+from spikebridge.cli.command import add_settings, parse_command, set_threads_from
 from spikebridge.cli.failure import explain
+from spikebridge.cli.recipes import load_recipe
 from spikebridge.cli.sweep.study import Pruning, open_trial
 from spikebridge.cli.train import Train
 from spikebridge.errors import SpikebridgeError
+from spikebridge.training.run.config_io import from_plain
 from spikebridge.training.run.run import follow_rows
 
 _ONE_AT_A_TIME = threading.Lock()  # torch's generators, stdout and stderr are those of the whole process
@@ -29,6 +31,7 @@ class Order:
         folder: of the run.
         words: further options of `train`.
         log: file for what the training prints.
+        config: all settings as plain values, where words do not give them.
         pruning: of a trial of a search.
         version: of the program that gives the order.
     """
@@ -37,6 +40,7 @@ class Order:
     folder: str
     words: tuple[str, ...]
     log: str
+    config: dict[str, Any] | None = None
     pruning: Pruning | None = None
     version: str = spikebridge.__version__
 
@@ -80,14 +84,10 @@ def train_cell(order: Order) -> Outcome:
 
 
 def _train(order: Order) -> Outcome:
-    words = [order.recipe, "--out", order.folder, "--resume", "--quiet", *order.words]
     try:
         with _printing_to(order.log), _reporting(order.pruning):
-            set_threads_from(words)
-            command = parse_command(Train, "spikebridge train", words)
-            if command is None:  # never: no word asks for help
-                return Outcome(error="nothing was trained", is_final=True)
-            return Outcome(results=command.execute().data.get("results"))
+            set_threads_from(["--threads", "auto", *order.words])
+            return Outcome(results=_command(order).execute().data.get("results"))
     except _PrunedError:
         return Outcome(is_pruned=True)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -96,6 +96,17 @@ def _train(order: Order) -> Outcome:
         # a mistake in the settings stays one; a full disk may be emptied
         final = isinstance(failure, SpikebridgeError) and not isinstance(failure, OSError)
         return Outcome(error=" ".join(explain(failure)[0].removeprefix("error: ").split()), is_final=final)
+
+
+def _command(order: Order) -> Train:
+    """What `spikebridge train` would execute."""
+    if order.config is not None:
+        settings = from_plain(load_recipe(order.recipe).Config, order.config)
+        form: Any = add_settings(Train, "recipe", order.recipe, settings)
+        return cast(Train, form(out=Path(order.folder), resume=True, quiet=True))
+    words = [order.recipe, "--out", order.folder, "--resume", "--quiet", *order.words]
+    # None stands for a help that was asked for: no word does
+    return cast(Train, parse_command(Train, "spikebridge train", words))
 
 
 @contextlib.contextmanager

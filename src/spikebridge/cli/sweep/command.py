@@ -75,9 +75,13 @@ class SweepCommand(Command):
     def execute(self) -> CommandResult:
         """Trains the cells, then writes the table, the figure and the report."""
         # executors and statistics: not for every `--help`
-        from spikebridge.cli.sweep.sweep import Sweep
+        from spikebridge.cli.sweep import executors
 
         self._check()
+        if self.scheduler is None and not self.slurm:
+            executors.begin_to_load(self.recipe)
+        from spikebridge.cli.sweep.sweep import Sweep
+
         module = load_recipe(self.recipe)
         config = targets.initial_settings(module, self.recipe, ["--preset", self.preset] if self.preset else [])
         settings = parse_settings(self.values, config)
@@ -175,7 +179,7 @@ class SweepCommand(Command):
             return executors.dask_workers(self.scheduler, self.workers)
         if self.slurm:
             return executors.slurm_workers(folder / "jobs", self.slurm_option, self.workers)
-        return executors.local_workers(self.workers)
+        return executors.local_workers(self.workers, self.recipe)
 
     def _command(self, folder: Path) -> str:
         """The command line of the sweep, without --resume."""

@@ -14,6 +14,9 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
@@ -26,9 +29,11 @@ from concurrent.futures import (
     wait,
 )
 from importlib import import_module
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from spikebridge.cli.recipes import recipe_files
 from spikebridge.cli.sweep.cell import Order, Outcome, train_cell
 from spikebridge.data.io.number_text import parse_integer
 from spikebridge.errors import ConfigError
@@ -37,6 +42,11 @@ K = TypeVar("K")
 T = TypeVar("T")
 _MOST_JOBS = 16  # of Slurm at a time, where the user gives no number
 _CONNECT_SECONDS = "10s"
+# a process with threads cannot be forked safely, nor one that has loaded the system libraries of other platforms
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+_LOADED = ("lightning_fabric", "spikebridge.cli.sweep.cell", "spikebridge.training.loop")
+# no module comes from the working directory, and the linear algebra of NumPy starts no threads
+_ENVIRONMENT = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Workers(NamedTuple):
@@ -46,9 +56,68 @@ class Workers(NamedTuple):
     number: int
 
 
+def begin_to_load(recipe: str) -> None:
+    """Begins to load what local workers need, PyTorch above all, in the process that they are forked from.
+
+    It runs beside this one, so that one that loads PyTorch too waits for nothing.
+
+    Args:
+        recipe: its name, or the path of a recipe file.
+    """
+    if _METHOD == "forkserver":
+        own = [f"spikebridge.networks.{recipe}.recipe"] if recipe in recipe_files() else []
+        forkserver.set_forkserver_preload([*_LOADED, *own])
+        before = dict(os.environ)
+        resource_tracker.ensure_running()  # else it lets Ctrl-C through again
+        os.environ |= _ENVIRONMENT
+        try:
+            with _without_ctrl_c():
+                forkserver.ensure_running()
+        finally:
+            _use_environment(before)
+
+
 @contextlib.contextmanager
-def local_workers(number: int | None) -> Iterator[Workers]:
-    """Processes of this machine; by default one a core."""
+def _without_ctrl_c() -> Iterator[None]:
+    """A block that Ctrl-C ends after it only; a process that it starts does not hear it."""
+    if _METHOD != "forkserver" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    # processes inherit what is blocked; other threads of this one hear it
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _use_environment(variables: dict[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ |= variables
+
+
+def _become_worker(variables: dict[str, str]) -> None:
+    """A process that was forked from one with other variables, which does not hear Ctrl-C."""
+    _use_environment(variables)
+    if _METHOD == "forkserver":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextlib.contextmanager
+def local_workers(number: int | None, recipe: str) -> Iterator[Workers]:
+    """Processes of this machine; by default one a core.
+
+    Args:
+        number: of processes.
+        recipe: that they will train.
+    """
+    begin_to_load(recipe)
     number = number or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     executor = LocalExecutor()
     try:
@@ -76,10 +145,11 @@ class LocalExecutor(Executor):
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         """Runs a call in a free process, or in a new one where there is none."""
-        # spawned: a copy of a process with threads (of torch) may wait for ever
-        pool = self._free.pop() if self._free else ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        pool = self._free.pop() if self._free else _new_process()
         self._all.add(pool)
-        future = pool.submit(fn, *args, **kwargs)
+        # a process that is half started complains where this one ends
+        with _without_ctrl_c():
+            future = pool.submit(fn, *args, **kwargs)
 
         def give_back(done: "Future[T]") -> None:
             if done.cancelled() or isinstance(done.exception(), BrokenExecutor):
@@ -98,6 +168,10 @@ class LocalExecutor(Executor):
                 for process in list((pool._processes or {}).values()):
                     process.terminate()
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def _new_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context(_METHOD), _become_worker, (dict(os.environ),))
 
 
 @contextlib.contextmanager

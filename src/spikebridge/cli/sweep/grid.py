@@ -65,12 +65,14 @@ class Cell:
         seed: None for the seed of the preset.
         words: the options of `train`.
         given_name: of the run folder, in the place of one made of the settings.
+        config: all settings, a dataclass, in the place of options.
     """
 
     settings: dict[str, str]
     seed: int | None
     words: tuple[str, ...]
     given_name: str | None = None
+    config: Any = None
 
     @property
     def name(self) -> str:

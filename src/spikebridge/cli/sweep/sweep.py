@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spikebridge.cli.failure import status
+from spikebridge.cli.recipes import recipe_digest, recipe_id
+from spikebridge.cli.sweep import executors
 from spikebridge.cli.sweep.cell import Order, Outcome
 from spikebridge.cli.sweep.executors import Workers, run_orders
 from spikebridge.cli.sweep.grid import Cell
@@ -27,6 +30,8 @@ from spikebridge.cli.sweep.table import CellResult, Objective, first_objective, 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.io.json_text import read_json
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.training.run.config_io import to_plain
+from spikebridge.training.run.lock import lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
 
@@ -183,7 +188,10 @@ class Sweep:
         folder = self._cell_folder(cell)
         if not (folder / "results.json").is_file():
             return None
-        return Run.open(folder).results()
+        if cell.config is None:
+            return Run.open(folder).results()
+        # the name of such a cell does not say its settings
+        return Run.create(folder, recipe_id(self.recipe), cell.config, resume=True).results()
 
     def _cell_folder(self, cell: Cell) -> Path:
         return self.folder / "cells" / cell.name
@@ -191,7 +199,8 @@ class Sweep:
     def _order(self, cell: Cell) -> Order:
         recipe = str(Path(self.recipe).resolve()) if self.recipe.endswith(".py") else self.recipe
         log = self.folder / "logs" / f"{cell.name}.txt"
-        return Order(recipe, str(self._cell_folder(cell).resolve()), cell.words, str(log.resolve()))
+        config = None if cell.config is None else to_plain(cell.config)
+        return Order(recipe, str(self._cell_folder(cell).resolve()), cell.words, str(log.resolve()), config)
 
     def _end(self, cell: Cell, outcome: Outcome, number: int) -> None:
         result = self._keep(cell, outcome)
@@ -231,3 +240,52 @@ class Sweep:
 def _time(row: Mapping[str, Any], name: str) -> float:
     value = row.get(name, 0.0)
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def train_all(
+    recipe: str,
+    configs: Mapping[str, Any],
+    folder: Path,
+    *,
+    workers: int | None = 1,
+    retry: int = 1,
+    tell: Callable[[str], None] = status,
+) -> dict[str, Run]:
+    """Trains a recipe with each of several settings, as the cells of a sweep, or resumes what is in the folder.
+
+    For settings that are no grid; the table of the results is the caller's. Workers import the program that calls it,
+    so its own work stands behind `if __name__ == "__main__":`.
+
+    Args:
+        recipe: its name, or the path of a recipe file.
+        configs: settings of the recipe by the name of their cell; more than before may be given.
+        folder: of the sweep.
+        workers: cells that train at a time, each in a process of its own; None for one a core.
+        retry: how often a cell is tried again whose process was lost, or that failed in a way that another attempt may
+            not.
+        tell: gets a line for each cell that ended.
+
+    Returns:
+        The run of each cell.
+
+    Raises:
+        ConfigError: the folder is in use, or not that of such a sweep; a cell is there with other settings.
+        DataError: a cell failed; the others were trained.
+    """
+    for name in configs:
+        if Path(name).name != name:
+            raise ConfigError(f"a cell is named like a folder, without slashes, but got {name!r}")
+    sweep = Sweep(folder, recipe, None, tell)
+    what = {"recipe": recipe_id(recipe), "recipe_sha256": recipe_digest(recipe), "preset": None, "search": None}
+    sweep.begin(what, resume=True)
+    cells = [Cell({}, None, (), name, config) for name, config in configs.items()]
+    with lock_folder(folder):
+        sweep.run_grid(cells, executors.local_workers(workers, recipe), retry)
+    failed = [cell for cell in sweep.results.values() if cell.state == "failed"]
+    if failed:
+        first = failed[0]
+        raise DataError(
+            f"{len(failed)} of {len(cells)} cells of {folder} failed; the first, {first.name}: {first.error}; run it "
+            "again to try them again"
+        )
+    return {cell.name: Run.open(folder / "cells" / cell.name) for cell in cells}

@@ -5,7 +5,6 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 import numpy as np
 import torch
-from sklearn import datasets
 
 from spikebridge.data.images.labelled import ImageSplits, LabelledImages, fixed_permutation, split_validation
 
@@ -32,6 +31,8 @@ def load_digits(num_validation: int = 280) -> ImageSplits:
         >>> digits.train.images.shape[1:], digits.train.images.max().item()
         (torch.Size([8, 8]), 1.0)
     """
+    from sklearn import datasets  # takes as long to load as PyTorch
+
     bunch = datasets.load_digits()
     images = torch.from_numpy(bunch.images.astype(np.float32) / _BRIGHTEST)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
