@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Config, Evaluation
@@ -53,13 +54,10 @@ def main() -> None:
     """Trains what is missing, measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RUNS)
-    out = parser.parse_args().out
-    found = []
-    for name, config in TRAININGS.items():
-        run = Run.create(out / config.schedule / ("clips" if config.clips else "boxes"), "sensing", config, resume=True)
-        if not run.finished:
-            sensing.train(config, run)
-        found += rows(name, run)
+    parser.add_argument("--workers", type=int, default=1)
+    words = parser.parse_args()
+    runs = train_all("sensing", TRAININGS, words.out, workers=words.workers)
+    found = [row for name, run in runs.items() for row in rows(name, run)]
     write_text(RESULTS, json.dumps({"rows": found}, indent=2) + "\n")
 
 

@@ -1,6 +1,6 @@
 """The table of the modulation recipe: methods and seeds, each cell on its own, results merged after every cell.
 
-    python benchmarks/modulation.py [--dataset digits] [--folder RUN] [--methods hmn xdg_ewc] [--seeds 0 1] [--rescore]
+    python benchmarks/modulation.py [--dataset digits] [--workers 2] [--methods hmn xdg_ewc] [--seeds 0 1] [--rescore]
 
 Digits: 40 tasks in 10 groups, every method, four seeds. MNIST, as many tasks: the methods that decide whether learned
 gates are worth it, HMN with and without shared gates beside what is known to be strong: the fixed projection (no
@@ -8,7 +8,8 @@ training), with and without them too, the oracle, given the group (most transfer
 ungated networks with EWC (no gates), and the ceiling. Open20: digits with C = 1000, 20 % open, so that as many neurons
 are open as in the first table. Small, digits, 12 tasks, C = 600: the two that train the whole branch for every picture
 and take many times as long at C = 2000, beside those they are held against.
-A stopped table resumes; results are written after each trial, with the number of seeds of each row.
+A method with a seed is a cell of a sweep in --folder, which resumes; results are written after each, with the number of
+seeds of each row.
 `--rescore` finds the tasks of trained networks again, where the ways to find them have changed. Rates and strengths
 were chosen on tasks of their own (modulation_tuning.py). Writes benchmarks/results/modulation.json.
 """
@@ -23,16 +24,20 @@ from typing import Any
 
 import torch
 
+from spikebridge.cli.failure import status
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.evaluate import load_networks
 from spikebridge.networks.modulation.evaluation.inference import InferenceModes
 from spikebridge.networks.modulation.evaluation.scores import relative_slope, score_inference, score_reshuffled
+from spikebridge.networks.modulation.report import compare
 from spikebridge.networks.modulation.training.gates import build_gating, task_prototypes
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
 from spikebridge.networks.modulation.training.trial import build_branch
 from spikebridge.training import Run
+from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation.json"
@@ -62,6 +67,7 @@ CONFIGS = {
 FIRST = ("hmn", "hmn_shared", "projection", "projection_shared", "single", "xdg_ewc", "group_ewc", "ann_ewc", "snn_ewc")
 LAST = ("wide_ewc", "per_sample")
 LARGE = ("matrix", "representation", "seen", "unseen")
+OF_ONE_SEED = ("confusions", "task confusions", "cost", "reshuffled")
 
 
 def trials(config: modulation.Config) -> Iterator[tuple[str, int]]:
@@ -72,13 +78,19 @@ def trials(config: modulation.Config) -> Iterator[tuple[str, int]]:
         yield from ((name, seed) for seed in seeds for name in names if name in config.methods)
 
 
-def merged(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """The results of all cells that are done, by method."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path, child in run.children().items():
-        if path.count("/") == 1 and child.finished:
-            found.setdefault(path.partition("/")[0], []).append(child.results())
-    return {name: sorted(found[name], key=lambda trial: trial["seed"]) for name in METHODS if name in found}
+def cell_name(name: str, seed: int) -> str:
+    """The name of a method with a seed among the cells."""
+    return f"{name}-seed-{seed}"
+
+
+def finished(folder: Path, config: modulation.Config) -> dict[str, list[Run]]:
+    """What is trained of each method, by seed."""
+    found: dict[str, list[Run]] = {}
+    for name, seed in sorted(trials(config), key=lambda trial: (list(METHODS).index(trial[0]), trial[1])):
+        cell = folder / "cells" / cell_name(name, seed)
+        if (cell / "results.json").is_file():
+            found.setdefault(name, []).append(Run.open(cell).first_child(name))
+    return found
 
 
 def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -132,21 +144,25 @@ def rescore(config: modulation.Config, name: str, child: Run, shown: tuple[Label
     child.save_results(results)
 
 
-def write(dataset: str, run: Run) -> None:
+def kept(trial: dict[str, Any], first_seed: int) -> dict[str, Any]:
+    """The figures of a trial that are committed."""
+    left_out = LARGE if trial["seed"] == first_seed else LARGE + OF_ONE_SEED
+    return {key: value for key, value in trial.items() if key not in left_out}
+
+
+def write(dataset: str, folder: Path) -> None:
     """Puts what is there into the results file, beside the other data sets."""
-    scores = merged(run)
+    config = CONFIGS[dataset]
+    scores = {name: [run.results() for run in runs] for name, runs in finished(folder, config).items()}
     content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    planned = run.config["num_seeds"] * len(run.config["methods"])
+    planned = config.num_seeds * len(config.methods)
     content[dataset] = {
         "cells done": sum(map(len, scores.values())),
         "cells planned": planned,
         "targets": {name: targets(name, scores) for name in OURS},
         **compare(scores),
-        "cells": {
-            name: [{key: value for key, value in trial.items() if key not in LARGE} for trial in seeds]
-            for name, seeds in scores.items()
-        },
-        "config": run.config,
+        "cells": {name: [kept(trial, config.seed) for trial in seeds] for name, seeds in scores.items()},
+        "config": to_plain(config),
         "environment": describe_environment(),
     }
     write_text(RESULTS, json.dumps(content, indent=1) + "\n")
@@ -157,28 +173,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", choices=tuple(CONFIGS), default="digits")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--rescore", action="store_true")
     words = parser.parse_args()
-    torch.set_num_threads(1)
     config = CONFIGS[words.dataset]
-    run = Run.create(words.folder or Path(f"runs/modulation-{words.dataset}"), "modulation", config, resume=True)
-    shown = modulation.recordings(config)
-    for name, seed in trials(config):
-        if (words.methods and name not in words.methods) or (words.seeds and seed not in words.seeds):
-            continue
-        child = run.child(f"{name}/seed-{seed}")
-        if words.rescore:
-            if child.finished and METHODS[name].is_gated and not METHODS[name].per_sample:
-                rescore(config, name, child, shown)
-        elif not child.finished:
-            found = modulation.train_trial(config, config.trial(name, seed), child, shown, quiet=True)
-            print(name, seed, f"ACC {found['acc']:.4f}", f"transfer {found['transfer']}", flush=True)
-        write(words.dataset, run)
-    if sum(map(len, merged(run).values())) == config.num_seeds * len(config.methods):
-        run.save_results(compare(merged(run)))
-        print(modulation.report(run))
+    folder = words.folder or Path(f"runs/modulation-{words.dataset}")
+    if words.rescore:
+        torch.set_num_threads(1)
+        shown = modulation.recordings(config)
+        for name, runs in finished(folder, config).items():
+            if METHODS[name].is_gated and not METHODS[name].per_sample and name in (words.methods or METHODS):
+                for run in runs:
+                    rescore(config, name, run, shown)
+        write(words.dataset, folder)
+        return
+
+    def told(line: str) -> None:
+        status(line)
+        write(words.dataset, folder)
+
+    configs = {
+        cell_name(name, seed): replace(config, methods=(name,), seed=seed, num_seeds=1)
+        for name, seed in trials(config)
+        if name in (words.methods or METHODS) and (words.seeds is None or seed in words.seeds)
+    }
+    train_all("modulation", configs, folder, workers=words.workers, tell=told)
 
 
 if __name__ == "__main__":

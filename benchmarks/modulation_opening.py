@@ -1,10 +1,10 @@
 """ACC and transfer against opening: learned gates, plain and shared, random ones, and the oracle's.
 
-    python benchmarks/modulation_opening.py [--openings 0.1 0.2]
+    python benchmarks/modulation_opening.py [--openings 0.1 0.2] [--workers 2]
 
 Digits, 12 tasks in 3 groups, C = 1000, two seeds; rates and strengths are those of opening .10. Random gates overlap by
-chance, so their transfer grows with the opening, and the advantage of learned ones shrinks. A stopped run
-resumes. Writes benchmarks/results/modulation_opening.json.
+chance, so their transfer grows with the opening, and the advantage of learned ones shrinks. An opening with a seed
+is a cell of a sweep, which resumes. Writes benchmarks/results/modulation_opening.json.
 """
 
 import argparse
@@ -13,14 +13,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
-from spikebridge.networks.modulation import Gating
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
-from spikebridge.networks.modulation.training.gates import build_gating, train_gating
-from spikebridge.networks.modulation.training.trial import run_trial
+from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "modulation_opening.json"
@@ -30,21 +26,21 @@ NAMES = (*LEARNED, "xdg_ewc", "group_ewc")
 SEEDS = (0, 1)
 
 
-def score(rho: float, seed: int) -> list[dict[str, Any]]:
-    """All methods at one opening and seed; the learned ones with the same units."""
+def config_of(rho: float, seed: int) -> modulation.Config:
+    """All methods at one opening and seed."""
     network = modulation.BranchConfig(num_hidden=1000, rho=rho)
-    config = modulation.Config(seed=seed, tasks=modulation.TaskConfig(num_tasks=12), network=network)
-    tasks = modulation.task_sequence(config, seed, *modulation.recordings(config))
-    units = build_gating(config.trial("hmn"), tasks)
-    train_gating(units, config.trial("hmn"), tasks, None, quiet=True)
-    rows = []
+    return modulation.Config(NAMES, seed=seed, tasks=modulation.TaskConfig(num_tasks=12), network=network)
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    """A row a method."""
+    config, rows = run.config_as(modulation.Config), []
     for name in NAMES:
-        gating: Gating | None = units.eval() if name in LEARNED else None
-        trial = run_trial(config.trial(name), tasks, quiet=True, gating=gating)
-        found = continual_metrics(trial.result.accuracies, tasks.group)
-        kept = {"ACC": found.acc, "transfer": found.transfer, "forgetting": found.forgetting}
-        rows.append({"opening": rho, "seed": seed, "method": name, **{k: round(v, 5) for k, v in kept.items()}})
-        print(rows[-1], flush=True)
+        found = run.first_child(name).results()
+        kept = {"ACC": found["acc"], "transfer": found["transfer"], "forgetting": found["forgetting"]}
+        row = {"opening": config.network.rho, "seed": config.seed, "method": name}
+        rows.append(row | {key: round(value, 5) for key, value in kept.items()})
+        print(rows[-1])
     return rows
 
 
@@ -66,20 +62,22 @@ def table(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Trains what is not there yet, and writes after every opening and seed."""
+    """Trains what is not there yet, and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--openings", nargs="+", type=float, default=list(OPENINGS))
-    openings = parser.parse_args().openings
-    torch.set_num_threads(1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/modulation-opening"))
+    words = parser.parse_args()
     trials = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else []
     done = {(trial["opening"], trial["seed"]) for trial in trials}
-    for seed in SEEDS:
-        for rho in openings:
-            if (rho, seed) in done:
-                continue
-            trials += score(rho, seed)
-            content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}
-            write_text(RESULTS, json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
+    points = [(rho, seed) for seed in SEEDS for rho in words.openings if (rho, seed) not in done]
+    if not points:
+        return
+    configs = {f"opening-{rho}-seed-{seed}": config_of(rho, seed) for rho, seed in points}
+    for run in train_all("modulation", configs, words.folder, workers=words.workers).values():
+        trials += rows_of(run)
+    content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}
+    write_text(RESULTS, json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

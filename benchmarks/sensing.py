@@ -5,9 +5,9 @@
     python benchmarks/sensing.py --out RUNS --detector-from RUN   # with the detectors of another run
     python benchmarks/sensing.py --out RUNS --pathways-from RUN   # with all but the detectors of another run
 
-Each cell is a run folder of its own and resumes where it was stopped; after each, results/sensing.json is written from
-all that is finished. It needs the recording of FE240hz (and clips of OTB and VOT) in SPIKEBRIDGE_DATA. Settings were
-chosen on the validation frames.
+Trainings are the cells of a sweep in the folder `trainings` and resume where they were stopped; after each cell,
+results/sensing.json is written from all that is finished. It needs the recording of FE240hz (and clips of OTB and VOT)
+in SPIKEBRIDGE_DATA. Settings were chosen on the validation frames.
 
 | cell | what it trains | seeds |
 |---|---|---|
@@ -30,7 +30,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -40,6 +40,7 @@ import sensing_cost
 import sensing_memory
 import sensing_training
 from sensing_targets import ALONE, beside_targets
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.catalog import find_files
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
@@ -85,7 +86,7 @@ def asked(run: Run, data: Path | None = None, baselines: str = BASELINES, **opti
 
 def protocols(out: Path) -> dict[str, Any]:
     """A beside a filter too, B, D and E."""
-    run = Run.open(out / "main")
+    run = main_run(out)
     return {
         "A": asked(run, protocol="A"),
         "A shaken 1 px": asked(run, protocol="A", box_noise=1.0),
@@ -98,7 +99,7 @@ def protocols(out: Path) -> dict[str, Any]:
 
 def of_seeds(out: Path, **options: Any) -> dict[str, Any]:
     """A question put to each network of `main`, and the mean of the answers."""
-    run = Run.open(out / "main")
+    run = main_run(out)
     found = [asked(run, **options, weights_seed=seed) for seed in seeds(run.config_as(Config))]
     distances, shares = ([one[name] for one in found] for name in ("mean_distance_px", "auc"))
     row: dict[str, Any] = {"tracker": "learned", "distance px": round(fmean(distances), 3)}
@@ -128,7 +129,7 @@ def slow_loops(out: Path) -> dict[str, Any]:
 
 def beside_the_ann(out: Path, **options: Any) -> dict[str, Any]:
     """A question put to each network of `main` and to its ANN, and the mean of the answers."""
-    run = Run.open(out / "main")
+    run = main_run(out)
     options["baselines"] = ",".join(ALONE)
     found = [asked(run, **options, weights_seed=seed) for seed in seeds(run.config_as(Config))]
     everyone = {"learned": found, **{name: [one["baselines"][name] for one in found] for name in ALONE}}
@@ -141,7 +142,7 @@ def beside_the_ann(out: Path, **options: Any) -> dict[str, Any]:
 
 def unseen(out: Path) -> dict[str, Any]:
     """A on every frame of recordings made of the test part, whose offsets `eval` has to find."""
-    run, source = Run.open(out / "main"), find_files("fe240hz")[0].parent
+    run, source = main_run(out), find_files("fe240hz")[0].parent
     found = []
     with tempfile.TemporaryDirectory() as made:
         for name, piece in PIECES.items():
@@ -198,20 +199,31 @@ def seeds(config: Config) -> range:
     return range(config.seed, config.seed + config.num_seeds)
 
 
-def trained(name: str, out: Path, detector: str, pathways: str) -> dict[str, Any]:
-    """One cell, trained and measured, or what it was found to be before."""
-    config, path = CONFIGS[name], out / name
-    if config.detector.epochs:
-        config = replace(
-            config,
-            detector=replace(config.detector, weights_from=detector),
-            pathways=replace(config.pathways, weights_from=pathways),
-        )
-    run = Run.create(path, "sensing", config, resume=True)
-    results = run.results() if run.finished else sensing.train(config, run)
-    kept = path / "more.json"
+def main_run(out: Path) -> Run:
+    """The training of the networks that are shipped."""
+    return Run.open(out / "trainings" / "cells" / "main")
+
+
+def trainings(names: Sequence[str], detector: str, pathways: str) -> dict[str, Config]:
+    """Settings of the cells that train; the detector, or all but the detector, may come from another run."""
+    found = {}
+    for name in names:
+        config = CONFIGS[name]
+        if config.detector.epochs:
+            config = replace(
+                config,
+                detector=replace(config.detector, weights_from=detector),
+                pathways=replace(config.pathways, weights_from=pathways),
+            )
+        found[name] = config
+    return found
+
+
+def measured(name: str, run: Run) -> dict[str, Any]:
+    """What a training is found to be, now or before."""
+    kept, results = run.path / "more.json", run.results()
     if not kept.exists():
-        found = MORE[name](run, config)
+        found = MORE[name](run, run.config_as(Config))
         write_text(kept, json.dumps(found))
     child = next(iter(run.children().values()))
     made = {"config": run.config, "environment": child.environment()}
@@ -233,7 +245,7 @@ MEASURED: dict[str, Callable[[Path], dict[str, Any]]] = {
     "late": late,
     "slow_loops": slow_loops,
     "unseen": unseen,
-    "cost": sensing_cost.cost,
+    "cost": lambda out: sensing_cost.cost(main_run(out)),
     "training": lambda out: apart(sensing_training.__file__),
     "memory": lambda out: apart(sensing_memory.__file__),
 }
@@ -247,11 +259,14 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", choices=everything, default=everything)
     parser.add_argument("--detector-from", default="")
     parser.add_argument("--pathways-from", default="")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time")
     arguments = parser.parse_args()
+    names = [name for name in arguments.cells if name in CONFIGS]
+    configs = trainings(names, arguments.detector_from, arguments.pathways_from)
+    runs = train_all("sensing", configs, arguments.out / "trainings", workers=arguments.workers)
     for name in arguments.cells:
         written = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
-        taken = arguments.detector_from, arguments.pathways_from
-        found = MEASURED[name](arguments.out) if name in MEASURED else trained(name, arguments.out, *taken)
+        found = measured(name, runs[name]) if name in runs else MEASURED[name](arguments.out)
         cells = {**written, name: found}
         content = {"targets": beside_targets(cells), "cells": cells}
         write_text(RESULTS, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

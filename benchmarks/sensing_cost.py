@@ -4,7 +4,6 @@ python benchmarks/sensing_cost.py  # prints the times of a step, calibrated, by 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from time import thread_time
 from typing import Any
@@ -25,9 +24,9 @@ NUM_COUNTED = 21  # frames over which operations are counted
 OPENS = ("frames", "boxes", "before", "motion")
 
 
-def cost(out: Path) -> dict[str, Any]:
+def cost(run: Run) -> dict[str, Any]:
     """Operations and energy of a frame and the bins after it, and time of a step."""
-    tracker = sensing.tracker(Run.open(out / "main"))
+    tracker = sensing.tracker(run)
     part = sensing_parts.recording_parts("real", "test", 1)[0]
     timed = times(tracker, part)
     counted = {}

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.simulation.families import SCENE_FAMILIES
@@ -34,7 +35,6 @@ from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pa
 from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.networks.sensing.training.phases import DetectorTraining, PathwayTraining
 from spikebridge.training.run.environment import describe_environment
-from spikebridge.training.run.run import Run
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_families.json"
 _RUNS = Path("runs") / "benchmarks" / "sensing_families"
@@ -57,15 +57,6 @@ _CONFIG = sensing.Config(
     detector=DetectorTraining(epochs=7, num_scenes=0, box_noise=1.2),
 )
 _OWN_ANN = ("own ANN", "own ANN with the filter", "own ANN with the filter, half")
-
-
-def _trained(half: str, out: Path) -> Run:
-    """The network of a half, trained now or before."""
-    config = replace(_CONFIG, scenes=_HALVES[half])
-    run = Run.create(out / half, "sensing", config, resume=True)
-    if not run.finished:
-        sensing.train(config, run)
-    return run
 
 
 def _distance(parts: list[RecordingPart], tracker: Tracker) -> float:
@@ -141,13 +132,17 @@ def main() -> None:
     """Prints a line for each family and case, and writes all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=_RUNS, help="folder of the trained networks and finished rows")
-    out = parser.parse_args().out
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time")
+    words = parser.parse_args()
+    out = words.out
     torch.set_num_threads(1)
     opencv = version("opencv-contrib-python-headless")  # where it is missing, before the training
     rows: dict[str, dict[str, dict[str, float]]] = {}
     trained = {}
+    configs = {half: replace(_CONFIG, scenes=families) for half, families in _HALVES.items()}
+    runs = train_all("sensing", configs, out / "trainings", workers=words.workers)
     for half, families in _HALVES.items():
-        run = _trained(half, out)
+        run = runs[half]
         other = next(name for name in _HALVES if name != half)
         child = next(iter(run.children().values()))
         trained[half] = {"trained on": families, "config": run.config, "environment": child.environment()}

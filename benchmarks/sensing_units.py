@@ -3,7 +3,7 @@
     python benchmarks/sensing_units.py                                 # all, or what is missing
     python benchmarks/sensing_units.py --out RUNS --cells tanh joined  # some of them
 
-Each cell is a run folder of its own with three seeds, and resumes where it was stopped; after each, what is finished is
+Each cell is a run folder of its own with three seeds, and resumes where it was stopped; what is measured of each is
 written to results/sensing_units.json. Settings are those of the preset `default` without a detector, which protocol A
 does not use. `linear`, `tanh` and `joined` need the recording of FE240hz in SPIKEBRIDGE_DATA. There no pixel has two
 events of one kind in a bin, so that counting them changes nothing; it is measured on generated scenes.
@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
@@ -42,12 +43,9 @@ PARTS = ("validation", "test")
 FIGURES = {"distance px": "mean_distance_px", "auc": "auc", "shaken 1 px": "shaken_1px"}
 
 
-def cell(name: str, out: Path) -> dict[str, Any]:
-    """Trained with every seed, and measured on both parts."""
-    config = CELLS[name]
-    run = Run.create(out / name.replace(" ", "_"), "sensing", config, resume=True)
-    if not run.finished:
-        sensing.train(config, run)
+def measured(run: Run) -> dict[str, Any]:
+    """A training with every seed, on both parts."""
+    config = run.config_as(sensing.Config)
     trackers = [sensing.tracker(run, seed=seed) for seed in range(config.seed, config.seed + SEEDS)]
     found: dict[str, Any] = {"options": {"change_map": config.model.change_map, "counts": config.model.counts}}
     for part in PARTS:
@@ -83,9 +81,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RUNS)
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
-    for name in arguments.cells:
-        found = cell(name, arguments.out)
+    configs = {name: CELLS[name] for name in arguments.cells}
+    for name, run in train_all("sensing", configs, arguments.out, workers=arguments.workers).items():
+        found = measured(run)
         written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
         write_text(RESULTS, json.dumps({**written, name: found}, indent=2) + "\n")
         print(name, {part: found[part] for part in PARTS}, flush=True)

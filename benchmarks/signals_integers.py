@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, nargs="+", help="runs of the recipe, instead of --sets and --folder")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    given = [options.run] if options.run else [[options.folder / name / "learned"] for name in options.sets]
+    given = [options.run] if options.run else [[options.folder / name / "cells" / "learned"] for name in options.sets]
     for folders in given:
         runs = [Run.open(folder) for folder in folders]
         name = runs[0].config_as(signals.Config).dataset

@@ -2,7 +2,7 @@
 
     python benchmarks/signals_people.py --sets watch myo --networks learned ann --seeds 2
 
-Trains the preset of each set on every fold (resumed where it was stopped, in --folder), and writes, for each set, the
+Trains the preset of each set on every fold (a sweep in --folder, which resumes), and writes, for each set, the
 scores of every fold and seed and the tables made of them into benchmarks/results/signals_people.json: networks,
 differences in pairs of people, people, and accuracy by answer. Sets, and networks of a set, that are not named keep
 their scores. `--quick` takes the quick form of each set and writes nothing.
@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.model.network import VARIANTS
@@ -26,17 +27,19 @@ from spikebridge.training.run.environment import describe_environment
 RESULTS = Path(__file__).parent / "results" / "signals_people.json"
 
 
-def trained(name: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def settings(name: str, options: argparse.Namespace) -> dict[str, signals.Config]:
+    """The settings of each network of a set."""
+    preset = signals.PRESETS[f"{name}_quick" if options.quick else name]
+    return {network: replace(preset, networks=(network,), num_seeds=options.seeds) for network in options.networks}
+
+
+def measured(name: str, runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
     """The scores of each network of a set, with the command, the versions and the settings that made them."""
     found = {}
-    preset = signals.PRESETS[f"{name}_quick" if options.quick else name]
-    for network in options.networks:
-        config = replace(preset, networks=(network,), num_seeds=options.seeds)
-        run = Run.create(options.folder / name / network, "signals", config, resume=True)
-        if not run.finished:
-            signals.train(config, run)
+    for network, run in runs.items():
         scores = [child.results() for child in run.children().values()]
-        command = f"python benchmarks/signals_people.py --sets {name} --networks {network} --seeds {options.seeds}"
+        seeds = run.config["num_seeds"]
+        command = f"python benchmarks/signals_people.py --sets {name} --networks {network} --seeds {seeds}"
         found[network] = {
             "scores": [
                 {key: value for key, value in one.items() if key not in ("confusion", "classes")} for one in scores
@@ -48,9 +51,9 @@ def trained(name: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]
     return found
 
 
-def tables(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def tables(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The tables of a set, with the networks in the order of the recipe."""
-    return compare({name: measured[name]["scores"] for name in VARIANTS if name in measured})
+    return compare({name: known[name]["scores"] for name in VARIANTS if name in known})
 
 
 def joined(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
@@ -77,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
     parser.add_argument("--runs", type=Path, nargs="+", help="finished runs of the recipe, instead of --sets")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.quick else {}
@@ -87,8 +91,9 @@ def main() -> None:
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
         return
     for name in options.sets:
-        measured = {**found.get(name, {}).get("measured", {}), **trained(name, options)}
-        found[name] = {**tables(measured), "measured": measured}
+        runs = train_all("signals", settings(name, options), options.folder / name, workers=options.workers)
+        known = {**found.get(name, {}).get("measured", {}), **measured(name, runs)}
+        found[name] = {**tables(known), "measured": known}
         print(name, json.dumps(found[name]["networks"]))
         if not options.quick:
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")

@@ -24,6 +24,7 @@ import numpy as np
 
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.plots.style import PAGE_WIDTH, SERIES, legend_beside, new_figure, show_values, to_svg
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.training import Run
@@ -57,9 +58,9 @@ POINTS = {
 COPIES = {"myo": 1, "watch": 2}
 
 
-def measured(preset: signals.Config, point: Point, seed: int, folder: Path) -> dict[str, Any]:
-    """Trains a point on all folds of a set and scores it."""
-    config = replace(
+def settings(preset: signals.Config, point: Point, seed: int) -> signals.Config:
+    """Of a point, trained on all folds of a set."""
+    return replace(
         preset,
         networks=(point.network,),
         seed=seed,
@@ -67,14 +68,17 @@ def measured(preset: signals.Config, point: Point, seed: int, folder: Path) -> d
         network=replace(preset.network, hidden=point.hidden),
         training=replace(preset.training, copies=COPIES.get(preset.dataset, 1)),
     )
-    run = Run.create(folder, "signals", config, resume=True)
-    results = run.results() if run.finished else signals.train(config, run, quiet=True)
+
+
+def measured(point: Point, run: Run) -> dict[str, Any]:
+    """The scores of a trained point."""
+    config, results = run.config_as(signals.Config), run.results()
     scores = [child.results() for child in run.children().values()]
     period = signals.build(config)[point.network].dt * point.frame_period
     row = results["networks"][0]
     return {
         **point._asdict(),
-        "seed": seed,
+        "seed": config.seed,
         "accuracy %": row["accuracy %"],
         "sd over people": row["sd"],
         "uJ/s": row["uJ/s"],
@@ -85,6 +89,15 @@ def measured(preset: signals.Config, point: Point, seed: int, folder: Path) -> d
         ],
         "people": {name: 100 * value for score in scores for name, value in score["per_group"].items()},
     }
+
+
+def rows_of(
+    preset: signals.Config, points: Sequence[Point], seed: int, folder: Path, workers: int
+) -> list[dict[str, Any]]:
+    """The scores of several points, trained now or before."""
+    configs = {"-".join(map(str, (*point, seed))): settings(preset, point, seed) for point in points}
+    runs = train_all("signals", configs, folder, workers=workers)
+    return [measured(point, run) for point, run in zip(points, runs.values(), strict=True)]
 
 
 def decision_time(row: Mapping[str, Any]) -> float | None:
@@ -146,28 +159,26 @@ def draw(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Measures what is missing, writes after every point, and draws."""
+    """Measures what is missing, writes after every set, and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=list(POINTS), choices=list(POINTS))
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-plane"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="points that train at a time")
     parser.add_argument("--quick", action="store_true", help="two points of the generated gestures; writes nothing")
     options = parser.parse_args()
     if options.quick:
+        points = [Point("learned", 25, 8), Point("ann", 25, 8)]
         with TemporaryDirectory() as folder:
-            points = [Point("learned", 25, 8), Point("ann", 25, 8)]
-            preset = signals.PRESETS["quick"]
-            print(tables([measured(preset, one, 0, Path(folder) / one.network) for one in points]))
+            print(tables(rows_of(signals.PRESETS["quick"], points, 0, Path(folder), options.workers)))
         return
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.sets:
         rows = found.get(name, {}).get("rows", [])
-        for point in POINTS[name]:
-            if any(row | point._asdict() == row and row["seed"] == options.seed for row in rows):
-                continue
-            place = options.folder / name / f"{point.network}-{point.frame_period}-{point.hidden}-{options.seed}"
-            rows.append(measured(signals.PRESETS[name], point, options.seed, place))
-            print(name, {key: rows[-1][key] for key in (*Point._fields, "accuracy %", "uJ/s")}, flush=True)
+        done = {(*(row[key] for key in Point._fields), row["seed"]) for row in rows}
+        points = [point for point in POINTS[name] if (*point, options.seed) not in done]
+        if points:
+            rows += rows_of(signals.PRESETS[name], points, options.seed, options.folder / name, options.workers)
             command = f"python benchmarks/signals_plane.py --sets {name}"
             found[name] = {
                 "table": tables(rows),

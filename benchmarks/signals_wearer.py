@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from spikebridge.analysis.comparison import paired_difference
+from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import recipe as signals
@@ -47,18 +48,12 @@ class Wearer:
     """A trained hybrid, and the windows of the people who are scored.
 
     Args:
-        past_seconds: of signal whose levels are part of a frame.
-        folder: of its training, which is resumed.
+        run: of the hybrid.
         num_series: of the set; None takes all.
     """
 
-    def __init__(self, past_seconds: float, folder: Path, num_series: int | None) -> None:
-        preset = signals.PRESETS["myo" if num_series is None else "myo_quick"]
-        sensor = replace(preset.sensor, past_seconds=past_seconds)
-        config = replace(preset, networks=("learned",), sensor=sensor)
-        run = Run.create(folder, "signals", config, resume=True)
-        if not run.finished:
-            signals.train(config, run, quiet=True)
+    def __init__(self, run: Run, num_series: int | None) -> None:
+        config = run.config_as(signals.Config)
         self.network = signals.build(config)["learned"]
         run.first_child("learned").load_weights(self.network)
         self.network.eval()
@@ -128,10 +123,18 @@ def rotate(windows: Windows, places: int) -> Windows:
     return windows._replace(samples=np.roll(windows.samples, places, 2), past=past)
 
 
-def measured(folder: Path, num_series: int | None = None) -> dict[str, Any]:
+def settings(past_seconds: float, quick: bool) -> signals.Config:
+    """Of a hybrid whose frames hold levels of the signal of the last seconds."""
+    preset = signals.PRESETS["myo_quick" if quick else "myo"]
+    return replace(preset, networks=("learned",), sensor=replace(preset.sensor, past_seconds=past_seconds))
+
+
+def measured(folder: Path, workers: int, num_series: int | None = None) -> dict[str, Any]:
     """Every row, person by person."""
-    nothing = Wearer(0.0, folder / "nothing", num_series)
-    levels = Wearer(signals.PRESETS["myo"].sensor.past_seconds, folder / "levels", num_series)
+    pasts = {"nothing": 0.0, "levels": signals.PRESETS["myo"].sensor.past_seconds}
+    configs = {name: settings(seconds, num_series is not None) for name, seconds in pasts.items()}
+    runs = train_all("signals", configs, folder, workers=workers)
+    nothing, levels = (Wearer(run, num_series) for run in runs.values())
     turned, places = nothing.rotated(labels=True)
     both, places_of_both = levels.rotated(labels=True)
     sure, places_of_sure = levels.rotated(labels=False)
@@ -161,13 +164,14 @@ def main() -> None:
     """Trains, scores and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-wearer"))
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a few series; writes nothing")
     options = parser.parse_args()
     if options.quick:
         with TemporaryDirectory() as folder:
-            print(json.dumps(measured(Path(folder), num_series=250)["table"], indent=1))
+            print(json.dumps(measured(Path(folder), options.workers, num_series=250)["table"], indent=1))
         return
-    found = measured(options.folder)
+    found = measured(options.folder, options.workers)
     print(json.dumps(found["table"], indent=1))
     found |= {"command": "python benchmarks/signals_wearer.py", "environment": describe_environment()}
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
