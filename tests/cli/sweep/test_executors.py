@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,17 @@ def test_local_processes_and_a_killed_one(recipe: str, capsys: Capture) -> None:
     assert [one["state"] for one in cells("local")] == ["finished"] * 4
     assert main(["sweep", recipe, "--set", "fail=kill", "--retry", "0", "--workers", "1", "--out", "lost"]) == 2
     assert "the worker was lost (BrokenProcessPool" in capsys.readouterr().err
+
+
+def test_a_killed_process_leaves_no_thread_that_waits_for_it() -> None:
+    before = set(threading.enumerate())
+    with LocalExecutor() as executor:
+        assert isinstance(executor.submit(os._exit, 1).exception(), BrokenExecutor)
+        assert executor.submit(abs, -2).result() == 2
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in left)
 
 
 @pytest.fixture

@@ -152,9 +152,9 @@ class LocalExecutor(Executor):
             future = pool.submit(fn, *args, **kwargs)
 
         def give_back(done: "Future[T]") -> None:
-            if done.cancelled() or isinstance(done.exception(), BrokenExecutor):
+            if not done.cancelled() and isinstance(done.exception(), BrokenExecutor):
+                # it ends itself, with its lock held while it says so: a shutdown from here waits for ever (Python 3.12)
                 self._all.discard(pool)
-                pool.shutdown(wait=False)
             else:
                 self._free.append(pool)
 
