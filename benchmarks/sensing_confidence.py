@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -222,7 +223,7 @@ def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
 
     Scenes with events, frames alone and the recording count as much, and so does each source of a kind.
     """
-    x = np.concatenate([one.signals for one in sources.values()])
+    x = np.concatenate([_parts(one.signals) for one in sources.values()])
     y = np.concatenate([one.right for one in sources.values()]).astype(float)
     kinds = [name.split()[0] for name in sources]
     per_box = [
@@ -240,10 +241,20 @@ def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
         value = (share * (np.logaddexp(0, odds) - y * odds)).sum() + _L2 / 2 * weights[1:] @ weights[1:]
         return float(value), slope
 
-    bounds = [(None, None), *(_BOUNDS[_SIGNS[name]] for name in Signals._fields)]
+    of_each = [name for name, weights in confidence.WEIGHTS.items() for _ in weights]
+    bounds = [(None, None), *(_BOUNDS[_SIGNS[name]] for name in of_each)]
     weights = minimize(loss, np.zeros(rows.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
     slopes = weights[1:] / sd
     return float(weights[0] - slopes @ mean), slopes
+
+
+def _parts(signals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The stretches of all signals of each box: up to the first limit, and how far into each of the others."""
+    columns = []
+    for x, limits in zip(signals.T, confidence.LIMITS.values(), strict=True):
+        columns.append(x.clip(max=limits[0]) if limits else x)
+        columns += [(x - low).clip(0, high - low) for low, high in pairwise((*limits, np.inf))]
+    return np.column_stack(columns)
 
 
 def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
@@ -264,7 +275,7 @@ def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> d
 
 
 def _of_signals(boxes: _Boxes, bias: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    odds = (bias + boxes.signals @ weights).clip(-30, 30)
+    odds = (bias + _parts(boxes.signals) @ weights).clip(-30, 30)
     return np.where(boxes.confidence == 0, 0.0, 1 / (1 + np.exp(-odds)))  # 0: the box is off the sensor
 
 
@@ -276,13 +287,14 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
-    bias, weights = confidence.BIAS, np.array(confidence.WEIGHTS)
+    bias, weights = confidence.BIAS, np.concatenate(list(confidence.WEIGHTS.values()))
     if asked.fit:
         bias, weights = _fit(_collected("train", tracker, asked.keep))
-        print(f"BIAS = {bias:.3f}\nWEIGHTS = Signals(")
-        for name, weight in zip(Signals._fields, weights, strict=True):
-            print(f"    {name}={weight:.3f},")
-        print(")")
+        print(f"BIAS = {bias:.3f}\nWEIGHTS: dict[str, tuple[float, ...]] = {{")
+        each = iter(weights.tolist())
+        for name, of_name in confidence.WEIGHTS.items():
+            print(f'    "{name}": ({"".join(f"{next(each):.3f}, " for _ in of_name)}),')
+        print("}")
     scored = _collected("validation", tracker, asked.keep)
     rows = {
         name: _reliability(_of_signals(one, bias, weights), one.right) for name, one in scored.items() if len(one.right)

@@ -98,8 +98,11 @@ def test_signals_have_no_unit() -> None:
 def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = Signals(*[1.0] * len(Signals._fields))
     monkeypatch.setattr(confidence, "BIAS", -1.0)
-    monkeypatch.setattr(confidence, "WEIGHTS", Signals(*[0.25] * len(Signals._fields)))
-    assert overlap_confidence(ones) == pytest.approx(1 / (1 + exp(1 - 0.25 * len(ones))))
+    monkeypatch.setattr(confidence, "LIMITS", {**dict.fromkeys(Signals._fields, ()), "focus": (0.5, 0.75)})
+    weights = {**dict.fromkeys(Signals._fields, (0.25,)), "focus": (1.0, 2.0, 4.0)}
+    monkeypatch.setattr(confidence, "WEIGHTS", weights)
+    odds = 0.25 * 7 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
+    assert overlap_confidence(ones) == pytest.approx(1 / (1 + exp(1 - odds)))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,9 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
     [("filled", 1), ("moved", 1), ("detector_spread", -1), ("apart", -1), ("age", -1)],
 )
 def test_fitted_weights_have_the_sign_that_they_must(signal: str, sign: int) -> None:
-    assert sign * getattr(confidence.WEIGHTS, signal) > 0
+    weights = [sign * weight for weight in confidence.WEIGHTS[signal]]
+    assert min(weights) >= 0 and max(weights) > 0
+    assert len(weights) == len(confidence.LIMITS[signal]) + 1
 
 
 def test_a_box_whose_middle_is_off_the_sensor_is_lost_without_confidence_until_a_box_is_given() -> None:

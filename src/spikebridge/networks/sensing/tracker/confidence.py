@@ -1,8 +1,9 @@
 """Confidence of a tracker: the probability that its box and the true one overlap by half (IoU of .5 or more).
 
 It is a logistic function of signals that the tracker has anyhow, so that of answers with confidence .9 nine in ten
-overlap by half. `python benchmarks/sensing_confidence.py --fit` fits its weights on the validation part of the real
-recording and on generated training scenes, with events lost, other pictures, rare frames, and wrong first boxes.
+overlap by half. Most signals have three stretches with a weight each, so that their effect may level off. `python
+benchmarks/sensing_confidence.py --fit` fits the weights on the validation part of the real recording and on generated
+training scenes, with events lost, other pictures, rare frames, and wrong first boxes.
 
 | signal | what it says |
 |---|---|
@@ -13,6 +14,7 @@ recording and on generated training scenes, with events lost, other pictures, ra
 | given, age, unsure | how far the box is from what is known |
 """
 
+from itertools import pairwise
 from math import exp, hypot, log
 from typing import NamedTuple
 
@@ -59,18 +61,29 @@ class Signals(NamedTuple):
     unsure: float
 
 
-BIAS = -16.484
-WEIGHTS = Signals(
-    filled=13.343,
-    focus=0.861,
-    moved=11.982,
-    detector_spread=-1.484,
-    apart=-1.125,
-    given=-2.411,
-    age=-1.861,
-    unsure=-3.273,
-)
-"""Of the signals in the log-odds; fitted by `benchmarks/sensing_confidence.py --fit`."""
+LIMITS: dict[str, tuple[float, ...]] = {
+    "filled": (0.7, 0.85),
+    "focus": (0.0, 1.0),
+    "moved": (0.03, 0.1),
+    "detector_spread": (-2.0, -1.0),
+    "apart": (-2.5, -1.0),
+    "given": (),
+    "age": (),
+    "unsure": (),
+}
+"""Where a stretch of a signal ends and the next one begins."""
+BIAS = -30.072
+WEIGHTS: dict[str, tuple[float, ...]] = {
+    "filled": (36.984, 6.226, 13.315),
+    "focus": (2.222, 1.570, 0.000),
+    "moved": (60.154, 6.841, 7.086),
+    "detector_spread": (-1.356, -0.852, -14.638),
+    "apart": (-0.056, -1.892, -0.375),
+    "given": (-0.857,),
+    "age": (-1.780,),
+    "unsure": (-3.158,),
+}
+"""Of the stretches in the log-odds; fitted by `benchmarks/sensing_confidence.py --fit`."""
 
 
 class BoxEvidence(NamedTuple):
@@ -179,7 +192,11 @@ def overlap_confidence(signals: Signals) -> float:
     Args:
         signals: of the box.
     """
-    odds = BIAS + sum(weight * signal for weight, signal in zip(WEIGHTS, signals, strict=True))
+    odds = BIAS
+    for x, limits, weights in zip(signals, LIMITS.values(), WEIGHTS.values(), strict=True):
+        odds += weights[0] * x
+        for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
+            odds += (after - before) * max(x - limit, 0.0)
     return 1 / (1 + exp(-min(max(odds, -30.0), 30.0)))
 
 
