@@ -16,6 +16,7 @@ from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.cli.sweep.table import CellResult, Objective, metrics_of, summarize_cells
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.training import Run
+from spikebridge.training.run.metrics import MetricsFile
 
 Capture = pytest.CaptureFixture[str]
 
@@ -191,6 +192,24 @@ def test_a_cell_that_fails_is_one_line_and_the_rest_continues(
     assert f"failed: fail={fail}" in said.out
     assert "Traceback" not in said.err
     assert "Failed cells" in Path("out/report.html").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_disk_that_is_full_where_a_cell_ends_does_not_end_the_sweep(
+    recipe: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = MetricsFile.append
+
+    def full(file: MetricsFile, row: Any) -> None:
+        if row.get("cell") == "lr=0.03":
+            raise OSError(28, "No space left on device")
+        append(file, row)
+
+    monkeypatch.setattr(MetricsFile, "append", full)
+    assert sweep("--set", "lr=0.03,0.04", "--out", "out") == 0
+    assert "cells.jsonl: No space left on device; the time that lr=0.03 took is not kept" in capsys.readouterr().err
+    assert [one["state"] for one in results()["cells"]] == ["finished", "finished"]
+    assert len(Path("out/cells.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.mark.usefixtures("here")

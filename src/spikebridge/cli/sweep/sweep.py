@@ -206,7 +206,10 @@ class Sweep:
         result = self._keep(cell, outcome)
         row = {"cell": cell.name, **asdict(result)}
         del row["name"]
-        self.ended.append(row)
+        try:
+            self.ended.append(row)
+        except OSError as error:  # a full disk, which may be emptied before the next cell ends
+            self.tell(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
         value = ""
         if self.objective is not None and outcome.results is not None:
             value = f", {self.objective.metric} {self.objective.value(result.metrics, 'the results'):.4g}"
