@@ -65,7 +65,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
         taken = load_part(network, "pathways", shipped.path, child)
         detector_only = replace(config, pathways=replace(config.pathways, weights_from=str(shipped.path)))
         (finding,) = sensing.phases(detector_only, network, "finder", pairs)
-        settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=True)
+        settings = Settings(seed=seed, batch_size=config.pathways.batch_size, accelerator="cpu", quiet=True)
         fit(network, [finding], pairs, settings=settings, run=child)
         child.save_weights(network)
         child.save_results(taken)
