@@ -29,17 +29,37 @@ def cells(folder: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
-def end() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_killed_process_takes_no_other_call_with_it() -> None:
     with LocalExecutor() as executor:
-        slow, killed = executor.submit(time.sleep, 0.3), executor.submit(end)
+        slow, killed = executor.submit(time.sleep, 0.3), executor.submit(signal.raise_signal, signal.SIGKILL)
         with pytest.raises(Exception, match="terminated abruptly"):
             killed.result()
         assert slow.result() is None
         assert executor.submit(abs, -2).result() == 2
+
+
+def test_a_process_has_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    executors.begin_to_load("digits")
+    monkeypatch.setenv("SPIKEBRIDGE_TRY", "1")
+    with LocalExecutor() as executor:
+        found = [executor.submit(os.getenv, name).result() for name in ("SPIKEBRIDGE_TRY", "OPENBLAS_NUM_THREADS")]
+    assert found == ["1", os.getenv("OPENBLAS_NUM_THREADS")]
+
+
+@pytest.mark.skipif(executors._METHOD != "forkserver", reason="processes are spawned")
+def test_ctrl_c_waits_for_a_process_that_is_starting() -> None:
+    reached = []
+
+    def interrupted() -> None:
+        with executors._without_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_local_processes_and_a_killed_one(recipe: str, capsys: Capture) -> None:
