@@ -1,4 +1,4 @@
-"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the three after it.
+"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the four after it.
 
 python benchmarks/claims_page.py           # writes the pages and draws the figures
 python benchmarks/claims_page.py --check   # exit code 1 where a page differs from the results
@@ -106,6 +106,52 @@ def ways() -> str:
     ]
     titles = ("units", "accuracy [%]", "lost when the SNN is exchanged [points]", "training [s of one core]")
     return table(titles, rows)
+
+
+RATES = (40, 10)
+
+
+def ways_in_sensing() -> str:
+    """Distance from the truth at both rates of frames, and what an exchanged neighbour costs."""
+    found = load("ways_in_sensing")
+    cells = {(row["rate_hz"], row["way"]): row for row in found["rows"]}
+    rows = [
+        (
+            way,
+            *(with_spread(cells[rate, way][key], 2) for rate in RATES for key in ("distance_px", "lost_px")),
+            number(cells[RATES[0], way]["cpu_s"], 0),
+        )
+        for way in dict.fromkeys(row["way"] for row in found["rows"])
+    ]
+    still = [found["baselines_px"][str(rate)]["constant velocity"] for rate in RATES]
+    rows.append(("(constant velocity)", number(still[0]), "-", number(still[1]), "-", "-"))
+    titles = [part for rate in RATES for part in (f"{rate} Hz: distance [px]", "more when the SNN is exchanged [px]")]
+    return table(("unit", *titles, "training [s of one core]"), rows)
+
+
+def ways_in_reasoning() -> str:
+    """Collisions found, and counts of collisions that are right, with the detector of the training and another."""
+    rows = []
+    for row in load("ways_in_reasoning")["rows"]:
+        usual, other = row["as in training"], row["exchanged"]
+        shares = [with_spread(usual[key], factor=100) for key in ("recall", "precision")]
+        counts = [with_spread(one["counts_right"], factor=100) for one in (usual, other)]
+        late = with_spread(usual["timing_frames"])
+        rows.append((row["way"], str(row["seeds"]), *shares, late, *counts, number(row["cpu_s"], 0)))
+    titles = (
+        *("unit", "seeds", "found [%]", "of those, true [%]", "off by [frames]", "counts right [%]"),
+        *("counts right, other detector [%]", "training [s of one core]"),
+    )
+    return table(titles, rows)
+
+
+def draw_ways_in_sensing() -> None:
+    """Distance of each way at both rates."""
+    from spikebridge.analysis.plots.figures import accuracy_bars
+
+    rows = load("ways_in_sensing")["rows"]
+    values = {f"{row['way']}, {row['rate_hz']} Hz": row["distance_px"]["values"] for row in rows}
+    save("ways-in-sensing", accuracy_bars(values, "distance [px]"))
 
 
 def draw_ways() -> None:
@@ -663,6 +709,8 @@ def verdicts() -> str:
         return with_spread(noisy["rate", level][decoder], factor=100)
 
     best = max(learning, key=lambda way: learning[way]["accuracy"]["mean"])
+    sensing = {row["way"]: row["distance_px"] for row in load("ways_in_sensing")["rows"] if row["rate_hz"] == RATES[0]}
+    nearest = min(sensing, key=lambda way: sensing[way]["mean"])
     rows = [
         (
             "Richer neurons from simple ones",
@@ -674,7 +722,8 @@ def verdicts() -> str:
             "Units may be designed or learned in three ways",
             f"yes; most accurate: {best} ({with_spread(learning[best]['accuracy'], factor=100)} %), designed "
             f"{with_spread(learning['designed']['accuracy'], factor=100)} %, alone "
-            f"{with_spread(learning['alone']['accuracy'], factor=100)} %",
+            f"{with_spread(learning['alone']['accuracy'], factor=100)} % on digits; {nearest} between frames, "
+            f"{with_spread(sensing[nearest], 2)} px, designed {with_spread(sensing['designed'], 2)} px",
         ),
         (
             "Learned units are better where relations are uncertain",
@@ -716,11 +765,15 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "neuron accuracy": neuron_accuracy,
         "neuron units": neuron_units,
         "neuron cost": neuron_cost,
-        "ways": ways,
         "channels": channels,
         "periods": periods,
         "creature": creature_environments,
         "creature without": creature_without,
+    },
+    EXPLANATION / "ways-to-learn-a-unit.md": {
+        "ways": ways,
+        "ways in sensing": ways_in_sensing,
+        "ways in reasoning": ways_in_reasoning,
     },
     EXPLANATION / "how-hybrid-units-scale.md": {
         "approximations": approximations,
@@ -747,6 +800,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
 FIGURES = (
     draw_neurons,
     draw_ways,
+    draw_ways_in_sensing,
     draw_channels,
     draw_approximation,
     draw_latency,
