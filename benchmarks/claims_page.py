@@ -570,7 +570,8 @@ def draw_depth() -> None:
 
 def network_verdicts() -> list[tuple[str, str]]:
     """Claims about whole networks."""
-    most = max((row for row in scaling_rows() if row["mode"] == "inferred"), key=lambda row: row["tasks"])
+    inferred = [row for row in scaling_rows() if row["mode"] == "inferred"]
+    most = max(inferred, key=lambda row: (row["tasks"], row["width"]))
     best, share = separate_networks(), share_of_separate(most)
     shots = {(row["kind"], row["values"], row["shots"], row["way"]): row for row in load("one_shot")["rows"]}
     colors = [shots["color", 5, number, "new row"] for number in (1, 5)]
