@@ -23,7 +23,7 @@ from made_page import filled, table
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGE = PROJECT / "src" / "spikebridge"
 IMAGES = PROJECT / "docs" / "images"
-PAGE = PROJECT / "docs" / "explanation" / "architecture.md"
+PAGE = PROJECT / "docs" / "explanation" / "architecture-measured.md"
 RESULTS = PROJECT / "benchmarks" / "results" / "layout.json"
 CALLS = {
     "unit": "a hybrid unit on four steps",
