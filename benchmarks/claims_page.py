@@ -1,4 +1,4 @@
-"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the four after it.
+"""The tables and figures of the pages about the paper's claims: what-hybrid-units-can-do.md and the six after it.
 
 python benchmarks/claims_page.py           # writes the pages and draws the figures
 python benchmarks/claims_page.py --check   # exit code 1 where a page differs from the results
@@ -768,8 +768,6 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "neuron cost": neuron_cost,
         "channels": channels,
         "periods": periods,
-        "creature": creature_environments,
-        "creature without": creature_without,
     },
     EXPLANATION / "ways-to-learn-a-unit.md": {
         "ways": ways,
@@ -790,11 +788,15 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "chips": chips,
         "processes": processes,
     },
-    EXPLANATION / "tasks-concepts-depths.md": {
+    EXPLANATION / "tasks-and-concepts.md": {
         "tasks": tasks,
         "rivals": rivals,
         "concepts": concepts,
-        "depth": depth,
+    },
+    EXPLANATION / "joined-pathways.md": {"depth": depth},
+    EXPLANATION / "one-creature.md": {
+        "creature": creature_environments,
+        "creature without": creature_without,
     },
     DOCS.parent / "README.md": {"verdicts": verdicts},
 }
