@@ -1,7 +1,7 @@
 """Renders videos of rolling objects from above: shape, colour, gloss, brightness, noise, and an occluder."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,6 +30,7 @@ _GLOSS = {"metal": 0.75, "rubber": 0.08}
 _OCCLUDER_SHADE = 0.30
 
 
+@runtime_checkable
 class _Renderable(Protocol):
     """What pictures are rendered from: a `RollingVideo`, or other objects on a table."""
 
