@@ -6,6 +6,7 @@ SpikebridgeError
 │   └── StateError              a state is not one of the layer, or not one of the stream
 ├── ConfigError  (ValueError)   a setting, name, clock or link is invalid
 ├── DataError    (OSError)      a file or stream is missing, damaged or holds impossible values
+│   └── CutFileError            a file ends too early
 └── ExportError  (ValueError)   something cannot be written in another format
 ```
 """
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 from numbers import Real
+from pathlib import Path
 from typing import TypeGuard
 
 
@@ -46,6 +48,19 @@ class ConfigError(SpikebridgeError, ValueError):
 
 class DataError(SpikebridgeError, OSError):
     """A file or stream is missing, damaged or holds impossible values."""
+
+
+class CutFileError(DataError):
+    """A reader came to the end of a file inside of a packet.
+
+    Args:
+        path: the file.
+        inside: what it ends inside of, in words.
+    """
+
+    def __init__(self, path: Path, inside: str) -> None:
+        super().__init__(f"{path}: the file ends inside {inside}.")
+        self.inside = inside
 
 
 class ExportError(SpikebridgeError, ValueError):

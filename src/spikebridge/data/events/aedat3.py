@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.data.events.camera_formats import Chunks
-from spikebridge.data.events.truncation import CutFileError
 from spikebridge.data.io.safe_open import open_binary
-from spikebridge.errors import DataError
+from spikebridge.errors import CutFileError, DataError
 
 _MAGIC = b"#!AER-DAT3."
 _END_OF_HEADER = b"#!END-HEADER"

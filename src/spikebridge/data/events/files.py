@@ -24,13 +24,13 @@ from spikebridge.data.events.aedat3 import aedat3_events
 from spikebridge.data.events.camera_formats import Chunks, aedat4_events, faery_events
 from spikebridge.data.events.events import EVENT, REPAIR, Events, check_events, event_errors, make_events
 from spikebridge.data.events.nmnist import nmnist_chunks
-from spikebridge.data.events.truncation import CutFileError, DecodedSize, find_cut, is_whole_line
+from spikebridge.data.events.truncation import DecodedSize, find_cut, is_whole_line
 from spikebridge.data.io.atomic import write_bytes
 from spikebridge.data.io.column import Column, concatenate_chunks
 from spikebridge.data.io.npz import array_names, npz_columns, read_npz
 from spikebridge.data.io.row_errors import RowErrors
 from spikebridge.data.io.safe_open import MAX_BYTES, line_blocks, open_binary
-from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, CutFileError, DataError, ShapeError, did_you_mean
 
 _COLUMNS = ("t", "x", "y", "p")
 _HEADER = ",".join(_COLUMNS)

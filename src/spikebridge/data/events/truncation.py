@@ -39,19 +39,6 @@ _MAX_TAIL = 2**16
 _LINE = re.compile(rb"\s*\d+\s*,\s*\d+\s*,\s*\d+\s*,\s*[01]\s*")
 
 
-class CutFileError(DataError):
-    """A reader came to the end of a file inside of a packet.
-
-    Args:
-        path: the file.
-        inside: what it ends inside of, in words.
-    """
-
-    def __init__(self, path: Path, inside: str) -> None:
-        super().__init__(f"{path}: the file ends inside {inside}.")
-        self.inside = inside
-
-
 class DecodedSize(NamedTuple):
     """What was read of an event file so far.
 
