@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from experiment import Results, kept, main, save, spread, steps_of
+from experiment import Results, main, run_plan, spread
 from torch import Tensor, nn
 
 from spikebridge.analysis.cost import count_cost
@@ -203,27 +203,22 @@ def run(quick: bool) -> Results:
     if quick:
         seeds, scenes, epochs, chosen = 1, (1, 1), 1, {name: PLACES[name] for name in ("none", "1, 2, 3")}
     samples, scored = samples_of("train", scenes[0]), samples_of("test", scenes[1])
-    steps = None if quick else steps_of("depths")
-    done: dict[str, list[dict[str, Any]]] = {}
     found: Results = {
         "baselines_px": {name: round(value, 3) for name, value in baselines(scored).items()},
         "samples": {"trained": samples.frames.shape[0], "scored": scored.frames.shape[0]},
         "planned": seeds * len(chosen),
         "epochs": epochs,
-        "command": "python benchmarks/claims/depths.py",
     }
-    for seed in range(seeds):
-        for name, depths in chosen.items():
-            path = steps / f"{name.replace(', ', '-')}-seed{seed}.pt" if steps else None
-            measure = partial(trained, depths, seed, samples, scored, epochs)
-            done.setdefault(name, []).append(kept(path, measure))
-            everything = [one for some in done.values() for one in some]
-            found["rows"] = [row_of(name, [one["found"] for one in some]) for name, some in done.items()]
-            found["finished"] = len(everything)
-            found["cpu_s"] = round(sum(one["cpu_s"] for one in everything))
-            if not quick:
-                save("depths", found)
-    return found
+    plan = (
+        (name, seed, partial(trained, depths, seed, samples, scored, epochs))
+        for seed in range(seeds)
+        for name, depths in chosen.items()
+    )
+
+    def rows(done: dict[str, list[Results]]) -> list[Results]:
+        return [row_of(name, [one["found"] for one in some]) for name, some in done.items()]
+
+    return run_plan("depths", plan, found, rows, quick)
 
 
 if __name__ == "__main__":

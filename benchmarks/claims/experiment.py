@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,41 @@ def kept(path: Path | None, measure: Callable[[], Any]) -> Results:
     return found
 
 
+def run_plan(
+    name: str,
+    plan: Iterable[tuple[str, int, Callable[[], Any]]],
+    found: Results,
+    rows: Callable[[dict[str, list[Results]]], list[Results]],
+    quick: bool,
+) -> Results:
+    """Takes the steps of a plan that are not kept yet, and saves the result after each.
+
+    Args:
+        name: of the experiment.
+        plan: what is measured, its seed, and how.
+        found: the result without rows.
+        rows: makes them of what is done, as `kept` gives it, by what was measured.
+        quick: keep and save nothing.
+    """
+    folder = None if quick else steps_of(name)
+    done: dict[str, list[Results]] = {}
+    found["command"] = command_of(name)
+    for what, seed, measure in plan:
+        path = folder / f"{what.replace(', ', '-').replace(' ', '-')}-seed{seed}.pt" if folder else None
+        done.setdefault(what, []).append(kept(path, measure))
+        everything = [one for some in done.values() for one in some]
+        found |= {"rows": rows(done), "finished": len(everything)}
+        found["cpu_s"] = round(sum(one["cpu_s"] for one in everything))
+        if not quick:
+            save(name, found)
+    return found
+
+
+def command_of(name: str) -> str:
+    """What runs an experiment."""
+    return f"python benchmarks/claims/{name}.py"
+
+
 def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
     """Runs an experiment and writes its result; with --quick it is small and only printed.
 
@@ -97,7 +132,7 @@ def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
     quick = parser.parse_args().quick
     start, cpu = time.perf_counter(), time.process_time()
     found = run(quick)
-    found["command"] = f"python benchmarks/claims/{name}.py"
+    found["command"] = command_of(name)
     found["wall_s"] = round(time.perf_counter() - start)
     # an experiment of steps knows those of earlier runs too
     found.setdefault("cpu_s", round(time.process_time() - cpu))

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from experiment import Results, kept, main, save, spread, steps_of
+from experiment import Results, main, run_plan, spread
 from torch import Tensor
 
 from spikebridge.hybrid import HybridUnit
@@ -162,11 +162,10 @@ def run(quick: bool) -> Results:
     seeds, numbers, epochs = 3, {"train": 400, "validation": 60, "test": 300}, 30
     if quick:
         seeds, numbers, epochs = 1, {"train": 6, "validation": 1, "test": 2}, 2
-    steps = None if quick else steps_of(NAME)
     true = {split: [generate_video(split, k).scene() for k in range(number)] for split, number in numbers.items()}
     train, validation = (seen(true[split], "as in training") for split in ("train", "validation"))
     scored = {detector: seen(true["test"], detector) for detector in DETECTORS}
-    found: Results = {"videos": numbers, "epochs": epochs, "command": f"python benchmarks/claims/{NAME}.py"}
+    found: Results = {"videos": numbers, "epochs": epochs}
 
     def designed() -> dict[str, dict[str, float]]:
         limits = choose_rule(validation.perceived, cause_questions(validation.reference))
@@ -177,15 +176,11 @@ def run(quick: bool) -> Results:
 
     plan: list[tuple[str, int, Callable[[], Any]]] = [("designed", 0, designed)]
     plan += [(way, seed, partial(learned, way, seed)) for seed in range(seeds) for way in WAYS[1:]]
-    done: dict[str, list[Results]] = {}
-    for way, seed, measure in plan:
-        path = steps / f"{way.replace(', ', '-').replace(' ', '-')}-seed{seed}.pt" if steps else None
-        done.setdefault(way, []).append(kept(path, measure))
-        found["rows"] = [row_of(name, some) for name, some in done.items()]
-        found["cpu_s"] = round(sum(one["cpu_s"] for some in done.values() for one in some))
-        if not quick:
-            save(NAME, found)
-    return found
+
+    def rows(done: dict[str, list[Results]]) -> list[Results]:
+        return [row_of(name, some) for name, some in done.items()]
+
+    return run_plan(NAME, plan, found, rows, quick)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from experiment import Results, kept, main, save, spread, steps_of
+from experiment import Results, main, run_plan, spread
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from spikebridge.networks.sensing.data import DT, recording_parts
@@ -147,7 +147,6 @@ def run(quick: bool) -> Results:
     seeds, scenes, tested, epochs = 3, 8, {40: 8, 10: 24}, 6
     if quick:
         seeds, ways, scenes, tested, epochs = 1, ("alone",), 1, {10: 1}, 3
-    steps = None if quick else steps_of(NAME)
     samples = samples_of("train", scenes, 40)
     scored = {rate: samples_of("test", number, rate) for rate, number in tested.items()}
     data = Batches(samples._asdict(), batch=AXES)
@@ -158,18 +157,15 @@ def run(quick: bool) -> Results:
             **{f"scored at {rate} Hz": len(s.boxes) for rate, s in scored.items()},
         },
         "epochs": epochs,
-        "command": f"python benchmarks/claims/{NAME}.py",
     }
-    done: dict[str, list[Results]] = {}
-    for seed in range(seeds):
-        for way in ways:
-            path = steps / f"{way.replace(' ', '-')}-seed{seed}.pt" if steps else None
-            done.setdefault(way, []).append(kept(path, partial(trained_pair, way, seed, data, scored, epochs)))
-            found["rows"] = [row_of(name, rate, some) for name, some in done.items() for rate in scored]
-            found["cpu_s"] = round(sum(one["cpu_s"] for some in done.values() for one in some))
-            if not quick:
-                save(NAME, found)
-    return found
+    plan = (
+        (way, seed, partial(trained_pair, way, seed, data, scored, epochs)) for seed in range(seeds) for way in ways
+    )
+
+    def rows(done: dict[str, list[Results]]) -> list[Results]:
+        return [row_of(name, rate, some) for name, some in done.items() for rate in scored]
+
+    return run_plan(NAME, plan, found, rows, quick)
 
 
 if __name__ == "__main__":
