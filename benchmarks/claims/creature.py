@@ -25,13 +25,18 @@ from spikebridge.systems.creature.conversation import Conversation, questions_of
 from spikebridge.systems.creature.evaluation import Watched, evaluate_creature, true_memory, watch
 from spikebridge.systems.creature.model import Creature, CreatureOptions
 from spikebridge.systems.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, SceneRanges, generate_scene
-from spikebridge.systems.creature.training import TrainingSizes, train_readouts, train_senses, training_scenes
+from spikebridge.systems.creature.training import (
+    FIRST_UNSEEN_SEED,
+    TrainingSizes,
+    train_readouts,
+    train_senses,
+    training_scenes,
+)
 
 RUNS = Path("runs/creature")
 SEEDS = (0, 1, 2)
 SCENES = 2  # of each environment
 TEST = SceneRanges(seconds=3.0)
-FIRST_TEST = 100_000  # no training scene has such a seed
 
 
 class CachedScene(CreatureScene):
@@ -45,7 +50,7 @@ def test_scenes(number: int) -> dict[str, list[CreatureScene]]:
     """The scenes of each environment that are asked about."""
     found: dict[str, list[CreatureScene]] = {}
     for name in ENVIRONMENTS:
-        plain = [generate_scene(FIRST_TEST + k, name, TEST) for k in range(number)]
+        plain = [generate_scene(FIRST_UNSEEN_SEED + k, name, TEST) for k in range(number)]
         found[name] = [CachedScene(**{one.name: getattr(scene, one.name) for one in fields(scene)}) for scene in plain]
     return found
 

@@ -422,7 +422,7 @@ class WatchScene(Command):
         """Trains or loads, and shows the scene."""
         from spikebridge.systems.creature.live import LiveCreature, converse
         from spikebridge.systems.creature.scene import SceneRanges, generate_scene
-        from spikebridge.systems.creature.training import load_creature, train_creature
+        from spikebridge.systems.creature.training import FIRST_UNSEEN_SEED, load_creature, train_creature
 
         if self.page is not None and self.ask:
             raise ConfigError("--page draws its own questions, which have a true answer; leave out --ask or --page")
@@ -431,8 +431,7 @@ class WatchScene(Command):
         for path in (self.page, self.weights if self.train else None):
             if path is not None:
                 check_target(path)
-        # no scene of a training has such a seed
-        scene = generate_scene(100_000 + self.scene, self.environment, SceneRanges(seconds=self.seconds))
+        scene = generate_scene(FIRST_UNSEEN_SEED + self.scene, self.environment, SceneRanges(seconds=self.seconds))
         path = self.weights.expanduser()
         if not self.train and not path.exists():
             raise ConfigError(f"{path}: expected a creature's weights, but there is no such file; --train makes one")

@@ -127,6 +127,10 @@ class _TrainingScenes:
     environments: tuple[str, ...] = field(default=tuple(ENVIRONMENTS))
 
 
+FIRST_UNSEEN_SEED = 100_000
+"""From here on no scene of a training has the seed."""
+
+
 def training_scenes(sizes: TrainingSizes, seed: int = 0) -> _TrainingScenes:
     """Generates the scenes of a training.
 
