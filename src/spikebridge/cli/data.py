@@ -81,7 +81,7 @@ class _MakeMovingObject(Command):
     """Draws the scene."""
     family: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: an object of 32 px)")] = None
     """A family of scenes: plain, dim, deforming, textured, uniform, distractors, smooth, jerky, small, large,
-    high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once."""
+    high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once, and dark."""
 
     def execute(self) -> CommandResult:
         """Renders and writes."""

@@ -34,3 +34,13 @@ def test_tumbling_objects_without_leaves_are_as_before():
     scene, other = (TumblingObjects(height=64, width=64, size=16, seed=3, leaves=leaves) for leaves in (False, True))
     assert scene.box(0.2).tolist() == other.box(0.2).tolist()
     assert not np.array_equal(scene.image(0.2), other.image(0.2))
+
+
+def test_dark_scenes_have_more_contrast_for_their_light_and_noisy_frames():
+    dark, varied = (
+        [family_recording(name, seed, seconds=0.02).frames[0].astype(float) for seed in range(1, 5)]
+        for name in ("dark", "varied")
+    )
+    contrast = [np.median([frame.std() / frame.mean() for frame in frames]) for frames in (dark, varied)]
+    assert contrast[0] > 1.5 * contrast[1]
+    assert np.median([frame.mean() for frame in dark]) < np.median([frame.mean() for frame in varied])

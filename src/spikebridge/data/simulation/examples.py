@@ -26,7 +26,7 @@ def moving_object(seconds: float = 1.0, seed: int = 0, family: str | None = None
     Args:
         seconds: length of the recording, at most 60.
         seed: draws the scene.
-        family: of scenes, one of `SCENE_FAMILIES` or `varied`; without it an object of 32 px at 250 px/s.
+        family: of scenes, see `family_recording`; without it an object of 32 px at 250 px/s.
 
     Raises:
         ConfigError: a length out of range, or an unknown family.

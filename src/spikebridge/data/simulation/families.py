@@ -19,7 +19,8 @@ A family draws its scenes from a seed: size and speed of the target vary in all 
 | long-exposure | frames blurred by an exposure of 12 ms |
 
 A family measures what one property does. In a `varied` scene all of them are drawn at once, which teaches: to a network
-trained on many unlike cameras a real one is one more of them (J. Tobin et al., IROS 2017, domain randomization).
+trained on many unlike cameras a real one is one more of them (J. Tobin et al., IROS 2017, domain randomization). `dark`
+scenes are drawn likewise, with less light, more contrast of textures, faster motion, longer exposures and noisy frames.
 """
 
 from collections.abc import Callable
@@ -42,7 +43,35 @@ from spikebridge.errors import ConfigError, did_you_mean
 _DT = 1 / 240
 _CAMERA = EventCamera()
 _SENSORS = ((112, 112), (144, 144), (144, 144), (144, 192))  # rows and columns of varied scenes
-_VARIED = "varied"
+_DARK = "dark"
+_BRIGHTEST = 0.99
+"""Share of the pixels of a dark scene that are darker than its brightest parts."""
+
+
+class _Ranges(NamedTuple):
+    """From what the scenes are drawn of which a seed draws everything.
+
+    Args:
+        number: of the generator.
+        speed: of the target [its sizes a second].
+        light: share of the light that is left; of dark scenes the intensity of their brightest parts.
+        gamma: exponent of intensities.
+        exposure: of frames; none below 0 [s].
+        frame_noise: of the frames, standard deviation [grey levels].
+    """
+
+    number: int
+    speed: tuple[float, float]
+    light: tuple[float, float]
+    gamma: tuple[float, float]
+    exposure: tuple[float, float]
+    frame_noise: tuple[float, float]
+
+
+_DRAWN = {
+    "varied": _Ranges(20, (2, 10), (0.4, 1.0), (0.6, 2.2), (-0.008, 0.012), (0, 0)),
+    _DARK: _Ranges(21, (3, 14), (0.15, 1.0), (1.5, 4.0), (-0.008, 0.016), (0.3, 3)),
+}
 """Scenes of which a seed draws everything; none of `SCENE_FAMILIES`."""
 
 
@@ -79,7 +108,7 @@ class _Photographed:
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
         """The image at a time [s]."""
-        image = self.light * self.scene.image(t) ** self.gamma
+        image = np.minimum(self.light * self.scene.image(t) ** self.gamma, 1.0)
         return gaussian_filter(image, self.blur, truncate=2.5) if self.blur > 0.3 else image
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:
@@ -99,7 +128,7 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     """A scene of a family, with bins and boxes at 240 Hz.
 
     Args:
-        family: one of `SCENE_FAMILIES`, or "varied".
+        family: one of `SCENE_FAMILIES`, "varied" or "dark".
         seed: draws everything.
         seconds: length.
         frame_rate: frames a second.
@@ -113,8 +142,8 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
         True
     """
     check_family(family)
-    if family == _VARIED:
-        return _varied(seed, seconds, frame_rate)
+    if family in _DRAWN:
+        return _drawn(family, seed, seconds, frame_rate)
     generator = np.random.default_rng([seed, SCENE_FAMILIES.index(family)])
     size, speed = float(generator.uniform(18, 36)), float(generator.uniform(100, 320))
     setup = _FAMILIES[family](MovingObjects(seed=seed, size=size, speed=speed), generator)
@@ -134,18 +163,19 @@ def check_family(family: str) -> None:
     """Refuse a name that is no family of scenes.
 
     Args:
-        family: one of `SCENE_FAMILIES`, or "varied".
+        family: one of `SCENE_FAMILIES`, "varied" or "dark".
 
     Raises:
         ConfigError: there is no such family.
     """
-    if family not in (known := (*SCENE_FAMILIES, _VARIED)):
+    if family not in (known := (*SCENE_FAMILIES, *_DRAWN)):
         raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, known)}")
 
 
-def _varied(seed: int, seconds: float, frame_rate: float) -> Recording:
+def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recording:
     """A scene of which a seed draws look, light, motion, optics and pixels of the event camera."""
-    generator = np.random.default_rng([seed, 20])
+    ranges = _DRAWN[family]
+    generator = np.random.default_rng([seed, ranges.number])
     uniform = generator.uniform
     height, width = _SENSORS[generator.integers(len(_SENSORS))]
     size = _log_uniform(generator, 14, 0.36 * height)
@@ -154,7 +184,7 @@ def _varied(seed: int, seconds: float, frame_rate: float) -> Recording:
         width=width,
         seed=seed,
         size=size,
-        speed=size * _log_uniform(generator, 2, 10),
+        speed=size * _log_uniform(generator, *ranges.speed),
         num_distractors=int(generator.integers(0, 6)),
         num_panels=int(generator.integers(0, 10)),
         scale_change=uniform(1, 1.6),
@@ -164,8 +194,10 @@ def _varied(seed: int, seconds: float, frame_rate: float) -> Recording:
         tumbling=uniform(0, 1),
         leaves=True,
     )
-    light = _log_uniform(generator, 0.4, 1.0)
-    seen = _Photographed(scene, light, gamma=_log_uniform(generator, 0.6, 2.2), blur=uniform(0, 0.8))
+    light, gamma = (_log_uniform(generator, *of) for of in (ranges.light, ranges.gamma))
+    if family == _DARK:
+        light /= float(np.quantile(scene.image(0.0) ** gamma, _BRIGHTEST))
+    seen = _Photographed(scene, light, gamma, blur=uniform(0, 0.8))
     threshold = _log_uniform(generator, 0.1, 0.5)
     camera = EventCamera(
         threshold_mean=threshold,
@@ -176,8 +208,9 @@ def _varied(seed: int, seconds: float, frame_rate: float) -> Recording:
         shot_noise=_log_uniform(generator, 0.1, 8),
         first_event_per_group=1 / frame_rate if generator.random() < 0.3 else None,
     )
-    frames = FrameCamera(frame_rate, exposure=max(0.0, uniform(-0.008, 0.012)))
-    return render_recording(seen, seconds, _DT, _DT / 2, camera, frames, seed, name=f"varied {seed}")
+    exposure, noise = max(0.0, uniform(*ranges.exposure)), uniform(*ranges.frame_noise)
+    frames = FrameCamera(frame_rate, exposure, noise)
+    return render_recording(seen, seconds, _DT, _DT / 2, camera, frames, seed, name=f"{family} {seed}")
 
 
 def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:

@@ -28,10 +28,12 @@ class FrameCamera:
         rate: frames a second, the first at 0 s; it need not fit the bins.
         exposure: seconds before its time over which a frame gathers light. The image is the mean over the exposure; the
             box is that of the frame's time.
+        noise: standard deviation of the noise of a pixel [grey levels].
     """
 
     rate: float = 40.0
     exposure: float = 0.0
+    noise: float = 0.0
 
 
 @runtime_checkable
@@ -92,10 +94,11 @@ def render_recording(
     """
     frame_rate, exposure = frame_camera.rate, frame_camera.exposure
     num_bins = round(duration / dt) if dt > 0 else 0
-    if num_bins < 1 or not frame_rate > 0 or not image_interval > 0 or not exposure >= 0:
+    noise = frame_camera.noise
+    if num_bins < 1 or not frame_rate > 0 or not image_interval > 0 or not (exposure >= 0 and noise >= 0):
         raise ConfigError(
-            "a recording needs at least one bin, frame_rate and image_interval above 0, and exposure of 0 or more, but "
-            f"got {duration=}, {dt=}, {frame_rate=}, {image_interval=}, {exposure=}."
+            "a recording needs at least one bin, frame_rate and image_interval above 0, exposure and noise of 0 or "
+            f"more, but got {duration=}, {dt=}, {frame_rate=}, {image_interval=}, {exposure=}, {noise=}."
         )
     images_per_bin = max(1, ceil(round(dt / image_interval, 6)))
     times = bin_edges(num_bins * images_per_bin, dt / images_per_bin)
@@ -115,7 +118,7 @@ def render_recording(
         name=name,
         dt=dt,
         events=bins,
-        frames=np.stack([_frame(scene, t, exposure, image_interval) for t in frame_times]),
+        frames=np.stack([_frame(scene, t, frame_camera, image_interval, generator) for t in frame_times]),
         frame_times=frame_times,
         frame_events=first_after.clip(max=int(bins.edges[-1])),
         frame_boxes=np.stack([scene.box(t) for t in frame_times]),
@@ -142,7 +145,12 @@ def scene_seeds(split: str, num_scenes: int) -> list[int]:
     return [_SPLITS[split] + len(_SPLITS) * i for i in range(num_scenes)]
 
 
-def _frame(scene: Stimulus, t: float, exposure: float, image_interval: float) -> np.ndarray:
-    num_images = ceil(round(exposure / image_interval, 6)) + 1
-    seen = sum(scene.image(moment) for moment in np.linspace(t - exposure, t, num_images)) / num_images
-    return np.round(255 * np.asarray(seen)).astype(np.uint8)
+def _frame(
+    scene: Stimulus, t: float, camera: FrameCamera, image_interval: float, generator: np.random.Generator
+) -> np.ndarray:
+    num_images = ceil(round(camera.exposure / image_interval, 6)) + 1
+    moments = np.linspace(t - camera.exposure, t, num_images)
+    seen = 255 * np.asarray(sum(scene.image(moment) for moment in moments)) / num_images
+    if camera.noise:
+        seen += generator.normal(0, camera.noise, seen.shape)
+    return np.round(seen).clip(0, 255).astype(np.uint8)

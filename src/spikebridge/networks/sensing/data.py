@@ -193,7 +193,7 @@ def generated_parts(split: str, num_scenes: int, scenes: Sequence[str] = ()) -> 
     Args:
         split: train, validation or test.
         num_scenes: number of scenes.
-        scenes: names of `SCENE_FAMILIES`, and `varied`.
+        scenes: names of families, see `family_recording`.
 
     Raises:
         ConfigError: there is no such family.

@@ -68,7 +68,7 @@ from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
-_NUM_SPREAD_SCENES = 6
+_NUM_SPREAD_SCENES = 20
 _log = logging.getLogger(__name__)
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -158,7 +158,7 @@ class Config:
     num_scenes: int = 12
     """Generated scenes to train on."""
     scenes: tuple[str, ...] = ()
-    """Families of the generated scenes, in turn: those of `data make moving-object --family`, and `varied`."""
+    """Families of the generated scenes, in turn: those of `data make moving-object --family`."""
     frame_step: int = 1
     """Only every N-th frame is used."""
     clips: bool = False
@@ -318,8 +318,9 @@ def _fitted_spread(config: Config, network: Sensing, pairs: Dataset | None) -> d
     if pairs is None or network.finder is None or not config.detector.fit_spread:
         return {}
     parts = generated_parts("validation", _NUM_SPREAD_SCENES, config.scenes)
-    samples = detector_samples(parts, lost=0.0, seed=config.seed)
-    return {"spread_factor": fit_spread(network.finder, samples, config.tracker.template_rate)}
+    samples = detector_samples(parts, lost=config.detector.absent_share, seed=config.seed)
+    fitted = fit_spread(network.finder, samples, config.tracker.template_rate)
+    return {"spread_factor": fitted.factor, "spread_exponent": fitted.exponent}
 
 
 def _seeds(config: Config) -> range:
