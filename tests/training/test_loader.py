@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -162,6 +163,47 @@ def test_an_error_of_select_is_one_line() -> None:
         epoch(Broken({"x": torch.zeros(1)}, {"x": 0}))
 
 
+def noisy_batches(prefetch: bool) -> Batches:
+    def noisy(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        return {"x": batch["x"] + torch.rand(batch["x"].shape, generator=generator)}
+
+    return Batches({"x": torch.arange(7.0)}, {"x": 0}, augment=noisy, prefetch=prefetch)
+
+
+def test_prefetched_batches_are_the_same_and_their_generator_is_not_ahead() -> None:
+    given = {}
+    for prefetch in (False, True):
+        draws = torch.Generator().manual_seed(0)
+        source = open_source(noisy_batches(prefetch), 3, draws=draws)
+        given[prefetch] = [(batch.data["x"], draws.get_state()) for batch in source.epoch(0, 0, 0)]
+    for plain, prefetched in zip(given[False], given[True], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(plain, prefetched, strict=True))
+    draws.set_state(given[True][0][1])
+    rest = [batch.data["x"] for batch in source.epoch(0, 0, 0, start=1)]
+    assert all(torch.equal(x, whole) for x, (whole, _) in zip(rest, given[True][1:], strict=True))
+
+
+def test_an_epoch_that_is_left_ends_its_thread() -> None:
+    def num_threads() -> int:
+        return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
+
+    batches = open_source(noisy_batches(True), 3, draws=torch.Generator()).epoch(0, 0, 0)
+    next(batches)
+    assert num_threads() == 1
+    del batches
+    assert num_threads() == 0
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_an_error_of_a_random_change_is_one_line(prefetch: bool) -> None:
+    def broken(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        raise ValueError("no such noise")
+
+    data = Batches({"x": torch.zeros(1)}, {"x": 0}, augment=broken, prefetch=prefetch)
+    with pytest.raises(DataError, match=r"^the data set raised ValueError at sample 0: no such noise$"):
+        next(open_source(data, 1, draws=torch.Generator()).epoch(0, 0, 0))
+
+
 class Dies(Noisy):
     def __getitem__(self, index: int) -> Tensor:
         if get_worker_info() is not None:
@@ -193,28 +235,34 @@ def mean_error(module: nn.Module, x: Tensor) -> Any:
     return error, {"root": error.sqrt()}
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.parametrize("kind", [Noisy, Stream])
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(partial(DataLoader, Noisy(), 2, shuffle=True, num_workers=n) for n in (0, 1)),
+        *(partial(DataLoader, Stream(), 2, num_workers=n) for n in (0, 1)),
+        partial(noisy_batches, prefetch=True),
+    ],
+    ids=["map-style", "map-style, a worker", "iterable", "iterable, a worker", "prefetched"],
+)
 def test_a_training_stopped_in_an_epoch_resumes_with_the_same_bits(
-    phase: Make, settings: Make, tmp_path: Path, num_workers: int, kind: Any
+    phase: Make, settings: Make, tmp_path: Path, make: Callable[[], Any]
 ) -> None:
     def train(run: Run, kill_at: int = 0) -> tuple[Any, float]:
         torch.manual_seed(0)
         module = nn.Sequential(nn.Dropout(0.5), nn.Linear(1, 1))
         calls = []
 
-        def objective(module: nn.Module, x: Tensor) -> Any:
+        def objective(module: nn.Module, x: Any) -> Any:
             calls.append(1)
             if len(calls) == kill_at:
                 # as Ctrl-C on a terminal, which reaches the workers, too
                 for worker in torch.multiprocessing.active_children():
                     os.kill(worker.pid or 0, signal.SIGINT)
                 os.kill(os.getpid(), signal.SIGINT)
-            return mean_error(module, x)
+            return mean_error(module, x["x"][:, None] if isinstance(x, dict) else x)
 
-        loader = DataLoader(kind(), 2, num_workers=num_workers, shuffle=True if kind is Noisy else None)
         steps = phase(epochs=2, objective=objective, optimizer=partial(torch.optim.Adam, lr=0.1))
-        return fit(module, [steps], loader, settings=settings(), run=run), module[1].weight.item()
+        return fit(module, [steps], make(), settings=settings(batch_size=2), run=run), module[1].weight.item()
 
     whole = train(Run.create(tmp_path / "whole", "noisy", settings()))
     run = Run.create(tmp_path / "stopped", "noisy", settings())

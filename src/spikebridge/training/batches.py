@@ -44,6 +44,8 @@ class Batches:
         batch: the axis of the samples, for each name: 1 for a signal `(T, B, *N)`, 0 for labels `(B,)`.
         augment: random changes of a training batch, `batch = augment(batch, generator)`: noise, flips. They are drawn
             for a whole global batch, so one process and several draw the same. The axes stay.
+        prefetch: changes the next batch in a thread while the network trains on this one; the results are the same.
+            `augment` may then draw from its generator alone, not from torch's or numpy's own ones.
 
     Raises:
         ConfigError: a tensor without an axis, or an axis without a tensor.
@@ -61,7 +63,12 @@ class Batches:
     """
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], batch: Mapping[str, int], augment: _Augment | None = None
+        self,
+        tensors: Mapping[str, Tensor],
+        batch: Mapping[str, int],
+        augment: _Augment | None = None,
+        *,
+        prefetch: bool = False,
     ) -> None:
         for name in tensors.keys() ^ batch.keys():
             what, where = ("an axis", tensors) if name in batch else ("a tensor", batch)
@@ -77,6 +84,7 @@ class Batches:
         self.tensors = dict(tensors)
         self.batch = dict(batch)
         self.augment = augment
+        self.prefetch = prefetch
 
     def __len__(self) -> int:
         return next(tensor.shape[self.batch[name]] for name, tensor in self.tensors.items())

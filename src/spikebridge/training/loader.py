@@ -13,8 +13,10 @@ the middle of an epoch; so a training resumes with the same bits. A `DataLoader`
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -126,19 +128,40 @@ class _Selected:
     def epoch(self, seed: int, phase: int, epoch: int, start: int = 0) -> Iterator[LoadedBatch]:
         num = len(self.data)
         order = epoch_order(num, seed, phase, epoch) if self.shuffle else torch.arange(num)
-        for indices in order.split(self.batch_size)[start:]:
-            mine, weight = shard(indices, self.rank, self.num_processes)
-            try:
-                if self.draws is not None and isinstance(self.data, Batches) and self.data.augment is not None:
-                    part, _ = shard(torch.arange(len(indices)), self.rank, self.num_processes)
-                    batch = self.data.select_augmented(indices, part, self.draws)
-                else:
-                    batch = self.data.select(mine)
-            except SpikebridgeError:
-                raise
-            except Exception as error:
-                raise _Failure.of(error, mine.tolist()).error() from error
-            yield LoadedBatch(batch, len(indices), weight)
+        batches = order.split(self.batch_size)[start:]
+        if self.draws is not None and isinstance(self.data, Batches) and self.data.prefetch:
+            return self._prefetched(batches, self.draws)
+        return (self._load(indices, self.draws) for indices in batches)
+
+    def _prefetched(self, batches: Sequence[Tensor], draws: torch.Generator) -> Iterator[LoadedBatch]:
+        """Makes each batch in a thread while the one before is trained on."""
+        # a checkpoint holds `draws`, which must not run ahead of the batches that are handed over
+        ahead = draws.clone_state()
+
+        def load(indices: Tensor) -> tuple[LoadedBatch, Tensor]:
+            return self._load(indices, ahead), ahead.get_state()
+
+        with ThreadPoolExecutor(1, "prefetch") as pool:
+            loading = (pool.submit(load, indices) for indices in batches)
+            # the second of a pair has begun before the first is handed over; after the last one comes an empty one
+            for first, _ in pairwise(chain(loading, [Future()])):
+                batch, state = first.result()
+                draws.set_state(state)
+                yield batch
+
+    def _load(self, indices: Tensor, draws: torch.Generator | None) -> LoadedBatch:
+        mine, weight = shard(indices, self.rank, self.num_processes)
+        try:
+            if draws is not None and isinstance(self.data, Batches) and self.data.augment is not None:
+                part, _ = shard(torch.arange(len(indices)), self.rank, self.num_processes)
+                batch = self.data.select_augmented(indices, part, draws)
+            else:
+                batch = self.data.select(mine)
+        except SpikebridgeError:
+            raise
+        except Exception as error:
+            raise _Failure.of(error, mine.tolist()).error() from error
+        return LoadedBatch(batch, len(indices), weight)
 
 
 class _Failure(NamedTuple):

@@ -239,7 +239,7 @@ def noisy_batches(config: Config, training: HybridRecording) -> Batches:
     def augment(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         return {**batch, **with_noise(config.camera, batch["frames"], batch["events"], generator)}
 
-    return Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0}, augment=augment)
+    return Batches(tensors, batch={"frames": 1, "events": 1, "labels": 0}, augment=augment, prefetch=True)
 
 
 def objective(network: HybridNetwork, batch: dict[str, Tensor], *, config: Config) -> tuple[Tensor, dict[str, Tensor]]:
