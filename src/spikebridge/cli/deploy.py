@@ -18,8 +18,8 @@ _log = logging.getLogger(__name__)
 _ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
 _IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
 _AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
-Bits = Annotated[int, arg(metavar="BITS")]
-Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
+_Bits = Annotated[int, arg(metavar="BITS")]
+_Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,13 @@ class Quantize(RunCommand):
     """The folder to create; with --bundle it is only created if --out is given."""
     network: _AnyNetwork = None
     """The network of the recipe to quantise."""
-    regions: Paths = ()
+    regions: _Paths = ()
     """Parts (`where`), units (`units.LINK`) or layers to quantise; the others stay in floating point."""
-    weights: Bits = 8
+    weights: _Bits = 8
     """Bits of a weight, 2 to 8; scales are per output channel."""
-    activations: Bits = 8
+    activations: _Bits = 8
     """Bits of an activation (a signal between layers), 2 to 8."""
-    membranes: Bits = 16
+    membranes: _Bits = 16
     """Bits of a membrane potential or of a kernel's accumulator, 16 to 28."""
     power_of_two: Flag = False
     """Use scales that are powers of two, so that rescaling is a bit shift."""

@@ -41,7 +41,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
-Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # of inputs and ticks
+_Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # of inputs and ticks
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Tolerance:
     spikes: float = 1e-3
 
 
-EXACT = Tolerance(0.0, 0.0)
+_EXACT = Tolerance(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def compare_bundle(
     bundle: Bundle,
     tolerance: Tolerance = Tolerance(),
     *,
-    further: Mapping[str, tuple[Level, Tolerance]] | None = None,
+    further: Mapping[str, tuple[_Level, Tolerance]] | None = None,
     stages: Sequence[type[nn.Module]] = (),
     progress: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
@@ -139,7 +139,7 @@ def compare_bundle(
         rows.append(_row(bundle.manifest, level, kind, name, truth[kind][name], got, tolerance))
     second, left_out = _openvino(bundle, inputs, ticks, truth, forms, tolerance, progress)
     rows += second
-    levels: dict[str, tuple[Level, Tolerance]] = {
+    levels: dict[str, tuple[_Level, Tolerance]] = {
         "rebuilt": (lambda x, n: _rebuilt(rebuild(bundle, stages), x, n), tolerance),
         "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
         **(further or {}),
@@ -267,7 +267,7 @@ def _integers(
     rows = []
     for kind, made in integer_signals(bundle, inputs, known, ticks, forms).items():
         for name, y in made.items():
-            rows.append(_row(manifest, "integers", kind, name, _of(known[kind], name), y, EXACT))
+            rows.append(_row(manifest, "integers", kind, name, _of(known[kind], name), y, _EXACT))
     for kind, trained in truth.items():
         for name, wanted in trained.items():
             if len(wanted):
@@ -278,7 +278,7 @@ def _integers(
 def _row(
     manifest: Manifest, level: str, kind: str, name: str, wanted: Values, got: Values, allowed: Tolerance | None
 ) -> ComparisonRow:
-    tolerance = allowed or EXACT
+    tolerance = allowed or _EXACT
     if wanted.shape != got.shape:
         raise ExportError(
             f"level {level!r} gives {got.shape} of {kind[:-1]} {name!r}, but the network gave {wanted.shape}"

@@ -15,10 +15,10 @@ from spikebridge.deploy.runtime.runner import Runner
 from spikebridge.errors import ConfigError, did_you_mean
 
 Values: TypeAlias = NDArray[Any]
-Level: TypeAlias = Callable[[dict[str, Values], int], dict[str, dict[str, Values]]]
+_Level: TypeAlias = Callable[[dict[str, Values], int], dict[str, dict[str, Values]]]
 
 
-def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> Level:
+def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> _Level:
     """A level for `compare_bundle`: the whole bundle with some parts on another target.
 
     Args:

@@ -75,7 +75,7 @@ class Gate(_Factor):
         super().__init__(None, learn, gate=gate)
 
 
-def in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
+def _in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
     """A signal of one layer with time and batch in front: `(C,)` is for all samples, `(B, C)` per sample.
 
     Args:
@@ -86,7 +86,7 @@ def in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
 
     Example:
         >>> import torch
-        >>> in_time(torch.ones(5)).shape, in_time(torch.ones(2, 5)).shape
+        >>> _in_time(torch.ones(5)).shape, _in_time(torch.ones(2, 5)).shape
         (torch.Size([1, 1, 5]), torch.Size([1, 2, 5]))
     """
     if not 1 <= signal.ndim <= 3:
@@ -127,7 +127,7 @@ class ThresholdModulation:
 
     def effect(self, v: Float[Tensor, "*M"]) -> Effect:
         """The effect of a layer's signal `(C,)`, `(B, C)` or `(T, B, C)` on its thresholds."""
-        return Effect(in_time(self.signal(v)), self.by)
+        return Effect(_in_time(self.signal(v)), self.by)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class GateModulation:
 
     def effect(self, v: Float[Tensor, "*M"]) -> Effect:
         """The effect of a layer's signal `(C,)`, `(B, C)` or `(T, B, C)` on its gate."""
-        return Effect(in_time(self.signal(v)), self.by)
+        return Effect(_in_time(self.signal(v)), self.by)
 
 
 def modulable_paths(part: nn.Module) -> list[str]:

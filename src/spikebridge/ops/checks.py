@@ -17,13 +17,13 @@ from torch import Tensor
 from spikebridge.errors import ConfigError
 from spikebridge.ops.precision import upcast
 
-Mode: TypeAlias = Literal["first", "always"]
+_Mode: TypeAlias = Literal["first", "always"]
 
-_mode: ContextVar[Mode | Literal["never"]] = ContextVar("checks", default="first")
+_mode: ContextVar[_Mode | Literal["never"]] = ContextVar("checks", default="first")
 
 
 @contextmanager
-def checks(mode: Mode) -> Iterator[None]:
+def checks(mode: _Mode) -> Iterator[None]:
     """Sets when values are checked, in this thread (or task) alone.
 
     Args:
@@ -41,8 +41,8 @@ def checks(mode: Mode) -> Iterator[None]:
         ...     reads_values(values, is_first=False)
         True
     """
-    if mode not in get_args(Mode):
-        raise ConfigError(f"checks are made {' or '.join(map(repr, get_args(Mode)))}, but got {mode!r}")
+    if mode not in get_args(_Mode):
+        raise ConfigError(f"checks are made {' or '.join(map(repr, get_args(_Mode)))}, but got {mode!r}")
     token = _mode.set(mode)
     try:
         yield

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError
 
-Over: TypeAlias = Literal["mean", "max", "last"]
+_Over: TypeAlias = Literal["mean", "max", "last"]
 
 
 def rate_loss(spikes: Float[Tensor, "T B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -118,7 +118,7 @@ def first_spike_loss(
     return F.cross_entropy(-first_spike_times(spikes, dt=dt) / tau, labels)
 
 
-def membrane_loss(v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over: Over = "mean") -> Float[Tensor, ""]:
+def membrane_loss(v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over: _Over = "mean") -> Float[Tensor, ""]:
     """Cross-entropy with membrane potentials as logits, of a read-out that does not spike (`Integrator`).
 
     Args:
@@ -164,7 +164,7 @@ def first_spike_accuracy(spikes: Float[Tensor, "T B C"], labels: Int[Tensor, " B
 
 
 def membrane_accuracy(
-    v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over: Over = "mean"
+    v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over: _Over = "mean"
 ) -> Float[Tensor, ""]:
     """The share of samples whose class has the highest membrane potential; a tie of k classes counts 1/k.
 
@@ -194,7 +194,7 @@ def spike_count(spikes: Float[Tensor, "T B *N"]) -> Float[Tensor, ""]:
     return spikes.sum() / spikes.shape[1]
 
 
-def _over_time(v: Tensor, over: Over) -> Tensor:
+def _over_time(v: Tensor, over: _Over) -> Tensor:
     if over not in ("mean", "max", "last"):
         raise ConfigError(f"over should be 'mean', 'max' or 'last', but is {over!r}")
     return v.mean(0) if over == "mean" else v.amax(0) if over == "max" else v[-1]

@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.events.events import EVENT_KINDS, nearest_samples, observed_events, tracks_of
 from spikebridge.networks.reasoning.graph.units import attribute_unit
-from spikebridge.networks.reasoning.graph.worlds import World, build_worlds, has_diverged
+from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 
 OBJECTS = [["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["green", "metal", "cylinder"]]
 
@@ -92,12 +92,6 @@ def test_motion_is_unknown_in_worlds_that_were_not_observed() -> None:
     assert len(worlds.moving.event) == 0
     assert worlds.not_still.other.tolist() == [0, 1]
     assert worlds.events.frame.tolist() == [130]
-
-
-def test_a_roll_out_with_more_than_five_collisions_has_diverged() -> None:
-    rows = [[10 * k, 0, 1] for k in range(6)]
-    scene = Scene.from_lists(1, OBJECTS, [], [], {0: rows, 1: rows[:5]})
-    assert (has_diverged(scene, 0), has_diverged(scene, 1), has_diverged(scene, 2)) == (True, False, False)
 
 
 def test_an_attribute_that_the_graph_does_not_know_is_refused() -> None:

@@ -24,7 +24,7 @@ _SLOWEST, _FASTEST = 1e-3, 1e6
 _MOST_WAITING = 4096  # blocks of a stream that nobody has asked for yet
 _PATIENCE = 0.2  # seconds after which a waiting caller may look at the clock
 
-Block = Float32[np.ndarray, "L C"]
+_Block = Float32[np.ndarray, "L C"]
 
 
 class SampleRequest(NamedTuple):
@@ -123,11 +123,11 @@ class SampleReplay:
         inside = self.firsts[(self.firsts >= max(first, 1)) & (self.firsts < stop)]
         return int(inside[-1]) if len(inside) else None
 
-    def inputs(self, first: int, stop: int) -> list[Block]:
+    def inputs(self, first: int, stop: int) -> list[_Block]:
         """The samples of these blocks."""
         return [self._block(number) for number in range(first, stop)]
 
-    def _block(self, number: int) -> Block:
+    def _block(self, number: int) -> _Block:
         index = int(np.searchsorted(self.firsts, number, side="right")) - 1
         start = (number - int(self.firsts[index])) * self.block
         return _filled(self.series[index][start : start + self.block], self.block)
@@ -162,7 +162,7 @@ class WavStream:
         self.block = request.block
         self.first_error, self.num_bad = "", 0
         self._changed = threading.Condition()
-        self._blocks: deque[tuple[Block, float]] = deque()
+        self._blocks: deque[tuple[_Block, float]] = deque()
         self._num_given, self._ended, self._last_ready = 0, False, 0.0
         self._thread = threading.Thread(target=self._read, args=(file,), name="WAV stream", daemon=True)
         self._thread.start()
@@ -189,7 +189,7 @@ class WavStream:
             self._ended = True
             self._changed.notify_all()
 
-    def _add(self, block: Block) -> None:
+    def _add(self, block: _Block) -> None:
         with self._changed:
             # a pipe is read no faster than it is used, so memory stays bounded
             self._changed.wait_for(lambda: len(self._blocks) < _MOST_WAITING)
@@ -216,7 +216,7 @@ class WavStream:
         """None: a stream has one begin."""
         return None
 
-    def inputs(self, first: int, stop: int) -> list[Block]:
+    def inputs(self, first: int, stop: int) -> list[_Block]:
         """The samples of these blocks, which are not asked for again."""
         with self._changed:
             taken = [self._blocks.popleft() for _ in range(stop - self._num_given)]
@@ -226,7 +226,7 @@ class WavStream:
         return [block for block, _ in taken[first - stop :]]
 
 
-def _filled(samples: NDArray[np.float32], length: int) -> Block:
+def _filled(samples: NDArray[np.float32], length: int) -> _Block:
     """Samples with zeros behind them, up to a length."""
     if len(samples) == length:
         return samples

@@ -93,7 +93,7 @@ def clock_record(clock: Clock) -> ClockRecord:
     return ClockRecord(clock.period, clock.phase)
 
 
-SIGNAL = "signal"
+_SIGNAL = "signal"
 _LEFT_OUT = "left_out.safetensors"
 
 
@@ -126,7 +126,7 @@ def export(
     if target.exists():
         raise ExportError(f"{target} is there already; name another folder or remove it first")
     if isinstance(network, HybridUnit):
-        network, inputs = _around(network), {SIGNAL: next(iter(inputs.values()))}
+        network, inputs = _around(network), {_SIGNAL: next(iter(inputs.values()))}
     if not isinstance(network, HybridNetwork):
         raise ExportError(f"a bundle holds a HybridNetwork, but got a {type(network).__name__}")
     with atomic_folder(target) as draft:
@@ -144,9 +144,9 @@ def _around(unit: HybridUnit) -> HybridNetwork:
     if dt is None and (path := unbound_layer(unit)) is not None:
         raise ExportError(f"{path!r} of the unit depends on dt, the step of its clock [s], and has none; give it dt=")
     dt, unit = dt or 1.0, copy.deepcopy(unit)  # a copy, since a network binds its step
-    links = [Transmission(SIGNAL, "output", unit, name="unit")]
+    links = [Transmission(_SIGNAL, "output", unit, name="unit")]
     parts = {"output": nn.Identity()}
-    return HybridNetwork(dt=dt, inputs={SIGNAL: every(dt)}, parts=parts, links=links, outputs=["output"])
+    return HybridNetwork(dt=dt, inputs={_SIGNAL: every(dt)}, parts=parts, links=links, outputs=["output"])
 
 
 def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None) -> Sample:

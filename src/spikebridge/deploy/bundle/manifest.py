@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from spikebridge.data.io.json_text import parse_json
 from spikebridge.errors import DataError, did_you_mean, is_number
 
-MOST_NUMBERS = 1 << 28  # in one value of a signal
+_MOST_NUMBERS = 1 << 28  # in one value of a signal
 _MOST_TICKS = 1 << 31
 _MOST_FLOAT32 = 3.4028234663852886e38
 
@@ -215,7 +215,7 @@ class SampleRecord:
 
     def __post_init__(self) -> None:
         """Refuses what no sample can be."""
-        if not 1 <= self.ticks <= _MOST_TICKS or not 1 <= self.batch <= MOST_NUMBERS:
+        if not 1 <= self.ticks <= _MOST_TICKS or not 1 <= self.batch <= _MOST_NUMBERS:
             raise DataError(f"a sample has 1 tick and 1 stream at least, but got {self}")
 
 
@@ -343,9 +343,9 @@ def check_shape(shape: tuple[int, ...]) -> None:
         Traceback (most recent call last):
         spikebridge.errors.DataError: a bundle declares values of shape (1000000, 1000000): 1000000000000 numbers, ...
     """
-    if any(n < 0 for n in shape) or math.prod(shape) > MOST_NUMBERS:
+    if any(n < 0 for n in shape) or math.prod(shape) > _MOST_NUMBERS:
         raise DataError(
-            f"a bundle declares values of shape {shape}: {math.prod(shape)} numbers, more than {MOST_NUMBERS}"
+            f"a bundle declares values of shape {shape}: {math.prod(shape)} numbers, more than {_MOST_NUMBERS}"
         )
 
 
@@ -354,7 +354,7 @@ def _known(name: str, known: Any, what: str) -> None:
         raise DataError(f"manifest: {what} is {name!r}, which is not there; {did_you_mean(name, known)}")
 
 
-SCHEMA = "spikebridge bundle"
+_SCHEMA = "spikebridge bundle"
 VERSION = 1
 
 R = TypeVar("R")
@@ -362,7 +362,7 @@ R = TypeVar("R")
 
 def write_manifest(manifest: Manifest) -> str:
     """The text of manifest.json, with the SHA-256 of its values."""
-    plain = {"schema": SCHEMA, "version": VERSION, **dataclasses.asdict(manifest)}
+    plain = {"schema": _SCHEMA, "version": VERSION, **dataclasses.asdict(manifest)}
     return json.dumps({**plain, "sha256": _digest(plain)}, indent=2, allow_nan=False) + "\n"
 
 
@@ -381,7 +381,7 @@ def parse_manifest(text: str) -> Manifest:
         spikebridge.errors.DataError: manifest.json is of version 9, but this program reads version 1; ...
     """
     plain = parse_json(text, "manifest.json is damaged")
-    if not isinstance(plain, dict) or plain.get("schema") != SCHEMA:
+    if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
     version = plain.get("version")
     if version != VERSION or isinstance(version, bool):

@@ -22,7 +22,7 @@ from spikebridge.neurons.state import State
 
 FUNCTION = "Function"
 # the arguments that make a window like one
-WINDOWS: dict[type[nn.Module], tuple[str, ...]] = {
+_WINDOWS: dict[type[nn.Module], tuple[str, ...]] = {
     Hold: ("length",),
     Tumbling: ("length",),
     Sliding: ("length", "stride"),
@@ -73,7 +73,7 @@ def is_known(stage: nn.Module) -> bool:
 
 def _arguments(kind: type[nn.Module]) -> tuple[str, ...] | None:
     form = kernel_form(kind) or discretizer_form(kind)
-    return form.arguments if form is not None else WINDOWS.get(kind)
+    return form.arguments if form is not None else _WINDOWS.get(kind)
 
 
 def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, Tensor]]:
@@ -93,7 +93,7 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
     kind = type(stage)
     arguments = _arguments(kind)
     if arguments is None:
-        known = ", ".join([*map(record_name, WINDOWS), *KERNELS, *DISCRETIZERS])
+        known = ", ".join([*map(record_name, _WINDOWS), *KERNELS, *DISCRETIZERS])
         raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
     settings: dict[str, Setting] = {}
     tensors: dict[str, Tensor] = {}

@@ -17,7 +17,7 @@ _SIZES = ("kernel_size", "stride", "padding", "dilation")
 _MOST_SIZE = 1 << 10
 Numbers: TypeAlias = dict[str, Any]
 Settings: TypeAlias = Mapping[str, Any]
-Layer: TypeAlias = Callable[[Sequence[Ints]], Ints]
+_Layer: TypeAlias = Callable[[Sequence[Ints]], Ints]
 _LOWEST = -(1 << 40)
 _States: TypeAlias = dict[str, Any]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Ints, str]]]  # by neuron and quantity: signals and how
@@ -122,12 +122,12 @@ def _nothing(settings: Mapping[str, Setting], reads: Mapping[str, Ints]) -> Ints
     return np.zeros((len(next(iter(reads.values()))), *shape), np.int64)
 
 
-def _linear(settings: Settings, numbers: Numbers) -> Layer:
+def _linear(settings: Settings, numbers: Numbers) -> _Layer:
     weight, bias = numbers["weight"].astype(np.int64), numbers.get("bias", np.zeros(1, np.int32)).astype(np.int64)
     return lambda given: given[0] @ weight.T + bias
 
 
-def _convolution(settings: Settings, numbers: Numbers) -> Layer:
+def _convolution(settings: Settings, numbers: Numbers) -> _Layer:
     weight = numbers["weight"].astype(np.int64)
     num_axes = weight.ndim - 2
     bias = numbers.get("bias", np.zeros(len(weight), np.int32)).astype(np.int64)
@@ -154,7 +154,7 @@ def _convolution(settings: Settings, numbers: Numbers) -> Layer:
     return run
 
 
-def _narrow(settings: Settings, numbers: Numbers) -> Layer:
+def _narrow(settings: Settings, numbers: Numbers) -> _Layer:
     count = sum(name.startswith("multiplier_") for name in numbers)
     ratios = [ratio(numbers, after=f"_{i}") for i in range(count)]
     low, high, axis = settings["low"], settings["high"], settings["axis"]
@@ -167,12 +167,12 @@ def _narrow(settings: Settings, numbers: Numbers) -> Layer:
     return run
 
 
-def _table(settings: Settings, numbers: Numbers) -> Layer:
+def _table(settings: Settings, numbers: Numbers) -> _Layer:
     entries, low = numbers["entries"].astype(np.int64), settings["low"]
     return lambda given: entries[given[0] - low]
 
 
-def _flatten(settings: Settings, numbers: Numbers) -> Layer:
+def _flatten(settings: Settings, numbers: Numbers) -> _Layer:
     def run(given: Sequence[Ints]) -> Ints:
         (x,) = given
         start, end = (axis % x.ndim for axis in (settings["start"], settings["end"]))
@@ -181,8 +181,8 @@ def _flatten(settings: Settings, numbers: Numbers) -> Layer:
     return run
 
 
-def _pool(reduce: Callable[..., Any], outside: int) -> Callable[[Settings, Numbers], Layer]:
-    def make(settings: Settings, numbers: Numbers) -> Layer:
+def _pool(reduce: Callable[..., Any], outside: int) -> Callable[[Settings, Numbers], _Layer]:
+    def make(settings: Settings, numbers: Numbers) -> _Layer:
         size, stride, padding = ([settings[f"{n}_{a}"] for a in (0, 1)] for n in ("kernel_size", "stride", "padding"))
         return lambda given: reduce(_windows(given[0], size, stride, padding, outside), (-2, -1))
 
@@ -197,7 +197,7 @@ def _windows(x: Ints, size: Sequence[int], stride: Sequence[int], padding: Seque
     return windows[(slice(None), slice(None), *(slice(None, None, s) for s in stride))]
 
 
-_LAYERS: dict[str, Callable[[Settings, Numbers], Layer]] = {
+_LAYERS: dict[str, Callable[[Settings, Numbers], _Layer]] = {
     "linear": _linear,
     "convolution": _convolution,
     "narrow": _narrow,

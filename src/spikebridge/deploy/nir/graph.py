@@ -167,7 +167,7 @@ def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[s
 
 
 Shape = tuple[int, ...] | None  # None where the file does not say
-MOST_NUMBERS = 1 << 28
+_MOST_NUMBERS = 1 << 28
 
 
 def _check_shapes(graph: "NirGraph") -> dict[str, Shape]:
@@ -255,7 +255,7 @@ def _slid(
     """How often a kernel fits along each axis."""
     sides = zip(shape, kernel, stride, padding, dilation, strict=True)
     result = tuple((n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in sides)
-    if any(n < 1 for n in result) or prod(result) > MOST_NUMBERS:
+    if any(n < 1 for n in result) or prod(result) > _MOST_NUMBERS:
         raise _misfit(node, shape, f"space for a kernel {kernel}")
     return result
 

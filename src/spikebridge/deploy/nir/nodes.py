@@ -114,7 +114,7 @@ def fold_norm(visit: Visit, node: Any) -> Any:
     return node
 
 
-Make: TypeAlias = Callable[[Any, Membrane], Made]
+_Make: TypeAlias = Callable[[Any, Membrane], Made]
 
 
 def _affine(visit: Visit, membrane: Membrane) -> Made:
@@ -264,7 +264,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-_NODES: dict[type, Make] = {
+_NODES: dict[type, _Make] = {
     nn.Linear: _affine,
     nn.Conv1d: _conv,
     nn.Conv2d: _conv,

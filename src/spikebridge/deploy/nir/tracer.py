@@ -92,7 +92,7 @@ def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "
     return [replace(visit, sources=_renamed(visit.sources, ends)) for visit in visits], _renamed(output, ends)
 
 
-def is_layer(module: nn.Module) -> bool:
+def _is_layer(module: nn.Module) -> bool:
     """Whether a module is one layer, and not a container of layers."""
     return isinstance(module, Neuron | Recurrent) or next(module.children(), None) is None
 
@@ -112,7 +112,7 @@ class _Wires(TorchFunctionMode):
     def __enter__(self) -> "_Wires":
         below: list[str] = []
         for path, module in self.part.named_modules():
-            if any(path.startswith(f"{above}.") or above == "" for above in below) or not is_layer(module):
+            if any(path.startswith(f"{above}.") or above == "" for above in below) or not _is_layer(module):
                 continue
             below.append(path)
             name = ".".join(part for part in (self.prefix, path) if part) or "neuron"

@@ -223,7 +223,7 @@ def _entered(x: Tensor, qparams: QParams) -> NDArray[np.int64]:
 
 
 FOLDER = "integers"
-SAMPLE = f"{FOLDER}/sample.safetensors"
+_SAMPLE = f"{FOLDER}/sample.safetensors"
 _CLOSE = 1e-3  # of the largest value: another run of the same weights is nearer, another seed is not
 
 
@@ -257,12 +257,12 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     shutil.rmtree(folder, ignore_errors=True)  # left by a program that was stopped; no manifest tells of it
     try:
         model.save(folder)
-        write_bytes(bundle.path / SAMPLE, save(tensors))
-        files = {name: _file(bundle.path / name) for name in (f"{FOLDER}/{WORDS}", f"{FOLDER}/{NUMBERS}", SAMPLE)}
+        write_bytes(bundle.path / _SAMPLE, save(tensors))
+        files = {name: _file(bundle.path / name) for name in (f"{FOLDER}/{WORDS}", f"{FOLDER}/{NUMBERS}", _SAMPLE)}
         manifest = dataclasses.replace(
             bundle.manifest,
             files={**bundle.manifest.files, **files},
-            integers=IntegersRecord(FOLDER, (WORDS, NUMBERS), SAMPLE),
+            integers=IntegersRecord(FOLDER, (WORDS, NUMBERS), _SAMPLE),
         )
         write_text(bundle.path / MANIFEST, write_manifest(manifest))
     except BaseException:

@@ -158,7 +158,7 @@ def _region_of(quantizer: Quantizer) -> QConfig:
     return QConfig(activations=quantizer.bits, power_of_two=quantizer.power_of_two)
 
 
-SIGNAL = "signal"
+_SIGNAL = "signal"
 DEFAULT = QConfigMapping()
 
 
@@ -236,9 +236,9 @@ def _around(module: nn.Module, dt: float | None) -> HybridNetwork:
             raise ConfigError(f"{path!r} depends on dt, the step of its clock, and has none; give dt= [s]")
         step = 1.0  # nothing depends on it
     part = nn.Identity() if unit is not None else module
-    links = [Transmission(SIGNAL, "network", unit, name="unit" if unit is not None else None)]
+    links = [Transmission(_SIGNAL, "network", unit, name="unit" if unit is not None else None)]
     return HybridNetwork(
-        dt=step, inputs={SIGNAL: every(step)}, parts={"network": part}, links=links, outputs=["network"]
+        dt=step, inputs={_SIGNAL: every(step)}, parts={"network": part}, links=links, outputs=["network"]
     )
 
 

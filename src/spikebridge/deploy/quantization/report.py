@@ -113,7 +113,7 @@ def quantized_paths(network: HybridNetwork) -> list[str]:
     return parts + [f"units.{name}" for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)]
 
 
-def quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
+def _quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
     """Every grid of a quantised network by path, each once."""
     found: dict[str, Quantizer] = {}
     programs = {name: program_of(part) for name, part in network.parts.items()}
@@ -152,7 +152,7 @@ def _of_kernel(path: str, kernel: QuantKernel) -> dict[str, Quantizer]:
 
 @contextmanager
 def _counting(network: HybridNetwork) -> Iterator[dict[str, Quantizer]]:
-    known = quantizers(network)
+    known = _quantizers(network)
     network.forget_shapes()
     for quantizer in known.values():
         quantizer.counts = [0, 0]

@@ -80,11 +80,11 @@ class NirRunner:
         return sum(output[1:], output[0]), _GraphState(nodes, late)
 
 
-def modulated(base: Quantity, signal: Values, by: str, ndim: int) -> Quantity:
+def _modulated(base: Quantity, signal: Values, by: str, ndim: int) -> Quantity:
     """A quantity under a signal `(B, *M)`, whose axes line up with `(B, *N)` from the left.
 
     Example:
-        >>> modulated(0.5, np.array([[2.0], [3.0]], np.float32), "multiply", ndim=2).ravel().tolist()
+        >>> _modulated(0.5, np.array([[2.0], [3.0]], np.float32), "multiply", ndim=2).ravel().tolist()
         [1.0, 1.5]
     """
     spread = signal.reshape(*signal.shape, *[1] * (ndim - signal.ndim))
@@ -95,7 +95,7 @@ def modulated(base: Quantity, signal: Values, by: str, ndim: int) -> Quantity:
 
 def _under(base: Quantity, effects: Sequence[tuple[Values, str]], x: Values) -> Quantity:
     for signal, by in effects:
-        base = modulated(base, signal, by, max(x.ndim, signal.ndim))
+        base = _modulated(base, signal, by, max(x.ndim, signal.ndim))
     return base
 
 

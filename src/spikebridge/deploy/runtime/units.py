@@ -21,7 +21,7 @@ Values: TypeAlias = NDArray[Any]
 Nonlinearity: TypeAlias = Callable[[Values, Values | None], Values]  # of a value and the context
 Function: TypeAlias = Callable[[Values], Values]  # of a whole window, batch first
 MOST_STEPS = 1 << 20
-WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
+_WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
 
 
 class UnitRunnerState(NamedTuple):
@@ -274,8 +274,8 @@ def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
     """
     if window is None or window.name == "Since":
         return 1, 1
-    if window.name not in WINDOWS:
-        raise DataError(f"there is no window {window.name!r} here; known are {', '.join(WINDOWS)}")
+    if window.name not in _WINDOWS:
+        raise DataError(f"there is no window {window.name!r} here; known are {', '.join(_WINDOWS)}")
     length = window.settings.get("length")
     stride = window.settings.get("stride", length)
     for size in (length, stride):

@@ -40,11 +40,11 @@ def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
     return moved
 
 
-def leak_towards(v: Ints, rest: Ints | int, decay: Ints) -> Ints:
+def _leak_towards(v: Ints, rest: Ints | int, decay: Ints) -> Ints:
     """A membrane one step closer to rest; the decay counts parts of 2^15.
 
     Example:
-        >>> leak_towards(np.array([100]), 0, np.array(1 << 14)).tolist()
+        >>> _leak_towards(np.array([100]), 0, np.array(1 << 14)).tolist()
         [50]
     """
     left: Ints = rest + (((v - rest) * decay + (1 << (FRACTION - 1))) >> FRACTION)
@@ -154,7 +154,7 @@ class IntegerArithmetic(FloatArithmetic):
 
     def leak(self, v: Ints, decay: Ints, rest: Ints | int = 0) -> Ints:
         """A state one step closer to rest."""
-        return leak_towards(v, rest, decay)
+        return _leak_towards(v, rest, decay)
 
     def divide(self, total: Ints, number: Ints) -> Ints:
         """`total ratio / number` with one division of integers, halves rounded up."""

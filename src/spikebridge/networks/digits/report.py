@@ -20,7 +20,6 @@ from spikebridge.analysis.plots.figures import (
     accuracy_lines,
     confusion_matrix,
     draw_network,
-    heat_map,
     raster,
     to_svg,
     unit_kernels,
@@ -35,7 +34,7 @@ from spikebridge.training.run.run import Run
 
 _log = logging.getLogger(__name__)
 
-Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+_Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each seed."""
 
 
@@ -112,7 +111,7 @@ def _lead(results: Mapping[str, Any]) -> str:
     return f"{ours} ± {spread:.1f} %. In points, it is {'; '.join(compared)}."
 
 
-def _result(results: Mapping[str, Any], scores: Scores) -> Section:
+def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
     rows = results["networks"]
     best = max(range(len(rows)), key=lambda i: rows[i]["accuracy %"])
     tables = [Table(rows, "Operations and energy are those of one recording.", marked=[best])]
@@ -122,11 +121,11 @@ def _result(results: Mapping[str, Any], scores: Scores) -> Section:
     return Section("Result", "", tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
 
 
-def _bars(scores: Scores) -> str:
+def _bars(scores: _Scores) -> str:
     return to_svg(accuracy_bars({name: [100 * score["accuracy"] for score in seeds] for name, seeds in scores.items()}))
 
 
-def _save_pictures(run: Run, scores: Scores, networks: Mapping[str, HybridNetwork]) -> None:
+def _save_pictures(run: Run, scores: _Scores, networks: Mapping[str, HybridNetwork]) -> None:
     """Writes accuracies and networks as separate files."""
     folder = run.path / "pictures"
     folder.mkdir(exist_ok=True)
@@ -135,7 +134,7 @@ def _save_pictures(run: Run, scores: Scores, networks: Mapping[str, HybridNetwor
         write_text(folder / f"{name}.svg", svg)
 
 
-def _time(scores: Scores) -> Section:
+def _time(scores: _Scores) -> Section:
     windows = len(next(iter(scores.values()))[0]["accuracy_by_window"])
     times = [300 * (k + 1) / windows for k in range(windows)]
     lines = {
@@ -147,7 +146,7 @@ def _time(scores: Scores) -> Section:
     return Section("Accuracy over time", text, pictures=[Picture(to_svg(figure), "Mean of the answers so far.")])
 
 
-def _confusions(scores: Scores) -> list[Section]:
+def _confusions(scores: _Scores) -> list[Section]:
     """What is taken for what: the first network as a matrix, the most frequent confusion of each in a table."""
     counted = {
         name: torch.tensor([score["confusions"] for score in seeds]).sum(0)
@@ -209,24 +208,6 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
     return Section("The networks", "", tables, pictures)
 
 
-def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The grid noise x frame step x network as one heat map, SVG."""
-    noises = sorted({row["noise"] for row in rows})
-    keys = list(dict.fromkeys((row["thinning"], row["network"]) for row in rows))
-    found = {(row["thinning"], row["network"], row["noise"]): row["accuracy"] for row in rows}
-    values = [[found[(*key, noise)] for noise in noises] for key in keys]
-    names = [name for _, name in keys]
-    best = {
-        (thinning, noise): max(found[thinning, name, noise] for name in names)
-        for thinning, _ in keys
-        for noise in noises
-    }
-    marks = [[found[(*key, noise)] == best[key[0], noise] for noise in noises] for key in keys]
-    titles = [f"{name}, every frame" if k == 1 else f"{name}, 1 frame in {k}" for k, name in keys]
-    figure = heat_map(values, titles, noises, column_title="noise of the frames", marks=marks)
-    return to_svg(figure, "accuracy over noise, frame step and network")
-
-
 def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
     """Operations and energy of one recording, and the wall time of a tick.
 
@@ -246,7 +227,7 @@ def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str,
     }
 
 
-def compare(scores: Scores) -> dict[str, Any]:
+def compare(scores: _Scores) -> dict[str, Any]:
     """The table of all networks over seeds, the learned hybrid beside each other one, and accuracy over time.
 
     Args:
@@ -279,7 +260,7 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _against(name: str, scores: Scores) -> list[dict[str, Any]]:
+def _against(name: str, scores: _Scores) -> list[dict[str, Any]]:
     """Differences seed by seed; "level" where the mean lies within two standard errors."""
     rows = []
     for other in scores:

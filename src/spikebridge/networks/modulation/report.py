@@ -20,7 +20,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.training.run.run import Run
 
-Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+_Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of `score` by method, one for each seed."""
 
 _MEASURED = (
@@ -259,7 +259,7 @@ def _thousands(value: float | None) -> float | None:
     return None if value is None else round(value / 1e3, 1)
 
 
-def compare(scores: Scores) -> dict[str, Any]:
+def compare(scores: _Scores) -> dict[str, Any]:
     """The table of all methods over seeds, paired differences, and accuracy over tasks.
 
     Args:
@@ -308,7 +308,7 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def against(name: str, scores: Scores) -> list[dict[str, Any]]:
+def against(name: str, scores: _Scores) -> list[dict[str, Any]]:
     """Differences to each other method, over the seeds that both have.
 
     Args:

@@ -110,7 +110,7 @@ def labelled_part(part: RecordingPart, pairs: bool) -> RecordingPart:
     return RecordingPart(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
 
-def is_labelled(part: RecordingPart) -> bool:
+def _is_labelled(part: RecordingPart) -> bool:
     """Whether a part of `labelled_part` has a start, and boxes to compare with."""
     return len(part.frames) > 0 and bool(np.isfinite(part.recording.boxes).all(axis=1).any())
 
@@ -127,7 +127,7 @@ def check_labelled(part: RecordingPart, name: str, pairs: bool, remedy: str = ""
     Raises:
         DataError: the part has no start or no boxes.
     """
-    if not is_labelled(part):
+    if not _is_labelled(part):
         needs = "two neighbouring frames with boxes" if pairs else "a frame with a box"
         found = f"expected {needs}, and boxes to compare with, but {name} has none."
         raise DataError(f"{part.recording.name}: {found}{remedy}")
@@ -145,7 +145,7 @@ def run_parts(config: Any, split: str, data: Path | None = None) -> list[Recordi
     options: dict[str, Any] = {"frame_step": config.frame_step, "data": data, "scenes": config.scenes}
     if config.schedule == "label_free":
         (first, *_) = recording_parts(config.recording, *asked, **options, needs_boxes=False)
-        if not is_labelled(labelled_part(first, pairs=True)):
+        if not _is_labelled(labelled_part(first, pairs=True)):
             note = f"({first.recording.name} has no boxes)"
             made = generated_parts(*asked, config.scenes)
             return [RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in made]

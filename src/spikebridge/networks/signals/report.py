@@ -17,7 +17,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.training.run.run import Run
 
-Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
+_Scores: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of networks by name, one for each fold and seed."""
 
 _MEASURED = (
@@ -31,7 +31,7 @@ _MEASURED = (
 )
 
 
-def compare(scores: Scores) -> dict[str, Any]:
+def compare(scores: _Scores) -> dict[str, Any]:
     """The table of networks, the first one beside each other one, people, and accuracy over time.
 
     Args:
@@ -82,7 +82,7 @@ def _against(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, An
     return {"network": name, "points": points, "sd": sd, "it is": gap.verdict("people")}
 
 
-def _people(scores: Scores) -> list[dict[str, Any]]:
+def _people(scores: _Scores) -> list[dict[str, Any]]:
     by_network = {name: _by_person(rows) for name, rows in scores.items()}
     people = next(iter(by_network.values()))
     return [{"person": one} | {name: round(found[one], 1) for name, found in by_network.items()} for one in people]
@@ -139,7 +139,7 @@ def _lead(results: Mapping[str, Any]) -> str:
     return f"{lead}; {compared}." if compared else f"{lead}."
 
 
-def _result(results: Mapping[str, Any], scores: Scores) -> Section:
+def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
     first = results["networks"][0]["network"]
     tables = [Table(results["networks"], "Mean and standard deviation over people; operations and energy a second.")]
     if results[f"{first} against"]:
@@ -148,7 +148,7 @@ def _result(results: Mapping[str, Any], scores: Scores) -> Section:
     return Section("Result", "", tables, [Picture(to_svg(bars), "Accuracy: mean, spread and every person.")])
 
 
-def _confusion(scores: Scores) -> list[Section]:
+def _confusion(scores: _Scores) -> list[Section]:
     pictures = []
     for name, rows in scores.items():
         counts = np.sum([row["confusion"] for row in rows], 0)
@@ -159,7 +159,7 @@ def _confusion(scores: Scores) -> list[Section]:
     return [Section("Confusion", "Shares of the answers to each label, over all people.", pictures=pictures[:2])]
 
 
-def _time(scores: Scores) -> Section:
+def _time(scores: _Scores) -> Section:
     lines = {name: _by_answer(rows) for name, rows in scores.items()}
     number = len(next(iter(lines.values())))
     figure = accuracy_lines(np.arange(1, number + 1), lines, "answers so far")

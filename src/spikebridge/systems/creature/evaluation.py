@@ -163,7 +163,7 @@ def _followed(seen: Watched, asked: AskedQuestion) -> float | None:
     return float(late.mean())
 
 
-def collision_scores(seen: Sequence[Watched]) -> dict[str, Any]:
+def _collision_scores(seen: Sequence[Watched]) -> dict[str, Any]:
     """Found contacts, false ones, and the delay of the spike.
 
     Args:
@@ -231,7 +231,7 @@ def evaluate_creature(seen: Sequence[Watched]) -> dict[str, Any]:
         "never": len(latencies) - len(known),
         "latency_ms": known.round(1).tolist(),
         "followed": round(float(np.mean(followed)), 3) if followed else None,
-        "collisions": collision_scores(seen),
+        "collisions": _collision_scores(seen),
         "track_error_px": round(_track_error(seen), 3),
         "slots": NUM_SLOTS,
     }

@@ -95,7 +95,7 @@ class TrainingSizes:
             raise ConfigError(f"a training needs sizes above 0, but got {self}")
 
 
-class Labelled(NamedTuple):
+class _Labelled(NamedTuple):
     """Frames and their objects, as the detector's loss takes them.
 
     Args:
@@ -121,8 +121,8 @@ class _TrainingScenes:
         clips: scenes of one frame interval, of all environments.
     """
 
-    stills: Labelled
-    frames: tuple[Labelled, ...]
+    stills: _Labelled
+    frames: tuple[_Labelled, ...]
     clips: tuple[CreatureScene, ...]
     environments: tuple[str, ...] = field(default=tuple(ENVIRONMENTS))
 
@@ -145,7 +145,7 @@ def training_scenes(sizes: TrainingSizes, seed: int = 0) -> _TrainingScenes:
     ]
     looks = list(ENVIRONMENTS.values())
     clips = [draw_scene("clip", k, looks[k % len(looks)], _CLIP, generator) for k in range(sizes.clips)]
-    return _TrainingScenes(labelled(stills), tuple(labelled(few) for few in frames), tuple(clips))
+    return _TrainingScenes(_labelled(stills), tuple(_labelled(few) for few in frames), tuple(clips))
 
 
 def _random_look(generator: np.random.Generator) -> Environment:
@@ -158,7 +158,7 @@ def _random_look(generator: np.random.Generator) -> Environment:
     return Environment(rows, table, pattern, noise, 0.2, 0.0)  # type: ignore[arg-type]
 
 
-def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
+def _labelled(scenes: Sequence[CreatureScene]) -> _Labelled:
     """The first frame of each scene with its objects."""
     frames, truths, there, apparent = [], torch.zeros(len(scenes), 5, 7), torch.zeros(len(scenes), 5), []
     for k, scene in enumerate(scenes):
@@ -173,7 +173,7 @@ def labelled(scenes: Sequence[CreatureScene]) -> Labelled:
             there[k, o] = float(-_BEYOND < x < WIDTH + _BEYOND and -_BEYOND < y < HEIGHT + _BEYOND)
             colors[o] = torch.tensor(np.array(scene.look.mixing) @ np.array(PALETTE[color])).float()
         apparent.append(colors)
-    return Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
+    return _Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
 
 
 def train_senses(
@@ -332,14 +332,14 @@ def _gating(unit: nn.Module) -> tuple[nn.Module, NearestGate]:
     return stages[0], stages[1]  # type: ignore[return-value]
 
 
-def _train_objects(creature: Creature, stills: Labelled, sizes: TrainingSizes, settings: Settings) -> float:
+def _train_objects(creature: Creature, stills: _Labelled, sizes: TrainingSizes, settings: Settings) -> float:
     """Features from which place, material, shape and apparent colour can be read."""
     number = creature.options.num_objects
     readout = nn.Sequential(nn.Conv2d(number, 64, 1), nn.ReLU(), nn.Conv2d(64, sum(MAP_SIZES) + 3, 1))
     with torch.no_grad():
         readout[2].state_dict()["bias"][0] = -4.0
     whole = nn.ModuleDict({"objects": creature.parts["objects"], "readout": readout})
-    data = Batches(stills._asdict(), dict.fromkeys(Labelled._fields, 0))
+    data = Batches(stills._asdict(), dict.fromkeys(_Labelled._fields, 0))
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         maps = readout(creature.parts["objects"](batch["frames"]))
@@ -367,7 +367,7 @@ def _color_error(colors: Tensor, batch: dict[str, Tensor]) -> Tensor:
     return (colors[picture, :, y, x] - batch["apparent"][picture, which] / light).square().mean()
 
 
-def _train_readout(creature: Creature, frames: Labelled, sizes: TrainingSizes, settings: Settings) -> float:
+def _train_readout(creature: Creature, frames: _Labelled, sizes: TrainingSizes, settings: Settings) -> float:
     """The read-out of objects in one environment, with the gate that the environment opens."""
     parts = creature.parts
     with evaluating(creature), torch.no_grad():

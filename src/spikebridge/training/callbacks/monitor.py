@@ -10,7 +10,7 @@ from spikebridge.training.callbacks.callback import Callback, Training
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.weights import cpu_copy, load_exactly, read_weights, save_weights
 
-Mode = Literal["min", "max"]
+_Mode = Literal["min", "max"]
 _BEST = "best.safetensors"
 
 
@@ -35,7 +35,7 @@ def metric_of(row: Row, metric: str, watcher: str) -> float:
 class _Best:
     """The best value of a metric so far, and the epoch that reached it."""
 
-    def __init__(self, metric: str, mode: Mode, min_delta: float, watcher: str) -> None:
+    def __init__(self, metric: str, mode: _Mode, min_delta: float, watcher: str) -> None:
         if mode not in ("min", "max"):
             raise ConfigError(f"{watcher}: mode should be 'min' (a loss) or 'max' (an accuracy), but is {mode!r}")
         if not 0 <= min_delta < math.inf:
@@ -87,7 +87,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, metric: str, mode: Mode, *, patience: int, min_delta: float = 0.0, phase: str | None = None
+        self, metric: str, mode: _Mode, *, patience: int, min_delta: float = 0.0, phase: str | None = None
     ) -> None:
         if patience < 1:
             raise ConfigError(f"EarlyStopping: patience should be at least 1 epoch, but is {patience}")
@@ -147,7 +147,7 @@ class BestWeights(Callback):
         spikebridge.errors.ConfigError: BestWeights: mode should be 'min' (a loss) or 'max' (an accuracy), but is ...
     """
 
-    def __init__(self, metric: str, mode: Mode, *, restore: bool = True, phase: str | None = None) -> None:
+    def __init__(self, metric: str, mode: _Mode, *, restore: bool = True, phase: str | None = None) -> None:
         self.restore, self.phase = restore, phase
         self._make = lambda: _Best(metric, mode, 0.0, "BestWeights")
         self._best = self._make()

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from spikebridge.errors import ConfigError, ShapeError, did_you_mean
 from spikebridge.training.continual.regularizer import Consolidation, Masks, Parameters
 
-Indices: TypeAlias = Mapping[str, tuple[Tensor | None, ...]]
+_Indices: TypeAlias = Mapping[str, tuple[Tensor | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Subnetwork:
     """
 
     quantities: Mapping[str, Any] = field(default_factory=dict)
-    indices: Indices = field(default_factory=dict)
+    indices: _Indices = field(default_factory=dict)
     extract: Callable[[nn.Module], nn.Module] | None = None
 
     def masks(self, parameters: Parameters) -> dict[str, Tensor]:

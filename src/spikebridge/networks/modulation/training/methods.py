@@ -53,7 +53,7 @@ class Method:
         return self.gates != "none"
 
 
-SHARED_FRACTION = 0.9  # chosen on tuning tasks
+_SHARED_FRACTION = 0.9  # chosen on tuning tasks
 
 METHODS = {
     "hmn": Method("learned unit (dissimilarity), EWC", "dissimilarity", "ewc", size="gated"),
@@ -62,7 +62,7 @@ METHODS = {
         "dissimilarity",
         "ewc",
         size="gated",
-        shared_fraction=SHARED_FRACTION,
+        shared_fraction=_SHARED_FRACTION,
     ),
     "hmn_similarity": Method("learned unit (similarity), EWC", "similarity", "ewc", size="gated"),
     "hmn_bins": Method("learned unit of bins, EWC", "bins", "ewc", size="gated"),
@@ -73,7 +73,7 @@ METHODS = {
         "projection",
         "ewc",
         size="gated",
-        shared_fraction=SHARED_FRACTION,
+        shared_fraction=_SHARED_FRACTION,
     ),
     "untrained": Method("untrained backbone, EWC", "untrained", "ewc", size="gated"),
     "xdg": Method("XdG: a random gate a task", "random", size="gated"),
@@ -96,7 +96,7 @@ METHODS = {
 }
 
 # (learning rate, strength) a method, chosen on tuning tasks of their own: benchmarks/results/modulation_tuning.json
-TUNED: dict[str, dict[str, tuple[float, float]]] = {
+_TUNED: dict[str, dict[str, tuple[float, float]]] = {
     "digits": {
         "single": (0.2, 0.0),
         "hmn": (0.1, 300.0),
@@ -132,7 +132,7 @@ _DEFAULT_TUNING = {"none": (0.2, 0.0), "ewc": (0.2, 100.0), "si": (0.2, 0.1), "m
 def tuned(dataset: str, name: str) -> tuple[float, float]:
     """Learning rate and strength of a method: those chosen for the data set, else those of digits."""
     method = METHODS[name]
-    for known in (TUNED.get(dataset, {}), TUNED["digits"]):
+    for known in (_TUNED.get(dataset, {}), _TUNED["digits"]):
         for one in (name, _TUNED_AS.get(name, name)):
             if one in known:
                 lr, strength = known[one]

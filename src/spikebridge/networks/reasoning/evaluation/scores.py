@@ -96,11 +96,11 @@ def _shares(rows: Sequence[tuple[str, list[bool], int]], refusals: bool) -> dict
     return shares | ({"refusals": sum(number for _, _, number in rows)} if refusals else {})
 
 
-def flat(scores: Mapping[str, Any]) -> dict[str, float]:
+def _flat(scores: Mapping[str, Any]) -> dict[str, float]:
     """One row of a table: percentages by option and by question of each type.
 
     Example:
-        >>> flat({"explanatory": {"per_option": 0.5, "per_question": 0.25}})
+        >>> _flat({"explanatory": {"per_option": 0.5, "per_question": 0.25}})
         {'explanatory %': 50.0, 'explanatory per question %': 25.0}
     """
     row = {}

@@ -161,11 +161,6 @@ def build_worlds(
     )
 
 
-def has_diverged(scene: Scene, removed: int) -> bool:
-    """Whether a counterfactual roll-out has more than 5 collisions, more than any real video."""
-    return len(scene.what_if.get(removed, ())) > _PAPER_HYPOTHETICAL_EVENTS
-
-
 def _motion(
     tracks: SceneTracks,
     events: Events,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import ATTRIBUTES
 
-Steps = tuple[tuple[str, ...], ...]
+_Steps = tuple[tuple[str, ...], ...]
 """The stimulated neurons of each step; `()` is a silent step."""
 
 _TYPES = {
@@ -57,17 +57,17 @@ class Operator:
 
     token: str
     signatures: tuple[Signature, ...]
-    steps: Steps = ()
+    steps: _Steps = ()
     forgets: tuple[str, ...] = ()
     admits: bool = False
     over_all: bool = False
 
 
 _SETS = (Signature(("objects",), "answer"), Signature(("events",), "answer"))
-_SILENT: Steps = ((), ())
+_SILENT: _Steps = ((), ())
 
 
-def _touch_steps(ask: str) -> Steps:
+def _touch_steps(ask: str) -> _Steps:
     return ((ask,), ("dismiss_events", "dismiss_objects"), ())
 
 
@@ -76,11 +76,11 @@ def _touch_signatures() -> tuple[Signature, ...]:
     return tuple(Signature((kind, who), kind) for kind in kinds for who in ("objects", "object"))
 
 
-def _relation_steps(ask: str) -> Steps:
+def _relation_steps(ask: str) -> _Steps:
     return ((ask, "dismiss_events"), ("admit_events",), ())
 
 
-def _motion_steps(ask: str) -> Steps:
+def _motion_steps(ask: str) -> _Steps:
     return ((ask,), ("dismiss_objects", "dismiss_events"), ())
 
 
@@ -140,14 +140,14 @@ OPERATORS: tuple[Operator, ...] = (
 DESCRIBE = Operator("describe", (Signature(("object",), "answer"),))
 """All attributes of an object, the last token of `which object ...?`: one query of the graph for each attribute."""
 
-ORDERS: dict[str, Steps] = {
+ORDERS: dict[str, _Steps] = {
     "first": (("ask_first",), ("dismiss_events",), ()),
     "second": (("ask_first_two",), ("dismiss_events",), (), ("ask_last",), ("dismiss_events",), ()),
     "last": (("ask_last",), ("dismiss_events",), ()),
 }
 """Words of order; each is one instruction together with `filter_order`."""
 
-_COMPILER_STEPS: dict[str, Steps] = {
+_COMPILER_STEPS: dict[str, _Steps] = {
     "events, storing both": (("all_events", "store_objects", "store_events"), ()),
     "events, storing objects": (("all_events", "store_objects"), ()),
     "events, storing events": (("all_events", "store_events"), ()),
@@ -183,7 +183,7 @@ class OperatorTable:
         rows = {operator.token: operator for operator in self.operators}
         for kind in self.attributes:
             rows[f"filter_{kind}"] = Operator(f"filter_{kind}", (Signature(("objects", kind), "objects"),))
-            asks: Steps = ((f"kind_{kind}",),)
+            asks: _Steps = ((f"kind_{kind}",),)
             rows[f"query_{kind}"] = Operator(f"query_{kind}", (Signature(("object",), "answer"),), asks)
         return rows
 
@@ -204,12 +204,12 @@ class OperatorTable:
         return {**values, **dict.fromkeys(ORDERS, "order")}
 
     @cached_property
-    def blank_train(self) -> Steps:
+    def blank_train(self) -> _Steps:
         """The spike train of a filter whose word is still a blank; its length is that of any word."""
         return ((), ())
 
     @cached_property
-    def trains(self) -> dict[str, Steps]:
+    def trains(self) -> dict[str, _Steps]:
         """The spike train of every instruction."""
         trains = {token: row.steps for token, row in self.rows.items() if row.steps}
         filters = {f"filter_{v}": ((v, "dismiss_objects"), ()) for values in self.attributes.values() for v in values}

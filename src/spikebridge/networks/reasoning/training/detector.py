@@ -68,7 +68,7 @@ def _build_detector(config: DetectorConfig) -> Detector:
         return Detector(config.num_features)
 
 
-def samples(split: str, num_videos: int, num_pictures: int) -> Batches:
+def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
     """Pictures of generated videos with the objects in them.
 
     Args:
@@ -104,7 +104,7 @@ def _objects_in(video: RollingVideo, frame: int) -> np.ndarray:
     return np.concatenate([video.positions[frame], video.boxes[frame, :, 2:], np.array(named)], axis=1)[seen]
 
 
-def objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def _objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch of pictures."""
     maps = detector(batch["pictures"].permute(0, 3, 1, 2).float() / 255)
     return detection_loss(maps, batch["truths"], batch["there"])
@@ -112,12 +112,12 @@ def objective(detector: Detector, batch: dict[str, Tensor]) -> tuple[Tensor, dic
 
 def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains the detector and scores it on videos of the validation split."""
-    data = samples("train", config.num_videos, config.num_pictures)
+    data = _samples("train", config.num_videos, config.num_pictures)
     detector = _build_detector(config)
     phase = Phase(
         "detector",
         train=WHOLE,
-        objective=objective,
+        objective=_objective,
         epochs=config.epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=0.01),
         scheduler=partial(

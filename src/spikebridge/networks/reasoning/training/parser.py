@@ -89,7 +89,7 @@ def texts_of(questions: Sequence[Question]) -> list[SampledText]:
     return texts
 
 
-def batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
+def _batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
     """Texts and programs as numbers."""
     vocabulary = parser.vocabulary
     read = [vocabulary.tokenize(one.text, one.kind) for one in texts]
@@ -103,7 +103,7 @@ def batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
     return Batches(tensors, batch=dict.fromkeys(tensors, 1))
 
 
-def objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def _objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of each next token of the programs."""
     programs = batch["programs"]
     length = int((programs != 0).any(1).sum())
@@ -125,14 +125,14 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
     phase = Phase(
         "parser",
         train=WHOLE,
-        objective=objective,
+        objective=_objective,
         epochs=config.epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=0.01),
         scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
         clip=1.0,
     )
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
-    fit(parser, [phase], batches(parser, texts), settings=settings, run=run)
+    fit(parser, [phase], _batches(parser, texts), settings=settings, run=run)
     run.save_weights(parser)
     results = _score_parser(parser, real, min(1000, config.num_texts // 6))
     run.save_results(results)

@@ -29,7 +29,7 @@ from spikebridge.networks.sensing.evaluation.runner import Tracker
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
 from spikebridge.neurons import LIF, Integrator
 
-BASELINES = (
+_BASELINES = (
     "hold",
     "constant_velocity",
     "kalman",
@@ -60,8 +60,8 @@ def baseline_names(words: str, networks: Sequence[str]) -> list[str]:
     if names == ["none"] and "none" not in networks:
         return []
     for name in names:
-        if name not in BASELINES and name not in networks:
-            raise ConfigError(f"no baseline {name!r}: {did_you_mean(name, [*BASELINES, *networks])}")
+        if name not in _BASELINES and name not in networks:
+            raise ConfigError(f"no baseline {name!r}: {did_you_mean(name, [*_BASELINES, *networks])}")
     return list(dict.fromkeys(names))
 
 
@@ -76,7 +76,7 @@ def baseline(
     """A baseline by its name.
 
     Args:
-        name: of `BASELINES`, or a network of the run.
+        name: a word of `--baselines`, or a network of the run.
         network: the tracker that it is compared with.
         recordings: and frames of each, on which the Kalman filter's noise is fitted: its best case.
         noise_px: standard deviation of the noise of given boxes [px].

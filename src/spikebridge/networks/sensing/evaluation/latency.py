@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from spikebridge.errors import ShapeError
 
-Times: TypeAlias = Sequence[float] | NDArray[Any]
+_Times: TypeAlias = Sequence[float] | NDArray[Any]
 
 
-def newest_available(truth_times: Times, output_times: Times, latencies: Times | float = 0.0) -> NDArray[np.int64]:
+def newest_available(truth_times: _Times, output_times: _Times, latencies: _Times | float = 0.0) -> NDArray[np.int64]:
     """For each truth the index of the newest output that was there, -1 where there was none.
 
     Args:
@@ -60,11 +60,11 @@ def newest_available(truth_times: Times, output_times: Times, latencies: Times |
 
 
 def streaming_score(
-    truth_times: Times,
+    truth_times: _Times,
     truths: Sequence[Any] | NDArray[Any],
-    output_times: Times,
+    output_times: _Times,
     outputs: Sequence[Any] | NDArray[Any],
-    latencies: Times | float,
+    latencies: _Times | float,
     score: Callable[[Any, Any], float],
     missing: float = 0.0,
 ) -> float:

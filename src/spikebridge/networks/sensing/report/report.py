@@ -21,7 +21,7 @@ _REMEMBER = {
     "parts.membrane": "membranes that are read",
     "units": "hybrid unit",
 }
-MEASURED = (
+_MEASURED = (
     "Between frames (protocol A) the true boxes of the last two frames are given, and answers count at the end of "
     "every bin up to the next frame. “Shaken” is the same with given boxes that are wrong by 1 or 2 px along each "
     "axis. In the closed loop (protocol C) the first box alone is given.",
@@ -92,13 +92,13 @@ def write(
             [Table(time_constants(networks))],
             [Picture(draw_network(network), name) for name, network in networks.items()],
         ),
-        Section("How it was measured", MEASURED),
+        Section("How it was measured", _MEASURED),
     ]
     facts = {**settings, **run.versions()}
-    return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, lead(results))
+    return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, _lead(results))
 
 
-def lead(results: Mapping[str, Any]) -> str:
+def _lead(results: Mapping[str, Any]) -> str:
     """The result in a sentence.
 
     Args:
@@ -107,7 +107,7 @@ def lead(results: Mapping[str, Any]) -> str:
     Example:
         >>> rows = [{"tracker": "learned", "distance px": 1.2, "of constant velocity": 0.68},
         ...         {"tracker": "hold", "distance px": 3.8, "of constant velocity": 2.2}]
-        >>> lead({"trackers": rows})
+        >>> _lead({"trackers": rows})
         'The network “learned” is 1.20 px off between frames, 0.68 times as far as constant velocity.'
     """
     first = results["trackers"][0]

@@ -47,7 +47,7 @@ class _BundlePart(nn.Module):
         return torch.from_numpy(self.part.step(reads, {}, None)[0])
 
 
-class BundleInference(EagerInference):
+class _BundleInference(EagerInference):
     """A bundle, stepped bin by bin; see `Inference`.
 
     Args:
@@ -101,7 +101,7 @@ def bundle_model(bundle: Bundle, sensing: Sensing, integers: bool = False) -> In
     _load_left_out(bundle, sensing)
     runner = integer_runner(bundle) if integers else Runner(bundle)
     detector = None if sensing.finder is None else FusedDetector(sensing.finder.eval())
-    return InferenceModel(BundleInference(sensing.eval(), runner), detector, sensing.counts)
+    return InferenceModel(_BundleInference(sensing.eval(), runner), detector, sensing.counts)
 
 
 def _load_left_out(bundle: Bundle, sensing: Sensing) -> None:

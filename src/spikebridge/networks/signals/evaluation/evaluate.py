@@ -50,9 +50,9 @@ def score(network: HybridNetwork, sensor: Sensor, windows: Windows, group_names:
     return {
         **accuracies(found[-1], windows, group_names),
         "accuracy_by_answer": (found == windows.label).mean(1).tolist(),
-        "confusion": confusion(found[-1], windows.label, logits.shape[-1]),
+        "confusion": _confusion_matrix(found[-1], windows.label, logits.shape[-1]),
         "parameters": num_parameters(network),
-        **cost(network, sensor, windows),
+        **_cost(network, sensor, windows),
     }
 
 
@@ -79,11 +79,13 @@ def accuracies(
     }
 
 
-def confusion(found: Int64[np.ndarray, " B"], label: Int64[np.ndarray, " B"], num_classes: int) -> list[list[int]]:
+def _confusion_matrix(
+    found: Int64[np.ndarray, " B"], label: Int64[np.ndarray, " B"], num_classes: int
+) -> list[list[int]]:
     """How often each label (row) was answered with each class (column).
 
     Example:
-        >>> confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
+        >>> _confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
         [[1, 1], [0, 1]]
     """
     counts = np.zeros((num_classes, num_classes), np.int64)
@@ -91,7 +93,7 @@ def confusion(found: Int64[np.ndarray, " B"], label: Int64[np.ndarray, " B"], nu
     return counts.tolist()
 
 
-def cost(network: HybridNetwork, sensor: Sensor, windows: Windows) -> Mapping[str, float]:
+def _cost(network: HybridNetwork, sensor: Sensor, windows: Windows) -> Mapping[str, float]:
     """Operations and energy a second of signal, those of the front end included."""
     some = windows.select(np.arange(min(_NUM_COUNTED, len(windows.label))))
     inputs = tensors_of(sensor.inputs(some), some.label)

@@ -34,7 +34,7 @@ from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
 REGIONS: tuple[str, ...] = ("mix", "units.mix_to_snn", "snn")
-NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
+_NETWORKS = {"learned": "an SNN whose threshold an ANN sets"}
 _SNRS = (None, 12.0, 6.0, 0.0)  # dB
 _NEAR = 18  # samples between a beat and its detection, at most: 50 ms
 _SHOWN = 8 * RATE_HZ  # samples of the picture
@@ -59,7 +59,7 @@ class _Recording(NamedTuple):
 
 def build(config: Config) -> dict[str, HybridNetwork]:
     """The detector, untrained."""
-    config.networks_of(NETWORKS)
+    config.networks_of(_NETWORKS)
     return {"learned": _network(config, _num_channels(config))}
 
 
@@ -80,7 +80,7 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     """Trains a detector with every seed, scores it, and writes the table."""
-    config.networks_of(NETWORKS)
+    config.networks_of(_NETWORKS)
     first, last = _one_recording(config).thirds()
     for seed in range(config.seed, config.seed + config.num_seeds):
         child = run.child(f"learned/seed-{seed}")
@@ -285,7 +285,7 @@ def report(config: Config, run: Run) -> Path:
             "Signal", pictures=[Picture(to_svg(marked_signal(last.ecg[:, 0], RATE_HZ, found, "mV")), "Last third.")]
         ),
         learning_curves(rows),
-        Section("The network", pictures=[Picture(draw_network(network), NETWORKS["learned"])]),
+        Section("The network", pictures=[Picture(draw_network(network), _NETWORKS["learned"])]),
     ]
     facts = {"dataset": config.dataset, "seeds": len(run.children()), "beats": results["beats"], **run.versions()}
     lead = f"Errors among {results['beats']} beats of the last third: {best['errors']} (one number a seed)."

@@ -30,7 +30,7 @@ from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
 
 REGIONS: tuple[str, ...] = ()
-NETWORKS = {
+_NETWORKS = {
     "fixed": "an ANN on delays and spiking neurons, read together through a fixed unit",
     "ann": "the ANN alone",
     "snn": "spiking neurons alone",
@@ -62,7 +62,7 @@ class _Half(NamedTuple):
 
 def build(config: Config) -> dict[str, HybridNetwork]:
     """The networks with random weights and readouts that are not fitted."""
-    return {name: _network(config, name, config.seed) for name in config.networks_of(NETWORKS)}
+    return {name: _network(config, name, config.seed) for name in config.networks_of(_NETWORKS)}
 
 
 def _network(config: Config, name: str, seed: int) -> HybridNetwork:
@@ -79,7 +79,7 @@ def example(config: Config) -> dict[str, Tensor]:
 def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     """Fits every network to the first half of every series, scores it on the second half, and writes the table."""
     series = _series(config)
-    names = config.networks_of(NETWORKS)
+    names = config.networks_of(_NETWORKS)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with choose_progress(quiet) as progress:
         for index in range(len(series)):
@@ -176,11 +176,11 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
         child.load_weights(network)
         half = _half(series, int(number))
         scores.setdefault(name, []).append(_errors(half.forecast(network), half))
-    return _compared({name: scores[name] for name in config.networks_of(NETWORKS)})
+    return _compared({name: scores[name] for name in config.networks_of(_NETWORKS)})
 
 
 def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, Any]:
-    name = config.networks_of(NETWORKS)[0]
+    name = config.networks_of(_NETWORKS)[0]
     child, network = run.first_child(name), _network(config, name, config.seed)
     child.load_weights(network)
     fitted = child.results()
@@ -230,7 +230,7 @@ def report(config: Config, run: Run) -> Path:
         Section(
             "Forecast", pictures=[Picture(to_svg(accuracy_lines(time, lines, "sample", "x")), "The first series.")]
         ),
-        Section("The networks", pictures=[Picture(draw_network(n), NETWORKS[name]) for name, n in networks.items()]),
+        Section("The networks", pictures=[Picture(draw_network(n), _NETWORKS[name]) for name, n in networks.items()]),
     ]
     first = results["networks"][0]
     facts = {

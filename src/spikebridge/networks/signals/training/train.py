@@ -103,7 +103,7 @@ def answers(network: HybridNetwork, batch: Mapping[str, Tensor]) -> Tensor:
     return (logits * weight).cumsum(0) / weight.cumsum(0).clamp(min=1e-6)
 
 
-def objective(
+def _objective(
     network: HybridNetwork, batch: dict[str, Tensor], *, smoothing: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of the last answer of each window."""
@@ -136,7 +136,7 @@ def _phase(config: LearningConfig, num_windows: int) -> Phase:
     return Phase(
         "signals",
         train=WHOLE,
-        objective=partial(objective, smoothing=config.smoothing),
+        objective=partial(_objective, smoothing=config.smoothing),
         epochs=config.epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=config.weight_decay),
         scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=steps + 1, pct_start=0.15),
