@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from spikebridge.data.io.atomic import write_text
-from spikebridge.networks.modulation import GateTable, GaussianPrototypes, prototype_features
+from spikebridge.networks.modulation import GateTable, GaussianPrototypes
 from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.networks.modulation.model.task_inference import prototype_features
 from spikebridge.networks.modulation.training.gates import build_gating, task_gates, train_gating
 from spikebridge.training.run.environment import describe_environment
 

@@ -31,8 +31,9 @@ from spikebridge.coding import (
     RateEncoder,
     SynchronyEncoder,
 )
-from spikebridge.data import SensorSeries, cut_windows, find_series, group_folds
+from spikebridge.data import SensorSeries, cut_windows, group_folds
 from spikebridge.data.io.atomic import write_text
+from spikebridge.data.signals.files import find_series
 from spikebridge.hybrid import Hold, HybridUnit
 from spikebridge.neurons import LIF, Integrator, Sequential
 from spikebridge.training.run.environment import describe_environment

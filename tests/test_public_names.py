@@ -28,7 +28,7 @@ def is_record(node: ast.ClassDef) -> bool:
     """Whether a class only holds or describes values: a state or a plan comes from a call, nobody has to name it."""
     bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
     decorators = {ast.unparse(decorator).split("(")[0] for decorator in node.decorator_list}
-    return bool(bases & {"NamedTuple", "Protocol"}) or "dataclass" in decorators
+    return bool(bases & {"NamedTuple", "Protocol", "TypedDict"}) or "dataclass" in decorators
 
 
 @pytest.mark.parametrize("folder", EXPORTING)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from spikebridge.analysis import Chip, LinkLoad, NetworkLoad, PartLoad, measure_load, place, read_chip, simulate
+from spikebridge.analysis import Chip, NetworkLoad, measure_load, place, read_chip, simulate
+from spikebridge.analysis.chips import LinkLoad, PartLoad
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import Clock, HybridNetwork, Transmission, every, ticks

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis import Finding, diagnose
+from spikebridge.analysis import diagnose
+from spikebridge.analysis.doctor.finding import Finding
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import (
     Bernoulli,

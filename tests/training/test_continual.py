@@ -21,7 +21,6 @@ from spikebridge.training import (
     EWC,
     Consolidation,
     ContinualMethod,
-    ContinualResult,
     ContinualSettings,
     Fisher,
     Metaplasticity,
@@ -35,6 +34,7 @@ from spikebridge.training import (
     accuracy,
     fit_tasks,
 )
+from spikebridge.training.continual.task import ContinualResult
 
 SIZES = (24, 18)
 NUM_TASKS = 4

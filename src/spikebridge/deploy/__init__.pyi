@@ -6,7 +6,7 @@ from .bundle.rebuild import rebuild
 from .compare import Comparison, Tolerance, compare_bundle
 from .integer.bundle import integer_runner
 from .integer.model import IntegerModel
-from .nir.reader import NirPart, from_nir
+from .nir.reader import from_nir
 from .nir.writer import to_nir, write_nir
 from .quantization.config import QConfig, QConfigMapping
 from .quantization.lowering import add_integers, integer_model
@@ -22,7 +22,6 @@ __all__ = [
     "Comparison",
     "IntegerModel",
     "Live",
-    "NirPart",
     "QConfig",
     "QConfigMapping",
     "Runner",

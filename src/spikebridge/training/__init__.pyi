@@ -1,4 +1,4 @@
-from .batches import Batches, Dataset, Samples, TimeSlices
+from .batches import Batches, Dataset, TimeSlices
 from .callbacks.callback import Callback, Training
 from .callbacks.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
 from .callbacks.monitor import BestWeights, EarlyStopping
@@ -8,15 +8,14 @@ from .continual.metaplasticity import Metaplasticity
 from .continual.regularizer import Consolidation
 from .continual.si import SynapticIntelligence
 from .continual.subnetwork import Subnetwork
-from .continual.task import ContinualResult, ContinualSettings, Task, accuracy
+from .continual.task import ContinualSettings, Task, accuracy
 from .continual.xdg import RandomGates
-from .evaluation import evaluate, evaluating
+from .evaluation import evaluate
 from .loader import StackSamples
 from .loop import fit
 from .losses import (
     first_spike_accuracy,
     first_spike_loss,
-    first_spike_times,
     membrane_accuracy,
     membrane_loss,
     rate_accuracy,
@@ -38,7 +37,6 @@ __all__ = [
     "Callback",
     "Consolidation",
     "ContinualMethod",
-    "ContinualResult",
     "ContinualSettings",
     "Dataset",
     "EarlyStopping",
@@ -52,7 +50,6 @@ __all__ = [
     "ProgressLines",
     "RandomGates",
     "Run",
-    "Samples",
     "Settings",
     "StackSamples",
     "Subnetwork",
@@ -64,10 +61,8 @@ __all__ = [
     "WandbLogger",
     "accuracy",
     "evaluate",
-    "evaluating",
     "first_spike_accuracy",
     "first_spike_loss",
-    "first_spike_times",
     "fit",
     "fit_tasks",
     "load_weights",

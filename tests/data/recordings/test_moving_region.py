@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikebridge.data import EventBins, Recording, bin_sparse, make_events
+from spikebridge.data import EventBins, Recording, make_events
+from spikebridge.data.events.binned import bin_sparse
 from spikebridge.data.recordings.moving_region import largest_moving_region
 from spikebridge.errors import DataError
 

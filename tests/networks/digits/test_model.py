@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.networks.digits import VARIANTS, num_parameters, parameter_matched, what_where
+from spikebridge.networks.digits import VARIANTS, what_where
+from spikebridge.networks.digits.model import num_parameters, parameter_matched
 
 SIZES = {"dt": 0.025, "frame_period": 3, "frame_every": 3, "sensor": 16}
 

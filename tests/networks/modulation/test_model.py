@@ -10,18 +10,10 @@ from torch import Tensor
 from spikebridge.data import TaskSamples
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import ThresholdModulation
-from spikebridge.networks.modulation import (
-    Backbone,
-    Branch,
-    BranchSettings,
-    Gating,
-    KWinners,
-    extract_subnetwork,
-    open_indices,
-)
+from spikebridge.networks.modulation import Backbone, Branch, BranchSettings, Gating, KWinners, extract_subnetwork
 from spikebridge.networks.modulation.model.branch import ORIGINAL
 from spikebridge.networks.modulation.model.network import hybrid_modulation_network
-from spikebridge.networks.modulation.model.subnetwork import per_sample_logits
+from spikebridge.networks.modulation.model.subnetwork import open_indices, per_sample_logits
 from spikebridge.training import (
     EWC,
     Consolidation,

@@ -12,20 +12,17 @@ from torch import Tensor
 from spikebridge.data import GroupedPermutations
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Threshold
-from spikebridge.networks.modulation import (
-    Backbone,
-    BinUnit,
-    DensityController,
-    GateTable,
-    Gating,
-    GaussianPrototypes,
-    KWinners,
-    TaskPairDataset,
-    sample_mean_unit,
-)
-from spikebridge.networks.modulation.model.gating import density_report, share_gates
+from spikebridge.networks.modulation import Backbone, GateTable, Gating, GaussianPrototypes, KWinners
+from spikebridge.networks.modulation.model.backbone import BinUnit, sample_mean_unit
+from spikebridge.networks.modulation.model.gating import DensityController, density_report, share_gates
 from spikebridge.networks.modulation.model.task_inference import means_of
-from spikebridge.networks.modulation.training.objectives import OBJECTIVES, bin_loss, cosines, density_floor_loss
+from spikebridge.networks.modulation.training.objectives import (
+    OBJECTIVES,
+    TaskPairDataset,
+    bin_loss,
+    cosines,
+    density_floor_loss,
+)
 
 
 def preactivations(*shape: int, seed: int = 0) -> Tensor:

@@ -1,3 +1,3 @@
-from .model import VARIANTS, Readout, ThresholdFactor, num_parameters, parameter_matched, what_where
+from .model import VARIANTS, Readout, ThresholdFactor, what_where
 
-__all__ = ["VARIANTS", "Readout", "ThresholdFactor", "num_parameters", "parameter_matched", "what_where"]
+__all__ = ["VARIANTS", "Readout", "ThresholdFactor", "what_where"]

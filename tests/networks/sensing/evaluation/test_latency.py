@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing import newest_available, streaming_score
+from spikebridge.networks.sensing.evaluation.latency import newest_available, streaming_score
 
 TIMES = st.lists(st.integers(0, 20), max_size=8)
 
