@@ -5,32 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spikebridge.errors import ConfigError
 from spikebridge.neurons.state import map_tensors
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.loader import open_source
+from spikebridge.training.phase import loss_and_metrics, preserve_modes
 from spikebridge.training.rng import preserve_rng_state
-
-
-@contextmanager
-def preserve_modes(module: nn.Module) -> Iterator[None]:
-    """Restores the training or eval mode of every submodule when the block ends.
-
-    Example:
-        >>> layer = nn.Linear(1, 1)
-        >>> with preserve_modes(layer):
-        ...     _ = layer.eval()
-        >>> layer.training
-        True
-    """
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 @contextmanager
@@ -89,22 +70,3 @@ def evaluate(
                 sums[name] = sums.get(name, 0.0) + float(value) * batch.num_samples
             num_samples += batch.num_samples
     return {name: total / num_samples for name, total in sums.items()}
-
-
-def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
-    """What an objective gave: one number, or that and metrics.
-
-    Args:
-        result: of the objective.
-        objective: its name, for the message.
-
-    Raises:
-        ConfigError: it gave something else, or has a metric called `loss`.
-    """
-    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
-    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
-        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ConfigError(f"{objective} must give one number, or that and a dict of metrics, but gave {form}")
-    if "loss" in metrics:
-        raise ConfigError(f"{objective} has a metric called 'loss'; that name is the loss's own")
-    return loss, metrics

@@ -22,7 +22,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.training.batches import Batch, TrainingData
-from spikebridge.training.evaluation import preserve_modes
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 """A loss, or a loss and metrics; all are means over the samples of the batch."""
@@ -97,6 +96,25 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
 
 
+def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
+    """What an objective gave: one number, or that and metrics.
+
+    Args:
+        result: of the objective.
+        objective: its name, for the message.
+
+    Raises:
+        ConfigError: it gave something else, or has a metric called `loss`.
+    """
+    loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
+        form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ConfigError(f"{objective} must give one number, or that and a dict of metrics, but gave {form}")
+    if "loss" in metrics:
+        raise ConfigError(f"{objective} has a metric called 'loss'; that name is the loss's own")
+    return loss, metrics
+
+
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     """The phases, if there are any and each has a name of its own.
 
@@ -150,6 +168,25 @@ def find(module: nn.Module, name: str) -> nn.Module | Parameter:
 def _everything(module: nn.Module) -> Iterator[tuple[str, nn.Module | Parameter]]:
     yield from module.named_modules(remove_duplicate=False)
     yield from module.named_parameters(remove_duplicate=False)
+
+
+@contextmanager
+def preserve_modes(module: nn.Module) -> Iterator[None]:
+    """Restores the training or eval mode of every submodule when the block ends.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> with preserve_modes(layer):
+        ...     _ = layer.eval()
+        >>> layer.training
+        True
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 @contextmanager

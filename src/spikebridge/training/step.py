@@ -15,9 +15,8 @@ from spikebridge.neurons.state import detach
 from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
-from spikebridge.training.evaluation import loss_and_metrics
 from spikebridge.training.loader import BatchSource, LoadedBatch
-from spikebridge.training.phase import Phase, Result
+from spikebridge.training.phase import Phase, Result, loss_and_metrics
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 

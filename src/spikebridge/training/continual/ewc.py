@@ -32,7 +32,7 @@ from spikebridge.training.continual.regularizer import (
     trained_parameters,
 )
 from spikebridge.training.distributed import ModuleHost
-from spikebridge.training.evaluation import preserve_modes
+from spikebridge.training.phase import preserve_modes
 from spikebridge.training.rng import derive_seed
 
 

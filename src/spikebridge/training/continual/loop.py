@@ -33,7 +33,8 @@ from spikebridge.training.continual.task import (
     check_tasks,
     default_forward,
 )
-from spikebridge.training.evaluation import evaluating, preserve_modes
+from spikebridge.training.evaluation import evaluating
+from spikebridge.training.phase import preserve_modes
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import get_rng_state, preserve_rng_state, seed_rng, set_rng_state
