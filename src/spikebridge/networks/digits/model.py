@@ -6,6 +6,8 @@ Zhao et al., Nature Communications 13:3427, 2022, Figs. 1 and 2). `VARIANTS` are
 fixed units, with one link only, and its ANN-only and SNN-only twins.
 """
 
+from bisect import bisect_left
+
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +68,7 @@ def what_where(
     """One of the networks of `VARIANTS`. It answers at the end of each window of `frame_period` steps.
 
     Args:
-        kind: a name of `VARIANTS`.
+        variant: a name of `VARIANTS`.
         hidden: features of each side.
         dt: base step, the time of one event step [s].
         frame_period: base steps of a window.
@@ -112,7 +114,7 @@ def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> Hybrid
     """The same with the number of parameters nearest to that of the learned hybrid with `hidden` features.
 
     Args:
-        kind: a name of `VARIANTS`.
+        variant: a name of `VARIANTS`.
         hidden: features of each side of the learned hybrid.
         sizes: the keyword arguments of `what_where`.
 
@@ -124,9 +126,15 @@ def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> Hybrid
     """
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(what_where("learned", hidden, **sizes))  # type: ignore[arg-type]
+
+        def distance(h: int) -> int:
+            return num_parameters(what_where(variant, h, **sizes)) - goal  # type: ignore[arg-type]
+
         widths = range(hidden // 2, 3 * hidden)
-        distance = {h: abs(num_parameters(what_where(variant, h, **sizes)) - goal) for h in widths}  # type: ignore[arg-type]
-    return what_where(variant, min(distance, key=distance.__getitem__), **sizes)  # type: ignore[arg-type]
+        # numbers of parameters grow with the width
+        above = bisect_left(widths, 0, key=distance)
+        nearest = min(widths[max(above - 1, 0) : above + 1], key=lambda h: abs(distance(h)))
+    return what_where(variant, nearest, **sizes)  # type: ignore[arg-type]
 
 
 def num_parameters(network: nn.Module) -> int:
