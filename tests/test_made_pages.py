@@ -64,6 +64,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "busy",
         "mutations",
         "source_mutations",
+        "slowdown",
         "layout",
         "entered_files",
         "public_api",

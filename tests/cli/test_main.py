@@ -190,14 +190,17 @@ def test_settings_that_a_source_does_not_show_are_left_to_the_parser(here: Path)
             refuse_misspelt(f"./{file}", kind, "spikebridge train", ["--any", "--preset", "one"], ["preset"])
 
 
-def test_words_that_read_sources_alone_import_neither_pytorch_nor_a_recipe() -> None:
+HEAVY = ("numpy", "torch", "sklearn", "matplotlib", "lightning_fabric")
+
+
+def test_words_that_read_sources_alone_import_no_large_library_and_no_recipe() -> None:
     """Nothing that takes seconds: help, lists, and what is misspelt."""
     program = f"""
         import sys
         from spikebridge.cli.main import main
         for words in {["--help", "list", "list --json", "data", "lst", *MISSPELT]}:
             main(words.split())
-            heavy = [name for name in sys.modules if name in ("torch", "sklearn", "matplotlib", "lightning_fabric")]
+            heavy = [name for name in sys.modules if name in {HEAVY}]
             heavy += [name for name in sys.modules if name.startswith("spikebridge.networks.")]
             if heavy:
                 sys.exit(f"{{words}}: {{heavy}}")

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError
 
@@ -81,6 +79,8 @@ def _check_limits(content: bytes, place: str) -> None:
 
 def _depth(content: bytes) -> int:
     """The largest number of brackets that are open at once, without those in strings."""
+    import numpy as np  # here, since it takes longer to load than `--help` to answer
+
     # an escaped quote ends no string; escaped backslashes go first, since the quote after one does end it
     content = content.replace(b"\\\\", b"").replace(b'\\"', b"")
     deepest = depth = in_string = 0

@@ -1,0 +1,142 @@
+"""Whether a tree is slower than an earlier one: the speed benchmarks of both, run in turns on one machine.
+
+    python benchmarks/slowdown.py --before /path/to/checkout [--turns 2] [--only live]
+
+The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`,
+`network_overhead.py`, `live.py` and `peers.py --quick --only A`, from a copy, so that no result of the tree is written
+over. The trees take turns (before, now, now, before): a machine that grows busy slows both. A time is the smallest of a
+tree's turns, a ratio that of now to before; only rows that both trees have are compared. Starts of Python are the
+smallest of several. Writes results/slowdown.json after each benchmark.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from spikebridge.training.run.environment import describe_environment, git_revision
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "slowdown.json"
+STARTS = 7
+Times = dict[str, float]
+
+
+def of_plain_layers(found: Any) -> Times:
+    """Forward and backward [ms] of layers, and the time of a step [us]."""
+    layers = {f"{row['layer']}, forward and backward [ms]": row["ours_ms"] for row in found["against_spikingjelly"]}
+    steps = {f"{row['layer']}, a step of {row['num_steps']} [us]": row["us_a_step"] for row in found["over_lengths"]}
+    return layers | steps
+
+
+def of_network_overhead(found: Any) -> Times:
+    """A hybrid network [ms]."""
+    return {f"{row['what']}, batch {row['batch']} [ms]": row["network [ms]"] for row in found["rows"]}
+
+
+def of_live(found: Any) -> Times:
+    """One step of a stream [us], of this package's ways alone."""
+    own = ("events, one native call", "events, PyTorch", "network")
+    return {
+        f"{row['name']}, {part['share']:.0%} of inputs [us]": row["us_a_step"]
+        for part in found["live"]
+        for row in part["rows"]
+        if row["name"] in own
+    }
+
+
+def of_peers(found: Any) -> Times:
+    """Layers A [ms], of this package's ways alone."""
+    return {
+        f"{row['name']} {part['shape']} [ms]": row["ms"]
+        for part in found["layers"]
+        for row in part["rows"]
+        if row["name"].startswith(("native", "pytorch"))
+    }
+
+
+BENCHMARKS: dict[str, tuple[tuple[str, ...], str, Callable[[Any], Times]]] = {
+    "plain_layers": (("plain_layers.py",), "plain_layers.json", of_plain_layers),
+    "network_overhead": (("network_overhead.py",), "network_overhead.json", of_network_overhead),
+    "live": (("live.py",), "live.json", of_live),
+    "peers": (("peers.py", "--quick", "--only", "A"), "peers_quick.json", of_peers),
+}
+
+
+def in_tree(tree: Path) -> dict[str, str]:
+    """The environment of a process that imports the package of a tree, on one thread; it keeps compiled files."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def run(tree: Path, name: str) -> Times:
+    """One turn of a benchmark."""
+    words, file, times_of = BENCHMARKS[name]
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "benchmarks"
+        shutil.copytree(tree / "benchmarks", copy, ignore=shutil.ignore_patterns("results"))
+        (copy / "results").mkdir()
+        subprocess.run([sys.executable, *words], cwd=copy, env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
+        return times_of(json.loads((copy / "results" / file).read_text(encoding="utf-8")))
+
+
+def starts(tree: Path) -> Times:
+    """Seconds of an import and of `--help`, the smallest of several."""
+    words = {"import spikebridge [s]": ["-c", "import spikebridge"], "--help [s]": ["-m", "spikebridge", "--help"]}
+    return {name: min(_seconds(tree, one) for _ in range(STARTS)) for name, one in words.items()}
+
+
+def _seconds(tree: Path, words: list[str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, *words], env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int) -> dict[str, Any]:
+    """The rows that both trees have, and the median of their ratios."""
+    found: dict[str, list[Times]] = {label: [] for label in trees}
+    for turn in range(turns):
+        for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
+            found[label].append(measure(trees[label]))
+    both = [name for name in found["before"][0] if name in found["now"][0]]
+    best = {label: {name: min(one[name] for one in rows) for name in both} for label, rows in found.items()}
+    rows = {
+        name: {
+            "before": best["before"][name],
+            "now": best["now"][name],
+            "ratio": best["now"][name] / best["before"][name],
+        }
+        for name in both
+    }
+    return {"median_ratio": statistics.median(row["ratio"] for row in rows.values()), "rows": rows}
+
+
+def main() -> None:
+    """Runs the benchmarks and writes their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="the checkout of the earlier tree")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=["starts", *BENCHMARKS], choices=["starts", *BENCHMARKS])
+    options = parser.parse_args()
+    trees = {"before": options.before.resolve(), "now": ROOT}
+    content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    content["revisions"] = {label: git_revision(tree / "benchmarks") for label, tree in trees.items()}
+    content["turns"] = options.turns
+    for name in options.only:
+        measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
+        content[name] = {"load": os.getloadavg()[0], **compare(trees, measure, options.turns)}
+        print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
+        content["environment"] = describe_environment()
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
