@@ -5,18 +5,18 @@
 The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`,
 `network_overhead.py`, `live.py` and `peers.py --quick --only A`, from a copy, so that no result of the tree is written
 over. The trees take turns (before, now, now, before): a machine that grows busy slows both. A time is the smallest of a
-tree's turns, a ratio that of now to before; only rows that both trees have are compared. Starts of Python are the
-smallest of several. Writes results/slowdown.json after each benchmark.
+tree's turns, a ratio that of now to before; only rows that both trees have are compared. Starts of Python are
+processor times, the smallest of several. Writes results/slowdown.json after each benchmark.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,15 +89,16 @@ def run(tree: Path, name: str) -> Times:
 
 
 def starts(tree: Path) -> Times:
-    """Seconds of an import and of `--help`, the smallest of several."""
+    """Processor time of an import and of `--help` [s], the smallest of several."""
     words = {"import spikebridge [s]": ["-c", "import spikebridge"], "--help [s]": ["-m", "spikebridge", "--help"]}
     return {name: min(_seconds(tree, one) for _ in range(STARTS)) for name, one in words.items()}
 
 
 def _seconds(tree: Path, words: list[str]) -> float:
-    begin = time.perf_counter()
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *words], env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return end.ru_utime - begin.ru_utime + end.ru_stime - begin.ru_stime
 
 
 def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int) -> dict[str, Any]:

@@ -77,7 +77,9 @@ MOST_FILES_OF_A_UNIT, MOST_FILES_OF_A_NETWORK = 13, 10  # that one call enters
 LINES_OF_A_CONCEPT = 120
 NAMES_WITHOUT_A_CONCEPT = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "factory"}
 OWN_WORDS = re.compile(
-    r"\b(told|nobody|whoever|so-many-th|sights?|finders?|rooms?|goes on|go on|stirred|abroad|shaken|heeds?)\b", re.I
+    r"\b(told|nobody|whoever|hears?|heard|so-many-th|sights?|finders?|rooms?|goes on|go on|stirred|abroad|shaken)\b"
+    r"|\bheeds?\b",
+    re.I,
 )
 PICKLES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 

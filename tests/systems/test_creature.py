@@ -15,7 +15,7 @@ from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, questions_of
 from spikebridge.systems.creature.evaluation import RunAnswer, Watched, score_question, true_memory
-from spikebridge.systems.creature.live import Heard, LiveCreature, converse
+from spikebridge.systems.creature.live import LiveAnswer, LiveCreature, converse
 from spikebridge.systems.creature.memory import (
     EVENT_SIZE,
     MEMORY_SIZE,
@@ -187,7 +187,7 @@ def test_a_live_creature_answers_bin_after_bin_and_refuses_in_words(creature: Cr
     live.ask_program(("objects", "count"), "How many objects are there?")
     heard = live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))
     # objects, count, and a silent step: answers at the steps 4 and 9, a bin later
-    assert heard[0] == Heard(4 / 2400 + 1 / 240, "How many objects are there?", "0")
+    assert heard[0] == LiveAnswer(4 / 2400 + 1 / 240, "How many objects are there?", "0")
     with pytest.raises(ShapeError, match="bin 1 needs no frame"):
         live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))
     short = generate_scene(1, "daylight", SceneRanges(seconds=0.02, contacts=(0, 5)))

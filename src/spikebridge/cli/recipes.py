@@ -261,7 +261,7 @@ def _settings(recipe: str, kind: str) -> _Settings | None:
         found = source.find(kind)
         options = {} if found is None else _options_of(*found)
     except (OSError, SyntaxError, ValueError, LookupError):
-        return None  # whoever loads it says why
+        return None  # loading it gives the reason
     if found is None:
         return None
     moved = _top_level(found[1]).get("RENAMED_FIELDS")

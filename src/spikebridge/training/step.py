@@ -142,7 +142,7 @@ def _update(fabric: "Fabric", stage: Stage, where: str) -> None:
     norm: Any = fabric.clip_gradients(
         stage.host, stage.driven, max_norm=stage.phase.clip or math.inf, error_if_nonfinite=False
     )
-    # a gradient scaler meets infinite gradients on purpose and leaves such a move out by itself
+    # a gradient scaler produces infinite gradients on purpose and skips such a move by itself
     if getattr(fabric.strategy.precision, "scaler", None) is None and not math.isfinite(norm):
         raise DataError(_not_finite("the loss is finite but its gradient is not,", where))
     stage.driven.step()

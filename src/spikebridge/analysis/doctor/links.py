@@ -150,7 +150,7 @@ def _is_constant(values: Tensor | None) -> bool:
 def _constant(route: Route, values: Tensor) -> Finding:
     what = f"brings {route.link.target} the same values for all samples at all times (mean {float(values.mean()):.3g})"
     remedy = (
-        "initialise the weights of its nonlinearity anew so that it hears its source (train it, where it starts at "
+        "initialise the weights of its nonlinearity anew so that it uses its source (train it, where it starts at "
         "zero on purpose), check that the source changes, or leave the link out and set the quantity by hand"
     )
     return Finding("constant modulation", route.name, what, remedy)

@@ -44,8 +44,8 @@ def draw_bundle(manifest: Mapping[str, Any], title: str | None = None) -> str:
 def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
     columns = dict.fromkeys(manifest["inputs"], 0)
     for part in manifest["order"]:
-        heard = [link["source"] for link in manifest["links"] if link["target"] == part]
-        columns[part] = 1 + max((columns[name] for name in heard if name in columns), default=0)
+        sources = [link["source"] for link in manifest["links"] if link["target"] == part]
+        columns[part] = 1 + max((columns[name] for name in sources if name in columns), default=0)
     boxes = {
         name: Box(name, "input", [_rate(one, manifest), _shape(one["shape"], "values")], 0)
         for name, one in manifest["inputs"].items()

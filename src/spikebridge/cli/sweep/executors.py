@@ -79,20 +79,20 @@ def begin_to_load(recipe: str) -> None:
 
 @contextlib.contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """A block that Ctrl-C ends after it only; a process that it starts does not hear it."""
+    """Ctrl-C takes effect at the end of the block; a process that is started inside does not get it."""
     if _METHOD != "forkserver" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
-    # processes inherit what is blocked; other threads of this one hear it
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    # processes inherit what is blocked; other threads of this one get it
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGINT, handler)
-        if heard:
+        if caught:
             signal.raise_signal(signal.SIGINT)
 
 
@@ -103,7 +103,7 @@ def _use_environment(variables: dict[str, str]) -> None:
 
 
 def _become_worker(variables: dict[str, str]) -> None:
-    """A process that was forked from one with other variables, which does not hear Ctrl-C."""
+    """A process that was forked from one with other variables, which does not get Ctrl-C."""
     _use_environment(variables)
     if _METHOD == "forkserver":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -182,7 +182,7 @@ def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
         ConfigError: Dask is not installed, no scheduler answers, or it has no worker.
     """
     distributed = _import("distributed", "cluster")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a failure is reported in one line
     try:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except Exception as error:  # noqa: BLE001  # whatever an address that is none raises

@@ -21,7 +21,7 @@ from spikebridge.data.signals.wav import WavFormat, read_wav_format
 from spikebridge.errors import ConfigError, DataError
 
 _SLOWEST, _FASTEST = 1e-3, 1e6
-_MOST_WAITING = 4096  # blocks of a stream that nobody has asked for yet
+_MOST_WAITING = 4096  # blocks of a stream that are not consumed yet
 _PATIENCE = 0.2  # seconds after which a waiting caller may look at the clock
 
 _Block = Float32[np.ndarray, "L C"]

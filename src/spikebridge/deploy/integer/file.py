@@ -52,9 +52,9 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
         raise DataError(
             f"{path} is not an integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
         )
-    plain = read_json(words, "the words of an integer model", MOST_BYTES)
+    plain = read_json(words, "the records of an integer model", MOST_BYTES)
     if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
-        raise DataError(f"{words} is not of an integer model")
+        raise DataError(f"{words} is not the record of an integer model; `spikebridge quantize` makes one")
     if (version := plain.pop("version", None)) != VERSION:
         raise DataError(f"{words} is of version {version}, but this program reads version {VERSION}; quantise anew")
     model: IntegerRecord = parse_record(IntegerRecord, plain, WORDS)

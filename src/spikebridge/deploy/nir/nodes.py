@@ -250,7 +250,7 @@ def _full(layer: Any, name: str, visit: Visit) -> Array:
 
 
 def _spread(values: Array, visit: Visit) -> Array:
-    """One value a neuron, as NIR wants it."""
+    """One value a neuron, as NIR requires."""
     return np.ascontiguousarray(np.broadcast_to(values, visit.shape))
 
 

@@ -25,7 +25,7 @@ class _NirState(NamedTuple):
 
 
 class NirPart(Stateful):
-    """A NIR graph that runs: nodes in order, edges that meet added up, feedback one step late.
+    """A NIR graph that runs: nodes in order, edges with one target added up, feedback one step late.
 
     What can be modulated is named by node and quantity, `"lif1.v_threshold"`.
 

@@ -1,7 +1,7 @@
-"""Which layer of a part hears which: found by letting one step run through and watching what goes where.
+"""The graph of the layers of a part, found by tracing one step.
 
-A graph is not a sequence: branches, skips and sums inside a `forward` of one's own are seen as they are. What stands
-between layers may only shape time and batch, and add signals up; anything else has no place in NIR, and is named.
+A graph is not a sequence: branches, skips and sums inside a user-defined `forward` are kept. Between layers only
+reshapes of time and batch and additions are allowed; NIR has no node for anything else, and the error names it.
 """
 
 from collections.abc import Callable

@@ -109,7 +109,7 @@ def _nodes(
     sources: dict[str, Value] = {}
     notes: list[str] = []
     folded: dict[str, str] = {}
-    heard = Counter(name for visit in visits for name in visit.sources) + Counter(output)
+    num_targets = Counter(name for visit in visits for name in visit.sources) + Counter(output)
 
     def real(value: Value) -> Value:
         return tuple(folded.get(name, name) for name in value)
@@ -119,7 +119,7 @@ def _nodes(
             raise ExportError(f"a node of NIR cannot be called {visit.name!r}; rename the layer")
         if isinstance(visit.module, NORMS):
             before = real(visit.sources)
-            if len(before) != 1 or before[0] not in nodes or heard[visit.sources[0]] != 1:
+            if len(before) != 1 or before[0] not in nodes or num_targets[visit.sources[0]] != 1:
                 raise ExportError(f"the batch norm {visit.name!r} is not alone behind one layer to fold it into")
             nodes[before[0]] = fold_norm(visit, nodes[before[0]])
             folded[visit.name] = before[0]

@@ -178,7 +178,7 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
                 external_data=False,
                 custom_translation_table=_translations(),
             )
-        except Exception as error:  # noqa: BLE001 - whatever the exporter meets, the user hears which part and why
+        except Exception as error:  # noqa: BLE001 - the exporter may raise anything; the user needs the part and the reason
             raise ExportError(f"{name} cannot be written as ONNX: {_reason(error)}") from None
     content: bytes = written.model_proto.SerializeToString()  # type: ignore[union-attr]
     check_opset(content, name)

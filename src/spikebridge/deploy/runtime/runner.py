@@ -68,7 +68,7 @@ class TickRunner:
         return str(link.name)
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
-        """One step of an input, as the parts want it; refuses what it cannot be."""
+        """One step of an input in the form that parts take; refuses any other."""
         return x
 
     def start(self, batch: int) -> RunnerState:

@@ -69,7 +69,7 @@ class _GateRates(nn.Module):
 
 
 class SteadyGates(_GateRates):
-    """Where the gates m, n and h go at a membrane.
+    """The steady state of the gates m, n and h at a membrane potential.
 
     Example:
         >>> [round(gate, 4) for gate in SteadyGates()(torch.tensor([-65.0]))[0].tolist()]
@@ -83,7 +83,7 @@ class SteadyGates(_GateRates):
 
 
 class GateTimeConstant(_GateRates):
-    """How fast the gates m, n and h go there.
+    """The time constants of the gates m, n and h.
 
     Example:
         >>> [round(tau, 5) for tau in GateTimeConstant()(torch.tensor([-65.0]))[0].tolist()]
@@ -117,7 +117,7 @@ class _Channels(nn.Module):
 
 
 class MembraneTimeConstant(_Channels):
-    """How fast a membrane goes to its rest, `C / sum g`.
+    """The time constant of a membrane, `C / sum g`.
 
     Example:
         >>> MembraneTimeConstant(MembraneParameters(conductances=(120.0, 36.0, 0.5)))(torch.zeros(1, 3)).tolist()

@@ -19,7 +19,7 @@ from spikebridge.training.evaluation import evaluating
 
 
 @dataclass(frozen=True)
-class Heard:
+class LiveAnswer:
     """An answer of a live creature.
 
     Args:
@@ -48,7 +48,7 @@ class LiveCreature:
         >>> from spikebridge.systems.creature.model import CreatureOptions
         >>> live = LiveCreature(Creature(CreatureOptions(num_objects=4, num_readout=8)))
         >>> live.ask_program(("objects", "count"), "How many objects are there?")
-        >>> [heard.value for heard in live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))]  # nothing is known yet
+        >>> [answer.value for answer in live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))]  # no object yet
         ['0', '0']
     """
 
@@ -88,7 +88,7 @@ class LiveCreature:
         self._talk.ask(tuple(program))
         self._texts.append(text)
 
-    def see(self, events: Float[Tensor, "2 H W"], frame: Float[Tensor, "3 H W"] | None = None) -> list[Heard]:
+    def see(self, events: Float[Tensor, "2 H W"], frame: Float[Tensor, "3 H W"] | None = None) -> list[LiveAnswer]:
         """One bin of events, and the frame that begins with it, if there is one; gives the answers read in it.
 
         Args:
@@ -112,7 +112,7 @@ class LiveCreature:
         self.followed = (COLORS[which[0]], float(one[-2]), float(one[-1])) if which else None
         first, self._bin = self._bin * TICKS_A_BIN, self._bin + 1
         return [
-            Heard(
+            LiveAnswer(
                 run.tick / (BIN_RATE * TICKS_A_BIN) + 1 / BIN_RATE,
                 self._texts[run.question],
                 self._talk.answer(run, outputs["graph"][run.tick - first, 0]),
@@ -141,7 +141,7 @@ def converse(
             except DataError as reason:
                 write(f"{number / BIN_RATE:6.3f} s  {text}  {reason}")
         frame = frames[number // BINS_A_FRAME] if number % BINS_A_FRAME == 0 else None
-        for heard in live.see(some, frame):
-            if (heard.text, heard.value) != last:
-                last = (heard.text, heard.value)
-                write(f"{heard.time:6.3f} s  {heard.text}  {heard.value or 'no answer'}")
+        for answer in live.see(some, frame):
+            if (answer.text, answer.value) != last:
+                last = (answer.text, answer.value)
+                write(f"{answer.time:6.3f} s  {answer.text}  {answer.value or 'no answer'}")

@@ -199,7 +199,7 @@ def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: s
 
 def _write_mp4(file: BinaryIO, first: Image.Image, rest: Iterator[Image.Image], seconds_each: float) -> None:
     av = _encoder()
-    # H.264 wants even sides
+    # H.264 needs even sides
     width, height = (side - side % 2 for side in first.size)
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1 / seconds_each).limit_denominator(1000))
