@@ -251,6 +251,7 @@ def layout_table(results: dict[str, Any]) -> str:
         "files of one prefix (three siblings or more)": lambda one: one["files_of_one_prefix"],
         "short files that one sibling imports": lambda one: len(one["second_pages"]),
         "public classes and functions": lambda one: one["public_classes_and_functions"],
+        "of them used by another file of the package": lambda one: one["used_by_other_files"],
         "exported names": lambda one: one["exported"],
         "class names of two or more classes": lambda one: len(one["class_names_of_several"]),
         "most arguments of a function": lambda one: one["most_arguments"],

@@ -10,7 +10,8 @@ Adds or replaces one column of results/layout.json and prints all columns. What 
   as one of the module that defines the name. A circle is a largest set of modules that all import each other.
 - Files of one prefix: three or more modules of a folder whose names begin with the same word.
 - A second page: under 120 lines, no underscore, and the one module that imports it is a sibling.
-- Names defined at the top of files, without underscore. Exported: the different names of `__all__` in `__init__.py` or,
+- Names defined at the top of files, without underscore; used by another file: of the package, and no `__init__` that
+  only exports it, tests and benchmarks left out. Exported: the different names of `__all__` in `__init__.py` or,
   where that looks its names up, in the `__init__.pyi` beside it.
 - Arguments: all of a function but `self` and `cls`. A short function has at most three lines below its docstring.
 - Files entered: `entered_files.py` says by which calls, and what counts.
@@ -164,6 +165,20 @@ class Homes:
                 found |= {self.home(source, alias.name) for alias in node.names}
         return {name for name in found if name and name != module.name and not self._modules[name].is_package}
 
+    def names_used(self, module: Module) -> set[tuple[str, str]]:
+        """The names of other modules that a module imports or reaches as `module.name`, with the module of each."""
+        found, modules = set[tuple[str, str]](), dict[str, str]()
+        imports = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            source = _absolute(module, node)
+            for alias in node.names:
+                found.add((self.home(source, alias.name) or "", alias.name))
+                modules[alias.asname or alias.name] = f"{source}.{alias.name}"
+        for one in ast.walk(module.tree):
+            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in modules:
+                found.add((self.home(modules[one.value.id], one.attr) or "", one.attr))
+        return {(home, name) for home, name in found if home != module.name}
+
 
 def _absolute(module: Module, node: ast.ImportFrom) -> str:
     """The dotted name after `from`, relative ones made whole."""
@@ -250,8 +265,12 @@ def names(modules: dict[str, Module]) -> dict[str, Any]:
         offered += exported(module) if module.is_package else []
         tops = (node.name for node in module.tree.body if isinstance(node, ast.ClassDef))
         classes.update(name for name in tops if not name.startswith("_"))
+    homes = Homes(modules)
+    used = set().union(*(homes.names_used(module) for module in modules.values() if not module.is_package))
+    public = {(module.name, name) for module in modules.values() for name in top_level_names(module)[0]}
     return {
         "public_classes_and_functions": len(defined),
+        "used_by_other_files": sum(not name.startswith("_") for _, name in used & public),
         "public_names": len(defined) + len(bound),
         "exported": len(set(offered)),
         "exported_with_repeats": len(offered),
@@ -324,8 +343,8 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "import circles by file": lambda c: f"{len(c['circles'])}",
     "files of one prefix": lambda c: f"{c['files_of_one_prefix']}",
     "second pages": lambda c: f"{len(c['second_pages'])}",
-    "public classes and functions / with constants": lambda c: (
-        f"{c['public_classes_and_functions']:,} / {c['public_names']:,}"
+    "public classes and functions / of them used by another file / with constants": lambda c: (
+        f"{c['public_classes_and_functions']:,} / {c['used_by_other_files']:,} / {c['public_names']:,}"
     ),
     "exported names / with repeats": lambda c: f"{c['exported']} / {c['exported_with_repeats']}",
     "class names of two or more classes": lambda c: f"{len(c['class_names_of_several'])}",

@@ -145,7 +145,7 @@ def stepped(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callable[
                 now["frames"] = frames[tick // LENGTH]
             outputs, state = network.step(now, state)
             spikes.append(outputs["where"])
-            classes += [outputs["what"]] if "what" in outputs else []
+            classes += [outputs["what"]] if tick % LENGTH == 0 else []
         return [torch.stack(classes), torch.stack(spikes)]
 
     return run

@@ -91,3 +91,17 @@ def test_spyx_has_one_thread_before_jax_starts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("NPROC", "4")
     with pytest.raises(ImportError, match="threads: 1"):
         of_benchmarks("beside_peers.in_jax", monkeypatch).spyx_alone((1, 1, 1))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_network_gives_what_its_modules_give_by_hand(loop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    overhead = of_benchmarks("network_overhead", monkeypatch)
+    network = overhead.build(loop).eval()
+    frames, events = torch.randn(overhead.FRAMES, 2, 256), torch.randn(overhead.TICKS, 2, 300)
+    by_hand = (overhead.in_a_loop if loop else overhead.without_a_loop)(network, frames, events)
+    with torch.no_grad():
+        for ours, hand in (
+            (overhead.whole(network, frames, events), by_hand),
+            (overhead.stepped(network, frames, events), overhead.tick_by_tick(network, frames, events)),
+        ):
+            torch.testing.assert_close(ours(), hand(), rtol=1e-4, atol=1e-5)
