@@ -109,6 +109,13 @@ def hybrid(name: str) -> Any:
     return of(name, "hybrid", "hybrid.unit", "hybrid.network")
 
 
+def one_tick() -> Any:
+    """The delay of one tick; before there was a name for it, delays were numbers of ticks."""
+    with contextlib.suppress(SystemExit):
+        return hybrid("ticks")(1)
+    return 1
+
+
 def enter_unit() -> dict[str, list[str]]:
     """A unit with a window, a kernel, a nonlinearity and a discretizer, called on one signal."""
     import torch
@@ -139,7 +146,7 @@ def enter_network() -> dict[str, list[str]]:
             transmission("events", "fast"),
             transmission("slow", "fast", held=True, into="other"),
             transmission("events", "out"),
-            transmission("fast", "out", delay=0.001, into="other"),
+            transmission("fast", "out", delay=one_tick(), into="other"),
         ],
         outputs=["out"],
     )
@@ -169,7 +176,7 @@ def enter_spiking_network() -> dict[str, list[str]]:
             transmission("frames", "what"),
             transmission("events", "where"),
             transmission("where", "what", unit(hybrid("Tumbling")(6), hybrid("Mean")()), held=True, into="motion"),
-            modulation("what", "where.lif.v_threshold", unit(None, None, nn.Softplus()), delay=0.001),
+            modulation("what", "where.lif.v_threshold", unit(None, None, nn.Softplus()), delay=one_tick()),
         ],
         outputs=["what"],
     )
