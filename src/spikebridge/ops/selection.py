@@ -330,6 +330,12 @@ def has_hooks(module: nn.Module) -> bool:
     return any(hooks) or bool(forwards or backwards) or "forward" in vars(module)
 
 
+def _native_pathway(events: Tensor, *layers: nn.Module) -> bool:
+    if not _is_eager(events) or not is_native(events) or events.requires_grad:
+        return False
+    return _has_native("spikebridge_pathway_step") and not any(map(has_hooks, layers))
+
+
 def _always(*_: Any) -> bool:
     return True
 
@@ -453,5 +459,13 @@ OPERATIONS = {
             Path("reference", "always: the network's own step", _always),
         ),
         lambda _: (torch.zeros(1, 8),),
+    ),
+    "pathway step": _Operation(
+        "one step of a linear and a spiking branch, and the change that it makes at some displacements",
+        (
+            Path("native", "float32 on a CPU, without gradients, no hook on a layer", _native_pathway),
+            Path("torch", "always: layer after layer, and a transform", _always),
+        ),
+        lambda _: (torch.zeros(1, 2, 8, 8),),
     ),
 }

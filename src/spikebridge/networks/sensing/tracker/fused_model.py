@@ -28,7 +28,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway, log_intensity
-from spikebridge.networks.sensing.model.heads import ChangeHead, between_cells, cell_places, cut_out
+from spikebridge.networks.sensing.model.heads import ChangeHead, Size, between_cells, cell_places, cut_out
 from spikebridge.networks.sensing.model.motion_prior import (
     UNKNOWN_VELOCITY_FACTOR,
     ConstantVelocityPrior,
@@ -44,6 +44,9 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.calibration import TrainedHead
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
+from spikebridge.ops.layers.correlation import correlate
+from spikebridge.ops.selection import select
+from spikebridge.ops.sparse.pathway import NativePathway, fits_pathway
 
 
 class _TemplateSpectrum(NamedTuple):
@@ -52,10 +55,13 @@ class _TemplateSpectrum(NamedTuple):
     Args:
         kernel: conjugate spectrum of the mapped template, displacements from `-reach` on.
         deficit: autocorrelation of the template at each displacement, minus that at displacement 0.
+        cells: the mapped template itself, by row and column: displacement d of n reads from `n - 1 - d` on. None where
+            all displacements are transformed.
     """
 
     kernel: Complex[Tensor, "C N M"]
     deficit: Float[np.ndarray, "K K"]
+    cells: Float[Tensor, "H W C"] | None = None
 
 
 class FusedState(NamedTuple):
@@ -156,6 +162,7 @@ class FusedInference(nn.Module):
         self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
         self.trust = None if sensing.trust is None else _FusedMotionFusion(sensing.trust)
         self.requires_grad_(False)
+        self.pathway = _native_pathway(self.events, self.membranes, self.leak, self.out)
         self.search, self.stride = sensing.search, sensing.stride
         # as in the head, so that nothing comes in again from the other side; and no less than what is read of it
         self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
@@ -188,7 +195,8 @@ class FusedInference(nn.Module):
             expected = self._expected(features, motion, template, deficit)
             start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
         kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
-        return start, self._new(_TemplateSpectrum(kernel, deficit), expected, features)
+        cells = self._reversed_cells(kernel, features.shape[-2:]) if self._is_native(frame) else None
+        return start, self._new(_TemplateSpectrum(kernel, deficit, cells), expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """See `Inference.restart_events`."""
@@ -213,6 +221,9 @@ class FusedInference(nn.Module):
     ) -> tuple[Float[np.ndarray, "h w"], FusedState]:
         """See `Inference.fits`."""
         total, state = self._sum(events, state)
+        cells = state.template.cells
+        if cells is not None and self._is_native(events):
+            return self.head.per_pixel_near(total.permute(1, 2, 0), cells, window), state
         return self.head.per_pixel((self._spectrum(total) * state.template.kernel).sum(0), window), state
 
     def changes(self, state: FusedState) -> Float[np.ndarray, "D D"]:
@@ -235,9 +246,18 @@ class FusedInference(nn.Module):
 
     def _new(self, template: _TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
         nothing = like.new_zeros((1, *like.shape[1:]))
+        if self.pathway is not None:
+            nothing = nothing.contiguous(memory_format=torch.channels_last)
         return FusedState(template, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
 
+    def _is_native(self, x: Tensor) -> bool:
+        return self.pathway is not None and select("pathway step", x, self.events, self.out) == "native"
+
     def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "C H2 W2"], FusedState]:
+        if self.pathway is not None and self._is_native(events):
+            v, total = self.pathway.step(events, state.membranes.v, state.carry.total)
+            membranes, carry = state.membranes._replace(v=v), state.carry._replace(total=total)
+            return total[0], state._replace(membranes=membranes, carry=carry)
         straight, current = self.events(events).chunk(2, 1)
         spikes, membranes = self.membranes(current, state.membranes)
         total, carry = self.leak(self.out(spikes) + straight, state.carry)
@@ -252,6 +272,12 @@ class FusedInference(nn.Module):
         reach = weight.shape[-1] // 2
         room = F.pad(weight, (0, self.side - weight.shape[-1]) * 2).roll((-reach, -reach), (-2, -1))
         return self._spectrum(room).conj().resolve_conj()
+
+    def _reversed_cells(self, kernel: Complex[Tensor, "C N M"], shape: Size) -> Float[Tensor, "H W C"]:
+        """The template that a spectrum stands for, so that moving it by one cell less reads one cell further."""
+        cells = torch.fft.irfft(torch.fft.ifft(kernel, dim=-2), self.side)
+        rows, columns = (torch.arange(2 * self.head.reach, -size, -1) % self.side for size in shape)
+        return cells.permute(1, 2, 0)[rows[:, None], columns].contiguous()
 
     def _shift(self, reach: int) -> Complex[Tensor, "N M"]:
         """The spectrum that puts the displacement `-reach` first."""
@@ -292,6 +318,17 @@ class _Leak(nn.Module):
     def counted(self, output: tuple[Tensor, Any]) -> dict[str, float]:
         """A multiply-accumulate a value."""
         return {"macs": output[0].numel()}
+
+
+def _native_pathway(events: nn.Conv2d, membranes: _Membranes, leak: _Leak, out: nn.Conv2d) -> NativePathway | None:
+    """The layers of a bin in one native call; None for neurons or layers that it does not have."""
+    settings = dict(membranes.arguments)
+    decay, threshold = torch.as_tensor(settings.pop("decay")), settings.pop("v_threshold")
+    plain = {"reset": "zero", "v_reset": 0.0, "v_leak": 0.0, "r": 1.0, "refractory": 0}
+    if any(settings.get(name) != value for name, value in plain.items()) or not isinstance(threshold, float):
+        return None
+    remembered = torch.as_tensor(getattr(leak.step, "keywords", {}).get("decay", 1.0))
+    return NativePathway(events, out, decay, remembered, threshold) if fits_pathway(events, out) else None
 
 
 def _is_linear_map(module: nn.Module | None) -> bool:
@@ -377,6 +414,11 @@ class _FusedHead:
         num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
         self.between: NDArray[np.float64] = between_cells(num_cells, num_pixels).double().numpy()
         self.half = num_pixels // 2
+        used = self.between != 0
+        first, last = used.argmax(1), num_cells - 1 - used[:, ::-1].argmax(1)
+        # of the cells that pixels from here on read, the first, and of those that pixels up to here read, the last
+        self.first = np.minimum.accumulate(first[::-1])[::-1].tolist()
+        self.last = np.maximum.accumulate(last).tolist()
         steps = np.arange(num_pixels, dtype=np.float64) - self.half
         self.powers: NDArray[np.float64] = np.stack([np.ones(num_pixels), steps, steps**2])
         # of its variance: at the beginning, and what it has grown by at age 1
@@ -442,6 +484,36 @@ class _FusedHead:
         """
         cells, (rows, columns) = self._cells(seen), window
         return self.between[rows] @ cells @ self.between[columns].T - cells[self.reach, self.reach]
+
+    def per_pixel_near(
+        self, change: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"], window: tuple[slice, slice]
+    ) -> Float[np.ndarray, "h w"]:
+        """As `per_pixel`, from the cells near the window alone.
+
+        Args:
+            change: by cell.
+            template: see `_TemplateSpectrum.cells`.
+            window: rows and columns of the whole map.
+        """
+        rows, columns = (range(self.first[part.start], self.last[part.stop - 1] + 1) for part in window)
+        cells = self._moved(change, template, rows, columns)
+        middle = self.reach
+        if middle in rows and middle in columns:
+            still = cells[middle - rows.start, middle - columns.start]
+        else:
+            still = self._moved(change, template, range(middle, middle + 1), range(middle, middle + 1))[0, 0]
+        of_rows, of_columns = (
+            self.between[part, cut.start : cut.stop] for part, cut in zip(window, (rows, columns), strict=True)
+        )
+        return of_rows @ cells @ of_columns.T - still
+
+    def _moved(
+        self, change: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"], rows: range, columns: range
+    ) -> Float[np.ndarray, "I J"]:
+        """The correlation at some displacements, numbered as those of `_cells`."""
+        most = 2 * self.reach + 1
+        backwards = (range(most - part.stop, most - part.start) for part in (rows, columns))
+        return correlate(change, template, *backwards)[::-1, ::-1]
 
     def unchanged(self, deficit: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
         """The log-odds of displacements where nothing has changed, one a pixel.

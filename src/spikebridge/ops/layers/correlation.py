@@ -1,0 +1,50 @@
+"""The correlation of a picture with a template at some displacements, by the native library.
+
+A transform gives all displacements; where few are asked for and much of the picture is 0, sums are faster.
+"""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from spikebridge.ops.native.library import library
+
+
+class _Job(ctypes.Structure):
+    """`Correlation` of correlation.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("height", "width", "channels", "template_width", "rows", "columns")],
+        *[(name, ctypes.c_void_p) for name in ("picture", "template", "fits")],
+    ]
+
+
+def correlate(
+    picture: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"], rows: range, columns: range
+) -> Float[np.ndarray, "I J"]:
+    """`fits[i, j] = sum_{y, x, c} picture[y, x, c] template[y + rows[i], x + columns[j], c]`.
+
+    Args:
+        picture: float32 on a CPU, contiguous.
+        template: the same, larger by the displacements.
+        rows: displacements along y, from 0 on, without gaps; `len(template) - len(picture)` at most.
+        columns: the same along x.
+
+    Returns:
+        In double precision; sums are of single precision, in parts.
+
+    Raises:
+        MemoryError: no memory for the list of what is not 0.
+    """
+    height, width, num_channels = picture.shape
+    fits = np.empty((len(rows), len(columns)))
+    first = (rows.start * template.shape[1] + columns.start) * num_channels * template.element_size()
+    job = _Job(height, width, num_channels, template.shape[1], len(rows), len(columns))
+    job.picture, job.template, job.fits = picture.data_ptr(), template.data_ptr() + first, fits.ctypes.data
+    run: Any = library().steps
+    if run.spikebridge_correlate(ctypes.byref(job)) != 0:
+        raise MemoryError("out of memory in a correlation, for the list of what is not 0")
+    return fits
