@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
 from spikebridge.ops.native.library import library
 
 
@@ -37,9 +38,16 @@ def correlate(
         In double precision; sums are of single precision, in parts.
 
     Raises:
+        ShapeError: the template ends before the last displacement, or has other channels.
         MemoryError: no memory for the list of what is not 0.
     """
     height, width, num_channels = picture.shape
+    last = template.shape[0] - height, template.shape[1] - width
+    if rows.stop - 1 > last[0] or columns.stop - 1 > last[1] or template.shape[2] != num_channels:
+        raise ShapeError(
+            f"a template {tuple(template.shape)}, of {num_channels} channels, expected displacements up to {last[0]} "
+            f"and {last[1]}, but got {rows.stop - 1} and {columns.stop - 1}"
+        )
     fits = np.empty((len(rows), len(columns)))
     first = (rows.start * template.shape[1] + columns.start) * num_channels * template.element_size()
     job = _Job(height, width, num_channels, template.shape[1], len(rows), len(columns))

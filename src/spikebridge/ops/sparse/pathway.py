@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from spikebridge.ops.native.library import library
 
 _LAST = torch.channels_last
+_MOST_CHANNELS = 256  # MOST_CHANNELS of pathway.h
 
 
 class _Record(ctypes.Structure):
@@ -104,5 +105,5 @@ def fits_pathway(both: nn.Conv2d, out: nn.Conv2d) -> bool:
     )
     centred = tuple(n // 2 for n in out.kernel_size) == out.padding and all(n % 2 for n in out.kernel_size)
     square = both.stride[0] == both.stride[1] and out.stride == (1, 1)
-    widths = both.out_channels == 2 * out.in_channels == 2 * out.out_channels
+    widths = both.out_channels == 2 * out.in_channels == 2 * out.out_channels <= 2 * _MOST_CHANNELS
     return plain and centred and square and widths and out.bias is None

@@ -191,14 +191,13 @@ def calibrated_place(
         The displacement, its standard deviation along an axis [px], and the record of the bin.
     """
     rows, columns = interval.window(age)
-    half = len(interval.changes) // 2
-    changes, trained = interval.changes[rows, columns], interval.trained
-    gain = calibration.gain(number, trained.gain)
-    weights = np.array([trained.weight, *_EVENT_WEIGHTS])
-    gains = np.array([trained.gain, *[gain] * len(_EVENT_WEIGHTS)])
-    odds = (weights * gains)[:, None] * fits[:, None] - (weights * gains**2)[:, None] * changes[:, None]
+    changes, half = interval.changes[rows, columns], len(interval.changes) // 2
+    trained, gain = interval.trained, calibration.gain(number, interval.trained.gain)
+    experts = ((trained.weight, trained.gain), *((weight, gain) for weight in _EVENT_WEIGHTS))
+    factors = np.array([(weight * gain, -weight * gain * gain) for weight, gain in experts])
+    odds = factors @ np.stack((fits, changes)).reshape(2, -1)
     corner = columns.start - half, rows.start - half
-    places, variances = _means(odds, corner, interval, age)
+    places, variances = _means(odds.reshape(-1, *fits.shape), corner, interval, age)
     shares = calibration.weights
     place = shares @ places
     variance = shares @ (variances + np.square(places - place).sum(1) / 2)
@@ -242,38 +241,36 @@ def _near(middle: float, search: float, half: int) -> slice:
 
 
 def _means(
-    odds: Float[np.ndarray, "H E W"], corner: tuple[int, int], interval: Interval, age: float
+    odds: Float[np.ndarray, "E H W"], corner: tuple[int, int], interval: Interval, age: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean place for all odds of events and all priors, and its variance along an axis.
 
     A prior is separable, so that all sums over a map are two products of matrices.
     """
-    height, num_odds, width = odds.shape
-    xs, ys = (
-        np.arange(low, low + number, dtype=np.float64) for number, low in zip((width, height), corner, strict=True)
-    )
-    variance = 2 * (interval.variance + interval.growth * age**2)[:, None]
-    along_x, along_y = (
-        _gaussians(steps, interval.motion[:, axis, None] * age, variance) for axis, steps in enumerate((xs, ys))
-    )
-    shares = np.exp(odds - odds.max((0, 2))[:, None]).reshape(height, -1)
-    of_rows = np.concatenate([along_y, along_y * ys, along_y * ys**2]) @ shares
-    of_rows = of_rows.reshape(3, -1, num_odds, width) * along_x[:, None]
-    # powers of x, powers of y, priors, odds
-    sums = np.stack([np.ones_like(xs), xs, xs**2]) @ of_rows.reshape(-1, width).T
-    sums = sums.reshape(3, 3, -1, num_odds)
-    total = sums[0, 0]
-    x, y = sums[1, 0] / total, sums[0, 1] / total
-    variances = ((sums[2, 0] + sums[0, 2]) / total - x * x - y * y) / 2
-    places = np.stack([x.T, y.T], 2) + interval.place
-    return places.reshape(-1, 2), variances.T.ravel()
+    num_odds, height, width = odds.shape
+    steps = np.concatenate([np.arange(low, low + n) for low, n in zip(corner, (width, height), strict=True)])
+    powers = np.stack((np.ones(width + height), steps, steps * steps))
+    priors = _priors(steps, width, interval, age)
+    shares = np.exp(odds - odds.max((1, 2), keepdims=True)).transpose(1, 0, 2).reshape(height, -1)
+    of_rows = (powers[:, None, width:] * priors[:, width:]).reshape(-1, height) @ shares
+    of_rows = of_rows.reshape(3, -1, num_odds, width) * priors[:, None, :width]
+    sums = (of_rows.reshape(-1, width) @ powers[:, :width].T.copy()).reshape(3, -1, num_odds, 3)  # powers of y and x
+    total = sums[0, ..., 0].T
+    x, y = sums[0, ..., 1].T / total, sums[1, ..., 0].T / total
+    variances = ((sums[0, ..., 2] + sums[2, ..., 0]).T / total - x * x - y * y) / 2
+    places = np.stack((x, y), 2) + interval.place
+    return places.reshape(-1, 2), variances.ravel()
 
 
-def _gaussians(
-    steps: NDArray[np.float64], middle: NDArray[np.float64], doubled_variance: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    odds = -((steps - middle) ** 2) / doubled_variance
-    return np.exp(odds - odds.max(1, keepdims=True))  # a prediction may lie outside of the map
+def _priors(steps: NDArray[np.int64], width: int, interval: Interval, age: float) -> Float[np.ndarray, "P N"]:
+    """The priors along x, then along y, each with the largest value 1: a prediction may lie outside of the map."""
+    middles = interval.motion * age
+    sides = (width, len(steps) - width)
+    away = steps - np.repeat(middles, sides, 1)
+    low, high = steps[[0, width]], steps[[width - 1, -1]]
+    least = np.square(np.minimum(np.maximum(np.rint(middles), low), high) - middles)
+    doubled = 2 * (interval.variance + interval.growth * age**2)
+    return np.exp((np.repeat(least, sides, 1) - away * away) / doubled[:, None])
 
 
 def _at(values: Float[np.ndarray, "H W"], place: Float[np.ndarray, "2"]) -> float:

@@ -14,6 +14,7 @@ The convolution behind the spikes stays in the bin: moved into the template as w
 every displacement for each time constant of the unit, many more than the weights that it is multiplied by now.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from math import exp, inf, log
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.hybrid import Exponential, Kernel, Sum
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway, log_intensity
-from spikebridge.networks.sensing.model.heads import ChangeHead, Size, between_cells, cell_places, cut_out
+from spikebridge.networks.sensing.model.heads import ChangeHead, between_cells, cell_places, cut_out
 from spikebridge.networks.sensing.model.motion_prior import (
     UNKNOWN_VELOCITY_FACTOR,
     ConstantVelocityPrior,
@@ -49,25 +50,30 @@ from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.pathway import NativePathway, fits_pathway
 
 
-class _TemplateSpectrum(NamedTuple):
-    """The template of a frame in the frequency domain.
+class _MappedTemplate(NamedTuple):
+    """The template of a frame.
 
     Args:
-        kernel: conjugate spectrum of the mapped template, displacements from `-reach` on.
-        deficit: autocorrelation of the template at each displacement, minus that at displacement 0.
-        cells: the mapped template itself, by row and column: displacement d of n reads from `n - 1 - d` on. None where
-            all displacements are transformed.
+        spectrum: conjugate spectrum, displacements from `-reach` on.
+        deficit: autocorrelation at each displacement, minus that at displacement 0.
+        kernel: the spectrum, mapped by the adjoint of the unit's map; None where the cells are read.
+        cells: the mapped template among zeros, for sums at some displacements; None where it is transformed.
     """
 
-    kernel: Complex[Tensor, "C N M"]
+    spectrum: Complex[Tensor, "C N M"]
     deficit: Float[np.ndarray, "K K"]
-    cells: Float[Tensor, "H W C"] | None = None
+    kernel: Complex[Tensor, "C N M"] | None
+    cells: Float[Tensor, "H W C"] | None
+
+
+Response = Callable[[range, range], Float[np.ndarray, "I J"]]
+"""The correlation of a change with a template, by rows and columns of displacements in cells, from `-reach` on."""
 
 
 class FusedState(NamedTuple):
     """The template, the motion prior, the membranes, the carry of the leaky sum, and the uncertainty of a restart."""
 
-    template: _TemplateSpectrum
+    template: _MappedTemplate
     expected: MotionPriorNp
     membranes: LIFState
     carry: Any
@@ -146,6 +152,7 @@ class FusedInference(nn.Module):
         (2,)
     """
 
+    weight: Tensor | None
     mapping: Tensor | None
     first_shift: Tensor
 
@@ -169,7 +176,8 @@ class FusedInference(nn.Module):
         self.head = _FusedHead(head, sensing.prior)
         self.back = None if sensing.back is None else _FusedHead(sensing.back)
         self.trained = trained_head(head, sensing.prior)
-        weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
+        weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach().clone()
+        self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
         self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
 
@@ -185,7 +193,8 @@ class FusedInference(nn.Module):
         features = self.what(frame if before is None else torch.cat([frame, before]))
         places = cell_places(features.shape[-1], features, self.stride).numpy()
         mask = ellipse_mask(places, box[0].double().numpy(), *self.cut)
-        spectrum = self._spectrum(cut_out(features[:1], mask)[0])
+        target = cut_out(features[:1], mask)
+        spectrum = self._spectrum(target[0])
         own = (spectrum.real.square() + spectrum.imag.square()).sum(0) * self.first_shift
         template = spectrum.conj() * self.first_shift
         deficit = self.head.deficit(own)
@@ -194,9 +203,9 @@ class FusedInference(nn.Module):
         else:
             expected = self._expected(features, motion, template, deficit)
             start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
-        kernel = template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
-        cells = self._reversed_cells(kernel, features.shape[-2:]) if self._is_native(frame) else None
-        return start, self._new(_TemplateSpectrum(kernel, deficit, cells), expected, features)
+        is_native = self._is_native(frame)
+        kernel, cells = (None, self._cells(target)) if is_native else (self._mapped(template), None)
+        return start, self._new(_MappedTemplate(template, deficit, kernel, cells), expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """See `Inference.restart_events`."""
@@ -210,21 +219,17 @@ class FusedInference(nn.Module):
         self, events: Float[Tensor, "1 2 H W"], state: FusedState, age: float
     ) -> tuple[Float[np.ndarray, "2"], float, FusedState]:
         """See `Inference.__call__`."""
-        total, state = self._sum(events, state)
-        seen = (self._spectrum(total) * state.template.kernel).sum(0)
+        response, state = self._respond(events, state)
         template, expected = state.template, state.expected
-        place, spread = self.head.answer(seen, template.deficit, expected, age, self.search, state.uncertainty)
+        place, spread = self.head.answer(response, template.deficit, expected, age, self.search, state.uncertainty)
         return place, spread, state
 
     def fits(
         self, events: Float[Tensor, "1 2 H W"], state: FusedState, window: tuple[slice, slice]
     ) -> tuple[Float[np.ndarray, "h w"], FusedState]:
         """See `Inference.fits`."""
-        total, state = self._sum(events, state)
-        cells = state.template.cells
-        if cells is not None and self._is_native(events):
-            return self.head.per_pixel_near(total.permute(1, 2, 0), cells, window), state
-        return self.head.per_pixel((self._spectrum(total) * state.template.kernel).sum(0), window), state
+        response, state = self._respond(events, state)
+        return self.head.per_pixel(response, window), state
 
     def changes(self, state: FusedState) -> Float[np.ndarray, "D D"]:
         """See `Inference.changes`."""
@@ -239,12 +244,12 @@ class FusedInference(nn.Module):
     ) -> MotionPriorNp:
         if self.trust is None or self.back is None or motion is None or len(features) == 1:
             return MotionPriorNp(np.zeros(2), np.zeros(2), inf)
-        seen = (self._spectrum(features[1] - features[0]) * template).sum(0)
+        seen = self.back.transformed((self._spectrum(features[1] - features[0]) * template).sum(0))
         gone = motion[0].double().numpy()
         came, _ = self.back.answer(seen, deficit, MotionPriorNp(np.zeros(2), -gone, 0.0), 1.0, self.search)
         return self.trust(gone, -came)
 
-    def _new(self, template: _TemplateSpectrum, expected: MotionPriorNp, like: Tensor) -> FusedState:
+    def _new(self, template: _MappedTemplate, expected: MotionPriorNp, like: Tensor) -> FusedState:
         nothing = like.new_zeros((1, *like.shape[1:]))
         if self.pathway is not None:
             nothing = nothing.contiguous(memory_format=torch.channels_last)
@@ -252,6 +257,14 @@ class FusedInference(nn.Module):
 
     def _is_native(self, x: Tensor) -> bool:
         return self.pathway is not None and select("pathway step", x, self.events, self.out) == "native"
+
+    def _respond(self, events: Tensor, state: FusedState) -> tuple[Response, FusedState]:
+        total, state = self._sum(events, state)
+        template = state.template
+        if template.cells is not None and total.stride(0) == 1:  # of the native pathway
+            return self.head.summed(total.permute(1, 2, 0), template.cells), state
+        kernel = self._mapped(template.spectrum) if template.kernel is None else template.kernel
+        return self.head.transformed((self._spectrum(total) * kernel).sum(0)), state
 
     def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "C H2 W2"], FusedState]:
         if self.pathway is not None and self._is_native(events):
@@ -273,11 +286,15 @@ class FusedInference(nn.Module):
         room = F.pad(weight, (0, self.side - weight.shape[-1]) * 2).roll((-reach, -reach), (-2, -1))
         return self._spectrum(room).conj().resolve_conj()
 
-    def _reversed_cells(self, kernel: Complex[Tensor, "C N M"], shape: Size) -> Float[Tensor, "H W C"]:
-        """The template that a spectrum stands for, so that moving it by one cell less reads one cell further."""
-        cells = torch.fft.irfft(torch.fft.ifft(kernel, dim=-2), self.side)
-        rows, columns = (torch.arange(2 * self.head.reach, -size, -1) % self.side for size in shape)
-        return cells.permute(1, 2, 0)[rows[:, None], columns].contiguous()
+    def _mapped(self, template: Complex[Tensor, "C N M"]) -> Complex[Tensor, "C N M"]:
+        """The spectrum of a template, mapped by the adjoint of the unit's map."""
+        return template if self.mapping is None else (self.mapping * template[:, None]).sum(0)
+
+    def _cells(self, target: Float[Tensor, "1 C H W"]) -> Float[Tensor, "H2 W2 C"]:
+        """The same of the template itself, among so many zeros that displacement `d` reads from `reach - d` on."""
+        mapped = target if self.weight is None else F.conv_transpose2d(target, self.weight)
+        num_more = (mapped.shape[-1] - target.shape[-1]) // 2
+        return F.pad(mapped, [self.head.reach - num_more] * 4)[0].permute(1, 2, 0).contiguous()
 
     def _shift(self, reach: int) -> Complex[Tensor, "N M"]:
         """The spectrum that puts the displacement `-reach` first."""
@@ -436,7 +453,7 @@ class _FusedHead:
 
     def answer(
         self,
-        seen: Complex[Tensor, "N M"],
+        response: Response,
         deficit: Float[np.ndarray, "K K"],
         expected: MotionPriorNp,
         age: float,
@@ -446,7 +463,7 @@ class _FusedHead:
         """The mean place near the predicted one, and its standard deviation along an axis [px].
 
         Args:
-            seen: spectrum of the correlation of the change with the template, its displacements from `-reach` on.
+            response: of the change since the frame.
             deficit: of the template.
             expected: of the stream.
             age: time since it began, in parts of the time in which the target goes as far as `expected.motion`.
@@ -455,65 +472,57 @@ class _FusedHead:
             uncertainty: of the start of a restarted stream; None if the stream started with its frame.
         """
         if uncertainty is not None:
-            fits = self.scale * (self.between @ self._cells(seen) @ self.between.T)
+            every = range(2 * self.reach + 1)
+            fits = self.scale * (self.between @ response(every, every) @ self.between.T)
             return bayes_update(fits, uncertainty, expected, self._variance(expected, age), age, search)
         middle = expected.motion * age
         if self.prior is not None and expected.spread == inf:
             search *= UNKNOWN_VELOCITY_FACTOR
         columns, rows = (search_slice(place, search, self.half) for place in middle.tolist())
         # a constant counts for nothing, so the place that was never left need not have 0
-        score = self.scale * (self._cells(seen) + self.g * deficit)
-        odds = self.between[rows] @ score @ self.between[columns].T
+        (y, of_rows), (x, of_columns) = self._read_by(rows), self._read_by(columns)
+        score = self.scale * (response(y, x) + self.g * deficit[y.start : y.stop, x.start : x.stop])
+        odds = of_rows @ score @ of_columns.T
         if self.prior is not None:
             away = (self.powers[1, :, None] - middle[::-1]) ** 2 / (2 * self._variance(expected, age))
             odds -= away[rows, :1] + away[columns, 1]
         share = np.exp(odds - odds.max())
         # rows for 1, y, y^2 and columns for 1, x, x^2
         moments = self.powers[:, rows] @ share @ self.powers[:, columns].T
-        x, y, second = moments[0, 1], moments[1, 0], moments[0, 2] + moments[2, 0]
-        x, y, second = (float(value / moments[0, 0]) for value in (x, y, second))
-        variance = (second - x * x - y * y) / 2
-        return expected.place + np.array([x, y]), max(variance, 1e-6) ** 0.5
+        sums = moments[0, 1], moments[1, 0], moments[0, 2] + moments[2, 0]
+        along_x, along_y, second = (float(value / moments[0, 0]) for value in sums)
+        variance = (second - along_x * along_x - along_y * along_y) / 2
+        return expected.place + np.array([along_x, along_y]), max(variance, 1e-6) ** 0.5
 
-    def per_pixel(self, seen: Complex[Tensor, "N M"], window: tuple[slice, slice]) -> Float[np.ndarray, "h w"]:
+    def per_pixel(self, response: Response, window: tuple[slice, slice]) -> Float[np.ndarray, "h w"]:
         """The correlation of the change with the template, one a pixel, minus that at displacement 0.
 
         Args:
-            seen: as for `answer`.
+            response: as for `answer`.
             window: rows and columns of the whole map.
         """
-        cells, (rows, columns) = self._cells(seen), window
-        return self.between[rows] @ cells @ self.between[columns].T - cells[self.reach, self.reach]
-
-    def per_pixel_near(
-        self, change: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"], window: tuple[slice, slice]
-    ) -> Float[np.ndarray, "h w"]:
-        """As `per_pixel`, from the cells near the window alone.
-
-        Args:
-            change: by cell.
-            template: see `_TemplateSpectrum.cells`.
-            window: rows and columns of the whole map.
-        """
-        rows, columns = (range(self.first[part.start], self.last[part.stop - 1] + 1) for part in window)
-        cells = self._moved(change, template, rows, columns)
-        middle = self.reach
+        (rows, of_rows), (columns, of_columns) = (self._read_by(pixels) for pixels in window)
+        cells, middle = response(rows, columns), self.reach
         if middle in rows and middle in columns:
             still = cells[middle - rows.start, middle - columns.start]
         else:
-            still = self._moved(change, template, range(middle, middle + 1), range(middle, middle + 1))[0, 0]
-        of_rows, of_columns = (
-            self.between[part, cut.start : cut.stop] for part, cut in zip(window, (rows, columns), strict=True)
-        )
+            still = response(range(middle, middle + 1), range(middle, middle + 1))[0, 0]
         return of_rows @ cells @ of_columns.T - still
 
-    def _moved(
-        self, change: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"], rows: range, columns: range
-    ) -> Float[np.ndarray, "I J"]:
-        """The correlation at some displacements, numbered as those of `_cells`."""
+    def transformed(self, spectrum: Complex[Tensor, "N M"]) -> Response:
+        """The response of a spectrum, whose displacements begin with `-reach`."""
+        cells = self._cells(spectrum)
+        return lambda rows, columns: cells[rows.start : rows.stop, columns.start : columns.stop]
+
+    def summed(self, change: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"]) -> Response:
+        """The response as sums over cells, where they are asked for; see `_MappedTemplate.cells`."""
         most = 2 * self.reach + 1
-        backwards = (range(most - part.stop, most - part.start) for part in (rows, columns))
-        return correlate(change, template, *backwards)[::-1, ::-1]
+
+        def response(rows: range, columns: range) -> Float[np.ndarray, "I J"]:
+            backwards = (range(most - part.stop, most - part.start) for part in (rows, columns))
+            return correlate(change, template, *backwards)[::-1, ::-1]
+
+        return response
 
     def unchanged(self, deficit: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "D D"]:
         """The log-odds of displacements where nothing has changed, one a pixel.
@@ -522,6 +531,11 @@ class _FusedHead:
             deficit: of the template.
         """
         return self.scale * self.g * (self.between @ deficit @ self.between.T)
+
+    def _read_by(self, pixels: slice) -> tuple[range, Float[np.ndarray, "P N"]]:
+        """The cells between which pixels lie, and their weights at each pixel."""
+        cells = range(self.first[pixels.start], self.last[pixels.stop - 1] + 1)
+        return cells, self.between[pixels, cells.start : cells.stop]
 
     def _variance(self, expected: MotionPriorNp, age: float) -> float:
         """Of the way since the stream began; see `ConstantVelocityPrior`."""

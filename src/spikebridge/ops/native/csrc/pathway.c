@@ -6,6 +6,25 @@
 
 #include "clones.h"
 
+enum { WIDTH = 8 }; /* channels that are added together */
+
+typedef float Part __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+/* Whether one of some numbers reaches a limit. */
+static inline __attribute__((always_inline)) int any_reaches(const float *numbers, float limit, const int64_t n)
+{
+    if (n == WIDTH) {
+        typedef int64_t Flags __attribute__((vector_size(WIDTH * sizeof(float)), may_alias));
+        const Part limits = {limit, limit, limit, limit, limit, limit, limit, limit};
+        const Flags flags = (Flags)(*(const Part *)numbers >= limits);
+        return (flags[0] | flags[1] | flags[2] | flags[3]) != 0;
+    }
+    int any = 0;
+    for (int64_t c = 0; c < n; c++)
+        any |= numbers[c] >= limit;
+    return any;
+}
+
 /* The outputs along an axis whose windows hold an input: from the first up to the last, which is included. */
 typedef struct {
     int64_t first, last;
@@ -17,14 +36,19 @@ static inline Range seen_by(int64_t at, int64_t kernel, int64_t stride, int64_t 
     return (Range){behind > 0 ? (behind + stride - 1) / stride : 0, last < size ? last : size - 1};
 }
 
-static inline __attribute__((always_inline)) void add_scaled(float *restrict to, float factor, const float *restrict from, const int64_t n)
+static inline __attribute__((always_inline)) void add_scaled(float *restrict to, float factor,
+                                                             const float *restrict from, const int64_t n)
 {
-    for (int64_t c = 0; c < n; c++)
+    int64_t c = 0;
+    for (; c + WIDTH <= n; c += WIDTH)
+        *(Part *)(to + c) += factor * *(const Part *)(from + c);
+    for (; c < n; c++)
         to[c] += factor * from[c];
 }
 
-static inline __attribute__((always_inline)) void leak_and_bias(const Pathway *p, const float *restrict before, float *restrict after,
-                                                                const float *restrict decay, const float *restrict bias, const int64_t n)
+static inline __attribute__((always_inline)) void leak_and_bias(const Pathway *p, const float *restrict before,
+                                                                float *restrict after, const float *restrict decay,
+                                                                const float *restrict bias, const int64_t n)
 {
     for (int64_t place = 0; place < p->out_height * p->out_width; place++)
         for (int64_t c = 0; c < n; c++)
@@ -45,8 +69,8 @@ static inline __attribute__((always_inline)) void add_event(const Pathway *p, in
         }
 }
 
-static inline __attribute__((always_inline)) void add_events(const Pathway *p, const float *events, float *v, float *sum,
-                                                             const int64_t n)
+static inline __attribute__((always_inline)) void add_events(const Pathway *p, const float *events, float *v,
+                                                             float *sum, const int64_t n)
 {
     enum { AT_A_TIME = 8 }; /* most of a picture is 0 */
     for (int64_t input = 0; input < p->num_inputs; input++)
@@ -64,31 +88,45 @@ static inline __attribute__((always_inline)) void add_events(const Pathway *p, c
         }
 }
 
-static inline __attribute__((always_inline)) void add_spike(const Pathway *p, int64_t y, int64_t x, int64_t c, float *sum,
-                                                            const int64_t n)
+/* Adds what the spikes of a place give to each place around it: `spiking` lists their channels. */
+static inline __attribute__((always_inline)) void add_spikes(const Pathway *p, int64_t y, int64_t x,
+                                                             const int64_t *spiking, int64_t number, float *sum,
+                                                             const int64_t n)
 {
     const Range rows = seen_by(y, p->kernel_out_y, 1, p->kernel_out_y / 2, p->out_height);
     const Range columns = seen_by(x, p->kernel_out_x, 1, p->kernel_out_x / 2, p->out_width);
     for (int64_t oy = rows.first; oy <= rows.last; oy++)
         for (int64_t ox = columns.first; ox <= columns.last; ox++) {
             const int64_t ky = y + p->kernel_out_y / 2 - oy, kx = x + p->kernel_out_x / 2 - ox;
-            add_scaled(sum + (oy * p->out_width + ox) * n, 1.0f, p->out + ((ky * p->kernel_out_x + kx) * n + c) * n, n);
+            const float *weights = p->out + (ky * p->kernel_out_x + kx) * n * n;
+            float *to = sum + (oy * p->out_width + ox) * n;
+            int64_t from = 0;
+            for (; from + WIDTH <= n; from += WIDTH) {
+                Part part = *(Part *)(to + from);
+                for (int64_t k = 0; k < number; k++)
+                    part += *(const Part *)(weights + spiking[k] * n + from);
+                *(Part *)(to + from) = part;
+            }
+            for (int64_t k = 0; from < n && k < number; k++)
+                add_scaled(to + from, 1.0f, weights + spiking[k] * n + from, n - from);
         }
 }
 
-static inline __attribute__((always_inline)) void fire(const Pathway *p, float *v, float *sum, const int64_t n)
+static inline __attribute__((always_inline)) void fire(const Pathway *p, float *v, float *sum, int64_t *spiking,
+                                                       const int64_t n)
 {
     for (int64_t y = 0; y < p->out_height; y++)
         for (int64_t x = 0; x < p->out_width; x++) {
             float *here = v + (y * p->out_width + x) * n;
-            int any = 0;
-            for (int64_t c = 0; c < n; c++)
-                any |= here[c] >= p->threshold;
-            for (int64_t c = 0; any && c < n; c++)
-                if (here[c] >= p->threshold) {
-                    here[c] = 0.0f;
-                    add_spike(p, y, x, c, sum, n);
-                }
+            int64_t number = 0;
+            if (!any_reaches(here, p->threshold, n))
+                continue;
+            for (int64_t c = 0; c < n; c++) {
+                spiking[number] = c;
+                number += here[c] >= p->threshold;
+                here[c] = here[c] >= p->threshold ? 0.0f : here[c];
+            }
+            add_spikes(p, y, x, spiking, number, sum, n);
         }
 }
 
@@ -98,7 +136,8 @@ static inline __attribute__((always_inline)) void step(const Pathway *p, const f
     leak_and_bias(p, sum_before, sum, p->leak, p->bias, n);
     leak_and_bias(p, v_before, v, p->decay, p->bias + n, n);
     add_events(p, events, v, sum, n);
-    fire(p, v, sum, n);
+    int64_t spiking[MOST_CHANNELS];
+    fire(p, v, sum, spiking, n);
 }
 
 CLONES void spikebridge_pathway_step(const Pathway *p, const float *events, const float *v_before, float *v,

@@ -9,6 +9,8 @@
 
 #include "native.h"
 
+enum { MOST_CHANNELS = 256 };
+
 typedef struct {
     int64_t num_inputs, height, width;         /* of the events */
     int64_t channels, out_height, out_width;   /* of all the rest */
