@@ -468,4 +468,12 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(1, 2, 8, 8),),
     ),
+    "mean places": _Operation(
+        "mean places under products of a map and Gaussians",
+        (
+            Path("native", "outside `reference()`", lambda: not is_reference() and _has_native("spikebridge_places")),
+            Path("reference", "always: products of matrices", _always),
+        ),
+        lambda _: (),
+    ),
 }

@@ -23,10 +23,11 @@ def test_sums_are_those_of_the_definition(sizes: tuple[int, int, int], share: fl
         [float((picture.double() * template[i : i + height, j : j + width].double()).sum()) for j in columns]
         for i in rows
     ]
+    picture = picture.permute(2, 0, 1)[None]
     np.testing.assert_allclose(correlate(picture, template, rows, columns), expected, atol=1e-4)
     np.testing.assert_allclose(correlate(picture, template, range(2, 3), range(3, 6)), [expected[0][:3]], atol=1e-4)
 
 
 def test_a_template_that_is_too_small_is_refused() -> None:
     with pytest.raises(ShapeError, match="expected displacements up to 2 and 1, but got 3 and 0"):
-        correlate(torch.ones(3, 3, 2), torch.ones(5, 4, 2), range(4), range(1))
+        correlate(torch.ones(1, 2, 3, 3), torch.ones(5, 4, 2), range(4), range(1))

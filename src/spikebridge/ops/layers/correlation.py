@@ -24,13 +24,13 @@ class _Job(ctypes.Structure):
 
 
 def correlate(
-    picture: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"], rows: range, columns: range
+    picture: Float[Tensor, "1 C H W"], template: Float[Tensor, "H2 W2 C"], rows: range, columns: range
 ) -> Float[np.ndarray, "I J"]:
-    """`fits[i, j] = sum_{y, x, c} picture[y, x, c] template[y + rows[i], x + columns[j], c]`.
+    """`fits[i, j] = sum_{y, x, c} picture[0, c, y, x] template[y + rows[i], x + columns[j], c]`.
 
     Args:
-        picture: float32 on a CPU, contiguous.
-        template: the same, larger by the displacements.
+        picture: float32 on a CPU, channels last.
+        template: float32 on a CPU, contiguous, larger by the displacements.
         rows: displacements along y, from 0 on, without gaps; `len(template) - len(picture)` at most.
         columns: the same along x.
 
@@ -41,7 +41,7 @@ def correlate(
         ShapeError: the template ends before the last displacement, or has other channels.
         MemoryError: no memory for the list of what is not 0.
     """
-    height, width, num_channels = picture.shape
+    _, num_channels, height, width = picture.shape
     last = template.shape[0] - height, template.shape[1] - width
     if rows.stop - 1 > last[0] or columns.stop - 1 > last[1] or template.shape[2] != num_channels:
         raise ShapeError(

@@ -75,7 +75,8 @@ class NativePathway:
             v: membranes before.
             total: the sum before.
         """
-        events, v, total = events.contiguous(), v.contiguous(memory_format=_LAST), total.contiguous(memory_format=_LAST)
+        if not (events.is_contiguous() and v.stride(1) == total.stride(1) == 1):
+            events, (v, total) = events.contiguous(), (x.contiguous(memory_format=_LAST) for x in (v, total))
         record = self._records.get(shapes := (events.shape, v.shape))
         if record is None:
             memory = [x.data_ptr() for x in (self.weights, self.bias, self.out, self.decay, self.leak)]

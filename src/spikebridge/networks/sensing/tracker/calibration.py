@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from spikebridge.networks.sensing.model.motion_prior import MotionPriorNp
+from spikebridge.ops.layers.places import mean_places
 
 _FORGETTING = 0.9
 """Factor of all sums at each new interval."""
@@ -195,12 +195,13 @@ def calibrated_place(
     trained, gain = interval.trained, calibration.gain(number, interval.trained.gain)
     experts = ((trained.weight, trained.gain), *((weight, gain) for weight in _EVENT_WEIGHTS))
     factors = np.array([(weight * gain, -weight * gain * gain) for weight, gain in experts])
-    odds = factors @ np.stack((fits, changes)).reshape(2, -1)
     corner = columns.start - half, rows.start - half
-    places, variances = _means(odds.reshape(-1, *fits.shape), corner, interval, age)
+    middles, spread = interval.motion * age, interval.variance + interval.growth * age**2
+    around, variances = mean_places((fits, changes), factors, corner, middles, spread)
+    places = (around + interval.place).reshape(-1, 2)
     shares = calibration.weights
     place = shares @ places
-    variance = shares @ (variances + np.square(places - place).sum(1) / 2)
+    variance = shares @ (variances.ravel() + np.square(places - place).sum(1) / 2)
     record = BinRecord(number, elapsed, fits, changes, np.array(corner, dtype=np.float64), places)
     return place, max(float(variance), 1e-6) ** 0.5, record
 
@@ -238,39 +239,6 @@ def _near(middle: float, search: float, half: int) -> slice:
     """The pixels of a map of `2 half + 1` along an axis that are near a displacement, two at least."""
     first = min(max(floor(middle - search), -half), half - 1)
     return slice(first + half, min(max(ceil(middle + search), first + 1), half) + half + 1)
-
-
-def _means(
-    odds: Float[np.ndarray, "E H W"], corner: tuple[int, int], interval: Interval, age: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean place for all odds of events and all priors, and its variance along an axis.
-
-    A prior is separable, so that all sums over a map are two products of matrices.
-    """
-    num_odds, height, width = odds.shape
-    steps = np.concatenate([np.arange(low, low + n) for low, n in zip(corner, (width, height), strict=True)])
-    powers = np.stack((np.ones(width + height), steps, steps * steps))
-    priors = _priors(steps, width, interval, age)
-    shares = np.exp(odds - odds.max((1, 2), keepdims=True)).transpose(1, 0, 2).reshape(height, -1)
-    of_rows = (powers[:, None, width:] * priors[:, width:]).reshape(-1, height) @ shares
-    of_rows = of_rows.reshape(3, -1, num_odds, width) * priors[:, None, :width]
-    sums = (of_rows.reshape(-1, width) @ powers[:, :width].T.copy()).reshape(3, -1, num_odds, 3)  # powers of y and x
-    total = sums[0, ..., 0].T
-    x, y = sums[0, ..., 1].T / total, sums[1, ..., 0].T / total
-    variances = ((sums[0, ..., 2] + sums[2, ..., 0]).T / total - x * x - y * y) / 2
-    places = np.stack((x, y), 2) + interval.place
-    return places.reshape(-1, 2), variances.ravel()
-
-
-def _priors(steps: NDArray[np.int64], width: int, interval: Interval, age: float) -> Float[np.ndarray, "P N"]:
-    """The priors along x, then along y, each with the largest value 1: a prediction may lie outside of the map."""
-    middles = interval.motion * age
-    sides = (width, len(steps) - width)
-    away = steps - np.repeat(middles, sides, 1)
-    low, high = steps[[0, width]], steps[[width - 1, -1]]
-    least = np.square(np.minimum(np.maximum(np.rint(middles), low), high) - middles)
-    doubled = 2 * (interval.variance + interval.growth * age**2)
-    return np.exp((np.repeat(least, sides, 1) - away * away) / doubled[:, None])
 
 
 def _at(values: Float[np.ndarray, "H W"], place: Float[np.ndarray, "2"]) -> float:

@@ -261,20 +261,20 @@ class FusedInference(nn.Module):
     def _respond(self, events: Tensor, state: FusedState) -> tuple[Response, FusedState]:
         total, state = self._sum(events, state)
         template = state.template
-        if template.cells is not None and total.stride(0) == 1:  # of the native pathway
-            return self.head.summed(total.permute(1, 2, 0), template.cells), state
+        if template.cells is not None and total.stride(1) == 1:  # of the native pathway
+            return self.head.summed(total, template.cells), state
         kernel = self._mapped(template.spectrum) if template.kernel is None else template.kernel
-        return self.head.transformed((self._spectrum(total) * kernel).sum(0)), state
+        return self.head.transformed((self._spectrum(total[0]) * kernel).sum(0)), state
 
-    def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "C H2 W2"], FusedState]:
+    def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "1 C H2 W2"], FusedState]:
         if self.pathway is not None and self._is_native(events):
             v, total = self.pathway.step(events, state.membranes.v, state.carry.total)
             membranes, carry = state.membranes._replace(v=v), state.carry._replace(total=total)
-            return total[0], state._replace(membranes=membranes, carry=carry)
+            return total, state._replace(membranes=membranes, carry=carry)
         straight, current = self.events(events).chunk(2, 1)
         spikes, membranes = self.membranes(current, state.membranes)
         total, carry = self.leak(self.out(spikes) + straight, state.carry)
-        return total[0], state._replace(membranes=membranes, carry=carry)
+        return total, state._replace(membranes=membranes, carry=carry)
 
     def _spectrum(self, maps: Float[Tensor, "*S H2 W2"]) -> Complex[Tensor, "*S N M"]:
         # rows first: those that only make room are never transformed
@@ -514,7 +514,7 @@ class _FusedHead:
         cells = self._cells(spectrum)
         return lambda rows, columns: cells[rows.start : rows.stop, columns.start : columns.stop]
 
-    def summed(self, change: Float[Tensor, "H W C"], template: Float[Tensor, "H2 W2 C"]) -> Response:
+    def summed(self, change: Float[Tensor, "1 C H W"], template: Float[Tensor, "H2 W2 C"]) -> Response:
         """The response as sums over cells, where they are asked for; see `_MappedTemplate.cells`."""
         most = 2 * self.reach + 1
 

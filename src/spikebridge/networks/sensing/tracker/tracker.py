@@ -26,7 +26,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.events.binned import BinEvents, Crop, crop_events
+from spikebridge.data.events.binned import BinEvents, Crop, crop_events, event_image
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.background import Background, initial_background
@@ -480,7 +480,7 @@ class SensingTracker:
         model = state.model
         network = self._skip_bins(model.network, state.network, elapsed)
         stream = state.stream._replace(age=state.stream.age + elapsed)
-        grid = crop_events(events, state.crop, model.counts)[None]
+        grid = torch.from_numpy(event_image(events, state.crop, model.counts)[None])
         age, bins = stream.age / stream.period, state.bins
         if state.calibrated is None:
             place, spread, network = model.network(grid, network, age)
