@@ -50,7 +50,7 @@ def mean_places(
         >>> nothing = np.zeros((5, 5))
         >>> places, variances = mean_places((nothing, nothing), np.ones((1, 2)), (-2, -2), np.ones((1, 2)), np.ones(1))
         >>> places.round(3).tolist(), variances.round(3).tolist()  # weights .01, .14, .61, 1, .61 of -2 to 2
-        ([[[0.872, 0.872]]], [[0.651]])
+        ([[[0.871, 0.871]]], [[0.769]])
     """
     if select("mean places") == "native":
         return _natively(maps, factors, corner, middles, variances)

@@ -58,8 +58,8 @@ class NativePathway:
         self.decay, self.leak = (
             part.detach().float().flatten().expand(num_channels).contiguous() for part in (decay, leak)
         )
-        (pad_y, pad_x), (stride, _) = both.padding, both.stride
-        self._sizes = [*self.weights.shape[1:3], stride, pad_y, pad_x, *self.out.shape[:2], threshold]
+        pad_y, pad_x = (int(n) for n in both.padding)
+        self._sizes = [*self.weights.shape[1:3], both.stride[0], pad_y, pad_x, *self.out.shape[:2], threshold]
         self._records: dict[tuple[torch.Size, torch.Size], _Record] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The sensing network made ready to run gives the answers of the network as it was trained."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can_fuse
 from spikebridge.networks.sensing.tracker.inference import EagerInference, build_inference
+from spikebridge.ops import without_native
 
 DT, PATCH_SIDE = 1 / 240, 64
 
@@ -129,3 +131,26 @@ def test_only_a_linear_unit_can_be_folded() -> None:
     assert can_fuse(sensing)
     sensing.units["unit"].nonlinearity = torch.nn.Sequential(sensing.units["unit"].nonlinearity, torch.nn.Tanh())
     assert not can_fuse(sensing)
+
+
+@pytest.mark.parametrize("form", FORMS[:2] + FORMS[3:], ids=str)
+def test_the_native_pathway_gives_the_responses_of_the_layers(form: dict[str, Any]) -> None:
+    network = FusedInference(trained(**form), PATCH_SIDE)
+    frame, before, box, motion, events = frames_and_events(0)
+    windows = [(slice(3, 14), slice(12, 21)), (slice(0, 33), slice(0, 33)), (slice(25, 33), slice(0, 8))]
+    got: dict[bool, list[Any]] = {}
+    for native in (True, False):
+        context = nullcontext() if native else without_native()
+        with context, torch.no_grad():
+            _, state = network.open(frame, box, before, motion)
+            rows = []
+            for window, one in zip(windows, events, strict=False):
+                fits, state = network.fits(one, state, window)
+                rows.append(fits)
+            place, spread, state = network(events[3], state, 1.0)
+            restarted = network.restart_events(state, BELIEVED)
+            got[native] = [*rows, place, spread, network(events[0], restarted, 0.5)[0], network.changes(state)]
+            with without_native() if native else nullcontext():  # a stream goes over to the other at any bin
+                got[native].append(network(events[1], state, 1.0)[0])
+    for ours, theirs in zip(got[True], got[False], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3, rtol=1e-4)

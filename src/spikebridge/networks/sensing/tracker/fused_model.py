@@ -66,7 +66,7 @@ class _MappedTemplate(NamedTuple):
     cells: Float[Tensor, "H W C"] | None
 
 
-Response = Callable[[range, range], Float[np.ndarray, "I J"]]
+_Response = Callable[[range, range], Float[np.ndarray, "I J"]]
 """The correlation of a change with a template, by rows and columns of displacements in cells, from `-reach` on."""
 
 
@@ -258,7 +258,7 @@ class FusedInference(nn.Module):
     def _is_native(self, x: Tensor) -> bool:
         return self.pathway is not None and select("pathway step", x, self.events, self.out) == "native"
 
-    def _respond(self, events: Tensor, state: FusedState) -> tuple[Response, FusedState]:
+    def _respond(self, events: Tensor, state: FusedState) -> tuple[_Response, FusedState]:
         total, state = self._sum(events, state)
         template = state.template
         if template.cells is not None and total.stride(1) == 1:  # of the native pathway
@@ -453,7 +453,7 @@ class _FusedHead:
 
     def answer(
         self,
-        response: Response,
+        response: _Response,
         deficit: Float[np.ndarray, "K K"],
         expected: MotionPriorNp,
         age: float,
@@ -494,7 +494,7 @@ class _FusedHead:
         variance = (second - along_x * along_x - along_y * along_y) / 2
         return expected.place + np.array([along_x, along_y]), max(variance, 1e-6) ** 0.5
 
-    def per_pixel(self, response: Response, window: tuple[slice, slice]) -> Float[np.ndarray, "h w"]:
+    def per_pixel(self, response: _Response, window: tuple[slice, slice]) -> Float[np.ndarray, "h w"]:
         """The correlation of the change with the template, one a pixel, minus that at displacement 0.
 
         Args:
@@ -509,12 +509,12 @@ class _FusedHead:
             still = response(range(middle, middle + 1), range(middle, middle + 1))[0, 0]
         return of_rows @ cells @ of_columns.T - still
 
-    def transformed(self, spectrum: Complex[Tensor, "N M"]) -> Response:
+    def transformed(self, spectrum: Complex[Tensor, "N M"]) -> _Response:
         """The response of a spectrum, whose displacements begin with `-reach`."""
         cells = self._cells(spectrum)
         return lambda rows, columns: cells[rows.start : rows.stop, columns.start : columns.stop]
 
-    def summed(self, change: Float[Tensor, "1 C H W"], template: Float[Tensor, "H2 W2 C"]) -> Response:
+    def summed(self, change: Float[Tensor, "1 C H W"], template: Float[Tensor, "H2 W2 C"]) -> _Response:
         """The response as sums over cells, where they are asked for; see `_MappedTemplate.cells`."""
         most = 2 * self.reach + 1
 

@@ -1,0 +1,32 @@
+"""Mean places under a map and Gaussians are those of the definition, natively and in products."""
+
+import numpy as np
+import pytest
+
+from spikebridge.ops import without_native
+from spikebridge.ops.layers.places import mean_places
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (2, 2), (9, 4)], ids=str)
+@pytest.mark.parametrize("num_priors", [1, 8, 11])
+def test_places_are_those_of_the_definition(shape: tuple[int, int], num_priors: int) -> None:
+    random = np.random.default_rng(0)
+    maps = random.normal(size=shape) * 3, random.random(shape)
+    factors = np.array([[0.0, 0.0], [1.0, -0.5], [200.0, 0.0]])
+    middles, variances = random.normal(size=(num_priors, 2)) * 3, random.random(num_priors) + 0.2
+    middles[0] = -60.0, 70.0  # far outside
+    x, y = np.arange(-3, shape[1] - 3), np.arange(1, shape[0] + 1)
+    got = mean_places(maps, factors, (-3, 1), middles, variances)
+    with without_native():
+        plain = mean_places(maps, factors, (-3, 1), middles, variances)
+    for places, spreads in (got, plain):
+        for i, (a, b) in enumerate(factors):
+            for k, (middle, variance) in enumerate(zip(middles, variances, strict=True)):
+                away = (x - middle[0]) ** 2 + ((y - middle[1]) ** 2)[:, None]
+                odds = a * maps[0] + b * maps[1] - away / (2 * variance)
+                share = np.exp(odds - odds.max())
+                share /= share.sum()
+                place = np.array([(share * x).sum(), (share * y[:, None]).sum()])
+                second = (share * (x**2 + y[:, None] ** 2)).sum()
+                np.testing.assert_allclose(places[i, k], place, atol=1e-9)
+                np.testing.assert_allclose(spreads[i, k], (second - place @ place) / 2, atol=1e-9)
