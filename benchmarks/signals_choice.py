@@ -1,22 +1,29 @@
-"""Whether the watch is read with channels beside gravity: chosen for each fold by people among those of its training.
+"""Settings of the signals recipe chosen for each fold by people among those of its training.
 
-    python benchmarks/signals_choice.py           # twelve trainings of the ANN (minutes on one core)
-    python benchmarks/signals_choice.py --quick   # one pair, one epoch; writes nothing
+    python benchmarks/signals_choice.py                          # every set and setting (half an hour on one core)
+    python benchmarks/signals_choice.py --sets watch             # channels beside gravity, with the ANN
+    python benchmarks/signals_choice.py --sets spoken_digits --settings "both inputs always"
+    python benchmarks/signals_choice.py --quick                  # one pair of the watch, one epoch; writes nothing
 
-The ANN of the preset is trained with every two folds left out together, with and without these channels. The choice for
-a fold counts only networks that were trained without it, and only people of the other fold that was left out with it:
-nobody who is scored takes part in a choice for the own score. Writes benchmarks/results/signals_choice.json.
+A network of the preset is trained with two folds left out together, with every setting. The choice for a fold counts
+only networks that were trained without it, and only people of the other fold that was left out with it: nobody who is
+scored takes part in a choice for the own score. On `watch` the ANN is trained without every pair of folds; on
+`spoken_digits` the learned hybrid without every pair of speakers that follow each other (the last and the first too),
+so that two speakers choose for each. Settings that are not named keep their rows. Writes
+benchmarks/results/signals_choice.json.
 """
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
@@ -28,18 +35,56 @@ from spikebridge.networks.signals.training.train import train_windows, training_
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "signals_choice.json"
-SETTINGS = {"six channels": False, "and four beside gravity": True}
+
+
+class Choice(NamedTuple):
+    """What is chosen for a set.
+
+    Attributes:
+        network: that is trained.
+        pairs: of folds that are left out together.
+        settings: fields of the preset that each one changes, part by part.
+    """
+
+    network: str
+    pairs: tuple[tuple[int, int], ...]
+    settings: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+CHOICES = {
+    "watch": Choice(
+        "ann",
+        tuple(combinations(range(4), 2)),
+        {"six channels": {"sensor": {"gravity": False}}, "and four beside gravity": {"sensor": {"gravity": True}}},
+    ),
+    "spoken_digits": Choice(
+        "learned",
+        tuple((fold, (fold + 1) % 5) for fold in range(5)),
+        {
+            "both inputs always": {"training": {"modality_dropout": 0.0}},
+            "modality dropout .15": {"training": {"modality_dropout": 0.15}},
+            "modality dropout .25": {"training": {"modality_dropout": 0.25}},
+        },
+    ),
+}
+
+
+def with_setting(config: Config, setting: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The settings of a preset with some fields changed."""
+    return replace(config, **{part: replace(getattr(config, part), **fields) for part, fields in setting.items()})
 
 
 def trained_without(config: Config, pair: tuple[int, int]) -> dict[str, float]:
-    """The accuracy [%] on each person of two folds, of an ANN that was trained without both."""
-    series = load_series("watch")
+    """The accuracy [%] on each person of two folds, of a network that was trained without both."""
+    series = load_series(config.dataset)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     windows = sensor.windows(series)
     folds = [folds_of_set(series, config.num_folds)[place] for place in pair]
     kept = windows.select(np.isin(windows.series, np.intersect1d(folds[0].train, folds[1].train)))
     data = training_batches(sensor, kept, config.training, config.seed)
-    (network,) = signals.build(config).values()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        (network,) = signals.build(config).values()
     train_windows(network, data, config.training, config.seed)
     left_out = windows.select(np.isin(windows.series, np.concatenate([fold.test for fold in folds])))
     found = logits_of(network, sensor, left_out)[-1].argmax(-1).numpy()
@@ -47,46 +92,70 @@ def trained_without(config: Config, pair: tuple[int, int]) -> dict[str, float]:
     return {person: 100 * value for person, value in per_group.items()}
 
 
-def choices(rows: list[dict[str, Any]], people: list[set[str]]) -> list[dict[str, Any]]:
+def people_of(config: Config) -> list[set[str]]:
+    """The people of each fold."""
+    series = load_series(config.dataset)
+    assert series.group is not None
+    return [
+        {series.group_names[group] for group in series.group[fold.test]}
+        for fold in folds_of_set(series, config.num_folds)
+    ]
+
+
+def choices(measured: Mapping[str, Mapping[str, Any]], people: list[set[str]]) -> list[dict[str, Any]]:
     """For each fold the accuracies by which it chooses, and the choice."""
     table = []
     for fold, own in enumerate(people):
         means = {
             name: fmean(
                 value
-                for row in rows
-                if row["setting"] == name and fold in row["folds"]
+                for row in found["rows"]
+                if fold in row["folds"]
                 for person, value in row["people"].items()
                 if person not in own
             )
-            for name in SETTINGS
+            for name, found in measured.items()
         }
         row: dict[str, Any] = {"fold": fold} | {name: round(mean, 2) for name, mean in means.items()}
         table.append(row | {"choice": max(means, key=means.__getitem__)})
     return table
 
 
+def measure(name: str, setting: str, quick: bool = False) -> dict[str, Any]:
+    """Trains a setting without every pair, with the command and the versions that made it."""
+    choice = CHOICES[name]
+    preset = replace(signals.PRESETS[f"{name}_quick" if quick else name], networks=(choice.network,))
+    config = with_setting(preset, choice.settings[setting])
+    rows = []
+    for pair in choice.pairs[: 1 if quick else None]:
+        rows.append({"folds": list(pair), "people": trained_without(config, pair)})
+        print(name, setting, rows[-1], flush=True)
+    command = f'python benchmarks/signals_choice.py --sets {name} --settings "{setting}"'
+    return {"rows": rows, "command": command, "environment": describe_environment()}
+
+
 def main() -> None:
     """Trains every pair with every setting, and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one pair, one epoch; writes nothing")
+    parser.add_argument("--sets", nargs="+", default=list(CHOICES), choices=list(CHOICES))
+    parser.add_argument("--settings", nargs="+", help="of the named set; all by default")
+    parser.add_argument("--quick", action="store_true", help="one pair of the watch, one epoch; writes nothing")
     options = parser.parse_args()
-    preset = replace(signals.PRESETS["watch_quick" if options.quick else "watch"], networks=("ann",))
-    series = load_series("watch")
-    folds = folds_of_set(series, preset.num_folds)
-    assert series.group is not None
-    people = [{series.group_names[group] for group in series.group[fold.test]} for fold in folds]
-    rows = []
-    for pair in list(combinations(range(len(folds)), 2))[: 1 if options.quick else None]:
-        for name, gravity in SETTINGS.items():
-            config = replace(preset, sensor=replace(preset.sensor, gravity=gravity))
-            rows.append({"folds": list(pair), "setting": name, "people": trained_without(config, pair)})
-            print(rows[-1], flush=True)
     if options.quick:
+        measure("watch", "six channels", quick=True)
         return
-    found = {"table": choices(rows, people), "rows": rows, "environment": describe_environment()}
-    print(json.dumps(found["table"], indent=1))
-    write_text(RESULTS, json.dumps({**found, "command": "python benchmarks/signals_choice.py"}, indent=1) + "\n")
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in options.sets:
+        known = CHOICES[name].settings
+        if unknown := set(options.settings or ()) - set(known):
+            parser.error(f"{name} has the settings {', '.join(known)}, but got {', '.join(sorted(unknown))}")
+        measured = found.get(name, {}).get("measured", {})
+        for setting in options.settings or known:
+            measured[setting] = measure(name, setting)
+            in_order = {one: measured[one] for one in known if one in measured}
+            found[name] = {"table": choices(in_order, people_of(signals.PRESETS[name])), "measured": in_order}
+            write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+        print(json.dumps(found[name]["table"], indent=1))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,18 @@ from spikebridge.data.signals.series import make_series
 from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.networks.signals import recipe as signals
+from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import generated_gestures, load_series, with_classes
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
 from spikebridge.networks.signals.tasks.classify import evaluate_file
-from spikebridge.networks.signals.training.train import answers, mask_frames
+from spikebridge.networks.signals.training.train import (
+    answers,
+    drop_modality,
+    mask_frames,
+    train_windows,
+    training_batches,
+)
 from spikebridge.training import Run
 
 QUICK = signals.PRESETS["quick"]
@@ -130,6 +137,38 @@ def test_a_mask_hides_at_most_its_share_of_features_and_frames() -> None:
     assert changed.float().mean() < 0.25
 
 
+def test_as_many_windows_lose_the_frames_as_the_signal_and_none_loses_both() -> None:
+    chance = torch.Generator().manual_seed(0)
+    batch = {
+        "frames": torch.randn(5, 1000, 3, generator=chance),
+        "signal": torch.randn(9, 1000, 2, generator=chance) + 10,
+        "label": torch.arange(1000),
+    }
+    after = drop_modality(batch, torch.Generator().manual_seed(1), share=0.2)
+    no_frames = (after["frames"] == batch["frames"].mean((0, 1))).all(2).all(0)
+    no_signal = (after["signal"] == 0).all(2).all(0)
+    assert 150 < no_frames.sum() < 250
+    assert 150 < no_signal.sum() < 250
+    assert not (no_frames & no_signal).any()
+    assert torch.equal(after["frames"][:, ~no_frames], batch["frames"][:, ~no_frames])
+    assert torch.equal(after["signal"][:, ~no_signal], batch["signal"][:, ~no_signal])
+
+
+def test_modality_dropout_changes_the_training_of_a_hybrid_alone() -> None:
+    series = generated_gestures(num_people=2, num_each=2)
+    sensor = Sensor(QUICK.sensor, series.rate_hz, series.num_channels)
+
+    def weights(name: str, share: float) -> torch.Tensor:
+        training = dataclasses.replace(QUICK.training, copies=1, epochs=1, modality_dropout=share)
+        torch.manual_seed(0)
+        network = signals.build(QUICK)[name]
+        train_windows(network, training_batches(sensor, sensor.windows(series), training, 0), training, 0)
+        return torch.cat([x.flatten() for x in network.state_dict().values()])
+
+    assert torch.equal(weights("ann", 0.0), weights("ann", 0.3))
+    assert not torch.equal(weights("learned", 0.0), weights("learned", 0.3))
+
+
 def test_labels_of_a_file_are_found_by_name_or_taken_as_places() -> None:
     series = make_series([np.zeros(3)] * 2, 50, label=["wave", "rest"])
     assert with_classes(series, ["wave", "rest"]).label.tolist() == [0, 1]
@@ -162,6 +201,7 @@ def test_a_comparison_is_made_in_pairs_of_people() -> None:
         ({"training": {"epochs": 0}}, "above 0"),
         ({"sensor": {"seconds": 0.0}}, "above 0"),
         ({"num_seeds": 0}, "at least one"),
+        ({"training": {"modality_dropout": 0.6}}, "from 0 to 0.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

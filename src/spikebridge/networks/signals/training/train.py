@@ -1,9 +1,13 @@
-"""The training of one network: augmented copies of the windows, objective, schedule."""
+"""The training of one network: augmented copies of the windows, objective, schedule.
 
-from collections.abc import Mapping
+In some windows a hybrid gets one of its two inputs alone (modality dropout), so that it learns to answer from each:
+a speaker whose spectrum differs from all others is better known from changes than from frames, or the other way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +25,8 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
+
+_Change: TypeAlias = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class LearningConfig:
     masking: float = 0.15
     """Most of a frame's features, and of the frames, that are masked in a training window; 0 masks none."""
 
+    modality_dropout: float = 0.0
+    """Share of the training windows of which a hybrid gets the frames alone, and as many the fast signal alone."""
+
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout",)
+    """Fields that run folders written before do not have."""
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"coloring": 0.0}
     """Fields of earlier run folders, and the value without effect."""
 
@@ -53,6 +64,11 @@ class LearningConfig:
         for name in ("smoothing", "masking"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
+        if not 0 <= self.modality_dropout <= 0.5:
+            raise ConfigError(
+                "modality_dropout is a share from 0 to 0.5, since as many windows lose the one input as the other, but "
+                f"is {self.modality_dropout}"
+            )
 
 
 def tensors_of(inputs: Mapping[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> dict[str, Tensor]:
@@ -94,6 +110,29 @@ def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: f
     return {**batch, "frames": torch.where(hidden, mean, frames)}
 
 
+def drop_modality(batch: dict[str, Tensor], generator: torch.Generator, *, share: float) -> dict[str, Tensor]:
+    """Takes one of the two inputs from some windows (N. Neverova et al., ModDrop, IEEE TPAMI 38:1692, 2016).
+
+    Args:
+        batch: with `frames` `(K, B, F)` and `signal` `(T, B, C)`.
+        generator: of the draws.
+        share: of the windows whose frames are all the mean frame, and of those whose signal is 0: no spikes.
+    """
+    draw = torch.rand(len(batch["label"]), 1, generator=generator)
+    frames, signal = batch["frames"], batch["signal"]
+    frames = torch.where(draw < share, frames.mean((0, 1)), frames)
+    return {**batch, "frames": frames, "signal": signal.masked_fill(draw > 1 - share, 0.0)}
+
+
+def _in_turn(
+    batch: dict[str, Tensor], generator: torch.Generator, *, changes: Sequence[_Change | None]
+) -> dict[str, Tensor]:
+    """A batch after several random changes."""
+    for change in changes:
+        batch = batch if change is None else change(batch, generator)
+    return batch
+
+
 def answers(network: HybridNetwork, batch: Mapping[str, Tensor]) -> Tensor:
     """Weighted mean of the logits so far, at every answer, `(K, B, C)`; what follows a recording changes nothing."""
     dtype = next(network.parameters()).dtype
@@ -126,6 +165,9 @@ def train_windows(
         run: where metrics and checkpoints go; a checkpoint that it holds is resumed.
     """
     scale_inputs(network, data.tensors)
+    if config.modality_dropout and len(network.inputs) > 1:
+        drop = partial(drop_modality, share=config.modality_dropout)
+        data = Batches(data.tensors, data.batch, partial(_in_turn, changes=(data.augment, drop)))
     settings = Settings(seed=seed, quiet=quiet, batch_size=config.batch_size, accelerator="cpu")
     fit(network, [_phase(config, len(data.tensors["label"]))], data, settings=settings, run=run)
 
