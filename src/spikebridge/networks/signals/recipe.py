@@ -89,7 +89,7 @@ PRESETS = {
     "spoken_digits_shipped": replace(_VOICE, networks=("learned",), folds=()),
     "watch_shipped": replace(_WATCH, networks=("learned",), folds=()),
     # a few series of each set, for a look within seconds
-    "spoken_digits_quick": replace(_VOICE, num_series=150, training=LearningConfig(copies=1, epochs=2)),
+    "spoken_digits_quick": replace(_VOICE, num_series=150, training=replace(_VOICE.training, copies=1, epochs=2)),
     "myo_quick": replace(_MYO, num_series=250, training=LearningConfig(copies=1, epochs=1, batch_size=128)),
     "ecg_100_quick": Config(
         dataset="ecg_100",
