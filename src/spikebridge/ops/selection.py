@@ -336,6 +336,10 @@ def _native_pathway(events: Tensor, *layers: nn.Module) -> bool:
     return _has_native("spikebridge_pathway_step") and not any(map(has_hooks, layers))
 
 
+def _native_orientation(picture: Tensor) -> bool:
+    return _is_eager(picture) and is_native(picture) and _has_native("spikebridge_orientation")
+
+
 def _always(*_: Any) -> bool:
     return True
 
@@ -467,6 +471,14 @@ OPERATIONS = {
             Path("torch", "always: layer after layer, and a transform", _always),
         ),
         lambda _: (torch.zeros(1, 2, 8, 8),),
+    ),
+    "orientation features": _Operation(
+        "features of patches of a picture: orientation of gradients, and grey",
+        (
+            Path("native", "float32 on a CPU", _native_orientation),
+            Path("torch", "always: grid_sample, then operation after operation", _always),
+        ),
+        lambda _: (torch.zeros(1, 1, 8, 8),),
     ),
     "mean places": _Operation(
         "mean places under products of a map and Gaussians",

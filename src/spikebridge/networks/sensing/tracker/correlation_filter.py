@@ -51,9 +51,9 @@ from spikebridge.networks.sensing.tracker.detectors import (
     LearnedTarget,
     confidence,
 )
+from spikebridge.ops.layers.orientation import CELL, Scaling, sampled_features
+from spikebridge.ops.selection import select
 
-_CELL = 4
-"""Side of a cell [px of a patch]."""
 _HARMONICS = 4
 _BINS = 9
 """Of the histogram that the harmonics stand for; higher ones count less, as in linear interpolation between bins."""
@@ -65,6 +65,8 @@ _LEAST_POWER = 0.1
 """Added to the mean power of the first frame, which is about 100 where there is contrast."""
 _WEIGHTS = (1.0, *(sqrt(2) * float(np.sinc(n / _BINS)) ** 2 for n in range(1, _HARMONICS + 1) for _ in "xy"), 1.0)
 """Of the strength of the gradient, the harmonics of its angle, cosine and sine, and grey."""
+_FAINT_GRADIENT = 1e-9
+"""Added to the strength of a gradient, so that there is an angle."""
 _FLAT = 0.01
 """Root mean square of the features of a patch without contrast; noise below it is not amplified."""
 
@@ -132,7 +134,7 @@ class CorrelationFilter:
     @property
     def _num_cells(self) -> int:
         """Cells along a side of a patch."""
-        return self.side // _CELL
+        return self.side // CELL
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> _FilterState:
         """The filter after one frame.
@@ -205,12 +207,16 @@ class CorrelationFilter:
         left, top, width, height = crop
         x, y = box_center(box) - (left, top)
         steps = np.array(sides)[:, None] * ((np.arange(self.side) + 0.5) / self.side - 0.5)
+        picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log()
+        if select("orientation features", picture) == "native":
+            at = ((torch.from_numpy(middle + steps - 0.5)).float() for middle in (x, y))
+            return sampled_features(picture[0, 0], *at, _scaling(self._num_cells))
         grid = np.empty((len(scales), self.side, self.side, 2), np.float32)
         # -1 and 1 are the outer edges of the picture
         grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
         grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
-        picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log().expand(len(scales), -1, -1, -1)
-        patches = F.grid_sample(picture, torch.from_numpy(grid), padding_mode="border", align_corners=False)
+        several = picture.expand(len(scales), -1, -1, -1)
+        patches = F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
         return patch_features(patches[:, 0]).mul_(_window(self._num_cells))
 
 
@@ -317,7 +323,7 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
     both = along * down
     parts = patches.new_empty(num_patches, len(_WEIGHTS), side, side)
     strength, cosine, sine = parts[:, 0], parts[:, 1], parts[:, 2]
-    torch.add(along.square_(), down.square_(), out=strength).sqrt_().add_(1e-9)
+    torch.add(along.square_(), down.square_(), out=strength).sqrt_().add_(_FAINT_GRADIENT)
     torch.div(along.sub_(down), strength, out=cosine)
     torch.div(both.mul_(2), strength, out=sine)
     # of the angle n a by those of (n - 1) a and (n - 2) a
@@ -326,7 +332,7 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
     for n in range(5, 2 * _HARMONICS + 1, 2):
         torch.mul(doubled, parts[:, n - 2 : n], out=parts[:, n : n + 2]).sub_(parts[:, n - 4 : n - 2])
     parts[:, -1] = patches
-    cells = parts.unflatten(2, (-1, _CELL)).sum(3) @ _means_of_cells(side)
+    cells = parts.unflatten(2, (-1, CELL)).sum(3) @ _means_of_cells(side)
     cells *= torch.tensor(_WEIGHTS)[:, None, None]
     cells[:, -1:] -= cells[:, -1:].mean((2, 3), keepdim=True)
     power = cells.square().mean((2, 3))
@@ -337,13 +343,18 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
 @cache
 def _means_of_cells(side: int) -> Float[Tensor, "S N"]:
     """Sums over the pixels of cells in a row, over the pixels of a cell."""
-    return torch.eye(side // _CELL).repeat_interleave(_CELL, 0) / _CELL**2
+    return torch.eye(side // CELL).repeat_interleave(CELL, 0) / CELL**2
 
 
 @cache
 def _window(num_cells: int) -> Float[Tensor, "N N"]:
     line = torch.hann_window(num_cells + 2, periodic=False)[1:-1]
     return line[:, None] * line
+
+
+@cache
+def _scaling(num_cells: int) -> Scaling:
+    return Scaling(torch.tensor(_WEIGHTS), _window(num_cells), _FAINT_GRADIENT, _FLAT)
 
 
 @cache

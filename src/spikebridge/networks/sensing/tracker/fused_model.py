@@ -176,8 +176,9 @@ class FusedInference(nn.Module):
         self.head = _FusedHead(head, sensing.prior)
         self.back = None if sensing.back is None else _FusedHead(sensing.back)
         self.trained = trained_head(head, sensing.prior)
-        weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach().clone()
-        self.register_buffer("weight", weight, persistent=False)
+        weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
+        adjoint = None if weight is None else weight.transpose(0, 1).flip(-2, -1).contiguous()
+        self.register_buffer("weight", adjoint, persistent=False)
         self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
         self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
 
@@ -292,7 +293,7 @@ class FusedInference(nn.Module):
 
     def _cells(self, target: Float[Tensor, "1 C H W"]) -> Float[Tensor, "H2 W2 C"]:
         """The same of the template itself, among so many zeros that displacement `d` reads from `reach - d` on."""
-        mapped = target if self.weight is None else F.conv_transpose2d(target, self.weight)
+        mapped = target if self.weight is None else F.conv2d(target, self.weight, padding=self.weight.shape[-1] - 1)
         num_more = (mapped.shape[-1] - target.shape[-1]) // 2
         return F.pad(mapped, [self.head.reach - num_more] * 4)[0].permute(1, 2, 0).contiguous()
 
