@@ -209,8 +209,8 @@ class CorrelationFilter:
         steps = np.array(sides)[:, None] * ((np.arange(self.side) + 0.5) / self.side - 0.5)
         picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log()
         if select("orientation features", picture) == "native":
-            at = ((torch.from_numpy(middle + steps - 0.5)).float() for middle in (x, y))
-            return sampled_features(picture[0, 0], *at, _scaling(self._num_cells))
+            columns, rows = (torch.from_numpy(middle + steps - 0.5).float() for middle in (x, y))
+            return sampled_features(picture[0, 0], columns, rows, _scaling(self._num_cells))
         grid = np.empty((len(scales), self.side, self.side, 2), np.float32)
         # -1 and 1 are the outer edges of the picture
         grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]

@@ -51,19 +51,18 @@ from spikebridge.ops.sparse.pathway import NativePathway, fits_pathway
 
 
 class _MappedTemplate(NamedTuple):
-    """The template of a frame.
+    """The template of a frame, mapped by the adjoint of the unit's map.
 
     Args:
-        spectrum: conjugate spectrum, displacements from `-reach` on.
-        deficit: autocorrelation at each displacement, minus that at displacement 0.
-        kernel: the spectrum, mapped by the adjoint of the unit's map; None where the cells are read.
-        cells: the mapped template among zeros, for sums at some displacements; None where it is transformed.
+        deficit: autocorrelation of the template at each displacement, minus that at displacement 0.
+        kernel: its conjugate spectrum, displacements from `-reach` on; or, where the bins of the stream run natively,
+            the template among zeros, for sums at some displacements.
+        is_native: whether they do.
     """
 
-    spectrum: Complex[Tensor, "C N M"]
     deficit: Float[np.ndarray, "K K"]
-    kernel: Complex[Tensor, "C N M"] | None
-    cells: Float[Tensor, "H W C"] | None
+    kernel: Complex[Tensor, "C N M"] | Float[Tensor, "H W C"]
+    is_native: bool
 
 
 _Response = Callable[[range, range], Float[np.ndarray, "I J"]]
@@ -204,9 +203,11 @@ class FusedInference(nn.Module):
         else:
             expected = self._expected(features, motion, template, deficit)
             start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
-        is_native = self._is_native(frame)
-        kernel, cells = (None, self._cells(target)) if is_native else (self._mapped(template), None)
-        return start, self._new(_MappedTemplate(template, deficit, kernel, cells), expected, features)
+        if self.pathway is not None and select("pathway step", frame, self.events, self.out) == "native":
+            mapped = _MappedTemplate(deficit, self._cells(target), is_native=True)
+        else:
+            mapped = _MappedTemplate(deficit, self._mapped(template), is_native=False)
+        return start, self._new(mapped, expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """See `Inference.restart_events`."""
@@ -256,19 +257,15 @@ class FusedInference(nn.Module):
             nothing = nothing.contiguous(memory_format=torch.channels_last)
         return FusedState(template, expected, self.membranes.at_rest(nothing), self.leak.at_rest(nothing))
 
-    def _is_native(self, x: Tensor) -> bool:
-        return self.pathway is not None and select("pathway step", x, self.events, self.out) == "native"
-
     def _respond(self, events: Tensor, state: FusedState) -> tuple[_Response, FusedState]:
         total, state = self._sum(events, state)
-        template = state.template
-        if template.cells is not None and total.stride(1) == 1:  # of the native pathway
-            return self.head.summed(total, template.cells), state
-        kernel = self._mapped(template.spectrum) if template.kernel is None else template.kernel
+        _, kernel, is_native = state.template
+        if is_native:
+            return self.head.summed(total, kernel), state
         return self.head.transformed((self._spectrum(total[0]) * kernel).sum(0)), state
 
     def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "1 C H2 W2"], FusedState]:
-        if self.pathway is not None and self._is_native(events):
+        if self.pathway is not None and state.template.is_native:
             v, total = self.pathway.step(events, state.membranes.v, state.carry.total)
             membranes, carry = state.membranes._replace(v=v), state.carry._replace(total=total)
             return total, state._replace(membranes=membranes, carry=carry)
@@ -516,7 +513,7 @@ class _FusedHead:
         return lambda rows, columns: cells[rows.start : rows.stop, columns.start : columns.stop]
 
     def summed(self, change: Float[Tensor, "1 C H W"], template: Float[Tensor, "H2 W2 C"]) -> _Response:
-        """The response as sums over cells, where they are asked for; see `_MappedTemplate.cells`."""
+        """The response as sums over cells, where they are asked for; see `_MappedTemplate`."""
         most = 2 * self.reach + 1
 
         def response(rows: range, columns: range) -> Float[np.ndarray, "I J"]:

@@ -25,7 +25,8 @@ from spikebridge.networks.sensing.tracker.confidence import size_of, target_cont
 _LEAST_CONTRAST = 0.02  # of noise alone it is .01
 _LEAST_MOTION = 0.05  # in sizes of the target
 _LEAST_FILLED = 0.6  # of 460 boxes below, on training scenes, none overlapped by half
-_SECONDS = 0.25
+SETTLED_SECONDS = 0.25
+"""From the first frame until what a stream looks like is known."""
 _LEAST_RATE = 240.0  # events a second on the whole sensor
 
 
@@ -81,15 +82,6 @@ class Beginning(NamedTuple):
     seconds: float = 0.0
     num_events: int = 0
 
-    def later(self, seconds: float, num_events: int) -> "Beginning":
-        """After a step.
-
-        Args:
-            seconds: of the step.
-            num_events: in it.
-        """
-        return self._replace(seconds=self.seconds + seconds, num_events=self.num_events + num_events)
-
 
 def stream_warnings(beginning: Beginning, before: float, box: Box, filled: float = 0.75) -> list[str]:
     """Whether a stream has hardly any events, whether the box moves, and whether it has the size of the target.
@@ -108,7 +100,7 @@ def stream_warnings(beginning: Beginning, before: float, box: Box, filled: float
         ['stream: 2 events in 0.25 s; without events a box moves at constant velocity between frames']
     """
     first, seconds, num_events = beginning
-    if not before < _SECONDS <= seconds:
+    if not before < SETTLED_SECONDS <= seconds:
         return []
     found = []
     if np.hypot(*(box_center(box) - box_center(first))) < _LEAST_MOTION * size_of(first):

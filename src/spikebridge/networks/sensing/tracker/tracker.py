@@ -73,7 +73,13 @@ from spikebridge.networks.sensing.tracker.detectors import (
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
 from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
-from spikebridge.networks.sensing.tracker.suitability import Beginning, first_box_warnings, stream_warnings, warn
+from spikebridge.networks.sensing.tracker.suitability import (
+    SETTLED_SECONDS,
+    Beginning,
+    first_box_warnings,
+    stream_warnings,
+    warn,
+)
 
 _LOST_AFTER = 3
 """After this number of frames without a confident detection the target counts as lost."""
@@ -321,8 +327,9 @@ class SensingTracker:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
             if self.options.synchronous:
                 state = self.flush(state)
-        if self.options.warns:
-            warn([] if before else first_box_warnings(state.frame, state.beginning.box))
+        if self.options.warns and not before:
+            warn(first_box_warnings(state.frame, state.beginning.box))
+        if self.options.warns and before < SETTLED_SECONDS <= state.beginning.seconds:
             warn(stream_warnings(state.beginning, before, state.box, state.evidence.filled))
         return state.box, state
 
@@ -493,7 +500,7 @@ class SensingTracker:
         moved = place + stream.crop_offset
         box = np.concatenate([last[:2] + moved, last[2:]])
         evidence = with_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
-        estimate, since = state.estimate, state.age + elapsed
+        estimate, beginning, since = state.estimate, state.beginning, state.age + elapsed
         known = signals(evidence, box, moved, since, estimate.num_unsure)
         return state._replace(
             box=box,
@@ -503,7 +510,7 @@ class SensingTracker:
             signals=known,
             events=(*state.events, BinEvents(*(column.copy() for column in events)))[-_MAX_STEPS:],
             age=since,
-            beginning=state.beginning.later(elapsed, len(events.x)),
+            beginning=Beginning(beginning.box, beginning.seconds + elapsed, beginning.num_events + len(events.x)),
             stream=stream,
             network=network,
             bins=bins,
@@ -561,8 +568,8 @@ def _predicted_estimate(
 
 def _is_off(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> bool:
     """Whether the middle of a box is off the sensor."""
-    x, y = box_center(box).tolist()
-    return not (0 <= x <= frame.shape[1] and 0 <= y <= frame.shape[0])
+    left, top, width, height = box.tolist()
+    return not (0 <= left + width / 2 <= frame.shape[1] and 0 <= top + height / 2 <= frame.shape[0])
 
 
 def _row(part: NDArray[np.float64]) -> Tensor:
