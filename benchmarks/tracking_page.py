@@ -304,6 +304,16 @@ def family_loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return measured(("C, AUC", *titles), rows)
 
 
+def steps(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """Milliseconds of the three kinds of steps, by detector and path."""
+    names = ("ms a bin", "ms a frame and bin", "ms a bin with the finder")
+    goals = ("at most 0.5", "at most 4", "at most 4")
+    found = {(row["detector"], row["path"]): row for row in beside["steps"].get("rows", [])}
+    rows = [(f"`{detector}`", path, *(f"{row[name]:.2f}" for name in names)) for (detector, path), row in found.items()]
+    titles = ("detector", "runs in", "ms a bin", "ms a frame and bin", "ms a bin with the detector")
+    return measured(titles, [*rows, ("goal", "", *goals)] if rows else ())
+
+
 def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Weights trained on generated scenes alone, with and without the factor of the detector's claims."""
     found, shipped, clips = (beside[name] for name in ("free", "calibration", "clips"))
@@ -392,6 +402,7 @@ PAGES: dict[str, dict[str, Block]] = {
         "rest": rest,
         "drift": drift,
     },
+    "tracking-other-cameras.md": {"steps": steps},
     "tracking-left-out.md": {"family-errors": family_errors, "family-loops": family_loops, "free": free},
     "tracking-ablations.md": {
         "ablation": ablation,
@@ -443,6 +454,7 @@ def main() -> int:
     files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json", "units": "sensing_units.json"}
     files |= {"labels": "label_free.json", "often": "ann_at_event_rate.json", "families": "sensing_families.json"}
     files |= {"free": "sensing_free.json", "calibration": "sensing_calibration.json", "clips": "sensing_clips.json"}
+    files |= {"steps": "sensing_cost.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     codes = []
     for page, blocks in PAGES.items():
