@@ -18,7 +18,7 @@ from spikebridge.neurons.surrogate import Surrogate
 from spikebridge.ops.checks import is_finite, number_on_cpu, reads_values
 from spikebridge.ops.layers.pooling import max_pool2d, sides_of, windows_of
 from spikebridge.ops.precision import upcast
-from spikebridge.ops.selection import has_hooks, select, supports_sequence
+from spikebridge.ops.selection import has_hooks, is_long_enough, select, supports_sequence
 from spikebridge.ops.sequence.autograd import run_sequence
 from spikebridge.ops.sequence.spec import NeuronMemory, NeuronParams, NeuronSpec, Size
 
@@ -196,11 +196,11 @@ class Neuron(Stateful):
         donated = donated or x is not given  # a copy of its own in float32
         # x.shape[0], not len(x), which would tie an exported network to one number of steps
         if x.shape[0]:
-            start = state
-            y, state, is_pooled = self._run(x, state, arguments, pool, donated)
+            start, spec = state, self._spec(x, state, arguments)
+            y, state, is_pooled = self._run(spec, x, state, arguments, pool, donated)
             if state and reads_values(state[0], is_first):
                 refuse_not_finite(self, state[0])
-            elif self.follows_spec and not torch.compiler.is_compiling() and _may_be_nan(state[0]):
+            elif spec is not None and not torch.compiler.is_compiling() and _may_be_nan(state[0]):
                 y, is_pooled = self._with_nan(y, x, start, state[0], arguments, is_pooled, donated)
         else:
             y, is_pooled = x.new_empty(x.shape), False
@@ -232,10 +232,15 @@ class Neuron(Stateful):
         return x, state, self.arguments(quantities)
 
     def _run(
-        self, x: Tensor, state: State, arguments: dict[str, Any], pool: Size | None, donated: bool
+        self,
+        spec: NeuronSpec | None,
+        x: Tensor,
+        state: State,
+        arguments: dict[str, Any],
+        pool: Size | None,
+        donated: bool,
     ) -> tuple[Tensor, State, bool]:
         """Outputs, the last state, and whether the outputs are pooled."""
-        spec = self._spec(x, state, arguments)
         if spec is None:
             return *self._loop(x, state, arguments), False
         size = pool if pool is not None and select("pooled sequence", x, spec, pool) == "native" else None
@@ -255,7 +260,9 @@ class Neuron(Stateful):
 
     def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
         """What a whole sequence can run as at once, with the same numbers; None where only the loop will do."""
-        if not self.follows_spec or getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
+        if not (self.follows_spec and is_long_enough(x)):
+            return None
+        if getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
             return None
         spec = NeuronSpec(**{name: arguments[name] for name in KINDS if name in arguments})
         surrogate = spec.surrogate

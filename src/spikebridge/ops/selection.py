@@ -184,6 +184,16 @@ def _is_surrogate_native(spec: NeuronSpec) -> bool:
     return spec.surrogate is None or surrogate_number(spec.surrogate) is not None
 
 
+def is_long_enough(x: Tensor) -> bool:
+    """Whether a sequence has the steps from which some fast path pays; a compiler does not know their number.
+
+    Example:
+        >>> is_long_enough(torch.ones(1, 3, 2)), is_long_enough(torch.ones(2, 3, 2))
+        (False, True)
+    """
+    return torch.compiler.is_compiling() or x.shape[0] >= min(MIN_STEPS.values())
+
+
 def supports_sequence(x: Tensor, spec: NeuronSpec | None = None) -> bool:
     """Whether neurons (or sums, without a `spec`) run a signal as a whole instead of step by step."""
     if torch.compiler.is_compiling():
