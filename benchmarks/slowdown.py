@@ -54,9 +54,9 @@ def of_live(found: Any) -> Times:
 
 
 def of_peers(found: Any) -> Times:
-    """Layers A [ms], of this package's ways alone."""
+    """Processor time of layers A [ms], of this package's ways alone."""
     return {
-        f"{row['name']} {part['shape']} [ms]": row["ms"]
+        f"{row['name']} {part['shape']} [ms]": row["cpu_ms"]
         for part in found["layers"]
         for row in part["rows"]
         if row["name"].startswith(("native", "pytorch"))
@@ -129,11 +129,13 @@ def main() -> None:
     options = parser.parse_args()
     trees = {"before": options.before.resolve(), "now": ROOT}
     content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    content["revisions"] = {label: git_revision(tree / "benchmarks") for label, tree in trees.items()}
-    content["turns"] = options.turns
+    facts = {
+        "revisions": {label: git_revision(tree / "benchmarks") for label, tree in trees.items()},
+        "turns": options.turns,
+    }
     for name in options.only:
         measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
-        content[name] = {"load": os.getloadavg()[0], **compare(trees, measure, options.turns)}
+        content[name] = {**facts, "load": os.getloadavg()[0], **compare(trees, measure, options.turns)}
         print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
         content["environment"] = describe_environment()
         RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
