@@ -490,6 +490,14 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(1, 1, 8, 8),),
     ),
+    "alignment": _Operation(
+        "steps of the motion between two pictures",
+        (
+            Path("native", "outside `reference()`", lambda: not is_reference() and _has_native("spikebridge_align")),
+            Path("torch", "always: grid_sample and products of matrices", _always),
+        ),
+        lambda _: (),
+    ),
     "mean places": _Operation(
         "mean places under products of a map and Gaussians",
         (

@@ -15,6 +15,7 @@ from spikebridge.networks.sensing.model.background import (
     camera_motion,
     initial_background,
 )
+from spikebridge.ops import without_native
 
 HEIGHT, WIDTH = 120, 160
 NOWHERE = np.array([-50.0, -50.0, 1.0, 1.0])
@@ -165,3 +166,17 @@ def test_a_background_is_an_argument_and_a_result() -> None:
     torch.testing.assert_close(background.picture, kept, rtol=0, atol=0)
     torch.testing.assert_close(one.picture, two.picture, rtol=0, atol=0)
     np.testing.assert_array_equal(one.motion, two.motion)
+
+
+@pytest.mark.parametrize("shape", [(41, 67), (90, 61), (120, 33)], ids=str)
+def test_native_steps_of_a_motion_are_those_of_the_products(shape: tuple[int, int]) -> None:
+    y, x = np.mgrid[: shape[0] + 6, : shape[1] + 6]
+    wall = (128 + 50 * np.sin(x / 5 + y / 17) + 50 * np.cos(y / 6) + 20 * np.sin(x * y / 90)).astype(np.uint8)
+    now, before = wall[2:-4, 3:-3], wall[3:-3, 1:-5]
+    start = STILL + np.array([[0.01, -0.02, 0.05], [0.0, 0.01, -0.03]], np.float32)
+    box = np.array([10.0, 12.0, 9.0, 7.0])
+    got = camera_motion(now, before, [box], start)
+    with without_native():
+        expected = camera_motion(now, before, [box], start)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert abs(got - STILL).max() > 0.01

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from spikebridge.data.events.binned import Crop
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering
+from spikebridge.ops.layers.alignment import SeenPlaces, align
+from spikebridge.ops.selection import select
 
 Motion = Float[np.ndarray, "2 3"]
 Numbers = NDArray[np.float32]
@@ -63,25 +65,9 @@ def camera_motion(
     return starts[0]
 
 
-class _Steepest(NamedTuple):
-    """The cells of a frame that are compared.
-
-    Args:
-        places: `x, y, 1`.
-        shows: logarithm of their brightness.
-        counts: their weight, 1 or 0.
-        slopes: derivative by each number of a motion.
-    """
-
-    places: Float[np.ndarray, "3 N"]
-    shows: Float[np.ndarray, " N"]
-    counts: Float[np.ndarray, " N"]
-    slopes: Float[np.ndarray, "6 N"]
-
-
 def _steepest(
     picture: Float[np.ndarray, "h w"], away: NDArray[np.bool_], whole: Float[np.ndarray, "2 1"], number: int
-) -> _Steepest:
+) -> SeenPlaces:
     """The steepest cells away from targets.
 
     Args:
@@ -96,15 +82,19 @@ def _steepest(
     middles = np.stack(np.divmod(chosen, picture.shape[1])[::-1]) + np.float32(0.5)
     places = np.concatenate([2 * middles / whole - 1, np.ones((1, len(chosen)), np.float32)], dtype=np.float32)
     slopes = np.concatenate([whole[0] / 2 * across[chosen] * places, whole[1] / 2 * down[chosen] * places])
-    return _Steepest(places, picture.ravel()[chosen], away.ravel()[chosen].astype(np.float32), slopes)
+    return SeenPlaces(places, picture.ravel()[chosen], away.ravel()[chosen].astype(np.float32), slopes)
 
 
 def _aligned(
-    seen: _Steepest, last: Float[np.ndarray, "h w"], whole: Float[np.ndarray, "2 1"], starts: list[Motion]
+    seen: SeenPlaces, last: Float[np.ndarray, "h w"], whole: Float[np.ndarray, "2 1"], starts: list[Motion]
 ) -> Motion:
     """Gauss-Newton steps from the best start."""
-    picture = torch.from_numpy(last)[None, None]
     beyond = whole / np.array([last.shape[1:], last.shape[:1]], np.float32)  # a frame, in sides of the picture
+    if select("alignment") == "native":
+        sides = float(beyond[0, 0]), float(beyond[1, 0])
+        start = starts[0] if len(starts) == 1 else min(starts, key=lambda one: align(seen, last, sides, one, 0)[1])
+        return align(seen, last, sides, start, _STEPS)[0]
+    picture = torch.from_numpy(last)[None, None]
 
     def compared(motion: Numbers) -> tuple[Numbers, Numbers]:
         """The difference at each place, and its weight."""
@@ -142,6 +132,8 @@ def _covered(boxes: list[Box], cells: tuple[int, ...], side: int) -> NDArray[np.
 
 def _means(picture: Numbers | NDArray[np.uint8], side: int) -> Numbers:
     """Means of square cells; incomplete cells at the lower and the right edge are left out."""
+    if side == 1:
+        return picture.astype(np.float32)
     rows, columns = (n // side for n in picture.shape)
     high, means = np.zeros((rows, side * columns), np.float32), np.zeros((rows, columns), np.float32)
     for i in range(side):

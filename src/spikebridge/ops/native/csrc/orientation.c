@@ -10,7 +10,7 @@
 
 #include "clones.h"
 
-/* Between which pixels a place lies: beyond the edges, the nearest pixel. */
+/* Between which pixels a place lies: beyond the edges, the nearest pixel; the first one for what is no number. */
 typedef struct {
     int64_t before, after;
     float share; /* of the one after */
@@ -18,7 +18,7 @@ typedef struct {
 
 static inline Between between(float place, int64_t number)
 {
-    const float last = (float)(number - 1), at = place < 0.0f ? 0.0f : place > last ? last : place;
+    const float last = (float)(number - 1), at = !(place > 0.0f) ? 0.0f : place > last ? last : place;
     const int64_t before = (int64_t)at;
     return (Between){before, before + 1 < number ? before + 1 : before, at - (float)before};
 }
