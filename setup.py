@@ -54,7 +54,6 @@ native = Extension(
     "spikebridge.ops.native._native",
     sources=sorted(map(str, SOURCES.glob("*.c"))),
     depends=sorted(map(str, SOURCES.glob("*.h"))),
-    libraries=[] if sys.platform == "win32" else ["m"],
     extra_compile_args=[] if sys.platform == "win32" else FLAGS,
     optional=True,
     py_limited_api=True,
