@@ -1,5 +1,6 @@
 """The sensing network as a tracker, and the crops that it sees."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from spikebridge.networks.sensing.model.units import SensingOptions
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 from spikebridge.networks.sensing.training.samples import cut_samples
+from spikebridge.ops import without_native
 
 DT = 0.005
 
@@ -47,6 +49,23 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(
     here = recording.frame_boxes[1:5]
     expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
     np.testing.assert_allclose(said, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_boxes_are_the_same_without_the_native_library(
+    recording: Recording, tracker: SensingTracker, calibrate: bool
+) -> None:
+    tracker = tracker.with_options(calibrate=calibrate, detector="both", warns=False)
+    rows: list[list[np.ndarray]] = []
+    for context in (nullcontext(), without_native()):
+        state, boxes = None, []
+        with context:
+            for b in range(int(recording.frame_bins[-1]) + 1):
+                told = {} if state is not None else {"box": recording.frame_boxes[0]}
+                box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+                boxes.append(np.append(box, [state.spread, state.confidence]))
+        rows.append(boxes)
+    np.testing.assert_allclose(*rows, atol=1e-3)
 
 
 def test_nothing_from_before_a_frame_is_left_in_membranes_and_unit(
