@@ -5,7 +5,8 @@
 Trains the preset of each set on every fold (a sweep in --folder, which resumes), and writes, for each set, the
 scores of every fold and seed and the tables made of them into benchmarks/results/signals_people.json: networks,
 differences in pairs of people, people, and accuracy by answer. Sets, and networks of a set, that are not named keep
-their scores. `--quick` takes the quick form of each set and writes nothing.
+their scores. `--hidden` takes another number of features than the preset has, and the set has a key of its own then.
+`--quick` takes the quick form of each set and writes nothing.
 """
 
 import argparse
@@ -30,16 +31,20 @@ RESULTS = Path(__file__).parent / "results" / "signals_people.json"
 def settings(name: str, options: argparse.Namespace) -> dict[str, signals.Config]:
     """The settings of each network of a set."""
     preset = signals.PRESETS[f"{name}_quick" if options.quick else name]
+    if options.hidden:
+        preset = replace(preset, network=replace(preset.network, hidden=options.hidden))
     return {network: replace(preset, networks=(network,), num_seeds=options.seeds) for network in options.networks}
 
 
-def measured(name: str, runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
+def measured(name: str, runs: Mapping[str, Run], options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The scores of each network of a set, with the command, the versions and the settings that made them."""
     found = {}
     for network, run in runs.items():
         scores = [child.results() for child in run.children().values()]
         seeds = run.config["num_seeds"]
         command = f"python benchmarks/signals_people.py --sets {name} --networks {network} --seeds {seeds}"
+        if options.hidden:
+            command += f" --hidden {options.hidden}"
         found[network] = {
             "scores": [
                 {key: value for key, value in one.items() if key not in ("confusion", "classes")} for one in scores
@@ -78,6 +83,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["spoken_digits", "watch", "myo"])
     parser.add_argument("--networks", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--hidden", type=int, help="features of the hybrid; those of the preset by default")
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
     parser.add_argument("--runs", type=Path, nargs="+", help="finished runs of the recipe, instead of --sets")
     parser.add_argument("--workers", type=int, default=1)
@@ -91,10 +97,11 @@ def main() -> None:
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
         return
     for name in options.sets:
-        runs = train_all("signals", settings(name, options), options.folder / name, workers=options.workers)
-        known = {**found.get(name, {}).get("measured", {}), **measured(name, runs)}
-        found[name] = {**tables(known), "measured": known}
-        print(name, json.dumps(found[name]["networks"]))
+        key = f"{name}, {options.hidden} features" if options.hidden else name
+        runs = train_all("signals", settings(name, options), options.folder / key, workers=options.workers)
+        known = {**found.get(key, {}).get("measured", {}), **measured(name, runs, options)}
+        found[key] = {**tables(known), "measured": known}
+        print(key, json.dumps(found[key]["networks"]))
         if not options.quick:
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 
