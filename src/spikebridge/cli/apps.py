@@ -3,7 +3,6 @@
 import json
 import sys
 import warnings
-import webbrowser
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -287,6 +286,8 @@ class RunLive(RunCommand):
         return step, open_samples(self.signal, wanted, stdin, self.speed)
 
     def _open_view(self, stack: ExitStack, source: Any) -> "_View":
+        import webbrowser  # here, as in `recipe_digest`: `--help` starts sooner without it
+
         from spikebridge.analysis.replay.live_view import LiveView
 
         view = stack.enter_context(LiveView(f"{self.target} on {self.events or self.signal}", source.dt, self.port))

@@ -6,7 +6,6 @@ from the source with `ast`. A recipe is any Python file with the parts named in 
 
 import ast
 import dataclasses
-import hashlib
 import importlib
 import importlib.util
 import logging
@@ -200,6 +199,8 @@ def recipe_digest(word: str) -> str | None:
     """
     if word in recipe_files():
         return None
+    import hashlib  # here, since it loads a library for cryptography that `--help` does not need
+
     return hashlib.sha256(read_bytes(Path(word), "a recipe file", _MAX_BYTES)).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """The settings of a sweep: `--set NAME=VALUE,...` and `--seeds A:B` as cells, one training each."""
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -89,6 +88,8 @@ class Cell:
         name = re.sub(r"[^\w.,=+-]", lambda found: f"%{ord(found[0]):X}", text.replace(" ", "+"))
         if len(name) <= _MOST_LETTERS and len(name.encode()) == len(name):
             return name
+        import hashlib  # here, as in `recipe_digest`
+
         plain = name.encode("ascii", "ignore").decode()[:_MOST_LETTERS]
         return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
