@@ -311,7 +311,12 @@ def steps(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     found = {(row["detector"], row["path"]): row for row in beside["steps"].get("rows", [])}
     rows = [(f"`{detector}`", path, *(f"{row[name]:.2f}" for name in names)) for (detector, path), row in found.items()]
     titles = ("detector", "runs in", "ms a bin", "ms a frame and bin", "ms a bin with the detector")
-    return measured(titles, [*rows, ("goal", "", *goals)] if rows else ())
+    if not rows:
+        return measured(titles, ())
+    alone = f"{beside['steps']["ms of the detector's convolutions"]:.2f}"
+    return measured(
+        titles, [*rows, ("convolutions of `learned` alone", "PyTorch", "", "", alone), ("goal", "", *goals)]
+    )
 
 
 def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
