@@ -304,6 +304,9 @@ def family_loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return measured(("C, AUC", *titles), rows)
 
 
+CONVOLUTIONS = "ms of the detector's convolutions"
+
+
 def steps(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """Milliseconds of the three kinds of steps, by detector and path."""
     names = ("ms a bin", "ms a frame and bin", "ms a bin with the finder")
@@ -313,7 +316,7 @@ def steps(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     titles = ("detector", "runs in", "ms a bin", "ms a frame and bin", "ms a bin with the detector")
     if not rows:
         return measured(titles, ())
-    alone = f"{beside['steps']["ms of the detector's convolutions"]:.2f}"
+    alone = f"{beside['steps'][CONVOLUTIONS]:.2f}"
     return measured(
         titles, [*rows, ("convolutions of `learned` alone", "PyTorch", "", "", alone), ("goal", "", *goals)]
     )
