@@ -155,7 +155,7 @@ def test_as_many_windows_lose_the_frames_as_the_signal_and_none_loses_both() -> 
 
 
 def test_modality_dropout_changes_the_training_of_a_hybrid_alone() -> None:
-    series = generated_gestures(num_people=2, num_each=2)
+    series = generated_gestures(num_people=1, num_each=2)
     sensor = Sensor(QUICK.sensor, series.rate_hz, series.num_channels)
 
     def weights(name: str, share: float) -> torch.Tensor:
