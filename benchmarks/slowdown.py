@@ -5,8 +5,8 @@
 The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`,
 `network_overhead.py`, `live.py` and `peers.py --quick --only A`, from a copy, so that no result of the tree is written
 over. The trees take turns (before, now, now, before): a machine that grows busy slows both. A time is the smallest of a
-tree's turns, a ratio that of now to before; only rows that both trees have are compared. Starts of Python are
-processor times, the smallest of several. Writes results/slowdown.json after each benchmark.
+tree's turns, in processor time; a ratio is that of now to before. Only rows that both trees have are
+compared. Writes results/slowdown.json after each benchmark.
 """
 
 import argparse
@@ -27,6 +27,11 @@ from spikebridge.training.run.environment import describe_environment, git_revis
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "slowdown.json"
 STARTS = 7
+# a script whose clock is that of its process, since other work on the machine makes wall time uneven
+BY_PROCESS = (
+    "import runpy, sys, time; time.perf_counter = time.process_time; sys.argv = sys.argv[1:]; "
+    "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 Times = dict[str, float]
 
 
@@ -84,7 +89,8 @@ def run(tree: Path, name: str) -> Times:
         copy = Path(folder) / "benchmarks"
         shutil.copytree(tree / "benchmarks", copy, ignore=shutil.ignore_patterns("results"))
         (copy / "results").mkdir()
-        subprocess.run([sys.executable, *words], cwd=copy, env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
+        python = [sys.executable, "-c", BY_PROCESS, *words]
+        subprocess.run(python, cwd=copy, env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
         return times_of(json.loads((copy / "results" / file).read_text(encoding="utf-8")))
 
 
