@@ -33,10 +33,12 @@ _LOST = (0.0, 0.75)
 
 def _unscaled() -> Any:
     """The tracker without the factor of what the detector claims."""
-    run = shipped_run("sensing_free")
+    run: Any = shipped_run("sensing_free")
     tracker: Any = sensing.tracker(run)
+    fitted, votes = run.first_child("learned").results(), tracker.sensing.finder.votes
     with torch.no_grad():
-        tracker.sensing.finder.votes.bias[-1] -= log(run.first_child("learned").results()["spread_factor"])
+        votes.weight[-1] /= fitted["spread_exponent"]
+        votes.bias[-1] = (votes.bias[-1] - log(fitted["spread_factor"])) / fitted["spread_exponent"]
     return tracker
 
 
