@@ -5,7 +5,7 @@
 
 A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
 an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
-`results/layout.json`, which `benchmarks/layout.py` measures.
+`results/layout.json`, which `benchmarks/layout.py` measures, and of `results/slowdown.json` (`benchmarks/slowdown.py`).
 """
 
 import argparse
@@ -25,6 +25,7 @@ PACKAGE = PROJECT / "src" / "spikebridge"
 IMAGES = PROJECT / "docs" / "images"
 PAGE = PROJECT / "docs" / "explanation" / "architecture-measured.md"
 RESULTS = PROJECT / "benchmarks" / "results" / "layout.json"
+TIMES = RESULTS.with_name("slowdown.json")
 CALLS = {
     "unit": "a hybrid unit on four steps",
     "network": "`HybridNetwork.forward`, two plain parts",
@@ -37,6 +38,13 @@ INSIDES = (
     "hybrid",
     *(f"networks/{name}" for name in ("digits", "sensing", "modulation", "reasoning", "signals", "neuron_models")),
 )
+SLOWDOWN = {
+    "plain_layers": "layers, forward and backward (`plain_layers.py`)",
+    "peers": "layers beside peers, the own ones alone (`peers.py --quick --only A`)",
+    "network_overhead": "a hybrid network (`network_overhead.py`)",
+    "live": "a step of a stream (`live.py`)",
+    "starts": "processor time of `import spikebridge` and `--help`",
+}
 
 NAME_SIZE, TEXT_SIZE, LINE = 14.0, 11.0, 15.0
 MARGIN, GAP, LEVEL_GAP, PADDING = 20.0, 18.0, 44.0, 10.0
@@ -262,10 +270,20 @@ def layout_table(results: dict[str, Any]) -> str:
     )
 
 
+def slowdown_table(results: dict[str, Any]) -> str:
+    """The times of now over those of before: a row for each benchmark."""
+    rows = []
+    for name, text in SLOWDOWN.items():
+        ratios = sorted(row["ratio"] for row in results[name]["rows"].values())
+        shown = (results[name]["median_ratio"], ratios[0], ratios[-1])
+        rows.append((text, str(len(ratios)), *(f"{ratio:.2f}" for ratio in shown)))
+    return table(("benchmark", "rows", "median", "smallest", "largest"), rows)
+
+
 def written_page() -> str:
     """The page with its tables."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    tables = {"calls": calls_table(results), "layout": layout_table(results)}
+    results, times = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, TIMES))
+    tables = {"calls": calls_table(results), "layout": layout_table(results), "slowdown": slowdown_table(times)}
     return filled(PAGE.read_text(encoding="utf-8"), tables, Path(__file__).name)
 
 
