@@ -43,7 +43,8 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_confidence.json"
-_NUM_SCENES, _SECONDS, _MOST_FRAMES = 2, 0.6, 70
+_NUM_SCENES = {"train": 4, "validation": 2}
+_SECONDS, _MOST_FRAMES = 0.6, 70
 _L2 = 3.0
 _CLIP_FAMILIES, _FILM_SECONDS = ("still camera", "moving camera", "deforming"), 2.0
 _NAMES = "signals"
@@ -150,14 +151,14 @@ def _shortened(part: RecordingPart) -> RecordingPart:
 
 
 def _scenes(family: str, split: str, order: int) -> list[RecordingPart]:
-    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES)[::order])
+    made = (family_recording(family, seed, _SECONDS) for seed in scene_seeds(split, _NUM_SCENES[split])[::order])
     return [RecordingPart(one, range(1, one.num_frames)) for one in made]
 
 
 def _film(family: str, split: str) -> list[RecordingPart]:
     """Scenes that are like ordinary clips: slower targets of all sizes on a larger sensor, 30 frames a second."""
     found = []
-    for seed in scene_seeds(split, _NUM_SCENES):
+    for seed in scene_seeds(split, _NUM_SCENES[split]):
         generator = np.random.default_rng([seed, 30])
         size, speed = float(generator.uniform(20, 45)), float(generator.uniform(20, 150))
         settings = {"height": 180, "width": 240, "seed": seed, "size": size, "speed": speed}

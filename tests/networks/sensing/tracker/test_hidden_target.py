@@ -17,5 +17,5 @@ def test_a_hidden_target_is_found_again_elsewhere_and_confidence_falls_meanwhile
     # it moves on unseen, by more than its size
     assert seen["overlap"][end - 1] < 0.1 and np.hypot(*(recording.boxes[end] - recording.boxes[begin])[:2]) > 26
     hidden = seen["confidence"][begin + 12 : end]
-    assert seen["confidence"][begin - 1] > 0.6 and hidden.max() < 0.4 and hidden.mean() < 0.15
+    assert seen["confidence"][begin - 1] > 0.6 and hidden.max() < 0.35 and hidden.mean() < 0.15
     assert seen["overlap"][-1] > 0.7 and seen["confidence"][-1] > 0.5

@@ -68,20 +68,20 @@ LIMITS: dict[str, tuple[float, ...]] = {
     "detector_spread": (-2.0, -1.0),
     "apart": (-2.5, -1.0),
     "given": (),
-    "age": (),
+    "age": (2.0,),
     "unsure": (),
 }
 """Where a stretch of a signal ends and the next one begins."""
-BIAS = -30.072
+BIAS = -31.123
 WEIGHTS: dict[str, tuple[float, ...]] = {
-    "filled": (36.984, 6.226, 13.315),
-    "focus": (2.222, 1.570, 0.000),
-    "moved": (60.154, 6.841, 7.086),
-    "detector_spread": (-1.356, -0.852, -14.638),
-    "apart": (-0.056, -1.892, -0.375),
-    "given": (-0.857,),
-    "age": (-1.780,),
-    "unsure": (-3.158,),
+    "filled": (36.338, 7.017, 10.197),
+    "focus": (1.323, 1.777, 0.081),
+    "moved": (72.226, 1.161, 5.609),
+    "detector_spread": (-1.823, -0.885, -13.555),
+    "apart": (0.000, -1.720, -0.367),
+    "given": (-0.893,),
+    "age": (-0.341, -6.871),
+    "unsure": (-2.630,),
 }
 """Of the stretches in the log-odds; fitted by `benchmarks/sensing_confidence.py --fit`."""
 
