@@ -340,7 +340,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="SHA-256"):
         IntegerModel.open(tmp_path / "model")
     (tmp_path / "model" / "integer.json").write_text("{}")
-    with pytest.raises(DataError, match="not of an integer model"):
+    with pytest.raises(DataError, match="not the record of an integer model"):
         IntegerModel.open(tmp_path / "model")
     with pytest.raises(DataError, match="spikebridge quantize"):
         IntegerModel.open(tmp_path)
