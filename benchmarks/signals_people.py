@@ -100,7 +100,8 @@ def main() -> None:
         key = f"{name}, {options.hidden} features" if options.hidden else name
         runs = train_all("signals", settings(name, options), options.folder / key, workers=options.workers)
         known = {**found.get(key, {}).get("measured", {}), **measured(name, runs, options)}
-        found[key] = {**tables(known), "measured": known}
+        of_preset = found.get(name, {}).get("measured", {}) if options.hidden else {}
+        found[key] = {**tables({**of_preset, **known}), "measured": known}
         print(key, json.dumps(found[key]["networks"]))
         if not options.quick:
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
