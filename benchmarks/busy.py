@@ -145,9 +145,10 @@ def main() -> None:
     works = [*options.works, *(["demo"] if options.demo and "demo" not in options.works else [])]
     old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
     found: list[dict[str, Any]] = [row for row in old if row["work"] not in works]
+    revision = describe_environment()["git_revision"]  # before the results change the tree
     for row in rows(works, options.threads):
         print(json.dumps(row), flush=True)
-        found.append(row | {"git_revision": describe_environment()["git_revision"]})
+        found.append(row | {"git_revision": revision})
         measured = {"cores": os.cpu_count(), "rows": sorted(found, key=lambda one: list(WORKS).index(one["work"]))}
         write_text(RESULTS, json.dumps(measured, indent=1) + "\n")
 
