@@ -52,18 +52,8 @@ def mean_places(
         >>> places.round(3).tolist(), variances.round(3).tolist()  # weights .01, .14, .61, 1, .61 of -2 to 2
         ([[[0.871, 0.871]]], [[0.769]])
     """
-    if select("mean places") == "native":
-        return _natively(maps, factors, corner, middles, variances)
-    return _in_products(maps, factors, corner, middles, variances)
-
-
-def _natively(
-    maps: tuple[NDArray[np.float64], NDArray[np.float64]],
-    factors: NDArray[np.float64],
-    corner: tuple[int, int],
-    middles: NDArray[np.float64],
-    variances: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if select("mean places") != "native":
+        return _in_products(maps, factors, corner, middles, variances)
     num_odds, num_priors = len(factors), len(middles)
     places, spreads = np.empty((num_odds, num_priors, 2)), np.empty((num_odds, num_priors))
     job = _Job(*maps[0].shape, num_odds, num_priors, *corner)
