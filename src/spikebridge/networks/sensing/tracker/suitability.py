@@ -25,8 +25,7 @@ from spikebridge.networks.sensing.tracker.confidence import size_of, target_cont
 _LEAST_CONTRAST = 0.02  # of noise alone it is .01
 _LEAST_MOTION = 0.05  # in sizes of the target
 _LEAST_FILLED = 0.6  # of 460 boxes below, on training scenes, none overlapped by half
-SETTLED_SECONDS = 0.25
-"""From the first frame until what a stream looks like is known."""
+_SECONDS = 0.25  # from the first frame until what a stream looks like is known
 _LEAST_RATE = 240.0  # events a second on the whole sensor
 
 
@@ -100,7 +99,7 @@ def stream_warnings(beginning: Beginning, before: float, box: Box, filled: float
         ['stream: 2 events in 0.25 s; without events a box moves at constant velocity between frames']
     """
     first, seconds, num_events = beginning
-    if not before < SETTLED_SECONDS <= seconds:
+    if not before < _SECONDS <= seconds:
         return []
     found = []
     if np.hypot(*(box_center(box) - box_center(first))) < _LEAST_MOTION * size_of(first):

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.events.binned import BinEvents, Crop, crop_events, event_image
+from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.background import Background, initial_background
@@ -73,13 +73,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
 from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
 from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
-from spikebridge.networks.sensing.tracker.suitability import (
-    SETTLED_SECONDS,
-    Beginning,
-    first_box_warnings,
-    stream_warnings,
-    warn,
-)
+from spikebridge.networks.sensing.tracker.suitability import Beginning, first_box_warnings, stream_warnings, warn
 
 _LOST_AFTER = 3
 """After this number of frames without a confident detection the target counts as lost."""
@@ -327,9 +321,8 @@ class SensingTracker:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
             if self.options.synchronous:
                 state = self.flush(state)
-        if self.options.warns and not before:
-            warn(first_box_warnings(state.frame, state.beginning.box))
-        if self.options.warns and before < SETTLED_SECONDS <= state.beginning.seconds:
+        if self.options.warns:
+            warn([] if before else first_box_warnings(state.frame, state.beginning.box))
             warn(stream_warnings(state.beginning, before, state.box, state.evidence.filled))
         return state.box, state
 
@@ -487,7 +480,7 @@ class SensingTracker:
         model = state.model
         network = self._skip_bins(model.network, state.network, elapsed)
         stream = state.stream._replace(age=state.stream.age + elapsed)
-        grid = torch.from_numpy(event_image(events, state.crop, model.counts)[None])
+        grid = crop_events(events, state.crop, model.counts)[None]
         age, bins = stream.age / stream.period, state.bins
         if state.calibrated is None:
             place, spread, network = model.network(grid, network, age)
@@ -568,8 +561,8 @@ def _predicted_estimate(
 
 def _is_off(box: NDArray[np.float64], frame: NDArray[np.uint8]) -> bool:
     """Whether the middle of a box is off the sensor."""
-    left, top, width, height = box.tolist()
-    return not (0 <= left + width / 2 <= frame.shape[1] and 0 <= top + height / 2 <= frame.shape[0])
+    x, y = box_center(box).tolist()
+    return not (0 <= x <= frame.shape[1] and 0 <= y <= frame.shape[0])
 
 
 def _row(part: NDArray[np.float64]) -> Tensor:
