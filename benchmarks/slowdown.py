@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from spikebridge.data.io.atomic import write_text
 from spikebridge.training.run.environment import describe_environment, git_revision
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,7 +145,7 @@ def main() -> None:
         content[name] = {**facts, "load": os.getloadavg()[0], **compare(trees, measure, options.turns)}
         print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
         content["environment"] = describe_environment()
-        RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ class _MakeMovingObject(Command):
     """Draws the scene."""
     family: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: an object of 32 px)")] = None
     """A family of scenes: plain, dim, deforming, textured, uniform, distractors, smooth, jerky, small, large,
-    high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once, and dark."""
+    high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once; or dark, the
+    same in little light."""
 
     def execute(self) -> CommandResult:
         """Renders and writes."""

@@ -92,10 +92,7 @@ def _errors(
     newest = detector.template(before, jitter_boxes(batch["box_before"], _TEMPLATE_NOISE))
     behind = torch.cat([grey, known / 255], 1)
     found = detector(now, before, events / 255, behind, predicted, first, newest, a)
-    away, cell, there = (
-        box_centers(found.boxes) - box_centers(batch["box"]),
-        patch_side(predicted) / CELL,
-        batch["is_there"],
-    )
+    away = box_centers(found.boxes) - box_centers(batch["box"])
+    cell, there = patch_side(predicted) / CELL, batch["is_there"]
     square = torch.where(there, away.square().sum(1) / cell.square(), torch.tensor((CELL / 2) ** 2))
     return square, (found.spread / cell).log(), there
