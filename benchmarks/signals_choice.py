@@ -62,6 +62,15 @@ CHOICES = {
         {
             "both inputs always": {"training": {"modality_dropout": 0.0}},
             "modality dropout .15": {"training": {"modality_dropout": 0.15}},
+            "and mean weights": {"training": {"modality_dropout": 0.15, "averaging": 0.3}},
+            "and wider vocal tracts": {
+                "training": {"modality_dropout": 0.15, "averaging": 0.3},
+                "sensor": {"warp": 0.15},
+            },
+            "and windows of .7 s": {
+                "training": {"modality_dropout": 0.15, "averaging": 0.3},
+                "sensor": {"seconds": 0.7},
+            },
         },
     ),
 }

@@ -11,7 +11,17 @@ import torch
 from torch import nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training import Batches, BestWeights, EarlyStopping, ProgressLines, Run, Training, fit, read_weights
+from spikebridge.training import (
+    AveragedWeights,
+    Batches,
+    BestWeights,
+    EarlyStopping,
+    ProgressLines,
+    Run,
+    Training,
+    fit,
+    read_weights,
+)
 from spikebridge.training import Callback as CallbackBase
 
 Make = Callable[..., Any]
@@ -197,6 +207,66 @@ def test_a_stopped_training_resumes_with_the_state_of_its_callbacks(
     assert train(run) == whole  # a finished one is only restored
 
 
+def test_the_network_ends_with_the_mean_of_its_last_weights(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make
+) -> None:
+    mean = AveragedWeights(start=3)
+    rows = fit(line, [phase(epochs=4)], data, settings=settings(), callbacks=[mean])
+    assert (mean.num_averaged, line.weight.item()) == (2, 7.25)  # of 4, 6, 7, 7.5
+    nn.init.zeros_(line.weight)
+    assert fit(line, [phase(epochs=4)], data, settings=settings()) == rows  # trained as without it
+
+
+def test_a_mean_of_no_step_leaves_the_weights(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    mean = AveragedWeights(start=9)
+    fit(line, [phase(epochs=2)], data, settings=settings(), callbacks=[mean])
+    assert (mean.num_averaged, line.weight.item()) == (0, 6.0)
+
+
+class Normalised(nn.Module):
+    """A line on a normalised input, with a buffer that has no mean: how often it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.line = nn.BatchNorm1d(1), nn.Linear(1, 1).bfloat16()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.line(self.norm(x).bfloat16()).float()
+
+
+@pytest.mark.parametrize("stopped_at", [2, 5])
+def test_a_mean_of_weights_resumes_to_the_bit(
+    phase: Make, settings: Make, error: Make, tmp_path: Path, stopped_at: int
+) -> None:
+    data = Batches({"x": torch.arange(6.0)[:, None], "y": torch.ones(6, 1)}, batch={"x": 0, "y": 0})
+
+    def train(run: Run, kill_at: int = 0) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        module, calls = Normalised(), []
+
+        def objective(module: nn.Module, batch: Any) -> Any:
+            calls.append(1)
+            if len(calls) == kill_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return error(module, batch)
+
+        mean = AveragedWeights(start=4)
+        phases = [phase(epochs=3, objective=objective)]
+        fit(module, phases, data, settings=settings(batch_size=2), run=run, callbacks=[mean])
+        assert mean.num_averaged == 6
+        return dict(module.state_dict())
+
+    whole = train(Run.create(tmp_path / "whole", "line", settings()))
+    assert whole["line.weight"].dtype is torch.bfloat16
+    assert whole["norm.num_batches_tracked"].item() == 9
+    run = Run.create(tmp_path / "stopped", "line", settings())
+    with pytest.raises(KeyboardInterrupt):
+        train(run, stopped_at)
+    for _ in range(2):  # a finished one is only restored
+        resumed = train(run)
+        assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
 def test_a_training_resumes_only_with_the_same_stateful_callbacks(
     line: nn.Linear, data: Batches, phase: Make, settings: Make, tmp_path: Path
 ) -> None:
@@ -216,6 +286,7 @@ def test_a_training_resumes_only_with_the_same_stateful_callbacks(
         (lambda: EarlyStopping("los", "min", patience=1), "watches 'los', which no row has: did you mean 'loss'"),
         (lambda: BestWeights("validation/accuracy", "max"), "BestWeights watches 'validation/accuracy', which no row"),
         (lambda: BestWeights("phase", "max"), "BestWeights watches 'phase', which no row"),
+        (lambda: AveragedWeights(start=0), "start is the number of a step, from 1, but is 0"),
         (lambda: BestWeights, "got the class BestWeights: call it"),
         (lambda: print, "a callback needs on_fit_start, .* derive it from spikebridge.training.Callback"),
     ],

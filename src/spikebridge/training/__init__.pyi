@@ -1,4 +1,5 @@
 from .batches import Batches, Dataset, TimeSlices
+from .callbacks.averaging import AveragedWeights
 from .callbacks.callback import Callback, Training
 from .callbacks.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
 from .callbacks.monitor import BestWeights, EarlyStopping
@@ -32,6 +33,7 @@ from .settings import Settings
 __all__ = [
     "EWC",
     "WHOLE",
+    "AveragedWeights",
     "Batches",
     "BestWeights",
     "Callback",

@@ -21,6 +21,7 @@ from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.model.network import scale_inputs
 from spikebridge.training.batches import Batches
+from spikebridge.training.callbacks.averaging import AveragedWeights
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run
@@ -50,8 +51,10 @@ class LearningConfig:
 
     modality_dropout: float = 0.0
     """Share of the training windows of which a hybrid gets the frames alone, and as many the fast signal alone."""
+    averaging: float = 0.0
+    """Share of the steps, the last ones, whose mean weights the network ends with; 0 takes those of the last step."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout",)
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging")
     """Fields that run folders written before do not have."""
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"coloring": 0.0}
     """Fields of earlier run folders, and the value without effect."""
@@ -61,7 +64,7 @@ class LearningConfig:
         for name in ("copies", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
-        for name in ("smoothing", "masking"):
+        for name in ("smoothing", "masking", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
         if not 0 <= self.modality_dropout <= 0.5:
@@ -169,12 +172,14 @@ def train_windows(
         drop = partial(drop_modality, share=config.modality_dropout)
         data = Batches(data.tensors, data.batch, partial(_in_turn, changes=(data.augment, drop)))
     settings = Settings(seed=seed, quiet=quiet, batch_size=config.batch_size, accelerator="cpu")
-    fit(network, [_phase(config, len(data.tensors["label"]))], data, settings=settings, run=run)
+    steps = config.epochs * -(-len(data.tensors["label"]) // config.batch_size)
+    last = max(1, round(config.averaging * steps))
+    mean = [AveragedWeights(start=steps - last + 1)] if config.averaging else []
+    fit(network, [_phase(config, steps)], data, settings=settings, run=run, callbacks=mean)
 
 
-def _phase(config: LearningConfig, num_windows: int) -> Phase:
-    """The one phase of a training on so many windows, copies included."""
-    steps = config.epochs * -(-num_windows // config.batch_size)
+def _phase(config: LearningConfig, steps: int) -> Phase:
+    """The one phase of a training of so many steps."""
     return Phase(
         "signals",
         train=WHOLE,
