@@ -169,6 +169,25 @@ def test_modality_dropout_changes_the_training_of_a_hybrid_alone() -> None:
     assert not torch.equal(weights("learned", 0.0), weights("learned", 0.3))
 
 
+def test_a_training_ends_with_the_mean_weights_of_its_last_steps() -> None:
+    series = generated_gestures(num_people=1, num_each=2)
+    sensor = Sensor(QUICK.sensor, series.rate_hz, series.num_channels)
+
+    def weights(num_steps: int, share: float) -> torch.Tensor:
+        # a batch holds three windows of twelve: four steps
+        training = dataclasses.replace(QUICK.training, copies=2, epochs=1, batch_size=3, averaging=share)
+        data = training_batches(sensor, sensor.windows(series), training, 0)
+        assert len(data.tensors["label"]) == 3 * num_steps
+        torch.manual_seed(0)
+        network = signals.build(QUICK)["ann"]
+        train_windows(network, data, training, 0)
+        return torch.cat([x.detach().flatten() for x in network.parameters()])
+
+    last, one, two = (weights(4, share) for share in (0.0, 0.01, 0.5))
+    assert torch.equal(last, one)
+    assert not torch.equal(last, two)
+
+
 def test_labels_of_a_file_are_found_by_name_or_taken_as_places() -> None:
     series = make_series([np.zeros(3)] * 2, 50, label=["wave", "rest"])
     assert with_classes(series, ["wave", "rest"]).label.tolist() == [0, 1]

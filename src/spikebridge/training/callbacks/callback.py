@@ -63,6 +63,7 @@ class Training:
         self.stop_reason = reason or "a callback ended it"
 
 
+# type checkers take a method of a protocol without a statement for an abstract one
 @runtime_checkable
 class Callback(Protocol):
     """Four methods that `fit` calls. Derive a class from this one and override those that it needs.
@@ -75,15 +76,19 @@ class Callback(Protocol):
 
     def on_fit_start(self, training: Training) -> None:
         """Before the first step; of a resumed training too, with the rows so far."""
+        return
 
     def on_step_end(self, training: Training, values: Mapping[str, float]) -> None:
         """After each step: its loss and metrics, means over the global batch."""
+        return
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """After each epoch and its validation: the row, as in metrics.jsonl; before the checkpoint is written."""
+        return
 
     def on_fit_end(self, training: Training) -> None:
         """After the last step, also after an error or Ctrl-C (see `training.finished`)."""
+        return
 
 
 _METHODS = ("on_fit_start", "on_step_end", "on_epoch_end", "on_fit_end")
