@@ -50,6 +50,13 @@ class Choice(NamedTuple):
     settings: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
+def _voices(seconds: float, modality_dropout: float, averaging: float) -> dict[str, dict[str, float]]:
+    return {
+        "sensor": {"seconds": seconds},
+        "training": {"modality_dropout": modality_dropout, "averaging": averaging},
+    }
+
+
 CHOICES = {
     "watch": Choice(
         "ann",
@@ -60,17 +67,10 @@ CHOICES = {
         "learned",
         ((0, 1), (2, 3), (4, 0)),
         {
-            "both inputs always": {"training": {"modality_dropout": 0.0}},
-            "modality dropout .15": {"training": {"modality_dropout": 0.15}},
-            "and mean weights": {"training": {"modality_dropout": 0.15, "averaging": 0.3}},
-            "and wider vocal tracts": {
-                "training": {"modality_dropout": 0.15, "averaging": 0.3},
-                "sensor": {"warp": 0.15},
-            },
-            "and windows of .7 s": {
-                "training": {"modality_dropout": 0.15, "averaging": 0.3},
-                "sensor": {"seconds": 0.7},
-            },
+            "both inputs always": _voices(1.0, 0.0, 0.0),
+            "modality dropout .15": _voices(1.0, 0.15, 0.0),
+            "and mean weights": _voices(1.0, 0.15, 0.3),
+            "and windows of .7 s": _voices(0.7, 0.15, 0.3),
         },
     ),
 }

@@ -11,7 +11,8 @@ from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.training.beats import BeatConfig
 from spikebridge.networks.signals.training.train import LearningConfig
 
-_MODALITY_DROPOUT = 0.15  # of the preset `default`; run folders written before it were trained without
+# of the preset `default`, which reads voices; earlier run folders have windows of 1 s and neither of the other two
+_VOICE_SECONDS, _MODALITY_DROPOUT, _AVERAGING = 0.7, 0.15, 0.3
 _TASK_OF_SET = {"ecg_100": "detect", "mackey_glass": "forecast"}
 
 
@@ -77,11 +78,13 @@ class Config:
     """The folds to train and score; none at all trains on everybody, None takes all folds."""
     num_series: int | None = None
     """Use only this number of series, spread over all."""
-    sensor: SensorConfig = field(default_factory=SensorConfig)
+    sensor: SensorConfig = field(default_factory=lambda: SensorConfig(seconds=_VOICE_SECONDS))
     """How the sensor is read."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """The sizes of the learned hybrid."""
-    training: LearningConfig = field(default_factory=lambda: LearningConfig(modality_dropout=_MODALITY_DROPOUT))
+    training: LearningConfig = field(
+        default_factory=lambda: LearningConfig(modality_dropout=_MODALITY_DROPOUT, averaging=_AVERAGING)
+    )
     """The training of each network."""
     beats: BeatConfig = field(default_factory=BeatConfig)
     """The task detect: sizes and training; the settings of sensor, network, training and folds are not used."""

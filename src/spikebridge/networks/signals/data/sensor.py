@@ -64,10 +64,8 @@ class SensorConfig:
     """How much more an answer counts than the one before, in the mean of a window's answers."""
     augmentation: float = 1.0
     """Strength of the random changes in training; 0 makes none."""
-    warp: float = 0.1
-    """Spread of the logarithm of the factor of all frequencies in training: other vocal tracts (voice)."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("gravity", "warp")
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("gravity",)
     """Fields that run folders written before do not have."""
 
     def __post_init__(self) -> None:
@@ -207,9 +205,7 @@ class Sensor:
         order = generator.permutation(len(windows.label))
         chunks = []
         for places in np.array_split(order, max(1, len(order) // _AT_ONCE)):
-            most = 2.5 * self.config.warp
-            spread = self.config.warp * strength
-            warp = float(np.round(np.exp(np.clip(generator.normal(0, spread), -most, most)), 2))
+            warp = float(np.round(np.exp(np.clip(generator.normal(0, 0.1 * strength), -0.25, 0.25)), 2))
             chunks.append(self.inputs(_changed(windows.select(places), self.config, generator), warp))
         back = np.argsort(order)
         return {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, back] for name in chunks[0]}
