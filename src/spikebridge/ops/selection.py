@@ -350,6 +350,14 @@ def _native_orientation(picture: Tensor) -> bool:
     return _is_eager(picture) and is_native(picture) and _has_native("spikebridge_orientation")
 
 
+def _native_fixed_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
+    plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
+    fits = plain and not isinstance(layer.padding, str) and x.ndim == 4 and x.shape[1] == layer.in_channels
+    if not fits or not _is_eager(x) or not is_native(x) or x.requires_grad or has_hooks(layer):
+        return False
+    return _has_native("spikebridge_fixed_convolution")
+
+
 def _always(*_: Any) -> bool:
     return True
 
@@ -439,6 +447,14 @@ OPERATIONS = {
             Path("torch", "always", _always),
         ),
         lambda _: (_pictures(4, 32, 16, 16), _convolution_of_pictures()),
+    ),
+    "fixed convolution": _Operation(
+        "a convolution of few pictures whose weights no longer change",
+        (
+            Path("native", "float32 on a CPU, without gradients, no hook on the layer", _native_fixed_convolution),
+            Path("torch", "always", _always),
+        ),
+        lambda _: (torch.zeros(1, 8, 4, 4), nn.Conv2d(8, 8, 3)),
     ),
     "sums": _Operation(
         "leaky sums, means and alpha functions of kernels",

@@ -34,6 +34,7 @@ from spikebridge.networks.sensing.model.detector import (
 )
 from spikebridge.networks.sensing.model.heads import cut_out
 from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_mask
+from spikebridge.ops.layers.fixed_convolution import FixedConvolution
 
 _CELLS = PATCH_SIDE // STRIDE
 
@@ -164,16 +165,11 @@ class FusedDetector(nn.Module):
 
 
 def _fused(layers: nn.Sequential) -> nn.Sequential:
-    """Convolutions with the batch norms behind them, in eval mode."""
-    fused: list[nn.Module] = []
-    for layer in layers:
-        if isinstance(layer, nn.BatchNorm2d):
-            fused[-1] = fuse_conv_bn_eval(fused[-1], layer)  # type: ignore[type-var]
-        elif isinstance(layer, nn.ReLU):
-            fused.append(nn.ReLU(inplace=True))
-        elif not isinstance(layer, nn.Dropout2d):
-            fused.append(layer)
-    return nn.Sequential(*fused)
+    """Convolutions with the batch norm and the ReLU behind each, in eval mode."""
+    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+    fused = (fuse_conv_bn_eval(conv, norm) for conv, norm in zip(convs, norms, strict=True))
+    return nn.Sequential(*(FixedConvolution(conv, relu=True) for conv in fused))
 
 
 def _side(box: Box, scale: float) -> float:

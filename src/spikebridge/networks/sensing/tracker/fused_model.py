@@ -46,6 +46,7 @@ from spikebridge.networks.sensing.tracker.calibration import TrainedHead
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 from spikebridge.ops.layers.correlation import correlate
+from spikebridge.ops.layers.fixed_convolution import FixedConvolution
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.pathway import NativePathway, fits_pathway
 
@@ -124,15 +125,15 @@ class FusedWhat(nn.Module):
     def __init__(self, what: WhatPathway) -> None:
         super().__init__()
         first, norm, _, last = list[Any](what.bent)
-        self.first = _joined(what.straight, fuse_conv_bn_eval(first, norm))
-        self.last = deepcopy(last)
+        self.first = FixedConvolution(_joined(what.straight, fuse_conv_bn_eval(first, norm)))
+        self.last = FixedConvolution(deepcopy(last))
         self.requires_grad_(False)
 
     def forward(self, frames: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """Grey levels 0 to 255 to features."""
         straight, bent = self.first(log_intensity(frames)).chunk(2, 1)
-        features: Tensor = self.last(bent.relu())
-        return features + straight
+        features: Tensor = self.last(bent.relu_())
+        return features.add_(straight)
 
 
 class FusedInference(nn.Module):
@@ -151,7 +152,6 @@ class FusedInference(nn.Module):
         (2,)
     """
 
-    weight: Tensor | None
     mapping: Tensor | None
     first_shift: Tensor
 
@@ -176,8 +176,7 @@ class FusedInference(nn.Module):
         self.back = None if sensing.back is None else _FusedHead(sensing.back)
         self.trained = trained_head(head, sensing.prior)
         weight = None if unit.nonlinearity is None else unit.nonlinearity.weight.detach()
-        adjoint = None if weight is None else weight.transpose(0, 1).flip(-2, -1).contiguous()
-        self.register_buffer("weight", adjoint, persistent=False)
+        self.adjoint = None if weight is None else _adjoint_convolution(weight)
         self.register_buffer("mapping", None if weight is None else self._adjoint(weight), persistent=False)
         self.register_buffer("first_shift", self._shift(head.reach), persistent=False)
 
@@ -290,7 +289,7 @@ class FusedInference(nn.Module):
 
     def _cells(self, target: Float[Tensor, "1 C H W"]) -> Float[Tensor, "H2 W2 C"]:
         """The same of the template itself, among so many zeros that displacement `d` reads from `reach - d` on."""
-        mapped = target if self.weight is None else F.conv2d(target, self.weight, padding=self.weight.shape[-1] - 1)
+        mapped = target if self.adjoint is None else self.adjoint(target)
         num_more = (mapped.shape[-1] - target.shape[-1]) // 2
         return F.pad(mapped, [self.head.reach - num_more] * 4)[0].permute(1, 2, 0).contiguous()
 
@@ -364,6 +363,14 @@ def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     both.weight = nn.Parameter(torch.cat([first.weight, second.weight]).detach())
     both.bias = nn.Parameter(torch.cat(biases).detach())
     return both
+
+
+def _adjoint_convolution(weight: Float[Tensor, "O C K K"]) -> FixedConvolution:
+    """The adjoint of a convolution, with all places that its outputs reach."""
+    num_outputs, num_inputs, _, side = weight.shape
+    adjoint = nn.Conv2d(num_outputs, num_inputs, side, padding=side - 1, bias=False).requires_grad_(False)
+    adjoint.weight.copy_(weight.transpose(0, 1).flip(-2, -1))
+    return FixedConvolution(adjoint)
 
 
 class _FusedMotionFusion:

@@ -1,0 +1,95 @@
+"""Convolutions of a network that is trained: weights are laid out once for the native library.
+
+Of few pictures, as in a network that answers step by step, PyTorch rearranges the weights of each layer in each call.
+A kernel of 3 x 3 with a stride of 1 takes 16 products for 2 x 2 outputs of a channel in place of 36 (A. Lavin and S.
+Gray, CVPR 2016). Results are those of the layer to rounding.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spikebridge.ops.native.library import library
+from spikebridge.ops.selection import convolved_size, select
+
+_WIDTH = 8  # outputs of a block, of fixed_convolution.c
+_TILED_CHANNELS = 16  # with fewer of them the transforms of tiles take longer than the products that they save
+_WORK_OF_A_THREAD = 2**20  # products; below it a thread costs more than it brings
+
+
+class _Job(ctypes.Structure):
+    """`FixedConvolution` of fixed_convolution.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
+        *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
+        *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
+        *[(name, ctypes.c_int64) for name in ("picture_step", "channel_step", "row_step", "column_step")],
+        *[(name, ctypes.c_int64) for name in ("by_tiles", "rectified")],
+        *[(name, ctypes.c_void_p) for name in ("weights", "bias")],
+        ("num_threads", ctypes.c_int64),
+        ("team", ctypes.c_void_p),
+    ]
+
+
+class FixedConvolution(nn.Module):
+    """A convolution, and ReLU behind it if asked for; later changes of its weights are not seen.
+
+    Args:
+        layer: the convolution, its padding zeros.
+        relu: whether outputs below 0 become 0.
+
+    Example:
+        >>> layer = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+        >>> _ = nn.init.ones_(layer.weight)
+        >>> FixedConvolution(layer)(torch.ones(1, 1, 3, 3)).int().tolist()  # pixels within reach of each
+        [[[[4, 6, 4], [6, 9, 6], [4, 6, 4]]]]
+    """
+
+    def __init__(self, layer: nn.Conv2d, relu: bool = False) -> None:
+        super().__init__()
+        self.layer, self.relu = layer, relu
+        weight = layer.weight.detach()
+        bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+        small = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
+        self._by_tiles = small and layer.in_channels >= _TILED_CHANNELS
+        num_more = -len(weight) % _WIDTH
+        blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, _WIDTH))
+        laid_out = _of_tiles(blocks) if self._by_tiles else blocks.permute(0, 3, 4, 2, 1)
+        self._weights, self._bias = laid_out.contiguous(), F.pad(bias, (0, num_more))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """The outputs.
+
+        Args:
+            x: pictures.
+        """
+        if select("fixed convolution", x, self.layer) == "native":
+            return self._native(x)
+        y: Tensor = self.layer(x)
+        return y.relu_() if self.relu else y
+
+    def _native(self, x: Tensor) -> Tensor:
+        layer: Any = self.layer
+        y = torch.empty(len(x), *convolved_size(x, layer.kernel_size, layer.stride, layer.padding), layer.out_channels)
+        job = _Job(*x.shape, y.shape[3], *y.shape[1:3], *layer.kernel_size, *layer.stride, *layer.padding)
+        job.picture_step, job.channel_step, job.row_step, job.column_step = x.stride()
+        job.by_tiles, job.rectified = self._by_tiles, self.relu
+        job.weights, job.bias = self._weights.data_ptr(), self._bias.data_ptr()
+        threads = 1 + y.numel() * layer.weight[0].numel() // _WORK_OF_A_THREAD
+        job.team, job.num_threads = library().team, min(torch.get_num_threads(), threads)
+        run: Any = library().steps
+        pointers = (ctypes.c_void_p(z.data_ptr()) for z in (x, y))
+        if run.spikebridge_fixed_convolution(ctypes.byref(job), *pointers) != 0:
+            raise MemoryError("out of memory in a convolution, for its padded pictures")
+        return y.permute(0, 3, 1, 2)
+
+
+def _of_tiles(blocks: Float[Tensor, "K L C 3 3"]) -> Float[Tensor, "16 K C L"]:
+    """The weights of each place in a tile, `G g G'`."""
+    halves = blocks.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    return (halves @ blocks @ halves.T).flatten(3).permute(3, 0, 2, 1)

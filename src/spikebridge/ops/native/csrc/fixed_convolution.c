@@ -1,0 +1,237 @@
+/* What comes in is copied channels last with zeros around it; then eight places at once are multiplied by a block of
+   outputs, whose sums stay in registers. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fixed_convolution.h"
+#include "team.h"
+
+#if defined(__GNUC__)
+
+#include "clones.h"
+
+enum {
+    WIDTH = 8,  /* of a block: wider vectors would leave few outputs half empty, and two such sums a step are as fast */
+    PLACES = 8,
+    TILE = 4, IN_TILE = TILE * TILE,
+    GROUP = 32, /* tiles that are multiplied by the same weights while these are in the nearest cache */
+    APART = 16, /* more numbers between places of a tile, which would share the sets of a cache */
+};
+
+typedef float Part __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
+typedef int32_t Flags __attribute__((vector_size(WIDTH * sizeof(float)), may_alias));
+
+typedef struct {
+    const FixedConvolution *job;
+    float *y;
+    float *padded;  /* [picture][row][column][channel] */
+    float *tiles;   /* [place in a tile][tile][channel], of whole groups */
+    int64_t rows, columns;         /* of a padded picture */
+    int64_t tiles_down, tiles_across;
+    int64_t num_blocks, num_groups;
+    int64_t next;
+    int failed;
+} Shared;
+
+CLONES static void pad(const Shared *shared, const float *x)
+{
+    const FixedConvolution *job = shared->job;
+    for (int64_t n = 0; n < job->num_pictures; n++)
+        for (int64_t y = 0; y < job->height; y++) {
+            const float *from = x + n * job->picture_step + y * job->row_step;
+            float *to = shared->padded + (n * shared->rows + y + job->pad_y) * shared->columns * job->channels;
+            to += job->pad_x * job->channels;
+            if (job->channel_step == 1) {
+                for (int64_t k = 0; k < job->width; k++)
+                    memcpy(to + k * job->channels, from + k * job->column_step, (size_t)job->channels * sizeof(float));
+                continue;
+            }
+            for (int64_t c = 0; c < job->channels; c++)
+                for (int64_t k = 0; k < job->width; k++)
+                    to[k * job->channels + c] = from[c * job->channel_step + k * job->column_step];
+        }
+}
+
+/* sums[p] += x[p * step + i] * weights[i], over i */
+static inline __attribute__((always_inline)) void add_products(Part *sums, const float *x, int64_t step,
+                                                               const float *weights, int64_t number)
+{
+    for (int64_t i = 0; i < number; i++) {
+        const Part block = *(const Part *)(weights + i * WIDTH);
+        for (int p = 0; p < PLACES; p++)
+            sums[p] += x[p * step + i] * block;
+    }
+}
+
+static inline __attribute__((always_inline)) void give(const FixedConvolution *job, Part sum, float *y, int64_t block)
+{
+    const int64_t left = job->out_channels - block * WIDTH;
+    if (job->rectified)
+        sum = (Part)((Flags)sum & ~(Flags)(sum < (Part){0.0f}));
+    if (left >= WIDTH)
+        *(Part *)(y + block * WIDTH) = sum;
+    else
+        memcpy(y + block * WIDTH, &sum, (size_t)left * sizeof(float));
+}
+
+/* A row of outputs of a picture. */
+CLONES static void give_row(const Shared *shared, int64_t picture, int64_t row)
+{
+    const FixedConvolution *job = shared->job;
+    const int64_t channels = job->channels, of_row = shared->columns * channels, taps = job->kernel_x * channels;
+    const float *from = shared->padded + (picture * shared->rows + row * job->stride_y) * of_row;
+    float *to = shared->y + (picture * job->out_height + row) * job->out_width * job->out_channels;
+    for (int64_t block = 0; block < shared->num_blocks; block++) {
+        const float *weights = job->weights + block * job->kernel_y * taps * WIDTH;
+        for (int64_t first = 0; first < job->out_width; first += PLACES) {
+            Part sums[PLACES];
+            for (int p = 0; p < PLACES; p++)
+                sums[p] = *(const Part *)(job->bias + block * WIDTH);
+            for (int64_t ky = 0; ky < job->kernel_y; ky++)
+                add_products(sums, from + ky * of_row + first * job->stride_x * channels, job->stride_x * channels,
+                             weights + ky * taps * WIDTH, taps);
+            for (int64_t p = 0; p < PLACES && first + p < job->out_width; p++)
+                give(job, sums[p], to + (first + p) * job->out_channels, block);
+        }
+    }
+}
+
+static void give_rows(void *data)
+{
+    Shared *shared = data;
+    const int64_t height = shared->job->out_height;
+    for (int64_t row; (row = take_next(&shared->next)) < shared->job->num_pictures * height;)
+        give_row(shared, row / height, row % height);
+}
+
+/* A row of B' d B, from two rows of a tile d. */
+static inline __attribute__((always_inline)) void transform_row(const float *restrict one, const float *restrict other,
+                                                                float sign, int64_t channels, float *restrict to,
+                                                                int64_t step)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        float down[TILE];
+        for (int x = 0; x < TILE; x++)
+            down[x] = one[x * channels + c] + sign * other[x * channels + c];
+        to[c] = down[0] - down[2];
+        to[step + c] = down[1] + down[2];
+        to[2 * step + c] = down[2] - down[1];
+        to[3 * step + c] = down[1] - down[3];
+    }
+}
+
+/* B' d B of each tile d. */
+CLONES static void transform_tile(const Shared *shared, int64_t tile)
+{
+    const int64_t channels = shared->job->channels, of_row = shared->columns * channels;
+    const int64_t of_picture = shared->tiles_down * shared->tiles_across, inside = tile % of_picture;
+    const int64_t row = tile / of_picture * shared->rows + inside / shared->tiles_across * 2;
+    const float *from = shared->padded + row * of_row + inside % shared->tiles_across * 2 * channels;
+    const int64_t step = shared->num_groups * GROUP * channels + APART;
+    float *to = shared->tiles + tile * channels;
+    for (int y = 0; y < TILE; y++) {
+        /* row y of B' d */
+        const float *one = from + (y == 0 ? 0 : y == 2 ? 2 : 1) * of_row;
+        const float *other = from + (y == 2 ? 1 : y == 3 ? 3 : 2) * of_row;
+        const float sign = y == 1 ? 1.0f : -1.0f;
+        transform_row(one, other, sign, channels, to + y * TILE * step, step);
+    }
+}
+
+static void transform_tiles(void *data)
+{
+    Shared *shared = data;
+    const int64_t number = shared->job->num_pictures * shared->tiles_down * shared->tiles_across;
+    for (int64_t tile; (tile = take_next(&shared->next)) < number;)
+        transform_tile(shared, tile);
+}
+
+/* A' m A of a tile m, whose places lie a step apart, and the bias. */
+static inline __attribute__((always_inline)) void give_tile(const Shared *shared, int64_t tile, int64_t block,
+                                                            const Part *m, const int64_t step)
+{
+    const FixedConvolution *job = shared->job;
+    const int64_t of_picture = shared->tiles_down * shared->tiles_across, inside = tile % of_picture;
+    const int64_t row = inside / shared->tiles_across * 2, column = inside % shared->tiles_across * 2;
+    const Part bias = *(const Part *)(job->bias + block * WIDTH);
+    Part down[2][TILE];
+    for (int x = 0; x < TILE; x++) {
+        const Part *of_column = m + x * step;
+        down[0][x] = of_column[0] + of_column[TILE * step] + of_column[2 * TILE * step];
+        down[1][x] = of_column[TILE * step] - of_column[2 * TILE * step] - of_column[3 * TILE * step];
+    }
+    for (int y = 0; y < 2 && row + y < job->out_height; y++) {
+        const int64_t place = (tile / of_picture * job->out_height + row + y) * job->out_width + column;
+        float *to = shared->y + place * job->out_channels;
+        give(job, bias + down[y][0] + down[y][1] + down[y][2], to, block);
+        if (column + 1 < job->out_width)
+            give(job, bias + down[y][1] - down[y][2] - down[y][3], to + job->out_channels, block);
+    }
+}
+
+/* A block of outputs of a group of tiles; `products` is memory to work in: [place in a tile][tile]. */
+CLONES static void give_group(const Shared *shared, int64_t group, int64_t block, Part *products)
+{
+    const FixedConvolution *job = shared->job;
+    const int64_t channels = job->channels, step = shared->num_groups * GROUP * channels + APART;
+    const int64_t number = job->num_pictures * shared->tiles_down * shared->tiles_across;
+    for (int64_t place = 0; place < IN_TILE; place++) {
+        const float *weights = job->weights + (place * shared->num_blocks + block) * channels * WIDTH;
+        const float *tiles = shared->tiles + place * step + group * GROUP * channels;
+        for (int64_t first = 0; first < GROUP; first += PLACES) {
+            Part sums[PLACES] = {{0.0f}};
+            add_products(sums, tiles + first * channels, channels, weights, channels);
+            memcpy(products + place * GROUP + first, sums, sizeof(sums));
+        }
+    }
+    for (int64_t k = 0; k < GROUP && group * GROUP + k < number; k++)
+        give_tile(shared, group * GROUP + k, block, products + k, GROUP);
+}
+
+static void give_groups(void *data)
+{
+    Shared *shared = data;
+    Part *products = malloc(IN_TILE * GROUP * sizeof(Part));
+    if (products == NULL) {
+        shared->failed = 1;
+        return;
+    }
+    for (int64_t k; (k = take_next(&shared->next)) < shared->num_groups * shared->num_blocks;)
+        give_group(shared, k % shared->num_groups, k / shared->num_groups, products);
+    free(products);
+}
+
+static void run(Shared *shared, void (*work)(void *))
+{
+    shared->next = 0;
+    run_together(shared->job->team, shared->job->num_threads, work, shared);
+}
+
+int spikebridge_fixed_convolution(const FixedConvolution *job, const float *x, float *y)
+{
+    Shared shared = {.job = job, .y = y, .num_blocks = (job->out_channels + WIDTH - 1) / WIDTH};
+    shared.tiles_down = (job->out_height + 1) / 2, shared.tiles_across = (job->out_width + 1) / 2;
+    const int64_t number = job->num_pictures * shared.tiles_down * shared.tiles_across;
+    shared.num_groups = (number + GROUP - 1) / GROUP;
+    /* a row and a column more, of the last tile where the size is odd */
+    shared.rows = job->height + 2 * job->pad_y + 1, shared.columns = job->width + 2 * job->pad_x + 1;
+    /* places behind the last one are multiplied, and not given */
+    const int64_t size = (job->num_pictures * shared.rows * shared.columns + PLACES * job->stride_x) * job->channels;
+    const int64_t of_tiles = job->by_tiles ? IN_TILE * (shared.num_groups * GROUP * job->channels + APART) : 0;
+    shared.padded = calloc((size_t)(size + of_tiles), sizeof(float));
+    if (shared.padded == NULL)
+        return 1;
+    shared.tiles = shared.padded + size;
+    pad(&shared, x);
+    if (job->by_tiles) {
+        run(&shared, transform_tiles);
+        run(&shared, give_groups);
+    } else {
+        run(&shared, give_rows);
+    }
+    free(shared.padded);
+    return shared.failed;
+}
+
+#endif
