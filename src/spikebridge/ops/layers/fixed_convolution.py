@@ -89,7 +89,7 @@ class FixedConvolution(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
-def _of_tiles(blocks: Float[Tensor, "K L C 3 3"]) -> Float[Tensor, "16 K C L"]:
+def _of_tiles(blocks: Float[Tensor, "K L C 3 3"]) -> Float[Tensor, "K 16 C L"]:
     """The weights of each place in a tile, `G g G'`."""
     halves = blocks.new_tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-    return (halves @ blocks @ halves.T).flatten(3).permute(3, 0, 2, 1)
+    return (halves @ blocks @ halves.T).flatten(3).permute(0, 3, 2, 1)

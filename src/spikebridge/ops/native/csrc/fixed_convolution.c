@@ -16,6 +16,7 @@ enum {
     PLACES = 8,
     TILE = 4, IN_TILE = TILE * TILE,
     GROUP = 32, /* tiles that are multiplied by the same weights while these are in the nearest cache */
+    AHEAD = 1024, /* weights that are fetched while those before them are used: layers are larger than the near caches */
     APART = 16, /* more numbers between places of a tile, which would share the sets of a cache */
 };
 
@@ -59,6 +60,7 @@ static inline __attribute__((always_inline)) void add_products(Part *sums, const
 {
     for (int64_t i = 0; i < number; i++) {
         const Part block = *(const Part *)(weights + i * WIDTH);
+        __builtin_prefetch(weights + i * WIDTH + AHEAD);
         for (int p = 0; p < PLACES; p++)
             sums[p] += x[p * step + i] * block;
     }
@@ -177,7 +179,7 @@ CLONES static void give_group(const Shared *shared, int64_t group, int64_t block
     const int64_t channels = job->channels, step = shared->num_groups * GROUP * channels + APART;
     const int64_t number = job->num_pictures * shared->tiles_down * shared->tiles_across;
     for (int64_t place = 0; place < IN_TILE; place++) {
-        const float *weights = job->weights + (place * shared->num_blocks + block) * channels * WIDTH;
+        const float *weights = job->weights + (block * IN_TILE + place) * channels * WIDTH;
         const float *tiles = shared->tiles + place * step + group * GROUP * channels;
         for (int64_t first = 0; first < GROUP; first += PLACES) {
             Part sums[PLACES] = {{0.0f}};
@@ -219,9 +221,10 @@ int spikebridge_fixed_convolution(const FixedConvolution *job, const float *x, f
     /* places behind the last one are multiplied, and not given */
     const int64_t size = (job->num_pictures * shared.rows * shared.columns + PLACES * job->stride_x) * job->channels;
     const int64_t of_tiles = job->by_tiles ? IN_TILE * (shared.num_groups * GROUP * job->channels + APART) : 0;
-    shared.padded = calloc((size_t)(size + of_tiles), sizeof(float));
+    shared.padded = malloc((size_t)(size + of_tiles) * sizeof(float));
     if (shared.padded == NULL)
         return 1;
+    memset(shared.padded, 0, (size_t)size * sizeof(float));
     shared.tiles = shared.padded + size;
     pad(&shared, x);
     if (job->by_tiles) {

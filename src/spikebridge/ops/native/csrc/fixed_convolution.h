@@ -14,7 +14,7 @@ typedef struct {
     int64_t picture_step, channel_step, row_step, column_step; /* between numbers of x */
     int64_t by_tiles;       /* whether `weights` are those of tiles */
     int64_t rectified;      /* whether outputs below 0 become 0 */
-    const float *weights;   /* [block of 8 outputs][tap][channel][output]; [place in a tile][block][channel][output] */
+    const float *weights;   /* [block of 8 outputs][tap, or place in a tile][channel][output] */
     const float *bias;      /* of whole blocks, too */
     int64_t num_threads;
     Team team;
