@@ -142,7 +142,7 @@ class TargetDetector(nn.Module):
         patch = look(now)
         seen, last = self.what(torch.cat([patch, look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
-        event_map, new = F.avg_pool2d(look(events), STRIDE), background_difference(patch, look(behind))
+        event_map, new = F.avg_pool2d(look(events), STRIDE), _background_difference(patch, look(behind))
         alike = correlation(seen, blend_templates(first, newest, a)).unsqueeze(1)
         known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
         votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, event_map, new, alike], 1)))
@@ -233,15 +233,10 @@ def search_full_frame(
     return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
 
 
-def background_difference(
+def _background_difference(
     patch: Float[Tensor, "B 1 S S"], behind: Float[Tensor, "B 2 S S"]
 ) -> Float[Tensor, "B 3 N N"]:
-    """Brightness of a patch relative to the background, its absolute value, and the known share, by cell.
-
-    Args:
-        patch: grey levels.
-        behind: grey levels, and 1 where they are known.
-    """
+    """Brightness relative to the background, its absolute value, and the known share, by cell."""
     brighter = log_contrast(patch, behind)
     return F.avg_pool2d(torch.cat([brighter, brighter.abs(), behind[:, 1:]], 1), STRIDE)
 

@@ -17,7 +17,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
-from spikebridge.networks.sensing.model.background import Background
+from spikebridge.networks.sensing.model.background import Background, log_contrast
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering, crop_frame
 from spikebridge.networks.sensing.model.detector import (
     CELL,
@@ -26,14 +26,13 @@ from spikebridge.networks.sensing.model.detector import (
     PATCH_SIDE,
     SCALES,
     TargetDetector,
-    background_difference,
     blend_templates,
     cell_offsets,
     correlation,
     search_full_frame,
 )
 from spikebridge.networks.sensing.model.heads import cut_out
-from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_mask
+from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_masks
 from spikebridge.ops.layers.fixed_convolution import FixedConvolution
 
 _CELLS = PATCH_SIDE // STRIDE
@@ -80,7 +79,7 @@ class FusedDetector(nn.Module):
         own = deepcopy(detector).requires_grad_(False)
         self.what = FusedWhat(own.what) if type(own.what) is WhatPathway else own.what
         self.body = _fused(own.body)
-        self.votes = own.votes
+        self.votes = FixedConvolution(own.votes)
         for module in self.what.modules():
             if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
@@ -140,8 +139,9 @@ class FusedDetector(nn.Module):
         recent = first if newest is None else cut_out(features[-1:], newest.mask)
         alike = correlation(seen, blend_templates(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
-        event_map, new = F.avg_pool2d(patches[:, 2:4], STRIDE), background_difference(patches[:, :1], patches[:, 4:])
-        every = [seen, change, known, _masks(box, SCALES), event_map, new, alike]
+        brighter = log_contrast(patches[:, :1], patches[:, 4:])
+        means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
+        every = [seen, change, known, _masks(box, SCALES), means, alike]
         votes = self.votes(self.body(torch.cat(every, 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
@@ -198,10 +198,16 @@ def _patches(
     return F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
 
 
+def _means_of_cells(patches: Float[Tensor, "K C S S"]) -> Float[Tensor, "K C N N"]:
+    """What `avg_pool2d` gives of two by two pixels, in a quarter of its time."""
+    rows = patches[:, :, ::STRIDE] + patches[:, :, 1::STRIDE]
+    return (rows[..., ::STRIDE] + rows[..., 1::STRIDE]) / STRIDE**2
+
+
 def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
-    shapes = (np.array([0, 0, *(scale * box[2:] / _side(box, scale))]) for scale in scales)
-    return torch.cat([ellipse_mask(_places(_CELLS), shape, margin=0.0, hardness=4.0) for shape in shapes])
+    shapes = np.array([(0, 0, *(scale * box[2:] / _side(box, scale))) for scale in scales])
+    return ellipse_masks(_places(_CELLS), shapes, margin=0.0, hardness=4.0)
 
 
 def _decode_votes(

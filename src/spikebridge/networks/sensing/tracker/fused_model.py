@@ -191,7 +191,7 @@ class FusedInference(nn.Module):
         """See `Inference.open`; the template is mapped by the adjoint of the unit's map."""
         features = self.what(frame if before is None else torch.cat([frame, before]))
         places = cell_places(features.shape[-1], features, self.stride).numpy()
-        mask = ellipse_mask(places, box[0].double().numpy(), *self.cut)
+        mask = ellipse_masks(places, box.double().numpy(), *self.cut)
         target = cut_out(features[:1], mask)
         spectrum = self._spectrum(target[0])
         own = (spectrum.real.square() + spectrum.imag.square()).sum(0) * self.first_shift
@@ -402,20 +402,21 @@ class _FusedMotionFusion:
         return MotionPriorNp(place, by_box + motion, self.spread * (square + 1e-6) ** 0.5)
 
 
-def ellipse_mask(
-    places: Float[np.ndarray, " N"], box: Float[np.ndarray, "4"], margin: float, hardness: float
-) -> Float[Tensor, "1 1 N N"]:
+def ellipse_masks(
+    places: Float[np.ndarray, " N"], boxes: Float[np.ndarray, "K 4"], margin: float, hardness: float
+) -> Float[Tensor, "K 1 N N"]:
     """See `Template.mask`.
 
     Args:
         places: of the cells, relative to the centre of the crop [px].
-        box: middle of the target beside that of the crop, and its size [px].
+        boxes: middle of the target beside that of the crop, and its size [px].
         margin: added to the half axes [px].
         hardness: how fast the mask falls.
     """
-    x, y = (((places - box[i]) / (0.55 * box[2 + i] + margin)) ** 2 for i in (0, 1))
-    mask = 1 / (1 + np.exp(np.minimum(hardness * (np.sqrt(x + y[:, None]) - 1), 80.0)))
-    return torch.from_numpy(mask.astype(np.float32))[None, None]
+    middles, halves = boxes[:, :2, None], 0.55 * boxes[:, 2:, None] + margin
+    away = ((places - middles) / halves) ** 2
+    masks = 1 / (1 + np.exp(np.minimum(hardness * (np.sqrt(away[:, :1] + away[:, 1, :, None]) - 1), 80.0)))
+    return torch.from_numpy(masks.astype(np.float32))[:, None]
 
 
 class _FusedHead:
@@ -523,7 +524,7 @@ class _FusedHead:
         """The response as sums over cells, where they are asked for; see `_MappedTemplate`."""
         most = 2 * self.reach + 1
 
-        def response(rows: range, columns: range) -> Float[np.ndarray, "I J"]:
+        def response(rows: range, columns: range) -> NDArray[np.float64]:  # made in each bin: a plain type costs less
             backwards = (range(most - part.stop, most - part.start) for part in (rows, columns))
             return correlate(change, template, *backwards)[::-1, ::-1]
 
