@@ -53,7 +53,9 @@ class FixedConvolution(nn.Module):
     def __init__(self, layer: nn.Conv2d, relu: bool = False) -> None:
         super().__init__()
         self.layer, self.relu = layer, relu
+        self._geometry: Any = (layer.kernel_size, layer.stride, layer.padding)
         weight = layer.weight.detach()
+        self._num_products = weight[0].numel()
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
         small = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
         self._by_tiles = small and layer.in_channels >= _TILED_CHANNELS
@@ -75,13 +77,12 @@ class FixedConvolution(nn.Module):
 
     def _native(self, x: Tensor) -> Tensor:
         layer: Any = self.layer
-        y = torch.empty(len(x), *convolved_size(x, layer.kernel_size, layer.stride, layer.padding), layer.out_channels)
-        job = _Job(*x.shape, y.shape[3], *y.shape[1:3], *layer.kernel_size, *layer.stride, *layer.padding)
-        job.picture_step, job.channel_step, job.row_step, job.column_step = x.stride()
-        job.by_tiles, job.rectified = self._by_tiles, self.relu
-        job.weights, job.bias = self._weights.data_ptr(), self._bias.data_ptr()
-        threads = 1 + y.numel() * layer.weight[0].numel() // _WORK_OF_A_THREAD
-        job.team, job.num_threads = library().team, min(torch.get_num_threads(), threads)
+        kernel, stride, padding = self._geometry
+        y = torch.empty(len(x), *convolved_size(x, kernel, stride, padding), layer.out_channels)
+        threads = min(torch.get_num_threads(), 1 + y.numel() * self._num_products // _WORK_OF_A_THREAD)
+        sizes = (*x.shape, layer.out_channels, *y.shape[1:3], *kernel, *stride, *padding)
+        weights = self._weights.data_ptr(), self._bias.data_ptr()
+        job = _Job(*sizes, *x.stride(), self._by_tiles, self.relu, *weights, threads, library().team)
         run: Any = library().steps
         pointers = (ctypes.c_void_p(z.data_ptr()) for z in (x, y))
         if run.spikebridge_fixed_convolution(ctypes.byref(job), *pointers) != 0:

@@ -78,11 +78,13 @@ class _FilterState(NamedTuple):
         numerator: weighted sum of `conj(F_c) Y` over frames.
         power: weighted sum of `sum_c |F_c|^2`.
         first: both, of the frame with the given box.
+        ridge: lambda.
     """
 
     numerator: Complex[Tensor, "C N M"]
     power: Float[Tensor, "N M"]
     first: tuple[Complex[Tensor, "C N M"], Float[Tensor, "N M"]]
+    ridge: float
 
 
 class _SearchedPatch(NamedTuple):
@@ -144,7 +146,8 @@ class CorrelationFilter:
             box: of the target [px].
         """
         first = self._learned(frame, box)
-        return _FilterState(*first, first)
+        # the power is that of all channels
+        return _FilterState(*first, first, self.ridge * (float(first[1].mean()) + _LEAST_POWER))
 
     def detect(self, inputs: DetectorInputs, target: _FilterState) -> tuple[FoundBox, _FilterState]:
         """See `BoxDetector`."""
@@ -169,13 +172,11 @@ class CorrelationFilter:
         numerator, power = (
             torch.lerp(old, first, self.first_share) for old, first in zip(target[:2], target.first, strict=True)
         )
-        # the power is that of all channels
-        ridge = self.ridge * (target.first[1].mean() + _LEAST_POWER)
-        spectrum = (patch.spectrum * numerator).sum(1) / (power + ridge)
-        response = torch.fft.irfft2(spectrum, s=(self._num_cells, self._num_cells))
-        penalties = torch.tensor([1.0 if scale == 1 else self.scale_penalty for scale in self.scales])
-        best = int((response.amax((1, 2)) * penalties).argmax())
-        place, ratio = _peak(response[best].numpy())
+        spectrum = (patch.spectrum * numerator).sum(1) / (power + target.ridge)
+        response = torch.fft.irfft2(spectrum, s=(self._num_cells, self._num_cells)).numpy()
+        penalties = [1.0 if scale == 1 else self.scale_penalty for scale in self.scales]
+        best = int((response.max((1, 2)) * penalties).argmax())
+        place, ratio = _peak(response[best])
         scale, box = self.scales[best], patch.box
         shift = place * (scale * self.context * _size(box) / self._num_cells)
         found = clamp_box(patch.frame, box_from_center(box_center(box) + shift, scale * box[2:]))
@@ -367,7 +368,7 @@ def _label(num_cells: int, deviation: float) -> Complex[Tensor, "N M"]:
 
 def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], float]:
     """Place of the largest value [cells], between cells by a parabola; and the peak-to-sidelobe ratio."""
-    num_cells = len(response)
+    num_cells, response = len(response), response.astype(np.float64)
     row, column = divmod(int(response.argmax()), num_cells)
     peak = float(response[row, column])
     lines = response[row], response[:, column]
@@ -375,9 +376,8 @@ def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], floa
     near = np.arange(-(num_cells // 8), num_cells // 8 + 1)
     beside = response[(near[:, None] + row) % num_cells, (near + column) % num_cells]
     number = response.size - beside.size
-    mean, square = (
-        (np.sum(response**n, dtype=np.float64) - np.sum(beside**n, dtype=np.float64)) / number for n in (1, 2)
-    )
+    mean = (response.sum() - beside.sum()) / number
+    square = (np.vdot(response, response) - np.vdot(beside, beside)) / number
     ratio = (peak - float(mean)) / (max(float(square - mean * mean), 0.0) ** 0.5 + _FAINT)
     return (np.array(place) + num_cells / 2) % num_cells - num_cells / 2, ratio
 

@@ -44,16 +44,22 @@ def _places(num_cells: int) -> Float[np.ndarray, " N"]:
     return cell_offsets(num_cells, like=torch.empty((), dtype=torch.float64)).numpy()
 
 
+@cache
+def _middles(num_cells: int) -> Float[np.ndarray, "M 2"]:
+    """Places of all cells, row after row, as `(x, y)`."""
+    return np.stack(np.meshgrid(_places(num_cells), _places(num_cells)), 2).reshape(-1, 2)
+
+
 class TargetPatch(NamedTuple):
     """What is seen around a box: what a template is made of, once it is needed.
 
     Args:
         picture: grey levels.
-        mask: 1 on the target, 0 away from it.
+        shape: width and height of the target, in sides of the picture.
     """
 
     picture: Float[Tensor, "1 1 S S"]
-    mask: Float[Tensor, "1 1 N N"]
+    shape: Float[np.ndarray, "2"]
 
 
 class FusedDetector(nn.Module):
@@ -92,7 +98,7 @@ class FusedDetector(nn.Module):
             box: of the target [px].
         """
         crop = _around(frame, box, 1.0)
-        return TargetPatch(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)), _masks(box, (1.0,)))
+        return TargetPatch(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)), _shape(box, 1.0))
 
     def template(self, patch: TargetPatch) -> Float[Tensor, "1 C N N"]:
         """The target's features, without the mean of what is around.
@@ -100,7 +106,7 @@ class FusedDetector(nn.Module):
         Args:
             patch: of the target.
         """
-        return cut_out(self.what(patch.picture), patch.mask)
+        return cut_out(self.what(patch.picture), _masks([patch.shape]))
 
     def look(
         self,
@@ -136,12 +142,14 @@ class FusedDetector(nn.Module):
         features = self.what(shown if newest is None else torch.cat([shown, newest.picture]))
         both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
-        recent = first if newest is None else cut_out(features[-1:], newest.mask)
+        shapes = [_shape(box, scale) for scale in SCALES]
+        masks = _masks(shapes if newest is None else [*shapes, newest.shape])
+        recent = first if newest is None else cut_out(features[-1:], masks[-1:])
         alike = correlation(seen, blend_templates(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
         brighter = log_contrast(patches[:, :1], patches[:, 4:])
         means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
-        every = [seen, change, known, _masks(box, SCALES), means, alike]
+        every = [seen, change, known, masks[:number], means, alike]
         votes = self.votes(self.body(torch.cat(every, 1)))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
@@ -204,22 +212,26 @@ def _means_of_cells(patches: Float[Tensor, "K C S S"]) -> Float[Tensor, "K C N N
     return (rows[..., ::STRIDE] + rows[..., 1::STRIDE]) / STRIDE**2
 
 
-def _masks(box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K 1 N N"]:
+def _shape(box: Box, scale: float) -> Float[np.ndarray, "2"]:
+    """Width and height of the target, in sides of the patch of an assumed size."""
+    shape: Float[np.ndarray, "2"] = scale * box[2:] / _side(box, scale)
+    return shape
+
+
+def _masks(shapes: list[Float[np.ndarray, "2"]]) -> Float[Tensor, "K 1 N N"]:
     """See `target_mask`."""
-    shapes = np.array([(0, 0, *(scale * box[2:] / _side(box, scale))) for scale in scales])
-    return ellipse_masks(_places(_CELLS), shapes, margin=0.0, hardness=4.0)
+    boxes = np.concatenate([np.zeros((len(shapes), 2)), shapes], 1)
+    return ellipse_masks(_places(_CELLS), boxes, margin=0.0, hardness=4.0)
 
 
 def _decode_votes(
     votes: Float[np.ndarray, "K 6 N N"], box: Box, sides: Float[np.ndarray, " K"]
 ) -> tuple[Float[np.ndarray, "K 4"], Float[np.ndarray, " K"]]:
     """See `TargetDetector.forward`: the mean over cells of the boxes that they vote for, and its spread."""
-    number, num_cells = len(votes), votes.shape[-1]
-    share = np.exp(votes[:, 0] - votes[:, 0].max((1, 2), keepdims=True))
-    share /= share.sum((1, 2), keepdims=True)
-    places = _places(num_cells)
-    middle = np.stack([share.sum(1) @ places, share.sum(2) @ places], 1)
-    shifts = (votes[:, 1:].reshape(number, 5, -1) @ share.reshape(number, -1, 1))[..., 0]
+    odds, shifts = votes[:, 0].reshape(len(votes), -1), votes[:, 1:].reshape(len(votes), 5, -1)
+    share = np.exp(odds - odds.max(1, keepdims=True))
+    share /= share.sum(1, keepdims=True)
+    middle, shifts = share @ _middles(votes.shape[-1]), (shifts @ share[..., None])[..., 0]
     # an untrained detector gives a quarter of the patch to each side of a cell
     first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
     size = np.maximum(last - first, 2.0)
