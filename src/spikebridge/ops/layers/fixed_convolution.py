@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikebridge.ops.native.library import library
 from spikebridge.ops.selection import convolved_size, select
 
-_WIDTH = 8  # outputs of a block, of fixed_convolution.c
+_WIDTH = 8  # outputs of a part of a block, of fixed_convolution.c
 _TILED_CHANNELS = 16  # with fewer of them the transforms of tiles take longer than the products that they save
 _WORK_OF_A_THREAD = 2**20  # products; below it a thread costs more than it brings
 
@@ -29,7 +29,7 @@ class _Job(ctypes.Structure):
         *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
         *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
         *[(name, ctypes.c_int64) for name in ("picture_step", "channel_step", "row_step", "column_step")],
-        *[(name, ctypes.c_int64) for name in ("by_tiles", "rectified")],
+        *[(name, ctypes.c_int64) for name in ("by_tiles", "rectified", "parts")],
         *[(name, ctypes.c_void_p) for name in ("weights", "bias")],
         ("num_threads", ctypes.c_int64),
         ("team", ctypes.c_void_p),
@@ -59,8 +59,9 @@ class FixedConvolution(nn.Module):
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
         small = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
         self._by_tiles = small and layer.in_channels >= _TILED_CHANNELS
+        self._parts = 2 if len(weight) % (2 * _WIDTH) == 0 else 1
         num_more = -len(weight) % _WIDTH
-        blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, _WIDTH))
+        blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, self._parts * _WIDTH))
         laid_out = _of_tiles(blocks) if self._by_tiles else blocks.permute(0, 3, 4, 2, 1)
         self._weights, self._bias = laid_out.contiguous(), F.pad(bias, (0, num_more))
 
@@ -82,7 +83,7 @@ class FixedConvolution(nn.Module):
         threads = min(torch.get_num_threads(), 1 + y.numel() * self._num_products // _WORK_OF_A_THREAD)
         sizes = (*x.shape, layer.out_channels, *y.shape[1:3], *kernel, *stride, *padding)
         weights = self._weights.data_ptr(), self._bias.data_ptr()
-        job = _Job(*sizes, *x.stride(), self._by_tiles, self.relu, *weights, threads, library().team)
+        job = _Job(*sizes, *x.stride(), self._by_tiles, self.relu, self._parts, *weights, threads, library().team)
         run: Any = library().steps
         pointers = (ctypes.c_void_p(z.data_ptr()) for z in (x, y))
         if run.spikebridge_fixed_convolution(ctypes.byref(job), *pointers) != 0:

@@ -1,4 +1,4 @@
-/* What comes in is copied channels last with zeros around it; then eight places at once are multiplied by a block of
+/* What comes in is copied channels last with zeros around it; then some places at once are multiplied by a block of
    outputs, whose sums stay in registers. */
 
 #include <stdlib.h>
@@ -12,11 +12,11 @@
 #include "clones.h"
 
 enum {
-    WIDTH = 8,  /* of a block: wider vectors would leave few outputs half empty, and two such sums a step are as fast */
-    PLACES = 8,
+    WIDTH = 8, /* outputs of a part of a block: wider ones would leave layers with few outputs half empty */
+    SUMS = 8,  /* parts that are summed at once, so many that none waits for the one before, and registers suffice */
     TILE = 4, IN_TILE = TILE * TILE,
     GROUP = 32, /* tiles that are multiplied by the same weights while these are in the nearest cache */
-    AHEAD = 1024, /* weights that are fetched while those before them are used: layers are larger than the near caches */
+    AHEAD = 1024, /* weights that are fetched before they are used: layers are larger than the near caches */
     APART = 16, /* more numbers between places of a tile, which would share the sets of a cache */
 };
 
@@ -54,49 +54,63 @@ CLONES static void pad(const Shared *shared, const float *x)
         }
 }
 
-/* sums[p] += x[p * step + i] * weights[i], over i */
+/* sums[p] += x[p * step + i] * weights[i], over i, for a block at each of SUMS / parts places. */
 static inline __attribute__((always_inline)) void add_products(Part *sums, const float *x, int64_t step,
-                                                               const float *weights, int64_t number)
+                                                               const float *weights, int64_t number, const int parts)
 {
-    for (int64_t i = 0; i < number; i++) {
-        const Part block = *(const Part *)(weights + i * WIDTH);
-        __builtin_prefetch(weights + i * WIDTH + AHEAD);
-        for (int p = 0; p < PLACES; p++)
-            sums[p] += x[p * step + i] * block;
+    for (int64_t i = 0; i < number; i++, weights += parts * WIDTH) {
+        __builtin_prefetch(weights + AHEAD);
+        for (int p = 0; p < SUMS / parts; p++)
+            for (int k = 0; k < parts; k++)
+                sums[p * parts + k] += x[p * step + i] * *(const Part *)(weights + k * WIDTH);
     }
 }
 
-static inline __attribute__((always_inline)) void give(const FixedConvolution *job, Part sum, float *y, int64_t block)
+/* A part of what comes out at a place. */
+static inline __attribute__((always_inline)) void give(const FixedConvolution *job, Part sum, float *y, int64_t part)
 {
-    const int64_t left = job->out_channels - block * WIDTH;
+    const int64_t left = job->out_channels - part * WIDTH;
     if (job->rectified)
         sum = (Part)((Flags)sum & ~(Flags)(sum < (Part){0.0f}));
     if (left >= WIDTH)
-        *(Part *)(y + block * WIDTH) = sum;
+        *(Part *)(y + part * WIDTH) = sum;
     else
-        memcpy(y + block * WIDTH, &sum, (size_t)left * sizeof(float));
+        memcpy(y + part * WIDTH, &sum, (size_t)left * sizeof(float));
+}
+
+static inline __attribute__((always_inline)) void give_blocks(const Shared *shared, const float *from, float *to,
+                                                              const int parts)
+{
+    const FixedConvolution *job = shared->job;
+    const int64_t channels = job->channels, of_row = shared->columns * channels, taps = job->kernel_x * channels;
+    const int64_t step = job->stride_x * channels, places = SUMS / parts;
+    for (int64_t block = 0; block < shared->num_blocks; block++) {
+        const float *weights = job->weights + block * job->kernel_y * taps * parts * WIDTH;
+        for (int64_t first = 0; first < job->out_width; first += places) {
+            Part sums[SUMS];
+            for (int k = 0; k < SUMS; k++)
+                sums[k] = *(const Part *)(job->bias + (block * parts + k % parts) * WIDTH);
+            for (int64_t ky = 0; ky < job->kernel_y; ky++)
+                add_products(sums, from + ky * of_row + first * step, step, weights + ky * taps * parts * WIDTH, taps,
+                             parts);
+            for (int64_t p = 0; p < places && first + p < job->out_width; p++)
+                for (int k = 0; k < parts; k++)
+                    give(job, sums[p * parts + k], to + (first + p) * job->out_channels, block * parts + k);
+        }
+    }
 }
 
 /* A row of outputs of a picture. */
 CLONES static void give_row(const Shared *shared, int64_t picture, int64_t row)
 {
     const FixedConvolution *job = shared->job;
-    const int64_t channels = job->channels, of_row = shared->columns * channels, taps = job->kernel_x * channels;
+    const int64_t of_row = shared->columns * job->channels;
     const float *from = shared->padded + (picture * shared->rows + row * job->stride_y) * of_row;
     float *to = shared->y + (picture * job->out_height + row) * job->out_width * job->out_channels;
-    for (int64_t block = 0; block < shared->num_blocks; block++) {
-        const float *weights = job->weights + block * job->kernel_y * taps * WIDTH;
-        for (int64_t first = 0; first < job->out_width; first += PLACES) {
-            Part sums[PLACES];
-            for (int p = 0; p < PLACES; p++)
-                sums[p] = *(const Part *)(job->bias + block * WIDTH);
-            for (int64_t ky = 0; ky < job->kernel_y; ky++)
-                add_products(sums, from + ky * of_row + first * job->stride_x * channels, job->stride_x * channels,
-                             weights + ky * taps * WIDTH, taps);
-            for (int64_t p = 0; p < PLACES && first + p < job->out_width; p++)
-                give(job, sums[p], to + (first + p) * job->out_channels, block);
-        }
-    }
+    if (job->parts == 2)
+        give_blocks(shared, from, to, 2);
+    else
+        give_blocks(shared, from, to, 1);
 }
 
 static void give_rows(void *data)
@@ -150,13 +164,13 @@ static void transform_tiles(void *data)
 }
 
 /* A' m A of a tile m, whose places lie a step apart, and the bias. */
-static inline __attribute__((always_inline)) void give_tile(const Shared *shared, int64_t tile, int64_t block,
+static inline __attribute__((always_inline)) void give_tile(const Shared *shared, int64_t tile, int64_t part,
                                                             const Part *m, const int64_t step)
 {
     const FixedConvolution *job = shared->job;
     const int64_t of_picture = shared->tiles_down * shared->tiles_across, inside = tile % of_picture;
     const int64_t row = inside / shared->tiles_across * 2, column = inside % shared->tiles_across * 2;
-    const Part bias = *(const Part *)(job->bias + block * WIDTH);
+    const Part bias = *(const Part *)(job->bias + part * WIDTH);
     Part down[2][TILE];
     for (int x = 0; x < TILE; x++) {
         const Part *of_column = m + x * step;
@@ -166,35 +180,45 @@ static inline __attribute__((always_inline)) void give_tile(const Shared *shared
     for (int y = 0; y < 2 && row + y < job->out_height; y++) {
         const int64_t place = (tile / of_picture * job->out_height + row + y) * job->out_width + column;
         float *to = shared->y + place * job->out_channels;
-        give(job, bias + down[y][0] + down[y][1] + down[y][2], to, block);
+        give(job, bias + down[y][0] + down[y][1] + down[y][2], to, part);
         if (column + 1 < job->out_width)
-            give(job, bias + down[y][1] - down[y][2] - down[y][3], to + job->out_channels, block);
+            give(job, bias + down[y][1] - down[y][2] - down[y][3], to + job->out_channels, part);
     }
 }
 
-/* A block of outputs of a group of tiles; `products` is memory to work in: [place in a tile][tile]. */
-CLONES static void give_group(const Shared *shared, int64_t group, int64_t block, Part *products)
+/* A block of outputs of a group of tiles; `products` is memory to work in: [place in a tile][tile][part]. */
+static inline __attribute__((always_inline)) void give_tiles(const Shared *shared, int64_t group, int64_t block,
+                                                             Part *products, const int parts)
 {
     const FixedConvolution *job = shared->job;
     const int64_t channels = job->channels, step = shared->num_groups * GROUP * channels + APART;
     const int64_t number = job->num_pictures * shared->tiles_down * shared->tiles_across;
     for (int64_t place = 0; place < IN_TILE; place++) {
-        const float *weights = job->weights + (block * IN_TILE + place) * channels * WIDTH;
+        const float *weights = job->weights + (block * IN_TILE + place) * channels * parts * WIDTH;
         const float *tiles = shared->tiles + place * step + group * GROUP * channels;
-        for (int64_t first = 0; first < GROUP; first += PLACES) {
-            Part sums[PLACES] = {{0.0f}};
-            add_products(sums, tiles + first * channels, channels, weights, channels);
-            memcpy(products + place * GROUP + first, sums, sizeof(sums));
+        for (int64_t first = 0; first < GROUP; first += SUMS / parts) {
+            Part sums[SUMS] = {{0.0f}};
+            add_products(sums, tiles + first * channels, channels, weights, channels, parts);
+            memcpy(products + (place * GROUP + first) * parts, sums, sizeof(sums));
         }
     }
-    for (int64_t k = 0; k < GROUP && group * GROUP + k < number; k++)
-        give_tile(shared, group * GROUP + k, block, products + k, GROUP);
+    for (int64_t t = 0; t < GROUP && group * GROUP + t < number; t++)
+        for (int k = 0; k < parts; k++)
+            give_tile(shared, group * GROUP + t, block * parts + k, products + t * parts + k, GROUP * parts);
+}
+
+CLONES static void give_group(const Shared *shared, int64_t group, int64_t block, Part *products)
+{
+    if (shared->job->parts == 2)
+        give_tiles(shared, group, block, products, 2);
+    else
+        give_tiles(shared, group, block, products, 1);
 }
 
 static void give_groups(void *data)
 {
     Shared *shared = data;
-    Part *products = malloc(IN_TILE * GROUP * sizeof(Part));
+    Part *products = malloc((size_t)(IN_TILE * GROUP * shared->job->parts) * sizeof(Part));
     if (products == NULL) {
         shared->failed = 1;
         return;
@@ -212,14 +236,15 @@ static void run(Shared *shared, void (*work)(void *))
 
 int spikebridge_fixed_convolution(const FixedConvolution *job, const float *x, float *y)
 {
-    Shared shared = {.job = job, .y = y, .num_blocks = (job->out_channels + WIDTH - 1) / WIDTH};
+    const int64_t width = job->parts * WIDTH;
+    Shared shared = {.job = job, .y = y, .num_blocks = (job->out_channels + width - 1) / width};
     shared.tiles_down = (job->out_height + 1) / 2, shared.tiles_across = (job->out_width + 1) / 2;
     const int64_t number = job->num_pictures * shared.tiles_down * shared.tiles_across;
     shared.num_groups = (number + GROUP - 1) / GROUP;
     /* a row and a column more, of the last tile where the size is odd */
     shared.rows = job->height + 2 * job->pad_y + 1, shared.columns = job->width + 2 * job->pad_x + 1;
     /* places behind the last one are multiplied, and not given */
-    const int64_t size = (job->num_pictures * shared.rows * shared.columns + PLACES * job->stride_x) * job->channels;
+    const int64_t size = (job->num_pictures * shared.rows * shared.columns + SUMS * job->stride_x) * job->channels;
     const int64_t of_tiles = job->by_tiles ? IN_TILE * (shared.num_groups * GROUP * job->channels + APART) : 0;
     shared.padded = malloc((size_t)(size + of_tiles) * sizeof(float));
     if (shared.padded == NULL)

@@ -14,7 +14,8 @@ typedef struct {
     int64_t picture_step, channel_step, row_step, column_step; /* between numbers of x */
     int64_t by_tiles;       /* whether `weights` are those of tiles */
     int64_t rectified;      /* whether outputs below 0 become 0 */
-    const float *weights;   /* [block of 8 outputs][tap, or place in a tile][channel][output] */
+    int64_t parts;          /* of 8 outputs in a block, 1 or 2 */
+    const float *weights;   /* [block of outputs][tap, or place in a tile][channel][output] */
     const float *bias;      /* of whole blocks, too */
     int64_t num_threads;
     Team team;
