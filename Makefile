@@ -81,7 +81,7 @@ SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py b
 SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py slowdown.py layout.py entered_files.py public_api.py)
 SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py sensing_confidence.py beside_nengo.py)
 SLOW += benchmarks/sensing_families.py benchmarks/equivalent_frame_rate.py
-SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py signals_training.py signals_digit_delays.py)
+SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py signals_early.py signals_training.py signals_digit_delays.py)
 SLOW += $(addprefix benchmarks/,neurobench_networks.py neurobench_harness.py extras.py residual_delays.py gpu.py sweep_cost.py)
 # the experiments on the paper's claims; task_scaling.py takes four hours
 CLAIMS := $(filter-out $(addprefix benchmarks/claims/,experiment.py balanced_network.py chip_process.py task_scaling.py),$(wildcard benchmarks/claims/*.py))

@@ -12,6 +12,7 @@ those of `signals_delays.py`, in proportion to the longest delay; nothing was tu
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ def answer(network: Sequential, part: Part) -> Tensor:
 
 def data_of(fold: int, seed: int, copies: int) -> tuple[Part, Part, float]:
     """Training with augmented copies, people left out, and the step [s]."""
-    config = signals.PRESETS["spoken_digits"]
+    sensor_config = replace(signals.PRESETS["spoken_digits"].sensor, seconds=1.0)
     series = load_series("spoken_digits")
-    sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
+    sensor = Sensor(sensor_config, series.rate_hz, series.num_channels)
     windows, split = sensor.windows(series), folds_of_set(series, None)[fold]
     train, test = (windows.select(np.isin(windows.series, own)) for own in (split.train, split.test))
     generator = np.random.default_rng(seed)
@@ -73,9 +74,9 @@ def data_of(fold: int, seed: int, copies: int) -> tuple[Part, Part, float]:
     for one in both:
         with torch.no_grad():
             spikes = encoder(one["signal"] / std)[0]
-        weight = one["weight"].repeat_interleave(config.sensor.frame_period, 0)[: len(spikes)]
+        weight = one["weight"].repeat_interleave(sensor_config.frame_period, 0)[: len(spikes)]
         parts.append({"spikes": spikes, "weight": weight, "label": one["label"]})
-    return parts[0], parts[1], config.sensor.dt
+    return parts[0], parts[1], sensor_config.dt
 
 
 def some_of(part: Part, rows: Tensor) -> Part:

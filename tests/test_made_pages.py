@@ -78,6 +78,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "signals_integers",
         "signals_wearer",
         "signals_choice",
+        "signals_early",
         "signals_training",
         "signals_digit_delays",
         "sensing_confidence",
