@@ -21,6 +21,8 @@ A family draws its scenes from a seed: size and speed of the target vary in all 
 A family measures what one property does. In a `varied` scene all of them are drawn at once, which teaches: to a network
 trained on many unlike cameras a real one is one more of them (J. Tobin et al., IROS 2017, domain randomization). `dark`
 scenes are drawn likewise, with less light, more contrast of textures, faster motion, longer exposures and noisy frames.
+`photographs` are drawn as varied scenes, with parts of real photographs as target, distractors and background; those of
+train, validation and test scenes are other ones (`data/images/photographs.py`).
 """
 
 from collections.abc import Callable
@@ -32,18 +34,19 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
+from spikebridge.data.images.photographs import photograph_texture
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording
-from spikebridge.data.simulation.textures import fractal_noise
+from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, split_of_seed
+from spikebridge.data.simulation.textures import canvas_size, fractal_noise
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError, did_you_mean
 
 _DT = 1 / 240
 _CAMERA = EventCamera()
 _SENSORS = ((112, 112), (144, 144), (144, 144), (144, 192))  # rows and columns of varied scenes
-_DARK = "dark"
+_DARK, _PHOTOGRAPHS = "dark", "photographs"
 _BRIGHTEST = 0.99
 """Share of the pixels of a dark scene that are darker than its brightest parts."""
 
@@ -71,6 +74,7 @@ class _Ranges(NamedTuple):
 _DRAWN = {
     "varied": _Ranges(20, (2, 10), (0.4, 1.0), (0.6, 2.2), (-0.008, 0.012), (0, 0)),
     _DARK: _Ranges(21, (3, 14), (0.15, 1.0), (1.5, 4.0), (-0.008, 0.016), (0.3, 3)),
+    _PHOTOGRAPHS: _Ranges(22, (2, 10), (0.4, 1.0), (0.7, 1.6), (-0.008, 0.012), (0, 2)),
 }
 """Scenes of which a seed draws everything; none of `SCENE_FAMILIES`."""
 
@@ -128,7 +132,7 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     """A scene of a family, with bins and boxes at 240 Hz.
 
     Args:
-        family: one of `SCENE_FAMILIES`, "varied" or "dark".
+        family: one of `SCENE_FAMILIES`, "varied", "dark" or "photographs".
         seed: draws everything.
         seconds: length.
         frame_rate: frames a second.
@@ -163,7 +167,7 @@ def check_family(family: str) -> None:
     """Refuse a name that is no family of scenes.
 
     Args:
-        family: one of `SCENE_FAMILIES`, "varied" or "dark".
+        family: one of `SCENE_FAMILIES`, "varied", "dark" or "photographs".
 
     Raises:
         ConfigError: there is no such family.
@@ -194,6 +198,8 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
         tumbling=uniform(0, 1),
         leaves=True,
     )
+    if family == _PHOTOGRAPHS:
+        scene = with_photographs(scene)
     light, gamma = (_log_uniform(generator, *of) for of in (ranges.light, ranges.gamma))
     if family == _DARK:
         light /= float(np.quantile(scene.image(0.0) ** gamma, _BRIGHTEST))
@@ -211,6 +217,22 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
     exposure, noise = max(0.0, uniform(*ranges.exposure)), uniform(*ranges.frame_noise)
     frames = FrameCamera(frame_rate, exposure, noise)
     return render_recording(seen, seconds, _DT, _DT / 2, camera, frames, seed, name=f"{family} {seed}")
+
+
+def with_photographs(scene: TumblingObjects) -> TumblingObjects:
+    """A scene with parts of photographs as target, distractors and background, those of the split of its seed.
+
+    Args:
+        scene: as it is drawn; light and motion stay.
+
+    Raises:
+        ConfigError: scikit-image is not installed, whose pictures are taken.
+    """
+    generator, split = np.random.default_rng([scene.seed, 3]), split_of_seed(scene.seed)
+    side = round(3 * scene.size)  # a third of it is seen
+    canvas = photograph_texture(split, *canvas_size(scene.height, scene.width, scene.camera_motion), generator)
+    parts = (photograph_texture(split, side, side, generator) for _ in range(1 + scene.num_distractors))
+    return replace(scene, textures=tuple(parts), background=canvas)
 
 
 def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:

@@ -145,6 +145,19 @@ def scene_seeds(split: str, num_scenes: int) -> list[int]:
     return [_SPLITS[split] + len(_SPLITS) * i for i in range(num_scenes)]
 
 
+def split_of_seed(seed: int) -> str:
+    """The split of a scene, see `scene_seeds`.
+
+    Args:
+        seed: of the scene.
+
+    Example:
+        >>> split_of_seed(3), split_of_seed(5)
+        ('train', 'test')
+    """
+    return next(split for split, first in _SPLITS.items() if first == seed % len(_SPLITS))
+
+
 def _frame(
     scene: Stimulus, t: float, camera: FrameCamera, image_interval: float, generator: np.random.Generator
 ) -> np.ndarray:

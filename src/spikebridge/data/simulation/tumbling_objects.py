@@ -63,6 +63,9 @@ class TumblingObjects:
         tumbling: how far they turn out of it: 0 not at all; at 1 axes go from two thirds to one and a half of their
             length, and all of the texture that is seen at first may be hidden later.
         leaves: most objects and the background are covered with shapes of uniform grey (`dead_leaves`).
+        textures: of the target and of the distractors after it, grey in [0, 1]; the others are generated. The middle
+            third of one is seen at first.
+        background: behind the objects, grey in [0, 1], of `canvas_size`; generated without it.
 
     Raises:
         ConfigError: a setting is out of range, or the objects do not fit into the image.
@@ -86,6 +89,8 @@ class TumblingObjects:
     turning: float = 0.8
     tumbling: float = 1.0
     leaves: bool = False
+    textures: tuple[Float[np.ndarray, "_ _"], ...] = ()
+    background: Float[np.ndarray, "bh bw"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that are out of range."""
@@ -97,6 +102,12 @@ class TumblingObjects:
                 "TumblingObjects needs light_change below 1, tumbling of at most 1, and an image twice as large as the "
                 f"target, but got {self.light_change=}, {self.tumbling=}, {self.width} x {self.height} pixels, "
                 f"{self.size=}."
+            )
+        needed = canvas_size(self.height, self.width, self.camera_motion)
+        if self.background is not None and min(np.subtract(self.background.shape, needed)) < 0:
+            raise ConfigError(
+                f"TumblingObjects needs a background of {needed} rows and columns or more, but got "
+                f"{self.background.shape}. Enlarge it, or let the camera move less."
             )
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:
@@ -128,8 +139,10 @@ class TumblingObjects:
     def _background(self) -> MovingBackground:
         generator = np.random.default_rng([self.seed, 0])
         shape = canvas_size(self.height, self.width, self.camera_motion)
-        canvas = _panels(*shape, self.num_panels, generator)
-        if self.leaves:
+        canvas = self.background
+        if canvas is None:
+            canvas = _panels(*shape, self.num_panels, generator)
+        if self.leaves and self.background is None:
             canvas = _with_leaves(canvas, np.random.default_rng([self.seed, 0, 1]))
         return random_background(canvas, generator, self.camera_motion, self.light_change)
 
@@ -157,7 +170,9 @@ class TumblingObjects:
             fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator
         )
         texture = _jitter_tone(texture, generator)
-        if self.leaves:
+        if number <= len(self.textures):
+            texture = np.asarray(self.textures[number - 1], np.float64)
+        elif self.leaves:
             texture = _leaves_or(texture, np.random.default_rng([self.seed, number, 1]))
         return _Body(motion, half, *_outline(generator), foreshortening, texture_shift, texture)
 

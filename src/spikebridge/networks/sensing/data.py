@@ -5,6 +5,7 @@
 | `recording_parts` | a split of the real recording, of a folder of your own, or of generated scenes |
 | `generated_parts` | scenes of half a second with a textured target, or of families of scenes |
 | `tumbling_parts` | scenes that are hard to track, for the target detector only |
+| `film_parts` | films of photographs, without events, for what reads frames |
 | `clip_parts` | video clips of OTB and VOT, for what reads frames |
 """
 
@@ -20,9 +21,11 @@ from spikebridge.data.catalog import find_files, refuse_data_folder
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
+from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.examples import moving_object
+from spikebridge.data.simulation.families import with_photographs
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import render_recording, scene_seeds
+from spikebridge.data.simulation.render import FrameCamera, render_recording, scene_seeds
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError, DataError
 
@@ -32,6 +35,8 @@ _RECORDINGS = ("auto", "real", "generated", "both")
 _SCENE_SECONDS = 0.5
 _TUMBLING_SECONDS = 1.5
 _CLIP_RATE = 30.0
+_FILM_SECONDS, _FILM_SENSOR = 2.0, (180, 240)
+_FILM_SIZES, _FILM_SPEEDS, _FILM_CAMERA = (16.0, 64.0), (0.3, 4.0), (2.0, 60.0)  # [px], [sizes a second], [px]
 
 
 class RecordingPart(NamedTuple):
@@ -238,6 +243,42 @@ def tumbling_parts(split: str, num_scenes: int) -> list[RecordingPart]:
         recording = render_recording(scene, _TUMBLING_SECONDS, DT, image_interval=DT, name=f"tumbling {seed}")
         scenes.append(RecordingPart(recording, range(1, recording.num_frames, 3)))
     return scenes
+
+
+def film_parts(split: str, num_films: int) -> list[RecordingPart]:
+    """Films of parts of photographs that move over others, as ordinary clips: 30 frames a second, no events.
+
+    Args:
+        split: train, validation or test; of the photographs, too.
+        num_films: number of films, of two seconds.
+
+    Raises:
+        ConfigError: scikit-image is not installed, whose pictures are taken.
+    """
+    films = []
+    for seed in scene_seeds(split, num_films):
+        generator = np.random.default_rng([seed, 2])
+        uniform = generator.uniform
+        size = float(np.exp(uniform(*np.log(_FILM_SIZES))))
+        scene = TumblingObjects(
+            *_FILM_SENSOR,
+            seed=seed,
+            size=size,
+            speed=size * float(np.exp(uniform(*np.log(_FILM_SPEEDS)))),
+            num_distractors=int(generator.integers(0, 5)),
+            scale_change=uniform(1, 2),
+            light_change=uniform(0, 0.3),
+            camera_motion=float(np.exp(uniform(*np.log(_FILM_CAMERA)))),
+            turning=uniform(0, 1.5),
+            tumbling=uniform(0, 1),
+        )
+        rate = 1 / _CLIP_RATE
+        # events of a pixel whose threshold nothing crosses: none
+        blind, frames = EventCamera(threshold_mean=1e3), FrameCamera(_CLIP_RATE, noise=uniform(0, 3))
+        shown = with_photographs(scene)
+        film = render_recording(shown, _FILM_SECONDS, rate, rate, blind, frames, seed, name=f"film {seed}")
+        films.append(RecordingPart(film, range(1, film.num_frames)))
+    return films
 
 
 def clip_parts(data: Path | None = None) -> list[RecordingPart]:

@@ -40,7 +40,7 @@ from torch import Tensor
 from spikebridge.data.simulation.families import check_family
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.errors import ConfigError, DataError, did_you_mean
-from spikebridge.networks.sensing.data import DT, generated_parts, run_parts
+from spikebridge.networks.sensing.data import DT, film_parts, generated_parts, run_parts
 from spikebridge.networks.sensing.evaluation import benchmark
 from spikebridge.networks.sensing.evaluation.evaluate import TrackingEvaluation, evaluate_recording
 from spikebridge.networks.sensing.evaluation.protocols import interframe
@@ -318,6 +318,8 @@ def _fitted_spread(config: Config, network: Sensing, pairs: Dataset | None) -> d
     if pairs is None or network.finder is None or not config.detector.fit_spread:
         return {}
     parts = generated_parts("validation", _NUM_SPREAD_SCENES, config.scenes)
+    if config.detector.num_films:
+        parts += film_parts("validation", _NUM_SPREAD_SCENES)
     samples = detector_samples(parts, lost=config.detector.absent_share, seed=config.seed)
     fitted = fit_spread(network.finder, samples, config.tracker.template_rate)
     return {"spread_factor": fitted.factor, "spread_exponent": fitted.exponent}

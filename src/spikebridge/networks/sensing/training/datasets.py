@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from spikebridge.networks.sensing.data import RecordingPart, clip_parts, recording_parts, tumbling_parts
+from spikebridge.networks.sensing.data import RecordingPart, clip_parts, film_parts, recording_parts, tumbling_parts
 from spikebridge.networks.sensing.training.detector_samples import DetectorDataset, detector_samples
 from spikebridge.networks.sensing.training.samples import AXES, TrackingSamples, cut_samples, cut_unlabelled_samples
 from spikebridge.training.batches import Batches
@@ -60,12 +60,12 @@ def _joined(cut: Sequence[TrackingSamples]) -> Batches:
 
 
 def detector_data(config: Any, parts: Sequence[RecordingPart]) -> DetectorDataset:
-    """The dataset of the target detector: the same parts, scenes of its own, and clips.
+    """The dataset of the target detector: the same parts, scenes and films of its own, and clips.
 
     Args:
         config: of the sensing recipe.
         parts: with boxes.
     """
-    own = tumbling_parts("train", config.detector.num_scenes)
+    own = tumbling_parts("train", config.detector.num_scenes) + film_parts("train", config.detector.num_films)
     clips = clip_parts() if config.clips else []
     return detector_samples([*parts, *own, *clips], lost=config.detector.absent_share, seed=config.seed)

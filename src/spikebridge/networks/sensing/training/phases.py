@@ -80,6 +80,8 @@ class DetectorTraining:
     """Learning rate."""
     num_scenes: int = 4
     """Generated scenes that are hard to track, for the detector only."""
+    num_films: int = 0
+    """Films of photographs, frames alone, for the detector only; needs the extra `photographs`."""
     box_noise: float = 1.0
     """Noise of the predicted boxes in training; 1 is about a sixth of the target's size."""
     background_swaps: float = 0.4
@@ -93,12 +95,12 @@ class DetectorTraining:
     weights_from: str = ""
     """A run folder from which the detector is loaded for each seed, instead of trained."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("fit_spread",)
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("fit_spread", "num_films")
     """Fields that run folders of before do not have."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
-        _check_range(self, "detector", ("lr",), ("epochs", "num_scenes", "box_noise"))
+        _check_range(self, "detector", ("lr",), ("epochs", "num_scenes", "num_films", "box_noise"))
         for name in ("background_swaps", "template_error", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"detector.{name} is a share, from 0 to 1, but got {getattr(self, name)}")
