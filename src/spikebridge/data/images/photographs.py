@@ -48,7 +48,7 @@ def _skimage(file: str, split: str, licence: str) -> Photograph:
     return Photograph("skimage", f"data/{file}", split, licence)
 
 
-_CC0 = "CC0"
+_CC0, _NAVY = "CC0", "public domain (US Navy)"
 _UNRESTRICTED = "no known copyright restrictions"
 PHOTOGRAPHS = {
     "astronaut": _skimage("astronaut.png", "train", "public domain (NASA)"),
