@@ -24,7 +24,7 @@ from spikebridge.data.io.images import open_image
 from spikebridge.errors import ConfigError
 
 _LARGEST = 1024  # pixels along the longer side that are kept
-_SMALLEST = 64  # pixels of a photograph along a side of a crop
+_LEAST_RATIO = 0.5  # pixels of a photograph for one of a texture
 _GAMMA = 0.3
 
 
@@ -99,7 +99,7 @@ def load_photographs(split: str) -> tuple[UInt8[np.ndarray, "_ _ 3"], ...]:
 def photograph_texture(
     split: str, height: int, width: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "{height} {width}"]:
-    """A random part of a random photograph: any size, grey from a random mixture of its colours, mirrored or turned.
+    """A random part of a random photograph, mirrored or turned, enlarged twice at most, grey from a mixture of colours.
 
     Args:
         split: train, validation or test.
@@ -120,8 +120,7 @@ def photograph_texture(
     picture = picture[:: generator.choice([-1, 1]), :: generator.choice([-1, 1])]
     rows, columns = picture.shape[:2]
     largest = min(rows / height, columns / width)
-    # pixels of the photograph for one of the texture
-    ratio = exp(generator.uniform(log(min(largest, _SMALLEST / min(height, width))), log(largest)))
+    ratio = exp(generator.uniform(log(min(largest, _LEAST_RATIO)), log(largest)))
     top, left = (generator.uniform(0, whole - ratio * n) for whole, n in ((rows, height), (columns, width)))
     grey = Image.fromarray((picture @ generator.dirichlet(np.ones(3))).round().clip(0, 255).astype(np.uint8))
     seen = grey.resize(

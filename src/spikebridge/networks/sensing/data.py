@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikebridge.data.catalog import find_files, refuse_data_folder
+from spikebridge.data.images.photographs import photograph_texture
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import Recording, temporal_splits
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
@@ -25,7 +26,8 @@ from spikebridge.data.simulation.event_camera import EventCamera
 from spikebridge.data.simulation.examples import moving_object
 from spikebridge.data.simulation.families import with_photographs
 from spikebridge.data.simulation.moving_objects import MovingObjects
-from spikebridge.data.simulation.render import FrameCamera, render_recording, scene_seeds
+from spikebridge.data.simulation.panned_picture import PannedPicture
+from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError, DataError
 
@@ -246,39 +248,51 @@ def tumbling_parts(split: str, num_scenes: int) -> list[RecordingPart]:
 
 
 def film_parts(split: str, num_films: int) -> list[RecordingPart]:
-    """Films of parts of photographs that move over others, as ordinary clips: 30 frames a second, no events.
+    """Films of photographs, as ordinary clips: 30 frames a second, no events, two seconds.
+
+    In every second film parts of photographs move over another one; in the others the target is a part of the
+    photograph before which the camera moves, turns and zooms.
 
     Args:
         split: train, validation or test; of the photographs, too.
-        num_films: number of films, of two seconds.
+        num_films: number of films.
 
     Raises:
         ConfigError: scikit-image is not installed, whose pictures are taken.
     """
-    films = []
-    for seed in scene_seeds(split, num_films):
-        generator = np.random.default_rng([seed, 2])
-        uniform = generator.uniform
-        size = float(np.exp(uniform(*np.log(_FILM_SIZES))))
-        scene = TumblingObjects(
-            *_FILM_SENSOR,
-            seed=seed,
-            size=size,
-            speed=size * float(np.exp(uniform(*np.log(_FILM_SPEEDS)))),
-            num_distractors=int(generator.integers(0, 5)),
-            scale_change=uniform(1, 2),
-            light_change=uniform(0, 0.3),
-            camera_motion=float(np.exp(uniform(*np.log(_FILM_CAMERA)))),
-            turning=uniform(0, 1.5),
-            tumbling=uniform(0, 1),
-        )
-        rate = 1 / _CLIP_RATE
-        # events of a pixel whose threshold nothing crosses: none
-        blind, frames = EventCamera(threshold_mean=1e3), FrameCamera(_CLIP_RATE, noise=uniform(0, 3))
-        shown = with_photographs(scene)
-        film = render_recording(shown, _FILM_SECONDS, rate, rate, blind, frames, seed, name=f"film {seed}")
-        films.append(RecordingPart(film, range(1, film.num_frames)))
-    return films
+    return [
+        RecordingPart(film, range(1, film.num_frames))
+        for number, seed in enumerate(scene_seeds(split, num_films))
+        for film in [_film(split, seed, is_panned=number % 2 > 0)]
+    ]
+
+
+def _film(split: str, seed: int, is_panned: bool) -> Recording:
+    generator = np.random.default_rng([seed, 2])
+    uniform = generator.uniform
+    size, pace, camera = (float(np.exp(uniform(*np.log(of)))) for of in (_FILM_SIZES, _FILM_SPEEDS, _FILM_CAMERA))
+    height, width = _FILM_SENSOR
+    drawn: dict[str, Any] = {
+        "height": height,
+        "width": width,
+        "seed": seed,
+        "size": size,
+        "speed": pace * size,
+        "scale_change": uniform(1, 2),
+        "light_change": uniform(0, 0.3),
+        "turning": uniform(0, 1.5),
+        "tumbling": uniform(0, 1),
+    }
+    scene: Stimulus
+    if is_panned:
+        scene = PannedPicture(photograph_texture(split, 2 * height, 2 * width, generator), **drawn)
+    else:
+        others = int(generator.integers(0, 5))
+        scene = with_photographs(TumblingObjects(**drawn, num_distractors=others, camera_motion=camera))
+    # thresholds that nothing crosses: no events
+    blind, frames = EventCamera(threshold_mean=1e3), FrameCamera(_CLIP_RATE, noise=uniform(0, 3))
+    dt = 1 / _CLIP_RATE
+    return render_recording(scene, _FILM_SECONDS, dt, dt, blind, frames, seed, name=f"film {seed}")
 
 
 def clip_parts(data: Path | None = None) -> list[RecordingPart]:

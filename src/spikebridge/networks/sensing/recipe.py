@@ -301,7 +301,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                     torch.manual_seed(seed)
                     network = config.network(name)
                 settings = Settings(seed=seed, batch_size=config.pathways.batch_size, accelerator="cpu", quiet=quiet)
-                taken = load_parts(network, config.detector.weights_from, config.pathways.weights_from, child)
+                taken = load_parts(network, config.detector, config.pathways.weights_from, child)
                 steps = phases(config, network, f"{name}, seed {seed}", data.detector, data.unlabelled)
                 fit(network, steps, data.labelled, settings=settings, run=child)
                 taken |= _fitted_spread(config, network, data.detector)

@@ -94,8 +94,10 @@ class DetectorTraining:
     """Scale the claimed standard deviation to the errors on generated validation scenes, after the training."""
     weights_from: str = ""
     """A run folder from which the detector is loaded for each seed, instead of trained."""
+    start_from: str = ""
+    """A run folder whose detector is trained further for each seed, instead of a new one."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("fit_spread", "num_films")
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("fit_spread", "num_films", "start_from")
     """Fields that run folders of before do not have."""
 
     def __post_init__(self) -> None:
@@ -104,6 +106,11 @@ class DetectorTraining:
         for name in ("background_swaps", "template_error", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"detector.{name} is a share, from 0 to 1, but got {getattr(self, name)}")
+        if self.weights_from and self.start_from:
+            raise ConfigError(
+                "a detector is loaded from detector.weights_from or trained further from detector.start_from: "
+                "leave out one of them"
+            )
 
 
 def _check_range(settings: Any, group: str, above_0: tuple[str, ...], from_0: tuple[str, ...]) -> None:
@@ -182,17 +189,19 @@ def detector_phase(name: str, pairs: Dataset, training: DetectorTraining, templa
     )
 
 
-def load_parts(network: Sensing, detector: str, pathways: str, child: Run) -> dict[str, Any]:
+def load_parts(network: Sensing, detector: DetectorTraining, pathways: str, child: Run) -> dict[str, Any]:
     """Loads parts of a network that were trained in other runs; see `load_part`.
 
     Args:
         network: gets the weights.
-        detector: a run from which the detector is loaded; none if empty.
+        detector: names the run from which the detector is loaded, or from which its training starts.
         pathways: a run from which all the rest is loaded; none if empty.
         child: the training run of the network.
     """
-    sources: dict[_Source, str] = {"finder": detector, "pathways": pathways}
+    sources: dict[_Source, str] = {"finder": detector.weights_from, "pathways": pathways}
     loaded: dict[str, Any] = {}
+    if detector.start_from:
+        (loaded["start"],) = load_part(network, "finder", Path(detector.start_from), child).values()
     for part, path in sources.items():
         if path:
             loaded |= load_part(network, part, Path(path), child)
