@@ -124,6 +124,26 @@ def test_with_the_pathways_of_another_run_only_the_detector_is_trained(
         )
 
 
+def test_a_detector_is_trained_further_from_another_run(trained: tuple[Run, dict[str, Any]]) -> None:
+    run, _ = trained
+    (child,) = run.children().values()
+    config = changed(SMALL, pathways__weights_from=str(run.path), detector__start_from=str(run.path))
+    torch.manual_seed(7)
+    network, known = (sensing.build(config)["learned"] for _ in range(2))
+    child.load_weights(known)
+    taken = sensing_phases.load_parts(network, config.detector, config.pathways.weights_from, child)
+    record = {"config": child.config, "environment": child.environment()}
+    # not `finder`, which says where the detector itself was trained
+    assert taken == {"start": record, "pathways": record}
+    for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    data = training_data(config)
+    assert data.detector is not None
+    assert [phase.train for phase in sensing.phases(config, network, "learned", data.detector)] == [("finder",)]
+    with pytest.raises(ConfigError, match="leave out one of them"):
+        changed(SMALL, detector__weights_from="a", detector__start_from="b")
+
+
 def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
