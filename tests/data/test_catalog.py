@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from spikebridge.cli.main import main
+from spikebridge.data import catalog
 from spikebridge.data.catalog import DATA_SETS, available, data_folder, find_files
 from spikebridge.errors import ConfigError, DataError
 
@@ -48,6 +49,14 @@ def test_the_embedded_digits_are_always_there():
     entries = by_name(available())
     assert entries["digits"].present and find_files("digits") == ()
     assert not entries["mnist"].present and len(entries["mnist"].missing) == 4
+
+
+def test_a_set_of_an_optional_package_is_there_with_the_package(monkeypatch):
+    for found in (None, object()):
+        monkeypatch.setattr(catalog, "find_spec", lambda name, found=found: found)
+        entry = by_name(available())["photographs"]
+        assert entry.present == (found is not None)
+        assert entry.missing == (() if found else ("the package skimage",))
 
 
 def test_any_layout_will_do(tmp_path):

@@ -82,7 +82,7 @@ class _MakeMovingObject(Command):
     family: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: an object of 32 px)")] = None
     """A family of scenes: plain, dim, deforming, textured, uniform, distractors, smooth, jerky, small, large,
     high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once; or dark, the
-    same in little light."""
+    same in little light; or photographs, of parts of real ones (needs the extra `photographs`)."""
 
     def execute(self) -> CommandResult:
         """Renders and writes."""

@@ -23,6 +23,7 @@ from .signals.wav import read_wav
 from .simulation.event_camera import EventCamera, simulate
 from .simulation.event_camera_torch import events_of_images
 from .simulation.moving_objects import MovingObjects
+from .simulation.panned_picture import PannedPicture
 from .simulation.render import FrameCamera, Stimulus, render_recording
 from .simulation.rotating_disk import RotatingDisk
 from .simulation.tumbling_objects import TumblingObjects
@@ -55,6 +56,7 @@ __all__ = [
     "LabelledImages",
     "LiveSource",
     "MovingObjects",
+    "PannedPicture",
     "RecentEvents",
     "Recording",
     "ReplaySource",

@@ -6,6 +6,7 @@ when all files of one of its layouts are. Nothing is downloaded. This module nee
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ class _DataSet:
             that the set comes with an installed package.
         source: title, authors and official site, as text.
         licence: what its authors state.
+        package: an optional one, as it is imported, that brings the set.
     """
 
     name: str
@@ -32,6 +34,7 @@ class _DataSet:
     layouts: tuple[tuple[str, ...], ...]
     source: str
     licence: str
+    package: str = ""
 
 
 class _DataSetStatus(NamedTuple):
@@ -68,6 +71,14 @@ DATA_SETS = (
         layouts=(),
         source="Optical Recognition of Handwritten Digits, E. Alpaydin, C. Kaynak: archive.ics.uci.edu",
         licence="CC BY 4.0",
+    ),
+    _DataSet(
+        name="photographs",
+        about="18 photographs and textures for generated scenes, shipped with scikit-image (extra `photographs`)",
+        layouts=(),
+        source="packages scikit-image, scikit-learn, matplotlib; two by danielbuechele and vultilion on Flickr",
+        licence="CC0 and public domain; two CC BY 2.0",
+        package="skimage",
     ),
     _DataSet(
         name="mnist",
@@ -279,7 +290,8 @@ def _missing(layout: tuple[str, ...], folder: Path) -> tuple[str, ...]:
 
 def _status(data_set: _DataSet, folder: Path | None) -> _DataSetStatus:
     if not data_set.layouts:
-        return _DataSetStatus(data_set, True, ())
+        is_there = not data_set.package or find_spec(data_set.package) is not None
+        return _DataSetStatus(data_set, is_there, () if is_there else (f"the package {data_set.package}",))
     if folder is None:
         return _DataSetStatus(data_set, False, data_set.layouts[0])
     by_layout = tuple(_missing(layout, folder) for layout in data_set.layouts)
