@@ -28,7 +28,7 @@ _LEAST_RATIO = 0.5  # pixels of a photograph for one of a texture
 _GAMMA = 0.3
 
 
-class Photograph(NamedTuple):
+class _Photograph(NamedTuple):
     """Where a photograph lies, and on what terms.
 
     Args:
@@ -44,8 +44,8 @@ class Photograph(NamedTuple):
     licence: str
 
 
-def _skimage(file: str, split: str, licence: str) -> Photograph:
-    return Photograph("skimage", f"data/{file}", split, licence)
+def _skimage(file: str, split: str, licence: str) -> _Photograph:
+    return _Photograph("skimage", f"data/{file}", split, licence)
 
 
 _CC0, _NAVY = "CC0", "public domain (US Navy)"
@@ -53,10 +53,10 @@ _UNRESTRICTED = "no known copyright restrictions"
 PHOTOGRAPHS = {
     "astronaut": _skimage("astronaut.png", "train", "public domain (NASA)"),
     "brick": _skimage("brick.png", "train", _CC0),
-    "china": Photograph("sklearn", "datasets/images/china.jpg", "train", "CC BY 2.0 (danielbuechele)"),
+    "china": _Photograph("sklearn", "datasets/images/china.jpg", "train", "CC BY 2.0 (danielbuechele)"),
     "coffee": _skimage("coffee.png", "train", _CC0),
     "coins": _skimage("coins.png", "train", _UNRESTRICTED),
-    "grace_hopper": Photograph(
+    "grace_hopper": _Photograph(
         "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "train", "public domain (US Navy)"
     ),
     "grass": _skimage("grass.png", "train", _CC0),
@@ -66,7 +66,7 @@ PHOTOGRAPHS = {
     "text": _skimage("text.png", "train", "public domain"),
     "camera": _skimage("camera.png", "validation", _CC0),
     "chelsea": _skimage("chelsea.png", "validation", _CC0),
-    "flower": Photograph("sklearn", "datasets/images/flower.jpg", "validation", "CC BY 2.0 (vultilion)"),
+    "flower": _Photograph("sklearn", "datasets/images/flower.jpg", "validation", "CC BY 2.0 (vultilion)"),
     "gravel": _skimage("gravel.png", "validation", _CC0),
     "cell": _skimage("cell.png", "test", _CC0),
     "clock_motion": _skimage("clock_motion.png", "test", "public domain"),
@@ -129,7 +129,7 @@ def photograph_texture(
     return (np.asarray(seen) / 255.0) ** exp(generator.uniform(-_GAMMA, _GAMMA))
 
 
-def _path(photograph: Photograph) -> Path:
+def _path(photograph: _Photograph) -> Path:
     found = find_spec(photograph.package)
     if found is None or not found.submodule_search_locations:
         raise ConfigError(
