@@ -3,12 +3,14 @@
     python benchmarks/signals_choice.py                          # every set and setting (half an hour on one core)
     python benchmarks/signals_choice.py --sets watch             # channels beside gravity, with the ANN
     python benchmarks/signals_choice.py --sets spoken_digits --settings "both inputs always"
+    python benchmarks/signals_choice.py --sets "spoken_digits, ann"   # would the ANN choose as the hybrid does?
     python benchmarks/signals_choice.py --quick                  # one pair of the watch, one epoch; writes nothing
 
 A network of the preset is trained with two folds left out together, with every setting. The choice for a fold counts
 only networks that were trained without it, and only people of the other fold that was left out with it: nobody who is
 scored takes part in a choice for the own score. On `watch` the ANN is trained without every pair of folds; on
-`spoken_digits` the learned hybrid without three pairs of speakers, so that one or two speakers choose for each.
+`spoken_digits` the learned hybrid, and the ANN alone, without three pairs of speakers, so that one or two speakers
+choose for each.
 Settings that are not named keep their rows. Writes benchmarks/results/signals_choice.json.
 """
 
@@ -57,6 +59,7 @@ def _voices(seconds: float, modality_dropout: float, averaging: float) -> dict[s
     }
 
 
+_SPEAKERS = ((0, 1), (2, 3), (4, 0))
 CHOICES = {
     "watch": Choice(
         "ann",
@@ -65,7 +68,7 @@ CHOICES = {
     ),
     "spoken_digits": Choice(
         "learned",
-        ((0, 1), (2, 3), (4, 0)),
+        _SPEAKERS,
         {
             "both inputs always": _voices(1.0, 0.0, 0.0),
             "modality dropout .15": _voices(1.0, 0.15, 0.0),
@@ -73,7 +76,27 @@ CHOICES = {
             "and windows of .7 s": _voices(0.7, 0.15, 0.3),
         },
     ),
+    # modality dropout changes nothing for a network of one input
+    "spoken_digits, ann": Choice(
+        "ann",
+        _SPEAKERS,
+        {
+            "windows of 1 s": _voices(1.0, 0.0, 0.0),
+            "mean weights, windows of .7 s": _voices(0.7, 0.0, 0.3),
+        },
+    ),
 }
+
+
+def preset_of(name: str, quick: bool = False) -> Config:
+    """The preset of a set, which may be followed by a network.
+
+    Example:
+        >>> preset_of("spoken_digits, ann").dataset
+        'spoken_digits'
+    """
+    dataset = name.partition(",")[0]
+    return signals.PRESETS[f"{dataset}_quick" if quick else dataset]
 
 
 def with_setting(config: Config, setting: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -131,13 +154,13 @@ def choices(measured: Mapping[str, Mapping[str, Any]], people: list[set[str]]) -
 def measure(name: str, setting: str, quick: bool = False) -> dict[str, Any]:
     """Trains a setting without every pair, with the command and the versions that made it."""
     choice = CHOICES[name]
-    preset = replace(signals.PRESETS[f"{name}_quick" if quick else name], networks=(choice.network,))
+    preset = replace(preset_of(name, quick), networks=(choice.network,))
     config = with_setting(preset, choice.settings[setting])
     rows = []
     for pair in choice.pairs[: 1 if quick else None]:
         rows.append({"folds": list(pair), "people": trained_without(config, pair)})
         print(name, setting, rows[-1], flush=True)
-    command = f'python benchmarks/signals_choice.py --sets {name} --settings "{setting}"'
+    command = f'python benchmarks/signals_choice.py --sets "{name}" --settings "{setting}"'
     return {"rows": rows, "command": command, "environment": describe_environment()}
 
 
@@ -160,7 +183,7 @@ def main() -> None:
         for setting in options.settings or known:
             measured[setting] = measure(name, setting)
             in_order = {one: measured[one] for one in known if one in measured}
-            found[name] = {"table": choices(in_order, people_of(signals.PRESETS[name])), "measured": in_order}
+            found[name] = {"table": choices(in_order, people_of(preset_of(name))), "measured": in_order}
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
         print(json.dumps(found[name]["table"], indent=1))
 
