@@ -243,8 +243,8 @@ def _near(middle: float, search: float, half: int) -> slice:
 
 def _at(values: Float[np.ndarray, "H W"], place: Float[np.ndarray, "2"]) -> float:
     """Linear interpolation between pixels; beyond the edge, the edge."""
-    x, y = (min(max(float(p), 0.0), n - 1.0) for p, n in zip(place, values.shape[::-1], strict=True))
+    x, y = (min(max(p, 0.0), n - 1.0) for p, n in zip(place.tolist(), values.shape[::-1], strict=True))
     left, top = min(int(x), values.shape[1] - 2), min(int(y), values.shape[0] - 2)
     x, y = x - left, y - top
-    four = values[top : top + 2, left : left + 2]
-    return float(np.array([1 - y, y]) @ four @ np.array([1 - x, x]))
+    (a, b), (c, d) = values[top : top + 2, left : left + 2].tolist()
+    return float((1 - y) * ((1 - x) * a + x * b) + y * ((1 - x) * c + x * d))

@@ -150,7 +150,9 @@ class FusedDetector(nn.Module):
         brighter = log_contrast(patches[:, :1], patches[:, 4:])
         means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
         every = [seen, change, known, masks[:number], means, alike]
-        votes = self.votes(self.body(torch.cat(every, 1)))
+        # channels last, as the convolutions read them
+        inputs = features.new_empty(number, _CELLS, _CELLS, sum(maps.shape[1] for maps in every)).permute(0, 3, 1, 2)
+        votes = self.votes(self.body(torch.cat(every, 1, out=inputs)))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
