@@ -316,10 +316,9 @@ def steps(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     titles = ("detector", "runs in", "ms a bin", "ms a frame and bin", "ms a bin with the detector")
     if not rows:
         return measured(titles, ())
-    alone = f"{beside['steps'][CONVOLUTIONS]:.2f}"
-    return measured(
-        titles, [*rows, ("convolutions of `learned` alone", "PyTorch", "", "", alone), ("goal", "", *goals)]
-    )
+    alone = beside["steps"][CONVOLUTIONS].items()
+    rows += [("convolutions of `learned` alone", path, "", "", f"{spent:.2f}") for path, spent in alone]
+    return measured(titles, [*rows, ("goal", "", *goals)])
 
 
 def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
