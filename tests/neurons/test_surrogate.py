@@ -42,6 +42,14 @@ def test_the_step_is_one_from_the_threshold_on(kind):
         assert kind()(values).tolist() == [0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_step_of_extreme_numbers(dtype):
+    tiny = torch.finfo(dtype).smallest_normal
+    x = torch.tensor([-math.inf, -tiny, -0.0, 0.0, tiny, math.inf], dtype=dtype)
+    assert Arctan()(x).tolist() == [0, 0, 1, 1, 1, 1]
+    assert Arctan()(torch.tensor(math.nan, dtype=dtype)).isnan()
+
+
 @kinds
 def test_the_backward_pass_is_the_derivative(kind):
     x = torch.linspace(-3, 3, 41, dtype=torch.float64).requires_grad_()

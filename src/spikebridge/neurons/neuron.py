@@ -206,7 +206,7 @@ class Neuron(Stateful):
             y, is_pooled = x.new_empty(x.shape), False
         if pool is not None and not is_pooled:
             y = max_pool2d(y.flatten(0, 1), pool).unflatten(0, y.shape[:2])
-        return y.to(given.dtype), state
+        return y if y.dtype == given.dtype else y.to(given.dtype), state
 
     def _prepared(
         self, x: Tensor, state: State, modulation: dict[str, Modulated]

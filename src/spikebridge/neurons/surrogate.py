@@ -23,7 +23,8 @@ def _fired(x: Tensor) -> Tensor:
     """1 where `x >= 0`, else 0; NaN stays NaN, which would be silence without an error."""
     if torch.compiler.is_compiling():
         return (x >= 0).to(x.dtype)  # exported networks compare only
-    return x.clamp(0, 0).add_(x >= 0)  # clamp leaves NaN alone
+    # -1 below 0, else 0, then one more: without a mask of truth values, whose conversion takes most of the time
+    return x.clamp(-1, 0).floor_().add_(1)
 
 
 class _Step(torch.autograd.Function):
@@ -58,6 +59,18 @@ class _StepForward(_Step):
         return tangent * ctx.derivative(x)
 
 
+class _EagerStep(torch.autograd.Function):
+    """The same outside transforms: `apply` reads no signature where there is no `setup_context`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.derivative = derivative
+        ctx.save_for_backward(x)
+        return _fired(x)
+
+    backward = staticmethod(_Step.backward)
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """A step with a stated derivative. Subclasses give `derivative`.
@@ -80,7 +93,7 @@ class Surrogate:
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             return _StepForward.apply(x, self.derivative)
         if x.requires_grad:
-            return _Step.apply(x, self.derivative)
+            return _EagerStep.apply(x, self.derivative)
         return _fired(x)  # without a backward pass: a third of the time
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -9,13 +9,12 @@ any call on another device, reads none. `checks("always")` reads them at every c
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from spikebridge.errors import ConfigError
-from spikebridge.ops.precision import upcast
 
 _Mode: TypeAlias = Literal["first", "always"]
 
@@ -96,7 +95,8 @@ def is_checked(is_first: bool) -> bool:
 
 def number_on_cpu(value: Tensor) -> float:
     """The one number of a tensor in the processor's memory, which waits for no device."""
-    return float(upcast(value.detach()).numpy())  # NumPy has no bfloat16
+    number: Any = value.tolist()  # unlike item(), it runs no operation, and it reads one that requires a gradient
+    return float(number)
 
 
 def is_finite(values: Tensor) -> bool:
@@ -107,4 +107,4 @@ def is_finite(values: Tensor) -> bool:
         (True, False)
     """
     finite = values.detach().isfinite().all()
-    return bool(finite.numpy()) if finite.is_cpu else bool(finite)
+    return bool(finite.tolist()) if finite.is_cpu else bool(finite)
