@@ -78,7 +78,7 @@ fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); 
 # speed first: it needs no data and no training; one that fails does not keep the others from running
 SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/loops.py benchmarks/plain_layers.py benchmarks/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names, GPL peers: only on request
-SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py slowdown.py layout.py entered_files.py public_api.py)
+SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py slowdown.py same_answers.py layout.py entered_files.py public_api.py)
 SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py sensing_confidence.py beside_nengo.py)
 SLOW += benchmarks/sensing_families.py benchmarks/equivalent_frame_rate.py
 SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py signals_early.py signals_training.py signals_digit_delays.py)

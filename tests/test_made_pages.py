@@ -65,6 +65,7 @@ def test_make_bench_measures_speed_before_what_needs_data() -> None:
         "mutations",
         "source_mutations",
         "slowdown",
+        "same_answers",
         "layout",
         "entered_files",
         "public_api",
