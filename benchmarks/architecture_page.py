@@ -40,7 +40,7 @@ INSIDES = (
 )
 SLOWDOWN = {
     "plain_layers": "layers, forward and backward (`plain_layers.py`)",
-    "peers": "layers beside peers, the own ones alone (`peers.py --quick --only A`)",
+    "peers": "layers of `peers.py`, part A, forward and backward",
     "network_overhead": "a hybrid network (`network_overhead.py`)",
     "live": "a step of a stream (`live.py`)",
     "starts": "processor time of `import spikebridge` and `--help`",

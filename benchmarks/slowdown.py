@@ -3,14 +3,16 @@
     python benchmarks/slowdown.py --before /path/to/checkout [--turns 2] [--only live]
 
 The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`,
-`network_overhead.py`, `live.py` and `peers.py --quick --only A`, from a copy, so that no result of the tree is written
-over. The trees take turns (before, now, now, before): a machine that grows busy slows both. A time is the smallest of a
-tree's turns, in processor time; a ratio is that of now to before. Only rows that both trees have are
-compared. Writes results/slowdown.json after each benchmark.
+`network_overhead.py` and `live.py`, from a copy, so that no result of the tree is written over. The trees take turns
+(before, now, now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor
+time; a ratio is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers
+of `peers.py`, part A, in two processes that run in turns, call by call: a run of `peers.py` has too few rounds, among
+other libraries, to tell 5 %. Writes results/slowdown.json after each benchmark.
 """
 
 import argparse
 import json
+import math
 import os
 import resource
 import shutil
@@ -28,11 +30,35 @@ from spikebridge.training.run.environment import describe_environment, git_revis
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "slowdown.json"
 STARTS = 7
+ROUNDS = 12  # of layers, a turn
 # a script whose clock is that of its process, since other work on the machine makes wall time uneven
 BY_PROCESS = (
     "import runpy, sys, time; time.perf_counter = time.process_time; sys.argv = sys.argv[1:]; "
     "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
 )
+# runs a layer of `peers.py` that its input names, forward and backward, and prints the processor time [ms]
+LAYERS = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from contextlib import nullcontext
+import torch
+import peers
+from beside_peers.layers import Ours
+from beside_peers.taking_turns import SETTLED
+from spikebridge.ops import without_native
+torch.set_num_threads(1)
+torch.empty(SETTLED).fill_(1.0)  # as in take_turns: large tensors come from the heap afterwards
+paths = {"native": nullcontext, "pytorch": without_native}
+works = {f"{name} {list(shape)} [ms]": peers.layer_alone(Ours(path), shape)
+         for shape in peers.LAYERS for name, path in paths.items()}
+for run in works.values():
+    run()
+print(*works, sep="\\t", flush=True)
+for line in sys.stdin:
+    begin = time.process_time()
+    works[line.strip()]()
+    print(1e3 * (time.process_time() - begin), flush=True)
+"""
 Times = dict[str, float]
 
 
@@ -59,21 +85,10 @@ def of_live(found: Any) -> Times:
     }
 
 
-def of_peers(found: Any) -> Times:
-    """Processor time of layers A [ms], of this package's ways alone."""
-    return {
-        f"{row['name']} {part['shape']} [ms]": row["cpu_ms"]
-        for part in found["layers"]
-        for row in part["rows"]
-        if row["name"].startswith(("native", "pytorch"))
-    }
-
-
 BENCHMARKS: dict[str, tuple[tuple[str, ...], str, Callable[[Any], Times]]] = {
     "plain_layers": (("plain_layers.py",), "plain_layers.json", of_plain_layers),
     "network_overhead": (("network_overhead.py",), "network_overhead.json", of_network_overhead),
     "live": (("live.py",), "live.json", of_live),
-    "peers": (("peers.py", "--quick", "--only", "A"), "peers_quick.json", of_peers),
 }
 
 
@@ -114,25 +129,63 @@ def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int
     for turn in range(turns):
         for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
             found[label].append(measure(trees[label]))
-    both = [name for name in found["before"][0] if name in found["now"][0]]
-    best = {label: {name: min(one[name] for one in rows) for name in both} for label, rows in found.items()}
+    return ratios({label: {name: min(one[name] for one in rows) for name in rows[0]} for label, rows in found.items()})
+
+
+def compare_layers(trees: dict[str, Path], turns: int) -> dict[str, Any]:
+    """The same for layers alone, in a process for each tree."""
+    processes = {
+        label: subprocess.Popen(
+            [sys.executable, "-c", LAYERS, str(tree / "benchmarks")],
+            env=in_tree(tree),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for label, tree in trees.items()
+    }
+
+    def told(label: str, name: str = "") -> str:
+        process = processes[label]
+        if process.stdin is None or process.stdout is None:
+            raise SystemExit(f"the layers of {label} cannot be asked")
+        if name:
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+        return process.stdout.readline().rstrip("\n")
+
+    names = {label: told(label).split("\t") for label in trees}
+    best: dict[str, Times] = {label: {} for label in trees}
+    for name in (name for name in names["now"] if name in names["before"]):
+        for turn in range(ROUNDS * turns):
+            for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
+                best[label][name] = min(best[label].get(name, math.inf), float(told(label, name)))
+    for process in processes.values():
+        process.communicate()
+    return ratios(best)
+
+
+def ratios(best: dict[str, Times]) -> dict[str, Any]:
+    """The smallest times of both trees beside each other."""
     rows = {
         name: {
             "before": best["before"][name],
             "now": best["now"][name],
             "ratio": best["now"][name] / best["before"][name],
         }
-        for name in both
+        for name in best["before"]
+        if name in best["now"]
     }
     return {"median_ratio": statistics.median(row["ratio"] for row in rows.values()), "rows": rows}
 
 
 def main() -> None:
     """Runs the benchmarks and writes their ratios."""
+    every = ["starts", "peers", *BENCHMARKS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="the checkout of the earlier tree")
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--only", nargs="*", default=["starts", *BENCHMARKS], choices=["starts", *BENCHMARKS])
+    parser.add_argument("--only", nargs="*", default=every, choices=every)
     options = parser.parse_args()
     trees = {"before": options.before.resolve(), "now": ROOT}
     content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
@@ -141,8 +194,12 @@ def main() -> None:
         "turns": options.turns,
     }
     for name in options.only:
-        measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
-        content[name] = {**facts, "load": os.getloadavg()[0], **compare(trees, measure, options.turns)}
+        if name == "peers":
+            found = compare_layers(trees, options.turns)
+        else:
+            measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
+            found = compare(trees, measure, options.turns)
+        content[name] = {**facts, "load": os.getloadavg()[0], **found}
         print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
         content["environment"] = describe_environment()
         write_text(RESULTS, json.dumps(content, indent=1) + "\n")
