@@ -1,7 +1,6 @@
 """spikebridge: hybrid neural networks, artificial and spiking, linked by hybrid units."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from spikebridge._moved import install
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from spikebridge.threads import set_threads, threads_in_use
 
 __all__ = ["__version__", "load_pretrained", "set_threads", "threads_in_use"]
-__version__ = version("spikebridge")
+__version__: str
 install()
 
 _HOMES = {
@@ -25,4 +24,8 @@ def __getattr__(name: str) -> Any:
     """Imported when it is first used, since `import spikebridge` loads nothing else."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # four fifths of the time of `import spikebridge`
+
+        return version("spikebridge")
     raise AttributeError(f"module 'spikebridge' has no attribute {name!r}")

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
@@ -14,6 +13,7 @@ from spikebridge.cli.command import Command, CommandResult, Flag, Network, RunCo
 from spikebridge.cli.recipes import KINDS, Listing, list_building_blocks, list_recipes
 from spikebridge.data import catalog
 from spikebridge.errors import ConfigError
+from spikebridge.training.run.environment import installed_version
 
 _REQUIRED = (
     "torch",
@@ -59,8 +59,8 @@ def _installation_facts() -> dict[str, Any]:
 
     devices = ["cpu", *(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))]
     return {
-        "versions": {"spikebridge": _version("spikebridge"), "python": platform.python_version()}
-        | {name: _version(name) for name in _REQUIRED},
+        "versions": {"spikebridge": installed_version("spikebridge"), "python": platform.python_version()}
+        | {name: installed_version(name) for name in _REQUIRED},
         "threads": {
             "cores": os.cpu_count(),
             "used": torch.get_num_threads(),
@@ -91,13 +91,6 @@ def _fast_paths() -> list[dict[str, Any]]:
             }
             for name, operation in OPERATIONS.items()
         ]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _paths_text(operations: list[dict[str, Any]]) -> str:

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def describe_environment(**more: Any) -> dict[str, Any]:
     """
     return {
         "python": platform.python_version(),
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: installed_version(package) for package in _PACKAGES},
         "platform": platform.platform(),
         "num_cores": os.cpu_count(),
         "git_revision": git_revision(Path(__file__).parent),
@@ -52,7 +51,15 @@ def describe_environment(**more: Any) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of an installed package; None where it is not installed.
+
+    Example:
+        >>> installed_version("no-such-package") is None
+        True
+    """
+    from importlib.metadata import PackageNotFoundError, version  # slow, and no help page needs it
+
     try:
         return version(package)
     except PackageNotFoundError:
