@@ -156,8 +156,8 @@ def compare_layers(trees: dict[str, Path], turns: int) -> dict[str, Any]:
 
     names = {label: told(label).split("\t") for label in trees}
     best: dict[str, Times] = {label: {} for label in trees}
-    for name in (name for name in names["now"] if name in names["before"]):
-        for turn in range(ROUNDS * turns):
+    for turn in range(ROUNDS * turns):
+        for name in (name for name in names["now"] if name in names["before"]):
             for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
                 best[label][name] = min(best[label].get(name, math.inf), float(told(label, name)))
     for process in processes.values():
