@@ -5,7 +5,8 @@
 
 A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
 an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
-`results/layout.json`, which `benchmarks/layout.py` measures, and of `results/slowdown.json` (`benchmarks/slowdown.py`).
+`results/layout.json`, which `benchmarks/layout.py` measures, of `results/slowdown.json` (`benchmarks/slowdown.py`) and of
+`results/same_answers.json` (`benchmarks/same_answers.py`).
 """
 
 import argparse
@@ -26,6 +27,7 @@ IMAGES = PROJECT / "docs" / "images"
 PAGE = PROJECT / "docs" / "explanation" / "architecture-measured.md"
 RESULTS = PROJECT / "benchmarks" / "results" / "layout.json"
 TIMES = RESULTS.with_name("slowdown.json")
+ANSWERS = RESULTS.with_name("same_answers.json")
 CALLS = {
     "unit": "a hybrid unit on four steps",
     "network": "`HybridNetwork.forward`, two plain parts",
@@ -280,10 +282,29 @@ def slowdown_table(results: dict[str, Any]) -> str:
     return table(("benchmark", "rows", "median", "smallest", "largest"), rows)
 
 
+def answers_table(results: dict[str, Any]) -> str:
+    """What each command gives in both trees: how many values are equal, and why others are not."""
+    rows = [
+        (
+            name,
+            f"{one['num_equal']} of {one['num_values']}",
+            f"{one['largest_relative_difference']:.0e}" if one["largest"] else "0",
+            one["why"] if one["num_equal"] < one["num_values"] else "",
+        )
+        for name, one in sorted(results["commands"].items())
+    ]
+    return table(("command", "values equal to the last digit", "largest relative difference", "why"), rows)
+
+
 def written_page() -> str:
     """The page with its tables."""
-    results, times = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, TIMES))
-    tables = {"calls": calls_table(results), "layout": layout_table(results), "slowdown": slowdown_table(times)}
+    results, times, answers = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, TIMES, ANSWERS))
+    tables = {
+        "calls": calls_table(results),
+        "layout": layout_table(results),
+        "slowdown": slowdown_table(times),
+        "answers": answers_table(answers),
+    }
     return filled(PAGE.read_text(encoding="utf-8"), tables, Path(__file__).name)
 
 

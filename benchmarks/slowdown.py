@@ -2,12 +2,12 @@
 
     python benchmarks/slowdown.py --before /path/to/checkout [--turns 2] [--only live]
 
-The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`,
-`network_overhead.py` and `live.py`, from a copy, so that no result of the tree is written over. The trees take turns
-(before, now, now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor
-time; a ratio is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers
-of `peers.py`, part A, in two processes that run in turns, call by call: a run of `peers.py` has too few rounds, among
-other libraries, to tell 5 %. Writes results/slowdown.json after each benchmark.
+The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`
+and `network_overhead.py`, from a copy, so that no result of the tree is written over. The trees take turns (before, now,
+now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor time; a ratio
+is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers of `peers.py`,
+part A, and `live` its streams of `live.py`, each in two processes that run in turns, call by call: those scripts run
+other libraries between, too few rounds to tell 15 %. Writes results/slowdown.json after each benchmark.
 """
 
 import argparse
@@ -30,27 +30,43 @@ from spikebridge.training.run.environment import describe_environment, git_revis
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "slowdown.json"
 STARTS = 7
-ROUNDS = 12  # of layers, a turn
+ROUNDS = 12  # of works, a turn
 # a script whose clock is that of its process, since other work on the machine makes wall time uneven
 BY_PROCESS = (
     "import runpy, sys, time; time.perf_counter = time.process_time; sys.argv = sys.argv[1:]; "
     "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
 )
-# runs a layer of `peers.py` that its input names, forward and backward, and prints the processor time [ms]
-LAYERS = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
+# what a process of each tree prepares, with the tree's own benchmarks: works by name
+WORKS = {
+    "peers": """
 from contextlib import nullcontext
-import torch
 import peers
 from beside_peers.layers import Ours
 from beside_peers.taking_turns import SETTLED
 from spikebridge.ops import without_native
-torch.set_num_threads(1)
 torch.empty(SETTLED).fill_(1.0)  # as in take_turns: large tensors come from the heap afterwards
 paths = {"native": nullcontext, "pytorch": without_native}
 works = {f"{name} {list(shape)} [ms]": peers.layer_alone(Ours(path), shape)
          for shape in peers.LAYERS for name, path in paths.items()}
+""",
+    "live": """
+import live
+net, streams = live.network(), {f"{share:.0%}": (torch.rand(50, *live.IMAGE) < share).float() for share in (0.02, 0.05)}
+ways = {"events, one native call": live.by_events(net, True), "events, PyTorch": live.by_events(net, False),
+        "network": live.own(net)}
+works = {f"{name}, {share} of inputs, 50 steps [ms]": lambda way=way, x=x: way(x)
+         for share, x in streams.items() for name, way in ways.items()}
+torch.set_grad_enabled(False)
+""",
+}
+# runs the work that its input names and prints the processor time [ms]
+ASKED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+torch.manual_seed(0)
+exec(sys.argv[2])
 for run in works.values():
     run()
 print(*works, sep="\\t", flush=True)
@@ -74,21 +90,9 @@ def of_network_overhead(found: Any) -> Times:
     return {f"{row['what']}, batch {row['batch']} [ms]": row["network [ms]"] for row in found["rows"]}
 
 
-def of_live(found: Any) -> Times:
-    """One step of a stream [us], of this package's ways alone."""
-    own = ("events, one native call", "events, PyTorch", "network")
-    return {
-        f"{row['name']}, {part['share']:.0%} of inputs [us]": row["us_a_step"]
-        for part in found["live"]
-        for row in part["rows"]
-        if row["name"] in own
-    }
-
-
 BENCHMARKS: dict[str, tuple[tuple[str, ...], str, Callable[[Any], Times]]] = {
     "plain_layers": (("plain_layers.py",), "plain_layers.json", of_plain_layers),
     "network_overhead": (("network_overhead.py",), "network_overhead.json", of_network_overhead),
-    "live": (("live.py",), "live.json", of_live),
 }
 
 
@@ -132,11 +136,11 @@ def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int
     return ratios({label: {name: min(one[name] for one in rows) for name in rows[0]} for label, rows in found.items()})
 
 
-def compare_layers(trees: dict[str, Path], turns: int) -> dict[str, Any]:
-    """The same for layers alone, in a process for each tree."""
+def compare_works(trees: dict[str, Path], works: str, turns: int) -> dict[str, Any]:
+    """The same for works in a process for each tree, call by call."""
     processes = {
         label: subprocess.Popen(
-            [sys.executable, "-c", LAYERS, str(tree / "benchmarks")],
+            [sys.executable, "-c", ASKED, str(tree / "benchmarks"), works],
             env=in_tree(tree),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -148,7 +152,7 @@ def compare_layers(trees: dict[str, Path], turns: int) -> dict[str, Any]:
     def told(label: str, name: str = "") -> str:
         process = processes[label]
         if process.stdin is None or process.stdout is None:
-            raise SystemExit(f"the layers of {label} cannot be asked")
+            raise SystemExit(f"the works of {label} cannot be asked")
         if name:
             process.stdin.write(f"{name}\n")
             process.stdin.flush()
@@ -181,7 +185,7 @@ def ratios(best: dict[str, Times]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the benchmarks and writes their ratios."""
-    every = ["starts", "peers", *BENCHMARKS]
+    every = ["starts", *WORKS, *BENCHMARKS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="the checkout of the earlier tree")
     parser.add_argument("--turns", type=int, default=2)
@@ -194,8 +198,8 @@ def main() -> None:
         "turns": options.turns,
     }
     for name in options.only:
-        if name == "peers":
-            found = compare_layers(trees, options.turns)
+        if name in WORKS:
+            found = compare_works(trees, WORKS[name], options.turns)
         else:
             measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
             found = compare(trees, measure, options.turns)
