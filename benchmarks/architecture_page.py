@@ -5,8 +5,7 @@
 
 A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
 an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
-`results/layout.json`, which `benchmarks/layout.py` measures, of `results/slowdown.json` (`benchmarks/slowdown.py`) and of
-`results/same_answers.json` (`benchmarks/same_answers.py`).
+`results/layout.json`, `slowdown.json` and `same_answers.json`, which the scripts of these names measure.
 """
 
 import argparse
@@ -44,7 +43,7 @@ SLOWDOWN = {
     "plain_layers": "layers, forward and backward (`plain_layers.py`)",
     "peers": "layers of `peers.py`, part A, forward and backward",
     "network_overhead": "a hybrid network (`network_overhead.py`)",
-    "live": "a step of a stream (`live.py`)",
+    "live": "50 steps of a stream (`live.py`)",
     "starts": "processor time of `import spikebridge` and `--help`",
 }
 

@@ -66,6 +66,7 @@ class Command:
     unfused: bool = False
 
 
+WORDS = "the words where one seed tells nothing; all numbers are equal"
 ORDER = "the fused layers of the tracker sum in another order than those of the earlier tree"
 SENSING = ("eval", "sensing", "--json", *EARLIER_TRACKER)
 QUICK = ("--preset", "quick", "--quiet", "--out", "run")
@@ -86,16 +87,14 @@ COMMANDS = {
     "modulation": Command(("eval", "modulation", "--json")),
     "reasoning": Command(("eval", "reasoning", "--json")),
     "reasoning, learned collisions": Command(("eval", "reasoning", "--json", "--collisions", "learned")),
-    "digits, quick": Command(("train", "digits", *QUICK), file="run/results.json"),
+    "digits, quick": Command(("train", "digits", *QUICK), WORDS, file="run/results.json"),
     "digits, comparison of its bundle": Command(
         (
             *("train", "digits", *QUICK, "--networks", "learned"),
             *("then", "export", "run", "--out", "bundle", "then", "compare", "bundle", "--json"),
         )
     ),
-    "modulation, quick": Command(
-        ("train", "modulation", *QUICK), "words beside a method with one seed", file="run/results.json"
-    ),
+    "modulation, quick": Command(("train", "modulation", *QUICK), WORDS, file="run/results.json"),
     "reasoning, quick": Command(("train", "reasoning", *QUICK), file="run/results.json"),
     "sensing, quick": Command(("train", "sensing", *QUICK), file="run/results.json"),
 }

@@ -3,11 +3,11 @@
     python benchmarks/slowdown.py --before /path/to/checkout [--turns 2] [--only live]
 
 The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`
-and `network_overhead.py`, from a copy, so that no result of the tree is written over. The trees take turns (before, now,
-now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor time; a ratio
-is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers of `peers.py`,
-part A, and `live` its streams of `live.py`, each in two processes that run in turns, call by call: those scripts run
-other libraries between, too few rounds to tell 15 %. Writes results/slowdown.json after each benchmark.
+and `network_overhead.py`, from a copy, so that no result of the tree is written over. The trees take turns (before,
+now, now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor time; a
+ratio is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers of
+`peers.py`, part A, and `live` its streams of `live.py`, each in two processes that run in turns, call by call: those
+scripts run other libraries between, too few rounds to tell 15 %. Writes results/slowdown.json after each benchmark.
 """
 
 import argparse
