@@ -353,6 +353,13 @@ def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return measured(("figure", "sensing_free", "without the factor", "sensing", "constant velocity"), rows)
 
 
+def photographs(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """From the first box on photographs that no weights were trained on."""
+    rows = beside["photographs"].get("rows", {})
+    kinds = tuple(next(iter(rows.values()), {}))
+    return measured(("C, AUC", *kinds), [(name, *(f"{row[kind]:.3f}" for kind in kinds)) for name, row in rows.items()])
+
+
 def _auc(clips: dict[str, Any], detector: str) -> float:
     """Of the recording, shipped weights."""
     return float(clips["rows"][detector]["FE240hz"]["auc"])
@@ -410,7 +417,12 @@ PAGES: dict[str, dict[str, Block]] = {
         "drift": drift,
     },
     "tracking-other-cameras.md": {"steps": steps},
-    "tracking-left-out.md": {"family-errors": family_errors, "family-loops": family_loops, "free": free},
+    "tracking-left-out.md": {
+        "family-errors": family_errors,
+        "family-loops": family_loops,
+        "free": free,
+        "photographs": photographs,
+    },
     "tracking-ablations.md": {
         "ablation": ablation,
         "units": units,
@@ -461,7 +473,7 @@ def main() -> int:
     files |= {"tumbling": "tumbling_loops.json", "drift": "rare_frames.json", "units": "sensing_units.json"}
     files |= {"labels": "label_free.json", "often": "ann_at_event_rate.json", "families": "sensing_families.json"}
     files |= {"free": "sensing_free.json", "calibration": "sensing_calibration.json", "clips": "sensing_clips.json"}
-    files |= {"steps": "sensing_cost.json"}
+    files |= {"steps": "sensing_cost.json", "photographs": "photograph_loops.json"}
     results[1].update({name: _read(file) for name, file in files.items()})
     codes = []
     for page, blocks in PAGES.items():
