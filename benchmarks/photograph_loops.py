@@ -71,10 +71,11 @@ def main() -> None:
         for factor in asked.claims:
             print(factor, _loops(_claiming(Run.open(asked.run), factor), recordings), flush=True)
         return
-    free = shipped_run("sensing_free")
+    free: Any = shipped_run("sensing_free")
+    research: Any = shipped_run("sensing")
     trackers = {
         "sensing_free": sensing.tracker(free),
-        "sensing": sensing.tracker(shipped_run("sensing"), "learned", 0),
+        "sensing": sensing.tracker(research, "learned", 0),
         "filter": sensing.tracker(free).with_options(detector="filter"),
     }
     rows = {}

@@ -10,7 +10,7 @@ from spikebridge.errors import ConfigError
 
 
 def _level(image: np.ndarray, x: float, y: float) -> float:
-    return float(sample_bilinear(image, np.array(x), np.array(y)))
+    return float(sample_bilinear(image, np.array([x]), np.array([y]))[0])
 
 
 def test_target_distractors_and_background_have_the_given_textures():
