@@ -5,7 +5,7 @@
 
 A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
 an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
-`results/layout.json`, `slowdown.json` and `same_answers.json`, which the scripts of these names measure.
+`results/layout.json`, `slowdown.json`, `same_answers.json` and `mutations.json`; scripts of these names measure them.
 """
 
 import argparse
@@ -27,6 +27,7 @@ PAGE = PROJECT / "docs" / "explanation" / "architecture-measured.md"
 RESULTS = PROJECT / "benchmarks" / "results" / "layout.json"
 TIMES = RESULTS.with_name("slowdown.json")
 ANSWERS = RESULTS.with_name("same_answers.json")
+MUTATIONS = RESULTS.with_name("mutations.json")
 CALLS = {
     "unit": "a hybrid unit on four steps",
     "network": "`HybridNetwork.forward`, two plain parts",
@@ -295,14 +296,34 @@ def answers_table(results: dict[str, Any]) -> str:
     return table(("command", "values equal to the last digit", "largest relative difference", "why"), rows)
 
 
+def mutations_table(results: dict[str, Any]) -> str:
+    """How many mutations the tests caught, before and now, and how many of those of now they caught before."""
+    before, now = results["before"], results["now"]
+    again = now["compared"]["caught_before"] / now["n"]
+    rows = [
+        ("before, drawn", before["n"], before["caught"], before["share"], _interval(before)),
+        ("before, those found again", now["n"], now["compared"]["caught_before"], again, ""),
+        ("now, the same", now["n"], now["caught"], now["share"], _interval(now)),
+    ]
+    shown = [(name, str(n), str(caught), f"{share:.0%}", within) for name, n, caught, share, within in rows]
+    return table(("tree, mutations", "number", "caught", "share", "95 % interval"), shown)
+
+
+def _interval(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{low:.0%} to {high:.0%}"
+
+
 def written_page() -> str:
     """The page with its tables."""
-    results, times, answers = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, TIMES, ANSWERS))
+    files = (RESULTS, TIMES, ANSWERS, MUTATIONS)
+    results, times, answers, mutations = (json.loads(path.read_text(encoding="utf-8")) for path in files)
     tables = {
         "calls": calls_table(results),
         "layout": layout_table(results),
         "slowdown": slowdown_table(times),
         "answers": answers_table(answers),
+        "mutations": mutations_table(mutations),
     }
     return filled(PAGE.read_text(encoding="utf-8"), tables, Path(__file__).name)
 

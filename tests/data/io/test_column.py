@@ -34,6 +34,14 @@ def test_a_column_in_a_file_is_the_array(preads, chunks, start, stop):
         assert column[start:stop].tolist() == whole[start:stop].tolist() and column[:].dtype == np.int16
 
 
+def test_a_read_that_gives_less_than_asked_for_goes_on_where_it_ended(monkeypatch):
+    column = FileColumn(np.int16)
+    column.append(np.arange(100, dtype=np.int16))
+    whole = column._read
+    monkeypatch.setattr(column, "_read", lambda size, place: whole(min(size, 7), place))
+    assert column[10:90].tolist() == list(range(10, 90))
+
+
 def test_rows_may_be_pictures():
     pictures = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
     column = FileColumn(np.uint8, (2, 3))
