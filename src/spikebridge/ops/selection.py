@@ -353,9 +353,9 @@ def _native_orientation(picture: Tensor) -> bool:
 def _native_fixed_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
     plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
     fits = plain and not isinstance(layer.padding, str) and x.ndim == 4 and x.shape[1] == layer.in_channels
-    if not fits or not _is_eager(x) or not is_native(x) or x.requires_grad or has_hooks(layer):
+    if not fits or layer.weight.dtype != x.dtype or not _is_eager(x) or not is_native(x) or x.requires_grad:
         return False
-    return _has_native("spikebridge_fixed_convolution")
+    return not has_hooks(layer) and _has_native("spikebridge_fixed_convolution")
 
 
 def _always(*_: Any) -> bool:

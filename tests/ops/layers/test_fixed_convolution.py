@@ -64,3 +64,9 @@ def test_a_layer_whose_hooks_must_run_is_called_itself() -> None:
     layer.register_forward_hook(lambda *call: seen.append(call))
     FixedConvolution(layer)(torch.zeros(1, 1, 4, 4))
     assert len(seen) == 1
+
+
+def test_weights_of_another_precision_are_refused() -> None:
+    layer = FixedConvolution(nn.Conv2d(1, 1, 1, dtype=torch.float64).requires_grad_(False))
+    with pytest.raises(RuntimeError, match="should be the same"):
+        layer(torch.zeros(1, 1, 2, 2))

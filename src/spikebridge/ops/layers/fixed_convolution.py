@@ -79,7 +79,7 @@ class FixedConvolution(nn.Module):
     def _native(self, x: Tensor) -> Tensor:
         layer: Any = self.layer
         kernel, stride, padding = self._geometry
-        y = torch.empty(len(x), *convolved_size(x, kernel, stride, padding), layer.out_channels)
+        y = x.new_empty(len(x), *convolved_size(x, kernel, stride, padding), layer.out_channels)
         threads = min(torch.get_num_threads(), 1 + y.numel() * self._num_products // _WORK_OF_A_THREAD)
         sizes = (*x.shape, layer.out_channels, *y.shape[1:3], *kernel, *stride, *padding)
         weights = self._weights.data_ptr(), self._bias.data_ptr()

@@ -15,6 +15,8 @@ from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import DataError
 from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.model.units import SensingOptions
+from spikebridge.networks.sensing.tracker.correlation_filter import _label, _means_of_cells, _scaling, _window
+from spikebridge.networks.sensing.tracker.detectors import DetectorName
 from spikebridge.networks.sensing.tracker.inputs import check_inputs
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
 
@@ -104,13 +106,16 @@ def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
 
 
 @pytest.mark.usefixtures("single_precision_afterwards")
-def test_another_default_of_torch_changes_no_answer(recording: Recording) -> None:
-    tracker = new_tracker()
+@pytest.mark.parametrize("detector", ["learned", "both"])
+def test_another_default_of_torch_changes_no_answer(recording: Recording, detector: DetectorName) -> None:
+    tracker = new_tracker().with_options(detector=detector)
     expected = followed(tracker, recording)
     torch.set_default_dtype(torch.float64)
+    for constants in (_means_of_cells, _window, _scaling, _label):
+        constants.cache_clear()
     np.testing.assert_array_equal(followed(tracker, recording), expected)
     # a network that was made under it
-    other = new_tracker()
+    other = new_tracker().with_options(detector=detector)
     other.sensing.float()
     other.sensing.load_state_dict(tracker.sensing.state_dict())
     np.testing.assert_allclose(followed(other, recording), expected, atol=1e-4)

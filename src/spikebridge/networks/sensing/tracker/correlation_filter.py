@@ -334,7 +334,7 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
         torch.mul(doubled, parts[:, n - 2 : n], out=parts[:, n : n + 2]).sub_(parts[:, n - 4 : n - 2])
     parts[:, -1] = patches
     cells = parts.unflatten(2, (-1, CELL)).sum(3) @ _means_of_cells(side)
-    cells *= torch.tensor(_WEIGHTS)[:, None, None]
+    cells *= patches.new_tensor(_WEIGHTS)[:, None, None]
     cells[:, -1:] -= cells[:, -1:].mean((2, 3), keepdim=True)
     power = cells.square().mean((2, 3))
     oriented, grey = power[:, :-1].sum(1, keepdim=True).sqrt() + _FLAT, 3 * power[:, -1:].sqrt() + _FLAT
@@ -344,24 +344,24 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
 @cache
 def _means_of_cells(side: int) -> Float[Tensor, "S N"]:
     """Sums over the pixels of cells in a row, over the pixels of a cell."""
-    return torch.eye(side // CELL).repeat_interleave(CELL, 0) / CELL**2
+    return torch.eye(side // CELL, dtype=torch.float32).repeat_interleave(CELL, 0) / CELL**2
 
 
 @cache
 def _window(num_cells: int) -> Float[Tensor, "N N"]:
-    line = torch.hann_window(num_cells + 2, periodic=False)[1:-1]
+    line = torch.hann_window(num_cells + 2, periodic=False, dtype=torch.float32)[1:-1]
     return line[:, None] * line
 
 
 @cache
 def _scaling(num_cells: int) -> Scaling:
-    return Scaling(torch.tensor(_WEIGHTS), _window(num_cells), _FAINT_GRADIENT, _FLAT)
+    return Scaling(torch.tensor(_WEIGHTS, dtype=torch.float32), _window(num_cells), _FAINT_GRADIENT, _FLAT)
 
 
 @cache
 def _label(num_cells: int, deviation: float) -> Complex[Tensor, "N M"]:
     """The transform of a Gaussian with its peak at no displacement."""
-    steps = torch.fft.fftfreq(num_cells, 1 / num_cells)
+    steps = torch.fft.fftfreq(num_cells, 1 / num_cells, dtype=torch.float32)
     line = torch.exp(-((steps / deviation) ** 2) / 2)
     return torch.fft.rfft2(line[:, None] * line)
 

@@ -368,7 +368,8 @@ def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
 def _adjoint_convolution(weight: Float[Tensor, "O C K K"]) -> FixedConvolution:
     """The adjoint of a convolution, with all places that its outputs reach."""
     num_outputs, num_inputs, _, side = weight.shape
-    adjoint = nn.Conv2d(num_outputs, num_inputs, side, padding=side - 1, bias=False).requires_grad_(False)
+    adjoint = nn.Conv2d(num_outputs, num_inputs, side, padding=side - 1, bias=False, dtype=weight.dtype)
+    adjoint.requires_grad_(False)
     adjoint.weight.copy_(weight.transpose(0, 1).flip(-2, -1))
     return FixedConvolution(adjoint)
 
