@@ -48,8 +48,7 @@ def _skimage(file: str, split: str, licence: str) -> _Photograph:
     return _Photograph("skimage", f"data/{file}", split, licence)
 
 
-_CC0, _NAVY = "CC0", "public domain (US Navy)"
-_UNRESTRICTED = "no known copyright restrictions"
+_CC0, _UNRESTRICTED = "CC0", "no known copyright restrictions"
 PHOTOGRAPHS = {
     "astronaut": _skimage("astronaut.png", "train", "public domain (NASA)"),
     "brick": _skimage("brick.png", "train", _CC0),

@@ -142,8 +142,8 @@ class TumblingObjects:
         canvas = self.background
         if canvas is None:
             canvas = _panels(*shape, self.num_panels, generator)
-        if self.leaves and self.background is None:
-            canvas = _with_leaves(canvas, np.random.default_rng([self.seed, 0, 1]))
+            if self.leaves:
+                canvas = _with_leaves(canvas, np.random.default_rng([self.seed, 0, 1]))
         return random_background(canvas, generator, self.camera_motion, self.light_change)
 
     @cached_property

@@ -27,7 +27,7 @@ from spikebridge.data.simulation.examples import moving_object
 from spikebridge.data.simulation.families import with_photographs
 from spikebridge.data.simulation.moving_objects import MovingObjects
 from spikebridge.data.simulation.panned_picture import PannedPicture
-from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds
+from spikebridge.data.simulation.render import FrameCamera, Stimulus, render_recording, scene_seeds, split_of_seed
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError, DataError
 
@@ -263,11 +263,11 @@ def film_parts(split: str, num_films: int) -> list[RecordingPart]:
     return [
         RecordingPart(film, range(1, film.num_frames))
         for number, seed in enumerate(scene_seeds(split, num_films))
-        for film in [_film(split, seed, is_panned=number % 2 > 0)]
+        for film in [_film(seed, is_panned=number % 2 > 0)]
     ]
 
 
-def _film(split: str, seed: int, is_panned: bool) -> Recording:
+def _film(seed: int, is_panned: bool) -> Recording:
     generator = np.random.default_rng([seed, 2])
     uniform = generator.uniform
     size, pace, camera = (float(np.exp(uniform(*np.log(of)))) for of in (_FILM_SIZES, _FILM_SPEEDS, _FILM_CAMERA))
@@ -285,7 +285,7 @@ def _film(split: str, seed: int, is_panned: bool) -> Recording:
     }
     scene: Stimulus
     if is_panned:
-        scene = PannedPicture(photograph_texture(split, 2 * height, 2 * width, generator), **drawn)
+        scene = PannedPicture(photograph_texture(split_of_seed(seed), 2 * height, 2 * width, generator), **drawn)
     else:
         others = int(generator.integers(0, 5))
         scene = with_photographs(TumblingObjects(**drawn, num_distractors=others, camera_motion=camera))

@@ -78,13 +78,11 @@ class _FilterState(NamedTuple):
         numerator: weighted sum of `conj(F_c) Y` over frames.
         power: weighted sum of `sum_c |F_c|^2`.
         first: both, of the frame with the given box.
-        ridge: lambda.
     """
 
     numerator: Complex[Tensor, "C N M"]
     power: Float[Tensor, "N M"]
     first: tuple[Complex[Tensor, "C N M"], Float[Tensor, "N M"]]
-    ridge: float
 
 
 class _SearchedPatch(NamedTuple):
@@ -146,8 +144,7 @@ class CorrelationFilter:
             box: of the target [px].
         """
         first = self._learned(frame, box)
-        # the power is that of all channels
-        return _FilterState(*first, first, self.ridge * (float(first[1].mean()) + _LEAST_POWER))
+        return _FilterState(*first, first)
 
     def detect(self, inputs: DetectorInputs, target: _FilterState) -> tuple[FoundBox, _FilterState]:
         """See `BoxDetector`."""
@@ -172,7 +169,9 @@ class CorrelationFilter:
         numerator, power = (
             torch.lerp(old, first, self.first_share) for old, first in zip(target[:2], target.first, strict=True)
         )
-        spectrum = (patch.spectrum * numerator).sum(1) / (power + target.ridge)
+        # the power is that of all channels
+        ridge = self.ridge * (target.first[1].mean() + _LEAST_POWER)
+        spectrum = (patch.spectrum * numerator).sum(1) / (power + ridge)
         response = torch.fft.irfft2(spectrum, s=(self._num_cells, self._num_cells)).numpy()
         penalties = [1.0 if scale == 1 else self.scale_penalty for scale in self.scales]
         best = int((response.max((1, 2)) * penalties).argmax())

@@ -201,7 +201,7 @@ def load_parts(network: Sensing, detector: DetectorTraining, pathways: str, chil
     sources: dict[_Source, str] = {"finder": detector.weights_from, "pathways": pathways}
     loaded: dict[str, Any] = {}
     if detector.start_from:
-        (loaded["start"],) = load_part(network, "finder", Path(detector.start_from), child).values()
+        loaded["start"] = load_part(network, "finder", Path(detector.start_from), child)["finder"]
     for part, path in sources.items():
         if path:
             loaded |= load_part(network, part, Path(path), child)
