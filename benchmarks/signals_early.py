@@ -9,11 +9,11 @@ frame is held. That answer joins the mean of those at the frames before it, as t
 signal from the start of a window to the first answer from which the accuracy over all windows of people left out stays
 at 80 % or more.
 
-On `myo` the hybrid, with none, one (in the middle, fixed beforehand) and four answers between frames, also stands
-beside ANNs of other frame periods, each as wide as the energy of the hybrid without answers between frames allows. They
-are trained here as the preset trains (three minutes). An answer between frames costs what one at a frame costs, less
-the ANN's layer, whose features are held. The soonest ANN of at most the energy of a row is sought by the scored
-accuracies, which favours the ANN. Writes benchmarks/results/signals_early.json.
+On `myo` hybrids of three frame periods, with none, one (in the middle, fixed beforehand) and four answers between
+frames, also stand beside ANNs of eight frame periods. But for the preset's each is as wide as the energy of its hybrid
+without answers between frames allows. They are trained here as the preset trains (six minutes). An answer between
+frames costs what one at a frame costs, less the ANN's layer, whose features are held. The soonest ANN of at most the
+energy of a row is sought by the scored accuracies, which favours the ANN. Writes benchmarks/results/signals_early.json.
 """
 
 import argparse
@@ -46,15 +46,16 @@ from spikebridge.training.evaluation import evaluating
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "signals_early.json"
-AT_ONCE, A_FRAME, COUNTED = 256, 5, 32  # windows; answers of a frame period, the one at its end included; windows
-RIVALS = {"myo": (8, 10, 12, 14, 16, 20, 26)}  # frame periods of further ANNs [ticks]
+AT_ONCE, COUNTED = 256, 32  # windows
+ANSWERS = (1, 2, 5)  # of a frame period, the one at its end included
+PERIODS = {"myo": {"learned": (12, 14), "ann": (8, 10, 12, 14, 16, 20, 26)}}  # of further networks [ticks]
 
 
-def offsets(period: int, answers: int = A_FRAME) -> list[int]:
+def offsets(period: int, answers: int) -> list[int]:
     """Ticks after a frame at which the hybrid answers.
 
     Example:
-        >>> offsets(25), offsets(4), offsets(25, 1)
+        >>> offsets(25, 5), offsets(4, 5), offsets(25, 1)
         ([5, 10, 15, 20], [1, 2, 3], [])
     """
     return sorted({round(period * part / answers) for part in range(1, answers)} - {0, period})
@@ -116,12 +117,12 @@ def energy_of(
     return found
 
 
-def measured(run: Run, answers: Sequence[int] = (A_FRAME,)) -> list[dict[str, Any]]:
+def measured(run: Run, answers: Sequence[int]) -> list[dict[str, Any]]:
     """Energy, accuracy over time and the time to decide of the network of a run, on people left out.
 
     Args:
         run: of one network.
-        answers: of a frame period; a row for each.
+        answers: of a frame period; a row for each, of a hybrid.
     """
     config = run.config_as(signals.Config)
     (name,) = config.networks
@@ -129,10 +130,10 @@ def measured(run: Run, answers: Sequence[int] = (A_FRAME,)) -> list[dict[str, An
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     windows, folds = sensor.windows(series), folds_of_set(series, config.num_folds)
     period = config.sensor.frame_period
-    moments = {number: offsets(period, number) if name == "learned" else [] for number in answers}
+    moments = {number: offsets(period, number) for number in (answers if name == "learned" else (1,))}
     moments_of_all = sorted({offset for between in moments.values() for offset in between})
     hits: dict[int, list[Tensor]] = {}  # by tick, whether each window is answered rightly then
-    energies: dict[int, list[float]] = {number: [] for number in answers}
+    energies: dict[int, list[float]] = {number: [] for number in moments}
     for path, child in run.children().items():
         network = signals.build(config)[name]
         child.load_weights(network)
@@ -155,7 +156,7 @@ def measured(run: Run, answers: Sequence[int] = (A_FRAME,)) -> list[dict[str, An
         }
         rows.append(
             {
-                "frame_period": period,
+                "frame [s]": round(period * sensor.front_end.dt, 4),
                 "hidden": config.network.hidden,
                 "answers between frames": len(between),
                 "uJ/s": round(fmean(energies[number]), 3),
@@ -166,25 +167,26 @@ def measured(run: Run, answers: Sequence[int] = (A_FRAME,)) -> list[dict[str, An
     return rows
 
 
-def widest_within(preset: signals.Config, most: float) -> signals.Config:
-    """The settings of an ANN with the most features whose energy [µJ/s] is at most this one."""
+def widest_within(preset: signals.Config, network: str, period: int, most: float) -> signals.Config:
+    """The settings of a network with the most features whose energy [µJ/s], untrained, is at most this one."""
+    preset = replace(preset, networks=(network,), sensor=replace(preset.sensor, frame_period=period))
     series = load_series(preset.dataset)
     sensor = Sensor(preset.sensor, series.rate_hz, series.num_channels)
     windows = sensor.windows(series)
 
     def config(hidden: int) -> signals.Config:
-        return replace(preset, networks=("ann",), network=replace(preset.network, hidden=hidden))
+        return replace(preset, network=replace(preset.network, hidden=hidden))
 
     def enough(hidden: int) -> bool:
-        (ann,) = signals.build(config(hidden)).values()
-        return energy_of(ann, sensor, windows, series.group_names, ()) > most
+        (built,) = signals.build(config(hidden)).values()
+        return energy_of(built, sensor, windows, series.group_names, ()) > most
 
     return config(bisect_left(range(4, 4 * preset.network.hidden), True, key=enough) + 3)
 
 
-def beside_rivals(hybrids: Sequence[Mapping[str, Any]], anns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def beside_anns(hybrids: Sequence[Mapping[str, Any]], anns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The hybrid, by its answers between frames, beside the soonest ANN of at most its energy."""
-    shown, table = ("frame_period", "hidden", "uJ/s", "decides after [s]"), []
+    shown, table = ("frame [s]", "hidden", "uJ/s", "decides after [s]"), []
     for row in hybrids:
         rivals = [one for one in anns if one["uJ/s"] <= row["uJ/s"] and one["decides after [s]"]]
         best = min(rivals, key=lambda one: one["decides after [s]"])
@@ -202,15 +204,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["spoken_digits", "watch", "myo"])
     parser.add_argument("--folder", type=Path, default=Path("runs/signals-people"))
-    parser.add_argument(
-        "--rivals", type=Path, default=Path("runs/signals-early"), help="where further ANNs are trained"
-    )
+    parser.add_argument("--further", type=Path, default=Path("runs/signals-early"), help="where the others are trained")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.sets:
         environment = describe_environment()
-        cells = options.folder / name / "cells"
-        hybrids, anns = measured(Run.open(cells / "learned"), (1, 2, A_FRAME)), measured(Run.open(cells / "ann"))
+        folder = options.folder / name / "cells"
+        hybrids, anns = (measured(Run.open(folder / network), ANSWERS) for network in ("learned", "ann"))
         hybrid, ann = (rows[-1]["decides after [s]"] for rows in (hybrids, anns))
         found[name] = {
             "share of the ann's time": round(hybrid / ann, 3) if hybrid and ann else None,
@@ -219,18 +219,19 @@ def main() -> None:
             "command": f"python benchmarks/signals_early.py --sets {name}",
             "environment": environment,
         }
-        if name in RIVALS:
-            preset = signals.PRESETS[name]
-            slower = {
-                str(period): widest_within(
-                    replace(preset, sensor=replace(preset.sensor, frame_period=period)), hybrids[0]["uJ/s"]
-                )
-                for period in RIVALS[name]
+        if name in PERIODS:
+            cells = {
+                f"{network}-{period}": widest_within(signals.PRESETS[name], network, period, hybrids[0]["uJ/s"])
+                for network, periods in PERIODS[name].items()
+                for period in periods
             }
-            anns += [
-                row for run in train_all("signals", slower, options.rivals / name).values() for row in measured(run)
-            ]
-            found[name] |= {"beside anns of equal energy": beside_rivals(hybrids, anns), "anns": anns}
+            for cell, run in train_all("signals", cells, options.further / name).items():
+                (hybrids if cell.startswith("learned") else anns).extend(measured(run, ANSWERS))
+            found[name] |= {
+                "beside anns of equal energy": beside_anns(hybrids, anns),
+                "learned, all": hybrids,
+                "anns": anns,
+            }
         print(name, hybrid, ann, found[name]["share of the ann's time"], flush=True)
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 
