@@ -86,6 +86,7 @@ CHOICES = {
             "changes 1.5 times as strong": {"sensor": {"augmentation": 1.5}},
             "16 copies": {"training": {"copies": 16}},
             "masks of .3": {"training": {"masking": 0.3}},
+            "earlier answers in the loss": {"training": {"early": 0.5}},
             "half the learning rate, twice the epochs": {"training": {"lr": 0.002, "epochs": 8}},
         },
         seeds=(0, 1),
