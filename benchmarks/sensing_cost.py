@@ -181,7 +181,7 @@ def convolutions() -> dict[str, float]:
     """Milliseconds of processor time of the trained detector's convolutions in a step with the detector, by path."""
     tracker = sensing.tracker(cast(Run, shipped_run("sensing")), "learned", 0)
     detector: Any = build_inference(tracker.sensing, tracker.options.crop).detector
-    num_features, side = detector.body[0].layer.in_channels, PATCH_SIDE // STRIDE
+    num_features, side = detector.votes[0].layer.in_channels, PATCH_SIDE // STRIDE
     features = torch.rand(len(SCALES), num_features, side, side)
     spent: dict[str, list[float]] = {path: [] for path in PATHS}
     pictures = 255 * torch.rand(2 * len(SCALES) + 1, 1, PATCH_SIDE, PATCH_SIDE)
@@ -190,7 +190,7 @@ def convolutions() -> dict[str, float]:
             with nullcontext() if path == "native" else without_native():
                 started = thread_time()
                 detector.what(pictures)
-                detector.votes(detector.body(features))
+                detector.votes(features)
                 spent[path].append(1e3 * (thread_time() - started))
     return {path: round(median(each), 3) for path, each in spent.items()}
 

@@ -7,7 +7,7 @@ supports every call. Every path gives the numbers of the last one: to the bit fo
 `with reference():` runs the plain step functions alone; `with without_native():` leaves plain C out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -251,10 +251,10 @@ def _native_linear(x: Tensor, layer: nn.Linear) -> bool:
 
 
 def convolved_size(
-    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
+    size: Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]
 ) -> tuple[int, int]:
-    """Rows and columns of what a convolution gives."""
-    sides = zip(x.shape[2:], kernel, stride, padding, strict=True)
+    """Rows and columns of what a convolution gives, of those that it takes."""
+    sides = zip(size, kernel, stride, padding, strict=True)
     height, width = ((side + 2 * pad - length) // step + 1 for side, length, step, pad in sides)
     return height, width
 
@@ -272,7 +272,7 @@ def _native_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
 
 def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
     outputs, rows, row = layer.out_channels, layer.kernel_size[0], layer.in_channels * layer.kernel_size[1]
-    height, width = convolved_size(x, layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
+    height, width = convolved_size(x.shape[2:], layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
     wide = outputs % LANES == 0 and outputs >= CONV_OUTPUTS and rows > 1 and row >= CONV_TAPS
     return wide and min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= CONV_WORK
 
@@ -350,12 +350,17 @@ def _native_orientation(picture: Tensor) -> bool:
     return _is_eager(picture) and is_native(picture) and _has_native("spikebridge_orientation")
 
 
-def _native_fixed_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
-    plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
-    fits = plain and not isinstance(layer.padding, str) and x.ndim == 4 and x.shape[1] == layer.in_channels
-    if not fits or layer.weight.dtype != x.dtype or not _is_eager(x) or not is_native(x) or x.requires_grad:
+def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
+    if not _is_eager(x) or not is_native(x) or x.requires_grad or x.ndim != 4 or x.shape[1] != layers[0].in_channels:
         return False
-    return not has_hooks(layer) and _has_native("spikebridge_fixed_convolution")
+    return all(map(_is_fixed, layers)) and _has_native("spikebridge_fixed_convolutions")
+
+
+def _is_fixed(layer: nn.Conv2d) -> bool:
+    """Whether plain C may run a convolution without gradients."""
+    plain = layer.groups == 1 and tuple(layer.dilation) == (1, 1) and layer.padding_mode == "zeros"
+    fits = plain and not isinstance(layer.padding, str) and layer.weight.dtype == torch.float32
+    return fits and not has_hooks(layer)
 
 
 def _always(*_: Any) -> bool:
@@ -449,9 +454,9 @@ OPERATIONS = {
         lambda _: (_pictures(4, 32, 16, 16), _convolution_of_pictures()),
     ),
     "fixed convolution": _Operation(
-        "a convolution of few pictures whose weights no longer change",
+        "convolutions of few pictures whose weights no longer change, one behind the other",
         (
-            Path("native", "float32 on a CPU, without gradients, no hook on the layer", _native_fixed_convolution),
+            Path("native", "float32 on a CPU, without gradients, no hook on a layer", _native_fixed_convolution),
             Path("torch", "always", _always),
         ),
         lambda _: (torch.zeros(1, 8, 4, 4), nn.Conv2d(8, 8, 3)),

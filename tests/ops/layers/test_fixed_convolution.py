@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops import without_native
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution
+from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
@@ -33,15 +34,64 @@ def test_outputs_are_those_of_the_layer(name: str, size: tuple[int, int, int]) -
         expected = layer(signal)
         assert select("fixed convolution", signal, layer) == "native"
         torch.testing.assert_close(FixedConvolution(layer)(signal), expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(FixedConvolution(layer, relu=True)(signal), expected.relu(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(FixedConvolution(layer, relu_from=0)(signal), expected.relu(), atol=1e-5, rtol=1e-5)
+        some = torch.cat([expected[:, :2], expected[:, 2:].relu()], 1)
+        torch.testing.assert_close(FixedConvolution(layer, relu_from=2)(signal), some, atol=1e-5, rtol=1e-5)
         with without_native():
             torch.testing.assert_close(FixedConvolution(layer)(signal), expected, atol=0.0, rtol=0.0)
+            torch.testing.assert_close(FixedConvolution(layer, relu_from=2)(signal), some, atol=0.0, rtol=0.0)
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["tiles", "few outputs", "a product a place"])
+@pytest.mark.parametrize("is_last", [True, False], ids=["channels last", "channels first"])
+def test_a_shortcut_is_added_before_outputs_are_rectified(name: str, is_last: bool) -> None:
+    torch.manual_seed(0)
+    layer = LAYERS[name].requires_grad_(False)
+    x = torch.randn(2, layer.out_channels + layer.in_channels, 5, 7)
+    x = x.contiguous(memory_format=torch.channels_last) if is_last else x
+    around, convolved = x[:, : layer.out_channels], layer(x[:, layer.out_channels :])
+    fixed = FixedConvolution(layer, relu_from=0, shortcut=True)
+    torch.testing.assert_close(fixed(x), (around + convolved).relu(), atol=1e-5, rtol=1e-5)
+    with without_native():
+        torch.testing.assert_close(fixed(x), (around + convolved).relu(), atol=0.0, rtol=0.0)
+
+
+def test_a_shortcut_needs_outputs_of_the_size_of_the_inputs() -> None:
+    with pytest.raises(ConfigError, match="pad half a kernel"):
+        FixedConvolution(nn.Conv2d(8, 8, 3), shortcut=True)
+
+
+@needs_library
+def test_layers_one_behind_the_other_give_what_each_gives() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 24, 3, 2, 1), nn.Conv2d(16, 8, 3, padding=1), nn.Conv2d(8, 5, 1)]
+    fixed = FixedConvolutions(*(FixedConvolution(one.requires_grad_(False), 0, k == 1) for k, one in enumerate(layers)))
+    for size in ((2, 3, 9, 12), (1, 3, 7, 5)):
+        x = torch.randn(size)
+        between = layers[0](x).relu()
+        expected = layers[2]((between[:, :8] + layers[1](between[:, 8:])).relu()).relu()
+        torch.testing.assert_close(fixed(x), expected, atol=1e-5, rtol=1e-5)
+        with without_native():
+            torch.testing.assert_close(fixed(x), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_layers_that_do_not_fit_behind_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match="as many channels behind it"):
+        FixedConvolutions(FixedConvolution(nn.Conv2d(1, 2, 3)), FixedConvolution(nn.Conv2d(3, 1, 1)))
+
+
+@needs_library
+def test_pictures_smaller_than_a_kernel_are_refused() -> None:
+    layers = FixedConvolutions(*(FixedConvolution(nn.Conv2d(1, 1, 3).requires_grad_(False)) for _ in range(2)))
+    with pytest.raises(ShapeError, match="needs pictures that are no smaller"):
+        layers(torch.zeros(1, 1, 4, 4))
 
 
 @needs_library
 @pytest.mark.parametrize("name", ["tiles", "stride 2"])
 def test_two_threads_give_what_one_gives(name: str) -> None:
-    layer = FixedConvolution(LAYERS[name].requires_grad_(False), relu=True)
+    layer = FixedConvolution(LAYERS[name].requires_grad_(False), relu_from=0)
     x, threads = torch.randn(2, layer.layer.in_channels, 40, 40), torch.get_num_threads()
     outputs: list[Tensor] = []
     try:
@@ -55,7 +105,7 @@ def test_two_threads_give_what_one_gives(name: str) -> None:
 
 @needs_library
 def test_what_is_no_number_stays_none_behind_relu() -> None:
-    layer = FixedConvolution(nn.Conv2d(1, 1, 1).requires_grad_(False), relu=True)
+    layer = FixedConvolution(nn.Conv2d(1, 1, 1).requires_grad_(False), relu_from=0)
     assert layer(torch.full((1, 1, 2, 2), torch.nan)).isnan().all()
 
 

@@ -87,7 +87,7 @@ def outputs_of(
         stride: along rows and columns.
         padding: rows and columns of zeros on each side.
     """
-    size = convolved_size(x, weight.shape[2:], stride, padding)
+    size = convolved_size(x.shape[2:], weight.shape[2:], stride, padding)
     y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T
     weights = torch.cat([block.flatten() for block in taps.split(_OUTPUTS, 1)])

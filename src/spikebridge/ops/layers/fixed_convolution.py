@@ -6,13 +6,18 @@ Gray, CVPR 2016). Results are those of the layer to rounding.
 """
 
 import ctypes
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.ops.native.library import library
 from spikebridge.ops.selection import convolved_size, select
 
@@ -29,19 +34,37 @@ class _Job(ctypes.Structure):
         *[(name, ctypes.c_int64) for name in ("out_channels", "out_height", "out_width")],
         *[(name, ctypes.c_int64) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x", "pad_y", "pad_x")],
         *[(name, ctypes.c_int64) for name in ("picture_step", "channel_step", "row_step", "column_step")],
-        *[(name, ctypes.c_int64) for name in ("by_tiles", "rectified", "parts")],
-        *[(name, ctypes.c_void_p) for name in ("weights", "bias")],
+        *[(name, ctypes.c_int64) for name in ("has_shortcut", "by_tiles", "parts")],
+        *[(name, ctypes.c_void_p) for name in ("weights", "bias", "least")],
         ("num_threads", ctypes.c_int64),
         ("team", ctypes.c_void_p),
     ]
 
 
+class _Form(NamedTuple):
+    """What is constant of a layer; see `FixedConvolution` of fixed_convolution.h."""
+
+    channels: int
+    out_channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    has_shortcut: bool
+    by_tiles: bool
+    parts: int
+
+
 class FixedConvolution(nn.Module):
-    """A convolution, and ReLU behind it if asked for; later changes of its weights are not seen.
+    """A convolution and what stands around it; later changes of its weights are not seen.
 
     Args:
         layer: the convolution, its padding zeros.
-        relu: whether outputs below 0 become 0.
+        relu_from: from this output on, those below 0 become 0; None: none.
+        shortcut: a signal has as many more channels as there are outputs. They come first, are not convolved, and are
+            added to the outputs, before these are rectified.
+
+    Raises:
+        ConfigError: a shortcut round a layer whose outputs have another size than its inputs.
 
     Example:
         >>> layer = nn.Conv2d(1, 1, 3, padding=1, bias=False)
@@ -50,20 +73,27 @@ class FixedConvolution(nn.Module):
         [[[[4, 6, 4], [6, 9, 6], [4, 6, 4]]]]
     """
 
-    def __init__(self, layer: nn.Conv2d, relu: bool = False) -> None:
+    def __init__(self, layer: nn.Conv2d, relu_from: int | None = None, shortcut: bool = False) -> None:
         super().__init__()
-        self.layer, self.relu = layer, relu
-        self._geometry: Any = (layer.kernel_size, layer.stride, layer.padding)
+        self.layer, self.relu_from, self.shortcut = layer, relu_from, shortcut
+        kernel: Any = layer.kernel_size
+        stride: Any = layer.stride
+        padding: Any = layer.padding
+        if shortcut and (stride != (1, 1) or any(k != 2 * p + 1 for k, p in zip(kernel, padding, strict=True))):
+            raise ConfigError(f"a shortcut needs outputs of the size of the inputs, but got {layer}; pad half a kernel")
         weight = layer.weight.detach()
-        self._num_products = weight[0].numel()
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
-        small = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
-        self._by_tiles = small and layer.in_channels >= _TILED_CHANNELS
-        self._parts = 2 if len(weight) % (2 * _WIDTH) == 0 else 1
+        least = torch.full_like(bias, -torch.inf)
+        if relu_from is not None:
+            least[relu_from:] = 0.0
+        by_tiles = kernel == (3, 3) and stride == (1, 1) and layer.in_channels >= _TILED_CHANNELS
+        parts = 2 if len(weight) % (2 * _WIDTH) == 0 else 1
         num_more = -len(weight) % _WIDTH
-        blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, self._parts * _WIDTH))
-        laid_out = _of_tiles(blocks) if self._by_tiles else blocks.permute(0, 3, 4, 2, 1)
-        self._weights, self._bias = laid_out.contiguous(), F.pad(bias, (0, num_more))
+        blocks = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, num_more)).unflatten(0, (-1, parts * _WIDTH))
+        laid_out = _of_tiles(blocks) if by_tiles else blocks.permute(0, 3, 4, 2, 1)
+        sizes = layer.in_channels, layer.out_channels
+        self.form = _Form(*sizes, kernel, stride, padding, shortcut, by_tiles, parts)
+        self.laid_out = laid_out.contiguous(), F.pad(bias, (0, num_more)), F.pad(least, (0, num_more))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """The outputs.
@@ -71,24 +101,93 @@ class FixedConvolution(nn.Module):
         Args:
             x: pictures.
         """
-        if select("fixed convolution", x, self.layer) == "native":
-            return self._native(x)
-        y: Tensor = self.layer(x)
-        return y.relu_() if self.relu else y
+        taken = self.taken(x)
+        if select("fixed convolution", taken, self.layer) == "native":
+            return _run(x, [self])
+        y: Tensor = self.layer(taken)
+        if self.shortcut:
+            y = y + x[:, : self.layer.out_channels]
+        if self.relu_from is not None:
+            y[:, self.relu_from :].relu_()
+        return y
 
-    def _native(self, x: Tensor) -> Tensor:
-        layer: Any = self.layer
-        kernel, stride, padding = self._geometry
-        y = x.new_empty(len(x), *convolved_size(x, kernel, stride, padding), layer.out_channels)
-        threads = min(torch.get_num_threads(), 1 + y.numel() * self._num_products // _WORK_OF_A_THREAD)
-        sizes = (*x.shape, layer.out_channels, *y.shape[1:3], *kernel, *stride, *padding)
-        weights = self._weights.data_ptr(), self._bias.data_ptr()
-        job = _Job(*sizes, *x.stride(), self._by_tiles, self.relu, self._parts, *weights, threads, library().team)
-        run: Any = library().steps
-        pointers = (ctypes.c_void_p(z.data_ptr()) for z in (x, y))
-        if run.spikebridge_fixed_convolution(ctypes.byref(job), *pointers) != 0:
-            raise MemoryError("out of memory in a convolution, for its padded pictures")
-        return y.permute(0, 3, 1, 2)
+    def taken(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
+        """The channels that are convolved.
+
+        Args:
+            x: pictures.
+        """
+        return x[:, self.layer.out_channels :] if self.shortcut else x
+
+
+class FixedConvolutions(nn.Sequential):
+    """Convolutions one behind the other, in one native call.
+
+    Args:
+        layers: at least one.
+
+    Raises:
+        ConfigError: a layer takes another number of channels than the one before gives.
+
+    Example:
+        >>> both = FixedConvolution(nn.Conv2d(1, 8, 3, padding=1), relu_from=0), FixedConvolution(nn.Conv2d(8, 2, 1))
+        >>> FixedConvolutions(*both)(torch.ones(1, 1, 4, 4)).shape
+        torch.Size([1, 2, 4, 4])
+    """
+
+    def __init__(self, *layers: FixedConvolution) -> None:
+        super().__init__(*layers)
+        for before, after in pairwise(layers):
+            num_inputs = after.layer.in_channels + (after.layer.out_channels if after.shortcut else 0)
+            if num_inputs != before.layer.out_channels:
+                raise ConfigError(
+                    f"{before.layer} needs a layer of as many channels behind it, but {after.layer} takes {num_inputs}"
+                )
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """The outputs of the last layer.
+
+        Args:
+            x: pictures.
+        """
+        layers: list[Any] = list(self)
+        if select("fixed convolution", layers[0].taken(x), *(one.layer for one in layers)) == "native":
+            return _run(x, layers)
+        y: Tensor = super().forward(x)
+        return y
+
+
+def _run(x: Tensor, layers: Sequence[FixedConvolution]) -> Tensor:
+    known = _plan(x.shape, x.stride(), torch.get_num_threads(), *(one.form for one in layers))
+    jobs = type(known).from_buffer_copy(known)
+    for job, layer in zip(jobs, layers, strict=True):
+        job.weights, job.bias, job.least = (one.data_ptr() for one in layer.laid_out)
+    last = jobs[-1]
+    y = x.new_empty(last.num_pictures, last.out_height, last.out_width, last.out_channels)
+    run: Any = library().steps
+    if run.spikebridge_fixed_convolutions(jobs, len(layers), *(ctypes.c_void_p(z.data_ptr()) for z in (x, y))) != 0:
+        raise MemoryError("out of memory in convolutions, for their padded pictures")
+    return y.permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _plan(shape: torch.Size, strides: tuple[int, ...], num_threads: int, *forms: _Form) -> Any:
+    """The jobs of layers for pictures of a shape, without their weights."""
+    jobs, (number, _, *size) = (_Job * len(forms))(), shape
+    for k, form in enumerate(forms):
+        out_size = convolved_size(size, form.kernel, form.stride, form.padding)
+        if min(out_size) < 1:
+            raise ShapeError(f"a kernel of {form.kernel} needs pictures that are no smaller, but got {tuple(shape)}")
+        products = number * prod(out_size) * form.out_channels * form.channels * prod(form.kernel)
+        jobs[k] = _Job(
+            *(number, form.channels, *size, form.out_channels, *out_size),
+            *(*form.kernel, *form.stride, *form.padding, *strides),
+            *(form.has_shortcut, form.by_tiles, form.parts, None, None, None),
+            *(min(num_threads, 1 + products // _WORK_OF_A_THREAD), library().team),
+        )
+        size, row = list(out_size), out_size[1] * form.out_channels
+        strides = out_size[0] * row, 1, row, form.out_channels  # what comes out lies channels last
+    return jobs
 
 
 def _of_tiles(blocks: Float[Tensor, "K L C 3 3"]) -> Float[Tensor, "K 16 C L"]:

@@ -33,7 +33,7 @@ from spikebridge.networks.sensing.model.detector import (
 )
 from spikebridge.networks.sensing.model.heads import cut_out
 from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_masks
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution
+from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 
 _CELLS = PATCH_SIDE // STRIDE
 
@@ -84,8 +84,7 @@ class FusedDetector(nn.Module):
         super().__init__()
         own = deepcopy(detector).requires_grad_(False)
         self.what = FusedWhat(own.what) if type(own.what) is WhatPathway else own.what
-        self.body = _fused(own.body)
-        self.votes = FixedConvolution(own.votes)
+        self.votes = FixedConvolutions(*_fused(own.body), FixedConvolution(own.votes))
         for module in self.what.modules():
             if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
@@ -152,7 +151,7 @@ class FusedDetector(nn.Module):
         every = [seen, change, known, masks[:number], means, alike]
         # channels last, as the convolutions read them
         inputs = features.new_empty(number, _CELLS, _CELLS, sum(maps.shape[1] for maps in every)).permute(0, 3, 1, 2)
-        votes = self.votes(self.body(torch.cat(every, 1, out=inputs)))
+        votes = self.votes(torch.cat(every, 1, out=inputs))
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
@@ -174,12 +173,12 @@ class FusedDetector(nn.Module):
         return there[0].double().numpy()
 
 
-def _fused(layers: nn.Sequential) -> nn.Sequential:
+def _fused(layers: nn.Sequential) -> list[FixedConvolution]:
     """Convolutions with the batch norm and the ReLU behind each, in eval mode."""
     convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
     fused = (fuse_conv_bn_eval(conv, norm) for conv, norm in zip(convs, norms, strict=True))
-    return nn.Sequential(*(FixedConvolution(conv, relu=True) for conv in fused))
+    return [FixedConvolution(conv, relu_from=0) for conv in fused]
 
 
 def _side(box: Box, scale: float) -> float:

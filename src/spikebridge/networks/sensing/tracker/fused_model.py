@@ -46,7 +46,7 @@ from spikebridge.networks.sensing.tracker.calibration import TrainedHead
 from spikebridge.neurons import LIF
 from spikebridge.neurons.lif import LIFState, lif_step
 from spikebridge.ops.layers.correlation import correlate
-from spikebridge.ops.layers.fixed_convolution import FixedConvolution
+from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.pathway import NativePathway, fits_pathway
 
@@ -125,15 +125,16 @@ class FusedWhat(nn.Module):
     def __init__(self, what: WhatPathway) -> None:
         super().__init__()
         first, norm, _, last = list[Any](what.bent)
-        self.first = FixedConvolution(_joined(what.straight, fuse_conv_bn_eval(first, norm)))
-        self.last = FixedConvolution(deepcopy(last))
+        both = _joined(what.straight, fuse_conv_bn_eval(first, norm))
+        # the linear branch is added to the other one
+        last = FixedConvolution(deepcopy(last), shortcut=True)
+        self.layers = FixedConvolutions(FixedConvolution(both, relu_from=what.straight.out_channels), last)
         self.requires_grad_(False)
 
     def forward(self, frames: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """Grey levels 0 to 255 to features."""
-        straight, bent = self.first(log_intensity(frames)).chunk(2, 1)
-        features: Tensor = self.last(bent.relu_())
-        return features.add_(straight)
+        features: Tensor = self.layers(log_intensity(frames))
+        return features
 
 
 class FusedInference(nn.Module):

@@ -35,22 +35,35 @@ typedef struct {
     int failed;
 } Shared;
 
+/* The channels of a row of x from the first one on, a place after the other. */
+static inline __attribute__((always_inline)) void copy_row(const FixedConvolution *job, const float *from,
+                                                           int64_t channels, int64_t width, float *to)
+{
+    if (job->column_step == channels && (job->channel_step == 1 || channels == 1)) {
+        memcpy(to, from, (size_t)(width * channels) * sizeof(float));
+        return;
+    }
+    if (job->channel_step == 1) {
+        for (int64_t k = 0; k < width; k++)
+            memcpy(to + k * channels, from + k * job->column_step, (size_t)channels * sizeof(float));
+        return;
+    }
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t k = 0; k < width; k++)
+            to[k * channels + c] = from[c * job->channel_step + k * job->column_step];
+}
+
 CLONES static void pad(const Shared *shared, const float *x)
 {
     const FixedConvolution *job = shared->job;
+    const int64_t before = job->has_shortcut ? job->out_channels : 0;
     for (int64_t n = 0; n < job->num_pictures; n++)
         for (int64_t y = 0; y < job->height; y++) {
             const float *from = x + n * job->picture_step + y * job->row_step;
             float *to = shared->padded + (n * shared->rows + y + job->pad_y) * shared->columns * job->channels;
-            to += job->pad_x * job->channels;
-            if (job->channel_step == 1) {
-                for (int64_t k = 0; k < job->width; k++)
-                    memcpy(to + k * job->channels, from + k * job->column_step, (size_t)job->channels * sizeof(float));
-                continue;
-            }
-            for (int64_t c = 0; c < job->channels; c++)
-                for (int64_t k = 0; k < job->width; k++)
-                    to[k * job->channels + c] = from[c * job->channel_step + k * job->column_step];
+            copy_row(job, from + before * job->channel_step, job->channels, job->width, to + job->pad_x * job->channels);
+            if (before > 0) /* outputs are added to it */
+                copy_row(job, from, before, job->width, shared->y + (n * job->height + y) * job->width * before);
         }
 }
 
@@ -58,11 +71,21 @@ CLONES static void pad(const Shared *shared, const float *x)
 static inline __attribute__((always_inline)) void add_products(Part *sums, const float *x, int64_t step,
                                                                const float *weights, int64_t number, const int parts)
 {
-    for (int64_t i = 0; i < number; i++, weights += parts * WIDTH) {
+    if (parts == 2) { /* as one vector, where the machine has such wide ones */
+        Block wide[SUMS / 2];
+        memcpy(wide, sums, sizeof(wide));
+        for (int64_t i = 0; i < number; i++, weights += LANES) {
+            __builtin_prefetch(weights + AHEAD);
+            for (int p = 0; p < SUMS / 2; p++)
+                wide[p] += x[p * step + i] * *(const Block *)weights;
+        }
+        memcpy(sums, wide, sizeof(wide));
+        return;
+    }
+    for (int64_t i = 0; i < number; i++, weights += WIDTH) {
         __builtin_prefetch(weights + AHEAD);
-        for (int p = 0; p < SUMS / parts; p++)
-            for (int k = 0; k < parts; k++)
-                sums[p * parts + k] += x[p * step + i] * *(const Part *)(weights + k * WIDTH);
+        for (int p = 0; p < SUMS; p++)
+            sums[p] += x[p * step + i] * *(const Part *)weights;
     }
 }
 
@@ -70,12 +93,20 @@ static inline __attribute__((always_inline)) void add_products(Part *sums, const
 static inline __attribute__((always_inline)) void give(const FixedConvolution *job, Part sum, float *y, int64_t part)
 {
     const int64_t left = job->out_channels - part * WIDTH;
-    if (job->rectified)
-        sum = (Part)((Flags)sum & ~(Flags)(sum < (Part){0.0f}));
+    const size_t size = left < WIDTH ? (size_t)left * sizeof(float) : sizeof(Part);
+    float *to = y + part * WIDTH;
+    if (job->has_shortcut) {
+        Part more = {0.0f};
+        memcpy(&more, to, size);
+        sum += more;
+    }
+    const Part least = *(const Part *)(job->least + part * WIDTH);
+    const Flags is_less = (Flags)(sum < least);
+    sum = (Part)(((Flags)least & is_less) | ((Flags)sum & ~is_less));
     if (left >= WIDTH)
-        *(Part *)(y + part * WIDTH) = sum;
+        *(Part *)to = sum;
     else
-        memcpy(y + part * WIDTH, &sum, (size_t)left * sizeof(float));
+        memcpy(to, &sum, size);
 }
 
 static inline __attribute__((always_inline)) void give_blocks(const Shared *shared, const float *from, float *to,
@@ -234,7 +265,7 @@ static void run(Shared *shared, void (*work)(void *))
     run_together(shared->job->team, shared->job->num_threads, work, shared);
 }
 
-int spikebridge_fixed_convolution(const FixedConvolution *job, const float *x, float *y)
+static int convolve(const FixedConvolution *job, const float *x, float *y)
 {
     const int64_t width = job->parts * WIDTH;
     Shared shared = {.job = job, .y = y, .num_blocks = (job->out_channels + width - 1) / width};
@@ -260,6 +291,22 @@ int spikebridge_fixed_convolution(const FixedConvolution *job, const float *x, f
     }
     free(shared.padded);
     return shared.failed;
+}
+
+int spikebridge_fixed_convolutions(const FixedConvolution *layers, int64_t number, const float *x, float *y)
+{
+    float *before = NULL;
+    int failed = 0;
+    for (const FixedConvolution *job = layers; job < layers + number && !failed; job++) {
+        const int64_t size = job->num_pictures * job->out_height * job->out_width * job->out_channels;
+        float *to = job + 1 < layers + number ? malloc((size_t)size * sizeof(float)) : y;
+        failed = to == NULL || convolve(job, x, to);
+        free(before);
+        before = to == y ? NULL : to;
+        x = to;
+    }
+    free(before);
+    return failed;
 }
 
 #endif
