@@ -85,7 +85,7 @@ CHOICES = {
             "the preset": {},
             "changes 1.5 times as strong": {"sensor": {"augmentation": 1.5}},
             "16 copies": {"training": {"copies": 16}},
-            "masks of .3": {"training": {"masking": 0.3}},
+            "masks of .3, dropout of .4": {"training": {"masking": 0.3}, "network": {"dropout": 0.4}},
             "earlier answers in the loss": {"training": {"early": 0.5}},
             "half the learning rate, twice the epochs": {"training": {"lr": 0.002, "epochs": 8}},
         },
