@@ -87,6 +87,7 @@ CHOICES = {
             "16 copies": {"training": {"copies": 16}},
             "masks of .3, dropout of .4": {"training": {"masking": 0.3}, "network": {"dropout": 0.4}},
             "earlier answers in the loss": {"training": {"early": 0.5}},
+            "gains of 5 dB over frequency": {"sensor": {"equalisation": 5.0}},
             "half the learning rate, twice the epochs": {"training": {"lr": 0.002, "epochs": 8}},
         },
         seeds=(0, 1),
