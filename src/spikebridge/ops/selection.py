@@ -346,8 +346,9 @@ def _native_pathway(events: Tensor, *layers: nn.Module) -> bool:
     return _has_native("spikebridge_pathway_step") and not any(map(has_hooks, layers))
 
 
-def _native_orientation(picture: Tensor) -> bool:
-    return _is_eager(picture) and is_native(picture) and _has_native("spikebridge_orientation")
+def _native_on_pictures(name: str) -> Callable[[Tensor], bool]:
+    """Whether a function of the native library takes pictures whose gradients are not asked for."""
+    return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and _has_native(name)
 
 
 def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
@@ -380,6 +381,7 @@ def _convolution_of_pictures() -> nn.Conv2d:
     return layer
 
 
+_PICTURES = "float32 on a CPU, without gradients"
 OPERATIONS = {
     "sequence": _Operation(
         "neurons over time: charge, fire, reset",
@@ -506,10 +508,18 @@ OPERATIONS = {
     "orientation features": _Operation(
         "features of patches of a picture: orientation of gradients, and grey",
         (
-            Path("native", "float32 on a CPU", _native_orientation),
+            Path("native", _PICTURES, _native_on_pictures("spikebridge_orientation")),
             Path("torch", "always: grid_sample, then operation after operation", _always),
         ),
         lambda _: (torch.zeros(1, 1, 8, 8),),
+    ),
+    "template fits": _Operation(
+        "the correlation of maps with a template at every place",
+        (
+            Path("native", _PICTURES, _native_on_pictures("spikebridge_template_fits")),
+            Path("torch", "always", _always),
+        ),
+        lambda _: (torch.zeros(1, 2, 8, 8),),
     ),
     "alignment": _Operation(
         "steps of the motion between two pictures",

@@ -34,6 +34,8 @@ from spikebridge.networks.sensing.model.detector import (
 from spikebridge.networks.sensing.model.heads import cut_out
 from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_masks
 from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
+from spikebridge.ops.layers.fourier import template_fits
+from spikebridge.ops.selection import select
 
 _CELLS = PATCH_SIDE // STRIDE
 
@@ -144,7 +146,7 @@ class FusedDetector(nn.Module):
         shapes = [_shape(box, scale) for scale in SCALES]
         masks = _masks(shapes if newest is None else [*shapes, newest.shape])
         recent = first if newest is None else cut_out(features[-1:], masks[-1:])
-        alike = correlation(seen, blend_templates(first, recent, a)).unsqueeze(1)
+        alike = _alike(seen, blend_templates(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
         brighter = log_contrast(patches[:, :1], patches[:, 4:])
         means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
@@ -211,6 +213,12 @@ def _means_of_cells(patches: Float[Tensor, "K C S S"]) -> Float[Tensor, "K C N N
     """What `avg_pool2d` gives of two by two pixels, in a quarter of its time."""
     rows = patches[:, :, ::STRIDE] + patches[:, :, 1::STRIDE]
     return (rows[..., ::STRIDE] + rows[..., 1::STRIDE]) / STRIDE**2
+
+
+def _alike(features: Float[Tensor, "K C N N"], template: Float[Tensor, "1 C N N"]) -> Float[Tensor, "K N N"]:
+    """See `correlation`."""
+    is_native = select("template fits", features) == "native"
+    return template_fits(features, template) if is_native else correlation(features, template)
 
 
 def _shape(box: Box, scale: float) -> Float[np.ndarray, "2"]:
