@@ -513,6 +513,14 @@ OPERATIONS = {
         ),
         lambda _: (torch.zeros(1, 1, 8, 8),),
     ),
+    "resampling": _Operation(
+        "pictures read between their pixels: patches, or places that a motion takes elsewhere",
+        (
+            Path("native", _PICTURES, _native_on_pictures("spikebridge_search_region")),
+            Path("torch", "always: grid_sample", _always),
+        ),
+        lambda _: (torch.zeros(1, 2, 8, 8),),
+    ),
     "template fits": _Operation(
         "the correlation of maps with a template at every place",
         (

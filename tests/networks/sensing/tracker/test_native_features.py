@@ -1,10 +1,13 @@
-"""Features that are read from a picture natively are those of its operations one after the other."""
+"""What detectors read from pictures natively is what operations one after the other give."""
 
 import numpy as np
 import pytest
 import torch
 
+from spikebridge.data.events.binned import BinEvents
+from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
+from spikebridge.networks.sensing.tracker.fused_detector import _seen
 from spikebridge.ops import without_native
 
 
@@ -25,3 +28,33 @@ def test_a_patch_of_one_grey_has_no_features() -> None:
     detector = CorrelationFilter(side=16)
     features = detector._features(frame, np.array([10.0, 10.0, 8.0, 8.0]), (1.0,))
     assert features.abs().max() < 1e-3
+
+
+def some_background(frame: np.ndarray) -> Background:
+    """What is known of a frame after a motion."""
+    moved = Background(initial_background(frame).picture, np.array([[1.02, 0.1, 0.2], [-0.1, 0.97, -0.1]], np.float32))
+    return moved.updated(frame, np.array([1.0, 0.2, 1.5, 3.0]), frame, np.zeros(4))
+
+
+@pytest.mark.parametrize("size", [(61, 83), (2, 50), (40, 3), (1, 30)], ids=str)
+@pytest.mark.parametrize("box", [(20.0, 15.0, 14.0, 9.0), (-12.0, 30.0, 30.0, 6.0), (50.3, 40.7, 3.0, 70.0)], ids=str)
+def test_what_is_seen_around_a_box_is_that_of_the_operations(size: tuple[int, int], box: tuple[float, ...]) -> None:
+    random, (height, width) = np.random.default_rng(0), size
+    now, before = (random.integers(0, 256, (height, 2 * width)).astype(np.uint8)[:, ::2] for _ in range(2))
+    x, y = (random.integers(0, n, 300).astype(np.uint16) for n in (width, height))
+    events, background = BinEvents(x, y, random.random(300) < 0.5), some_background(now)
+    shown, means = _seen(now, before, events, background, np.array(box))
+    with without_native():
+        expected, expected_means = _seen(now, before, events, background, np.array(box))
+    assert shown.shape == (2, 2, 64, 64) and means.shape == (2, 5, 32, 32)
+    torch.testing.assert_close(shown, expected, atol=2e-3, rtol=1e-5)  # of 255
+    torch.testing.assert_close(means, expected_means, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_is_seen_of_no_events_before_an_unknown_background() -> None:
+    frame, nothing = (
+        np.full((40, 40), 90, np.uint8),
+        BinEvents(*(np.empty(0, of) for of in (np.uint16, np.uint16, bool))),
+    )
+    shown, means = _seen(frame, frame, nothing, initial_background(frame), np.array([10.0, 10.0, 8.0, 8.0]))
+    assert (shown == 90).all() and not means.any()

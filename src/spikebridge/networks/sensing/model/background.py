@@ -21,6 +21,7 @@ from torch import Tensor
 from spikebridge.data.events.binned import Crop
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering
 from spikebridge.ops.layers.alignment import SeenPlaces, align
+from spikebridge.ops.layers.resampling import MovedPicture, sample_moved
 from spikebridge.ops.selection import select
 
 Motion = Float[np.ndarray, "2 3"]
@@ -28,6 +29,8 @@ Numbers = NDArray[np.float32]
 
 COVERS = 1.3
 """Factor of each side of a box that may be covered by the target: boxes are wrong, and a background has no target."""
+DARK = 8.0
+"""Added to grey levels before the logarithm, as in an event camera."""
 STILL = np.eye(2, 3, dtype=np.float32)
 """The motion of a static camera."""
 _ROWS = 88  # of cells, about
@@ -57,7 +60,7 @@ def camera_motion(
     fine = max(1, round(now.shape[0] / _ROWS))
     pictures = [_means(frame, fine) for frame in (now, before)]
     for side, number in _PLACES.items():
-        new, last = (np.log(_means(picture, side) + 8) for picture in pictures)
+        new, last = (np.log(_means(picture, side) + DARK) for picture in pictures)
         if min(new.shape) > 1:  # else it has no slopes
             whole = np.array([[now.shape[1]], [now.shape[0]]], np.float32) / (side * fine)
             away = ~_covered(boxes, new.shape, side * fine)
@@ -169,17 +172,33 @@ class Background(NamedTuple):
     picture: Float[Tensor, "1 2 H W"]
     motion: Motion
 
-    def behind(self, crop: Crop) -> Float[Tensor, "1 2 h w"]:
-        """The background in a part of the new frame; unknown outside the last frame.
+    @property
+    def is_native(self) -> bool:
+        """Whether plain C reads the background."""
+        return min(self.picture.shape[2:]) > 1 and select("resampling", self.picture) == "native"
+
+    def through(self, crop: Crop) -> MovedPicture:
+        """The background, and the places of a part of the new frame.
 
         Args:
             crop: left, top, width and height [px].
         """
         height, width = self.picture.shape[2:]
         left, top, across, down = crop
-        x, y = _line(left, across, width), _line(top, down, height)
-        (a, b, c), (d, e, f) = self.motion
-        there = np.empty((down, across, 2), np.float32)
+        picture = self.picture.contiguous(memory_format=torch.channels_last)[0]
+        return MovedPicture(picture, self.motion, _line(left, across, width), _line(top, down, height))
+
+    def behind(self, crop: Crop) -> Float[Tensor, "1 2 h w"]:
+        """The background in a part of the new frame; unknown outside the last frame.
+
+        Args:
+            crop: left, top, width and height [px].
+        """
+        if self.is_native:
+            return sample_moved(self.through(crop))[None]
+        _, motion, x, y = self.through(crop)
+        (a, b, c), (d, e, f) = motion
+        there = np.empty((len(y), len(x), 2), np.float32)
         np.add((b * y + c)[:, None], a * x, out=there[..., 0])
         np.add((e * y + f)[:, None], d * x, out=there[..., 1])
         seen = F.grid_sample(self.picture, torch.from_numpy(there)[None], padding_mode="border", align_corners=False)
@@ -238,7 +257,7 @@ def log_contrast(pictures: Float[Tensor, "B 1 H W"], behind: Float[Tensor, "B 2 
         >>> log_contrast(torch.full((1, 1, 1, 2), 92.0), behind)  # of 42 + 8 and 92 + 8
         tensor([[[[0.6931, 0.0000]]]])
     """
-    return behind[:, 1:] * ((pictures + 8).log() - (behind[:, :1] + 8).log())
+    return behind[:, 1:] * ((pictures + DARK).log() - (behind[:, :1] + DARK).log())
 
 
 def _after(motion: Motion, first: Motion) -> Motion:
@@ -249,8 +268,9 @@ def _after(motion: Motion, first: Motion) -> Motion:
 
 
 def _picture(frame: UInt8[np.ndarray, "H W"], known: bool) -> Float[Tensor, "1 2 H W"]:
-    grey = torch.from_numpy(frame.astype(np.float32))
-    return torch.stack([grey, torch.full_like(grey, float(known))])[None]
+    picture = np.empty((*frame.shape, 2), np.float32)
+    picture[..., 0], picture[..., 1] = frame, known
+    return torch.from_numpy(picture).permute(2, 0, 1)[None]
 
 
 def _line(first: int, number: int, whole: int) -> Float[np.ndarray, " N"]:

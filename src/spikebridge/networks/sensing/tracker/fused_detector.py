@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
-from spikebridge.networks.sensing.model.background import Background, log_contrast
+from spikebridge.networks.sensing.model.background import DARK, Background, log_contrast
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering, crop_frame
 from spikebridge.networks.sensing.model.detector import (
     CELL,
@@ -35,6 +35,8 @@ from spikebridge.networks.sensing.model.heads import cut_out
 from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_masks
 from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
 from spikebridge.ops.layers.fourier import template_fits
+from spikebridge.ops.layers.resampling import sample_patches
+from spikebridge.ops.layers.search_region import RegionInputs, search_region
 from spikebridge.ops.selection import select
 
 _CELLS = PATCH_SIDE // STRIDE
@@ -135,12 +137,9 @@ class FusedDetector(nn.Module):
         Returns:
             The box, and how far its middle may be off along an axis [px].
         """
-        crop = _around(now, box, max(SCALES))
-        frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
-        pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
-        patches, number = _patches(pictures, crop, box, SCALES), len(SCALES)
-        shown = patches[:, :2].reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
-        features = self.what(shown if newest is None else torch.cat([shown, newest.picture]))
+        (shown, means), number = _seen(now, before, events, background, box), len(SCALES)
+        pictures = shown.reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
+        features = self.what(pictures if newest is None else torch.cat([pictures, newest.picture]))
         both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
         shapes = [_shape(box, scale) for scale in SCALES]
@@ -148,8 +147,6 @@ class FusedDetector(nn.Module):
         recent = first if newest is None else cut_out(features[-1:], masks[-1:])
         alike = _alike(seen, blend_templates(first, recent, a)).unsqueeze(1)
         known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
-        brighter = log_contrast(patches[:, :1], patches[:, 4:])
-        means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
         every = [seen, change, known, masks[:number], means, alike]
         # channels last, as the convolutions read them
         inputs = features.new_empty(number, _CELLS, _CELLS, sum(maps.shape[1] for maps in every)).permute(0, 3, 1, 2)
@@ -194,17 +191,43 @@ def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
     return crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
 
 
+def _seen(
+    now: NDArray[np.uint8], before: NDArray[np.uint8], events: BinEvents, background: Background, box: Box
+) -> tuple[Float[Tensor, "K 2 S S"], Float[Tensor, "K 5 N N"]]:
+    """Patches of both frames for several assumed sizes; and events and what differs from the background, in cells."""
+    crop = _around(now, box, max(SCALES))
+    if background.is_native:
+        inputs = RegionInputs(now, before, *events, background.through(crop), crop[:2])
+        return search_region(inputs, *_places_read(crop, box, SCALES), DARK)
+    frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
+    pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
+    patches = _patches(pictures, crop, box, SCALES)
+    brighter = log_contrast(patches[:, :1], patches[:, 4:])
+    means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
+    return patches[:, :2], means
+
+
+def _places_read(
+    crop: Crop, box: Box, scales: tuple[float, ...]
+) -> tuple[Float32[np.ndarray, "K S"], Float32[np.ndarray, "K S"]]:
+    """Columns and rows of a crop that patches read, from the middle of its first pixel on."""
+    left, top, _, _ = crop
+    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(PATCH_SIDE)
+    x, y = (box_center(box) - (left + 0.5, top + 0.5)).tolist()
+    return (x + steps).astype(np.float32), (y + steps).astype(np.float32)
+
+
 def _patches(
     pictures: Float[Tensor, "1 C H W"], crop: Crop, box: Box, scales: tuple[float, ...]
 ) -> Float[Tensor, "K C S S"]:
     """See `search_patches`: pictures of a crop, for several assumed sizes."""
-    left, top, width, height = crop
-    x, y = box_center(box) - (left, top)
-    steps = np.array([_side(box, scale) for scale in scales])[:, None] * _places(PATCH_SIDE)
+    columns, rows = _places_read(crop, box, scales)
+    if select("resampling", pictures) == "native":
+        return sample_patches(pictures[0], columns, rows)
     grid = np.empty((len(scales), PATCH_SIDE, PATCH_SIDE, 2), np.float32)
     # -1 and 1 are the outer edges of the picture
-    grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
-    grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
+    grid[..., 0] = ((2 * columns + 1) / crop[2] - 1)[:, None, :]
+    grid[..., 1] = ((2 * rows + 1) / crop[3] - 1)[:, :, None]
     several = pictures.expand(len(scales), -1, -1, -1)
     return F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
 

@@ -1,50 +1,15 @@
-/* A patch is read a row at a time, first along x and then between two rows of the picture, and so are its gradients. */
+/* Gradients of a patch are read a row at a time. */
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "orientation.h"
+#include "resampling.h"
 
 #if defined(__GNUC__)
 
 #include "clones.h"
-
-/* Between which pixels a place lies: beyond the edges, the nearest pixel; the first one for what is no number. */
-typedef struct {
-    int64_t before, after;
-    float share; /* of the one after */
-} Between;
-
-static inline Between between(float place, int64_t number)
-{
-    const float last = (float)(number - 1), at = !(place > 0.0f) ? 0.0f : place > last ? last : place;
-    const int64_t before = (int64_t)at;
-    return (Between){before, before + 1 < number ? before + 1 : before, at - (float)before};
-}
-
-/* All rows of the picture, read along x as a patch does: [y][side]. */
-CLONES static void read_columns(const Orientation *job, const float *x, Between *columns, float *rows)
-{
-    for (int64_t k = 0; k < job->side; k++)
-        columns[k] = between(x[k], job->width);
-    for (int64_t y = 0; y < job->height; y++) {
-        const float *from = job->picture + y * job->width;
-        for (int64_t k = 0; k < job->side; k++)
-            rows[y * job->side + k] =
-                from[columns[k].before] + columns[k].share * (from[columns[k].after] - from[columns[k].before]);
-    }
-}
-
-CLONES static void read_rows(const Orientation *job, const float *y, const float *rows, float *patch)
-{
-    for (int64_t k = 0; k < job->side; k++) {
-        const Between row = between(y[k], job->height);
-        const float *before = rows + row.before * job->side, *after = rows + row.after * job->side;
-        for (int64_t i = 0; i < job->side; i++)
-            patch[k * job->side + i] = before[i] + row.share * (after[i] - before[i]);
-    }
-}
 
 /* Rows to work in: of a multiple n of the angle, m cos(n a) and m sin(n a), and of n - 1 instead; and 2 cos(2 a). */
 typedef struct {
@@ -164,22 +129,21 @@ static void widen(const float *patch, int64_t side, float *wide)
 int spikebridge_orientation(const Orientation *job)
 {
     const int64_t side = job->side, size = side * side, of_patch = NUM_FEATURES * (size / (CELL * CELL));
-    const int64_t all = job->height * side + size + side * (side + 2) + (NUM_FEATURES + 5) * side;
-    float *rows = malloc((size_t)all * sizeof(float));
-    if (rows == NULL)
+    const int64_t all = job->num_patches * size + side * (side + 2) + (NUM_FEATURES + 5) * side;
+    float *patches = malloc((size_t)all * sizeof(float));
+    if (patches == NULL)
         return 1;
-    float *patch = rows + job->height * side, *wide = patch + size, *sums = wide + side * (side + 2);
-    Between *columns = malloc((size_t)side * sizeof(Between));
-    for (int64_t k = 0; columns != NULL && k < job->num_patches; k++) {
-        read_columns(job, job->x + k * side, columns, rows);
-        read_rows(job, job->y + k * side, rows, patch);
-        widen(patch, side, wide);
+    float *wide = patches + job->num_patches * size, *sums = wide + side * (side + 2);
+    const Sampling sampling = {1, job->height, job->width, job->num_patches, side, side, job->picture, job->x, job->y,
+                               patches};
+    const int failed = spikebridge_sample_patches(&sampling);
+    for (int64_t k = 0; k < job->num_patches && !failed; k++) {
+        widen(patches + k * size, side, wide);
         add_cells(job, wide, sums, job->features + k * of_patch);
         scale(job, job->features + k * of_patch);
     }
-    free(columns);
-    free(rows);
-    return columns == NULL;
+    free(patches);
+    return failed;
 }
 
 #endif

@@ -1,0 +1,90 @@
+"""What a detector sees around a predicted box, in one native call: frames, events and background at several sizes.
+
+The fused detector of the sensing network has the same in operations of PyTorch; results are those of them to rounding.
+"""
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8, UInt16
+from torch import Tensor
+
+from spikebridge.ops.layers.resampling import MovedPicture, MovedSampling
+from spikebridge.ops.native.library import library
+
+_NUM_MEANS = 5  # of search_region.h
+
+
+class _Job(ctypes.Structure):
+    """`SearchRegion` of search_region.h."""
+
+    _fields_ = [
+        ("background", MovedSampling),
+        ("width", ctypes.c_int64),
+        *[(name, ctypes.c_void_p) for name in ("now", "before")],
+        *[(name, ctypes.c_int64) for name in ("left", "top", "num_events")],
+        *[(name, ctypes.c_void_p) for name in ("event_x", "event_y", "is_on")],
+        *[(name, ctypes.c_int64) for name in ("num_patches", "side")],
+        *[(name, ctypes.c_void_p) for name in ("x", "y")],
+        ("dark", ctypes.c_float),
+        *[(name, ctypes.c_void_p) for name in ("shown", "means")],
+    ]
+
+
+class RegionInputs(NamedTuple):
+    """Around what a detector looks.
+
+    Args:
+        now: the new frame, grey levels.
+        before: the frame before.
+        x: columns of the events between the two.
+        y: rows of them.
+        on: whether a pixel became brighter.
+        behind: the background in a part of the new frame.
+        corner: of that part, `(left, top)` [px]; it lies inside of the frame.
+    """
+
+    now: UInt8[np.ndarray, "H W"]
+    before: UInt8[np.ndarray, "H W"]
+    x: UInt16[np.ndarray, " N"]
+    y: UInt16[np.ndarray, " N"]
+    on: Bool[np.ndarray, " N"]
+    behind: MovedPicture
+    corner: tuple[int, int]
+
+
+def search_region(
+    inputs: RegionInputs, columns: Float32[np.ndarray, "K S"], rows: Float32[np.ndarray, "K S"], dark: float
+) -> tuple[Float[Tensor, "K 2 S S"], Float[Tensor, "K 5 N N"]]:
+    """Patches of both frames, and means over cells of 2 x 2 pixels, bilinear; beyond the edges, the nearest pixels.
+
+    Args:
+        inputs: what is there.
+        columns: that each patch reads of the part, an even number; 0 is the middle of its first pixel.
+        rows: likewise.
+        dark: added to grey levels before the logarithm.
+
+    Returns:
+        Patches of the new frame and of the one before; and means, channels last: pixels with ON and with OFF events,
+        the logarithm of the brightness relative to the background where it is known, its size, and what is known.
+
+    Raises:
+        MemoryError: no memory for the part of the frame.
+    """
+    now, before, *events, behind, (left, top) = inputs
+    frames = [np.ascontiguousarray(frame) for frame in (now, before)]
+    columns_of_events = [
+        np.ascontiguousarray(one, of) for one, of in zip(events, ("uint16", "uint16", "bool"), strict=True)
+    ]
+    num_patches, side = columns.shape
+    shown = behind.picture.new_empty(num_patches, 2, side, side)
+    means = behind.picture.new_empty(num_patches, side // 2, side // 2, _NUM_MEANS)
+    job = _Job(behind.job(), now.shape[1], *(frame.ctypes.data for frame in frames), left, top, len(events[0]))
+    job.event_x, job.event_y, job.is_on = (one.ctypes.data for one in columns_of_events)
+    job.num_patches, job.side, job.x, job.y = num_patches, side, columns.ctypes.data, rows.ctypes.data
+    job.dark, job.shown, job.means = dark, shown.data_ptr(), means.data_ptr()
+    run: Any = library().steps
+    if run.spikebridge_search_region(ctypes.byref(job)) != 0:
+        raise MemoryError("out of memory in what is seen around a box, for a part of the frame")
+    return shown, means.permute(0, 3, 1, 2)
