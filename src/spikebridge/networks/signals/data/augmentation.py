@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from spikebridge.networks.signals.data.windows import Windows
 
 Samples = NDArray[np.float32]
-_GAINS, _CURVE = 8, 5.7  # frequencies with a gain of their own; half the sampling rate in units of 700 Hz
 
 
 def change_speed(windows: Windows, most: float, generator: np.random.Generator) -> Windows:
@@ -46,32 +45,6 @@ def tilt_spectrum(windows: Windows, most: float, generator: np.random.Generator)
     samples = windows.samples.copy()
     samples[:, 1:] -= part * windows.samples[:, :-1]
     return windows._replace(samples=samples)
-
-
-def equalise(windows: Windows, decibels: float, generator: np.random.Generator) -> Windows:
-    """Each window with a smooth random gain over frequency, as other microphones and voices have.
-
-    Args:
-        windows: to change.
-        decibels: standard deviation of the gains at eight frequencies, between which they are interpolated [dB].
-        generator: of the draws.
-
-    Example:
-        >>> place, none = np.zeros(1, np.int64), np.zeros((1, 0), np.float32)
-        >>> windows = Windows(np.ones((1, 4, 1), np.float32), place + 4, place, place, place, none)
-        >>> equalise(windows, 0.0, np.random.default_rng(0)).samples.ravel().tolist()
-        [1.0, 1.0, 1.0, 1.0]
-    """
-    number, length = windows.samples.shape[:2]
-    gains = generator.normal(0, decibels, (number, _GAINS))
-    # finer at low frequencies, as the mel scale is at a sampling rate of 8 kHz
-    place = np.log1p(_CURVE * np.linspace(0, 1, length // 2 + 1)) / np.log1p(_CURVE) * (_GAINS - 1)
-    left = np.minimum(place.astype(np.int64), _GAINS - 2)
-    curve = gains[:, left] * (1 - place + left) + gains[:, left + 1] * (place - left)
-    spectrum = np.fft.rfft(windows.samples, axis=1) * 10 ** (curve[:, :, None] / 20)
-    samples = np.fft.irfft(spectrum, length, axis=1).astype(np.float32)
-    recorded = np.arange(length) < windows.lengths[:, None]
-    return windows._replace(samples=samples * recorded[:, :, None])
 
 
 def add_noise(windows: Windows, signal_to_noise: tuple[float, float], generator: np.random.Generator) -> Windows:

@@ -21,7 +21,6 @@ from spikebridge.networks.signals.data.augmentation import (
     add_noise,
     change_gains,
     change_speed,
-    equalise,
     mirror_arm,
     rotate_axes,
     shift_electrodes,
@@ -65,10 +64,8 @@ class SensorConfig:
     """How much more an answer counts than the one before, in the mean of a window's answers."""
     augmentation: float = 1.0
     """Strength of the random changes in training; 0 makes none."""
-    equalisation: float = 0.0
-    """Standard deviation of random gains over frequency in training (voice) [dB]."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("gravity", "equalisation")
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("gravity",)
     """Fields that run folders written before do not have."""
 
     def __post_init__(self) -> None:
@@ -80,8 +77,6 @@ class SensorConfig:
             raise ConfigError(
                 f"gravity is for a sensor of motion, but the kind is {self.kind}; leave sensor.gravity out"
             )
-        if not 0 <= self.equalisation <= 30:
-            raise ConfigError(f"equalisation is from 0 to 30 dB, but is {self.equalisation}")
         if not 0 <= self.augmentation <= 3:
             raise ConfigError(f"augmentation is a strength from 0 to 3, but is {self.augmentation}")
 
@@ -231,6 +226,4 @@ def _changed(windows: Windows, config: SensorConfig, generator: np.random.Genera
         windows = change_gains(windows, 0.1 * strength, generator)
         return add_noise(windows, (20, 50), generator)
     windows = tilt_spectrum(windows, min(0.6 * strength, 0.95), generator)
-    if config.equalisation:
-        windows = equalise(windows, config.equalisation, generator)
     return add_noise(windows, (8, 50), generator)

@@ -53,10 +53,8 @@ class LearningConfig:
     """Share of the training windows of which a hybrid gets the frames alone, and as many the fast signal alone."""
     averaging: float = 0.0
     """Share of the steps, the last ones, whose mean weights the network ends with; 0 takes those of the last step."""
-    early: float = 0.0
-    """Weight in the loss of all answers after the first third of a window, beside the last one."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging", "early")
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging")
     """Fields that run folders written before do not have."""
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"coloring": 0.0}
     """Fields of earlier run folders, and the value without effect."""
@@ -69,8 +67,6 @@ class LearningConfig:
         for name in ("smoothing", "masking", "averaging"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
-        if not self.early >= 0:
-            raise ConfigError(f"early is a weight from 0 on, but is {self.early}")
         if not 0 <= self.modality_dropout <= 0.5:
             raise ConfigError(
                 "modality_dropout is a share from 0 to 0.5, since as many windows lose the one input as the other, but "
@@ -150,17 +146,12 @@ def answers(network: HybridNetwork, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def _objective(
-    network: HybridNetwork, batch: dict[str, Tensor], *, smoothing: float, early: float
+    network: HybridNetwork, batch: dict[str, Tensor], *, smoothing: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of the last answer of each window, and with a weight that of all after its first third."""
-    logits, label = answers(network, batch), batch["label"]
-    loss = F.cross_entropy(logits[-1], label, label_smoothing=smoothing)
-    if early:
-        later = logits[len(logits) // 3 :]
-        loss = loss + early * F.cross_entropy(
-            later.flatten(0, 1), label.expand(len(later), -1).flatten(), label_smoothing=smoothing
-        )
-    return loss, {"accuracy": (logits[-1].argmax(-1) == label).float().mean()}
+    """Cross-entropy of the last answer of each window."""
+    logits = answers(network, batch)[-1]
+    hits = (logits.argmax(-1) == batch["label"]).float().mean()
+    return F.cross_entropy(logits, batch["label"], label_smoothing=smoothing), {"accuracy": hits}
 
 
 def train_windows(
@@ -192,7 +183,7 @@ def _phase(config: LearningConfig, steps: int) -> Phase:
     return Phase(
         "signals",
         train=WHOLE,
-        objective=partial(_objective, smoothing=config.smoothing, early=config.early),
+        objective=partial(_objective, smoothing=config.smoothing),
         epochs=config.epochs,
         optimizer=partial(torch.optim.AdamW, lr=config.lr, weight_decay=config.weight_decay),
         scheduler=partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=steps + 1, pct_start=0.15),
