@@ -351,6 +351,11 @@ def _native_on_pictures(name: str) -> Callable[[Tensor], bool]:
     return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and _has_native(name)
 
 
+def _native_ridge_filter(x: Tensor) -> bool:
+    # a large power of 6 is a multiple of what has the factors 2 and 3 alone
+    return _native_on_pictures("spikebridge_filter_response")(x) and 6**16 % x.shape[-1] == 0
+
+
 def _native_fixed_convolution(x: Tensor, *layers: nn.Conv2d) -> bool:
     if not _is_eager(x) or not is_native(x) or x.requires_grad or x.ndim != 4 or x.shape[1] != layers[0].in_channels:
         return False
@@ -512,6 +517,14 @@ OPERATIONS = {
             Path("torch", "always: grid_sample, then operation after operation", _always),
         ),
         lambda _: (torch.zeros(1, 1, 8, 8),),
+    ),
+    "ridge filter": _Operation(
+        "a filter of features in the Fourier domain: its response, and what it learns from",
+        (
+            Path("native", f"{_PICTURES}, a side of the factors 2 and 3", _native_ridge_filter),
+            Path("torch", "always: torch.fft", _always),
+        ),
+        lambda _: (torch.zeros(1, 2, 8, 8),),
     ),
     "resampling": _Operation(
         "pictures read between their pixels: patches, or places that a motion takes elsewhere",

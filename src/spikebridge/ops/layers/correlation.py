@@ -1,9 +1,11 @@
-"""The correlation of a picture with a template at some displacements, by the native library.
+"""The correlation of pictures with a template, by the native library: at some displacements, or at every place.
 
-A transform gives all displacements; where few are asked for and much of the picture is 0, sums are faster.
+Fourier transforms give every place, of two real maps at once; where few displacements are asked for and much of the
+picture is 0, sums are faster. `correlation` of the sensing network's detector gives the formula of the former.
 """
 
 import ctypes
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,17 @@ class _Job(ctypes.Structure):
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("height", "width", "channels", "template_width", "rows", "columns")],
         *[(name, ctypes.c_void_p) for name in ("picture", "template", "fits")],
+    ]
+
+
+class _TemplateFits(ctypes.Structure):
+    """`TemplateFits` of template_fits.h."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("num_pictures", "channels", "height", "width")],
+        *[(name, ctypes.c_int64) for name in ("picture_step", "channel_step", "row_step", "column_step")],
+        *[(name, ctypes.c_int64) for name in ("side", "size")],
+        *[(name, ctypes.c_void_p) for name in ("pictures", "template", "fits")],
     ]
 
 
@@ -56,3 +69,34 @@ def correlate(
     if run.spikebridge_correlate(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in a correlation, for the list of what is not 0")
     return fits
+
+
+def template_fits(pictures: Float[Tensor, "B C H W"], template: Float[Tensor, "1 C N N"]) -> Float[Tensor, "B H W"]:
+    """The correlation at each place, 1 where a picture is the template: the template's middle is at that place.
+
+    Args:
+        pictures: float32 on a CPU, in any order.
+        template: float32 on a CPU, square.
+
+    Raises:
+        ShapeError: the template is not square, or has other channels.
+        MemoryError: no memory for the transforms.
+    """
+    _, channels, height, width = pictures.shape
+    side = template.shape[-1]
+    if template.shape != (1, channels, side, side):
+        raise ShapeError(f"a template (1, {channels}, N, N) was expected, but got {tuple(template.shape)}")
+    template, fits = template.contiguous(), pictures.new_empty(len(pictures), height, width)
+    job = _TemplateFits(*pictures.shape, *pictures.stride(), side, _size(max(height, width) + side - side // 2))
+    job.pictures, job.template, job.fits = (one.data_ptr() for one in (pictures, template, fits))
+    run: Any = library().steps
+    if run.spikebridge_template_fits(ctypes.byref(job)) != 0:
+        raise MemoryError("out of memory in the correlation with a template, for its transforms")
+    return fits
+
+
+@cache
+def _size(least: int) -> int:
+    """The smallest product of 2s and 3s that is large enough."""
+    powers = range(least.bit_length() + 1)
+    return min(size for n in powers for m in powers if (size := 2**n * 3**m) >= least)

@@ -1,4 +1,4 @@
-"""Features of patches of a picture by cells: orientation of gradients, and grey, in one native call.
+"""Features of patches of a frame by cells: orientation of gradients, and grey, in one native call.
 
 `patch_features` of the correlation filter gives their formula; results are those of it to rounding.
 """
@@ -6,8 +6,9 @@
 import ctypes
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from spikebridge.ops.native.library import library
@@ -20,23 +21,26 @@ class _Job(ctypes.Structure):
     """`Orientation` of orientation.h."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("height", "width", "num_patches", "side")],
-        *[(name, ctypes.c_void_p) for name in ("picture", "x", "y", "weights", "window")],
+        ("frame", ctypes.c_void_p),
+        *[(name, ctypes.c_int64) for name in ("frame_width", "left", "top", "width", "height", "num_patches", "side")],
+        *[(name, ctypes.c_void_p) for name in ("levels", "x", "y", "weights", "window")],
         *[(name, ctypes.c_float) for name in ("faint", "flat")],
         ("features", ctypes.c_void_p),
     ]
 
 
 class Scaling(NamedTuple):
-    """How features are scaled.
+    """How grey levels and features are scaled.
 
     Args:
+        levels: the value of each grey level.
         weights: of each feature.
         window: of each cell.
         faint: added to the strength of each gradient.
         flat: added to the root mean square of the features, by which they are divided.
     """
 
+    levels: Float[Tensor, "256"]
     weights: Float[Tensor, " C"]
     window: Float[Tensor, "N N"]
     faint: float
@@ -44,26 +48,32 @@ class Scaling(NamedTuple):
 
 
 def sampled_features(
-    picture: Float[Tensor, "H W"], x: Float[Tensor, "K S"], y: Float[Tensor, "K S"], scaling: Scaling
+    frame: UInt8[np.ndarray, "H W"],
+    crop: tuple[int, int, int, int],
+    x: Float32[np.ndarray, "K S"],
+    y: Float32[np.ndarray, "K S"],
+    scaling: Scaling,
 ) -> Float[Tensor, "K C N N"]:
-    """Features of patches that are read from a picture, bilinear; beyond its edges, the nearest pixels.
+    """Features of patches that are read from a part of a frame, bilinear; beyond its edges, the nearest pixels.
 
     Args:
-        picture: logarithm of the brightness, float32 on a CPU, contiguous.
-        x: of each patch, the columns that it reads; 0 is the middle of the first pixel.
+        frame: grey levels.
+        crop: left, top, width and height of the part, which lies inside of the frame [px].
+        x: of each patch, the columns of the part that it reads; 0 is the middle of the first pixel.
         y: the rows, likewise.
-        scaling: of the features.
+        scaling: of grey levels and features.
 
     Raises:
-        MemoryError: no memory for a patch.
+        MemoryError: no memory for the patches.
     """
     num_patches, side = x.shape
+    frame = np.ascontiguousarray(frame)
     features = torch.empty(num_patches, NUM_FEATURES, side // CELL, side // CELL, dtype=torch.float32)
-    job = _Job(*picture.shape, num_patches, side)
-    given = [one.contiguous() for one in (picture, x, y, scaling.weights, scaling.window)]
-    job.picture, job.x, job.y, job.weights, job.window = (one.data_ptr() for one in given)
-    job.faint, job.flat, job.features = scaling.faint, scaling.flat, features.data_ptr()
+    job = _Job(frame.ctypes.data, frame.shape[1], *crop, num_patches, side)
+    job.levels, job.weights, job.window = (one.data_ptr() for one in scaling[:3])
+    job.x, job.y, job.faint, job.flat = x.ctypes.data, y.ctypes.data, scaling.faint, scaling.flat
+    job.features = features.data_ptr()
     run: Any = library().steps
     if run.spikebridge_orientation(ctypes.byref(job)) != 0:
-        raise MemoryError("out of memory in features of orientation, for a patch")
+        raise MemoryError("out of memory in features of orientation, for the patches")
     return features

@@ -57,7 +57,7 @@ def test_one_frame_gives_the_least_squares_filter() -> None:
     """The normal equations of ridge regression over all cyclic shifts, solved as a matrix for one channel and row."""
     detector = CorrelationFilter(ridge=0.3, first_share=0.0)
     known = detector.start(wall(), BOX)
-    numerator, power = known.numerator, known.power
+    numerator, power = known.sums
     ridge = 0.3 * power.mean()
     # each frequency is a regression with one sample and C unknowns: (conj(f) f' + ridge) w = conj(f) y
     row, column = 3, 5
@@ -102,8 +102,8 @@ def test_an_update_weights_the_new_frame_and_keeps_the_first() -> None:
     known = detector.start(wall(), BOX)
     dark = (wall() // 2).astype(np.uint8)
     after, other = detector.update(dark, BOX, known), detector.start(dark, BOX)
-    torch.testing.assert_close(after.power, 0.75 * known.power + 0.25 * other.power)
-    torch.testing.assert_close(after.numerator, 0.75 * known.numerator + 0.25 * other.numerator)
+    torch.testing.assert_close(after.sums.power, 0.75 * known.sums.power + 0.25 * other.sums.power)
+    torch.testing.assert_close(after.sums.numerator, 0.75 * known.sums.numerator + 0.25 * other.sums.numerator)
     assert after.first is known.first
 
 
@@ -182,7 +182,7 @@ def test_the_surer_detector_answers_and_both_learn(monkeypatch: pytest.MonkeyPat
         assert np.array_equal(found.box, elsewhere) is is_learned
     after = detector.update(frame, elsewhere, target)
     assert after.learned.newest is not target.learned.newest
-    assert not torch.equal(after.filtered.power, target.filtered.power)
+    assert not torch.equal(after.filtered.sums.power, target.filtered.sums.power)
 
 
 @pytest.mark.parametrize("usual_spread", [0.5, 9.0])

@@ -52,6 +52,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     confidence,
 )
 from spikebridge.ops.layers.orientation import CELL, Scaling, sampled_features
+from spikebridge.ops.layers.ridge_filter import FilterSums, filter_response, filter_sums
 from spikebridge.ops.selection import select
 
 _HARMONICS = 4
@@ -75,14 +76,14 @@ class _FilterState(NamedTuple):
     """What a correlation filter knows of its target.
 
     Args:
-        numerator: weighted sum of `conj(F_c) Y` over frames.
-        power: weighted sum of `sum_c |F_c|^2`.
-        first: both, of the frame with the given box.
+        sums: weighted, over frames.
+        first: of the frame with the given box.
+        first_power: mean power of that frame.
     """
 
-    numerator: Complex[Tensor, "C N M"]
-    power: Float[Tensor, "N M"]
-    first: tuple[Complex[Tensor, "C N M"], Float[Tensor, "N M"]]
+    sums: FilterSums
+    first: FilterSums
+    first_power: float
 
 
 class _SearchedPatch(NamedTuple):
@@ -91,12 +92,12 @@ class _SearchedPatch(NamedTuple):
     Args:
         frame: grey levels.
         box: the predicted one [px].
-        spectrum: `F_c`, for each scale.
+        features: for each scale.
     """
 
     frame: NDArray[np.uint8]
     box: Box
-    spectrum: Complex[Tensor, "K C N M"]
+    features: Float[Tensor, "K C N N"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class CorrelationFilter:
             box: of the target [px].
         """
         first = self._learned(frame, box)
-        return _FilterState(*first, first)
+        return _FilterState(first, first, first.power.mean().item())
 
     def detect(self, inputs: DetectorInputs, target: _FilterState) -> tuple[FoundBox, _FilterState]:
         """See `BoxDetector`."""
@@ -157,7 +158,7 @@ class CorrelationFilter:
             frame: grey levels.
             box: the predicted one [px].
         """
-        return _SearchedPatch(frame, box, torch.fft.rfft2(self._features(frame, box, self.scales)))
+        return _SearchedPatch(frame, box, self._features(frame, box, self.scales))
 
     def found(self, patch: _SearchedPatch, target: _FilterState) -> FoundBox:
         """The target in a patch: the largest response.
@@ -166,13 +167,7 @@ class CorrelationFilter:
             patch: of `search`.
             target: so far.
         """
-        numerator, power = (
-            torch.lerp(old, first, self.first_share) for old, first in zip(target[:2], target.first, strict=True)
-        )
-        # the power is that of all channels
-        ridge = self.ridge * (target.first[1].mean() + _LEAST_POWER)
-        spectrum = (patch.spectrum * numerator).sum(1) / (power + ridge)
-        response = torch.fft.irfft2(spectrum, s=(self._num_cells, self._num_cells)).numpy()
+        response = self._response(patch.features, target).numpy()
         penalties = [1.0 if scale == 1 else self.scale_penalty for scale in self.scales]
         best = int((response.max((1, 2)) * penalties).argmax())
         place, ratio = _peak(response[best])
@@ -190,32 +185,45 @@ class CorrelationFilter:
             target: so far.
         """
         new = self._learned(frame, box)
-        numerator, power = (torch.lerp(old, one, self.rate) for old, one in zip(target[:2], new, strict=True))
-        return target._replace(numerator=numerator, power=power)
+        sums = (torch.lerp(old, one, self.rate) for old, one in zip(target.sums, new, strict=True))
+        return target._replace(sums=FilterSums(*sums))
 
-    def _learned(self, frame: NDArray[np.uint8], box: Box) -> tuple[Tensor, Tensor]:
-        """`conj(F_c) Y` and `sum_c |F_c|^2` of one frame."""
-        seen = torch.fft.rfft2(self._features(frame, box, (1.0,))[0])
+    def _response(self, features: Float[Tensor, "K C N N"], target: _FilterState) -> Float[Tensor, "K N N"]:
+        """Of the filter, to patches of all scales."""
+        ridge = self.ridge * (target.first_power + _LEAST_POWER)  # the power is that of all channels
+        if select("ridge filter", features) == "native":
+            return filter_response(features, target.sums, target.first, self.first_share, ridge)
+        numerator, power = (
+            torch.lerp(one, first, self.first_share) for one, first in zip(target.sums, target.first, strict=True)
+        )
+        spectrum = (torch.fft.rfft2(features) * numerator).sum(1) / (power + ridge)
+        return torch.fft.irfft2(spectrum, s=features.shape[2:])
+
+    def _learned(self, frame: NDArray[np.uint8], box: Box) -> FilterSums:
+        """The sums of one frame."""
+        features = self._features(frame, box, (1.0,))[0]
         label = _label(self._num_cells, self.label * self._num_cells / self.context)
-        return seen.conj() * label, (seen.real.square() + seen.imag.square()).sum(0)
+        if select("ridge filter", features) == "native":
+            return filter_sums(features, label)
+        seen = torch.fft.rfft2(features)
+        return FilterSums(seen.conj() * label, (seen.real.square() + seen.imag.square()).sum(0))
 
     def _features(self, frame: NDArray[np.uint8], box: Box, scales: tuple[float, ...]) -> Float[Tensor, "K C N N"]:
         """Features of patches of several sizes, smaller towards the edges."""
         sides = [scale * self.context * _size(box) for scale in scales]
         half = max(sides) / 2 + 1
         crop = crop_covering(box_center(box).tolist(), (half, half), frame.shape, least=1)
-        left, top, width, height = crop
-        x, y = box_center(box) - (left, top)
-        steps = np.array(sides)[:, None] * ((np.arange(self.side) + 0.5) / self.side - 0.5)
-        picture = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log()
-        if select("orientation features", picture) == "native":
-            columns, rows = (torch.from_numpy(middle + steps - 0.5).float() for middle in (x, y))
-            return sampled_features(picture[0, 0], columns, rows, _scaling(self._num_cells))
+        x, y = (box_center(box) - crop[:2]).tolist()
+        steps = np.array(sides)[:, None] * _steps(self.side)
+        scaling = _scaling(self._num_cells)
+        if select("orientation features", scaling.levels) == "native":
+            columns, rows = ((middle - 0.5 + steps).astype(np.float32) for middle in (x, y))
+            return sampled_features(frame, crop, columns, rows, scaling)
         grid = np.empty((len(scales), self.side, self.side, 2), np.float32)
         # -1 and 1 are the outer edges of the picture
-        grid[..., 0] = (2 * (x + steps) / width - 1)[:, None, :]
-        grid[..., 1] = (2 * (y + steps) / height - 1)[:, :, None]
-        several = picture.expand(len(scales), -1, -1, -1)
+        grid[..., 0] = (2 * (x + steps) / crop[2] - 1)[:, None, :]
+        grid[..., 1] = (2 * (y + steps) / crop[3] - 1)[:, :, None]
+        several = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log().expand(len(scales), -1, -1, -1)
         patches = F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
         return patch_features(patches[:, 0]).mul_(_window(self._num_cells))
 
@@ -353,8 +361,17 @@ def _window(num_cells: int) -> Float[Tensor, "N N"]:
 
 
 @cache
+def _steps(side: int) -> Float[np.ndarray, " S"]:
+    """Middles of the pixels of a patch, in sides of it from its middle."""
+    steps: NDArray[np.float64] = (np.arange(side) + 0.5) / side - 0.5
+    return steps
+
+
+@cache
 def _scaling(num_cells: int) -> Scaling:
-    return Scaling(torch.tensor(_WEIGHTS, dtype=torch.float32), _window(num_cells), _FAINT_GRADIENT, _FLAT)
+    levels = (torch.arange(256, dtype=torch.float32) + _LEAST_LIGHT).log()
+    weights = torch.tensor(_WEIGHTS, dtype=torch.float32)
+    return Scaling(levels, weights, _window(num_cells), _FAINT_GRADIENT, _FLAT)
 
 
 @cache

@@ -33,8 +33,8 @@ from spikebridge.networks.sensing.model.detector import (
 )
 from spikebridge.networks.sensing.model.heads import cut_out
 from spikebridge.networks.sensing.tracker.fused_model import FusedWhat, ellipse_masks
+from spikebridge.ops.layers.correlation import template_fits
 from spikebridge.ops.layers.fixed_convolution import FixedConvolution, FixedConvolutions
-from spikebridge.ops.layers.fourier import template_fits
 from spikebridge.ops.layers.resampling import sample_patches
 from spikebridge.ops.layers.search_region import RegionInputs, search_region
 from spikebridge.ops.selection import select

@@ -126,23 +126,30 @@ static void widen(const float *patch, int64_t side, float *wide)
     }
 }
 
+static void read_levels(const Orientation *job, float *part)
+{
+    for (int64_t y = 0; y < job->height; y++)
+        for (int64_t x = 0; x < job->width; x++)
+            part[y * job->width + x] = job->levels[job->frame[(job->top + y) * job->frame_width + job->left + x]];
+}
+
 int spikebridge_orientation(const Orientation *job)
 {
     const int64_t side = job->side, size = side * side, of_patch = NUM_FEATURES * (size / (CELL * CELL));
-    const int64_t all = job->num_patches * size + side * (side + 2) + (NUM_FEATURES + 5) * side;
-    float *patches = malloc((size_t)all * sizeof(float));
-    if (patches == NULL)
+    const int64_t of_part = job->height * job->width, of_work = side * (side + 2) + (NUM_FEATURES + 5) * side;
+    float *part = malloc((size_t)(of_part + job->num_patches * size + of_work) * sizeof(float));
+    if (part == NULL)
         return 1;
-    float *wide = patches + job->num_patches * size, *sums = wide + side * (side + 2);
-    const Sampling sampling = {1, job->height, job->width, job->num_patches, side, side, job->picture, job->x, job->y,
-                               patches};
+    float *patches = part + of_part, *wide = patches + job->num_patches * size, *sums = wide + side * (side + 2);
+    read_levels(job, part);
+    const Sampling sampling = {1, job->height, job->width, job->num_patches, side, side, part, job->x, job->y, patches};
     const int failed = spikebridge_sample_patches(&sampling);
     for (int64_t k = 0; k < job->num_patches && !failed; k++) {
         widen(patches + k * size, side, wide);
         add_cells(job, wide, sums, job->features + k * of_patch);
         scale(job, job->features + k * of_patch);
     }
-    free(patches);
+    free(part);
     return failed;
 }
 

@@ -10,10 +10,12 @@
 enum { CELL = 4, HARMONICS = 4, NUM_FEATURES = 2 + 2 * HARMONICS };
 
 typedef struct {
-    int64_t height, width;     /* of the picture */
+    const uint8_t *frame;      /* [y][x] */
+    int64_t frame_width;
+    int64_t left, top, width, height; /* of the part that is read */
     int64_t num_patches, side; /* pixels of a patch, a multiple of CELL */
-    const float *picture;      /* [y][x] */
-    const float *x, *y;        /* [patch][side]: where they read the picture, from the middle of its first pixel on */
+    const float *levels;       /* [256], the value of each grey level */
+    const float *x, *y;        /* [patch][side]: where they read the part, from the middle of its first pixel on */
     const float *weights;      /* [NUM_FEATURES] */
     const float *window;       /* [cell][cell], a factor */
     float faint, flat;         /* added to each strength, and to the root mean square of features */

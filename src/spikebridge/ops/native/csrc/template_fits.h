@@ -1,8 +1,8 @@
 /* The correlation of maps with a template at every place, by Fourier transforms of two maps at a time.
 
-   The caller (fourier.py) owns all memory and vouches for every size. */
-#ifndef SPIKEBRIDGE_FOURIER_H
-#define SPIKEBRIDGE_FOURIER_H
+   The caller (correlation.py) owns all memory and vouches for every size. */
+#ifndef SPIKEBRIDGE_TEMPLATE_FITS_H
+#define SPIKEBRIDGE_TEMPLATE_FITS_H
 
 #include <stdint.h>
 

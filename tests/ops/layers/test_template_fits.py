@@ -5,7 +5,7 @@ import torch
 
 from spikebridge.errors import ShapeError
 from spikebridge.networks.sensing.model.detector import correlation
-from spikebridge.ops.layers.fourier import template_fits
+from spikebridge.ops.layers.correlation import template_fits
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
 
