@@ -225,13 +225,14 @@ def learned(
     if not bins or not certainty > 0:
         return calibration
     fits, changes, counts, losses = (part * _FORGETTING for part in calibration)
-    for record in bins:
-        true = motion * min(record.elapsed / period, 1.0)
+    ways = motion * np.minimum(np.array([[record.elapsed / period] for record in bins]), 1.0)
+    losses += certainty * np.hypot(*(np.array([record.places for record in bins]) - ways[:, None]).T).sum(1)
+    places = (ways - np.array([record.corner for record in bins])).tolist()
+    for record, (x, y) in zip(bins, places, strict=True):
         t = min(record.number, _MAX_BINS - 1)
-        fits[t] += certainty * _at(record.fits, true - record.corner)
-        changes[t] += certainty * 2 * _at(record.changes, true - record.corner)
+        fits[t] += certainty * _at(record.fits, x, y)
+        changes[t] += certainty * 2 * _at(record.changes, x, y)
         counts[t] += certainty
-        losses += certainty * np.hypot(*(record.places - true).T)
     return Calibration(fits, changes, counts, losses)
 
 
@@ -241,10 +242,11 @@ def _near(middle: float, search: float, half: int) -> slice:
     return slice(first + half, min(max(ceil(middle + search), first + 1), half) + half + 1)
 
 
-def _at(values: Float[np.ndarray, "H W"], place: Float[np.ndarray, "2"]) -> float:
+def _at(values: Float[np.ndarray, "H W"], x: float, y: float) -> float:
     """Linear interpolation between pixels; beyond the edge, the edge."""
-    x, y = (min(max(p, 0.0), n - 1.0) for p, n in zip(place.tolist(), values.shape[::-1], strict=True))
-    left, top = min(int(x), values.shape[1] - 2), min(int(y), values.shape[0] - 2)
+    height, width = values.shape
+    x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
+    left, top = min(int(x), width - 2), min(int(y), height - 2)
     x, y = x - left, y - top
     (a, b), (c, d) = values[top : top + 2, left : left + 2].tolist()
     return float((1 - y) * ((1 - x) * a + x * b) + y * ((1 - x) * c + x * d))
