@@ -11,77 +11,62 @@
 
 #include "clones.h"
 
-/* Rows to work in: of a multiple n of the angle, m cos(n a) and m sin(n a), and of n - 1 instead; and 2 cos(2 a). */
-typedef struct {
-    float *cosine, *sine, *cosine_before, *sine_before, *doubled;
-} Angles;
-
-static inline __attribute__((always_inline)) void add(float *restrict to, const float *restrict from, int64_t number)
+static inline __attribute__((always_inline)) void take_roots(Block *x)
 {
-    for (int64_t i = 0; i < number; i++)
-        to[i] += from[i];
+    float numbers[LANES];
+    memcpy(numbers, x, sizeof(numbers));
+    for (int i = 0; i < LANES; i++)
+        numbers[i] = sqrtf(numbers[i]);
+    memcpy(x, numbers, sizeof(numbers));
 }
 
-static inline __attribute__((always_inline)) void gradients(const float *restrict above, const float *restrict here,
-                                                            const float *restrict below, int64_t side, float faint,
-                                                            float *restrict cosine, float *restrict sine,
-                                                            float *restrict strength, float *restrict none,
-                                                            float *restrict doubled)
+/* Adds what some pixels of a row beside each other show: the strength m of the gradient, m cos(n a) and m sin(n a) for
+   multiples n of twice its angle, each from the two before, and grey. */
+static inline __attribute__((always_inline)) void add_pixels(const float *above, const float *here, const float *below,
+                                                             float faint, Block *sums)
 {
-    for (int64_t i = 0; i < side; i++) {
-        const float along = here[i + 1] - here[i - 1], down = below[i] - above[i];
-        const float length = sqrtf(along * along + down * down) + faint, share = 1.0f / length;
-        strength[i] = length;
-        none[i] = 0.0f;
-        cosine[i] = (along * along - down * down) * share;
-        sine[i] = 2.0f * along * down * share;
-        doubled[i] = 2.0f * cosine[i] * share;
-    }
-}
-
-/* The next multiple takes the place of the one before. */
-static inline __attribute__((always_inline)) void turn(const float *restrict now, float *restrict before,
-                                                       const float *restrict doubled, int64_t side)
-{
-    for (int64_t i = 0; i < side; i++)
-        before[i] = doubled[i] * now[i] - before[i];
-}
-
-/* Adds what the pixels of a row show to sums of columns, [feature][side]. */
-static inline __attribute__((always_inline)) void add_row(const float *above, const float *here, const float *below,
-                                                          int64_t side, float faint, Angles a, float *sums)
-{
-    gradients(above, here, below, side, faint, a.cosine, a.sine, a.cosine_before, a.sine_before, a.doubled);
-    add(sums, a.cosine_before, side);
+    const Block along = *(const Block *)(here + 1) - *(const Block *)(here - 1);
+    const Block down = *(const Block *)below - *(const Block *)above;
+    Block strength = along * along + down * down;
+    take_roots(&strength);
+    strength += faint;
+    const Block share = 1.0f / strength;
+    Block cosine = (along * along - down * down) * share, sine = 2.0f * along * down * share;
+    Block cosine_before = strength, sine_before = {0.0f};
+    const Block doubled = 2.0f * cosine * share;
+    sums[0] += strength;
     for (int n = 0; n < HARMONICS; n++) {
-        add(sums + (1 + 2 * n) * side, a.cosine, side);
-        add(sums + (2 + 2 * n) * side, a.sine, side);
-        turn(a.cosine, a.cosine_before, a.doubled, side);
-        turn(a.sine, a.sine_before, a.doubled, side);
-        a = (Angles){a.cosine_before, a.sine_before, a.cosine, a.sine, a.doubled};
+        sums[1 + 2 * n] += cosine, sums[2 + 2 * n] += sine;
+        const Block next_cosine = doubled * cosine - cosine_before, next_sine = doubled * sine - sine_before;
+        cosine_before = cosine, sine_before = sine, cosine = next_cosine, sine = next_sine;
     }
-    add(sums + (NUM_FEATURES - 1) * side, here, side);
+    sums[NUM_FEATURES - 1] += *(const Block *)here;
 }
 
-/* `patch` has a pixel more on each side of a row; `features` are sums of cells. */
-CLONES static void add_cells(const Orientation *job, const float *patch, float *sums, float *features)
+/* Numbers from a row of a patch to the next, among them one before and one behind, and those that fill a vector. */
+static inline int64_t wide_row(int64_t side)
 {
-    const int64_t side = job->side, row = side + 2, cells = side / CELL;
-    for (int64_t cell = 0; cell < cells; cell++) {
-        memset(sums, 0, (size_t)(NUM_FEATURES * side) * sizeof(float));
-        float *work = sums + NUM_FEATURES * side;
-        const Angles angles = {work, work + side, work + 2 * side, work + 3 * side, work + 4 * side};
-        for (int64_t y = cell * CELL; y < (cell + 1) * CELL; y++) {
-            const float *here = patch + y * row + 1;
-            add_row(y > 0 ? here - row : here, here, y + 1 < side ? here + row : here, side, job->faint, angles, sums);
-        }
-        for (int64_t feature = 0; feature < NUM_FEATURES; feature++)
-            for (int64_t k = 0; k < cells; k++) {
-                const float *four = sums + feature * side + k * CELL;
-                features[(feature * cells + cell) * cells + k] =
-                    job->weights[feature] * (four[0] + four[1] + four[2] + four[3]) / (float)(CELL * CELL);
+    return (side + LANES - 1) / LANES * LANES + 2;
+}
+
+/* `features` are means of cells, weighted. */
+CLONES static void add_cells(const Orientation *job, const float *wide, float *features)
+{
+    const int64_t side = job->side, row = wide_row(side), cells = side / CELL;
+    for (int64_t cell = 0; cell < cells; cell++)
+        for (int64_t column = 0; column < side; column += LANES) {
+            Block sums[NUM_FEATURES] = {{0.0f}};
+            for (int64_t y = cell * CELL; y < (cell + 1) * CELL; y++) {
+                const float *here = wide + y * row + 1 + column;
+                add_pixels(y > 0 ? here - row : here, here, y + 1 < side ? here + row : here, job->faint, sums);
             }
-    }
+            for (int64_t feature = 0; feature < NUM_FEATURES; feature++)
+                for (int64_t k = 0; k < LANES / CELL && column / CELL + k < cells; k++) {
+                    const float *four = (const float *)(sums + feature) + k * CELL;
+                    features[(feature * cells + cell) * cells + column / CELL + k] =
+                        job->weights[feature] * (four[0] + four[1] + four[2] + four[3]) / (float)(CELL * CELL);
+                }
+        }
 }
 
 enum { AT_ONCE = 8 }; /* sums side by side, which need not wait for each other */
@@ -89,10 +74,14 @@ enum { AT_ONCE = 8 }; /* sums side by side, which need not wait for each other *
 CLONES static double mean(const float *values, int64_t number, int squared)
 {
     double sums[AT_ONCE] = {0.0}, sum = 0.0;
-    for (int64_t k = 0; k < number; k++)
-        sums[k % AT_ONCE] += squared ? (double)values[k] * (double)values[k] : (double)values[k];
-    for (int64_t k = 0; k < AT_ONCE; k++)
-        sum += sums[k];
+    int64_t k = 0;
+    for (; k + AT_ONCE <= number; k += AT_ONCE)
+        for (int i = 0; i < AT_ONCE; i++)
+            sums[i] += squared ? (double)values[k + i] * (double)values[k + i] : (double)values[k + i];
+    for (; k < number; k++)
+        sum += squared ? (double)values[k] * (double)values[k] : (double)values[k];
+    for (int i = 0; i < AT_ONCE; i++)
+        sum += sums[i];
     return sum / (double)number;
 }
 
@@ -114,15 +103,17 @@ CLONES static void scale(const Orientation *job, float *features)
     }
 }
 
-/* The same with the first and the last pixel of each row once more. */
+/* A patch with the pixels at its edges repeated beside it. */
 static void widen(const float *patch, int64_t side, float *wide)
 {
+    const int64_t row = wide_row(side);
     for (int64_t y = 0; y < side; y++) {
         const float *from = patch + y * side;
-        float *to = wide + y * (side + 2);
+        float *to = wide + y * row;
         memcpy(to + 1, from, (size_t)side * sizeof(float));
         to[0] = from[0];
-        to[side + 1] = from[side - 1];
+        for (int64_t k = side + 1; k < row; k++)
+            to[k] = from[side - 1];
     }
 }
 
@@ -136,17 +127,17 @@ static void read_levels(const Orientation *job, float *part)
 int spikebridge_orientation(const Orientation *job)
 {
     const int64_t side = job->side, size = side * side, of_patch = NUM_FEATURES * (size / (CELL * CELL));
-    const int64_t of_part = job->height * job->width, of_work = side * (side + 2) + (NUM_FEATURES + 5) * side;
-    float *part = malloc((size_t)(of_part + job->num_patches * size + of_work) * sizeof(float));
+    const int64_t of_part = job->height * job->width, of_wide = side * wide_row(side);
+    float *part = malloc((size_t)(of_part + job->num_patches * size + of_wide) * sizeof(float));
     if (part == NULL)
         return 1;
-    float *patches = part + of_part, *wide = patches + job->num_patches * size, *sums = wide + side * (side + 2);
+    float *patches = part + of_part, *wide = patches + job->num_patches * size;
     read_levels(job, part);
     const Sampling sampling = {1, job->height, job->width, job->num_patches, side, side, part, job->x, job->y, patches};
     const int failed = spikebridge_sample_patches(&sampling);
     for (int64_t k = 0; k < job->num_patches && !failed; k++) {
         widen(patches + k * size, side, wide);
-        add_cells(job, wide, sums, job->features + k * of_patch);
+        add_cells(job, wide, job->features + k * of_patch);
         scale(job, job->features + k * of_patch);
     }
     free(part);
