@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -351,6 +352,10 @@ def _native_on_pictures(name: str) -> Callable[[Tensor], bool]:
     return lambda x: _is_eager(x) and is_native(x) and not x.requires_grad and _has_native(name)
 
 
+def _native_bin_events(x: np.ndarray) -> bool:
+    return x.dtype == np.uint16 and not is_reference() and _has_native("spikebridge_event_image")
+
+
 def _native_ridge_filter(x: Tensor) -> bool:
     # a large power of 6 is a multiple of what has the factors 2 and 3 alone
     return _native_on_pictures("spikebridge_filter_response")(x) and 6**16 % x.shape[-1] == 0
@@ -549,6 +554,14 @@ OPERATIONS = {
             Path("torch", "always: grid_sample and products of matrices", _always),
         ),
         lambda _: (),
+    ),
+    "bin events": _Operation(
+        "events of a bin: as a picture, and their number near a box",
+        (
+            Path("native", "columns of the type uint16, outside `reference()`", _native_bin_events),
+            Path("reference", "always: operations on all events", _always),
+        ),
+        lambda _: (np.zeros(1, np.uint16),),
     ),
     "mean places": _Operation(
         "mean places under products of a map and Gaussians",

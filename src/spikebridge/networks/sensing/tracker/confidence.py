@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from spikebridge.data.events.binned import BinEvents
 from spikebridge.networks.sensing.model.boxes import Box, box_center
 from spikebridge.networks.sensing.tracker.detectors import FoundBox
+from spikebridge.ops.selection import select
+from spikebridge.ops.sparse.bin_events import count_near
 
 _SIDE = 24  # points along a side at which a box is compared
 _KEPT = 0.95  # of mean numbers of events, at each bin
@@ -149,19 +151,26 @@ def with_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: in
         box: of the target [px].
         num_bins: length of the step.
     """
-    left, top, width, height = box.tolist()
-    # from the middle of the box, in sides
-    x = np.abs((events.x.astype(np.float32) + (0.5 - left)) / max(width, 1.0) - 0.5)
-    y = np.abs((events.y.astype(np.float32) + (0.5 - top)) / max(height, 1.0) - 0.5)
-    away = 2 * np.maximum(x, y)
-    inside, inner, near = (np.count_nonzero(away < side) for side in (1.0, _INNER, _RING))
+    inside, inner, near = _count_near(events, box, (1.0, _INNER, _RING))
     kept = _KEPT**num_bins
-    new = (1 - kept) / num_bins / max(width * height, 1.0)
+    new = (1 - kept) / num_bins / max(float(box[2] * box[3]), 1.0)
     return evidence._replace(
         events=kept * evidence.events + new * inside,
         inner=kept * evidence.inner + new * inner,
         around=kept * evidence.around + new * (near - inside) / (_RING**2 - 1),
     )
+
+
+def _count_near(events: BinEvents, box: Box, limits: tuple[float, ...]) -> list[int]:
+    """See `count_near`."""
+    if select("bin events", events.x) == "native":
+        return count_near(events, box, limits)
+    left, top, width, height = box.tolist()
+    # from the middle of the box, in sides
+    x = np.abs((events.x.astype(np.float32) + (0.5 - left)) / max(width, 1.0) - 0.5)
+    y = np.abs((events.y.astype(np.float32) + (0.5 - top)) / max(height, 1.0) - 0.5)
+    away = 2 * np.maximum(x, y)
+    return [int(np.count_nonzero(away < limit)) for limit in limits]
 
 
 def signals(evidence: BoxEvidence, box: Box, moved: Float[np.ndarray, "2"], age: float, num_unsure: int) -> Signals:

@@ -196,7 +196,7 @@ def _seen(
 ) -> tuple[Float[Tensor, "K 2 S S"], Float[Tensor, "K 5 N N"]]:
     """Patches of both frames for several assumed sizes; and events and what differs from the background, in cells."""
     crop = _around(now, box, max(SCALES))
-    if background.is_native:
+    if background.is_native and select("bin events", events.x) == "native":
         inputs = RegionInputs(now, before, *events, background.through(crop), crop[:2])
         return search_region(inputs, *_places_read(crop, box, SCALES), DARK)
     frames = [crop_frame(frame, crop)[None] for frame in (now, before)]

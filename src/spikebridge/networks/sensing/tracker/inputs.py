@@ -1,12 +1,17 @@
-"""Checks of the inputs of a tracker's step."""
+"""Inputs of a tracker's step: checks, and events as the network sees them."""
 
 from math import floor, isfinite
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
+from spikebridge.data.events.binned import BinEvents, Crop, crop_events
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import DataError
+from spikebridge.ops.selection import select
+from spikebridge.ops.sparse.bin_events import event_image
 
 _MAX_BINS = 240  # processed in one step: a camera may pause for any time
 
@@ -83,3 +88,21 @@ def num_bins(seconds: float, dt: float) -> int:
         (4, 5, 240)
     """
     return min(_MAX_BINS, max(1, floor(seconds / dt + 1e-6)))
+
+
+def events_seen(events: BinEvents, crop: Crop, counts: bool) -> Float[Tensor, "1 2 h w"]:
+    """Events of one step as the network sees them.
+
+    Args:
+        events: of the step.
+        crop: left, top, width and height [px].
+        counts: how many events there were; else 1 where there was any.
+
+    Example:
+        >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
+        >>> events_seen(events, crop=(5, 6, 1, 2), counts=False).tolist()
+        [[[[0.0], [1.0]], [[0.0], [0.0]]]]
+    """
+    is_native = select("bin events", events.x) == "native"
+    image = event_image(events, crop, counts) if is_native else crop_events(events, crop, counts)
+    return image[None]

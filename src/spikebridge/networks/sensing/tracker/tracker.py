@@ -26,7 +26,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikebridge.data.events.binned import BinEvents, Crop, crop_events
+from spikebridge.data.events.binned import BinEvents, Crop
 from spikebridge.data.recordings.recording import Inputs
 from spikebridge.errors import ConfigError, DataError, did_you_mean
 from spikebridge.networks.sensing.model.background import Background, initial_background
@@ -71,7 +71,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     confidence,
 )
 from spikebridge.networks.sensing.tracker.inference import Inference, InferenceCache, InferenceModel, check_inference
-from spikebridge.networks.sensing.tracker.inputs import check_inputs, num_bins
+from spikebridge.networks.sensing.tracker.inputs import check_inputs, events_seen, num_bins
 from spikebridge.networks.sensing.tracker.opencv_detector import OpenCVDetector
 from spikebridge.networks.sensing.tracker.suitability import Beginning, first_box_warnings, stream_warnings, warn
 
@@ -453,7 +453,7 @@ class SensingTracker:
         crop, local_box = crop_around(state.estimate.box, self.options.crop)
         opened = run.open(crop_frame(state.frame, crop)[None], _row(local_box), start=start)[1]
         (events,) = state.events  # only those of the frame's own step: the next step flushes
-        grid = crop_events(events, crop, state.model.counts)[None]
+        grid = events_seen(events, crop, state.model.counts)
         network = run.accumulate(grid, self._skip_bins(run, opened, state.age))
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network, calibrated=None, bins=())
 
@@ -480,7 +480,7 @@ class SensingTracker:
         model = state.model
         network = self._skip_bins(model.network, state.network, elapsed)
         stream = state.stream._replace(age=state.stream.age + elapsed)
-        grid = crop_events(events, state.crop, model.counts)[None]
+        grid = events_seen(events, state.crop, model.counts)
         age, bins = stream.age / stream.period, state.bins
         if state.calibrated is None:
             place, spread, network = model.network(grid, network, age)

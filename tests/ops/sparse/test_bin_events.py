@@ -1,0 +1,45 @@
+"""Events of a bin natively are those of operations on all events."""
+
+import numpy as np
+import pytest
+
+from spikebridge.data.events.binned import BinEvents, crop_events
+from spikebridge.networks.sensing.tracker.confidence import _count_near
+from spikebridge.networks.sensing.tracker.inputs import events_seen
+from spikebridge.ops import without_native
+from spikebridge.ops.selection import select
+from spikebridge.ops.sequence import native
+from spikebridge.ops.sparse.bin_events import count_near, event_image
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
+
+
+def some_events(number: int) -> BinEvents:
+    """On a small sensor, so that some pixels have several."""
+    random = np.random.default_rng(number)
+    x, y = (random.integers(0, 30, 2 * number).astype(np.uint16)[::2] for _ in range(2))
+    return BinEvents(x, y, random.random(number) < 0.5)
+
+
+@pytest.mark.parametrize("number", [0, 1, 400])
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize("crop", [(3, 5, 7, 11), (-4, 20, 40, 19)], ids=str)
+def test_images_are_those_of_the_operations(number: int, counts: bool, crop: tuple[int, int, int, int]) -> None:
+    events = some_events(number)
+    expected = crop_events(events, crop, counts)
+    assert event_image(events, crop, counts).equal(expected) and events_seen(events, crop, counts)[0].equal(expected)
+
+
+@pytest.mark.parametrize("number", [0, 1, 400])
+@pytest.mark.parametrize("box", [(3.3, 5.1, 12.7, 9.0), (-7.0, 8.0, 20.0, 0.5)], ids=str)
+def test_numbers_near_a_box_are_those_of_the_operations(number: int, box: tuple[float, ...]) -> None:
+    events, limits = some_events(number), (1.0, 0.5, 1.6)
+    with without_native():
+        expected = _count_near(events, np.array(box), limits)
+    assert count_near(events, np.array(box), limits) == _count_near(events, np.array(box), limits) == expected
+
+
+def test_columns_of_another_type_are_read_by_the_operations() -> None:
+    assert select("bin events", np.zeros(1, np.int64)) == "reference"
+    events = BinEvents(np.array([-1, 2]), np.array([0, 1]), np.array([True, True]))  # type: ignore[arg-type]
+    assert events_seen(events, (-2, 0, 5, 2), counts=False).sum() == 2
