@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from spikebridge.errors import ShapeError
-from spikebridge.networks.sensing.model.detector import correlation
 from spikebridge.ops.layers.correlation import template_fits
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
@@ -14,13 +14,15 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="built without a 
 
 @pytest.mark.parametrize("size", [(1, 1, 5, 5, 3), (2, 8, 32, 32, 32), (3, 5, 7, 18, 4), (1, 3, 19, 6, 11)], ids=str)
 @pytest.mark.parametrize("is_last", [True, False], ids=["channels last", "channels first"])
-def test_fits_are_those_of_the_operations(size: tuple[int, ...], is_last: bool) -> None:
+def test_fits_are_those_of_a_convolution(size: tuple[int, ...], is_last: bool) -> None:
     torch.manual_seed(0)
     *shape, side = size
     pictures, template = torch.randn(shape), torch.randn(1, shape[1], side, side)
     pictures = pictures.contiguous(memory_format=torch.channels_last) if is_last else pictures
     assert select("template fits", pictures) == "native"
-    torch.testing.assert_close(template_fits(pictures, template), correlation(pictures, template), atol=1e-6, rtol=1e-5)
+    before, after = side // 2, side - side // 2 - 1
+    expected = F.conv2d(F.pad(pictures, (before, after, before, after)), template)[:, 0] / template.square().sum()
+    torch.testing.assert_close(template_fits(pictures, template), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_fits_are_sums_of_products() -> None:
