@@ -27,8 +27,8 @@ class _Job(ctypes.Structure):
         *[(name, ctypes.c_void_p) for name in ("event_x", "event_y", "is_on")],
         *[(name, ctypes.c_int64) for name in ("num_patches", "side")],
         *[(name, ctypes.c_void_p) for name in ("x", "y")],
-        ("dark", ctypes.c_float),
-        *[(name, ctypes.c_void_p) for name in ("shown", "means")],
+        *[(name, ctypes.c_float) for name in ("dark", "faint")],
+        *[(name, ctypes.c_void_p) for name in ("light", "means")],
     ]
 
 
@@ -55,7 +55,11 @@ class RegionInputs(NamedTuple):
 
 
 def search_region(
-    inputs: RegionInputs, columns: Float32[np.ndarray, "K S"], rows: Float32[np.ndarray, "K S"], dark: float
+    inputs: RegionInputs,
+    columns: Float32[np.ndarray, "K S"],
+    rows: Float32[np.ndarray, "K S"],
+    dark: float,
+    faint: float,
 ) -> tuple[Float[Tensor, "K 2 S S"], Float[Tensor, "K 5 N N"]]:
     """Patches of both frames, and means over cells of 2 x 2 pixels, bilinear; beyond the edges, the nearest pixels.
 
@@ -64,10 +68,12 @@ def search_region(
         columns: that each patch reads of the part, an even number; 0 is the middle of its first pixel.
         rows: likewise.
         dark: added to grey levels before the logarithm.
+        faint: added to the variance of a patch.
 
     Returns:
-        Patches of the new frame and of the one before; and means, channels last: pixels with ON and with OFF events,
-        the logarithm of the brightness relative to the background where it is known, its size, and what is known.
+        The logarithm of the brightness of both frames, with mean 0 and variance 1 in each patch; and means, channels
+        last: pixels with ON and with OFF events, the logarithm of the brightness relative to the background where it is
+        known, its size, and what is known.
 
     Raises:
         MemoryError: no memory for the part of the frame.
@@ -78,13 +84,13 @@ def search_region(
         np.ascontiguousarray(one, of) for one, of in zip(events, ("uint16", "uint16", "bool"), strict=True)
     ]
     num_patches, side = columns.shape
-    shown = behind.picture.new_empty(num_patches, 2, side, side)
+    light = behind.picture.new_empty(num_patches, 2, side, side)
     means = behind.picture.new_empty(num_patches, side // 2, side // 2, _NUM_MEANS)
     job = _Job(behind.job(), now.shape[1], *(frame.ctypes.data for frame in frames), left, top, len(events[0]))
     job.event_x, job.event_y, job.is_on = (one.ctypes.data for one in columns_of_events)
     job.num_patches, job.side, job.x, job.y = num_patches, side, columns.ctypes.data, rows.ctypes.data
-    job.dark, job.shown, job.means = dark, shown.data_ptr(), means.data_ptr()
+    job.dark, job.faint, job.light, job.means = dark, faint, light.data_ptr(), means.data_ptr()
     run: Any = library().steps
     if run.spikebridge_search_region(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in what is seen around a box, for a part of the frame")
-    return shown, means.permute(0, 3, 1, 2)
+    return light, means.permute(0, 3, 1, 2)

@@ -27,7 +27,10 @@ from spikebridge.neurons.state import State
 from spikebridge.neurons.stateless import over_time
 
 STRIDE = 2
-_DARK = 8.0  # grey levels added before the logarithm, as in an event camera
+DARK = 8.0
+"""Added to grey levels before the logarithm, as in an event camera."""
+FAINT = 1e-6
+"""Added to the variance of a frame's logarithm."""
 
 
 def log_intensity(frames: Float[Tensor, "*B 1 H W"]) -> Float[Tensor, "*B 1 H W"]:
@@ -43,7 +46,7 @@ def log_intensity(frames: Float[Tensor, "*B 1 H W"]) -> Float[Tensor, "*B 1 H W"
         >>> log_intensity(torch.tensor([[[0.0, 248.0]]])).round(decimals=3).tolist()
         [[[-1.0, 1.0]]]
     """
-    return F.layer_norm((frames + _DARK).log(), frames.shape[-2:], eps=1e-6)
+    return F.layer_norm((frames + DARK).log(), frames.shape[-2:], eps=FAINT)
 
 
 class WhatPathway(nn.Module):

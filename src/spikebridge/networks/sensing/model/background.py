@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.data.events.binned import Crop
+from spikebridge.networks.sensing.model.backbones import DARK
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering
 from spikebridge.ops.layers.alignment import SeenPlaces, align
 from spikebridge.ops.layers.resampling import MovedPicture, sample_moved
@@ -29,8 +30,6 @@ Numbers = NDArray[np.float32]
 
 COVERS = 1.3
 """Factor of each side of a box that may be covered by the target: boxes are wrong, and a background has no target."""
-DARK = 8.0
-"""Added to grey levels before the logarithm, as in an event camera."""
 STILL = np.eye(2, 3, dtype=np.float32)
 """The motion of a static camera."""
 _ROWS = 88  # of cells, about

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from spikebridge.data.events.binned import BinEvents, Crop, crop_events
-from spikebridge.networks.sensing.model.backbones import STRIDE, WhatPathway
-from spikebridge.networks.sensing.model.background import DARK, Background, log_contrast
+from spikebridge.networks.sensing.model.backbones import DARK, FAINT, STRIDE, log_intensity
+from spikebridge.networks.sensing.model.background import Background, log_contrast
 from spikebridge.networks.sensing.model.boxes import Box, box_center, crop_covering, crop_frame
 from spikebridge.networks.sensing.model.detector import (
     CELL,
@@ -58,11 +58,11 @@ class TargetPatch(NamedTuple):
     """What is seen around a box: what a template is made of, once it is needed.
 
     Args:
-        picture: grey levels.
-        shape: width and height of the target, in sides of the picture.
+        light: see `log_intensity`.
+        shape: width and height of the target, in sides of the patch.
     """
 
-    picture: Float[Tensor, "1 1 S S"]
+    light: Float[Tensor, "1 1 S S"]
     shape: Float[np.ndarray, "2"]
 
 
@@ -87,7 +87,7 @@ class FusedDetector(nn.Module):
     def __init__(self, detector: TargetDetector) -> None:
         super().__init__()
         own = deepcopy(detector).requires_grad_(False)
-        self.what = FusedWhat(own.what) if type(own.what) is WhatPathway else own.what
+        self.what = FusedWhat(own.what)
         self.votes = FixedConvolutions(*_fused(own.body), FixedConvolution(own.votes))
         for module in self.what.modules():
             if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
@@ -101,7 +101,8 @@ class FusedDetector(nn.Module):
             box: of the target [px].
         """
         crop = _around(frame, box, 1.0)
-        return TargetPatch(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)), _shape(box, 1.0))
+        light = log_intensity(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)))
+        return TargetPatch(light, _shape(box, 1.0))
 
     def template(self, patch: TargetPatch) -> Float[Tensor, "1 C N N"]:
         """The target's features, without the mean of what is around.
@@ -109,7 +110,7 @@ class FusedDetector(nn.Module):
         Args:
             patch: of the target.
         """
-        return cut_out(self.what(patch.picture), _masks([patch.shape]))
+        return cut_out(self.what.of_light(patch.light), _masks([patch.shape]))
 
     def look(
         self,
@@ -137,9 +138,9 @@ class FusedDetector(nn.Module):
         Returns:
             The box, and how far its middle may be off along an axis [px].
         """
-        (shown, means), number = _seen(now, before, events, background, box), len(SCALES)
-        pictures = shown.reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
-        features = self.what(pictures if newest is None else torch.cat([pictures, newest.picture]))
+        (light, means), number = _seen(now, before, events, background, box), len(SCALES)
+        light = light.reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
+        features = self.what.of_light(light if newest is None else torch.cat([light, newest.light]))
         both = features[: 2 * number].unflatten(0, (number, 2))
         seen, change = both[:, 0], both[:, 0] - both[:, 1]
         shapes = [_shape(box, scale) for scale in SCALES]
@@ -194,17 +195,17 @@ def _around(frame: NDArray[np.uint8], box: Box, scale: float) -> Crop:
 def _seen(
     now: NDArray[np.uint8], before: NDArray[np.uint8], events: BinEvents, background: Background, box: Box
 ) -> tuple[Float[Tensor, "K 2 S S"], Float[Tensor, "K 5 N N"]]:
-    """Patches of both frames for several assumed sizes; and events and what differs from the background, in cells."""
+    """Light of both frames for several assumed sizes; and events and what differs from the background, in cells."""
     crop = _around(now, box, max(SCALES))
     if background.is_native and select("bin events", events.x) == "native":
         inputs = RegionInputs(now, before, *events, background.through(crop), crop[:2])
-        return search_region(inputs, *_places_read(crop, box, SCALES), DARK)
+        return search_region(inputs, *_places_read(crop, box, SCALES), DARK, FAINT)
     frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
     pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
     patches = _patches(pictures, crop, box, SCALES)
     brighter = log_contrast(patches[:, :1], patches[:, 4:])
     means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
-    return patches[:, :2], means
+    return log_intensity(patches[:, :2, None])[:, :, 0], means
 
 
 def _places_read(

@@ -133,7 +133,15 @@ class FusedWhat(nn.Module):
 
     def forward(self, frames: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
         """Grey levels 0 to 255 to features."""
-        features: Tensor = self.layers(log_intensity(frames))
+        return self.of_light(log_intensity(frames))
+
+    def of_light(self, light: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H2 W2"]:
+        """Features of what `log_intensity` gives.
+
+        Args:
+            light: of frames.
+        """
+        features: Tensor = self.layers(light)
         return features
 
 

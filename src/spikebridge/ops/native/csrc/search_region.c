@@ -1,5 +1,6 @@
 /* All channels of a pixel lie beside each other, so that one vector reads them all between two pixels. */
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,7 +92,7 @@ CLONES static void read_patch(const SearchRegion *job, const float *part, int64_
 {
     const int64_t side = job->side, cells = side / 2, part_columns = job->background.columns;
     float *rows = work + part_columns * WIDTH, *sums = rows + NUM_CHANNELS * side;
-    float *shown = job->shown + 2 * patch * side * side, *means = job->means + patch * cells * cells * NUM_MEANS;
+    float *shown = job->light + 2 * patch * side * side, *means = job->means + patch * cells * cells * NUM_MEANS;
     float *channels[NUM_CHANNELS];
     for (int c = 0; c < NUM_CHANNELS; c++)
         channels[c] = rows + c * side;
@@ -104,6 +105,38 @@ CLONES static void read_patch(const SearchRegion *job, const float *part, int64_
         for (int64_t k = 0; row % 2 && k < NUM_MEANS * cells; k++)
             means[row / 2 * cells * NUM_MEANS + k] = sums[k % NUM_MEANS * cells + k / NUM_MEANS] / 4.0f;
     }
+}
+
+enum { AT_ONCE = 8 }; /* sums side by side, which need not wait for each other */
+
+/* The mean of numbers, or of the squares of their distances from a middle. */
+static inline __attribute__((always_inline)) double mean(const float *numbers, int64_t number, int is_squared,
+                                                         float middle)
+{
+    double sums[AT_ONCE] = {0.0}, sum = 0.0;
+    int64_t k = 0;
+    for (; k + AT_ONCE <= number; k += AT_ONCE)
+        for (int i = 0; i < AT_ONCE; i++) {
+            const float away = numbers[k + i] - middle;
+            sums[i] += is_squared ? (double)(away * away) : (double)away;
+        }
+    for (; k < number; k++) {
+        const float away = numbers[k] - middle;
+        sum += is_squared ? (double)(away * away) : (double)away;
+    }
+    for (int i = 0; i < AT_ONCE; i++)
+        sum += sums[i];
+    return sum / (double)number;
+}
+
+CLONES static void to_light(float *picture, int64_t number, float dark, float faint)
+{
+    for (int64_t k = 0; k < number; k++)
+        picture[k] = logarithm(picture[k] + dark);
+    const float middle = (float)mean(picture, number, 0, 0.0f);
+    const float scale = 1.0f / (float)sqrt(mean(picture, number, 1, middle) + (double)faint);
+    for (int64_t k = 0; k < number; k++)
+        picture[k] = scale * (picture[k] - middle);
 }
 
 int spikebridge_search_region(SearchRegion *job)
@@ -122,6 +155,8 @@ int spikebridge_search_region(SearchRegion *job)
         find_places(job->x + k * side, side, columns, &across);
         find_places(job->y + k * side, side, rows, &down);
         read_patch(job, part, k, down, across, work);
+        for (int64_t shown = 2 * k; shown < 2 * k + 2; shown++)
+            to_light(job->light + shown * side * side, side * side, job->dark, job->faint);
     }
     free(part);
     return failed;

@@ -19,8 +19,8 @@ typedef struct {
     const uint8_t *is_on;
     int64_t num_patches, side;           /* pixels of a patch, an even number */
     const float *x, *y;                  /* [patch][side]: where they read the part */
-    float dark;                          /* added to grey levels before the logarithm */
-    float *shown;                        /* [patch][now, before][y][x] */
+    float dark, faint;                   /* added to grey levels before the logarithm, and to the variance of a patch */
+    float *light;                        /* [patch][now, before][y][x], logarithm with mean 0 and variance 1 */
     float *means;                        /* [patch][cell][cell][NUM_MEANS], of cells of 2 x 2 pixels: ON, OFF, the log
                                             contrast of the frame to the known background, its size, and what is known */
 } SearchRegion;
