@@ -424,9 +424,9 @@ def ellipse_masks(
         hardness: how fast the mask falls.
     """
     middles, halves = boxes[:, :2, None], 0.55 * boxes[:, 2:, None] + margin
-    away = (((places - middles) / halves) ** 2).astype(np.float32)
+    away = ((places - middles) / halves) ** 2
     masks = 1 / (1 + np.exp(np.minimum(hardness * (np.sqrt(away[:, :1] + away[:, 1, :, None]) - 1), 80.0)))
-    return torch.from_numpy(masks)[:, None]
+    return torch.from_numpy(masks.astype(np.float32))[:, None]
 
 
 class _FusedHead:
