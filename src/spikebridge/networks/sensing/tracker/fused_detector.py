@@ -147,11 +147,13 @@ class FusedDetector(nn.Module):
         masks = _masks(shapes if newest is None else [*shapes, newest.shape])
         recent = first if newest is None else cut_out(features[-1:], masks[-1:])
         alike = _alike(seen, blend_templates(first, recent, a)).unsqueeze(1)
-        known = torch.cat([first, recent], 1).expand(number, -1, -1, -1)
-        every = [seen, change, known, masks[:number], means, alike]
+        every = [seen, change, first, recent, masks[:number], means, alike]
+        sizes = [maps.shape[1] for maps in every]
         # channels last, as the convolutions read them
-        inputs = features.new_empty(number, _CELLS, _CELLS, sum(maps.shape[1] for maps in every)).permute(0, 3, 1, 2)
-        votes = self.votes(torch.cat(every, 1, out=inputs))
+        inputs = features.new_empty(number, _CELLS, _CELLS, sum(sizes)).permute(0, 3, 1, 2)
+        for part, maps in zip(inputs.split(sizes, 1), every, strict=True):
+            part.copy_(maps)
+        votes = self.votes(inputs)
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
         return boxes.sum(0) / number, float(spreads.sum()) / number
