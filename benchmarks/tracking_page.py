@@ -350,6 +350,9 @@ def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     ):
         cells = [f"{ours:.3f}", "-" if unscaled is None else f"{unscaled:.3f}", f"{theirs:.3f}"]
         rows.append((f"C, {spoken} [AUC]", *cells, "-"))
+    ours, theirs = found["C, training part"].values()
+    for spoken, key in (("training part of `sensing`", "whole"), ("the same, pieces of 60 frames", "pieces")):
+        rows.append((f"C, {spoken} [AUC]", f"{ours[key]:.3f}", "-", f"{theirs[key]:.3f}", "-"))
     return measured(("figure", "sensing_free", "without the factor", "sensing", "constant velocity"), rows)
 
 
