@@ -85,8 +85,6 @@ CHOICES = {
             "the preset": {},
             "changes 1.5 times as strong": {"sensor": {"augmentation": 1.5}},
             "changes .7 times as strong": {"sensor": {"augmentation": 0.7}},
-            "16 copies": {"training": {"copies": 16}},
-            "masks of .3, dropout of .4": {"training": {"masking": 0.3}, "network": {"dropout": 0.4}},
         },
         seeds=(0, 1),
     ),

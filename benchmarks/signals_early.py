@@ -10,10 +10,11 @@ signal from the start of a window to the first answer from which the accuracy ov
 at 80 % or more.
 
 On `myo` hybrids of three frame periods, with none, one (in the middle, fixed beforehand) and four answers between
-frames, also stand beside ANNs of eight frame periods. But for the preset's each is as wide as the energy of its hybrid
+frames, also stand beside ANNs of eight frame periods. But for the preset's, each is as wide as the energy of its hybrid
 without answers between frames allows. They are trained here as the preset trains (six minutes). An answer between
-frames costs what one at a frame costs, less the ANN's layer, whose features are held. The soonest ANN of at most the
-energy of a row is sought by the scored accuracies, which favours the ANN. Writes benchmarks/results/signals_early.json.
+frames costs what one at a frame costs, less the ANN's layer, whose features are held: the SNN is counted anew, since
+its thresholds follow the held frame. The soonest ANN of at most the energy of a row is sought by the scored accuracies,
+which favours the ANN. Writes benchmarks/results/signals_early.json.
 """
 
 import argparse
