@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 NAME = "spikebridge.ops.native._native"
-VERSION = 7  # SPIKEBRIDGE_VERSION of native.h
+VERSION = 8  # SPIKEBRIDGE_VERSION of native.h
 _NUM_VALUES = 9  # those of `NeuronParams`, and BASE
 
 

@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* Incremented with every change of the structures below; the caller compares it with its own. */
-#define SPIKEBRIDGE_VERSION 7
+/* Incremented with every change of the structures of these headers; the caller compares it with its own. */
+#define SPIKEBRIDGE_VERSION 8
 
 /* The parameters of neurons. BASE is added where the membrane leaks: V_LEAK itself, or -0 where nothing is added. */
 enum { DECAY, V_THRESHOLD, V_RESET, V_LEAK, R, DECAY_SYN, DECAY_ADAPTATION, JUMP, BASE, NUM_VALUES };
