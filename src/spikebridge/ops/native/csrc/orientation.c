@@ -10,6 +10,7 @@
 #if defined(__GNUC__)
 
 #include "clones.h"
+#include "means.h"
 
 static inline __attribute__((always_inline)) void take_roots(Block *x)
 {
@@ -69,33 +70,17 @@ CLONES static void add_cells(const Orientation *job, const float *wide, float *f
         }
 }
 
-enum { AT_ONCE = 8 }; /* sums side by side, which need not wait for each other */
-
-CLONES static double mean(const float *values, int64_t number, int squared)
-{
-    double sums[AT_ONCE] = {0.0}, sum = 0.0;
-    int64_t k = 0;
-    for (; k + AT_ONCE <= number; k += AT_ONCE)
-        for (int i = 0; i < AT_ONCE; i++)
-            sums[i] += squared ? (double)values[k + i] * (double)values[k + i] : (double)values[k + i];
-    for (; k < number; k++)
-        sum += squared ? (double)values[k] * (double)values[k] : (double)values[k];
-    for (int i = 0; i < AT_ONCE; i++)
-        sum += sums[i];
-    return sum / (double)number;
-}
-
 /* To one root mean square of the gradients, and one of grey around its mean; then the window. */
 CLONES static void scale(const Orientation *job, float *features)
 {
     const int64_t number = job->side / CELL * (job->side / CELL);
     float *grey = features + (NUM_FEATURES - 1) * number;
-    const float middle = (float)mean(grey, number, 0);
+    const float middle = (float)mean(grey, number, 0, 0.0f);
     for (int64_t k = 0; k < number; k++)
         grey[k] -= middle;
-    const double power = (NUM_FEATURES - 1) * mean(features, (NUM_FEATURES - 1) * number, 1);
+    const double power = (NUM_FEATURES - 1) * mean(features, (NUM_FEATURES - 1) * number, 1, 0.0f);
     const float of_gradients = 1.0f / ((float)sqrt(power) + job->flat);
-    const float of_grey = 1.0f / (3.0f * (float)sqrt(mean(grey, number, 1)) + job->flat);
+    const float of_grey = 1.0f / (3.0f * (float)sqrt(mean(grey, number, 1, 0.0f)) + job->flat);
     for (int64_t feature = 0; feature < NUM_FEATURES; feature++) {
         const float factor = feature < NUM_FEATURES - 1 ? of_gradients : of_grey;
         for (int64_t k = 0; k < number; k++)

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clones.h"
@@ -32,6 +33,29 @@ static inline Waves waves_of(int64_t size, float *memory)
         waves.cosine[k] = (float)cos(angle), waves.sine[k] = -(float)sin(angle);
     }
     return waves;
+}
+
+/* Memory to work in: planes, and one of what is constant for each pair of maps. */
+typedef struct {
+    float *memory, *pairs;
+    Waves waves;
+    Plane planes[3];
+    int64_t number; /* of a plane */
+} Work;
+
+/* 0, or 1 where there was not enough memory; all is 0. */
+static inline int allocate(int64_t size, int64_t num_pairs, Work *work)
+{
+    work->number = size * ((size + LANES - 1) / LANES * LANES);
+    const int64_t numbers = (6 + 2 * num_pairs) * work->number;
+    work->memory = calloc((size_t)(numbers + 2 * size), sizeof(float));
+    if (work->memory == NULL)
+        return 1;
+    for (int k = 0; k < 3; k++)
+        work->planes[k] = (Plane){work->memory + 2 * k * work->number, work->memory + (2 * k + 1) * work->number};
+    work->pairs = work->memory + 6 * work->number;
+    work->waves = waves_of(size, work->memory + numbers);
+    return 0;
 }
 
 static inline __attribute__((always_inline)) Block *at(float *numbers, int64_t place)

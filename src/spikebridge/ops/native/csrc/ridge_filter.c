@@ -1,34 +1,10 @@
 /* Maps are loaded turned over, so that frequencies come out as [ky][kx]. */
 
-#include <stdlib.h>
-
 #include "ridge_filter.h"
 
 #if defined(__GNUC__)
 
 #include "planes.h"
-
-/* Memory to work in: planes, and the filter as one for each pair of channels. */
-typedef struct {
-    float *memory, *pairs;
-    Waves waves;
-    Plane planes[3];
-    int64_t number; /* of a plane */
-} Work;
-
-static int allocate(int64_t size, int64_t num_pairs, Work *work)
-{
-    work->number = size * ((size + LANES - 1) / LANES * LANES);
-    const int64_t numbers = (6 + 2 * num_pairs) * work->number;
-    work->memory = calloc((size_t)(numbers + 2 * size), sizeof(float));
-    if (work->memory == NULL)
-        return 1;
-    for (int k = 0; k < 3; k++)
-        work->planes[k] = (Plane){work->memory + 2 * k * work->number, work->memory + (2 * k + 1) * work->number};
-    work->pairs = work->memory + 6 * work->number;
-    work->waves = waves_of(size, work->memory + numbers);
-    return 0;
-}
 
 /* The transform of a pair of maps; the second one may be missing. */
 static inline __attribute__((always_inline)) void transform_pair(const Waves *waves, const float *first,

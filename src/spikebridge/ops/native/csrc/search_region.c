@@ -9,6 +9,7 @@
 #if defined(__GNUC__)
 
 #include "clones.h"
+#include "means.h"
 
 enum { NOW, BEFORE, ON, OFF, GREY, KNOWN, NUM_CHANNELS, WIDTH = 8 };
 
@@ -105,28 +106,6 @@ CLONES static void read_patch(const SearchRegion *job, const float *part, int64_
         for (int64_t k = 0; row % 2 && k < NUM_MEANS * cells; k++)
             means[row / 2 * cells * NUM_MEANS + k] = sums[k % NUM_MEANS * cells + k / NUM_MEANS] / 4.0f;
     }
-}
-
-enum { AT_ONCE = 8 }; /* sums side by side, which need not wait for each other */
-
-/* The mean of numbers, or of the squares of their distances from a middle. */
-static inline __attribute__((always_inline)) double mean(const float *numbers, int64_t number, int is_squared,
-                                                         float middle)
-{
-    double sums[AT_ONCE] = {0.0}, sum = 0.0;
-    int64_t k = 0;
-    for (; k + AT_ONCE <= number; k += AT_ONCE)
-        for (int i = 0; i < AT_ONCE; i++) {
-            const float away = numbers[k + i] - middle;
-            sums[i] += is_squared ? (double)(away * away) : (double)away;
-        }
-    for (; k < number; k++) {
-        const float away = numbers[k] - middle;
-        sum += is_squared ? (double)(away * away) : (double)away;
-    }
-    for (int i = 0; i < AT_ONCE; i++)
-        sum += sums[i];
-    return sum / (double)number;
 }
 
 CLONES static void to_light(float *picture, int64_t number, float dark, float faint)
