@@ -120,3 +120,10 @@ def test_weights_of_another_precision_are_refused() -> None:
     layer = FixedConvolution(nn.Conv2d(1, 1, 1, dtype=torch.float64).requires_grad_(False))
     with pytest.raises(RuntimeError, match="should be the same"):
         layer(torch.zeros(1, 1, 2, 2))
+
+
+@needs_library
+def test_a_layer_that_becomes_single_has_weights_of_single_precision() -> None:
+    conv = nn.Conv2d(2, 3, 1, dtype=torch.float64).requires_grad_(False)
+    layer, x = FixedConvolution(conv), torch.randn(1, 2, 4, 4)
+    torch.testing.assert_close(layer.float()(x), conv(x), atol=1e-6, rtol=1e-6)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
 from spikebridge.ops.layers.resampling import MovedPicture, sample_moved, sample_patches
 from spikebridge.ops.sequence import native
 
@@ -50,3 +51,11 @@ def test_a_moved_picture_is_that_of_pytorch(size: tuple[int, int], turn: float) 
     expected = read(picture, columns, rows)
     expected[1] *= (columns.abs() < 1) & (rows.abs() < 1)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("picture", [torch.zeros(2, 4, 3), torch.zeros(1, 5, 2).permute(2, 0, 1)], ids=["order", "row"])
+def test_a_picture_that_would_be_read_beyond_its_memory_is_refused(picture: Tensor) -> None:
+    with pytest.raises(ShapeError, match="channels last"):
+        sample_moved(MovedPicture(picture, np.eye(2, 3, dtype=np.float32), *np.zeros((2, 1), np.float32)))
+    with pytest.raises(ShapeError, match="but got 2 and 1"):
+        sample_patches(picture, np.zeros((2, 4), np.float32), np.zeros((1, 4), np.float32))

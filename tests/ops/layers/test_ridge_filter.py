@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from spikebridge.errors import ShapeError
 from spikebridge.ops.layers.ridge_filter import FilterSums, filter_response, filter_sums
 from spikebridge.ops.selection import select
 from spikebridge.ops.sequence import native
@@ -42,3 +43,14 @@ def test_a_filter_answers_to_its_own_patch_with_its_label() -> None:
 
 def test_a_side_with_another_factor_runs_by_pytorch() -> None:
     assert select("ridge filter", torch.zeros(1, 2, 10, 10)) == "torch"
+
+
+def test_sums_of_other_patches_are_refused() -> None:
+    features = torch.zeros(1, 2, 8, 8)
+    sums = filter_sums(features[0], torch.zeros(8, 5, dtype=torch.complex64))
+    with pytest.raises(ShapeError, match="sums"):
+        filter_response(features[:, :1], sums, sums, 0.1, 1.0)
+    with pytest.raises(ShapeError, match="label"):
+        filter_sums(features[0], torch.zeros(4, 5, dtype=torch.complex64))
+    with pytest.raises(ShapeError, match="square"):
+        filter_sums(features[0, :, :6], torch.zeros(8, 5, dtype=torch.complex64))

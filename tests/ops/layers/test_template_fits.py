@@ -12,7 +12,9 @@ from spikebridge.ops.sequence import native
 pytestmark = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 
 
-@pytest.mark.parametrize("size", [(1, 1, 5, 5, 3), (2, 8, 32, 32, 32), (3, 5, 7, 18, 4), (1, 3, 19, 6, 11)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(1, 1, 5, 5, 3), (2, 8, 32, 32, 32), (3, 5, 7, 18, 4), (1, 3, 19, 6, 11), (1, 2, 1, 3, 9)], ids=str
+)
 @pytest.mark.parametrize("is_last", [True, False], ids=["channels last", "channels first"])
 def test_fits_are_those_of_a_convolution(size: tuple[int, ...], is_last: bool) -> None:
     torch.manual_seed(0)

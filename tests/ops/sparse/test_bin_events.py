@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spikebridge.data.events.binned import BinEvents, crop_events
+from spikebridge.errors import ShapeError
 from spikebridge.networks.sensing.tracker.confidence import _count_near
 from spikebridge.networks.sensing.tracker.inputs import events_seen
 from spikebridge.ops import without_native
@@ -43,3 +44,15 @@ def test_columns_of_another_type_are_read_by_the_operations() -> None:
     assert select("bin events", np.zeros(1, np.int64)) == "reference"
     events = BinEvents(np.array([-1, 2]), np.array([0, 1]), np.array([True, True]))  # type: ignore[arg-type]
     assert events_seen(events, (-2, 0, 5, 2), counts=False).sum() == 2
+
+
+def test_events_without_a_row_or_a_crop_are_refused() -> None:
+    events = some_events(2)
+    with pytest.raises(ShapeError, match="one length"):
+        count_near(events._replace(y=events.y[:1]), np.ones(4), (1.0,))
+    with pytest.raises(ShapeError, match="one pixel"):
+        event_image(events, (0, 0, 4, 0), counts=False)
+
+
+def test_no_event_is_near_a_box_that_is_no_number() -> None:
+    assert count_near(some_events(9), np.array([np.nan, 5.0, 30.0, 30.0]), (1.0, 9.0)) == [0, 0]

@@ -87,7 +87,8 @@ def template_fits(pictures: Float[Tensor, "B C H W"], template: Float[Tensor, "1
     if template.shape != (1, channels, side, side):
         raise ShapeError(f"a template (1, {channels}, N, N) was expected, but got {tuple(template.shape)}")
     template, fits = template.contiguous(), pictures.new_empty(len(pictures), height, width)
-    job = _TemplateFits(*pictures.shape, *pictures.stride(), side, _size(max(height, width) + side - side // 2))
+    size = _size(max(max(height, width) + side - side // 2, side))  # of small pictures, the template is the larger one
+    job = _TemplateFits(*pictures.shape, *pictures.stride(), side, size)
     job.pictures, job.template, job.fits = (one.data_ptr() for one in (pictures, template, fits))
     run: Any = library().steps
     if run.spikebridge_template_fits(ctypes.byref(job)) != 0:

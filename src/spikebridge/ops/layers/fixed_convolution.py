@@ -81,8 +81,8 @@ class FixedConvolution(nn.Module):
         padding: Any = layer.padding
         if shortcut and (stride != (1, 1) or any(k != 2 * p + 1 for k, p in zip(kernel, padding, strict=True))):
             raise ConfigError(f"a shortcut needs outputs of the size of the inputs, but got {layer}; pad half a kernel")
-        weight = layer.weight.detach()
-        bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+        weight = layer.weight.detach().cpu().float()  # as the native library reads them, wherever the layer is
+        bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu().float()
         least = torch.full_like(bias, -torch.inf)
         if relu_from is not None:
             least[relu_from:] = 0.0

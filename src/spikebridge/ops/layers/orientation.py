@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
+from spikebridge.ops.layers.resampling import check_part
 from spikebridge.ops.native.library import library
 
 CELL, NUM_FEATURES = 4, 10
@@ -64,11 +66,19 @@ def sampled_features(
         scaling: of grey levels and features.
 
     Raises:
+        ShapeError: the part sticks out of the frame, or a side is not one of whole cells.
         MemoryError: no memory for the patches.
     """
     num_patches, side = x.shape
-    frame = np.ascontiguousarray(frame)
-    features = torch.empty(num_patches, NUM_FEATURES, side // CELL, side // CELL, dtype=torch.float32)
+    num_cells, rest = divmod(side, CELL)
+    if rest or y.shape != x.shape or scaling.window.shape != (num_cells, num_cells):
+        raise ShapeError(
+            f"patches of whole cells of {CELL} pixels, as many as of the window {tuple(scaling.window.shape)}, were "
+            f"expected, but got {x.shape} columns and {y.shape} rows"
+        )
+    check_part(crop, frame.shape)
+    frame, x, y = np.ascontiguousarray(frame, np.uint8), *(np.ascontiguousarray(one, np.float32) for one in (x, y))
+    features = torch.empty(num_patches, NUM_FEATURES, num_cells, num_cells, dtype=torch.float32)
     job = _Job(frame.ctypes.data, frame.shape[1], *crop, num_patches, side)
     job.levels, job.weights, job.window = (one.data_ptr() for one in scaling[:3])
     job.x, job.y, job.faint, job.flat = x.ctypes.data, y.ctypes.data, scaling.faint, scaling.flat

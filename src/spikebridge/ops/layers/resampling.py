@@ -6,10 +6,12 @@ Both are what `grid_sample` gives, bilinear, to rounding; beyond the edges it re
 import ctypes
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
 from spikebridge.ops.native.library import library
 
 
@@ -51,8 +53,17 @@ class MovedPicture(NamedTuple):
     y: Float32[ndarray, " R"]
 
     def job(self) -> MovedSampling:
-        """For the native library; it lives as long as these arrays."""
+        """For the native library; it lives as long as these arrays.
+
+        Raises:
+            ShapeError: the picture has a single row or column, or lies in memory in another order.
+        """
         _, height, width = self.picture.shape
+        if min(height, width) < 2 or self.picture.stride() != (1, 2 * width, 2):
+            raise ShapeError(
+                f"a picture of two rows and columns at least, channels last, was expected, but got {height} x {width} "
+                f"with strides {self.picture.stride()}"
+            )
         job = MovedSampling(height, width, len(self.y), len(self.x))
         job.picture, job.x, job.y = self.picture.data_ptr(), self.x.ctypes.data, self.y.ctypes.data
         job.motion[:] = self.motion.ravel().tolist()
@@ -70,9 +81,12 @@ def sample_patches(
         y: the rows, likewise.
 
     Raises:
+        ShapeError: the rows are those of another number of patches.
         MemoryError: no memory for the rows of a patch.
     """
-    picture = picture.contiguous()
+    if len(x) != len(y):
+        raise ShapeError(f"columns and rows of as many patches were expected, but got {len(x)} and {len(y)}")
+    picture, x, y = picture.contiguous(), *(np.ascontiguousarray(one, np.float32) for one in (x, y))
     (num_patches, columns), rows = x.shape, y.shape[1]
     patches = picture.new_empty(num_patches, len(picture), rows, columns)
     job = _Sampling(*picture.shape, num_patches, rows, columns, picture.data_ptr())
@@ -99,3 +113,24 @@ def sample_moved(moved: MovedPicture) -> Float[Tensor, "2 R S"]:
     if run.spikebridge_sample_moved(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in a moved picture, for a row of places")
     return seen.permute(2, 0, 1)
+
+
+def check_part(crop: tuple[int, int, int, int], shape: tuple[int, ...]) -> None:
+    """Refuses a part of a frame that sticks out of it: it would be read beyond its memory.
+
+    Args:
+        crop: left, top, width and height [px].
+        shape: rows and columns of the frame.
+
+    Raises:
+        ShapeError: it does, or has no pixels.
+
+    Example:
+        >>> check_part((3, 0, 2, 1), (4, 4))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.ShapeError: a part inside of a frame of 4 x 4 was expected, but got (3, 0, 2, 1)
+    """
+    left, top, width, height = crop
+    if not (0 <= left < left + width <= shape[1] and 0 <= top < top + height <= shape[0]):
+        raise ShapeError(f"a part inside of a frame of {shape[0]} x {shape[1]} was expected, but got {crop}")

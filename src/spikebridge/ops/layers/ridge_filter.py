@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
 from spikebridge.ops.native.library import library
 
 
@@ -58,8 +59,16 @@ def filter_response(
         ridge: lambda.
 
     Raises:
+        ShapeError: the sums are not those of such patches.
         MemoryError: no memory for the transforms.
     """
+    frequencies = _frequencies(features)
+    for one in (sums, first):
+        if one.numerator.shape != frequencies or one.power.shape != frequencies[1:]:
+            raise ShapeError(
+                f"sums {frequencies} of patches as these were expected, but got {tuple(one.numerator.shape)} and "
+                f"{tuple(one.power.shape)}"
+            )
     given = [one.contiguous() for one in (features, sums.numerator, first.numerator, sums.power, first.power)]
     num_patches, channels, size, _ = features.shape
     response = features.new_empty(num_patches, size, size)
@@ -79,8 +88,12 @@ def filter_sums(features: Float[Tensor, "C N N"], label: Complex[Tensor, "N M"])
         label: transform of the wanted response.
 
     Raises:
+        ShapeError: the label is not of this size.
         MemoryError: no memory for the transforms.
     """
+    frequencies = _frequencies(features)
+    if label.shape != frequencies[1:]:
+        raise ShapeError(f"a label {frequencies[1:]} was expected, but got {tuple(label.shape)}")
     features, label = features.contiguous(), label.contiguous()
     channels, size, _ = features.shape
     sums = FilterSums(label.new_empty(channels, *label.shape), features.new_empty(label.shape))
@@ -89,3 +102,11 @@ def filter_sums(features: Float[Tensor, "C N N"], label: Complex[Tensor, "N M"])
     if run.spikebridge_filter_sums(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in the sums of a filter, for its transforms")
     return sums
+
+
+def _frequencies(features: Float[Tensor, "... C N N"]) -> tuple[int, int, int]:
+    """The size of the transforms of a patch."""
+    channels, height, width = features.shape[-3:]
+    if height != width:
+        raise ShapeError(f"square patches were expected, but got {tuple(features.shape)}")
+    return channels, height, width // 2 + 1

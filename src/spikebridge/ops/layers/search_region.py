@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8, UInt16
 from torch import Tensor
 
-from spikebridge.ops.layers.resampling import MovedPicture, MovedSampling
+from spikebridge.errors import ShapeError
+from spikebridge.ops.layers.resampling import MovedPicture, MovedSampling, check_part
 from spikebridge.ops.native.library import library
+from spikebridge.ops.sparse.bin_events import dense_columns
 
 _NUM_MEANS = 5  # of search_region.h
 
@@ -76,18 +78,25 @@ def search_region(
         known, its size, and what is known.
 
     Raises:
+        ShapeError: the frames differ in size, the part sticks out of them, columns of events differ in length, or
+            the sides of the patches differ or are odd.
         MemoryError: no memory for the part of the frame.
     """
-    now, before, *events, behind, (left, top) = inputs
-    frames = [np.ascontiguousarray(frame) for frame in (now, before)]
-    columns_of_events = [
-        np.ascontiguousarray(one, of) for one, of in zip(events, ("uint16", "uint16", "bool"), strict=True)
-    ]
+    now, before, x, y, on, behind, (left, top) = inputs
     num_patches, side = columns.shape
+    if before.shape != now.shape or rows.shape != columns.shape or side % 2:
+        raise ShapeError(
+            f"frames of one size and patches of an even side were expected, but got frames {now.shape} and "
+            f"{before.shape}, {columns.shape} columns and {rows.shape} rows"
+        )
+    check_part((left, top, len(behind.x), len(behind.y)), now.shape)
+    frames = [np.ascontiguousarray(frame, np.uint8) for frame in (now, before)]
+    columns, rows = (np.ascontiguousarray(one, np.float32) for one in (columns, rows))
+    events = dense_columns((x, y, on))
     light = behind.picture.new_empty(num_patches, 2, side, side)
     means = behind.picture.new_empty(num_patches, side // 2, side // 2, _NUM_MEANS)
     job = _Job(behind.job(), now.shape[1], *(frame.ctypes.data for frame in frames), left, top, len(events[0]))
-    job.event_x, job.event_y, job.is_on = (one.ctypes.data for one in columns_of_events)
+    job.event_x, job.event_y, job.is_on = (one.ctypes.data for one in events)
     job.num_patches, job.side, job.x, job.y = num_patches, side, columns.ctypes.data, rows.ctypes.data
     job.dark, job.faint, job.light, job.means = dark, faint, light.data_ptr(), means.data_ptr()
     run: Any = library().steps

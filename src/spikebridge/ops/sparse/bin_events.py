@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, UInt16
 from torch import Tensor
 
+from spikebridge.errors import ShapeError
 from spikebridge.ops.native.library import library
 
 Columns = tuple[UInt16[np.ndarray, " N"], UInt16[np.ndarray, " N"], Bool[np.ndarray, " N"]]
@@ -23,8 +24,24 @@ class _Events(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int64), *[(name, ctypes.c_void_p) for name in ("x", "y", "is_on")]]
 
 
-def _dense(events: Columns) -> list[np.ndarray]:
-    return [np.ascontiguousarray(one, of) for one, of in zip(events, (np.uint16, np.uint16, np.bool_), strict=True)]
+def dense_columns(events: Columns) -> Columns:
+    """The columns without gaps, as native calls read them.
+
+    Args:
+        events: of one bin.
+
+    Raises:
+        ShapeError: the columns differ in length.
+
+    Example:
+        >>> one = np.zeros(4, np.uint16)[::2]
+        >>> [column.strides for column in dense_columns((one, one, np.ones(2, bool)))]
+        [(2,), (2,), (1,)]
+    """
+    x, y, is_on = events
+    if not x.shape == y.shape == is_on.shape:
+        raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {is_on.shape}")
+    return np.ascontiguousarray(x, np.uint16), np.ascontiguousarray(y, np.uint16), np.ascontiguousarray(is_on, np.bool_)
 
 
 def event_image(events: Columns, crop: tuple[int, int, int, int], counts: bool) -> Float[Tensor, "2 h w"]:
@@ -35,13 +52,18 @@ def event_image(events: Columns, crop: tuple[int, int, int, int], counts: bool) 
         crop: left, top, width and height [px]; nothing where it sticks out of the sensor.
         counts: how many events there were; else 1 where there was any.
 
+    Raises:
+        ShapeError: the crop has no pixels, or columns of events differ in length.
+
     Example:
         >>> events = np.array([5], np.uint16), np.array([7], np.uint16), np.array([True])
         >>> event_image(events, (5, 6, 1, 2), counts=False).tolist()
         [[[0.0], [1.0]], [[0.0], [0.0]]]
     """
+    if min(crop[2:]) < 1:
+        raise ShapeError(f"a crop of one pixel at least was expected, but got {crop}")
     image = torch.empty(2, crop[3], crop[2], dtype=torch.float32)
-    columns = _dense(events)
+    columns = dense_columns(events)
     job = _Events(len(columns[0]), *(one.ctypes.data for one in columns))
     run: Any = library().steps
     sides = (ctypes.c_int64 * 4)(*crop)
@@ -57,13 +79,16 @@ def count_near(events: Columns, box: Float[np.ndarray, "4"], limits: tuple[float
         box: left, top, width and height [px]; a side counts for one pixel at least.
         limits: sides of the boxes, in those of the box.
 
+    Raises:
+        ShapeError: columns of events differ in length.
+
     Example:
         >>> events = np.array([5, 9], np.uint16), np.array([5, 5], np.uint16), np.array([True, False])
         >>> count_near(events, np.array([4.0, 4.0, 3.0, 3.0]), (0.5, 1.0, 3.0))  # in the middle, and 4 pixels beside it
         [1, 1, 2]
     """
     left, top, width, height = box.tolist()
-    columns = _dense(events)
+    columns = dense_columns(events)
     job, counts = _Events(len(columns[0]), *(one.ctypes.data for one in columns)), (ctypes.c_int64 * len(limits))()
     sides = (ctypes.c_float * 4)(0.5 - left, 0.5 - top, max(width, 1.0), max(height, 1.0))
     of_limits = (ctypes.c_float * len(limits))(*limits)

@@ -5,10 +5,15 @@ import pytest
 import torch
 
 from spikebridge.data.events.binned import BinEvents
+from spikebridge.errors import ShapeError
 from spikebridge.networks.sensing.model.background import Background, initial_background
 from spikebridge.networks.sensing.tracker.correlation_filter import CorrelationFilter
 from spikebridge.networks.sensing.tracker.fused_detector import _seen
 from spikebridge.ops import without_native
+from spikebridge.ops.layers.search_region import RegionInputs, search_region
+from spikebridge.ops.sequence import native
+
+needs_library = pytest.mark.skipif(not native.available(), reason="built without a C compiler")
 
 
 @pytest.mark.parametrize("side", [8, 24, 64])
@@ -58,3 +63,22 @@ def test_nothing_is_seen_of_no_events_before_an_unknown_background() -> None:
     )
     light, means = _seen(frame, frame, nothing, initial_background(frame), np.array([10.0, 10.0, 8.0, 8.0]))
     assert not light.any() and not means.any()
+
+
+@needs_library
+def test_what_would_be_read_beyond_its_memory_is_refused() -> None:
+    frame, box = np.zeros((40, 40), np.uint8), np.array([10.0, 10.0, 8.0, 8.0])
+    nothing = BinEvents(*(np.empty(0, of) for of in (np.uint16, np.uint16, bool)))
+    with pytest.raises(ShapeError, match="frames of one size"):
+        _seen(frame, frame[:30], nothing, initial_background(frame), box)
+    part, places = initial_background(frame).through((0, 0, 9, 9)), np.zeros((1, 4), np.float32)
+    with pytest.raises(ShapeError, match="inside of a frame"):
+        search_region(RegionInputs(frame, frame, *nothing, part, (32, 0)), places, places, 8.0, 1e-6)
+    with pytest.raises(ShapeError, match="whole cells"):
+        CorrelationFilter(side=130).start(frame, box)
+
+
+@pytest.mark.parametrize("size", [(1, 6), (9, 9)], ids=str)
+def test_nothing_is_behind_a_box_beside_the_frame(size: tuple[int, int]) -> None:
+    with without_native():
+        assert initial_background(np.zeros(size, np.uint8)).behind((0, 0, 0, 1)).shape == (1, 2, 1, 0)

@@ -201,7 +201,7 @@ class Background(NamedTuple):
         np.add((b * y + c)[:, None], a * x, out=there[..., 0])
         np.add((e * y + f)[:, None], d * x, out=there[..., 1])
         seen = F.grid_sample(self.picture, torch.from_numpy(there)[None], padding_mode="border", align_corners=False)
-        if np.abs(there[[0, -1]][:, [0, -1]]).max() >= 1:  # of the corners, which lie furthest out
+        if there.size and np.abs(there[[0, -1]][:, [0, -1]]).max() >= 1:  # of the corners, which lie furthest out
             seen[:, 1] *= torch.from_numpy((np.abs(there[..., 0]) < 1) & (np.abs(there[..., 1]) < 1))
         return seen
 
