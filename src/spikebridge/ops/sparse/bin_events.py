@@ -24,20 +24,8 @@ class _Events(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int64), *[(name, ctypes.c_void_p) for name in ("x", "y", "is_on")]]
 
 
-def dense_columns(events: Columns) -> Columns:
-    """The columns without gaps, as native calls read them.
-
-    Args:
-        events: of one bin.
-
-    Raises:
-        ShapeError: the columns differ in length.
-
-    Example:
-        >>> one = np.zeros(4, np.uint16)[::2]
-        >>> [column.strides for column in dense_columns((one, one, np.ones(2, bool)))]
-        [(2,), (2,), (1,)]
-    """
+def _dense_columns(events: Columns) -> Columns:
+    """The columns without gaps, as native calls read them."""
     x, y, is_on = events
     if not x.shape == y.shape == is_on.shape:
         raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {is_on.shape}")
@@ -63,7 +51,7 @@ def event_image(events: Columns, crop: tuple[int, int, int, int], counts: bool) 
     if min(crop[2:]) < 1:
         raise ShapeError(f"a crop of one pixel at least was expected, but got {crop}")
     image = torch.empty(2, crop[3], crop[2], dtype=torch.float32)
-    columns = dense_columns(events)
+    columns = _dense_columns(events)
     job = _Events(len(columns[0]), *(one.ctypes.data for one in columns))
     run: Any = library().steps
     sides = (ctypes.c_int64 * 4)(*crop)
@@ -88,7 +76,7 @@ def count_near(events: Columns, box: Float[np.ndarray, "4"], limits: tuple[float
         [1, 1, 2]
     """
     left, top, width, height = box.tolist()
-    columns = dense_columns(events)
+    columns = _dense_columns(events)
     job, counts = _Events(len(columns[0]), *(one.ctypes.data for one in columns)), (ctypes.c_int64 * len(limits))()
     sides = (ctypes.c_float * 4)(0.5 - left, 0.5 - top, max(width, 1.0), max(height, 1.0))
     of_limits = (ctypes.c_float * len(limits))(*limits)
