@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikebridge.errors import ShapeError
 from spikebridge.ops.layers.resampling import MovedPicture, MovedSampling, check_part
+from spikebridge.ops.native.layout import dense_columns
 from spikebridge.ops.native.library import library
 
 _NUM_MEANS = 5  # of search_region.h
@@ -88,12 +89,10 @@ def search_region(
             f"frames of one size and patches of an even side were expected, but got frames {now.shape} and "
             f"{before.shape}, {columns.shape} columns and {rows.shape} rows"
         )
-    if not x.shape == y.shape == on.shape:
-        raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {on.shape}")
     check_part((left, top, len(behind.x), len(behind.y)), now.shape)
     frames = [np.ascontiguousarray(frame, np.uint8) for frame in (now, before)]
     columns, rows = (np.ascontiguousarray(one, np.float32) for one in (columns, rows))
-    events = [np.ascontiguousarray(one, of) for one, of in zip((x, y, on), ("uint16", "uint16", "bool"), strict=True)]
+    events = dense_columns(x, y, on)
     light = behind.picture.new_empty(num_patches, 2, side, side)
     means = behind.picture.new_empty(num_patches, side // 2, side // 2, _NUM_MEANS)
     job = _Job(behind.job(), now.shape[1], *(frame.ctypes.data for frame in frames), left, top, len(events[0]))

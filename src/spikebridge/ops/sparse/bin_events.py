@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt16
+from jaxtyping import Float
 from torch import Tensor
 
 from spikebridge.errors import ShapeError
+from spikebridge.ops.native.layout import EventColumns, dense_columns
 from spikebridge.ops.native.library import library
-
-Columns = tuple[UInt16[np.ndarray, " N"], UInt16[np.ndarray, " N"], Bool[np.ndarray, " N"]]
-"""Columns and rows of events, and whether pixels became brighter."""
 
 
 class _Events(ctypes.Structure):
@@ -24,15 +22,7 @@ class _Events(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int64), *[(name, ctypes.c_void_p) for name in ("x", "y", "is_on")]]
 
 
-def _dense_columns(events: Columns) -> Columns:
-    """The columns without gaps, as native calls read them."""
-    x, y, is_on = events
-    if not x.shape == y.shape == is_on.shape:
-        raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {is_on.shape}")
-    return np.ascontiguousarray(x, np.uint16), np.ascontiguousarray(y, np.uint16), np.ascontiguousarray(is_on, np.bool_)
-
-
-def event_image(events: Columns, crop: tuple[int, int, int, int], counts: bool) -> Float[Tensor, "2 h w"]:
+def event_image(events: EventColumns, crop: tuple[int, int, int, int], counts: bool) -> Float[Tensor, "2 h w"]:
     """Events as an image with the channels ON and OFF.
 
     Args:
@@ -51,7 +41,7 @@ def event_image(events: Columns, crop: tuple[int, int, int, int], counts: bool) 
     if min(crop[2:]) < 1:
         raise ShapeError(f"a crop of one pixel at least was expected, but got {crop}")
     image = torch.empty(2, crop[3], crop[2], dtype=torch.float32)
-    columns = _dense_columns(events)
+    columns = dense_columns(*events)
     job = _Events(len(columns[0]), *(one.ctypes.data for one in columns))
     run: Any = library().steps
     sides = (ctypes.c_int64 * 4)(*crop)
@@ -59,7 +49,7 @@ def event_image(events: Columns, crop: tuple[int, int, int, int], counts: bool) 
     return image
 
 
-def count_near(events: Columns, box: Float[np.ndarray, "4"], limits: tuple[float, ...]) -> list[int]:
+def count_near(events: EventColumns, box: Float[np.ndarray, "4"], limits: tuple[float, ...]) -> list[int]:
     """The number of events in boxes around the middle of a box.
 
     Args:
@@ -76,7 +66,7 @@ def count_near(events: Columns, box: Float[np.ndarray, "4"], limits: tuple[float
         [1, 1, 2]
     """
     left, top, width, height = box.tolist()
-    columns = _dense_columns(events)
+    columns = dense_columns(*events)
     job, counts = _Events(len(columns[0]), *(one.ctypes.data for one in columns)), (ctypes.c_int64 * len(limits))()
     sides = (ctypes.c_float * 4)(0.5 - left, 0.5 - top, max(width, 1.0), max(height, 1.0))
     of_limits = (ctypes.c_float * len(limits))(*limits)
