@@ -337,22 +337,16 @@ def free(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for (spoken, case), row in zip(cases.items(), found["A"].values(), strict=True)
     ]
-    of_clips = fmean(row["auc"] for name, row in clips["rows"]["both"].items() if name != "FE240hz")
-    for spoken, ours, unscaled, theirs in (
-        ("test part, both detectors", found["C"]["both"], found["without the factor"]["C"], _auc(clips, "both")),
-        ("test part, trained detector alone", found["C"]["learned"], None, _auc(clips, "learned")),
-        (
-            "six clips, both detectors",
-            found["mean of the clips"],
-            found["without the factor"]["mean of the clips"],
-            of_clips,
-        ),
+    unscaled, part = found["without the factor"], found["C, training part"].values()
+    for spoken, aucs in (
+        ("test part, both detectors", (found["C"]["both"], unscaled["C"], _auc(clips, "both"))),
+        ("test part, trained detector alone", (found["C"]["learned"], None, _auc(clips, "learned"))),
+        ("training part of `sensing`", [row["whole"] for row in part]),
+        ("the same, pieces of 60 frames", [row["pieces"] for row in part]),
+        ("six clips, both", (found["mean of the clips"], unscaled["mean of the clips"], _auc_of_clips(clips, "both"))),
+        ("six clips, filter alone", (found["filter alone"], None, _auc_of_clips(clips, "filter"))),
     ):
-        cells = [f"{ours:.3f}", "-" if unscaled is None else f"{unscaled:.3f}", f"{theirs:.3f}"]
-        rows.append((f"C, {spoken} [AUC]", *cells, "-"))
-    ours, theirs = found["C, training part"].values()
-    for spoken, key in (("training part of `sensing`", "whole"), ("the same, pieces of 60 frames", "pieces")):
-        rows.append((f"C, {spoken} [AUC]", f"{ours[key]:.3f}", "-", f"{theirs[key]:.3f}", "-"))
+        rows.append((f"C, {spoken} [AUC]", *("-" if auc is None else f"{auc:.3f}" for auc in aucs), "-"))
     return measured(("figure", "sensing_free", "without the factor", "sensing", "constant velocity"), rows)
 
 
@@ -366,6 +360,11 @@ def photographs(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 def _auc(clips: dict[str, Any], detector: str) -> float:
     """Of the recording, shipped weights."""
     return float(clips["rows"][detector]["FE240hz"]["auc"])
+
+
+def _auc_of_clips(clips: dict[str, Any], detector: str) -> float:
+    """Mean of the clips, shipped weights."""
+    return fmean(row["auc"] for name, row in clips["rows"][detector].items() if name != "FE240hz")
 
 
 def _changed(case: str) -> str:
