@@ -3,11 +3,12 @@
     python benchmarks/sensing_free.py  # five minutes of one core
 
 `sensing_free` with default settings: A on the test part of the recording (mean distance), as recorded and with events
-lost, beside constant velocity; C from the first box (AUC) on the test part and on the six clips, with both detectors,
+lost, beside constant velocity; C from the first box (AUC) on the test part and on the six clips, with both detectors
 and with one of them alone (test part: the trained one, clips: the filter); and C with both where the detector claims
-what its training taught it, without the factor of `--detector.fit-spread`. Neither the recording nor the clips were trained on, so C is also
-measured on what `sensing` was trained on: from the first frame of the training part to its end, and on eleven pieces of
-60 frames. One seed, nothing is drawn at random but the lost events (seed 0). Writes results/sensing_free.json.
+what its training taught it, without the factor of `--detector.fit-spread`. Neither the recording nor the clips were
+trained on, so C is also measured on what `sensing` was trained on: from the first frame of the training part to its
+end, and on eleven pieces of 60 frames. One seed, nothing is drawn at random but the lost events (seed 0). Writes
+results/sensing_free.json.
 """
 
 import json
