@@ -30,6 +30,7 @@ from spikebridge.networks.sensing.tracker.tracker import SensingTracker, Tracker
 
 BOX = np.array([60.0, 40.0, 26.0, 20.0])
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
+SOME = BinEvents(np.array([3], np.uint16), np.array([5], np.uint16), np.array([True]))
 
 
 def wall(height: int = 121, width: int = 163) -> np.ndarray:
@@ -168,21 +169,55 @@ def test_the_filter_serves_a_network_without_a_detector(recording: Recording) ->
     np.testing.assert_array_equal(boxes, one_pass_evaluation(recording, alone).boxes)
 
 
-def test_the_surer_detector_answers_and_both_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_events_the_surer_detector_answers_and_both_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = tracker("both")
     detector = mixed._detector(mixed._inference(mixed.sensing, 48))
     assert detector is not None
     frame, elsewhere = wall(), np.array([69.0, 40.0, 26.0, 20.0])
-    inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
+    inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
     target = detector.start(frame, BOX)
     for spread, is_learned in ((1e-3, True), (1e3, False)):
         answer = FoundBox(BOX, elsewhere, spread), target.learned
         monkeypatch.setattr(LearnedDetector, "detect", lambda *_, answer=answer: answer)
         found, _ = detector.detect(inputs, target)
-        assert np.array_equal(found.box, elsewhere) is is_learned
+        assert np.allclose(found.box, elsewhere) is is_learned
     after = detector.update(frame, elsewhere, target)
     assert after.learned.newest is not target.learned.newest
     assert not torch.equal(after.filtered.sums.power, target.filtered.sums.power)
+
+
+def test_without_events_the_filter_answers_as_long_as_it_sees_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = tracker("both")
+    detector: Any = mixed._detector(mixed._inference(mixed.sensing, 48))
+    frame, elsewhere = wall(), np.array([69.0, 40.0, 26.0, 20.0])
+    monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (FoundBox(BOX, elsewhere, 1e-3), given[-1]))
+    target = detector.start(frame, BOX)
+    inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
+    for _ in range(3):
+        found, target = detector.detect(inputs, target)
+        np.testing.assert_allclose(found.box, BOX, atol=0.5)
+        target = detector.update(frame, BOX, target)
+    hidden = inputs._replace(frame=np.ascontiguousarray(frame[::-1, ::-1]))
+    found, after = detector.detect(hidden, target)
+    assert after.last.ratio < 0.5 * target.usual.ratio
+    np.testing.assert_allclose(found.box, elsewhere)
+
+
+def test_the_size_of_an_answer_is_drawn_towards_the_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twice the given width the answer has 2^0.9, of half its height 2^-0.9; and a box without area gives no NaN."""
+    mixed = tracker("both")
+    detector: Any = mixed._detector(mixed._inference(mixed.sensing, 48))
+    frame = wall()
+    inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
+    target = detector.start(frame, BOX)
+    for answer, size in (([52.0, 10.0], [26 * 2**0.9, 20 * 2**-0.9]), ([0.0, 0.0], [1e-3, 1e-3])):
+        box = np.array([50.0, 50.0, *answer])
+        monkeypatch.setattr(LearnedDetector, "detect", lambda *given, box=box: (FoundBox(BOX, box, 1e-9), given[-1]))
+        found, _ = detector.detect(inputs, target)
+        np.testing.assert_allclose(box_center(found.box), box_center(box))
+        assert np.isfinite(found.box).all() and (found.box[2:] > 0).all()
+        if answer[0]:
+            np.testing.assert_allclose(found.box[2:], size)
 
 
 @pytest.mark.parametrize("usual_spread", [0.5, 9.0])
@@ -194,7 +229,7 @@ def test_a_hidden_target_is_left_to_the_trained_detector_where_that_usually_sees
     frame, spread = wall(), usual_spread
     monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (FoundBox(BOX, BOX, spread), given[-1]))
     target = detector.start(frame, BOX)
-    inputs = DetectorInputs(frame, frame, NOTHING, initial_background(frame), BOX, False)
+    inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
     for _ in range(3):
         target = detector.update(frame, BOX, detector.detect(inputs, target)[1])
     assert (target.usual.confidence > 0.9) is (usual_spread == 0.5)

@@ -18,10 +18,14 @@ What was learned is a few hundred kB in the tracker's state; a frame costs two t
 
 Beside a trained detector (`MixedDetector`), the surer of both answers in each frame. The trained one is sure of targets
 like those of its training, the filter of what it has seen since the first box. Each claims a standard deviation of its
-place: the one as it was trained to, the filter by its peak-to-sidelobe ratio. Both learn from the box that the tracker
-makes of the answer, so that the one leads the other back. A filter alone soon learns whatever hides the target. So
-where the trained detector usually sees the target, and neither sees it now, its unsure answer is given, and neither
+place: the one as it was trained to, the filter by its peak-to-sidelobe ratio. The trained one reads events, too, and
+without any it claims too much; then the filter answers as long as it sees the target. Both learn from the box that the
+tracker makes of the answer, so that the one leads the other back. A filter alone soon learns whatever hides the target.
+So where the trained detector usually sees the target, and neither sees it now, its unsure answer is given, and neither
 learns.
+
+Every answer starts from the box before, so errors of the size add up. The given box is the one that is right, so the
+size of an answer is drawn a little towards it.
 """
 
 from dataclasses import dataclass
@@ -70,6 +74,8 @@ _FAINT_GRADIENT = 1e-9
 """Added to the strength of a gradient, so that there is an angle."""
 _FLAT = 0.01
 """Root mean square of the features of a patch without contrast; noise below it is not amplified."""
+_LEAST_SIZE = 1e-3
+"""Of a found box [px]; a detector may find one without area."""
 
 
 class _FilterState(NamedTuple):
@@ -246,12 +252,14 @@ class _MixedTarget(NamedTuple):
     Args:
         learned: of the trained one.
         filtered: of the filter.
+        size: width and height of the given box [px].
         last: claims in the last frame; None before the first one.
         usual: mean claims in the frames from which both have learned.
     """
 
     learned: LearnedTarget
     filtered: _FilterState
+    size: Float[np.ndarray, "2"]
     last: _Claims | None = None
     usual: _Claims | None = None
 
@@ -260,8 +268,9 @@ class _MixedTarget(NamedTuple):
 class MixedDetector:
     """A trained detector and a filter that learns the target; see `BoxDetector`.
 
-    The surer one gives the answer. But where the trained one usually sees this target, and neither sees it now, the
-    target is hidden: then the unsure answer of the trained one is given, from which the filter does not learn.
+    The surer one gives the answer; without events the filter does, if it sees the target. But where the trained one
+    usually sees this target, and neither sees it now, the target is hidden: then the unsure answer of the trained one
+    is given, from which the filter does not learn. The size of the answer is drawn towards that of the given box.
 
     Args:
         learned: the trained one.
@@ -270,6 +279,7 @@ class MixedDetector:
         least_confidence: below it the trained one does not see the target.
         least_ratio: share of its usual peak-to-sidelobe ratio below which the filter does not see it.
         rate: weight of a new frame in the means.
+        size_share: share of the given size in that of an answer, as logarithms.
     """
 
     learned: LearnedDetector
@@ -278,20 +288,22 @@ class MixedDetector:
     least_confidence: float = 0.3
     least_ratio: float = 0.5
     rate: float = 0.1
+    size_share: float = 0.1
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> _MixedTarget:
         """See `BoxDetector`."""
-        return _MixedTarget(self.learned.start(frame, box), self.filter.start(frame, box))
+        return _MixedTarget(self.learned.start(frame, box), self.filter.start(frame, box), box[2:].copy())
 
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[FoundBox, _MixedTarget]:
         """See `BoxDetector`."""
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
         claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)
-        target = target._replace(learned=learned, filtered=filtered, last=claims)
+        is_by_filter = len(inputs.events.x) == 0 and (target.usual is None or self._sees(claims, target.usual))
         is_surer = one.spread < other.spread or self._is_hidden(claims, target.usual)
-        surer, second = (one, other) if is_surer else (other, one)
-        return surer._replace(second=second), target
+        chosen, second = (one, other) if is_surer and not is_by_filter else (other, one)
+        box = self._drawn(chosen.box, target.size)
+        return chosen._replace(box=box, second=second), target._replace(learned=learned, filtered=filtered, last=claims)
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
@@ -302,12 +314,21 @@ class MixedDetector:
             usual = last
         else:
             usual = _Claims(*(old + self.rate * (new - old) for old, new in zip(usual, last, strict=True)))
-        return _MixedTarget(learned, filtered, last, usual)
+        return target._replace(learned=learned, filtered=filtered, usual=usual)
+
+    def _drawn(self, box: Box, size: Float[np.ndarray, "2"]) -> Box:
+        """The box, its size drawn towards another one."""
+        own = box[2:].clip(min=_LEAST_SIZE)
+        return box_from_center(box_center(box), own * (size / own) ** self.size_share)
+
+    def _sees(self, claims: _Claims, usual: _Claims) -> bool:
+        """Whether the filter sees the target as usual."""
+        return claims.ratio >= self.least_ratio * usual.ratio
 
     def _is_hidden(self, claims: _Claims, usual: _Claims | None) -> bool:
         if usual is None or usual.confidence < self.usual_confidence:
             return False
-        return claims.confidence < self.least_confidence and claims.ratio < self.least_ratio * usual.ratio
+        return claims.confidence < self.least_confidence and not self._sees(claims, usual)
 
 
 def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
