@@ -49,7 +49,7 @@ def figures(recordings: list[Recording], tracker: Tracker) -> dict[str, float]:
 
 def methods(seed: int, often: list[Recording]) -> dict[str, dict[str, float]]:
     """Figures of one network, and of its ANN alone."""
-    run = shipped_run("sensing")
+    run = shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped")
     seldom = [recording.subsample_frames(BINS) for recording in often]

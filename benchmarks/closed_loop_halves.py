@@ -59,7 +59,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
             *sensing_parts.generated_parts("train", config.num_scenes),
         ]
         pairs = detector_data(replace(config, seed=seed), seen)
-        shipped = shipped_run("sensing")
+        shipped = shipped_run("sensing_research")
         if shipped is None:
             raise SystemExit("no weights are shipped, so there is no network for the detector")
         taken = load_part(network, "pathways", shipped.path, child)

@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--gains", nargs="+", type=float, default=[])
     arguments = parser.parse_args()
-    run = Run.open(arguments.run) if arguments.run is not None else shipped_run("sensing")
+    run = Run.open(arguments.run) if arguments.run is not None else shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
     found = {"rows": measured(run, arguments.gains), "slower": slower(run)}

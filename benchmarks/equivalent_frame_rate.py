@@ -88,7 +88,8 @@ def _at(rate: int, parts: list[RecordingPart], most: int) -> list[RecordingPart]
 
 @cache
 def _tracker(seed: int) -> SensingTracker:
-    return sensing.tracker(shipped_run("sensing"), "learned", seed).with_options(detector="learned", warns=False)
+    tracker = sensing.tracker(shipped_run("sensing_research"), "learned", seed)
+    return tracker.with_options(detector="learned", warns=False)
 
 
 def _trained_ann(rate: int, seed: int) -> SensingTracker:

@@ -71,12 +71,12 @@ def main() -> None:
         for factor in asked.claims:
             print(factor, _loops(_claiming(Run.open(asked.run), factor), recordings), flush=True)
         return
-    free: Any = shipped_run("sensing_free")
-    research: Any = shipped_run("sensing")
+    default: Any = shipped_run("sensing")
+    research: Any = shipped_run("sensing_research")
     trackers = {
-        "sensing_free": sensing.tracker(free),
-        "sensing": sensing.tracker(research, "learned", 0),
-        "filter": sensing.tracker(free).with_options(detector="filter"),
+        "sensing": sensing.tracker(default),
+        "sensing_research": sensing.tracker(research, "learned", 0),
+        "filter": sensing.tracker(default).with_options(detector="filter"),
     }
     rows = {}
     for name, tracker in trackers.items():

@@ -84,7 +84,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measures and writes."""
-    run = shipped_run("sensing")
+    run = shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped for sensing")
     write_text(RESULTS, json.dumps({"rows": rows(run)}, indent=2) + "\n")

@@ -92,7 +92,7 @@ def _bin_ms(part: RecordingPart, tracker: Any, num_bins: int = 360) -> dict[str,
 
 def choose() -> None:
     """Prints protocol A on validation parts, 0, 50, 75 and 90 % of the events lost, for several constants; seed 0."""
-    tracker = sensing.tracker(shipped_run("sensing"), "learned", 0)
+    tracker = sensing.tracker(shipped_run("sensing_research"), "learned", 0)
     places = {"real": recording_parts("real", "validation", 1), "generated": generated_parts("validation", 4)}
     lost = [
         [p._replace(recording=degraded(p.recording, Degradation(lose_events=share))) for p in parts]
@@ -113,7 +113,7 @@ def main() -> None:
     if "--choose" in sys.argv[1:]:
         choose()
         return
-    run = shipped_run("sensing")
+    run = shipped_run("sensing_research")
     trackers = [sensing.tracker(run, "learned", seed) for seed in _SEEDS]
     real, made = recording_parts("real", "test", 1), generated_parts("test", 4)
     rows: dict[str, dict[str, Any]] = {}

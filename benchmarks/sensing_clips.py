@@ -3,7 +3,7 @@
     python benchmarks/sensing_clips.py                          # three minutes of one core
     python benchmarks/sensing_clips.py --detectors both filter  # prints these; writes nothing
 
-The shipped weights (seed 0; frames of these six clips are in their training set), protocol C from the first box, AUC:
+The default weights, which have seen neither, protocol C from the first box, AUC:
 of a clip the answer to each frame, of the recording the answer in each bin of the test part. `csrt` and `kcf` are
 OpenCV's own trackers (extra `opencv`). How settings were chosen stands in docs/log.md. Nothing is drawn at
 random. Writes results/sensing_clips.json.

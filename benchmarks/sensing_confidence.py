@@ -178,6 +178,8 @@ def _film(family: str, split: str) -> list[RecordingPart]:
 def _collected(split: str, tracker: Any, keep: Path | None) -> dict[str, _Boxes]:
     """The boxes of all sources, by source and protocol."""
     found = {}
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
     for name, parts in _sources(split):
         file = None if keep is None else keep / f"{split}-{name}.npz".replace(" ", "_").replace("/", "_")
         if file is not None and file.exists():

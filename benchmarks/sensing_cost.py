@@ -162,7 +162,7 @@ def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) ->
 
 def fastest(num_rounds: int) -> list[dict[str, Any]]:
     """The smallest of the medians of each round, for each detector and path."""
-    tracker = sensing.tracker(cast(Run, shipped_run("sensing")), "learned", 0).with_options(warns=False)
+    tracker = sensing.tracker(cast(Run, shipped_run("sensing_research")), "learned", 0).with_options(warns=False)
     part = sensing_parts.recording_parts("real", "test", 1)[0]
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(num_rounds):
@@ -179,7 +179,7 @@ def fastest(num_rounds: int) -> list[dict[str, Any]]:
 
 def convolutions() -> dict[str, float]:
     """Milliseconds of processor time of the trained detector's convolutions in a step with the detector, by path."""
-    tracker = sensing.tracker(cast(Run, shipped_run("sensing")), "learned", 0)
+    tracker = sensing.tracker(cast(Run, shipped_run("sensing_research")), "learned", 0)
     detector: Any = build_inference(tracker.sensing, tracker.options.crop).detector
     num_features, side = detector.votes[0].layer.in_channels, PATCH_SIDE // STRIDE
     features = torch.rand(len(SCALES), num_features, side, side)

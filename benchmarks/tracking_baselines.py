@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path)
     path = parser.parse_args().run
-    run = Run.open(path) if path is not None else shipped_run("sensing")
+    run = Run.open(path) if path is not None else shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
     record = {"config": run.config, "environment": run.environment()}

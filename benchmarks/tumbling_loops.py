@@ -50,7 +50,7 @@ def scenes() -> Iterator[Recording]:
 
 def main() -> None:
     """Follows with every seed, and writes."""
-    run = shipped_run("sensing")
+    run = shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped")
     filmed = list(scenes())

@@ -18,7 +18,7 @@ from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.pretrained.models import load_pretrained, model_card, model_cards
 from spikebridge.training.run.config_io import reproduce_command
 
-RECIPES = ("sensing", "sensing_free", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch")
+RECIPES = ("sensing", "sensing_research", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch")
 every_model = pytest.mark.parametrize("name", shipped())
 
 
@@ -65,12 +65,12 @@ def test_parts_were_trained_with_the_defaults_of_their_command(name: str, module
 
 
 def test_a_seed_is_chosen_where_there_are_several() -> None:
-    weights = [next(load_pretrained("sensing", seed=seed).parameters()) for seed in (0, 1)]
+    weights = [next(load_pretrained("sensing_research", seed=seed).parameters()) for seed in (0, 1)]
     assert not torch.equal(*weights)
-    assert torch.equal(weights[0], next(load_pretrained("sensing").parameters()))
+    assert torch.equal(weights[0], next(load_pretrained("sensing_research").parameters()))
     load_pretrained("reasoning_parser", seed=0)
-    with pytest.raises(ConfigError, match="'sensing' has no seed 3; it has 0, 1, 2"):
-        load_pretrained("sensing", seed=3)
+    with pytest.raises(ConfigError, match="'sensing_research' has no seed 3; it has 0, 1, 2"):
+        load_pretrained("sensing_research", seed=3)
     with pytest.raises(ConfigError, match="'reasoning_parser' has no seed 1; it has 0"):
         load_pretrained("reasoning_parser", seed=1)
 
@@ -88,7 +88,7 @@ def test_the_command_shows_cards_as_text_and_json(capsys: pytest.CaptureFixture[
     for card in model_cards():
         assert f'spikebridge.load_pretrained("{card.name}")' in text
         assert card.command in text
-    assert main(["models", "sensing", "--json"]) == 0
+    assert main(["models", "sensing_research", "--json"]) == 0
     (card_again,) = json.loads(capsys.readouterr().out)["models"]
     assert card_again["data"][0][2] == "not stated: research use only"
     assert main(["models", "sensin"]) == 2
@@ -96,7 +96,7 @@ def test_the_command_shows_cards_as_text_and_json(capsys: pytest.CaptureFixture[
 
 
 def test_commands_take_shipped_weights_by_their_name() -> None:
-    target = resolve_target("sensing_free")
-    assert target.run is not None and target.run.config["scenes"][0] == "varied"
+    target = resolve_target("sensing_research")
+    assert target.run is not None and target.run.config["recording"] == "both"
     with pytest.raises(ConfigError, match="neither a run folder nor a recipe"):
         resolve_target("reasoning_detector")

@@ -58,7 +58,7 @@ def model_cards() -> list[ModelCard]:
 
     Example:
         >>> [card.name for card in model_cards()][-5:]
-        ['sensing', 'sensing_free', 'signals', 'signals_ecg', 'signals_watch']
+        ['sensing', 'sensing_research', 'signals', 'signals_ecg', 'signals_watch']
     """
     return [model_card(name) for name in shipped()]
 
@@ -70,7 +70,7 @@ def model_card(name: str) -> ModelCard:
         ConfigError: there is none of that name.
 
     Example:
-        >>> model_card("sensing").data[0][:3]
+        >>> model_card("sensing_research").data[0][:3]
         ('fe240hz', 'training part of the recording', 'not stated: research use only')
         >>> model_card("sensin")
         Traceback (most recent call last):
