@@ -350,6 +350,22 @@ def weights(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     return measured(("figure", *names, "constant velocity"), rows)
 
 
+def clips(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
+    """From the first box on ordinary clips, by detector; the last row is the recording."""
+    found = beside["clips"].get("rows", {})
+    names = ("both", "filter", "learned", "csrt", "kcf")
+    if not found:
+        return measured((), ())
+    rows = [
+        (case.replace("_", " "), *(f"{found[name][case]['auc']:.3f}" for name in names))
+        for case in found["both"]
+        if case != "FE240hz"
+    ]
+    rows.append(("mean", *(f"{_auc_of_clips(beside['clips'], name):.3f}" for name in names)))
+    rows.append(("FE240hz, test part", *(f"{_auc(beside['clips'], name):.3f}" for name in names)))
+    return measured(("clip", "both", "filter", "learned", "CSRT", "KCF"), rows)
+
+
 def pedestrians(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """From the first box on people of a real film that no weights were trained on."""
     rows = beside["pedestrians"].get("rows", {})
@@ -425,10 +441,12 @@ PAGES: dict[str, dict[str, Block]] = {
         "rest": rest,
         "drift": drift,
     },
-    "tracking-other-cameras.md": {"steps": steps},
+    "tracking-other-cameras.md": {"steps": steps, "clips": clips},
     "tracking-left-out.md": {
         "family-errors": family_errors,
         "family-loops": family_loops,
+    },
+    "tracking-default-weights.md": {
         "weights": weights,
         "pedestrians": pedestrians,
         "photographs": photographs,
