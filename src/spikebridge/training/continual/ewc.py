@@ -74,7 +74,7 @@ class Fisher:
         Args:
             model: the network; it runs under `torch.func.vmap`, one sample at a time.
             data: samples; their labels are not read.
-            answer: gives the logits.
+            compute_logits: gives the logits.
             generator: draws samples and labels; without it one from the seed.
 
         Returns:

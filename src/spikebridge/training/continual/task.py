@@ -102,7 +102,7 @@ def accuracy(
     Args:
         module: the network.
         data: samples.
-        opening: what of the network is used.
+        subnetwork: what of the network is used.
         forward: gives logits.
         batch_size: samples at once.
 
