@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is executed, so that `--help` and `li
 import ast
 import contextlib
 import dataclasses
+import inspect
 import io
 import itertools
 import re
@@ -117,7 +118,15 @@ def parse_options(form: Any, program: str, words: list[str], add_help: bool = Tr
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), _strict_numbers():
-            parsed, unknown = tyro.cli(form, prog=program, args=words, return_unknown_args=True, add_help=add_help)
+            parsed, unknown = tyro.cli(
+                form,
+                prog=program,
+                # that of tyro would lose the indent of the first command line
+                description=inspect.getdoc(form),
+                args=words,
+                return_unknown_args=True,
+                add_help=add_help,
+            )
     except SystemExit as stop:
         if not stop.code:
             raise
