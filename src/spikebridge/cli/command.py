@@ -35,6 +35,7 @@ RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behav
 _RecipeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the recipe of the package)")]
 SETTINGS = "settings"
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (\(.*\))\.")  # of tyro
+_ARGUMENT = re.compile(r"[A-Z][A-Z/_]*")  # alone in its line of the box
 _BOX = "─━╭╮╰╯│┃├┤|+ "  # in Unicode or ASCII
 
 
@@ -171,6 +172,9 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
         elif lines:
             break
     text = " ".join(lines)
+    missing = [line for line in lines if _ARGUMENT.fullmatch(line)]
+    if text.startswith("Missing from") and missing:
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (see {program} --help)"
     if choice := _CHOICE.fullmatch(text):
         word, option, known = choice.groups()
         # None stands for an option that is left out
