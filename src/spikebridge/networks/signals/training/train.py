@@ -20,6 +20,7 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.model.network import scale_inputs
+from spikebridge.networks.signals.training.mixing import mix_within_class
 from spikebridge.training.batches import Batches
 from spikebridge.training.callbacks.averaging import AveragedWeights
 from spikebridge.training.loop import fit
@@ -53,8 +54,10 @@ class LearningConfig:
     """Share of the training windows of which a hybrid gets the frames alone, and as many the fast signal alone."""
     averaging: float = 0.0
     """Share of the steps, the last ones, whose mean weights the network ends with; 0 takes those of the last step."""
+    mixing: float = 0.0
+    """Share of the training windows that are mixed with another window of their class."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging")
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging", "mixing")
     """Fields that run folders written before do not have."""
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"coloring": 0.0}
     """Fields of earlier run folders, and the value without effect."""
@@ -64,7 +67,7 @@ class LearningConfig:
         for name in ("copies", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
-        for name in ("smoothing", "masking", "averaging"):
+        for name in ("smoothing", "masking", "averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
         if not 0 <= self.modality_dropout <= 0.5:
@@ -89,7 +92,9 @@ def training_batches(sensor: Sensor, windows: Windows, config: LearningConfig, s
     inputs = {name: np.concatenate([copy[name] for copy in copies], 1) for name in copies[0]}
     tensors = tensors_of(inputs, np.tile(windows.label, config.copies))
     axes = {name: 0 if name == "label" else 1 for name in tensors}
-    return Batches(tensors, axes, augment=partial(mask_frames, most=config.masking) if config.masking else None)
+    mix = partial(mix_within_class, share=config.mixing) if config.mixing else None
+    mask = partial(mask_frames, most=config.masking) if config.masking else None
+    return Batches(tensors, axes, augment=partial(_in_turn, changes=(mix, mask)) if mix or mask else None)
 
 
 def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: float) -> dict[str, Tensor]:
