@@ -1,13 +1,20 @@
-"""Windows between two people: mixtures of two windows of one class, in training.
+"""Random changes of a training batch: windows between two people, hidden frames, one input alone.
 
 Where few people are recorded, a network learns their ways to say a word beside the word. A mixture of two windows of
 one class lies between two such ways, and its label is known, other than that of mixup (H. Zhang et al., ICLR 2018),
-which mixes classes and labels too.
+which mixes classes and labels too. In some windows a hybrid gets one of its two inputs alone (modality dropout), so
+that it learns to answer from each: a speaker whose spectrum differs from all others is better known from changes than
+from frames, or the other way.
 """
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+Change: TypeAlias = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 _LEAST_OWN = 0.5
 
@@ -73,3 +80,47 @@ def _stretched(
         return x.gather(0, step[:, :, None].expand_as(x))
 
     return torch.lerp(taken(left), taken(right), part.to(x.dtype))
+
+
+def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: float) -> dict[str, Tensor]:
+    """Sets a range of features and a range of frames of each window to their mean (SpecAugment, D. Park et al., 2019).
+
+    Args:
+        batch: with `frames` `(K, B, F)`.
+        generator: of the draws.
+        most: of the features, and of the frames.
+    """
+    frames = batch["frames"]
+    num_frames, number, num_features = frames.shape
+    hidden = torch.zeros_like(frames, dtype=torch.bool)
+    for size, axis in ((num_features, 2), (num_frames, 0)):
+        width = torch.rand(number, generator=generator) * most * size
+        start = torch.rand(number, generator=generator) * size
+        place = torch.arange(size)[:, None]
+        inside = (place >= start) & (place < start + width.floor())
+        hidden |= inside.T[None] if axis == 2 else inside[:, :, None]
+    mean = frames.mean((0, 1))
+    return {**batch, "frames": torch.where(hidden, mean, frames)}
+
+
+def drop_modality(batch: dict[str, Tensor], generator: torch.Generator, *, share: float) -> dict[str, Tensor]:
+    """Takes one of the two inputs from some windows (N. Neverova et al., ModDrop, IEEE TPAMI 38:1692, 2016).
+
+    Args:
+        batch: with `frames` `(K, B, F)` and `signal` `(T, B, C)`.
+        generator: of the draws.
+        share: of the windows whose frames are all the mean frame, and of those whose signal is 0: no spikes.
+    """
+    draw = torch.rand(len(batch["label"]), 1, generator=generator)
+    frames, signal = batch["frames"], batch["signal"]
+    frames = torch.where(draw < share, frames.mean((0, 1)), frames)
+    return {**batch, "frames": frames, "signal": signal.masked_fill(draw > 1 - share, 0.0)}
+
+
+def in_turn(
+    batch: dict[str, Tensor], generator: torch.Generator, *, changes: Sequence[Change | None]
+) -> dict[str, Tensor]:
+    """A batch after several random changes."""
+    for change in changes:
+        batch = batch if change is None else change(batch, generator)
+    return batch
