@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from spikebridge.errors import ConfigError, did_you_mean, is_positive
@@ -9,6 +10,8 @@ from spikebridge.errors import ConfigError, did_you_mean, is_positive
 
 def check_least(settings: object, group: str = "", /, **least: float) -> None:
     """Raises a `ConfigError` where a setting is below its least value, or not a number. One of None is not checked.
+
+    A least value that is a whole number, 1 and not 1.0, is that of a count: the setting must be whole, too.
 
     Args:
         settings: whose attributes they are.
@@ -22,8 +25,12 @@ def check_least(settings: object, group: str = "", /, **least: float) -> None:
     """
     for name, minimum in least.items():
         value = getattr(settings, name)
-        if value is not None and not value >= minimum:
+        if value is None:
+            continue
+        if not value >= minimum:
             raise ConfigError(f"{group}{'.' * bool(group)}{name} should be at least {minimum}, but is {value}")
+        if isinstance(minimum, int) and not isinstance(value, Integral):
+            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be a whole number, but is {value}")
 
 
 def check_positive(settings: object, names: Iterable[str], group: str = "") -> None:

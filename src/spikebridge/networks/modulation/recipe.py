@@ -172,7 +172,7 @@ class Config:
         check_positive(self.network, ["logit_scale"], "network")
         check_least(self.units, "units", num_pairs=1)
         check_positive(self.units, ("lr", "scale"), "units")
-        check_least(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0)
+        check_least(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0.0)
         check_positive(self.training, ["lr"], "training")
         if not 0 <= self.training.momentum < 1:
             raise ConfigError(f"training.momentum should be from 0 to below 1, but is {self.training.momentum}")

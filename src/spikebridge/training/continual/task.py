@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.continual.regularizer import LabelledData
 from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.evaluation import evaluating
@@ -104,11 +104,16 @@ def accuracy(
         forward: gives logits.
         batch_size: samples at once.
 
+    Raises:
+        DataError: no samples.
+
     Example:
         >>> from spikebridge.data import TaskSamples
         >>> accuracy(nn.Identity(), TaskSamples(torch.eye(2), torch.tensor([0, 0])))
         0.5
     """
+    if not len(data):
+        raise DataError("an accuracy needs at least one sample, but there is none")
     subnetwork = subnetwork or Subnetwork()
     network = subnetwork.module_for(module)
     quantities = subnetwork.quantities if network is module else {}
