@@ -9,8 +9,8 @@
 A network of the preset is trained with two folds left out together, with every setting. The choice for a fold counts
 only networks that were trained without it, and only people of the other fold that was left out with it: nobody who is
 scored takes part in a choice for the own score. On `watch` the ANN is trained without every pair of folds; on
-`spoken_digits` the learned hybrid, and the ANN alone, without three pairs of speakers, so that one or two speakers
-choose for each; with two seeds in the settings of augmentation.
+`spoken_digits` the learned hybrid, and the ANN alone, without three or five pairs of speakers, so that one or two
+speakers choose for each; with two seeds in the settings of augmentation.
 Settings that are not named keep their rows. Writes benchmarks/results/signals_choice.json.
 """
 
@@ -54,11 +54,13 @@ class Choice(NamedTuple):
     seeds: tuple[int, ...] = (0,)
 
 
+# of the preset for voices when the first settings were compared
+_EARLIER = {"network": {"hidden": 72}, "training": {"copies": 8, "mixing": 0.0}}
+
+
 def _voices(seconds: float, modality_dropout: float, averaging: float) -> dict[str, dict[str, float]]:
-    return {
-        "sensor": {"seconds": seconds},
-        "training": {"modality_dropout": modality_dropout, "averaging": averaging},
-    }
+    training = {"modality_dropout": modality_dropout, "averaging": averaging}
+    return {**_EARLIER, "sensor": {"seconds": seconds}, "training": {**_EARLIER["training"], **training}}
 
 
 _SPEAKERS = ((0, 1), (2, 3), (4, 0))
@@ -82,11 +84,22 @@ CHOICES = {
         "learned",
         _SPEAKERS,
         {
-            "the preset": {},
-            "changes 1.5 times as strong": {"sensor": {"augmentation": 1.5}},
-            "changes .7 times as strong": {"sensor": {"augmentation": 0.7}},
+            "changes as in the preset": _EARLIER,
+            "changes 1.5 times as strong": {**_EARLIER, "sensor": {"augmentation": 1.5}},
+            "changes .7 times as strong": {**_EARLIER, "sensor": {"augmentation": 0.7}},
         },
         seeds=(0, 1),
+    ),
+    # each speaker is left out with two others
+    "spoken_digits, longer and mixed": Choice(
+        "learned",
+        ((0, 1), (1, 2), (2, 3), (3, 4), (4, 0)),
+        {
+            "8 copies": {"training": {"copies": 8, "mixing": 0.0}},
+            "8 copies, mixed": {"training": {"copies": 8}},
+            "16 copies": {"training": {"mixing": 0.0}},
+            "16 copies, mixed": {},
+        },
     ),
     # modality dropout changes nothing for a network of one input
     "spoken_digits, ann": Choice(

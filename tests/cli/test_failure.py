@@ -3,8 +3,10 @@
 import errno
 import logging
 import os
+import signal
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from spikebridge.cli.command import Command, CommandResult
-from spikebridge.cli.failure import explain
+from spikebridge.cli.failure import explain, interrupt_after_loading
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.errors import DataError, printable
 
@@ -81,6 +83,26 @@ def test_a_failure_is_one_line_without_the_warnings_before_it(
     found, out, err = run(failure)
     assert (found, out, err.count("\n")) == (code, "", 1)
     assert err.startswith(f"spikebridge: {line}")
+
+
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, which a process in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("module", "whole"), [("torch.storage", True), ("my_recipe", False)])
+def test_an_interrupt_waits_until_pytorch_is_loaded(keyboard: None, module: str, whole: bool) -> None:
+    body = compile("signal.raise_signal(signal.SIGINT)\ndone.append(1)", "module.py", "exec")
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt), interrupt_after_loading():
+        exec(body, {"__name__": module, "signal": signal, "done": done})
+        for _ in range(1000):
+            time.sleep(0.001)
+    assert bool(done) == whole
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_warnings_of_a_command_that_succeeds_are_one_line_each(run: Run) -> None:

@@ -327,6 +327,12 @@ def test_a_refused_choice_lists_what_can_be_typed(refused: Callable[..., str]) -
 
 def test_a_word_too_many_is_refused(here: Path, refused: Callable[..., str]) -> None:
     assert "'quick' is an unexpected argument" in refused("train", "./my.py", "quick")
+    assert "no command 'data mkae': did you mean 'make'? Known: check, make, send." in refused("data", "mkae", "x")
+
+
+def test_missing_arguments_are_named(refused: Callable[..., str]) -> None:
+    assert "RECIPE and FILE are missing (see spikebridge copy --help)" in refused("copy")
+    assert "QUESTION is missing (see spikebridge ask --help)" in refused("ask", "video.npz")
 
 
 def test_a_value_of_the_wrong_kind_is_refused(here: Path, refused: Callable[..., str]) -> None:

@@ -128,6 +128,12 @@ def test_latencies_are_told_to_within_a_step_of_the_scale() -> None:
     assert Latency().quantile(0.5) is None
 
 
+def test_no_quantile_lies_above_the_largest_latency() -> None:
+    latency = Latency()
+    latency.add(0.009087)  # the nearest step of the scale is 9.12 ms
+    assert latency.quantile(0.5) == latency.quantile(0.99) == latency.largest
+
+
 def test_waiting_bins_are_at_least_one() -> None:
     with pytest.raises(ConfigError, match="most_behind needs to be 1 bin or more"):
         Live(Clocked([1]), collect, most_behind=0)

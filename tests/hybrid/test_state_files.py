@@ -198,6 +198,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
         (None, "holds no state of version 1: write it with save_state"),
         ({"format": "spikebridge state", "version": "2", "state": "{}"}, "holds no state of version 1"),
         ({"format": "spikebridge state", "version": "1", "state": "{"}, "is damaged"),
+        ({"format": "spikebridge state", "version": "1", "state": "[" * 10_000}, "is damaged: maximum recursion"),
         ({"format": "spikebridge state", "version": "1", "state": "{}"}, "is damaged: unknown entry"),
         ({"format": "spikebridge state", "version": "1", "state": '{"tensor": "b"}'}, "is damaged: 'b'"),
     ],

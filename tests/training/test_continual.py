@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.data import GroupedPermutations
+from spikebridge.data import GroupedPermutations, TaskSamples
 from spikebridge.data.images.digits import load_digits
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.training import (
@@ -110,6 +110,11 @@ def test_the_matrix_has_a_row_for_the_untrained_network_and_one_a_task(tasks: li
     assert [row["accuracies"] for row in result.rows] == R[1:].tolist()
     assert [row["task"] for row in result.rows] == [1, 2, 3, 4]
     assert len(result.seconds) == NUM_TASKS
+
+
+def test_an_accuracy_needs_samples() -> None:
+    with pytest.raises(DataError, match="at least one sample, but there is none"):
+        accuracy(nn.Identity(), TaskSamples(torch.eye(2)[:0], torch.zeros(0, dtype=torch.int64)))
 
 
 def test_tests_may_be_left_out_between_chosen_numbers_of_tasks(tasks: list[Task]) -> None:

@@ -14,7 +14,19 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from spikebridge.errors import ConfigError, DataError
-from spikebridge.training import Batches, Phase, Progress, ProgressBars, ProgressLines, Run, Settings, TimeSlices, fit
+from spikebridge.training import (
+    Batches,
+    BestWeights,
+    Phase,
+    Progress,
+    ProgressBars,
+    ProgressLines,
+    Run,
+    Settings,
+    TimeSlices,
+    evaluate,
+    fit,
+)
 from spikebridge.training.progress import choose_progress
 
 Make = Callable[..., Any]
@@ -103,6 +115,8 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(phase: Make, setti
     ("changes", "message"),
     [
         ({"accumulate": 0}, "accumulate should be at least 1 batch, but is 0"),
+        ({"accumulate": 1.5}, "accumulate should be at least 1 batch, but is 1.5"),
+        ({"epochs": 1.5}, "a whole number of at least 1 epoch, but got 1.5"),  # would never end
         ({"scheduler_interval": "batch"}, "should be 'epoch' or 'step', but is 'batch'"),
         ({"accumulate": 2, "slices": TimeSlices({"x": 1})}, "every slice makes a step, so accumulate must be 1"),
     ],
@@ -264,6 +278,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
         (lambda module, batch: 3.0, "but gave float"),
         (lambda module, batch: torch.zeros(()), "depends on nothing that the phase trains"),
         (lambda module, batch: (module.weight.sum(), {"loss": 1}), "a metric called 'loss'"),
+        (lambda module, batch: (module.weight.sum(), {"epoch": 1}), "a metric called 'epoch'"),
+        (lambda module, batch: (module.weight.sum(), {"a": torch.ones(2)}), r"'a' .* but is a tensor \(2,\)"),
+        (lambda module, batch: (module.weight.sum(), {"a": "high"}), "'a' .* must be one number, but is 'high'"),
     ],
 )
 def test_an_objective_that_gives_no_loss_is_refused(
@@ -271,6 +288,44 @@ def test_an_objective_that_gives_no_loss_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         fit(line, [phase(objective=result)], data, settings=settings())
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 2}, {"slices": TimeSlices({"x": 1})}])
+def test_metrics_of_some_steps_alone_are_refused(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, error: Make, changes: dict[str, Any]
+) -> None:
+    numbers = iter(range(9))
+
+    def objective(module: nn.Module, batch: dict[str, Tensor], *state: Any) -> Any:
+        result = error(module, batch), {f"metric {next(numbers)}": 1.0}
+        return (result, None) if state else result
+
+    with pytest.raises(ConfigError, match=r"gave loss, metric 1, but loss, metric 0 before; give the same at every"):
+        fit(line, [phase(objective=objective, **changes)], data, settings=settings(batch_size=2))
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        (None, "validate must give numbers by name, .* but gave None"),
+        ({"a": torch.ones(2)}, r"the metric 'a' of validate must be one number, but is a tensor \(2,\)"),
+    ],
+)
+def test_a_validation_without_numbers_is_refused(
+    line: nn.Linear, data: Batches, phase: Make, settings: Make, measured: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(line, [phase()], data, settings=settings(), validate=lambda module: measured)
+
+
+def test_callbacks_stand_in_a_list(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
+    with pytest.raises(ConfigError, match="callbacks is a list of callbacks, but got a BestWeights"):
+        fit(line, [phase()], data, settings=settings(), callbacks=BestWeights("loss", "min"))
+
+
+def test_batches_to_evaluate_on_have_a_size(line: nn.Linear, data: Batches, error: Make) -> None:
+    with pytest.raises(ConfigError, match="batch_size should be at least 1, but is 0"):
+        evaluate(line, error, data, batch_size=0)
 
 
 def test_a_name_misspelt_in_the_last_phase_is_found_before_the_first_begins(
@@ -283,7 +338,11 @@ def test_a_name_misspelt_in_the_last_phase_is_found_before_the_first_begins(
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"devices": 0}, "devices should be at least 1"), ({"seed": -1}, "seed should be at least 0, but is -1")],
+    [
+        ({"devices": 0}, "devices should be at least 1"),
+        ({"seed": -1}, "seed should be at least 0, but is -1"),
+        ({"batch_size": 2.5}, "batch_size should be a whole number, but is 2.5"),
+    ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: Make, changes: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

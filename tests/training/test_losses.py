@@ -87,6 +87,11 @@ def test_each_loss_trains_a_spiking_layer(
     assert accuracy(lif(layer(x))[0], labels).item() > 0.9
 
 
+def test_labels_may_have_32_bits() -> None:
+    for loss in (losses.rate_loss, losses.rate_target_loss, losses.membrane_loss, losses.rate_accuracy):
+        assert torch.equal(loss(SPIKES, LABELS.int()), loss(SPIKES, LABELS))
+
+
 def test_a_silent_network_scores_chance() -> None:
     silent, labels = torch.zeros(4, 6, 3), torch.tensor([0, 0, 0, 0, 0, 1])
     for accuracy in (losses.rate_accuracy, losses.first_spike_accuracy, losses.membrane_accuracy):
@@ -99,6 +104,7 @@ def test_a_silent_network_scores_chance() -> None:
         (lambda: losses.rate_loss(torch.zeros(2, 3), LABELS), ShapeError, r"but got \(2, 3\) and \(2,\); time is the"),
         (lambda: losses.membrane_loss(torch.zeros(5, 3, 2), LABELS), ShapeError, r"got \(5, 3, 2\) and \(2,\)"),
         (lambda: losses.rate_accuracy(torch.zeros(0, 2, 2), LABELS), ShapeError, r"got \(0, 2, 2\)"),
+        (lambda: losses.rate_loss(SPIKES, LABELS.float()), ShapeError, r"whole numbers from 0, but got torch\.float32"),
         (lambda: losses.first_spike_loss(SPIKES, LABELS, dt=1, tau=0), ConfigError, "needs tau > 0 s, but got 0"),
         (
             lambda: losses.membrane_loss(SPIKES, LABELS, over="end"),

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is executed, so that `--help` and `li
 import ast
 import contextlib
 import dataclasses
+import inspect
 import io
 import itertools
 import re
@@ -34,6 +35,7 @@ RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behav
 _RecipeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the recipe of the package)")]
 SETTINGS = "settings"
 _CHOICE = re.compile(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (\(.*\))\.")  # of tyro
+_ARGUMENT = re.compile(r"[A-Z][A-Z/_]*")  # alone in its line of the box
 _BOX = "─━╭╮╰╯│┃├┤|+ "  # in Unicode or ASCII
 
 
@@ -117,7 +119,15 @@ def parse_options(form: Any, program: str, words: list[str], add_help: bool = Tr
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), _strict_numbers():
-            parsed, unknown = tyro.cli(form, prog=program, args=words, return_unknown_args=True, add_help=add_help)
+            parsed, unknown = tyro.cli(
+                form,
+                prog=program,
+                # that of tyro would lose the indent of the first command line
+                description=inspect.getdoc(form),
+                args=words,
+                return_unknown_args=True,
+                add_help=add_help,
+            )
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -162,6 +172,9 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
         elif lines:
             break
     text = " ".join(lines)
+    missing = [line for line in lines if _ARGUMENT.fullmatch(line)]
+    if text.startswith("Missing from") and missing:
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (see {program} --help)"
     if choice := _CHOICE.fullmatch(text):
         word, option, known = choice.groups()
         # None stands for an option that is left out

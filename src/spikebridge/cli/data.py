@@ -34,8 +34,10 @@ class ShowData(Command):
             return _Check, f"{program} check", words[1:]
         if words[:1] == ["send"]:
             return _Send, f"{program} send", words[1:]
-        if words[:1] != ["make"]:
+        if not words or words[0].startswith("-"):
             return cls, program, words
+        if words[0] != "make":
+            raise ConfigError(f"no command 'data {words[0]}': {did_you_mean(words[0], ('check', 'make', 'send'))}")
         program, words = f"{program} make", words[1:]
         if words and words[0] in _KINDS:
             return _KINDS[words[0]], f"{program} {words[0]}", words[1:]

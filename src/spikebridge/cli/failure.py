@@ -2,11 +2,13 @@
 
 import contextlib
 import logging
+import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from spikebridge.cli.recipes import place_in_own_recipe
@@ -68,6 +70,46 @@ def elapsed_time(task: str, active: bool = True) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+_LOADED = ("torch", "numpy")
+_NEXT_TRY = 0.05  # seconds
+
+
+@contextlib.contextmanager
+def interrupt_after_loading() -> Iterator[None]:
+    """Ctrl-C stops the block, but one that comes while PyTorch is loading only when that is done.
+
+    PyTorch drops an exception that is raised while it loads numpy, and the command went on, or failed with half of it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _is_loading(frame):
+            later = threading.Timer(_NEXT_TRY, signal.raise_signal, [number])
+            later.daemon = True
+            later.start()
+        else:
+            signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _is_loading(frame: FrameType | None) -> bool:
+    """Whether a frame is inside of the body of a module of a library that must be loaded in whole."""
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package in _LOADED:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def explain(failure: BaseException) -> tuple[str, int]:

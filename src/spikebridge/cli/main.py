@@ -20,7 +20,7 @@ from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, PlaceBundle, Quantize, ReplayNetwork, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
-from spikebridge.cli.failure import elapsed_time, explain, status, warnings_in_one_line
+from spikebridge.cli.failure import elapsed_time, explain, interrupt_after_loading, status, warnings_in_one_line
 from spikebridge.cli.hub.commands import Pull, Push
 from spikebridge.cli.sweep.command import SweepCommand
 from spikebridge.cli.train import Copy, Eval, Report, Train
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
     try:
         at_once = words[:1] in (["train"], ["sweep"], ["live"])
-        with contextlib.nullcontext() if debug else warnings_in_one_line(at_once):
+        with interrupt_after_loading(), contextlib.nullcontext() if debug else warnings_in_one_line(at_once):
             return _execute([word for word in words if word != "--debug"])
     except BrokenPipeError:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit

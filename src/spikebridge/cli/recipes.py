@@ -337,12 +337,21 @@ def _choices(source: _Source, annotation: ast.AST) -> tuple[str, ...]:
 
 
 def _tables(source: _Source, settings: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Fields whose words a check looks up in a table, and its keys: `for name in self.FIELD: if name not in TABLE`."""
+    """Fields whose words a check looks up in a table, and its keys.
+
+    A check is `check_chosen(KIND, self.FIELD, TABLE)` or `for name in self.FIELD: if name not in TABLE`.
+    """
     for node in ast.walk(settings):
         match node:
-            case ast.For(
-                iter=ast.Attribute(value=ast.Name("self"), attr=field),
-                body=[ast.If(test=ast.Compare(ops=[ast.NotIn()], comparators=[ast.Name(table)])), *_],
+            case (
+                ast.Call(
+                    func=ast.Name("check_chosen"),
+                    args=[_, ast.Attribute(value=ast.Name("self"), attr=field), ast.Name(table)],
+                )
+                | ast.For(
+                    iter=ast.Attribute(value=ast.Name("self"), attr=field),
+                    body=[ast.If(test=ast.Compare(ops=[ast.NotIn()], comparators=[ast.Name(table)])), *_],
+                )
             ):
                 meant = source.find(table)
                 if meant is not None:

@@ -262,7 +262,7 @@ def live_steps(
         integers: whether what was quantised of a bundle computes with integers.
 
     Returns:
-        `output, state = step(inputs, state)`, and a `data.live_sources.StreamRequest`.
+        `output, state = step(inputs, state)`, and a `StreamRequest` of `data/streams`.
 
     Raises:
         ConfigError: the word is none of these, or the network takes no events.

@@ -59,6 +59,8 @@ class Every:
 
 def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
     ticks = seconds / dt
+    if ticks == math.inf:
+        raise ConfigError(f"{what} is {seconds:g} s, which is too many base steps of {dt:g} s to be counted")
     count = round(ticks)
     # six-digit decimals pass, but no share of a tick that adds up over a recording; then the rounding of the quotient
     tolerance = min(1e-6 * max(1, count), _MOST_TICKS) + 4 * sys.float_info.epsilon * count
@@ -67,7 +69,7 @@ def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
         raise ConfigError(
             f"{what} is {seconds:.{digits}g} s, which is {ticks:.{digits}g} base steps of {dt:g} s, but must be a "
             f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for "
-            f"example dt={written(seconds / math.ceil(ticks))}"
+            f"example dt={written(seconds / max(1, math.ceil(ticks)))}"
         )
     return count
 

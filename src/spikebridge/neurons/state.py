@@ -326,7 +326,7 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
         raise DataError(f"{path} holds no state of version {_VERSION}: write it with save_state")
     try:
         return _decode(json.loads(metadata["state"]), tensors)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"the state at {path} is damaged: {error}") from error
 
 

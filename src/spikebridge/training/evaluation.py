@@ -10,7 +10,7 @@ from torch import nn
 from spikebridge.neurons.state import map_tensors
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.loader import open_source
-from spikebridge.training.phase import loss_and_metrics, preserve_modes
+from spikebridge.training.phase import loss_and_metrics, preserve_modes, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 
 
@@ -66,7 +66,9 @@ def evaluate(
         for batch in open_source(data, batch_size, shuffle=False).epoch(0, 0, 0):
             result = objective(module, map_tensors(lambda tensor: tensor.to(device), batch.data))
             loss, metrics = loss_and_metrics(result, "the objective")
-            for name, value in {"loss": loss, **metrics}.items():
+            values = {"loss": loss, **metrics}
+            refuse_other_metrics(values, sums, "the objective")
+            for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * batch.num_samples
             num_samples += batch.num_samples
     return {name: total / num_samples for name, total in sums.items()}

@@ -86,6 +86,8 @@ def open_source(
         >>> [batch.data.tolist() for batch in source.epoch(seed=0, phase=0, epoch=0)]
         [[1.0, 2.0], [3.0]]
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size should be at least 1, but is {batch_size}")
     if isinstance(data, IterableDataset):
         data = DataLoader(data, batch_size)
     elif not isinstance(data, Dataset | DataLoader) and _is_map_style(data):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
+from spikebridge.errors import ConfigError, in_words
 from spikebridge.training.batches import TrainingData
 from spikebridge.training.callbacks.callback import Callback, check_callbacks
 from spikebridge.training.callbacks.loggers import TensorBoardLogger
@@ -38,7 +39,14 @@ from spikebridge.training.distributed import (
 )
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.loader import BatchSource, open_source
-from spikebridge.training.phase import Phase, check_phases, find, trainable_only
+from spikebridge.training.phase import (
+    Phase,
+    check_number,
+    check_phases,
+    find,
+    refuse_other_metrics,
+    trainable_only,
+)
 from spikebridge.training.progress import Progress, choose_progress
 from spikebridge.training.resume import Interrupt, ResumableLoop
 from spikebridge.training.rng import preserve_rng_state, seed_rng, shared_generator
@@ -286,6 +294,7 @@ class _PhaseLoop(ResumableLoop):
         for group in _groups(batches, phase.accumulate):
             where = f"phase {phase.name!r}, epoch {at.epoch + 1}, step {at.step + 1}"
             values = take_step(self.fabric, stage, group, where)
+            refuse_other_metrics(values, at.sums, f"the objective of {where}")
             at.add(values, sum(batch.num_samples for batch in group))
             self.progress.step(values)
             if self.settings.log_every and at.step % self.settings.log_every == 0:
@@ -303,6 +312,7 @@ class _PhaseLoop(ResumableLoop):
         if self.validate is not None:
             with preserve_rng_state(), evaluating(stage.host):
                 measured = stage.host(self.validate)
+            _check_measures(measured)
             means |= {f"validation/{name}": float(value) for name, value in measured.items()}
         row = self._row("epoch", stage, means)
         self.log(row)
@@ -340,6 +350,20 @@ class _PhaseLoop(ResumableLoop):
             "generators": gather_rng_states(self.fabric),
             "draws": self.draws.get_state(),
         }
+
+
+def _check_measures(measured: Any) -> None:
+    """Raises a `ConfigError` where `validate` gave something else than numbers by name.
+
+    Example:
+        >>> _check_measures(None)
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: validate must give numbers by name, {'accuracy': 0.9}, but gave None
+    """
+    if not isinstance(measured, Mapping):
+        raise ConfigError(f"validate must give numbers by name, {{'accuracy': 0.9}}, but gave {in_words(measured)}")
+    for name, value in measured.items():
+        check_number(value, f"the metric {name!r} of validate")
 
 
 def _batches_of_loaders(sources: Sequence[BatchSource], batch_size: int) -> list[int | None] | None:

@@ -38,7 +38,7 @@ def rate_loss(spikes: Float[Tensor, "T B C"], labels: Int[Tensor, " B"]) -> Floa
         0.1269
     """
     _check(spikes, labels)
-    return F.cross_entropy(spikes.sum(0), labels)
+    return F.cross_entropy(spikes.sum(0), labels.long())
 
 
 def rate_target_loss(
@@ -61,7 +61,7 @@ def rate_target_loss(
         0.125
     """
     _check(spikes, labels)
-    target = torch.full_like(spikes[0], incorrect).scatter(-1, labels[:, None], correct)
+    target = torch.full_like(spikes[0], incorrect).scatter(-1, labels.long()[:, None], correct)
     return (spikes.mean(0) - target).square().mean()
 
 
@@ -115,7 +115,7 @@ def first_spike_loss(
     _check(spikes, labels)
     if not tau > 0:
         raise ConfigError(f"first_spike_loss needs tau > 0 s, but got {tau}")
-    return F.cross_entropy(-first_spike_times(spikes, dt=dt) / tau, labels)
+    return F.cross_entropy(-first_spike_times(spikes, dt=dt) / tau, labels.long())
 
 
 def membrane_loss(v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over: _Over = "mean") -> Float[Tensor, ""]:
@@ -136,7 +136,7 @@ def membrane_loss(v: Float[Tensor, "T B C"], labels: Int[Tensor, " B"], *, over:
         0.1269
     """
     _check(v, labels)
-    return F.cross_entropy(_over_time(v, over), labels)
+    return F.cross_entropy(_over_time(v, over), labels.long())
 
 
 def rate_accuracy(spikes: Float[Tensor, "T B C"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -202,7 +202,7 @@ def _over_time(v: Tensor, over: _Over) -> Tensor:
 
 def _accuracy(scores: Tensor, labels: Tensor) -> Tensor:
     best = (scores == scores.amax(-1, keepdim=True)).to(scores.dtype)
-    return (best.gather(-1, labels[:, None])[:, 0] / best.sum(-1)).mean()
+    return (best.gather(-1, labels.long()[:, None])[:, 0] / best.sum(-1)).mean()
 
 
 def _check(outputs: Tensor, labels: Tensor) -> None:
@@ -211,3 +211,5 @@ def _check(outputs: Tensor, labels: Tensor) -> None:
             f"expected outputs (T, B, C) and labels (B,), but got {tuple(outputs.shape)} and {tuple(labels.shape)}; "
             "time is the first axis, and there is one output neuron a class"
         )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
+        raise ShapeError(f"labels are classes, whole numbers from 0, but got {labels.dtype}; use labels.long()")

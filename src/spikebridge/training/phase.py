@@ -10,9 +10,10 @@ three ways of the framework (Zhao et al. 2022, Fig. 1e) to train a hybrid unit a
 | with the complete network | `[Phase("all", WHOLE, ...)]` |
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
@@ -20,11 +21,13 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError, did_you_mean, in_words
 from spikebridge.training.batches import Batch, TrainingData
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
 """A loss, or a loss and metrics; all are means over the samples of the batch."""
+
+_COLUMNS = ("kind", "phase", "epoch", "step", "lr", "loss")  # of a row, beside metrics
 
 WHOLE = ("",)
 """The name of everything: `train=WHOLE`."""
@@ -81,8 +84,8 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not self.train:
             raise ConfigError(f"phase {self.name!r} trains nothing: name parts, units or paths, or train=WHOLE")
-        if self.epochs < 1:
-            raise ConfigError(f"phase {self.name!r} needs at least 1 epoch, but got {self.epochs}")
+        if not _is_whole(self.epochs) or self.epochs < 1:
+            raise ConfigError(f"phase {self.name!r} needs a whole number of at least 1 epoch, but got {self.epochs}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
         if self.scheduler_interval not in ("epoch", "step"):
@@ -90,10 +93,14 @@ class Phase:
                 f"phase {self.name!r}: scheduler_interval should be 'epoch' or 'step', but is "
                 f"{self.scheduler_interval!r}"
             )
-        if self.accumulate < 1:
+        if not _is_whole(self.accumulate) or self.accumulate < 1:
             raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:
@@ -104,15 +111,48 @@ def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any
         objective: its name, for the message.
 
     Raises:
-        ConfigError: it gave something else, or has a metric called `loss`.
+        ConfigError: it gave something else, or has a metric that is no number or has the name of another column of a
+            row, such as `loss` or `epoch`.
     """
     loss, metrics = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
     if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
         form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ConfigError(f"{objective} must give one number, or that and a dict of metrics, but gave {form}")
-    if "loss" in metrics:
-        raise ConfigError(f"{objective} has a metric called 'loss'; that name is the loss's own")
+    for name, value in metrics.items():
+        if name in _COLUMNS:
+            raise ConfigError(f"{objective} has a metric called {name!r}; that name is the {name}'s own")
+        check_number(value, f"the metric {name!r} of {objective}")
     return loss, metrics
+
+
+def check_number(value: Any, what: str) -> None:
+    """Raises a `ConfigError` where a metric is not one number; of a tensor it reads no value.
+
+    Example:
+        >>> import torch
+        >>> check_number(torch.ones(3), "the metric 'rate'")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: the metric 'rate' must be one number, but is a tensor (3,)
+    """
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ConfigError(f"{what} must be one number, but is a tensor {tuple(value.shape)}")
+    elif not isinstance(value, Real) and getattr(value, "size", None) != 1:
+        raise ConfigError(f"{what} must be one number, but is {in_words(value)}")
+
+
+def refuse_other_metrics(now: Mapping[str, Any], before: Mapping[str, Any], objective: str) -> None:
+    """Raises a `ConfigError` where an objective gives other metrics than before: their means would be of some samples.
+
+    Example:
+        >>> refuse_other_metrics({"loss": 1.0}, {"loss": 1.0, "rate": 0.5}, "the objective")
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: the objective gave loss, but loss, rate before; give the same at every step
+    """
+    if before and now.keys() != before.keys():
+        raise ConfigError(
+            f"{objective} gave {', '.join(now)}, but {', '.join(before)} before; give the same at every step"
+        )
 
 
 def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:

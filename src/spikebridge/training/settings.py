@@ -1,9 +1,78 @@
-"""Where and how a training runs: seed, devices, precision, checkpoints."""
+"""Where and how a training runs: seed, devices, precision, checkpoints. Checks of settings for all configurations."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, did_you_mean, is_positive
+
+
+def check_least(settings: object, group: str = "", /, **least: float) -> None:
+    """Raises a `ConfigError` where a setting is below its least value, or not a number. One of None is not checked.
+
+    A least value that is a whole number, 1 and not 1.0, is that of a count: the setting must be whole, too.
+
+    Args:
+        settings: whose attributes they are.
+        group: of the settings, before their names in the message.
+        least: the least value of each.
+
+    Example:
+        >>> check_least(Settings(), batch_size=64)
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: batch_size should be at least 64, but is 32
+    """
+    for name, minimum in least.items():
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        if not value >= minimum:
+            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be at least {minimum}, but is {value}")
+        if isinstance(minimum, int) and not isinstance(value, Integral):
+            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be a whole number, but is {value}")
+
+
+def check_positive(settings: object, names: Iterable[str], group: str = "") -> None:
+    """Raises a `ConfigError` where a setting is not a finite number above 0. One of None is not checked.
+
+    Args:
+        settings: whose attributes they are.
+        names: of the settings.
+        group: of the settings, before their names in the message.
+
+    Example:
+        >>> check_positive(Settings(), ["log_every"])
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: log_every should be a number above 0, but is 0
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not is_positive(value):
+            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be a number above 0, but is {value}")
+
+
+def check_chosen(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:
+    """Raises a `ConfigError` where nothing is chosen, something unknown, or something twice.
+
+    Args:
+        what: kind of what is chosen, such as "network".
+        chosen: names.
+        known: what there is.
+
+    Example:
+        >>> check_chosen("network", ["ann", "ann"], ["ann", "snn"])
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: the network 'ann' is chosen twice
+    """
+    known = list(known)
+    if not chosen:
+        raise ConfigError(f"choose at least one {what}. Known: {', '.join(known)}.")
+    for index, name in enumerate(chosen):
+        if name not in known:
+            raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, known)}")
+        if name in chosen[:index]:
+            raise ConfigError(f"the {what} {name!r} is chosen twice")
 
 
 @dataclass(frozen=True)
@@ -48,7 +117,4 @@ class Settings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "batch_size": 1, "devices": 1, "nodes": 1, "checkpoint_every": 0, "log_every": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"{name} should be at least {minimum}, but is {getattr(self, name)}")
+        check_least(self, seed=0, batch_size=1, devices=1, nodes=1, checkpoint_every=0, log_every=0)

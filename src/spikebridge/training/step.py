@@ -16,7 +16,7 @@ from spikebridge.ops.checks import checks, is_finite
 from spikebridge.training.callbacks.monitor import metric_of
 from spikebridge.training.distributed import call_objective
 from spikebridge.training.loader import BatchSource, LoadedBatch
-from spikebridge.training.phase import Phase, Result, loss_and_metrics
+from spikebridge.training.phase import Phase, Result, loss_and_metrics, refuse_other_metrics
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
 
@@ -99,6 +99,7 @@ def _step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], where:
             result = call_objective(fabric, stage.host, phase.objective, fabric.to_device(data))
             share = num_samples / total
             values = _backward(fabric, result, weight, share, where)
+        refuse_other_metrics(values, means, f"the objective of {where}")
         for name, value in values.items():
             means[name] = means.get(name, 0.0) + value * share
     _update(fabric, stage, where)
@@ -115,6 +116,7 @@ def _step_slices(fabric: "Fabric", stage: Stage, batch: LoadedBatch, where: str)
             raise ConfigError(f"the objective of {where} works on slices, so it must give (loss, state)")
         result, state = answer
         moves.append(_move(fabric, stage, result, batch.weight, where))
+        refuse_other_metrics(moves[-1], moves[0], f"the objective of {where}")
         state = detach(state)
     if not moves:
         raise ConfigError(f"the slices of {where} are none: the batch has no time step")
@@ -191,7 +193,7 @@ def _parts(result: Result, where: str) -> tuple[Tensor, dict[str, Any]]:
 def _global_means(fabric: "Fabric", values: dict[str, Any], weight: float) -> dict[str, float]:
     """The means over the global batch; every process learns of a loss that is not finite in the same moment."""
     kind = torch.promote_types(values["loss"].dtype, torch.float32)
-    numbers = [torch.as_tensor(value, device=fabric.device).detach().to(kind) for value in values.values()]
+    numbers = [torch.as_tensor(value, device=fabric.device).detach().to(kind).reshape(()) for value in values.values()]
     means: Any = fabric.all_reduce(torch.stack(numbers) * weight, reduce_op="mean")
     return dict(zip(values, means.tolist(), strict=True))
 

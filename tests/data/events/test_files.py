@@ -123,6 +123,12 @@ def test_an_npz_gives_its_sensor_and_a_csv_does_not(tmp_path):
         read_events(tmp_path / "a.npz", HEIGHT, 40)
 
 
+def test_a_csv_of_a_spreadsheet_is_read(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_bytes(b"\xef\xbb\xbft,x,y,p\r\n5,1,2,1\r\n")
+    assert read_events(path, HEIGHT, WIDTH).events.tolist() == [(5, 1, 2, True)]
+
+
 def test_a_small_bin_file_of_another_sensor_is_read(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(bytes([100, 90, 0x80, 0x01, 0x00]))

@@ -93,7 +93,13 @@ def test_a_frame_step_leaves_fewer_frames_and_the_same_number_of_answers() -> No
     ("settings", "message"),
     [
         ({"networks": ("lerned",)}, "did you mean 'learned'"),
+        ({"networks": ()}, "at least one network"),
+        ({"networks": ("ann", "snn", "ann")}, "'ann' is chosen twice"),
+        ({"num_train": 0}, "num_train should be at least 1"),
+        ({"seed": -1}, "seed should be at least 0"),
+        ({"lr": float("inf")}, "lr should be a number above 0"),
         ({"camera": {"num_steps": 10}}, "should divide"),
+        ({"camera": {"num_steps": 0}}, "num_steps should be at least 1"),
         ({"epochs": 0}, "above 0"),
         ({"camera": {"noise": -1.0}}, "noise"),
         ({"camera": {"event_loss": 2.0}}, "loss"),

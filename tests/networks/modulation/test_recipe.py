@@ -245,6 +245,12 @@ def test_every_method_has_a_rate_and_something_that_keeps() -> None:
         ({"tasks": modulation.TaskConfig(num_tasks=5)}, "whole groups of 4"),
         ({"network": modulation.BranchConfig(rho=0.0)}, "share of open neurons"),
         ({"training": modulation.TrainingConfig(epochs=0)}, "at least 1"),
+        ({"methods": ("snn", "hmn", "snn")}, "'snn' is chosen twice"),
+        ({"seed": -1}, "seed should be at least 0"),
+        ({"data": modulation.DataConfig(num_train=-1)}, "data.num_train should be at least 1"),
+        ({"units": modulation.UnitConfig(lr=float("nan"))}, "units.lr should be a number above 0"),
+        ({"training": modulation.TrainingConfig(lr=-1.0)}, "training.lr should be a number above 0"),
+        ({"training": modulation.TrainingConfig(momentum=1.0)}, "momentum should be from 0 to below 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

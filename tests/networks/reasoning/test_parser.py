@@ -131,7 +131,7 @@ def test_questions_and_choices_belong_together() -> None:
     question = read_question(parser, 1, "What will happen next?", ["the red cube hits the sphere"])
     assert question.kind == "predictive"
     assert question.choices[0].program[0] == "all_events"
-    with pytest.raises(DataError, match="a predictive question and needs choices"):
+    with pytest.raises(DataError, match="this question is predictive and needs choices"):
         read_question(parser, 1, "What will happen next?")
     with pytest.raises(DataError, match="has no choices"):
         read_question(parser, 1, "How many collisions happen?", ["the red cube's exit"])

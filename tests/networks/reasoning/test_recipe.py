@@ -229,7 +229,7 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
         ({"epochs": 0}, "above 0"),
         ({"num_features": 12}, "multiple of 8"),
         ({"jitter": -1.0}, "jitter"),
-        ({"parts": ()}, "nothing to train"),
+        ({"parts": ()}, "at least one part"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:

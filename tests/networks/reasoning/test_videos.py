@@ -10,6 +10,7 @@ from PIL import Image
 
 from question_answering.videos import Tally, score_videos, wilson
 from spikebridge.cli.main import main
+from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question, load_observation
 from spikebridge.networks.reasoning.explain.page import explanation_page
 from spikebridge.networks.reasoning.simulation.files import write_video
@@ -83,6 +84,12 @@ def test_ask_about_a_scene_chooses_the_scene(tmp_path: Path, capsys: pytest.Capt
     code, _, err = run(["ask", str(path), "How many collisions happen?"], capsys)
     assert code == 2
     assert "holds 2 scenes; name one with --video, such as 7" in err
+    path.with_suffix(".json").write_text("[]")
+    code, _, err = run(["ask", str(path.with_suffix(".json")), "How many collisions happen?"], capsys)
+    assert code == 2
+    assert "expected scenes, but there are none" in err
+    with pytest.raises(DataError, match="is a video of one scene, but got --video 7; leave it out"):
+        load_observation(tmp_path / "film.npz", shipped_detector(), "7")
     picture = explanation_page(
         load_observation(path, shipped_detector(), "7"),
         answer_question(load_observation(path, shipped_detector(), "7"), shipped_parser(), "Are there any cubes?"),

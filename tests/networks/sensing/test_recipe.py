@@ -260,6 +260,9 @@ def test_fewer_frames_are_fewer_starts() -> None:
     ("settings", "message"),
     [
         ({"networks": ("lerned",)}, "did you mean 'learned'"),
+        ({"networks": ()}, "at least one network"),
+        ({"networks": ("learned", "learned")}, "'learned' is chosen twice"),
+        ({"seed": -1}, "seed should be at least 0"),
         ({"pathways__epochs": 0}, "above 0"),
         ({"model__reach": 0}, "above 0"),
         ({"pathways__box_noise": -1.0}, "box_noise"),

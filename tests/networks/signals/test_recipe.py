@@ -23,8 +23,6 @@ from spikebridge.networks.signals.report import compare
 from spikebridge.networks.signals.tasks.classify import evaluate_file
 from spikebridge.networks.signals.training.train import (
     answers,
-    drop_modality,
-    mask_frames,
     train_windows,
     training_batches,
 )
@@ -124,34 +122,6 @@ def test_answers_after_the_end_of_a_recording_change_nothing() -> None:
     batch["frames"][2:, 0] += 5
     assert torch.equal(longer[-1, 0], answers(network, batch)[-1, 0])
     assert torch.equal(longer[-1, 0], longer[1, 0])
-
-
-def test_a_mask_hides_at_most_its_share_of_features_and_frames() -> None:
-    frames = torch.randn(20, 50, 40, generator=torch.Generator().manual_seed(0))
-    batch = mask_frames({"frames": frames}, torch.Generator().manual_seed(1), most=0.2)
-    changed = batch["frames"] != frames
-    assert changed.any()
-    # whole columns of at most 8 features, and whole frames, at most 4
-    assert changed.all(0).sum(1).max() <= 8
-    assert changed.all(2).sum(0).max() <= 4
-    assert changed.float().mean() < 0.25
-
-
-def test_as_many_windows_lose_the_frames_as_the_signal_and_none_loses_both() -> None:
-    chance = torch.Generator().manual_seed(0)
-    batch = {
-        "frames": torch.randn(5, 1000, 3, generator=chance),
-        "signal": torch.randn(9, 1000, 2, generator=chance) + 10,
-        "label": torch.arange(1000),
-    }
-    after = drop_modality(batch, torch.Generator().manual_seed(1), share=0.2)
-    no_frames = (after["frames"] == batch["frames"].mean((0, 1))).all(2).all(0)
-    no_signal = (after["signal"] == 0).all(2).all(0)
-    assert 150 < no_frames.sum() < 250
-    assert 150 < no_signal.sum() < 250
-    assert not (no_frames & no_signal).any()
-    assert torch.equal(after["frames"][:, ~no_frames], batch["frames"][:, ~no_frames])
-    assert torch.equal(after["signal"][:, ~no_signal], batch["signal"][:, ~no_signal])
 
 
 def test_modality_dropout_changes_the_training_of_a_hybrid_alone() -> None:

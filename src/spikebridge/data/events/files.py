@@ -232,7 +232,7 @@ def _npz(path: Path, height: int | None, width: int | None, allow_truncated: boo
 
 def _csv_chunks(path: Path, allow_truncated: bool) -> Chunks:
     with open_binary(path, f"a csv file that begins with {_HEADER}") as file:
-        first = file.readline(1000).decode("ascii", errors="replace").strip()
+        first = file.readline(1000).decode("utf-8-sig", errors="replace").strip()  # spreadsheets write the mark
         if first.replace(" ", "") != _HEADER:
             raise DataError(f"{path}, byte 0: expected the line {_HEADER!r}, but found {first!r:.60}.")
         line = 2

@@ -98,7 +98,8 @@ class MovingObjects:
         if self.light_change >= 1 or min(self.height, self.width) < 2.5 * self.size * self.scale_change:
             raise ConfigError(
                 "MovingObjects needs light_change below 1, and an image 2.5 times as large as the largest object, but "
-                f"got {self.light_change=}, {self.width} x {self.height} pixels, {self.size=}, {self.scale_change=}."
+                f"got light_change={self.light_change}, {self.width} x {self.height} pixels, size={self.size}, "
+                f"scale_change={self.scale_change}."
             )
         for name in ("texture", "background"):
             picture = getattr(self, name)

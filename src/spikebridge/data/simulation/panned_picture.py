@@ -63,9 +63,9 @@ class PannedPicture:
         if not (is_drawn and 0 <= self.tumbling <= 1 and 0 < 2 * self.size <= min(self.height, self.width)):
             raise ConfigError(
                 "PannedPicture needs speed and turning of 0 or more, scale_change of 1 or more, light_change below 1, "
-                f"tumbling from 0 to 1, and an image twice as large as the target, but got {self.speed=}, "
-                f"{self.turning=}, {self.scale_change=}, {self.light_change=}, {self.tumbling=}, {self.width} x "
-                f"{self.height} pixels, {self.size=}."
+                f"tumbling from 0 to 1, and an image twice as large as the target, but got speed={self.speed}, "
+                f"turning={self.turning}, scale_change={self.scale_change}, light_change={self.light_change}, "
+                f"tumbling={self.tumbling}, {self.width} x {self.height} pixels, size={self.size}."
             )
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:

@@ -52,7 +52,7 @@ class RotatingDisk:
         if min(self.height, self.width) < 32 or not self.change >= 0:
             raise ConfigError(
                 f"a disk needs 32 x 32 pixels or more and a change of 0 or more, but got {self.width} x {self.height}, "
-                f"{self.change=}."
+                f"change={self.change}."
             )
 
     @property

@@ -100,8 +100,8 @@ class TumblingObjects:
         if self.light_change >= 1 or self.tumbling > 1 or min(self.height, self.width) < 2 * self.size:
             raise ConfigError(
                 "TumblingObjects needs light_change below 1, tumbling of at most 1, and an image twice as large as the "
-                f"target, but got {self.light_change=}, {self.tumbling=}, {self.width} x {self.height} pixels, "
-                f"{self.size=}."
+                f"target, but got light_change={self.light_change}, tumbling={self.tumbling}, "
+                f"{self.width} x {self.height} pixels, size={self.size}."
             )
         needed = canvas_size(self.height, self.width, self.camera_motion)
         if self.background is not None and min(np.subtract(self.background.shape, needed)) < 0:

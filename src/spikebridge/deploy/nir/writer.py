@@ -1,7 +1,7 @@
 """Writing a spiking part as a NIR graph, proved by reading it back.
 
 NIR (J. E. Pedersen et al., Nature Communications 15:8122, 2024) is what neuromorphic chips and the field's libraries
-read. How membranes are put in its continuous time stands in `nir_quantities`; `r_nir = r / (1 - decay)`.
+read. How membranes are put in its continuous time stands in `quantities.py`; `r_nir = r / (1 - decay)`.
 """
 
 import copy

@@ -53,7 +53,7 @@ class QConfigMapping:
     """Regions of a network. What no region holds stays as it is; where several hold a layer, the last one counts.
 
     Args:
-        regions: in order.
+        qconfigs: one a region, in order.
 
     Example:
         >>> plan = QConfigMapping((QConfig(), QConfig("where", membranes=24)))
@@ -65,7 +65,7 @@ class QConfigMapping:
 
     def __post_init__(self) -> None:
         if not self.qconfigs:
-            raise ConfigError("a quantisation needs one region at least, such as Region('*')")
+            raise ConfigError("a quantisation needs one region at least, such as QConfig('*')")
 
     def qconfig(self, path: str) -> QConfig | None:
         """The region of a layer, None where it is not quantised."""

@@ -50,7 +50,7 @@ class QuantLinear(nn.Module):
 
     Args:
         layer: the layer.
-        region: its widths.
+        qconfig: its widths.
         norm: its normalisation, in evaluation mode for good.
         path: for messages.
     """

@@ -1,6 +1,6 @@
 """Quantisation of a hybrid network, ANN, SNN and units: `quantize` calibrates on a stream, scales follow every link.
 
-    quantized = quantize(network, inputs, Quantization((Region(weights=8, activations=8, membranes=16),)))
+    quantized = quantize(network, inputs, QConfigMapping((QConfig(weights=8, activations=8, membranes=16),)))
     fit(quantized, phases, data)                # quantisation-aware training (optional)
     model = integer_model(quantized)            # numpy, without floats; the same bits
 

@@ -39,7 +39,7 @@ class QuantLayer(nn.Module):
 
     Args:
         layer: what it was.
-        region: its widths.
+        qconfig: its widths.
         path: for messages.
 
     Attributes:
@@ -125,7 +125,7 @@ class QuantNeuron(QuantLayer):
 
     Args:
         layer: `LIF`, `IF`, `PLIF`, `Memoryless`, `Integrator`, `CubaLIF` or `AdaptiveLIF`.
-        region: its widths.
+        qconfig: its widths.
         path: for messages.
     """
 
@@ -264,7 +264,7 @@ class QuantFactor(QuantLayer):
 
     Args:
         layer: `Gain` or `Gate`.
-        region: its widths; the factor has those of a membrane.
+        qconfig: its widths; the factor has those of a membrane.
         path: for messages.
     """
 

@@ -47,7 +47,7 @@ class QuantProgram(nn.Module):
     """Layers in the order in which they run.
 
     Args:
-        wiring: of the part.
+        graph: layers and signals of the part.
         path: of the part, `where` or `units.LINK.nonlinearity`.
         config: regions.
 

@@ -35,7 +35,7 @@ class Quantizer(nn.Module):
 
     Attributes:
         observing: whether it only watches.
-        counts: values that were clipped, and all, since `start_counting`; None outside of a count.
+        counts: values that were clipped, and all, while clipped values are counted; else None.
 
     Example:
         >>> quantizer = Quantizer(8)

@@ -291,7 +291,7 @@ class QuantizedUnit(HybridUnit):
     """A unit whose stages compute with integers; its window is as it was.
 
     Attributes:
-        whole_kernel, program, whole_discretizer: the stages, None where there is none.
+        quant_kernel, program, quant_discretizer: the stages, None where there is none.
     """
 
     def __init__(

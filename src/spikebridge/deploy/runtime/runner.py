@@ -88,7 +88,7 @@ class TickRunner:
         Args:
             inputs: those that fire at it, `(B, *N)` each.
             state: of `start`, or after the tick before.
-            listen: gets every value of a part or a link, and returns the one to use.
+            hook: gets every value of a part or a link, and returns the one to use.
 
         Returns:
             The outputs that fired, and the state. `links.NAME` is what leaves the network by a unit; one that gives
@@ -138,7 +138,7 @@ class TickRunner:
         Args:
             inputs: `(T, B, *N)` each.
             ticks: how many; None means the most for which every input has exactly the samples given.
-            listen: as in `step`.
+            hook: as in `step`.
 
         Returns:
             The outputs, `(K, B, *M)` each; those that never fired are not there.

@@ -115,7 +115,7 @@ class UnitRunner:
         Args:
             x: `(B, *N)`.
             state: after the step before, `UnitRunnerState()` at the start.
-            opens: for `Since`: whether a window opens here, or which samples' windows do.
+            starts: for `Since`: whether a window starts here, or which samples' windows do.
             context: the second signal of the nonlinearity.
 
         Returns:

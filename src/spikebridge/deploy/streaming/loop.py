@@ -97,7 +97,7 @@ class Latency:
         if not total:
             return None
         place = int(np.searchsorted(np.cumsum(self.counts), max(1, np.ceil(share * total))))
-        return float(_FASTEST * 10 ** (place / _EACH_DECADE))
+        return min(float(_FASTEST * 10 ** (place / _EACH_DECADE)), self.largest)  # a step of the scale may lie above it
 
 
 @dataclass

@@ -228,7 +228,7 @@ def fill_states(
         network: the network.
         inputs: empty signals, `(0, B, *N)`.
         links: the initial states of the links.
-        carried: what `find_shapes` found.
+        specs: what `infer_shapes` found.
 
     Returns:
         The states of the parts and of the links.

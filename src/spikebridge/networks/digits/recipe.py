@@ -41,7 +41,7 @@ from spikebridge.data.simulation.saccades import (
     hybrid_camera,
     subsample_frames,
 )
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.digits import report as report_page
 from spikebridge.networks.digits.model import VARIANTS, num_parameters, parameter_matched
@@ -51,7 +51,7 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings
+from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +77,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        for name in ("frame_step", "num_frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} should be at least 1, but is {getattr(self, name)}")
+        check_least(self, frame_step=1, num_frames=1, num_steps=1)
         if not 0 <= self.noise < math.inf:
             raise ConfigError(f"noise should be 0 or more, but is {self.noise}")
         for name in ("event_loss", "spurious"):
@@ -141,12 +139,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        for name in self.networks:
-            if name not in VARIANTS:
-                raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
-        for name in ("num_seeds", "hidden", "epochs", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
+        check_chosen("network", self.networks, VARIANTS)
+        check_least(self, seed=0, num_train=1, devices=1, nodes=1)
+        check_positive(self, ("num_seeds", "hidden", "epochs", "batch_size", "lr"))
 
     @property
     def sensor(self) -> int:

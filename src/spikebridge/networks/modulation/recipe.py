@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.data.tasks.permuted import GroupedPermutations
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation import report as report_page
 from spikebridge.networks.modulation.evaluation.evaluate import (
@@ -48,6 +48,7 @@ from spikebridge.networks.modulation.training.tasks import (
 from spikebridge.networks.modulation.training.trial import run_trial
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
+from spikebridge.training.settings import check_chosen, check_least, check_positive
 
 Evaluation = EvaluationOptions
 __all__ = ["METHODS", "PRESETS", "Config", "Evaluation", "build", "evaluate", "example", "report", "train"]
@@ -163,15 +164,18 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        for name in self.methods:
-            if name not in METHODS:
-                raise ConfigError(f"no method {name!r}; {did_you_mean(name, METHODS)}")
-        if not self.methods:
-            raise ConfigError(f"name at least one method of {', '.join(METHODS)}")
-        fields = {**vars(self), **vars(self.tasks), **vars(self.network), **vars(self.training)}
-        for name in ("num_seeds", "num_tasks", "num_prior", "group_size", "num_hidden", "num_plain", "epochs"):
-            if fields[name] < 1:
-                raise ConfigError(f"{name} should be at least 1, but is {fields[name]}")
+        check_chosen("method", self.methods, METHODS)
+        check_least(self, seed=0, num_seeds=1)
+        check_least(self.data, "data", num_train=1, num_test=1)
+        check_least(self.tasks, "tasks", num_tasks=1, num_prior=1, group_size=1)
+        check_least(self.network, "network", num_hidden=1, num_plain=1, num_steps=1)
+        check_positive(self.network, ["logit_scale"], "network")
+        check_least(self.units, "units", num_pairs=1)
+        check_positive(self.units, ("lr", "scale"), "units")
+        check_least(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0.0)
+        check_positive(self.training, ["lr"], "training")
+        if not 0 <= self.training.momentum < 1:
+            raise ConfigError(f"training.momentum should be from 0 to below 1, but is {self.training.momentum}")
         size = self.tasks.group_size
         if self.tasks.num_tasks % size or self.tasks.num_prior % size:
             raise ConfigError(

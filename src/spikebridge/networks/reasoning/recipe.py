@@ -22,6 +22,7 @@ same questions are answered with collisions from four sources:
 Source: R. Zhao et al., Nature Communications 13:3427 (2022), section on reasoning; CLEVRER, K. Yi et al., ICLR 2020.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ from spikebridge.networks.reasoning.training.units import (
 from spikebridge.training.loop import fit
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings
+from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,14 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuses settings out of range."""
-        names = ("num_videos", "num_validation", "num_seeds", "num_features", "epochs", "batch_size", "lr")
-        for name in names:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} needs to be above 0, but got {getattr(self, name)}")
+        numbers = ("num_videos", "num_validation", "num_seeds", "num_features", "epochs", "batch_size", "lr")
+        check_positive(self, numbers)
+        check_least(self, seed=0)
         if self.num_features % 8:
             raise ConfigError(f"num_features needs to be a multiple of 8, but got {self.num_features}")
-        if not self.jitter >= 0:
+        if not 0 <= self.jitter < math.inf:
             raise ConfigError(f"jitter needs to be 0 px or more, but got {self.jitter}")
-        if not self.parts:
-            raise ConfigError("parts names nothing to train; choose from collisions, detector, parser")
+        check_chosen("part", self.parts, ("collisions", "detector", "parser"))
 
 
 PRESETS = {

@@ -66,7 +66,7 @@ from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.config_io import from_plain, reproduce_command
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings
+from spikebridge.training.settings import Settings, check_chosen, check_least, check_positive
 
 _NUM_SPREAD_SCENES = 20
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
-        _check_positive(self, "model.", "num_features", "reach")
+        check_positive(self, ("num_features", "reach"), "model")
         check_crop(self.crop, self.options().stride)
 
     def options(self, **form: Any) -> SensingOptions:
@@ -208,13 +208,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuses values out of range."""
+        check_chosen("network", self.networks, VARIANTS)
         for name in self.networks:
-            if name not in VARIANTS:
-                raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
             self.model.options(**self._form(name))
         for name in self.scenes:
             check_family(name)
-        _check_positive(self, "", "num_seeds", "num_scenes", "frame_step")
+        check_least(self, seed=0)
+        check_positive(self, ("num_seeds", "num_scenes", "frame_step"))
         if self.pathways.weights_from and (self.detector.weights_from or not self.detector.epochs):
             raise ConfigError(
                 "with pathways.weights_from only the detector is trained: leave out detector.weights_from, and train it"
@@ -227,14 +227,6 @@ class Config:
     def network(self, name: str) -> Sensing:
         """An untrained network of the comparison."""
         return Sensing(DT, self.model.options(**self._form(name)))
-
-
-def _check_positive(settings: Any, group: str, *names: str) -> None:
-    for name in names:
-        if not getattr(settings, name) > 0:
-            raise ConfigError(
-                f"{group}{'.' * bool(group)}{name} needs to be above 0, but got {getattr(settings, name)}"
-            )
 
 
 _BOTH = Config(

@@ -11,8 +11,9 @@ from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.training.beats import BeatConfig
 from spikebridge.networks.signals.training.train import LearningConfig
 
-# of the preset `default`, which reads voices; earlier run folders have windows of 1 s and neither of the other two
-_VOICE_SECONDS, _MODALITY_DROPOUT, _AVERAGING = 0.7, 0.15, 0.3
+# of the preset `default`, which reads voices
+_VOICE_SECONDS = 0.7
+_VOICE_TRAINING = LearningConfig(copies=16, modality_dropout=0.15, averaging=0.3, mixing=0.5)
 _TASK_OF_SET = {"ecg_100": "detect", "mackey_glass": "forecast"}
 
 
@@ -20,7 +21,7 @@ _TASK_OF_SET = {"ecg_100": "detect", "mackey_glass": "forecast"}
 class NetworkConfig:
     """The sizes of the learned hybrid; the other networks have as many parameters."""
 
-    hidden: int = 72
+    hidden: int = 77
     """Features of the ANN, and neurons of each layer of the SNN."""
     depth: int = 2
     """Layers of causal kernels over the answers."""
@@ -82,9 +83,7 @@ class Config:
     """How the sensor is read."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     """The sizes of the learned hybrid."""
-    training: LearningConfig = field(
-        default_factory=lambda: LearningConfig(modality_dropout=_MODALITY_DROPOUT, averaging=_AVERAGING)
-    )
+    training: LearningConfig = _VOICE_TRAINING
     """The training of each network."""
     beats: BeatConfig = field(default_factory=BeatConfig)
     """The task detect: sizes and training; the settings of sensor, network, training and folds are not used."""

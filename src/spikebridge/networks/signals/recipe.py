@@ -66,7 +66,7 @@ _MYO = Config(
     dataset="myo",
     networks=_ALL,
     sensor=SensorConfig("muscle", 0.26, 0.13, frame_period=13, context=52, past_seconds=120.0),
-    network=NetworkConfig(taps=5, dropout=0.15),
+    network=NetworkConfig(hidden=72, taps=5, dropout=0.15),
     training=LearningConfig(copies=4, epochs=3, batch_size=128),
 )
 PRESETS = {

@@ -27,10 +27,10 @@ def run_sequence(
     """The outputs and the last memory of a sequence, with gradients to every tensor that requires one.
 
     Args:
-        scheme: what kind of neuron.
+        spec: what kind of neuron.
         x: the input `(T, B, *N)`, T >= 1, in float32 or float64.
         start: the memory before the first step, in the dtype of the input.
-        values: the numbers of the scheme, tensors in the dtype of the input.
+        values: the numbers of the neuron, tensors in the dtype of the input.
         pool: windows of which the largest outputs are given, where `selection` takes the native path for it.
         donated: the input is not read again, so that its memory may be used.
 

@@ -38,8 +38,8 @@ class _Trajectory(NamedTuple):
     """A rematerialized sequence: its thresholds, and on request its currents and adaptations.
 
     Args:
-        scheme, v, start, values: as given to `_rematerialize`.
-        thresholds: a value of the scheme, or with adaptation one for each step.
+        spec, v, start, values: as given to `_rematerialize`.
+        thresholds: one value, or with adaptation one for each step.
         currents: synaptic currents `(T + 1, B, *N)`, the first from before the first step.
         adaptations: what each step found, before its decay.
     """
@@ -84,11 +84,11 @@ def _rematerialize(
     """The path of a sequence.
 
     Args:
-        scheme: what kind of neuron.
+        spec: what kind of neuron.
         x: the input, given where currents are needed.
         v: membranes before the reset.
         start: the memory before the first step.
-        values: the numbers of the scheme.
+        values: the numbers of the neuron.
         with_adaptations: whether those are needed.
     """
     currents = adaptations = None

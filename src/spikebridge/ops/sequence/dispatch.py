@@ -1,4 +1,4 @@
-"""Which implementation of the scheme serves a signal: plain C where it is there and can, else PyTorch."""
+"""Which implementation of a neuron serves a signal: plain C where it is there and can, else PyTorch."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from spikebridge.ops.sequence.spec import BackwardArgs, ForwardResult, NeuronSpe
 
 
 class SequenceSteps(NamedTuple):
-    """An implementation, with the signatures of `steps.py`."""
+    """An implementation, with the signatures of `forward_steps` and `backward_steps`."""
 
     forward: Callable[..., ForwardResult]
     backward: Callable[[BackwardArgs], dict[str, Tensor]]

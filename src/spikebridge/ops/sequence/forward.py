@@ -24,10 +24,10 @@ def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: Neur
     """All steps of a sequence.
 
     Args:
-        scheme: what kind of neuron.
+        spec: what kind of neuron.
         x: the input `(T, B, *N)`, T >= 1, float32 or float64, with any strides.
         start: the memory before the first step; never written to.
-        values: the numbers of the scheme.
+        values: the numbers of the neuron.
         keep: give the membranes before the reset, for a backward pass. A neuron that does not fire gives its outputs
             as those.
 

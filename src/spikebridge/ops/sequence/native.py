@@ -1,4 +1,4 @@
-"""The scheme of `spec.py` over a whole sequence in plain C, where the installation has it: float32 on a CPU.
+"""The neurons of `spec.py` over a whole sequence in plain C, where the installation has it: float32 on a CPU.
 
 `forward_steps` and `backward_steps` have the signatures and the numbers of those in PyTorch.
 The gradient of a value is summed over time first, then over columns.

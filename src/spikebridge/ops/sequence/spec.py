@@ -101,11 +101,11 @@ class BackwardArgs(NamedTuple):
     """Arguments of a backward pass: from gradients of the outputs and of the last memory to those of a sequence.
 
     Args:
-        scheme: what kind of neuron.
+        spec: what kind of neuron.
         x: the input, given only where "r" or "decay_syn" is wanted.
         v: the membranes before the reset, as the forward pass kept them. All else is worked out again from them.
         start: the memory before the first step.
-        values: the numbers of the scheme.
+        values: the numbers of the neuron.
         grad_y: of the outputs `(T, B, *N)`, with any strides; None for zeros.
         grad_end: of the last memory by name, "v", "i" and "a"; what is missing is zeros.
         wanted: names out of "x", fields of `NeuronMemory`, and fields of `NeuronParams` that are tensors.

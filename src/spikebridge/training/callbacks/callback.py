@@ -4,13 +4,13 @@
 `load_state_dict(state)` too: the checkpoint holds its state, and a resumed training restores it after `on_fit_start`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, in_words
 from spikebridge.training.run.metrics import Row
 from spikebridge.training.run.run import Run
 
@@ -98,13 +98,15 @@ def check_callbacks(callbacks: Sequence[Any]) -> tuple[Callback, ...]:
     """The callbacks, if each has the four methods.
 
     Raises:
-        ConfigError: one lacks a method, or is a class that was not called.
+        ConfigError: one lacks a method, or is a class that was not called; or it is one callback, in no list.
 
     Example:
         >>> check_callbacks([print])
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: a callback needs on_fit_start, on_step_end, on_epoch_end, on_fit_end, but ...
     """
+    if not isinstance(callbacks, Iterable):
+        raise ConfigError(f"callbacks is a list of callbacks, but got {in_words(callbacks)}; put it into a list")
     for one in callbacks:
         missing = [name for name in _METHODS if not callable(getattr(one, name, None))]
         if missing:

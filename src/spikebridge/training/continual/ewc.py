@@ -60,7 +60,10 @@ class Fisher:
         if self.labels not in ("drawn", "all", "predicted"):
             raise ConfigError(f"labels should be 'drawn', 'all' or 'predicted', but is {self.labels!r}")
         if self.chunk_size < 1 or (self.num_samples is not None and self.num_samples < 1):
-            raise ConfigError(f"Fisher needs at least one sample, but got {self.num_samples=} and {self.chunk_size=}")
+            raise ConfigError(
+                f"Fisher needs at least one sample, but got num_samples={self.num_samples} and "
+                f"chunk_size={self.chunk_size}"
+            )
 
     def diagonal(
         self,
@@ -74,7 +77,7 @@ class Fisher:
         Args:
             model: the network; it runs under `torch.func.vmap`, one sample at a time.
             data: samples; their labels are not read.
-            answer: gives the logits.
+            compute_logits: gives the logits.
             generator: draws samples and labels; without it one from the seed.
 
         Returns:

@@ -126,7 +126,7 @@ class Consolidation:
         Args:
             model: as it is now.
             data: the task's training samples.
-            answer: gives the logits of a model on inputs, with the task's gates where there are any.
+            compute_logits: gives the logits of a model on inputs, with the task's gates where there are any.
             masks: open weights.
         """
 

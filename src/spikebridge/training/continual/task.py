@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
+from spikebridge.errors import ConfigError, DataError
 from spikebridge.training.continual.regularizer import LabelledData
 from spikebridge.training.continual.subnetwork import Subnetwork
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.rng import preserve_rng_state
 from spikebridge.training.run.metrics import Row
+from spikebridge.training.settings import check_least
 
 Forward: TypeAlias = Callable[[nn.Module, Tensor, Mapping[str, Any]], Float[Tensor, "B C"]]
 Subnetworks: TypeAlias = Callable[[int], Subnetwork]
@@ -57,10 +58,7 @@ class ContinualSettings:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "seed": 0, "checkpoint_every": 0, "test_batch_size": 1}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"{name} should be at least {minimum}, but is {getattr(self, name)}")
+        check_least(self, epochs=1, batch_size=1, seed=0, checkpoint_every=0, test_batch_size=1)
 
 
 @dataclass(frozen=True)
@@ -102,15 +100,20 @@ def accuracy(
     Args:
         module: the network.
         data: samples.
-        opening: what of the network is used.
+        subnetwork: what of the network is used.
         forward: gives logits.
         batch_size: samples at once.
+
+    Raises:
+        DataError: no samples.
 
     Example:
         >>> from spikebridge.data import TaskSamples
         >>> accuracy(nn.Identity(), TaskSamples(torch.eye(2), torch.tensor([0, 0])))
         0.5
     """
+    if not len(data):
+        raise DataError("an accuracy needs at least one sample, but there is none")
     subnetwork = subnetwork or Subnetwork()
     network = subnetwork.module_for(module)
     quantities = subnetwork.quantities if network is module else {}

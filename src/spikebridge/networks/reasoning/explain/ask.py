@@ -70,6 +70,8 @@ def load_observation(path: Path, detector: Detector, video: str | None = None) -
         DataError: a missing or damaged file, an unknown scene, or a video outside of what the detector was trained for.
     """
     if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+        if video not in (None, path.stem):
+            raise DataError(f"{path} is a video of one scene, but got --video {video}; leave it out")
         file = read_video(path)
         perceived = perceive(detector, file.pictures, path.stem, file.rate)
         return Observation(perceived.scene, file.pictures)
@@ -77,6 +79,8 @@ def load_observation(path: Path, detector: Detector, video: str | None = None) -
 
 
 def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
+    if not scenes:
+        raise DataError(f"{path}: expected scenes, but there are none.")
     names = [str(scene.video) for scene in scenes]
     if video is None:
         if len(scenes) > 1:

@@ -200,7 +200,7 @@ def read_question(parser: Parser, video: int | str, text: str, choices: Sequence
     if kind == "descriptive" and choices:
         raise DataError(f"this question has no choices: {text!r:.100}")
     if kind != "descriptive" and not choices:
-        raise DataError(f"this is a {kind} question and needs choices to judge: {text!r:.100}")
+        raise DataError(f"this question is {kind} and needs choices to judge: {text!r:.100}")
     mark = "cause" if kind == "explanatory" else "event"
     programs = read_programs(parser, choices, mark) if choices else []
     read = tuple(Choice(one, words) for one, words in zip(programs, choices, strict=True))

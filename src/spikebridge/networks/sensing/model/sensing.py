@@ -4,7 +4,7 @@
 
 (R. Zhao et al., Nature Communications 13:3427, 2022, eqs. 4-6.) With the change head the sum is never formed: the head
 compares the change itself with what a moved target would change in `SF`, which is the same least squares with less to
-compute. The correlation head forms it. In the kernel form the unit goes the other way (`sensing_kernel.py`).
+compute. The correlation head forms it. In the kernel form the unit goes the other way (`units.py`).
 
 One stream of the network is one frame and the events after it: the crop moves with the target, so each frame begins a
 new stream, with membranes and unit at rest. Between frames the ANN never runs.

@@ -4,7 +4,7 @@
 |---|---|---|
 | `FusedInference` | small pathways, change head, linear map (`can_fuse`) | fused weights, one sample |
 | `EagerInference` | all | the layers of `Sensing` as they are |
-| `BundleInference` | exported ones | the files of a bundle, or its integer model |
+| that of `bundle_inference.py` | exported ones | the files of a bundle, or its integer model |
 
 `Inference` names the four operations: `open` at a frame, a call at each bin with a result, `accumulate` at each bin
 without one, and `restart_events` where the next frame is late.

@@ -1,13 +1,9 @@
-"""The training of one network: augmented copies of the windows, objective, schedule.
+"""The training of one network: augmented copies of the windows, objective, schedule."""
 
-In some windows a hybrid gets one of its two inputs alone (modality dropout), so that it learns to answer from each:
-a speaker whose spectrum differs from all others is better known from changes than from frames, or the other way.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,14 +16,13 @@ from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.model.network import scale_inputs
+from spikebridge.networks.signals.training.batch_changes import drop_modality, in_turn, mask_frames, mix_within_class
 from spikebridge.training.batches import Batches
 from spikebridge.training.callbacks.averaging import AveragedWeights
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
-
-_Change: TypeAlias = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,10 @@ class LearningConfig:
     """Share of the training windows of which a hybrid gets the frames alone, and as many the fast signal alone."""
     averaging: float = 0.0
     """Share of the steps, the last ones, whose mean weights the network ends with; 0 takes those of the last step."""
+    mixing: float = 0.0
+    """Share of the training windows that are mixed with another window of their class."""
 
-    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging")
+    ADDED_FIELDS: ClassVar[tuple[str, ...]] = ("modality_dropout", "averaging", "mixing")
     """Fields that run folders written before do not have."""
     REMOVED_FIELDS: ClassVar[dict[str, Any]] = {"coloring": 0.0}
     """Fields of earlier run folders, and the value without effect."""
@@ -64,7 +61,7 @@ class LearningConfig:
         for name in ("copies", "epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} should be above 0, but is {getattr(self, name)}")
-        for name in ("smoothing", "masking", "averaging"):
+        for name in ("smoothing", "masking", "averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
         if not 0 <= self.modality_dropout <= 0.5:
@@ -89,51 +86,9 @@ def training_batches(sensor: Sensor, windows: Windows, config: LearningConfig, s
     inputs = {name: np.concatenate([copy[name] for copy in copies], 1) for name in copies[0]}
     tensors = tensors_of(inputs, np.tile(windows.label, config.copies))
     axes = {name: 0 if name == "label" else 1 for name in tensors}
-    return Batches(tensors, axes, augment=partial(mask_frames, most=config.masking) if config.masking else None)
-
-
-def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: float) -> dict[str, Tensor]:
-    """Sets a range of features and a range of frames of each window to their mean (SpecAugment, D. Park et al., 2019).
-
-    Args:
-        batch: with `frames` `(K, B, F)`.
-        generator: of the draws.
-        most: of the features, and of the frames.
-    """
-    frames = batch["frames"]
-    num_frames, number, num_features = frames.shape
-    hidden = torch.zeros_like(frames, dtype=torch.bool)
-    for size, axis in ((num_features, 2), (num_frames, 0)):
-        width = torch.rand(number, generator=generator) * most * size
-        start = torch.rand(number, generator=generator) * size
-        place = torch.arange(size)[:, None]
-        inside = (place >= start) & (place < start + width.floor())
-        hidden |= inside.T[None] if axis == 2 else inside[:, :, None]
-    mean = frames.mean((0, 1))
-    return {**batch, "frames": torch.where(hidden, mean, frames)}
-
-
-def drop_modality(batch: dict[str, Tensor], generator: torch.Generator, *, share: float) -> dict[str, Tensor]:
-    """Takes one of the two inputs from some windows (N. Neverova et al., ModDrop, IEEE TPAMI 38:1692, 2016).
-
-    Args:
-        batch: with `frames` `(K, B, F)` and `signal` `(T, B, C)`.
-        generator: of the draws.
-        share: of the windows whose frames are all the mean frame, and of those whose signal is 0: no spikes.
-    """
-    draw = torch.rand(len(batch["label"]), 1, generator=generator)
-    frames, signal = batch["frames"], batch["signal"]
-    frames = torch.where(draw < share, frames.mean((0, 1)), frames)
-    return {**batch, "frames": frames, "signal": signal.masked_fill(draw > 1 - share, 0.0)}
-
-
-def _in_turn(
-    batch: dict[str, Tensor], generator: torch.Generator, *, changes: Sequence[_Change | None]
-) -> dict[str, Tensor]:
-    """A batch after several random changes."""
-    for change in changes:
-        batch = batch if change is None else change(batch, generator)
-    return batch
+    mix = partial(mix_within_class, share=config.mixing) if config.mixing else None
+    mask = partial(mask_frames, most=config.masking) if config.masking else None
+    return Batches(tensors, axes, augment=partial(in_turn, changes=(mix, mask)) if mix or mask else None)
 
 
 def answers(network: HybridNetwork, batch: Mapping[str, Tensor]) -> Tensor:
@@ -170,7 +125,7 @@ def train_windows(
     scale_inputs(network, data.tensors)
     if config.modality_dropout and len(network.inputs) > 1:
         drop = partial(drop_modality, share=config.modality_dropout)
-        data = Batches(data.tensors, data.batch, partial(_in_turn, changes=(data.augment, drop)))
+        data = Batches(data.tensors, data.batch, partial(in_turn, changes=(data.augment, drop)))
     settings = Settings(seed=seed, quiet=quiet, batch_size=config.batch_size, accelerator="cpu")
     steps = config.epochs * -(-len(data.tensors["label"]) // config.batch_size)
     last = max(1, round(config.averaging * steps))
