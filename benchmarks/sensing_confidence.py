@@ -5,9 +5,9 @@
     python benchmarks/sensing_confidence.py --keep FOLDER  # keeps the boxes of each source there; resumes from them
 
 Default weights, calibrated, default detector, all boxes given (A) and the first box only (C); a wrong first box is one
-on background, half a target away, or 1.5 to 3 times too large. Fitted on the training and the validation part of the
-real recording, on generated validation scenes of all families, and on generated frames alone: a tracker is too good on
-what its weights were trained on. Scored on generated test scenes and frames, on the clips, and on the real test part,
+on background, half a target away, or 1.5 to 3 times too large. Fitted on the validation part of the real recording, on
+generated validation scenes of all families, and on generated frames alone: a tracker is too good on what its weights
+were trained on. Scored on generated test scenes and frames, on the clips, and on the real test part,
 which no fit has seen. ECE: mean of |share of boxes with IoU >= .5 - mean confidence| over ten classes of
 confidence, by their size. Writes results/sensing_confidence.json.
 """
@@ -135,8 +135,7 @@ def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]
     for number, family in enumerate(SCENE_FAMILIES):
         # the first scene has other streams than the second one, so families take turns
         yield f"scenes, {family}", partial(_scenes, family, split, -1 if number % 2 else 1)
-    for name in ("train", "validation") if split == "validation" else ("test",):
-        yield f"real, {name} part", partial(_real, name)
+    yield f"real, {split} part", partial(_real, split)
     if split == "test":
         for part in clip_parts():
             yield f"clip {part.recording.name}", partial(list, [_shortened(part)])
