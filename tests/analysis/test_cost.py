@@ -52,6 +52,8 @@ def test_spikes_meet_the_weights_that_leave_them() -> None:
     assert cost.layers["fc2"] == Operations(synops=3 * 2, adds=2 * 2)
     assert cost.seconds == 1.0
     assert cost.per_second == cost.total
+    with pytest.raises(ConfigError, match="count_cost needs dt > 0 s"):
+        count_cost(network, x, dt=0)
 
 
 def test_a_spiking_network_fed_by_real_values_pays_for_them() -> None:

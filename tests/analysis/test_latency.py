@@ -30,6 +30,10 @@ def test_every_tick_is_measured_after_the_warm_up(network: HybridNetwork, inputs
     assert network.training
     with pytest.raises(ConfigError, match="last 24 ticks, and 24 of them warm up"):
         measure_steps(network, inputs, warmup=24)
+    with pytest.raises(ConfigError, match="warmup is a number of ticks, 0 or more, but is -1"):
+        measure_steps(network, inputs, warmup=-1)
+    with pytest.raises(ConfigError, match=r"takes its inputs by name, .* but got a Tensor"):
+        measure_steps(network, next(iter(inputs.values())))
 
 
 def test_windows_held_values_and_delays_by_hand(network: HybridNetwork) -> None:

@@ -53,6 +53,10 @@ def test_the_spikes_of_a_rate_are_as_many_as_rounded_and_as_even_as_whole_steps_
     assert max(gaps, default=0) - min(gaps, default=0) <= 1
 
 
+def test_more_phases_than_a_number_has_bits_are_silent() -> None:
+    assert code(PhaseEncoder(200), 0.75, 0.0) == [[1.0, 1.0] + [0.0] * 198, [0.0] * 200]
+
+
 def test_nothing_leaks_from_one_value_to_the_next() -> None:
     encoder = RateEncoder(4)
     assert code(encoder, 0.6, 0.6, 0.0, 0.6) == [*code(encoder, 0.6) * 2, [0.0] * 4, *code(encoder, 0.6)]

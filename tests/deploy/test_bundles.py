@@ -18,7 +18,7 @@ from spikebridge.deploy.onnx import writer as onnx_writer
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
 from spikebridge.deploy.run import read_arrays, run_bundle, write_arrays
-from spikebridge.errors import DataError, ExportError, ShapeError
+from spikebridge.errors import ConfigError, DataError, ExportError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, every, ticks
 from spikebridge.neurons import IF, LIF, AdaptiveLIF, Izhikevich, Sequential
 
@@ -97,11 +97,27 @@ def test_a_runner_goes_on_from_its_state(spiking: Bundle) -> None:
         ({"events": np.zeros((2, 1, 4))}, r"needs a step \(1, 3\)"),
         ({"events": np.zeros(3)}, "needs a signal"),
         ({"events": np.full((2, 1, 3), np.nan)}, "not finite"),
+        ({"events": torch.zeros(2, 1, 3)}, "needs an array of numpy, but got a Tensor; np.asarray makes one"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(spiking: Bundle, inputs: Any, words: str) -> None:
     with pytest.raises((ShapeError, DataError), match=words):
         Runner(spiking).run(inputs)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "ticks", "words"),
+    [
+        ({"events": np.zeros((2, 1, 3))}, -1, "ticks must be a whole number, 0 or more, but got -1"),
+        ({}, 2, "a run needs inputs, to know the batch; there are events"),
+        (np.zeros((2, 1, 3)), None, "takes its inputs by name"),
+    ],
+)
+def test_calls_of_a_runner_that_cannot_be_meant_are_refused(
+    spiking: Bundle, inputs: Any, ticks: int | None, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Runner(spiking).run(inputs, ticks)
 
 
 def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> None:
@@ -229,6 +245,9 @@ def test_a_folder_that_is_there_is_left_alone_and_nothing_half_written_stays(tmp
         export(spiking_network(), events(), tmp_path / "taken")
     with pytest.raises(ExportError, match=r"the layer 'parts\.part' never spikes on the sample"):
         export(one_part(IF()), events(0.0), tmp_path / "silent")
+    for wrong in ({}, events()["events"], {"events": torch.zeros(12, 0, 3)}):
+        with pytest.raises(ConfigError, match=r"takes its inputs by name|needs samples \(T, B, \*N\)"):
+            export(spiking_network(), wrong, tmp_path / "empty")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 

@@ -346,6 +346,11 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
         IntegerModel.open(tmp_path)
 
 
+def test_nothing_is_calibrated_on_no_sample() -> None:
+    with pytest.raises(ConfigError, match=r"input 'signal' needs samples \(T, B, \*N\), but got \(4, 0, 3\)"):
+        quantize(nn.Linear(3, 2), {"signal": torch.rand(4, 0, 3)})
+
+
 def test_a_region_that_names_no_layer_is_refused() -> None:
     plan = QConfigMapping((QConfig("netwrok"),))
     with pytest.raises(ConfigError, match=r"'netwrok' names no layer of this network; did you mean 'network'\?"):

@@ -34,7 +34,7 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
 from spikebridge.neurons import Stateful
-from spikebridge.neurons.dt import bound_for_now, dt_of
+from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
 from spikebridge.ops import SparseLinear
 
 # several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
@@ -271,7 +271,7 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
         dt: step of the clock [s], where the layers of the module have none.
 
     Raises:
-        ConfigError: a module whose products cannot be seen.
+        ConfigError: a module whose products cannot be seen, or a step that is not above 0.
 
     Example:
         >>> cost = count_cost(nn.Linear(4, 3), torch.full((2, 4), 0.5))
@@ -281,6 +281,7 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
         >>> cost.total.macs, cost.total.synops
         (0.0, 6.0)
     """
+    check_dt("count_cost", dt)
     return _counted(network, lambda: _run(network, inputs, dt))
 
 

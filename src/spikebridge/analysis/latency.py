@@ -53,8 +53,10 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
         warmup: ticks at the start that are not measured.
 
     Raises:
-        ConfigError: the stream is not longer than the warm-up.
+        ConfigError: the stream is not longer than the warm-up, or that is below 0.
     """
+    if warmup < 0:
+        raise ConfigError(f"warmup is a number of ticks, 0 or more, but is {warmup}")
     times = []
     with evaluating(network):
         state = network.initial_state(inputs)

@@ -44,7 +44,7 @@ from spikebridge.deploy.bundle.stages import (
     is_known,
     stage_record,
 )
-from spikebridge.deploy.bundle.trace import Sample, record_active_trace, spikes_only
+from spikebridge.deploy.bundle.trace import Sample, check_stream, record_active_trace, spikes_only
 from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.onnx.writer import write_onnx, write_onnx_step
@@ -121,10 +121,12 @@ def export(
 
     Raises:
         ExportError: the folder is there already, or the bundle cannot hold something; the message names it and why.
+        ConfigError: inputs that are not given by name, or hold no sample.
     """
     target = Path(path)
     if target.exists():
         raise ExportError(f"{target} is there already; name another folder or remove it first")
+    check_stream(inputs)
     if isinstance(network, HybridUnit):
         network, inputs = _around(network), {_SIGNAL: next(iter(inputs.values()))}
     if not isinstance(network, HybridNetwork):

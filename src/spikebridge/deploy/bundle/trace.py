@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ExportError
+from spikebridge.errors import ConfigError, ExportError, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
 from spikebridge.hybrid.network.link import Route
 from spikebridge.hybrid.network.shape_inference import infer_shapes
@@ -59,6 +59,22 @@ class Sample:
 def _at_least_one(values: Tensor) -> Tensor:
     """The signal, or one value of zeros where it has none."""
     return values if len(values) else values.new_zeros((1, *values.shape[1:]))
+
+
+def check_stream(inputs: Mapping[str, Tensor]) -> None:
+    """Raises a `ConfigError` where inputs are not given by name, or hold no sample of a batch.
+
+    Example:
+        >>> check_stream({"x": torch.zeros(8, 0, 3)})
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: input 'x' needs samples (T, B, *N), but got (8, 0, 3)
+    """
+    if not isinstance(inputs, Mapping) or not inputs:
+        raise ConfigError(f"a network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")
+    for name, x in inputs.items():
+        if not isinstance(x, Tensor) or x.ndim < 2 or not x.shape[1]:
+            came = tuple(x.shape) if isinstance(x, Tensor) else in_words(x)
+            raise ConfigError(f"input {name!r} needs samples (T, B, *N), but got {came}")
 
 
 def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> ReferenceTrace:

@@ -19,7 +19,7 @@ from spikebridge.deploy.integer.program import IntegerProgram
 from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRecord, IntegerRecord, QParamsRecord
 from spikebridge.deploy.integer.units import integer_unit
 from spikebridge.deploy.runtime.links import LinkRunner
-from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner
+from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner, check_arrays
 from spikebridge.deploy.stages.arithmetic import MOST_SHIFT, Ints
 from spikebridge.errors import DataError, ShapeError, SpikebridgeError
 
@@ -81,6 +81,7 @@ class IntegerModel(TickRunner):
 
     def quantize(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
         """Real inputs as integers, clipped to what each can take; masks stay masks."""
+        check_arrays(inputs)
         quantized: dict[str, Values] = {}
         for name, x in inputs.items():
             grid = self._input(name).grid

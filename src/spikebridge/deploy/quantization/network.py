@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
+from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.parts import QuantizedModule, QuantizedPart
 from spikebridge.deploy.quantization.program import QuantProgram
@@ -181,7 +181,7 @@ def quantize(
         dt: step of a part alone [s], where its layers have none.
 
     Raises:
-        ConfigError: a region names no layer.
+        ConfigError: a region names no layer, or inputs are not given by name, or hold no sample.
         ExportError: a layer in a region has no integer form; the message names it.
 
     Example:
@@ -192,6 +192,7 @@ def quantize(
         >>> quantized({"signal": torch.ones(4, 1, 1)})[0]["network"].flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
+    check_stream(inputs)
     own = copy.deepcopy(network)
     whole = (own if isinstance(own, HybridNetwork) else _around(own, dt)).eval()
     config.check(_layer_paths(whole))

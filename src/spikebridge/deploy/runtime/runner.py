@@ -19,7 +19,7 @@ from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
-from spikebridge.errors import DataError, ShapeError, did_you_mean
+from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
 
 Values: TypeAlias = NDArray[Any]
 SignalHook: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: the value used instead
@@ -49,6 +49,21 @@ class _NetworkRecord(Protocol):
 
     def incoming(self, part: Any) -> Sequence[Any]:
         """The links that lead to a part, in order; None: out of the network."""
+
+
+def check_arrays(inputs: Mapping[str, Any]) -> None:
+    """Raises where inputs are no arrays by name.
+
+    Example:
+        >>> check_arrays({"x": [1.0]})
+        Traceback (most recent call last):
+        spikebridge.errors.ShapeError: input 'x' needs an array of numpy, but got the list [1.0]; np.asarray makes one
+    """
+    if not isinstance(inputs, Mapping):
+        raise ConfigError(f"a network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")
+    for name, x in inputs.items():
+        if not isinstance(x, np.ndarray):
+            raise ShapeError(f"input {name!r} needs an array of numpy, but got {in_words(x)}; np.asarray makes one")
 
 
 class TickRunner:
@@ -145,8 +160,14 @@ class TickRunner:
 
         Raises:
             ShapeError: inputs that do not fit the network or each other.
+            ConfigError: no inputs, or ticks that are no whole number.
         """
+        check_arrays(inputs)
         number = self.count_ticks(inputs) if ticks is None else ticks
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+        if not inputs:
+            raise ConfigError(f"a run needs inputs, to know the batch; there are {', '.join(self.graph.inputs)}")
         state = self.start(next(iter(inputs.values())).shape[1])
         given: dict[str, list[Values]] = {}
         for tick in range(number):

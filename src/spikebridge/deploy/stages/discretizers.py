@@ -168,7 +168,7 @@ def _first_spike(a: Any, values: Sequence[Any], length: int, state: Any) -> Resu
 def _phase(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     rest, spikes = np.clip(values[0], 0, 1), []
     for k in range(length):
-        worth = np.float32(2.0 ** -(k + 1))
+        worth = np.float32(max(2.0 ** -(k + 1), float(np.finfo(np.float32).tiny)))  # below, a bit would be 0
         spikes.append(a.fire(rest, worth))
         rest = rest - spikes[-1] * worth
     return spikes, None

@@ -412,9 +412,10 @@ class PhaseCode(Discretizer):
 
     def forward(self, h: Windows, length: int, state: None = None) -> tuple[Float[Tensor, "K L2 B *N"], None]:
         value = rest = clip(h[:, 0], 0, 1)
+        least = torch.finfo(h.dtype).tiny  # a bit below would round to 0, which nothing at all reaches
         spikes = []
         for k in range(length):
-            worth = 2.0 ** -(k + 1)
+            worth = max(2.0 ** -(k + 1), least)
             hard = (rest >= worth).to(h.dtype)
             bit = self.surrogate(rest - worth) if self.surrogate else straight_through(hard, value)
             rest = rest - bit.detach() * worth
