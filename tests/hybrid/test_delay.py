@@ -6,8 +6,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError
-from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit, Modulation, Transmission, every, narrow_delays, ticks
+from spikebridge.errors import ConfigError, ShapeError
+from spikebridge.hybrid import (
+    FIR,
+    Delay,
+    Exponential,
+    HybridNetwork,
+    HybridUnit,
+    Kernel,
+    Modulation,
+    Transmission,
+    Tumbling,
+    every,
+    narrow_delays,
+    ticks,
+)
 from spikebridge.neurons import IF, Effect, Sequential
 
 STEPS, BATCH, WIDTH = 11, 2, 3
@@ -30,6 +43,30 @@ def test_evaluation_delays_each_channel_by_whole_steps() -> None:
         assert y[steps:, :, channel].equal(x[: STEPS - steps, :, channel])
     assert state.last.shape == (BATCH, 4, WIDTH)
     assert learned().ticks.tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("steps", [0.5, 1.5, 2.5, 4.5])
+@pytest.mark.parametrize("dt", [1.0, 0.001])
+def test_half_a_step_is_rounded_in_the_longest_delay_as_in_the_delay(steps: float, dt: float) -> None:
+    for layer in (Delay(steps * dt, dt=dt), Delay(torch.tensor([steps * dt]), dt=dt, learn="delay").eval()):
+        whole = layer.max_ticks
+        assert layer(torch.arange(1.0, 7.0).reshape(6, 1, 1))[0].flatten().tolist() == [0.0] * whole + [
+            *range(1, 7 - whole)
+        ]
+        assert int(layer.ticks) == whole
+        # up where the half is exact
+        assert whole == steps + 0.5 or (dt < 1 and whole == steps - 0.5)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [Delay(torch.tensor([1.0, 2.0]), dt=1.0), Exponential(torch.tensor([1.0, 2.0]), dt=1.0), FIR(2, (2,))],
+    ids=lambda kernel: type(kernel).__name__,
+)
+def test_a_value_a_neuron_needs_as_many_neurons(kernel: Kernel) -> None:
+    for call in (kernel, HybridUnit(Tumbling(2), kernel)):
+        with pytest.raises(ShapeError, match=r"has \w+ of shape \(2,\), which does not broadcast against \(3,\)"):
+            call(torch.rand(4, 1, 3))
 
 
 def test_training_weighs_the_steps_around_the_delay_by_a_gaussian() -> None:

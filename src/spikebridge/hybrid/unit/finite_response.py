@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -124,6 +124,10 @@ class FIR(_FiniteResponse):
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
         return {"taps": upcast(self.weight)}
+
+    def check_quantities(self, neurons: Sequence[int]) -> None:
+        super().check_quantities(neurons)
+        self._refuse_shape("weight", self.weight.shape[1:], neurons)
 
 
 class Gaussian(_FiniteResponse):
@@ -289,7 +293,7 @@ class Delay(_FiniteResponse):
     @property
     def num_taps(self) -> int:  # type: ignore[override]
         """The steps that the longest delay reaches back, and the present one."""
-        return round(self.max_delay / known_dt(self)) + 1
+        return math.floor(self.max_delay / known_dt(self) + 0.5) + 1  # halves are rounded up, as in `ticks`
 
     @property
     def is_trained(self) -> bool:
@@ -326,7 +330,8 @@ class Delay(_FiniteResponse):
         return delayed(x, self._arguments(x)["ticks"], before)
 
     def _whole(self, delay: Tensor) -> Tensor:
-        return (delay.detach().clamp(0.0, self.max_delay) / known_dt(self) + 0.5).floor().long()
+        ticks = (delay.detach().clamp(0.0, self.max_delay) / known_dt(self) + 0.5).floor().long()
+        return ticks.clamp(max=self.max_ticks)  # a half in single precision may lie above that of the longest delay
 
 
 def narrow_delays(module: nn.Module, progress: float) -> None:

@@ -25,7 +25,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from spikebridge.axes import Signal, Step, Windows
-from spikebridge.errors import ConfigError, in_words
+from spikebridge.errors import ConfigError, ShapeError, in_words
 from spikebridge.hybrid.unit.window import whole_number
 from spikebridge.neurons.base import Stateful, refuse_unknown
 from spikebridge.neurons.dt import check_dt, decay_per_step, known_dt
@@ -105,9 +105,20 @@ class Kernel(Stateful):
         return h_t.to(x_t.dtype), state
 
     def check_quantities(self, neurons: Sequence[int]) -> None:
-        """Raises where a quantity fits neurons `*N` in two ways."""
+        """Raises where a quantity does not fit neurons `*N`, or fits them in two ways."""
         for name in self.modulable:
-            refuse_ambiguous(f"{name} of {type(self).__name__}", getattr(self, name), neurons)
+            value = getattr(self, name)
+            refuse_ambiguous(f"{name} of {type(self).__name__}", value, neurons)
+            if isinstance(value, Tensor):
+                self._refuse_shape(name, value.shape, neurons)
+
+    def _refuse_shape(self, name: str, shape: Sequence[int], neurons: Sequence[int]) -> None:
+        """Raises where values of a shape do not broadcast against neurons `*N`; shapes line up from the right."""
+        if any(n != m and 1 not in (n, m) for n, m in zip(reversed(shape), reversed(neurons), strict=False)):
+            raise ShapeError(
+                f"{type(self).__name__} has {name} of shape {tuple(shape)}, which does not broadcast against "
+                f"{tuple(neurons)}, the (*N) of its input"
+            )
 
     def bound_step(self, x_t: Tensor) -> Callable[[Tensor, State], tuple[Tensor, State]]:
         """The step with its arguments worked out once, for all steps like `x_t`."""
