@@ -206,3 +206,22 @@ def test_recurrent_tells_weights_from_signals_by_their_owner():
         layer(x, None, **{"layer.out.v_threshold": torch.ones(3, 3, 4)})
     with pytest.raises(ConfigError, match=r"Recurrent has no quantity 'layer.out.v'.*layer.out.v_threshold"):
         layer(x, None, **{"layer.out.v": torch.ones(3, 3, 4)})
+
+
+def test_a_layer_may_stand_in_two_places() -> None:
+    torch.manual_seed(0)
+    relu, fire, fc1, fc2 = nn.ReLU(), IF(v_threshold=0.5), nn.Linear(3, 3), nn.Linear(3, 3)
+    x = torch.rand(5, 2, 3)
+    shared, apart = Sequential(fc1, relu, fc2, relu), Sequential(fc1, nn.ReLU(), fc2, nn.ReLU())
+    assert torch.equal(shared(x)[0], apart(x)[0])
+    assert len(shared) == len(list(shared)) == 4
+    assert shared[3] is relu
+    # each place of a neuron has a state of its own
+    y, state = Sequential(fire, fc1, fire)(x)
+    assert torch.equal(y, Sequential(IF(v_threshold=0.5), fc1, IF(v_threshold=0.5))(x)[0])
+    assert len(state.layers) == 3
+
+
+def test_no_layer_changes_nothing() -> None:
+    x = torch.rand(5, 2, 3)
+    assert torch.equal(Sequential()(x)[0], x)

@@ -76,21 +76,25 @@ class Sequential(Stateful):
             refuse_hidden_state(layer, name)
             self.add_module(name, layer)
         if dt is not None:
-            for name, layer in self.named_children():
+            for name, layer in self._layers():
                 bind_dt(name, layer, dt)
 
     def __len__(self) -> int:
         return len(self._modules)
 
     def __iter__(self) -> Iterator[nn.Module]:
-        return self.children()
+        return iter([layer for _, layer in self._layers()])
 
     def __getitem__(self, index: int) -> nn.Module:
-        return list(self.children())[index]
+        return list(self)[index]
+
+    def _layers(self) -> list[tuple[str, nn.Module]]:
+        """The layers by name, in order; `named_children` would leave out one that stands in two places."""
+        return [(name, layer) for name, layer in self._modules.items() if layer is not None]
 
     def modulable_paths(self) -> list[str]:
         paths: list[str] = []
-        for name, layer in self.named_children():
+        for name, layer in self._layers():
             inner = layer.modulable_paths() if isinstance(layer, Stateful) else [n for n, _ in layer.named_parameters()]
             paths += [f"{name}.{path}" for path in inner]
         return paths
@@ -128,10 +132,11 @@ class Sequential(Stateful):
         self, x: Tensor, old: tuple[State, ...], by_layer: dict[str, dict[str, Any]], is_first: bool
     ) -> tuple[Tensor, SequentialState]:
         new: list[State] = []
-        layers = list(self.named_children())
+        layers = self._layers()
         joined = False  # the layer before has done the work of this one
         alone = False  # x is not read again
-        for (name, layer), after, layer_state in zip(layers, [*layers[1:], None], old, strict=True):
+        followers = [*layers[1:], None] if layers else []
+        for (name, layer), after, layer_state in zip(layers, followers, old, strict=True):
             effects = by_layer.get(name, {})
             product = False
             if not is_first:

@@ -283,6 +283,13 @@ def test_inner_rows_and_absent_layers_change_nothing(native: bool) -> None:
 
 
 @both_paths
+def test_a_layer_may_stand_in_two_places(native: bool) -> None:
+    fire = IF(v_threshold=1.5)
+    network = with_exact_weights(Sequential(nn.Linear(6, 5), fire, nn.Linear(5, 4), fire))
+    agree(network, prepare(network, native), exact(8, 1, 6, seed=3, share=0.5))
+
+
+@both_paths
 def test_a_stream_may_go_over_to_the_network_and_back(native: bool) -> None:
     network = convolutional()
     network(torch.zeros(1, 1, 2, 13, 11))

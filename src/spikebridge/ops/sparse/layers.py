@@ -96,7 +96,9 @@ def arguments_of(module: Any, num_axes: int) -> dict[str, Any]:
 def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[EventLayer]) -> LayerRow:
     _refuse_hooks(row, path)
     places: list[LayerRow | int | None] = []
-    for index, (name, module) in enumerate(row.named_children()):
+    # `named_children` would leave out a layer that stands in two places
+    layers_of_row = [(name, module) for name, module in row._modules.items() if module is not None]
+    for index, (name, module) in enumerate(layers_of_row):
         where = f"{path}.{name}" if path else name
         here = (*address, 0, index)  # a container's state has one field, the states of its layers
         if _is_row(module):
