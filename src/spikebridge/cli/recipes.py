@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import NamedTuple
 
 from spikebridge.cli.command import unknown_option
@@ -219,11 +220,20 @@ def recipe_id(word: str) -> str:
     return word if word in recipe_files() else str(Path(word).resolve())
 
 
+class _SourceLoader(SourceFileLoader):
+    """Compiles a file anew: kept bytecode is taken for that of the file if size and second are the same."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file as it is now."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 # once a version of the file: two runs of it would make two classes of each name
 @lru_cache
 def _load_file(path: Path, changed: int) -> ModuleType:
     name = f"{_MODULE}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be loaded as a Python file")
     module = importlib.util.module_from_spec(spec)
