@@ -3,7 +3,7 @@
 python benchmarks/ann_at_event_rate.py
 
 No camera here gives 240 frames a second together with events, so the scenes are generated, with seeds that no training
-has seen. From the first box alone (C), the shipped weights. The ANN may choose how far it goes towards what it finds.
+has seen. From the first box alone (C), the research weights. The ANN may choose how far it goes towards what it finds.
 """
 
 import json

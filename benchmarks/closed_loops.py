@@ -1,6 +1,6 @@
 """Closed loops from many starts on the validation part of the real recording: what tells one detector from another.
 
-    python benchmarks/closed_loops.py                                # the shipped weights; results/closed_loops.json
+    python benchmarks/closed_loops.py                                # the research weights; results/closed_loops.json
     python benchmarks/closed_loops.py --run RUN --gains 0.3 0.5    # others, and other settings
 
 A single loop from the first box to the last one is won or lost by one frame, so it says little. Here the part, which no

@@ -3,7 +3,7 @@
     python benchmarks/equivalent_frame_rate.py                # 4 minutes of one core
     python benchmarks/equivalent_frame_rate.py --keep FOLDER  # keeps each rate there, and resumes
 
-From the first box alone (C), AUC over the boxes at 240 Hz, trained detector. The hybrid has the shipped weights of a
+From the first box alone (C), AUC over the boxes at 240 Hz, trained detector. The hybrid has the research weights of a
 seed, and events. The ANN is its detector without events, trained further on frames of one rate (generated training
 scenes; up to 40 Hz also the training part of the recording) or as shipped, whichever is better. Between frames its box
 moves at constant velocity, or it is held and goes half of the way to what the ANN finds, whichever is better. Both are
@@ -12,7 +12,7 @@ recording up to 40 Hz.
 
 An event counts as 4 bytes (32-bit words), a pixel of a frame as 1. Energy is that of operations counted over three
 frames of a run, at 45 nm; a frame at 240 Hz counts as one at 120 Hz. Against speed: AUC of the boxes that are there in
-time with the latencies of the Tianjic chip (protocol E), frames at 40 Hz, weights as shipped. Writes
+time with the latencies of the Tianjic chip (protocol E), frames at 40 Hz, the research weights. Writes
 results/equivalent_frame_rate.json.
 """
 
@@ -93,7 +93,7 @@ def _tracker(seed: int) -> SensingTracker:
 
 
 def _trained_ann(rate: int, seed: int) -> SensingTracker:
-    """The detector of the shipped weights, trained on at a frame rate; of each part the first frames."""
+    """The detector of the research weights, trained on at a frame rate; of each part the first frames."""
     shipped = _tracker(seed)
     network = sensing.Config().network("learned")
     network.load_state_dict(shipped.sensing.state_dict())

@@ -2,7 +2,7 @@
 
     python benchmarks/hidden_targets.py  # a minute of one core; writes results/hidden_targets.json
 
-Generated test scenes with one target, 40 frames a second, the first box alone, shipped weights of seed 0. While it is
+Generated test scenes with one target, 40 frames a second, the first box alone, default weights. While it is
 hidden, frames and events show the background; it moves on unseen. Each detector of the tracker that can search.
 """
 

@@ -5,7 +5,7 @@
 
 Generated scenes of validation photographs. Films, frames alone: 16 in which parts of photographs move over another one,
 and 16 of a camera before a photograph, whose target is a part of it. 10 scenes of 0.9 s have events. AUC, default
-settings, of the shipped weights (seed 0), and of the correlation filter alone. `--claims` are factors of the standard
+settings, of both shipped weights (seed 0), and of the correlation filter alone. `--claims` are factors of the standard
 deviation that the detector claims: on these scenes it may be chosen. Writes results/photograph_loops.json.
 """
 

@@ -1,6 +1,6 @@
 """The worth of the Bayes update of restarted event streams, with rare frames (`model/motion_prior.py`).
 
-    python benchmarks/rare_frames.py    # the shipped weights; writes results/rare_frames.json
+    python benchmarks/rare_frames.py    # the research weights; writes results/rare_frames.json
 
 Protocol A on every second, fourth and eighth frame of the training and the validation part of the real recording, from
 each of the frames that this leaves to start with, as it is and backwards in time: with the rule, and without it, as if

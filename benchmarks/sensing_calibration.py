@@ -3,11 +3,11 @@
     python benchmarks/sensing_calibration.py
     python benchmarks/sensing_calibration.py --choose  # other constants, on validation parts; writes nothing
 
-The shipped weights (three seeds) with and without calibration, beside hold and constant velocity: protocol A (distance)
-as recorded, with events lost and added, with other contrast, with blurred frames and with every fourth frame; protocol
-C (AUC) as recorded. Forgetting, event weights, widths and the handicap of `tracker/calibration.py` were chosen on the
-validation part and on generated validation scenes, with 0, 50, 75 and 90 % of the events lost; the test part was not
-looked at. Writes results/sensing_calibration.json.
+The research weights (three seeds) with and without calibration, beside hold and constant velocity: protocol A
+(distance) as recorded, with events lost and added, with other contrast, with blurred frames and with every fourth
+frame; protocol C (AUC) as recorded. Forgetting, event weights, widths and the handicap of `tracker/calibration.py` were
+chosen on the validation part and on generated validation scenes, with 0, 50, 75 and 90 % of the events lost; the test
+part was not looked at. Writes results/sensing_calibration.json.
 """
 
 import json
@@ -33,7 +33,7 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_calibration.json"
-_CASES: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "as recorded": {},
     "50 % of the events lost": {"lose_events": 0.5},
     "75 % of the events lost": {"lose_events": 0.75},
@@ -119,7 +119,7 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     cases = {
         name: [p._replace(recording=degraded(p.recording, Degradation(**change))) for p in real]
-        for name, change in _CASES.items()
+        for name, change in CASES.items()
     }
     cases["every fourth frame"] = [subsample_part(p, 4, num_before=1) for p in real]
     cases["generated scenes"] = made

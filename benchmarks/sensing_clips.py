@@ -28,7 +28,7 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_clips.json"
-_SEED = 0  # of the shipped weights
+_SEED = 0  # of the default weights
 _OPENCV = ("csrt", "kcf")
 _DETECTORS = (*_OPENCV, "both", "learned", "filter")  # a missing OpenCV is found at once
 

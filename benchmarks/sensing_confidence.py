@@ -48,7 +48,7 @@ _SECONDS, _MOST_FRAMES = 0.6, 70
 _L2 = 3.0
 _CLIP_FAMILIES, _FILM_SECONDS = ("still camera", "moving camera", "deforming"), 2.0
 _NAMES = "signals"
-_SEED = 0  # of the shipped weights
+_SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "moved": 1, "detector_spread": -1, "apart": -1, "given": 0, "age": -1, "unsure": -1}
 _BOUNDS = {-1: (None, 0.0), 0: (None, None), 1: (0.0, None)}
 

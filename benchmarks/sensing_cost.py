@@ -3,7 +3,7 @@
     python benchmarks/sensing_cost.py           # a minute; needs the recording of FE240hz in SPIKEBRIDGE_DATA
     python benchmarks/sensing_cost.py --quick   # one round; writes nothing
 
-The command measures the times of a step alone, calibrated, shipped weights of seed 0, by detector, with and without the
+The command measures the times of a step alone, calibrated, research weights, by detector, with and without the
 native library: processor time of one thread, medians over the test part, rounds interleaved, of which the fastest
 counts. On a busy machine times grow, ratios stay. Writes results/sensing_cost.json.
 """

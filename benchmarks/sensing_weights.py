@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import torch
 
+from sensing_calibration import CASES
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.recordings.video_clips import clip_recording, find_clips
@@ -32,16 +33,6 @@ from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 _RESULTS = Path(__file__).with_name("results") / "sensing_weights.json"
-_CHANGES = {
-    "as recorded": Degradation(),
-    "50 % of the events lost": Degradation(lose_events=0.5),
-    "75 % of the events lost": Degradation(lose_events=0.75),
-    "90 % of the events lost": Degradation(lose_events=0.9),
-    "100,000 noise events a second": Degradation(add_events=1e5),
-    "contrast x 0.4": Degradation(contrast=0.4),
-    "contrast x 2": Degradation(contrast=2.0),
-    "blur of 2 px": Degradation(blur=2.0),
-}
 _PIECE, _APART = 60, 20  # frames
 _BESIDE_PX = 0.5
 
@@ -101,10 +92,9 @@ def main() -> None:
     research = sensing.tracker(cast(Run, shipped_run("sensing_research")), "learned", 0).with_options(warns=False)
     recording, frames = recording_parts("real", "test", 1)[0]
     distances: dict[str, dict[str, float]] = {}
-    for case, change in _CHANGES.items():
-        changed = degraded(recording, change)
-        rivals: dict[str, Any] = {"sensing": tracker, "sensing_research": research}
-        rivals["constant velocity"] = ConstantVelocity()
+    rivals: dict[str, Any] = {"sensing": tracker, "sensing_research": research, "constant velocity": ConstantVelocity()}
+    for case, change in CASES.items():
+        changed = degraded(recording, Degradation(**change))
         distances[case] = {
             name: interframe(changed, one, frames).score().mean_distance_px for name, one in rivals.items()
         }

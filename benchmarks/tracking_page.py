@@ -381,12 +381,12 @@ def photographs(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 
 
 def _auc(clips: dict[str, Any], detector: str) -> float:
-    """Of the recording, shipped weights."""
+    """Of the recording, default weights."""
     return float(clips["rows"][detector]["FE240hz"]["auc"])
 
 
 def _auc_of_clips(clips: dict[str, Any], detector: str) -> float:
-    """Mean of the clips, shipped weights."""
+    """Mean of the clips, default weights."""
     return fmean(row["auc"] for name, row in clips["rows"][detector].items() if name != "FE240hz")
 
 

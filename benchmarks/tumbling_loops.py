@@ -1,6 +1,6 @@
 """Closed loops through generated scenes that are hard to hold on to: a measure of losing that needs no recording.
 
-    python benchmarks/tumbling_loops.py     # the shipped weights; 3 minutes of one core
+    python benchmarks/tumbling_loops.py     # the research weights; 3 minutes of one core
 
 Each scene lasts for two and a half seconds, five times as long as those that pathways learn from, and the target passes
 others and is passed by them; it may be hardly brighter than what is behind it, from the first frame on. Only the first

@@ -289,9 +289,8 @@ def test_the_flat_settings_of_version_0_1_are_read() -> None:
     assert {"crop", "finding_epochs", "recall"} <= run.config.keys()
     config = run.config_as(sensing.Config)
     assert config.model == sensing.ModelConfig(crop=96)
-    assert (
-        config.detector.epochs == 18 and config.pathways.weights_from == "src/spikebridge/pretrained/sensing_research"
-    )
+    assert config.detector.epochs == 18
+    assert config.pathways.weights_from == "src/spikebridge/pretrained/sensing_research"
     assert config.tracker == sensing.TrackerConfig(template_rate=0.3, detector_gain=0.5)
 
 
