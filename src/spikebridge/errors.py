@@ -12,11 +12,11 @@ SpikebridgeError
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeGuard
 
@@ -70,6 +70,16 @@ class ExportError(SpikebridgeError, ValueError):
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a real number, and no flag."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number; truth values are none.
+
+    Example:
+        >>> is_whole(3), is_whole(3.0), is_whole(True)
+        (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def is_positive(value: object) -> bool:
@@ -172,3 +182,15 @@ def defers_checks() -> bool:
         False
     """
     return _deferred.get() is not None
+
+
+def check_named(inputs: object) -> None:
+    """Raises a `ConfigError` where the inputs of a network are not given by name.
+
+    Example:
+        >>> check_named([0.5])
+        Traceback (most recent call last):
+        spikebridge.errors.ConfigError: a network takes its inputs by name, {'x': ...}, but got the list [0.5]
+    """
+    if not isinstance(inputs, Mapping):
+        raise ConfigError(f"a network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")

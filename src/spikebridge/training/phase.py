@@ -13,7 +13,7 @@ three ways of the framework (Zhao et al. 2022, Fig. 1e) to train a hybrid unit a
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from spikebridge.errors import ConfigError, did_you_mean, in_words
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_whole
 from spikebridge.training.batches import Batch, TrainingData
 
 Result: TypeAlias = Tensor | tuple[Tensor, dict[str, Any]]
@@ -84,7 +84,7 @@ class Phase:
             raise ConfigError(f"phase {self.name!r}: train is a tuple of names; write train=({self.train!r},)")
         if not self.train:
             raise ConfigError(f"phase {self.name!r} trains nothing: name parts, units or paths, or train=WHOLE")
-        if not _is_whole(self.epochs) or self.epochs < 1:
+        if not is_whole(self.epochs) or self.epochs < 1:
             raise ConfigError(f"phase {self.name!r} needs a whole number of at least 1 epoch, but got {self.epochs}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
@@ -93,14 +93,10 @@ class Phase:
                 f"phase {self.name!r}: scheduler_interval should be 'epoch' or 'step', but is "
                 f"{self.scheduler_interval!r}"
             )
-        if not _is_whole(self.accumulate) or self.accumulate < 1:
+        if not is_whole(self.accumulate) or self.accumulate < 1:
             raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
         if self.accumulate > 1 and self.slices is not None:
             raise ConfigError(f"phase {self.name!r}: every slice makes a step, so accumulate must be 1 with slices")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any]]:

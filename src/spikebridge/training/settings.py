@@ -28,9 +28,9 @@ def check_least(settings: object, group: str = "", /, **least: float) -> None:
         if value is None:
             continue
         if not value >= minimum:
-            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be at least {minimum}, but is {value}")
+            raise ConfigError(f"{_path(group, name)} should be at least {minimum}, but is {value}")
         if isinstance(minimum, int) and not isinstance(value, Integral):
-            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be a whole number, but is {value}")
+            raise ConfigError(f"{_path(group, name)} should be a whole number, but is {value}")
 
 
 def check_positive(settings: object, names: Iterable[str], group: str = "") -> None:
@@ -49,7 +49,11 @@ def check_positive(settings: object, names: Iterable[str], group: str = "") -> N
     for name in names:
         value = getattr(settings, name)
         if value is not None and not is_positive(value):
-            raise ConfigError(f"{group}{'.' * bool(group)}{name} should be a number above 0, but is {value}")
+            raise ConfigError(f"{_path(group, name)} should be a number above 0, but is {value}")
+
+
+def _path(group: str, name: str) -> str:
+    return f"{group}.{name}" if group else name
 
 
 def check_chosen(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:

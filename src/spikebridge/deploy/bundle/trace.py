@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, ExportError, in_words
+from spikebridge.errors import ConfigError, ExportError, check_named, in_words
 from spikebridge.hybrid import Gain, Gate, HybridNetwork, Modulation
 from spikebridge.hybrid.network.link import Route
 from spikebridge.hybrid.network.shape_inference import infer_shapes
@@ -69,8 +69,9 @@ def check_stream(inputs: Mapping[str, Tensor]) -> None:
         Traceback (most recent call last):
         spikebridge.errors.ConfigError: input 'x' needs samples (T, B, *N), but got (8, 0, 3)
     """
-    if not isinstance(inputs, Mapping) or not inputs:
-        raise ConfigError(f"a network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")
+    check_named(inputs)
+    if not inputs:
+        raise ConfigError("a network takes its inputs by name, but got none")
     for name, x in inputs.items():
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.shape[1]:
             came = tuple(x.shape) if isinstance(x, Tensor) else in_words(x)

@@ -19,7 +19,7 @@ from spikebridge.deploy.bundle.manifest import InputRecord
 from spikebridge.deploy.onnx.session import OpenSession
 from spikebridge.deploy.runtime.links import LinkRunner, LinkRunnerState, Unit, open_link
 from spikebridge.deploy.runtime.parts import PartRunner, open_part
-from spikebridge.errors import ConfigError, DataError, ShapeError, did_you_mean, in_words
+from spikebridge.errors import ConfigError, DataError, ShapeError, check_named, did_you_mean, in_words, is_whole
 
 Values: TypeAlias = NDArray[Any]
 SignalHook: TypeAlias = Callable[[str, str, int, Values], Values]  # kind, name, tick, value: the value used instead
@@ -59,8 +59,7 @@ def check_arrays(inputs: Mapping[str, Any]) -> None:
         Traceback (most recent call last):
         spikebridge.errors.ShapeError: input 'x' needs an array of numpy, but got the list [1.0]; np.asarray makes one
     """
-    if not isinstance(inputs, Mapping):
-        raise ConfigError(f"a network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")
+    check_named(inputs)
     for name, x in inputs.items():
         if not isinstance(x, np.ndarray):
             raise ShapeError(f"input {name!r} needs an array of numpy, but got {in_words(x)}; np.asarray makes one")
@@ -164,7 +163,7 @@ class TickRunner:
         """
         check_arrays(inputs)
         number = self.count_ticks(inputs) if ticks is None else ticks
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        if not is_whole(number) or number < 0:
             raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
         if not inputs:
             raise ConfigError(f"a run needs inputs, to know the batch; there are {', '.join(self.graph.inputs)}")

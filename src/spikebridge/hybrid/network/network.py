@@ -16,6 +16,7 @@ from spikebridge.errors import (
     ConfigError,
     DataError,
     StateError,
+    check_named,
     defer_check,
     defers_checks,
     did_you_mean,
@@ -194,7 +195,7 @@ class HybridNetwork(nn.Module):
             DataError: an input holds values that are not finite, or a part gave some; its name is given.
             ConfigError: an unknown input, or a state of another network.
         """
-        _refuse_unnamed(inputs)
+        check_named(inputs)
         if state is not None:
             self.check_stream(state, inputs)
         checked = is_checked(state is None or state.ticks == 0)
@@ -286,7 +287,7 @@ class HybridNetwork(nn.Module):
             ConfigError: an input is missing, or the shape on a link of a loop cannot be found.
             ShapeError: inputs of different batch, dtype or device.
         """
-        _refuse_unnamed(inputs)
+        check_named(inputs)
         specs = infer_input_specs(self.inputs, inputs)
         signal_specs = self._infer_signal_specs(specs).links
         state = self._start(specs, signal_specs)
@@ -423,12 +424,6 @@ class HybridNetwork(nn.Module):
             f"{describe(route.link)} {route.reads.describe(self.dt)}{settings_of(route)}" for route in self.routes
         ]
         return "\n".join(lines)
-
-
-def _refuse_unnamed(inputs: Mapping[str, Tensor]) -> None:
-    """Raises where inputs are not given by name."""
-    if not isinstance(inputs, Mapping):
-        raise ConfigError(f"a hybrid network takes its inputs by name, {{'x': ...}}, but got {in_words(inputs)}")
 
 
 def _is_constant(specs: Mapping[str, Tensor]) -> bool:

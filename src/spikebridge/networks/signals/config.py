@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.errors import ConfigError
 from spikebridge.networks.signals.data.sensor import SensorConfig
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.training.beats import BeatConfig
 from spikebridge.networks.signals.training.train import LearningConfig
+from spikebridge.training.settings import check_chosen, check_least
 
 # of the preset `default`, which reads voices
 _VOICE_SECONDS = 0.7
@@ -94,11 +95,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        for name in self.networks:
-            if name not in VARIANTS:
-                raise ConfigError(f"no network {name!r}; {did_you_mean(name, VARIANTS)}")
-        if not self.networks or self.num_seeds < 1:
-            raise ConfigError("train at least one network with at least one seed")
+        check_chosen("network", self.networks, VARIANTS)
+        check_least(self, seed=0, num_seeds=1, num_folds=1, num_series=1)
         if self.dataset not in ("own", "generated") and self.task != _TASK_OF_SET.get(self.dataset, "classify"):
             task = _TASK_OF_SET.get(self.dataset, "classify")
             raise ConfigError(
