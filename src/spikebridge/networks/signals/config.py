@@ -96,7 +96,9 @@ class Config:
     def __post_init__(self) -> None:
         """Checks the settings."""
         check_chosen("network", self.networks, VARIANTS)
-        check_least(self, seed=0, num_seeds=1, num_folds=1, num_series=1)
+        check_least(self, seed=0, num_folds=1, num_series=1)
+        if self.num_seeds < 1:
+            raise ConfigError("train each network with at least one seed")
         if self.dataset not in ("own", "generated") and self.task != _TASK_OF_SET.get(self.dataset, "classify"):
             task = _TASK_OF_SET.get(self.dataset, "classify")
             raise ConfigError(

@@ -28,7 +28,7 @@ from spikebridge.networks.signals.data.augmentation import (
 )
 from spikebridge.networks.signals.data.front_ends import AudioFrontEnd, ChannelFrontEnd
 from spikebridge.networks.signals.data.windows import Windows, windows_of, with_past
-from spikebridge.training.settings import check_least, check_positive
+from spikebridge.training.settings import check_positive
 
 _AT_ONCE = 64  # windows that share a draw of the vocal tract
 
@@ -71,8 +71,7 @@ class SensorConfig:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_positive(self, ("seconds", "dt"))
-        check_least(self, frame_period=1, context=1, num_filters=1, num_bands=1)
+        check_positive(self, ("seconds", "dt", "frame_period", "context", "num_filters", "num_bands"))
         if self.gravity and self.kind != "motion":
             raise ConfigError(
                 f"gravity is for a sensor of motion, but the kind is {self.kind}; leave sensor.gravity out"

@@ -23,7 +23,7 @@ from spikebridge.networks.signals.model.beats import LATENCY, MEAN_OF, RATE_HZ, 
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import Phase
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings, check_least, check_positive
+from spikebridge.training.settings import Settings, check_positive
 
 _NEAR, _AROUND = 4, 14  # samples around a beat that are beat, and that count for neither
 _BEAT_WEIGHT = 4.0
@@ -55,8 +55,7 @@ class BeatConfig:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_least(self, neurons=1, steps=1, batch_size=1)
-        check_positive(self, ("threshold", "lr"))
+        check_positive(self, ("neurons", "threshold", "steps", "batch_size", "lr"))
         if self.piece_seconds < 1 or not (self.seconds is None or self.seconds >= 30):
             raise ConfigError(
                 "pieces last 1 s or more and a recording 30 s or more, but got "

@@ -22,7 +22,7 @@ from spikebridge.training.callbacks.averaging import AveragedWeights
 from spikebridge.training.loop import fit
 from spikebridge.training.phase import WHOLE, Phase
 from spikebridge.training.run.run import Run
-from spikebridge.training.settings import Settings, check_least, check_positive
+from spikebridge.training.settings import Settings, check_positive
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class LearningConfig:
 
     def __post_init__(self) -> None:
         """Checks the settings."""
-        check_least(self, copies=1, epochs=1, batch_size=1, weight_decay=0.0)
-        check_positive(self, ["lr"])
+        check_positive(self, ("copies", "epochs", "batch_size", "lr"))
         for name in ("smoothing", "masking", "averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
