@@ -29,7 +29,7 @@ from spikebridge.training.run.environment import describe_environment, git_revis
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "same_answers.json"
-RENAMED = {"--box-noise": "--shake"}
+RENAMED = {"--box-noise": "--shake", "sensing_research": "sensing"}
 ADDED = ("--detector", "--no-calibration")  # of `eval sensing`
 EARLIER_TRACKER = ("--detector", "learned", "--no-calibration")
 # words of names whose values a machine, a clock or a folder decides
@@ -68,7 +68,7 @@ class Command:
 
 WORDS = "the words where one seed tells nothing; all numbers are equal"
 ORDER = "the fused layers of the tracker sum in another order than those of the earlier tree"
-SENSING = ("eval", "sensing", "--json", *EARLIER_TRACKER)
+SENSING = ("eval", "sensing_research", "--json", *EARLIER_TRACKER)
 QUICK = ("--preset", "quick", "--quiet", "--out", "run")
 COMMANDS = {
     "tracker, A, layers not fused": Command((*SENSING, "--baselines", "none"), unfused=True),
@@ -82,7 +82,8 @@ COMMANDS = {
         (*SENSING, "--protocol", "E", "--latency", "tianjic", "--baselines", "hold"), ORDER
     ),
     "tracker, A, options of today": Command(
-        ("eval", "sensing", "--json", "--baselines", "none"), "a second detector, and calibration while it runs"
+        ("eval", "sensing_research", "--json", "--baselines", "none"),
+        "a second detector, and calibration while it runs",
     ),
     "modulation": Command(("eval", "modulation", "--json")),
     "reasoning": Command(("eval", "reasoning", "--json")),
