@@ -24,6 +24,10 @@ tracker makes of the answer, so that the one leads the other back. A filter alon
 So where the trained detector usually sees the target, and neither sees it now, its unsure answer is given, and neither
 learns.
 
+Both may follow something else, and be sure of it. But the events do not fit then, and the confidence of the tracker's
+box is low. After three such frames in a row the trained detector looks for the first template in the whole frame. If it
+is sure to see it elsewhere, and again in the next frame, the target is there.
+
 Every answer starts from the box before, so errors of the size add up. The given box is the one that is right, so the
 size of an answer is drawn a little towards it.
 """
@@ -255,6 +259,8 @@ class _MixedTarget(NamedTuple):
         size: width and height of the given box [px].
         last: claims in the last frame; None before the first one.
         usual: mean claims in the frames from which both have learned.
+        num_doubted: number of frames in a row in which the tracker's box is in doubt.
+        candidate: the target elsewhere in the last frame, if a search has found it.
     """
 
     learned: LearnedTarget
@@ -262,6 +268,8 @@ class _MixedTarget(NamedTuple):
     size: Float[np.ndarray, "2"]
     last: _Claims | None = None
     usual: _Claims | None = None
+    num_doubted: int = 0
+    candidate: FoundBox | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +279,7 @@ class MixedDetector:
     The surer one gives the answer; without events the filter does, if it sees the target. But where the trained one
     usually sees this target, and neither sees it now, the target is hidden: then the unsure answer of the trained one
     is given, from which the filter does not learn. The size of the answer is drawn towards that of the given box.
+    Where the tracker's box is in doubt, the trained one searches for the target.
 
     Args:
         learned: the trained one.
@@ -280,6 +289,8 @@ class MixedDetector:
         least_ratio: share of its usual peak-to-sidelobe ratio below which the filter does not see it.
         rate: weight of a new frame in the means.
         size_share: share of the given size in that of an answer, as logarithms.
+        doubt: confidence of the tracker's box below which it is in doubt.
+        search_after: number of frames in doubt, one after the other, after which the whole frame is searched.
     """
 
     learned: LearnedDetector
@@ -289,6 +300,8 @@ class MixedDetector:
     least_ratio: float = 0.5
     rate: float = 0.1
     size_share: float = 0.1
+    doubt: float = 0.5
+    search_after: int = 3
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> _MixedTarget:
         """See `BoxDetector`."""
@@ -296,6 +309,10 @@ class MixedDetector:
 
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[FoundBox, _MixedTarget]:
         """See `BoxDetector`."""
+        before, target = target.candidate, self._searched(inputs, target)
+        now = target.candidate
+        if before is not None and now is not None and not _are_apart(before.box, now.box):
+            return now, self._restarted(target)
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
         claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)
@@ -315,6 +332,24 @@ class MixedDetector:
         else:
             usual = _Claims(*(old + self.rate * (new - old) for old, new in zip(usual, last, strict=True)))
         return target._replace(learned=learned, filtered=filtered, usual=usual)
+
+    def _searched(self, inputs: DetectorInputs, target: _MixedTarget) -> _MixedTarget:
+        """After a search of the whole frame, where the box is in doubt. Without events the trained one is too sure."""
+        if inputs.confidence >= self.doubt or len(inputs.events.x) == 0:
+            return target._replace(num_doubted=0, candidate=None)
+        target = target._replace(num_doubted=target.num_doubted + 1)
+        if target.num_doubted < self.search_after and target.candidate is None:
+            return target
+        sized = inputs._replace(box=box_from_center(box_center(inputs.box), target.size))
+        found = self.learned.search(sized, target.learned)
+        is_sure = confidence(found.spread, found.box) > self.learned.reacquire_confidence
+        elsewhere = found if is_sure and _are_apart(found.box, inputs.box) else None
+        return target._replace(num_doubted=0, candidate=elsewhere)
+
+    def _restarted(self, target: _MixedTarget) -> _MixedTarget:
+        """Without what the filter has learned since the first frame: it was of something else."""
+        filtered = target.filtered._replace(sums=target.filtered.first)
+        return target._replace(filtered=filtered, last=None, usual=None, candidate=None)
 
     def _drawn(self, box: Box, size: Float[np.ndarray, "2"]) -> Box:
         """The box, its size drawn towards another one."""
@@ -424,6 +459,11 @@ def _vertex(line: Float[np.ndarray, " N"], at: int) -> float:
     before, here, after = float(line[at - 1]), float(line[at]), float(line[(at + 1) % len(line)])
     bend = before - 2 * here + after
     return min(max((before - after) / (2 * bend), -0.5), 0.5) if bend < 0 else 0.0
+
+
+def _are_apart(box: Box, other: Box) -> bool:
+    """Whether two boxes have no place in common."""
+    return bool((np.abs(box_center(box) - box_center(other)) >= (box[2:] + other[2:]) / 2).any())
 
 
 def _size(box: Box) -> float:

@@ -5,7 +5,6 @@ answer was used. What it knows of the target is an argument and a result, and pa
 """
 
 from dataclasses import dataclass
-from functools import partial
 from math import exp
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -32,6 +31,7 @@ class DetectorInputs(NamedTuple):
         background: what is behind the target.
         box: where the target is predicted to be in the new frame [px].
         lost: whether the target was not found in the last frames.
+        confidence: that the tracker's box is right.
     """
 
     frame: NDArray[np.uint8]
@@ -40,6 +40,7 @@ class DetectorInputs(NamedTuple):
     background: Background
     box: Box
     lost: bool
+    confidence: float = 1.0
 
 
 class FoundBox(NamedTuple):
@@ -114,18 +115,31 @@ class LearnedDetector:
 
     def detect(self, inputs: DetectorInputs, target: LearnedTarget) -> tuple[FoundBox, LearnedTarget]:
         """See `BoxDetector`. For a lost target only the first template is used: the newest may not show the target."""
-        frame, before, events, background, box, lost = inputs
-        look = partial(self.fused.look, frame, before, events, background, first=target.first, a=self.template_rate)
-        if lost:
-            there = self.fused.search(frame, background, box, target.first)
-            return FoundBox(there, *look(there, newest=None)), target
-        found, spread = look(box, newest=target.newest)
-        if confidence(spread, found) < self.search_confidence:
-            there = self.fused.search(frame, background, box, target.first)
-            other, other_spread = look(there, newest=None)
-            if confidence(other_spread, other) > self.reacquire_confidence:
-                return FoundBox(there, other, other_spread), target
-        return FoundBox(box, found, spread), target
+        if inputs.lost:
+            return self.search(inputs, target), target
+        found = FoundBox(inputs.box, *self._look(inputs, inputs.box, target.first, target.newest))
+        if confidence(found.spread, found.box) < self.search_confidence:
+            other = self.search(inputs, target)
+            if confidence(other.spread, other.box) > self.reacquire_confidence:
+                return other, target
+        return found, target
+
+    def search(self, inputs: DetectorInputs, target: LearnedTarget) -> FoundBox:
+        """The target as the first template shows it, wherever it is in the frame.
+
+        Args:
+            inputs: the box has the size that is looked for.
+            target: so far.
+        """
+        there = self.fused.search(inputs.frame, inputs.background, inputs.box, target.first)
+        return FoundBox(there, *self._look(inputs, there, target.first, None))
+
+    def _look(
+        self, inputs: DetectorInputs, box: Box, first: Float[Tensor, "1 C N N"], newest: TargetPatch | None
+    ) -> tuple[Box, float]:
+        """Around a box; see `FusedDetector.look`."""
+        frame, before, events, background = inputs[:4]
+        return self.fused.look(frame, before, events, background, box, first, newest, self.template_rate)
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: LearnedTarget) -> LearnedTarget:
         """See `BoxDetector`."""

@@ -415,9 +415,11 @@ class SensingTracker:
         if detector is None or known.target is None:
             evidence = found_evidence(state.evidence, FoundBox(box, box, known.spread))
             return state._replace(evidence=evidence, pending=None)
-        inputs = DetectorInputs(state.frame, pending.before, pending.events, state.background, box, state.lost)
+        seen = state.frame, pending.before, pending.events, state.background
+        inputs = DetectorInputs(*seen, box, state.lost, state.confidence)
         answer, target = detector.detect(inputs, known.target)
         around, found, spread = answer[:3]
+        is_elsewhere = not np.array_equal(around, box)
         state = state._replace(evidence=found_evidence(state.evidence, answer))
         gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
         blended = clamp_box(state.frame, around + gain * (found - around))
@@ -427,7 +429,8 @@ class SensingTracker:
             unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1, target=target)
             return state._replace(estimate=unsure, pending=None)
         estimate = _TargetEstimate(blended, spread, 0, detector.update(state.frame, blended, target))
-        if not known.num_unsure:
+        is_followed = not known.num_unsure and not is_elsewhere
+        if is_followed:
             moved, certainty = box_center(blended) - pending.origin, confidence(spread, blended)
             calibration = learned(state.calibration, pending.bins, moved, pending.elapsed, certainty)
             state = state._replace(calibration=calibration)
@@ -438,7 +441,7 @@ class SensingTracker:
         if hypot(*shift) <= _RECUT_DISTANCE * sqrt(blended[2:].prod()):
             return state
         start = state.stream.start
-        if not known.num_unsure:
+        if is_followed:
             # the target moved by this much more since the last frame
             start = start._replace(motion=start.motion + _row(shift * (state.stream.period / pending.elapsed)))
         else:
