@@ -220,6 +220,80 @@ def test_the_size_of_an_answer_is_drawn_towards_the_given_one(monkeypatch: pytes
             np.testing.assert_allclose(found.box[2:], size)
 
 
+def test_a_box_in_doubt_is_left_once_a_search_finds_the_target_elsewhere_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = tracker("both")
+    detector: Any = mixed._detector(mixed._inference(mixed.sensing, 48))
+    frame, there, searches = wall(), np.array([130.0, 90.0, 26.0, 20.0]), []
+
+    def search(_: Any, inputs: DetectorInputs, target: Any) -> FoundBox:
+        searches.append(inputs.box)
+        return FoundBox(there, there, spread)
+
+    def answers(num: int, **changes: Any) -> list[bool]:
+        """Whether the target is found elsewhere, in some frames, one after the other; and what is known then."""
+        nonlocal target
+        found = []
+        searches.clear()
+        for _ in range(num):
+            box, target = detector.detect(inputs._replace(**changes), target)
+            found.append(box.around is there)
+        return found
+
+    monkeypatch.setattr(LearnedDetector, "search", search)
+    monkeypatch.setattr(LearnedDetector, "detect", lambda *given: (FoundBox(BOX, BOX, 0.5), given[-1]))
+    larger = np.array([*(BOX[:2] - 5), *(BOX[2:] + 10)])
+    inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), larger, False, confidence=0.4)
+    target, spread = detector.start(frame, BOX), 0.5
+    target = detector.update(frame, BOX, target)
+    learned = detector.update(np.ascontiguousarray(frame[::-1]), BOX, target)
+    target = learned
+    assert answers(4) == [False, False, False, True] and len(searches) == 2
+    np.testing.assert_allclose(searches[0], BOX)  # a search is for a target of the given size
+    assert torch.equal(target.filtered.sums.power, target.filtered.first.power)
+    # an answer on the box, one without confidence, a frame without doubt or without events change nothing
+    there, target = BOX + 3, learned
+    assert not any(answers(8)) and len(searches) == 2
+    there, spread, target = np.array([130.0, 90.0, 26.0, 20.0]), 50.0, learned
+    assert not any(answers(8)) and len(searches) == 2
+    spread, target = 0.5, learned
+    assert not any(answers(8, confidence=0.6) + answers(8, events=NOTHING)) and not searches
+    answers(3)
+    assert answers(1, confidence=0.6) + answers(2) == [False, False, False]  # not twice in a row
+
+
+def test_a_target_that_is_found_elsewhere_has_no_known_velocity(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the way to the other place nor the velocity before it is one of the target."""
+    one = tracker("learned", calibrate=True)
+    state, kept = None, []
+    original = LearnedDetector.detect
+
+    def detect(self: Any, inputs: DetectorInputs, target: Any) -> Any:
+        found, target = original(self, inputs, target)
+        if len(kept) == 3:
+            there = inputs.box + np.array([12.0, 0.0, 0.0, 0.0])
+            found = FoundBox(there, there, 0.5)
+        else:
+            found = FoundBox(inputs.box, inputs.box, 0.5)
+        kept.append(found)
+        return found, target
+
+    monkeypatch.setattr(LearnedDetector, "detect", detect)
+    for b in range(recording.num_bins):
+        given: Any = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        before, number = state, len(kept)
+        _, state = one.step({**recording.inputs(b, b + 1), **given}, state)
+        if len(kept) == 4 and number == 3:
+            assert before is not None
+            assert np.isinf(float(state.stream.start.spread)) and state.stream.velocity is None
+            assert np.array_equal(state.calibration.losses, before.calibration.losses)
+            return
+        if len(kept) > number:
+            assert np.isfinite(float(state.stream.start.spread)) and state.stream.velocity is not None
+    raise AssertionError("the detector was not called four times")
+
+
 @pytest.mark.parametrize("usual_spread", [0.5, 9.0])
 def test_a_hidden_target_is_left_to_the_trained_detector_where_that_usually_sees_it(
     monkeypatch: pytest.MonkeyPatch, usual_spread: float
