@@ -36,9 +36,10 @@ def fits(true: np.ndarray, strength: float) -> np.ndarray:
     return strength * 16 * (STEPS * true[0] + (STEPS * true[1])[:, None])
 
 
-def interval(motion: np.ndarray) -> Interval:
+def interval(motion: np.ndarray, acceleration: np.ndarray | None = None) -> Interval:
     known = MotionPriorNp(np.zeros(2), motion, 0.0)
-    return begin_interval((known, known), 8 * SQUARES, TRAINED, 10.0)
+    faster = np.zeros(2) if acceleration is None else acceleration
+    return begin_interval((known, known), faster, 8 * SQUARES, TRAINED, 10.0)
 
 
 def answer(
@@ -98,8 +99,31 @@ def test_events_that_say_nothing_leave_constant_velocity() -> None:
     calibration, errors = run(strength=0.0, turn=0.2)
     held = [float(np.hypot(*(0.2 * pair))) for pair in np.random.default_rng(0).normal(size=(40, 2))]
     assert np.mean(errors[-10:]) < 2 * np.mean(held)
-    weights = calibration.weights.reshape(-1, 2, 7)
+    weights = calibration.weights.reshape(-1, 3, 4)
     assert weights.sum() == pytest.approx(1.0)
+
+
+def test_at_constant_acceleration_the_way_is_bent() -> None:
+    """3 px in the last interval and 2 px more in each: 5 px until the next frame, 3 / 2 + 2 * 3 / 8 px half way."""
+    known = interval(np.array([3.0, 0.0]), np.array([2.0, -1.0]))
+    straight, bent = known.middles(1.0)[0], known.middles(1.0)[-1]
+    assert straight.tolist() == [3.0, 0.0] and bent.tolist() == [5.0, -1.0]
+    assert known.middles(0.5)[-1].tolist() == [2.25, -0.375]
+    rows, columns = known.window(1.0)  # 10 px around the middle of both
+    assert (rows, columns) == (slice(9, 31), slice(14, 35))
+
+
+def test_a_target_that_accelerates_is_followed_without_events() -> None:
+    errors: dict[bool, float] = {}
+    for is_known in (True, False):
+        calibration = uncalibrated()
+        for k in range(30):
+            before, true = np.array([3.0 + 0.3 * k, 0.0]), np.array([3.3 + 0.3 * k, 0.0])
+            known = interval(before, (true - before) * is_known)
+            place, _, record = answer(true, 0.0, calibration, known, 1.0, 0.025, 0)
+            calibration = learned(calibration, [record], true, 0.025)
+            errors[is_known] = abs(place[0] - true[0])
+    assert errors[True] < 0.3 * errors[False]  # the experts of the velocity alone keep a share
 
 
 def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
@@ -120,6 +144,22 @@ def tracker(unit: str = "learned") -> SensingTracker:
     torch.manual_seed(0)
     options = SensingOptions(num_features=4, reach=6, unit=unit)
     return SensingTracker(Sensing(DT, options).eval(), TrackerOptions(crop=48, calibrate=True))
+
+
+def test_the_acceleration_is_the_second_difference_of_the_boxes(recording: Recording) -> None:
+    one, state = tracker(), None
+    middles = recording.frame_boxes[:, :2] + recording.frame_boxes[:, 2:] / 2
+    for k in range(6):
+        b = int(recording.frame_bins[k])
+        for now in range(b, int(recording.frame_bins[k + 1])):
+            given = {"box": recording.frame_boxes[k]} if now == b else {}
+            _, state = one.step({**recording.inputs(now, now + 1), **given}, state)
+        assert state is not None
+        if k >= 2:
+            assert state.calibrated is not None
+            wanted = middles[k] - 2 * middles[k - 1] + middles[k - 2]
+            np.testing.assert_allclose(state.calibrated.acceleration[-1], wanted, atol=1e-9)
+            assert not state.calibrated.acceleration[0].any()
 
 
 def test_a_step_does_not_change_the_state_it_is_given(recording: Recording) -> None:

@@ -6,8 +6,9 @@ fewer or pictures brighter: `E` is smaller, and the trained gain says that nothi
 known, the path between the two boxes is nearly straight, `d_t = motion age_t`, and two things are learned from it:
 
 - the gain of each bin of an interval, by least squares: `a_t = sum E(d_t) / sum 2 M(d_t)`;
-- the weights of experts. An expert is a weight `b` of the events (0 is constant velocity), a width of the velocity
-  prior, and whether the pictures correct the velocity of the boxes. One has the trained numbers. Its loss is the
+- the weights of experts. An expert is a weight `b` of the events (0 is the prior alone), a width of the prior, and what
+  the prior is made of: the velocity of the boxes, that corrected by the pictures, or the velocity and the acceleration
+  of the boxes. One has the trained numbers. Its loss is the
   distance of its place from `d_t` [px], and the answer is the mean of all places with the weights `softmax(-loss)`: the
   exponentially weighted average forecaster (N. Cesa-Bianchi, G. Lugosi, Prediction, Learning, and Games, 2006, ch. 2),
   which is hardly worse than the best expert.
@@ -28,8 +29,8 @@ from spikebridge.ops.layers.places import mean_places
 _FORGETTING = 0.9
 """Factor of all sums at each new interval."""
 _EVENT_WEIGHTS = (0.0, 0.01, 0.03, 0.1)
-_WIDTHS = ((0.15, 0.3), (0.2, 0.6), (0.3, 1.0), (0.5, 1.6), (0.7, 2.5), (1.0, 4.0))
-"""Standard deviation of the velocity prior at the frame, and its growth until the next one [px]."""
+_WIDTHS = ((0.2, 0.6), (0.5, 1.6), (1.0, 4.0))
+"""Standard deviation of the motion prior at the frame, and its growth until the next one [px]."""
 _MAX_BINS = 24
 _TRAINED_COUNT = 3.0
 """Number of intervals that the trained gain counts for."""
@@ -92,9 +93,9 @@ def uncalibrated() -> Calibration:
     Example:
         >>> calibration = uncalibrated()
         >>> calibration.gain(0, trained=1.01), len(calibration.weights)
-        (1.01, 70)
+        (1.01, 60)
     """
-    losses = np.full((1 + len(_EVENT_WEIGHTS), 2, 1 + len(_WIDTHS)), _HANDICAP)
+    losses = np.full((1 + len(_EVENT_WEIGHTS), 3, 1 + len(_WIDTHS)), _HANDICAP)
     losses[0, 1, 0] = 0.0  # trained weight, corrected by pictures, trained width
     nothing = np.zeros(_MAX_BINS)
     return Calibration(nothing, nothing, nothing, losses.ravel())
@@ -124,7 +125,8 @@ class Interval(NamedTuple):
     """What is known when an interval starts; the priors are those of all starts and widths.
 
     Args:
-        motion: mean displacement until the next frame [px].
+        motion: mean displacement until the next frame, without acceleration [px].
+        acceleration: change of the motion from one interval to the next [px].
         place: of the start [px].
         variance: of the displacement at the frame [px^2].
         growth: of the variance until the next frame [px^2].
@@ -134,6 +136,7 @@ class Interval(NamedTuple):
     """
 
     motion: Float[np.ndarray, "P 2"]
+    acceleration: Float[np.ndarray, "P 2"]
     place: Float[np.ndarray, "P 2"]
     variance: Float[np.ndarray, " P"]
     growth: Float[np.ndarray, " P"]
@@ -141,32 +144,51 @@ class Interval(NamedTuple):
     trained: TrainedHead
     search: float
 
-    def window(self, age: float) -> tuple[slice, slice]:
-        """Rows and columns of a map that are within the search distance of the mean prediction.
+    def middles(self, age: float) -> Float[np.ndarray, "P 2"]:
+        """Displacements that the priors predict [px].
+
+        The motion is the mean velocity of the last interval, and at the frame the target was faster by half a change.
 
         Args:
             age: time since the frame, in units of the time of `motion`.
         """
-        half = len(self.changes) // 2
-        x, y = ((self.motion[0] + self.motion[-1]) / 2 * age).tolist()
+        return self.motion * age + self.acceleration * (age * (1 + age) / 2)
+
+    def window(self, age: float) -> tuple[slice, slice]:
+        """Rows and columns of a map that are within the search distance of the middle of all predictions.
+
+        Args:
+            age: as of `middles`.
+        """
+        half, middles = len(self.changes) // 2, self.middles(age)
+        x, y = ((middles.min(0) + middles.max(0)) / 2).tolist()
         return _near(y, self.search, half), _near(x, self.search, half)
 
 
 def begin_interval(
-    starts: tuple[MotionPriorNp, MotionPriorNp], changes: Float[np.ndarray, "D D"], trained: TrainedHead, search: float
+    starts: tuple[MotionPriorNp, MotionPriorNp],
+    acceleration: Float[np.ndarray, "2"],
+    changes: Float[np.ndarray, "D D"],
+    trained: TrainedHead,
+    search: float,
 ) -> Interval:
     """An interval that starts.
 
     Args:
         starts: the motion priors, from the boxes and with the pictures.
+        acceleration: of the boxes, see `Interval`; 0 if it is not known.
         changes: see `Interval`.
         trained: see `Interval`.
         search: see `Interval`.
     """
-    widths = np.square((trained.width, *_WIDTHS))
-    motion, place = (np.repeat([getattr(one, name) for one in starts], len(widths), 0) for name in ("motion", "place"))
-    growth = np.concatenate([widths[:, 1] + start.spread**2 for start in starts])
-    return Interval(motion, place, np.tile(widths[:, 0], len(starts)), growth, changes, trained, search)
+    widths, all_starts = np.square((trained.width, *_WIDTHS)), (*starts, starts[0])
+    motion, place = (
+        np.repeat([getattr(one, name) for one in all_starts], len(widths), 0) for name in ("motion", "place")
+    )
+    bent = np.repeat([np.zeros(2), np.zeros(2), acceleration], len(widths), 0)
+    growth = np.concatenate([widths[:, 1] + start.spread**2 for start in all_starts])
+    variance = np.tile(widths[:, 0], len(all_starts))
+    return Interval(motion, bent, place, variance, growth, changes, trained, search)
 
 
 def calibrated_place(
@@ -196,7 +218,7 @@ def calibrated_place(
     experts = ((trained.weight, trained.gain), *((weight, gain) for weight in _EVENT_WEIGHTS))
     factors = np.array([(weight * gain, -weight * gain * gain) for weight, gain in experts])
     corner = columns.start - half, rows.start - half
-    middles, spread = interval.motion * age, interval.variance + interval.growth * age**2
+    middles, spread = interval.middles(age), interval.variance + interval.growth * age**2
     around, variances = mean_places((fits, changes), factors, corner, middles, spread)
     places = (around + interval.place).reshape(-1, 2)
     shares = calibration.weights

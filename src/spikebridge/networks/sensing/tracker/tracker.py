@@ -181,6 +181,7 @@ class _EventStreamState(NamedTuple):
         age: time since the start [s].
         target_offset: displacement of the target between frame and start [px].
         crop_offset: the same of the crop, in whole pixels.
+        velocity: of the boxes between the last two frames [px/s]; None if it is not known.
     """
 
     start: MotionPrior
@@ -188,6 +189,7 @@ class _EventStreamState(NamedTuple):
     age: float
     target_offset: Float[np.ndarray, "2"]
     crop_offset: Float[np.ndarray, "2"]
+    velocity: Float[np.ndarray, "2"] | None = None
 
 
 class TrackingState(NamedTuple):
@@ -388,18 +390,21 @@ class SensingTracker:
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
     ) -> tuple[Crop, _EventStreamState, Any, Interval | None]:
         """The crop around the box and the event stream of a frame; its prior is the motion since the last frame."""
-        options, calibrated = self.options, None
+        options, calibrated, velocity = self.options, None, None
         crop, local_box = crop_around(box, options.crop)
         picture, boxes = crop_frame(frame, crop)[None], _row(local_box)
         if last is None:
             start, network = model.network.open(picture, boxes)
         elif period < 1.5 * options.max_stream:
-            motion = _row(box_center(box) - box_center(last.frame_box))
-            start, network = model.network.open(picture, boxes, crop_frame(last.frame, crop)[None], motion)
+            moved = box_center(box) - box_center(last.frame_box)
+            velocity, before = moved / period, last.stream.velocity
+            start, network = model.network.open(picture, boxes, crop_frame(last.frame, crop)[None], _row(moved))
             if options.calibrate and model.network.trained is not None and isfinite(float(start.spread)):
-                by_boxes = MotionPriorNp(np.zeros(2), motion[0].double().numpy(), 0.0)
+                by_boxes = MotionPriorNp(np.zeros(2), moved, 0.0)
+                acceleration = np.zeros(2) if before is None else moved - before * period
                 trained, changes = model.network.trained, model.network.changes(network)
-                calibrated = begin_interval((by_boxes, to_numpy(start)), changes, trained, self.sensing.search)
+                starts = by_boxes, to_numpy(start)
+                calibrated = begin_interval(starts, acceleration, changes, trained, self.sensing.search)
         else:
             # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
             age, period = period / options.max_stream, options.max_stream
@@ -407,7 +412,8 @@ class SensingTracker:
             spread = torch.full_like(motion[:, 0], _VELOCITY_DRIFT * (age - 1) ** 0.5)
             start = MotionPrior(torch.zeros_like(motion), motion, spread)
             _, network = model.network.open(picture, boxes, start=start)
-        return crop, _EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2)), network, calibrated
+        stream = _EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2), velocity)
+        return crop, stream, network, calibrated
 
     def _detect(self, state: TrackingState, pending: _PendingFrame) -> TrackingState:
         """The detector's answer on the last frame, blended with the predicted box."""
@@ -437,7 +443,9 @@ class SensingTracker:
         # the correction also applies to the boxes since then
         shift = box_center(blended) - box_center(box)
         now, corrected = (box_from_center(box_center(one) + shift, blended[2:]) for one in (state.box, state.frame_box))
-        state = state._replace(box=now, estimate=estimate, frame_box=corrected, pending=None)
+        velocity = state.stream.velocity if is_followed else None
+        stream = state.stream._replace(velocity=None if velocity is None else velocity + shift / pending.elapsed)
+        state = state._replace(box=now, estimate=estimate, frame_box=corrected, stream=stream, pending=None)
         if hypot(*shift) <= _RECUT_DISTANCE * sqrt(blended[2:].prod()):
             return state
         start = state.stream.start
