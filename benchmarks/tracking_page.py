@@ -333,15 +333,25 @@ def weights(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     test, train, clips = (
         found[name] for name in ("C, test part", "C, training part of sensing_research", "mean of the clips")
     )
+
+    def searchless(part: dict[str, Any], figure: str) -> list[float | None]:
+        return [part.get(f"{name}, without the search", {}).get(figure) for name in names]
+
     for spoken, aucs in (
         ("test part", [test[name]["from the box"] for name in names]),
         ("test part, six boxes .5 px off: mean", [test[name]["boxes beside it"] for name in names]),
         ("the same: least", [test[name]["least of them"] for name in names]),
+        ("the same, without the search: mean", searchless(test, "boxes beside it")),
+        ("the same, without the search: least", searchless(test, "least of them")),
         (
             "test part, trained detector alone",
             [test[f"{name}, trained detector alone"]["from the box"] for name in names],
         ),
         ("training part of `sensing_research`", [train[name]["whole"] for name in names]),
+        ("the same, from every 20th frame: mean", [train[name]["starts"] for name in names]),
+        ("the same: least", [train[name]["least of them"] for name in names]),
+        ("the same, without the search: mean", searchless(train, "starts")),
+        ("the same, without the search: least", searchless(train, "least of them")),
         ("the same, pieces of 60 frames", [train[name]["pieces"] for name in names]),
         ("six clips", [clips[name] for name in names]),
         ("six clips, filter alone", [clips.get(f"{name}, filter alone") for name in names]),
