@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from spikebridge.cli import apps
 from spikebridge.data.events.binned import BinEvents, EventBins
@@ -13,6 +14,8 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.networks.sensing import recipe as sensing_recipe
+from spikebridge.networks.sensing.evaluation.metrics import overlaps
 from spikebridge.networks.sensing.evaluation.protocols import at_frames, one_pass_evaluation
 from spikebridge.networks.sensing.model.background import initial_background
 from spikebridge.networks.sensing.model.boxes import box_center
@@ -27,6 +30,7 @@ from spikebridge.networks.sensing.tracker.detectors import (
     confidence,
 )
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker, TrackerOptions
+from spikebridge.pretrained import shipped_run
 
 BOX = np.array([60.0, 40.0, 26.0, 20.0])
 NOTHING = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
@@ -203,13 +207,18 @@ def test_without_events_the_filter_answers_as_long_as_it_sees_the_target(monkeyp
     np.testing.assert_allclose(found.box, elsewhere)
 
 
-def test_the_size_of_an_answer_is_drawn_towards_the_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_trained_answer_is_drawn_towards_the_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of twice the given width the answer has 2^0.9, of half its height 2^-0.9; and a box without area gives no NaN."""
     mixed = tracker("both")
     detector: Any = mixed._detector(mixed._inference(mixed.sensing, 48))
     frame = wall()
     inputs = DetectorInputs(frame, frame, SOME, initial_background(frame), BOX, False)
     target = detector.start(frame, BOX)
+    wide = FoundBox(BOX, np.array([50.0, 50.0, 52.0, 40.0]), 1e-9)
+    with monkeypatch.context() as only:
+        only.setattr(CorrelationFilter, "found", lambda *_: wide)
+        only.setattr(LearnedDetector, "detect", lambda *given: (FoundBox(BOX, BOX, 1.0), given[-1]))
+        assert detector.detect(inputs, target)[0].box.tolist() == wide.box.tolist()
     for answer, size in (([52.0, 10.0], [26 * 2**0.9, 20 * 2**-0.9]), ([0.0, 0.0], [1e-3, 1e-3])):
         box = np.array([50.0, 50.0, *answer])
         monkeypatch.setattr(LearnedDetector, "detect", lambda *given, box=box: (FoundBox(BOX, box, 1e-9), given[-1]))
@@ -218,6 +227,28 @@ def test_the_size_of_an_answer_is_drawn_towards_the_given_one(monkeypatch: pytes
         assert np.isfinite(found.box).all() and (found.box[2:] > 0).all()
         if answer[0]:
             np.testing.assert_allclose(found.box[2:], size)
+
+
+@pytest.mark.parametrize("growth", [2.2, 0.5])
+def test_a_target_that_grows_or_shrinks_keeps_its_box_without_events(growth: float) -> None:
+    """The camera zooms before a picture; the sizes that the filter finds are not drawn to the first one."""
+    picture = gaussian_filter(np.random.default_rng(0).normal(size=(400, 400)), 5.0)
+    picture, state, steps = 127 + 60 * picture / picture.std(), None, np.arange(160) - 80.0
+    run: Any = shipped_run("sensing")
+    one = sensing_recipe.tracker(run).with_options(warns=False)
+    for k in range(61):
+        scale = growth ** (k / 60)
+        seen = map_coordinates(picture, np.meshgrid(*2 * (200 + steps / scale,), indexing="ij"), order=1)
+        side = 30 * scale
+        true = np.array([80 - side / 2, 80 - side / 2, side, side])
+        inputs: Any = {
+            "events": NOTHING,
+            "elapsed": 1 / 30,
+            "frame": seen.clip(0, 255).astype(np.uint8),
+            "frame_age": 0.0,
+        }
+        box, state = one.step(inputs | ({"box": true} if k == 0 else {}), state)
+    assert overlaps(box[None], true[None])[0] > 0.7
 
 
 def test_a_box_in_doubt_is_left_once_a_search_finds_the_target_elsewhere_twice(monkeypatch: pytest.MonkeyPatch) -> None:

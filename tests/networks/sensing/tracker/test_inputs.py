@@ -70,6 +70,17 @@ def test_a_tracker_looks_at_what_it_is_given(recording: Recording) -> None:
         tracker.step({**recording.inputs(5, 6), "frame": np.zeros((32, 64), np.uint8)}, state)
 
 
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_a_frame_may_come_at_the_very_end_of_a_step(recording: Recording, calibrate: bool) -> None:
+    tracker, state = new_tracker().with_options(calibrate=calibrate), None
+    for b in range(0, recording.num_bins):
+        given: Any = {"box": recording.frame_boxes[0]} if b == 0 else {}
+        late: Any = {**recording.inputs(b, b + 1), **given}
+        late |= {"frame_age": 0.0} if "frame" in late else {}
+        box, state = tracker.step(late, state)
+        assert np.isfinite(box).all()
+
+
 def test_a_stream_resumes_at_once_after_a_long_pause(recording: Recording) -> None:
     tracker = new_tracker()
     _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)

@@ -29,7 +29,8 @@ box is low. After three such frames in a row the trained detector looks for the 
 is sure to see it elsewhere, and again in the next frame, the target is there.
 
 Every answer starts from the box before, so errors of the size add up. The given box is the one that is right, so the
-size of an answer is drawn a little towards it.
+size of an answer of the trained detector is drawn a little towards it. The filter compares sizes with the last one, and
+a target that grows would be held back.
 """
 
 from dataclasses import dataclass
@@ -278,7 +279,7 @@ class MixedDetector:
 
     The surer one gives the answer; without events the filter does, if it sees the target. But where the trained one
     usually sees this target, and neither sees it now, the target is hidden: then the unsure answer of the trained one
-    is given, from which the filter does not learn. The size of the answer is drawn towards that of the given box.
+    is given, from which the filter does not learn. The size of its answers is drawn to that of the given box.
     Where the tracker's box is in doubt, the trained one searches for the target.
 
     Args:
@@ -288,7 +289,7 @@ class MixedDetector:
         least_confidence: below it the trained one does not see the target.
         least_ratio: share of its usual peak-to-sidelobe ratio below which the filter does not see it.
         rate: weight of a new frame in the means.
-        size_share: share of the given size in that of an answer, as logarithms.
+        size_share: share of the given size in that of an answer of the trained one, as logarithms.
         doubt: confidence of the tracker's box below which it is in doubt.
         search_after: number of frames in doubt, one after the other, after which the whole frame is searched.
     """
@@ -319,7 +320,7 @@ class MixedDetector:
         is_by_filter = len(inputs.events.x) == 0 and (target.usual is None or self._sees(claims, target.usual))
         is_surer = one.spread < other.spread or self._is_hidden(claims, target.usual)
         chosen, second = (one, other) if is_surer and not is_by_filter else (other, one)
-        box = self._drawn(chosen.box, target.size)
+        box = self._drawn(chosen.box, target.size) if chosen is one else chosen.box
         return chosen._replace(box=box, second=second), target._replace(learned=learned, filtered=filtered, last=claims)
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:

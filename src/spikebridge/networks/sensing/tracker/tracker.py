@@ -316,7 +316,8 @@ class SensingTracker:
             if state is not None:
                 state = self.flush(state)
             if has_frame:
-                state = self._accumulate(inputs["events"], inputs["frame_age"], self._start_frame(inputs, state))
+                age = max(inputs["frame_age"], _SAME_TIME)  # an unknown velocity times no time would be no number
+                state = self._accumulate(inputs["events"], age, self._start_frame(inputs, state))
             elif state is not None:
                 state = self._accumulate(inputs["events"], inputs["elapsed"], state)
             else:
