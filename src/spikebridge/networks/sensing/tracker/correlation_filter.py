@@ -313,7 +313,7 @@ class MixedDetector:
         before, target = target.candidate, self._searched(inputs, target)
         now = target.candidate
         if before is not None and now is not None and not _are_apart(before.box, now.box):
-            return now, self._restarted(target)
+            return now._replace(is_elsewhere=True), self._restarted(target)
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
         claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)

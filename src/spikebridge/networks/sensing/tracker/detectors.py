@@ -51,12 +51,14 @@ class FoundBox(NamedTuple):
         box: of the target [px].
         spread: standard deviation of its centre along an axis [px].
         second: the answer of another detector, where there is one.
+        is_elsewhere: whether the last boxes were of something else, so that they say nothing of its velocity.
     """
 
     around: Box
     box: Box
     spread: float
     second: "FoundBox | None" = None
+    is_elsewhere: bool = False
 
 
 @runtime_checkable

@@ -426,7 +426,6 @@ class SensingTracker:
         inputs = DetectorInputs(*seen, box, state.lost, state.confidence)
         answer, target = detector.detect(inputs, known.target)
         around, found, spread = answer[:3]
-        is_elsewhere = not np.array_equal(around, box)
         state = state._replace(evidence=found_evidence(state.evidence, answer))
         gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
         blended = clamp_box(state.frame, around + gain * (found - around))
@@ -436,7 +435,7 @@ class SensingTracker:
             unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1, target=target)
             return state._replace(estimate=unsure, pending=None)
         estimate = _TargetEstimate(blended, spread, 0, detector.update(state.frame, blended, target))
-        is_followed = not known.num_unsure and not is_elsewhere
+        is_followed = not (known.num_unsure or answer.is_elsewhere)
         if is_followed:
             moved, certainty = box_center(blended) - pending.origin, confidence(spread, blended)
             calibration = learned(state.calibration, pending.bins, moved, pending.elapsed, certainty)
