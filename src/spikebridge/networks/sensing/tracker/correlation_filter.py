@@ -310,10 +310,10 @@ class MixedDetector:
 
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[FoundBox, _MixedTarget]:
         """See `BoxDetector`."""
-        before, target = target.candidate, self._searched(inputs, target)
-        now = target.candidate
-        if before is not None and now is not None and not _are_apart(before.box, now.box):
-            return now._replace(is_elsewhere=True), self._restarted(target)
+        last, target = target.candidate, self._searched(inputs, target)
+        found = target.candidate
+        if last is not None and found is not None and not _are_apart(last.box, found.box):
+            return found._replace(is_elsewhere=True), self._restarted(target)
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
         claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)

@@ -7,9 +7,9 @@
 | a bin of events | the network estimates the displacement since the stream started; the box keeps its size |
 | the next frame is late | the stream restarts around the current estimate, with the features of the last frame |
 
-A detection with little confidence starts a search of the whole frame. A frame in which the target is not found with
-confidence changes neither box nor template. After three such frames in a row the target counts as lost, and only the
-whole frame is searched.
+A detection with little confidence starts a search of the whole frame, and so does a box in doubt for three frames
+(`correlation_filter.py`). A frame in which the target is not found with confidence changes neither box nor template.
+After three such frames in a row the target counts as lost, and only the whole frame is searched.
 
 The weights are read at the first step of a stream (`inference.py`), and read again where PyTorch has counted a change
 of them; `rebuild` reads them again after a change that PyTorch does not count (`weight.data`).
