@@ -2,18 +2,20 @@
 
     python benchmarks/equivalent_frame_rate.py                # 8 minutes of one core
     python benchmarks/equivalent_frame_rate.py --keep FOLDER  # keeps each rate there, and resumes
+    python benchmarks/equivalent_frame_rate.py --weights sensing_research --rates-only
 
 From the first box alone (C), AUC over the boxes at 240 Hz, trained detector. The hybrid has the default weights, which
-have not seen the recording, and events. The ANN is its detector without events, trained further on frames of one rate
-(generated training scenes; up to 40 Hz also the training part of the recording) or as shipped, whichever is better.
-Between frames its box moves at constant velocity, or it is held and goes half of the way to what the ANN finds,
-whichever is better. Both are chosen on what is scored, which favours the ANN. Six generated test scenes have frames at
-any rate; the test part of the recording, five loops of 72 frames from starts that are spread over it, up to 40 Hz.
+have not seen the recording, or those for research, and events. The ANN is its detector without events, trained further
+on frames of one rate (generated training scenes; up to 40 Hz also the training part of the recording) or as shipped,
+whichever is better. Between frames its box moves at constant velocity, or it is held and goes half of the way to what
+the ANN finds, whichever is better. Both are chosen on what is scored, which favours the ANN. Six generated test scenes
+have frames at any rate; the test part of the recording, five loops of 72 frames from starts that are spread over it, up
+to 40 Hz.
 
 An event counts as 4 bytes (32-bit words), a pixel of a frame as 1. Energy is that of operations counted over three
 frames of a run, at 45 nm; a frame at 240 Hz counts as one at 120 Hz. Against speed: AUC of the boxes that are there in
-time with the latencies of the Tianjic chip (protocol E), frames at 40 Hz. Writes
-results/equivalent_frame_rate.json.
+time with the latencies of the Tianjic chip (protocol E), frames at 40 Hz. Writes results/equivalent_frame_rate.json, or
+with other weights results/equivalent_frame_rate_WEIGHTS.json.
 """
 
 import argparse
@@ -50,7 +52,8 @@ from spikebridge.training.loop import fit
 from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.settings import Settings
 
-_RESULTS = Path(__file__).with_name("results") / "equivalent_frame_rate.json"
+_RESULTS = Path(__file__).with_name("results")
+_WEIGHTS = "sensing", "sensing_research"
 _MOST_RATE = 240
 _ANN_RATES, _HYBRID_RATES = (5, 10, 20, 40, 120, 240), (5, 10, 20, 40)
 _REAL_RATE = 40
@@ -88,14 +91,14 @@ def _at(rate: int, parts: list[RecordingPart], most: int) -> list[RecordingPart]
 
 
 @cache
-def _tracker(seed: int) -> SensingTracker:
-    tracker = sensing.tracker(shipped_run("sensing"), "learned", seed)
+def _tracker(weights: str, seed: int) -> SensingTracker:
+    tracker = sensing.tracker(shipped_run(weights), "learned", seed)
     return tracker.with_options(detector="learned", warns=False)
 
 
-def _trained_ann(rate: int, seed: int) -> SensingTracker:
-    """The detector of the default weights, trained on at a frame rate; of each part the first frames."""
-    shipped = _tracker(seed)
+def _trained_ann(weights: str, rate: int, seed: int) -> SensingTracker:
+    """The detector of the weights, trained on at a frame rate; of each part the first frames."""
+    shipped = _tracker(weights, seed)
     network = sensing.Config().network("learned")
     network.load_state_dict(shipped.sensing.state_dict())
     parts = _at(rate, _scenes("train", _NUM_TRAIN, _TRAIN_SECONDS), _MOST_RATE)
@@ -135,27 +138,27 @@ def _recorded() -> list[RecordingPart]:
     return [part._replace(frames=range(start, start + _LOOP_FRAMES)) for start in starts]
 
 
-def _rate_row(seed: int, rate: int) -> dict[str, dict[str, Any]]:
+def _rate_row(weights: str, seed: int, rate: int) -> dict[str, dict[str, Any]]:
     """AUC of hybrid and ANN at a frame rate, for generated scenes and the recording."""
     kinds = {
         "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS), _MOST_RATE),
         "recording": (_recorded(), _REAL_RATE),
     }
     rows: dict[str, dict[str, Any]] = {}
-    anns = {"trained": _trained_ann(rate, seed), "shipped": _tracker(seed)}
+    anns = {"trained": _trained_ann(weights, rate, seed), "shipped": _tracker(weights, seed)}
     for kind, (parts, most) in kinds.items():
         if rate <= most:
             seen = _at(rate, parts, most)
             row = rows[kind] = {"rate": rate, "ann": _best_ann(seen, anns)}
             if rate in _HYBRID_RATES:
-                row["hybrid"] = _auc(seen, _tracker(seed))
+                row["hybrid"] = _auc(seen, _tracker(weights, seed))
             print(seed, kind, row, flush=True)
     return rows
 
 
-def _speed_rows(seed: int) -> list[dict[str, Any]]:
+def _speed_rows(weights: str, seed: int) -> list[dict[str, Any]]:
     """AUC in time by the target's speed."""
-    declared, tracker, rows = DECLARED["tianjic"], _tracker(seed), []
+    declared, tracker, rows = DECLARED["tianjic"], _tracker(weights, seed), []
     for speed in _SPEEDS:
         parts = [
             render_recording(MovingObjects(seed=one, size=26.0, speed=speed), _SPEED_SECONDS, DT, image_interval=DT / 2)
@@ -176,9 +179,9 @@ def _speed_rows(seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _costs() -> dict[str, list[dict[str, float]]]:
+def _costs(weights: str) -> dict[str, list[dict[str, float]]]:
     """Bytes and energy a second, by frame rate."""
-    profile, tracker = hardware_profile("45nm"), _tracker(0)
+    profile, tracker = hardware_profile("45nm"), _tracker(weights, 0)
     kinds = {
         "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS)[:1], _MOST_RATE),
         "recording": (_recorded(), _REAL_RATE),
@@ -277,19 +280,21 @@ def main() -> None:
     """Measures seed by seed, and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--weights", choices=_WEIGHTS, default=_WEIGHTS[0])
     parser.add_argument("--rates-only", action="store_true", help="leave accuracy against speed out")
     asked = parser.parse_args()
-    keep = asked.keep
+    keep, weights = asked.keep, asked.weights
     torch.set_num_threads(1)
-    costs = _kept(keep, "costs", _costs)
+    costs = _kept(keep, "costs", partial(_costs, weights))
     seeds, speeds = [], []
     for seed in range(_NUM_SEEDS):
-        rows = [_kept(keep, f"{seed}-{rate}-Hz", partial(_rate_row, seed, rate)) for rate in _ANN_RATES]
+        rows = [_kept(keep, f"{seed}-{rate}-Hz", partial(_rate_row, weights, seed, rate)) for rate in _ANN_RATES]
         seeds.append({kind: [row[kind] for row in rows if kind in row] for kind in ("generated", "recording")})
         if not asked.rates_only:
-            speeds.append(_kept(keep, f"{seed}-speeds", partial(_speed_rows, seed)))
+            speeds.append(_kept(keep, f"{seed}-speeds", partial(_speed_rows, weights, seed)))
+    others = "" if weights == _WEIGHTS[0] else f" --weights {weights}"
     found = {
-        "command": f"python benchmarks/equivalent_frame_rate.py{' --rates-only' if asked.rates_only else ''}",
+        "command": f"python benchmarks/equivalent_frame_rate.py{others}{' --rates-only' if asked.rates_only else ''}",
         "scenes": _NUM_TEST,
         "seconds": _TEST_SECONDS,
         "seeds": _NUM_SEEDS,
@@ -299,7 +304,8 @@ def main() -> None:
         "speeds": _speeds(speeds) if speeds else [],
         "environment": describe_environment(seed=0, threads=1),
     }
-    write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
+    name = "equivalent_frame_rate" if weights == _WEIGHTS[0] else f"equivalent_frame_rate_{weights}"
+    write_text(_RESULTS / f"{name}.json", json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

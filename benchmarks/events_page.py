@@ -53,6 +53,19 @@ def equivalent(found: dict[str, Any]) -> str:
     return measured((*titles, "data, hybrid / ANN [MB/s]", "energy, hybrid / ANN [mW]"), rows)
 
 
+def research(found: dict[str, Any]) -> str:
+    """The same with the weights for research, without data and energy."""
+    rows = []
+    for kind, words in _KINDS.items():
+        highest = max(row["rate"] for row in found["rates"][kind])
+        for row in found["rates"][kind]:
+            if "hybrid" in row:
+                rate = _rate(row["equivalent_rate"], highest)
+                rows.append((f"{words}, {row['rate']} Hz", _spread(row["hybrid"]), _spread(row["ann"]), rate))
+    titles = ("frames, `sensing_research`", "hybrid, AUC", "its ANN, AUC", "equivalent frame rate [Hz]")
+    return measured(titles, rows)
+
+
 def fast(found: dict[str, Any]) -> str:
     """The ANN at rates above those of the hybrid, with its data and energy."""
     rows = [
@@ -141,7 +154,8 @@ def main() -> int:
     rates = _load("equivalent_frame_rate")
     other = {"confidence": confidence(_load("sensing_confidence")), "hidden": hidden(_load("hidden_targets"))}
     explanation = DOCS / "explanation"
-    tables = {"equivalent": equivalent(rates), "fast": fast(rates)}
+    others = research(_load("equivalent_frame_rate_sensing_research"))
+    tables = {"equivalent": equivalent(rates), "research-rates": others, "fast": fast(rates)}
     return max(
         write_or_check(explanation / "tracking-events.md", tables, Path(__file__), __doc__, draw),
         write_or_check(explanation / "tracking-confidence.md", other, Path(__file__), __doc__),
