@@ -190,7 +190,7 @@ def test_with_events_the_surer_detector_answers_and_both_learn(monkeypatch: pyte
     assert not torch.equal(after.filtered.sums.power, target.filtered.sums.power)
 
 
-def test_without_events_the_filter_answers_as_long_as_it_sees_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_events_the_filter_answers_until_the_target_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = tracker("both")
     detector: Any = mixed._detector(mixed._inference(mixed.sensing, 48))
     frame, elsewhere = wall(), np.array([69.0, 40.0, 26.0, 20.0])
@@ -204,7 +204,10 @@ def test_without_events_the_filter_answers_as_long_as_it_sees_the_target(monkeyp
     hidden = inputs._replace(frame=np.ascontiguousarray(frame[::-1, ::-1]))
     found, after = detector.detect(hidden, target)
     assert after.last.ratio < 0.5 * target.usual.ratio
-    np.testing.assert_allclose(found.box, elsewhere)
+    assert found.second is not None
+    np.testing.assert_allclose(found.second.box, elsewhere)
+    monkeypatch.setattr(LearnedDetector, "search", lambda *_: FoundBox(elsewhere, elsewhere, 1e-3))
+    np.testing.assert_allclose(detector.detect(hidden._replace(lost=True), target)[0].box, elsewhere)
 
 
 def test_the_size_of_a_trained_answer_is_drawn_towards_the_given_one(monkeypatch: pytest.MonkeyPatch) -> None:

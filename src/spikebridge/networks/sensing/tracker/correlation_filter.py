@@ -19,7 +19,7 @@ What was learned is a few hundred kB in the tracker's state; a frame costs two t
 Beside a trained detector (`MixedDetector`), the surer of both answers in each frame. The trained one is sure of targets
 like those of its training, the filter of what it has seen since the first box. Each claims a standard deviation of its
 place: the one as it was trained to, the filter by its peak-to-sidelobe ratio. The trained one reads events, too, and
-without any it claims too much; then the filter answers as long as it sees the target. Both learn from the box that the
+without any it claims too much; then the filter answers until the target is lost. Both learn from the box that the
 tracker makes of the answer, so that the one leads the other back. A filter alone soon learns whatever hides the target.
 So where the trained detector usually sees the target, and neither sees it now, its unsure answer is given, and neither
 learns.
@@ -277,7 +277,7 @@ class _MixedTarget(NamedTuple):
 class MixedDetector:
     """A trained detector and a filter that learns the target; see `BoxDetector`.
 
-    The surer one gives the answer; without events the filter does, if it sees the target. But where the trained one
+    The surer one gives the answer; without events the filter does until the target is lost. But where the trained one
     usually sees this target, and neither sees it now, the target is hidden: then the unsure answer of the trained one
     is given, from which the filter does not learn. The size of its answers is drawn to that of the given box.
     Where the tracker's box is in doubt, the trained one searches for the target.
@@ -317,9 +317,9 @@ class MixedDetector:
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
         claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)
-        is_by_filter = len(inputs.events.x) == 0 and (target.usual is None or self._sees(claims, target.usual))
         is_surer = one.spread < other.spread or self._is_hidden(claims, target.usual)
-        chosen, second = (one, other) if is_surer and not is_by_filter else (other, one)
+        is_heard = len(inputs.events.x) > 0 or inputs.lost
+        chosen, second = (one, other) if is_surer and is_heard else (other, one)
         box = self._drawn(chosen.box, target.size) if chosen is one else chosen.box
         return chosen._replace(box=box, second=second), target._replace(learned=learned, filtered=filtered, last=claims)
 
@@ -357,14 +357,10 @@ class MixedDetector:
         own = box[2:].clip(min=_LEAST_SIZE)
         return box_from_center(box_center(box), own * (size / own) ** self.size_share)
 
-    def _sees(self, claims: _Claims, usual: _Claims) -> bool:
-        """Whether the filter sees the target as usual."""
-        return claims.ratio >= self.least_ratio * usual.ratio
-
     def _is_hidden(self, claims: _Claims, usual: _Claims | None) -> bool:
         if usual is None or usual.confidence < self.usual_confidence:
             return False
-        return claims.confidence < self.least_confidence and not self._sees(claims, usual)
+        return claims.confidence < self.least_confidence and claims.ratio < self.least_ratio * usual.ratio
 
 
 def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
