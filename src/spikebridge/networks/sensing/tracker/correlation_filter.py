@@ -260,7 +260,7 @@ class _MixedTarget(NamedTuple):
         size: width and height of the given box [px].
         last: claims in the last frame; None before the first one.
         usual: mean claims in the frames from which both have learned.
-        num_doubted: number of frames in a row in which the tracker's box is in doubt.
+        num_doubted: number of frames in a row with the tracker's box in doubt, since the last search.
         candidate: the target elsewhere in the last frame, if a search has found it.
     """
 
