@@ -15,6 +15,7 @@ from made_page import DOCS, measured, write_or_check
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = DOCS / "images"
+_RATE_TITLES = "hybrid, AUC", "its ANN, AUC", "equivalent frame rate [Hz]"
 _KINDS = {"generated": "generated scenes", "recording": "recording"}
 
 
@@ -31,38 +32,25 @@ def _rate(value: float | None, highest: int) -> str:
     return f"above {highest}" if value is None else f"{value:.0f}"
 
 
-def equivalent(found: dict[str, Any]) -> str:
-    """AUC of hybrid and ANN by frame rate, the ANN's rate for the same AUC, data and energy."""
+def equivalent(found: dict[str, Any], titles: tuple[str, ...], has_costs: bool) -> str:
+    """AUC of hybrid and ANN by frame rate, the ANN's rate for the same AUC, and what both cost.
+
+    Args:
+        found: the results.
+        titles: of the columns.
+        has_costs: whether data and energy are columns.
+    """
     rows = []
     for kind, words in _KINDS.items():
         highest = max(row["rate"] for row in found["rates"][kind])
         for row, cost in zip(found["rates"][kind], found["costs"][kind], strict=True):
             if "hybrid" not in row:
                 continue
-            rows.append(
-                (
-                    f"{words}, {row['rate']} Hz",
-                    _spread(row["hybrid"]),
-                    _spread(row["ann"]),
-                    _rate(row["equivalent_rate"], highest),
-                    f"{cost['hybrid_bytes'] / 1e6:.2f} / {cost['ann_bytes'] / 1e6:.2f}",
-                    f"{cost['hybrid_joules'] * 1e3:.2f} / {cost['ann_joules'] * 1e3:.2f}",
-                )
-            )
-    titles = ("frames", "hybrid, AUC", "its ANN, AUC", "equivalent frame rate [Hz]")
-    return measured((*titles, "data, hybrid / ANN [MB/s]", "energy, hybrid / ANN [mW]"), rows)
-
-
-def research(found: dict[str, Any]) -> str:
-    """The same with the weights for research, without data and energy."""
-    rows = []
-    for kind, words in _KINDS.items():
-        highest = max(row["rate"] for row in found["rates"][kind])
-        for row in found["rates"][kind]:
-            if "hybrid" in row:
-                rate = _rate(row["equivalent_rate"], highest)
-                rows.append((f"{words}, {row['rate']} Hz", _spread(row["hybrid"]), _spread(row["ann"]), rate))
-    titles = ("frames, `sensing_research`", "hybrid, AUC", "its ANN, AUC", "equivalent frame rate [Hz]")
+            rate = _rate(row["equivalent_rate"], highest)
+            cells = (f"{words}, {row['rate']} Hz", _spread(row["hybrid"]), _spread(row["ann"]), rate)
+            data = f"{cost['hybrid_bytes'] / 1e6:.2f} / {cost['ann_bytes'] / 1e6:.2f}"
+            energy = f"{cost['hybrid_joules'] * 1e3:.2f} / {cost['ann_joules'] * 1e3:.2f}"
+            rows.append((*cells, data, energy) if has_costs else cells)
     return measured(titles, rows)
 
 
@@ -154,8 +142,13 @@ def main() -> int:
     rates = _load("equivalent_frame_rate")
     other = {"confidence": confidence(_load("sensing_confidence")), "hidden": hidden(_load("hidden_targets"))}
     explanation = DOCS / "explanation"
-    others = research(_load("equivalent_frame_rate_sensing_research"))
-    tables = {"equivalent": equivalent(rates), "research-rates": others, "fast": fast(rates)}
+    costs = "data, hybrid / ANN [MB/s]", "energy, hybrid / ANN [mW]"
+    others = _load("equivalent_frame_rate_sensing_research")
+    tables = {
+        "equivalent": equivalent(rates, ("frames", *_RATE_TITLES, *costs), has_costs=True),
+        "research-rates": equivalent(others, ("frames, `sensing_research`", *_RATE_TITLES), has_costs=False),
+        "fast": fast(rates),
+    }
     return max(
         write_or_check(explanation / "tracking-events.md", tables, Path(__file__), __doc__, draw),
         write_or_check(explanation / "tracking-confidence.md", other, Path(__file__), __doc__),
