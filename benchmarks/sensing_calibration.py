@@ -6,8 +6,9 @@
 The research weights (three seeds) with and without calibration, beside hold and constant velocity: protocol A
 (distance) as recorded, with events lost and added, with other contrast, with blurred frames and with every fourth
 frame; protocol C (AUC) as recorded. Forgetting, event weights, widths and the handicap of `tracker/calibration.py` were
-chosen on the validation part and on generated validation scenes, with 0, 50, 75 and 90 % of the events lost; the test
-part was not looked at. Writes results/sensing_calibration.json.
+chosen on the validation part (widths, and acceleration as a prior, with the default weights, also on the training part)
+and on generated validation scenes, with 0, 50, 75 and 90 % of the events lost; the test part was not looked at. Writes
+results/sensing_calibration.json.
 """
 
 import json
