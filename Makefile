@@ -15,10 +15,11 @@ SEED ?= 0
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# each stamp is older than its list when the list has changed, and only then is something installed again
+# scripts of research/ import each other from the project folder; each stamp is older than its list when the list has changed, and only then is something installed again
 $(INSTALLED): pyproject.toml setup.py $(wildcard src/spikebridge/ops/native/csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[test]"
+	@pwd > $$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")/spikebridge-research.pth
 	@touch $@
 
 # --no-deps: the peers ask for hardware drivers and old pins that a comparison of numbers does not need
@@ -65,7 +66,7 @@ test-types: $(INSTALLED) $(ORACLES)
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests $(UNCHECKED:%=--ignore=%) --jaxtyping-packages=spikebridge,typed_job.checker
 
 typed-tests: $(INSTALLED) $(ORACLES) ## choose anew which tests the typed job leaves out (some minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/typed_tests.py $(UNCHECKED:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/python research/project/typed_tests.py $(UNCHECKED:%=--ignore=%)
 
 check: $(INSTALLED) ## style and types
 	$(BIN)/ruff check .
@@ -76,17 +77,16 @@ fuzz: $(INSTALLED) ## 1,000 damaged files of every input format (half an hour); 
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --seed $(SEED)
 
 # speed first: it needs no data and no training; one that fails does not keep the others from running
-SPEED := benchmarks/peers.py benchmarks/live.py benchmarks/network_overhead.py benchmarks/loops.py benchmarks/plain_layers.py benchmarks/speed_page.py
+SPEED := $(addprefix research/speed/,peers.py live.py network_overhead.py loops.py plain_layers.py) research/pages/speed_page.py
 # hours of test runs, measurements of another tree, the list of public names, GPL peers: only on request
-SLOW := $(addprefix benchmarks/,busy.py mutations.py source_mutations.py slowdown.py same_answers.py layout.py entered_files.py public_api.py)
-SLOW += $(addprefix benchmarks/,killed_trainings.py live_soak.py first_hour.py typed_tests.py signals_people.py sensing_confidence.py beside_nengo.py)
-SLOW += benchmarks/sensing_families.py benchmarks/equivalent_frame_rate.py
-SLOW += $(addprefix benchmarks/,signals_plane.py signals_integers.py signals_wearer.py signals_choice.py signals_early.py signals_training.py signals_digit_delays.py)
-SLOW += $(addprefix benchmarks/,neurobench_networks.py neurobench_harness.py extras.py residual_delays.py gpu.py sweep_cost.py)
-# the experiments on the paper's claims; task_scaling.py takes four hours
-CLAIMS := $(filter-out $(addprefix benchmarks/claims/,experiment.py balanced_network.py chip_process.py task_scaling.py),$(wildcard benchmarks/claims/*.py))
-bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run every script in benchmarks/, speed first, and rewrite its results
-	@failed=; for script in $(SPEED) $(CLAIMS) $(filter-out $(SPEED) $(SLOW),$(wildcard benchmarks/*.py)); do \
+SLOW := $(wildcard research/project/*.py) $(addprefix research/speed/,live_soak.py gpu.py)
+SLOW += $(addprefix research/deploy/,beside_nengo.py neurobench_networks.py neurobench_harness.py residual_delays.py sweep_cost.py)
+SLOW += $(addprefix research/signals/,people.py plane.py integers.py wearer.py choice.py early.py training.py digit_delays.py)
+SLOW += $(addprefix research/sensing/,cameras/confidence.py cameras/families.py between_frames/equivalent_frame_rate.py)
+SLOW += $(addprefix research/claims/networks/,chip_process.py task_scaling.py) research/modulation/point.py
+SCRIPTS := $(shell grep --recursive --files-with-matches --include=*.py __main__ research)
+bench: $(INSTALLED) $(ORACLES) $(PEERS) ## run the scripts in research/, speed first, and rewrite their results
+	@failed=; for script in $(SPEED) $(sort $(filter-out $(SPEED) $(SLOW),$(SCRIPTS))); do \
 		$(BIN)/python "$$script" || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

@@ -8,7 +8,7 @@ What a comment says decides what is run:
   form, the same command with other options.
 - `# needs ...`: the command needs a device that is not there. Its options are parsed.
 
-`make` and `python benchmarks/...` are looked up, `pip install` is compared with the extras of the project.
+`make` and `python research/...` are looked up, `pip install` is compared with the extras of the project.
 """
 
 import json
@@ -154,7 +154,7 @@ def _looked_up(words: Sequence[str]) -> str:
     if words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stderr if done.returncode else ""
-    if words[0] == "python" and words[1].startswith("benchmarks/"):
+    if words[0] == "python" and words[1].startswith("research/"):
         return "" if (ROOT / words[1]).is_file() else "there is no such script"
     if words[:2] == ["pip", "install"]:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

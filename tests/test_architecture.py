@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import spikebridge
-from entered_files import enter_network, enter_unit
+from research.project.entered_files import enter_network, enter_unit
 
 ROOT = Path(spikebridge.__file__).parent
 PROJECT = Path(__file__).resolve().parent.parent
@@ -342,7 +342,7 @@ def in_public_signatures(tree: ast.Module) -> set[str]:
 
 def test_what_only_its_own_file_uses_is_underscored() -> None:
     readers = [*FILES, *ROOT.rglob("*.pyi")]
-    readers += [path for part in ("tests", "benchmarks", "docs") for path in (PROJECT / part).rglob("*.py")]
+    readers += [path for part in ("tests", "research", "docs") for path in (PROJECT / part).rglob("*.py")]
     words = {path: used(path) for path in readers}
     for page in (*(PROJECT / "docs").rglob("*.md"), PROJECT / "README.md"):
         code = re.findall(r"```.*?```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.DOTALL)

@@ -81,7 +81,7 @@ def test_a_command_that_fails_is_named_with_its_line(tmp_path: Path, monkeypatch
         ("spikebridge train modulation   # minutes\nspikebridge list", "a slow command needs a quick form"),
         ("spikebridge live sensing --event camera  # needs a camera", "no option --event"),
         ("make dmo", "No rule to make target"),
-        ("python benchmarks/nothing.py", "there is no such script"),
+        ("python research/nothing.py", "there is no such script"),
         ("pip install 'spikebridge[nothing]'", "no such extra: nothing"),
         ("curl example.org", "no rule for 'curl'"),
         ("spikebridge frobnicate &", "no command 'frobnicate'"),

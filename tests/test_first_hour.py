@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import first_hour
+from research.project import first_hour
 
 PAGE = """# A page
 

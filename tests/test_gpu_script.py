@@ -14,7 +14,7 @@ MODULES = ["LIF, hard reset", "unit: taps, linear layer", "network: loop, modula
 
 @pytest.fixture
 def gpu() -> ModuleType:
-    return importlib.import_module("gpu")
+    return importlib.import_module("research.speed.gpu")
 
 
 def test_without_cuda_it_ends_in_one_line(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_without_cuda_it_ends_in_one_line(gpu: ModuleType, monkeypatch: pytest.M
     with pytest.raises(SystemExit) as ended:
         gpu.main(["--quick"])
     line = str(ended.value.code)  # a text is printed, and the exit code is 1
-    assert line.startswith("benchmarks/gpu.py needs an NVIDIA GPU with CUDA, but PyTorch") and "\n" not in line
+    assert line.startswith("research/speed/gpu.py needs an NVIDIA GPU with CUDA, but PyTorch") and "\n" not in line
 
 
 def test_the_distance_of_tensors_is_that_by_hand(gpu: ModuleType) -> None:

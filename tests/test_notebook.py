@@ -4,7 +4,7 @@ import ast
 import json
 from pathlib import Path
 
-import tutorial_notebook
+from research.pages import tutorial_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "tutorials" / "train-your-own.ipynb"
@@ -34,4 +34,4 @@ def test_every_cell_of_the_notebook_is_python_with_an_id_of_its_own() -> None:
 
 def test_the_notebook_is_that_of_the_page() -> None:
     text = tutorial_notebook.notebook(tutorial_notebook.PAGE.read_text(encoding="utf-8"))
-    assert NOTEBOOK.read_text(encoding="utf-8") == text, "python benchmarks/tutorial_notebook.py writes it again"
+    assert NOTEBOOK.read_text(encoding="utf-8") == text, "python research/pages/tutorial_notebook.py writes it again"

@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return of_benchmarks("beside_peers.taking_turns", monkeypatch)
-
-
-def of_benchmarks(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module(name)
+def turns() -> ModuleType:
+    return importlib.import_module("research.speed.beside_peers.taking_turns")
 
 
 # of 2^n equally likely cases, those with fewer than k values below the median, twice, are at most 5 %
@@ -68,8 +61,8 @@ def test_a_row_has_the_interval_of_its_ratios_and_is_compared_with_its_floor(
     assert "over_floor" not in a and "over_floor" not in floor
 
 
-def test_the_page_shows_intervals_where_rows_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = of_benchmarks("speed_page", monkeypatch)
+def test_the_page_shows_intervals_where_rows_have_them() -> None:
+    page = importlib.import_module("research.pages.speed_page")
     row = {"name": "native", "cpu_ms": 2.0, "cpu_ratio": 1.0, "spike_rate": 0.1}
     table: dict[str, Any] = {"work": "C", "threads": 1, "rows": [row]}
     old = page.networks({"networks": [table]})
@@ -90,12 +83,12 @@ def test_spyx_has_one_thread_before_jax_starts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("NPROC", "4")
     with pytest.raises(ImportError, match="threads: 1"):
-        of_benchmarks("beside_peers.in_jax", monkeypatch).spyx_alone((1, 1, 1))
+        importlib.import_module("research.speed.beside_peers.in_jax").spyx_alone((1, 1, 1))
 
 
 @pytest.mark.parametrize("loop", [False, True])
-def test_a_network_gives_what_its_modules_give_by_hand(loop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    overhead = of_benchmarks("network_overhead", monkeypatch)
+def test_a_network_gives_what_its_modules_give_by_hand(loop: bool) -> None:
+    overhead = importlib.import_module("research.speed.network_overhead")
     network = overhead.build(loop).eval()
     frames, events = torch.randn(overhead.FRAMES, 2, 256), torch.randn(overhead.TICKS, 2, 300)
     by_hand = (overhead.in_a_loop if loop else overhead.without_a_loop)(network, frames, events)

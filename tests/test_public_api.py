@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-import public_api
+from research.project import public_api
 from spikebridge._moved import moved
 
 BEFORE = json.loads(public_api.FILE.read_text(encoding="utf-8"))
-WHAT_TO_DO = "keep it for one release, or enter the new name in _moved.json and the changelog; benchmarks/public_api.py"
+WHAT_TO_DO = (
+    "keep it for one release, or enter the new name in _moved.json and the changelog; research/project/public_api.py"
+)
 
 
 @pytest.mark.parametrize("package", public_api.PACKAGES)

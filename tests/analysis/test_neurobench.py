@@ -1,4 +1,4 @@
-"""The measures of the NeuroBench harness, by hand; the harness itself is run by benchmarks/neurobench_harness.py."""
+"""The measures of the NeuroBench harness, by hand; the harness itself by research/deploy/neurobench_harness.py."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Sum, Transmission, Tumbling, every
 from spikebridge.neurons import IF, Sequential
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "research" / "deploy" / "results"
 
 
 def ones(num_in: int, num_out: int) -> nn.Linear:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-import residual_delays
+from research.deploy import residual_delays
 from spikebridge.cli.main import main
 from spikebridge.deploy import Bundle, compare_bundle
 from spikebridge.deploy import compare as comparing

@@ -10,7 +10,7 @@ package's own errors, which the command shows as one line with exit code 2. Anyt
 exception, output of a library, more than 10 s of processor time or 2 GiB of memory, or a process that dies.
 Some files are also given to the command itself, in processes of their own.
 
-Prints a line for each format, and for each fault the file, which is kept. Writes benchmarks/results/fuzz.json.
+Prints a line for each format, and for each fault the file, which is kept. Writes research/project/results/fuzz.json.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from fuzz.specimens import FORMATS, Format
 from spikebridge.cli.failure import explain
 from spikebridge.errors import SpikebridgeError
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "fuzz.json"
+RESULTS = Path(__file__).parents[2] / "research" / "project" / "results" / "fuzz.json"
 CPU_SECONDS, WALL_SECONDS = 10, 120  # of one file; a reader that waits takes no processor time
 MEMORY = 2**31  # bytes beyond those of the process that reads
 COMMAND_MEMORY = 8 * 2**30  # address space of the command, most of it of PyTorch's libraries

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everyday_questions import outcome, written_questions
+from research.reasoning.everyday_questions import outcome, written_questions
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question

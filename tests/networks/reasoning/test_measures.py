@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from question_answering import budget
-from question_answering.folds import CrossFitReader, folds
+from research.reasoning.question_answering import budget
+from research.reasoning.question_answering.folds import CrossFitReader, folds
 from spikebridge.networks.reasoning.data.scene import Scene
 from spikebridge.networks.reasoning.evaluation.scores import calibration
 from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from question_answering.videos import executor_answers
+from research.reasoning.question_answering.videos import executor_answers
 from spikebridge.networks.reasoning.data.scene import KINDS, Question
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.simulation.questions import generate_questions

@@ -3,8 +3,13 @@
 import pytest
 import torch
 
-from question_answering.answer_network import MOST_OBJECTS, AnswerNetwork, program_tokens, seen_tokens
-from question_answering.twin import batches, objective, permute_objects, twin_answers
+from research.reasoning.question_answering.answer_network import (
+    MOST_OBJECTS,
+    AnswerNetwork,
+    program_tokens,
+    seen_tokens,
+)
+from research.reasoning.question_answering.twin import batches, objective, permute_objects, twin_answers
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from question_answering.videos import Tally, score_videos, wilson
+from research.reasoning.question_answering.videos import Tally, score_videos, wilson
 from spikebridge.cli.main import main
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.explain.ask import Observation, answer_question, load_observation

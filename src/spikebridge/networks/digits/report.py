@@ -80,7 +80,7 @@ _MEASURED = (
     "A digit moves before a simulated hybrid camera for 0.3 s. Frames have a low rate and Gaussian noise; events have "
     "a high rate, some are lost, some are noise. Noise is drawn in every step of training and four times for a score. "
     "The answer is the mean over windows. The default noise was chosen on validation data before any "
-    "hybrid network was scored (benchmarks/digits_noise.py).",
+    "hybrid network was scored (research/digits/noise.py).",
     "Operations are counted on the real activity of trained networks: multiply-accumulates where values are real, "
     "synaptic operations where inputs are spikes, updates of neurons. Energy is the 45 nm model of M. Horowitz "
     "(ISSCC 2014), 4.6 pJ a multiply-accumulate and 0.9 pJ an addition, without memory. The time of a tick is the "

@@ -159,7 +159,7 @@ def _arranged(step: Tensor) -> Tensor:
 
 _CONVOLVE, _MULTIPLY, _TAKE_LARGEST, _TAKE_MEAN, _REORDER, _FIRE = range(6)
 _NO_SPIKES, _RESET_TO_VALUE, _RESET_BY_THRESHOLD = range(3)
-# share of events up to which a convolution scatters and a pool looks only where something is; see benchmarks/live.py
+# share of events up to which a convolution scatters and a pool looks only where something is (research/speed/live.py)
 _CONVOLUTION_SHARE, _BLOCKS_SHARE = 0.4, 0.7  # the second where channels come in whole blocks
 _POOL_SHARE = 0.5
 BLOCK = 64  # bytes of a block of channels, that of events.c

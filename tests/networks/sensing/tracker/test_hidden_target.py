@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hidden_targets import follow, hidden_recording
+from research.sensing.closed_loop.hidden_targets import follow, hidden_recording
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.data import DT
 from spikebridge.pretrained import shipped_run

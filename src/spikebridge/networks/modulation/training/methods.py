@@ -95,7 +95,7 @@ METHODS = {
     "single": Method("a network a task: the ceiling", one_network_a_task=True),
 }
 
-# (learning rate, strength) a method, chosen on tuning tasks of their own: benchmarks/results/modulation_tuning.json
+# (learning rate, strength) a method, chosen on tuning tasks of their own: research/modulation/results/tuning.json
 _TUNED: dict[str, dict[str, tuple[float, float]]] = {
     "digits": {
         "single": (0.2, 0.0),

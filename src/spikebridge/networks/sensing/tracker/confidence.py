@@ -1,9 +1,9 @@
 """Confidence of a tracker: the probability that its box and the true one overlap by half (IoU of .5 or more).
 
 It is a logistic function of signals that the tracker has anyhow, so that of answers with confidence .9 nine in ten
-overlap by half. Most signals have three stretches with a weight each, so that their effect may level off. `python
-benchmarks/sensing_confidence.py --fit` fits the weights on the validation part of the real recording and on generated
-validation scenes, with events lost, other pictures, rare frames, and wrong first boxes.
+overlap by half. Most signals have three stretches with a weight each, so that their effect may level off. The
+weights are fitted by `python research/sensing/cameras/confidence.py --fit` on the validation part of the real recording
+and on generated validation scenes, with events lost, other pictures, rare frames, and wrong first boxes.
 
 | signal | what it says |
 |---|---|
@@ -85,7 +85,7 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
     "age": (-0.641, -3.767),
     "unsure": (-7.038,),
 }
-"""Of the stretches in the log-odds; fitted by `benchmarks/sensing_confidence.py --fit`."""
+"""Of the stretches in the log-odds; fitted by `research/sensing/cameras/confidence.py --fit`."""
 
 
 class BoxEvidence(NamedTuple):

@@ -1,0 +1,303 @@
+"""Claim: one model holds mean fields in an ANN and spikes in an SNN.
+
+    python research/claims/networks/mean_field.py           # writes results/claims/mean_field.json
+    python research/claims/networks/mean_field.py --quick   # a small network, one seed; printed only
+
+A balanced network (`balanced_network.py`) beside itself with the excitatory population as a rate, and with all but a
+tenth of both populations as rates. The transfer functions are learned from a recording of the whole network, whose two
+populations were driven apart from each other. Each stage is kept under runs/mean_field: a run that was stopped goes on.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from research.claims.experiment import Results, kept, main, spread, steps_of
+from research.claims.networks.balanced_network import (
+    BIN,
+    DELAY,
+    DT,
+    Activity,
+    Connections,
+    G,
+    J,
+    Sizes,
+    connect,
+    external_input,
+    mean_field_network,
+    simulate,
+    spiking_network,
+)
+from spikebridge.analysis import count_run
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.networks.neuron_models.transfer_function import TransferFunction, fit_transfer_function
+
+STEP = DT * BIN  # s, of a rate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is simulated. Times in seconds."""
+
+    sizes: Sizes = field(default_factory=Sizes)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    trials: int = 12
+    recording: float = 1.2
+    updates: int = 3000
+    levels: tuple[float, ...] = (1.2, 1.6, 2.0, 2.5, 3.0)
+    trials_a_level: int = 2
+    level: float = 0.6
+    frequencies: tuple[float, ...] = (5.0, 20.0, 50.0)
+    sine: float = 0.6
+    timed: float = 0.05
+    batches: tuple[int, ...] = (1, 8)
+    counted: int = 10  # steps of a rate whose operations are counted
+    warm_up: float = 0.1  # before anything is measured
+
+
+QUICK = Plan(Sizes(160, 40, 0.2), (1,), 2, 0.06, 30, (2.0,), 1, 0.06, (50.0,), 0.06, 0.006, (1,), 2, 0.02)
+FULL, EXCITATORY, TENTH = "all spike", "excitatory as a rate", "a tenth spikes"
+
+
+def constant(low: float, high: float, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Values that are drawn anew after some 30 ms."""
+    values = torch.rand(shape, generator=generator) * (high - low) + low
+    changes = torch.rand(shape, generator=generator) < STEP / 0.03
+    changes[0] = True
+    row = torch.where(changes, torch.arange(shape[0]).unsqueeze(1), 0).cummax(0).values
+    return values.gather(0, row)
+
+
+def drive(plan: Plan, generator: torch.Generator) -> Tensor:
+    """External rates of a recording: both populations together, and by trials less or more apart."""
+    steps, trials = round(plan.recording / STEP), plan.trials
+    apart = torch.tensor([0.03, 0.12, 0.3]).repeat(trials)[:trials].view(trials, 1)
+    own = constant(-1.0, 1.0, (steps, 2 * trials), generator).view(steps, trials, 2)
+    return constant(0.7, 3.7, (steps, trials), generator).unsqueeze(-1) * (1 + apart * own)
+
+
+def learn(plan: Plan, network: HybridNetwork, seed: int) -> tuple[dict[str, TransferFunction], dict[str, float]]:
+    """The transfer functions of both populations from a recording, and the deviance that they explain."""
+    torch.manual_seed(seed)
+    eta = drive(plan, torch.Generator().manual_seed(100 + seed))
+    recorded = simulate(network, plan.sizes, eta, {"e": plan.sizes.e, "i": plan.sizes.i}, 200 + seed)
+    rates = {name: recorded.binned(name) for name in "ei"}
+    # what arrives now left a delay ago
+    late = [torch.cat([rate.new_zeros(DELAY // BIN, plan.trials), rate[: -DELAY // BIN]]) for rate in rates.values()]
+    external = plan.sizes.external(eta)
+    functions, explained = {}, {}
+    for index, (name, rate) in enumerate(rates.items()):
+        functions[name] = TransferFunction(3, dt=STEP)
+        signals = torch.stack([external[..., index], *late], -1)
+        explained[name] = fit_transfer_function(functions[name], signals, rate, num_updates=plan.updates, seed=seed)
+    return functions, explained
+
+
+def networks(plan: Plan, connections: Connections, functions: dict[str, TransferFunction]) -> dict[str, HybridNetwork]:
+    """The network with populations as rates."""
+    e, i = plan.sizes.e, plan.sizes.i
+    kept = {EXCITATORY: {"e": 0, "i": i}, TENTH: {"e": e // 10, "i": i // 10}}
+    return {name: mean_field_network(plan.sizes, connections, functions, number) for name, number in kept.items()}
+
+
+def run_on(plan: Plan, network: HybridNetwork, eta: Tensor, seed: int) -> Activity:
+    """A network on an external rate `(K, B)` of both populations."""
+    both = eta.unsqueeze(-1).expand(-1, -1, 2)
+    return simulate(network, plan.sizes, both, {"e": plan.sizes.e, "i": plan.sizes.i}, seed)
+
+
+def hertz(x: Tensor) -> Tensor:
+    """Spikes of a tick as a rate."""
+    return x / DT
+
+
+def irregularity(spikes: Tensor) -> float | None:
+    """The mean coefficient of variation of intervals between spikes, over neurons with five intervals or more."""
+    found = []
+    for train in spikes.flatten(1).T:
+        intervals = train.nonzero()[:, 0].diff().double()
+        if len(intervals) >= 5:
+            found.append(float(intervals.std() / intervals.mean()))
+    return statistics.fmean(found) if found else None
+
+
+def at_levels(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> list[dict[str, Any]]:
+    """Mean rates and irregularity at constant external rates."""
+    levels = torch.tensor(plan.levels).repeat_interleave(plan.trials_a_level)
+    eta = levels.expand(round(plan.level / STEP), -1)
+    rows, start = [], round(plan.warm_up / DT)
+    for name, network in all_networks.items():
+        found = run_on(plan, network, eta, 300 + seed)
+        means = {p: hertz(found.rates[p][start:].mean(0)).view(-1, plan.trials_a_level).mean(1).tolist() for p in "ei"}
+        spikes = found.spikes["i"][start:, :, : min(40, plan.sizes.i // 10)].unflatten(1, (-1, plan.trials_a_level))
+        cv = [irregularity(spikes[:, k]) for k in range(len(plan.levels))]
+        fluctuation = found.binned("e")[start // BIN :]
+        fano = (fluctuation.var(0) / fluctuation.mean(0) * plan.sizes.e * BIN).view(-1, plan.trials_a_level).mean(1)
+        rows.append({"network": name, "levels": list(plan.levels), **means, "cv": cv, "fano": fano.tolist()})
+    return rows
+
+
+def to_a_step(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> list[dict[str, Any]]:
+    """The mean rate of excitatory neurons over trials, in bins of 2 ms, when the external rate steps up and down."""
+    steps = round(plan.sine / STEP)
+    eta = torch.full((steps, plan.trials), 1.5)
+    eta[steps // 2 : 3 * steps // 4] = 2.5
+    rows = []
+    for name, network in all_networks.items():
+        rate = hertz(run_on(plan, network, eta, 400 + seed).binned("e", 20).mean(1))
+        rows.append({"network": name, "rate": [round(value, 2) for value in rate.tolist()]})
+    rate = hertz(run_on(plan, all_networks[FULL], eta, 500 + seed).binned("e", 20).mean(1))
+    rows.append({"network": "all spike, other external spikes", "rate": [round(value, 2) for value in rate.tolist()]})
+    start = round(plan.warm_up / (20 * DT))
+    truth = torch.tensor(rows[0]["rate"][start:])
+    for row in rows:
+        other = torch.tensor(row["rate"][start:])
+        row["correlation"] = float(torch.corrcoef(torch.stack([truth, other]))[0, 1])
+        row["rms_hz"] = float((truth - other).square().mean().sqrt())
+    return rows
+
+
+def to_sines(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> list[dict[str, Any]]:
+    """Gain and phase of excitatory neurons' rate at a modulated external rate."""
+    steps = round(plan.sine / STEP)
+    time_ = torch.arange(steps) * STEP
+    frequencies = torch.tensor(plan.frequencies).repeat_interleave(2)
+    eta = 2 + 0.5 * torch.sin(2 * torch.pi * frequencies * time_.unsqueeze(1))
+    periods = (time_[-1] - plan.warm_up) * frequencies
+    rows = []
+    for name, network in all_networks.items():
+        rate = hertz(run_on(plan, network, eta, 600 + seed).binned("e"))
+        # whole periods at the end
+        length = (periods.floor().clamp(min=1) / frequencies / STEP).round().long()
+        angle = 2 * torch.pi * frequencies * time_.unsqueeze(1)
+        inside = torch.arange(steps).unsqueeze(1) >= steps - length
+        wave = torch.complex(torch.sin(angle), torch.cos(angle)) * inside
+        found = (2 * (rate * wave).sum(0) / inside.sum(0) / 0.5).view(-1, 2).mean(1)
+        rows.append(
+            {
+                "network": name,
+                "frequencies": list(plan.frequencies),
+                "gain": found.abs().tolist(),
+                "phase": found.angle().rad2deg().tolist(),
+            }
+        )
+    return rows
+
+
+def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, Any]]:
+    """Processor time and operations of a second of one trial at 2.0, the external spikes apart.
+
+    The networks take turns, three times; the first turn is not counted. Operations are those after the last turn.
+    """
+    rows: dict[str, dict[str, Any]] = {name: {"network": name} for name in all_networks}
+    states: dict[str, Any] = {}
+    for batch in sorted(plan.batches, reverse=True):  # 1 is the last: its state is that of one trial
+        eta, seconds = torch.full((round(plan.timed / STEP), batch, 2), 2.0), plan.timed * batch
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in all_networks}
+        states = dict.fromkeys(all_networks)
+        for turn in range(3):
+            for name, network in all_networks.items():
+                begin = time.process_time()
+                inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(turn))
+                middle = time.process_time()
+                with torch.no_grad():
+                    states[name] = network(inputs, states[name])[1]
+                times[name].append((time.process_time() - middle, middle - begin))
+        for name, row in rows.items():
+            row[f"network_s_{batch}"] = statistics.median(one[0] for one in times[name][1:]) / seconds
+            row[f"external_s_{batch}"] = statistics.median(one[1] for one in times[name][1:]) / seconds
+    for name, network in all_networks.items():
+        eta = torch.full((plan.counted, 1, 2), 2.0)
+        inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(3))
+        total = count_run(network, functools.partial(run_once, network, inputs, states[name])).total
+        total = total.scaled(1 / (plan.counted * STEP))
+        operations = {kind: value for kind, value in vars(total).items() if value}
+        rows[name]["operations"] = {**operations, "all": total.num_operations}
+    return list(rows.values())
+
+
+def run_once(network: HybridNetwork, inputs: dict[str, Tensor], state: Any) -> int:
+    """Goes on from a state; the number of trials, which is one."""
+    with torch.no_grad():
+        network(inputs, state)
+    return 1
+
+
+def of_seed(plan: Plan, seed: int, with_costs: bool, stages: Path | None = None) -> dict[str, Any]:
+    """Everything for one network; each stage is kept in the folder where one is given."""
+
+    def stage(name: str, measure: Callable[[], Any]) -> Any:
+        result = kept(stages / f"seed{seed}-{name}.pt" if stages else None, measure)
+        found["cpu_s"] += result["cpu_s"]
+        return result["found"]
+
+    found: dict[str, Any] = {"seed": seed, "cpu_s": 0.0}
+    connections = connect(plan.sizes, seed)
+    full = spiking_network(plan.sizes, connections)
+
+    def learned() -> dict[str, Any]:
+        functions, explained = learn(plan, full, seed)
+        return {"explained": explained, "states": {name: one.state_dict() for name, one in functions.items()}}
+
+    fitted = stage("learned", learned)
+    functions = {name: TransferFunction(3, dt=STEP) for name in "ei"}
+    for name, function in functions.items():
+        function.load_state_dict(fitted["states"][name])
+    found["explained"] = fitted["explained"]
+    all_networks = {FULL: full, **networks(plan, connections, functions)}
+    for name, measure in (("levels", at_levels), ("step", to_a_step), ("sines", to_sines)):
+        found[name] = stage(name, functools.partial(measure, plan, all_networks, seed))
+    if with_costs:
+        found["costs"] = stage("costs", functools.partial(costs, plan, all_networks))
+    found["cpu_s"] = round(found["cpu_s"], 1)
+    return found
+
+
+def summary(plan: Plan, seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Differences from the network whose neurons all spike, over seeds."""
+    rows = []
+    for index, name in ((1, EXCITATORY), (2, TENTH)):
+        off: dict[str, list[list[float]]] = {p: [] for p in "ei"}
+        for one in seeds:
+            truth, other = one["levels"][0], one["levels"][index]
+            for p in "ei":
+                off[p].append([100 * (b / a - 1) for a, b in zip(truth[p], other[p], strict=True)])
+        rows.append(
+            {
+                "network": name,
+                **{f"off_{p}_percent": [spread(column, 2) for column in zip(*off[p], strict=True)] for p in "ei"},
+                "largest_percent": max(abs(value) for p in "ei" for row in off[p] for value in row),
+                "largest_of_the_mean_percent": max(
+                    abs(statistics.fmean(column)) for p in "ei" for column in zip(*off[p], strict=True)
+                ),
+                "correlation": spread([one["step"][index]["correlation"] for one in seeds]),
+                "rms_hz": spread([one["step"][index]["rms_hz"] for one in seeds], 2),
+            }
+        )
+    repeated = {
+        "correlation": spread([one["step"][3]["correlation"] for one in seeds]),
+        "rms_hz": spread([one["step"][3]["rms_hz"] for one in seeds], 2),
+    }
+    return {"rates": rows, "step_repeated": repeated}
+
+
+def run(quick: bool) -> Results:
+    """Rates, responses, irregularity and cost."""
+    torch.set_num_threads(1)
+    plan = QUICK if quick else Plan()
+    stages = None if quick else steps_of("mean_field")
+    seeds = [of_seed(plan, seed, seed == plan.seeds[0], stages) for seed in plan.seeds]
+    network = {"J_mV": J, "g": G, "e": plan.sizes.e, "i": plan.sizes.i, "threshold_hz": plan.sizes.threshold_rate}
+    cpu_s = round(sum(one["cpu_s"] for one in seeds))
+    return {"network": network, "summary": summary(plan, seeds), "seeds": seeds, "cpu_s": cpu_s}
+
+
+if __name__ == "__main__":
+    main("mean_field", __doc__, run)

@@ -1,0 +1,73 @@
+"""Sweeps of 24 short cells on two workers, beside half the sum of their cells: what a sweep itself costs.
+
+    python research/deploy/sweep_cost.py  # three minutes on two quiet cores; other work beside it counts as cost
+    python research/deploy/sweep_cost.py --quick   # four cells; writes nothing
+
+The time is that of the whole command: loading PyTorch, cells, table, figure and report. Cells of one network are the
+shortest that the recipe has; cells of all six are the preset `quick` as it is. Goal: at most 1.15 times half the sum.
+Writes research/deploy/results/sweep_cost.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from spikebridge.data.io.atomic import write_text
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "sweep_cost.json"
+GOAL, WORKERS = 1.15, 2
+SWEEPS = {
+    "one network": ("--set", "networks=ann,snn", "--set", "lr=0.01,0.02,0.005", "--seeds", "0:4"),
+    "six networks": ("--seeds", "0:24"),
+}
+QUICK = {"one network": ("--set", "networks=ann,snn", "--seeds", "0:2")}
+
+
+def measured(name: str, options: tuple[str, ...]) -> dict[str, Any]:
+    """Runs a sweep as its user does, and compares its time to that of its cells."""
+    words = ["sweep", "digits", "--preset", "quick", *options, "--workers", str(WORKERS)]
+    with TemporaryDirectory() as place:
+        folder, begun, load = Path(place) / "sweep", time.monotonic(), os.getloadavg()[0]
+        command = [sys.executable, "-m", "spikebridge", *words, "--out", str(folder), "--quiet"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        seconds = time.monotonic() - begun
+        cells = json.loads((folder / "results.json").read_text(encoding="utf-8"))["cells"]
+    share = sum(cell["seconds"] for cell in cells) / WORKERS
+    return {
+        "a cell has": name,
+        "cells": len(cells),
+        "seconds": round(seconds, 2),
+        "half the sum of the cells": round(share, 2),
+        "ratio": round(seconds / share, 3),
+        "CPU seconds of the cells": round(sum(cell["cpu_seconds"] for cell in cells), 1),
+        "goal": GOAL,
+        "met": seconds <= GOAL * share,
+        "load before": round(load, 2),
+        "load after": round(os.getloadavg()[0], 2),
+        "command": f"spikebridge {' '.join(words)}",
+    }
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="four cells; writes nothing")
+    quick = parser.parse_args().quick
+    rows = []
+    for name, options in (QUICK if quick else SWEEPS).items():
+        rows.append(measured(name, options))
+        print(json.dumps(rows[-1]), flush=True)
+    if not quick:
+        found = {"rows": rows, "cores": os.cpu_count(), "environment": describe_environment()}
+        write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+"""Draws the architecture from the imports: the layers, the inside of `hybrid`, and each network's folder.
+
+    python research/pages/architecture_page.py  # writes docs/images/architecture-*.svg and the tables of the page
+    python research/pages/architecture_page.py --check    # writes nothing; exit code 1 where something is out of date
+
+A box is a folder or a file without underscore. It stands above all that it imports. An arrow points to an imported one;
+an arrow that follows from two others is left out. Nothing of the package is run. The tables are those of
+`results/layout.json`, `slowdown.json`, `same_answers.json` and `mutations.json`; scripts of these names measure them.
+"""
+
+import argparse
+import ast
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from research.pages.made_page import filled, path_in_project, table
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGE = PROJECT / "src" / "spikebridge"
+IMAGES = PROJECT / "docs" / "images"
+PAGE = PROJECT / "docs" / "explanation" / "architecture-measured.md"
+RESULTS = PROJECT / "research" / "project" / "results" / "layout.json"
+TIMES = RESULTS.with_name("slowdown.json")
+ANSWERS = RESULTS.with_name("same_answers.json")
+MUTATIONS = RESULTS.with_name("mutations.json")
+CALLS = {
+    "unit": "a hybrid unit on four steps",
+    "network": "`HybridNetwork.forward`, two plain parts",
+    "box": "the box of one bin of events",
+    "box_with_frame": "six bins of the tracker with a frame",
+    "train_loop_in_training": "`fit` of `train sensing`, files of `training/`",
+    "train_loop": "`fit` of `train sensing`, all files",
+}
+INSIDES = (
+    "hybrid",
+    *(f"networks/{name}" for name in ("digits", "sensing", "modulation", "reasoning", "signals", "neuron_models")),
+)
+SLOWDOWN = {
+    "plain_layers": "layers, forward and backward (`plain_layers.py`)",
+    "peers": "layers of `peers.py`, part A, forward and backward",
+    "network_overhead": "a hybrid network (`network_overhead.py`)",
+    "live": "50 steps of a stream (`live.py`)",
+    "starts": "processor time of `import spikebridge` and `--help`",
+}
+
+NAME_SIZE, TEXT_SIZE, LINE = 14.0, 11.0, 15.0
+MARGIN, GAP, LEVEL_GAP, PADDING = 20.0, 18.0, 44.0, 10.0
+LETTER = 0.56  # width of a letter, as a share of its size
+MOST_LETTERS = 26
+MOST_BOXES_OF_A_ROW = 5
+
+Graph = dict[str, set[str]]
+
+STYLE = """.sb-arch { --paper:#fff; --ink:#1b2430; --muted:#5a6675; --wire:#8b97a6; --fill:#eef3fb; --edge:#3f74d1;
+font-family: system-ui, "Segoe UI", Roboto, Arial, "DejaVu Sans", sans-serif; }
+@media (prefers-color-scheme: dark) { .sb-arch { --paper:#161b22; --ink:#e6ebf2; --muted:#9ba7b6; --wire:#65717f;
+--fill:#1b2d4b; --edge:#6c9cf0; } }
+.sb-arch .paper { fill: var(--paper); } .sb-arch .box { fill: var(--fill); stroke: var(--edge); stroke-width: 1.2; }
+.sb-arch .wire { fill: none; stroke: var(--wire); stroke-width: 1.3; } .sb-arch .head { fill: var(--wire); }
+.sb-arch .name { fill: var(--ink); font-size: 14px; font-weight: 650; }
+.sb-arch .line { fill: var(--muted); font-size: 11px; }"""
+
+
+@dataclass(eq=False)
+class Box:
+    """A folder or a file, with its place in the picture [px]: left edge and upper edge."""
+
+    name: str
+    lines: list[str]
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def width(self) -> float:
+        """From the longest text."""
+        texts = [len(self.name) * NAME_SIZE * 1.08, *(len(line) * TEXT_SIZE for line in self.lines)]
+        return max(texts) * LETTER + 2 * PADDING
+
+    @property
+    def height(self) -> float:
+        """From the number of lines."""
+        return NAME_SIZE + len(self.lines) * LINE + 2 * PADDING
+
+
+def imported(path: Path) -> Iterable[tuple[str, ...]]:
+    """Dotted names below the package that a file imports, wherever in it, as parts."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (tuple(name.split(".")[1:]) for name in names if name.startswith("spikebridge."))
+
+
+def members(folder: Path) -> dict[str, list[Path]]:
+    """Folders and files inside a folder, each with its Python files."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and (files := sorted(path.rglob("*.py"))):
+            found[path.name] = files
+        elif path.suffix == ".py" and not path.stem.startswith("_"):
+            found[path.stem] = [path]
+    return found
+
+
+def imports_between(folder: Path) -> Graph:
+    """Which members of a folder import which."""
+    inside = folder.relative_to(PACKAGE).parts
+    parts = members(folder)
+    graph: Graph = {name: set() for name in parts}
+    for name, files in parts.items():
+        for path in files:
+            for target in imported(path):
+                if target[: len(inside)] == inside and len(target) > len(inside):
+                    graph[name].add(target[len(inside)])
+        graph[name] = {other for other in graph[name] if other in parts and other != name}
+    return graph
+
+
+def reachable(graph: Graph, start: str) -> set[str]:
+    """All that follows from a member, itself left out."""
+    found: set[str] = set()
+    waiting = list(graph[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += graph[name]
+    return found
+
+
+def levels(graph: Graph) -> list[list[str]]:
+    """Members in rows, the lowest first: each stands one row above the highest that it imports.
+
+    Raises:
+        SystemExit: members import each other in a circle.
+    """
+    below = {name: reachable(graph, name) for name in graph}
+    circle = sorted(name for name in graph if name in below[name])
+    if circle:
+        raise SystemExit(f"these import each other in a circle: {', '.join(circle)}")
+    height: dict[str, int] = {}
+    for name in sorted(graph, key=lambda name: len(below[name])):
+        height[name] = 1 + max((height[other] for other in graph[name]), default=-1)
+    return [sorted(name for name in graph if height[name] == row) for row in range(1 + max(height.values()))]
+
+
+def without_shortcuts(graph: Graph) -> Graph:
+    """The imports that do not follow from two others."""
+    return {
+        name: {other for other in others if not any(other in reachable(graph, via) for via in others - {other})}
+        for name, others in graph.items()
+    }
+
+
+def wrapped(names: Iterable[str]) -> list[str]:
+    """Names in lines of limited length."""
+    lines: list[str] = []
+    for name in names:
+        if lines and len(lines[-1]) + len(name) + 2 <= MOST_LETTERS:
+            lines[-1] += f"  {name}"
+        else:
+            lines.append(name)
+    return lines
+
+
+def box_of(folder: Path, name: str) -> Box:
+    """A member with the names of what is inside it."""
+    path = folder / name
+    return Box(name, wrapped(members(path)) if path.is_dir() else [])
+
+
+def placed(rows: list[list[Box]]) -> tuple[float, float]:
+    """Gives every box its place, the first row at the bottom, and tells the size of the picture."""
+    short = [row[i : i + MOST_BOXES_OF_A_ROW] for row in rows for i in range(0, len(row), MOST_BOXES_OF_A_ROW)]
+    widths = [sum(box.width for box in row) + GAP * (len(row) - 1) for row in short]
+    width, y = max(widths) + 2 * MARGIN, MARGIN
+    for row, own in zip(reversed(short), reversed(widths), strict=True):
+        x = (width - own) / 2
+        for box in row:
+            box.x, box.y = x, y
+            x += box.width + GAP
+        y += max(box.height for box in row) + LEVEL_GAP
+    return width, y - LEVEL_GAP + MARGIN
+
+
+def wire(source: Box, target: Box) -> str:
+    """A curve from the lower edge of what imports to the upper edge of what is imported."""
+    x, y = source.x + source.width / 2, source.y + source.height
+    to_x, to_y = target.x + target.width / 2, target.y - 6
+    middle = (y + to_y) / 2
+    head = f"M{to_x - 4:.1f} {to_y:.1f}h8l-4 6z"
+    curve = f"M{x:.1f} {y:.1f}C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
+    return f'<path class="wire" d="{curve}"/><path class="head" d="{head}"/>'
+
+
+def drawn_box(box: Box) -> str:
+    """A box with its texts."""
+    middle, y = box.x + box.width / 2, box.y + PADDING + NAME_SIZE * 0.85
+    texts = [f'<text class="name" x="{middle:.1f}" y="{y:.1f}" text-anchor="middle">{escape(box.name)}</text>']
+    for number, line in enumerate(box.lines, 1):
+        at = f'x="{middle:.1f}" y="{y + number * LINE:.1f}"'
+        texts.append(f'<text class="line" {at} text-anchor="middle">{escape(line)}</text>')
+    rect = f'x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="6"'
+    return f'<rect class="box" {rect}/>' + "".join(texts)
+
+
+def picture(folder: Path, title: str) -> str:
+    """The members of a folder as an SVG file."""
+    graph = imports_between(folder)
+    rows = [[box_of(folder, name) for name in row] for row in levels(graph)]
+    boxes: Mapping[str, Box] = {box.name: box for row in rows for box in row}
+    width, height = placed(rows)
+    wires = [wire(boxes[a], boxes[b]) for a, others in without_shortcuts(graph).items() for b in sorted(others)]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-arch" role="img" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}"><title>{escape(title)}</title><style>{STYLE}</style>',
+        f'<rect class="paper" width="{width:.0f}" height="{height:.0f}" rx="8"/>',
+        *wires,
+        *(drawn_box(box) for box in boxes.values()),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def pictures() -> dict[Path, str]:
+    """Every picture by its file."""
+    found = {IMAGES / "architecture-layers.svg": picture(PACKAGE, "The layers of spikebridge")}
+    for inside in INSIDES:
+        name = inside.rpartition("/")[2]
+        found[IMAGES / f"architecture-{name}.svg"] = picture(PACKAGE / inside, f"The folder {inside}")
+    return found
+
+
+def calls_table(results: dict[str, Any]) -> str:
+    """How many files a call enters, and which."""
+    before, now = results["before"]["entered"], results["now"]["entered"]
+    rows = [
+        (text, str(len(before[name])), str(len(now[name])), ", ".join(f"`{path}`" for path in now[name]))
+        for name, text in CALLS.items()
+    ]
+    shown = [(*row[:3], row[3] if len(row[3]) < 500 else "") for row in rows]
+    return table(("call", "files before", "files now", "which"), shown)
+
+
+def layout_table(results: dict[str, Any]) -> str:
+    """The layout before the present architecture and now."""
+    rows = {
+        "Python files": lambda one: one["files"],
+        "lines": lambda one: one["lines"],
+        "lines without docstrings and blanks": lambda one: one["lines_of_code"],
+        "modules of the widest folder": lambda one: max(one["widest"].values()),
+        "levels of folders": lambda one: one["depth"],
+        "import circles by file": lambda one: len(one["circles"]),
+        "files of one prefix (three siblings or more)": lambda one: one["files_of_one_prefix"],
+        "short files that one sibling imports": lambda one: len(one["second_pages"]),
+        "public classes and functions": lambda one: one["public_classes_and_functions"],
+        "of them used by another file of the package": lambda one: one["used_by_other_files"],
+        "exported names": lambda one: one["exported"],
+        "class names of two or more classes": lambda one: len(one["class_names_of_several"]),
+        "most arguments of a function": lambda one: one["most_arguments"],
+    }
+    columns = [results["before"], results["now"]]
+    return table(
+        ("measure", "before", "now"), [(name, *(f"{read(one):,}" for one in columns)) for name, read in rows.items()]
+    )
+
+
+def slowdown_table(results: dict[str, Any]) -> str:
+    """The times of now over those of before: a row for each benchmark."""
+    rows = []
+    for name, text in SLOWDOWN.items():
+        ratios = sorted(row["ratio"] for row in results[name]["rows"].values())
+        shown = (results[name]["median_ratio"], ratios[0], ratios[-1])
+        rows.append((text, str(len(ratios)), *(f"{ratio:.2f}" for ratio in shown)))
+    return table(("benchmark", "rows", "median", "smallest", "largest"), rows)
+
+
+def answers_table(results: dict[str, Any]) -> str:
+    """What each command gives in both trees: how many values are equal, and why others are not."""
+    rows = [
+        (
+            name,
+            f"{one['num_equal']} of {one['num_values']}",
+            f"{one['largest_relative_difference']:.0e}" if one["largest"] else "0",
+            one["why"] if one["num_equal"] < one["num_values"] else "",
+        )
+        for name, one in sorted(results["commands"].items())
+    ]
+    return table(("command", "values equal to the last digit", "largest relative difference", "why"), rows)
+
+
+def mutations_table(results: dict[str, Any]) -> str:
+    """How many mutations the tests caught, before and now, and how many of those of now they caught before."""
+    before, now = results["before"], results["now"]
+    again = now["compared"]["caught_before"] / now["n"]
+    rows = [
+        ("before, drawn", before["n"], before["caught"], before["share"], _interval(before)),
+        ("before, those found again", now["n"], now["compared"]["caught_before"], again, ""),
+        ("now, the same", now["n"], now["caught"], now["share"], _interval(now)),
+    ]
+    shown = [(name, str(n), str(caught), f"{share:.0%}", within) for name, n, caught, share, within in rows]
+    return table(("tree, mutations", "number", "caught", "share", "95 % interval"), shown)
+
+
+def _interval(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{low:.0%} to {high:.0%}"
+
+
+def written_page() -> str:
+    """The page with its tables."""
+    files = (RESULTS, TIMES, ANSWERS, MUTATIONS)
+    results, times, answers, mutations = (json.loads(path.read_text(encoding="utf-8")) for path in files)
+    tables = {
+        "calls": calls_table(results),
+        "layout": layout_table(results),
+        "slowdown": slowdown_table(times),
+        "answers": answers_table(answers),
+        "mutations": mutations_table(mutations),
+    }
+    return filled(PAGE.read_text(encoding="utf-8"), tables, path_in_project(Path(__file__)))
+
+
+def main() -> int:
+    """Writes or checks the pictures and the page; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    made = {**pictures(), PAGE: written_page()}
+    old = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in old:
+            print(
+                f"{path.relative_to(PROJECT)} is out of date: python research/pages/architecture_page.py",
+                file=sys.stderr,
+            )
+        return int(bool(old))
+    for path, text in made.items():
+        draft = path.with_name(f"{path.name}.part")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

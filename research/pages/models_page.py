@@ -1,0 +1,62 @@
+"""The tables of docs/reference/models.md, made from the cards and records of the pretrained networks.
+
+python research/pages/models_page.py           # writes the page
+python research/pages/models_page.py --check   # exit code 1 where the page says something else than the records
+"""
+
+import sys
+from pathlib import Path
+
+from research.pages.made_page import DOCS, table, write_or_check
+from spikebridge.pretrained.models import ModelCard, model_cards
+
+PAGE = DOCS / "reference" / "models.md"
+
+
+def overview(cards: list[ModelCard]) -> str:
+    """A row for each network."""
+    titles = ("name", "what it does", "weights", "files", "licence of the weights")
+    rows = [
+        (f"`{card.name}`", card.about, f"{card.num_values:,}", f"{card.num_bytes / 1e6:.1f} MB", card.weights_licence)
+        for card in cards
+    ]
+    return table(titles, rows)
+
+
+def data(cards: list[ModelCard]) -> str:
+    """A row for each data set of each training."""
+    rows = [
+        (f"`{card.name}`", name, used, licence, source) for card in cards for name, used, licence, source in card.data
+    ]
+    rows += [
+        (f"`{card.name}`", "generated", card.generated, "none needed", "this package")
+        for card in cards
+        if card.generated
+    ]
+    return table(("network", "data set", "used", "licence", "source"), sorted(rows))
+
+
+def figures(cards: list[ModelCard]) -> str:
+    """A row for each figure of the records."""
+    rows = [(f"`{card.name}`", what, value) for card in cards for what, value in card.figures]
+    return table(("network", "measure", "value"), rows)
+
+
+def commands(cards: list[ModelCard]) -> str:
+    """The command of each training."""
+    rows = []
+    for card in cards:
+        commit = f"`{card.revision[:7]}`" + (" with changes" if card.revision.endswith("-dirty") else "")
+        rows.append((f"`{card.name}`", f"`{card.command}`", commit))
+    return table(("network", "command", "commit"), rows)
+
+
+def main() -> int:
+    """Writes or checks the page."""
+    cards = model_cards()
+    tables = {block.__name__: block(cards) for block in (overview, data, figures, commands)}
+    return write_or_check(PAGE, tables, Path(__file__), __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Whether a tree is slower than an earlier one: the speed benchmarks of both, run in turns on one machine.
+
+    python research/project/slowdown.py --before /path/to/checkout [--turns 2] [--only live]
+
+The checkout has its C library built (`python setup.py build_ext --inplace`). Each tree runs its own `plain_layers.py`
+and `network_overhead.py`, from a copy, so that no result of the tree is written over. The trees take turns (before,
+now, now, before): a machine that grows busy slows both. A time is the smallest of a tree's turns, in processor time; a
+ratio is that of now to before. Only rows that both trees have are compared. `peers` are this package's layers of
+`peers.py`, part A, and `live` its streams of `live.py`, each in two processes that run in turns, call by call: those
+scripts run other libraries between, too few rounds to tell 15 %. Writes results/slowdown.json after each benchmark.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from spikebridge.data.io.atomic import write_text
+from spikebridge.training.run.environment import describe_environment, git_revision
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "research" / "project" / "results" / "slowdown.json"
+STARTS = 7
+ROUNDS = 12  # of works, a turn
+# a script whose clock is that of its process, since other work on the machine makes wall time uneven
+BY_PROCESS = (
+    "import runpy, sys, time; time.perf_counter = time.process_time; sys.argv = sys.argv[1:]; "
+    "sys.path.insert(0, '.'); runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+# what a process of each tree prepares, with the tree's own benchmarks: works by name
+WORKS = {
+    "peers": """
+import importlib
+from contextlib import nullcontext
+from research.speed import peers
+from research.speed.beside_peers.layers import Ours
+from research.speed.beside_peers.taking_turns import SETTLED
+from spikebridge.ops import without_native
+torch.empty(taking_turns.SETTLED).fill_(1.0)  # as in take_turns: large tensors come from the heap afterwards
+paths = {"native": nullcontext, "pytorch": without_native}
+works = {f"{name} {list(shape)} [ms]": peers.layer_alone(layers.Ours(path), shape)
+         for shape in peers.LAYERS for name, path in paths.items()}
+""",
+    "live": """
+from research.speed import live
+net, streams = live.network(), {f"{share:.0%}": (torch.rand(50, *live.IMAGE) < share).float() for share in (0.02, 0.05)}
+ways = {"events, one native call": live.by_events(net, True), "events, PyTorch": live.by_events(net, False),
+        "network": live.own(net)}
+works = {f"{name}, {share} of inputs, 50 steps [ms]": lambda way=way, x=x: way(x)
+         for share, x in streams.items() for name, way in ways.items()}
+torch.set_grad_enabled(False)
+""",
+}
+# runs the work that its input names and prints the processor time [ms]
+ASKED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+torch.manual_seed(0)
+exec(sys.argv[2])
+for run in works.values():
+    run()
+print(*works, sep="\\t", flush=True)
+for line in sys.stdin:
+    begin = time.process_time()
+    works[line.strip()]()
+    print(1e3 * (time.process_time() - begin), flush=True)
+"""
+Times = dict[str, float]
+
+
+def of_plain_layers(found: Any) -> Times:
+    """Forward and backward [ms] of layers, and the time of a step [us]."""
+    layers = {f"{row['layer']}, forward and backward [ms]": row["ours_ms"] for row in found["against_spikingjelly"]}
+    steps = {f"{row['layer']}, a step of {row['num_steps']} [us]": row["us_a_step"] for row in found["over_lengths"]}
+    return layers | steps
+
+
+def of_network_overhead(found: Any) -> Times:
+    """A hybrid network [ms]."""
+    return {f"{row['what']}, batch {row['batch']} [ms]": row["network [ms]"] for row in found["rows"]}
+
+
+BENCHMARKS: dict[str, tuple[tuple[str, ...], str, Callable[[Any], Times]]] = {
+    "plain_layers": (("plain_layers.py",), "plain_layers.json", of_plain_layers),
+    "network_overhead": (("network_overhead.py",), "network_overhead.json", of_network_overhead),
+}
+
+
+def in_tree(tree: Path) -> dict[str, str]:
+    """The environment of a process that imports the package of a tree, on one thread; it keeps compiled files."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": f"{tree / 'src'}{os.pathsep}{tree}", "OMP_NUM_THREADS": "1"}
+
+
+def speed_of(tree: Path) -> Path:
+    """The folder of the speed benchmarks of a tree; before research/ there was one flat folder."""
+    return next(folder for name in ("research/speed", "benchmarks") if (folder := tree / name).is_dir())
+
+
+def run(tree: Path, name: str) -> Times:
+    """One turn of a benchmark."""
+    words, file, times_of = BENCHMARKS[name]
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "speed"
+        shutil.copytree(speed_of(tree), copy, ignore=shutil.ignore_patterns("results"))
+        (copy / "results").mkdir()
+        python = [sys.executable, "-c", BY_PROCESS, *words]
+        subprocess.run(python, cwd=copy, env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
+        return times_of(json.loads((copy / "results" / file).read_text(encoding="utf-8")))
+
+
+def starts(tree: Path) -> Times:
+    """Processor time of an import and of `--help` [s], the smallest of several."""
+    words = {"import spikebridge [s]": ["-c", "import spikebridge"], "--help [s]": ["-m", "spikebridge", "--help"]}
+    return {name: min(_seconds(tree, one) for _ in range(STARTS)) for name, one in words.items()}
+
+
+def _seconds(tree: Path, words: list[str]) -> float:
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return end.ru_utime - begin.ru_utime + end.ru_stime - begin.ru_stime
+
+
+def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int) -> dict[str, Any]:
+    """The rows that both trees have, and the median of their ratios."""
+    found: dict[str, list[Times]] = {label: [] for label in trees}
+    for turn in range(turns):
+        for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
+            found[label].append(measure(trees[label]))
+    return ratios({label: {name: min(one[name] for one in rows) for name in rows[0]} for label, rows in found.items()})
+
+
+def compare_works(trees: dict[str, Path], works: str, turns: int) -> dict[str, Any]:
+    """The same for works in a process for each tree, call by call."""
+    processes = {
+        label: subprocess.Popen(
+            [sys.executable, "-c", ASKED, str(speed_of(tree)), works],
+            env=in_tree(tree),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for label, tree in trees.items()
+    }
+
+    def told(label: str, name: str = "") -> str:
+        process = processes[label]
+        if process.stdin is None or process.stdout is None:
+            raise SystemExit(f"the works of {label} cannot be asked")
+        if name:
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+        return process.stdout.readline().rstrip("\n")
+
+    names = {label: told(label).split("\t") for label in trees}
+    best: dict[str, Times] = {label: {} for label in trees}
+    for turn in range(ROUNDS * turns):
+        for name in (name for name in names["now"] if name in names["before"]):
+            for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
+                best[label][name] = min(best[label].get(name, math.inf), float(told(label, name)))
+    for process in processes.values():
+        process.communicate()
+    return ratios(best)
+
+
+def ratios(best: dict[str, Times]) -> dict[str, Any]:
+    """The smallest times of both trees beside each other."""
+    rows = {
+        name: {
+            "before": best["before"][name],
+            "now": best["now"][name],
+            "ratio": best["now"][name] / best["before"][name],
+        }
+        for name in best["before"]
+        if name in best["now"]
+    }
+    return {"median_ratio": statistics.median(row["ratio"] for row in rows.values()), "rows": rows}
+
+
+def main() -> None:
+    """Runs the benchmarks and writes their ratios."""
+    every = ["starts", *WORKS, *BENCHMARKS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="the checkout of the earlier tree")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=every, choices=every)
+    options = parser.parse_args()
+    trees = {"before": options.before.resolve(), "now": ROOT}
+    content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    facts = {
+        "revisions": {label: git_revision(tree / "src") for label, tree in trees.items()},
+        "turns": options.turns,
+    }
+    for name in options.only:
+        if name in WORKS:
+            found = compare_works(trees, WORKS[name], options.turns)
+        else:
+            measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
+            found = compare(trees, measure, options.turns)
+        content[name] = {**facts, "load": os.getloadavg()[0], **found}
+        print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
+        content["environment"] = describe_environment()
+        write_text(RESULTS, json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""What the batched reasoning engine saves, and how its time and steps grow with the scene and the batch.
+
+    python research/reasoning/parallelism.py [--data FOLDER]
+
+One thread, process time, medians of interleaved rounds. Three ways to the same answers on the same programs:
+
+- *engine*: all programs about all videos in one pass, worlds built once, sparse.
+- *by loops*: one program and one world at a time as the published code does it: the graph is built for each question
+  by loops over objects and events into a dense matrix, then multiplied step by step. Checked to give equal answers.
+- *by arrays*: one program and one world at a time with the project's own building, dense.
+
+Building and compiling are included everywhere. With `--data` real questions are asked beside drawn ones.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from research.reasoning.scenes import Asked, asked_of_data, crowded_scene, drawn_questions
+from spikebridge.networks.reasoning.data.scene import Question, Scene
+from spikebridge.networks.reasoning.executor import Executor
+from spikebridge.networks.reasoning.graph.compiler import compile_as_published, compile_program
+from spikebridge.networks.reasoning.graph.layout import PRESETS
+from spikebridge.networks.reasoning.graph.run import Execution, Query, RunOptions, answer, assign_slots, run_batch
+from spikebridge.networks.reasoning.graph.worlds import PAPER_EVENTS, World
+from spikebridge.networks.reasoning.parsing.operators import OperatorTable
+from spikebridge.training.run.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results" / "parallelism.json"
+TABLE = OperatorTable()
+ROUNDS = 3
+SAMPLE = 60
+PROGRAM = (
+    "events objects blue filter_color unique filter_collision first filter_order objects blue filter_color unique "
+    "query_collision_partner query_color"
+)
+
+
+def by_loops(scene: Scene, tokens: tuple[str, ...]) -> str | None:
+    """One program in the published way: a dense graph by loops, built for this question alone."""
+    program = compile_as_published(tokens, TABLE)
+    matrix, place = _graph_by_loops(scene)
+    v = spikes = torch.zeros(len(matrix))
+    for name in [*program.names, "silence"][: len(program.names) + 1]:
+        steps = TABLE.trains[name] if name != "silence" or len(program.names) == 0 else ((),)
+        for stimulated in steps:
+            x = torch.zeros(len(matrix))
+            for neuron in stimulated:
+                x[place[neuron]] = 200.0 if neuron in TABLE.words else 100.0
+            v = x + matrix @ spikes
+            spikes = (v >= 100).float()
+    if program.reads in TABLE.attributes:
+        return next((value for value in TABLE.attributes[program.reads] if spikes[place[value]]), None)
+    level = int(v[place["match" if program.reads == "match" else "count"]])
+    if program.reads == "count":
+        return str(level)
+    if program.reads == "exist":
+        return "yes" if level else "no"
+    return "correct" if bool(level) != program.negated else "wrong"
+
+
+class Observation(NamedTuple):
+    """What loops over samples and objects find: events in order of time, and who is seen and moves at each sample."""
+
+    events: list[tuple[str, int, list[int]]]
+    frames: list[int]
+    visible: list[set[int]]
+    moving: list[set[int]]
+
+
+def _seen_by_loops(scene: Scene) -> Observation:
+    """Entrances, exits and motion, sample by sample and object by object."""
+    frames = [int(frame) for frame in scene.frames]
+    at = [{o: row[o] for o in range(scene.num_objects) if not np.isnan(row[o][0])} for row in scene.positions]
+    moving: list[set[int]] = []
+    changes: list[tuple[str, int, list[int]]] = []
+    for i, places in enumerate(at):
+        moving.append(set())
+        for o, place in places.items():
+            speeds = []
+            if i > 0 and o in at[i - 1]:
+                speeds.append((place - at[i - 1][o]) / (frames[i] - frames[i - 1]))
+            elif i > 0:
+                changes.append(("in", frames[i], [o]))
+            if i + 1 < len(at) and o in at[i + 1]:
+                speeds.append((at[i + 1][o] - place) / (frames[i + 1] - frames[i]))
+            elif i + 1 < len(at):
+                changes.append(("out", frames[i + 1], [o]))
+            if speeds and np.linalg.norm(np.average(speeds, axis=0)) > 0.1:
+                moving[-1].add(o)
+    events: list[tuple[str, int, list[int]]] = [("start", 0, []), ("end", 125, [])]
+    events += sorted(changes, key=lambda event: event[0] == "in")
+    events += [("collision", int(frame), [int(a), int(b)]) for frame, a, b in scene.collisions]
+    return Observation(sorted(events, key=lambda event: event[1]), frames, [set(places) for places in at], moving)
+
+
+def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
+    """The published weights, one by one (drive 100, gate 99, channel 1)."""
+    seen = _seen_by_loops(scene)
+    events = seen.events[:PAPER_EVENTS]
+    names = RunOptions(PRESETS["paper"]).layout.names(scene.num_objects, len(events))
+    place = {name: n for n, name in enumerate(names)}
+    matrix = torch.zeros(len(names), len(names))
+
+    def join(source: str, target: str, weight: float) -> None:
+        matrix[place[target], place[source]] = weight
+
+    for kind, values in TABLE.attributes.items():
+        for value in values:
+            join(f"kind_{kind}", value, 99)
+    for o in range(scene.num_objects):
+        me = f"object[{o}]"
+        for source, weight in (("all_objects", 100), (me, 100), ("admit_objects", 99), ("dismiss_objects", -1)):
+            join(source, me, weight)
+        for source, weight in (("veto", -100), ("moving", 1), ("still", 1), ("involved", 1)):
+            join(f"object_{source}[{o}]", me, weight)
+        memory = f"object_memory[{o}]"
+        for source, weight in (("store_objects", 99), (me, 1), (memory, 100), ("compare", -1)):
+            join(source, memory, weight)
+        join(f"object_involved[{o}]", memory, 1)
+        join(memory, "match", 1)
+        join(me, "count", 1)
+        join("veto", f"object_veto[{o}]", 99)
+        join(me, f"object_veto[{o}]", 1)
+        join("ask_moving", f"object_moving[{o}]", 99)
+        join("ask_still", f"object_still[{o}]", 100)
+        join("ask_involved", f"object_involved[{o}]", 99)
+        for value in scene.objects[o]:
+            join(me, value, 1)
+            join(value, me, 1)
+    needs: list[set[int]] = []
+    for j, (word, frame, members) in enumerate(events):
+        me, memory = f"event[{j}]", f"event_memory[{j}]"
+        for source, weight in (("all_events", 100), (me, 100), ("admit_events", 99), ("dismiss_events", -1)):
+            join(source, me, weight)
+        for source in ("touched", "cause", "earlier", "later"):
+            join(f"event_{source}[{j}]", me, 1)
+        for source, weight in (("store_events", 99), (me, 1), (memory, 100), ("compare", -1)):
+            join(source, memory, weight)
+        join(memory, "match", 1)
+        join(me, "count", 1)
+        join("ask_causes", f"event_cause[{j}]", 99)
+        for source, group, weight in (
+            ("ask_before", "earlier", 100),
+            ("ask_first", "earlier", 101),
+            ("ask_first_two", "earlier", 102),
+            ("ask_after", "later", 100),
+            ("ask_last", "later", 101),
+        ):
+            join(source, f"event_{group}[{j}]", weight)
+        for k in range(j + 1):
+            join(f"event[{k}]", f"event_earlier[{j}]", -1)
+            join(me, f"event_later[{k}]", -1)
+        if word in ("start", "end"):
+            join(word, me, 1)
+        else:
+            join({"in": "ask_entering", "out": "ask_leaving"}.get(word, "ask_colliding"), f"event_touched[{j}]", 99)
+        sample = min(range(len(seen.frames)), key=lambda s, frame=frame: abs(seen.frames[s] - frame))
+        for o in range(scene.num_objects):
+            if o in members:
+                join(me, f"object_involved[{o}]", 1)
+                join(f"object[{o}]", f"event_touched[{j}]", 1)
+            moves = o in seen.moving[sample]
+            if moves or (word == "collision" and o in members):
+                join(me, f"object_moving[{o}]", 1)
+            if o not in seen.visible[sample] or moves:
+                join(me, f"object_still[{o}]", -1)
+        needs.append(set())
+        for k in range(j):
+            if set(members) & set(events[k][2]):
+                needs[j] |= {k} | needs[k]
+        for k in needs[j]:
+            join(me, f"event_cause[{k}]", 1)
+    return matrix, place
+
+
+def seconds(run: Callable[..., object], *arguments: object) -> float:
+    """Process time of one call."""
+    begin = time.process_time()
+    run(*arguments)
+    return time.process_time() - begin
+
+
+def median_seconds(number: int, run: Callable[..., object], *arguments: object) -> float:
+    """The median of so many calls."""
+    return statistics.median(seconds(run, *arguments) for _ in range(number))
+
+
+def many_times(executor: Executor, number: int) -> None:
+    """The executor on the same program again and again."""
+    for _ in range(number):
+        executor.run(PROGRAM.split())
+
+
+def whole(scenes: list[Scene], jobs: list[Query], setting: RunOptions) -> None:
+    """Builds and runs."""
+    run_batch(assign_slots(scenes, jobs, setting), setting)
+
+
+def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
+    """Milliseconds a program of the three ways and of the executor, and the ratios, in interleaved rounds."""
+    scene_of = {scene.video: scene for scene in asked.scenes}
+    flat = [(scene_of[q.video], program) for q in asked.questions for program in q.programs]
+    rng = np.random.default_rng(0)
+    sample = [flat[i] for i in rng.choice(len(flat), min(SAMPLE, len(flat)), replace=False)]
+    alone = [(scene, [Question(scene.video, "descriptive", program)]) for scene, program in sample]
+    paper = [answer(scene, question, preset="paper")[0][0].value for scene, question in alone]
+    equal = sum(said == by_loops(*pair) for said, pair in zip(paper, sample, strict=True))
+    ways: dict[str, list[float]] = {"engine": [], "engine, paper": [], "by loops": [], "by arrays": [], "executor": []}
+    for _ in range(ROUNDS):
+        ways["engine"].append(seconds(lambda: answer(asked.scenes, asked.questions)) / len(flat))
+        ways["engine, paper"].append(seconds(lambda: answer(asked.scenes, asked.questions, preset="paper")) / len(flat))
+        ways["by loops"].append(seconds(lambda: [by_loops(*pair) for pair in sample]) / len(sample))
+        ways["by arrays"].append(
+            seconds(lambda: [answer(*pair, execution=Execution("dense")) for pair in alone]) / len(sample)
+        )
+        ways["executor"].append(seconds(lambda: [Executor(scene).run(p) for scene, p in sample]) / len(sample))
+    ms = {way: round(1e3 * statistics.median(times), 4) for way, times in ways.items()}
+    return {
+        "scenes": asked.about,
+        "num_videos": len(asked.scenes),
+        "num_programs": len(flat),
+        "sample_of_one_at_a_time": len(sample),
+        "by_loops_equal_to_paper_preset": f"{equal} of {len(sample)}",
+        "ms_a_program": ms,
+        "engine_over_loops": round(ms["by loops"] / ms["engine"], 1),
+        "engine_over_arrays": round(ms["by arrays"] / ms["engine"], 1),
+        "paper_engine_over_loops": round(ms["by loops"] / ms["engine, paper"], 1),
+        "spread_of_rounds_ms": {way: [round(1e3 * min(t), 4), round(1e3 * max(t), 4)] for way, t in ways.items()},
+    }
+
+
+def growth_with_the_scene() -> dict[str, object]:
+    """Steps, connections and time of one batch of 16 equal queries, against objects and events."""
+    rows = []
+    for num_objects, num_events in ((2, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 128), (128, 256)):
+        scene = crowded_scene(num_objects, num_events, seed=num_objects)
+        table = OperatorTable(attributes=scene.attributes)
+        setting = RunOptions(table=table)
+        program = compile_program(PROGRAM.split(), table)
+        jobs = [Query(World(0), program)] * 16
+        batch = assign_slots([scene.scene], jobs, setting)
+        build = median_seconds(3, assign_slots, [scene.scene], jobs, setting)
+        run = median_seconds(5, run_batch, batch, setting)
+        executor = Executor(scene.scene, table)
+        alone = median_seconds(3, many_times, executor, 16)
+        rows.append(
+            {
+                "objects": num_objects,
+                "events": num_events,
+                "neurons": batch.graph.num_neurons,
+                "connections": batch.graph.num_connections,
+                "steps": program.num_steps(table),
+                "build_ms": round(1e3 * build, 3),
+                "run_ms": round(1e3 * run, 3),
+                "executor_ms": round(1e3 * alone, 3),
+            }
+        )
+        print(rows[-1], flush=True)
+    large = rows[3:]
+    slope = np.polyfit(np.log([r["connections"] for r in large]), np.log([r["run_ms"] for r in large]), 1)[0]
+    return {"rows": rows, "power_of_run_time_in_connections_from_16_objects": round(float(slope), 2)}
+
+
+def growth_with_the_batch(asked: Asked) -> dict[str, object]:
+    """Time a query against the number of queries about one video, and of videos."""
+    program = compile_program(PROGRAM.split(), TABLE)
+    setting = RunOptions()
+    queries = []
+    for number in (1, 4, 16, 64, 256, 1024):
+        batch = assign_slots(asked.scenes[:1], [Query(World(0), program)] * number, setting)
+        run = median_seconds(3, run_batch, batch, setting)
+        queries.append({"queries": number, "run_ms": round(1e3 * run, 3), "ms_a_query": round(1e3 * run / number, 4)})
+        print(queries[-1], flush=True)
+    videos = []
+    for number in (1, 4, 16, 64, 256):
+        scenes = (list(asked.scenes) * 256)[:number]
+        jobs = [Query(World(v), program) for v in range(number)]
+        took = median_seconds(3, whole, scenes, jobs, setting)
+        videos.append({"videos": number, "ms": round(1e3 * took, 3), "ms_a_video": round(1e3 * took / number, 4)})
+        print(videos[-1], flush=True)
+    return {"queries_about_one_video": queries, "videos_with_building": videos}
+
+
+def main() -> None:
+    """Runs all three parts and writes them down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder with clevrer/; without it scenes are drawn")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    drawn = drawn_questions(num_videos=200, programs_a_video=8, seed=0)
+    sets = [drawn] if options.data is None else [asked_of_data(options.data), drawn]
+    found = {
+        "beside_one_at_a_time": [beside_one_at_a_time(asked) for asked in sets],
+        "growth_with_the_scene": growth_with_the_scene(),
+        "growth_with_the_batch": growth_with_the_batch(drawn),
+        "targets": {"engine_over_loops": 20, "steps": "constant", "power_in_connections": "near 1"},
+        "environment": {**describe_environment(), "threads": 1, "clock": "process time"},
+    }
+    print(json.dumps(found["beside_one_at_a_time"], indent=1))
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
