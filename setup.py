@@ -22,10 +22,12 @@ FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trap
 def long_description() -> str:
     """The README with absolute links, since a package index does not have the other files."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    home, tag = project["urls"]["Source"], f"v{project['version']}"
+    home = project["urls"]["Source"]
+    tag = f"v{project['version']}"
     raw = home.replace("github.com", "raw.githubusercontent.com")
     text = Path("README.md").read_text(encoding="utf-8")
     text = re.sub(r"(!\[[^\]]*\]\()(?!https?:|#)", rf"\g<1>{raw}/{tag}/", text)
+
     return re.sub(r"((?<!!)\[[^\]]*\]\()(?!https?:|#)", rf"\g<1>{home}/blob/{tag}/", text)
 
 

@@ -49,11 +49,13 @@ def write_gallery():
         line for line in (GALLERY / "index.md").read_text(encoding="utf-8").split() if (GALLERY / f"{line}.py").exists()
     ]
     cards = []
+
     for name in order:
         page, picture, title = gallery_page(GALLERY / f"{name}.py")
         (GALLERY / f"{name}.md").write_text(page, encoding="utf-8")
         (GALLERY / f"{name}.svg").write_text(picture, encoding="utf-8")
         cards.append(f"[![{title}]({name}.svg)]({name}.md) [{title}]({name}.md)")
+
     rows = [cards[start : start + 3] for start in range(0, len(cards), 3)]
     table = ["| | | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     (GALLERY / "cards.txt").write_text("\n".join(table) + "\n", encoding="utf-8")
@@ -64,11 +66,13 @@ def gallery_page(script):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         names = runpy.run_path(str(script))
+
     title, _, text = names["__doc__"].strip().partition("\n")
     code = script.read_text(encoding="utf-8").split('"""', 2)[2].strip()
     page = f"# {title}\n\n{text.strip()}\n\n![{title}]({script.stem}.svg)\n\n```python\n{code}\n```\n"
     if printed.getvalue():
         page += f"\nIt prints:\n\n```text\n{printed.getvalue().rstrip()}\n```\n"
+
     return page, names["picture"], title
 
 
@@ -79,6 +83,7 @@ def module_names():
         parts = path.relative_to(SOURCES).with_suffix("").parts
         if parts[0] not in NOT_LIBRARY and not any(part.startswith("_") and part != "__init__" for part in parts):
             names.append(".".join(("spikebridge", *(part for part in parts if part != "__init__"))))
+
     return names
 
 
@@ -87,9 +92,11 @@ def write_module_pages():
     names = module_names()
     MODULES.mkdir(exist_ok=True)
     pages = {name: module_page(name, names) for name in names}
+
     for old in MODULES.glob("*.rst"):
         if old.stem not in pages:
             old.unlink()
+
     for name, text in pages.items():
         file = MODULES / f"{name}.rst"
         if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -102,11 +109,14 @@ def module_page(name, names):
     members = "" if children else "   :members:\n"
     parts = [f"{name}\n{'=' * len(name)}\n", f".. automodule:: {name}\n{members}"]
     offered = exported(name)
+
     if children and offered:
         parts.append("Public names\n------------\n")
         parts.append("\n".join(f"* :obj:`{last} <{path}>`" for last, path in offered) + "\n")
+
     if children:
         parts.append(".. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {child}\n" for child in children))
+
     return "\n".join(parts)
 
 
@@ -116,12 +126,14 @@ def exported(package):
     file = next((one for one in (folder / "__init__.pyi", folder / "__init__.py") if one.exists()), None)
     if file is None:
         return []
+
     found = []
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module != "spikebridge._moved":
             module = f"{package}.{node.module}" if node.level else node.module
             if module.startswith("spikebridge"):
                 found += [(alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names]
+
     return sorted(found)
 
 
@@ -134,4 +146,5 @@ def fences_to_literal_blocks(app, what, name, obj, options, lines):
             lines[index] = "::\n" if inside else ""
         elif inside:
             lines[index] = f"    {line}"
+
     lines[:] = "\n".join(lines).split("\n")

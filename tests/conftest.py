@@ -47,6 +47,7 @@ class RefusedByEither:
         by_checker = isinstance(error, TypeCheckError) or "Type-check error" in str(error)  # also as a cause
         if as_expected and self._match is not None and not by_checker:
             self._caught.match(self._match)
+
         return as_expected
 
 
@@ -73,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Puts the checker's refusal beside ours where the checker runs."""
     if not _is_typed(config):
         return
+
     plain = pytest.raises
 
     def raises(expected: Any, *arguments: Any, **options: Any) -> Any:
@@ -92,6 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if not _is_typed(config):
         return
+
     sets = Counter(item.nodeid.partition("[")[0] for item in items)
     known = set() if config.getoption("every_typed_test") else left_out()
     dropped = {
@@ -100,6 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if (function := item.nodeid.partition("[")[0]) in known
         or (sets[function] > _MANY_SETS and zlib.crc32(item.nodeid.encode()) % 6)
     }
+
     config.hook.pytest_deselected(items=list(dropped))
     items[:] = [item for item in items if item not in dropped]
 

@@ -43,6 +43,7 @@ def run_fresh(program: str, *words: str, environment: Mapping[str, str] | None =
     print(json.dumps([*request, str(Path.cwd())]), file=server.stdin, flush=True)
     code, out, error = json.loads(server.stdout.readline())
     assert code == 0, f"exit code {code}: {error}"
+
     return str(out)
 
 
@@ -58,6 +59,7 @@ def _serve() -> None:
                 os.dup2(out.fileno(), 1)
                 os.dup2(error.fileno(), 2)
                 _run(*json.loads(line))
+
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             out.seek(0)
             error.seek(0)
@@ -73,7 +75,9 @@ def _run(program: str, words: list[str], environment: dict[str, str], folder: st
         os.environ.update(environment)
         os.chdir(folder)
         sys.argv[1:] = words
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.stdin = open(0)  # noqa: SIM115
+        sys.stdout = open(1, "w")  # noqa: SIM115
+        sys.stderr = open(2, "w")  # noqa: SIM115
         exec(compile(program, "program", "exec"), {"__name__": "__main__"})
         code = 0
     except SystemExit as left:

@@ -65,16 +65,20 @@ class Line(NamedTuple):
 
 def lines_of(block: str, first: int = 1) -> Iterator[Line]:
     """The commands of a block; a backslash continues a line."""
-    joined, start = "", first
+    joined = ""
+    start = first
     for number, text in enumerate(block.splitlines(), start=first):
         joined += text
         if joined.endswith("\\"):
             joined = joined[:-1]
             continue
+
         command, _, comment = joined.partition(" #") if not joined.startswith("#") else ("", "", joined)
         if command.strip():
             yield Line(start, command.strip(), comment.strip())
-        joined, start = "", number + 1
+
+        joined = ""
+        start = number + 1
 
 
 @cache
@@ -95,6 +99,7 @@ def run_commands(block: str, first: int = 1) -> list[str]:
     assert server.stdin is not None and server.stdout is not None
     print(json.dumps([str(Path.cwd()), block, first]), file=server.stdin, flush=True)
     failures: list[str] = json.loads(server.stdout.readline())
+
     return failures
 
 
@@ -102,8 +107,10 @@ def _serve() -> None:
     """Answers one line for each line: folder, block and first line in, failures out."""
     for name in recipe_files():
         load_recipe(name)
+
     for name in IMPORTED_ONCE:
         import_module(name)
+
     write_onnx(nn.Identity(), {"x": torch.ones(1, 1)})  # the first export translates torch's library of operators
     for request in sys.stdin:
         folder, block, first = json.loads(request)
@@ -117,6 +124,7 @@ def _failures(block: str, first: int) -> Iterator[str]:
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         if line.is_slow and not _is_quick_form(line, following):
             yield f"line {line.number}: {line.text}: a slow command needs a quick form in the next line"
+
         if line.is_parsed_only:
             yield from _failed(line, _parsed(line.stages[0]))
         elif line.stages[0][0] != "spikebridge":
@@ -125,6 +133,7 @@ def _failures(block: str, first: int) -> Iterator[str]:
             background.append((line, _Running(line.stages)))
         else:
             yield from _failed(line, _Running(line.stages).wait())
+
     for line, running in background:
         yield from _failed(line, running.wait())
 
@@ -146,6 +155,7 @@ def _parsed(words: Sequence[str]) -> str:
         parse(COMMANDS[words[1]], f"spikebridge {words[1]}", list(words[2:]))
     except Exception as failure:  # noqa: BLE001 - whatever it is, the page is wrong
         return str(failure)
+
     return ""
 
 
@@ -154,13 +164,16 @@ def _looked_up(words: Sequence[str]) -> str:
     if words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stderr if done.returncode else ""
+
     if words[0] == "python" and words[1].startswith("research/"):
         return "" if (ROOT / words[1]).is_file() else "there is no such script"
+
     if words[:2] == ["pip", "install"]:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         asked = re.findall(r"\[([\w,-]+)\]", " ".join(words))
         unknown = {name for group in asked for name in group.split(",")} - extras.keys()
         return f"no such extra: {', '.join(sorted(unknown))}" if unknown else ""
+
     return "" if words[0] == "cd" else f"no rule for {words[0]!r}"
 
 
@@ -171,12 +184,14 @@ class _Running:
         self.errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the last command has ended
         self.pids: list[int] = []
         source: int | None = None
+
         for number, words in enumerate(stages):
             reader, writer = os.pipe() if number + 1 < len(stages) else (None, None)
             self.pids.append(_fork(words, source, writer, self.errors))
             for end in (source, writer):
                 if end is not None:
                     os.close(end)
+
             source = reader
 
     def wait(self) -> str:
@@ -185,6 +200,7 @@ class _Running:
         self.errors.seek(0)
         text = self.errors.read().decode(errors="replace").strip()
         self.errors.close()
+
         # a sender whose receiver has had enough ends with 141
         failed = [code for number, code in enumerate(codes) if code and not (code == 141 and number + 1 < len(codes))]
         return f"exit code {failed[0]}: {text[-500:]}" if failed else ""
@@ -195,13 +211,16 @@ def _fork(words: Sequence[str], source: int | None, writer: int | None, errors: 
     pid = os.fork()
     if pid:
         return pid
+
     code = 70
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing if source is None else source, 0)
         os.dup2(nothing if writer is None else writer, 1)
         os.dup2(errors.fileno(), 2)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.stdin = open(0)  # noqa: SIM115
+        sys.stdout = open(1, "w")  # noqa: SIM115
+        sys.stderr = open(2, "w")  # noqa: SIM115
         os.environ.pop("SPIKEBRIDGE_DATA", None)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(LONGEST)

@@ -13,7 +13,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "research" / "claims"
 
 @pytest.fixture(autouse=True)
 def one_thread_and_a_seed() -> Any:
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    threads = torch.get_num_threads()
+    state = torch.get_rng_state()
     yield
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
@@ -26,9 +27,11 @@ def experiment(name: str) -> Any:
 
 
 def test_a_finished_step_is_not_measured_again(tmp_path: Path) -> None:
-    kept, path = experiment("experiment").kept, tmp_path / "steps" / "one.pt"
+    kept = experiment("experiment").kept
+    path = tmp_path / "steps" / "one.pt"
     first = kept(path, lambda: {"mean": 1.5, "values": [torch.ones(2)]})
     again = kept(path, lambda: pytest.fail("it is measured again"))
+
     assert again["cpu_s"] == first["cpu_s"] >= 0
     assert again["found"]["mean"] == 1.5
     assert [path] == list(path.parent.iterdir())
@@ -51,6 +54,7 @@ def test_units_may_be_learned_in_five_ways_between_frames() -> None:
     (row,) = experiment("ways_in_sensing").run(quick=True)["rows"]
     assert (row["way"], row["rate_hz"]) == ("alone", 10)
     assert 0 < row["distance_px"]["mean"] < 48
+
     gained = row["exchanged_px"]["mean"] - row["distance_px"]["mean"]
     assert row["lost_px"]["mean"] == pytest.approx(gained, abs=2e-3)
 
@@ -60,7 +64,9 @@ def test_collisions_may_be_learned_from_answers() -> None:
     # 0, 1 or 2 spikes of two pairs: .5 * .8, .5 * .8 + .5 * .2, .5 * .2
     share = torch.tensor([[0.5, 0.2, 0.0]]).expand(3, -1)
     losses = [reasoning.counting_loss(share[:1], torch.tensor([n])).exp().item() for n in range(3)]
+
     assert losses == pytest.approx([1 / 0.4, 1 / 0.5, 1 / 0.1], rel=1e-5)
+
     rows = reasoning.run(quick=True)["rows"]
     assert [row["way"] for row in rows] == list(reasoning.WAYS)
     assert all(0 <= row["exchanged"]["counts_right"]["mean"] <= 1 for row in rows)
@@ -72,9 +78,11 @@ def test_bayes_is_not_beaten_on_a_noisy_channel() -> None:
     for row in rows:
         best = max(row[name]["mean"] for name in ("learned", "learned, 200 samples", "designed"))
         assert row["Bayes"]["mean"] > best - 0.05
+
     # without noise, both designed decoders are right
     values = torch.arange(8)
     counts = channel.sent("latency", values, 1e-6, torch.Generator().manual_seed(0))
+
     assert torch.equal(channel.designed("latency", counts), values)
     assert torch.equal(channel.bayes("latency", counts, 0.01), values)
 
@@ -82,7 +90,9 @@ def test_bayes_is_not_beaten_on_a_noisy_channel() -> None:
 def test_the_exponent_of_a_power_law_is_found() -> None:
     orbits = experiment("orbits")
     r = torch.tensor([0.3, 0.5, 0.9])
+
     assert orbits.exponent(r, 1.5 * r.log() + 2) == pytest.approx(1.5, abs=1e-5)
+
     rows = orbits.run(quick=True)["rows"]
     assert all(math.isfinite(row["exponent"]["mean"]) for row in rows)
 
@@ -99,6 +109,7 @@ def test_a_population_may_be_a_rate() -> None:
     assert [row["network"] for row in found["summary"]["rates"]] == ["excitatory as a rate", "a tenth spikes"]
     for row in found["seeds"][0]["costs"]:
         assert row["operations"]["all"] > 0
+
     sines = found["seeds"][0]["sines"]
     assert all(math.isfinite(gain) for row in sines for gain in row["gain"])
 
@@ -107,6 +118,7 @@ def test_parts_may_run_on_chips_that_wait_for_each_other() -> None:
     found = experiment("chips").run(quick=True)
     assert [row["chips"] for row in found["predicted"]] == [1, 2]
     assert found["predicted"][1]["latency_us"] <= found["predicted"][0]["latency_us"]
+
     (row,) = found["processes"]
     assert row["in_use"] == 2
     # a process never ends before the declared time; how much later it ends is up to the machine
@@ -121,9 +133,12 @@ def test_links_may_be_late() -> None:
 def test_graphs_of_parts_give_what_their_parts_give_by_hand() -> None:
     parts = experiment("many_parts")
     rows = parts.costs((2,), (1, 4), 1)["graphs"]  # compares the outputs
+
     assert [row["shape"] for row in rows] == ["chain", "tree", "random"]
+
     network = parts.clocked(4)
     late = parts.graph("tree", 5)
+
     assert network.clock_of("part7").period == 4
     assert late.clock_of("part4").period == 1
 
@@ -131,8 +146,10 @@ def test_graphs_of_parts_give_what_their_parts_give_by_hand() -> None:
 def test_a_network_and_its_rivals_learn_chains_of_tasks() -> None:
     scaling = experiment("task_scaling")
     rows = scaling.run(quick=True)["rows"]
+
     assert {row["tasks"] for row in rows if row["method"] == "hmn"} == {2, 4}
     assert {row["mode"] for row in rows if row["method"] == "hmn"} == {"given", "inferred", "nearest", "direct"}
+
     sizes = {"network": 100, "backbone": 10, "table_a_task": 4, "prototype_a_task": 2}
     assert scaling.stored(sizes, "hmn", "inferred", 3) == 100 + 10 + 3 * (4 + 2)
     assert scaling.stored(sizes, "single", "given", 3) == 300
@@ -150,6 +167,7 @@ def test_units_may_stand_at_several_depths() -> None:
     rows = {row["units"]: row for row in depths.run(quick=True)["rows"]}
     added = sum(9 * into * out + 2 * out for into, out in ((1, 8), (8, 16), (16, 16)))
     added += sum(n * n + n for n in (8, 16, 16))  # 1 x 1 maps with biases
+
     assert rows["1, 2, 3"]["weights"]["mean"] - rows["none"]["weights"]["mean"] == added
     assert set(depths.network_of((2,), 6).units) == {"unit2"}
 

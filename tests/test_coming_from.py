@@ -28,6 +28,7 @@ def run(code: str, names: dict[str, Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exec(compile(code, str(PAGE), "exec"), names)
+
     return names
 
 
@@ -41,41 +42,56 @@ def test_both_blocks_do_the_same(section: str) -> None:
     pytest.importorskip(SECTIONS[section], reason="`make test` installs it", exc_type=ImportError)
     code = blocks(section)
     theirs = run(code["py"], {})
+
     # a section that shows no loop of ours uses that of the first one
     ours = run(code["python"], {"train": run(blocks("snnTorch")["python"], {})["train"]})
     torch.manual_seed(6)
     batches = [(3 * torch.rand(25, 8, 20), torch.randint(3, (8,))) for _ in range(3)]
     sides = [theirs, ours]
     shapes = [[tuple(p.shape) for p in side["network"].parameters()] for side in sides]
+
     assert shapes[0] == shapes[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         spikes = [first(side["network"](batches[0][0])) for side in sides]
+
         assert 0.02 < spikes[0].detach().mean() < 0.9
+
         torch.testing.assert_close(*spikes)
         for side in sides:
             if section == "SpikingJelly" and side is theirs:
                 side["functional"].reset_net(side["network"])
             side["train"](side["network"], batches)
+
     pairs = list(zip(*(side["network"].parameters() for side in sides), strict=True))
     torch.manual_seed(5)
     for one, other in pairs:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
     untrained = run(code["python"], {"train": None})["network"].parameters()
     assert any(not torch.allclose(one, fresh, atol=1e-3) for (one, _), fresh in zip(pairs, untrained, strict=True))
 
 
 def test_the_row_of_lava_gives_the_spikes_of_its_equations() -> None:
     """u = (1 - du) u + x; v = (1 - dv) v + u; a spike above vth sets v to 0."""
-    du, dv, vth, dt = 0.3, 0.1, 2.0, 1e-3
+    du = 0.3
+    dv = 0.1
+    vth = 2.0
+    dt = 1e-3
     currents = torch.rand(60, 1, 8, generator=torch.Generator().manual_seed(3))
-    u, v, expected = torch.zeros(1, 8), torch.zeros(1, 8), []
+    u = torch.zeros(1, 8)
+    v = torch.zeros(1, 8)
+    expected = []
+
     for x in currents:
         u = (1 - du) * u + x
         v = (1 - dv) * v + u
         expected.append((v > vth).float())
         v = v * (1 - expected[-1])
+
     row = CubaLIF(-dt / math.log(1 - dv), -dt / math.log(1 - du), v_threshold=vth)
     spikes, _ = Sequential(row, dt=dt)(currents)
+
     assert 0.1 < spikes.mean() < 0.9
+
     torch.testing.assert_close(spikes, torch.stack(expected))

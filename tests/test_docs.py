@@ -24,8 +24,11 @@ def run_page(text: str, source: str, with_commands: bool = True) -> str:
     """Runs the blocks of a page and gives what went otherwise than it says; a block without prompts just has to run."""
     names: dict[str, object] = {"__name__": "__main__"}
     report: list[str] = []
+
     for match in BLOCK.finditer(text):
-        block, line = match.group(2), text.count("\n", 0, match.start()) + 1
+        block = match.group(2)
+        line = text.count("\n", 0, match.start()) + 1
+
         if match.group(1) == "sh" and with_commands:
             report.extend(f"{source}, {failure}\n" for failure in run_commands(block, line + 1))
         elif match.group(1) == "sh":
@@ -36,6 +39,7 @@ def run_page(text: str, source: str, with_commands: bool = True) -> str:
             names.update(example.globs)
         else:
             exec(compile("\n" * line + block, source, "exec"), names)
+
     return "".join(report)
 
 
@@ -69,6 +73,7 @@ def test_a_command_that_fails_is_named_with_its_line(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     page = "A page.\n\n```sh\nspikebridge list\nspikebridge eval runs/first\nspikebridge report runs/first | cat\n```\n"
     report = run_page(page, "page")
+
     assert "page, line 5: spikebridge eval runs/first: exit code 2: spikebridge: error: 'runs/first'" in report
     assert "page, line 6: spikebridge report" in report
     assert "line 4" not in report

@@ -27,14 +27,17 @@ PRINTED = {
 def test_an_example_runs_and_has_a_picture(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = runpy.run_path(str(script))
     assert ElementTree.fromstring(names["picture"]).tag == "{http://www.w3.org/2000/svg}svg"
+
     title, _, text = names["__doc__"].partition("\n")
     assert title and text.strip()
+
     printed = capsys.readouterr().out
     assert PRINTED.get(script.stem, "") in printed
     assert printed
     if script.stem == "tasks":
         gates, none = (int(share) for share in re.findall(r": (\d+) %", printed))
         assert gates > none + 5
+
     if script.stem == "modulation":
         off, on, *again = ast.literal_eval(printed.partition(": ")[2])
         assert on < 0.8 * off and again[1] < 0.8 * again[0]

@@ -21,6 +21,7 @@ def test_without_cuda_it_ends_in_one_line(gpu: ModuleType, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as ended:
         gpu.main(["--quick"])
+
     line = str(ended.value.code)  # a text is printed, and the exit code is 1
     assert line.startswith("research/speed/gpu.py needs an NVIDIA GPU with CUDA, but PyTorch") and "\n" not in line
 
@@ -36,6 +37,7 @@ def test_the_cpu_is_no_distance_from_itself(gpu: ModuleType, capsys: pytest.Capt
     assert [row["module"] for row in rows[::2]] == MODULES
     assert {row["precision"] for row in rows} == {"float32", "float64"}
     assert {row[name] for row in rows for name in ("outputs", "differing values", "gradients")} == {0.0}
+
     for case in gpu.cases().values():  # a silent module would agree with anything
         outputs, gradients = gpu.forward_and_backward(case, "cpu", torch.float32)
         assert all(y.any() for y in outputs.values()) and any(g.any() for g in gradients.values())
@@ -47,6 +49,7 @@ def test_the_tables_have_a_row_for_each_library(gpu: ModuleType, capsys: pytest.
     networks: dict[str, Any] = {"B": (gpu.Dense, (2, 3, 784))}
     tables = [*gpu.speed("cpu", makers, 1, [(2, 1, 3)], networks, [(2, 1, 4)]), gpu.hybrid("cpu", 1, (4, 2, 8))]
     names = [[row["name"] for row in table["rows"]] for table in tables]
+
     assert names == [["here", "floor"], ["here", "no neurons"], ["here"], ["no neurons", "LIF"]]
     assert all(row["ms"] > 0 and row["rounds"] == 1 for table in tables for row in table["rows"])
     assert "hybrid training step (4, 2, 8)" in capsys.readouterr().out

@@ -44,13 +44,16 @@ def test_works_that_are_not_there_are_refused() -> None:
         "    try: peers.main()\n"
         "    except SystemExit as stop: assert stop.code == 2"
     )
+
     assert run_fresh(script, str(ROOT)).count("needs letters out of ABCEFS+") == 3
 
 
 def test_make_bench_measures_speed_before_what_needs_data() -> None:
     told = subprocess.run(["make", "-n", "bench"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     scripts = [word for word in told.split() if word.startswith("research/")]
+
     assert scripts[:2] == ["research/speed/peers.py", "research/speed/live.py"]
+
     scripts = [script.rstrip(";") for script in scripts]
     assert "research/claims/units/approximation.py" in scripts
     assert "research/sensing/closed_loop/clips.py" in scripts

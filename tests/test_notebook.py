@@ -13,6 +13,7 @@ NOTEBOOK = ROOT / "docs" / "tutorials" / "train-your-own.ipynb"
 def test_prompts_and_outputs_are_left_out_and_text_is_kept() -> None:
     loop = ">>> for k in range(2):\n...     x += k\n>>> x\n2\n\n"
     page = f"# Title\n\nText.\n\n```python\nx = 1\n```\n\n```python\n{loop}```\nEnd.\n"
+
     assert [(cell["cell_type"], "".join(cell["source"])) for cell in tutorial_notebook.cells(page)] == [
         ("markdown", "# Title\n\nText."),
         ("code", "x = 1"),
@@ -24,10 +25,12 @@ def test_prompts_and_outputs_are_left_out_and_text_is_kept() -> None:
 def test_every_cell_of_the_notebook_is_python_with_an_id_of_its_own() -> None:
     whole = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     assert (whole["nbformat"], whole["nbformat_minor"]) == (4, 5)
+
     code = ["".join(cell["source"]) for cell in whole["cells"] if cell["cell_type"] == "code"]
     assert len(code) > 8
     for source in code:
         ast.parse(source)
+
     ids = [cell["id"] for cell in whole["cells"]]
     assert len(set(ids)) == len(ids)
 

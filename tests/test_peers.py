@@ -55,6 +55,7 @@ def test_a_row_has_the_interval_of_its_ratios_and_is_compared_with_its_floor(
     monkeypatch.setattr(turns.time, "process_time", lambda: now[0] / 2)
     works = {name: work(name) for name in seconds}
     a, b, floor = turns.take_turns(works, rounds=6, most_seconds=100.0, floors={"b": "floor"})
+
     assert (a["ratio"], b["ratio"], b["cpu_ratio"], b["ratio_interval"]) == (1.0, 2.0, 2.0, (2.0, 2.0))
     assert b["over_floor"]["name"] == "floor" and b["over_floor"]["cpu_ratio"] == 4.0
     assert b["over_floor"]["cpu_ratio_interval"] == (4.0, 4.0)
@@ -66,13 +67,17 @@ def test_the_page_shows_intervals_where_rows_have_them() -> None:
     row = {"name": "native", "cpu_ms": 2.0, "cpu_ratio": 1.0, "spike_rate": 0.1}
     table: dict[str, Any] = {"work": "C", "threads": 1, "rows": [row]}
     old = page.networks({"networks": [table]})
+
     assert "| native | 2.0 ms, 1.00 x |" in old and "without neurons" not in old
+
     row["cpu_ratio_interval"] = None  # of fewer than six rounds
     assert page.networks({"networks": [table]}) == old
+
     row["over_floor"] = {"name": "no neurons", "cpu_ratio": 0.9, "cpu_ratio_interval": [0.88, 0.93]}
     without = {**table, "threads": 2, "rows": [{**row, "name": "Norse", "cpu_ratio_interval": [1.1, 1.3]}]}
     del without["rows"][0]["over_floor"]
     new = page.networks({"networks": [table, without]})
+
     assert "| Norse | - | 2.0 ms, 1.00 x (1.10 to 1.30) |" in new
     assert "| native | 2.0 ms, 1.00 x; 0.90 x (0.88 to 0.93) | - |" in new
 
@@ -82,6 +87,7 @@ def test_spyx_has_one_thread_before_jax_starts(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delitem(sys.modules, "jax", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("NPROC", "4")
+
     with pytest.raises(ImportError, match="threads: 1"):
         importlib.import_module("research.speed.beside_peers.in_jax").spyx_alone((1, 1, 1))
 
@@ -90,8 +96,10 @@ def test_spyx_has_one_thread_before_jax_starts(tmp_path: Path, monkeypatch: pyte
 def test_a_network_gives_what_its_modules_give_by_hand(loop: bool) -> None:
     overhead = importlib.import_module("research.speed.network_overhead")
     network = overhead.build(loop).eval()
-    frames, events = torch.randn(overhead.FRAMES, 2, 256), torch.randn(overhead.TICKS, 2, 300)
+    frames = torch.randn(overhead.FRAMES, 2, 256)
+    events = torch.randn(overhead.TICKS, 2, 300)
     by_hand = (overhead.in_a_loop if loop else overhead.without_a_loop)(network, frames, events)
+
     with torch.no_grad():
         for ours, hand in (
             (overhead.whole(network, frames, events), by_hand),

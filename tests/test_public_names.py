@@ -56,10 +56,12 @@ def test_every_exported_name_is_there(folder: str) -> None:
 def test_what_is_public_says_what_it_is() -> None:
     silent = []
     for path in FILES:
-        name, tree = path.relative_to(ROOT).as_posix(), tree_of(path)
+        name = path.relative_to(ROOT).as_posix()
+        tree = tree_of(path)
         if path.stat().st_size > 0 and not ast.get_docstring(tree):
             silent.append(f"{name}: a file begins with what it is about")
         silent += [f"{name}: {node.name}" for node in public(tree) if not ast.get_docstring(node)]
+
     assert silent == []
 
 
@@ -83,22 +85,29 @@ def class_arguments(node: ast.ClassDef) -> set[str] | None:
     if "__init__" in methods:
         named = arguments(methods["__init__"])
         return None if methods["__init__"].args.kwarg else named
+
     fields = {one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
     return fields if is_record(node) and fields and len(node.bases) <= 1 else None
 
 
 def test_documented_arguments_have_the_names_of_arguments_and_named_files_are_there() -> None:
-    stale, known = [], {path.name for path in FILES}
+    stale = []
+    known = {path.name for path in FILES}
+
     for path in FILES:
         for node in ast.walk(tree_of(path)):
             if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 continue
-            docstring, name = ast.get_docstring(node) or "", path.relative_to(ROOT).as_posix()
+
+            docstring = ast.get_docstring(node) or ""
+            name = path.relative_to(ROOT).as_posix()
             stale += [f"{name}: no {file}" for file in re.findall(r"`(\w+\.py)`", docstring) if file not in known]
             if isinstance(node, ast.Module) or "Args:" not in docstring:
                 continue
+
             given = arguments(node) if isinstance(node, ast.FunctionDef) else class_arguments(node)
             if given is not None:
                 unknown = [one for one in documented_arguments(docstring) if one not in given]
                 stale += [f"{name}: {node.name} has no {one}" for one in unknown]
+
     assert stale == []

@@ -16,8 +16,10 @@ def conf() -> Any:
     spec = importlib.util.spec_from_file_location("docs_conf", ROOT / "docs" / "conf.py")
     assert spec is not None
     assert spec.loader is not None
+
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+
     return module
 
 
@@ -29,13 +31,16 @@ def test_every_public_module_of_the_library_has_a_page(
     (conf.MODULES / "spikebridge.gone.rst").write_text("a page of a module that is gone")
     conf.write_module_pages()
     pages = {path.stem for path in conf.MODULES.iterdir()}
+
     assert "spikebridge.gone" not in pages
     for package in ("training", "data", "analysis"):
         folder = conf.SOURCES / package
         files = [path for path in folder.rglob("*.py") if not path.name.startswith("_")]
         names = {".".join(("spikebridge", *path.relative_to(conf.SOURCES).with_suffix("").parts)) for path in files}
+
         assert names
         assert names <= pages
+
     assert not any(".cli" in name or "._" in name for name in pages)
 
 
@@ -49,6 +54,7 @@ def test_every_page_but_the_first_is_in_the_tree_of_its_package(conf: Any) -> No
 def test_a_package_links_to_every_name_that_it_offers(conf: Any, package: str) -> None:
     offered = dict(conf.exported(f"spikebridge.{package}"))
     module = importlib.import_module(f"spikebridge.{package}")
+
     assert set(module.__all__) <= offered.keys()
     for name, path in offered.items():
         home, _, last = path.rpartition(".")

@@ -22,8 +22,10 @@ def test_the_long_description_has_no_relative_link(monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(ROOT)
     text = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")["long_description"]()
     targets = re.findall(r"\]\(([^)]+)\)", text)
+
     assert len(targets) > 15
     assert [target for target in targets if not target.startswith("https://")] == []
+
     version = PROJECT["project"]["version"]
     assert f"https://raw.githubusercontent.com/spikebridge/spikebridge/v{version}/docs/images/" in text
     assert f"https://github.com/spikebridge/spikebridge/blob/v{version}/docs/how-to/install.md" in text
@@ -38,7 +40,9 @@ def test_every_extra_that_a_text_names_is_there() -> None:
         for group in re.findall(r"spikebridge\[([a-z, ]+)\]", path.read_text(encoding="utf-8"))
         for name in group.split(",")
     }
+
     assert named - {"nothing"} <= extras
+
     table = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "how-to" / "install.md").read_text(), re.MULTILINE))
     assert table == extras - {"dev", "bench"}
 
@@ -48,6 +52,7 @@ def test_the_licences_of_the_weights_are_those_of_their_cards() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
     cards = {path.parent.name: json.loads(path.read_text()) for path in (PACKAGE / "pretrained").glob("*/card.json")}
     data = {name: "; ".join(f"{one}: {part}" for one, part in card["data"]) for name, card in cards.items()}
+
     assert rows == {
         name: f"{card['weights_licence']} | {data[name] or 'generated data'}" for name, card in cards.items()
     }
@@ -57,6 +62,7 @@ def test_every_file_of_the_package_is_packed() -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["spikebridge"]
     ignored = {".py", ".pyc", ".so", ".pyd", ".c", ".h"}
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in ignored]
+
     left_out = [
         name
         for path in files
@@ -65,4 +71,5 @@ def test_every_file_of_the_package_is_packed() -> None:
             for one in patterns
         )
     ]
+
     assert left_out == []

@@ -21,6 +21,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # so that it is put back, too
         monkeypatch.delenv(name)
+
     yield monkeypatch
     torch.set_num_threads(before)
 
@@ -73,6 +74,7 @@ def test_both_are_set_before_pytorch_is_loaded() -> None:
         assert torch.get_num_threads() == spikebridge.threads_in_use() == 1
         assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     """
+
     own = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     lines = "\n".join(line.strip() for line in program.splitlines())
     subprocess.run([sys.executable, "-c", lines], check=True, env=own)

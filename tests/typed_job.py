@@ -26,6 +26,7 @@ def checker(function: Any) -> Any:
     checked: Any = _check(function)
     if isinstance(function, type):
         return checked
+
     name = f"{function.__module__}.{function.__qualname__}"
     FOUND.add(name)
 

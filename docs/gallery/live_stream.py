@@ -21,7 +21,9 @@ network = HybridNetwork(
     outputs=["ann"],
 ).eval()
 events = (torch.rand(200, 1, 16) < 0.2).float()
-state, answers, times = None, [], []
+state = None
+answers = []
+times = []
 with torch.no_grad():
     for bin_ in events:
         begun = perf_counter()

@@ -14,8 +14,11 @@ from spikebridge.hybrid import Gate
 def train(gated: bool, seed: int) -> float:
     """The accuracy [%] on the first task after the second one."""
     torch.manual_seed(seed)
-    first, last, gate = nn.Linear(20, 200), nn.Linear(200, 2), Gate()
-    x, rules = torch.randn(400, 20), torch.randn(2, 20)
+    first = nn.Linear(20, 200)
+    last = nn.Linear(200, 2)
+    gate = Gate()
+    x = torch.randn(400, 20)
+    rules = torch.randn(2, 20)
     labels = [(x @ rule > 0).long() for rule in rules]
     masks = [(torch.rand(200) < 0.3).float() if gated else torch.ones(200) for _ in rules]
 
@@ -29,6 +32,7 @@ def train(gated: bool, seed: int) -> float:
             optimizer.zero_grad()
             nn.functional.cross_entropy(answer(task), labels[task]).backward()
             optimizer.step()
+
     return 100 * (answer(0).argmax(1) == labels[0]).float().mean().item()
 
 

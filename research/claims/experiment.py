@@ -42,15 +42,18 @@ def digits_network(variant: str, config: digits.Config) -> HybridNetwork:
 
 def digits_accuracy(network: HybridNetwork, config: digits.Config, scored: HybridRecording) -> float:
     """The accuracy of a what/where network over four draws of the noise."""
-    generator, hits = torch.Generator().manual_seed(1000), []
+    generator = torch.Generator().manual_seed(1000)
+    hits = []
     batch = {"frames": scored.frames, "events": scored.events, "labels": scored.labels}
     augment = digits.noisy_batches(config, scored).augment
+
     with evaluating(network):
         for _ in range(4):
             noisy = batch if augment is None else augment(batch, generator)
             inputs = {name: noisy[name] for name in network.inputs}
             answer = network(inputs, ticks=config.camera.num_steps)[0]["answer"]
             hits.append(float((answer.mean(0).argmax(-1) == scored.labels).float().mean()))
+
     return statistics.fmean(hits)
 
 
@@ -59,6 +62,7 @@ def revision() -> str | None:
     found = git_revision(Path(__file__).parent)
     if found is None or not found.endswith("-dirty"):
         return found
+
     sources = ["git", "-C", str(RUNS.parent), "diff", "--quiet", "HEAD", "--", ".", ":(exclude)research/**/results"]
     return found if subprocess.run(sources, check=False).returncode else found.removesuffix("-dirty")
 
@@ -73,14 +77,17 @@ def kept(path: Path | None, measure: Callable[[], Any]) -> Results:
     if path is not None and path.exists():
         found: Results = torch.load(path, weights_only=True)
         return found
+
     begin = time.process_time()
     found = {"found": measure(), "cpu_s": time.process_time() - begin}
     print(f"{path.stem if path else ''} {found['cpu_s']:.0f} s", file=sys.stderr, flush=True)
+
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         torch.save(found, partial)
         partial.replace(path)
+
     return found
 
 
@@ -103,14 +110,17 @@ def run_plan(
     folder = None if quick else steps_of(name)
     done: dict[str, list[Results]] = {}
     found["command"] = command_of(name)
+
     for what, seed, measure in plan:
         path = folder / f"{what.replace(', ', '-').replace(' ', '-')}-seed{seed}.pt" if folder else None
         done.setdefault(what, []).append(kept(path, measure))
         everything = [one for some in done.values() for one in some]
         found |= {"rows": rows(done), "finished": len(everything)}
         found["cpu_s"] = round(sum(one["cpu_s"] for one in everything))
+
         if not quick:
             save(name, found)
+
     return found
 
 
@@ -140,10 +150,12 @@ def main(name: str, description: str, run: Callable[[bool], Results]) -> None:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
     quick = parser.parse_args().quick
-    start, cpu = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
+    cpu = time.process_time()
     found = run(quick)
     found["command"] = command_of(name)
     found["wall_s"] = round(time.perf_counter() - start)
+
     # an experiment of steps knows those of earlier runs too
     found.setdefault("cpu_s", round(time.process_time() - cpu))
     if quick:

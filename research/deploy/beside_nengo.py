@@ -20,7 +20,10 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "beside_nengo.json"
-DT, TAU_RC, TAU_REF, SECONDS = 1e-3, 0.02, 0.002, 2.0
+DT = 1e-3
+TAU_RC = 0.02
+TAU_REF = 0.002
+SECONDS = 2.0
 CURRENTS = np.array([0.9, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 8.0])
 
 
@@ -28,10 +31,13 @@ def rates_of_nengo() -> np.ndarray:
     """Firing rates [Hz] of Nengo's neurons."""
     neuron = nengo.LIF(tau_rc=TAU_RC, tau_ref=TAU_REF)
     state = {name: np.zeros_like(CURRENTS) for name in neuron.state}
-    total, output = np.zeros_like(CURRENTS), np.zeros_like(CURRENTS)
+    total = np.zeros_like(CURRENTS)
+    output = np.zeros_like(CURRENTS)
+
     for _ in range(round(SECONDS / DT)):
         neuron.step(DT, CURRENTS, output, **state)
         total += output > 0
+
     return total / SECONDS
 
 
@@ -53,6 +59,7 @@ def main() -> None:
         periods = [1 / row[side] if row[side] else math.inf for side in ("Nengo [Hz]", "here [Hz]")]
         row["steps apart"] = 0.0 if periods[0] == periods[1] else round((periods[1] - periods[0]) / DT, 2)
         print(row)
+
     content = {"nengo": nengo.__version__, "rows": rows, "environment": describe_environment()}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -43,6 +43,7 @@ def measured(word: str, name: str | None, folder: Path) -> dict[str, Any]:
     comparison = compare_bundle(bundle)
     rows = list(comparison.rows)
     ran = run_bundle(bundle)
+
     return {
         "network": name,
         "run": run.recipe,
@@ -65,20 +66,24 @@ def main() -> None:
     known = json.loads(options.out.read_text()) if options.out.exists() else {}
     table: dict[str, Any] = known.get("networks", {})  # rows of other runs stay, each with its revision
     environment = describe_environment()
+
     for word in [*shipped(), *options.runs]:
         try:
             names = list(targets.resolve_target(word).networks())
         except SpikebridgeError as reason:
             print(f"{word}: {reason}")
             continue
+
         for name in names:
             with TemporaryDirectory() as folder:
                 try:
                     row = measured(word, name, Path(folder))
                 except SpikebridgeError as reason:
                     row = {"refused": str(reason)}
+
             table[f"{Path(word).name}/{name}"] = {**row, "git_revision": environment["git_revision"]}
             print(json.dumps({f"{Path(word).name}/{name}": row}, indent=2))
+
     results = {"networks": table, "machine": platform.processor() or platform.machine(), **environment}
     options.out.write_text(json.dumps(results, indent=2) + "\n")
 

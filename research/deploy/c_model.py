@@ -30,7 +30,8 @@ from spikebridge.training.run.environment import describe_environment
 RESULTS = Path(__file__).parent / "results" / "c_model.json"
 NETWORKS = ("learned", "fixed", "ann", "snn")
 NUM_CALIBRATION = 64
-REPETITIONS, ROUNDS = 10, 60  # short rounds: the fastest was not interrupted
+REPETITIONS = 10  # short rounds: the fastest was not interrupted
+ROUNDS = 60
 TIMER = """#define main checked
 #include "check.c"
 #undef main
@@ -59,10 +60,12 @@ def main() -> None:
     parser.add_argument("--zig", default=None, help="the command of zig, for sizes on a Cortex-M4")
     options = parser.parse_args()
     rows = []
+
     for name in NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measured(name, Path(folder) / "model", options.zig))
         print(json.dumps(rows[-1]), flush=True)
+
     known = {"command": "python research/deploy/c_model.py", "compiler": compiler(), "rows": rows}
     RESULTS.write_text(json.dumps(known | {"environment": describe_environment()}, indent=1) + "\n")
 
@@ -78,6 +81,7 @@ def measured(name: str, folder: Path, zig: str | None) -> dict[str, Any]:
     ticks = model.count_ticks(entered)
     made = write_c(model, entered, ticks, folder)
     nanoseconds, cycles = timed(made, ticks)
+
     row = {
         "network": name,
         "ticks": ticks,
@@ -93,6 +97,7 @@ def measured(name: str, folder: Path, zig: str | None) -> dict[str, Any]:
         row["Cortex-M4 code and tables"] = text_bytes(
             made, f"{zig} cc -target thumb-linux-musleabi -mcpu=cortex_m4", "-Os"
         )
+
     return row
 
 
@@ -102,11 +107,13 @@ def timed(made: WrittenC, ticks: int) -> tuple[float, float]:
     command = ["cc", "-std=gnu99", "-O2", f"-DREPEATS={REPETITIONS}", f"{made.name}.c", "timer.c", "-o", "timer"]
     subprocess.run(command, cwd=made.folder, check=True)
     found = []
+
     for _ in range(ROUNDS):
         said = subprocess.run(["./timer"], cwd=made.folder, check=True, capture_output=True, text=True).stdout
         if " 0 differ" not in said:
             raise SystemExit(f"{made.name}: the C differs from the integer model: {said}")
         found.append([float(word) / REPETITIONS / ticks for word in said.splitlines()[-1].split()])
+
     return min(one for one, _ in found), min(cycles for _, cycles in found)
 
 
@@ -125,6 +132,7 @@ def numpy_time(model: IntegerModel, entered: Any, ticks: int) -> float:
         begun = time.thread_time_ns()
         model.run(entered, ticks)
         times.append((time.thread_time_ns() - begun) / ticks)
+
     return min(times)
 
 

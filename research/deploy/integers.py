@@ -43,14 +43,17 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     known = json.loads(options.results.read_text()) if options.results.exists() else {"digits": [], "sensing": []}
+
     if options.sensing is not None:
         known["sensing"] = sensing_rows(options.sensing)
         write(options.results, known, "sensing")
+
     run = Run.open(options.digits)
     # the learned hybrid first, in all widths; the others in the usual ones
     jobs = [("learned", name) for name in CONFIGS]
     jobs += [(network, "int8") for network in run.config["networks"] if network != "learned"]
     jobs += [("learned", AWARE)] if options.aware else []
+
     for network, name in jobs:
         if any((row["network"], row["numbers"]) == (network, name) for row in known["digits"]):
             continue
@@ -68,9 +71,11 @@ def digits_row(run: Run, name: str, numbers: str) -> dict[str, Any]:
     """One network, all its seeds."""
     config = run.config_as(digits.Config)
     rows = []
+
     for path, child in run.children().items():
         if not path.startswith(f"{name}/"):
             continue
+
         network = digits.build(config)[name]
         child.load_weights(network)
         network.eval()
@@ -78,12 +83,16 @@ def digits_row(run: Run, name: str, numbers: str) -> dict[str, Any]:
         aware = numbers.endswith("trained on")
         qconfig = CONFIGS[numbers.partition(",")[0]]
         whole = quantize(network, inputs, QConfigMapping((qconfig,)))
+
         if aware:
             train_on(whole, config)
+
         rows.append({"seed": path, **compared(network, whole, config, inputs)})
         print(name, numbers, rows[-1], flush=True)
+
     losses = [100 * (row["before"] - row["after"]) for row in rows]
     spread = stdev(losses) if len(losses) > 1 else None
+
     return {"network": name, "numbers": numbers, "loss_points": fmean(losses), "sd": spread, "seeds": rows}
 
 
@@ -93,8 +102,10 @@ def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> d
     model = integer_model(whole, some)
     with torch.no_grad():
         wanted = whole(some)[0]["answer"].numpy()
+
     given = model.dequantize(model.run(model.quantize({key: x.numpy() for key, x in some.items()})))["answer"]
     clipped = [[one.path, one.share] for one in saturation(whole, inputs) if one.share > 0]
+
     return {
         "before": digits.measure(network, config)["accuracy"],
         "after": digits.measure(whole, config)["accuracy"],
@@ -123,13 +134,15 @@ def sensing_rows(word: str) -> list[dict[str, Any]]:
     run = targets.resolve_target(word).trained_run()
     config = run.config_as(sensing.Config)
     rows = []
+
     for path, child in run.children().items():
         network = sensing.build(config)[path.partition("/")[0]]
         child.load_weights(network)
         network.eval()
         inputs = calibration(config, 32)
         whole = quantize(network, inputs, QConfigMapping(tuple(QConfig(path) for path in REGIONS)))
-        before, after = measure(network, config), measure(whole, config)
+        before = measure(network, config)
+        after = measure(whole, config)
         some = {name: x[:, :8] for name, x in inputs.items()}
         model = integer_model(whole, some)
         rows.append({"network": path, "before": before, "after": after})
@@ -137,6 +150,7 @@ def sensing_rows(word: str) -> list[dict[str, Any]]:
         rows[-1] |= {"memory": vars(memory(network, whole, model, some)), "expenses": expenses(network, whole, some)}
         rows[-1]["loss_px"] = after["mean_distance_px"] - before["mean_distance_px"]
         print(rows[-1], flush=True)
+
     return rows
 
 

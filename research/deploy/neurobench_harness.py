@@ -47,7 +47,8 @@ RESULTS = Path(__file__).parent / "results" / "neurobench_harness.json"
 STATIC = [Footprint, ConnectionSparsity, ParameterCount]
 COUNTED = [ActivationSparsity, SynapticOperations, MembraneUpdates]
 BATCHES = (64, 64, 37)
-STEPS, WINDOW = 12, 4
+STEPS = 12
+WINDOW = 4
 TAU = 1 / math.log(1.25)  # the decay is .8 a step
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -58,6 +59,7 @@ def pruned(module: nn.Module) -> nn.Module:
         for child in module.modules():
             if isinstance(child, nn.Linear | nn.Conv2d):
                 child.weight *= torch.rand_like(child.weight) > 1 / 3
+
     return module.eval()
 
 
@@ -90,10 +92,13 @@ def by_harness(model: Any, batches: Batches, measures: list[Any], static: list[A
     x, targets = (torch.cat(several) for several in zip(*batches, strict=True))
     loader = DataLoader(TensorDataset(x, targets), batch_sampler=places())
     said = io.StringIO()
+
     with contextlib.redirect_stdout(said):
         found = Benchmark(model, loader, [], post, [static, measures]).run(quiet=False)
+
     if "Error" in said.getvalue():
         raise SystemExit(said.getvalue())
+
     return found
 
 
@@ -117,21 +122,25 @@ def ann() -> tuple[dict[str, Any], dict[str, Any]]:
             nn.Linear(72, 10),
         )
     )
+
     batches = batched(*images())
     ours = neurobench(net, batches, lambda y: y.argmax(-1), scores=("ClassificationAccuracy",))
     harness = by_harness(TorchModel(net), batches, [*COUNTED, ClassificationAccuracy], STATIC, [lambda y: y.argmax(-1)])
+
     return ours, harness
 
 
 def snn() -> tuple[dict[str, Any], dict[str, Any]]:
     """Two layers of neurons on spikes; the answer is the neuron with most spikes."""
     torch.manual_seed(1)
-    first, last = pruned(nn.Linear(64, 40)), pruned(nn.Linear(40, 10))
+    first = pruned(nn.Linear(64, 40))
+    last = pruned(nn.Linear(40, 10))
     part = Sequential(first=first, lif=LIF(TAU, dt=1.0), last=last, out=LIF(TAU, dt=1.0, v_threshold=0.4))
     net = HybridNetwork(
         dt=1.0, inputs={"x": every(1.0)}, parts={"snn": part}, links=[Transmission("x", "snn")], outputs=["snn"]
     )
     batches = batched(*spiking())
+
     ours = neurobench(
         net,
         [({"x": x.transpose(0, 1)}, labels) for x, labels in batches],
@@ -142,20 +151,27 @@ def snn() -> tuple[dict[str, Any], dict[str, Any]]:
     class Twin(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.lif, self.last, self.out = first, leaky(1.0), last, leaky(0.4)
+            self.first = first
+            self.lif = leaky(1.0)
+            self.last = last
+            self.out = leaky(0.4)
 
         def forward(self, x: Tensor) -> tuple[Tensor, None]:
             return self.out(self.last(self.lif(self.first(x)))), None
 
     post = [lambda y: y.sum(1).argmax(-1)]
     harness = by_harness(SNNTorchModel(Twin()), batches, [*COUNTED, ClassificationAccuracy], STATIC[1:], post)
+
     return ours, {**harness, "Footprint": Footprint()(TorchModel(net))}
 
 
 def hybrid() -> tuple[dict[str, Any], dict[str, Any]]:
     """An SNN, a unit that sums windows, and an ANN that tells two numbers of the picture."""
     torch.manual_seed(2)
-    first, hidden, last = pruned(nn.Linear(64, 30)), pruned(nn.Linear(30, 12)), pruned(nn.Linear(12, 2))
+    first = pruned(nn.Linear(64, 30))
+    hidden = pruned(nn.Linear(30, 12))
+    last = pruned(nn.Linear(12, 2))
+
     net = HybridNetwork(
         dt=1.0,
         inputs={"x": every(1.0)},
@@ -163,10 +179,12 @@ def hybrid() -> tuple[dict[str, Any], dict[str, Any]]:
         links=[Transmission("x", "snn"), Transmission("snn", "ann", HybridUnit(Tumbling(WINDOW), Sum()))],
         outputs=["ann"],
     )
+
     x, _ = spiking(3)
     picture = images()[0].reshape(-1, 8, 8)
     targets = torch.stack([picture[:, :4].mean((1, 2)), picture[:, :, :4].mean((1, 2))], 1)
     batches = batched(x, targets)
+
     ours = neurobench(
         net,
         [({"x": x.transpose(0, 1)}, known) for x, known in batches],
@@ -177,21 +195,29 @@ def hybrid() -> tuple[dict[str, Any], dict[str, Any]]:
     class Twin(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.fc, self.lif, self.hidden, self.relu, self.last = first, leaky(1.0), hidden, nn.ReLU(), last
+            self.fc = first
+            self.lif = leaky(1.0)
+            self.hidden = hidden
+            self.relu = nn.ReLU()
+            self.last = last
 
         def forward(self, x: Tensor) -> Tensor:
             snntorch.utils.reset(self)
-            answers, spikes = [], torch.zeros(())
+            answers = []
+            spikes = torch.zeros(())
+
             for t, x_t in enumerate(x.unbind(1), start=1):
                 spikes = spikes + self.lif(self.fc(x_t))
                 if t % WINDOW == 0:
                     answers.append(self.last(self.relu(self.hidden(spikes))))
                     spikes = torch.zeros(())
+
             return torch.stack(answers)
 
     post = [lambda y: y.mean(1)]
     twin = SNNTorchModel(Twin(), custom_forward=True)
     harness = by_harness(twin, batches, [*COUNTED, R2, SMAPE], STATIC[1:], post)
+
     return ours, {**harness, "Footprint": Footprint()(TorchModel(net))}
 
 
@@ -203,11 +229,14 @@ def main() -> int:
             ours, harness = make()
         ordered = {key: harness.get(key) for key in ours}
         rows.append({"model": make.__name__, "ours": ours, "harness": ordered})
+
         for key, value in ours.items():
             print(f"{make.__name__:7s} {key:22s} {value} {'same' if value == ordered[key] else f'NOT {ordered[key]}'}")
+
     versions = {name: version(name) for name in ("neurobench", "snntorch", "torch")}
     text = {"command": "research/deploy/neurobench_harness.py", "versions": versions, "models": rows}
     RESULTS.write_text(json.dumps(text | {"environment": describe_environment()}, indent=1) + "\n")
+
     return 0 if all(row["ours"] == row["harness"] for row in rows) else 1
 
 

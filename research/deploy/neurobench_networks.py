@@ -35,11 +35,13 @@ def main() -> None:
     parser.add_argument("--digits", type=Path, default=Path("runs/digits"))
     options = parser.parse_args()
     rows = [*digits_rows(Run.open(options.digits)), *shipped_rows()]
+
     text = {
         "command": "python research/deploy/neurobench_networks.py",
         "networks": rows,
         "environment": describe_environment(),
     }
+
     RESULTS.write_text(json.dumps(text, indent=1) + "\n")
 
 
@@ -50,9 +52,11 @@ def digits_rows(run: Run) -> list[dict[str, Any]]:
     inputs = digits.with_noise(config.camera, scored.frames, scored.events, torch.Generator().manual_seed(1000))
     batches = list(zip(split(inputs), scored.labels.split(BATCH), strict=True))
     rows = []
+
     for path, child in run.children().items():
         if not (child.path / "weights.safetensors").is_file():
             continue
+
         name = path.partition("/")[0]
         network = digits.build(config)[name]
         child.load_weights(network)
@@ -61,6 +65,7 @@ def digits_rows(run: Run) -> list[dict[str, Any]]:
             network, some, lambda y: next(iter(y.values())).sum(0).argmax(-1), scores=("ClassificationAccuracy",)
         )
         rows.append(shown("digits", name, found))
+
     return rows
 
 
@@ -81,6 +86,7 @@ def shipped_rows() -> list[dict[str, Any]]:
         network = recipe.build(config)[path.partition("/")[0]]
         child.load_weights(network)
         rows.append(shown(name, "learned", neurobench(network, [({n: inputs[n] for n in network.inputs}, None)])))
+
     return rows
 
 

@@ -37,8 +37,14 @@ from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit, Mean, Transmiss
 from spikebridge.neurons import LIF, AdaptiveLIF, Sequential, Stateful
 from spikebridge.training.run.environment import describe_environment
 
-RESULTS, PAGE = Path(__file__).parent / "results" / "residual_delays.json", DOCS / "how-to" / "deploy.md"
-DT, STEPS, CHANNELS, LAG, TRAIN_STEPS, BATCH = 0.001, 24, 4, 6, 40, 32
+RESULTS = Path(__file__).parent / "results" / "residual_delays.json"
+PAGE = DOCS / "how-to" / "deploy.md"
+DT = 0.001
+STEPS = 24
+CHANNELS = 4
+LAG = 6
+TRAIN_STEPS = 40
+BATCH = 32
 FLOATS = Tolerance(values=1e-6, spikes=0.0)
 BITS = 4
 
@@ -48,7 +54,8 @@ class ResidualAnn(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(CHANNELS, 6), nn.Linear(6, 6)
+        self.first = nn.Linear(CHANNELS, 6)
+        self.second = nn.Linear(6, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features `(B, 6)` of frames `(B, 4)`."""
@@ -113,6 +120,7 @@ def samples(number: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
     events = (torch.rand(STEPS, number, CHANNELS, generator=make) < 0.3).float()
     rows = torch.arange(number)
     events[LAG:, rows, (label + 1) % CHANNELS] = events[:-LAG, rows, label]
+
     return {"frames": torch.rand(STEPS // 4, number, CHANNELS, generator=make), "events": events}, label
 
 
@@ -126,12 +134,14 @@ def trained() -> HybridNetwork:
             {"params": [p for name, p in network.named_parameters() if not name.endswith("delay")], "lr": 1e-2},
         ]
     )
+
     for step in range(TRAIN_STEPS):
         inputs, label = samples(BATCH, seed=step)
         loss = F.cross_entropy(network(inputs)[0]["answer"].mean(0), label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
     round_weights(network)
     return network.eval()
 
@@ -159,9 +169,11 @@ def compared(bundle: Bundle) -> list[dict[str, Any]]:
     if has_openvino():
         whole = Runner(bundle, open_session=OpenVinoSession)
         further["openvino network"] = (whole.run_recorded, FLOATS)
+
     rows: dict[str, list[Any]] = {}
     for row in compare_bundle(bundle, FLOATS, further=further).rows:
         rows.setdefault(row.level, []).append(row)
+
     return [
         {
             "form": level,
@@ -183,8 +195,10 @@ def compared_c(bundle: Bundle, folder: Path, compiler: str = "cc") -> dict[str, 
     subprocess.run(words, cwd=made.folder, check=True, timeout=60)
     said = subprocess.run(["./check"], cwd=made.folder, capture_output=True, text=True, timeout=60).stdout
     found = re.fullmatch(r"\d+ ticks, (\d+) values, (\d+) differ\n", said)
+
     if found is None:
         raise SystemExit(f"the program of the C form said: {said}")
+
     return {"form": "C", "compared": int(found[1]), "values that differ": int(found[2]), "passed": found[2] == "0"}
 
 
@@ -192,16 +206,21 @@ def measure() -> dict[str, Any]:
     """Trains, exports, compares."""
     if not has_openvino():
         raise SystemExit("OpenVINO is not installed; install it with: pip install 'spikebridge[openvino]'")
-    start, network = build(), trained()
+
+    start = build()
+    network = trained()
     first = {name: p for name, p in start.named_parameters() if name.endswith("delay")}
     moved = {
         name: float((p - first[name]).detach().abs().max()) for name, p in network.named_parameters() if name in first
     }
+
     with tempfile.TemporaryDirectory() as folder:
         bundle = bundle_of(network, Path(folder) / "residual.bundle")
         rows = [*compared(bundle), compared_c(bundle, Path(folder) / "residual_c")]
+
     inputs, label = samples(400, seed=2000)
     right = (network(inputs)[0]["answer"].mean(0).argmax(-1) == label).float().mean()
+
     return {"rows": rows, "largest change of a delay [s]": moved, "accuracy, 400 new samples": float(right)}
 
 
@@ -223,9 +242,11 @@ def table_row(row: dict[str, Any]) -> tuple[str, ...]:
     form, against = WORDS[row["form"]]
     if row["form"] == "C":
         return form, against, f"{row['values that differ']} of {row['compared']} values differ", "0"
+
     if row["form"] == "quantised":
         apart = f"answer {row['answer']:.2g}, {row['spikes that differ']:.1%} of spikes"
         return form, against, apart, "stated only"
+
     limit = "0" if row["form"] == "integers" else "1e-6"
     return form, against, f"{row['relative']:.2g}", limit
 
@@ -239,8 +260,10 @@ def main() -> int:
             "environment": describe_environment(),
         }
         RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     table = measured(("form", "held against", "largest difference", "limit"), [table_row(row) for row in rows])
+
     return write_or_check(PAGE, {"residual_delays": table}, Path(__file__), __doc__ or "")
 
 

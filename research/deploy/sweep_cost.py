@@ -22,7 +22,8 @@ from spikebridge.data.io.atomic import write_text
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "sweep_cost.json"
-GOAL, WORKERS = 1.15, 2
+GOAL = 1.15
+WORKERS = 2
 SWEEPS = {
     "one network": ("--set", "networks=ann,snn", "--set", "lr=0.01,0.02,0.005", "--seeds", "0:4"),
     "six networks": ("--seeds", "0:24"),
@@ -34,11 +35,14 @@ def measured(name: str, options: tuple[str, ...]) -> dict[str, Any]:
     """Runs a sweep as its user does, and compares its time to that of its cells."""
     words = ["sweep", "digits", "--preset", "quick", *options, "--workers", str(WORKERS)]
     with TemporaryDirectory() as place:
-        folder, begun, load = Path(place) / "sweep", time.monotonic(), os.getloadavg()[0]
+        folder = Path(place) / "sweep"
+        begun = time.monotonic()
+        load = os.getloadavg()[0]
         command = [sys.executable, "-m", "spikebridge", *words, "--out", str(folder), "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
         seconds = time.monotonic() - begun
         cells = json.loads((folder / "results.json").read_text(encoding="utf-8"))["cells"]
+
     share = sum(cell["seconds"] for cell in cells) / WORKERS
     return {
         "a cell has": name,
@@ -61,9 +65,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="four cells; writes nothing")
     quick = parser.parse_args().quick
     rows = []
+
     for name, options in (QUICK if quick else SWEEPS).items():
         rows.append(measured(name, options))
         print(json.dumps(rows[-1]), flush=True)
+
     if not quick:
         found = {"rows": rows, "cores": os.cpu_count(), "environment": describe_environment()}
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")

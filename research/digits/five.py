@@ -31,6 +31,7 @@ def main() -> None:
     print(digits.report(run))
     found = {**results, "environment": describe_environment(), "config": run.config}
     (RESULTS / "five.json").write_text(json.dumps(found, indent=1) + "\n")
+
     for picture in PICTURES:
         shutil.copy(run.path / "pictures" / picture, IMAGES / f"digits-{picture}")
 

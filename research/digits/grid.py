@@ -39,11 +39,13 @@ def rows_of(runs: Mapping[str, Run]) -> list[dict[str, Any]]:
     """One row for each cell and network."""
     rows = []
     once = runs[ONCE].results()["networks"][0]
+
     for name, run in runs.items():
         camera = run.config_as(digits.Config).camera
         for row in [] if name == ONCE else [*run.results()["networks"], once]:
             cell = {"noise": camera.noise, "thinning": camera.frame_step, "network": row["network"]}
             rows.append(cell | {"accuracy": row["accuracy %"], "sd": row["sd"]})
+
     return rows
 
 
@@ -54,14 +56,17 @@ def grid_figure(rows: Sequence[Mapping[str, Any]]) -> str:
     found = {(row["thinning"], row["network"], row["noise"]): row["accuracy"] for row in rows}
     values = [[found[(*key, noise)] for noise in noises] for key in keys]
     names = [name for _, name in keys]
+
     best = {
         (thinning, noise): max(found[thinning, name, noise] for name in names)
         for thinning, _ in keys
         for noise in noises
     }
+
     marks = [[found[(*key, noise)] == best[key[0], noise] for noise in noises] for key in keys]
     titles = [f"{name}, every frame" if k == 1 else f"{name}, 1 frame in {k}" for k, name in keys]
     figure = heat_map(values, titles, noises, column_title="noise of the frames", marks=marks)
+
     return to_svg(figure, "accuracy over noise, frame step and network")
 
 
@@ -75,6 +80,7 @@ def main() -> None:
     found = {"seeds": SEEDS, "split": "test", "rows": rows, "environment": describe_environment()}
     (RESULTS / "grid.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "grid.svg").write_text(grid_figure(rows))
+
     for row in rows:
         print(row)
 

@@ -34,12 +34,14 @@ def main() -> None:
         f"{network}-{value}": replace(BASE, networks=(network,), camera=replace(BASE.camera, **{setting: value}))
         for network, setting, value in points
     }
+
     runs = train_all("digits", configs, words.folder, workers=words.workers)
     rows = []
     for (network, setting, value), run in zip(points, runs.values(), strict=True):
         row = run.results()["networks"][0]
         rows.append({"network": network, setting: value, "accuracy": row["accuracy %"], "sd": row["sd"]})
         print(rows[-1])
+
     found = {"seeds": SEEDS, "split": "validation", "rows": rows, "environment": describe_environment()}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
 

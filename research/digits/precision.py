@@ -33,6 +33,7 @@ def rows_of(found: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
             spread = {"sd": round(stdev(values), 2)} if len(values) > 1 else {}
             row = {"network": network, "precision": precision, "accuracy %": round(mean(values), 2), **spread}
             rows.append(row | {f"to {BASE}": round(mean(differences), 2)})
+
     return rows
 
 
@@ -45,17 +46,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/digits-precision"))
     words = parser.parse_args()
     preset = replace(digits.PRESETS[words.preset], num_seeds=1)
+
     configs = {
         f"{words.preset}-{precision}-seed-{seed}": replace(preset, seed=seed, precision=precision)
         for seed in range(words.seeds)
         for precision in PRECISIONS
     }
+
     runs = train_all("digits", configs, words.folder, workers=words.workers)
     found: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
     for name, config in configs.items():
         scores = {row["network"]: row["accuracy %"] for row in runs[name].results()["networks"]}
         found[config.precision].append(scores)
         print(config.precision, config.seed, scores)
+
     facts = {"preset": words.preset, "seeds": words.seeds, "split": "test"}
     content = facts | {"rows": rows_of(found), "environment": describe_environment()}
     (RESULTS / "precision.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -54,6 +54,7 @@ def settings_of(row: str, seed: int) -> TrialSettings:
     settings = replace(settings, branch=replace(settings.branch, **ROWS[row]))
     if row == "original":
         return replace(settings, scale_by_open_fan_in=False, lr=RELEASED[0], strength=RELEASED[1])
+
     return replace(settings, scale_by_open_fan_in=row != "weights scaled by all neurons")
 
 
@@ -64,6 +65,7 @@ def units_of(seed: int) -> Gating:
     settings = CONFIG.trial("hmn", seed)
     gating = build_gating(settings, tasks)
     train_gating(gating, settings, tasks, None, quiet=True)
+
     return gating.eval()
 
 
@@ -74,6 +76,7 @@ def score(row: str, seed: int) -> dict[str, Any]:
     found = continual_metrics(trial.result.accuracies, tasks.group)
     kept = ("acc", "just_learnt", "just_learnt_first", "just_learnt_last", "forgetting", "transfer")
     seconds = fmean(trial.result.seconds)
+
     return {"seed": seed, **{key: round(getattr(found, key), 5) for key in kept}, "s a task": round(seconds, 3)}
 
 
@@ -84,6 +87,7 @@ def table(trials: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         mean = {key: round(fmean(seed[key] for seed in seeds), 4) for key in seeds[0] if key != "seed"}
         falls = round(100 * (mean["just_learnt_first"] - mean["just_learnt_last"]), 2)
         rows.append({"row": name, "seeds": len(seeds), **mean, "falls by": falls, "within 2": falls <= POINTS})
+
     return rows
 
 
@@ -94,6 +98,7 @@ def main() -> None:
     rows = parser.parse_args().rows
     torch.set_num_threads(1)
     trials = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
+
     for seed in SEEDS:
         for row in rows:
             if seed in (trial["seed"] for trial in trials.setdefault(row, [])):

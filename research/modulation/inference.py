@@ -67,6 +67,7 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
     gates = task_gates(settings, tasks, gating.eval()) or []
     truth = torch.arange(len(tasks.numbers)).repeat_interleave(len(tasks.test.labels))
     group = torch.tensor(tasks.group)
+
     with torch.no_grad():
         shown = [
             [[layer[:, :64].clone() for layer in gating.preactivations(inputs.permuted(o))] for o in tasks.permutations]
@@ -80,6 +81,7 @@ def rows_of(name: str) -> Iterator[dict[str, Any]]:
 
     nearest = [GateTable(gates).infer_task(preactivations).task for preactivations in everything]
     yield row("nearest gate", sum(layer.shape[1] for layer in gates), torch.cat(nearest))
+
     for number in NEURONS:
         table = [prototype_features(preactivations, number) for preactivations in shown[0]]
         x = torch.cat([prototype_features(preactivations, number) for preactivations in shown[1]])
@@ -96,6 +98,7 @@ def main() -> None:
         for row in rows_of(name):
             print(row, flush=True)
             rows.append(row)
+
     content = {"num_tasks": 40, "seed": SEED, "rows": rows, "environment": describe_environment(seed=SEED)}
     write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 

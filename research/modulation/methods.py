@@ -90,6 +90,7 @@ def finished(folder: Path, config: modulation.Config) -> dict[str, list[Run]]:
         cell = folder / "cells" / cell_name(name, seed)
         if (cell / "results.json").is_file():
             found.setdefault(name, []).append(Run.open(cell).first_child(name))
+
     return found
 
 
@@ -106,18 +107,22 @@ def targets(name: str, scores: dict[str, list[dict[str, Any]]]) -> list[dict[str
     if pairs := both("single"):
         gap = 100 * fmean(their["acc"] - our["modes"]["inferred"]["1"]["accuracy"] for our, their in pairs)
         rows.append(_target("points below the ceiling, task from one picture", gap, 1.0, gap <= 1.0, pairs))
+
     if pairs := both("xdg_ewc"):
         ratio = fmean(our["transfer"] for our, _ in pairs) / fmean(their["transfer"] for _, their in pairs)
         rows.append(_target("transfer, times that of XdG at equal opening", ratio, 2.0, ratio >= 2, pairs))
+
     for rival in ("projection", "projection_shared", "group_ewc", "ann_ewc"):
         if pairs := both(rival):
             gap = fmean(our["acc"] + our["transfer"] - their["acc"] - their["transfer"] for our, their in pairs)
             rows.append(_target(f"ACC + transfer, above {rival}", gap, 0.0, gap >= 0, pairs))
+
     trials = scores[name]
     slope = 100 * fmean(relative_slope(trial["seconds"]) for trial in trials)
     rows.append(_target("growth of seconds a task [%]", slope, 1.0, abs(slope) < 1, trials))
     drop = 100 * fmean(trial["just_learnt_first"] - trial["just_learnt_last"] for trial in trials)
     rows.append(_target("just learnt, first four above last four [points]", drop, 2.0, drop <= 2, trials))
+
     return rows
 
 
@@ -137,10 +142,13 @@ def rescore(config: modulation.Config, name: str, child: Run, shown: tuple[Label
     prototypes = None if gating is None else task_prototypes(gating.eval(), tasks)
     modes = InferenceModes(branch, gates, tasks, gating, prototypes)
     results["modes"] = {"given": results["modes"]["given"], **score_inference(modes, settings.method, settings.seed)}
+
     if prototypes is not None:
         results["memory"]["numbers a task"] = prototypes.num_values // len(prototypes)
+
     if "reshuffled" in results:
         results["reshuffled"] = score_reshuffled(modes, settings.method)
+
     child.save_results(results)
 
 
@@ -156,6 +164,7 @@ def write(dataset: str, folder: Path) -> None:
     scores = {name: [run.results() for run in runs] for name, runs in finished(folder, config).items()}
     content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     planned = config.num_seeds * len(config.methods)
+
     content[dataset] = {
         "cells done": sum(map(len, scores.values())),
         "cells planned": planned,
@@ -165,6 +174,7 @@ def write(dataset: str, folder: Path) -> None:
         "config": to_plain(config),
         "environment": describe_environment(),
     }
+
     write_text(RESULTS, json.dumps(content, indent=1) + "\n")
 
 
@@ -180,6 +190,7 @@ def main() -> None:
     words = parser.parse_args()
     config = CONFIGS[words.dataset]
     folder = words.folder or Path(f"runs/modulation-{words.dataset}")
+
     if words.rescore:
         torch.set_num_threads(1)
         shown = modulation.recordings(config)
@@ -187,6 +198,7 @@ def main() -> None:
             if METHODS[name].is_gated and not METHODS[name].per_sample and name in (words.methods or METHODS):
                 for run in runs:
                     rescore(config, name, run, shown)
+
         write(words.dataset, folder)
         return
 
@@ -199,6 +211,7 @@ def main() -> None:
         for name, seed in trials(config)
         if name in (words.methods or METHODS) and (words.seeds is None or seed in words.seeds)
     }
+
     train_all("modulation", configs, folder, workers=words.workers, tell=told)
 
 

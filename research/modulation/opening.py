@@ -34,13 +34,16 @@ def config_of(rho: float, seed: int) -> modulation.Config:
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
     """A row a method."""
-    config, rows = run.config_as(modulation.Config), []
+    config = run.config_as(modulation.Config)
+    rows = []
+
     for name in NAMES:
         found = run.first_child(name).results()
         kept = {"ACC": found["acc"], "transfer": found["transfer"], "forgetting": found["forgetting"]}
         row = {"opening": config.network.rho, "seed": config.seed, "method": name}
         rows.append(row | {key: round(value, 5) for key, value in kept.items()})
         print(rows[-1])
+
     return rows
 
 
@@ -53,11 +56,14 @@ def table(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in NAMES:
             for key in ("ACC", "transfer"):
                 row[f"{name} {key}"] = round(fmean(trial[key] for trial in here if trial["method"] == name), 4)
+
         for name in LEARNED:
             row[f"{name} transfer over xdg_ewc"] = round(row[f"{name} transfer"] / row["xdg_ewc transfer"], 3)
             both = [row[f"{one} ACC"] + row[f"{one} transfer"] for one in (name, "group_ewc")]
             row[f"{name} ACC + transfer above group_ewc"] = round(both[0] - both[1], 4)
+
         rows.append(row)
+
     return rows
 
 
@@ -71,11 +77,14 @@ def main() -> None:
     trials = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else []
     done = {(trial["opening"], trial["seed"]) for trial in trials}
     points = [(rho, seed) for seed in SEEDS for rho in words.openings if (rho, seed) not in done]
+
     if not points:
         return
+
     configs = {f"opening-{rho}-seed-{seed}": config_of(rho, seed) for rho, seed in points}
     for run in train_all("modulation", configs, words.folder, workers=words.workers).values():
         trials += rows_of(run)
+
     content = {"num_tasks": 12, "num_hidden": 1000, "rows": table(trials), "cells": trials}
     write_text(RESULTS, json.dumps({**content, "environment": describe_environment()}, indent=1) + "\n")
 

@@ -67,16 +67,19 @@ def units_of(config: modulation.Config, name: str) -> Gating | None:
     """The trained units of a method, once for all points of a process."""
     if not METHODS[name].has_unit:
         return None
+
     settings = config.trial(name)
     tasks = modulation.task_sequence(config, SEED, *modulation.recordings(config))
     gating = build_gating(settings, tasks)
     train_gating(gating, settings, tasks, None, quiet=True)
+
     return gating
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """ACC and the rest at the point."""
-    sizes, name = whole(config), config.method
+    sizes = whole(config)
+    name = config.method
     tasks = modulation.task_sequence(sizes, SEED, *modulation.recordings(sizes))
     method = METHODS[name] if config.share is None else replace(METHODS[name], shared_fraction=config.share)
     settings = replace(sizes.trial(name), method=method, lr=config.lr, strength=config.strength)
@@ -84,6 +87,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     found = continual_metrics(trial.result.accuracies, tasks.group)
     results = {key: round(getattr(found, key), 5) for key in FIGURES}
     run.save_results(results)
+
     return results
 
 

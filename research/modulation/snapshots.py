@@ -28,13 +28,17 @@ def main() -> None:
     torch.set_num_threads(1)
     config = modulation.PRESETS["shipped"]
     run = Run.create(parser.parse_args().folder, "modulation", config, resume=True)
+
     if not run.finished:
         modulation.train(config, run, quiet=True)
+
     modulation.report(run)
     shutil.rmtree(TARGET, ignore_errors=True)
+
     for folder in (run.path, run.path / "runs" / "hmn" / "seed-0"):
         there = TARGET / folder.relative_to(run.path)
         there.mkdir(parents=True, exist_ok=True)
+
         for file in (file for pattern in KEPT_SECONDS for file in sorted(folder.glob(pattern))):
             if file.stat().st_size > MOST_BYTES:
                 raise SystemExit(f"{file} has {file.stat().st_size} bytes; at most {MOST_BYTES} are shipped")

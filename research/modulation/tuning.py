@@ -53,6 +53,7 @@ def points_of(name: str, long: bool, short: dict[str, Any]) -> list[tuple[float,
     if long and name in BOTH:
         shares = TAKEN if method.shared_fraction else (None,)
         return [(BOTH[name], strength, share) for share in shares for strength in BOTH_STRENGTHS]
+
     rates = (short[name]["chosen"]["lr"],) if long else RATES[method.neuron]
     return [(lr, strength, None) for lr in rates for strength in STRENGTHS[method.regularizer]]
 
@@ -65,6 +66,7 @@ def choose(name: str, points: list[dict[str, Any]]) -> dict[str, Any]:
         both = max(point["acc"] + point["transfer"] for point in near)
         level = [point for point in near if point["acc"] + point["transfer"] >= both - 2 * LEVEL]
         return max(level, key=lambda point: (point["strength"], point["acc"]))
+
     level = [point for point in points if point["acc"] >= best - LEVEL]
     return max(level, key=lambda point: (point["strength"], point["acc"]))
 
@@ -83,6 +85,7 @@ def main() -> None:
     short = found.setdefault(words.dataset, {})
     searched = found.setdefault(f"{words.dataset}, {LONG} tasks", {}) if words.long else short
     configs = {}
+
     for name in words.methods:
         points = searched.setdefault(name, {"points": []})["points"]
         done = {(point["lr"], point["strength"], point.get("share")) for point in points}
@@ -90,17 +93,21 @@ def main() -> None:
             if (lr, strength, share) not in done:
                 parts = (words.dataset, num_tasks, name, lr, strength, *(() if share is None else (share,)))
                 configs["-".join(map(str, parts))] = Config(words.dataset, name, num_tasks, lr, strength, share)
+
     if not configs:
         return
+
     runs = train_all(str(RECIPE), configs, words.folder, workers=words.workers)
     for cell, run in runs.items():
-        config, results = configs[cell], run.results()
+        config = configs[cell]
+        results = run.results()
         taken = {} if config.share is None else {"share": config.share}
         point = {"lr": config.lr, "strength": config.strength, **taken, **{key: results[key] for key in FIGURES}}
         points = searched[config.method]["points"]
         points.append(point)
         print(words.dataset, config.method, point)
         searched[config.method]["chosen"] = choose(config.method if words.long else "", points)
+
     found["environment"] = describe_environment(seed=SEED)
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

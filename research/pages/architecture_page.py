@@ -48,8 +48,13 @@ SLOWDOWN = {
     "starts": "processor time of `import spikebridge` and `--help`",
 }
 
-NAME_SIZE, TEXT_SIZE, LINE = 14.0, 11.0, 15.0
-MARGIN, GAP, LEVEL_GAP, PADDING = 20.0, 18.0, 44.0, 10.0
+NAME_SIZE = 14.0
+TEXT_SIZE = 11.0
+LINE = 15.0
+MARGIN = 20.0
+GAP = 18.0
+LEVEL_GAP = 44.0
+PADDING = 10.0
 LETTER = 0.56  # width of a letter, as a share of its size
 MOST_LETTERS = 26
 MOST_BOXES_OF_A_ROW = 5
@@ -95,6 +100,7 @@ def imported(path: Path) -> Iterable[tuple[str, ...]]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
+
         yield from (tuple(name.split(".")[1:]) for name in names if name.startswith("spikebridge."))
 
 
@@ -106,6 +112,7 @@ def members(folder: Path) -> dict[str, list[Path]]:
             found[path.name] = files
         elif path.suffix == ".py" and not path.stem.startswith("_"):
             found[path.stem] = [path]
+
     return found
 
 
@@ -114,12 +121,15 @@ def imports_between(folder: Path) -> Graph:
     inside = folder.relative_to(PACKAGE).parts
     parts = members(folder)
     graph: Graph = {name: set() for name in parts}
+
     for name, files in parts.items():
         for path in files:
             for target in imported(path):
                 if target[: len(inside)] == inside and len(target) > len(inside):
                     graph[name].add(target[len(inside)])
+
         graph[name] = {other for other in graph[name] if other in parts and other != name}
+
     return graph
 
 
@@ -132,6 +142,7 @@ def reachable(graph: Graph, start: str) -> set[str]:
         if name not in found:
             found.add(name)
             waiting += graph[name]
+
     return found
 
 
@@ -145,9 +156,11 @@ def levels(graph: Graph) -> list[list[str]]:
     circle = sorted(name for name in graph if name in below[name])
     if circle:
         raise SystemExit(f"these import each other in a circle: {', '.join(circle)}")
+
     height: dict[str, int] = {}
     for name in sorted(graph, key=lambda name: len(below[name])):
         height[name] = 1 + max((height[other] for other in graph[name]), default=-1)
+
     return [sorted(name for name in graph if height[name] == row) for row in range(1 + max(height.values()))]
 
 
@@ -167,6 +180,7 @@ def wrapped(names: Iterable[str]) -> list[str]:
             lines[-1] += f"  {name}"
         else:
             lines.append(name)
+
     return lines
 
 
@@ -180,33 +194,44 @@ def placed(rows: list[list[Box]]) -> tuple[float, float]:
     """Gives every box its place, the first row at the bottom, and tells the size of the picture."""
     short = [row[i : i + MOST_BOXES_OF_A_ROW] for row in rows for i in range(0, len(row), MOST_BOXES_OF_A_ROW)]
     widths = [sum(box.width for box in row) + GAP * (len(row) - 1) for row in short]
-    width, y = max(widths) + 2 * MARGIN, MARGIN
+    width = max(widths) + 2 * MARGIN
+    y = MARGIN
+
     for row, own in zip(reversed(short), reversed(widths), strict=True):
         x = (width - own) / 2
         for box in row:
-            box.x, box.y = x, y
+            box.x = x
+            box.y = y
             x += box.width + GAP
+
         y += max(box.height for box in row) + LEVEL_GAP
+
     return width, y - LEVEL_GAP + MARGIN
 
 
 def wire(source: Box, target: Box) -> str:
     """A curve from the lower edge of what imports to the upper edge of what is imported."""
-    x, y = source.x + source.width / 2, source.y + source.height
-    to_x, to_y = target.x + target.width / 2, target.y - 6
+    x = source.x + source.width / 2
+    y = source.y + source.height
+    to_x = target.x + target.width / 2
+    to_y = target.y - 6
     middle = (y + to_y) / 2
     head = f"M{to_x - 4:.1f} {to_y:.1f}h8l-4 6z"
     curve = f"M{x:.1f} {y:.1f}C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
+
     return f'<path class="wire" d="{curve}"/><path class="head" d="{head}"/>'
 
 
 def drawn_box(box: Box) -> str:
     """A box with its texts."""
-    middle, y = box.x + box.width / 2, box.y + PADDING + NAME_SIZE * 0.85
+    middle = box.x + box.width / 2
+    y = box.y + PADDING + NAME_SIZE * 0.85
     texts = [f'<text class="name" x="{middle:.1f}" y="{y:.1f}" text-anchor="middle">{escape(box.name)}</text>']
+
     for number, line in enumerate(box.lines, 1):
         at = f'x="{middle:.1f}" y="{y + number * LINE:.1f}"'
         texts.append(f'<text class="line" {at} text-anchor="middle">{escape(line)}</text>')
+
     rect = f'x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="6"'
     return f'<rect class="box" {rect}/>' + "".join(texts)
 
@@ -218,6 +243,7 @@ def picture(folder: Path, title: str) -> str:
     boxes: Mapping[str, Box] = {box.name: box for row in rows for box in row}
     width, height = placed(rows)
     wires = [wire(boxes[a], boxes[b]) for a, others in without_shortcuts(graph).items() for b in sorted(others)]
+
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-arch" role="img" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'width="{width:.0f}" height="{height:.0f}"><title>{escape(title)}</title><style>{STYLE}</style>',
@@ -235,16 +261,19 @@ def pictures() -> dict[Path, str]:
     for inside in INSIDES:
         name = inside.rpartition("/")[2]
         found[IMAGES / f"architecture-{name}.svg"] = picture(PACKAGE / inside, f"The folder {inside}")
+
     return found
 
 
 def calls_table(results: dict[str, Any]) -> str:
     """How many files a call enters, and which."""
-    before, now = results["before"]["entered"], results["now"]["entered"]
+    before = results["before"]["entered"]
+    now = results["now"]["entered"]
     rows = [
         (text, str(len(before[name])), str(len(now[name])), ", ".join(f"`{path}`" for path in now[name]))
         for name, text in CALLS.items()
     ]
+
     shown = [(*row[:3], row[3] if len(row[3]) < 500 else "") for row in rows]
     return table(("call", "files before", "files now", "which"), shown)
 
@@ -266,6 +295,7 @@ def layout_table(results: dict[str, Any]) -> str:
         "class names of two or more classes": lambda one: len(one["class_names_of_several"]),
         "most arguments of a function": lambda one: one["most_arguments"],
     }
+
     columns = [results["before"], results["now"]]
     return table(
         ("measure", "before", "now"), [(name, *(f"{read(one):,}" for one in columns)) for name, read in rows.items()]
@@ -279,6 +309,7 @@ def slowdown_table(results: dict[str, Any]) -> str:
         ratios = sorted(row["ratio"] for row in results[name]["rows"].values())
         shown = (results[name]["median_ratio"], ratios[0], ratios[-1])
         rows.append((text, str(len(ratios)), *(f"{ratio:.2f}" for ratio in shown)))
+
     return table(("benchmark", "rows", "median", "smallest", "largest"), rows)
 
 
@@ -298,13 +329,16 @@ def answers_table(results: dict[str, Any]) -> str:
 
 def mutations_table(results: dict[str, Any]) -> str:
     """How many mutations the tests caught, before and now, and how many of those of now they caught before."""
-    before, now = results["before"], results["now"]
+    before = results["before"]
+    now = results["now"]
     again = now["compared"]["caught_before"] / now["n"]
+
     rows = [
         ("before, drawn", before["n"], before["caught"], before["share"], _interval(before)),
         ("before, those found again", now["n"], now["compared"]["caught_before"], again, ""),
         ("now, the same", now["n"], now["caught"], now["share"], _interval(now)),
     ]
+
     shown = [(name, str(n), str(caught), f"{share:.0%}", within) for name, n, caught, share, within in rows]
     return table(("tree, mutations", "number", "caught", "share", "95 % interval"), shown)
 
@@ -325,6 +359,7 @@ def written_page() -> str:
         "answers": answers_table(answers),
         "mutations": mutations_table(mutations),
     }
+
     return filled(PAGE.read_text(encoding="utf-8"), tables, path_in_project(Path(__file__)))
 
 
@@ -335,17 +370,21 @@ def main() -> int:
     check = parser.parse_args().check
     made = {**pictures(), PAGE: written_page()}
     old = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+
     if check:
         for path in old:
             print(
                 f"{path.relative_to(PROJECT)} is out of date: python research/pages/architecture_page.py",
                 file=sys.stderr,
             )
+
         return int(bool(old))
+
     for path, text in made.items():
         draft = path.with_name(f"{path.name}.part")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
+
     return 0
 
 

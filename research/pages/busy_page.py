@@ -21,15 +21,18 @@ def times(measured: dict[str, Any]) -> str:
     settings = list(dict.fromkeys(row["threads"] for row in rows))
     titles = [{"unset": "PyTorch's default", "auto": "`auto`"}.get(name, name) for name in settings]
     lines = [head("seconds, quiet / busy", *titles, "`auto` : best, quiet / busy", "results differ by at most")]
+
     for work in dict.fromkeys(row["work"] for row in rows):
         own = {row["threads"]: row for row in rows if row["work"] == work}
         cells = [f"{_seconds(own, name, 'quiet')} / {_seconds(own, name, 'busy')}" for name in settings]
         ratios = " / ".join(_ratio(own, load) for load in ("quiet", "busy"))
         apart = [row["difference"] for row in own.values() if row["difference"] is not None]
         lines.append(line(work, *cells, ratios, f"{max(apart):.1g}" if apart else "-"))
+
     alone = [row["quiet"] for row in rows if row["threads"] == "1" and row["quiet"]["seconds"] is not None]
     share = min(one["cpu"] / one["seconds"] for one in alone)
     state = f"{measured['cores']} cores. One thread, quiet: CPU time is at least {share:.2f} of the wall time."
+
     return "\n".join([*lines, "", state])
 
 

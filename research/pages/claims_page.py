@@ -115,6 +115,7 @@ def ways() -> str:
         )
         for row in load("ways_to_learn")["rows"]
     ]
+
     titles = ("units", "accuracy [%]", "lost when the SNN is exchanged [points]", "training [s of one core]")
     return table(titles, rows)
 
@@ -134,9 +135,11 @@ def ways_in_sensing() -> str:
         )
         for way in dict.fromkeys(row["way"] for row in found["rows"])
     ]
+
     still = [found["baselines_px"][str(rate)]["constant velocity"] for rate in RATES]
     rows.append(("(constant velocity)", number(still[0]), "-", number(still[1]), "-", "-"))
     titles = [part for rate in RATES for part in (f"{rate} Hz: distance [px]", "more when the SNN is exchanged [px]")]
+
     return table(("unit", *titles, "training [s of one core]"), rows)
 
 
@@ -144,11 +147,13 @@ def ways_in_reasoning() -> str:
     """Collisions found, and counts of collisions that are right, with the detector of the training and another."""
     rows = []
     for row in load("ways_in_reasoning")["rows"]:
-        usual, other = row["as in training"], row["exchanged"]
+        usual = row["as in training"]
+        other = row["exchanged"]
         shares = [with_spread(usual[key], factor=100) for key in ("recall", "precision")]
         counts = [with_spread(one["counts_right"], factor=100) for one in (usual, other)]
         late = with_spread(usual["timing_frames"])
         rows.append((row["way"], str(row["seeds"]), *shares, late, *counts, number(row["cpu_s"], 0)))
+
     titles = (
         *("unit", "seeds", "found [%]", "of those, true [%]", "off by [frames]", "counts right [%]"),
         *("counts right, other detector [%]", "training [s of one core]"),
@@ -182,6 +187,7 @@ def channels() -> str:
     rows = [
         (row["code"], f"{row['level']:g}", *(with_spread(row[name], factor=100) for name in DECODERS)) for row in found
     ]
+
     return table(("code", "noise L", *(f"{name} [%]" for name in DECODERS)), rows)
 
 
@@ -235,6 +241,7 @@ def twins() -> str:
     rows = [
         (t, *(with_spread(errors[t, n], 3) for n in names), number(best[t], 3) if t in best else "0") for t in targets
     ]
+
     return table(("target", *names, "least possible"), rows)
 
 
@@ -261,6 +268,7 @@ def parts() -> str:
         )
         for row in load("many_parts")["graphs"]
     ]
+
     titles = ("graph", "parts", "whole sequence [µs a tick and part]", "single step", "a step by hand")
     return table(titles, rows)
 
@@ -292,6 +300,7 @@ def draw_latency() -> None:
         f"trained {name} the delay": [[100 * value for value in row[name]["values"]] for row in rows]
         for name in ("without", "with")
     }
+
     save("latency", accuracy_lines([row["delay_ms"] for row in rows], series, "latency of both links [ms]"))
 
 
@@ -305,10 +314,12 @@ def mean_rates() -> str:
     found = load("mean_field")
     full = of_seeds("levels", 0)
     rows = []
+
     for k, level in enumerate(full[0]["levels"]):
         hertz = [number(float(np.mean([row[p][k] for row in full])), 1) for p in "ei"]
         off = [with_spread(row[f"off_{p}_percent"][k]) for row in found["summary"]["rates"] for p in "ei"]
         rows.append((f"{level:g}", *hertz, *off))
+
     titles = (
         *("external rate", "excitatory [Hz]", "inhibitory [Hz]"),
         *(f"{row['network']}: {p} off by [%]" for row in found["summary"]["rates"] for p in ("exc.", "inh.")),
@@ -318,24 +329,30 @@ def mean_rates() -> str:
 
 def responses() -> str:
     """Steps, sines and irregularity."""
-    found, middle = load("mean_field"), 2
+    found = load("mean_field")
+    middle = 2
     steps = [{"network": "all spike, other external spikes", **found["summary"]["step_repeated"]}]
     rows = []
+
     for row in [*steps, *found["summary"]["rates"]]:
         network = {"excitatory as a rate": 1, "a tenth spikes": 2}.get(row["network"])
         cells = ["-"] * 4
+
         if network is not None:
             pairs = list(zip(of_seeds("sines", 0), of_seeds("sines", network), strict=True))
             gains = np.mean([np.array(other["gain"]) / np.array(true["gain"]) for true, other in pairs], axis=0)
             turned = [np.array(other["phase"]) - np.array(true["phase"]) for true, other in pairs]
             phases = np.mean([(one + 180) % 360 - 180 for one in turned], axis=0)
             irregular = [float(np.mean([one["cv"][middle] for one in of_seeds("levels", n)])) for n in (0, network)]
+
             cells = [
                 ", ".join(number(gain) for gain in gains),
                 ", ".join(number(phase, 0) for phase in phases),
                 *(number(cv) for cv in irregular[::-1]),
             ]
+
         rows.append((row["network"], with_spread(row["correlation"], 3), with_spread(row["rms_hz"], 2), *cells))
+
     titles = (
         *("network", "step: correlation", "step: off by [Hz, rms]", "gain at 5, 20, 50 Hz, relative"),
         *("phase, difference [°]", "irregularity", "where all spike"),
@@ -359,6 +376,7 @@ def mean_field_cost() -> str:
         )
         for row in costs
     ]
+
     titles = (
         *("network", *(f"{b} together [s]" for b in batches)),
         *("external spikes [s]", "operations [million]"),
@@ -370,11 +388,13 @@ def draw_mean_field() -> None:
     """The rate of excitatory neurons around the step up of the external rate."""
     from spikebridge.analysis.plots.figures import accuracy_lines
 
-    shown, bin_ms = slice(145, 170), 2  # bins; the step is at the 150th
+    shown = slice(145, 170)  # bins; the step is at the 150th
+    bin_ms = 2
     series = {
         row["network"]: np.array([one["rate"][shown] for one in of_seeds("step", index)]).T
         for index, row in enumerate(load("mean_field")["seeds"][0]["step"][:3])
     }
+
     times = np.arange(shown.start, shown.stop) * bin_ms - 300
     save("mean-field", accuracy_lines(times, series, "time after the step [ms]", "rate, excitatory [Hz]"))
 
@@ -392,6 +412,7 @@ def chips() -> str:
         )
         for row in load("chips")["predicted"]
     ]
+
     titles = ("chips", "in use", "latency [ms]", "keeps up with 1 ms a tick", "power [W]", "messages on the path")
     return table(titles, rows)
 
@@ -420,6 +441,7 @@ def draw_chips() -> None:
         "predicted": [row["predicted_s"] for row in rows],
         "measured": [row["measured_s"]["values"] for row in rows],
     }
+
     save("chips", accuracy_lines([row["chips"] for row in rows], series, "chips", "latency [s]"))
 
 
@@ -460,6 +482,7 @@ def tasks() -> str:
         for row in scaling_rows()
         if row["method"] == "hmn" and row["mode"] != "given"
     ]
+
     titles = (
         *("C", "tasks", "task found by", "seeds", "accuracy [%]", "of separate networks [%]"),
         *("stored numbers [million]", "of separate networks"),
@@ -473,13 +496,16 @@ def rivals() -> str:
     named = {"hmn": "hybrid network, C = 2000", "xdg_ewc": "XdG with EWC, C = 2000"}
     named |= {"ann_ewc": "one ANN with EWC, 400 wide", "snn_ewc": "one SNN with EWC, 400 wide"}
     rows = []
+
     for method, words in named.items():
-        seeds, memory = cells[method], cells[method][0]["memory"]
+        seeds = cells[method]
+        memory = cells[method][0]["memory"]
         stored = memory["branch"] + memory["backbone"]
         stored += 40 * (memory["table bits a task"] / 32 + memory.get("numbers a task", 0))
         accuracy = of_values([100 * seed["acc"] for seed in seeds])
         needs_number = "yes" if method == "xdg_ewc" else "no"
         rows.append((words, needs_number, str(len(seeds)), accuracy, f"{stored / 1e6:.2f}"))
+
     rows += [
         (
             f"a network a task, {row['width']} wide",
@@ -491,6 +517,7 @@ def rivals() -> str:
         for row in sorted(scaling_rows(), key=lambda row: -row["width"])
         if row["method"] == "single"
     ]
+
     titles = ("40 tasks", "needs the task's number", "seeds", "accuracy [%]", "stored numbers [million]")
     return table(titles, rows)
 
@@ -503,6 +530,7 @@ def draw_tasks() -> None:
     sizes: dict[tuple[str, int], Any] = {}
     for one in load("task_scaling")["chains"]:
         sizes.setdefault((one["chain"]["method"], one["chain"]["width"]), one["parameters"])
+
     series: dict[str, list[float]] = {}
     for (method, width), found in sizes.items():
         if method == "hmn":
@@ -513,6 +541,7 @@ def draw_tasks() -> None:
             series[f"hybrid, C = {width}, a Gaussian a task"] = [fixed + count * a_task for count in places]
         elif method == "single":
             series[f"a network a task, {width} wide"] = [count * found["network"] for count in places]
+
     figure = accuracy_lines(places, series, "tasks", "stored numbers")
     figure.axes[0].set(xscale="log", yscale="log")
     save("tasks", figure)
@@ -531,6 +560,7 @@ def concepts() -> str:
         )
         for row in load("one_shot")["rows"]
     ]
+
     titles = ("new", "pictures of each", "way", "new right [%]", "old lost [points]", "learning a value [ms]")
     return table(titles, rows)
 
@@ -546,6 +576,7 @@ def draw_concepts() -> None:
         for way in ways[:3]
         for side in ("new", "old")
     }
+
     figure = accuracy_lines(sorted({row["shots"] for row in rows}), series, "pictures of each of 5 new colours")
     save("concepts", figure)
 
@@ -564,6 +595,7 @@ def depth() -> str:
         )
         for row in load("depths")["rows"]
     ]
+
     titles = (
         *("units at depth", "seeds", "distance [px]", "in the last bin [px]", "weights"),
         *("products a bin [thousand]", "additions of spikes a bin [thousand]"),
@@ -583,12 +615,14 @@ def network_verdicts() -> list[tuple[str, str]]:
     """Claims about whole networks."""
     inferred = [row for row in scaling_rows() if row["mode"] == "inferred"]
     most = max(inferred, key=lambda row: (row["tasks"], row["width"]))
-    best, share = separate_networks(), share_of_separate(most)
+    best = separate_networks()
+    share = share_of_separate(most)
     shots = {(row["kind"], row["values"], row["shots"], row["way"]): row for row in load("one_shot")["rows"]}
     colors = [shots["color", 5, number, "new row"] for number in (1, 5)]
     lost = [with_spread(row["old_lost"], factor=100) for row in colors]
     depths = {row["units"]: row["distance_px"] for row in load("depths")["rows"]}
     one = min(("1", "2", "3"), key=lambda name: depths[name]["mean"])
+
     return [
         (
             "Parameters a task fall with the number of tasks",
@@ -659,8 +693,10 @@ def creature_environments() -> str:
         {name: sum(one[name] for one in row["environments"].values()) for name in ("questions", "right", AT_THE_END)}
         for row in found
     ]
+
     cells = creature_row(every)
     rows.append(("all", cells[0], share_of(sums), share_of(sums, AT_THE_END), *cells[3:]))
+
     return table(("environment", *CREATURE), rows)
 
 
@@ -671,11 +707,13 @@ def draw_creature() -> None:
     found = load("creature")["rows"]
     within = np.arange(0, 101, 4)
     series = {}
+
     for name in found[0]["environments"]:
         rows = [row["environments"][name] for row in found]
         late = np.array([value for row in rows for value in row["latency_ms"]["values"]])
         changes = sum(row["changes"] for row in rows)
         series[name] = [100 * float((late <= limit).sum()) / changes for limit in within]
+
     figure = accuracy_lines(within, series, "time after the event [ms]", "changed answers that are right [%]")
     save("creature", figure)
 
@@ -687,17 +725,20 @@ def creature_without() -> str:
     rows += [
         (f"without {what}", *creature_row([row["without"][what] for row in found])) for what in found[0]["without"]
     ]
+
     return table(("creature", *CREATURE), rows)
 
 
 def verdicts() -> str:
     """A row for each claim."""
-    neurons, learning = load("neuron_models"), {row["way"]: row for row in load("ways_to_learn")["rows"]}
+    neurons = load("neuron_models")
+    learning = {row["way"]: row for row in load("ways_to_learn")["rows"]}
     worst = max(row["off_ms"] for row in neurons["accuracy"])
     fitted, recorded = (
         max(off for seed in row["off_ms_by_current"] for off in seed if off is not None)
         for row in neurons["learned"][:2]
     )
+
     gates = next(row for row in neurons["learned"] if row["way"] == "of the gates, from recordings")
     opened = [None not in seed for seed in gates["off_ms_by_current"]]
     noisy = {(row["code"], row["level"]): row for row in load("noisy_channel")["rows"]}
@@ -723,6 +764,7 @@ def verdicts() -> str:
     best = max(learning, key=lambda way: learning[way]["accuracy"]["mean"])
     sensing = {row["way"]: row["distance_px"] for row in load("ways_in_sensing")["rows"] if row["rate_hz"] == RATES[0]}
     nearest = min(sensing, key=lambda way: sensing[way]["mean"])
+
     rows = [
         (
             "Richer neurons from simple ones",
@@ -836,6 +878,7 @@ def main() -> int:
     if "--check" not in sys.argv:
         for figure in FIGURES:
             figure()
+
     return max(codes)
 
 

@@ -50,6 +50,7 @@ def equivalent(found: dict[str, Any], titles: tuple[str, ...], has_costs: bool) 
             data = f"{cost['hybrid_bytes'] / 1e6:.2f} / {cost['ann_bytes'] / 1e6:.2f}"
             energy = f"{cost['hybrid_joules'] * 1e3:.2f} / {cost['ann_joules'] * 1e3:.2f}"
             rows.append((*cells, data, energy) if has_costs else cells)
+
     return measured(titles, rows)
 
 
@@ -91,6 +92,7 @@ def hidden(found: dict[str, Any]) -> str:
         )
         for name, row in found["detectors"].items()
     ]
+
     titles = ("`--detector`", "followed at the end", "confidence before")
     return measured((*titles, "hidden (largest)", "after", "`lost` while hidden"), rows)
 
@@ -111,12 +113,15 @@ def draw() -> None:
             spoken: np.array([row["seeds"][who] if who in row else [np.nan] * found["seeds"] for row in rows])
             for who, spoken in (("hybrid", "hybrid"), ("ann", "its ANN"))
         }
+
         figure = accuracy_lines(rates, series, f"frames a second, {words}", "AUC")
         figure.axes[0].set(xscale="log", xticks=rates, xticklabels=[str(rate) for rate in rates])
         figure.axes[0].minorticks_off()
         save("frame-rate" + ("" if kind == "generated" else "-recording"), figure)
+
     if found["speeds"]:
         save("speed", _against_speed(found["speeds"]))
+
     row = _load("closed_loop/hidden_targets")["detectors"]["both"]
     lines = {name: np.array(row[name]) for name in ("overlap", "confidence")}
     figure = accuracy_lines(np.array(row["seconds"]), lines, "time [s]", "mean over scenes")
@@ -133,6 +138,7 @@ def _against_speed(rows: list[dict[str, Any]]) -> Any:
     figure = accuracy_lines(speeds, of_speed, "speed of the target [px/s]", "AUC in time")
     figure.axes[0].set(xscale="log", xticks=speeds, xticklabels=[str(speed) for speed in speeds])
     figure.axes[0].minorticks_off()
+
     return figure
 
 
@@ -143,9 +149,11 @@ def main() -> int:
         "confidence": confidence(_load("cameras/confidence")),
         "hidden": hidden(_load("closed_loop/hidden_targets")),
     }
+
     explanation = DOCS / "explanation"
     costs = "data, hybrid / ANN [MB/s]", "energy, hybrid / ANN [mW]"
     others = _load("between_frames/equivalent_frame_rate_research")
+
     tables = {
         "equivalent": equivalent(rates, ("frames", *_RATE_TITLES, *costs), has_costs=True),
         "research-rates": equivalent(others, ("frames, `sensing_research`", *_RATE_TITLES), has_costs=False),

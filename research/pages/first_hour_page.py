@@ -21,14 +21,17 @@ def times(measured: dict[str, Any], name: str) -> str:
     walk = measured.get("walks", {}).get(name)
     if walk is None:
         return MISSING
+
     loads = [load for load in ("quiet", "busy") if load in walk]
     rows = [
         (str(each[0]["line"]), _typed(each[0]["what"]), *map(_seconds, each))
         for each in zip(*(walk[load] for load in loads), strict=True)
     ]
+
     sums = [f"**{sum(row['seconds'] for row in walk[load]):.0f}**" for load in loads]
     state = f"{measured['cores']} cores, load average {measured['load_before']} before the first walk."
     titles = ("line", "what is typed", *(f"seconds, {load}" for load in loads))
+
     return "\n".join([table(titles, [*rows, ("", "all", *sums)]), "", state])
 
 

@@ -34,6 +34,7 @@ def draw_lane(lane: Lane, top: float, height: float, width: float, columns: int)
     paths = [
         f'<path d="{path}" style="stroke:var(--s{k});{stroke}"/>' for k, path in enumerate(lane.paths(stride=1)) if path
     ]
+
     return [
         f'<text class="title" x="20" y="{top - 6:.0f}">{lane.name}</text>',
         f'<rect x="20" y="{top:.0f}" width="{width - 40:.0f}" height="{height}" fill="var(--plot)"/>',
@@ -48,16 +49,20 @@ def main() -> None:
     hybrid = runpy.run_path(str(NETWORK))["network"]
     with torch.no_grad():
         hybrid.parts["where"].fc.weight.abs_().mul_(1.6)
+
     share = 0.02 + 0.09 * torch.sin(torch.linspace(0, 7, 96)).square().reshape(96, 1, 1)
     events = (torch.rand(96, 1, 100) < share).float()
     replay = record_network(hybrid, {"frames": torch.randn(16, 1, 64), "events": events})
     lanes = [lane for lane in replay.lanes if "unit what" not in lane.name]
     drawing = draw_network(hybrid)
     width, height = (float(size) for size in re.findall(r'viewBox="0 0 (\d+) (\d+)"', drawing)[0])
-    top, parts = height + 26, []
+    top = height + 26
+    parts = []
+
     for lane, high in zip(lanes, HEIGHTS, strict=True):
         parts += draw_lane(lane, top, high, width, replay.num_columns)
         top += high + 30
+
     parts += [f'<text class="note" x="20" y="{top - 12:.0f}">0 ms</text>']
     parts += [f'<text class="note" x="{width - 20:.0f}" y="{top - 12:.0f}" text-anchor="end">400 ms</text>']
     inner = re.sub(
@@ -69,6 +74,7 @@ def main() -> None:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-hero" viewBox="0 0 {width:.0f} {top:.0f}" role="img">'
         f"<title>{title}</title><style>{STYLE}</style>{paper}{inner}{''.join(parts)}</svg>\n"
     )
+
     write_text(FILE, svg)
     print(FILE, len(svg))
 

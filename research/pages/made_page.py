@@ -44,12 +44,14 @@ def measured(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def filled(page: str, tables: Mapping[str, str], script: str) -> str:
     """The page with every table between its marks."""
     for name, text in tables.items():
-        begin, end = f"<!-- {name}: made by {script} -->", f"<!-- end of {name} -->"
+        begin = f"<!-- {name}: made by {script} -->"
+        end = f"<!-- end of {name} -->"
         between_marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
         if not between_marks.search(page):
             raise SystemExit(f"the page has no block {name}")
         made = f"{begin}\n\n{text}\n\n{end}"
         page = between_marks.sub(lambda _, made=made: made, page)
+
     return page
 
 
@@ -73,11 +75,15 @@ def write_or_check(
     check = parser.parse_args().check
     old = page.read_text(encoding="utf-8")
     new = filled(old, tables, path_in_project(script))
+
     if check:
         return int(new != old)
+
     if draw is not None:
         draw()
+
     draft = page.with_suffix(".md.part")
     draft.write_text(new, encoding="utf-8")
     draft.replace(page)
+
     return 0

@@ -20,6 +20,7 @@ def overview(cards: list[ModelCard]) -> str:
         (f"`{card.name}`", card.about, f"{card.num_values:,}", f"{card.num_bytes / 1e6:.1f} MB", card.weights_licence)
         for card in cards
     ]
+
     return table(titles, rows)
 
 
@@ -33,6 +34,7 @@ def data(cards: list[ModelCard]) -> str:
         for card in cards
         if card.generated
     ]
+
     return table(("network", "data set", "used", "licence", "source"), sorted(rows))
 
 
@@ -48,6 +50,7 @@ def commands(cards: list[ModelCard]) -> str:
     for card in cards:
         commit = f"`{card.revision[:7]}`" + (" with changes" if card.revision.endswith("-dirty") else "")
         rows.append((f"`{card.name}`", f"`{card.command}`", commit))
+
     return table(("network", "command", "commit"), rows)
 
 

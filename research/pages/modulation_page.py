@@ -56,11 +56,13 @@ def methods(results: Mapping[str, Any]) -> str:
     """A row a method, with the standard deviation of ACC over its seeds."""
     found = {row["method"]: row for row in results["methods"]}
     lines = []
+
     for method, name in METHODS.items():
         if method in found:
             row = found[method]
             spread = f" ({_share(row['sd'])})" if row["seeds"] > 1 else ""
             lines.append((name, str(row["seeds"]), _share(row["ACC"]) + spread, *(_share(row[k]) for k in SHOWN)))
+
     return table(("method", "seeds", "ACC", *SHOWN), lines)
 
 
@@ -78,6 +80,7 @@ def openings(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
+
     return table((*titles, "transfer, HMN over XdG", "ACC + transfer, shared over oracle"), lines)
 
 
@@ -87,6 +90,7 @@ def branches(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         (BRANCHES.get(row["row"], row["row"]), str(row["seeds"]), *(_share(row[k]) for k in shown)) for row in rows
     ]
+
     return table(("differs from `default` in", "seeds", "ACC", "just learnt, first 4", "last 4", "transfer"), lines)
 
 
@@ -101,6 +105,7 @@ def similarity(shipped: Mapping[str, Any], methods: Sequence[Mapping[str, Any]])
         ("correlation of gate cosines with task similarity (3b), shipped network", f"{shipped[CORRELATION]:.3f}", "-"),
         ("silhouette of the gates by group (3e), shipped network", f"{shipped['silhouette']:.3f}", "-"),
     ]
+
     lines += [
         (f"{words}, digits, 4 seeds (3g)", _share(found["hmn"][key]), _share(found["gated_ann"][key]))
         for key, words in (("ACC", "ACC"), ("transfer", "transfer"), ("forgetting", "forgetting"))
@@ -124,6 +129,7 @@ def draw(shipped: Mapping[str, Any], reshuffled: Mapping[str, Mapping[str, Mappi
         shares = 100 * (1 - np.array(next(iter(curves.values()))["shares"]))
         series = {METHODS[name].partition(":")[0]: 100 * np.array(curve["given"]) for name, curve in curves.items()}
         figures[f"unlearned-{data}"] = accuracy_lines(shares, series, "permutation in common with a learned task [%]")
+
     for name, figure in figures.items():
         (DOCS / "images" / f"modulation-{name}.svg").write_text(to_svg(figure, name), encoding="utf-8")
 
@@ -141,6 +147,7 @@ def main() -> int:
         data: {name: seeds[0]["reshuffled"] for name, seeds in results[data]["cells"].items() if name in UNLEARNED}
         for data in ("digits", "mnist")
     }
+
     codes = [
         write_or_check(
             page,

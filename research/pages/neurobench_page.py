@@ -19,6 +19,7 @@ def networks(rows: list[dict[str, Any]]) -> str:
     """A row a network."""
     titles = ("network", "parameters", "footprint kB", "connection sparsity", "activation sparsity")
     lines = []
+
     for row in rows:
         sizes = (str(row["ParameterCount"]), f"{row['Footprint'] / 1000:.1f}")
         sparsity = (f"{row['ConnectionSparsity']:.4f}", f"{row['ActivationSparsity']:.3f}")
@@ -26,6 +27,7 @@ def networks(rows: list[dict[str, Any]]) -> str:
         accuracy = row.get("ClassificationAccuracy")
         last = (f"{row['MembraneUpdates']:.0f}", "-" if accuracy is None else f"{100 * accuracy:.1f}")
         lines.append((f"{row['recipe']}: {row['network']}", *sizes, *sparsity, *counts, *last))
+
     return measured((*titles, *COUNTED, "membrane updates", "accuracy %"), lines)
 
 
@@ -33,12 +35,16 @@ def harness(models: list[dict[str, Any]]) -> str:
     """A row a measure: the figure of both, or of each."""
     keys = list(dict.fromkeys(key for row in models for key in row["ours"]))
     lines = []
+
     for key in keys:
         cells = []
         for row in models:
-            ours, theirs = row["ours"].get(key), row["harness"].get(key)
+            ours = row["ours"].get(key)
+            theirs = row["harness"].get(key)
             cells.append("-" if ours is None else _digits(ours) if ours == theirs else f"{ours}, harness {theirs}")
+
         lines.append((f"`{key}`", *cells))
+
     return measured(("measure", *(row["model"] for row in models)), lines)
 
 
@@ -54,6 +60,7 @@ def main() -> int:
     for name in known:
         if (file := result_file(f"deploy/{name}")).exists():
             known[name] = json.loads(file.read_text(encoding="utf-8"))
+
     tables = {
         "networks": networks(known["neurobench_networks"]["networks"]),
         "harness": harness(known["neurobench_harness"]["models"]),

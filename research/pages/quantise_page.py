@@ -28,6 +28,7 @@ def digits(results: Row) -> str:
         loss = row["loss_points"] + 0.0 if abs(row["loss_points"]) >= 0.005 else 0.0
         accuracy = (f"{before:.2f}", f"{after:.2f}", f"{loss:.2f}{spread}")
         rows.append((row["network"], row["numbers"], *accuracy, *_costs(seeds), _clipped(seeds)))
+
     head = ("network", "numbers", "before %", "after %", "loss, points", "kB", "operations", "nJ", "most clipped")
     return table(head, rows)
 
@@ -39,6 +40,7 @@ def sensing(results: Row) -> str:
         before, after = (row[when]["mean_distance_px"] for when in ("before", "after"))
         figures = (f"{before:.3f}", f"{after:.3f}", f"{row['loss_px']:+.3f}")
         rows.append((row["network"], *figures, *_costs([row]), _clipped([row])))
+
     return table(("network", "before px", "after px", "loss px", "kB", "operations", "nJ", "most clipped"), rows)
 
 
@@ -50,6 +52,7 @@ def c_models(results: Row) -> str:
         small = row.get("Cortex-M4 code and tables")
         times = (f"{row['us a tick']:.1f}", f"{row['cycles a tick'] / 1000:.0f} k", f"{row['us a tick in numpy']:.0f}")
         rows.append((row["network"], *sizes, "-" if small is None else f"{small / 1000:.1f}", *times))
+
     titles = (
         "network",
         "tables kB",
@@ -67,10 +70,12 @@ def _costs(seeds: list[Row]) -> tuple[str, str, str]:
     """Kilobytes of weights, operations and energy a sample, before and after; dashes where they were not counted."""
     if "expenses" not in seeds[0]:
         return "-", "-", "-"
+
     memory = [fmean(seed["memory"][name] for seed in seeds) / 1000 for name in ("parameters", "integers")]
     spent = {name: fmean(seed["expenses"][name] for seed in seeds) for name in seeds[0]["expenses"]}
     operations = [spent[name] / 1000 for name in ("operations", "operations after")]
     energy = [spent[name] for name in ("energy nJ", "energy nJ after")]
+
     return f"{memory[0]:.0f} → {memory[1]:.0f}", f"{operations[0]:.0f} k → {operations[1]:.0f} k", _change(energy)
 
 
@@ -82,8 +87,10 @@ def _clipped(seeds: list[Row]) -> str:
     """The signal that left its grid most often in any seed."""
     if "clipped" not in seeds[0]:
         return "-"
+
     found = [(share, path) for seed in seeds for path, share in seed["clipped"]]
     share, path = max(found, default=(0.0, ""))
+
     return f"`{path}` {100 * share:.2f} %" if path else "none"
 
 

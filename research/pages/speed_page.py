@@ -36,9 +36,11 @@ def layers(peers: dict[str, Any]) -> str:
     tables = peers["layers"]
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
     lines = [head("A: LIF, forward and backward", *(f"({', '.join(map(str, table['shape']))})" for table in tables))]
+
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
         lines.append(line(name, *("-" if row is None else _ratio(row) + _compiled(row) for row in found)))
+
     lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
     return "\n".join(lines)
 
@@ -48,9 +50,11 @@ def networks(peers: dict[str, Any]) -> str:
     tables = peers["networks"]
     names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
     lines = [head("training step", *(f"{table['work']}, {table['threads']} thread(s)" for table in tables))]
+
     for name in names:
         found = [next((row for row in table["rows"] if row["name"] == name), None) for table in tables]
         lines.append(line(name, *("-" if row is None else _ratio(row) + _over_the_floor(row) for row in found)))
+
     lines.append(line("share of spikes", *(_spikes(table["rows"]) for table in tables)))
     return "\n".join(lines)
 
@@ -65,10 +69,12 @@ def loops(results: dict[str, Any]) -> str:
     found = {(row["work"], row["way"]): row for row in results["rows"]}
     works, names = (list(dict.fromkeys(key[number] for key in found)) for number in (0, 1))
     lines = [head("a tick [us]", *names)]
+
     for work in works:
         rows = (found.get((work, way)) for way in names)
         cells = ("-" if row is None else f"{row['us_a_tick']:.0f} ({row['over_by_hand']:.2f} x)" for row in rows)
         lines.append(line(work, *cells))
+
     return "\n".join(lines)
 
 
@@ -90,10 +96,12 @@ def kernels(peers: dict[str, Any]) -> str:
     forms = list(dict.fromkeys(row["form"] for row in tables[0]["kernels"]))
     lines += ["", head("the same of kernels", *(f"{FORMS[form]}, {shape}" for shape in shapes for form in forms))]
     found = [{(r["kernel"], r["gradients"], r["form"]): r for r in table["kernels"]} for table in tables]
+
     for kernel, gradients, _ in dict.fromkeys((k, g, "") for k, g, _ in found[0]):
         cells = (table.get((kernel, gradients, form)) for table in found for form in forms)
         name = f"{kernel}, with gradients" if gradients else kernel
         lines.append(line(name, *("-" if row is None else _gains(row) for row in cells)))
+
     return "\n".join(lines)
 
 
@@ -107,9 +115,11 @@ def live(results: dict[str, Any]) -> str:
     tables = results["live"]
     names = [row["name"] for row in tables[0]["rows"]]
     lines = [head("D: a step of a live stream [us]", *(f"{table['share']:.0%} of pixels" for table in tables))]
+
     for number, name in enumerate(names):
         rows = [table["rows"][number] for table in tables]
         lines.append(line(name, *(f"{row['us_a_step']:.0f} ({row['over_ours']:.1f} x)" for row in rows)))
+
     return "\n".join(lines)
 
 
@@ -125,6 +135,7 @@ def live_networks(results: dict[str, Any]) -> str:
     for name, shares in rows.items():
         cells = (f"{row['dense_us']:.0f} / {row['events_us']:.0f}, {row['ratio']:.1f} x" for row in shares)
         lines.append(line(name, *cells))
+
     return "\n".join(lines)
 
 
@@ -134,6 +145,7 @@ def linear(results: dict[str, Any]) -> str:
     lines = [head("a linear layer, 1000 x 1000 [us]", *(f"{row['share']:.0%} of inputs" for row in rows))]
     lines += [line(name, *(f"{row[key]:.0f}" for row in rows)) for name, key in LINEAR.items()]
     lines.append(line("times faster", *(f"{row['ratio']:.1f}" for row in rows)))
+
     return "\n".join(lines)
 
 
@@ -142,9 +154,11 @@ def silence(peers: dict[str, Any]) -> str:
     tables = peers["silence"]
     shares = (f"{row['share']:.0%} active" for row in tables[0]["rows"])
     lines = [head("S: dense / active inputs alone [ms], times faster", *shares)]
+
     for table in tables:
         cells = (f"{row['dense_ms']:.1f} / {row['quick_ms']:.1f}, {row['ratio']:.1f} x" for row in table["rows"])
         lines.append(line(table["product"], *cells))
+
     return "\n".join(lines)
 
 
@@ -154,6 +168,7 @@ def growth(peers: dict[str, Any]) -> str:
     for axis, result in peers["growth"]["axes"].items():
         ends = (str(result["sizes"][0]), str(result["sizes"][-1]))
         lines.append(line(axis, *ends, f"{result['power']:.2f}", f"{result['most_off']:.0%}"))
+
     return "\n".join(lines)
 
 
@@ -191,12 +206,14 @@ def main() -> int:
         "loops": loops(looped),
         "memory": memory(peers),
     }
+
     parts = {
         "silence": silence(peers),
         "linear": linear(stream),
         "kernels": kernels(peers),
         "growth": growth(peers),
     }
+
     pages = ((PAGE, tables), (PARTS, parts))
     return max(write_or_check(page, made, Path(__file__), __doc__) for page, made in pages)
 

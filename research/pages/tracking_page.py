@@ -54,6 +54,7 @@ def between(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         (_spoken(method), *(_number(answers[name][method]["mean_distance_px"]) for name in answers))
         for method in methods
     ]
+
     titles = (name.replace("shaken by", "noise of") for name in answers)
     return measured(("mean distance [px]", *titles), rows)
 
@@ -65,8 +66,10 @@ def rates(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     asked = {name: one["by_frame_rate"] for name, one in methods.items() if "by_frame_rate" in one}
     if not asked:
         return MISSING
+
     rows = [(_spoken(name), *(_number(row["mean_distance_px"]) for row in answers)) for name, answers in asked.items()]
     rows.append(("hybrid, C: AUC", *(_number(row["closed_loop"]["auc"]) for row in asked["**hybrid**"])))
+
     return measured(("mean distance [px]", *(f"{row['frame_rate_hz']:.0f} Hz" for row in asked["**hybrid**"])), rows)
 
 
@@ -77,8 +80,10 @@ def slow(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         keep: {row["tracker"]: f"{row['auc']:.2f} ± {row['sd of auc']:.2f}" for row in one["trackers"]}
         for keep, one in cells.items()
     }
+
     names = next(iter(said.values()), {})
     rows = [(_spoken("network" if name == "learned" else name), *(x[name] for x in said.values())) for name in names]
+
     return measured(("C: AUC", *(f"{40 // int(keep)} Hz" for keep in said)), rows)
 
 
@@ -103,7 +108,9 @@ def drift(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
 def closed(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """The first box alone, without and with the time that answers take."""
     answers = beside.get("answers", {})
-    plain, late = answers.get("C", {}), answers.get("E at the chip's rates", {})
+    plain = answers.get("C", {})
+    late = answers.get("E at the chip's rates", {})
+
     rows = [
         (
             _spoken(method),
@@ -129,6 +136,7 @@ def ablation(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         )
         for row in found.get("trackers", [])
     ]
+
     return measured(("network", "distance px", "of constant velocity", "noise 2 px", "10 Hz, px"), rows)
 
 
@@ -139,10 +147,12 @@ def elsewhere(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     for protocol, one in ((name, cell[name]) for name in ("A", "C") if name in cell):
         others = (one["baselines"][name]["mean_distance_px"] for name in ("hold", "constant_velocity"))
         rows.append((f"generated, real, {protocol}", _number(one["mean_distance_px"]), *map(_number, others)))
+
     found = {row["tracker"]: row for row in _cell(sensing, "left_out").get("trackers", [])}
     if found:
         names = ("learned", "hold", "constant velocity")
         rows.append(("real, generated, A", *(_number(found[name]["distance px"]) for name in names)))
+
     return measured(("trained on, measured on, protocol", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
@@ -150,12 +160,14 @@ def unseen(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """A on recordings that no training has seen, offsets found."""
     found = _cell(sensing, "unseen").get("seeds", [])
     rows = []
+
     for piece in dict.fromkeys(one["piece"] for one in found):
         ours = [one for one in found if one["piece"] == piece]
         distances = [one["mean_distance_px"] for one in ours]
         others = (ours[0]["baselines"][name]["mean_distance_px"] for name in ("hold", "constant_velocity"))
         offsets = f"{ours[0]['offsets']['events']}, {ours[0]['offsets']['boxes']}"
         rows.append((piece, offsets, f"{fmean(distances):.3f} ± {stdev(distances):.3f}", *map(_number, others)))
+
     return measured(("recording", "offsets found", "hybrid px", "hold px", "constant velocity px"), rows)
 
 
@@ -165,9 +177,11 @@ def slower(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     rates = sorted({row["keep every"] for row in found})
     methods = {"hybrid": "**hybrid**", "hold": WORDS["ann_hold"], "constant_velocity": WORDS["ann_constant_velocity"]}
     rows = []
+
     for method, spoken in methods.items():
         seeds = [[row[method] for row in found if row["keep every"] == keep] for keep in rates]
         rows.append((spoken, *(_loops_won(each) for each in seeds)))
+
     return measured(("AUC, and loops that lost it", *(f"{40 // keep} Hz" for keep in rates)), rows if found else [])
 
 
@@ -225,6 +239,7 @@ def rest(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         first, second = (f"{auc:.2f}, {px:.1f} px" for auc, px in own)
         other = f"{row['with each other']:.2f}, {row['px from each other']:.1f} px"
         rows.append((f"the {half} half", first, second, other, f"{row['correlation of what they are off']:.2f}"))
+
     names = ("one and the label", "the other and the label", "one and the other")
     return measured(("frames of", *names, "correlation of what they are off"), rows)
 
@@ -239,6 +254,7 @@ def cost(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
                 millions = (f"{sum(one[who].values()) / 1e6:.1f}" for who in ("ours", "ANN in every bin"))
                 saved = (f"{one[figure]:.2f} x" for figure in ("operations saved", "energy saved"))
                 rows.append((f"{loop.replace('told', 'given')}, {bins}", *millions, *saved))
+
     return measured(("a frame and its bins", "operations [M]", "ANN in every bin [M]", "saved", "energy saved"), rows)
 
 
@@ -279,6 +295,7 @@ def family_errors(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         (family, *(f"{row['A'] / row['A constant velocity']:.2f}" for row in by.values()))
         for family, by in found.items()
     ]
+
     titles = (_changed(case) for case in next(iter(found.values()), {}))
     return measured(("A, ratio to constant velocity", *titles), rows)
 
@@ -298,6 +315,7 @@ def family_loops(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     if rows:
         means = [f"{fmean(float(row[i]) for row in rows):.3f}" for i in range(1, len(rows[0]))]
         rows.append(("**mean**", *means))
+
     titles = ("**hybrid**", "own ANN", "with filter", "with filter, half", "KCF", "CSRT", "as made", "90 % lost")
     return measured(("C, AUC", *titles), rows)
 
@@ -312,22 +330,28 @@ def steps(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     found = {(row["detector"], row["path"]): row for row in beside["steps"].get("rows", [])}
     rows = [(f"`{detector}`", path, *(f"{row[name]:.2f}" for name in names)) for (detector, path), row in found.items()]
     titles = ("detector", "runs in", "ms a bin", "ms a frame and bin", "ms a bin with the detector")
+
     if not rows:
         return measured(titles, ())
+
     alone = beside["steps"][CONVOLUTIONS].items()
     rows += [("convolutions of `learned` alone", path, "", "", f"{spent:.2f}") for path, spent in alone]
+
     return measured(titles, [*rows, ("goal", "", *goals)])
 
 
 def weights(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     """The default weights, with and without the factor of the detector's claims, and those for research."""
-    found, names = beside["weights"], ("sensing", "without the factor", "sensing_research")
+    found = beside["weights"]
+    names = ("sensing", "without the factor", "sensing_research")
     if not found:
         return measured((), ())
+
     rows: list[tuple[str, ...]] = []
     for case, row in found["A"].items():
         cells = (row["sensing"], None, row["sensing_research"], row["constant velocity"])
         rows.append((f"A, {case} [px]", *("-" if one is None else f"{one:.3f}" for one in cells)))
+
     test, train, clips = (
         found[name] for name in ("C, test part", "C, training part of sensing_research", "mean of the clips")
     )
@@ -355,6 +379,7 @@ def weights(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         ("six clips, filter alone", [clips.get(f"{name}, filter alone") for name in names]),
     ):
         rows.append((f"C, {spoken} [AUC]", *("-" if auc is None else f"{auc:.3f}" for auc in aucs), "-"))
+
     return measured(("figure", *names, "constant velocity"), rows)
 
 
@@ -364,13 +389,16 @@ def clips(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
     names = ("both", "filter", "learned", "csrt", "kcf")
     if not found:
         return measured((), ())
+
     rows = [
         (case.replace("_", " "), *(f"{found[name][case]['auc']:.3f}" for name in names))
         for case in found["both"]
         if case != "FE240hz"
     ]
+
     rows.append(("mean", *(f"{_auc_of_clips(beside['clips'], name):.3f}" for name in names)))
     rows.append(("FE240hz, test part", *(f"{_auc(beside['clips'], name):.3f}" for name in names)))
+
     return measured(("clip", "both", "filter", "learned", "CSRT", "KCF"), rows)
 
 
@@ -421,6 +449,7 @@ def units(sensing: dict[str, Any], beside: dict[str, Any]) -> str:
         for name, spoken in UNIT_ROWS.items()
         if name in found
     ]
+
     return measured(
         ("map, events", *(f"{part}: {figure}" for part in SPLITS for figure in UNIT_FIGURES.values())), rows
     )
@@ -510,28 +539,34 @@ def main() -> int:
         "halves": "closed_loop/closed_loop_halves",
         "rest": "closed_loop/detectors_at_rest",
     }
+
     files |= {
         "tumbling": "closed_loop/tumbling_loops",
         "drift": "closed_loop/rare_frames",
         "units": "between_frames/units",
     }
+
     files |= {
         "labels": "between_frames/label_free",
         "often": "between_frames/ann_at_event_rate",
         "families": "cameras/families",
     }
+
     files |= {
         "weights": "cameras/weights",
         "calibration": "cameras/calibration",
         "clips": "closed_loop/clips",
     }
+
     files |= {"steps": "between_frames/cost", "photographs": "closed_loop/photograph_loops"}
     files |= {"pedestrians": "closed_loop/pedestrian_loops"}
     results[1].update({name: _read(file) for name, file in files.items()})
     codes = []
+
     for page, blocks in PAGES.items():
         tables = {name: block(*results) for name, block in blocks.items()}
         codes.append(write_or_check(DOCS / "explanation" / page, tables, Path(__file__), __doc__))
+
     return max(codes)
 
 

@@ -21,12 +21,14 @@ def cells(page: str) -> list[dict[str, Any]]:
     """The cells of the notebook."""
     pieces = _BLOCK.split(page)
     made = []
+
     for number, piece in enumerate(pieces):
         text = (_without_prompts(piece) if number % 2 else piece).strip()
         if text:
             kind = "code" if number % 2 else "markdown"
             code: dict[str, Any] = {"execution_count": None, "outputs": []} if number % 2 else {}
             made.append({"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": _lines(text), **code})
+
     return made
 
 
@@ -48,6 +50,7 @@ def notebook(page: str) -> str:
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
+
     whole = {"cells": cells(page), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
@@ -56,12 +59,16 @@ def main() -> int:
     """Writes or checks the notebook."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
-    path, new = PAGE.with_suffix(".ipynb"), notebook(PAGE.read_text(encoding="utf-8"))
+    path = PAGE.with_suffix(".ipynb")
+    new = notebook(PAGE.read_text(encoding="utf-8"))
+
     if parser.parse_args().check:
         return int(not path.exists() or path.read_text(encoding="utf-8") != new)
+
     draft = path.with_suffix(".ipynb.part")
     draft.write_text(new, encoding="utf-8")
     draft.replace(path)
+
     return 0
 
 

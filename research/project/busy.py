@@ -52,6 +52,7 @@ def load(busy: bool) -> Iterator[None]:
     """One counting process a core, while the block runs."""
     words = [sys.executable, "-c", LOAD, str(os.getpid())]
     processes = [subprocess.Popen(words) for _ in range((os.cpu_count() or 1) * busy)]
+
     try:
         yield
     finally:
@@ -71,15 +72,21 @@ def measure(work: str, setting: str, folder: Path, busy: bool) -> dict[str, Any]
     """Runs a command once: seconds, CPU seconds, and the numbers of its results."""
     words = [*COMMAND, *WORKS[work].split(), "--threads", "auto" if setting == "unset" else setting]
     subprocess.run(["rm", "-rf", "run", "boxes.csv"], cwd=folder, check=True)
+
     with load(busy):
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = time.perf_counter()
+
         try:
             subprocess.run(
                 words, cwd=folder, env=environment(setting), check=True, capture_output=True, timeout=LONGEST
             )
         except subprocess.TimeoutExpired:
             return {"seconds": None, "cpu": None}
-        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+
+        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": round(seconds, 2), "cpu": round(cpu, 2), "numbers": dict(_numbers(work, folder))}
 
@@ -119,18 +126,20 @@ def rows(works: Sequence[str], settings: Sequence[str]) -> Iterator[dict[str, An
         if "track" in works:
             make = [*COMMAND, "data", "make", "moving-object", "recording"]
             subprocess.run(make, cwd=folder, check=True, capture_output=True)
+
         for work in works:
             measure(work, "auto", folder, busy=False)  # files and caches of the first run are not measured
             reference: dict[str, float] | None = None
             times: set[str] = set()
+
             for setting in sorted(settings, key=lambda one: one != "1"):
                 quiet, busy = (measure(work, setting, folder, busy) for busy in (False, True))
-                numbers, again = quiet.pop("numbers", {}), busy.pop("numbers", {})
+                numbers = quiet.pop("numbers", {})
+                again = busy.pop("numbers", {})
                 if setting == "1":
-                    reference, times = (
-                        numbers,
-                        {place for place, a in numbers.items() if TIMES.search(place) or again.get(place) != a},
-                    )
+                    reference = numbers
+                    times = {place for place, a in numbers.items() if TIMES.search(place) or again.get(place) != a}
+
                 apart = None if reference is None else difference(reference, numbers, times)
                 yield {"work": work, "threads": setting, "quiet": quiet, "busy": busy, "difference": apart}
 
@@ -146,6 +155,7 @@ def main() -> None:
     old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
     found: list[dict[str, Any]] = [row for row in old if row["work"] not in works]
     revision = describe_environment()["git_revision"]  # before the results change the tree
+
     for row in rows(works, options.threads):
         print(json.dumps(row), flush=True)
         found.append(row | {"git_revision": revision})

@@ -70,9 +70,11 @@ class Entered:
             if name not in self._inside and code.co_name == call.function and file in call.files:
                 self._inside[name] = frame
                 self.calls[name].append(set())
+
         sets = [self.everything, *(self.calls[name][-1] for name in self._inside)]
         if file.endswith("__init__.py") or all(file in one for one in sets) or self._importing(frame):
             return
+
         for one in sets:
             one.add(file)
 
@@ -83,6 +85,7 @@ class Entered:
             if not code.co_flags & 1 and code.co_filename.startswith(self._package):
                 return True
             frame = frame.f_back
+
         return False
 
     def within(self, name: str) -> list[str]:
@@ -90,6 +93,7 @@ class Entered:
         if not self.calls[name]:
             call = self._watched[name]
             raise SystemExit(f"no function {call.function} of {' or '.join(call.files)} was called; has it moved?")
+
         return sorted(set().union(*self.calls[name]))
 
 
@@ -101,6 +105,7 @@ def of(name: str, *places: str) -> Any:
             return getattr(importlib.import_module(f"{PACKAGE}.{module}"), other or name)
         except (ImportError, AttributeError):
             continue
+
     raise SystemExit(f"none of {', '.join(places)} has {name}; add its new place to {Path(__file__).name}")
 
 
@@ -120,11 +125,14 @@ def enter_unit() -> dict[str, list[str]]:
     """A unit with a window, a kernel, a nonlinearity and a discretizer, called on one signal."""
     import torch
 
-    kernel, discretizer = hybrid("Exponential")(0.01, dt=0.001), hybrid("SignedDelta")(0.5)
+    kernel = hybrid("Exponential")(0.01, dt=0.001)
+    discretizer = hybrid("SignedDelta")(0.5)
     unit = hybrid("HybridUnit")(hybrid("Tumbling")(6), kernel, torch.nn.Linear(4, 3), discretizer)
     signal = torch.rand(24, 2, 4)
+
     with Entered() as entered:
         unit(signal)
+
     return {"unit": sorted(entered.everything)}
 
 
@@ -136,7 +144,8 @@ def enter_network() -> dict[str, list[str]]:
         def forward(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
             return x + other
 
-    every, transmission = hybrid("every"), hybrid("Transmission")
+    every = hybrid("every")
+    transmission = hybrid("Transmission")
     network = hybrid("HybridNetwork")(
         dt=0.001,
         inputs={"frames": every(0.006), "events": every(0.001)},
@@ -150,9 +159,11 @@ def enter_network() -> dict[str, list[str]]:
         ],
         outputs=["out"],
     )
+
     signals = {"frames": torch.rand(4, 2, 3), "events": torch.rand(24, 2, 3)}
     with Entered() as entered:
         network(signals)
+
     return {"network": sorted(entered.everything)}
 
 
@@ -165,9 +176,12 @@ def enter_spiking_network() -> dict[str, list[str]]:
         def forward(self, x: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
             return x + motion
 
-    every, transmission, modulation = hybrid("every"), hybrid("Transmission"), hybrid("Modulation")
+    every = hybrid("every")
+    transmission = hybrid("Transmission")
+    modulation = hybrid("Modulation")
     lif = of("LIF", "neurons")(0.01, dt=0.001)
     unit = hybrid("HybridUnit")
+
     network = hybrid("HybridNetwork")(
         dt=0.001,
         inputs={"frames": every(0.006), "events": every(0.001)},
@@ -180,9 +194,11 @@ def enter_spiking_network() -> dict[str, list[str]]:
         ],
         outputs=["what"],
     )
+
     signals = {"frames": torch.rand(4, 2, 4), "events": torch.rand(24, 2, 6)}
     with Entered() as entered:
         network(signals)
+
     return {"spiking_network": sorted(entered.everything)}
 
 
@@ -201,6 +217,7 @@ def enter_training() -> dict[str, list[str]]:
     }
     with Entered(**watched) as entered:
         command("train", "sensing", "--preset", "quick", "--quiet", "--out", "run")
+
     return {
         "train_loop": (loop := entered.within("loop")),
         "train_loop_in_training": [file for file in loop if file.startswith("training/")],
@@ -218,19 +235,24 @@ def write_recording(folder: Path, num_frames: int = 5, bins: int = 6, dt: float 
     square = np.random.default_rng(1).integers(150, 250, (16, 16))
 
     def picture(bin_: float) -> Any:
-        image, left = ground.copy(), round(20 + bin_)
+        image = ground.copy()
+        left = round(20 + bin_)
         image[30:46, left : left + 16] = square
         return image.astype(np.uint8)
 
     (folder / "frames").mkdir(parents=True)
-    rows, events = ["file,t_us"], ["t,x,y,p"]
+    rows = ["file,t_us"]
+    events = ["t,x,y,p"]
+
     for k in range(num_frames):
         Image.fromarray(picture(k * bins)).save(folder / "frames" / f"{k}.png")
         rows.append(f"{k}.png,{round(1e6 * k * bins * dt)}")
+
     for b in range((num_frames - 1) * bins):
         change = np.log(picture(b + 1) + 1.0) - np.log(picture(b) + 1.0)
         for y, x in np.argwhere(np.abs(change) > 0.3):
             events.append(f"{round(1e6 * (b + 0.5) * dt)},{x},{y},{int(change[y, x] > 0)}")
+
     (folder / "frames.csv").write_text("\n".join(rows) + "\n")
     (folder / "events.csv").write_text("\n".join(events) + "\n")
     (folder / "meta.json").write_text(json.dumps({"width": side, "height": side}))
@@ -241,10 +263,13 @@ def enter_tracker() -> dict[str, list[str]]:
     write_recording(Path("recording"))
     of("main", "cli.main", "cli")
     step = Call("step", ("networks/sensing_tracker.py", "networks/sensing/tracker/tracker.py"))
+
     with Entered(step=step) as entered:
         command("track", "recording", "--init", "20,30,16,16", "--quiet")
+
     entered.within("step")
     steps = entered.calls["step"]
+
     # step 0 has the first frame and step 12 the third; in step 15 the last frame is settled, and nothing is built
     return {"box": sorted(steps[15]), "box_with_frame": sorted(set().union(*steps[12:18]))}
 
@@ -264,12 +289,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for the names")
     options = parser.parse_args()
     entered: dict[str, list[str]] = {}
+
     for name in options.only:
         # commands write into the working folder, and print their answers
         with TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
             entered |= PROBES[name]()
+
     if options.out is not None:
         options.out.write_text(json.dumps(entered) + "\n", encoding="utf-8")
+
     for name, files in entered.items():
         print(f"{name}: {len(files)}", *files, sep="\n    ")
 

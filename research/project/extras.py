@@ -19,7 +19,8 @@ from packaging.requirements import Requirement
 from research.pages.made_page import DOCS, measured, write_or_check
 
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results" / "extras.json", DOCS / "how-to" / "install.md"
+RESULTS = HERE / "results" / "extras.json"
+PAGE = DOCS / "how-to" / "install.md"
 LEFT_OUT = ("docs", "test", "dev", "bench")
 
 
@@ -38,10 +39,13 @@ def closure(names: list[str]) -> set[str]:
         wanted = {"", *one.extras}
         more = [Requirement(line) for line in package.requires or ()]
         needed = [r for r in more if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in wanted)]
+
         if key in found and not one.extras:
             continue
+
         waiting += [r for r in needed if r.name.lower().replace("_", "-") not in found or r.extras]
         found.add(key)
+
     return found
 
 
@@ -52,23 +56,29 @@ def megabytes(names: set[str]) -> float:
         for file in distribution(name).files or ():
             path = Path(str(file.locate()))
             total += path.stat().st_size if path.is_file() and path.suffix != ".pyc" else 0
+
     return total / 1e6
 
 
 def measure() -> list[dict[str, Any]]:
     """A row an extra."""
     project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    core, rows = closure(project["dependencies"]), []
+    core = closure(project["dependencies"])
+    rows = []
+
     for extra, needed in project["optional-dependencies"].items():
         if extra in LEFT_OUT:
             continue
+
         try:
             brought = closure(needed) - core
         except PackageNotFoundError as missing:
             print(f"{extra}: {missing} is not installed here")
             continue
+
         rows.append({"extra": extra, "packages": sorted(brought), "megabytes": round(megabytes(brought), 1)})
         print(f"{extra:12s} {rows[-1]['megabytes']:7.1f} MB  {len(brought)} packages")
+
     return rows
 
 
@@ -78,9 +88,11 @@ def main() -> int:
         RESULTS.write_text(
             json.dumps({"command": "python research/project/extras.py", "extras": measure()}, indent=1) + "\n"
         )
+
     known = json.loads(RESULTS.read_text(encoding="utf-8"))["extras"]
     rows = [(f"`{row['extra']}`", str(len(row["packages"])), f"{row['megabytes']:.0f}") for row in known]
     table = measured(("extra", "packages", "MB"), rows)
+
     return write_or_check(PAGE, {"extras": table}, Path(__file__), __doc__ or "")
 
 

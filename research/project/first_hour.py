@@ -98,12 +98,14 @@ def walk(page: str, folder: Path) -> Iterator[dict[str, Any]]:
     commands = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     commands.pop("SPIKEBRIDGE_DATA", None)
     background: list[tuple[Step, float, subprocess.Popen[bytes]]] = []
+
     with _interpreter(commands, folder) as interpreter:
         for step in steps(page):
             start = time.perf_counter()
             if step.python:
                 yield _row(step, start, _told(interpreter, step.python))
                 continue
+
             process = subprocess.Popen(
                 ["bash", "-o", "pipefail", "-c", step.what.removesuffix("&")],
                 cwd=folder,
@@ -116,6 +118,7 @@ def walk(page: str, folder: Path) -> Iterator[dict[str, Any]]:
                 background.append((step, start, process))
             else:
                 yield _row(step, start, _waited(process))
+
         for step, start, process in background:
             yield _row(step, start, _waited(process))
 
@@ -140,6 +143,7 @@ def _waited(process: subprocess.Popen[bytes]) -> str:
     except subprocess.TimeoutExpired:
         process.kill()
         return f"more than {LONGEST:.0f} s"
+
     # a sender whose receiver has had enough ends with 141
     return f"exit code {process.returncode}: {said[-300:]}" if process.returncode not in (0, 141) else ""
 
@@ -153,18 +157,23 @@ def main() -> int:
     old = json.loads(RESULTS.read_text(encoding="utf-8"))["walks"] if RESULTS.exists() else {}
     measured: dict[str, Any] = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2), "walks": old}
     failed = 0
+
     for name in options.walks:
         page = WALKS[name]
         rows: dict[str, list[dict[str, Any]]] = {}
+
         for one in options.loads:
             with tempfile.TemporaryDirectory() as folder, load(LOADS[one]):
                 rows[one] = []
                 for row in walk((ROOT / page).read_text(encoding="utf-8"), Path(folder)):
                     print(name, one, json.dumps(row), flush=True)
                     rows[one].append(row)
+
             failed += sum("failed" in row for row in rows[one])
+
         measured["walks"][name] = {**old.get(name, {}), "page": page, **rows, "environment": describe_environment()}
         write_text(RESULTS, json.dumps(measured, indent=1) + "\n")
+
     return int(failed > 0)
 
 

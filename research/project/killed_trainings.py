@@ -46,7 +46,8 @@ def die() -> None:
 
 def killing_write(moment: str, num_whole: int) -> Callable[[Path, bytes], None]:
     """`write_bytes` of checkpoints that ends the process at some moment of one of them."""
-    whole, left = checkpoint.write_bytes, num_whole
+    whole = checkpoint.write_bytes
+    left = num_whole
 
     def write(path: Path, content: bytes) -> None:
         nonlocal left
@@ -54,9 +55,11 @@ def killing_write(moment: str, num_whole: int) -> Callable[[Path, bytes], None]:
         if left >= 0:
             whole(path, content)
             return
+
         if moment == MOMENTS[2]:
             whole(path, content)
             die()
+
         with atomic_write(path) as file:
             file.write(content[: len(content) // 2] if moment == MOMENTS[0] else content)
             file.flush()
@@ -76,6 +79,7 @@ def train(recipe: str, folder: Path, write: Callable[[Path, bytes], None] | None
             checkpoint.write_bytes = write  # type: ignore[assignment]
         code = spikebridge(["train", recipe, "--preset", "quick", "--out", str(folder), "--resume", "--quiet"])
         os._exit(code)
+
     return process
 
 
@@ -88,6 +92,7 @@ def ended(process: int, seconds: float) -> bool | None:
             if os.WIFEXITED(status) and os.WEXITSTATUS(status):
                 sys.exit(f"the training failed with exit code {os.WEXITSTATUS(status)}")
             return os.WIFEXITED(status)
+
         if time.monotonic() > until:
             return None
         time.sleep(0.002)
@@ -99,11 +104,13 @@ def killed_once(recipe: str, folder: Path, chance: random.Random, seconds: float
         moment = chance.choice(MOMENTS)
         process = train(recipe, folder, killing_write(moment, chance.randrange(4)))
         return moment, not ended(process, 3600)
+
     after = chance.uniform(0, seconds)
     process = train(recipe, folder)
     if (done := ended(process, after)) is None:
         os.killpg(process, signal.SIGKILL)
         done = ended(process, 60)
+
     return f"after {after:.2f} s", not done
 
 
@@ -117,10 +124,13 @@ def differences(folder: Path, other: Path) -> list[str]:
     """Files of two run folders that are not equal: weights to the bit, rows and results but for times."""
     names = {path.relative_to(root) for root in (folder, other) for path in root.rglob("*") if path.is_file()}
     found = []
+
     for name in sorted(names):
         if name.suffix == ".html" or name.name == "environment.json" or "checkpoint" in name.parts:
             continue
-        one, two = folder / name, other / name
+
+        one = folder / name
+        two = other / name
         if not (one.exists() and two.exists()):
             found.append(f"{name} is in one folder only")
         elif name.suffix in (".json", ".jsonl"):
@@ -130,9 +140,11 @@ def differences(folder: Path, other: Path) -> list[str]:
                 else without_times(json.loads(path.read_text()))
                 for path in (one, two)
             )
+
             found += [str(name)] if first != second else []
         elif one.read_bytes() != two.read_bytes():
             found.append(str(name))
+
     return found
 
 
@@ -141,27 +153,35 @@ def measure(recipe: str, num_kills: int, seed: int) -> dict[str, Any]:
     load_recipe(recipe)
     folder = Path(tempfile.mkdtemp(prefix=f"killed-{recipe}-"))
     begun = time.monotonic()
+
     if not ended(train(recipe, folder / "whole"), 3600):
         sys.exit("the undisturbed training was killed")
+
     seconds = time.monotonic() - begun
     kills: list[str] = []
     unequal: list[str] = []
     trainings = 0
+
     while len(kills) < num_kills:
         trainings += 1
         killed = folder / f"killed-{trainings}"
+
         while len(kills) < num_kills:
             moment, was_killed = killed_once(recipe, killed, chance, 2 * seconds / num_kills)
             if not was_killed:
                 break
             kills.append(moment)
             print(f"{recipe}: kill {len(kills)}, {moment}", flush=True)
+
         if not ended(train(recipe, killed), 3600):
             sys.exit("the last attempt was killed")
+
         unequal += differences(folder / "whole", killed)
+
     num_files = len(list((folder / "whole").rglob("*.safetensors")))
     shutil.rmtree(folder)
     print(f"{recipe}: {len(kills)} kills, {unequal or 'equal to the bit'}", flush=True)
+
     return {
         "kills": len(kills),
         "inside a checkpoint write": sum(moment in MOMENTS for moment in kills),
@@ -181,10 +201,12 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"recipes": {}}
+
     for recipe in given.recipes:
         known["recipes"][recipe] = measure(recipe, given.kills, given.seed)
         known |= {"seed": given.seed, "threads": 1, "torch": torch.__version__, "machine": platform.machine()}
         write_text(RESULTS, json.dumps(known, indent=1) + "\n")
+
     return int(any(one["unequal"] for one in known["recipes"].values()))
 
 

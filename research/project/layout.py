@@ -36,7 +36,9 @@ from research.project.entered_files import PACKAGE, PROBES
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "research" / "project" / "results" / "layout.json"
-FEW_LINES, FEW_SIBLINGS, SHORT_BODY = 120, 3, 3
+FEW_LINES = 120
+FEW_SIBLINGS = 3
+SHORT_BODY = 3
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -71,18 +73,22 @@ def read_modules(package: Path) -> dict[str, Module]:
         stub = file.with_suffix(".pyi")
         stub_text = stub.read_text(encoding="utf-8") if stub.exists() else ""
         modules[name] = Module(name, path, file.read_text(encoding="utf-8"), stub_text)
+
     return modules
 
 
 def top_level_names(module: Module) -> tuple[list[str], list[str]]:
     """Classes and functions, and all else that is bound at the top of a file."""
-    defined, bound = [], []
+    defined = []
+    bound = []
+
     for node in module.tree.body:
         if isinstance(node, (ast.ClassDef, *FUNCTIONS)):
             defined.append(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             bound += [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
     return defined, bound
 
 
@@ -92,6 +98,7 @@ def documentation_lines(tree: ast.Module) -> set[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+
     return lines
 
 
@@ -99,10 +106,12 @@ def size(modules: dict[str, Module]) -> dict[str, Any]:
     """Files and lines."""
     total = documentation = code = 0
     for module in modules.values():
-        lines, documented = module.text.splitlines(), documentation_lines(module.tree)
+        lines = module.text.splitlines()
+        documented = documentation_lines(module.tree)
         total += len(lines)
         documentation += len(documented)
         code += sum(1 for number, line in enumerate(lines, 1) if line.strip() and number not in documented)
+
     return {"files": len(modules), "lines": total, "lines_of_code": code, "share_of_docstrings": documentation / total}
 
 
@@ -111,10 +120,12 @@ def folders(modules: dict[str, Module]) -> dict[str, Any]:
     paths = [module.path for module in modules.values() if not module.is_package]
     widths = Counter(path.parent.as_posix() for path in paths)
     families: dict[str, list[str]] = defaultdict(list)
+
     for path in paths:
         word = path.stem.split("_")[0]
         if word:
             families[(path.parent / word).as_posix()].append(path.as_posix())
+
     families = {prefix: files for prefix, files in families.items() if len(files) >= FEW_SIBLINGS}
     return {
         "widest": dict(widths.most_common(8)),
@@ -139,10 +150,12 @@ class Homes:
         """The module that `from source import name` needs, or None where it is no module of the package."""
         if f"{source}.{name}" in self._modules:
             source = f"{source}.{name}"
+
         if source not in self._modules:
             return None
         if not self._modules[source].is_package:
             return source
+
         below = [one for one in self._definers[name] if one.startswith(f"{source}.")]
         return self._named(source, name) if len(below) > 1 else next(iter(below), None)
 
@@ -152,6 +165,7 @@ class Homes:
         for node in (*ast.walk(module.tree), *ast.walk(ast.parse(module.stub))):
             if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
                 return self.home(_absolute(module, node), name)
+
         return None
 
     def imports(self, module: Module) -> set[str]:
@@ -163,20 +177,25 @@ class Homes:
             elif isinstance(node, ast.ImportFrom):
                 source = _absolute(module, node)
                 found |= {self.home(source, alias.name) for alias in node.names}
+
         return {name for name in found if name and name != module.name and not self._modules[name].is_package}
 
     def names_used(self, module: Module) -> set[tuple[str, str]]:
         """The names of other modules that a module imports or reaches as `module.name`, with the module of each."""
-        found, modules = set[tuple[str, str]](), dict[str, str]()
+        found = set[tuple[str, str]]()
+        modules = dict[str, str]()
         imports = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom)]
+
         for node in imports:
             source = _absolute(module, node)
             for alias in node.names:
                 found.add((self.home(source, alias.name) or "", alias.name))
                 modules[alias.asname or alias.name] = f"{source}.{alias.name}"
+
         for one in ast.walk(module.tree):
             if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id in modules:
                 found.add((self.home(modules[one.value.id], one.attr) or "", one.attr))
+
         return {(home, name) for home, name in found if home != module.name}
 
 
@@ -198,12 +217,14 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     def visit(name: str) -> None:
         index[name] = lowest[name] = len(index)
         stack.append(name)
+
         for other in sorted(graph[name]):
             if other not in index:
                 visit(other)
                 lowest[name] = min(lowest[name], lowest[other])
             elif other in stack:
                 lowest[name] = min(lowest[name], index[other])
+
         if lowest[name] == index[name]:
             members = stack[stack.index(name) :]
             del stack[stack.index(name) :]
@@ -214,6 +235,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     for name in sorted(graph):
         if name not in index:
             visit(name)
+
     return sorted(found)
 
 
@@ -222,15 +244,18 @@ def imports(modules: dict[str, Module]) -> dict[str, Any]:
     homes = Homes(modules)
     graph = {name: homes.imports(module) for name, module in modules.items() if not module.is_package}
     importers: dict[str, list[str]] = defaultdict(list)
+
     for name, others in graph.items():
         for other in others:
             importers[other].append(name)
+
     second = []
     for name in graph:
         (folder, _, last), by = name.rpartition("."), importers[name]
         alone = len(by) == 1 and by[0].rpartition(".")[0] == folder
         if alone and modules[name].num_lines < FEW_LINES and not last.startswith("_"):
             second.append(modules[name].path.as_posix())
+
     return {"circles": circles(graph), "second_pages": second}
 
 
@@ -252,12 +277,17 @@ def _all_of(tree: ast.Module) -> list[str]:
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             lists = (one for one in ast.walk(node.value or node) if isinstance(one, ast.List | ast.Tuple))
             names += [str(one.value) for each in lists for one in each.elts if isinstance(one, ast.Constant)]
+
     return names
 
 
 def names(modules: dict[str, Module]) -> dict[str, Any]:
     """Public and exported names, and class names that stand for several classes."""
-    defined, bound, offered, classes = [], [], [], Counter[str]()
+    defined = []
+    bound = []
+    offered = []
+    classes = Counter[str]()
+
     for module in modules.values():
         own = [[name for name in kind if not name.startswith("_")] for kind in top_level_names(module)]
         defined += own[0]
@@ -265,9 +295,11 @@ def names(modules: dict[str, Module]) -> dict[str, Any]:
         offered += exported(module) if module.is_package else []
         tops = (node.name for node in module.tree.body if isinstance(node, ast.ClassDef))
         classes.update(name for name in tops if not name.startswith("_"))
+
     homes = Homes(modules)
     used = set().union(*(homes.names_used(module) for module in modules.values() if not module.is_package))
     public = {(module.name, name) for module in modules.values() for name in top_level_names(module)[0]}
+
     return {
         "public_classes_and_functions": len(defined),
         "used_by_other_files": sum(not name.startswith("_") for _, name in used & public),
@@ -280,19 +312,27 @@ def names(modules: dict[str, Module]) -> dict[str, Any]:
 
 def functions(modules: dict[str, Module]) -> dict[str, Any]:
     """How many arguments the functions have, and how short they are."""
-    most, where, short, number = 0, "", 0, 0
+    most = 0
+    where = ""
+    short = 0
+    number = 0
+
     for module in modules.values():
         for node in ast.walk(module.tree):
             if not isinstance(node, FUNCTIONS):
                 continue
+
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             count = sum(argument.arg not in ("self", "cls") for argument in arguments)
             if count > most:
-                most, where = count, f"{module.path.as_posix()}: {node.name}"
+                most = count
+                where = f"{module.path.as_posix()}: {node.name}"
+
             body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
             short += length <= SHORT_BODY
             number += 1
+
     return {"most_arguments": most, "most_arguments_in": where, "functions": number, "share_of_short": short / number}
 
 
@@ -300,6 +340,7 @@ def entered_files(src: Path) -> Iterator[tuple[str, list[str]]]:
     """What each probe enters in a tree, each in a process of its own and an empty folder."""
     environment = {**os.environ, "PYTHONPATH": str(src), "OMP_NUM_THREADS": "1"}
     script = Path(__file__).with_name("entered_files.py")
+
     for probe in PROBES:
         with TemporaryDirectory() as folder:
             told = Path(folder) / "entered.json"
@@ -314,8 +355,10 @@ def measured(src: Path) -> dict[str, Any]:
     modules = read_modules(package)
     if not modules:
         raise SystemExit(f"{src}: expected a folder that holds the package {PACKAGE}, but there is none")
+
     static = size(modules) | folders(modules) | imports(modules) | names(modules) | functions(modules)
     with_native = any(package.rglob("*.so"))
+
     return {"git_revision": revision(src), "native_library": with_native, **static, "entered": dict(entered_files(src))}
 
 
@@ -365,6 +408,7 @@ def table(columns: dict[str, dict[str, Any]]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     lines.insert(1, "-|-".join("-" * width for width in widths))
+
     return "\n".join(f"| {line} |" if k != 1 else f"|-{line}-|" for k, line in enumerate(lines))
 
 

@@ -96,13 +96,15 @@ class Copy:
 
     def test_files(self, package: str) -> list[str]:
         """The tests of a package, in order."""
-        tests, top = self.root / "tests", package == "."
+        tests = self.root / "tests"
+        top = package == "."
         if not top and (tests / package).is_dir():
             found = set((tests / package).rglob("test_*.py"))
         else:
             found = set(tests.glob("test_*.py"))
             name = re.compile(rf"\bspikebridge\.{re.escape(package.replace('/', '.'))}\b")
             found |= {path for path in tests.rglob("test_*.py") if not top and name.search(path.read_text("utf-8"))}
+
         return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def measure(self, package: str) -> Baseline:
@@ -112,8 +114,10 @@ class Copy:
         sources = sorted(path.relative_to(self.root).as_posix() for path in files)
         started = time.perf_counter()
         code, told = self.run([*self.test_files(package), *sources], LONGEST_BASELINE, keeps_bytecode=True)
+
         if code not in (0, 1):
             raise SystemExit(f"the tests of {package} do not run (exit code {code}):\n{told[-3000:]}")
+
         return Baseline(round(time.perf_counter() - started, 1), failures(told))
 
     def run(
@@ -129,6 +133,7 @@ class Copy:
         words = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", *["-x"] * stop]
         words += [f"--basetemp={self._tests_at}", "--hypothesis-seed=0", *(f"--deselect={one}" for one in leave_out)]
         limited = ["sh", "-c", f'ulimit -v {MOST_MEMORY}; exec "$@"', "sh", *words, *what]
+
         process = subprocess.Popen(
             limited,
             cwd=self.root,
@@ -154,6 +159,7 @@ class Copy:
         stat = path.stat()
         limit = max(limit, 2 * baseline.seconds)
         started = time.perf_counter()
+
         while True:
             try:
                 path.write_text(text, encoding="utf-8")
@@ -161,11 +167,14 @@ class Copy:
             finally:
                 path.write_bytes(whole)
                 os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
             if mutation.outcome != "failed" or not mutation.caught_by or len(mutation.flaky) == MOST_FLAKY:
                 break
             if self.run([mutation.caught_by], limit)[0] not in (1, None):
                 break
+
             mutation.flaky.append(mutation.caught_by)
+
         mutation.caught = mutation.outcome != "survived"
         mutation.seconds = round(time.perf_counter() - started, 1)
 
@@ -174,6 +183,7 @@ class Copy:
         until = time.perf_counter() + limit
         leave_out = [*baseline.left_out, *mutation.flaky]
         near, others = self._in_order(mutation)
+
         for files in ([(PACKAGE / mutation.file).as_posix(), *near], others):
             if not files:
                 continue
@@ -183,6 +193,7 @@ class Copy:
             if code not in (0, 5):  # 5: none of these files has a test
                 outcome = "failed" if code == 1 else "not imported" if code in (2, 3, 4) else "crashed"
                 return outcome, next(iter(failures(told)), "")
+
         return "survived", ""
 
     def _in_order(self, mutation: Mutation) -> tuple[list[str], list[str]]:
@@ -190,10 +201,12 @@ class Copy:
         stem = Path(mutation.file).stem
         words = [Path(mutation.file).parent.name if stem == "__init__" else stem, *mutation.function.split(".")]
         ranks = {}
+
         for file in self.test_files(mutation.package):
             text = (self.root / file).read_text(encoding="utf-8")
             module, *function = [re.search(rf"\b{re.escape(word)}\b", text) is not None for word in words]
             ranks[file] = 2 * module + any(function)
+
         near = sorted((file for file in ranks if ranks[file] >= 2), key=lambda file: (-ranks[file], file))
         return near, sorted((file for file in ranks if ranks[file] < 2), key=lambda file: (-ranks[file], file))
 
@@ -208,11 +221,14 @@ class Results:
     """Results of one label, saved after each mutation; other labels in the file stay."""
 
     def __init__(self, out: Path, label: str, facts: dict[str, Any], resume: bool) -> None:
-        self.out, self.label, self.facts = out, label, facts
+        self.out = out
+        self.label = label
+        self.facts = facts
         self.mutations: list[Mutation] = []
         self.baselines: dict[str, Baseline] = {}
         self._lock = Lock()
         known = _read(out).get(label)
+
         if resume and known is not None:
             same = {name: value for name, value in facts.items() if name != "not_located"}  # it grows with `--replay`
             if {name: known["facts"].get(name) for name in same} != same:
@@ -245,12 +261,17 @@ class Results:
 
 def share(mutations: list[Mutation]) -> dict[str, Any]:
     """How many mutations were caught, with the 95 % interval after Wilson."""
-    number, caught = len(mutations), sum(mutation.caught for mutation in mutations)
+    number = len(mutations)
+    caught = sum(mutation.caught for mutation in mutations)
     if not number:
         return {"n": 0, "caught": 0, "share": None}
-    p, z = caught / number, 1.96
-    middle, root = p + z**2 / (2 * number), z * math.sqrt(p * (1 - p) / number + z**2 / (4 * number**2))
+
+    p = caught / number
+    z = 1.96
+    middle = p + z**2 / (2 * number)
+    root = z * math.sqrt(p * (1 - p) / number + z**2 / (4 * number**2))
     interval = [(middle + sign * root) / (1 + z**2 / number) for sign in (-1, 1)]
+
     return {"n": number, "caught": caught, "share": p, "interval": interval} | {
         "timeouts": sum(mutation.outcome == "timeout" for mutation in mutations)
     }
@@ -272,6 +293,7 @@ def summary(mutations: list[Mutation]) -> str:
         one = share([mutation for mutation in mutations if package in (None, mutation.package)])
         caught = f"{one['caught']} of {one['n']}" + (f" ({one['share']:.0%})" if one["n"] else "")
         lines.append(f"{package or 'all'}: {caught}")
+
     return "\n".join(lines)
 
 
@@ -298,10 +320,12 @@ def work(checkout: Path, todo: list[Mutation], results: Results, limit: float, w
                 if mutation.package not in results.baselines:
                     results.add(None, **{mutation.package: place.measure(mutation.package)})
                     print(f"{mutation.package}: {results.baselines[mutation.package]}", flush=True)
+
             place.try_out(mutation, written(sources, mutation), results.baselines[mutation.package], limit)
             results.add(mutation)
         finally:
             copies.put(place)
+
         caught = share(results.mutations)
         print(f"{caught['caught']} of {caught['n']} caught; {mutation.told()}", flush=True)
 
@@ -317,13 +341,18 @@ def replayed(out: Path, label: str, sources: dict[str, Source], moves: Path | No
     known = _read(out)
     if label not in known:
         raise SystemExit(f"{out} has no label {label}; it has {', '.join(known) or 'none'}")
-    found, lost, where = [], [], read_moves(moves)
+
+    found = []
+    lost = []
+    where = read_moves(moves)
+
     for old in map(mutation_from, known[label]["mutations"]):
         new = located(old, sources, where)
         if new is None:
             lost.append(f"{old.file}: {old.function}: {old.statement.splitlines()[0]}")
         else:
             found.append(new)
+
     return found, lost
 
 
@@ -344,16 +373,19 @@ def main() -> None:
     checkout = options.src.resolve()
     sources = read_sources(checkout)
     facts: dict[str, Any] = {"git_revision": revision(checkout), "seed": options.seed, "limit": options.limit}
+
     if options.replay is None:
         mutations = drawn(sources, options.seed, options.num)
     else:
         mutations, lost = replayed(options.out, options.replay, sources, options.moves)
         facts |= {"replay": options.replay, "not_located": lost}
         print(f"{len(mutations)} mutations are found again. Not found: {len(lost)}", *lost, sep="\n  ", flush=True)
+
     if options.list:
         for one in mutations:
             print(f"{one.file}:{one.line} {one.function}, {one.kind} ({one.located}): {one.before} -> {one.after}")
         return
+
     results = Results(options.out, options.label, facts, options.resume)
     done = {mutation.key for mutation in results.mutations}
     work(checkout, [one for one in mutations if one.key not in done], results, options.limit, options.workers)

@@ -39,10 +39,12 @@ def parameters_of(thing: Any) -> list[str] | None:
     """
     if not callable(thing):
         return None
+
     try:
         parameters = inspect.signature(thing).parameters.values()
     except (ValueError, TypeError):
         return None
+
     marks = {inspect.Parameter.VAR_POSITIONAL: "*args", inspect.Parameter.VAR_KEYWORD: "**kwargs"}
     return [
         marks.get(one.kind)
@@ -64,19 +66,23 @@ def breaks(name: str, before: list[str] | None, after: list[str] | None) -> list
     """
     if before is None or after is None:
         return []
+
     plain = {text.strip("*="): text for text in after}
     found = []
     if "**kwargs" not in after:
         gone = [text.strip("*=") for text in before if text.strip("*=") not in plain and not text.startswith("*")]
         found += [f"{name}: {one!r} is gone" for one in gone]
+
     known = {text.strip("*=") for text in before}
     found += [
         f"{name}: {text.strip('*')!r} is new and has no default"
         for text in after
         if text.strip("*=") not in known and not text.endswith("=") and not text.startswith("*")
     ]
+
     places = [[text.strip("=") for text in side if "*" not in text] for side in (before, after)]
     moved = [one for k, one in enumerate(places[0]) if one in plain and places[1][k : k + 1] != [one]]
+
     return found + [f"{name}: the position of {one!r} changed" for one in moved]
 
 

@@ -117,6 +117,7 @@ def run(tree: Path, name: str) -> Times:
         (copy / "results").mkdir()
         python = [sys.executable, "-c", BY_PROCESS, *words]
         subprocess.run(python, cwd=copy, env=in_tree(tree), check=True, stdout=subprocess.DEVNULL)
+
         return times_of(json.loads((copy / "results" / file).read_text(encoding="utf-8")))
 
 
@@ -139,6 +140,7 @@ def compare(trees: dict[str, Path], measure: Callable[[Path], Times], turns: int
     for turn in range(turns):
         for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
             found[label].append(measure(trees[label]))
+
     return ratios({label: {name: min(one[name] for one in rows) for name in rows[0]} for label, rows in found.items()})
 
 
@@ -159,9 +161,11 @@ def compare_works(trees: dict[str, Path], works: str, turns: int) -> dict[str, A
         process = processes[label]
         if process.stdin is None or process.stdout is None:
             raise SystemExit(f"the works of {label} cannot be asked")
+
         if name:
             process.stdin.write(f"{name}\n")
             process.stdin.flush()
+
         return process.stdout.readline().rstrip("\n")
 
     names = {label: told(label).split("\t") for label in trees}
@@ -170,8 +174,10 @@ def compare_works(trees: dict[str, Path], works: str, turns: int) -> dict[str, A
         for name in (name for name in names["now"] if name in names["before"]):
             for label in list(trees)[:: 1 if turn % 2 == 0 else -1]:
                 best[label][name] = min(best[label].get(name, math.inf), float(told(label, name)))
+
     for process in processes.values():
         process.communicate()
+
     return ratios(best)
 
 
@@ -203,12 +209,14 @@ def main() -> None:
         "revisions": {label: git_revision(tree / "src") for label, tree in trees.items()},
         "turns": options.turns,
     }
+
     for name in options.only:
         if name in WORKS:
             found = compare_works(trees, WORKS[name], options.turns)
         else:
             measure = starts if name == "starts" else lambda tree, name=name: run(tree, name)
             found = compare(trees, measure, options.turns)
+
         content[name] = {**facts, "load": os.getloadavg()[0], **found}
         print(f"{name}: median ratio {content[name]['median_ratio']:.2f}")
         content["environment"] = describe_environment()

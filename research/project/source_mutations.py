@@ -157,6 +157,7 @@ def _changed(node: ast.AST, **fields: Any) -> ast.AST:
     other = copy.copy(node)
     for name, value in fields.items():
         setattr(other, name, value)
+
     return copy.deepcopy(other)
 
 
@@ -205,6 +206,7 @@ def places(statement: ast.stmt) -> Iterator[tuple[str, int, Way]]:
             for variant, other in enumerate(others(node, parent, name)):
                 if ast.dump(other) != ast.dump(node):
                     yield kind, variant, path
+
         for inner, k, child in children(node):
             yield from below(child, node, inner, [*path, (inner, k)])
 
@@ -217,9 +219,11 @@ def head(statement: ast.stmt) -> ast.stmt:
     for name in ("body", "orelse", "finalbody"):
         if isinstance(getattr(kept, name, None), list):
             setattr(kept, name, [ast.Pass()] if name == "body" else [])
+
     for name in ("handlers", "cases"):
         if hasattr(kept, name):
             setattr(kept, name, [_changed(one, body=[ast.Pass()]) for one in getattr(kept, name)])
+
     return kept
 
 
@@ -235,11 +239,14 @@ class _Nameless(ast.NodeTransformer):
         for name in ("id", "attr", "arg", "name", "module", "asname"):
             if isinstance(getattr(node, name, None), str):
                 setattr(node, name, "_")
+
         for name in ("annotation", "returns"):
             if hasattr(node, name):
                 setattr(node, name, None)
+
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = "_"
+
         return node
 
 
@@ -248,6 +255,7 @@ def shape(node: ast.AST) -> str:
     bare = copy.deepcopy(node)
     if isinstance(bare, FUNCTIONS):
         bare.body = body_of(bare) or bare.body
+
     return hashlib.sha1(ast.dump(_Nameless().visit(bare)).encode()).hexdigest()[:12]
 
 
@@ -339,12 +347,14 @@ def drawn(sources: dict[str, Source], seed: int, number: int) -> list[Mutation]:
         for name, function in source.functions.items():
             if len(list(statements(body_of(function)))) >= 2:
                 functions[source.package].append((source, name))
+
     found: dict[tuple[Any, ...], Mutation] = {}
     while len(found) < number:
         source, name = rng.choice(functions[rng.choice(sorted(functions))])
         mutation = _drawn_in(source, name, rng)
         if mutation is not None:
             found.setdefault(mutation.key, mutation)
+
     return list(found.values())
 
 
@@ -355,12 +365,15 @@ def _drawn_in(source: Source, name: str, rng: random.Random) -> Mutation | None:
     for statement in statements(body_of(function)):
         for kind, variant, path in places(statement):
             kinds[kind].append((statement, variant, path))
+
     if not kinds:
         return None
+
     kind = rng.choice(sorted(kinds))
     statement, variant, path = rng.choice(kinds[kind])
     text = head_text(statement)
     same = [one for one in statements(body_of(function)) if head_text(one) == text]
+
     return _mutation(source, name, statement, text, same.index(statement), kind, variant, path)
 
 
@@ -372,6 +385,7 @@ def _mutation(
     written = rewritten(source, statement, kind, variant, path)
     if written is None:
         return None
+
     return Mutation(
         package=source.package,
         file=source.file,
@@ -394,6 +408,7 @@ def at(statement: ast.AST, path: Way) -> ast.AST:
     for name, k in path:
         value = getattr(statement, name)
         statement = value if k is None else value[k]
+
     return statement
 
 
@@ -404,17 +419,21 @@ def rewritten(source: Source, statement: ast.stmt, kind: str, variant: int, path
     other = list(KINDS[kind](node, parent, name))[variant]
     tree = copy.deepcopy(source.tree)
     _replace(tree, next(one for one in ast.walk(tree) if _is_same(one, node)), other)
-    wanted, text = ast.dump(tree), ast.unparse(ast.fix_missing_locations(other))
+    wanted = ast.dump(tree)
+    text = ast.unparse(ast.fix_missing_locations(other))
     begin, end = _offsets(source.text, node)
     whole = source.text.encode()
+
     for attempt in (text, f"({text})"):
         changed = (whole[:begin] + attempt.encode() + whole[end:]).decode()
         try:
             compile(changed, source.file, "exec")
         except SyntaxError:
             continue
+
         if ast.dump(ast.parse(changed)) == wanted and changed != source.text:
             return changed, attempt
+
     return None
 
 
@@ -438,6 +457,7 @@ def _offsets(text: str, node: Any) -> tuple[int, int]:
     lines = [0]
     for line in text.encode().splitlines(keepends=True):
         lines.append(lines[-1] + len(line))
+
     return lines[node.lineno - 1] + node.col_offset, lines[node.end_lineno - 1] + node.end_col_offset
 
 
@@ -449,6 +469,7 @@ def read_moves(path: Path | None) -> dict[str, list[str]]:
         if not line.startswith("#"):
             for one in old.split():
                 moves[f"{one}.py"].append(f"{new}.py")
+
     return moves
 
 
@@ -457,6 +478,7 @@ def located(old: Mutation, sources: dict[str, Source], moves: dict[str, list[str
     found = _located(old, sources, moves)
     if found is not None:
         found.caught_before = old.caught
+
     return found
 
 
@@ -481,10 +503,12 @@ def _located(old: Mutation, sources: dict[str, Source], moves: dict[str, list[st
         if len(found) == 1:
             found[0].located = word
             return found[0]
+
     whole = [(s, name) for s, name in called(near, lambda _: True) if shape(s.functions[name]) == old.function_shape]
     found = [one for source, name in whole for one in _matching(old, source, name, True)]
     if len(found) != 1:
         return None
+
     found[0].located = "shape of the function"
     return found[0]
 
@@ -496,10 +520,13 @@ def _matching(old: Mutation, source: Source, name: str, nameless: bool) -> list[
         same = [one for one in body if shape(head(one)) == old.statement_shape]
     else:
         same = [one for one in body if head_text(one) == old.statement]
+
     if len(same) > 1 or (same and not nameless):
         same = same[old.occurrence : old.occurrence + 1] if not nameless else []
+
     text = head_text(same[0]) if same else ""
     made = _mutation(source, name, same[0], text, old.occurrence, old.kind, old.variant, old.path) if same else None
+
     return [made] if made is not None else []
 
 
@@ -509,8 +536,10 @@ def written(sources: dict[str, Source], mutation: Mutation) -> str:
     body = statements(body_of(source.functions[mutation.function]))
     statement = [one for one in body if head_text(one) == mutation.statement][mutation.occurrence]
     made = rewritten(source, statement, mutation.kind, mutation.variant, mutation.path)
+
     if made is None:
         raise SystemExit(f"{mutation.file}:{mutation.line}: the mutation cannot be written any more")
+
     return made[0]
 
 

@@ -49,11 +49,13 @@ def _seconds() -> float:
 
 def chosen(seconds: dict[str, float], called: dict[str, set[str]]) -> set[str]:
     """Test functions that together call all that is called, cheap ones first."""
-    left, found = set[str]().union(*called.values()), set[str]()
+    left = set[str]().union(*called.values())
+    found = set[str]()
     while left:
         best = max(called, key=lambda name: len(called[name] & left) / (seconds[name] + OVERHEAD))
         found.add(best)
         left -= called[best]
+
     return found
 
 
@@ -67,13 +69,16 @@ def main() -> int:
         "no:cacheprovider",
         "--jaxtyping-packages=spikebridge,typed_job.checker",
     ]
+
     code = pytest.main([*words, *sys.argv[1:]], plugins=[recorder])
     if code == 0:
         kept = chosen(recorder.seconds, recorder.called)
         others = sorted(set(recorder.seconds) - kept)
         typed_job.LEFT_OUT.write_text("".join([HEAD, *(f"{name}\n" for name in others)]), encoding="utf-8")
-        total, rest = sum(recorder.seconds.values()), sum(recorder.seconds[name] for name in kept)
+        total = sum(recorder.seconds.values())
+        rest = sum(recorder.seconds[name] for name in kept)
         print(f"{len(kept)} of {len(recorder.seconds)} test functions, {rest:.0f} of {total:.0f} s of processor time")
+
     return int(code)
 
 

@@ -47,7 +47,8 @@ from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-NUM_FOLDS, FOLD_EPOCHS = 2, 15
+NUM_FOLDS = 2
+FOLD_EPOCHS = 15
 SETS = ("real explanatory", "silver descriptive", "silver explanatory", "silver counterfactual")
 
 
@@ -61,6 +62,7 @@ def question_sets(paths: Mapping[str, Path], scenes: SceneSet, most: int | None)
         "silver explanatory": [question for question in silver if question.kind == "explanatory"],
         "silver counterfactual": what_if_questions(texts, {scene.video: scene for scene in scenes.perceived}),
     }
+
     return {name: questions[:most] for name, questions in sets.items()}
 
 
@@ -75,11 +77,13 @@ def everyone(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str
     shares: dict[str, Any] = {}
     for name in PRESETS:
         shares[name] = next(iter(score(scenes, questions, name).values()))
+
     shares["executor"] = next(iter(score_executor(scenes, questions).values()))
     shares["executor"]["with_guess"] = guessed(scenes, questions)
     if "counterfactual" in kinds:
         shares["compartment, causal"] = next(iter(score(scenes, questions, causal=True).values()))
         shares["executor, causal"] = next(iter(score_executor(scenes, questions, causal=True).values()))
+
     return shares
 
 
@@ -88,6 +92,7 @@ def guessed(scenes: Sequence[Scene], questions: Sequence[Question]) -> float | N
     said, _ = execute(scenes, questions)
     if any(question.kind == "descriptive" for question in questions):
         return None
+
     rows = [
         0.5 if value is None else float(value == truth)
         for question, values in zip(questions, said, strict=True)
@@ -100,6 +105,7 @@ def over_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dic
     """The learned units of every seed: mean and spread of each preset."""
     found: dict[str, Any] = {}
     readings = {seed: learned_reader(run, seed)(scenes.perceived) for seed in seeds_of(run)}
+
     for name in PRESETS:
         by_seed = [score(read, questions, name)["explanatory"] for read in readings.values()]
         for what in ("per_option", "per_question"):
@@ -109,6 +115,7 @@ def over_seeds(run: Run, scenes: SceneSet, questions: Sequence[Question]) -> dic
                 "sd": round(stdev(values), 5) if len(values) > 1 else None,
                 "seeds": dict(zip(map(str, readings), [round(value, 5) for value in values], strict=True)),
             }
+
     return found
 
 
@@ -121,6 +128,7 @@ def budget(read: Sequence[Scene], near: Sequence[Scene], questions: Sequence[Que
         rows[name] = {what: round(shares[what], 5) for what in ("per_option", "per_question")}
         if "subtypes" in shares:
             rows[name] |= {kind: round(one["per_option"], 5) for kind, one in shares["subtypes"].items()}
+
     return rows
 
 
@@ -132,8 +140,10 @@ def sureness(read: Sequence[Scene], questions: Sequence[Question], causal: bool)
         for question, many in zip(questions, answers, strict=True)
         for one, truth in zip(many, question.answers, strict=True)
     ]
+
     sure = [right for _, ok, right in flat if ok]
     kept = [[one.value if one.status == "ok" else None for one in many] for many in answers]
+
     return {
         **calibration([confidence for confidence, _, _ in flat], [right for _, _, right in flat]),
         "share_ok": round(len(sure) / len(flat), 5),
@@ -158,18 +168,23 @@ def measure(
     thresholds = unit_settings(run, best)["thresholds"]
     fold_run = Run.create(folds, "reasoning", run.config_as(Config), resume=True)
     crossed = train_folds(fold_run, scenes, NUM_FOLDS, epochs=FOLD_EPOCHS, quiet=True)
+
     for name, questions in sets.items():
         begun = time.perf_counter()
         some = asked_about(scenes, questions)
-        real, causal = name == "real explanatory", name == "silver counterfactual"
+        real = name == "real explanatory"
+        causal = name == "silver counterfactual"
         crossed.set_threshold(thresholds[threshold_kind(questions[0].kind)])
         read = learned_reader(run)(some.perceived) if real else crossed(some.perceived)
         found: dict[str, Any] = {"num_questions": len(questions)}
         found["noisy scenes, learned units"] = everyone(read, questions)
+
         if real:
             found["noisy scenes, learned units, every seed"] = over_seeds(run, some, questions)
+
         found["error budget, learned"] = budget(read, some.reference, questions, causal)
         found["confidence, learned"] = sureness(read, questions, causal)
+
         if not of_units:
             found["noisy scenes"] = everyone(some.perceived, questions)
             found["noisy scenes, rule"] = everyone(fixed_reader(run)(some.perceived), questions)
@@ -177,6 +192,7 @@ def measure(
                 found["near-truth scenes"] = everyone(some.reference, questions)
             found["error budget, baked"] = budget(some.perceived, some.reference, questions, causal)
             found["confidence, baked"] = sureness(some.perceived, questions, causal)
+
         found["units"] = {"best_seed": best, "thresholds": thresholds, "folds": NUM_FOLDS, "fold_epochs": FOLD_EPOCHS}
         found["environment, learned units" if of_units else "environment"] = describe_environment()
         shown = found["noisy scenes, learned units"]["compartment, causal" if causal else "compartment"]
@@ -195,8 +211,10 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=None, help="questions of each set, for a look")
     options = parser.parse_args()
     run = Run.open(options.run) if options.run is not None else shipped_run("reasoning")
+
     if run is None:
         parser.error("no run is shipped; name one with --run")
+
     # `scaled` says where more channels add up than it is exact for; the figures show what that costs
     warnings.filterwarnings("ignore", message="preset 'scaled'")
     sets = json.loads(RESULTS.read_text())["sets"] if RESULTS.exists() else {}

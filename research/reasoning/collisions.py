@@ -100,8 +100,10 @@ class TwoHeads(nn.Module):
         rows = self.body(h.flatten(0, 1).unsqueeze(2).contiguous(memory_format=torch.channels_last))
         pooled = torch.cat([rows.mean(-1), rows.amax(-1)], 1).squeeze(-1)
         outputs = self.heads(torch.cat([pooled, self.track(rows)[:, 0, 0]], 1)).unflatten(0, h.shape[:2]).mean(1)
-        collide, when = outputs[:, :1], NUM_SAMPLES * outputs[:, 1:].sigmoid()
+        collide = outputs[:, :1]
+        when = NUM_SAMPLES * outputs[:, 1:].sigmoid()
         bump = -((torch.arange(NUM_SAMPLES, device=h.device) - when) ** 2) / 0.5
+
         return torch.cat([collide + bump.log_softmax(1), torch.zeros_like(collide)], 1)
 
 
@@ -118,10 +120,12 @@ def two_heads_objective(
     unit: CollisionUnit, batch: dict[str, Tensor], *, jitter: float, weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`weight` times cross-entropy of "collide?", plus the squared error of "when?" where it does."""
-    scores, when = unit.scores(augmented(batch, jitter), orders=1), batch["when"]
+    scores = unit.scores(augmented(batch, jitter), orders=1)
+    when = batch["when"]
     hit = (when >= 0).float()
     late = hit * ((expected_frame(scores) - when) / 5) ** 2
     loss = weight * F.binary_cross_entropy_with_logits(log_odds(scores), hit) + late.sum() / hit.sum().clamp(min=1)
+
     return loss, {}
 
 
@@ -129,6 +133,7 @@ def plain_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> tuple[Tens
     """The usual loss on pairs as they are."""
     zero = torch.zeros(len(batch["when"]), dtype=torch.long)
     signals = {name: batch[name] for name in ("places", "visible", "third", "kinds")}
+
     return collision_time_loss(
         unit.scores(CandidatePairs(**signals, scene=zero, objects=zero), orders=1), batch["when"]
     ), {}
@@ -153,8 +158,10 @@ def trained(name: str, scenes: SceneSet, epochs: int, seed: int) -> CollisionUni
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unit = make()
+
     phase = replace(collision_phase(scenes, epochs, 3e-3, 0.3), objective=objective)
     fit(unit, [phase], settings=Settings(seed=seed, batch_size=256, accelerator="cpu", quiet=True))
+
     return unit.eval()
 
 
@@ -177,8 +184,10 @@ def set_best_threshold(unit: CollisionUnit, split: Split, asked: list[Question])
         tried[value] = score(CollisionReader(unit)(split.validation.perceived), asked, "paper")["explanatory"][
             "per_option"
         ]
+
     best = max(tried, key=lambda value: (tried[value], value))
     unit.set_threshold(best)
+
     return best
 
 
@@ -197,25 +206,30 @@ def main() -> None:
     real = read_questions(path).questions
     rule = choose_rule(split.validation.perceived, asked)
     how = {"epochs": options.epochs, "videos": len(train.perceived)}
+
     rows: dict[str, Any] = {
         "baked": answers(split.test.perceived, real),
         "near truth": answers(split.test.reference, real),
         "fixed": {**rule, **figures(FixedCollisionUnit(rule["near"], rule["jolt"]), split, real)},
     }
+
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"how": how, "rows": {}}
     if known["how"] != how:
         parser.error(f"{RESULTS} was measured with {known['how']}; move it away, or give the same")
+
     rows |= {name: known["rows"][name] for name in ROWS if name in known["rows"]}
     for name in options.rows:
         found = []
         for seed in range(options.seeds):
             unit = trained(name, train, options.epochs, seed)
             found.append({"threshold": set_best_threshold(unit, split, asked), **figures(unit, split, real)})
+
         rows[name] = {
             key: {"mean": round(fmean(one[key] for one in found), 5),
                   "sd": round(stdev(one[key] for one in found), 5) if len(found) > 1 else None}
             for key in found[0]
         }  # fmt: skip
+
         rows[name] |= {"seeds": options.seeds, "git_revision": describe_environment()["git_revision"]}
         print(name, rows[name], flush=True)
         RESULTS.write_text(

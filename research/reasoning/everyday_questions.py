@@ -46,8 +46,10 @@ def outcome(parser: Parser, one: Written) -> str:
         (program,) = read_programs(parser, [one.text], one.kind)
     except DataError:
         return "refused" if one.program else "refused rightly"
+
     if not one.program:
         return "answered"
+
     return "right" if program == one.program else "wrong"
 
 
@@ -55,14 +57,17 @@ def _program(short: str) -> tuple[str, ...]:
     """`[red cube]` selects a set, `<red cube>` one object of it."""
     if short == "-":
         return ()
+
     tokens: list[str] = []
     for found in re.finditer(r"(?P<set>\[[^\]]*\])|(?P<one><[^>]*>)|\S+", short):
         if found["set"] is None and found["one"] is None:
             tokens.append(found[0])
             continue
+
         values = found[0][1:-1].split()
         tokens += ["objects", *(token for value in values for token in (value, f"filter_{_KINDS[value]}"))]
         tokens += ["unique"] * (found["one"] is not None)
+
     return tuple(tokens)
 
 
@@ -73,6 +78,7 @@ def main() -> None:
     for half, name in enumerate(("looked at", "kept apart")):
         results[name] = dict(Counter(outcome(parser, one) for one in written_questions(half)))
         print(f"{name}: {results[name]}")
+
     _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -48,6 +48,7 @@ def by_loops(scene: Scene, tokens: tuple[str, ...]) -> str | None:
     program = compile_as_published(tokens, TABLE)
     matrix, place = _graph_by_loops(scene)
     v = spikes = torch.zeros(len(matrix))
+
     for name in [*program.names, "silence"][: len(program.names) + 1]:
         steps = TABLE.trains[name] if name != "silence" or len(program.names) == 0 else ((),)
         for stimulated in steps:
@@ -56,13 +57,16 @@ def by_loops(scene: Scene, tokens: tuple[str, ...]) -> str | None:
                 x[place[neuron]] = 200.0 if neuron in TABLE.words else 100.0
             v = x + matrix @ spikes
             spikes = (v >= 100).float()
+
     if program.reads in TABLE.attributes:
         return next((value for value in TABLE.attributes[program.reads] if spikes[place[value]]), None)
+
     level = int(v[place["match" if program.reads == "match" else "count"]])
     if program.reads == "count":
         return str(level)
     if program.reads == "exist":
         return "yes" if level else "no"
+
     return "correct" if bool(level) != program.negated else "wrong"
 
 
@@ -81,6 +85,7 @@ def _seen_by_loops(scene: Scene) -> Observation:
     at = [{o: row[o] for o in range(scene.num_objects) if not np.isnan(row[o][0])} for row in scene.positions]
     moving: list[set[int]] = []
     changes: list[tuple[str, int, list[int]]] = []
+
     for i, places in enumerate(at):
         moving.append(set())
         for o, place in places.items():
@@ -89,15 +94,19 @@ def _seen_by_loops(scene: Scene) -> Observation:
                 speeds.append((place - at[i - 1][o]) / (frames[i] - frames[i - 1]))
             elif i > 0:
                 changes.append(("in", frames[i], [o]))
+
             if i + 1 < len(at) and o in at[i + 1]:
                 speeds.append((at[i + 1][o] - place) / (frames[i + 1] - frames[i]))
             elif i + 1 < len(at):
                 changes.append(("out", frames[i + 1], [o]))
+
             if speeds and np.linalg.norm(np.average(speeds, axis=0)) > 0.1:
                 moving[-1].add(o)
+
     events: list[tuple[str, int, list[int]]] = [("start", 0, []), ("end", 125, [])]
     events += sorted(changes, key=lambda event: event[0] == "in")
     events += [("collision", int(frame), [int(a), int(b)]) for frame, a, b in scene.collisions]
+
     return Observation(sorted(events, key=lambda event: event[1]), frames, [set(places) for places in at], moving)
 
 
@@ -115,15 +124,19 @@ def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
     for kind, values in TABLE.attributes.items():
         for value in values:
             join(f"kind_{kind}", value, 99)
+
     for o in range(scene.num_objects):
         me = f"object[{o}]"
         for source, weight in (("all_objects", 100), (me, 100), ("admit_objects", 99), ("dismiss_objects", -1)):
             join(source, me, weight)
+
         for source, weight in (("veto", -100), ("moving", 1), ("still", 1), ("involved", 1)):
             join(f"object_{source}[{o}]", me, weight)
+
         memory = f"object_memory[{o}]"
         for source, weight in (("store_objects", 99), (me, 1), (memory, 100), ("compare", -1)):
             join(source, memory, weight)
+
         join(f"object_involved[{o}]", memory, 1)
         join(memory, "match", 1)
         join(me, "count", 1)
@@ -132,21 +145,28 @@ def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
         join("ask_moving", f"object_moving[{o}]", 99)
         join("ask_still", f"object_still[{o}]", 100)
         join("ask_involved", f"object_involved[{o}]", 99)
+
         for value in scene.objects[o]:
             join(me, value, 1)
             join(value, me, 1)
+
     needs: list[set[int]] = []
     for j, (word, frame, members) in enumerate(events):
-        me, memory = f"event[{j}]", f"event_memory[{j}]"
+        me = f"event[{j}]"
+        memory = f"event_memory[{j}]"
         for source, weight in (("all_events", 100), (me, 100), ("admit_events", 99), ("dismiss_events", -1)):
             join(source, me, weight)
+
         for source in ("touched", "cause", "earlier", "later"):
             join(f"event_{source}[{j}]", me, 1)
+
         for source, weight in (("store_events", 99), (me, 1), (memory, 100), ("compare", -1)):
             join(source, memory, weight)
+
         join(memory, "match", 1)
         join(me, "count", 1)
         join("ask_causes", f"event_cause[{j}]", 99)
+
         for source, group, weight in (
             ("ask_before", "earlier", 100),
             ("ask_first", "earlier", 101),
@@ -155,29 +175,36 @@ def _graph_by_loops(scene: Scene) -> tuple[torch.Tensor, dict[str, int]]:
             ("ask_last", "later", 101),
         ):
             join(source, f"event_{group}[{j}]", weight)
+
         for k in range(j + 1):
             join(f"event[{k}]", f"event_earlier[{j}]", -1)
             join(me, f"event_later[{k}]", -1)
+
         if word in ("start", "end"):
             join(word, me, 1)
         else:
             join({"in": "ask_entering", "out": "ask_leaving"}.get(word, "ask_colliding"), f"event_touched[{j}]", 99)
+
         sample = min(range(len(seen.frames)), key=lambda s, frame=frame: abs(seen.frames[s] - frame))
         for o in range(scene.num_objects):
             if o in members:
                 join(me, f"object_involved[{o}]", 1)
                 join(f"object[{o}]", f"event_touched[{j}]", 1)
+
             moves = o in seen.moving[sample]
             if moves or (word == "collision" and o in members):
                 join(me, f"object_moving[{o}]", 1)
             if o not in seen.visible[sample] or moves:
                 join(me, f"object_still[{o}]", -1)
+
         needs.append(set())
         for k in range(j):
             if set(members) & set(events[k][2]):
                 needs[j] |= {k} | needs[k]
+
         for k in needs[j]:
             join(me, f"event_cause[{k}]", 1)
+
     return matrix, place
 
 
@@ -214,6 +241,7 @@ def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
     paper = [answer(scene, question, preset="paper")[0][0].value for scene, question in alone]
     equal = sum(said == by_loops(*pair) for said, pair in zip(paper, sample, strict=True))
     ways: dict[str, list[float]] = {"engine": [], "engine, paper": [], "by loops": [], "by arrays": [], "executor": []}
+
     for _ in range(ROUNDS):
         ways["engine"].append(seconds(lambda: answer(asked.scenes, asked.questions)) / len(flat))
         ways["engine, paper"].append(seconds(lambda: answer(asked.scenes, asked.questions, preset="paper")) / len(flat))
@@ -222,6 +250,7 @@ def beside_one_at_a_time(asked: Asked) -> dict[str, object]:
             seconds(lambda: [answer(*pair, execution=Execution("dense")) for pair in alone]) / len(sample)
         )
         ways["executor"].append(seconds(lambda: [Executor(scene).run(p) for scene, p in sample]) / len(sample))
+
     ms = {way: round(1e3 * statistics.median(times), 4) for way, times in ways.items()}
     return {
         "scenes": asked.about,
@@ -251,6 +280,7 @@ def growth_with_the_scene() -> dict[str, object]:
         run = median_seconds(5, run_batch, batch, setting)
         executor = Executor(scene.scene, table)
         alone = median_seconds(3, many_times, executor, 16)
+
         rows.append(
             {
                 "objects": num_objects,
@@ -263,9 +293,12 @@ def growth_with_the_scene() -> dict[str, object]:
                 "executor_ms": round(1e3 * alone, 3),
             }
         )
+
         print(rows[-1], flush=True)
+
     large = rows[3:]
     slope = np.polyfit(np.log([r["connections"] for r in large]), np.log([r["run_ms"] for r in large]), 1)[0]
+
     return {"rows": rows, "power_of_run_time_in_connections_from_16_objects": round(float(slope), 2)}
 
 
@@ -274,11 +307,13 @@ def growth_with_the_batch(asked: Asked) -> dict[str, object]:
     program = compile_program(PROGRAM.split(), TABLE)
     setting = RunOptions()
     queries = []
+
     for number in (1, 4, 16, 64, 256, 1024):
         batch = assign_slots(asked.scenes[:1], [Query(World(0), program)] * number, setting)
         run = median_seconds(3, run_batch, batch, setting)
         queries.append({"queries": number, "run_ms": round(1e3 * run, 3), "ms_a_query": round(1e3 * run / number, 4)})
         print(queries[-1], flush=True)
+
     videos = []
     for number in (1, 4, 16, 64, 256):
         scenes = (list(asked.scenes) * 256)[:number]
@@ -286,6 +321,7 @@ def growth_with_the_batch(asked: Asked) -> dict[str, object]:
         took = median_seconds(3, whole, scenes, jobs, setting)
         videos.append({"videos": number, "ms": round(1e3 * took, 3), "ms_a_video": round(1e3 * took / number, 4)})
         print(videos[-1], flush=True)
+
     return {"queries_about_one_video": queries, "videos_with_building": videos}
 
 
@@ -298,6 +334,7 @@ def main() -> None:
     torch.set_num_threads(1)
     drawn = drawn_questions(num_videos=200, programs_a_video=8, seed=0)
     sets = [drawn] if options.data is None else [asked_of_data(options.data), drawn]
+
     found = {
         "beside_one_at_a_time": [beside_one_at_a_time(asked) for asked in sets],
         "growth_with_the_scene": growth_with_the_scene(),
@@ -305,6 +342,7 @@ def main() -> None:
         "targets": {"engine_over_loops": 20, "steps": "constant", "power_in_connections": "near 1"},
         "environment": {**describe_environment(), "threads": 1, "clock": "process time"},
     }
+
     print(json.dumps(found["beside_one_at_a_time"], indent=1))
     options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -63,6 +63,7 @@ def by_graph(asked: Asked, preset: Preset, faults: GraphFaults | None = None) ->
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="preset 'scaled' is exact")
         answers = answer(asked.scenes, asked.questions, preset=preset, execution=Execution(faults=faults))
+
     rows = [
         [float(a.value == truth) for a, truth in zip(given, question.answers, strict=True)]
         for question, given in zip(asked.questions, answers, strict=True)
@@ -79,15 +80,20 @@ def by_executor(asked: Asked) -> dict[str, dict[str, float]]:
         ("executor, clips", 0.0, PAPER_EVENTS),
     ):
         executors = {scene.video: Executor(scene) for scene in asked.scenes}
-        rows, refusals = [], 0
+        rows = []
+        refusals = 0
+
         for executor in executors.values():
             executor.events = executor.events[:clip]
+
         for question in asked.questions:
             outcomes = [executors[question.video].run(program).value for program in question.programs]
             refusals += outcomes.count(None)
             pairs = zip(outcomes, question.answers, strict=True)
             rows.append([guess if value is None else float(value == truth) for value, truth in pairs])
+
         found[name] = {**graded(asked, rows), "refusals": refusals}
+
     return found
 
 
@@ -98,6 +104,7 @@ def mean_and_spread(rows: Sequence[dict[str, float]]) -> dict[str, float]:
         values = [row[name] for row in rows]
         found[name] = round(statistics.fmean(values), 2)
         found[f"{name}_sd"] = round(statistics.stdev(values), 2) if len(values) > 1 else 0.0
+
     return found
 
 
@@ -108,6 +115,7 @@ def faults_of_the_graph(asked: Asked, seeds: int) -> list[dict[str, object]]:
         clean = by_graph(asked, preset)
         rows.append({"graph": name, "fault": "none", **clean})
         print(rows[-1], flush=True)
+
         for kind, levels in FAULTS.items():
             for level in levels:
                 size = next(v for v in (level.weight_noise, level.lost, level.deleted, level.bits) if v)
@@ -115,10 +123,13 @@ def faults_of_the_graph(asked: Asked, seeds: int) -> list[dict[str, object]]:
                 scores = mean_and_spread([by_graph(asked, preset, replace(level, seed=s)) for s in range(drawn)])
                 share = round(100 * scores["per_option"] / clean["per_option"], 1)
                 row = {"graph": name, "fault": f"{kind} {size}", **scores, "percent_of_clean": share, "seeds": drawn}
+
                 if row["fault"] in TARGETS and name == f"compartment x{COPIES}":
                     row |= {"target_percent_of_clean": 90, "met": share >= 90}
+
                 rows.append(row)
                 print(row, flush=True)
+
     return rows
 
 
@@ -137,6 +148,7 @@ def thresholds_swept(asked: Asked) -> list[dict[str, object]]:
         number = sum(len(scene.collisions) for scene in scenes) / len(scenes)
         rows.append({"rule": setting, "collisions_a_video": round(number, 2), **beside(asked._replace(scenes=scenes))})
         print(rows[-1], flush=True)
+
     return rows
 
 
@@ -168,6 +180,7 @@ def flipped(scene: Scene, rng: np.random.Generator, share: float) -> Scene:
             for kind, value in zip(ATTRIBUTES, triple, strict=True)
         ]
         triples.append((values[0], values[1], values[2]))
+
     return replace(scene, objects=tuple(triples))
 
 
@@ -188,9 +201,11 @@ def errors_of_perception(asked: Asked, seeds: int) -> list[dict[str, object]]:
             for seed in range(seeds):
                 rng = np.random.default_rng(seed)
                 runs.append(beside(asked._replace(scenes=[change(scene, rng, size) for scene in asked.scenes])))
+
             means = {who: mean_and_spread([run[who] for run in runs]) for who in runs[0]}  # type: ignore[misc]
             rows.append({"error": kind, "size": size, "seeds": seeds, **means})
             print(rows[-1], flush=True)
+
     return rows
 
 
@@ -208,6 +223,7 @@ def main() -> None:
     noisy = asked_of_data(options.data, every=options.every)
     near = asked_of_data(options.data, "scenes_near_truth.jsonl.gz", every=options.every)
     found: dict[str, object] = json.loads(options.out.read_text()) if options.out.exists() else {}
+
     for part in options.parts:
         rows: list[dict[str, object]]
         if part == "faults":
@@ -216,6 +232,7 @@ def main() -> None:
             rows = [{"rule": "as perceived", **beside(noisy)}, *thresholds_swept(noisy)]
         else:
             rows = errors_of_perception(near, options.seeds)
+
         # written part by part, so that a long run leaves what it has
         found[part] = {
             "questions": len(noisy.questions),
@@ -224,6 +241,7 @@ def main() -> None:
             "rows": rows,
             "environment": describe_environment(),
         }
+
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 

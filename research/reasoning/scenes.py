@@ -41,6 +41,7 @@ def scenes_about(folder: Path, questions: list[Question], scenes: str) -> list[S
     numbered = re.compile(r'{"video":(\d+)')
     with gzip.open(folder / "clevrer" / scenes, "rt") as lines:
         wanted = [line for line in lines if (found := numbered.match(line)) and int(found[1]) in asked]
+
     return [read_scene(json.loads(line), scenes) for line in wanted]
 
 
@@ -48,7 +49,9 @@ def drawn_questions(num_videos: int, programs_a_video: int, seed: int) -> Asked:
     """Scenes of the size of CLEVRER's with random tracks and collisions, and causal questions about their objects."""
     rng = np.random.default_rng(seed)
     triples = [(c, m, s) for c in COLORS for m in MATERIALS for s in SHAPES]
-    scenes, questions = [], []
+    scenes = []
+    questions = []
+
     for video in range(num_videos):
         number = int(rng.integers(3, 7))
         objects = [triples[i] for i in rng.choice(len(triples), number, replace=False)]
@@ -57,11 +60,13 @@ def drawn_questions(num_videos: int, programs_a_video: int, seed: int) -> Asked:
         trajectory = [[5 * s, [[o, *path[s, o]] for o in range(number) if s >= begins[o]]] for s in range(26)]
         pairs = [rng.choice(number, 2, replace=False) for _ in range(int(rng.integers(2, 6)))]
         scenes.append(Scene.from_lists(video, objects, trajectory, [[int(rng.integers(0, 25)) * 5, *p] for p in pairs]))
+
         for _ in range(programs_a_video):
             a, b, c = (_named(objects[int(rng.integers(number))]) for _ in range(3))
             question = ["events", "events", *a, "filter_collision", *b, "filter_collision", "unique"]
             tokens = [*c, *question, "filter_ancestor", "belong_to"]
             questions.append(Question(video, "descriptive", tuple(tokens)))
+
     return Asked(f"drawn scenes, seed {seed}", scenes, questions)
 
 
@@ -71,12 +76,15 @@ def crowded_scene(num_objects: int, num_events: int, seed: int) -> Crowded:
     colors = (*COLORS, *(f"shade{i}" for i in range(max(0, num_objects - len(COLORS)))))
     objects = [[color, MATERIALS[0], SHAPES[0]] for color in colors[:num_objects]]
     objects[0][0], objects[1][0] = "blue", "red"
+
     if num_objects > 2:
         objects[2][0] = "gray"
+
     trajectory = [[5 * s, [[o, float(o), float(s)] for o in range(num_objects)]] for s in range(26)]
     pairs = [rng.choice(num_objects, 2, replace=False) for _ in range(num_events - 3)]
     collisions = [[10, 0, 1], *([int(rng.integers(3, 25)) * 5, *map(int, pair)] for pair in pairs)]
     attributes = {**ATTRIBUTES, "color": colors}
+
     return Crowded(Scene.from_lists(0, objects, trajectory, collisions, attributes=attributes), attributes)
 
 

@@ -22,19 +22,25 @@ Row = dict[str, Any]
 def accuracy(results: Mapping[str, Any]) -> Iterator[Row]:
     """Real and silver questions, in percent."""
     sets = results["sets"]
-    real, silver = sets["real explanatory"], sets["silver descriptive"]
+    real = sets["real explanatory"]
+    silver = sets["silver descriptive"]
+
     for scenes, wanted in (("noisy scenes", (94.23, 89.14)), ("near-truth scenes", (99.94, 99.77))):
         for by, published in zip(("per_option", "per_question"), wanted, strict=True):
             measured = 100 * real[scenes]["paper"][by]
             target = f"{published} within .2"
             yield _row(f"`paper`, {scenes}, {_said(by)}", measured, target, abs(measured - published) <= 0.2)
+
     near = 100 * real["near-truth scenes"]["compartment"]["per_option"]
     yield _row("near-truth scenes, per option", near, "at least 99.9", near >= 99.9)
     learned = real["noisy scenes, learned units, every seed"]["compartment"]
+
     for by, least in (("per_option", 98), ("per_question", 94)):
-        mean, sd = 100 * learned[by]["mean"], 100 * learned[by]["sd"]
+        mean = 100 * learned[by]["mean"]
+        sd = 100 * learned[by]["sd"]
         row = _row(f"noisy scenes, learned unit, {_said(by)}", mean, f"at least {least}", mean >= least)
         yield row | {"sd": round(sd, 2), "seeds": len(learned[by]["seeds"])}
+
     goal = 100 * learned["per_option"]["mean"]
     yield _row("the same, the goal, per option", goal, "at least 99", goal >= 99)
     found = 100 * silver["noisy scenes, learned units"]["compartment"]["per_option"]
@@ -55,6 +61,7 @@ def speed(results: Mapping[str, Any]) -> Iterator[Row]:
         ("engine in `compartment` over one at a time as published in `paper`", "engine_over_loops"),
     ):
         yield _row(name, real[key], "at least 20", real[key] >= 20)
+
     steps = {row["steps"] for row in results["growth_with_the_scene"]["rows"]}
     yield _row("numbers of steps over scenes of 2 to 128 objects", len(steps), "1", len(steps) == 1)
     power = results["growth_with_the_scene"]["power_of_run_time_in_connections_from_16_objects"]
@@ -65,7 +72,8 @@ def faults(results: Mapping[str, Any]) -> Iterator[Row]:
     """Percent of the clean share of right options that faults leave."""
     for row in results["faults"]["rows"]:
         if "target_percent_of_clean" in row:
-            least, left = row["target_percent_of_clean"], row["percent_of_clean"]
+            least = row["target_percent_of_clean"]
+            left = row["percent_of_clean"]
             yield _row(f"left of clean, {row['graph']}, {row['fault']}", left, f"at least {least}", left >= least)
 
 
@@ -74,6 +82,7 @@ def videos(results: Mapping[str, Any]) -> Iterator[Row]:
     for kind, least in results["targets_per_question"].items():
         measured = 100 * results["rows"]["test"][kind]["per_question"]
         yield _row(f"generated videos, {kind}", measured, f"at least {100 * least:.0f}", measured >= 100 * least)
+
     for kind in results["targets_per_question"]:
         yield _row(f"outside ranges, {kind}", 100 * results["rows"]["outside"][kind]["per_question"], "-", None)
 
@@ -85,6 +94,7 @@ def rows() -> list[Row]:
     for name, make in makers.items():
         file = RESULTS / f"{name}.json"
         found += [row | {"from": file.name} for row in make(json.loads(file.read_text()))]
+
     return found
 
 
@@ -101,13 +111,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where the results say another")
     check = parser.parse_args().check
-    table, found = RESULTS / "targets.json", rows()
+    table = RESULTS / "targets.json"
+    found = rows()
+
     if check:
         return int(json.loads(table.read_text()) != {"targets": found})
+
     write_text(table, json.dumps({"targets": found}, indent=1) + "\n")
     for row in found:
         verdict = {True: "met", False: "missed", None: ""}[row["met"]]
         print(f"{row['figure']:<75} {row['measured']:>8} {row['target']:<28} {verdict}")
+
     return 0
 
 

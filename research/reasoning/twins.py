@@ -46,13 +46,16 @@ NUM_COUNTED = 40
 
 def perceived(numbers: Sequence[int]) -> list[Scene]:
     """Scenes of test videos as the detector sees them; refused videos are left out."""
-    scenes, detector = [], shipped_detector()
+    scenes = []
+    detector = shipped_detector()
+
     for number in numbers:
         video = generate_video("test", number)
         try:
             scenes.append(perceive(detector, render_frames(video), video.name).scene)
         except DataError as error:
             print(video.name, error, flush=True)
+
     return scenes
 
 
@@ -65,37 +68,46 @@ def side_by_side(network: AnswerNetwork, scenes: list[Scene], questions: list[Qu
         "ANN only": lambda: twin_answers(network, scenes, asked),
         "executor only": lambda: execute(scenes, asked)[0],
     }
+
     programs = sum(len(question.programs) for question in asked)
     rows: dict[str, Any] = {"num_videos": len(scenes), "num_programs": programs}
+
     for name, ask in said.items():
         begun = time.process_time()
         spoken = ask()
         took = time.process_time() - begun
+
         rows[name] = {
             "ms_a_program": round(1e3 * took / programs, 3),
             **{kind: {what: round(shares[what], 4) if isinstance(shares[what], float) else shares[what]
                       for what in ("per_option", "per_question", "num_questions")}
                for kind, shares in tally(asked, spoken).items()},
         }  # fmt: skip
+
     return rows
 
 
 def costs(network: AnswerNetwork, scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[str, Any]:
     """Operations and energy of one program, for descriptive and explanatory ones."""
-    table, profile = OperatorTable(), hardware_profile("45nm")
+    table = OperatorTable()
+    profile = hardware_profile("45nm")
     scene_of = {scene.video: scene for scene in scenes}
     asked = [question for question in questions if question.kind in ("descriptive", "explanatory")][:NUM_COUNTED]
     found: dict[str, list[dict[str, float]]] = {"hybrid": [], "ANN only": []}
+
     for question in asked:
-        scene, program = scene_of[question.video], question.programs[0]
+        scene = scene_of[question.video]
+        program = question.programs[0]
         graph = reasoning_network(scene)
         inputs = network_inputs(scene, [compile_program(program, table)], graph)
+
         for name, cost in (
             ("hybrid", count_cost(graph.eval(), inputs)),
             ("ANN only", count_cost(AboutScene(network, scene).eval(), program_tokens([program]))),
         ):
             total = asdict(cost.total)
             found[name].append({**total, "energy nJ": energy(cost, profile).total * 1e9})
+
     return {
         name: {"num_programs": len(rows), **{key: round(fmean(row[key] for row in rows), 1) for key in rows[0]}}
         for name, rows in found.items()

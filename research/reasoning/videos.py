@@ -38,13 +38,17 @@ def measure(share: float, parts: Path | None) -> dict[str, Any]:
     rows = {}
     for name, row in ROWS.items():
         numbers = row["numbers"][: max(1, round(share * len(row["numbers"])))]
-        tally, seconds = Tally(), 0.0
+        tally = Tally()
+        seconds = 0.0
+
         for first in range(0, len(numbers), PART):
             part = _part({**row, "numbers": numbers[first : first + PART]}, parts, f"{name}-{first}")
             tally.add(part["tally"])
             seconds += part["seconds"]
+
         rows[name] = {**tally.results(), "seconds_a_video": seconds / len(numbers)}
         print(name, json.dumps(rows[name], indent=1), flush=True)
+
     return rows
 
 
@@ -53,12 +57,14 @@ def _part(row: dict[str, Any], parts: Path | None, name: str) -> dict[str, Any]:
     if file is not None and file.exists():
         part: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return part
+
     start = time.process_time()
     tally = score_videos(**row, detector=shipped_detector(), parser=shipped_parser())
     part = {"tally": tally.plain(), "seconds": time.process_time() - start}
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(part), encoding="utf-8")
+
     return part
 
 

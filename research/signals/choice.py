@@ -137,13 +137,16 @@ def trained_without(config: Config, pair: tuple[int, int]) -> dict[str, float]:
     folds = [folds_of_set(series, config.num_folds)[place] for place in pair]
     kept = windows.select(np.isin(windows.series, np.intersect1d(folds[0].train, folds[1].train)))
     data = training_batches(sensor, kept, config.training, config.seed)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         (network,) = signals.build(config).values()
+
     train_windows(network, data, config.training, config.seed)
     left_out = windows.select(np.isin(windows.series, np.concatenate([fold.test for fold in folds])))
     found = logits_of(network, sensor, left_out)[-1].argmax(-1).numpy()
     per_group: Any = accuracies(found, left_out, series.group_names)["per_group"]
+
     return {person: 100 * value for person, value in per_group.items()}
 
 
@@ -151,6 +154,7 @@ def people_of(config: Config) -> list[set[str]]:
     """The people of each fold."""
     series = load_series(config.dataset)
     assert series.group is not None
+
     return [
         {series.group_names[group] for group in series.group[fold.test]}
         for fold in folds_of_set(series, config.num_folds)
@@ -171,8 +175,10 @@ def choices(measured: Mapping[str, Mapping[str, Any]], people: list[set[str]]) -
             )
             for name, found in measured.items()
         }
+
         row: dict[str, Any] = {"fold": fold} | {name: round(mean, 2) for name, mean in means.items()}
         table.append(row | {"choice": max(means, key=means.__getitem__)})
+
     return table
 
 
@@ -182,11 +188,13 @@ def measure(name: str, setting: str, quick: bool = False) -> dict[str, Any]:
     preset = replace(preset_of(name, quick), networks=(choice.network,))
     config = with_setting(preset, choice.settings[setting])
     rows = []
+
     for pair in choice.pairs[: 1 if quick else None]:
         for seed in choice.seeds:
             people = trained_without(replace(config, seed=seed), pair)
             rows.append({"folds": list(pair), "seed": seed, "people": people})
             print(name, setting, rows[-1], flush=True)
+
     command = f'python research/signals/choice.py --sets "{name}" --settings "{setting}"'
     return {"rows": rows, "command": command, "environment": describe_environment()}
 
@@ -198,20 +206,24 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", help="of the named set; all by default")
     parser.add_argument("--quick", action="store_true", help="one pair of the watch, one epoch; writes nothing")
     options = parser.parse_args()
+
     if options.quick:
         measure("watch", "six channels", quick=True)
         return
+
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.sets:
         known = CHOICES[name].settings
         if unknown := set(options.settings or ()) - set(known):
             parser.error(f"{name} has the settings {', '.join(known)}, but got {', '.join(sorted(unknown))}")
+
         measured = found.get(name, {}).get("measured", {})
         for setting in options.settings or known:
             measured[setting] = measure(name, setting)
             in_order = {one: measured[one] for one in known if one in measured}
             found[name] = {"table": choices(in_order, people_of(preset_of(name))), "measured": in_order}
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
         print(json.dumps(found[name]["table"], indent=1))
 
 

@@ -39,7 +39,12 @@ from spikebridge.neurons import LIF, Integrator, Sequential
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "codes.json"
-STEPS, FOLDS, SEEDS, EPOCHS, BATCH, HIDDEN = 8, 4, 3, 10, 64, 64
+STEPS = 8
+FOLDS = 4
+SEEDS = 3
+EPOCHS = 10
+BATCH = 64
+HIDDEN = 64
 VALUE_RATE = 25.0
 SETTINGS = {"steps a value": STEPS, "folds": FOLDS, "epochs": EPOCHS, "batch": BATCH, "hidden": HIDDEN}
 
@@ -110,6 +115,7 @@ def jitter(spikes: Tensor, draw: torch.Generator) -> Tensor:
     way = torch.randint(-1, 2, spikes.shape, generator=draw)
     for step in (-1, 0, 1):
         moved += torch.roll(spikes * (way == step), step, 0)
+
     return moved if bool((spikes.abs() > 1).any() | (spikes < 0).any()) else moved.clamp(max=1)
 
 
@@ -133,13 +139,16 @@ def run(code: str, fold: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]
     network = Classifier(6 * width, dt)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     begun = time.monotonic()
+
     for _ in range(epochs):
         for rows in torch.randperm(len(label)).split(BATCH):
             loss = nn.functional.cross_entropy(network(spikes_of(x[:, rows])), label[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    spikes, draw = spikes_of(x_test), torch.Generator().manual_seed(seed)
+
+    spikes = spikes_of(x_test)
+    draw = torch.Generator().manual_seed(seed)
 
     def accuracy(given: Tensor) -> float:
         with torch.no_grad():
@@ -148,6 +157,7 @@ def run(code: str, fold: int, seed: int, epochs: int = EPOCHS) -> dict[str, Any]
 
     changed = {} if code == "current" else {one.__name__: accuracy(one(spikes, draw)) for one in (lose, add, jitter)}
     per_second = float(spikes.abs().sum()) / spikes.shape[1] / 2 / 6
+
     return {"code": code, "fold": fold, "seed": seed, "accuracy": accuracy(spikes), **changed} | {
         "spikes a channel and second": None if code == "current" else per_second,
         "seconds": time.monotonic() - begun,
@@ -161,13 +171,17 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [one for one in runs if one["code"] == code]
         if not own:
             continue
+
         folds = [np.mean([one["accuracy"] for one in own if one["fold"] == fold]) for fold in {o["fold"] for o in own}]
         row: dict[str, Any] = {"code": code, "runs": len(own), "accuracy %": round(float(np.mean(folds)), 1)}
         row["sd over folds"] = round(float(np.std(folds, ddof=1)), 1) if len(folds) > 1 else None
+
         for name in ("lose", "add", "jitter", "spikes a channel and second"):
             known = [one[name] for one in own if one.get(name) is not None]
             row[name] = round(float(np.mean(known)), 1) if known else None
+
         rows.append(row)
+
     return rows
 
 
@@ -177,15 +191,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one code, one fold, one epoch; writes nothing")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     given = parser.parse_args()
+
     if given.quick:
         print(run("latency", 0, 0, epochs=1))
         return
+
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     for seed in range(given.seeds):
         for fold in range(FOLDS):
             for code in CODES:
                 if any((one["code"], one["fold"], one["seed"]) == (code, fold, seed) for one in runs):
                     continue
+
                 runs.append(run(code, fold, seed))
                 print(runs[-1], flush=True)
                 found = {
@@ -194,6 +211,7 @@ def main() -> None:
                     "runs": runs,
                     "environment": describe_environment(),
                 }
+
                 write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 
 

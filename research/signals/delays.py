@@ -26,8 +26,16 @@ from spikebridge.neurons import LIF, Integrator, Sequential
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "delays.json"
-DT, STEPS, CHANNELS, CLASSES, HIDDEN, MOST = 0.001, 64, 4, 6, 16, 0.03
-TRAIN, TEST, BATCH, EPOCHS = 900, 600, 50, 40
+DT = 0.001
+STEPS = 64
+CHANNELS = 4
+CLASSES = 6
+HIDDEN = 16
+MOST = 0.03
+TRAIN = 900
+TEST = 600
+BATCH = 50
+EPOCHS = 40
 SEEDS = (1, 2, 3)  # the width, the step and the end of narrowing are one of four settings, tried with seed 0
 ORDERS = ((0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2), (2, 0, 3, 1), (0, 3, 1, 2), (2, 1, 3, 0))
 NETWORKS = ("none", "fixed", "learned")
@@ -42,8 +50,10 @@ def patterns(number: int, seed: int) -> tuple[Tensor, Tensor]:
     at = np.clip(begin + lags[label] + chance.integers(-1, 2, (number, CHANNELS)), 0, STEPS - 1)
     spikes = np.zeros((STEPS, number, CHANNELS), np.float32)
     spikes[at, np.arange(number)[:, None], np.arange(CHANNELS)] = 1
+
     for _ in range(2):
         spikes[chance.integers(0, STEPS, number), np.arange(number), chance.integers(0, CHANNELS, number)] = 1
+
     return torch.from_numpy(spikes), torch.from_numpy(label)
 
 
@@ -65,6 +75,7 @@ def network_of(kind: str) -> Sequential:
     copies.weight = nn.Parameter(torch.eye(CHANNELS).repeat(HIDDEN, 1), requires_grad=False)
     start = torch.rand(HIDDEN * CHANNELS) * MOST if kind != "none" else torch.zeros(HIDDEN * CHANNELS)
     delay = Delay(start, max_delay=MOST, sigma=MOST / 20, learn=("delay",) if kind == "learned" else ())
+
     return Sequential(
         copies=copies,
         delay=delay,
@@ -86,6 +97,7 @@ def run(kind: str, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
     groups = [{"params": others, "lr": 5e-3}, *([{"params": delays, "lr": 2e-4}] if delays else [])]
     optimizer = torch.optim.Adam(groups)
     begun = time.monotonic()
+
     for epoch in range(epochs):
         narrow_delays(network, min(1.0, epoch / (0.6 * epochs)))
         for rows in torch.randperm(TRAIN).split(BATCH):
@@ -94,11 +106,14 @@ def run(kind: str, seed: int, epochs: int = EPOCHS) -> dict[str, Any]:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
     with torch.no_grad():
         found = network.eval()(x_test)[0][-1].argmax(1)
         soft = network.train()(x_test)[0][-1].argmax(1)
+
     share = {"accuracy": 100 * float((found == label_test).float().mean())}
     share["before rounding"] = 100 * float((soft == label_test).float().mean())
+
     return {"delays": kind, "seed": seed, **share, "seconds": round(time.monotonic() - begun, 1)}
 
 
@@ -110,17 +125,20 @@ def main() -> None:
     if given.quick:
         print(run("learned", 0, epochs=1))
         return
+
     runs = []
     for seed in SEEDS:
         for kind in NETWORKS:
             runs.append(run(kind, seed))
             print(runs[-1], flush=True)
+
     table = []
     for kind in NETWORKS:
         own = [one["accuracy"] for one in runs if one["delays"] == kind]
         table.append(
             {"delays": kind, "accuracy %": round(float(np.mean(own)), 1), "sd": round(float(np.std(own, ddof=1)), 1)}
         )
+
     settings = {
         "channels": CHANNELS,
         "classes": CLASSES,
@@ -129,6 +147,7 @@ def main() -> None:
         "train": TRAIN,
         "test": TEST,
     }
+
     found = {"settings": settings, "table": table, "runs": runs, "environment": describe_environment()}
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

@@ -30,7 +30,12 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "digit_delays.json"
-HIDDEN, MOST, BATCH, COPIES, EPOCHS, LR = 64, 0.1, 64, 2, 5, 4e-3
+HIDDEN = 64
+MOST = 0.1
+BATCH = 64
+COPIES = 2
+EPOCHS = 5
+LR = 4e-3
 DELAY_LR = MOST / 150  # a step of 2e-4 for delays up to 30 ms
 NETWORKS = ("none", "fixed", "learned")
 Part = dict[str, Tensor]  # `spikes` `(T, B, 12)`, `weight` `(T, B)` of the steps, `label` `(B,)`
@@ -38,14 +43,18 @@ Part = dict[str, Tensor]  # `spikes` `(T, B, 12)`, `weight` `(T, B)` of the step
 
 def network_of(kind: str, channels: int, dt: float) -> Sequential:
     """The network with learned, fixed or no delays; all else begins equally."""
-    fc1, fc2 = nn.Linear(channels, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
+    fc1 = nn.Linear(channels, HIDDEN)
+    fc2 = nn.Linear(HIDDEN, HIDDEN)
     with torch.no_grad():
         fc1.weight *= 3  # as in the recipe: most steps bring no spike
         fc2.weight *= 3
-    readout, start = nn.Linear(HIDDEN, 10), torch.rand(HIDDEN) * MOST
+
+    readout = nn.Linear(HIDDEN, 10)
+    start = torch.rand(HIDDEN) * MOST
     learn = ("delay",) if kind == "learned" else ()
     delay = Delay(start * (kind != "none"), max_delay=MOST, sigma=MOST / 20, learn=learn)
     lifs = [LIF(tau=0.02, learn=("tau",)) for _ in range(2)]
+
     return Sequential(fc1=fc1, lif1=lifs[0], delay=delay, fc2=fc2, lif2=lifs[1], readout=readout, dt=dt)
 
 
@@ -60,7 +69,8 @@ def data_of(fold: int, seed: int, copies: int) -> tuple[Part, Part, float]:
     sensor_config = replace(signals.PRESETS["spoken_digits"].sensor, seconds=1.0)
     series = load_series("spoken_digits")
     sensor = Sensor(sensor_config, series.rate_hz, series.num_channels)
-    windows, split = sensor.windows(series), folds_of_set(series, None)[fold]
+    windows = sensor.windows(series)
+    split = folds_of_set(series, None)[fold]
     train, test = (windows.select(np.isin(windows.series, own)) for own in (split.train, split.test))
     generator = np.random.default_rng(seed)
     several = [tensors_of(sensor.augmented_inputs(train, generator), train.label) for _ in range(copies)]
@@ -68,14 +78,17 @@ def data_of(fold: int, seed: int, copies: int) -> tuple[Part, Part, float]:
         {name: torch.cat([one[name] for one in several], 0 if name == "label" else 1) for name in several[0]},
         tensors_of(sensor.inputs(test), test.label),
     ]
+
     std = both[0]["signal"].flatten(0, 1).std(0).clamp(min=1e-3)
     encoder = HybridUnit(discretizer=SignedDelta(0.5, 3)).eval()
     parts = []
+
     for one in both:
         with torch.no_grad():
             spikes = encoder(one["signal"] / std)[0]
         weight = one["weight"].repeat_interleave(sensor_config.frame_period, 0)[: len(spikes)]
         parts.append({"spikes": spikes, "weight": weight, "label": one["label"]})
+
     return parts[0], parts[1], sensor_config.dt
 
 
@@ -92,13 +105,18 @@ def run(kind: str, data: tuple[Part, Part, float], seed: int, epochs: int) -> di
     delays = [network.get_submodule("delay").get_parameter("delay")] if kind == "learned" else []
     others = [one for one in network.parameters() if one.requires_grad and all(one is not other for other in delays)]
     groups: list[dict[str, Any]] = [{"params": others}]
+
     if delays:
         groups.append({"params": delays, "lr": DELAY_LR, "weight_decay": 0.0})
+
     optimizer = torch.optim.AdamW(groups, lr=LR, weight_decay=0.02)
-    number, begun = len(train["label"]), time.process_time()
+    number = len(train["label"])
+    begun = time.process_time()
+
     for epoch in range(epochs):
         narrow_delays(network, min(1.0, epoch / (0.6 * epochs)))
         network.train()
+
         for rows in torch.randperm(number).split(BATCH):
             batch = some_of(train, rows)
             loss = nn.functional.cross_entropy(answer(network, batch), batch["label"], label_smoothing=0.1)
@@ -106,8 +124,10 @@ def run(kind: str, data: tuple[Part, Part, float], seed: int, epochs: int) -> di
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimizer.step()
+
     with torch.no_grad():
         found = answer(network.eval(), test).argmax(1)
+
     right = 100 * float((found == test["label"]).float().mean())
     return {"delays": kind, "accuracy": round(right, 2), "CPU seconds": round(time.process_time() - begun, 1)}
 
@@ -120,6 +140,7 @@ def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         sd = round(float(np.std(own, ddof=1)), 1) if len(own) > 1 else None
         if own:
             rows.append({"delays": kind, "runs": len(own), "accuracy %": round(float(np.mean(own)), 1), "sd": sd})
+
     return rows
 
 
@@ -130,14 +151,17 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[0])
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
+
     if given.quick:
         train, test, dt = data_of(0, 0, 1)
         tenth = some_of(train, torch.arange(0, len(train["label"]), 10))
         print([run(kind, (tenth, test, dt), 0, 1) for kind in NETWORKS])
         return
+
     environment = describe_environment()
     runs = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
     settings = {"hidden": HIDDEN, "longest delay s": MOST, "copies": COPIES, "epochs": EPOCHS, "lr": LR}
+
     for fold, seed in ((fold, seed) for fold in given.folds for seed in range(given.seeds)):
         if any((one["fold"], one["seed"]) == (fold, seed) for one in runs):
             continue
@@ -145,6 +169,7 @@ def main() -> None:
         for kind in NETWORKS:
             runs.append({"fold": fold, "seed": seed, **run(kind, data, seed, EPOCHS)})
             print(runs[-1], flush=True)
+
         found = {"settings": settings, "table": table(runs), "runs": runs, "environment": environment}
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

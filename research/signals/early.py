@@ -47,7 +47,8 @@ from spikebridge.training.evaluation import evaluating
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "early.json"
-AT_ONCE, COUNTED = 256, 32  # windows
+AT_ONCE = 256  # windows
+COUNTED = 32
 ANSWERS = (1, 2, 5)  # of a frame period, the one at its end included
 PERIODS = {"myo": {"learned": (12, 14), "ann": (8, 10, 12, 14, 16, 20, 26)}}  # of further networks [ticks]
 
@@ -67,9 +68,11 @@ def late_by(inputs: Mapping[str, Tensor], period: int, offset: int) -> dict[str,
 
     Before the first frame there is the mean frame.
     """
-    frames, signal = inputs["frames"], inputs["signal"]
+    frames = inputs["frames"]
+    signal = inputs["signal"]
     nothing = signal.new_zeros(period - offset, *signal.shape[1:])
     mean = frames.mean((0, 1)).expand_as(frames[:1])
+
     return {
         "frames": torch.cat([mean, frames[:-1]]),
         "signal": torch.cat([nothing, signal])[: len(frames) * period],
@@ -88,17 +91,23 @@ def hits_of(
         between: ticks after a frame at which a hybrid answers, too.
     """
     own = {name: inputs[name] for name in network.inputs}
-    logits, weight, label = network(own)[0]["answer"], inputs["weight"][:, :, None], inputs["label"]
-    total, share = (logits * weight).cumsum(0), weight.cumsum(0)
+    logits = network(own)[0]["answer"]
+    weight = inputs["weight"][:, :, None]
+    label = inputs["label"]
+    total = (logits * weight).cumsum(0)
+    share = weight.cumsum(0)
     found = {period * (k + 1): (total[k] / share[k]).argmax(-1) == label for k in range(len(logits))}
+
     if "signal" not in own or "frames" not in own:
         return found
+
     for offset in between:
         late = network(late_by(own, period, offset))[0]["answer"]
         before = torch.cat([torch.zeros_like(total[:1]), total[:-1]])
         # the mean of logits has the greatest logit where their sum has it
         right = (before + late * weight).argmax(-1) == label
         found |= {period * k + offset: right[k] for k in range(len(logits))}
+
     return found
 
 
@@ -108,13 +117,16 @@ def energy_of(
     """µJ a second of signal, front end included, with answers so many ticks after every frame."""
     some = windows.select(np.arange(COUNTED))
     inputs = tensors_of(sensor.inputs(some), some.label)
-    own, period = {name: inputs[name] for name in network.inputs}, sensor.config.frame_period
+    own = {name: inputs[name] for name in network.inputs}
+    period = sensor.config.frame_period
     found: float = score(network, sensor, some, names)["energy_uj_per_second"]
+
     for offset in between:
         cost = count_cost(network, late_by(own, period, offset))
         held = cost.parts["ann"] + cost.links.get("frames_to_ann", Operations())
         joined = joules(cost.total + held.scaled(-1), hardware_profile("45nm"))
         found += 1e6 * joined * sensor.rate_hz / some.samples.shape[1]
+
     return found
 
 
@@ -129,25 +141,30 @@ def measured(run: Run, answers: Sequence[int]) -> list[dict[str, Any]]:
     (name,) = config.networks
     series = load_series(config.dataset)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
-    windows, folds = sensor.windows(series), folds_of_set(series, config.num_folds)
+    windows = sensor.windows(series)
+    folds = folds_of_set(series, config.num_folds)
     period = config.sensor.frame_period
     moments = {number: offsets(period, number) for number in (answers if name == "learned" else (1,))}
     moments_of_all = sorted({offset for between in moments.values() for offset in between})
     hits: dict[int, list[Tensor]] = {}  # by tick, whether each window is answered rightly then
     energies: dict[int, list[float]] = {number: [] for number in moments}
+
     for path, child in run.children().items():
         network = signals.build(config)[name]
         child.load_weights(network)
         test = folds[int(path.split("/")[1].removeprefix("fold-"))].test
         left_out = windows.select(np.isin(windows.series, test))
+
         for number, between in moments.items():
             energies[number].append(energy_of(network, sensor, left_out, series.group_names, between))
+
         with evaluating(network):
             for start in range(0, len(left_out.label), AT_ONCE):
                 some = left_out.select(np.arange(start, min(start + AT_ONCE, len(left_out.label))))
                 inputs = tensors_of(sensor.inputs(some), some.label)
                 for tick, right in hits_of(network, inputs, period, moments_of_all).items():
                     hits.setdefault(tick, []).append(right)
+
     rows = []
     for number, between in moments.items():
         ticks = [tick for tick in sorted(hits) if tick % period in (0, *between)]
@@ -155,6 +172,7 @@ def measured(run: Run, answers: Sequence[int]) -> list[dict[str, Any]]:
             "answers [s]": [round(tick * sensor.front_end.dt, 4) for tick in ticks],
             "accuracy by answer": [round(100 * torch.cat(hits[tick]).float().mean().item(), 2) for tick in ticks],
         }
+
         rows.append(
             {
                 "frame [s]": round(period * sensor.front_end.dt, 4),
@@ -165,6 +183,7 @@ def measured(run: Run, answers: Sequence[int]) -> list[dict[str, Any]]:
                 **row,
             }
         )
+
     return rows
 
 
@@ -187,7 +206,9 @@ def widest_within(preset: signals.Config, network: str, period: int, most: float
 
 def beside_anns(hybrids: Sequence[Mapping[str, Any]], anns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The hybrid, by its answers between frames, beside the soonest ANN of at most its energy."""
-    shown, table = ("frame [s]", "hidden", "uJ/s", "decides after [s]"), []
+    shown = ("frame [s]", "hidden", "uJ/s", "decides after [s]")
+    table = []
+
     for row in hybrids:
         rivals = [one for one in anns if one["uJ/s"] <= row["uJ/s"] and one["decides after [s]"]]
         best = min(rivals, key=lambda one: one["decides after [s]"])
@@ -197,6 +218,7 @@ def beside_anns(hybrids: Sequence[Mapping[str, Any]], anns: Sequence[Mapping[str
             {key: row[key] for key in ("answers between frames", *shown)}
             | {"ann": {key: best[key] for key in shown}, "share of its time": share}
         )
+
     return table
 
 
@@ -208,11 +230,13 @@ def main() -> None:
     parser.add_argument("--further", type=Path, default=Path("runs/signals-early"), help="where the others are trained")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
     for name in options.sets:
         environment = describe_environment()
         folder = options.folder / name / "cells"
         hybrids, anns = (measured(Run.open(folder / network), ANSWERS) for network in ("learned", "ann"))
         hybrid, ann = (rows[-1]["decides after [s]"] for rows in (hybrids, anns))
+
         found[name] = {
             "share of the ann's time": round(hybrid / ann, 3) if hybrid and ann else None,
             "learned": hybrids[-1],
@@ -228,11 +252,13 @@ def main() -> None:
             }
             for cell, run in train_all("signals", cells, options.further / name).items():
                 (hybrids if cell.startswith("learned") else anns).extend(measured(run, ANSWERS))
+
             found[name] |= {
                 "beside anns of equal energy": beside_anns(hybrids, anns),
                 "learned, all": hybrids,
                 "anns": anns,
             }
+
         print(name, hybrid, ann, found[name]["share of the ann's time"], flush=True)
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

@@ -32,12 +32,15 @@ NAMES = {"learned": "hybrid", "learned, fixed threshold": "without the ANN", "Pa
 
 def measured(config: signals.Config, folder: Path) -> dict[str, Any]:
     """Parameters, beats, and the counts of every detector, seed and level of noise."""
-    rows, delays = [], []
+    rows = []
+    delays = []
+
     for seed in range(config.num_seeds):
         one_seed = replace(config, seed=seed, num_seeds=1)
         run = Run.create(folder / f"seed-{seed}", "signals", one_seed, resume=True)
         if not run.finished:
             signals.train(one_seed, run)
+
         results = run.first_child("learned").results()
         for one in results["detections"]:
             row = {"detector": NAMES[one["detector"]], "seed": seed, "part": "last third", "snr dB": one["snr_db"]}
@@ -45,6 +48,7 @@ def measured(config: signals.Config, folder: Path) -> dict[str, Any]:
             rows.append({**row, **counts, "sensitivity %": one["sensitivity"], "precision %": one["precision"]})
             if one["detector"] == "learned":
                 delays.append({"seed": seed, "snr dB": one["snr_db"], "largest delay ms": one["latest_ms"]})
+
     return {"parameters": results["parameters"], "beats": results["beats"], "rows": rows, "delays": delays}
 
 
@@ -55,11 +59,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 steps of training, one seed; writes nothing")
     given = parser.parse_args()
     config = signals.PRESETS["ecg_100"]
+
     if given.quick:
         with TemporaryDirectory() as folder:
             config = replace(config, num_seeds=1, beats=replace(config.beats, steps=20))
             print(json.dumps(measured(config, Path(folder))["rows"], indent=1))
         return
+
     found = measured(config, given.folder)
     print(json.dumps(found["rows"], indent=1))
     write_text(RESULTS, json.dumps({**found, "environment": describe_environment()}, indent=1) + "\n")

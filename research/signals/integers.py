@@ -41,11 +41,14 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     windows = sensor.windows(series)
     before: dict[str, float] = {}
     after: dict[str, float] = {}
-    most, numbers = 0.0, []
+    most = 0.0
+    numbers = []
+
     for path, child in chain.from_iterable(run.children().items() for run in runs):
         name, fold, _ = path.split("/")
         if name != "learned":
             continue
+
         number = int(fold.removeprefix("fold-"))
         numbers.append(number)
         network = signals.build(config)[name]
@@ -55,13 +58,17 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
         inputs = {name: x for name, x in signals.calibration(one, NUM_CALIBRATION).items() if name in network.inputs}
         whole = quantize(network, inputs, QConfigMapping((QConfig(),)))
         test = windows.select(np.isin(windows.series, folds[number].test))
+
         for model, found in ((network, before), (whole, after)):
             answers = logits_of(model, sensor, test)[-1].argmax(-1).numpy()
             per_group: Any = accuracies(answers, test, series.group_names)["per_group"]
             found.update({person: 100 * value for person, value in per_group.items()})
+
         most = max([most, *(clipped.share for clipped in saturation(whole, inputs))])
+
     gap = paired_difference(list(after.values()), [before[person] for person in after])
     points, sd = gap.rounded(2)
+
     return {
         "folds": sorted(set(numbers)),
         "before %": round(sum(before.values()) / len(before), 2),
@@ -83,6 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     given = [options.run] if options.run else [[options.folder / name / "cells" / "learned"] for name in options.sets]
+
     for folders in given:
         runs = [Run.open(folder) for folder in folders]
         name = runs[0].config_as(signals.Config).dataset

@@ -36,8 +36,10 @@ def scored(name: str, config: signals.Config) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", "signals", config)
         (row,) = signals.train(config, run, quiet=True)["networks"]
+
     starts = [config.seed, config.seed + row["series"] - 1]
     seconds = round((time.monotonic() - begun) / row["series"], 2)
+
     return {"network": name, "sMAPE": row["sMAPE"], "sd": row["sd"], "starts": starts, "seconds a start": seconds}
 
 
@@ -48,9 +50,11 @@ def main() -> None:
     given = parser.parse_args()
     preset = replace(signals.PRESETS["mackey_glass"], num_series=1 if given.quick else None)
     rows = []
+
     for name, network in NETWORKS.items():
         rows.append(scored(name, replace(preset, networks=(network,))))
         print(rows[-1], flush=True)
+
     if not given.quick:
         found = {"published": PUBLISHED, "forecaster": asdict(preset.forecast), "rows": rows}
         write_text(RESULTS, json.dumps({**found, "environment": describe_environment()}, indent=1) + "\n")

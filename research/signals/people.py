@@ -33,6 +33,7 @@ def settings(name: str, options: argparse.Namespace) -> dict[str, signals.Config
     preset = signals.PRESETS[f"{name}_quick" if options.quick else name]
     if options.hidden:
         preset = replace(preset, network=replace(preset.network, hidden=options.hidden))
+
     return {network: replace(preset, networks=(network,), num_seeds=options.seeds) for network in options.networks}
 
 
@@ -45,6 +46,7 @@ def measured(name: str, runs: Mapping[str, Run], options: argparse.Namespace) ->
         command = f"python research/signals/people.py --sets {name} --networks {network} --seeds {seeds}"
         if options.hidden:
             command += f" --hidden {options.hidden}"
+
         found[network] = {
             "scores": [
                 {key: value for key, value in one.items() if key not in ("confusion", "classes")} for one in scores
@@ -53,6 +55,7 @@ def measured(name: str, runs: Mapping[str, Run], options: argparse.Namespace) ->
             "environment": describe_environment(),
             "config": run.config,
         }
+
     return found
 
 
@@ -66,14 +69,17 @@ def joined(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
     configs = [run.config_as(signals.Config) for run in runs]
     folds = sorted(fold for config in configs for fold in config.folds or ())
     scores: dict[str, list[dict[str, Any]]] = {}
+
     for run in runs:
         for path, child in run.children().items():
             scores.setdefault(path.partition("/")[0], []).append(child.results())
+
     found = compare({name: scores[name] for name in VARIANTS if name in scores})
     records = [
         {"command": reproduce_command("signals", config), "environment": run.environment()}
         for config, run in zip(configs, runs, strict=True)
     ]
+
     return f"{configs[0].dataset}, folds {', '.join(map(str, folds))}", {**found, "runs": records}
 
 
@@ -90,12 +96,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() and not options.quick else {}
+
     if options.runs:
         name, found_here = joined([Run.open(path) for path in options.runs])
         found[name] = found_here
         print(name, json.dumps(found_here["networks"]))
         write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
         return
+
     for name in options.sets:
         key = f"{name}, {options.hidden} features" if options.hidden else name
         runs = train_all("signals", settings(name, options), options.folder / key, workers=options.workers)
@@ -103,6 +112,7 @@ def main() -> None:
         of_preset = found.get(name, {}).get("measured", {}) if options.hidden else {}
         found[key] = {**tables({**of_preset, **known}), "measured": known}
         print(key, json.dumps(found[key]["networks"]))
+
         if not options.quick:
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 

@@ -32,7 +32,8 @@ from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "plane.json"
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-WANTED, TOLERANCE = 80.0, 1.02
+WANTED = 80.0
+TOLERANCE = 1.02
 
 
 class Point(NamedTuple):
@@ -72,10 +73,12 @@ def settings(preset: signals.Config, point: Point, seed: int) -> signals.Config:
 
 def measured(point: Point, run: Run) -> dict[str, Any]:
     """The scores of a trained point."""
-    config, results = run.config_as(signals.Config), run.results()
+    config = run.config_as(signals.Config)
+    results = run.results()
     scores = [child.results() for child in run.children().values()]
     period = signals.build(config)[point.network].dt * point.frame_period
     row = results["networks"][0]
+
     return {
         **point._asdict(),
         "seed": config.seed,
@@ -105,6 +108,7 @@ def decision_time(row: Mapping[str, Any]) -> float | None:
     enough = np.array(row["accuracy by answer"]) >= WANTED
     if not enough[-1]:
         return None
+
     below = np.flatnonzero(~enough)
     return float(row["answers [s]"][below[-1] + 1 if len(below) else 0])
 
@@ -116,6 +120,7 @@ def beside_ann(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dic
     found["decides after [s]"] = decision_time(row)
     if not anns:
         return {**found, "ann": None}
+
     best = max(anns, key=lambda one: one["accuracy %"])
     gap = paired_difference(
         [row["people"][one] for one in row["people"]], [best["people"][one] for one in row["people"]]
@@ -123,6 +128,7 @@ def beside_ann(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dic
     times = [time for one in anns if (time := decision_time(one)) is not None]
     points, sd = gap.rounded(2)
     own = found["decides after [s]"]
+
     return {
         **found,
         "ann": {key: best[key] for key in ("frame_period", "hidden", "accuracy %", "uJ/s")},
@@ -152,7 +158,9 @@ def draw(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
             markersize=5,
             label=network,
         )
+
         show_values(line, [f"{network}, {row['frame_period']} steps a frame, {row['hidden']} hidden" for row in own])
+
     axes.set(xscale="log", xlabel="energy [µJ a second of signal]", ylabel="accuracy, people not seen [%]")
     legend_beside(axes)
     write_text(IMAGES / f"signals-plane-{name}.svg", to_svg(figure))
@@ -167,11 +175,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="points that train at a time")
     parser.add_argument("--quick", action="store_true", help="two points of the generated gestures; writes nothing")
     options = parser.parse_args()
+
     if options.quick:
         points = [Point("learned", 25, 8), Point("ann", 25, 8)]
         with TemporaryDirectory() as folder:
             print(tables(rows_of(signals.PRESETS["quick"], points, 0, Path(folder), options.workers)))
         return
+
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in options.sets:
         rows = found.get(name, {}).get("rows", [])
@@ -186,7 +196,9 @@ def main() -> None:
                 "command": command,
                 "environment": describe_environment(),
             }
+
             write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+
         draw(name, rows)
 
 

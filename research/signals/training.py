@@ -43,13 +43,17 @@ def training(preset: str, out: Path) -> dict[str, float]:
         "--out",
         str(out),
     ]
-    begun, load = time.monotonic(), os.getloadavg()[0]
+
+    begun = time.monotonic()
+    load = os.getloadavg()[0]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
     # the system's word on this process alone
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+
     return {
         "CPU seconds": round(used.ru_utime + used.ru_stime, 1),
         "wall seconds": round(time.monotonic() - begun, 1),
@@ -73,6 +77,7 @@ def main() -> None:
         path: round(100 * child.results()["accuracy"], 1) for path, child in Run.open(given.out).children().items()
     }
     print(json.dumps(found))
+
     if not given.quick:
         write_text(RESULTS, json.dumps({**found, "environment": environment}, indent=1) + "\n")
 

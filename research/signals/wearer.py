@@ -60,10 +60,13 @@ class Wearer:
         series = load_series("myo")
         self.sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
         windows = self.sensor.windows(series)
+
         if num_series is not None:
             windows = windows.select(np.arange(0, len(windows.label), 40))
+
         part = series.keys["part"][windows.series]
-        self.first, self.scored = windows.select(part == 1), windows.select(part > 1)
+        self.first = windows.select(part == 1)
+        self.scored = windows.select(part > 1)
         self.people = {series.group_names[group]: int(group) for group in np.unique(self.scored.group)}
 
     def accuracy(self, windows: Windows, network: HybridNetwork | None = None) -> float:
@@ -86,15 +89,19 @@ class Wearer:
             first, scored = self.of(group)
             network = copy.deepcopy(self.network)
             norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # the mean over all batches
                 norm.train()
+
             with torch.no_grad():
                 inputs = tensors_of(self.sensor.inputs(first), first.label)
                 network({key: inputs[key] for key in network.inputs})
+
             network.eval()
             found[name] = self.accuracy(scored, network)
+
         return found
 
     def rotated(self, labels: bool) -> tuple[dict[str, float], dict[str, int]]:
@@ -103,17 +110,22 @@ class Wearer:
         Args:
             labels: the best place has most right answers; without labels the largest mean probability of the answers.
         """
-        found, places = {}, {}
+        found = {}
+        places = {}
+
         for name, group in self.people.items():
             first, scored = self.of(group)
             some = first.select(np.arange(0, len(first.label), 4))
             worth = {}
+
             for place in ROTATIONS:
                 logits = logits_of(self.network, self.sensor, rotate(some, place))[-1]
                 right = float((logits.argmax(-1).numpy() == some.label).mean())
                 worth[place] = right if labels else float(logits.softmax(-1).amax(-1).mean())
+
             places[name] = max(ROTATIONS, key=lambda place, worth=worth: (worth[place], -abs(place)))
             found[name] = self.accuracy(rotate(scored, places[name]))
+
         return found, places
 
 
@@ -138,6 +150,7 @@ def measured(folder: Path, workers: int, num_series: int | None = None) -> dict[
     turned, places = nothing.rotated(labels=True)
     both, places_of_both = levels.rotated(labels=True)
     sure, places_of_sure = levels.rotated(labels=False)
+
     people = {
         "nothing": nothing.plain(),
         "levels of the past": levels.plain(),
@@ -146,6 +159,7 @@ def measured(folder: Path, workers: int, num_series: int | None = None) -> dict[
         "levels and rotation": both,
         "levels and rotation without labels": sure,
     }
+
     rows = []
     for name, found in people.items():
         values = list(found.values())
@@ -156,6 +170,7 @@ def measured(folder: Path, workers: int, num_series: int | None = None) -> dict[
         rows.append(
             row | ({} if name == "nothing" else {"points": points, "sd of points": sd, "it is": gap.verdict("people")})
         )
+
     rotations = {"rotation": places, "levels and rotation": places_of_both, "without labels": places_of_sure}
     return {"table": rows, "people": people, "rotations": rotations}
 
@@ -167,10 +182,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a few series; writes nothing")
     options = parser.parse_args()
+
     if options.quick:
         with TemporaryDirectory() as folder:
             print(json.dumps(measured(Path(folder), options.workers, num_series=250)["table"], indent=1))
         return
+
     found = measured(options.folder, options.workers)
     print(json.dumps(found["table"], indent=1))
     found |= {"command": "python research/signals/wearer.py", "environment": describe_environment()}

@@ -27,14 +27,17 @@ def train(out: Path, network: str, precision: str, devices: int, seed: int) -> P
     command = [sys.executable, "-m", "spikebridge", "train", "digits", "--preset", "quick", "--quiet", *options]
     subprocess.run([*command, "--num-seeds", "1", "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
     (weights,) = out.rglob("weights.safetensors")
+
     return weights
 
 
 def distance(first: Path, second: Path) -> float:
     """The largest difference between two files of weights, relative to the largest weight of its tensor."""
-    a, b = load_file(first), load_file(second)
+    a = load_file(first)
+    b = load_file(second)
     assert a.keys() == b.keys()
     tensors = [(a[name].double(), b[name].double()) for name in a if a[name].is_floating_point()]
+
     return max(float((x - y).abs().max() / x.abs().max().clamp(min=1e-12)) for x, y in tensors if x.numel())
 
 
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
     rows = []
+
     with tempfile.TemporaryDirectory() as folder:
         for network in words.networks.split(","):
             for precision in ("32-true", "64-true"):
@@ -52,6 +56,7 @@ def main() -> None:
                 one, two = (train(path, network, precision, k, words.seed) for k, path in enumerate(paths, start=1))
                 rows.append({"network": network, "precision": precision, "largest difference": distance(one, two)})
                 print(rows[-1], flush=True)
+
     content = {"seed": words.seed, "preset": "quick", "rows": rows, "environment": describe_environment()}
     RESULTS.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -74,7 +74,9 @@ Case = tuple[nn.Module, dict[str, Tensor]]
 def cases() -> dict[str, Case]:
     """Modules and their inputs, on the CPU: a signal `(T, B, *N)`, or signals by name of a network."""
     torch.manual_seed(0)
-    x, pictures = torch.rand(20, 4, 6), torch.rand(12, 2, 1, 8, 8)
+    x = torch.rand(20, 4, 6)
+    pictures = torch.rand(12, 2, 1, 8, 8)
+
     layers: dict[str, nn.Module] = {
         "LIF, hard reset": LIF(0.02, dt=DT, v_threshold=0.8),
         "LIF, soft reset, refractory": LIF(0.02, dt=DT, reset="subtract", refractory=2 * DT),
@@ -88,6 +90,7 @@ def cases() -> dict[str, Case]:
         "unit: learned decay, spikes": HybridUnit(None, Exponential(0.01, dt=DT, learn="tau"), None, Threshold(0.5)),
         "unit: sliding windows, Gaussian": HybridUnit(Sliding(5, 2), Gaussian(2 * DT, DT, dt=DT)),
     }
+
     row = Sequential(
         nn.Conv2d(1, 4, 3, padding=1),
         LIF(0.02, dt=DT, v_threshold=0.3),
@@ -95,9 +98,11 @@ def cases() -> dict[str, Case]:
         nn.Flatten(),
         nn.Linear(64, 3),
     )
+
     config = digits.PRESETS["quick"]
     example = digits.example(config)
     built = {f"digits: {name}": network for name, network in digits.build(config).items()}
+
     return {
         **{name: (layer, {"x": x}) for name, layer in layers.items()},
         "convolution, LIF, pooling, linear": (row, {"x": pictures}),
@@ -133,13 +138,16 @@ def forward_and_backward(case: Case, device: str, dtype: torch.dtype) -> tuple[d
     inputs = {name: x.to(device, dtype, copy=True).requires_grad_() for name, x in case[1].items()}
     y, _ = module(inputs) if isinstance(module, HybridNetwork) else module(inputs["x"])
     outputs = y if isinstance(y, dict) else {"y": y}
+
     # a weight for each value, so that no gradient cancels
     weights = {
         name: torch.linspace(0.5, 1.5, y.numel(), dtype=torch.float64).reshape(y.shape) for name, y in outputs.items()
     }
+
     sum((y * weights[name].to(device, dtype)).sum() for name, y in outputs.items()).backward()
     leaves = {**inputs, **dict(module.named_parameters())}
     gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+
     return _at_home(outputs), _at_home(gradients)
 
 
@@ -153,6 +161,7 @@ def parity(device: str, only: Sequence[str] | None = None) -> list[dict[str, Any
     for name, case in cases().items():
         if only is not None and name not in only:
             continue
+
         for dtype in (torch.float32, torch.float64):
             (y, dy), (ours, dours) = (forward_and_backward(case, where, dtype) for where in ("cpu", device))
             rows.append(
@@ -164,7 +173,9 @@ def parity(device: str, only: Sequence[str] | None = None) -> list[dict[str, Any
                     "gradients": distance(dy, dours),
                 }
             )
+
             print(rows[-1], flush=True)
+
     return rows
 
 
@@ -177,6 +188,7 @@ def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float
     """
     assert first.keys() == second.keys()
     pairs = [(a, second[name]) for name, a in first.items() if a.numel()]
+
     return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-30)) for a, b in pairs)
 
 
@@ -186,14 +198,17 @@ def libraries(device: str) -> Makers:
         "here": partial(Ours, nullcontext),
         "here, loop": partial(Ours, reference),
     }
+
     # SpikingJelly reads the variable when its kernels are first loaded
     os.environ.setdefault("SJ_LIF_CUDA_IMPLEMENTATION", "triton" if find_spec("triton") else "torch")
     if find_spec("spikingjelly"):
         functional = importlib.import_module("spikingjelly.activation_based.functional")
         told = functional.neuron_implementation("lif", torch.device(device))["implementation"]
         found[f"SpikingJelly, {told}"] = SpikingJelly
+
     if find_spec("snntorch"):
         found["snnTorch"] = SnnTorch
+
     return found
 
 
@@ -215,8 +230,10 @@ def in_turns(title: str, works: Mapping[str, Callable[[], Tensor]], device: str,
     kept = ("name", "ms", "ratio", "ratio_interval", "rounds", "spike_rate", "first_s")
     rows = [{key: row[key] for key in kept} for row in rows]
     print(f"\n{title}")
+
     for row in rows:
         print(f"  {row['name']:<36}{row['ms']:>10.3f} ms{row['ratio']:>8.2f}{row['spike_rate']:>8.3f}", flush=True)
+
     return {"work": title, "rows": rows}
 
 
@@ -234,10 +251,12 @@ def speed(
         works = {name: layer_alone(make(), shape, device) for name, make in makers.items()}
         works["floor"] = memory_traffic(shape, device)
         tables.append(in_turns(f"A  LIF {shape}, forward and backward", works, device, rounds))
+
     for name, (network, shape) in networks.items():
         steps = {**makers, "no neurons": nn.Identity}
         works = {n: training_step(network, make, shape, device=device) for n, make in steps.items()}
         tables.append(in_turns(f"{name}  training step {shape}", works, device, rounds))
+
     for shape in linear:
         some = {n: make for n, make in makers.items() if n != "here, loop"}
         works = {
@@ -245,6 +264,7 @@ def speed(
             for n, make in some.items()
         }
         tables.append(in_turns(f"linear layer and LIF {shape}, forward and backward", works, device, rounds))
+
     return tables
 
 
@@ -260,8 +280,10 @@ def memory(makers: Makers) -> list[dict[str, Any]]:
             peaks.append(torch.cuda.max_memory_allocated() / 1e6)
             del run
             torch.cuda.empty_cache()
+
         rows.append({"name": name, "num_steps": LENGTHS, "mb": peaks})
         print(rows[-1], flush=True)
+
     return rows
 
 
@@ -272,6 +294,7 @@ def hybrid_network(neurons: Callable[[], nn.Module]) -> HybridNetwork:
     frames = nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(512, 10)
     )
+
     return HybridNetwork(
         dt=DT,
         inputs={"events": every(DT), "frames": every(4 * DT, phase=3 * DT)},
@@ -295,6 +318,7 @@ def hybrid_step(neurons: Callable[[], nn.Module], size: tuple[int, int, int], de
         "events": 3.0 * (torch.rand(num_steps, batch, 2, side, side, generator=generator) < 0.2).to(device),
         "frames": torch.rand(num_steps // 4, batch, 1, side, side, generator=generator).to(device),
     }
+
     targets = torch.randint(10, (batch,), generator=generator).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
 
@@ -303,6 +327,7 @@ def hybrid_step(neurons: Callable[[], nn.Module], size: tuple[int, int, int], de
         outputs, _ = network(inputs)
         F.cross_entropy((outputs["ann"] + outputs["frames_ann"]).mean(0), targets).backward()
         optimizer.step()
+
         return outputs["ann"].detach()
 
     return run
@@ -320,15 +345,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes; nothing is written")
     quick = parser.parse_args(arguments).quick
+
     if not torch.cuda.is_available():
         raise SystemExit(
             f"research/speed/gpu.py needs an NVIDIA GPU with CUDA, but PyTorch {torch.__version__} finds none; "
             "research/speed/peers.py measures the CPU"
         )
+
     warnings.simplefilter("ignore")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    makers, rounds = libraries("cuda"), 5 if quick else 21
+    makers = libraries("cuda")
+    rounds = 5 if quick else 21
     sizes: dict[str, Any] = {"layers": LAYERS[-2:], "linear": LINEAR[:1]} if quick else {}
+
     content = {
         "command": "python research/speed/gpu.py",
         "device": torch.cuda.get_device_name(),

@@ -50,6 +50,7 @@ Stream = Callable[[Tensor], Tensor]
 def network() -> Sequential:
     torch.manual_seed(0)
     first, second, last = (LIF(HALF, dt=1.0, v_threshold=v) for v in THRESHOLDS)
+
     return Sequential(
         c1=nn.Conv2d(2, 32, 3, padding=1),
         l1=first,
@@ -67,10 +68,12 @@ def own(net: Sequential) -> Stream:
     begin = net.initial_state(torch.zeros(IMAGE))
 
     def run(x: Tensor) -> Tensor:
-        state, outputs = begin, []
+        state = begin
+        outputs = []
         for x_t in x.unbind(0):
             y, state = net.step(x_t, state)
             outputs.append(y)
+
         return torch.cat(outputs)
 
     return run
@@ -82,10 +85,12 @@ def by_events(net: Sequential, native: bool) -> Stream:
     begin = live.initial_state(torch.zeros(IMAGE))
 
     def run(x: Tensor) -> Tensor:
-        state, outputs = begin, []
+        state = begin
+        outputs = []
         for x_t in x.unbind(0):
             y, state = live.step(x_t, state)
             outputs.append(y)
+
         return torch.cat(outputs)
 
     return run
@@ -106,6 +111,7 @@ def stepping(net: Sequential, fire: Callable[[int, Tensor], Tensor], begin: Call
             y = net.p1(fire(0, net.c1(x_t)))
             y = net.p2(fire(1, net.c2(y)))
             outputs.append(fire(2, net.fc(net.flat(y))))
+
         return torch.cat(outputs)
 
     return run
@@ -144,6 +150,7 @@ def sinabs(net: Sequential) -> Stream:
     fires = [
         layers.LIF(spike_threshold=torch.tensor(v), reset_fn=activation.MembraneReset(), **shared) for v in THRESHOLDS
     ]
+
     return stepping(
         net, lambda k, x: fires[k](x.unsqueeze(1)).squeeze(1), lambda: [layer.reset_states() for layer in fires]
     )
@@ -171,6 +178,7 @@ def contenders(net: Sequential) -> dict[str, Stream]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         others = {name: build(net) for name, build in peers.items()}
+
     return {**ours, "events, PyTorch": by_events(net, False), "network": own(net), "dense layers": dense(net), **others}
 
 
@@ -185,6 +193,7 @@ def shares(net: Sequential, x: Tensor) -> dict[str, float]:
     """The share of what is not zero among the inputs of each product, and the rates of the neurons."""
     found: dict[str, float] = {}
     y = x
+
     for name, layer in net.named_children():
         if name in LAYERS:
             found[name] = float((y != 0).float().mean())
@@ -193,6 +202,7 @@ def shares(net: Sequential, x: Tensor) -> dict[str, float]:
             found[name] = float(y.mean())
         else:
             y = layer(y.flatten(0, 1)).unflatten(0, y.shape[:2])
+
     return found
 
 
@@ -203,9 +213,11 @@ def live(share: float) -> dict[str, object]:
     spikes = {name: run(x) for name, run in runs.items()}
     expected = spikes["network"]
     times: dict[str, list[float]] = {name: [] for name in runs}
+
     for _ in range(ROUNDS):
         for name, run in runs.items():
             times[name].append(seconds(lambda run=run: run(x)) / NUM_STEPS)
+
     first = next(iter(runs))
     rows = [
         {
@@ -217,6 +229,7 @@ def live(share: float) -> dict[str, object]:
         }
         for name, own_times in times.items()
     ]
+
     return {"share": share, "events": shares(net, x), "output_spikes": int(expected.sum()), "rows": rows}
 
 
@@ -230,10 +243,12 @@ def cold(share: float) -> dict[str, float]:
     _, state = prepared.step(x[0])
     runs = {"events": lambda x_t: prepared.step(x_t, state), "dense layers": layers}
     times: dict[str, list[float]] = {name: [] for name in runs}
+
     for k in range(COLD_STEPS):
         for name, run in runs.items():
             sweep.add_(1)
             times[name].append(seconds(lambda run=run, k=k: run(x[k % NUM_STEPS])))
+
     return {name: statistics.median(values) * 1e6 for name, values in times.items()}
 
 
@@ -241,24 +256,30 @@ def linear() -> list[dict[str, float]]:
     torch.manual_seed(0)
     layer = nn.Linear(1000, 1000).eval()
     net = Sequential(layer)
-    fast, plain = prepare(net), prepare(net, native=False)
+    fast = prepare(net)
+    plain = prepare(net, native=False)
     rows = []
+
     for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
         x = torch.zeros(1, 1000)
         x[0, torch.randperm(1000)[: int(1000 * share)]] = 1
         state = fast.initial_state(x)
+
         runs = {
             "F.linear": lambda x=x: F.linear(x, layer.weight, layer.bias),
             "events": lambda x=x, state=state: fast.step(x, state),
             "PyTorch": lambda x=x, state=state: plain.step(x, state),
         }
+
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(ROUNDS):
             for name, run in runs.items():
                 times[name].append(seconds(lambda run=run: [run() for _ in range(NUM_STEPS)]) / NUM_STEPS)
+
         row = {name: statistics.median(values) * 1e6 for name, values in times.items()}
         ratios = [a / b for a, b in zip(times["F.linear"], times["events"], strict=True)]
         rows.append({"share": share, **row, "ratio": statistics.median(ratios)})
+
     return rows
 
 
@@ -272,9 +293,11 @@ def show(table: dict[str, object]) -> None:
     events = ", ".join(f"{name} {value:.1%}" for name, value in table["events"].items())
     print(f"\n{table['share']:.0%} of the input active; events into products, rates of neurons: {events}")
     print(f"{'':<26}{'us a step':>10}{'/ ours':>9}{'ours /':>9}{'other spikes':>14}")
+
     for row in table["rows"]:
         other = "-" if row["other_spikes"] is None else str(row["other_spikes"])
         print(f"{row['name']:<26}{row['us_a_step']:>10.1f}{row['over_ours']:>9.2f}{row['ours_over']:>9.3f}{other:>14}")
+
     emptied = table["cold_us"]
     print(f"cold: events {emptied['events']:.0f} us, dense layers {emptied['dense layers']:.0f} us")
 
@@ -292,13 +315,16 @@ def main() -> None:
     tables = [{**live(share), "cold_us": cold(share)} for share in (0.02, 0.05)]
     for table in tables:
         show(table)
+
     rows = linear()
     print("\nlinear 1000 x 1000, us")
     print(f"{'events':>8}{'F.linear':>11}{'events':>9}{'PyTorch':>10}{'ratio':>8}")
+
     for row in rows:
         print(
             f"{row['share']:>8.0%}{row['F.linear']:>11.1f}{row['events']:>9.1f}{row['PyTorch']:>10.1f}{row['ratio']:>8.1f}"
         )
+
     libraries = ("torch", "spikingjelly", "norse", "sinabs", "snntorch")
     environment = {
         "processor": processor(),
@@ -307,6 +333,7 @@ def main() -> None:
         "native": bool(functions()),
         **{name: version(name) for name in libraries},
     }
+
     write({"live": tables, "linear": rows, "steps": NUM_STEPS, "rounds": ROUNDS, "environment": environment})
 
 

@@ -32,7 +32,9 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 
 RESULTS = Path(__file__).parent / "results" / "live_soak.json"
-SIZE, DURATION, DT = 64, 2.0, 1 / 240
+SIZE = 64
+DURATION = 2.0
+DT = 1 / 240
 SAMPLE_SECONDS = 5.0
 
 
@@ -42,8 +44,10 @@ def write_recording(folder: Path) -> None:
     (folder / "frames").mkdir(parents=True)
     (folder / "meta.json").write_text(json.dumps({"width": SIZE, "height": SIZE}))
     times = np.round(1e6 * recording.frame_times).astype(int)
+
     for number in range(recording.num_frames):
         Image.fromarray(recording.frames[number]).save(folder / "frames" / f"{number:03d}.png")
+
     rows = [f"{number:03d}.png,{time}" for number, time in enumerate(times)]
     (folder / "frames.csv").write_text("\n".join(["file,t_us", *rows]) + "\n")
     bins = recording.events
@@ -70,6 +74,7 @@ def soak(folder: Path, speed: float, seconds: float) -> dict[str, Any]:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         text=True,
     )
+
     lines: list[tuple[float, float]] = []
     last: dict[str, Any] = {}
 
@@ -86,16 +91,20 @@ def soak(folder: Path, speed: float, seconds: float) -> dict[str, Any]:
     reader = threading.Thread(target=read)
     reader.start()
     states: list[tuple[float, int, int, int]] = []
+
     while process.poll() is None:
         if lines:
             try:
                 states.append((lines[-1][0], *process_state(process.pid)))
             except OSError:  # it has just ended
                 break
+
         time.sleep(SAMPLE_SECONDS)
+
     reader.join()
     if process.wait() != 0:
         raise SystemExit(f"live ended with exit code {process.returncode}")
+
     return {
         "speed": speed,
         "memory_mb_by_minute": [round(value / 1024, 1) for value in by_minute(states, 1)],
@@ -114,6 +123,7 @@ def by_minute(states: Sequence[tuple[float, ...]], column: int) -> list[int]:
     for state in states:
         minute = int(state[0] // 60)
         minutes[minute] = max(minutes.get(minute, 0), int(state[column]))
+
     return [minutes[minute] for minute in sorted(minutes)]
 
 
@@ -121,6 +131,7 @@ def latencies(lines: Sequence[tuple[float, float]], share: float) -> list[float]
     minutes: dict[int, list[float]] = {}
     for seconds, latency in lines:
         minutes.setdefault(int(seconds // 60), []).append(latency)
+
     return [
         round(sorted(values)[min(len(values) - 1, int(share * len(values)))], 2)
         for _, values in sorted(minutes.items())
@@ -133,16 +144,19 @@ def main() -> None:
     parser.add_argument("--speeds", type=float, nargs="*", default=[1.0, 1000.0])
     given = parser.parse_args()
     runs = []
+
     with tempfile.TemporaryDirectory() as folder:
         write_recording(Path(folder) / "disk")
         for speed in given.speeds:
             runs.append(soak(Path(folder) / "disk", speed, given.seconds))
             one = runs[-1]
             print(f"speed {speed:g}")
+
             for name in ("memory_mb", "open_files", "threads", "latency_median_ms", "latency_99_ms"):
                 values = one[f"{name}_by_minute"]
                 middle = statistics.median(values)
                 print(f"  {name:<18} {values[0]:>9} at first, {middle:>9} median, {values[-1]:>9} at last")
+
     found = {
         "seconds": given.seconds,
         "runs": runs,
@@ -150,6 +164,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "machine": platform.machine(),
     }
+
     write_text(RESULTS, json.dumps(found, indent=1) + "\n")
 
 

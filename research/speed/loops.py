@@ -25,10 +25,14 @@ from spikebridge.neurons import LIF, Integrator, LIFState, Sequential, lif_step
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "loops.json"
-TICKS, BLOCK = 161, 8
-MS, DT = 1e-3, 1e-5
-CONDUCTANCES, REVERSALS = (120.0, 36.0, 0.3), (50.0, -77.0, -54.387)  # mS/cm2, mV: sodium, potassium, leak
-REST, GATES = -65.0, (0.0529, 0.5961, 0.3177)
+TICKS = 161
+BLOCK = 8
+MS = 1e-3
+DT = 1e-5
+CONDUCTANCES = (120.0, 36.0, 0.3)  # mS/cm2, mV: sodium, potassium, leak
+REVERSALS = (50.0, -77.0, -54.387)
+REST = -65.0
+GATES = (0.0529, 0.5961, 0.3177)
 Run = Callable[[], Tensor]
 
 
@@ -39,6 +43,7 @@ def rates(v: Tensor) -> tuple[Tensor, Tensor]:
         0.07 * torch.exp(-(v + 65) / 20),
         0.01 * (v + 55) / (1 - torch.exp(-(v + 55) / 10)),
     ]
+
     closing = [4 * torch.exp(-(v + 65) / 18), 1 / (1 + torch.exp(-(v + 35) / 10)), 0.125 * torch.exp(-(v + 65) / 80)]
     return torch.cat(opening, -1), torch.cat(closing, -1)
 
@@ -95,6 +100,7 @@ def hodgkin_huxley() -> HybridNetwork:
         "membrane": Integrator(MS, v_leak=REST, r=0.0),
         "gates": Integrator(MS, v_leak=torch.tensor(GATES), r=0.0),
     }
+
     links = [
         Transmission("current", "membrane"),
         Transmission("membrane", "gates", unit(lambda v: v.expand(-1, 3)), delay=ticks(1)),
@@ -119,11 +125,16 @@ def hodgkin_huxley_by_hand(network: HybridNetwork, current: Tensor) -> Tensor:
     v = current.new_full((current.shape[1], 1), REST)
     gates = current.new_tensor(GATES).expand(current.shape[1], 3)
     membranes = [v]
+
     for x in current.unbind(0)[:-1]:
-        rest, tau, steady, tau_gates = membrane_rest(gates, x), membrane_tau(gates), steady_gates(v), gate_tau(v)
+        rest = membrane_rest(gates, x)
+        tau = membrane_tau(gates)
+        steady = steady_gates(v)
+        tau_gates = gate_tau(v)
         v = rest + torch.exp(-DT / tau) * (v - rest)
         gates = steady + torch.exp(-DT / tau_gates) * (gates - steady)
         membranes.append(v)
+
     return torch.stack(membranes)
 
 
@@ -145,12 +156,17 @@ def thresholds() -> HybridNetwork:
 
 def thresholds_by_hand(network: HybridNetwork, current: Tensor) -> Tensor:
     """The same with the step function of the neuron."""
-    ann, decay = network.parts["ann"], float(torch.exp(torch.tensor(-MS / 0.02, dtype=torch.float64)))
-    state, threshold, outputs = LIFState(torch.zeros_like(current[0])), 1.0, []
+    ann = network.parts["ann"]
+    decay = float(torch.exp(torch.tensor(-MS / 0.02, dtype=torch.float64)))
+    state = LIFState(torch.zeros_like(current[0]))
+    threshold = 1.0
+    outputs = []
+
     for x in current.unbind(0):
         spikes, state = lif_step(x, state, decay=decay, v_threshold=threshold)
         threshold = 1.0 + ann(spikes)
         outputs.append(spikes)
+
     return torch.stack(outputs)
 
 
@@ -159,6 +175,7 @@ def spiking_stream() -> HybridNetwork:
     torch.manual_seed(0)
     layers = Sequential(fc1=nn.Linear(30, 32), lif1=LIF(0.01), fc2=nn.Linear(32, 16), lif2=LIF(0.01))
     links = [Transmission("current", "snn"), Transmission("snn", "ann", HybridUnit(Tumbling(6), Mean()))]
+
     return HybridNetwork(
         dt=MS,
         inputs={"current": every(MS)},
@@ -170,10 +187,13 @@ def spiking_stream() -> HybridNetwork:
 
 def spiking_stream_by_hand(network: HybridNetwork, current: Tensor) -> Tensor:
     """The same with the step function of the neurons."""
-    layers, ann = network.parts["snn"], network.parts["ann"]
+    layers = network.parts["snn"]
+    ann = network.parts["ann"]
     decay = float(torch.exp(torch.tensor(-MS / 0.01, dtype=torch.float64)))
     one, two = (LIFState(current.new_zeros(current.shape[1], width)) for width in (32, 16))
-    window, outputs = [], []
+    window = []
+    outputs = []
+
     for x in current.unbind(0):
         spikes, one = lif_step(layers.fc1(x), one, decay=decay)
         spikes, two = lif_step(layers.fc2(spikes), two, decay=decay)
@@ -181,6 +201,7 @@ def spiking_stream_by_hand(network: HybridNetwork, current: Tensor) -> Tensor:
         if len(window) == 6:
             outputs.append(ann(torch.stack(window).mean(0)))
             window = []
+
     return torch.stack(outputs)
 
 
@@ -191,10 +212,12 @@ def whole(network: Any, current: Tensor) -> Tensor:
 
 def stepped(network: Any, current: Tensor) -> Tensor:
     """The first output, step by step."""
-    state, outputs = None, []
+    state = None
+    outputs = []
     for x in current.unbind(0):
         found, state = network.step({"current": x}, state)
         outputs += [y for y in found.values() if len(y)]
+
     return torch.stack(outputs)
 
 
@@ -224,11 +247,21 @@ def ways(name: str) -> dict[str, Run]:
     """What takes turns in a work; the first is by hand."""
     torch.manual_seed(1)
     if name.startswith("Hodgkin-Huxley"):
-        network, hand, run, current = hodgkin_huxley(), hodgkin_huxley_by_hand, whole, 10 + 5 * torch.rand(TICKS, 20, 1)
+        network = hodgkin_huxley()
+        hand = hodgkin_huxley_by_hand
+        run = whole
+        current = 10 + 5 * torch.rand(TICKS, 20, 1)
     elif name.startswith("thresholds"):
-        network, hand, run, current = thresholds(), thresholds_by_hand, whole, torch.rand(TICKS, 32, 16)
+        network = thresholds()
+        hand = thresholds_by_hand
+        run = whole
+        current = torch.rand(TICKS, 32, 16)
     else:
-        network, hand, run, current = spiking_stream(), spiking_stream_by_hand, stepped, torch.rand(TICKS, 1, 30)
+        network = spiking_stream()
+        hand = spiking_stream_by_hand
+        run = stepped
+        current = torch.rand(TICKS, 1, 30)
+
     if name.endswith("training"):
         fast = network.compiled(BLOCK)
         return {
@@ -237,6 +270,7 @@ def ways(name: str) -> dict[str, Run]:
             "network": trained(lambda x: run(network, x), current),
             f"compiled, {BLOCK} ticks": trained(lambda x: run(fast, x), current),
         }
+
     found = {
         "by hand": lambda: hand(network, current),
         "checked": on_the_checked_path(lambda: run(network, current)),
@@ -245,6 +279,7 @@ def ways(name: str) -> dict[str, Run]:
     for block in (1,) if run is stepped else (1, BLOCK):
         fast = network.compiled(block)
         found[f"compiled, {block} tick{'s' if block > 1 else ''}"] = lambda fast=fast: run(fast, current)
+
     return found
 
 
@@ -255,19 +290,23 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
         found = ways(name)
         first: dict[str, float] = {}
         outputs = {}
+
         for way, run in found.items():
             start = time.perf_counter()
             outputs[way] = run()
             first[way] = time.perf_counter() - start
+
         for way, y in outputs.items():
             torch.testing.assert_close(
                 y, outputs["by hand"], rtol=1e-3, atol=1e-3, msg=lambda text, w=way: f"{w}: {text}"
             )
+
         for _ in range(rounds):
             for way, run in found.items():
                 start = time.process_time()
                 run()
                 rows.setdefault(way, []).append(1e6 * (time.process_time() - start) / TICKS)
+
     return [
         {
             "work": name,
@@ -288,8 +327,10 @@ def main() -> None:
     torch.set_num_threads(1)
     works = ("Hodgkin-Huxley", "Hodgkin-Huxley, training", "thresholds", "thresholds, training", "step")
     rows = [row for name in works for row in measure(name, rounds)]
+
     for row in rows:
         print(f"{row['work']:26}{row['way']:20}{row['us_a_tick']:9.1f} us a tick{row['over_by_hand']:8.2f} x by hand")
+
     found = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 

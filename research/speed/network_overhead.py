@@ -25,7 +25,10 @@ from spikebridge.ops import reference
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "network_overhead.json"
-TICKS, FRAMES, LENGTH, DT = 60, 10, 6, 1 / 240
+TICKS = 60
+FRAMES = 10
+LENGTH = 6
+DT = 1 / 240
 
 
 class What(nn.Module):
@@ -46,6 +49,7 @@ def build(loop: bool) -> HybridNetwork:
     where = Sequential(fc1=nn.Linear(300, 128), lif1=LIF(0.01, dt=DT), fc2=nn.Linear(128, 64), lif2=LIF(0.01, dt=DT))
     motion = HybridUnit(Tumbling(LENGTH), Mean(), nn.Linear(64, 32))
     attention = HybridUnit(None, None, nn.Sequential(nn.Linear(10, 128), nn.Softplus()))
+
     links = [
         Transmission("frames", "what"),
         Transmission("events", "where"),
@@ -53,6 +57,7 @@ def build(loop: bool) -> HybridNetwork:
     ]
     if loop:
         links.append(Modulation("what", "where.lif1.v_threshold", attention, delay=ticks(1), name="attention"))
+
     return HybridNetwork(
         dt=DT,
         inputs={"frames": every(1 / 40), "events": every(DT)},
@@ -64,7 +69,9 @@ def build(loop: bool) -> HybridNetwork:
 
 def without_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callable[[], list[Tensor]]:
     """The modules by hand: all events, all windows, all frames."""
-    what, where, motion = network.parts["what"], network.parts["where"], network.units["motion"]
+    what = network.parts["what"]
+    where = network.parts["where"]
+    motion = network.units["motion"]
 
     def run() -> list[Tensor]:
         spikes, _ = where(events)
@@ -77,23 +84,33 @@ def without_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Ca
 
 def in_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callable[[], list[Tensor]]:
     """The modules by hand in the spans of the loop: the first tick, then those up to the next frame."""
-    what, where = network.parts["what"], network.parts["where"]
-    motion, attention = network.units["motion"], network.units["attention"]
+    what = network.parts["what"]
+    where = network.parts["where"]
+    motion = network.units["motion"]
+    attention = network.units["attention"]
     spans = next(group for group in network.plan.groups if group.loop).spans(0, TICKS)
 
     def run() -> list[Tensor]:
-        seen, window = events.new_zeros(events.shape[1], 32), events.new_zeros(0, events.shape[1], 64)
-        state, effect, classes, spikes = None, {}, [], []
+        seen = events.new_zeros(events.shape[1], 32)
+        window = events.new_zeros(0, events.shape[1], 64)
+        state = None
+        effect = {}
+        classes = []
+        spikes = []
+
         for start, stop in spans:
             y, state = where(events[start:stop], state, **effect)
             spikes.append(y)
             window = torch.cat([window, y])
             if len(window) >= LENGTH:
-                seen, window = motion(window[:LENGTH])[0][0], window[LENGTH:]
+                seen = motion(window[:LENGTH])[0][0]
+                window = window[LENGTH:]
+
             if (stop - 1) % LENGTH == 0:
                 classes.append(what(frames[(stop - 1) // LENGTH], seen))
                 factor, _ = attention(classes[-1].unsqueeze(0))
                 effect = {"lif1.v_threshold": Effect(factor, "multiply")}
+
         return [torch.stack(classes), torch.cat(spikes)]
 
     return run
@@ -101,23 +118,34 @@ def in_a_loop(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callabl
 
 def tick_by_tick(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callable[[], list[Tensor]]:
     """The modules by hand, one tick after another; a window's steps are kept in a list."""
-    what, where, motion = network.parts["what"], network.parts["where"], network.units["motion"]
+    what = network.parts["what"]
+    where = network.parts["where"]
+    motion = network.units["motion"]
     attention = dict(network.units.items()).get("attention")
 
     def run() -> list[Tensor]:
-        seen, state, effect, window = events.new_zeros(events.shape[1], 32), None, {}, []
-        classes, spikes = [], []
+        seen = events.new_zeros(events.shape[1], 32)
+        state = None
+        effect = {}
+        window = []
+        classes = []
+        spikes = []
+
         for tick in range(TICKS):
             if tick % LENGTH == 0:
                 classes.append(what(frames[tick // LENGTH], seen))
+
             y, state = where(events[tick : tick + 1], state, **effect)
             if attention is not None and tick % LENGTH == 0:
                 factor, _ = attention(classes[-1].unsqueeze(0))
                 effect = {"lif1.v_threshold": Effect(factor, "multiply")}
+
             spikes.append(y)
             window.append(y)
             if len(window) == LENGTH:
-                seen, window = motion(torch.cat(window))[0][0], []
+                seen = motion(torch.cat(window))[0][0]
+                window = []
+
         return [torch.stack(classes), torch.cat(spikes)]
 
     return run
@@ -138,7 +166,10 @@ def stepped(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callable[
     begin = network.initial_state({"frames": frames[:0], "events": events[:0]})
 
     def run() -> list[Tensor]:
-        state, classes, spikes = begin, [], []
+        state = begin
+        classes = []
+        spikes = []
+
         for tick in range(TICKS):
             now = {"events": events[tick]}
             if tick % LENGTH == 0:
@@ -146,6 +177,7 @@ def stepped(network: HybridNetwork, frames: Tensor, events: Tensor) -> Callable[
             outputs, state = network.step(now, state)
             spikes.append(outputs["where"])
             classes += [outputs["what"]] if tick % LENGTH == 0 else []
+
         return [torch.stack(classes), torch.stack(spikes)]
 
     return run
@@ -166,7 +198,10 @@ def take_turns(ours: Callable[[], list[Tensor]], hand: Callable[[], list[Tensor]
     """Seconds of a run by hand, and what the network adds to it: medians over rounds in which both take turns."""
     for one, other in zip(ours(), hand(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    by_hand, added = [], []
+
+    by_hand = []
+    added = []
+
     for _ in range(rounds):
         times = []
         for run in (hand, ours):
@@ -174,8 +209,10 @@ def take_turns(ours: Callable[[], list[Tensor]], hand: Callable[[], list[Tensor]
             start = time.process_time()
             run()
             times.append(time.process_time() - start)
+
         by_hand.append(times[0])
         added.append(times[1] - times[0])
+
     return statistics.median(by_hand), statistics.median(added)
 
 
@@ -183,24 +220,34 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     """One row a figure."""
     rows = []
     for batch in (1, 32, 128):
-        frames, events = torch.randn(FRAMES, batch, 256), torch.randn(TICKS, batch, 300)
-        plain, loop = build(loop=False).eval(), build(loop=True).eval()
+        frames = torch.randn(FRAMES, batch, 256)
+        events = torch.randn(TICKS, batch, 300)
+        plain = build(loop=False).eval()
+        loop = build(loop=True).eval()
         spans = len(next(group for group in loop.plan.groups if group.loop).spans(0, TICKS))
         share = 0.05 if batch >= 32 else None
-        ours, hand = whole(plain, frames, events), without_a_loop(plain, frames, events)
+        ours = whole(plain, frames, events)
+        hand = without_a_loop(plain, frames, events)
         rows.append(row("no loop, training", batch, take_turns(trained(ours), trained(hand), rounds), "share", share))
+
         with torch.no_grad():
             rows.append(row("no loop, forward", batch, take_turns(ours, hand, rounds), "share", share))
+
         with reference(), torch.no_grad():
             # layers that loop over time, for which the aim of a share was set
             rows.append(row("the same, plain", batch, take_turns(ours, hand, rounds), "share", share))
-        ours, hand = whole(loop, frames, events), in_a_loop(loop, frames, events)
+
+        ours = whole(loop, frames, events)
+        hand = in_a_loop(loop, frames, events)
         rows.append(row("loop, training", batch, take_turns(trained(ours), trained(hand), rounds), "span", 3e-4, spans))
+
         with torch.no_grad():
             rows.append(row("loop, forward", batch, take_turns(ours, hand, rounds), "span", 3e-4, spans))
             for name, network in (("step, no loop", plain), ("step, loop", loop)):
-                ours, hand = stepped(network, frames, events), tick_by_tick(network, frames, events)
+                ours = stepped(network, frames, events)
+                hand = tick_by_tick(network, frames, events)
                 rows.append(row(name, batch, take_turns(ours, hand, rounds), "tick", 1.5e-4, TICKS))
+
     return rows
 
 
@@ -210,6 +257,7 @@ def row(
     """A figure with its aim: the share of what the network adds, or the seconds that it adds a span or tick."""
     hand, more = times
     added = more / hand if per == "share" else more / number
+
     return {
         "what": what,
         "batch": batch,
@@ -236,11 +284,13 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = measure(rounds)
     print(f"{'':20}{'batch':>6}{'by hand':>11}{'network':>11}{'added':>18}{'aim':>16}")
+
     for r in rows:
         print(
             f"{r['what']:20}{r['batch']:>6}{r['by hand [ms]']:>8.2f} ms{r['network [ms]']:>8.2f} ms"
             f"{text(r['added'], r['per']):>18}{text(r['aim'], r['per']):>16}"
         )
+
     found = {"ticks": TICKS, "rounds": rounds, "rows": rows, "environment": describe_environment(threads=1)}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -62,18 +62,22 @@ def layers(quick: bool) -> list[dict[str, Any]]:
     """A, on one thread."""
     torch.set_num_threads(1)
     tables = []
+
     for shape in LAYERS[-2:] if quick else LAYERS:
         makers = {n: make for n, make in every_library().items() if n not in SLOW or shape[0] * shape[1] <= 512}
         works = {name: layer_alone(make(), shape) for name, make in makers.items()}
         works |= {
             n: layer_alone(make(), shape) for n, make in compiled_libraries().items() if shape[0] <= MOST_COMPILED
         }
+
         with suppress(ImportError):
             works["Spyx, compiled"] = spyx_alone(shape)
+
         works["floor"] = memory_traffic(shape)
         rows = take_turns(works, rounds=5 if quick else 21)
         tables.append({"shape": shape, "threads": 1, "rows": rows})
         show(f"A  LIF {shape}, forward and backward, 1 thread", rows)
+
     return tables
 
 
@@ -86,22 +90,26 @@ def networks(quick: bool, every_threads: tuple[int, ...] = (1, 2)) -> list[dict[
             makers = {**every_library(), "no neurons": nn.Identity}
             works = {n: training_step(network, make, shape) for n, make in makers.items()}
             ours = next(iter(makers))
+
             if network is Dense:
                 works[f"{ours}, Sequential"] = training_step(DenseInARow, makers[ours], shape)
             else:
                 for n in ("no neurons", "SpikingJelly", ours):
                     if n in makers:
                         works[f"{n}, channels last"] = training_step(network, makers[n], shape, channels_last=True)
+
                 pooled = partial(Convolutional, pool=max_pool2d)
                 works[f"{ours}, channels last, ops.max_pool2d"] = training_step(pooled, makers[ours], shape, True)
                 in_a_row = training_step(ConvolutionalInARow, makers[ours], shape, channels_last=True)
                 works[f"{ours}, channels last, Sequential"] = in_a_row
+
             spiking = [n for n in works if not n.startswith("no neurons")]
             floors = {n: "no neurons" + ", channels last" * ("channels last" in n) for n in spiking}
             rows = take_turns(works, rounds=3 if quick else 15, floors=floors)
             revision = git_revision(Path(__file__).parent)
             tables.append({"work": name, "shape": shape, "threads": threads, "revision": revision, "rows": rows})
             show(f"{name}  training step, {shape}, {threads} thread(s)", rows)
+
     return tables
 
 
@@ -110,6 +118,7 @@ def memory(quick: bool) -> list[dict[str, Any]]:
     lengths = LENGTHS[:1] if quick else LENGTHS
     rows = []
     print("\nE  peak memory of B [MB] at T = " + ", ".join(map(str, lengths)))
+
     for name in every_row():
         peaks = [in_a_process(name, num_steps) for num_steps in lengths]
         rows.append(
@@ -120,7 +129,9 @@ def memory(quick: bool) -> list[dict[str, Any]]:
                 "ratio": peaks[-1] / (rows or [{"mb": peaks}])[0]["mb"][-1],
             }
         )
+
         print(f"  {name:<36}" + "".join(f"{peak:>9.0f}" for peak in peaks) + f"{rows[-1]['ratio']:>8.2f} x")
+
     return rows
 
 
@@ -128,13 +139,16 @@ def beside_the_loop(quick: bool) -> list[dict[str, Any]]:
     """F, and every neuron, on one thread: how many times faster than the loop over steps."""
     torch.set_num_threads(1)
     tables = []
+
     for shape in SHAPES[:1] if quick else SHAPES:
         rows = {"kernels": kernels(shape, 2 if quick else 11), "neurons": neurons(shape, 2 if quick else 11)}
         tables.append({"shape": shape, "threads": 1, **rows})
         print(f"\nF  {shape}, times faster than the loop, 1 thread")
+
         for row in [*rows["kernels"], *rows["neurons"]]:
             words = row.get("neuron") or f"{row['kernel']}, {row['form']}{', gradients' * row['gradients']}"
             print(f"  {words:<58}" + "".join(f"{n[6:]:>9}{v:>7.1f}" for n, v in row.items() if n.startswith("times_")))
+
     return tables
 
 
@@ -147,6 +161,7 @@ def silence(quick: bool) -> list[dict[str, Any]]:
         for row in table["rows"]:
             share, quick_ms, dense_ms, ratio = row.values()
             print(f"  {share:>6.0%}{quick_ms:>9.2f} ms{dense_ms:>9.2f} ms dense{ratio:>8.1f} x")
+
     return tables
 
 
@@ -168,6 +183,7 @@ def environment() -> dict[str, Any]:
     """The machine and the versions."""
     names = ("torch", "spikingjelly", "snntorch", "norse", "sinabs", "spyx", "jax")
     model = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+
     return {
         "processor": model[0] if model else platform.processor(),
         "cores": os.cpu_count(),
@@ -187,6 +203,7 @@ def _installed(name: str) -> bool:
         version(name)
     except ImportError:
         return False
+
     return True
 
 
@@ -218,14 +235,17 @@ def main() -> None:
     parser.add_argument("--num-steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+
     if options.peak_of:
         torch.set_num_threads(1)
         print(json.dumps(peak_of_training(options.peak_of, options.num_steps)))
         return
+
     path = RESULTS / ("peers_quick.json" if options.quick else "peers.json")
     results = json.loads(path.read_text()) if path.exists() and options.only != ALL else {}
     results["environment"] = _with_peers_of(results, environment())
     revision = git_revision(Path(__file__).parent)  # before a result is written over an older one
+
     parts: list[tuple[str, str, Callable[[bool], Any]]] = [
         ("A", "layers", layers),
         ("BC", "networks", partial(networks, every_threads=(options.threads,) if options.threads else (1, 2))),
@@ -245,6 +265,7 @@ def main() -> None:
                     if table["threads"] != options.threads
                 ]
                 results[name] = sorted(results[name] + kept, key=lambda table: (table["work"], table["threads"]))
+
             results["revisions"] = {**results.get("revisions", {}), name: revision}
             write(results, path)
 
@@ -255,13 +276,16 @@ def growth(quick: bool) -> dict[str, Any]:
     name, make = next(iter(every_library().items()))
     results = grow(make(), rounds=2 if quick else 9)
     print(f"\ntime against size, {name}, 1 thread")
+
     for axis, result in results.items():
         print(
             f"  {axis}: {result['sizes'][0]} to {result['sizes'][-1]}, power {result['power']:.3f}, "
             f"line {result['ms_at_0']:.2f} ms + {result['us_each']:.2f} us each, at most {result['most_off']:.0%} off"
         )
+
     if not quick:
         draw(results, RESULTS / "peers.svg")
+
     return {"name": name, "axes": results}
 
 

@@ -86,16 +86,20 @@ def saved_bytes(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run(x)
+
     return sum(kept.values())
 
 
 def against_spikingjelly() -> list[dict[str, object]]:
     x = torch.randn(SHAPE) * 0.5 + 0.3
     rows: list[dict[str, object]] = []
+
     for name, (ours, theirs) in peers().items():
-        run_ours, run_theirs = train_ours(ours), train_theirs(theirs)
+        run_ours = train_ours(ours)
+        run_theirs = train_theirs(theirs)
         equal = bool((run_ours(x) == run_theirs(x)).all())
         pairs = [(seconds(run_ours, x), seconds(run_theirs, x)) for _ in range(ROUNDS)]
+
         rows.append(
             {
                 "layer": name,
@@ -107,6 +111,7 @@ def against_spikingjelly() -> list[dict[str, object]]:
                 "same_spikes": equal,
             }
         )
+
     return rows
 
 
@@ -114,14 +119,17 @@ def over_lengths() -> list[dict[str, object]]:
     layers = {"LIF": LIF(HALF, dt=1.0), "Recurrent(LIF)": Recurrent(LIF(HALF, dt=1.0), nn.Linear(256, 256))}
     signals = {num_steps: torch.randn(num_steps, 16, 256) for num_steps in LENGTHS}
     rows: list[dict[str, object]] = []
+
     for name, layer in layers.items():
         run = train_ours(layer)
         run(signals[LENGTHS[0]])
         # lengths take turns, so that a busy moment of the machine does not fall on one of them
         times = {t: [] for t in LENGTHS}
+
         for _ in range(ROUNDS // 2):
             for num_steps, x in signals.items():
                 times[num_steps].append(seconds(run, x))
+
         for num_steps, x in signals.items():
             rows.append(
                 {
@@ -131,6 +139,7 @@ def over_lengths() -> list[dict[str, object]]:
                     "saved_kib_a_step": saved_bytes(run, x) / num_steps / 2**10,
                 }
             )
+
     return rows
 
 
@@ -144,18 +153,22 @@ def write(results: dict[str, object]) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    pairs, lengths = against_spikingjelly(), over_lengths()
+    pairs = against_spikingjelly()
+    lengths = over_lengths()
     print(f"forward and backward, {SHAPE}, one thread, {ROUNDS} rounds")
     print(f"{'layer':<18}{'ours':>10}{'SpikingJelly':>14}{'ratio':>8}{'saved':>11}{'theirs':>11}")
+
     for row in pairs:
         print(
             f"{row['layer']:<18}{row['ours_ms']:>7.1f} ms{row['spikingjelly_ms']:>11.1f} ms{row['ratio']:>8.2f}"
             f"{row['ours_saved_mib']:>7.1f} MiB{row['spikingjelly_saved_mib']:>7.1f} MiB"
         )
+
     print("\ncost of one step of time in training, (T, 16, 256)")
     print(f"{'layer':<18}{'T':>6}{'time':>12}{'kept':>12}")
     for row in lengths:
         print(f"{row['layer']:<18}{row['num_steps']:>6}{row['us_a_step']:>9.1f} us{row['saved_kib_a_step']:>8.1f} KiB")
+
     write(
         {
             "against_spikingjelly": pairs,

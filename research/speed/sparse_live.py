@@ -33,7 +33,8 @@ from spikebridge.ops.sequence.native import description
 
 RESULTS = Path(__file__).parent / "results" / "sparse_live.json"
 SHARES = 0.01, 0.02, 0.05
-NUM_BINS, SKIPPED = 60, 10  # of a round; the first ones begin a stream
+NUM_BINS = 60  # of a round; the first ones begin a stream
+SKIPPED = 10
 SENSOR = 34
 
 Steps = Callable[[list[Any], Any], tuple[Any, Any]]
@@ -54,6 +55,7 @@ def networks() -> dict[str, tuple[nn.Module, dict[str, Tensor], tuple[int, ...]]
         "convolutional network": (live.network(), {"events": pictures}, (2, 28, 28)),
         "sensing, spiking layers": (sensing_layers(), {"events": torch.rand(3, 1, 2, 96, 96)}, (2, 96, 96)),
     }
+
     for variant in VARIANTS:
         if variant == "ann":
             continue
@@ -61,6 +63,7 @@ def networks() -> dict[str, tuple[nn.Module, dict[str, Tensor], tuple[int, ...]]
         network = what_where(variant, 32, dt=0.025, frame_period=3, frame_every=3, sensor=SENSOR)
         sample = {"events": torch.rand(3, 1, 2, SENSOR, SENSOR), "frames": torch.rand(1, 1, 1, SENSOR, SENSOR)}
         made[f"digits, {variant}"] = (network, {n: sample[n] for n in network.inputs}, (2, SENSOR, SENSOR))
+
     return made
 
 
@@ -68,6 +71,7 @@ def bins(share: float, shape: tuple[int, ...]) -> list[Any]:
     """Random events, and a frame in each bin."""
     random = np.random.default_rng(0)
     frame = np.zeros(shape[1:], np.float32)
+
     return [
         SimpleNamespace(events=(random.random(shape) < share).astype(np.float32), frame=frame) for _ in range(NUM_BINS)
     ]
@@ -75,11 +79,13 @@ def bins(share: float, shape: tuple[int, ...]) -> list[Any]:
 
 def time_of(steps: Steps, stream: list[Any]) -> float:
     """Microseconds of a step."""
-    state, times = None, []
+    state = None
+    times = []
     for one in stream:
         begin = time.thread_time()
         _, state = steps([one], state)
         times.append(time.thread_time() - begin)
+
     return 1e6 * statistics.median(times[SKIPPED:])
 
 
@@ -88,6 +94,7 @@ def measure(network: nn.Module, sample: dict[str, Tensor], shape: tuple[int, ...
     by_events = network_steps(network, sample)
     with without_native():
         dense = network_steps(network, sample)
+
     rows = []
     for share in SHARES:
         stream = bins(share, shape)
@@ -100,6 +107,7 @@ def measure(network: nn.Module, sample: dict[str, Tensor], shape: tuple[int, ...
                 "ratio": round(statistics.median(b / a for a, b in pairs), 2),
             }
         )
+
     return rows
 
 
@@ -109,9 +117,11 @@ def main() -> None:
     rounds = 3 if (quick := parser.parse_args().quick) else 15
     torch.set_num_threads(1)
     results: dict[str, Any] = {"torch": torch.__version__, "native": description(), "rounds": rounds, "networks": {}}
+
     for name, (network, sample, shape) in networks().items():
         rows = results["networks"][name] = measure(network, sample, shape, rounds)
         print(name, *rows, sep="\n  ", flush=True)
+
     if not quick:
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

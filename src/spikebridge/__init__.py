@@ -24,8 +24,10 @@ def __getattr__(name: str) -> Any:
     """Imported when it is first used, since `import spikebridge` loads nothing else."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+
     if name == "__version__":
         from importlib.metadata import version  # four fifths of the time of `import spikebridge`
 
         return version("spikebridge")
+
     raise AttributeError(f"module 'spikebridge' has no attribute {name!r}")

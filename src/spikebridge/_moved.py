@@ -1,19 +1,23 @@
-"""Import paths of release 0.1 end in one line that names the new path; for one release.
+"""Names of the last release that moved or left the package. Each ends in one line that says where it is now.
+
+`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets` and `networks`. An option, a
+preset or a network of a recipe is named "RECIPE.NAME". A row of `imports` also serves all modules below it.
 
 The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook knows. Where a
 package has no attribute `name`, `from package import name` looks for the module `package.name`: one hook serves modules
-and exported names. The table is read at the first such import.
+and exported names.
 """
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
 
 class _MovedPathHook:
-    """Raises `ImportError` for an import path of release 0.1, with the path that replaces it."""
+    """Raises `ImportError` for an import path of the last release, with the place of today."""
 
     @classmethod
     def find_spec(
@@ -21,29 +25,50 @@ class _MovedPathHook:
     ) -> ModuleSpec | None:
         """None for every path that is not in the table."""
         if name.startswith("spikebridge."):
-            line = moved(name)
+            line = moved("imports", name)
             if line is not None:
                 raise ImportError(line, name=name)
+
         return None
 
 
-def moved(name: str) -> str | None:
-    """The line about an import path of release 0.1; None for any other.
+def moved(kind: str, name: str) -> str | None:
+    """The line about a name of the last release; None for any other.
+
+    Args:
+        kind: a table of `_moved.json`.
+        name: the name of the last release.
 
     Example:
-        >>> moved("spikebridge.networks.sensing_tracker")
-        'spikebridge.networks.sensing_tracker is now spikebridge.networks.sensing.tracker.tracker'
-        >>> moved("spikebridge.data.read_scenes")
-        'read_scenes of spikebridge.data is now spikebridge.networks.reasoning.read_scenes'
+        >>> moved("imports", "spikebridge.nothing") is None
+        True
     """
-    import json  # here, since only an old path needs it
+    table = _tables()[kind]
+    parts = name.split(".")
+    known = [name] if kind != "imports" else [".".join(parts[:n]) for n in range(len(parts), 1, -1)]
 
-    table = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    package, _, last = name.rpartition(".")
-    module, exported = table["modules"].get(name), table["names"].get(name)
-    lines = [f"{name} is now {module}"] if module is not None else []
-    lines += [f"{last} of {package} is now {exported}"] if exported is not None else []
-    return "; ".join(lines) or None
+    for one in known:
+        if one in table:
+            subject = one if kind == "imports" else one.rpartition(".")[2] if kind == "commands" else _spoken(kind, one)
+            return f"{subject} {table[one]}"
+
+    return None
+
+
+def _spoken(kind: str, name: str) -> str:
+    """The option, preset or network of a recipe in words."""
+    recipe, _, rest = name.partition(".")
+    words = {"options": f"--{rest}", "presets": f"the preset {rest!r}", "networks": f"the network {rest!r}"}
+    return f"{words[kind]} of {recipe}"
+
+
+@cache
+def _tables() -> dict[str, dict[str, str]]:
+    # here, since only a name of the last release needs it
+    import json
+
+    tables: dict[str, dict[str, str]] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    return tables
 
 
 def install() -> None:

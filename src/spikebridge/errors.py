@@ -39,7 +39,8 @@ class StateError(ShapeError):
 
     def __init__(self, message: str, layer: object = None) -> None:
         super().__init__(message)
-        self.message, self.layer = message, layer
+        self.message = message
+        self.layer = layer
 
 
 class ConfigError(SpikebridgeError, ValueError):
@@ -108,6 +109,7 @@ def in_words(value: object) -> str:
         return f"the {kind} {text}" if len(text := repr(value)) < 60 and "\n" not in text else f"a {kind}"
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
+
     return f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
@@ -123,6 +125,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = get_close_matches(word, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
+
     return f"{hint}Known: {', '.join(names) or 'none'}."
 
 
@@ -138,6 +141,7 @@ def printable(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
+
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape", "surrogatepass").decode("ascii")
         for one in text
@@ -164,6 +168,7 @@ def deferred_checks() -> Iterator[None]:
         yield
     finally:
         _deferred.reset(token)
+
     for check in checks.values():
         check()
 

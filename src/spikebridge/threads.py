@@ -14,7 +14,8 @@ from spikebridge.errors import ConfigError
 
 _MOST_THREADS = 1024
 _AUTO = 1  # least CPU time in docs/log.md (Threads)
-_NUMBER, _POLICY = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
+_NUMBER = "OMP_NUM_THREADS"
+_POLICY = "OMP_WAIT_POLICY"
 
 
 def set_threads(threads: int | Literal["auto"] = "auto") -> int:
@@ -49,6 +50,7 @@ def set_threads(threads: int | Literal["auto"] = "auto") -> int:
         import torch
 
         torch.set_num_threads(number)
+
     return number
 
 
@@ -63,6 +65,7 @@ def threads_in_use() -> int:
         import torch
 
         return torch.get_num_threads()
+
     return _from_environment(os.cpu_count() or 1)
 
 
@@ -78,6 +81,7 @@ def parse_threads(word: str) -> int | Literal["auto"]:
     """
     if word == "auto":
         return "auto"
+
     return _checked(int(word) if word.isascii() and word.isdigit() and len(word) < 9 else word)
 
 

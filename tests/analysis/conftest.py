@@ -25,10 +25,12 @@ class What(nn.Module):
 def what_where(**changes: nn.Module | HybridUnit | None) -> HybridNetwork:
     """The network, with other units or parts where said."""
     torch.manual_seed(0)
-    what, where = What(), Sequential(fc=nn.Linear(6, 16), lif=LIF(tau=0.01, dt=DT, v_threshold=0.4))
+    what = What()
+    where = Sequential(fc=nn.Linear(6, 16), lif=LIF(tau=0.01, dt=DT, v_threshold=0.4))
     motion = HybridUnit(Tumbling(6), Mean(), nn.Linear(16, 4))
     gain = HybridUnit(None, None, nn.Sequential(nn.Linear(5, 16), nn.Softplus()))
     parts = {"what": changes.get("what", what), "where": changes.get("where", where)}
+
     return HybridNetwork(
         dt=DT,
         inputs={"frames": every(6 * DT), "events": every(DT)},

@@ -24,7 +24,10 @@ def test_spikes_are_counted_by_hand() -> None:
     x = torch.tensor([[0.5, 1.0, 2.0], [-1.0, 3.0, 0.0]]).reshape(2, 1, 3)
     with record_activity(layers) as activity:
         layers(x)
-    fire, relu = activity["fire"], activity["relu"]
+
+    fire = activity["fire"]
+    relu = activity["relu"]
+
     assert (fire.kind, fire.num_spikes, fire.num_values) == ("spikes", 3, 6)
     assert fire.rate == 0.5
     assert fire.share_active == pytest.approx(2 / 3)  # the first neuron never spikes
@@ -40,6 +43,7 @@ def test_recording_changes_no_result_and_leaves_nothing_behind(
     before, _ = network(inputs)
     with record_activity(network, traces=["where.lif"]):
         during, _ = network(inputs)
+
     assert all(torch.equal(before[name], during[name]) for name in before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
@@ -53,6 +57,7 @@ def test_hooks_go_when_the_block_fails(network: HybridNetwork) -> None:
 def test_paths_name_parts_and_units(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
     with record_activity(network) as activity:
         network(inputs)
+
     assert set(activity.layers) == {
         "where.fc",
         "where.lif",
@@ -62,14 +67,17 @@ def test_paths_name_parts_and_units(network: HybridNetwork, inputs: dict[str, Te
         "units.what_to_where.nonlinearity.0",
         "units.what_to_where.nonlinearity.1",
     }
+
     assert [row["layer"] for row in activity.rows()] == list(activity.layers)
 
 
 def test_whole_and_steps_count_the_same(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
     with record_activity(network) as whole:
         network(inputs)
+
     with record_activity(network) as steps:
         network(inputs, exact=True)
+
     assert {path: one.num_spikes for path, one in whole.layers.items()} == {
         path: one.num_spikes for path, one in steps.layers.items()
     }
@@ -84,9 +92,11 @@ def test_signals_that_only_show_shapes_are_not_counted() -> None:
     with record_activity(layer) as activity:
         layer(torch.zeros(0, 3, 2))
         layer.initial_state(torch.zeros(3, 2))
+
     assert activity.layers == {}
     with record_activity(layer) as activity:
         layer(torch.zeros(4, 3, 2))
+
     assert activity["layer.fire"].num_values == 4 * 3 * 2
     assert activity["weight"].num_values == 4 * 3 * 2
 
@@ -101,10 +111,12 @@ def test_layers_under_modulated_weights_are_counted() -> None:
         links=[Transmission("x", "ann"), Modulation("w", "ann.0.weight")],
         outputs=["ann"],
     )
+
     x = torch.tensor([1.0, -1.0]).expand(3, 2, 2)
     w = torch.tensor([1.0, 2.0]).reshape(1, 2, 1, 1).expand(3, 2, 1, 1)  # a factor a sample
     with record_activity(network) as activity:
         network({"x": x, "w": w})
+
     assert activity["ann.0"].num_values == 3 * 2 * 2
     assert activity["ann.0"].mean_magnitude == pytest.approx(1.5)
     assert activity["ann.1"].mean_magnitude == pytest.approx(0.75)
@@ -123,7 +135,9 @@ def test_membranes_are_traced_under_modulation_and_over_calls(
 ) -> None:
     with record_activity(network, traces=["where.lif"]) as activity:
         outputs, state = network(inputs)
+
     trace = activity.traces["where.lif"]
+
     assert trace.shape == outputs["where"].shape
     assert torch.equal(trace[-1], state.parts["where"].layers[1].v)
     assert bool((trace[outputs["where"] == 1] == 0).all())  # a hard reset to 0
@@ -142,8 +156,10 @@ def test_what_cannot_be_traced_or_was_not_run_is_named(network: HybridNetwork) -
         record_activity(network, traces=["where.fc"]),
     ):
         pass
+
     with record_activity(network) as activity:
         pass
+
     with pytest.raises(ConfigError, match=r"no layer 'where\.lif' has run"):
         activity["where.lif"]
 
@@ -153,5 +169,6 @@ def test_a_layer_that_is_used_at_two_sizes_counts_both() -> None:
     with record_activity(layer) as activity:
         layer(torch.ones(1, 1, 2))
         layer(torch.zeros(1, 1, 6))
+
     assert activity["fire"].num_spikes == 2
     assert activity["fire"].share_active == 2 / 8

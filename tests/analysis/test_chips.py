@@ -33,6 +33,7 @@ def test_the_latency_is_that_of_the_schedule_by_hand() -> None:
     assert one.latency == pytest.approx(0.04)
     assert one.busy == pytest.approx((0.4,))
     assert one.energy == pytest.approx(2.0 + 40 / 0.1 * 1e-3)
+
     two = simulate(diamond(), {"a": 0, "b": 0, "c": 1, "d": 0}, SLOW)
     # a 10, to c 3, c 10, to d 3, d 10; b runs beside
     assert two.latency == pytest.approx(0.036)
@@ -40,8 +41,10 @@ def test_the_latency_is_that_of_the_schedule_by_hand() -> None:
 
 
 def test_a_placement_is_as_good_as_the_best_of_all_by_search() -> None:
-    load, chip = diamond(), Chip("wide", memory=100.0, operations=1000.0, events=1000.0, latency=0.002)
+    load = diamond()
+    chip = Chip("wide", memory=100.0, operations=1000.0, events=1000.0, latency=0.002)
     best = min(simulate(load, dict(zip("abcd", c, strict=True)), chip).latency for c in product((0, 1), repeat=4))
+
     assert place(load, chip, 2).timing.latency == pytest.approx(best)
     assert place(load, chip, 1).timing.latency == pytest.approx(0.04)
     assert set(place(load, chip, 64).chips.values()) == {0, 1}
@@ -50,21 +53,27 @@ def test_a_placement_is_as_good_as_the_best_of_all_by_search() -> None:
 def test_a_network_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs 16 bytes, but 1 chips 'slow' have 8; take at least 2"):
         place(diamond(), SLOW, 1)
+
     assert max(place(diamond(), SLOW, 2).memory) <= 8
     with pytest.raises(ConfigError, match="part 'a' needs 4 bytes"):
         place(diamond(), Chip("tiny", 2.0, 1.0, 1.0), 4)
+
     with pytest.raises(ConfigError, match="at least one chip"):
         place(diamond(), SLOW, 0)
+
     with pytest.raises(ConfigError, match="'a' has no chip"):
         simulate(diamond(), {}, SLOW)
+
     with pytest.raises(ConfigError, match="operations above 0"):
         Chip("none", 1.0, 0.0, 1.0)
 
 
 def test_a_chip_that_is_too_slow_does_not_keep_up() -> None:
     assert simulate(diamond(), dict.fromkeys("abcd", 0), SLOW, num_ticks=8).keeps_up
+
     slower = Chip("slower", memory=100.0, operations=200.0, events=1000.0)
     assert not simulate(diamond(), dict.fromkeys("abcd", 0), slower, num_ticks=8).keeps_up
+
     # 11 % more work than time: the latency grows by less than half a tick in two ticks
     busy = Chip("busy", memory=100.0, operations=360.0, events=1000.0)
     assert not simulate(diamond(), dict.fromkeys("abcd", 0), busy, num_ticks=2).keeps_up
@@ -78,6 +87,7 @@ def test_delayed_and_slow_links_bind_the_ticks_that_they_reach() -> None:
         (LinkLoad("x", "a", 1.0, TICK, 0), LinkLoad("a", "b", 1.0, TICK, 1)),
         ("b",),
     )
+
     chip = Chip("far", memory=1.0, operations=1000.0, events=1000.0, latency=0.02)
     # 1 ms a, 1 ms to send, 20 ms on the way, 1 ms b: 23 ms after tick 0, 13 ms after tick 1
     assert simulate(load, {"a": 0, "b": 1}, chip, num_ticks=2).latency == pytest.approx(0.013)
@@ -92,6 +102,7 @@ def test_loads_are_counted_on_an_input() -> None:
         links=[Transmission("x", "a"), Transmission("a", "b", delay=ticks(2), initial=torch.zeros(4))],
         outputs=["b"],
     )
+
     load = measure_load(network, {"x": torch.rand(6, 2, 3)})
     assert list(load.parts) == ["a", "b"]
     assert load.parts["a"].operations == 3 * 4 + 4
@@ -102,6 +113,7 @@ def test_loads_are_counted_on_an_input() -> None:
 def test_a_chip_is_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("memory = 1000\noperations = 1e6\nevents = 1e5\n")
+
     assert read_chip(file) == Chip("mine", 1000, 1e6, 1e5)
     for text, message in (
         ("memory = ", "no TOML"),

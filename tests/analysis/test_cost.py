@@ -47,11 +47,13 @@ def test_spikes_meet_the_weights_that_leave_them() -> None:
     nn.init.zeros_(network.fc1.bias)
     x = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0]]).reshape(2, 1, 4)  # one spike makes three, then none
     cost = count_cost(network, x, dt=0.5)
+
     assert cost.layers["fc1"] == Operations(synops=3, adds=2 * 3)
     assert cost.layers["fire"] == Operations(updates=2 * 3)
     assert cost.layers["fc2"] == Operations(synops=3 * 2, adds=2 * 2)
     assert cost.seconds == 1.0
     assert cost.per_second == cost.total
+
     with pytest.raises(ConfigError, match="count_cost needs dt > 0 s"):
         count_cost(network, x, dt=0)
 
@@ -65,9 +67,12 @@ def test_one_value_that_is_no_spike_makes_the_layer_dense_for_the_whole_run() ->
     network = Sequential(fc=nn.Linear(2, 3, bias=False))
     x = torch.zeros(4, 1, 2)
     x[0, 0, 0] = 1
+
     assert count_cost(network, x).total == Operations(synops=3)
+
     x[3, 0, 1] = 0.5
     assert count_cost(network, x).total == Operations(macs=4 * 6)
+
     x[3, 0, 1] = 200  # a grey value, no number of spikes
     assert count_cost(network, x).total == Operations(macs=4 * 6)
 
@@ -81,7 +86,9 @@ def test_a_convolution_at_its_borders() -> None:
     conv = nn.Conv2d(1, 4, 3, padding=1, bias=False)
     x = torch.zeros(1, 1, 5, 5)
     x[0, 0, 2, 2] = 1  # inside: nine positions
+
     assert count_cost(conv, x).total == Operations(synops=9 * 4)
+
     x[0, 0, 0, 0] = 1  # a corner: four
     assert count_cost(conv, x).total == Operations(synops=(9 + 4) * 4)
     assert count_cost(conv, values(1, 1, 5, 5)).total == Operations(macs=25 * 9 * 4)
@@ -104,12 +111,14 @@ def test_synaptic_operations_of_convolutions_are_the_weights_that_spikes_meet(co
     size = (7, 6, 5)[: conv.weight.ndim - 2]
     x = (torch.rand(2, conv.in_channels, *size) < 0.3).float()
     cost = count_cost(conv, x)
+
     # with all weights one, and no bias, the sum of the outputs counts every spike once for every weight that it meets
     with torch.no_grad():
         for parameter in conv.parameters():
             parameter.fill_(1.0)
         conv.bias.zero_()
         met = float(conv(x).sum()) / 2
+
     assert cost.total.synops == pytest.approx(met)
     assert cost.total.macs == 0
     assert cost.total.adds == conv(x)[0].numel()
@@ -176,7 +185,9 @@ def test_modulated_weights_cost_what_plain_ones_do(steady: bool) -> None:
     w = w[:1].expand(6, 2, 1, 1) if steady else w
     x = (torch.rand(6, 2, 4) < 0.5).float()
     cost = count_cost(network, {"x": x, "w": w})
+
     assert cost.parts["part"] == Operations(synops=float(x.sum()) * 3 / 2, adds=6 * 3, updates=6 * 3)
+
     cost = count_cost(network, {"x": values(6, 2, 4), "w": w})
     assert cost.parts["part"] == Operations(macs=6 * 12, adds=6 * 3, updates=6 * 3)
     assert cost.seconds == 3.0
@@ -187,16 +198,20 @@ def test_modulated_convolutions_cost_what_plain_ones_do() -> None:
     x = (torch.rand(4, 2, 2, 5, 5) < 0.3).float()
     plain = count_cost(Sequential(conv=conv), x)
     modulated = count_cost(modulated_network(conv, "weight"), {"x": x, "w": values(4, 2, 1, 1, 1, 1)})
+
     assert modulated.total == plain.total
 
 
 def test_parts_and_links_of_a_network_by_hand(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
     cost = count_cost(network, inputs)
     spikes = float(inputs["events"].sum()) / 3
+
     assert cost.parts["what"] == Operations(macs=4 * (12 * 8 + 12 * 5), adds=4 * (8 + 5))
+
     where = cost.parts["where"]
     assert where.synops == pytest.approx(spikes * 16)
     assert (where.macs, where.adds, where.updates) == (0, 24 * 16, 24 * 16)
+
     # the kernel takes 24 steps of 16 neurons; means of spikes are no spikes
     assert cost.links["where_to_what"] == Operations(macs=24 * 16 + 4 * 16 * 4, adds=4 * 4)
     assert cost.links["what_to_where"] == Operations(macs=4 * 5 * 16, adds=4 * 16)
@@ -230,8 +245,10 @@ def test_hybrid_units_by_hand(unit: HybridUnit, expected: Operations) -> None:
 
 def test_gains_and_feedback_are_counted() -> None:
     assert count_cost(Sequential(gain=Gain(2.0)), values(5, 1, 3)).total == Operations(macs=15)
+
     layer = Recurrent(Memoryless(v_threshold=0.1), nn.Linear(2, 2, bias=False))
     nn.init.zeros_(layer.weight.weight)
+
     # spikes come back one step later: the last ones do not any more
     assert count_cost(layer, values(3, 1, 2)).total == Operations(synops=2 * 2 * 2, updates=3 * 2)
 
@@ -241,6 +258,7 @@ def test_counting_leaves_the_network_as_it_was() -> None:
     network[2].eval()
     mean = network[1].running_mean.clone()
     count_cost(network, values(4, 3))
+
     assert torch.equal(network[1].running_mean, mean)
     assert [module.training for module in network] == [True, True, False]
     assert not any(module._forward_hooks for module in network.modules())
@@ -249,18 +267,23 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 def test_what_cannot_be_counted_is_refused(network: HybridNetwork) -> None:
     with pytest.raises(ConfigError, match="LSTM at '0' cannot be counted; use its cell"):
         count_cost(nn.Sequential(nn.LSTM(2, 2)), values(3, 1, 2))
+
     with pytest.raises(ConfigError, match="needs its inputs by name"):
         count_cost(network, values(3, 1, 2))
+
     with pytest.raises(ConfigError, match="Linear needs one tensor, but got dict"):
         count_cost(nn.Linear(2, 2), {"x": values(3, 2)})
+
     with pytest.raises(ConfigError, match="the time of the signal is not known"):
         _ = count_cost(nn.Linear(2, 2), values(3, 2)).per_second
+
     with pytest.raises(ShapeError, match="a mean over samples"):
         count_cost(nn.Linear(2, 2), values(0, 2))
 
 
 def test_a_fourier_transform_and_a_complex_product_by_hand() -> None:
-    x, weight = values(2, 8, 16), torch.ones(8, 9, dtype=torch.complex64)
+    x = values(2, 8, 16)
+    weight = torch.ones(8, 9, dtype=torch.complex64)
 
     class Filtered(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

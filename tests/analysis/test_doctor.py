@@ -44,7 +44,9 @@ def test_a_healthy_hybrid_network_gives_no_findings(network: HybridNetwork, inpu
 def test_healthy_plain_networks_give_no_findings() -> None:
     torch.manual_seed(0)
     ann = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 3)).eval()
+
     assert diagnose(ann, torch.randn(8, 4), lambda y: y.square().mean()) == []
+
     snn = Sequential(fc=nn.Linear(4, 16), lif=LIF(dt=0.001), out=nn.Linear(16, 3), read=Integrator(dt=0.001))
     assert diagnose(snn, torch.randn(20, 8, 4), lambda y: y[-1].square().mean()) == []
 
@@ -62,6 +64,7 @@ def test_the_patient_is_left_as_it_was(inputs: Outputs) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
     diagnose(network.train(), inputs, loss)
+
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(state, torch.get_rng_state())
@@ -71,10 +74,13 @@ def test_a_layer_that_never_spikes_is_dead(network: HybridNetwork, inputs: Outpu
     lif = network.parts["where"].lif
     lif.v_threshold = 50.0
     (finding,) = diagnose(network, inputs)
+
     assert (finding.kind, finding.where) == ("dead", "where.lif")
     assert finding.what.startswith("never spikes: its membranes reach ")
+
     remedy, value = finding.remedy.split("about ")[0], float(finding.remedy.split("about ")[1].split(",")[0])
     assert remedy == "lower v_threshold to "
+
     lif.v_threshold = value
     assert diagnose(network, inputs) == []
 
@@ -84,8 +90,10 @@ def test_a_rectifier_that_lets_nothing_through_is_dead() -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     nn.init.constant_(network[0].bias, -100.0)
     (finding,) = diagnose(network, torch.randn(5, 4))
+
     assert (finding.kind, finding.where) == ("dead", "1")
     assert "give that layer a positive bias" in finding.remedy
+
     nn.init.constant_(network[0].bias, 0.5)
     assert diagnose(network, torch.randn(5, 4)) == []
 
@@ -96,7 +104,9 @@ def test_membranes_that_only_fall_are_told_from_those_that_rise_too_little() -> 
     nn.init.constant_(layer.fc.bias, 0.0)
     x = torch.rand(6, 2, 2) + 0.1
     (finding,) = diagnose(layer, x)
+
     assert "never rise above 0" in finding.what
+
     nn.init.constant_(layer.fc.bias, 1.5)
     assert diagnose(layer, x) == []
 
@@ -113,8 +123,10 @@ def test_a_layer_that_always_spikes_is_saturated(network: HybridNetwork, inputs:
     nn.init.constant_(network.parts["where"].fc.bias, 2.0)
     lif.v_threshold = 0.01
     (finding,) = diagnose(network, inputs)
+
     assert (finding.kind, finding.where) == ("saturated", "where.lif")
     assert finding.remedy.startswith("raise v_threshold to about ")
+
     lif.v_threshold = float(finding.remedy.split("about ")[1].split(",")[0])
     assert diagnose(network, inputs) == []
 
@@ -123,8 +135,10 @@ def test_a_discretizer_that_always_spikes_is_saturated() -> None:
     unit = HybridUnit(Tumbling(2), Mean(), nn.Linear(3, 2), Bernoulli())
     nn.init.constant_(unit.nonlinearity.bias, 9.0)
     (finding,) = diagnose(unit.eval(), torch.rand(4, 2, 3))
+
     assert (finding.kind, finding.where) == ("saturated", "discretizer")
     assert "scale its input down in the layer or the nonlinearity before it" in finding.remedy
+
     nn.init.constant_(unit.nonlinearity.bias, 0.5)
     assert diagnose(unit, torch.rand(4, 2, 3)) == []
 
@@ -147,15 +161,18 @@ def test_a_cut_gradient_is_found(inputs: Outputs) -> None:
     network = what_where(motion=HybridUnit(Tumbling(6), Mean(), Cut()))
     nn.init.normal_(network.units["where_to_what"].nonlinearity.linear.weight, std=5.0)
     findings = diagnose(network, inputs, only_what)
+
     # the modulation acts on the answers through the same unit, in both directions of time
     assert set(kinds(findings)) == {
         ("no gradient", "where"),
         ("no gradient", "where_to_what"),
         ("no gradient", "what_to_where"),
     }
+
     assert all(
         "by one that passes it: Threshold, SpikingLayer or a surrogate" in finding.remedy for finding in findings
     )
+
     unit = HybridUnit(Tumbling(6), Mean(), nn.Linear(16, 4), Threshold(0.0, Arctan()))
     assert diagnose(what_where(motion=unit), inputs, only_what) == []
 
@@ -170,6 +187,7 @@ def test_a_surrogate_that_is_too_narrow_gives_a_gradient_of_zero() -> None:
 
     x = torch.rand(6, 4, 3)
     (finding,) = diagnose(layers(Rectangle(width=1e-6)), x, mean)
+
     assert (finding.kind, finding.where, finding.severity) == ("no gradient", "fc", "error")
     assert "widen the surrogate's width" in finding.remedy
     assert diagnose(layers(Rectangle(width=1.0)), x, mean) == []
@@ -184,6 +202,7 @@ def test_a_vanishing_gradient_is_found() -> None:
 
     x = torch.rand(4, 3, dtype=torch.float64)
     (finding,) = diagnose(network(9.0), x, lambda y: y.square().mean())
+
     assert (finding.kind, finding.where) == ("vanishing gradient", "0")
     assert "shrink the saturated layers behind it" in finding.remedy
     assert diagnose(network(0.1), x, lambda y: y.square().mean()) == []
@@ -199,9 +218,11 @@ def test_what_is_frozen_needs_no_gradient(network: HybridNetwork, inputs: Output
 def test_batch_normalisation_in_training_mixes_samples() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     (finding,) = diagnose(network, torch.randn(5, 3))
+
     assert (finding.kind, finding.where, finding.severity) == ("batch-dependent", "1", "error")
     assert "call .eval() before you judge the network, or use nn.GroupNorm" in finding.remedy
     assert diagnose(network.eval(), torch.randn(5, 3)) == []
+
     network[1] = nn.GroupNorm(1, 4)
     assert diagnose(network.train(), torch.randn(5, 3)) == []
 
@@ -242,6 +263,7 @@ def test_inputs_and_parts_that_reach_no_output_are_unused(inputs: Outputs) -> No
     findings = diagnose(network(), inputs, lambda outputs: outputs["out"].square().mean())
     assert set(kinds(findings)) == {("unused", "events"), ("unused", "snn")}
     assert findings[0].remedy == "link it to a part that reaches one of the outputs (out), or leave it out"
+
     link = Transmission("snn", "out", HybridUnit(Tumbling(6), None, None, Integrate()), held=True)
     assert diagnose(network(link), inputs, lambda outputs: outputs["out"].square().mean()) == []
 
@@ -258,8 +280,10 @@ def test_a_transmission_through_zero_weights_is_unused(network: HybridNetwork, i
     nn.init.zeros_(nonlinearity.weight)
     nn.init.zeros_(nonlinearity.bias)
     (finding,) = diagnose(network, inputs)
+
     assert (finding.kind, finding.where) == ("unused", "where_to_what")
     assert "initialise the weights of its nonlinearity anew" in finding.remedy
+
     nonlinearity.reset_parameters()
     assert diagnose(network, inputs) == []
 
@@ -291,6 +315,7 @@ def test_what_speaks_only_through_a_constant_modulation_is_not_blamed(inputs: Ou
     torch.manual_seed(0)
     gain = HybridUnit(None, None, nn.Linear(12, 1))
     nn.init.zeros_(gain.nonlinearity.weight)
+
     network = HybridNetwork(
         dt=DT,
         inputs={"frames": every(6 * DT), "events": every(DT)},
@@ -305,7 +330,9 @@ def test_what_speaks_only_through_a_constant_modulation_is_not_blamed(inputs: Ou
         ],
         outputs=["where"],
     ).eval()
+
     assert kinds(diagnose(network, inputs)) == [("constant modulation", "what_to_where")]
+
     nn.init.normal_(gain.nonlinearity.weight, std=0.1)
     assert diagnose(network, inputs) == []
 
@@ -317,8 +344,10 @@ def test_a_constant_modulation_is_found(inputs: Outputs, layers: Callable[[], nn
     nn.init.zeros_(linear.weight)
     nn.init.constant_(linear.bias, 0.7)
     (finding,) = diagnose(network, inputs)
+
     assert (finding.kind, finding.where) == ("constant modulation", "what_to_where")
     assert "initialise the weights of its nonlinearity anew" in finding.remedy
+
     nn.init.normal_(linear.weight, std=0.3)
     assert diagnose(network, inputs) == []
 
@@ -331,6 +360,7 @@ def test_a_constant_signal_without_a_unit_is_found(inputs: Outputs) -> None:
         links=[Transmission("events", "snn"), Modulation("level", "snn.fire.v_threshold")],
         outputs=["snn"],
     )
+
     level = torch.full((24, 3, 1), 0.5)
     assert kinds(diagnose(network, {"events": inputs["events"], "level": level})) == [
         ("constant modulation", "events_to_snn".replace("events", "level"))
@@ -342,7 +372,9 @@ def test_a_layer_that_is_never_called_is_unused() -> None:
     class Forgetful(nn.Module):
         def __init__(self, uses: bool) -> None:
             super().__init__()
-            self.first, self.second, self.uses = nn.Linear(3, 3), nn.Linear(3, 3), uses
+            self.first = nn.Linear(3, 3)
+            self.second = nn.Linear(3, 3)
+            self.uses = uses
 
         def forward(self, x: Tensor) -> Tensor:
             return self.second(self.first(x)) if self.uses else self.first(x)

@@ -106,10 +106,13 @@ def test_everything_lies_inside_the_picture(build: type) -> None:
         left, top, right, bottom = edges(thing)
         assert layout.left <= left and right <= layout.right
         assert layout.top <= top and bottom <= layout.bottom
+
     points = [point for wire in layout.wires for point in wire.points]
     assert all(layout.left <= x <= layout.right and layout.top <= y <= layout.bottom for x, y in points)
+
     root = ElementTree.fromstring(draw_network(network))
     size = [float(n) for n in root.attrib["viewBox"].split()[2:]]
+
     assert size[0] >= layout.right - layout.left + 40
     assert size[1] >= layout.bottom - layout.top + 40
 
@@ -131,6 +134,7 @@ def test_texts_fit_into_their_boxes(build: type) -> None:
     for box in layout.boxes:
         assert box.height >= 17 * (len(box.lines) + 1)
         assert box.width > 7 * max(len(line) for line in box.lines)
+
     for label in layout.labels:
         assert label.width >= 6 * max([len(label.heading), len(label.foot), *(len(text) for _, text in label.stages)])
 
@@ -153,6 +157,7 @@ def test_the_drawing_names_parts_clocks_units_delays_and_quantities() -> None:
         "modulation",
     ):
         assert text in texts, text
+
     assert texts.count("output") == 2
 
 
@@ -171,6 +176,7 @@ def test_names_are_text_and_no_markup() -> None:
         links=[Transmission("a<b&c", "<script>")],
         outputs=["<script>"],
     )
+
     svg = draw_network(network, "<b>")
     assert "<script>" not in svg
     assert {"<script>", "a<b&c", "<b>"} <= set(words(svg))
@@ -184,9 +190,12 @@ def test_a_drawing_asks_for_nothing_outside() -> None:
 @given(st.lists(st.tuples(st.floats(-100, 100), st.floats(1, 50)), max_size=8))
 def test_spread_keeps_order_and_distance(things: list[tuple[float, float]]) -> None:
     things.sort()
-    wanted, sizes = [w for w, _ in things], [s for _, s in things]
+    wanted = [w for w, _ in things]
+    sizes = [s for _, s in things]
     middles = spread(wanted, sizes, distance=5.0)
+
     for i in range(1, len(things)):
         assert middles[i] - middles[i - 1] >= (sizes[i] + sizes[i - 1]) / 2 + 5 - 1e-6
+
     if things:  # what is moved one way is moved the other way by others
         assert sum(middles) == pytest.approx(sum(wanted), abs=1e-6)

@@ -18,6 +18,7 @@ from spikebridge.errors import ConfigError
 def test_prices_are_those_of_45_nm() -> None:
     profile = hardware_profile("45nm")
     pico = 1e12
+
     assert joules(Operations(macs=1), profile) * pico == pytest.approx(4.6)
     assert joules(Operations(synops=1), profile) * pico == pytest.approx(0.9)
     assert joules(Operations(adds=1), profile) * pico == pytest.approx(0.9)

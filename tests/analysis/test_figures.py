@@ -25,6 +25,7 @@ from spikebridge.hybrid import FIR, Alpha, Exponential, HybridUnit, Mean, Tumbli
 def figures() -> dict[str, Figure]:
     spikes = torch.tensor([[1.0, 0.0], [0.0, -1.0], [1.0, 1.0]])
     units = {"exponential": HybridUnit(None, Exponential(0.01, dt=0.001)), "bare": HybridUnit()}
+
     return {
         "raster": raster(spikes, dt=0.001, title="spikes"),
         "membranes": membrane_traces(spikes * 0.3, dt=0.001, spikes=spikes, v_threshold=1.0),
@@ -45,6 +46,7 @@ def test_a_raster_has_a_mark_for_every_spike() -> None:
 def test_membranes_have_a_row_each_with_marks_at_their_spikes() -> None:
     rows = figures()["membranes"].axes
     assert len(rows) == 2
+
     membrane, threshold, marks = rows[0].lines
     assert membrane.get_ydata() == pytest.approx([0.3, 0.0, 0.3])
     assert list(threshold.get_ydata()) == [1.0, 1.0, 1.0]
@@ -53,12 +55,16 @@ def test_membranes_have_a_row_each_with_marks_at_their_spikes() -> None:
 
 def test_kernels_are_shown_by_their_answer_to_a_pulse() -> None:
     assert impulse_response(Mean(), 4).tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
+
     taps = FIR(2, (3,))
     with torch.no_grad():
         taps.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+
     assert impulse_response(taps, 3).tolist() == [[1, 2, 3], [4, 5, 6], [0, 0, 0]]
+
     figure = unit_kernels({"alpha": HybridUnit(None, Alpha(0.004, dt=0.001))}, num_steps=20, dt=0.001)
     line = figure.axes[0].lines[0]
+
     assert line.get_xdata()[int(np.argmax(line.get_ydata()))] == pytest.approx(4.0)  # the peak after tau
     with pytest.raises(ConfigError, match="none of the units bare has a kernel"):
         unit_kernels({"bare": HybridUnit(Tumbling(2), None, nn.Identity())})
@@ -67,6 +73,7 @@ def test_kernels_are_shown_by_their_answer_to_a_pulse() -> None:
 def test_a_heat_map_writes_every_number_and_frames_the_marked() -> None:
     axes = figures()["heat map"].axes[0]
     assert [text.get_text() for text in axes.texts] == ["1.0", "3.0", "4.0"]
+
     frames = [patch for patch in axes.patches if not patch.get_fill()]
     assert len(frames) == 2
     with pytest.raises(ShapeError, match=r"2 rows and 1 columns got values of shape \(1, 2\)"):
@@ -77,13 +84,16 @@ def test_bars_and_lines_show_means_and_spread() -> None:
     bars = figures()["bars"].axes[0]
     bar = bars.patches[0]
     spread = np.std([90, 92], ddof=1)
+
     assert (bar.get_x(), bar.get_width()) == pytest.approx((91 - spread, 2 * spread))
     assert [text.get_text() for text in bars.texts] == ["91 ± 1.4", "88"]
     assert bars.get_xlim()[0] < 88 - 0.01  # no bar or point is cut
+
     lines = figures()["lines"].axes[0].lines
     assert list(lines[0].get_ydata()) == [91, 81]
     with pytest.raises(ShapeError, match="'hybrid' has 1 values for 2 places"):
         accuracy_lines([0, 1], {"hybrid": [1.0]}, "noise")
+
     with pytest.raises(ShapeError, match="at least one number"):
         accuracy_bars({"hybrid": []})
 
@@ -92,7 +102,9 @@ def test_bars_and_lines_show_means_and_spread() -> None:
 def test_every_figure_becomes_svg_that_follows_the_page(name: str) -> None:
     svg = to_svg(figures()[name], title="what < it & shows")
     root = ElementTree.fromstring(svg)
+
     assert root.find("{http://www.w3.org/2000/svg}title").text == "what < it & shows"  # type: ignore[union-attr]
+
     body = svg.split("</style>", 1)[1]
     assert "currentColor" in body
     assert "var(--sb-series-0)" in body

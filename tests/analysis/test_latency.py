@@ -25,13 +25,17 @@ from spikebridge.neurons import IF
 def test_every_tick_is_measured_after_the_warm_up(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
     network.train()
     times = measure_steps(network, inputs, warmup=4)
+
     assert times.num_ticks == 20
     assert 0 < times.median <= times.p99 < 1
     assert network.training
+
     with pytest.raises(ConfigError, match="last 24 ticks, and 24 of them warm up"):
         measure_steps(network, inputs, warmup=24)
+
     with pytest.raises(ConfigError, match="warmup is a number of ticks, 0 or more, but is -1"):
         measure_steps(network, inputs, warmup=-1)
+
     with pytest.raises(ConfigError, match=r"takes its inputs by name, .* but got a Tensor"):
         measure_steps(network, next(iter(inputs.values())))
 
@@ -41,6 +45,7 @@ def test_windows_held_values_and_delays_by_hand(network: HybridNetwork) -> None:
     assert architectural_latency(network, "events", "what") == (1, 3.5, 6)
     assert architectural_latency(network, "events", "where") == (0, 0.0, 0)
     assert architectural_latency(network, "frames", "what") == (0, 0.0, 0)
+
     # the modulation comes one tick after its frame
     assert architectural_latency(network, "frames", "where") == (1, 1.0, 1)
 
@@ -59,6 +64,7 @@ def test_windows_by_hand() -> None:
     assert architectural_latency(chain(HybridUnit(Sliding(4, 2), Mean())), "x", "snn") == (0, 0.5, 1)
     assert architectural_latency(chain(HybridUnit(Tumbling(3), None, None, Last())), "x", "snn") == (0, 1.0, 2)
     assert architectural_latency(chain(HybridUnit(Hold(3)), period=6, phase=2), "x", "snn") == (0, 0.0, 0)
+
     running = HybridUnit(Tumbling(5), Exponential(2.0, dt=1.0, keep=True))
     assert architectural_latency(chain(running, delay=ticks(3)), "x", "snn") == (3, 3.0, 3)
 
@@ -79,6 +85,7 @@ def test_a_trigger_and_a_context_are_used_too() -> None:
         links=[Transmission("x", "ann", HybridUnit(Tumbling(4), Mean(), Beside()), context="frames")],
         outputs=["ann"],
     )
+
     assert architectural_latency(network, "frames", "ann") == (3, 3.0, 3)
 
 
@@ -95,7 +102,9 @@ def apart() -> HybridNetwork:
 def test_missing_ways_are_named(network: HybridNetwork) -> None:
     with pytest.raises(ConfigError, match="no input 'event'; did you mean 'events'"):
         architectural_latency(network, "event", "what")
+
     with pytest.raises(ConfigError, match="no part 'wat'"):
         architectural_latency(network, "events", "wat")
+
     with pytest.raises(ConfigError, match="no link leads from 'frames' to 'alone'"):
         architectural_latency(apart(), "frames", "alone")

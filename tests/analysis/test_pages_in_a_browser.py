@@ -32,7 +32,8 @@ from spikebridge.networks.sensing.report.track_page import TrackedBoxes, track_p
 
 from .conftest import DT, what_where
 
-PHONE, DESKTOP = {"width": 390, "height": 800}, {"width": 1200, "height": 900}
+PHONE = {"width": 390, "height": 800}
+DESKTOP = {"width": 1200, "height": 900}
 EVIL = '<script>alert("x")</script>'
 
 
@@ -49,11 +50,13 @@ def browser() -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         sync_playwright = None
+
     if sync_playwright is None or chromium() is None:
         missing = "playwright" if sync_playwright is None else "Chromium"
         if os.environ.get("SPIKEBRIDGE_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{missing} is missing, and SPIKEBRIDGE_REQUIRE_BROWSER is set")
         pytest.skip(f"{missing} is not installed")
+
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         yield browser
@@ -80,6 +83,7 @@ class Visit:
             if condition(self.page.locator(selector).first):
                 return
             self.page.wait_for_timeout(25)
+
         raise AssertionError(f"{selector} is {self.text(selector)!r}")
 
     @property
@@ -95,7 +99,8 @@ class Visit:
 @pytest.fixture
 def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
     """Opens a page in the browser; afterwards, no page may have complained, nor asked for another address."""
-    contexts, visits = [], []
+    contexts = []
+    visits = []
 
     def open_page(html: str, size: dict[str, int] = DESKTOP, **options: Any) -> Visit:
         path = tmp_path / f"{len(contexts)}.html"
@@ -105,12 +110,14 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
         visit = Visit(context.new_page())
         visits.append((visit, path))
         visit.page.goto(path.as_uri())
+
         return visit
 
     yield open_page
     for one, path in visits:
         assert one.errors == []
         assert [url for url in one.requests if url != path.as_uri() and not url.startswith("data:")] == []
+
     for context in contexts:
         context.close()
 
@@ -137,6 +144,7 @@ def recording(num_bins: int = 60) -> Recording:
     frames = np.zeros((num_bins // 6, 48, 64), np.uint8)
     for k, frame in enumerate(frames):
         frame[20:30, 6 * k // 2 : 6 * k // 2 + 10] = 200
+
     t = (at * DT * 1e6).astype(int)
     events = make_events(
         t=np.repeat(t, 4), x=np.repeat(at // 2 + 10, 4), y=np.tile([20, 23, 26, 29], num_bins), p=np.ones(4 * num_bins)
@@ -144,6 +152,7 @@ def recording(num_bins: int = 60) -> Recording:
     bins = bin_sparse(events, 48, 64, dt=DT, num_bins=num_bins)
     boxes = np.stack([at / 2, at * 0 + 20.0, at * 0 + 10.0, at * 0 + 10.0], axis=1)
     times = np.arange(len(frames)) * 6 * DT
+
     return Recording(
         "a square", DT, bins, frames, times, np.zeros(len(frames), np.int64), boxes[::6][: len(frames)], boxes
     )
@@ -154,6 +163,7 @@ def square_page() -> str:
     lost = np.arange(60) > 50
     track = TrackedBoxes(0, seen.boxes + 1.5, np.linspace(1, 0.2, 60), lost)
     summary = {"num_boxes": 60, "mean_confidence": 0.6, "reported_lost_share": 0.15, "recording": "a square"}
+
     return track_page(seen, track, summary)
 
 
@@ -164,6 +174,7 @@ def report_page() -> str:
         for name in ("a", EVIL)
         for s in (0, 1)
     }
+
     sections = [
         Section("Table", "x" * 300, [Table(rows, "Numbers", marked=[0]), Table(rows, "More", folded=True)]),
         learning_curves(metrics),
@@ -203,13 +214,16 @@ def test_a_page_fits_a_phone(name: str, visit: Callable[..., Visit]) -> None:
 def test_the_slider_and_the_keys_move_the_cursor(visit: Callable[..., Visit]) -> None:
     seen = visit(network_page())
     assert seen.step == "tick 0 · 0 ms"
+
     seen.page.locator("input[type=range]").fill("12")
     assert seen.step.startswith("tick 12 ·")
     assert seen.page.evaluate("document.querySelector('.replay').style.getPropertyValue('--at')") == str(12.5 / 24)
+
     seen.page.locator(".replay").focus()
     for key, step in (("ArrowRight", 13), ("ArrowLeft", 12), ("End", 23), ("ArrowRight", 23), ("Home", 0)):
         seen.page.keyboard.press(key)
         assert seen.step.startswith(f"tick {step} ·")
+
     seen.page.locator(".forth").click()
     assert seen.step.startswith("tick 1 ·")
 
@@ -219,9 +233,11 @@ def test_the_numbers_of_a_step_stand_beside_the_names(visit: Callable[..., Visit
     lane = Traces("membranes", {"v": np.array(values["v"], dtype=float)})
     seen = visit(render_report("x", [Section("A", replays=[Replay("x", [lane])])]))
     shown = []
+
     for step in range(3):
         seen.page.locator("input[type=range]").fill(str(step))
         shown.append(seen.text(".value"))
+
     assert shown == ["0.25", "0.5", "–"]
 
 
@@ -232,12 +248,16 @@ def test_play_runs_to_the_end_and_can_be_paused(visit: Callable[..., Visit]) -> 
     seen.wait("input", lambda slider: int(slider.input_value()) >= 2)
     seen.page.locator(".play").click()
     paused = seen.step
+
     assert seen.page.locator(".play").get_attribute("aria-label") == "play"
+
     seen.page.wait_for_timeout(300)
     assert seen.step == paused
+
     seen.page.locator("input[type=range]").fill("22")
     seen.page.locator(".play").click()
     seen.wait(".play", lambda button: button.get_attribute("aria-label") == "play")
+
     assert seen.step.startswith("tick 23 ·")
 
 
@@ -259,6 +279,7 @@ def test_a_click_on_a_spike_shows_its_cause(visit: Callable[..., Visit]) -> None
     assert "needed" in last and "red cube is red" in last
     assert seen.step == f"step {steps - 1}"
     assert seen.page.locator(".ring.cause").count() >= 2
+
     # the causes are buttons that lead further back, up to an instruction
     seen.page.locator(".chosen button", has_text="kind_color").click()
     assert "kind_color at step" in seen.text(".chosen")
@@ -270,12 +291,15 @@ def test_the_boxes_follow_the_slider(visit: Callable[..., Visit]) -> None:
     seen = visit(square_page())
     rect = seen.page.locator(".film .box-0")
     first = seen.page.locator(".film image").get_attribute("href")
+
     assert (rect.get_attribute("x"), rect.get_attribute("width")) == ("1.5", "11.5")
+
     seen.page.locator("input[type=range]").fill("40")
     assert rect.get_attribute("x") == "21.5"
     assert seen.page.locator(".film .box-1").get_attribute("x") == "20"
     assert seen.page.locator(".film image").get_attribute("href") != first
     assert seen.page.locator(".film .event.on").get_attribute("d").startswith("M")
+
     distance = seen.page.locator(".key", has_text="distance").locator(".value")
     assert float(distance.inner_text()) == pytest.approx(np.hypot(2.25, 2.25), rel=1e-3)
 
@@ -295,12 +319,16 @@ def test_no_name_runs_as_a_script(visit: Callable[..., Visit]) -> None:
     seen = visit(render_report(EVIL, [Section(EVIL, EVIL, replays=[replay])]))
     seen.page.on("dialog", lambda dialog: alerts.append(dialog.message))
     seen.page.locator(".plot.raster").click()
+
     assert EVIL in seen.text(".chosen")
+
     # even where one got in, the page allows no script but its own
     seen.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=alert(1)>')")
     seen.page.wait_for_timeout(100)
+
     assert alerts == []
     assert all("Content Security Policy" in error for error in seen.errors)
+
     seen.errors.clear()
     seen.requests.clear()
 
@@ -309,10 +337,12 @@ def test_a_live_page_follows_the_stream_and_stops_with_it(browser: Any) -> None:
     context = browser.new_context(viewport=PHONE)
     seen = Visit(context.new_page())
     picture = np.full((12, 16), 100, np.uint8)
+
     with LiveView("a stream", dt=0.01) as view:
         seen.page.goto(view.address)
         for b in range(5):
             view.add(b, {"answer": [0.5, b / 10], "spikes": [0, 1, b % 2]}, picture, [b, 1, 4, 4])
+
         seen.wait(".state", lambda state: state.inner_text() == "live, bin 4")
         assert seen.step == "bin 4 · 40 ms"
         assert seen.page.locator(".film .box-0").get_attribute("x") == "4"
@@ -320,19 +350,26 @@ def test_a_live_page_follows_the_stream_and_stops_with_it(browser: Any) -> None:
             "answer",
             "spikes",
         ]
+
         # a reader who looks back is not disturbed, and follows again at the end
         seen.page.locator("input[type=range]").fill("2")
         view.add(5, {"answer": [0.5, 0.5], "spikes": [0, 0, 0]})
         seen.wait(".state", lambda state: state.inner_text().startswith("paused"))
+
         assert seen.step == "bin 2 · 20 ms"
+
         seen.page.locator(".replay").focus()
         seen.page.keyboard.press("End")
         view.add(6, {"answer": [0.5, 0.5], "spikes": [0, 0, 0]})
         seen.wait(".state", lambda state: state.inner_text() == "live, bin 6")
+
         assert seen.overflow() <= 0
+
         origin = view.address
+
     seen.wait(".state", lambda state: state.inner_text() == "the stream has ended")
     assert seen.step.startswith("bin 6")
     assert seen.errors == []
     assert {url for url in seen.requests if not url.startswith("data:")} == {origin, f"{origin}events"}
+
     context.close()

@@ -73,6 +73,7 @@ def test_another_program_does_not_know_the_address() -> None:
         codes.append(post("/".join([*root, "box"]), b"[1, 2, 10, 12]"))
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen("/".join([*root, ""]), timeout=10)
+
         post(f"{address}box", b"[0, 0, 9, 9]")
 
     assert pick_box(PICTURE, open_page=browser(visit)).tolist() == [0, 0, 9, 9]
@@ -110,6 +111,7 @@ def test_without_a_browser_the_message_has_the_remedy() -> None:
 def test_with_a_port_the_page_may_be_opened_by_hand() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+
     lines: list[str] = []
 
     def report(line: str) -> None:

@@ -43,6 +43,7 @@ def test_of_many_neurons_the_most_active_are_drawn_in_their_order() -> None:
     spikes[:, 700] = 1
     spikes[0, 20] = 1
     lane = Spikes("snn", spikes)
+
     assert len(lane.names) == 64
     assert {"20", "700"} <= set(lane.names)
     assert lane.names == sorted(lane.names, key=int)
@@ -53,7 +54,9 @@ def test_traces_keep_every_peak_when_thinned() -> None:
     values = np.zeros(4000)
     values[1234] = 7.0
     lane = Traces("v", {"0": values}, unit="mV")
+
     assert lane.note == "0 to 7 mV"
+
     heights = [float(y) for y in re.findall(r" (-?[\d.]+)", lane.paths(stride=4)[0])]
     assert min(heights) == 0.0  # the top of the box
     assert lane.values(stride=4)[0][1234 // 4] == 0.0  # the readout is that of the first step of a column
@@ -75,12 +78,16 @@ def test_a_trace_is_broken_where_there_is_no_value() -> None:
 def test_parts_of_different_lengths_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"different numbers of steps: \{'a': 2, 'b': 3\}"):
         Replay("x", [Spikes("a", np.zeros((2, 1))), Traces("b", {"0": [1, 2, 3]})])
+
     with pytest.raises(ShapeError, match=r"the spikes of 'a' need the shape \(T, N\)"):
         Spikes("a", [1, 0])
+
     with pytest.raises(ShapeError, match="'a' has 1 neurons, but 2 names"):
         Spikes("a", [[1]], ["x", "y"])
+
     with pytest.raises(ShapeError, match="1 pictures of a film need as many first steps, but got 0"):
         Film(4, 4, [PIXEL], [])
+
     with pytest.raises(ShapeError, match=r"the boxes 'a' need the shape \(T, 4\)"):
         Film(4, 4, [], [], {"a": [1, 2]})
 
@@ -89,6 +96,7 @@ def test_causes_are_found_by_column_and_row() -> None:
     lane = Spikes("graph", [[1, 0], [0, 1]], ["all_objects", "red"])
     reasons = {(1, 1): Reason("is red", [Cause(0, 0, "the cube is red")])}
     data = data_of(Replay("x", [lane], reasons=reasons, notes=["objects", "read"]).html())
+
     assert data["reasons"] == {"1 1": ["is red", [[0, 0, "the cube is red"]]]}
     assert data["notes"] == ["objects", "read"]
 
@@ -98,6 +106,7 @@ def test_boxes_pictures_and_events_stand_at_their_steps() -> None:
     film = Film(8, 6, [PIXEL, PIXEL + "A"], [0, 1], boxes, [[[3, 4, 1], [5, 2, 0]]], [1])
     html = Replay("x", film=film, dt=0.01).html()
     found = data_of(html)["film"]
+
     assert found["boxes"] == [[[0, 0, 2, 2], [1.2, 0, 2, 2]], [None, [1, 1, 2, 2]]]
     assert found["begins"] == [0, 1]
     assert (found["events"], found["eventBegins"]) == ([["M3 4h1", "M5 2h1"]], [1])
@@ -115,6 +124,7 @@ def test_a_page_of_10_000_frames_and_1_000_neurons_is_bounded() -> None:
         Spikes("snn", draw.random((steps, 1000)) < 0.2),
         Traces("v", {str(n): draw.random(steps) for n in range(50)}),
     ]
+
     html = render_report("x", [Section("Replay", replays=[Replay("x", lanes, dt=0.001, film=film)])])
     assert len(html) < 4_000_000
     assert "10,000 steps, 10 s; 10 steps in a column; 120 of 10,000 pictures" in html
@@ -149,6 +159,7 @@ def test_no_name_becomes_markup() -> None:
         evil, lanes, film=film, notes=[evil], reasons={(0, 0): Reason(evil, [Cause(0, 0, evil)])}, word="tick"
     )
     html = render_report(evil, [Section("A", replays=[replay])])
+
     assert html.count("<script") == 2  # the data, and the script of the package
     assert "alert(" not in re.sub(r"alert\((&#34;|\\\")", "", html)
     assert data_of(html)["notes"] == [evil]
@@ -157,6 +168,7 @@ def test_no_name_becomes_markup() -> None:
 def test_the_network_runs_as_without_a_replay(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:
     replay = record_network(network, inputs, sample=1)
     lanes = {lane.name: lane for lane in replay.lanes}
+
     assert list(lanes) == [
         "where.lif: spikes",
         "where.lif: membranes",
@@ -164,9 +176,11 @@ def test_the_network_runs_as_without_a_replay(network: HybridNetwork, inputs: di
         "unit what_to_where",
         "output of what",
     ]
+
     outputs, _ = network(inputs)
     spikes = lanes["where.lif: spikes"].values
     torch.testing.assert_close(torch.tensor(spikes), outputs["where"][:, 1].double().detach())
+
     # the ANN answers at every sixth tick, and its answer is held until the next one
     what = np.array(lanes["output of what"].values(1)).T
     np.testing.assert_allclose(what[::6], outputs["what"][:, 1].detach().numpy(), rtol=1e-3)
@@ -177,5 +191,6 @@ def test_only_the_chosen_layers_are_shown(network: HybridNetwork, inputs: dict[s
     assert record_network(network, inputs, layers=[]).lanes[0].name.startswith("unit")
     with pytest.raises(ConfigError, match=r"no layer of neurons 'where\.lfi'; did you mean 'where\.lif'"):
         record_network(network, inputs, layers=["where.lfi"])
+
     with pytest.raises(ConfigError, match="sample 3 of a batch of 3 is not there"):
         record_network(network, inputs, sample=3)

@@ -45,16 +45,19 @@ def full_report() -> str:
         {"network": "hybrid", "accuracy": "94.0 ± 0.3", "parameters": 67690, "energy": 1.1618, "best": True},
         {"network": "ann <only>", "accuracy": "90.1 ± 0.5", "parameters": 67000, "energy": None, "best": False},
     ]
+
     pictures = [
         Picture(draw_network(what_where()), "The network"),
         Picture(to_svg(accuracy_bars({"a": [1.0, 2.0]})), "Bars"),
         Picture(to_svg(accuracy_bars({"b": [1.0, 3.0]})), "Bars"),
     ]
+
     sections = [
         Section("Result", ["Good & bad.", "More."], [Table(rows, "Accuracy", marked=[0])]),
         Section("Pictures", pictures=pictures),
         Section("Method", "One paragraph."),
     ]
+
     facts = {"seed": 3, "git revision": "abc", "device": "cpu"}
     return render_report("Digits", sections, facts, "spikebridge train digits --seed 3", "It works.")
 
@@ -71,10 +74,12 @@ def test_a_report_asks_for_nothing_outside() -> None:
     parser = Balance()
     parser.feed(html)
     targets = [value for _, name, value in parser.attributes if name in ("href", "src", "xlink:href", "action")]
+
     assert all(value.startswith("#") for value in targets)
     assert not re.search(r"url\(\s*['\"]?(?!#)", html)
     assert "@import" not in html
     assert "<script" not in html
+
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert set(re.findall(r"https?://[^\"'\s<)]*", html)) <= namespaces
 
@@ -102,6 +107,7 @@ def test_text_is_never_markup() -> None:
     evil = '<img src=x onerror="alert(1)">'
     table = Table([{evil: evil}], caption=evil)
     html = render_report(evil, [Section(evil, evil, [table])], {evil: evil}, evil, evil)
+
     assert "<img" not in html
     assert html.count("&lt;img src=x") >= 8
 
@@ -109,9 +115,11 @@ def test_text_is_never_markup() -> None:
 def test_a_report_is_written_whole(tmp_path: Path) -> None:
     path = write_report(tmp_path / "new" / "report.html", "Digits", [Section("Result", "x")])
     assert path.read_text(encoding="utf-8").endswith("</html>")
+
     before = path.read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="a picture of a report is an SVG element"):
         write_report(path, "Digits", [Section("Result", pictures=[Picture("<img>")])])
+
     assert path.read_text(encoding="utf-8") == before
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 

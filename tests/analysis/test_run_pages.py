@@ -25,7 +25,9 @@ def test_each_metric_has_a_figure_with_a_line_a_network() -> None:
             "snn/seed-0": epochs(9.0, 8.0),
         }
     )
+
     assert [picture.caption for picture in section.pictures] == ["loss", "accuracy", "lr"]
+
     loss, accuracy, _ = (picture.svg for picture in section.pictures)
     assert "<title>ann: 3 ± 1.4 at 1</title>" in loss
     assert "<title>ann: 2 ± 1.4 at 2</title>" in loss
@@ -63,6 +65,7 @@ def test_a_confusion_matrix_has_shares_of_rows_and_frames_what_is_right() -> Non
     axes = confusion_matrix([[3, 1], [2, 2]], ["cat", "dog"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["75", "25", "50", "50"]
     assert len([patch for patch in axes.patches if not patch.get_fill()]) == 2
+
     with pytest.raises(ShapeError):
         confusion_matrix([[1, 2]], ["a"])
 
@@ -73,6 +76,7 @@ def test_runs_stand_side_by_side_with_differences_from_the_first() -> None:
         RunRecord("b", {"lr": 0.1, "camera": {"noise": 2}}, {"nets": [{"name": "x", "acc": 0.75}]}, {"torch": "2"}),
         RunRecord("c", {"lr": 0.1, "camera": {"noise": 2}}, None),
     ]
+
     results, settings, curves, environment = compare_runs(runs)
     assert results.tables[0].rows == [
         {"result": "nets / x / acc", "a": 0.5, "b": 0.75, "c": None, "b − a": 0.25, "c − a": None}
@@ -100,6 +104,7 @@ def test_a_comparison_of_one_run_or_of_equal_names_is_refused() -> None:
 def test_many_numbers_are_cut_and_counted() -> None:
     many = {str(k): float(k) for k in range(1000)}
     results = compare_runs([RunRecord("a", {}, many), RunRecord("b", {}, many)])[0]
+
     assert len(results.tables[0].rows) == 400
     assert results.paragraphs == ["400 of 1,000 numbers are shown."]
     assert len(list(flat_numbers(many))) == 1000

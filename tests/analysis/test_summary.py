@@ -12,6 +12,7 @@ def test_parts_and_links_of_a_network(network: HybridNetwork, inputs: dict[str, 
     summary = summarize(network, inputs)
     assert summary.title == "HybridNetwork, base step 4.167 ms, 2 parts, 4 links, 445 parameters"
     assert summary.inputs[0] == {"input": "frames", "shape": "12", "clock": "40 Hz", "ticks": "6 from 0"}
+
     what, where = summary.parts
     assert (what["kind"], what["shape"], what["parameters"], what["output"]) == (
         "ANN",
@@ -19,7 +20,9 @@ def test_parts_and_links_of_a_network(network: HybridNetwork, inputs: dict[str, 
         12 * 8 + 8 + 12 * 5 + 5,
         "yes",
     )
+
     assert (where["kind"], where["shape"], where["clock"]) == ("SNN", "16", "240 Hz")
+
     motion, gain = summary.links[2:]
     assert (motion["to"], motion["W"], motion["H"], motion["F"], motion["Q"]) == (
         "what (motion)",
@@ -28,6 +31,7 @@ def test_parts_and_links_of_a_network(network: HybridNetwork, inputs: dict[str, 
         "Linear 16→4",
         "-",
     )
+
     assert (gain["to"], gain["acts as"], gain["delay"]) == ("where.lif.v_threshold", "modulation, multiply", 1)
     assert sum(row["parameters"] for row in summary.parts + summary.links) == num_parameters(network)
 
@@ -37,7 +41,9 @@ def test_the_text_is_a_table_with_straight_columns(network: HybridNetwork, input
     _, _, parts, _ = text.split("\n\n")
     lines = parts.split("\n")
     place = lines[0].index("clock")
+
     assert [line[place:].split(" ")[0] for line in lines] == ["clock", "40", "240"]
+
     end = lines[0].index("parameters") + len("parameters")
     assert [line[:end].split()[-1] for line in lines] == ["parameters", "169", "112"]
     assert all(line == line.rstrip() for line in text.split("\n"))
@@ -66,6 +72,7 @@ def test_stages_are_named_in_words() -> None:
         "H": "FIR(2)",
         "F": "Conv2d 2→8",
     }
+
     assert stages_of(None) == {}
 
 

@@ -30,6 +30,7 @@ def test_a_recording_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
     made = moving_object(seconds=0.1, seed=3)
     write_recording(made, tmp_path / "object")
     read = load_recording(tmp_path / "object", dt=made.dt)
+
     assert (read.name, read.num_bins, read.num_frames) == ("moving object", 24, 4)
     assert read.events.edges.tolist() == made.events.edges.tolist()
     assert np.array_equal(read.frames[3], made.frames[3])
@@ -82,6 +83,7 @@ def test_words_that_cannot_be_meant_are_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["data", *words]) == 2
+
     error = capsys.readouterr().err
     assert why in error
     assert error.count("\n") == 1
@@ -92,7 +94,9 @@ def test_lines_hold_every_event_and_frame_in_order_of_time(digit: Path) -> None:
     count = send_recording(digit, "-", speed=100, output=output)
     lines = output.getvalue().decode().splitlines()
     recording = load_recording(digit, dt=0.025)
+
     assert count == len(lines) == recording.num_frames + recording.events.edges[-1]
+
     times = [int(line.split(",")[1] if line.startswith("frame") else line.split(",")[0]) for line in lines]
     assert times == sorted(times)
     assert lines[0] == f"frame,0,{(digit / 'frames' / '0.png').resolve()}"
@@ -119,11 +123,13 @@ def test_frames_have_a_receiver_of_their_own(digit: Path, receiver: tuple[int, l
     port, got = receiver
     output = io.BytesIO()
     send_recording(digit, "-", f"tcp:{port}", speed=100, output=output)
+
     assert b"frame" not in output.getvalue()
     for _ in range(1000):
         if got:
             break
         threading.Event().wait(0.01)
+
     assert got[0].count(b"frame,") == 4
 
 

@@ -27,9 +27,11 @@ def save(**changes: object) -> None:
 def test_good_series_are_described_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save()
     assert main(["data", "check", "mine.npz"]) == 0
+
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == "no finding"
     assert "rest, wave" in said
+
     svg = (folder / "mine-check.svg").read_text()
     assert svg.startswith("<svg")
     assert "4 series, 2 channels, 50 Hz" in svg
@@ -42,7 +44,9 @@ def test_errors_and_warnings_are_listed_and_the_exit_code_says_it(
     samples = np.random.default_rng(0).normal(size=(80, 2))
     samples[30:35, 1] = np.nan
     save(samples=samples, group=["anna"] * 4)
+
     assert main(["data", "check", "mine.npz", "--draw", "page.svg", "--json"]) == 1
+
     found = json.loads(capsys.readouterr().out)
     assert [one["level"] for one in found["findings"]] == ["error", "warning"]
     assert "5 of 160 values are NaN" in found["findings"][0]["problem"]
@@ -56,6 +60,7 @@ def test_files_that_cannot_be_read_end_in_one_line(folder: Path, capsys: pytest.
         with wave.open(str(folder / "words" / "no" / f"{rate}.wav"), "wb") as file:
             file.setparams((1, 2, rate, 0, "NONE", ""))
             file.writeframes(bytes(40))
+
     save(rate_hz=[50, 50, 50, 60])
     for words, message in (
         (["words"], "1 of 2 have 16000 Hz"),
@@ -64,6 +69,7 @@ def test_files_that_cannot_be_read_end_in_one_line(folder: Path, capsys: pytest.
         (["mine.npz", "--draw", "page.png"], "written as .svg"),
     ):
         assert main(["data", "check", *words]) == 2
+
         output = capsys.readouterr()
         assert message in output.err
         assert len(output.err.strip().splitlines()) == 1

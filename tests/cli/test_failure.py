@@ -33,9 +33,11 @@ class Fails(Command):
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.warn("odd\x1b[31m input", stacklevel=1)
+
         logging.getLogger("spikebridge.somewhere").warning("odd file")
         if self.failure is not None:
             raise self.failure
+
         return CommandResult({}, self.text)
 
 
@@ -52,6 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(Fails, "text", text)
         code = main(["fails", *words])
         said = capsys.readouterr()
+
         return code, said.out, said.err
 
     return call
@@ -101,6 +104,7 @@ def test_an_interrupt_waits_until_pytorch_is_loaded(keyboard: None, module: str,
         exec(body, {"__name__": module, "signal": signal, "done": done})
         for _ in range(1000):
             time.sleep(0.001)
+
     assert bool(done) == whole
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -136,7 +140,8 @@ def test_an_error_of_a_library_has_no_traceback_of_its_own() -> None:
 def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, number = os.fsync, 0
+    whole = os.fsync
+    number = 0
 
     def fsync(descriptor: int) -> None:
         nonlocal number
@@ -148,9 +153,12 @@ def test_a_full_disk_in_a_training_says_that_the_run_can_be_resumed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "fsync", fsync)
     words = ["train", "digits", "--preset", "quick", "--networks", "ann", "--out", "run", "--quiet"]
+
     assert main(words) == 2
+
     said = capsys.readouterr().err
     line = said.splitlines()[-1]
+
     assert "No space left on device; the run is whole up to its last checkpoint: free some space, then" in line
     assert line.endswith("`spikebridge train digits --out run --resume` resumes")
     assert "Traceback" not in said
@@ -163,4 +171,5 @@ def test_devices_and_pipes_stay_where_a_command_would_write(tmp_path: Path, caps
     for path, kind in ((pipe, "pipe"), (link, "device"), (tmp_path, "folder")):
         assert main(["draw", "digits", "--out", str(path)]) == 2
         assert f"{path}: expected the name of a file to write, but this is a {kind}" in capsys.readouterr().err
+
     assert pipe.is_fifo() and link.is_symlink()

@@ -133,10 +133,12 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def run(*words: str) -> str:
         code = main(words)
         captured = capsys.readouterr()
+
         assert code == 2
         assert captured.out == ""
         assert captured.err.startswith("spikebridge: error: ")
         assert captured.err.count("\n") == 1
+
         return captured.err
 
     return run
@@ -205,12 +207,14 @@ def test_words_that_read_sources_alone_import_no_large_library_and_no_recipe() -
             if heavy:
                 sys.exit(f"{{words}}: {{heavy}}")
     """
+
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
 def test_list_shows_building_blocks_of_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
+
     found = json.loads(capsys.readouterr().out)
     assert "LIF" in [block["name"] for block in found["blocks"]["neurons"]]
     assert "LIFState" not in [block["name"] for block in found["blocks"]["neurons"]]
@@ -222,6 +226,7 @@ def test_every_stage_of_a_hybrid_unit_is_listed(capsys: pytest.CaptureFixture[st
     import spikebridge.hybrid as hybrid
 
     assert main(["list", "--json"]) == 0
+
     listed = json.loads(capsys.readouterr().out)["blocks"]
     stages = {"windows": hybrid.Window, "kernels": hybrid.Kernel, "discretizers": hybrid.Discretizer}
     for kind, stage in stages.items():
@@ -250,6 +255,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_help_of_a_recipe_lists_every_setting_with_its_value(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "./my.py", "--preset", "quick", "--help"]) == 0
+
     text = capsys.readouterr().out
     assert "How many numbers are added. (default: 1)" in " ".join(text.split())
     for option in ("--steps", "--widths", "--use-bias", "--optimizer.lr", "--resume", "--out", "--quiet", "--json"):
@@ -339,6 +345,7 @@ def test_a_value_of_the_wrong_kind_is_refused(here: Path, refused: Callable[...,
     for word in ("many", "1_3", "\u0663"):
         said = f"cannot read the value of --steps: expected a whole number, but found {word!r} (see"
         assert f"spikebridge: error: {said}" in refused("train", "./my.py", "--steps", word)
+
     said = "cannot read the value of --optimizer.lr: expected a number, but found '1_3.5' (see"
     assert said in refused("train", "./my.py", "--optimizer.lr", "1_3.5")
 
@@ -398,6 +405,7 @@ def test_a_recipe_is_copied_once_and_never_over_another_file(
 ) -> None:
     assert main(["copy", "digits", "mine.py"]) == 0
     assert "spikebridge train mine.py" in capsys.readouterr().out
+
     (here / "mine.py").write_text("precious")
     assert "mine.py exists" in refused("copy", "digits", "mine.py")
     assert (here / "mine.py").read_text() == "precious"
@@ -412,6 +420,7 @@ def test_a_copied_recipe_is_a_recipe(here: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_installation_is_examined(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
+
     facts = json.loads(capsys.readouterr().out)
     assert facts["versions"]["torch"]
     assert facts["threads"]["used"] >= 1
@@ -420,6 +429,7 @@ def test_the_installation_is_examined(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_training_gives_a_table_and_a_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "./my.py", "--out", "run", "--steps", "4", "--optimizer.lr", "2"]) == 0
+
     text = capsys.readouterr().out
     assert re.search(r"^network  total\nonly         6$", text, re.MULTILINE)
     assert text.endswith("report: run/report.html\n")
@@ -430,8 +440,10 @@ def test_json_is_one_document_on_stdout_and_the_rest_goes_to_stderr(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "./my.py", "--out", "run", "--preset", "quick", "--json"]) == 0
+
     captured = capsys.readouterr()
     answer = json.loads(captured.out)
+
     assert answer["run"] == "run"
     assert answer["results"]["total"] == 0
     assert answer["results"]["nothing"] is None
@@ -441,8 +453,10 @@ def test_json_is_one_document_on_stdout_and_the_rest_goes_to_stderr(
 def test_options_change_single_settings_of_a_preset(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "./my.py", "--preset", "quick", "--optimizer.lr", "3", "--no-use-bias", "--widths", "5", "6"]
     assert main([*words, "--out", "run"]) == 0
+
     settings = json.loads((here / "run" / "config.json").read_text())
     text = json.dumps(settings)
+
     assert '"steps": 1' in text
     assert '"lr": 3.0' in text
     assert '"use_bias": false' in text
@@ -491,9 +505,11 @@ def test_of_several_processes_only_the_first_one_tells(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     (here / "run" / "report.html").unlink()
     capsys.readouterr()
     monkeypatch.setenv("RANK", "1")
+
     assert main(["train", "./my.py", "--out", "run", "--resume", "--json"]) == 0
     assert capsys.readouterr().out == ""
     assert not (here / "run" / "report.html").exists()
@@ -519,8 +535,10 @@ def test_a_logger_that_is_not_there_is_refused_before_a_folder_is_made(
 ) -> None:
     if not installed:
         monkeypatch.setattr("spikebridge.training.callbacks.loggers.find_spec", lambda name: None)
+
     line = refused("train", "./my.py", "--logger", name)
     expected = "did you mean 'tensorboard'" if installed else "the logger wandb is not installed: pip install 'spike"
+
     assert expected in line
     assert not (here / "runs").exists()
 
@@ -542,13 +560,17 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
         # tests that run in the background ignore Ctrl-C, and so would what they start
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
     ledger = here / "my run" / "ledger.txt"
     deadline = time.monotonic() + 60
     while not ledger.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
+
     assert process.returncode == 130
+
     last = error.splitlines()[-1]
     assert last == "spikebridge: stopped; `spikebridge train ./my.py --out 'my run' --resume` resumes"
     assert "Traceback" not in error
@@ -556,9 +578,12 @@ def test_ctrl_c_says_how_to_go_on(here: Path) -> None:
 
 def test_a_run_is_evaluated_and_reported_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     (here / "run" / "report.html").unlink()
     capsys.readouterr()
+
     assert main(["eval", "run", *OWN, "--data", ".", "--json"]) == 0
+
     answer = json.loads(capsys.readouterr().out)
     assert (answer["lines"], answer["data"]) == (3, ".")
     assert main(["report", "run", *OWN]) == 0
@@ -573,12 +598,15 @@ def test_several_runs_are_compared_on_one_page(
     assert main(["train", "./my.py", "--steps", "5", "--out", "other"]) == 0
     for name, total in (("one", 3), ("other", 10)):
         Run.open(here / name).save_results({"total": total})
+
     capsys.readouterr()
     # the recipe of the runs is neither needed nor executed
     assert main(["report", "one", "other", "--out", "both.html", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"report": "both.html"}
+
     page = (here / "both.html").read_text()
     numbers = "".join(f'<td class="number">{number}</td>\n' for number in (3, 10, 7))
+
     assert f"<td>total</td>\n{numbers}" in page and "other − one" in page
     assert "<td>steps</td>" in page  # the setting that differs
     assert "No metrics were recorded." in page
@@ -595,9 +623,11 @@ def test_a_network_is_replayed_on_a_page(
     here: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:
     assert main(["replay", "./my.py", "--network", "other", "--json"]) == 0
+
     told = json.loads(capsys.readouterr().out)
     assert told["page"] == "other.html"
     assert [lane["lane"] for lane in told["lanes"]] == ["output of ann"]
+
     page = (here / "other.html").read_text()
     assert "Untrained: ./my.py has no trained weights" in page
     assert "sample 4 of a batch of 1 is not there" in refused(
@@ -613,7 +643,9 @@ def test_a_recipe_may_have_options_of_evaluation(
     options = '@dataclass(frozen=True)\nclass Evaluation:\n    times: int = 2\n    """How often."""\n\n\n'
     text = RECIPE.replace("def evaluate(run, data):", options + "def evaluate(run, data, options):")
     (here / "my.py").write_text(text.replace('{"lines":', '{"times": options.times, "lines":'))
+
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     capsys.readouterr()
     assert main(["eval", "run", *OWN, "--times", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["times"] == 5
@@ -645,9 +677,11 @@ def test_a_run_of_another_version_of_its_recipe_is_refused(
     here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     capsys.readouterr()
     before = (here / "my.py").stat().st_mtime_ns // 10**9 * 10**9
     (here / "my.py").write_text(RECIPE.replace("widths: tuple", "depths: tuple"))
+
     # as large, and edited in the same second: Python would take the bytecode that it kept
     os.utime(here / "my.py", ns=(before + 1, before + 1))
     assert "no field 'widths'" in refused("eval", "run", *OWN, "--edited")
@@ -655,6 +689,7 @@ def test_a_run_of_another_version_of_its_recipe_is_refused(
 
 def test_a_network_is_drawn(here: Path, refused: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["draw", "./my.py", "--network", "other", "--out", "pictures/other.svg"]) == 0
+
     text = capsys.readouterr().out
     assert "9 parameters" in text
     assert text.endswith("\n\ndrawing: pictures/other.svg\n")
@@ -683,13 +718,16 @@ def train(config, run):
     run.save_results({})
     return {}
 """
+
     (here / "my.py").write_text(RECIPE + SILENT + trains)
     assert main(["doctor", "./my.py", "--json"]) == 1
+
     finding = json.loads(capsys.readouterr().out)["findings"][0]
     assert (finding["network"], finding["kind"]) == ("only", "dead")
     assert main(["doctor", "./my.py"]) == 1
     assert "remedy: " in capsys.readouterr().out
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     capsys.readouterr()
     assert main(["doctor", "run", *OWN]) == 0
     assert capsys.readouterr().out == "no findings: the networks look healthy\n"
@@ -700,17 +738,22 @@ def test_the_doctor_says_that_a_recipe_or_run_is_untrained_or_interrupted(
 ) -> None:
     saves = "\n\ndef train(config, run):\n    run.save_results({})\n    return {}\n"
     (here / "my.py").write_text(RECIPE + saves)
+
     assert main(["doctor", "./my.py", "--network", "only"]) == 0
     assert capsys.readouterr().out.startswith("untrained: ./my.py has no trained weights")
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     capsys.readouterr()
     assert main(["doctor", "run", *OWN, "--network", "only", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"training": "finished", "findings": []}
+
     (here / "run" / "results.json").unlink()
     assert main(["doctor", "run", *OWN, "--network", "only"]) == 1
     assert "untrained: run was started, but holds no weights yet" in capsys.readouterr().out
+
     (here / "run" / "checkpoint").mkdir()
     (here / "run" / "checkpoint" / "step-00000001.safetensors").write_bytes(b"")
+
     assert main(["doctor", "run", *OWN, "--network", "only"]) == 1
     assert "interrupted: the training of run has not ended; `spikebridge train " in capsys.readouterr().out
 
@@ -718,6 +761,7 @@ def test_the_doctor_says_that_a_recipe_or_run_is_untrained_or_interrupted(
 def test_the_path_of_a_report_is_printed_only_if_there_is_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     without = RECIPE + "\n\ndef report(run):\n    return run.path / 'report.html'\n"
     (here / "without.py").write_text(without)
+
     assert main(["train", "./without.py", "--out", "other"]) == 0
     assert "report" not in capsys.readouterr().out
     assert main(["train", "./without.py", "--out", "another", "--json"]) == 0
@@ -730,21 +774,28 @@ def test_a_command_of_some_seconds_shows_that_it_is_at_work(
     monkeypatch.setattr(failure, "FIRST_LINE", 0.01)
     with failure.elapsed_time("spikebridge draw"):
         time.sleep(0.1)
+
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "spikebridge draw: 0 s"
     assert len(lines) < 6, "a file of output is not filled"
+
     log = logging.getLogger("spikebridge.networks")
     with failure.elapsed_time("spikebridge eval"):
         for number, name in enumerate(("learned", "snn"), start=1):
             log.info("evaluating %s (%d of %d)", name, number, 2)
-            said, deadline = "", time.monotonic() + 20
+            said = ""
+            deadline = time.monotonic() + 20
+
             while f": evaluating {name} ({number} of 2), " not in said and time.monotonic() < deadline:
                 time.sleep(0.01)
                 said += capsys.readouterr().err
+
             assert f"spikebridge eval: evaluating {name} ({number} of 2), " in said
+
     assert not log.isEnabledFor(logging.INFO), "a program that uses the library chooses its own level"
     with failure.elapsed_time("spikebridge train", active=False):
         time.sleep(0.1)
+
     assert capsys.readouterr().err == ""
 
 
@@ -755,6 +806,7 @@ def test_on_a_terminal_the_time_is_one_line_that_is_removed(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with failure.elapsed_time("spikebridge draw"):
         time.sleep(0.1)
+
     assert capsys.readouterr().err == "\r\x1b[Kspikebridge draw: 0 s\r\x1b[K"
 
 
@@ -763,11 +815,13 @@ def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
 ) -> None:
     words = ["report", "run", *OWN]
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(targets, "open_run", Mock(side_effect=RuntimeError("thirteen")))
         assert main(words) == 1
         assert capsys.readouterr().err == "spikebridge: unexpected RuntimeError: thirteen (--debug shows where)\n"
+
         with pytest.raises(RuntimeError, match="thirteen"):
             main([*words, "--debug"])
 
@@ -807,6 +861,7 @@ def test_a_warning_is_one_line_without_a_path(
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["grumble"]) == 0
+
     said = capsys.readouterr()
     assert (said.out, said.err) == ("done\n", "spikebridge: warning: two lines of one thought\n")
 
@@ -826,7 +881,9 @@ def trained(run):
     nn.init.constant_(network[0].bias, 100.0)
     return {"only": network}
 """
+
     (here / "my.py").write_text(RECIPE + SILENT + own_weights)
     assert main(["train", "./my.py", "--out", "run"]) == 0
+
     capsys.readouterr()
     assert main(["doctor", "run", *OWN]) == 0

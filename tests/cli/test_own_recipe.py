@@ -36,6 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = "from spikebridge.networks.digits.recipe import *\n"
     (tmp_path / "copy.py").write_text(text)
     (tmp_path / "evil.py").write_text(f"from pathlib import Path\nPath('executed').touch()\n{text}")
+
     return tmp_path
 
 
@@ -46,9 +47,11 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
     def run(*words: str) -> str:
         code = main(words)
         captured = capsys.readouterr()
+
         assert (code, captured.out) == (2, "")
         assert captured.err.startswith("spikebridge: error: ")
         assert captured.err.count("\n") == 1
+
         return captured.err
 
     return run
@@ -84,9 +87,12 @@ def test_a_run_is_opened_with_the_file_that_made_it(
     own.write_text((here / "copy.py").read_text())
     digest = hashlib.sha256(own.read_bytes()).hexdigest()
     write_run(here / "run", str(own), recipe_sha256=digest)
+
     assert main(["draw", "run", "--recipe", "own.py"]) == 0
+
     own.write_text(own.read_text() + "# edited\n")
     capsys.readouterr()
+
     assert "own.py is not the recipe file that run was started with" in refused("draw", "run", "--recipe", "own.py")
     assert main(["draw", "run", "--recipe", "own.py", "--edited"]) == 0
 
@@ -96,6 +102,7 @@ def test_a_run_without_a_hash_warns(here: Path, capsys: pytest.CaptureFixture[st
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["draw", "run", "--recipe", "copy.py"]) == 0
+
     said = "spikebridge: warning: run has no hash of its recipe; copy.py is taken unchecked\n"
     assert capsys.readouterr().err == said
 
@@ -103,13 +110,16 @@ def test_a_run_without_a_hash_warns(here: Path, capsys: pytest.CaptureFixture[st
 def test_a_recipe_file_where_none_is_needed_is_refused(here: Path, refused: Refused) -> None:
     write_run(here / "run", "digits")
     own = ("--recipe", "evil.py")
+
     assert "leave --recipe out" in refused("draw", "run", *own)
     assert "digits is no run folder" in refused("draw", "digits", *own)
     assert "there is no run" in refused("doctor", *own)
+
     (here / "bundle").mkdir()
     (here / "bundle" / "manifest.json").write_text("{}")
     for words in (("draw", "bundle"), ("live", "bundle", "--events", "-")):
         assert "leave --recipe out" in refused(*words, *own)
+
     write_run(here / "other", "other.py", recipe_sha256=7)
     assert "recipe_sha256 should be text" in refused("draw", "other", *own)
     assert not (here / "executed").exists()
@@ -140,5 +150,6 @@ def test_a_mistake_in_a_recipe_file_is_one_line(here: Path, refused: Refused, te
     if text.startswith(("PRESETS", "Config", "train", "def build")):
         whole = f"{(here / 'copy.py').read_text()}\n{text}"
         message = message.replace("line 2", "line 4").replace("line 3:", "line 5:") if "def" in text else message
+
     (here / "my.py").write_text(whole)
     assert message in refused("draw", "./my.py")

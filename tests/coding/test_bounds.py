@@ -111,6 +111,7 @@ def test_no_signal_slower_than_the_limit_passes_the_bound_of_delta(changes: list
     x = (steps.cumsum(0) * quantum / 8).reshape(-1, 1, 1)
     encoder = DeltaEncoder(quantum, limit)
     spikes, _ = encoder(x)
+
     assert spikes.abs().max() <= limit
     assert (encoder.decoder()(spikes)[0] - x).abs().max() <= encoder.bound
 
@@ -149,6 +150,7 @@ def test_the_bound_of_a_population_is_approached_beside_a_halfway_point() -> Non
     assert encoder.bound == 0.0625  # centres 1/2 apart, over 2 * 4
     # 1/8 of the way from -1 to -1/2 the right neuron would fire half a spike
     assert encoder.bound * (1 - 1e-5) < error_at(encoder, -1 + 0.5 * (0.125 - 1e-7)) < encoder.bound
+
     # exactly there both round up: 4 and 1 spikes read as 1/5 of the way, D (n - 1) / (2 n (n + 1)) off
     assert error_at(encoder, -1 + 0.5 * 0.125) == pytest.approx(0.5 * (1 / 5 - 1 / 8))
     assert pytest.approx(0.5 * (1 / 5 - 1 / 8)) == 0.5 * 3 / (2 * 4 * 5)
@@ -179,9 +181,11 @@ def test_what_bernoulli_spikes_say_is_right_on_average_and_scatters_as_stated(va
     encoder = BernoulliEncoder(n, seed=7).eval()
     error = round_trip(encoder, torch.full((trials,), value, dtype=torch.float64)) - value
     deviation = encoder.deviation(value)
+
     assert deviation == pytest.approx((value * (1 - value) / n) ** 0.5)
     assert abs(error.mean().item()) < 4 * deviation / trials**0.5
     assert error.std().item() == pytest.approx(deviation, rel=0.02)
+
     # four deviations are about the largest of so many trials: nearly all lie within them, and some come close
     assert int((error.abs() > 4 * deviation).sum()) <= 12
     assert float(error.abs().max()) > 3.5 * deviation
@@ -191,6 +195,8 @@ def test_what_bernoulli_spikes_say_is_right_on_average_and_scatters_as_stated(va
 def test_hardly_any_value_passes_the_bound_of_bernoulli_spikes(n: int) -> None:
     encoder = BernoulliEncoder(n, seed=11).eval()
     assert encoder.bound == pytest.approx(2 / n**0.5)
+
     x = torch.linspace(0, 1, 50_000, dtype=torch.float64)
     passed = int(((round_trip(encoder, x) - x).abs() > encoder.bound).sum())
+
     assert passed <= 2 * 2.718281828**-8 * len(x)

@@ -54,6 +54,7 @@ def network_of(name: str) -> HybridNetwork:
     """Values on a slow clock, spikes on a fast one, values again."""
     encoder, decoder = made(name)
     links = [Transmission("values", "spikes", encoder), Transmission("spikes", "again", decoder)]
+
     return HybridNetwork(
         dt=1.0,
         inputs={"values": every(float(steps_of(encoder)))},
@@ -73,11 +74,13 @@ def stretch(network: HybridNetwork, x: Tensor, edges: list[int]) -> dict[str, Te
     state: NetworkState | None = None
     clock = network.inputs["values"]
     pieces: dict[str, list[Tensor]] = {"spikes": [], "again": []}
+
     for start, stop in zip([0, *edges[:-1]], edges, strict=True):
         now = x[clock.count(start) : clock.count(stop)]
         outputs, state = network({"values": now}, state, ticks=stop - start)
         for key, y in outputs.items():
             pieces[key].append(y)
+
     return {key: torch.cat(values) for key, values in pieces.items() if values}
 
 
@@ -86,6 +89,7 @@ def test_no_scheme_is_left_out() -> None:
     encoders = {kind for kind in offered if issubclass(kind, Encoder)} - {Encoder}
     decoders = {kind for kind in offered if issubclass(kind, Decoder)} - {Decoder}
     tested = [make() for make in SCHEMES.values()]
+
     assert {type(encoder) for encoder in tested} == encoders
     assert {type(encoder.decoder()) for encoder in tested} == decoders
 
@@ -101,6 +105,7 @@ def test_encoder_and_decoder_are_hybrid_units_without_anything_to_learn(name: st
 def test_a_decoder_gives_the_slow_clock_back(name: str) -> None:
     network = network_of(name)
     steps = steps_of(made(name)[0])
+
     assert network.clock_of("values") == Clock(steps, 0)
     assert network.clock_of("spikes") == Clock(1, 0)
     assert network.clock_of("again") == Clock(steps, steps - 1)
@@ -112,6 +117,7 @@ def test_links_in_a_network_give_what_the_units_give(name: str) -> None:
     x = some_values(4, 2, 3)
     outputs, _ = network_of(name)({"values": x})
     spikes, _ = encoder(x)
+
     assert torch.equal(outputs["spikes"], spikes)
     assert torch.equal(outputs["again"], decoder(spikes)[0])
 
@@ -125,6 +131,7 @@ def test_whole_steps_and_cuts_are_equal_to_the_bit(name: str, data: st.DataObjec
     end = len(x) * network.inputs["values"].period
     cuts = data.draw(st.sets(st.integers(1, end)))
     whole = stretch(network, x, [end])
+
     for edges in (list(range(1, end + 1)), sorted(cuts | {end})):
         pieces = stretch(network, x, edges)
         assert all(torch.equal(pieces[key], whole[key]) for key in whole)
@@ -136,7 +143,9 @@ def test_a_code_does_not_depend_on_batch_mates(name: str) -> None:
     x = some_values(3, 4, 2)
     others = x.clone()
     others[:, 1:] = some_values(3, 3, 2, seed=1)
-    first, second = encoder(x)[0], encoder(others)[0]
+    first = encoder(x)[0]
+    second = encoder(others)[0]
+
     assert torch.equal(first[:, 0], second[:, 0])
     assert torch.equal(decoder(first)[0][:, 0], decoder(second)[0][:, 0])
 
@@ -147,7 +156,9 @@ def test_no_time_passes_without_steps(name: str) -> None:
     x = some_values(2, 2, 3)
     spikes, state = encoder(x[:0])
     again, later = decoder(spikes)
+
     assert again.shape == (0, 2, 3)
+
     spikes, _ = encoder(x, state)
     assert torch.equal(spikes, encoder(x)[0])
     assert torch.equal(decoder(spikes, later)[0], decoder(spikes)[0])
@@ -161,6 +172,7 @@ def test_any_shape_comes_back_in_the_dtype_it_had(name: str, dtype: torch.dtype,
     x = some_values(2, 3, *shape, dtype=dtype)
     spikes, _ = encoder(x)
     again, _ = decoder(spikes)
+
     assert spikes.dtype == again.dtype == dtype
     assert again.shape == x.shape
     assert len(spikes) == 2 * steps_of(encoder)
@@ -171,7 +183,9 @@ def test_any_shape_comes_back_in_the_dtype_it_had(name: str, dtype: torch.dtype,
 def test_a_code_in_half_precision_is_that_of_the_same_values_in_float32(name: str, dtype: torch.dtype) -> None:
     encoder, decoder = made(name)
     x = some_values(4, 3, 5).to(dtype)
-    spikes, again = encoder(x)[0], decoder(encoder(x)[0])[0]
+    spikes = encoder(x)[0]
+    again = decoder(encoder(x)[0])[0]
+
     assert spikes.dtype == again.dtype == dtype
     assert torch.equal(spikes, encoder(x.float())[0].to(dtype))
     assert torch.equal(again, decoder(spikes.float())[0].to(dtype))
@@ -193,6 +207,7 @@ def test_what_comes_back_moves_with_the_value(name: str) -> None:
     x = torch.cat([corners, torch.linspace(0, 1, 91, dtype=torch.float64)]).reshape(1, 1, -1).requires_grad_()
     encoder, decoder = made(name)
     (gradient,) = torch.autograd.grad(decoder(encoder(x)[0])[0].sum(), x)
+
     assert float(gradient.min()) >= 0.5
     assert float(gradient.max()) <= 1 + 1e-9
 
@@ -203,7 +218,9 @@ def test_a_value_is_learned_through_the_chain(name: str, start: float) -> None:
     encoder, decoder = made(name)
     value = torch.tensor([start], requires_grad=True)
     optimizer = torch.optim.SGD([value], lr=0.1)
-    state, latest = None, []
+    state = None
+    latest = []
+
     for _ in range(120):
         # the value stands still for a while: a channel of single spikes needs more than one step to say it
         spikes, new = encoder(value.expand(4, 1, 1), state)
@@ -214,6 +231,7 @@ def test_a_value_is_learned_through_the_chain(name: str, start: float) -> None:
         (again - 0.6).square().backward()
         optimizer.step()
         latest.append(again.item())
+
     error = abs(sum(latest[-40:]) / 40 - 0.6)
     assert error <= (0.15 if isinstance(encoder, BernoulliEncoder) else encoder.bound)
     assert 0 < value.item() < 1

@@ -48,7 +48,9 @@ def test_the_spikes_of_a_rate_are_as_many_as_rounded_and_as_even_as_whole_steps_
     number = data.draw(st.integers(0, n))
     (spikes,) = code(RateEncoder(n), number / n)
     times = [t for t, s in enumerate(spikes) if s]
+
     assert len(times) == number
+
     gaps = {b - a for a, b in zip(times, [*times[1:], *(times[:1] and [times[0] + n])], strict=True)}
     assert max(gaps, default=0) - min(gaps, default=0) <= 1
 
@@ -65,12 +67,16 @@ def test_nothing_leaks_from_one_value_to_the_next() -> None:
 def test_bernoulli_spikes_repeat_in_evaluation_and_follow_the_global_seed_in_training() -> None:
     x = torch.full((1, 2, 50), 0.5)
     encoder = BernoulliEncoder(4, seed=1).eval()
+
     assert torch.equal(encoder(x)[0], encoder(x)[0])
     assert not torch.equal(encoder(x)[0], BernoulliEncoder(4, seed=2).eval()(x)[0])
+
     encoder.train()
     torch.manual_seed(0)
-    first, second = encoder(x)[0], encoder(x)[0]
+    first = encoder(x)[0]
+    second = encoder(x)[0]
     torch.manual_seed(0)
+
     assert torch.equal(encoder(x)[0], first)
     assert not torch.equal(first, second)
 
@@ -111,7 +117,9 @@ def test_neighbours_in_a_population_share_the_spikes(value: float, n: int, num_n
 def test_a_silent_population_reads_as_the_middle_with_a_gradient_that_stays_small() -> None:
     spikes = torch.zeros(4, 1, 3, requires_grad=True)
     again, _ = PopulationDecoder(4, num_neurons=3, low=10.0, high=20.0)(spikes)
+
     assert again.flatten().tolist() == [15.0]
+
     again.sum().backward()
     # one more spike of an outer neuron would move the value by half the range
     assert spikes.grad is not None
@@ -135,6 +143,7 @@ def test_the_gradient_of_a_signal_sent_on_change_is_that_of_the_value_now() -> N
     encoder = DeltaEncoder(0.25)
     again, _ = encoder.decoder()(encoder(x)[0])
     (gradient,) = torch.autograd.grad(again[-1].sum(), x)
+
     assert gradient.flatten().tolist() == pytest.approx([0.0, 0.0, 1.0])
 
 
@@ -165,6 +174,7 @@ def test_late_spikes_add_their_share_to_the_bound_of_synchrony(
     spikes = spikes.clone()
     spikes[:, 0, 0, 1] = 0
     spikes[moved, 0, 0, 1] = 1
+
     assert abs(encoder.decoder()(spikes)[0].item() - value) <= encoder.bound + late / width + 1e-6
 
 
@@ -204,6 +214,7 @@ def test_synchrony_needs_slots_and_a_width() -> None:
         ConfigError, match="SynchronyEncoder needs num_slots as a whole number of at least 1, but got 0"
     ):
         SynchronyEncoder(0)
+
     with pytest.raises(ConfigError, match="SynchronyDecoder needs width as a whole number of at least 1, but got 0"):
         SynchronyDecoder(2, width=0)
 
@@ -223,8 +234,10 @@ def test_a_limit_is_a_whole_number() -> None:
 def test_a_population_needs_two_neurons_and_a_range() -> None:
     with pytest.raises(ConfigError, match="a population needs num_neurons as a whole number of at least 2, but got 1"):
         PopulationEncoder(4, num_neurons=1)
+
     with pytest.raises(ConfigError, match=r"a finite range with low < high, but got low=1\.0, high=1\.0"):
         PopulationEncoder(4, low=1.0, high=1.0)
+
     with pytest.raises(ConfigError, match=r"a finite range with low < high, but got low=0\.0, high=inf"):
         PopulationEncoder(4, high=float("inf"))
 
@@ -234,6 +247,7 @@ def test_a_decoder_of_groups_names_the_axis_it_needs() -> None:
         ShapeError, match=r"a population of 3 neurons needs them as the last axis, \(T, B, \*N, 3\), but"
     ):
         PopulationDecoder(2, num_neurons=3)(torch.zeros(2, 1, 4))
+
     with pytest.raises(
         ShapeError, match=r"the second neuron as the last axis, \(T, B, \*N, 2\), but one step has shape"
     ):

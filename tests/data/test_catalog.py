@@ -40,6 +40,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path, monkeypatch):
     file.touch()
     with pytest.raises(DataError, match="is not a folder"):
         data_folder(file)
+
     monkeypatch.setenv("SPIKEBRIDGE_DATA", "/no/such/place")
     with pytest.raises(DataError, match="/no/such/place does not exist; correct SPIKEBRIDGE_DATA"):
         available()
@@ -62,7 +63,9 @@ def test_a_set_of_an_optional_package_is_there_with_the_package(monkeypatch):
 def test_any_layout_will_do(tmp_path):
     folder = tmp_path / "mnist"
     folder.mkdir()
+
     assert not by_name(available(tmp_path))["mnist"].present
+
     (folder / "digits.npz").touch()
     assert by_name(available(tmp_path))["mnist"].present
     assert find_files("mnist", tmp_path) == (folder / "digits.npz",)
@@ -73,6 +76,7 @@ def test_what_is_missing_is_reported_from_the_nearest_layout(tmp_path):
     folder.mkdir()
     for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
         (folder / name).touch()
+
     # one file of the npz layout is missing too: the first of equals is reported
     assert by_name(available(tmp_path))["mnist"].missing == ("mnist/t10k-labels-idx1-ubyte.gz",)
 
@@ -80,7 +84,9 @@ def test_what_is_missing_is_reported_from_the_nearest_layout(tmp_path):
 def test_a_missing_set_is_reported_with_its_official_source(tmp_path):
     with pytest.raises(DataError) as caught:
         find_files("nmnist", tmp_path)
+
     message = str(caught.value)
+
     assert "nmnist/Train, nmnist/Test missing" in message
     assert "garrickorchard.com" in message and "CC BY-SA 4.0" in message
 
@@ -108,6 +114,7 @@ def test_every_public_name_has_a_home():
 
     for name in data.__all__:
         assert getattr(data, name) is not None
+
     with pytest.raises(AttributeError, match="data attribute load_digit"):
         data.load_digit  # noqa: B018
 
@@ -115,10 +122,12 @@ def test_every_public_name_has_a_home():
 def test_the_data_command_lists_every_set_with_its_missing_files_source_and_licence(tmp_path, capsys):
     (tmp_path / "nmnist" / "Train").mkdir(parents=True)
     assert main(["data", "--data", str(tmp_path), "--json"]) == 0
+
     entries = json.loads(capsys.readouterr().out)["data sets"]
     assert [(e["name"], e["about"], e["source"], e["licence"]) for e in entries] == [
         (known.name, known.about, known.source, known.licence) for known in DATA_SETS
     ]
+
     by_set = {entry["name"]: entry for entry in entries}
     assert by_set["digits"]["present"] and by_set["digits"]["missing"] == []
     assert not by_set["nmnist"]["present"] and by_set["nmnist"]["missing"] == ["nmnist/Test"]

@@ -25,6 +25,7 @@ def pretend(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bundle_parts, "write_onnx", _function)
     patch.setattr(bundle_links, "write_onnx", _function)
     patch.setattr(bundle_parts, "write_onnx_step", _step)
+
     for module in (runner_parts, runner_links, bundle_rebuild):
         patch.setattr(module, "OnnxSession", _Session)
 

@@ -31,6 +31,7 @@ def small_network() -> HybridNetwork:
     """An ANN on slow frames, an SNN on fast events, units both ways: taps and a map, a modulated threshold."""
     torch.manual_seed(0)
     gain = nn.Sequential(nn.Linear(4, 5), nn.Softplus())
+
     return HybridNetwork(
         dt=DT,
         inputs={"frames": every(4 * DT), "events": every(DT)},
@@ -72,6 +73,7 @@ def spiking_network() -> HybridNetwork:
     """Two spiking parts in a loop, with a unit forth and a delayed modulation back; nothing in it needs ONNX."""
     torch.manual_seed(2)
     first = Sequential(fc=nn.Linear(3, 4), fire=IF(v_threshold=0.5))
+
     return HybridNetwork(
         dt=DT,
         inputs={"events": every(DT)},
@@ -92,4 +94,5 @@ def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     plain.pop("sha256", None)
     change(plain)
     file.write_text(json.dumps(plain))
+
     return path

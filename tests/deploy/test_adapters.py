@@ -36,6 +36,7 @@ def spikingjelly(mode: str) -> nn.Module:
     functional = library("spikingjelly.activation_based.functional")
     network = nn.Sequential(dense(N, 7), neuron.LIFNode(tau=2.0), dense(7, 4), neuron.ParametricLIFNode(v_reset=-0.5))
     functional.set_step_mode(network, mode)
+
     return network
 
 
@@ -142,23 +143,29 @@ def test_two_halves_make_the_whole(part: Stateful, cut: int) -> None:
 def test_steps_make_the_whole(part: Stateful) -> None:
     x = signal()
     whole, last = part(x)
-    state, outputs = part.initial_state(x[0]), []
+    state = part.initial_state(x[0])
+    outputs = []
+
     for x_t in x:
         y_t, state = part.step(x_t, state)
         outputs.append(y_t)
+
     assert_same(torch.stack(outputs), whole)
     assert_same(state, last)
 
 
 def test_two_streams_through_one_module_never_mix(part: Stateful) -> None:
-    ours, theirs = signal(seed=1), signal(batch=2, seed=2)
+    ours = signal(seed=1)
+    theirs = signal(batch=2, seed=2)
     alone = [part(ours)[0], part(theirs)[0]]
     states: list[Any] = [None, None]
     outputs: list[list[Tensor]] = [[], []]
+
     for t in range(len(ours)):
         for k, x in enumerate((ours, theirs)):
             y, states[k] = part(x[t : t + 1], states[k])
             outputs[k].append(y)
+
     assert_same([torch.cat(y) for y in outputs], alone)
 
 
@@ -169,7 +176,9 @@ def test_nothing_of_a_stream_is_left_in_the_module(part: Stateful) -> None:
     second, _ = part(signal())
     assert_same(first, second)
     after = part.state_dict()
+
     assert {name: value.shape for name, value in before.items()} == {n: v.shape for n, v in after.items()}
+
     copy.deepcopy(part)  # nothing hangs on to the graph of a stream
 
 
@@ -177,8 +186,10 @@ def test_neither_input_nor_state_is_written_to(part: Stateful) -> None:
     x = signal(4)
     _, state = part(signal(4, seed=1))
     state = detach(state)
-    x_before, state_before = x.clone(), [tensor.clone() for tensor in flat(state)]
+    x_before = x.clone()
+    state_before = [tensor.clone() for tensor in flat(state)]
     part(x, state)
+
     assert torch.equal(x, x_before)
     assert all(torch.equal(a, b) for a, b in zip(flat(state), state_before, strict=True))
 
@@ -194,14 +205,21 @@ def test_samples_are_chosen_from_a_state(part: Stateful) -> None:
 def test_gradients_of_halves_are_those_of_the_whole(part: Stateful) -> None:
     gradients = []
     for cuts in ([12], [5, 7]):
-        x, state, outputs = signal().requires_grad_(), None, []
+        x = signal().requires_grad_()
+        state = None
+        outputs = []
+
         for piece in x.split(cuts):
             y, state = part(piece, state)
             outputs.append(y)
+
         torch.cat(outputs).square().sum().backward()
         assert x.grad is not None
+
         gradients.append(x.grad)
+
     assert gradients[0].abs().sum() > 0
+
     torch.testing.assert_close(*gradients)
 
 
@@ -214,6 +232,7 @@ def test_an_adapted_part_stands_in_a_hybrid_network() -> None:
         links=[Transmission("x", "snn"), Transmission("snn", "ann")],
         outputs=["ann"],
     )
+
     x = signal()
     whole, _ = network({"x": x})
     first, state = network({"x": x[:7]})
@@ -238,6 +257,7 @@ def test_layers_of_two_libraries_stand_in_a_row_once_each_is_adapted() -> None:
     mixed = nn.Sequential(spikingjelly("s"), library("snntorch").Leaky(beta=0.5, init_hidden=True))
     with pytest.raises(ConfigError, match="mixes layers of spikingjelly and snntorch"):
         adapt(mixed)
+
     row = Sequential(adapt(mixed[0]), adapt(mixed[1]))
     assert row(signal())[0].shape == (12, 4, 4)
 
@@ -245,10 +265,13 @@ def test_layers_of_two_libraries_stand_in_a_row_once_each_is_adapted() -> None:
 def test_what_cannot_be_adapted_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match="Linear has no layer of"):
         adapt(nn.Linear(2, 2))
+
     neuron = library("spikingjelly.activation_based.neuron")
     with pytest.raises(ConfigError, match=r"set_step_mode\(module, 'm'\)"):
         adapt(nn.Sequential(neuron.IFNode(step_mode="s"), neuron.IFNode(step_mode="m")))
+
     with pytest.raises(ConfigError, match="init_hidden=True"):
         adapt(nn.Sequential(nn.Linear(2, 2), library("snntorch").Leaky(beta=0.5)))
+
     with pytest.raises(ConfigError, match="has no quantity"):
         adapt(neuron.IFNode(step_mode="m"))(signal(), v_threshold=2.0)

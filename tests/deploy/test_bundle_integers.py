@@ -28,10 +28,12 @@ def copy(whole: Bundle, tmp_path: Path) -> Path:
 def test_compare_holds_the_integer_model_to_the_bit(whole: Bundle) -> None:
     comparison = compare_bundle(whole)
     rows = {(row.level, row.name): row for row in comparison.rows}
+
     assert comparison.passed
     for name in ("ann", "snn", "answer", "ann_to_snn", "snn_to_answer"):
         assert rows["integers", name].largest == 0.0 and rows["integers", name].passed
         assert rows["quantised", name].passed is None
+
     assert 0 < rows["quantised", "answer"].largest < 0.1
 
 
@@ -41,25 +43,32 @@ def test_an_integer_model_that_says_something_else_does_not_pass(copy: Path) -> 
 
     change_numbers(copy, nudge)
     failed = [(row.level, row.name) for row in compare_bundle(Bundle.open(copy)).rows if row.passed is False]
+
     assert failed == [("integers", "answer")]
 
 
 def test_a_bundle_runs_in_integers(whole: Bundle) -> None:
     known = whole.numbers(whole.manifest.integers.sample if whole.manifest.integers else None)
     assert np.array_equal(run_bundle(whole, integers=True).outputs["answer"], known["parts.answer"])
+
     runner = integer_runner(whole)
-    x, state = small_inputs(), runner.start(3)
+    x = small_inputs()
+    state = runner.start(3)
+
     for tick in range(8):
         now = {"events": x["events"][tick].numpy()} | ({} if tick % 4 else {"frames": x["frames"][tick // 4].numpy()})
         _, state = runner.step(now, state)
+
     assert state.tick == 8
 
 
 def test_what_stays_real_runs_beside_what_is_whole(small: Bundle, whole: Bundle, tmp_path: Path) -> None:
     plan = QConfigMapping((QConfig("snn"), QConfig("units.ann_to_snn")))
     bundle = with_integers(small, tmp_path / "bundle", plan)
+
     assert integers_of(bundle).record.left_out == ("ann", "answer")
     assert compare_bundle(bundle).passed
+
     wanted = quantize(small_network(), small_inputs(), plan)(small_inputs())[0]["answer"]
     given = integer_runner(bundle).run({name: x.numpy() for name, x in small_inputs().items()})["answer"]
     np.testing.assert_allclose(given, wanted.detach().numpy(), atol=1e-5)
@@ -72,6 +81,7 @@ def test_a_sample_without_a_signal_that_enters_the_integer_model_is_one_line(
     sample = bundle.path / "integers" / "sample.safetensors"
     save_file({name: x for name, x in load_file(sample).items() if name != "parts.ann"}, sample)
     rehash(bundle.path)
+
     for words in (["compare", str(bundle.path)], ["export", str(bundle.path), "--target", "c"]):
         assert main(words) == 2
         said = capsys.readouterr().err.strip().splitlines()
@@ -79,11 +89,14 @@ def test_a_sample_without_a_signal_that_enters_the_integer_model_is_one_line(
 
 
 def test_integers_of_other_weights_are_refused(small: Bundle, whole: Bundle, tmp_path: Path) -> None:
-    folder, network = shutil.copytree(small.path, tmp_path / "bundle"), small_network()
+    folder = shutil.copytree(small.path, tmp_path / "bundle")
+    network = small_network()
     with torch.no_grad():
         network.parts["answer"].weight += 0.1
+
     with pytest.raises(ExportError, match="holds other weights than those that were quantised: its part 'answer'"):
         add_integers(Bundle.open(folder), network, quantize(network, small_inputs()))
+
     assert not (folder / "integers").exists()
     with pytest.raises(ExportError, match="has an integer model already"):
         add_integers(whole, small_network(), quantize(small_network(), small_inputs()))
@@ -98,14 +111,17 @@ def test_a_bundle_without_integers_says_so(small: Bundle, capsys: pytest.Capture
 def rehash(folder: Path) -> None:
     """As somebody would who changes files and wants not to be found out."""
     words = folder / "integers" / "integer.json"
-    plain, numbers = json.loads(words.read_text()), (folder / "integers" / "integer.safetensors").read_bytes()
+    plain = json.loads(words.read_text())
+    numbers = (folder / "integers" / "integer.safetensors").read_bytes()
     plain["numbers"] = {"size": len(numbers), "sha256": hashlib.sha256(numbers).hexdigest()}
     words.write_text(json.dumps(plain))
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["sha256"]
+
     for name in ("integers/integer.json", "integers/integer.safetensors", "integers/sample.safetensors"):
         content = (folder / name).read_bytes()
         manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -189,11 +205,14 @@ def test_integers_that_lead_out_of_the_folder_are_refused(copy: Path) -> None:
     del manifest["sha256"]
     manifest["integers"]["folder"] = "../elsewhere"
     (copy / "manifest.json").write_text(json.dumps(manifest))
+
     with pytest.raises(DataError, match=r"manifest: a file is '\.\./elsewhere/integer.json', which is not there"):
         Bundle.open(copy)
+
     for name in list(manifest["files"]):
         if name.startswith("integers/integer"):
             manifest["files"][name.replace("integers", "../elsewhere")] = manifest["files"][name]
+
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="leads out of the bundle"):
         Bundle.open(copy)

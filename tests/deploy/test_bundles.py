@@ -37,6 +37,7 @@ def test_a_bundle_is_the_folder_that_its_page_says(small: Bundle) -> None:
         "snn/snn.nir",
         "units/snn_to_answer.safetensors",
     ]
+
     plain = json.loads((small.path / "manifest.json").read_text())
     assert (plain["schema"], plain["version"], plain["dt"], plain["card"]) == ("spikebridge bundle", 1, DT, {"seed": 0})
     assert plain["parts"]["snn"]["notes"] == ["lif: reset is by subtraction of the threshold; NIR has no field for it"]
@@ -47,6 +48,7 @@ def test_a_bundle_is_the_folder_that_its_page_says(small: Bundle) -> None:
 def test_every_level_of_a_bundle_agrees_with_the_trained_network(small: Bundle) -> None:
     comparison = compare_bundle(small)
     assert comparison.passed
+
     levels = {(row.level, row.name) for row in comparison.rows}
     assert {("onnxruntime", "ann"), ("nir", "snn"), ("units", "snn_to_answer"), ("rebuilt", "answer")} <= levels
     assert ("runner", "answer") in levels
@@ -60,11 +62,13 @@ def test_a_further_level_is_held_against_the_same_network(small: Bundle) -> None
             kind: {n.partition(".")[2]: x.copy() for n, x in numbers.items() if n.startswith(kind)}
             for kind in ("parts", "links")
         }
+
         kinds["parts"]["snn"][5, 0, 0] = 1 - kinds["parts"]["snn"][5, 0, 0]
         return kinds
 
     comparison = compare_bundle(small, further={"integer": (wrong, Tolerance(spikes=0.0))})
     (row,) = [row for row in comparison.rows if not row.passed]
+
     assert (row.level, row.name, row.first_tick) == ("integer", "snn", 5)
     assert row.share == pytest.approx(1 / (24 * 3 * 5))
 
@@ -74,18 +78,25 @@ def test_a_part_that_says_something_else_is_found(small: Bundle) -> None:
     inputs = {name: x.numpy() for name, x in small_inputs().items()}
     with torch.no_grad():
         wanted = small_network()(small_inputs())[0]["answer"].numpy()
+
     np.testing.assert_allclose(runner.run(inputs)["answer"], wanted, atol=1e-5)
     with torch.no_grad():
         rebuilt = rebuild(small)(small_inputs())[0]["answer"].numpy()
+
     np.testing.assert_allclose(rebuilt, wanted, atol=1e-5)
 
 
 def test_a_runner_goes_on_from_its_state(spiking: Bundle) -> None:
-    runner, x = Runner(spiking), np.random.default_rng(0).random((12, 2, 3), np.float32)
-    whole, state, given = runner.run({"events": x})["second"], runner.start(2), []
+    runner = Runner(spiking)
+    x = np.random.default_rng(0).random((12, 2, 3), np.float32)
+    whole = runner.run({"events": x})["second"]
+    state = runner.start(2)
+    given = []
+
     for x_t in x:
         outputs, state = runner.step({"events": x_t}, state)
         given += list(outputs.values())
+
     np.testing.assert_array_equal(np.stack(given), whole)
 
 
@@ -125,11 +136,14 @@ def test_recordings_go_from_file_to_file(spiking: Bundle, tmp_path: Path) -> Non
         write_arrays(tmp_path / f"x{kind}", {"events": np.ones((4, 1, 3), np.float32)})
         ran = run_bundle(spiking, tmp_path / f"x{kind}")
         assert (ran.ticks, ran.outputs["second"].shape) == (4, (2, 1, 4))
+
     with pytest.raises(DataError, match=r"should end in \.npz"):
         read_arrays(tmp_path / "manifest.json") if (tmp_path / "manifest.json").touch() is None else None
+
     (tmp_path / "cut.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:40])
     with pytest.raises(DataError, match="damaged"):
         read_arrays(tmp_path / "cut.npz")
+
     write_arrays(tmp_path / "none.npz", {"events": np.ones((0, 1, 3), np.float32)})
     with pytest.raises(DataError, match="has no samples"):
         run_bundle(spiking, tmp_path / "none.npz")
@@ -209,6 +223,7 @@ def test_a_rebuilt_network_refuses_what_does_not_fit(copied: Copied) -> None:
     # a held link, whose clock only its unit knows
     with pytest.raises(DataError, match=r"emits .* but its unit has"):
         rebuild(Bundle.open(edited(copied(), swap("links", "2", "emits", value={"period": 2, "phase": 0}))))
+
     with pytest.raises(DataError, match=r"runs every 0\.002 s, but .* has dt=0\.001 s"):
         rebuild(Bundle.open(edited(copied(), swap("dt", value=0.002))))
 
@@ -218,8 +233,10 @@ def test_damaged_files_are_refused(copied: Copied) -> None:
         path = copied()
         file = path / "snn" / "first.nir"
         file.write_bytes(damage(file.read_bytes()))
+
         with pytest.raises(DataError, match=r"first\.nir"):
             Bundle.open(path)
+
     (path / "manifest.json").write_text("{" * 100_000)
     with pytest.raises(DataError, match=r"manifest\.json is damaged"):
         Bundle.open(path)
@@ -231,6 +248,7 @@ def test_a_link_out_of_the_folder_is_refused(copied: Copied, tmp_path: Path) -> 
     (tmp_path / "elsewhere.nir").write_bytes(file.read_bytes())
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.nir")
+
     with pytest.raises(DataError, match="leads out of the bundle"):
         Bundle.open(path)
 
@@ -243,11 +261,14 @@ def test_a_folder_that_is_there_is_left_alone_and_nothing_half_written_stays(tmp
     (tmp_path / "taken").mkdir()
     with pytest.raises(ExportError, match="is there already"):
         export(spiking_network(), events(), tmp_path / "taken")
+
     with pytest.raises(ExportError, match=r"the layer 'parts\.part' never spikes on the sample"):
         export(one_part(IF()), events(0.0), tmp_path / "silent")
+
     for wrong in ({}, events()["events"], {"events": torch.zeros(12, 0, 3)}):
         with pytest.raises(ConfigError, match=r"takes its inputs by name|needs samples \(T, B, \*N\)"):
             export(spiking_network(), wrong, tmp_path / "empty")
+
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
@@ -269,14 +290,17 @@ def test_a_first_modulation_that_comes_late_leaves_the_second_as_it_is_by_hand(t
         Modulation("factor", "snn.fire.v_threshold", by="multiply", delay=ticks(5)),
         Modulation("raise", "snn.fire.v_threshold", by="add"),
     ]
+
     parts = {"snn": Sequential(fire=IF(v_threshold=1.0))}
     clocks = {"current": every(DT), "factor": every(DT), "raise": every(DT)}
     network = HybridNetwork(dt=DT, inputs=clocks, parts=parts, links=links, outputs=["snn"]).eval()
     values = {"current": 1.1, "factor": 3.0, "raise": 2.0}
     inputs = {name: torch.full((9, 1, 1), value) for name, value in values.items()}
+
     # the threshold is 1 + 2, from tick 5 on 1 * 3 + 2; membranes are 1.1, 2.2, 3.3; 1.1, 2.2, 3.3, 4.4, 5.5; 1.1
     wanted = [0, 0, 1, 0, 0, 0, 0, 1, 0]
     assert network(inputs)[0]["snn"].flatten().tolist() == wanted
+
     made = Runner(export(network, inputs, tmp_path / "b")).run({name: x.numpy() for name, x in inputs.items()})
     assert made["snn"].flatten().tolist() == wanted
     with pytest.raises(ExportError, match=r"2 links modulate snn\.fire\.v_threshold; an integer model takes one"):
@@ -311,8 +335,10 @@ def test_a_spiking_part_that_nir_cannot_hold_becomes_an_onnx_step(tmp_path: Path
     part = Sequential(fc=nn.Linear(3, 2), lif=AdaptiveLIF(dt=DT, v_threshold=0.1), out=LIF(dt=DT, v_threshold=0.2))
     with torch.no_grad():
         part[0].weight.abs_()
+
     bundle = export(one_part(part), events(), tmp_path / "b")
     record = bundle.manifest.parts["part"]
+
     assert (record.side, record.format, record.file) == ("snn", "onnx", "snn/part.onnx")
     assert record.notes == ("an ONNX step, not NIR: 'lif' is a AdaptiveLIF, for which NIR has no node",)
     assert compare_bundle(bundle).passed
@@ -347,23 +373,30 @@ def test_an_onnx_file_takes_any_batch_and_a_step_passes_its_state() -> None:
     part = Izhikevich(dt=DT)
     content, initial = write_onnx_step(part, {"x": torch.zeros(1, 2)})
     session = OnnxSession(content, "step.onnx")
-    x, state = 40 * torch.rand(5, 4, 2), [t.repeat(4, 1).numpy() for t in initial]
+    x = 40 * torch.rand(5, 4, 2)
+    state = [t.repeat(4, 1).numpy() for t in initial]
     given = []
+
     for x_t in x.numpy():
         y_t, *state = session.run({"x": x_t, **{f"state.{i}": t for i, t in enumerate(state)}})
         given.append(y_t)
+
     np.testing.assert_allclose(np.stack(given), part(x)[0].numpy())
     with pytest.raises(DataError, match=r"takes \['x', 'state"):
         session.run({"x": x[0].numpy()})
+
     for cut in (content[:50], content[:-60], b"", b"\xff" * 9):
         with pytest.raises(DataError, match=r"step\.onnx"):
             OnnxSession(cut, "step.onnx")
 
 
 def test_a_library_of_operators_translated_before_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, x = nn.Sequential(nn.Linear(3, 2), nn.Softplus(), nn.Dropout()).eval(), {"x": torch.ones(1, 3)}
+    module = nn.Sequential(nn.Linear(3, 2), nn.Softplus(), nn.Dropout()).eval()
+    x = {"x": torch.ones(1, 3)}
     files = [write_onnx(module, x), write_onnx(module, x)]
+
     assert len(onnx_writer._TRANSLATED) == 1
+
     monkeypatch.setattr(onnx_writer, "_library_translated_once", nullcontext)
     assert files == 2 * [write_onnx(module, x)]
 
@@ -375,6 +408,7 @@ def test_an_onnx_file_of_another_opset_is_refused() -> None:
     model.opset_import[0].version = 7
     with pytest.raises(DataError, match=r"of ONNX opset 7, but opsets 13 to 23"):
         OnnxSession(model.SerializeToString(), "old.onnx")
+
     model.opset_import[0].version = 20
     model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
     with pytest.raises(DataError, match=r"needs operators of com\.example"):

@@ -68,6 +68,7 @@ def written(network: Any, inputs: dict[str, torch.Tensor], folder: Path, plan: Q
     model, entered = integers_of(network, inputs, plan)
     # on an output of zeros everything agrees
     silent = [name for name, y in model.run(entered).items() if not y.any()]
+
     assert not silent
     return write_c(model, entered, model.count_ticks(entered), folder)
 
@@ -115,6 +116,7 @@ def several_clocks(by: Any) -> HybridNetwork:
         current=CubaLIF(torch.tensor([0.01, 0.02, 0.005]), 0.004, dt=DT, reset="subtract", v_leak=0.1),
         last=AdaptiveLIF(0.01, 0.03, dt=DT, jump=0.3, v_threshold=0.4),
     )
+
     sigmoid = nn.Sigmoid()
     return HybridNetwork(
         dt=DT,
@@ -151,8 +153,10 @@ def test_a_network_of_several_clocks_gives_the_same_bits(by: Any, plan: QConfig,
     torch.manual_seed(0)
     inputs = {"frames": torch.randn(8, 2, 2, 9, 9), "events": torch.randn(24, 2, 2) * 3}
     made = written(several_clocks(by), inputs, tmp_path / "several", plan)
+
     # 8 ANN values of 4, 24 steps of 3 spikes, 6 sums of 4, echoes of 3 from tick 0 on
     assert same(made) >= 8 * 4 + 24 * 3 + 6 * 4 + 24 * 3
+
     text = (made.folder / "several.c").read_text()
     assert not re.search(r"\b(malloc|calloc|free|float|double)\b", text)
 
@@ -195,12 +199,14 @@ def test_every_stage_of_a_unit_gives_the_same_bits(tmp_path: Path) -> None:
         ("held", "slow", (Hold(3), None, Burst())),
         ("kept", "slow", (Hold(3), Exponential(0.002, dt=DT, keep=True), None)),
     ]
+
     names = [name for name, _, _ in units]
     links = [
         # a map lets no step of a window be zero, so nothing would come late
         Transmission(source, name, HybridUnit(*first, None if isinstance(last, FirstTime) else read_out(), last))
         for name, source, (*first, last) in units
     ]
+
     network = HybridNetwork(
         dt=DT,
         inputs={"x": every(DT), "slow": every(3 * DT), "clock": every(0.004, 0.001)},
@@ -208,11 +214,13 @@ def test_every_stage_of_a_unit_gives_the_same_bits(tmp_path: Path) -> None:
         links=[Transmission("clock", "z"), *links],
         outputs=[*names, "z"],
     )
+
     inputs = {
         "x": torch.rand(24, 2, 2) * (torch.rand(24, 2, 2) > 0.5),
         "slow": torch.rand(8, 2, 2),
         "clock": torch.ones(6, 2, 1),
     }
+
     assert same(written(network, inputs, tmp_path / "units")) > 500
 
 
@@ -222,16 +230,23 @@ def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path)
     network = behind_one_input({"y": nn.Linear(3, 1)}, HybridUnit(None, None, None, Bernoulli(seed=5)))
     model, entered = integers_of(network, {"x": torch.rand(16, 2, 3)})
     made = write_c(model, entered, 16, tmp_path / "drawn")
+
     assert same(made) == 16
-    check, code = made.folder / "check.c", made.folder / "drawn.c"
+
+    check = made.folder / "check.c"
+    code = made.folder / "drawn.c"
     check.write_text(check.read_text().replace("drawn_start(&s, 0)", "drawn_start(&s, 1)"))
+
     assert " 0 differ" not in checked(made)
+
     # the second stream of the integer model on the same input draws as stream 1 in C
     both = {"x": entered["x"][:, :1].repeat(2, axis=1)}
     second = model.run(both, 16)["y"][:, 1].ravel()
     head, _, rest = check.read_text().partition("out_0[16] = {\n")
     check.write_text(head + "out_0[16] = {\n" + ", ".join(map(str, second)) + "\n" + rest[rest.index("};") :])
+
     assert same(made) == 16
+
     code.write_text(code.read_text().replace("127", "126"))
     assert " 0 differ" not in checked(made)
 
@@ -241,11 +256,13 @@ def test_products_of_two_wide_numbers_keep_their_64_bits(tmp_path: Path) -> None
     torch.manual_seed(0)
     network = behind_one_input({"linear": nn.Linear(2, 2), "convolution": nn.Conv1d(2, 2, 2)})
     model, _ = integers_of(network, {"x": torch.rand(4, 1, 2, 2)})
+
     # no network of `quantize` has so wide a grid, but a model from elsewhere may
     wide = replace(model.record.inputs["x"], grid=QParamsRecord(1.0, -(1 << 30), 1 << 30))
     links = tuple(replace(link, takes=wide.grid, gives=wide.grid) for link in model.record.links)
     model = IntegerModel(replace(model.record, inputs={"x": wide}, links=links), model.numbers)
     values = torch.randint(-(1 << 30), 1 << 30, (4, 1, 2, 2)).numpy()
+
     assert same(write_c(model, {"x": values}, 4, tmp_path / "wide")) == 4 * (4 + 2)
 
 
@@ -257,13 +274,17 @@ def test_what_has_no_c_form_is_refused(tmp_path: Path) -> None:
     network = behind_one_input({"y": nn.Identity()}, HybridUnit(Tumbling(2), Sum()))
     model, entered = integers_of(network, {"x": torch.rand(4, 1, 2)})
     write_c(model, entered, 4, tmp_path / "there")
+
     with pytest.raises(ExportError, match="is there already; name another folder"):
         write_c(model, entered, 4, tmp_path / "there")
+
     link = model.record.links[0]
     assert link.unit is not None and link.unit.kernel is not None
+
     object.__setattr__(link.unit.kernel, "name", "Own")
     with pytest.raises(ExportError, match="the kernel 'Own' has no C form; known are Sum, Mean"):
         write_c(model, entered, 4, tmp_path / "new")
+
     assert not (tmp_path / "new").exists()
 
 
@@ -276,8 +297,10 @@ def test_ranges_choose_the_type() -> None:
     ]
     with pytest.raises(ExportError, match="64 bits"):
         c_type(0, 1 << 63)
+
     with pytest.raises(ExportError, match="does not fit to one of shape"):
         broadcast_index((2, 3), (3, 3))
+
     assert CArray("x", (3, 1), 0, 1).at((3, 4)) == "x[j / 4]"
 
 
@@ -289,6 +312,7 @@ def test_a_bundle_becomes_c_at_the_command_line(
     assert "cc -std=c99 -O2 small.c check.c" in capsys.readouterr().out
     if COMPILER is not None:
         assert same(WrittenC(tmp_path / "small", "small", 0, 0)) > 0
+
     for words, line in (
         ([str(whole.path), "--target", "c", "--out", "small"], "small is there already"),
         ([str(whole.path)], "is a bundle already; `--target c` writes its integer model as C"),

@@ -30,6 +30,7 @@ def network() -> HybridNetwork:
         out=nn.Linear(4, 2),
         fire=IF(v_threshold=0.2),
     )
+
     unit = HybridUnit(None, Delay(torch.tensor([0.0011, 0.0, 0.0026]), max_delay=0.003, learn="delay"))
     return behind_one_input({"snn": part}, unit).eval()
 
@@ -39,22 +40,29 @@ def stream() -> dict[str, torch.Tensor]:
 
 
 def test_nir_holds_the_delay_of_each_channel_in_seconds() -> None:
-    part, x = network().parts["snn"], stream()["x"]
+    part = network().parts["snn"]
+    x = stream()["x"]
     written = to_nir(part, x, dt=0.001)
+
     assert np.allclose(written.graph.nodes["wait"].delay, [0.0, 0.002, 0.003])
     assert from_nir(written.graph)(x)[0].equal(part(x)[0])
 
 
 def test_a_bundle_and_its_integers_hold_whole_steps_and_say_the_same(tmp_path: Path) -> None:
-    trained, x = network(), stream()
+    trained = network()
+    x = stream()
     bundle = export(trained, x, tmp_path / "delays.bundle")
     (link,) = bundle.manifest.links
+
     assert bundle.numbers(link.numbers)["kernel.ticks"].tolist() == [1, 0, 3]
+
     quantized = quantize(trained, x)
     bundle = add_integers(bundle, trained, quantized)
     comparison = compare_bundle(bundle)
+
     assert comparison.passed, [row for row in comparison.rows if not row.passed]
     assert {"integers"} < {row.level for row in comparison.rows}
+
     found = integer_runner(bundle).run({"x": x["x"].numpy()})["snn"]
     assert np.array_equal(found, quantized(x)[0]["snn"].detach().numpy())
     assert found.any()

@@ -68,6 +68,7 @@ def test_a_manifest_that_contradicts_itself_or_the_sample_is_refused(
     check_consistency(spiking.manifest, sample)
     with pytest.raises(DataError, match=message) as caught:
         check_consistency(change(spiking.manifest), sample)
+
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -81,6 +82,7 @@ def test_a_part_whose_sample_is_no_spikes_may_not_claim_them(small: Bundle) -> N
     check_consistency(small.manifest, sample)
     with pytest.raises(DataError, match="part 'ann' has spikes = true, but it gave other values than the spikes"):
         check_consistency(part("ann", spikes=True)(small.manifest), sample)
+
     sample["parts.snn"] = sample["parts.snn"] + np.float32(0.5)
     with pytest.raises(DataError, match="part 'snn' has spikes = true, but it gave other values"):
         check_consistency(small.manifest, sample)
@@ -126,8 +128,10 @@ def test_an_onnx_part_takes_its_links_by_position_before_those_by_name(tmp_path:
     network = HybridNetwork(
         dt=DT, inputs={"a": every(DT), "b": every(DT)}, parts={"part": _Difference()}, links=links, outputs=["part"]
     )
-    a, b = torch.ones(2, 1, 1), torch.full((2, 1, 1), 4.0)
+    a = torch.ones(2, 1, 1)
+    b = torch.full((2, 1, 1), 4.0)
     bundle = export(network.eval(), {"a": a, "b": b}, tmp_path / "bundle")
+
     assert Runner(bundle).run({"a": a.numpy(), "b": b.numpy()})["part"].tolist() == [[[3.0]], [[3.0]]]
 
     def swapped(plain: dict[str, Any]) -> None:

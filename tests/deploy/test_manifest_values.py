@@ -23,6 +23,7 @@ def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return [one for key, item in value.items() if path or key != "card" for one in numbers(item, (*path, key))]
     if isinstance(value, list):
         return [one for i, item in enumerate(value) for one in numbers(item, (*path, i))]
+
     return [path] if isinstance(value, int | float) else []
 
 
@@ -30,6 +31,7 @@ def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_no_number_of_a_manifest_may_be_infinite_or_nan(small: Bundle, bad: float) -> None:
     text = (small.path / "manifest.json").read_text()
     places = numbers(json.loads(text))
+
     assert len(places) > 30
     for path in places:
         plain = inner = json.loads(text)
@@ -53,6 +55,7 @@ def changes(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any,
         yield from ((path, plain + "_"), (path, "second" if plain == "first" else "first"))
     else:
         yield from ((path, 0), (path, "first"))
+
     if plain is not None:
         yield path, None
 
@@ -62,22 +65,30 @@ def test_every_changed_value_of_a_manifest_is_refused(which: str, request: pytes
     bundle: Bundle = request.getfixturevalue(which)
     text = (bundle.path / "manifest.json").read_text()
     plain = json.loads(text)
-    known, count = parse_manifest(text), 0
+    known = parse_manifest(text)
+    count = 0
+
     for path, value in changes(plain):
         if not path:
             continue
+
         changed = inner = json.loads(text)
         for key in path[:-1]:
             inner = inner[key]
+
         inner[path[-1]] = value
         if path == ("sha256",) and value is None:
             # no digest, no change
             assert parse_manifest(json.dumps(changed)) == known
             continue
+
         with pytest.raises(DataError, match=r"^(manifest|a |the |two |link )") as caught:
             parse_manifest(json.dumps(changed))
+
         assert len(str(caught.value).splitlines()) == 1
+
         count += 1
+
     assert count > 300
 
 
@@ -90,6 +101,7 @@ def test_a_removed_or_added_value_is_refused(spiking: Bundle) -> None:
     }
     with pytest.raises(DataError, match=r"manifest\.json was changed after it was written: its SHA-256 .* you meant"):
         parse_manifest(json.dumps(changed))
+
     with pytest.raises(DataError, match="was changed after it was written"):
         parse_manifest(json.dumps({**plain, "card": {"by": "another"}}))
 
@@ -98,6 +110,7 @@ def test_the_layout_of_a_manifest_as_text_may_change(spiking: Bundle) -> None:
     text = (spiking.path / "manifest.json").read_text()
     plain = json.loads(text)
     shuffled = dict(reversed(plain.items()))
+
     assert parse_manifest(json.dumps(shuffled, indent=None)) == parse_manifest(text) == spiking.manifest
     assert write_manifest(parse_manifest(text)) == text
 
@@ -128,6 +141,7 @@ def test_a_link_emits_by_the_clock_of_its_unit(
     plain["links"][index] |= {"emits": emits, "held": True}
     del plain["sha256"]
     changed = Bundle(bundle.path, parse_manifest(json.dumps(plain)))
+
     with pytest.raises(DataError, match=r"emits ClockRecord\(.*\), but its unit has ClockRecord"):
         Runner(changed)
 

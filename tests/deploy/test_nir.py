@@ -66,6 +66,7 @@ def normed() -> Sequential:
     nn.init.uniform_(norm.running_mean, -0.1, 0.1)
     nn.init.uniform_(norm.running_var, 0.5, 1.5)
     nn.init.uniform_(norm.weight, 0.5, 1.5)
+
     return Sequential(
         conv=nn.Conv2d(2, 4, (3, 5), (2, 1), (1, 2), bias=False),
         norm=norm,
@@ -113,30 +114,41 @@ PARTS = {
 @pytest.mark.parametrize("name", PARTS)
 def test_read_back_a_part_is_the_same_whole_and_in_steps(name: str) -> None:
     make, shape = PARTS[name]
-    part, x = make().eval(), drive(*shape)
+    part = make().eval()
+    x = drive(*shape)
+
     with torch.no_grad():
         y = part(x)[0]
         again = from_nir(to_nir(part, x).content())
+
         assert y.abs().sum() > 0
         # folded norms and sums of steps add up in another order
         assert (
             torch.equal(again(x)[0], y) if name not in ("normed", "skip") else torch.allclose(again(x)[0], y, atol=1e-6)
         )
-        state, stepped = again.initial_state(x[0]), []
+
+        state = again.initial_state(x[0])
+        stepped = []
         for x_t in x:
             y_t, state = again.step(x_t, state)
             stepped.append(y_t)
+
         torch.testing.assert_close(torch.stack(stepped), again(x)[0])
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_without_torch_a_graph_gives_the_same(name: str) -> None:
     make, shape = PARTS[name]
-    part, x = make().eval(), drive(*shape)
-    runner, state, given = NirRunner(read_graph(to_nir(part, x).content())), None, []
+    part = make().eval()
+    x = drive(*shape)
+    runner = NirRunner(read_graph(to_nir(part, x).content()))
+    state = None
+    given = []
+
     for x_t in x.numpy():
         y_t, state = runner.step(x_t, state)
         given.append(y_t)
+
     with torch.no_grad():
         np.testing.assert_allclose(np.stack(given), part(x)[0].numpy(), atol=1e-5)
 
@@ -150,9 +162,13 @@ def test_integrating_the_written_equation_gives_our_membranes() -> None:
     layer = Integrator(tau=0.004, dt=DT, r=0.6, v_leak=0.3)
     x = torch.tensor([1.0, -0.5, 2.0]).reshape(3, 1, 1)
     node = to_nir(layer, x).graph.nodes["neuron"]
+
     assert isinstance(node, nir.LI)
     assert float(node.r[0]) == pytest.approx(0.6 / (1 - math.exp(-DT / 0.004)))
-    v, number = 0.3, 1000
+
+    v = 0.3
+    number = 1000
+
     for value, wanted in zip(x.flatten().tolist(), layer(x)[0].flatten().tolist(), strict=True):
         for _ in range(number):  # Heun's method, the input held
             slope = rates(node, value, v)
@@ -161,12 +177,15 @@ def test_integrating_the_written_equation_gives_our_membranes() -> None:
 
 
 def test_for_readers_that_step_by_euler_one_step_of_theirs_is_one_of_ours() -> None:
-    layer, x = Integrator(tau=0.002, dt=DT, r=0.6, v_leak=0.3), torch.tensor([1.0, -0.5, 2.0]).reshape(3, 1, 1)
+    layer = Integrator(tau=0.002, dt=DT, r=0.6, v_leak=0.3)
+    x = torch.tensor([1.0, -0.5, 2.0]).reshape(3, 1, 1)
     node = to_nir(layer, x, integration="euler").graph.nodes["neuron"]
     v = 0.3
+
     for value, wanted in zip(x.flatten().tolist(), layer(x)[0].flatten().tolist(), strict=True):
         v += DT * rates(node, value, v)
         assert v == pytest.approx(wanted, abs=1e-6)
+
     written = to_nir(layer, x, integration="euler")
     assert torch.allclose(from_nir(written.graph)(x)[0], layer(x)[0])
 
@@ -175,11 +194,13 @@ def test_synapse_and_membrane_are_integrated_one_after_the_other() -> None:
     layer = CubaLIF(tau=0.004, tau_syn=0.002, dt=DT, r=0.5, v_threshold=9.0)
     node = to_nir(layer, torch.ones(2, 1, 1)).graph.nodes["neuron"]
     i = v = 0.0
+
     for x, steps in ((1.0, 1), (0.5, 2)):
         # each exactly over one step: what is left of it, and what its drive adds
         i = i * math.exp(-DT / 0.002) + (1 - math.exp(-DT / 0.002)) * float(node.w_in[0]) * x
         v = v * math.exp(-DT / 0.004) + (1 - math.exp(-DT / 0.004)) * float(node.r[0]) * i
         state = layer(torch.tensor([1.0, 0.5]).reshape(2, 1, 1)[:steps])[1]
+
         assert (float(state.i), float(state.v)) == pytest.approx((i, v), abs=1e-6)
 
 
@@ -196,6 +217,7 @@ def test_shapes_resets_and_pools_are_all_in_the_file(tmp_path: Path) -> None:
     x = drive(2, 8, 6)
     write_nir(tmp_path / "a.nir", normed().eval(), x)
     graph = nir.read(tmp_path / "a.nir", type_check=False)
+
     assert graph.nodes["input"].input_type["input"].tolist() == [2, 8, 6]
     assert tuple(graph.nodes["conv"].input_shape) == (8, 6)
     assert graph.nodes["lif1"].v_reset.shape == (4, 4, 6)
@@ -211,7 +233,9 @@ class Between(Stateful):
 
     def __init__(self, what: str) -> None:
         super().__init__()
-        self.fc, self.lif, self.what = nn.Linear(4, 4), LIF(dt=DT), what
+        self.fc = nn.Linear(4, 4)
+        self.lif = LIF(dt=DT)
+        self.what = what
         self.bias = nn.Parameter(torch.ones(4))
 
     def initial_state(self, x_t: Tensor) -> Any:
@@ -290,8 +314,10 @@ def test_graphs_that_cannot_run_are_refused_in_one_line(graph: Any, words: str |
     if words is None:
         assert from_nir(graph())(torch.ones(1, 1, 4))[0].shape == (1, 1, 4)
         return
+
     with pytest.raises(DataError, match=words) as caught:
         from_nir(graph())
+
     assert "\n" not in str(caught.value)
 
 
@@ -307,6 +333,7 @@ def test_a_file_that_does_not_name_its_step_needs_one() -> None:
     graph.metadata = {}
     with pytest.raises(ConfigError, match="give dt="):
         from_nir(graph)
+
     with pytest.raises(DataError, match="shorter than the Euler step"):
         from_nir(graph, dt=0.1, integration="euler")
 
@@ -317,6 +344,7 @@ def content(change: Any = None) -> bytes:
     if change is not None:
         with h5py.File(file, "r+") as h5:
             change(h5)
+
     return file.getvalue()
 
 
@@ -368,5 +396,6 @@ def test_what_is_modulated_is_named_by_node_and_quantity() -> None:
     assert "lif.v_threshold" in part.modulable_paths()
     with torch.no_grad():
         assert part(drive(4), **{"lif.v_threshold": torch.tensor(1e-3)})[0].sum() > part(drive(4))[0].sum()
+
     with pytest.raises(ConfigError, match=r"no quantity 'lif\.threshold'; did you mean"):
         part(drive(4), **{"lif.threshold": torch.tensor(0.1)})

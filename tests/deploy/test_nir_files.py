@@ -43,6 +43,7 @@ def test_groups_that_are_shared_forty_deep_are_refused(tmp_path: Path) -> None:
             below = group.create_group("a")
             group["b"] = below
             group = below
+
     assert "is a second name" in refusal(tmp_path / "a.nir")
 
 
@@ -57,6 +58,7 @@ def test_too_many_groups_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with new_file(tmp_path / "a.nir") as file:
         for number in range(30):
             file.create_group(f"node/{number}")
+
     assert "more than 20 groups and arrays" in refusal(tmp_path / "a.nir")
 
 
@@ -69,8 +71,10 @@ def test_a_type_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> Non
 def test_a_heap_of_texts_without_end_is_refused(tmp_path: Path) -> None:
     with new_file(tmp_path / "a.nir") as file:
         file["node/type"] = "NIRGraph"
+
     content = (tmp_path / "a.nir").read_bytes()
     heap = content.index(b"GCOL")
+
     for place, size in ((heap + 24, 2**64 - 16), (heap + 8, 2**40)):
         (tmp_path / "a.nir").write_bytes(content[:place] + size.to_bytes(8, "little") + content[place + 8 :])
         assert f"heap of texts at byte {heap}" in refusal(tmp_path / "a.nir")

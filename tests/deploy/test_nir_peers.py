@@ -29,7 +29,8 @@ with warnings.catch_warnings():
     from snntorch.import_nir import import_from_nir as read_snntorch
     from spikingjelly.activation_based import nir_exchange
 
-STEPS, BATCH = 30, 2
+STEPS = 30
+BATCH = 2
 PEERS_STEP = 1e-4  # fixed in snnTorch, usual elsewhere
 
 
@@ -38,6 +39,7 @@ def quiet_peers() -> Iterator[None]:
     """Peers print, log and warn about themselves."""
     torch.manual_seed(0)
     logging.disable(logging.CRITICAL)
+
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -45,6 +47,7 @@ def quiet_peers() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
+
     logging.disable(logging.NOTSET)
 
 
@@ -60,7 +63,8 @@ def spread(layer: Any, factor: float = 1.0) -> Any:
 
 
 def dense(neuron: Callable[[], Any]) -> dict[str, nn.Module]:
-    first, second = spread(nn.Linear(4, 6), 0.8), spread(nn.Linear(6, 5), 0.8)
+    first = spread(nn.Linear(4, 6), 0.8)
+    second = spread(nn.Linear(6, 5), 0.8)
     return {"fc1": first, "lif1": neuron(), "fc2": second, "lif2": neuron()}
 
 
@@ -70,6 +74,7 @@ def by_layer(part: Sequential, x: Tensor) -> list[Tensor]:
     for layer in part:
         x = layer(x)[0] if isinstance(layer, Stateful) else layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         spikes += [x] if isinstance(layer, Stateful) else []
+
     return spikes
 
 
@@ -77,8 +82,10 @@ def ours(part: Sequential, x: Tensor) -> Tensor:
     """Our output, after a look that every layer spikes, and not all the time."""
     with torch.no_grad():
         spikes = by_layer(part.eval(), x)
+
     for s in spikes:
         assert 0.02 < float(s.mean()) < 0.98
+
     return spikes[-1]
 
 
@@ -89,11 +96,13 @@ def written(part: Sequential, x: Tensor, path: Path, **how: Any) -> nir.NIRGraph
 
 def stepped(model: Any, x: Tensor, result: Callable[[Any], tuple[Tensor, Any]]) -> Tensor:
     """A model with explicit state, step by step."""
-    state, given = None, []
+    state = None
+    given = []
     with torch.no_grad():
         for x_t in x:
             y_t, state = result(model(x_t, state))
             given.append(y_t)
+
     return torch.stack(given)
 
 
@@ -107,7 +116,8 @@ def stepped(model: Any, x: Tensor, result: Callable[[Any], tuple[Tensor, Any]]) 
     ids=["LIF", "CubaLIF", "IF"],
 )
 def test_spikingjelly_reads_ours_with_equal_spikes(neuron: Callable[[], Any], tmp_path: Path) -> None:
-    part, x = Sequential(**dense(neuron)), drive(4)
+    part = Sequential(**dense(neuron))
+    x = drive(4)
     theirs = nir_exchange.import_from_nir(written(part, x, tmp_path, integration="euler"), dt=PEERS_STEP)
     assert torch.equal(stepped(theirs.eval(), x, lambda result: result), ours(part, x))
 
@@ -121,8 +131,11 @@ def test_spikingjelly_reads_our_convolutions_pools_and_shapes(tmp_path: Path) ->
         "fc": spread(nn.Linear(16, 3)),
         "lif2": LIF(tau=8 * PEERS_STEP, dt=PEERS_STEP),
     }
-    part, x = Sequential(**layers), drive(2, 4, 4)
+
+    part = Sequential(**layers)
+    x = drive(2, 4, 4)
     theirs = nir_exchange.import_from_nir(written(part, x, tmp_path, integration="euler"), dt=PEERS_STEP)
+
     assert torch.equal(stepped(theirs.eval(), x, lambda result: result), ours(part, x))
 
 
@@ -135,18 +148,23 @@ def test_spikingjelly_reads_our_convolutions_pools_and_shapes(tmp_path: Path) ->
     ids=["LIF", "CubaLIF"],
 )
 def test_snntorch_reads_ours_with_equal_spikes(neuron: Callable[[], Any], tmp_path: Path) -> None:
-    part, x = Sequential(**dense(neuron)), drive(4)
+    part = Sequential(**dense(neuron))
+    x = drive(4)
     theirs = read_snntorch(written(part, x, tmp_path, integration="euler")).float()
     assert torch.equal(stepped(theirs, x, lambda result: result), ours(part, x))
 
 
 def test_sinabs_reads_ours_with_equal_spikes(tmp_path: Path) -> None:
     # its time constants count steps, its reset is soft: a part whose step is 1 s says the same
-    part, x = Sequential(**dense(lambda: LIF(tau=8.0, dt=1.0, reset="subtract"))), drive(4)
+    part = Sequential(**dense(lambda: LIF(tau=8.0, dt=1.0, reset="subtract")))
+    x = drive(4)
     theirs = sinabs.nir.from_nir(written(part, x, tmp_path), batch_size=BATCH)
+
     with torch.no_grad():
         y = theirs(x.transpose(0, 1).flatten(0, 1))
+
     y = y[0] if isinstance(y, tuple) else y
+
     assert torch.equal(y.unflatten(0, (BATCH, STEPS)).transpose(0, 1), ours(part, x))
 
 
@@ -159,10 +177,12 @@ def test_we_read_spikingjelly(tmp_path: Path) -> None:
         spread(sj.layer.Linear(16, 3)),
         sj.neuron.IFNode(v_threshold=2.0),
     )
+
     x = drive(2, 4, 4)
     nir.write(tmp_path / "theirs.nir", nir_exchange.export_to_nir(model, x[0], dt=PEERS_STEP))
     part = from_nir(tmp_path / "theirs.nir", dt=PEERS_STEP, integration="euler")
     sj.functional.reset_net(model)
+
     with torch.no_grad():
         y = torch.stack([model(x_t) for x_t in x])
         assert 0.02 < float(y.mean()) < 0.98
@@ -179,11 +199,14 @@ def test_we_read_snntorch(tmp_path: Path) -> None:
             alpha=0.5 * torch.ones(5), beta=0.8 * torch.ones(5), threshold=3 * torch.ones(5), **how, output=True
         ),
     )
+
     x = drive(4)
     nir.write(tmp_path / "theirs.nir", write_snntorch(model, x[0, :1], ignore_dims=[0]))
     part = from_nir(tmp_path / "theirs.nir", dt=PEERS_STEP, integration="euler")
+
     for layer in (model[1], model[3]):
         layer.reset_mem()
+
     with torch.no_grad():
         y = torch.stack([model(x_t)[0] for x_t in x])
         assert 0.02 < float(y.mean()) < 0.98
@@ -194,17 +217,20 @@ def test_we_read_norse(tmp_path: Path) -> None:
     parameters = norse.torch.LIFBoxParameters(torch.full((6,), 200.0), torch.zeros(6), torch.full((6,), 0.3))
     last = norse.torch.LIFBoxParameters(torch.full((5,), 300.0), torch.zeros(5), torch.full((5,), 0.4))
     dt = 1e-3
+
     model = norse.torch.SequentialState(
         spread(nn.Linear(4, 6)),
         norse.torch.LIFBoxCell(parameters, dt=dt),
         spread(nn.Linear(6, 5)),
         norse.torch.LIFBoxCell(last, dt=dt),
     )
+
     x = drive(4)
     nir.write(tmp_path / "theirs.nir", norse.torch.to_nir(model, x[0, 0], dt=dt))
     # Norse multiplies its time constants by its step, so the step that fits them is dt * dt
     part = from_nir(tmp_path / "theirs.nir", dt=dt * dt, integration="euler")
     y = stepped(model, x, lambda result: result)
+
     with torch.no_grad():
         assert 0.02 < float(y.mean()) < 0.98
         assert torch.equal(part(x)[0], y)
@@ -219,8 +245,10 @@ def test_we_read_sinabs(tmp_path: Path) -> None:
         spread(nn.Linear(6, 5)),
         sinabs.layers.IAFSqueeze(spike_threshold=torch.tensor(1.5), **how),
     )
+
     x = drive(4)
     rows = x.transpose(0, 1).flatten(0, 1)
+
     with torch.no_grad():
         model(rows)
         nir.write(tmp_path / "theirs.nir", sinabs.nir.to_nir(model, rows))
@@ -228,5 +256,6 @@ def test_we_read_sinabs(tmp_path: Path) -> None:
             layer.reset_states()
         y = model(rows).unflatten(0, (BATCH, STEPS)).transpose(0, 1)
         assert 0.02 < float(y.mean()) < 0.98
+
         part = from_nir(tmp_path / "theirs.nir", dt=1.0, reset="subtract")
         assert torch.equal(part(x)[0], y)

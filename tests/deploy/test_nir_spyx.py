@@ -19,9 +19,13 @@ import torch
 
 from spikebridge.deploy import from_nir
 
-STEPS, BATCH, N = 40, 2, 6
+STEPS = 40
+BATCH = 2
+N = 6
 HOW: dict[str, Any] = {"dt": 1.0, "integration": "unscaled", "reset": "subtract"}
-ALPHA, BETA, THRESHOLD = 0.5, 0.75, 1.0
+ALPHA = 0.5
+BETA = 0.75
+THRESHOLD = 1.0
 ProgramStep = Callable[[Any, Any], tuple[Any, Any]]
 
 
@@ -70,10 +74,12 @@ def psu_step(x: Any, v: Any) -> tuple[Any, Any]:
 
 
 def stepped(step: ProgramStep, x: Any, width: int = N) -> Any:
-    state, given = np.zeros((BATCH, width), np.float32), []
+    state = np.zeros((BATCH, width), np.float32)
+    given = []
     for x_t in x:
         y, state = step(x_t, state)
         given.append(y)
+
     return np.stack(given)
 
 
@@ -110,21 +116,27 @@ def test_its_lif_is_the_same_up_to_the_first_spike() -> None:
     x = drive()
     _, state = from_nir(file_of(lif), **HOW)(torch.from_numpy(x[:2] / 8))
     told = [value for value in torch.utils._pytree.tree_leaves(state) if isinstance(value, torch.Tensor)]
+
     assert any(np.allclose(value, BETA * x[0] / 8 + x[1] / 8) for value in told if value.shape == (BATCH, N))
 
 
 def test_what_spyx_itself_writes_is_read_with_equal_spikes() -> None:
-    exchange, layer = pytest.importorskip("spyx.nir"), pytest.importorskip("spyx.nn")
-    jnp, nnx = pytest.importorskip("jax.numpy"), pytest.importorskip("flax.nnx")
+    exchange = pytest.importorskip("spyx.nir")
+    layer = pytest.importorskip("spyx.nn")
+    jnp = pytest.importorskip("jax.numpy")
+    nnx = pytest.importorskip("flax.nnx")
 
     x = drive() + np.float32(0.003)
     rngs = nnx.Rngs(0)
     weights = [nnx.Linear(N, N, rngs=rngs) for _ in range(2)]
+
     for one in weights:
         one.kernel[...] = jnp.abs(one.kernel[...])
+
     cuba = layer.CuBaLIF((N,), alpha=ALPHA, beta=BETA, threshold=THRESHOLD, rngs=rngs)
     model = layer.Sequential(weights[0], cuba, weights[1], layer.IF((N,), threshold=4 * THRESHOLD))
     theirs, _ = layer.run(model, jnp.asarray(x))
     graph = exchange.to_nir(model, {"input": np.array([N])}, {"output": np.array([N])}, dt=1)
+
     # each of the two layers of neurons tells its spikes one step late
     assert np.array_equal(ours(graph, x)[: STEPS - 2], np.asarray(theirs)[2:])

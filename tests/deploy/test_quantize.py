@@ -77,6 +77,7 @@ def assert_same(whole: HybridNetwork, inputs: dict[str, torch.Tensor]) -> None:
     model = integer_model(whole, inputs)
     with torch.no_grad():
         wanted, _ = whole(inputs)
+
     made = model.run(model.quantize({name: x.numpy() for name, x in inputs.items()}))
     assert all(y.dtype.kind == "i" for y in made.values())
     for name, y in model.dequantize(made).items():
@@ -94,6 +95,7 @@ def spiking(kind: int, reset: int) -> nn.Module:
         lambda: AdaptiveLIF(0.01, 0.03, dt=0.001, jump=0.3, reset=how, v_threshold=0.4),
         lambda: Recurrent(LIF(0.01, dt=0.001, reset=how), nn.Linear(3, 3)),
     ]
+
     return layers[kind]()
 
 
@@ -103,6 +105,7 @@ def pictures(kind: int, pool: int) -> nn.Sequential:
     norm = [nn.BatchNorm2d(2)] if kind else []
     conv = nn.Conv2d(1, 2, 3, stride=1 + kind, padding=1, bias=not kind)
     size = size if not kind or pool == 2 else 2
+
     return nn.Sequential(
         conv, *norm, (nn.ReLU(), nn.Tanh())[kind], pools[pool], nn.Flatten(), nn.Linear(2 * size**2, 3)
     )
@@ -129,6 +132,7 @@ def test_random_networks_give_the_same_bits(
     first = {"fc": nn.Linear(2, 3), "gain": Gain(torch.tensor([0.5, 1.0, -2.0])), "fire": spiking(neuron, reset)}
     snn = Sequential(**first, gate=Gate(), out=nn.Linear(3, 3), again=spiking((0, 4, 5)[kind + reset], reset))
     unit = HybridUnit(Tumbling(window), FIR(window, (3,)), nn.Linear(3, 4))
+
     network = HybridNetwork(
         dt=0.001,
         inputs={"frames": every(0.001 * period), "events": every(0.001)},
@@ -144,6 +148,7 @@ def test_random_networks_give_the_same_bits(
         ],
         outputs=["ann", "snn", "sum"],
     )
+
     inputs = {"frames": torch.randn(12 // period, 2, 1, 8, 8), "events": torch.randn(12, 2, 2) * 2}
     same_bits(network.eval(), inputs, WIDTHS[width])
 
@@ -187,6 +192,7 @@ def test_every_stage_of_a_unit_gives_the_same_bits(window: Any, kernel: Kernel, 
         ],
         outputs=["y", "z"],
     )
+
     same_bits(network, {"x": torch.rand(8 if period > 0.001 else 24, 2, 2), "clock": torch.ones(6, 2, 1)})
 
 
@@ -195,10 +201,13 @@ class Branches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left, self.right, self.read = nn.Linear(3, 2), nn.Linear(2, 2), nn.Linear(4, 2)
+        self.left = nn.Linear(3, 2)
+        self.right = nn.Linear(2, 2)
+        self.read = nn.Linear(4, 2)
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, more: torch.Tensor | None = None) -> torch.Tensor:
-        left, right = self.left(a), 0.5 * self.right(b)
+        left = self.left(a)
+        right = 0.5 * self.right(b)
         return self.read(torch.cat([torch.relu(left + right), right], -1))
 
 
@@ -210,6 +219,7 @@ def test_sums_and_signals_side_by_side_give_the_same_bits() -> None:
         links=[Transmission("a", "both"), Transmission("b", "both", held=True, into="b", delay=ticks(3), initial=0.4)],
         outputs=["both"],
     )
+
     same_bits(network, {"a": torch.randn(8, 2, 3), "b": torch.randn(4, 2, 2)})
 
 
@@ -247,14 +257,19 @@ def test_a_stream_in_steps_gives_the_same_bits(snn: Stateful) -> None:
     x = torch.rand(6, 2, 2) * 4
     whole = quantize(snn, {"signal": x})
     model = integer_model(whole, {"signal": x})
-    entered, state = model.quantize({"signal": x.numpy()}), model.start(batch=2)
+    entered = model.quantize({"signal": x.numpy()})
+    state = model.start(batch=2)
     rows = []
+
     for x_t in entered["signal"]:
         outputs, state = model.step({"signal": x_t}, state)
         rows.append(outputs["network"])
+
     assert np.array_equal(np.stack(rows), model.run(entered)["network"])
+
     halves = [whole({"signal": x[:2]})]
     halves.append(whole({"signal": x[2:]}, halves[0][1]))
+
     assert torch.equal(torch.cat([y["network"] for y, _ in halves]), whole({"signal": x})[0]["network"])
 
 
@@ -263,6 +278,7 @@ def test_membranes_by_hand() -> None:
     snn = Sequential(fc=nn.Linear(1, 1, bias=False), fire=IF(reset="subtract"))
     nn.init.constant_(snn[0].weight, 0.5)
     x = torch.tensor([1.0, 1.0, 0.5, 0.5, 1.0]).reshape(5, 1, 1)
+
     assert quantize(snn, {"signal": x})({"signal": x})[0]["network"].flatten().tolist() == [0, 1, 0, 0, 1]
 
 
@@ -270,7 +286,9 @@ def test_currents_and_adapting_thresholds_by_hand() -> None:
     # currents 1, 2, 3 charge membranes to 1, 3 and, after the reset, 3; thresholds are 1, then 2, then 3
     x = torch.ones(6, 1, 1)
     cuba = CubaLIF(tau=float("inf"), tau_syn=float("inf"), dt=0.001, v_threshold=3.0)
+
     assert quantize(cuba, {"signal": x})({"signal": x[:3]})[0]["network"].flatten().tolist() == [0, 1, 1]
+
     adaptive = AdaptiveLIF(tau=float("inf"), tau_adaptation=float("inf"), dt=0.001, jump=1.0)
     assert quantize(adaptive, {"signal": x})({"signal": x})[0]["network"].flatten().tolist() == [1, 0, 1, 0, 0, 1]
 
@@ -294,17 +312,21 @@ def test_training_goes_on_with_integers() -> None:
     data = Batches({"x": x, "y": labels}, batch={"x": 1, "y": 0})
     phase = Training("aware", WHOLE, loss, epochs=5, optimizer=lambda p: torch.optim.Adam(p, lr=0.05))
     rows = fit(whole, [phase], data, settings=Settings(batch_size=32, accelerator="cpu", quiet=True))
+
     assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
+
     assert_same(whole.eval(), {"signal": x})
 
 
 def test_gradients_of_whole_numbers_are_those_of_real_ones_nearly() -> None:
     torch.manual_seed(0)
-    layer, x = nn.Linear(3, 2), torch.randn(4, 5, 3)
+    layer = nn.Linear(3, 2)
+    x = torch.randn(4, 5, 3)
     whole = quantize(layer, {"signal": x})
     layer(x).sum().backward()
     whole({"signal": x})[0]["network"].sum().backward()
     gradient = dict(whole.named_parameters())["parts.network.program.operations./layer.layer.weight"].grad
+
     assert gradient is not None and layer.weight.grad is not None
     assert torch.allclose(gradient, layer.weight.grad, rtol=0.02, atol=0.1)
 
@@ -312,7 +334,9 @@ def test_gradients_of_whole_numbers_are_those_of_real_ones_nearly() -> None:
 def test_saturation_names_the_signal_that_was_clipped() -> None:
     x = torch.rand(4, 2, 3) + 0.1
     whole = quantize(nn.Sequential(nn.Linear(3, 2)), {"signal": x})
+
     assert all(row.share < 0.1 for row in saturation(whole, {"signal": x}))
+
     worst = saturation(whole, {"signal": 100 * x})[0]
     assert worst.path == "network:input #0" and worst.share == 1.0
 
@@ -322,6 +346,7 @@ def test_scales_are_powers_of_two_where_asked() -> None:
     snn = Sequential(fc=nn.Linear(3, 2), fire=LIF(0.01, dt=0.001))
     model = integer_model(quantize(snn, {"signal": x}, QConfigMapping((QConfig(power_of_two=True),))), {"signal": x})
     multipliers = [q for name, q in model.numbers.items() if "multiplier" in name]
+
     assert multipliers and all(bool((q & (q - 1) == 0).all()) for q in multipliers)
 
 
@@ -331,17 +356,21 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     read = IntegerModel.open(tmp_path / "model")
     entered = model.quantize({"signal": x.numpy()})
+
     assert np.array_equal(read.run(entered)["network"], model.run(entered)["network"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
     with pytest.raises(ExportError, match="is there already"):
         model.save(tmp_path / "model")
+
     numbers = tmp_path / "model" / "integer.safetensors"
     numbers.write_bytes(numbers.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match="SHA-256"):
         IntegerModel.open(tmp_path / "model")
+
     (tmp_path / "model" / "integer.json").write_text("{}")
     with pytest.raises(DataError, match="not the record of an integer model"):
         IntegerModel.open(tmp_path / "model")
+
     with pytest.raises(DataError, match="spikebridge quantize"):
         IntegerModel.open(tmp_path)
 
@@ -397,8 +426,11 @@ def test_parts_outside_a_region_stay_real() -> None:
         links=[Transmission("x", "a"), Transmission("a", "b", HybridUnit(Tumbling(2), Sum()))],
         outputs=["b"],
     )
+
     whole = quantize(network, {"x": x}, QConfigMapping((QConfig("a"), QConfig("units.*"))))
     model = integer_model(whole, {"x": x})
+
     assert model.record.left_out == ("b",)
+
     made = model.dequantize(model.run(model.quantize({"x": x.numpy()})))
     assert torch.equal(torch.from_numpy(made["links.a_to_b"]).softmax(-1), whole({"x": x})[0]["b"])

@@ -19,6 +19,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run.create(folder, "digits", config)
     torch.manual_seed(0)
     run.child("learned/seed-0").save_weights(digits.build(config)["learned"])
+
     return folder
 
 
@@ -31,15 +32,20 @@ def test_a_run_becomes_integer_models(
 ) -> None:
     if request.config.getoption("--jaxtyping-packages"):
         pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+
     monkeypatch.setattr(digits, "measure", lambda network, config, data: {"accuracy": 0.5})
     out = tmp_path / "model"
+
     assert main(["quantize", str(run_folder), "--out", str(out), "--calibrate", "8", "--json"]) == 0
+
     (row,) = json.loads(capsys.readouterr().out)["networks"]
     assert row["network"] == "learned/seed-0" and row["accuracy after"] == 0.5
     assert row["bytes after"] < row["bytes"] / 2 and row["state bytes after"] == row["state bytes"] / 2
     assert row["energy nJ after"] < row["energy nJ"] / 4
+
     # each is counted for itself: changes of scale come to what there was
     assert row["operations after"] > row["operations"] and row["synaptic operations after"] != 0
+
     model = IntegerModel.open(out / "learned-seed-0")
     assert set(model.record.inputs) == {"frames", "events"} and model.record.left_out == ()
     assert json.loads((out / "quantization.json").read_text())["region"]["membranes"] == 16

@@ -18,7 +18,9 @@ REFUSED = ("modulates", "could not be modulated", "never fires", "closes no wind
 def as_bundle(seed: int, path: Path) -> Bundle | None:
     """A random network's bundle, None for one that holds what a bundle cannot."""
     graph = random_graph(seed)
-    network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+    network = build(graph, exact=False)
+    inputs = signals(graph, TICKS, exact=False)
+
     try:
         return export(network, inputs, path / str(seed), ticks=TICKS)
     except ExportError as reason:
@@ -35,11 +37,14 @@ def test_rebuilt_and_run_without_torch_a_random_network_says_the_same(
     monkeypatch.setattr(bundle_export, "record_active_trace", record_trace)
     monkeypatch.setattr(compare, "record_active_trace", record_trace)
     compared = 0
+
     for seed in range(20 * number, 20 * number + 20):
         bundle = as_bundle(seed, tmp_path)
         if bundle is None:
             continue
         comparison = compare_bundle(bundle)
         assert comparison.passed, f"graph {seed}: {[row for row in comparison.rows if not row.passed]}"
+
         compared += 1
+
     assert compared >= 5

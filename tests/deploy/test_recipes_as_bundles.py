@@ -25,6 +25,7 @@ def stirred(network: nn.Module, by: float = 0.05) -> nn.Module:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += by * torch.randn(parameter.shape, generator=generator)
+
     return network
 
 
@@ -32,6 +33,7 @@ def compared(network: Any, example: dict[str, Any], path: Path) -> Bundle:
     names = getattr(network, "inputs", example)
     bundle = export(network, {name: example[name] for name in names}, path)
     comparison = compare_bundle(bundle)
+
     assert comparison.passed, [row for row in comparison.rows if not row.passed]
     return bundle
 
@@ -48,6 +50,7 @@ def test_the_modulation_network_with_its_k_winners(tmp_path: Path) -> None:
     config = modulation.PRESETS["quick"]
     bundle = compared(modulation.build(config)["hmn"], modulation.example(config), tmp_path / "b")
     unit = next(link.unit for link in bundle.manifest.links if link.name == "unit1")
+
     assert unit is not None
     assert unit.discretizer_function == "ann/unit1.discretizer.onnx"
 
@@ -78,11 +81,13 @@ def test_a_run_goes_from_export_to_compare_to_run(
     run.child("learned/seed-0").save_weights(stirred(digits.build(config)["learned"]))
 
     assert main(["export", "run", "--out", "b", "--json"]) == 0
+
     told = json.loads(capsys.readouterr().out)
     assert (told["network"], told["passed"], told["left_out"]) == ("learned", True, [])
     assert main(["compare", "b", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"] is True
     assert main(["run", "b", "--json"]) == 0
+
     told = json.loads(capsys.readouterr().out)
     assert (told["ticks"], told["outputs"][0]["output"]) == (12, "answer")
 
@@ -92,6 +97,7 @@ def test_a_run_goes_from_export_to_compare_to_run(
 
     assert main(["compare", "b", "--tolerance", "1e-12"]) == 1
     assert "NOT within tolerance" in capsys.readouterr().out
+
     for words, message in (
         (["export", "run", "--out", "b"], "is there already"),
         (["export", "run", "--network", "snn", "--out", "c"], "no weights of 'snn'"),
@@ -102,4 +108,5 @@ def test_a_run_goes_from_export_to_compare_to_run(
         assert main(words) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert message in error
+
     assert not (tmp_path / "c").exists()

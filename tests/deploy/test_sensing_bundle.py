@@ -37,13 +37,17 @@ class Exported(NamedTuple):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     torch.manual_seed(0)
-    network, example = CONFIG.network("learned").eval(), sensing.example(CONFIG)
+    network = CONFIG.network("learned").eval()
+    example = sensing.example(CONFIG)
+
     with torch.no_grad():
         network.parts["head"].g.fill_(1.3)
+
     card = {"recipe": "sensing", "network": "learned", "config": to_plain(CONFIG)}
     inputs = {name: example[name].float() for name in network.inputs}
     bundle = export(network, inputs, tmp_path_factory.mktemp("sensing") / "b", card=card)
     quantized = quantize(network, inputs, qconfigs_for(sensing.REGIONS, QConfig("*")))
+
     return Exported(network, add_integers(bundle, network, quantized), quantized)
 
 
@@ -65,15 +69,18 @@ def followed(tracker: Any, scene: Recording, bins: range, state: Any = None) -> 
             inputs["box"] = scene.frame_boxes[np.flatnonzero(scene.frame_bins == b)[0]]
         box, state = tracker.step(inputs, state)
         boxes.append(box)
+
     return np.array(boxes), state
 
 
 def test_every_level_agrees_and_what_stands_beside_the_graph_is_named_and_kept(exported: Exported) -> None:
     bundle = exported.bundle
     comparison = compare_bundle(bundle)
+
     assert comparison.passed, [row for row in comparison.rows if not row.passed]
     assert draw_bundle(asdict(bundle.manifest)) == (PICTURES / "sensing-bundle.svg").read_text()
     assert set(bundle.manifest.left_out) == {"prior", "back", "trust", "finder"}
+
     kept = bundle.numbers(bundle.manifest.left_out_numbers)
     assert kept["prior.log_growth"] == exported.network.state_dict()["prior.log_growth"].numpy()
 
@@ -87,7 +94,9 @@ def test_a_tracker_of_a_bundle_gives_the_boxes_of_the_network_and_learns_the_sam
     (boxes, state), (known, known_state) = (followed(one, scene, range(30)) for one in (tracker, own))
     np.testing.assert_allclose(boxes, known, atol=2e-3)
     np.testing.assert_allclose(state.calibration.weights, known_state.calibration.weights, atol=1e-4)
+
     assert state.calibration.counts.max() > 2  # three intervals were learned from
+
     plain, _ = followed(tracker.with_options(calibrate=False), scene, range(30))
     assert np.abs(plain - boxes)[18:].max() > 0.05
 
@@ -115,9 +124,12 @@ def test_the_command_tracks_with_a_bundle_in_integers(
 ) -> None:
     seen = str(tmp_path / "seen")
     assert main(["data", "make", "moving-object", seen, "--seconds", "0.1"]) == 0
+
     capsys.readouterr()
     words = ["track", seen, "--network", str(exported.bundle.path), "--integers", "--json", "--quiet"]
+
     assert main(words) == 0
+
     found = json.loads(capsys.readouterr().out)
     assert found["bundle"] == str(exported.bundle.path) and found["num_boxes"] > 10
     assert main(["track", seen, "--integers"]) == 2
@@ -132,9 +144,11 @@ def test_a_bundle_of_before_or_of_another_recipe_is_refused_in_one_line(exported
         del plain["sha256"]
         change(plain)
         (copy / "manifest.json").write_text(json.dumps(plain))
+
         return copy
 
     with pytest.raises(DataError, match=r"expected numbers 'prior.log_start' .* not there; export the bundle anew"):
         sensing.bundle_tracker(without(lambda plain: plain.pop("left_out_numbers")))
+
     with pytest.raises(ConfigError, match="expected a bundle of the recipe sensing, but it is of 'digits'"):
         sensing.bundle_tracker(without(lambda plain: plain["card"].update(recipe="digits")))

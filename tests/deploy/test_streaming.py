@@ -21,7 +21,9 @@ class Clocked:
     dt = 0.001
 
     def __init__(self, complete: list[int], begins: tuple[int, ...] = (0,)) -> None:
-        self.complete, self.begins, self.asked = complete, begins, []
+        self.complete = complete
+        self.begins = begins
+        self.asked = []
 
     def wait(self, done: int) -> int | None:
         return next((number for number in self.complete if number > done), None)
@@ -53,6 +55,7 @@ def test_bins_that_wait_too_long_are_taken_together_and_counted() -> None:
     source = Clocked([1, 7, 8])
     live = Live(source, collect, most_behind=2)
     answers = list(live)
+
     assert source.asked == [(0, 1), (1, 7), (7, 8)]
     assert [(answer.bin, answer.num_bins) for answer in answers] == [(0, 1), (6, 6), (7, 1)]
     assert answers[-1].output == list(range(8))  # nothing is lost
@@ -69,11 +72,13 @@ def test_bins_that_wait_past_the_end_of_a_pass_start_the_network_anew_with_the_n
     source = Clocked([1, 12, 13], begins=(0, 4, 8))
     live = Live(source, collect, most_behind=2)
     answers = list(live)
+
     assert source.asked == [(0, 1), (8, 9), (9, 12), (12, 13)]
     assert [(answer.bin, answer.num_bins, answer.output) for answer in answers][1:3] == [
         (8, 8, [8]),
         (11, 3, [8, 9, 10, 11]),
     ]
+
     assert (live.summary()["num_skipped"], live.summary()["num_bins"]) == (9, 13)
 
 
@@ -90,7 +95,9 @@ def test_latency_is_bounded_at_a_thousand_times_real_time(tmp_path: Path, second
 
     live = Live(source, step, most_behind=2, seconds=0.4)
     latencies = [answer.latency for answer in live]
+
     assert live.num_bins > 40_000  # it keeps up with the recording
+
     half = len(latencies) // 2
     assert max(latencies[half:]) < 0.1  # a pass and two steps are 9 ms; the machine may be busy
 
@@ -101,8 +108,10 @@ def test_a_told_box_stays_with_the_first_frame_of_a_stream_that_comes_all_at_onc
         if k % 5 == 0:
             stream.add_frame(1000 * k, np.full((1, 1), k, np.uint8))
         stream.add(make_events([1000 * k + 10], [0], [0], [1]))
+
     stream.end()
     steps = [answer.output for answer in Live(stream, lambda inputs, state: (inputs, state))]
+
     assert [(int(one["frame"][0, 0]), "box" in one) for one in steps] == [(0, True), (15, False)]
 
 
@@ -122,6 +131,7 @@ def test_latencies_are_told_to_within_a_step_of_the_scale() -> None:
     latency = Latency()
     for k in range(1, 1001):
         latency.add(k * 1e-5)
+
     assert latency.quantile(0.5) == pytest.approx(0.005, rel=0.03)
     assert latency.quantile(0.99) == pytest.approx(0.0099, rel=0.03)
     assert latency.largest == pytest.approx(0.01)

@@ -25,7 +25,8 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.training import Run
 
 DT = 0.001
-NUM_BINS, NUM_TICKS = 11, 22  # a bin is two ticks
+NUM_BINS = 11  # a bin is two ticks
+NUM_TICKS = 22
 
 
 class StreamBin(NamedTuple):
@@ -70,19 +71,25 @@ def example() -> dict[str, torch.Tensor]:
 
 def taken(steps: NetworkSteps, bins: list[StreamBin], *sizes: int) -> list[Any]:
     """The newest answers, of so many bins at a time."""
-    state, answers, done = None, [], 0
+    state = None
+    answers = []
+    done = 0
+
     for size in sizes:
         outputs, state = steps(bins[done : done + size], state)
         answers.append(outputs)
         done += size
+
     return answers
 
 
 def test_the_network_gets_every_bin_and_holds_the_newest_frame() -> None:
-    network, bins = seeing(), stream()
+    network = seeing()
+    bins = stream()
     # by hand: tick t of the frames' clock, 0, 3, 6, .., lies in the bin that ends at the next odd tick
     newest = [0, 0, 0, 0, 4, 5, 5, 5, 5, 9, 9]
     held = [bins[newest[tick // 2]].frame for tick in range(0, NUM_TICKS, 3)]
+
     whole, _ = network(
         {
             "events": torch.from_numpy(np.stack([one.events for one in bins])[:, None]),
@@ -90,26 +97,32 @@ def test_the_network_gets_every_bin_and_holds_the_newest_frame() -> None:
         },
         ticks=NUM_TICKS,
     )
+
     one_by_one = taken(network_steps(network, example()), bins, *[1] * NUM_BINS)
     answers = [one["answer"] for one in one_by_one if one]
+
     assert np.allclose(answers, whole["answer"][:, 0].detach(), atol=1e-6)
     assert [bool(one) for one in one_by_one] == [k % 3 == 2 for k in range(NUM_BINS)]
 
 
 @pytest.mark.parametrize("sizes", [(11,), (1, 10), (3, 1, 5, 2), (7, 4)])
 def test_bins_that_wait_are_caught_up_with_exactly(sizes: tuple[int, ...]) -> None:
-    steps, bins = network_steps(seeing(), example()), stream()
+    steps = network_steps(seeing(), example())
+    bins = stream()
     slow = taken(steps, bins, *[1] * NUM_BINS)
     last = next(one for one in reversed(slow) if one)
     quick = next(one for one in reversed(taken(steps, bins, *sizes)) if one)
+
     assert np.allclose(quick["answer"], last["answer"], atol=1e-6)
     assert steps.num_unseen == 0
 
 
 def test_of_too_many_the_oldest_are_passed_over_but_their_frame_is_kept() -> None:
-    steps, bins = network_steps(seeing(), example()), stream()
+    steps = network_steps(seeing(), example())
+    bins = stream()
     steps.most_together = 1
     _, state = steps(bins, None)
+
     assert (steps.num_unseen, state.tick) == (NUM_BINS - 1, 2)
     assert np.array_equal(state.frame, bins[9].frame)
 
@@ -132,10 +145,15 @@ def test_parts_are_stepped_by_events_unless_they_are_modulated_or_unknown() -> N
         ],
         outputs=["answer"],
     ).eval()
+
     live = with_event_driven_parts(network)
     assert [name for name, part in live.parts.items() if isinstance(part, EventDrivenPart)] == ["spiking"]
     assert not any(isinstance(part, EventDrivenPart) for part in network.parts.values())
-    x, state, other = (torch.rand(6, 1, 2, 3, 4) < 0.3).float(), None, None
+
+    x = (torch.rand(6, 1, 2, 3, 4) < 0.3).float()
+    state = None
+    other = None
+
     with torch.no_grad():
         for t in range(6):
             outputs, state = live({"events": x[t : t + 1]}, state)
@@ -145,9 +163,12 @@ def test_parts_are_stepped_by_events_unless_they_are_modulated_or_unknown() -> N
 
 def test_layers_alone_take_events_at_the_step_of_their_neurons() -> None:
     torch.manual_seed(0)
-    layers, bins = snn(), stream()
+    layers = snn()
+    bins = stream()
     steps = network_steps(layers, {"any": torch.ones(1, 1, 2, 3, 4)})
+
     assert (steps.spec.bin, steps.spec.sensor, steps.spec.frame) == (2 * DT, (3, 4), None)
+
     whole, _ = layers(torch.from_numpy(np.stack([one.events for one in bins])[:, None]))
     assert np.array_equal(taken(steps, bins, 4, 7)[-1]["network"], whole[-1, 0].detach())
     with pytest.raises(ConfigError, match="neurons of one step, but those of Flatten are none"):
@@ -164,12 +185,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         links=[Transmission("seen", "where")],
         outputs=["where"],
     )
+
     return export(network, {"seen": torch.rand(9, 1, 2, 3, 4)}, tmp_path_factory.mktemp("live") / "bundle")
 
 
 def test_a_bundle_is_stepped_without_torch_to_the_same_spikes(bundle: Bundle) -> None:
-    steps, bins = bundle_steps(bundle), stream()
+    steps = bundle_steps(bundle)
+    bins = stream()
+
     assert (steps.spec.events, steps.spec.counts) == ("seen", True)
+
     torch.manual_seed(0)
     whole, _ = snn()(torch.from_numpy(np.stack([one.events for one in bins])[:, None]))
     for sizes in ((1,) * NUM_BINS, (2, 5, 4)):
@@ -185,6 +210,7 @@ def test_a_network_that_takes_something_else_is_refused_with_what_it_takes(shape
     name, shape = next(iter(shapes.items()))
     with pytest.raises(ConfigError, match=r"a live stream brings events \(2, H, W\)") as refusal:
         stream_input_spec(records, DT, {key: np.zeros(3) for key in records})
+
     assert f"{name} {shape}" in str(refusal.value)
 
 
@@ -204,14 +230,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     numbers = np.random.default_rng(0)
     columns = [np.sort(numbers.integers(0, 300_000, 400)), *numbers.integers(0, 16, (2, 400)), np.ones(400, np.int64)]
     write_events(tmp_path / "events.npz", make_events(*columns), 16, 16)
+
     return "run"
 
 
 def test_a_trained_network_of_events_is_run_live(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["live", run, "--network", "snn", "--events", "events.npz"]
     assert main([*words, "--most-behind", "1000"]) == 0
+
     told = capsys.readouterr()
     *lines, last = (json.loads(line) for line in told.out.splitlines())
+
     # an answer at every third of twelve bins
     assert [(line["bin"], len(line["outputs"]["answer"])) for line in lines] == [(2, 10), (5, 10), (8, 10), (11, 10)]
     assert last["summary"]["num_bins"] == 12
@@ -231,7 +260,9 @@ def test_a_live_network_is_shown_on_a_page(
         LiveView, "__exit__", lambda view, *why: (shown.append(view.replay().html()), leave(view, *why))[1]
     )
     words = ["live", run, "--network", "snn", "--events", "events.npz", "--speed", "1000", "--most-behind", "1000"]
+
     assert main([*words, "--view", "--json"]) == 0
+
     told = capsys.readouterr().err
     assert len(opened) == 1 and opened[0].startswith("http://127.0.0.1:")
     assert f"the stream is shown on {opened[0]}" in told
@@ -255,6 +286,7 @@ def test_what_cannot_be_run_live_is_one_line(
     ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
         assert main(["live", *words]) == 2
+
         error = capsys.readouterr().err.strip().splitlines()
         assert len(error) == 1
         assert message in error[0]
@@ -282,5 +314,6 @@ def test_ctrl_c_ends_a_stream_with_its_summary(
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr("spikebridge.data.streams.sources.LiveSource.open", lambda self, wanted: Stopped())
+
     assert main(["live", str(bundle.path), "--events", "-"]) == 130
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]["num_steps"] == 1

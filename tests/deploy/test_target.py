@@ -28,6 +28,7 @@ def test_what_another_target_does_differently_is_found_there_and_downstream(spik
     level = target_level(spiking, {"first": deaf})
     rows = compare_bundle(spiking, further={"deaf": (level, Tolerance())}).rows
     wrong = {row.name for row in rows if row.level == "deaf" and not row.passed}
+
     assert {"first", "second"} <= wrong
     assert all(row.passed for row in rows if row.level != "deaf")
     assert deaf.ticks == list(range(spiking.manifest.sample.ticks))

@@ -29,8 +29,10 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = path.name.lower()
         if not name.startswith(WITHOUT) and path.suffix not in (".pth", ".so") and not name.startswith("__"):
             (folder / path.name).symlink_to(path)
+
     (folder / "spikebridge").unlink(missing_ok=True)
     (folder / "spikebridge").symlink_to(Path(spikebridge.__file__).parent)
+
     return folder
 
 
@@ -53,6 +55,7 @@ code = main(["run", sys.argv[1], "--integers", "--out", sys.argv[2]])
 assert not {"torch", "onnxruntime", "nir"} & set(sys.modules), set(sys.modules)
 sys.exit(code)
 """
+
     done = python(packages, code, str(whole.path), str(tmp_path / "out.npz"))
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "out.npz") as given:
@@ -68,9 +71,11 @@ code = main(["run", sys.argv[1], "--out", sys.argv[2], "--json"])
 assert "torch" not in sys.modules
 sys.exit(code)
 """
+
     done = python(packages, code, str(small.path), str(tmp_path / "out.npz"))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["ticks"] == small.manifest.sample.ticks
+
     wanted = small.numbers(small.manifest.sample.file)["parts.answer"]
     with np.load(tmp_path / "out.npz") as given:
         np.testing.assert_allclose(given["answer"], wanted, atol=1e-5)
@@ -137,10 +142,12 @@ def test_a_bundle_runs_live_where_torch_is_blocked(tmp_path: Path) -> None:
         links=[Transmission("events", "snn")],
         outputs=["snn"],
     ).eval()
+
     nn.init.constant_(network.parts["snn"][1].weight, 0.2)
     bundle = export(network, {"events": torch.ones(8, 1, 2, 3, 4)}, tmp_path / "live.bundle")
     events = tmp_path / "events.csv"
     events.write_text("t,x,y,p\n" + "".join(f"{1000 * tick},{tick % 4},{tick % 3},{tick % 2}\n" for tick in range(40)))
     done = blocked("live", str(bundle.path), "--events", str(events), "--speed", "10", "--json")
+
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["num_bins"] == 40

@@ -42,7 +42,8 @@ from spikebridge.cli.failure import explain
 from spikebridge.errors import SpikebridgeError
 
 RESULTS = Path(__file__).parents[2] / "research" / "project" / "results" / "fuzz.json"
-CPU_SECONDS, WALL_SECONDS = 10, 120  # of one file; a reader that waits takes no processor time
+CPU_SECONDS = 10  # of one file; a reader that waits takes no processor time
+WALL_SECONDS = 120
 MEMORY = 2**31  # bytes beyond those of the process that reads
 COMMAND_MEMORY = 8 * 2**30  # address space of the command, most of it of PyTorch's libraries
 
@@ -74,6 +75,7 @@ def specimen(one: Format, folder: Path) -> bytes:
     with contextlib.chdir(folder):
         one.write(folder)
         one.read(folder)
+
     return (folder / one.file).read_bytes()
 
 
@@ -86,12 +88,14 @@ def read_all(one: Format, folder: Path, content: bytes, seed: int, numbers: Iter
             # of a fork beside threads, which the child does not use
             warnings.simplefilter("ignore", DeprecationWarning)
             process = os.fork()
+
         if process == 0:
             os.close(reading)
             try:
                 _read_in_fork(one, folder, content, seed, waiting, writing)
             finally:
                 os._exit(1)
+
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             while waiting:
@@ -99,8 +103,10 @@ def read_all(one: Format, folder: Path, content: bytes, seed: int, numbers: Iter
                     outcome = Outcome(*pickle.load(pipe))
                 except (EOFError, pickle.UnpicklingError):
                     break
+
                 waiting.pop(0)
                 yield outcome
+
         _, status = os.waitpid(process, 0)
         if waiting and os.WIFSIGNALED(status):
             name = signal.Signals(os.WTERMSIG(status)).name
@@ -119,18 +125,22 @@ def _read_in_fork(one: Format, folder: Path, content: bytes, seed: int, numbers:
     resource.setrlimit(resource.RLIMIT_AS, (own + MEMORY, own + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(folder)
+
     # the command shows these in lines of their own, or not at all
     warnings.simplefilter("ignore")
     logging.disable()
     faulthandler.disable()
     spoken = tempfile.TemporaryFile()  # noqa: SIM115 - open to the end of the process
+
     for stream in (1, 2):
         os.dup2(spoken.fileno(), stream)
+
     intact = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with os.fdopen(pipe, "wb") as sending:
         for number in numbers:
             for path, whole in intact.items():
                 path.write_bytes(whole)
+
             (folder / one.file).write_bytes(damaged(one, content, seed, number))
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             signal.alarm(WALL_SECONDS)
@@ -142,10 +152,14 @@ def _read_in_fork(one: Format, folder: Path, content: bytes, seed: int, numbers:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
             spoken.seek(0)
+
             if said := spoken.read(200):
-                kind, line = "fault", f"output beside the message: {said!r}"
+                kind = "fault"
+                line = f"output beside the message: {said!r}"
+
             pickle.dump((number, kind, line, seconds), sending)
             sending.flush()
+
     os._exit(0)
 
 
@@ -160,6 +174,7 @@ def _outcome(one: Format, folder: Path) -> tuple[str, str]:
         if code != 2 or not own:
             return "fault", f"{type(failure).__name__}: {line:.300}"
         return "refused", line
+
     return "accepted", ""
 
 
@@ -180,6 +195,7 @@ def through_command(one: Format, folder: Path) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
+
     # a command that takes long says so every few seconds
     said = done.stderr.decode(errors="replace").splitlines()
     lines = [line for line in said if not re.fullmatch(r"spikebridge \w+: (.+, )?\d+ s", line)]
@@ -187,6 +203,7 @@ def through_command(one: Format, folder: Path) -> str:
         return f"exit code {done.returncode}: {' / '.join(lines[-3:])}"
     if "Traceback" in done.stderr.decode(errors="replace") or (done.returncode == 2 and len(lines) != 1):
         return f"{len(lines)} lines on stderr: {' / '.join(lines[:3])}"
+
     return ""
 
 
@@ -195,20 +212,24 @@ def run_format(name: str, seed: int, numbers: range, num_commands: int, kept: Pa
     one = FORMATS[name]
     counts: Counter[str] = Counter()
     faults: list[str] = []
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "specimen"
         content = specimen(one, folder)
         whole = Path(temporary) / "whole"
         shutil.copytree(folder, whole)
         slowest = 0.0
+
         for outcome in read_all(one, folder, content, seed, numbers):
             counts[outcome.kind] += 1
             slowest = max(slowest, outcome.seconds)
+
             if outcome.kind == "fault":
                 faults.append(f"{one.name}, seed {seed}, file {outcome.number}: {outcome.line}")
                 kept.mkdir(parents=True, exist_ok=True)
                 file = f"{name.replace(' ', '-').replace('/', '-')}-{seed}-{outcome.number}"
                 (kept / file).write_bytes(damaged(one, content, seed, outcome.number))
+
         counts["slowest ms"] = round(1e3 * slowest)
         for number in numbers[:num_commands] if one.words is not None else ():
             shutil.rmtree(folder)
@@ -216,8 +237,10 @@ def run_format(name: str, seed: int, numbers: range, num_commands: int, kept: Pa
             (folder / one.file).write_bytes(damaged(one, content, seed, number))
             one.mend(folder)
             counts["commands"] += 1
+
             if wrong := through_command(one, folder):
                 faults.append(f"{one.name}, seed {seed}, file {number}, by the command: {wrong}")
+
     return counts, faults
 
 
@@ -231,9 +254,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="formats at once (default: 2)")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"), help="where files of faults are kept")
     given = parser.parse_args()
-    begun, rows, faults = time.monotonic(), {}, []
+    begun = time.monotonic()
+    rows = {}
+    faults = []
     numbers = range(given.first, given.first + given.files)
     present = [name for name in given.formats if FORMATS[name].is_installed]
+
     with ProcessPoolExecutor(given.workers, get_context("fork")) as pool:
         done = {
             name: pool.submit(run_format, name, given.seed, numbers, given.commands, given.keep) for name in present
@@ -245,14 +271,17 @@ def main() -> int:
             else:
                 counts, found = done[name].result()
                 rows[name] = dict(counts)
+
             print(f"{name:<34} {', '.join(f'{key} {value}' for key, value in rows[name].items())}", flush=True)
             faults += found
             for line in found:
                 print(f"  {line}", flush=True)
+
     print(f"{len(faults)} faults, seed {given.seed}, {time.monotonic() - begun:.0f} s")
     if given.files >= 1000 and set(given.formats) == set(FORMATS):
         head = {"seed": given.seed, "files": given.files, "seconds": round(time.monotonic() - begun)}
         RESULTS.write_text(json.dumps({**head, "faults": faults, "formats": rows}, indent=1) + "\n")
+
     return int(bool(faults))
 
 

@@ -87,13 +87,16 @@ def append(content: bytes, chance: random.Random) -> bytes:
 
 def length_field(content: bytes, chance: random.Random) -> bytes:
     """A number of 1 to 8 bytes that is far too large, or off by one."""
-    size, order = chance.choice(((1, "B"), (2, "H"), (4, "I"), (8, "Q"))), chance.choice("<>")
+    size = chance.choice(((1, "B"), (2, "H"), (4, "I"), (8, "Q")))
+    order = chance.choice("<>")
     width, code = size
     if len(content) < width:
         return content
+
     start = chance.randrange(len(content) - width + 1)
     (old,) = struct.unpack_from(order + code, content, start)
     new = chance.choice((*_LENGTHS, old + 1, old - 1, 2 * old, old // 2)) % 2 ** (8 * width)
+
     return content[:start] + struct.pack(order + code, new) + content[start + width :]
 
 
@@ -120,8 +123,10 @@ def odd_number(content: bytes, chance: random.Random) -> bytes:
 
 def lines_changed(content: bytes, chance: random.Random) -> bytes:
     lines = content.split(b"\n")
-    index, other = chance.randrange(len(lines)), chance.randrange(len(lines))
+    index = chance.randrange(len(lines))
+    other = chance.randrange(len(lines))
     how = chance.randrange(6)
+
     if how == 0:
         del lines[index]
     elif how == 1:
@@ -134,6 +139,7 @@ def lines_changed(content: bytes, chance: random.Random) -> bytes:
         lines.insert(index, b"")
     else:
         lines = lines[:1] * chance.choice((1, 2))
+
     return chance.choice((b"\n", b"\n", b"\n", b"\r\n", b"\r", b"")).join(lines)
 
 
@@ -141,9 +147,11 @@ def separators_changed(content: bytes, chance: random.Random) -> bytes:
     places = [i for i, byte in enumerate(content) if byte in b",:;\"'[]{}()\n\t "]
     if not places:
         return content
+
     place = chance.choice(places)
     odd = (b"", b",", b",,", b":", b'"', b"[", b"]", b"{", b"}", b"\0", b"\n", b"[" * 3000, b"\xef\xbb\xbf")
     new = chance.choice(odd)
+
     return content[:place] + new + content[place + chance.randrange(2) :]
 
 
@@ -169,8 +177,10 @@ def csv_cell(content: bytes, chance: random.Random) -> bytes:
         rows = list(csv.reader(content.decode("utf-8", errors="replace").splitlines()))
     except csv.Error:
         return content
+
     if not rows:
         return content
+
     row = chance.choice(rows)
     how = chance.randrange(4)
     if how == 0 and row:
@@ -181,8 +191,10 @@ def csv_cell(content: bytes, chance: random.Random) -> bytes:
         row.insert(0, chance.choice(_ODD_NUMBERS))
     else:
         chance.shuffle(rows)
+
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
+
     return out.getvalue().encode("utf-8", errors="replace")
 
 
@@ -190,24 +202,29 @@ def json_value(content: bytes, chance: random.Random) -> bytes:
     """Another value, no value, a second value or another name somewhere in a JSON text, or in a line of JSON lines."""
     lines = content.split(b"\n")
     filled = [i for i, line in enumerate(lines) if line.strip()]
+
     try:
-        value, line = json.loads(content), None
+        value = json.loads(content)
+        line = None
     except (ValueError, RecursionError):
         try:
             line = chance.choice(filled)
             value = json.loads(lines[line])
         except (ValueError, IndexError, RecursionError):
             return content
+
     changed = _changed(value, chance)
     text = json.dumps(changed).encode()
     if line is None:
         return text
+
     return b"\n".join([*lines[:line], text, *lines[line + 1 :]])
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
     if not isinstance(value, dict | list) or not value or chance.random() < 0.1:
         return chance.choice(_ODD_VALUES)
+
     key: Any = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
     copy = value.copy()
     how = chance.randrange(8)
@@ -222,6 +239,7 @@ def _changed(value: Any, chance: random.Random) -> Any:
         copy[key] = copy[other]
     else:
         copy[key] = _changed(copy[key], chance)
+
     return copy
 
 

@@ -28,6 +28,10 @@ from fuzz.mutators import Mutator
 Part: TypeAlias = Callable[[bytes, random.Random], tuple[bytes, Callable[[bytes], bytes]]]
 
 
+def _unchanged(content: bytes) -> bytes:
+    return content
+
+
 @dataclass(frozen=True)
 class Format:
     """An input format.
@@ -69,10 +73,13 @@ class Format:
         if self.parts and chance.random() < 0.5:
             inner, close = chance.choice(self.parts)(content, chance)
         else:
-            inner, close = content, lambda changed: changed
+            inner = content
+            close = _unchanged
+
         for _ in range(chance.choice((1, 1, 1, 2, 4))):
             if inner:
                 inner = chance.choice(self.mutators)(inner, chance)
+
         return close(inner)
 
 
@@ -87,6 +94,7 @@ def zip_member(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[
     """A member of an archive, which gets the checksum of its new content."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
+
     chosen = chance.choice(list(members))
 
     def close(inner: bytes) -> bytes:
@@ -94,6 +102,7 @@ def zip_member(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, member in members.items():
                 archive.writestr(name, inner if name == chosen else member)
+
         return out.getvalue()
 
     return members[chosen], close
@@ -103,6 +112,7 @@ def npy_header(content: bytes, chance: random.Random) -> tuple[bytes, Callable[[
     """The text of the header of an array in an archive."""
     member, close = zip_member(content, chance)
     length = int.from_bytes(member[8:10], "little")
+
     return member[10 : 10 + length], lambda inner: close(
         member[:8] + len(inner).to_bytes(8, "little")[:2] + inner + member[10 + length :]
     )
@@ -125,7 +135,10 @@ def safetensors_numbers(content: bytes, chance: random.Random) -> tuple[bytes, C
 
 # events and recordings
 
-_T, _X, _Y, _P = [0, 500, 1000, 8000, 9500], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [1, 0, 1, 1, 0]
+_T = [0, 500, 1000, 8000, 9500]
+_X = [1, 2, 3, 4, 5]
+_Y = [5, 4, 3, 2, 1]
+_P = [1, 0, 1, 1, 0]
 _EVENT_TABLE = "t,x,y,p\n" + "".join(f"{t},{x},{y},{p}\n" for t, x, y, p in zip(_T, _X, _Y, _P, strict=True))
 
 
@@ -152,11 +165,13 @@ def _nmnist(folder: Path) -> None:
 
 def _event_stream(folder: Path) -> None:
     """Version 2.0.0 of the Event Stream format, kind 1 (DVS)."""
-    content, last = b"Event Stream" + bytes([2, 0, 0, 1]) + struct.pack("<HH", 8, 8), 0
+    content = b"Event Stream" + bytes([2, 0, 0, 1]) + struct.pack("<HH", 8, 8)
+    last = 0
     for t, x, y, p in zip(_T, _X, _Y, _P, strict=True):
         overflows, step = divmod(t - last, 127)
         content += b"\xff" * overflows + struct.pack("<BHH", step << 1 | p, x, y)
         last = t
+
     (folder / "events.es").write_bytes(content)
 
 
@@ -164,6 +179,7 @@ def _evt2(folder: Path) -> None:
     words = []
     for t, x, y, p in zip(_T, _X, _Y, _P, strict=True):
         words += [8 << 28 | t >> 6, p << 28 | (t & 63) << 22 | x << 11 | y]
+
     head = b"% evt 2.0\n% format EVT2;height=8;width=8\n% geometry 8x8\n% end\n"
     (folder / "events.raw").write_bytes(head + struct.pack(f"<{len(words)}I", *words))
 
@@ -172,6 +188,7 @@ def _evt3(folder: Path) -> None:
     words = []
     for t, x, y, p in zip(_T, _X, _Y, _P, strict=True):
         words += [8 << 12 | t >> 12, 6 << 12 | t & 4095, y, 2 << 12 | p << 11 | x]
+
     head = b"% evt 3.0\n% format EVT3;height=8;width=8\n% geometry 8x8\n% end\n"
     (folder / "events.raw").write_bytes(head + struct.pack(f"<{len(words)}H", *words))
 
@@ -190,6 +207,7 @@ def _aedat4(folder: Path) -> None:
     table = struct.pack("<iIqi4x", 32 - 8, 20, -1, 0)
     header = head + table + struct.pack("<I", len(text)) + text + b"\0"
     header += bytes(-len(header) % 8)
+
     # a table with one vector of events of 16 bytes
     events = [struct.pack("<qhhB3x", t, x, y, p) for t, x, y, p in zip(_T, _X, _Y, _P, strict=True)]
     packet = struct.pack("<I4s", 16, b"EVTS") + struct.pack("<HHH2x", 6, 8, 4)
@@ -233,6 +251,7 @@ def _fe240hz(folder: Path) -> None:
     chance = np.random.default_rng(0)
     for k in range(4):
         Image.fromarray(chance.integers(0, 255, (8, 8), dtype=np.uint8)).save(folder / "img" / f"{k:04d}.png")
+
     bins = np.sort(chance.integers(0, 24, 200))
     x, y = chance.integers(0, 8, (2, 200))
     _save_npz(folder / "events_sparse.npz", bin=bins, x=x, y=y, p=chance.random(200) < 0.5, shape=[4, 6, 8, 8])
@@ -267,6 +286,7 @@ def _read_lines(folder: Path) -> object:
     feed = EventBinner(0.001, 8, 8, frames=FrameOptions(required=False))
     for block in line_blocks(io.BytesIO((folder / "lines.txt").read_bytes())):
         feed_lines(block, feed)
+
     feed.end()
     return feed.wait(0)
 
@@ -302,7 +322,8 @@ def _read_digits(folder: Path) -> object:
 
 # scenes, questions, videos
 
-_CUBE, _SPHERE = ["red", "metal", "cube"], ["blue", "rubber", "sphere"]
+_CUBE = ["red", "metal", "cube"]
+_SPHERE = ["blue", "rubber", "sphere"]
 _SCENE: dict[str, Any] = {
     "video": 7,
     "objects": [_CUBE, _SPHERE],
@@ -397,7 +418,10 @@ def _mp4(folder: Path) -> None:
 
     with av.open(str(folder / "video.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        stream.width = 16
+        stream.height = 16
+        stream.pix_fmt = "yuv420p"
+
         for _ in range(3):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
         container.mux(stream.encode())
@@ -435,6 +459,7 @@ def _read_run(folder: Path) -> object:
 
     run = Run.open(folder / "run")
     run.load_weights(nn.Linear(3, 2))
+
     return [
         *(run.config_as(recipe.Config), run.metrics.rows(), run.results(), run.environment(), run.children()),
         load_checkpoint(run.checkpoint),
@@ -450,6 +475,7 @@ def _mend_checkpoint(folder: Path) -> None:
 
     (path,) = folder.rglob("step-*")
     content = path.read_bytes()
+
     try:
         tensors = load(content)
         (length,) = struct.unpack_from("<Q", content)
@@ -482,6 +508,7 @@ def _network(modulated: str = "r") -> Any:
 
     torch.manual_seed(2)
     first = Sequential(fc=nn.Linear(3, 4), fire=IF(v_threshold=0.5))
+
     return HybridNetwork(
         dt=1e-3,
         inputs={"events": every(1e-3)},
@@ -523,6 +550,7 @@ def _mend_bundle(folder: Path) -> None:
     for name in manifest["files"]:
         content = (folder / "bundle" / name).read_bytes()
         manifest["files"][name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
     path.write_text(json.dumps(manifest))
 
 
@@ -544,7 +572,8 @@ def _run_integers(folder: Path) -> object:
 
 def _mend_integers(folder: Path) -> None:
     """Size and hash of the numbers, as of somebody who wants the damage to be read."""
-    words, content = folder / "integers" / "integer.json", (folder / "integers" / "integer.safetensors").read_bytes()
+    words = folder / "integers" / "integer.json"
+    content = (folder / "integers" / "integer.safetensors").read_bytes()
     known = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     words.write_text(json.dumps({**json.loads(words.read_text()), "numbers": known}))
 
@@ -577,6 +606,7 @@ def _onnx(folder: Path) -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
         [weight],
     )
+
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     (folder / "part.onnx").write_bytes(model.SerializeToString())
 
@@ -616,7 +646,8 @@ def _track(folder: Path) -> list[str]:
 
 
 def _recordings() -> list[Format]:
-    aedat, faery = ("aedat",), ("faery",)
+    aedat = ("aedat",)
+    faery = ("faery",)
     event_files = [
         Format("events, npz", "events.npz", _events_npz, _events, _TEXT, _NPZ),
         Format("events, csv", "events.csv", lambda f: _put(f / "events.csv", _EVENT_TABLE), _events, _CSV),
@@ -626,6 +657,7 @@ def _recordings() -> list[Format]:
         Format("events, EVT3", "events.raw", _evt3, _events, needs=faery),
         Format("events, AEDAT4", "events.aedat4", _aedat4, _events, needs=aedat),
     ]
+
     folder_files = [
         Format(f"recording, {name}", name, _recording_folder, _recording, kinds, words=_track)
         for name, kinds in (
@@ -708,10 +740,12 @@ def _runs() -> list[Format]:
         Format(f"run, {name}", f"run/{name}", _run, _read_run, _JSON)
         for name in ("config.json", "results.json", "metrics.jsonl", "environment.json")
     ]
+
     header = (safetensors_header,)
     checkpoint = "run/checkpoint/step-00000012.safetensors"
     # the command needs a run of trained networks; a damaged config.json is refused before
     json_files[0] = replace(json_files[0], words=lambda folder: ["report", str(folder / "run")])
+
     return [
         *json_files,
         Format("run, weights", "run/weights.safetensors", _run, _read_run, parts=header),
@@ -800,6 +834,7 @@ def _spike_trains(folder: Path) -> None:
             column = h5.create_dataset(name, (2,), h5py.vlen_dtype(np.dtype(kind)))
             for index, one in enumerate(values):
                 column[index] = np.array(one, kind)
+
         h5["labels"] = np.array([0, 1], np.uint16)
         h5["extra/speaker"] = np.array([4, 9], np.uint16)
         h5["extra/keys"] = np.array([b"zero", b"one"])

@@ -21,9 +21,11 @@ def test_damaged_files_are_refused_or_read(name: str, tmp_path: Path) -> None:
     one = FORMATS[name]
     if not one.is_installed:
         pytest.skip(f"needs {', '.join(one.needs)}")
+
     counts, faults = run_format(name, SEED, range(NUM_FILES), 0, tmp_path)
     assert not faults
     assert counts["accepted"] + counts["refused"] == NUM_FILES
+
     # a format whose files are all accepted is not looked at; lines of a stream are skipped one by one
     assert counts["refused"] > NUM_FILES / 5 or name == "lines of a stream"
 
@@ -70,17 +72,21 @@ def test_a_reader_that_never_ends_waits_or_dies_is_a_fault_of_that_file_alone(
     def strange(folder: Path) -> None:
         with visits.open("a") as file:
             file.write("x")
+
         number = len(visits.read_text())
         if number == 2:
             while True:
                 pass
+
         if number == 3:
             time.sleep(60)
+
         if number == 4:
             os.abort()
 
     found = outcomes(strange, tmp_path, 5)
     assert [one.number for one in found] == [0, 1, 2, 3, 4]
+
     lines = ["", "more than 0.2 s of processor time", "more than 4 s", "the process died of SIGABRT", ""]
     assert [one.line for one in found] == lines
 
@@ -97,6 +103,7 @@ def test_a_file_can_be_made_again(tmp_path: Path) -> None:
     one = FORMATS["events, csv"]
     content = specimen(one, tmp_path)
     files = [campaign.damaged(one, content, 3, number) for number in range(20)]
+
     assert files == [campaign.damaged(one, content, 3, number) for number in range(20)]
     assert len({*files}) > 15
 
@@ -114,6 +121,7 @@ def test_every_reader_has_a_specimen() -> None:
         same.get(suffix, suffix)
         for suffix in (*EVENT_SUFFIXES, *SUFFIXES, *SERIES_SUFFIXES, *_SUFFIXES, *VIDEO_SUFFIXES)
     }
+
     assert wanted <= files
 
 
@@ -127,7 +135,9 @@ def test_the_campaign_reports_faults_and_keeps_their_files(
     monkeypatch.setitem(FORMATS, "stub", stub(fail))
     words = ["campaign", "--formats", "stub", "--files", "5", "--keep", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
+
     assert campaign.main() == 1
+
     said = capsys.readouterr().out
     assert "5 faults, seed 0" in said or "4 faults, seed 0" in said
     assert "stub, seed 0, file 0: KeyError" in said

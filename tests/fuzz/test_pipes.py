@@ -85,7 +85,9 @@ def test_a_recording_refuses_a_pipe_in_the_place_of_any_of_its_files(tmp_path: P
     (tmp_path / "events.csv").write_text("t,x,y,p\n0,1,1,1\n9000,1,1,1\n")
     (tmp_path / "boxes.csv").write_text("t_us,x,y,w,h\n0,1,1,4,4\n")
     Image.new("L", (8, 8)).save(tmp_path / "frames" / "0.png")
+
     assert load_recording(tmp_path).num_frames == 1
+
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
     with pytest.raises(DataError, match="pipe"):
@@ -96,6 +98,8 @@ def test_a_line_that_names_a_pipe_as_its_frame_is_counted_as_bad(tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     feed = EventBinner(0.001, 8, 8, frames=FrameOptions())
     feed_lines(f"frame,0,{tmp_path / 'pipe'}\nframe,1,/dev/zero\n".encode(), feed)
+
     assert feed.num_bad == 2
     assert "this is a pipe" in feed.first_error
+
     feed.add(make_events(t=np.array([0]), x=[1], y=[1], p=[1]))

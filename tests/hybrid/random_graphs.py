@@ -78,6 +78,7 @@ class UnitSpec:
             return Ticks(period // self.length, phase)
         if running:
             return source
+
         closed = Ticks(period * self.stride, phase + (self.length - 1) * period)
         return Ticks(period, closed.phase) if self.q == "burst" else closed
 
@@ -163,6 +164,7 @@ class Affine(nn.Module):
         y = h @ self.weight.T
         if context is not None:
             y = y + context @ self.context_weight.T
+
         y = self.round(y)
         return y if self.shape is None else y.unflatten(-1, self.shape)
 
@@ -172,7 +174,9 @@ class Mix(nn.Module):
 
     def __init__(self, first: nn.Linear, second: nn.Linear, exact: bool) -> None:
         super().__init__()
-        self.first, self.second, self.round = first, second, Round(exact)
+        self.first = first
+        self.second = second
+        self.round = Round(exact)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.round(self.first(x) + self.second(y))
@@ -183,7 +187,8 @@ class Fused(Stateful):
 
     def __init__(self, second: nn.Linear, decay: float) -> None:
         super().__init__()
-        self.second, self.decay = second, decay
+        self.second = second
+        self.decay = decay
 
     def initial_state(self, x_t: Tensor) -> LIFState:
         return LIFState(torch.zeros_like(x_t))
@@ -199,6 +204,7 @@ def tau_of_one_half(dt: float) -> float:
         if math.exp(-dt / tau) == 0.5:
             return tau
         tau = math.nextafter(tau, math.inf if math.exp(-dt / tau) < 0.5 else 0.0)
+
     raise AssertionError("no such time constant")
 
 
@@ -210,18 +216,24 @@ def random_graph(seed: int, draws: bool = False, quick: bool = False) -> Graph:
         periods, phases = ([1, 1, 1, 2], [0, 0, 1]) if quick else ([1, 1, 2, 3, 4, 6], [0, 0, 1, 2, 5, 8, 30])
         graph.inputs[f"in{i}"] = Ticks(rng.choice(periods), rng.choice(phases))
         graph.widths[f"in{i}"] = rng.randint(1, 3)
+
     if rng.random() < 0.4:
         graph.inputs["mask"] = Ticks(rng.choice([1, 2, 3]), rng.choice([0, 1, 4]))
         graph.masks.append("mask")
+
     for i in range(rng.randint(1, 4)):
         _add_part(rng, graph, f"part{i}", draws)
+
     for name, part in graph.parts.items():
         if part.kind in ("mix", "into"):
             _add_second(rng, graph, name, part, draws)
+
     for _ in range(rng.randint(0, 3)):
         _add_modulation(rng, graph, draws)
+
     for i, link in enumerate(graph.links):
         link.name = f"link{i}"
+
     forget_unread(graph)
     return graph
 
@@ -241,14 +253,18 @@ def _add_part(rng: random.Random, graph: Graph, name: str, draws: bool) -> None:
     width = graph.widths[source] if unit is None or unit.weight is None else len(unit.weight)
     link = LinkSpec(source, name, unit, delay=rng.choice([0, 0, 0, 1, 2, 7]), initial=rng.choice([0.0, 0.0, 0.5]))
     link.held = rng.random() < 0.3
+
     if link.held:
         clock = Ticks(rng.choice([1, 2, 3, 5]), rng.choice([0, 1, 4]))
     else:
         clock = Ticks(out.period, out.phase + link.delay % out.period)
+
     part = PartSpec(rng.choice(["linear", "lif", "seq", "integrator", "mix", "into"]), width, clock, declared=link.held)
     if part.kind in ("linear", "seq", "mix"):
         part.width = rng.randint(1, 3)
-        part.weight, part.bias = quarters(rng, part.width, width), quarters(rng, part.width)
+        part.weight = quarters(rng, part.width, width)
+        part.bias = quarters(rng, part.width)
+
     graph.parts[name] = part
     graph.widths[name] = part.width
     graph.links.append(link)
@@ -277,6 +293,7 @@ def _some_link(
     delay = rng.choice(meeting) if sampled else rng.choice(list(delays))
     width = graph.widths[source] if unit is None or unit.weight is None else len(unit.weight)
     initial = rng.choice([0.0, 0.0, 0.5])
+
     return LinkSpec(source, name, unit, held=not sampled, delay=delay, initial=initial), width
 
 
@@ -295,14 +312,17 @@ def _add_modulation(rng: random.Random, graph: Graph, draws: bool) -> None:
     part = graph.parts[name]
     if not QUANTITIES[part.kind]:
         return
+
     path = rng.choice(QUANTITIES[part.kind])
     if path.endswith("weight"):
         matrix = part.other if path.startswith("second") else part.weight
         shape: tuple[int, ...] = (len(matrix), len(matrix[0]))
     else:
         shape = (part.width,) if path.endswith("bias") else (rng.choice([1, part.width]),)
+
     link, _ = _some_link(rng, graph, name, draws, shape)
-    link.path, link.by = path, rng.choice(["add", "multiply", "replace"])
+    link.path = path
+    link.by = rng.choice(["add", "multiply", "replace"])
     graph.links.append(link)
 
 
@@ -319,6 +339,7 @@ def random_unit(
     unit = UnitSpec(rng.choice([None, "hold", "tumbling", "tumbling", "sliding", "since"]))
     if unit.window is None and shape is None and rng.random() < 0.7:
         return None
+
     reduced = rng.random() < 0.6
     if unit.window == "hold":
         lengths = [n for n in (2, 3, 4, 6) if period % n == 0]
@@ -333,18 +354,23 @@ def random_unit(
         unit.stride = rng.randint(1, unit.length - 1)
     elif unit.window == "since":
         unit.trigger = rng.choice([*(name for name in beside if name in graph.inputs), *graph.masks])
+
     kernels = ["sum", "difference", "exponential"]
     if unit.window in ("tumbling", "sliding"):
         if reduced:
             unit.kernel = rng.choice([*kernels, "mean"] if unit.length != 3 else kernels)
             unit.q = rng.choice([None, "threshold", "delta", "burst" if unit.window == "tumbling" else None])
         else:
-            unit.kernel, unit.keep = rng.choice([None, *kernels]), True
+            unit.kernel = rng.choice([None, *kernels])
+            unit.keep = True
             unit.q = rng.choice(REDUCING if unit.window == "sliding" else [*REDUCING, None, "threshold"])
     elif unit.window != "hold":
-        unit.kernel, unit.q = rng.choice([None, *kernels]), rng.choice([None, "threshold", "delta"])
+        unit.kernel = rng.choice([None, *kernels])
+        unit.q = rng.choice([None, "threshold", "delta"])
+
     if draws and unit.q == "threshold":
         unit.q = "bernoulli"
+
     if shape is not None or unit.kernel == "exponential" or rng.random() < 0.4:
         width = math.prod(shape) if shape is not None else rng.randint(1, 3)
         unit.weight = quarters(rng, width, graph.widths[source])
@@ -352,6 +378,7 @@ def random_unit(
         if beside and rng.random() < 0.3:
             unit.context = rng.choice(beside)
             unit.context_weight = quarters(rng, width, graph.widths[unit.context])
+
     return unit
 
 
@@ -361,6 +388,7 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
     for link in graph.links:
         unit = None if link.unit is None else _unit(graph, link, exact)
         context = None if link.unit is None else link.unit.context
+
         if link.path is not None:
             target = f"{link.target}.{link.path}"
             links.append(
@@ -380,6 +408,7 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
                     name=link.name,
                 )
             )
+
     network = HybridNetwork(
         dt=1.0,
         inputs={name: every(*map(float, clock)) for name, clock in graph.inputs.items()},
@@ -388,12 +417,14 @@ def build(graph: Graph, exact: bool = True, seed: int = 0) -> HybridNetwork:
         outputs=list(graph.parts),
         clocks={name: every(*map(float, part.clock)) for name, part in graph.parts.items() if part.declared},
     )
+
     network = network.double() if exact else network
     if not exact:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+
     return network.eval()
 
 
@@ -410,6 +441,7 @@ def signals(graph: Graph, ticks: int, batch: int = 2, exact: bool = True, seed: 
             inputs[name] = drawn.double() / 4
         else:
             inputs[name] = torch.randn(length, batch, graph.widths[name], generator=generator)
+
     return inputs
 
 
@@ -419,6 +451,7 @@ def _linear(weight: Matrix, bias: Vector | None = None) -> nn.Linear:
         linear.weight.copy_(torch.tensor(weight))
         if bias is not None:
             linear.bias.copy_(torch.tensor(bias))
+
     return linear
 
 
@@ -435,6 +468,7 @@ def _part(part: PartSpec, exact: bool) -> nn.Module:
         return Sequential(sum=Integrator(tau, dt=dt), round=Round(exact))
     if part.kind == "mix":
         return Mix(_linear(part.weight, part.bias), _linear(part.other), exact)
+
     return Fused(_linear(part.other), 0.5)
 
 
@@ -447,6 +481,7 @@ def _unit(graph: Graph, link: LinkSpec, exact: bool) -> HybridUnit:
         "sliding": lambda: Sliding(spec.length, spec.stride),
         "since": lambda: Since(spec.trigger),
     }
+
     dt = graph.clock(link.source).period / (spec.length if spec.window == "hold" else 1)
     kernels = {
         None: lambda: None,
@@ -455,6 +490,7 @@ def _unit(graph: Graph, link: LinkSpec, exact: bool) -> HybridUnit:
         "difference": lambda: Difference(keep=spec.keep),
         "exponential": lambda: Exponential(tau_of_one_half(dt), dt=dt, keep=spec.keep),
     }
+
     discretizers = {
         None: lambda: None,
         "threshold": lambda: Threshold(0.5),
@@ -465,6 +501,7 @@ def _unit(graph: Graph, link: LinkSpec, exact: bool) -> HybridUnit:
         "last": Last,
         "count": Count,
     }
+
     nonlinearity = None if spec.weight is None else Affine(spec, exact)
     return HybridUnit(windows[spec.window](), kernels[spec.kernel](), nonlinearity, discretizers[spec.q]())
 
@@ -477,6 +514,7 @@ def piece(graph: Graph, inputs: dict[str, Tensor], start: int, stop: int) -> dic
         number = sum(graph.inputs[name].has(tick) for tick in range(start, stop))
         if number:
             pieces[name] = x[before : before + number]
+
     return pieces
 
 
@@ -490,6 +528,7 @@ def run_cut(
         outputs, state = network(piece(graph, inputs, start, stop), state, stop - start, **settings)
         for name, y in outputs.items():
             given.setdefault(name, []).append(y)
+
     return {name: torch.cat(values) for name, values in given.items()}
 
 
@@ -497,10 +536,12 @@ def run_steps(graph: Graph, network: HybridNetwork, inputs: dict[str, Tensor], t
     """The outputs of the step form."""
     state = network.initial_state({name: x[:0] for name, x in inputs.items()})
     given: dict[str, list[Tensor]] = {}
+
     for tick in range(ticks):
         now = {name: x[0] for name, x in piece(graph, inputs, tick, tick + 1).items()}
         outputs, state = network.step(now, state)
         for name, y in outputs.items():
             # an output without a tick is (0, B, *M)
             given.setdefault(name, []).append(y.unsqueeze(0) if len(y) else y)
+
     return {name: torch.cat(values) for name, values in given.items()}

@@ -62,6 +62,7 @@ def test_every_kind_of_neuron_has_a_case() -> None:
 def test_a_neuron_that_is_led_to_straight_shows_what_is_not_finite(kind: str, value: float, tick: int) -> None:
     part = Sequential(fc=nn.Linear(4, 3), neuron=LAYERS[kind]())
     assert not looks(part)
+
     x = torch.randn(40, 2, 4)
     x[tick, 1, 2] = value
     with pytest.raises(DataError, match="input 'x' has 1 values that are not finite"):
@@ -82,6 +83,7 @@ def test_where_something_could_pass_unnoticed_every_value_is_looked_at() -> None
     refractory = LIF(0.01, dt=0.001, refractory=0.002)
     for part in (nn.Linear(4, 3), Custom(), Gain(), refractory, Sequential(squash=nn.Sigmoid(), fire=IF())):
         assert looks(part)
+
     assert looks(IF(), delay=ticks(1))
     assert looks(IF(), unit=HybridUnit())
     assert not looks(IF())
@@ -101,5 +103,6 @@ def test_an_error_that_no_input_has_caused_is_not_blamed_on_one() -> None:
     part = Sequential(fc=nn.Linear(4, 3), fire=IF())
     with torch.no_grad():
         part.fc.weight[0, 0] = torch.nan
+
     with pytest.raises(DataError, match="IF met NaN or infinity in its input or parameters"):
         network(part)({"x": torch.ones(3, 1, 4)})

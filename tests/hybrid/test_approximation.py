@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from spikebridge.hybrid import FIR, HybridUnit, Tumbling
 
-LENGTH, CHANNELS = 6, 12
+LENGTH = 6
+CHANNELS = 12
 
 
 def some_map(windows: Tensor) -> Tensor:
@@ -21,8 +22,10 @@ def unit_of(width: int) -> HybridUnit:
     torch.manual_seed(width)
     kernel = FIR(LENGTH, shape=(CHANNELS,))
     hidden = nn.Linear(CHANNELS, width)
+
     for parameter, spread in ((kernel.weight, CHANNELS**-0.5), (hidden.weight, 0.3), (hidden.bias, 0.3)):
         nn.init.normal_(parameter, std=spread)
+
     nonlinearity = nn.Sequential(hidden, nn.Tanh(), nn.Linear(width, 1, bias=False))
     return HybridUnit(Tumbling(LENGTH), kernel, nonlinearity).double()
 
@@ -48,6 +51,7 @@ def error(width: int) -> float:
     best = torch.linalg.lstsq(features.flatten(0, 1), target.flatten(0, 1)).solution
     read_out.weight.copy_(best.T)
     features, target = run(seed=1)
+
     return float((read_out(features) - target).std() / target.std())
 
 
@@ -61,6 +65,8 @@ def test_the_map_needs_both_the_kernel_and_the_nonlinearity() -> None:
     # without a hidden layer the phase's sine and the product stay out of reach, however many kernels there are
     x = signal(0)
     windows = x.reshape(-1, LENGTH, 10)
-    flat, target = windows.transpose(1, 2).reshape(-1, LENGTH), some_map(windows).reshape(-1, 1)
+    flat = windows.transpose(1, 2).reshape(-1, LENGTH)
+    target = some_map(windows).reshape(-1, 1)
     linear = torch.linalg.lstsq(flat, target).solution
+
     assert (flat @ linear - target).std() / target.std() > 0.5

@@ -18,6 +18,7 @@ def looped(norm: bool = False) -> HybridNetwork:
     """A loop of transmission and modulation, and a unit with a window; maybe with batch normalisation."""
     torch.manual_seed(0)
     ann = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)) if norm else nn.Linear(4, 3)
+
     return HybridNetwork(
         dt=0.001,
         inputs={"x": every(0.001)},
@@ -63,28 +64,35 @@ def test_a_call_inside_a_transform_leaves_nothing_behind(call: str) -> None:
     expected = loss(looped())(x)
     network = looped()
     CALLS[call](network, x)
+
     assert torch.equal(loss(network)(x), expected)
     assert torch.equal(loss(deepcopy(network))(x), expected)
+
     CALLS[call](network, x)  # once more, after a plain call
     leaf = x.clone().requires_grad_()
     loss(network)(leaf).backward()
+
     assert leaf.grad is not None and leaf.grad.abs().sum() > 0
 
 
 def test_gradients_of_samples_are_those_of_one_after_another() -> None:
-    network, x = looped(), torch.rand(3, 6, 2, 5)
+    network = looped()
+    x = torch.rand(3, 6, 2, 5)
     each = torch.stack([grad(loss(network))(one) for one in x])
     torch.testing.assert_close(vmap(grad(loss(network)))(x), each)
 
 
 @pytest.mark.parametrize("first", [False, True])
 def test_an_export_does_not_warn(first: bool) -> None:
-    network, x = looped().eval(), torch.rand(6, 2, 5)
+    network = looped().eval()
+    x = torch.rand(6, 2, 5)
     if first:
         network({"x": x})
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         program = torch.export.export(Outputs(network), (x,), strict=False)
+
     torch.testing.assert_close(program.module()(x), Outputs(network)(x))
 
 
@@ -94,7 +102,9 @@ def test_a_network_keeps_no_tensor() -> None:
     network({"x": torch.rand(6, 2, 5)})
     network({"x": torch.rand(4, 3, 5)})
     added = repr({name: value for name, value in vars(network).items() if kept.get(name) is not value})
+
     assert "tensor(" not in added
+
     network._signal_specs.clear()  # the shapes alone are inferred anew
     assert torch.isfinite(loss(network)(torch.rand(6, 2, 5)))
 
@@ -111,6 +121,7 @@ def test_threads_share_a_network() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(run, signals))
+
     for y, right in zip(found, expected, strict=True):
         torch.testing.assert_close(y, right)
 

@@ -19,6 +19,7 @@ def test_counting_is_counting_of_ticks(clock: Clock, start: int, stop: int) -> N
     assert clock.count(stop) == sum(sample < stop for sample in samples)
     assert clock.next(start) == next(sample for sample in samples if sample >= start)
     assert clock.ticks(start, stop) == [sample for sample in samples if start <= sample < stop]
+
     if start <= stop:
         assert clock.between(start, stop) == len(clock.ticks(start, stop))
 
@@ -36,6 +37,7 @@ def test_a_window_closes_with_its_last_step(clock: Clock, length: int, data: st.
     stride = data.draw(st.integers(1, length))
     steps = clock.ticks(0, 300)
     closing = steps[length - 1 :: stride]
+
     assert HybridUnit(Sliding(length, stride), Sum()).clock(clock).ticks(0, 300) == closing
     assert HybridUnit(Tumbling(length), Sum()).clock(clock).ticks(0, 300) == steps[length - 1 :: length]
 
@@ -45,6 +47,7 @@ def test_a_hold_divides_its_clock(length: int, period: int, phase: int) -> None:
     source = Clock(length * period, phase)
     assert HybridUnit(Hold(length)).clock(source) == Clock(period, phase)
     assert HybridUnit(Hold(length), None, None, FirstSpike()).clock(source) == Clock(period, phase)
+
     # what a window of as many steps makes of it is the old period again, one value later
     held = HybridUnit(Hold(length)).clock(source)
     assert HybridUnit(Tumbling(length), Sum()).clock(held) == Clock(length * period, phase + (length - 1) * period)
@@ -66,14 +69,18 @@ def test_seconds_become_ticks(rhythm: Every, dt: float, clock: Clock) -> None:
 def test_a_base_step_that_does_not_divide_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"the period of 'events' is 0\.00416667 s, which is 4\.16667 base steps of"):
         every(1 / 240).clock(0.001, "events")
+
     with pytest.raises(ConfigError, match=r"the phase of 'events' is 0\.0005 s, which is 0\.5 base steps"):
         every(0.001, phase=0.0005).clock(0.001, "events")
+
     with pytest.raises(ConfigError, match=r"'events' is 0\.0001 s.* must be a whole number of at least 1"):
         every(0.0001).clock(1000.0, "events")
+
     with pytest.raises(
         ConfigError, match=r"the period of 'events' is 1e\+308 s, which is too many base steps of 0\.001"
     ):
         every(1e308).clock(0.001, "events")
+
     with pytest.raises(ConfigError, match=r"which is 0 base steps of 1e\+10 s, but must be a whole number"):
         every(1e-320).clock(1e10, "events")
 

@@ -26,7 +26,8 @@ from spikebridge.neurons import LIF, Sequential
 from spikebridge.ops import reference
 from spikebridge.ops.checks import checks
 
-TICKS, BATCH = 8, 3
+TICKS = 8
+BATCH = 3
 
 
 def loop(unit: HybridUnit | None = None, ann: nn.Module | None = None) -> HybridNetwork:
@@ -92,6 +93,7 @@ def test_outputs_states_and_gradients_are_those_of_the_network(
 ) -> None:
     request.getfixturevalue(how)
     found = []
+
     for run in (lambda network: network.compiled(block), lambda network: network):
         network = loop()
         given = {name: x.requires_grad_() for name, x in inputs().items()}
@@ -100,27 +102,36 @@ def test_outputs_states_and_gradients_are_those_of_the_network(
         sum(y.square().sum() for y in [*outputs.values(), *more.values()]).backward()
         grads = {f"grad of {name}": x.grad for name, x in {**given, **dict(network.named_parameters())}.items()}
         found.append({**outputs, **{f"{name} after": y for name, y in more.items()}, **grads})
+
     assert all(found[1][f"grad of {name}"].abs().sum() > 0 for name in ("x", "slow", "parts.ann.weight"))
+
     assert_equal(*found)
 
 
 @pytest.mark.usefixtures("untraced")
 def test_whole_and_steps_and_cuts_are_equal_to_the_bit() -> None:
-    network, given = loop().compiled(), inputs()
+    network = loop().compiled()
+    given = inputs()
+
     with torch.no_grad():
         whole, _ = network(given)
-        state, steps = None, {name: [] for name in whole}
+        state = None
+        steps = {name: [] for name in whole}
+
         for tick in range(TICKS):
             now = (
                 {"x": given["x"][tick]}
                 | ({"slow": given["slow"][:0]} if tick == 0 else {})
                 | ({"slow": given["slow"][tick // 2]} if tick % 2 else {})
             )
+
             outputs, state = network.step(now, state)
             for name, y in outputs.items():
                 steps[name].append(y.unsqueeze(0) if len(y) else y)
+
         first, state = network({"x": given["x"][:5], "slow": given["slow"][:2]}, ticks=5)
         second, _ = network({"x": given["x"][5:], "slow": given["slow"][2:]}, state)
+
     for name, y in whole.items():
         assert torch.equal(torch.cat(steps[name]), y), name
         assert torch.equal(torch.cat([first[name], second[name]]), y), name
@@ -128,17 +139,23 @@ def test_whole_and_steps_and_cuts_are_equal_to_the_bit() -> None:
 
 @pytest.mark.usefixtures("untraced")
 def test_a_graph_serves_trained_parameters_and_not_other_numbers() -> None:
-    network, given = loop(), inputs()
+    network = loop()
+    given = inputs()
     fast = network.compiled(block=3)
+
     with torch.no_grad():
         fast(given)
         number = len(fast._graphs)
         network.parts["ann"].weight.mul_(1.5)
         assert_equal(fast(given)[0], network(given)[0])
+
         assert len(fast._graphs) == number
+
         network.parts["snn"].lif.tau = 0.002
         assert_equal(fast(given)[0], network(given)[0])
+
         assert len(fast._graphs) > number
+
     assert_equal(fast(given)[0], network(given)[0])  # with gradients
     half = {name: x[:, :2] for name, x in given.items()}
     assert_equal(fast(half)[0], network(half)[0])  # of another batch
@@ -148,17 +165,23 @@ def test_a_graph_serves_trained_parameters_and_not_other_numbers() -> None:
 
 @pytest.mark.usefixtures("untraced")
 def test_a_compiled_network_checks_what_the_network_checks() -> None:
-    network, given = loop(), inputs()
+    network = loop()
+    given = inputs()
     fast = network.compiled(block=2)
     _, state = fast(given)
+
     with pytest.raises(ShapeError, match="'x'"):
         fast({"x": given["x"][:, :2], "slow": given["slow"]}, state)
+
     with pytest.raises(ShapeError, match="samples"):
         fast({"x": given["x"], "slow": given["slow"][:2]}, state, ticks=TICKS)
+
     with pytest.raises(DataError, match="'slow'"):
         fast({"x": given["x"], "slow": given["slow"] / 0})
+
     with pytest.raises(StateError):
         fast(given, (state, state))
+
     with pytest.raises(ConfigError, match="block"):
         network.compiled(block=0)
 
@@ -169,6 +192,7 @@ def test_inside_reference_and_checks_the_network_itself_runs(mode: Any) -> None:
     fast = network.compiled()
     with mode():
         assert_equal(fast(inputs())[0], network(inputs())[0])
+
     assert not fast._graphs
 
 
@@ -216,6 +240,7 @@ def test_generated_code_equals_the_network() -> None:
         ],
         outputs=["snn", "ann"],
     )
+
     x = inputs(3)["x"]
     with torch.no_grad():
         outputs, _ = network.compiled(block=2)({"x": x})

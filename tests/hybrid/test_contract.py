@@ -44,7 +44,9 @@ from spikebridge.hybrid import (
 from spikebridge.neurons import LIF, Effect, select
 from spikebridge.ops.precision import HALF
 
-STEPS, BATCH, WIDTH = 13, 3, 2
+STEPS = 13
+BATCH = 3
+WIDTH = 2
 
 WINDOWS: dict[str, Callable[[], Window | None]] = {
     "none": lambda: None,
@@ -94,6 +96,7 @@ def possible(window: str, kernel: str, keep: bool, discretizer: str) -> bool:
         make(window, kernel, keep, discretizer)
     except ConfigError:
         return False
+
     return True
 
 
@@ -123,6 +126,7 @@ def run_cut(
     for start, stop in zip([0, *cuts], [*cuts, len(x)], strict=True):
         y, state = unit(x[start:stop], state, starts=None if starts is None else starts[start:stop])
         pieces.append(y)
+
     return torch.cat(pieces), state
 
 
@@ -147,9 +151,11 @@ def test_every_stage_stands_in_some_unit() -> None:
 
 @every_unit
 def test_two_halves_and_single_steps_and_any_cut_make_the_whole(case: tuple[str, str, bool, str]) -> None:
-    unit, x = make(*case), signal()
+    unit = make(*case)
+    x = signal()
     starts = flags(unit)
     whole, end = unit(x, starts=starts)
+
     for cuts in ([6], [0, 1, 1, 5, 11, STEPS], list(range(1, STEPS))):
         cut, last = run_cut(unit, x, starts, cuts)
         torch.testing.assert_close(cut, whole, rtol=1e-12, atol=1e-12)
@@ -159,26 +165,32 @@ def test_two_halves_and_single_steps_and_any_cut_make_the_whole(case: tuple[str,
 @every_unit
 @pytest.mark.parametrize("dtype", HALF)
 def test_half_precision_is_float32_rounded_at_the_end(case: tuple[str, str, bool, str], dtype: torch.dtype) -> None:
-    unit, x = make(*case).float(), signal().to(dtype)
+    unit = make(*case).float()
+    x = signal().to(dtype)
     starts = flags(unit)
     expected, _ = unit(x.float(), starts=starts)
+
     for cuts in ([], [6], list(range(1, STEPS))):
         y, state = run_cut(unit, x, starts, cuts)
         assert y.dtype == dtype
+
         # rounding in float32 may differ between a whole and its steps, by one place of the last digit afterwards
         torch.testing.assert_close(y, expected.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
         floats = [t for t in tensors_of(state) if t.is_floating_point()]
+
         assert all(t.dtype == torch.float32 for t in floats)
 
 
 @every_unit
 def test_a_sample_never_depends_on_its_batch_mates_nor_the_past_on_the_future(case: tuple[str, str, bool, str]) -> None:
-    unit, x = make(*case), signal()
+    unit = make(*case)
+    x = signal()
     starts = flags(unit)
     whole, _ = unit(x, starts=starts)
     others = signal(seed=1)
     mixed = torch.stack([x[:, 0], others[:, 1], others[:, 2]], dim=1)
     torch.testing.assert_close(unit(mixed, starts=starts)[0][:, 0], whole[:, 0], rtol=0, atol=0)
+
     for present in (0, 4, 9):
         past, _ = unit(x[:present], starts=None if starts is None else starts[:present])
         later, _ = unit(torch.cat([x[:present], others[present:]]), starts=starts)
@@ -189,14 +201,17 @@ def test_a_sample_never_depends_on_its_batch_mates_nor_the_past_on_the_future(ca
 def test_gradients_flow_and_do_not_depend_on_cuts(case: tuple[str, str, bool, str]) -> None:
     unit = make(*case)
     found = []
+
     for cuts in ([], [2, 5, 6]):
         x = (signal() + 0.4).requires_grad_()
         unit.zero_grad()
         y, _ = run_cut(unit, x, flags(unit), cuts)
         (y * torch.linspace(1, 2, y.numel(), dtype=y.dtype).reshape(y.shape)).sum().backward()
         found.append([x.grad, *(parameter.grad for parameter in unit.parameters())])
+
     whole, cut = found
     torch.testing.assert_close(cut, whole, rtol=1e-10, atol=1e-10)
+
     assert all(gradient.isfinite().all() for gradient in whole)
     # the difference between the steps of a held value is 0, whatever the value
     if not (case[0] == "hold" and case[1].startswith("difference")):
@@ -205,7 +220,8 @@ def test_gradients_flow_and_do_not_depend_on_cuts(case: tuple[str, str, bool, st
 
 @every_unit
 def test_samples_can_be_selected_from_any_state(case: tuple[str, str, bool, str]) -> None:
-    unit, x = make(*case), signal()
+    unit = make(*case)
+    x = signal()
     starts = flags(unit)
     whole, _ = unit(x, starts=starts)
     before, state = unit(x[:7], starts=None if starts is None else starts[:7])
@@ -215,11 +231,14 @@ def test_samples_can_be_selected_from_any_state(case: tuple[str, str, bool, str]
 
 @every_unit
 def test_what_is_shorter_than_a_window_is_empty_never_an_error(case: tuple[str, str, bool, str]) -> None:
-    unit, x = make(*case), signal(steps=0)
+    unit = make(*case)
+    x = signal(steps=0)
     starts = None if flags(unit) is None else torch.zeros(0, BATCH, dtype=torch.bool)
     y, state = unit(x, starts=starts)
     shape = (0, BATCH, WIDTH, POPULATION) if case[3] == "population" else (0, BATCH, WIDTH)
+
     assert y.shape == shape
+
     whole, _ = unit(signal(), state, starts=flags(unit))
     torch.testing.assert_close(whole, unit(signal(), starts=flags(unit))[0], rtol=0, atol=0)
     if unit.form == "framed" and unit.window.length > 1 and case[0] != "hold":
@@ -233,6 +252,7 @@ def weights(name: str, steps: int) -> Tensor | None:
     """The response to a single 1, from the formula of a kernel; None where it has none."""
     k = torch.arange(steps, dtype=torch.float64)
     bell = torch.exp(-((k[:7] - 2) ** 2) / 2)
+
     return {
         "sum": torch.ones(steps, dtype=torch.float64),
         "exponential": torch.exp(-k),
@@ -248,6 +268,7 @@ def test_a_kernel_is_the_convolution_that_its_formula_says(name: str) -> None:
     x = signal()
     h, _ = KERNELS[name](True).double()(x)
     response = weights(name, STEPS)
+
     for t in range(STEPS):
         expected = sum(response[k] * x[t - k] for k in range(t + 1))
         torch.testing.assert_close(h[t], expected, rtol=1e-6, atol=1e-6)
@@ -263,12 +284,14 @@ def test_mean_and_difference_are_what_they_say() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_sample_that_restarts_goes_on_as_a_new_unit(name: str) -> None:
-    unit, x = make("since", name, False, "none"), signal()
+    unit = make("since", name, False, "none")
+    x = signal()
     starts = torch.zeros(STEPS, BATCH, dtype=torch.bool)
     starts[5, 0] = starts[8, 1] = True
     y, _ = unit(x, starts=starts)
     plain, _ = unit(x, starts=torch.zeros(STEPS, dtype=torch.bool))
     torch.testing.assert_close(y[:, 2], plain[:, 2])
+
     for sample, start in ((0, 5), (1, 8)):
         torch.testing.assert_close(y[:start, sample], plain[:start, sample])
         fresh, _ = unit(x[start:, [sample]], starts=torch.zeros(STEPS - start, dtype=torch.bool))
@@ -293,17 +316,21 @@ def test_gradients_of_kernels_are_those_of_finite_differences(name: str) -> None
     ("name", "quantity", "value"), [("exponential", "tau", 0.03), ("alpha", "tau", 0.05), ("gaussian", "sigma", 0.02)]
 )
 def test_a_quantity_of_a_kernel_can_be_modulated_for_each_sample(name: str, quantity: str, value: float) -> None:
-    kernel, x = KERNELS[name](True).double(), signal()
+    kernel = KERNELS[name](True).double()
+    x = signal()
     factors = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).reshape(1, BATCH, 1)
     together, _ = kernel(x, **{quantity: Effect(factors, "multiply")})
     base = getattr(kernel, quantity).item()
+
     for sample, factor in enumerate((1.0, 2.0, 3.0)):
         setattr(kernel, quantity, base * factor)
         torch.testing.assert_close(together[:, [sample]], kernel(x[:, [sample]])[0])
+
     setattr(kernel, quantity, base)
     changing = torch.full((STEPS, 1, 1), value, dtype=torch.float64)
     once, _ = kernel(x, **{quantity: torch.tensor(value, dtype=torch.float64)})
     torch.testing.assert_close(kernel(x, **{quantity: changing})[0], once)
+
     with pytest.raises(ConfigError, match="has no quantity 'v_threshold'"):
         kernel(x, v_threshold=torch.tensor(1.0))
 
@@ -312,7 +339,9 @@ def test_learned_quantities_are_kept_and_misspelt_ones_refused() -> None:
     kernel = Exponential(0.02, dt=0.01, learn="tau")
     assert [name for name, _ in kernel.named_parameters()] == ["log_tau"]
     assert math.isclose(kernel.tau.item(), 0.02, rel_tol=1e-6)
+
     with pytest.raises(ConfigError, match="Gaussian cannot learn 'width'"):
         Gaussian(0.02, 0.01, dt=0.01, learn="width")
+
     with pytest.raises(ConfigError, match=r"Threshold cannot learn 'tau'; .*Known: v_threshold"):
         Threshold(0.5, learn="tau")

@@ -112,9 +112,11 @@ def cost(make: Callable[[], HybridNetwork], settings: dict[str, Any], ticks: int
     net = make()
     inputs = {name: torch.rand(len(clock.ticks(0, ticks)), 2, 8).requires_grad_() for name, clock in net.inputs.items()}
     net.initial_state(inputs)
+
     with Counting() as counting:
         outputs, _ = net(inputs, ticks=ticks, **settings)
         sum(y.sum() for y in outputs.values()).backward()
+
     return counting.num_values
 
 

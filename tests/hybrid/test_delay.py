@@ -23,7 +23,9 @@ from spikebridge.hybrid import (
 )
 from spikebridge.neurons import IF, Effect, Sequential
 
-STEPS, BATCH, WIDTH = 11, 2, 3
+STEPS = 11
+BATCH = 2
+WIDTH = 3
 
 
 def learned(training: bool = True, sigma: float = 1.0) -> Delay:
@@ -41,6 +43,7 @@ def test_evaluation_delays_each_channel_by_whole_steps() -> None:
     for channel, steps in enumerate((0, 1, 3)):
         assert y[:steps, :, channel].eq(0).all()
         assert y[steps:, :, channel].equal(x[: STEPS - steps, :, channel])
+
     assert state.last.shape == (BATCH, 4, WIDTH)
     assert learned().ticks.tolist() == [0, 1, 3]
 
@@ -54,6 +57,7 @@ def test_half_a_step_is_rounded_in_the_longest_delay_as_in_the_delay(steps: floa
             *range(1, 7 - whole)
         ]
         assert int(layer.ticks) == whole
+
         # up where the half is exact
         assert whole == steps + 0.5 or (dt < 1 and whole == steps - 0.5)
 
@@ -73,30 +77,38 @@ def test_training_weighs_the_steps_around_the_delay_by_a_gaussian() -> None:
     impulse = torch.zeros(6, 1, WIDTH, dtype=torch.float64)
     impulse[0] = 1
     y, _ = learned()(impulse)
+
     for channel, delay in enumerate((0.0, 1.4, 3.0)):
         weights = [math.exp(-((k - delay) ** 2) / 2) for k in range(5)]
         expected = torch.tensor([w / sum(weights) for w in weights], dtype=torch.float64)
         torch.testing.assert_close(y[:5, 0, channel], expected, rtol=1e-6, atol=1e-6)
+
     assert y[5].eq(0).all()
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_any_cut_and_single_steps_make_the_whole(training: bool) -> None:
-    layer, x = learned(training), signal()
+    layer = learned(training)
+    x = signal()
     whole, end = layer(x)
+
     for cuts in ([4], [0, 1, 1, 7], list(range(1, STEPS))):
-        state, pieces = None, []
+        state = None
+        pieces = []
         for start, stop in zip([0, *cuts], [*cuts, STEPS], strict=True):
             y, state = layer(x[start:stop], state)
             pieces.append(y)
+
         torch.testing.assert_close(torch.cat(pieces), whole, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(state, end)
+
     y_t, _ = layer.step(x[0], layer.initial_state(x[0]))
     torch.testing.assert_close(y_t, whole[0])
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    layer, x = learned(), signal()[:6, :1].requires_grad_()
+    layer = learned()
+    x = signal()[:6, :1].requires_grad_()
 
     def run(x: Tensor, delay: Tensor) -> Tensor:
         return torch.func.functional_call(layer, {"delay": delay}, (x,))[0]
@@ -112,23 +124,28 @@ def test_a_delay_is_found_by_descent_and_stays_in_its_range() -> None:
     target = Delay(torch.tensor([6.0, 2.0, 0.0]), dt=1.0).eval()(x)[0]
     layer = Delay(torch.full((WIDTH,), 3.0), max_delay=6.0, sigma=3.0, dt=1.0, learn="delay")
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+
     for step in range(80):
         narrow_delays(layer, step / 79)
         loss = ((layer(x)[0] - target) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
     assert layer.ticks.tolist() == [6, 2, 0]
     assert layer.eval()(x)[0].equal(target)
     assert layer.delay.detach().abs().max() < 8
 
 
 def test_widths_are_narrowed_from_the_first_to_a_quarter_step() -> None:
-    layer, fixed = learned(sigma=4.0), Delay(2.0, dt=1.0)
+    layer = learned(sigma=4.0)
+    fixed = Delay(2.0, dt=1.0)
     found = []
+
     for progress in (0.0, 0.5, 1.0):
         narrow_delays(nn.ModuleList([layer, fixed]), progress)
         found.append(layer.sigma)
+
     assert found == [4.0, 1.0, 0.25]
     assert fixed.sigma == 1.0
     with pytest.raises(ConfigError, match=r"0 to 1, but got 1\.5"):
@@ -136,11 +153,15 @@ def test_widths_are_narrowed_from_the_first_to_a_quarter_step() -> None:
 
 
 def test_a_delay_is_saved_with_its_width_and_the_state_depends_on_the_longest_alone() -> None:
-    layer, other = learned(), learned(training=False)
+    layer = learned()
+    other = learned(training=False)
     layer.sigma = 0.5
+
     with torch.no_grad():
         layer.delay.copy_(torch.tensor([4.0, 0.2, 2.6]))
+
     other.load_state_dict(layer.state_dict())
+
     assert (other.ticks.tolist(), other.sigma) == ([4, 0, 3], 0.5)
     assert other(signal())[1].last.shape == (BATCH, 4, WIDTH)
 
@@ -154,17 +175,23 @@ def test_a_learned_delay_on_a_link_is_trained_with_the_network_and_becomes_ticks
         links=[Transmission("x", "sum", unit), Transmission("sum", "fire")],
         outputs=["fire", "sum"],
     )
+
     nn.init.ones_(network.parts["sum"].weight)
     x = torch.zeros(8, 1, 2)
     x[1, 0, 0] = x[0, 0, 1] = 1  # the second comes one step earlier and is delayed by one step more
     outputs, state = network.eval()({"x": x})
+
     assert outputs["sum"].flatten().tolist() == [0, 0, 2, 0, 0, 0, 0, 0]
     assert outputs["fire"].flatten().tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
-    state, spikes = None, []
+
+    state = None
+    spikes = []
     for x_t in x:
         y, state = network.step({"x": x_t}, state)
         spikes.append(y["fire"])
+
     assert torch.stack(spikes).equal(outputs["fire"])
+
     network.train()({"x": x})[0]["sum"].square().sum().backward()
     assert (unit.kernel.delay.grad.abs() > 0).all()
 
@@ -179,7 +206,9 @@ def test_a_network_modulates_the_delay_of_each_sample() -> None:
     layer = Delay(1.0, max_delay=3.0, dt=1.0).eval()
     x = torch.arange(1.0, 5.0).reshape(4, 1, 1).expand(4, 2, 1)
     y, _ = layer(x, delay=Effect(torch.tensor([[[0.0], [2.0]]]), "add"))
+
     assert y[..., 0].T.tolist() == [[0, 1, 2, 3], [0, 0, 0, 1]]
+
     network = HybridNetwork(
         dt=1.0,
         inputs={"x": every(1.0), "more": every(1.0)},
@@ -187,6 +216,7 @@ def test_a_network_modulates_the_delay_of_each_sample() -> None:
         links=[Transmission("x", "wait"), Modulation("more", "wait.delay", by="add", delay=ticks(1))],
         outputs=["wait"],
     )
+
     more = torch.tensor([0.0, 1.0, 1.0, 1.0]).reshape(4, 1, 1).expand(4, 2, 1)
     # before the first value of the link there is no modulation: 1, 1, 2, 2 steps
     assert network({"x": x, "more": more})[0]["wait"][:, 0, 0].tolist() == [0, 1, 1, 2]

@@ -72,8 +72,10 @@ def signal(steps: int = 20) -> Tensor:
 
 @pytest.mark.parametrize("kind", NEURONS)
 def test_a_neuron_without_dt_gets_the_step_of_its_network(kind: str) -> None:
-    bound, given = NEURONS[kind](), NEURONS[kind](dt=0.002)
+    bound = NEURONS[kind]()
+    given = NEURONS[kind](dt=0.002)
     net = network(bound)
+
     assert bound.dt == 0.002
     assert "dt=0.002" in repr(bound)
     assert torch.equal(net({"x": signal()})[0]["p"], given(signal())[0])
@@ -88,7 +90,10 @@ def test_a_kernel_without_dt_gets_the_clock_of_its_source(kind: str) -> None:
 
 
 def test_a_part_is_bound_to_its_own_clock_and_a_unit_to_its_source() -> None:
-    slow, spiking, fast = LIF(), LIF(), Exponential(0.01, keep=True)
+    slow = LIF()
+    spiking = LIF()
+    fast = Exponential(0.01, keep=True)
+
     HybridNetwork(
         dt=0.001,
         inputs={"x": every(0.002)},
@@ -99,11 +104,13 @@ def test_a_part_is_bound_to_its_own_clock_and_a_unit_to_its_source() -> None:
         ],
         outputs=["slow"],
     )
+
     assert (spiking.dt, fast.dt, slow.dt, leaky.dt) == pytest.approx((0.001, 0.001, 0.006, 0.006))
 
 
 def test_layers_deep_in_a_part_are_bound() -> None:
-    inner, recurrent = LIF(), Recurrent(LIF(), nn.Linear(3, 3))
+    inner = LIF()
+    recurrent = Recurrent(LIF(), nn.Linear(3, 3))
     network(Sequential(a=Sequential(fc=nn.Linear(3, 3), lif=inner), b=recurrent))
     assert (inner.dt, recurrent.layer.dt) == (0.002, 0.002)
 
@@ -118,8 +125,10 @@ def test_what_does_not_depend_on_dt_is_not_bound_and_serves_two_clocks() -> None
 def test_a_dt_that_disagrees_is_refused_with_both() -> None:
     with pytest.raises(ConfigError, match=r"'p' runs every 0\.002 s, but its LIF at 'lif' has dt=0\.001 s; set"):
         network(Sequential(lif=LIF(dt=0.001)))
+
     with pytest.raises(ConfigError, match=r"the unit x_to_p.* runs every 0\.002 s, but its Alpha has dt=0\.001 s"):
         network(nn.Identity(), HybridUnit(None, Alpha(0.01, dt=0.001, keep=True)))
+
     with pytest.raises(ConfigError, match=r"'1' runs every 0\.002 s, but its LIF has dt=0\.001 s"):
         Sequential(nn.Linear(1, 1), LIF(dt=0.001), dt=0.002)
 
@@ -127,6 +136,7 @@ def test_a_dt_that_disagrees_is_refused_with_both() -> None:
 def test_a_layer_at_two_clocks_is_refused() -> None:
     layer = LIF()
     parts = {"a": layer, "b": layer}
+
     with pytest.raises(ConfigError, match=r"'b' runs every 0\.002 s, but its LIF has dt=0\.001 s.*two copies"):
         HybridNetwork(
             dt=0.001,
@@ -135,6 +145,7 @@ def test_a_layer_at_two_clocks_is_refused() -> None:
             links=[Transmission("x", "a"), Transmission("y", "b")],
             outputs=["a"],
         )
+
     assert layer.dt is None  # a network that cannot be built binds nothing
 
 
@@ -142,9 +153,12 @@ def test_a_network_of_another_step_needs_a_copy_of_a_bound_part() -> None:
     layer = LIF()
     spare = copy.deepcopy(layer)
     network(layer, dt=0.001)
+
     with pytest.raises(ConfigError, match=r"runs every 0\.002 s, but its LIF has dt=0\.001 s"):
         network(layer, dt=0.002)
+
     network(spare, dt=0.002)
+
     assert (layer.dt, spare.dt) == (0.001, 0.002)
 
 
@@ -182,10 +196,13 @@ def test_without_a_leak_a_neuron_alone_needs_no_dt() -> None:
 def test_copies_and_weights_follow() -> None:
     net = network(Sequential(fc=nn.Linear(3, 3), lif=PLIF()))
     twin = copy.deepcopy(net)
+
     assert twin.parts["p"].lif.dt == 0.002
+
     other = network(Sequential(fc=nn.Linear(3, 3), lif=PLIF(dt=0.002)))
     other.load_state_dict(net.state_dict())
     expected = net({"x": signal()})[0]["p"]
+
     assert torch.equal(twin({"x": signal()})[0]["p"], expected)
     assert torch.equal(other({"x": signal()})[0]["p"], expected)
 
@@ -199,6 +216,7 @@ def test_exports_take_the_bound_step(tmp_path: Any) -> None:
     inputs = {"x": signal()}
     bundle = export(build(), inputs, tmp_path / "bound")
     twin = export(build(dt=0.002), inputs, tmp_path / "given")
+
     assert bundle.manifest.links[0].delay == 2  # ticks
     assert torch.equal(rebuild(bundle)(inputs)[0]["p"], rebuild(twin)(inputs)[0]["p"])
     assert rebuild(bundle).routes[0].link.delay == ticks(2)
@@ -208,9 +226,11 @@ def test_nir_takes_the_step_given_and_leaves_the_part_as_it_is() -> None:
     part = Sequential(fc=nn.Linear(3, 3), lif=LIF())
     with pytest.raises(ExportError, match="give dt="):
         to_nir(part, signal())
+
     written = to_nir(part, signal(), dt=0.002)
     assert written.graph.metadata["dt"] == 0.002
     assert part.lif.dt is None  # type: ignore[union-attr]
+
     with pytest.raises(ConfigError, match=r"runs every 0\.002 s, but its LIF at 'lif' has dt=0\.001"):
         to_nir(Sequential(lif=LIF(dt=0.001)), signal(), dt=0.002)
 
@@ -219,6 +239,7 @@ def test_a_unit_alone_that_depends_on_an_unknown_step_is_not_exported(tmp_path: 
     unit = HybridUnit(Tumbling(2), Exponential(0.01))
     with pytest.raises(ExportError, match="'kernel' of the unit depends on dt"):
         export(unit, {"x": signal()}, tmp_path / "unit")
+
     with pytest.raises(ConfigError, match="'lif' depends on dt, the step of its clock, and has none; give dt="):
         quantize(Sequential(fc=nn.Linear(3, 3), lif=LIF()).eval(), {"signal": signal()})
 
@@ -232,6 +253,7 @@ def test_a_quantised_part_takes_the_step_given_and_leaves_the_part_as_it_is() ->
 def test_counting_takes_the_step_given_for_now() -> None:
     part = Sequential(fc=nn.Linear(3, 3), lif=LIF())
     cost = count_cost(part, signal(20), dt=0.002)
+
     assert cost.seconds == pytest.approx(0.04)
     assert part.lif.dt is None  # type: ignore[union-attr]
     assert count_cost(Sequential(fc=nn.Linear(3, 3), lif=LIF(), dt=0.002), signal(20)).seconds == pytest.approx(0.04)
@@ -242,6 +264,7 @@ def test_a_delay_in_seconds_is_the_delay_in_ticks(delay: Any) -> None:
     # two ticks of 2 ms: two initial values, then the signal
     net = network(nn.Identity(), delay=delay, initial=7.0)
     y = net({"x": torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)})[0]["p"]
+
     assert y.flatten().tolist() == [7, 7, 1]
     assert net.routes[0].delay == 2
 

@@ -24,6 +24,7 @@ def network() -> HybridNetwork:
     layers = Sequential(
         fc=nn.Linear(3, 4), lif=LIF(0.01, v_threshold=0.3), inner=Sequential(act=nn.Tanh(), plif=PLIF(tau=0.02))
     )
+
     return HybridNetwork(
         dt=0.001, inputs={"x": every(0.001)}, parts={"snn": layers}, links=[Transmission("x", "snn")], outputs=["snn"]
     ).eval()
@@ -56,16 +57,23 @@ def test_a_step_after_a_change_is_that_of_the_changed_part(change: str) -> None:
     one = network()
     xs = torch.rand(8, 2, 3, generator=torch.Generator().manual_seed(1)) * 3
     state = None
+
     for x in xs[:4]:
         _, state = one.step({"x": x}, state)
+
     other = deepcopy(one)
     for changed in (one, other):
         torch.manual_seed(2)
         CHANGES[change](changed)
+
     if change == "the part":
         state = None
-    expected_state, differs = state, False
-    before, before_state = network(), state
+
+    expected_state = state
+    differs = False
+    before = network()
+    before_state = state
+
     for x in xs[4:]:
         y, state = one.step({"x": x}, state)
         with reference():
@@ -74,21 +82,27 @@ def test_a_step_after_a_change_is_that_of_the_changed_part(change: str) -> None:
         old, before_state = before.step({"x": x}, before_state)
         pairs = zip(tensors_of((old, before_state.parts)), tensors_of((y, state.parts)), strict=True)
         differs = differs or not all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+
     assert differs
 
 
 def test_gradients_of_a_trained_quantity_are_those_of_each_call() -> None:
-    one, x = network(), torch.ones(2, 3)
+    one = network()
+    x = torch.ones(2, 3)
     plif: Any = one.parts["snn"].inner.plif
     grads = []
+
     for _ in range(2):
-        state, total = None, torch.zeros(())
+        state = None
+        total = torch.zeros(())
         for _ in range(6):
             y, state = one.step({"x": x}, state)
             total = total + y["snn"].sum()
+
         one.zero_grad()
         total.backward()
         grads.append(torch.cat([p.grad.flatten() for p in one.parameters() if p.grad is not None]))
+
     assert torch.equal(*grads)
     assert all(p.grad is not None and p.grad.any() for p in plif.parameters())
 
@@ -107,13 +121,17 @@ def test_steps_are_kept_and_a_network_is_freed(monkeypatch: pytest.MonkeyPatch) 
         dt=0.001, inputs={"x": every(0.001)}, parts={"snn": layers}, links=[Transmission("x", "snn")], outputs=["snn"]
     )
     state = None
+
     for x in torch.rand(6, 2, 3):
         _, state = one.step({"x": x}, state)
+
     assert made.count(layers) == 1
+
     gone = weakref.ref(one)
     del one, layers, state
     made.clear()
     gc.collect()
+
     assert gone() is None
 
 

@@ -8,7 +8,9 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Gate, GateModulation, ThresholdModulation
 from spikebridge.neurons import LIF, Rectangle, Sequential
 
-STEPS, BATCH, SIZE = 6, 3, 8
+STEPS = 6
+BATCH = 3
+SIZE = 8
 
 
 def layer(seed: int = 0) -> Sequential:
@@ -35,7 +37,8 @@ SHAPES = pytest.mark.parametrize(
 def test_all_open_equals_the_plain_layer_bit_by_bit(
     shape: tuple[int, ...], by: ThresholdModulation | GateModulation
 ) -> None:
-    network, x = layer(), inputs()
+    network = layer()
+    x = inputs()
     path = "gate.gate" if by.quantity == "gate" else "lif.v_threshold"
     assert torch.equal(network(x, **{path: by.effect(torch.ones(shape))})[0], network(x)[0])
 
@@ -48,13 +51,16 @@ def test_thresholds_follow_equation_19() -> None:
 
 @pytest.mark.parametrize("shape", [(SIZE,), (BATCH, SIZE)], ids=["task", "sample"])
 def test_a_large_v_t_equals_the_gate_in_outputs_and_gradients(shape: tuple[int, ...]) -> None:
-    v, x = signal(shape), inputs()
+    v = signal(shape)
+    x = inputs()
     found = []
+
     for path, by in (("lif.v_threshold", ThresholdModulation(1e6)), ("gate.gate", GateModulation())):
         network = layer()
         y, _ = network(x, **{path: by.effect(v)})
         y.square().sum().backward()
         found.append((y.detach(), [p.grad for p in network.parameters()]))
+
     (first, gradients), (second, others) = found
     assert torch.equal(first, second)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(gradients, others, strict=True))
@@ -63,9 +69,11 @@ def test_a_large_v_t_equals_the_gate_in_outputs_and_gradients(shape: tuple[int, 
 def test_a_neuron_that_opens_again_has_kept_its_charge_under_a_threshold_and_lost_it_under_a_gate() -> None:
     # 0.5 a step against a threshold of 1, closed in the first two steps
     lif = LIF(float("inf"), dt=1e-3, v_threshold=1.0)
-    v, x = torch.tensor([0.0, 0.0, 1.0]).reshape(3, 1, 1), torch.full((3, 1, 1), 0.5)
+    v = torch.tensor([0.0, 0.0, 1.0]).reshape(3, 1, 1)
+    x = torch.full((3, 1, 1), 0.5)
     raised = lif(x, v_threshold=ThresholdModulation(10.0).effect(v))[0]
     gated = Gate()(lif(x)[0], gate=GateModulation().effect(v))[0]
+
     assert raised.flatten().tolist() == [0.0, 0.0, 1.0]  # 1.5 waits behind the raised threshold
     assert gated.flatten().tolist() == [0.0, 0.0, 0.0]  # fired unseen in the second step
 
@@ -76,6 +84,7 @@ def test_a_closed_neuron_is_read_by_nobody_and_learns_nothing() -> None:
     y, _ = network(inputs(), **{"gate.gate": GateModulation().effect(v)})
     y.sum().backward()
     closed = v == 0
+
     assert closed.any()
     for gradient in (network.fc.weight.grad[closed], network.fc.bias.grad[closed], network.out.weight.grad[:, closed]):
         assert torch.equal(gradient, torch.zeros_like(gradient))

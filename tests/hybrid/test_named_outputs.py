@@ -74,6 +74,7 @@ def hand_network() -> HybridNetwork:
 def test_links_and_outputs_read_by_key() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).unsqueeze(1)
     outputs, _ = hand_network()({"x": x})
+
     assert list(outputs) == ["eye.place", "sum", "last"]
     assert outputs["eye.place"].tolist() == [[[2.0, 4.0]], [[6.0, 8.0]]]
     assert outputs["sum"].flatten().tolist() == [3.0, 10.0]  # 3, then 3 + 7
@@ -144,27 +145,34 @@ def inputs(number: int = 12) -> dict[str, Tensor]:
 
 def steps(network: Any, given: dict[str, Tensor], number: int = 12) -> dict[str, Tensor]:
     """All ticks one by one."""
-    state, found = None, {}
+    state = None
+    found = {}
+
     for tick in range(number):
         now = {"x": given["x"][tick]}
         if tick % 2 == 1:
             now["slow"] = given["slow"][tick // 2]
         elif tick == 0:
             now["slow"] = given["slow"][:0]
+
         outputs, state = network.step(now, state)
         for name, y in outputs.items():
             found.setdefault(name, []).extend([y] if len(y) else [])
+
     return {name: torch.stack(ys) for name, ys in found.items()}
 
 
 def test_whole_steps_and_halves_agree() -> None:
-    network, given = whole_network(), inputs()
+    network = whole_network()
+    given = inputs()
     exact, _ = network(given, exact=True)
     whole, _ = network(given)
     first, state = network({"x": given["x"][:5], "slow": given["slow"][:2]}, ticks=5)
     second, _ = network({"x": given["x"][5:], "slow": given["slow"][2:]}, state)
+
     assert exact["count.count"][:, 0, 0].tolist() == [float(k + 1) for k in range(12)]
     assert exact["snn.a"].any()
+
     one_by_one = steps(network, given)
     for name, y in exact.items():
         assert torch.equal(one_by_one[name], y), name
@@ -173,21 +181,26 @@ def test_whole_steps_and_halves_agree() -> None:
 
 
 def test_gradients_go_through_every_key() -> None:
-    network, given = whole_network(), inputs()
+    network = whole_network()
+    given = inputs()
     grads = []
+
     for exact in (False, True):
         outputs, _ = network(given, exact=exact)
         total = torch.stack([y.sum() for y in outputs.values()]).sum()
         grads.append(torch.autograd.grad(total, list(network.parameters())))
+
     for one, other in zip(*grads, strict=True):
         assert one.any()
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_compiled_ticks_give_the_same() -> None:
-    network, given = whole_network(mask=False), inputs()
+    network = whole_network(mask=False)
+    given = inputs()
     expected, _ = network(given)
     found, _ = network.compiled()(given)
+
     for name, y in expected.items():
         torch.testing.assert_close(found[name], y, rtol=1e-5, atol=1e-6)
 
@@ -213,8 +226,11 @@ def test_a_modulated_weight_of_a_part_with_several_outputs() -> None:
         ],
         outputs=["maps.plus", "out"],
     )
-    x, w = torch.tensor([1.0, 2.0]).reshape(2, 1, 1), torch.tensor([3.0, 5.0]).reshape(2, 1, 1)
+
+    x = torch.tensor([1.0, 2.0]).reshape(2, 1, 1)
+    w = torch.tensor([3.0, 5.0]).reshape(2, 1, 1)
     outputs, _ = network({"x": x, "w": w})
+
     assert outputs["maps.plus"].flatten().tolist() == [3.0, 10.0]
     assert outputs["out"].flatten().tolist() == [-3.0, -10.0]
 
@@ -288,9 +304,11 @@ def test_what_is_no_tensor_is_refused(give: Any, message: str) -> None:
 def test_only_the_last_layer_of_a_row_may_give_several() -> None:
     with pytest.raises(ShapeError, match=r"Looks at '0' gives several tensors, but the layer after it takes one"):
         Sequential(Looks(), nn.Linear(3, 3))(torch.ones(2, 1, 3))
+
     y, _ = Sequential(nn.Identity(), Looks())(torch.ones(2, 1, 3))
     assert isinstance(y, Gaze)
     assert y.weight.shape == (2, 1, 1)
+
     y_t, _ = Sequential(nn.Identity(), Looks()).step(
         torch.ones(1, 3), Sequential(nn.Identity(), Looks()).initial_state(torch.ones(1, 3))
     )
@@ -320,11 +338,14 @@ def test_bundles_refuse_such_a_part(tmp_path: Path) -> None:
 def test_pictures_tables_latencies_and_replays_know_such_a_part() -> None:
     network = hand_network().eval()
     picture = draw_network(network)
+
     assert "weight" in picture
     assert "place" in picture
+
     text = str(summarize(network, {"x": torch.ones(4, 1, 2)}))
     assert "place 2, weight 1" in text
     assert architectural_latency(network, "x", "last").longest == 1
     assert architectural_latency(network, "x", "eye.place").longest == 0
+
     lanes = record_network(network, {"x": torch.ones(4, 1, 2)}).lanes
     assert "output of eye.place" in [lane.name for lane in lanes]

@@ -27,8 +27,11 @@ from spikebridge.ops.checks import checks
 
 @pytest.mark.parametrize("case", UNITS, ids=lambda case: "-".join(map(str, case)))
 def test_no_unit_reads_a_number(case: tuple[str, str, bool, str]) -> None:
-    unit, x, starts = make(*case), signal(), flags(make(*case))
+    unit = make(*case)
+    x = signal()
+    starts = flags(make(*case))
     _, state = unit(x, starts=starts)
+
     assert reads_of(lambda: unit(x, starts=starts)) == 0
     assert reads_of(lambda: unit(x, state, starts=starts)) == 0
     assert reads_of(lambda: unit(x[:1], state, starts=None if starts is None else starts[:1])) == 0
@@ -50,11 +53,13 @@ def looped(trigger: torch.dtype) -> tuple[HybridNetwork, dict[str, torch.Tensor]
         Transmission("snn", "rate", HybridUnit(Tumbling(4), Mean())),
         Transmission("frames", "seen", HybridUnit(None, Sum()) if trigger is torch.float32 else None, held=True),
     ]
+
     inputs = {"events": every(0.001), "frames": every(0.004)}
     parts |= {"rate": nn.Identity(), "seen": nn.Identity()}
     if trigger is torch.bool:
         links.pop()
         parts.pop("seen")
+
     network = HybridNetwork(
         dt=0.001,
         inputs=inputs,
@@ -63,6 +68,7 @@ def looped(trigger: torch.dtype) -> tuple[HybridNetwork, dict[str, torch.Tensor]
         outputs=["ann", "rate"],
         clocks={"seen": every(0.001)} if trigger is torch.float32 else {},
     )
+
     frames = torch.rand(STEPS // 4 + 1, BATCH, 2) if trigger is torch.float32 else torch.ones(4, BATCH) > 0
     return network, {"events": torch.rand(STEPS, BATCH, 4), "frames": frames}
 
@@ -73,20 +79,26 @@ def test_no_network_reads_a_number(trigger: torch.dtype, training: bool) -> None
     network, inputs = looped(trigger)
     network.train(training)
     network(inputs)
+
     assert reads_of(lambda: network(inputs)) == 0
+
     state = network.initial_state(inputs)
     first = {name: x[0] for name, x in inputs.items()}
     _, after = network.step(first, state)
+
     assert reads_of(lambda: network.step(first, state)) == 0
     assert reads_of(lambda: network.step({"events": first["events"]}, after)) == 0
+
     _, state = network({name: x[:3] if name == "events" else x[:1] for name, x in inputs.items()})
     assert reads_of(lambda: network({"events": inputs["events"][3:4]}, state)) == 0
 
 
 def test_values_are_checked_where_a_stream_begins_or_always() -> None:
-    encoder, x = RateEncoder(2), torch.tensor([0.5, torch.nan]).reshape(2, 1, 1)
+    encoder = RateEncoder(2)
+    x = torch.tensor([0.5, torch.nan]).reshape(2, 1, 1)
     with pytest.raises(DataError, match="RateEncoder needs finite values, but 1 of 2"):
         encoder(x)
+
     _, state = encoder(x[:1])
     encoder(x[1:], state)
     with checks("always"), pytest.raises(DataError, match="RateEncoder needs finite values, but 1 of 1"):

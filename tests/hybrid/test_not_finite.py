@@ -63,6 +63,7 @@ def test_a_discretizer_gives_nan_for_nan(stage: Discretizer, dtype: torch.dtype)
     h = torch.rand(2, 1 if stage.kind == "expands" else 3, 2, 2, dtype=dtype)
     h[1, -1, 0, 1] = math.nan
     y, _ = stage.eval()(h, length=3)
+
     assert y[1, -1, 0, 1].isnan()
     assert y[0].isfinite().all() and y[:, :, 1].isfinite().all() and y[:, :, :, 0].isfinite().all()
 
@@ -86,11 +87,13 @@ def test_spikes_of_a_membrane_that_became_nan_are_nan_from_there_on(name: str, t
     _, state = layer(x[:1])
     x[6, 0, 1] = math.nan
     x.requires_grad_(trained)
+
     if plain:
         with reference():
             y, last = layer(x, detach(state))
     else:
         y, last = layer(x, detach(state))
+
     assert y[6:, 0, 1].isnan().all() and y[:6].isfinite().all()
     assert y[:, 1].isfinite().all() and y[:, :, 0].isfinite().all()
     assert last[0][0, 1].isnan()
@@ -102,6 +105,7 @@ def test_nan_passes_through_fused_layers() -> None:
     x = torch.rand(4, 2, 2)
     x[2, 0] = math.nan
     y, _ = layers(x, detach(state))
+
     assert y[2:, 0].isnan().all() and y[:, 1].isfinite().all()
 
 
@@ -132,16 +136,20 @@ def network() -> HybridNetwork:
 
 
 def test_a_network_gives_nan_and_with_checks_it_names_the_part() -> None:
-    net, x = network(), torch.ones(5, 1, 2)
+    net = network()
+    x = torch.ones(5, 1, 2)
     _, state = net({"x": x})
     x[3] = 0
     y, _ = net({"x": x}, state)
+
     assert y["last"][3:].isnan().all() and y["last"][:3].isfinite().all() and y["first"].isfinite().all()
     with checks("always"), pytest.raises(DataError, match=r"part 'ratio' is the first that gave NaN .*, at tick 8"):
         net({"x": x}, state)
+
     # where a stream begins the neurons find it
     with pytest.raises(DataError, match=r"part 'ratio' is the first that gave NaN .*, at tick 3 .*IF met NaN"):
         net({"x": x})
+
     with without_value_checks():
         assert net({"x": x})[0]["last"].isnan().any()
 
@@ -158,8 +166,10 @@ def test_fit_names_the_part_or_the_parameters() -> None:
     data = Batches({"x": torch.zeros(5, 1, 2)}, {"x": 1})
     settings = Settings(accelerator="cpu", quiet=True)
     optimizer = partial(torch.optim.SGD, lr=0.1)
+
     with pytest.raises(DataError, match=r"the loss is nan in phase 'all', .*; part 'ratio' is the first that gave NaN"):
         fit(network(), [Phase("all", WHOLE, checked, 1, optimizer)], data, settings=settings)
+
     net = network()
     nn.init.constant_(net.parts["last"].weight, math.nan)
     with pytest.raises(DataError, match=r"the loss is nan .*; parameters that are not finite: parts\.last\.weight"):
@@ -173,15 +183,20 @@ def test_a_spiking_layer_of_a_unit_passes_nan() -> None:
 
 
 def test_the_end_of_a_command_names_the_part_of_the_last_call() -> None:
-    net, x = network(), torch.ones(5, 1, 2)
+    net = network()
+    x = torch.ones(5, 1, 2)
     _, state = net({"x": x})
+
     with deferred_checks():
         net({"x": x}, state)
+
     x = x.clone()
     x[2] = 0
     done = []
+
     with pytest.raises(DataError, match=r"part 'ratio' is the first that gave NaN .*, at tick 7"), deferred_checks():
         y, _ = net({"x": x}, state)
         y["last"].sum().backward()
         done.append(y)
+
     assert done and done[0]["last"].isnan().any()

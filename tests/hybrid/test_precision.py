@@ -52,10 +52,12 @@ def column(*values: float) -> Tensor:
 
 
 def in_steps(unit: nn.Module, x: Tensor) -> tuple[Tensor, Any]:
-    pieces, state = [], None
+    pieces = []
+    state = None
     for x_t in x.split(1):
         y, state = unit(x_t, state)
         pieces.append(y)
+
     return torch.cat(pieces), state
 
 
@@ -82,24 +84,31 @@ def test_a_long_sum_is_right_as_a_whole_and_in_steps(
     x = BURST.to(dtype)
     for layer in (HybridUnit(None, kernel()), kernel()):
         with torch.autocast("cpu", dtype=dtype, enabled=mixed):
-            whole, steps = layer(x), in_steps(layer, x)
+            whole = layer(x)
+            steps = in_steps(layer, x)
+
         for y, state in (whole, steps):
             assert y.dtype == dtype
             assert y[-1].item() == torch.tensor(last).to(dtype).item()
             tensors = [t for t in (state.kernel if isinstance(state, UnitState) else state) if t.is_floating_point()]
             assert all(t.dtype == torch.float32 for t in tensors)
+
         assert torch.equal(whole[0], steps[0])
 
 
 @half
 @pytest.mark.parametrize("num_steps", [300, 1000])
 def test_windows_that_count_beyond_256_are_right(num_steps: int, dtype: torch.dtype) -> None:
-    ones, late = torch.ones(1, num_steps, 1, 1, dtype=dtype), torch.zeros(1, num_steps, 1, 1, dtype=dtype)
+    ones = torch.ones(1, num_steps, 1, 1, dtype=dtype)
+    late = torch.zeros(1, num_steps, 1, 1, dtype=dtype)
     late[:, num_steps - 2] = 1
+
     for stage in (Integrate(), Count()):
         assert stage(ones, length=num_steps)[0].item() == num_steps
+
     for stage, expected in ((FirstTime(), num_steps - 2), (Last(), 0)):
         assert stage(late, length=num_steps)[0].item() == torch.tensor(float(expected)).to(dtype).item()
+
     assert Sum().last_of_windows(ones.float()).item() == num_steps
 
 
@@ -108,6 +117,7 @@ def test_windows_that_count_beyond_256_are_right(num_steps: int, dtype: torch.dt
 def test_spikes_of_one_value_over_many_steps_are_those_of_float32(stage: Discretizer, dtype: torch.dtype) -> None:
     values = torch.linspace(0, 1, 41).to(dtype).reshape(1, 1, 1, -1)
     spikes, _ = stage(values, length=600)
+
     assert spikes.dtype == dtype
     assert torch.equal(spikes, stage(values.float(), length=600)[0].to(dtype))
     if isinstance(stage, FirstSpike):
@@ -120,6 +130,7 @@ def test_changes_add_up_beyond_256_quanta(dtype: torch.dtype) -> None:
     unit = HybridUnit(discretizer=SignedDelta(0.25))
     whole, state = unit(ramp)
     steps, last = in_steps(unit, ramp)
+
     assert torch.equal(whole, steps) and torch.equal(state.discretizer.total, last.discretizer.total)
     assert state.discretizer.total.item() == 4 * ramp[-1].item()
 
@@ -130,6 +141,7 @@ def test_a_unit_is_its_float32_form_rounded_at_the_end(dtype: torch.dtype) -> No
     unit = HybridUnit(Tumbling(300), Sum(keep=True), None, Threshold(256.5))
     x = torch.ones(300, 1, 1, dtype=dtype)
     y, _ = unit(x)
+
     assert torch.equal(y, unit(x.float())[0].to(dtype))
     assert y.sum().float().item() == 44 and y.argmax().item() == 256
 
@@ -145,13 +157,18 @@ def test_the_nonlinearity_gets_the_dtype_of_its_parameters(dtype: torch.dtype) -
             assert h.dtype == context.dtype == self.weight.dtype
             return h * self.weight + context
 
-    x, context = torch.ones(4, 2, 1, dtype=dtype), torch.zeros(2, 2, 1, dtype=dtype)
+    x = torch.ones(4, 2, 1, dtype=dtype)
+    context = torch.zeros(2, 2, 1, dtype=dtype)
+
     for kept in (torch.float32, dtype):
         unit = HybridUnit(Tumbling(2), Sum(), Seen().to(kept))
         y, _ = unit(x, context=context)
+
         assert y.dtype == dtype and y.eq(2).all()
+
         kept_steps = unit(x[:1], context=context[:0])[1].window.buffer
         assert kept_steps.dtype == torch.float32
+
     stages, _ = HybridUnit(Tumbling(2), Sum(keep=True), None, Bernoulli()).stages(x)
     assert {value.dtype for value in stages} == {dtype}
 
@@ -162,9 +179,11 @@ def test_a_spiking_layer_computes_in_float32_and_its_weights_in_their_own_dtype(
     x = torch.full((2000, 1, 1), 0.01, dtype=dtype)
     whole, state = fires(x)
     steps, _ = in_steps(fires, x)
+
     # 0.01 in bfloat16 is 0.010009765625: the 1499th sum is the first above 15
     assert whole.sum().item() == steps.sum().item() == 1 and torch.equal(whole, steps)
     assert state.discretizer.v.dtype == torch.float32
+
     learned = HybridUnit(discretizer=SpikingLayer(Sequential(nn.Linear(1, 2), LIF(0.02, dt=0.001)))).to(dtype)
     assert learned(x[:5])[0].shape == (5, 1, 2)
 
@@ -177,7 +196,9 @@ def test_learned_quantities_in_half_precision_act_in_float32(dtype: torch.dtype)
     decay = torch.exp(-0.001 / kernel._parameters["log_tau"].float().exp()).double()
     expected = (1 - decay**500) / (1 - decay)
     torch.testing.assert_close(y[-1, 0].double(), expected, rtol=2**-8, atol=0)
+
     assert torch.equal(y, in_steps(HybridUnit(None, kernel), x)[0])
+
     y.sum().backward()
     assert x.grad is not None and x.grad.dtype == dtype
     assert kernel._parameters["log_tau"].grad.abs().sum() > 0
@@ -185,8 +206,10 @@ def test_learned_quantities_in_half_precision_act_in_float32(dtype: torch.dtype)
 
 @half
 def test_a_half_precision_effect_multiplies_in_float32(dtype: torch.dtype) -> None:
-    layer, x = IF(v_threshold=100.3), torch.full((1, 1, 1), 100.4)
+    layer = IF(v_threshold=100.3)
+    x = torch.full((1, 1, 1), 100.4)
     effect = Effect(torch.ones(1, 1, 1, dtype=dtype), "multiply")
+
     assert layer(x, v_threshold=effect)[0].item() == 1
     assert layer(x - 0.2, v_threshold=effect)[0].item() == 0
 
@@ -195,8 +218,10 @@ def test_single_and_half_mix_but_double_does_not() -> None:
     x = torch.ones(4, 1, 2, dtype=torch.bfloat16)
     assert HybridUnit(None, FIR(2))(x)[0].dtype == torch.bfloat16
     assert LIF(torch.tensor([0.02, 0.02]), dt=0.001)(x)[0].dtype == torch.bfloat16
+
     with pytest.raises(ShapeError, match=r"FIR keeps torch.float64 on cpu, but its signal is torch.bfloat16"):
         HybridUnit(None, FIR(2).double())(x)
+
     with pytest.raises(ShapeError, match=r"LIF has tau in torch.float64"):
         LIF(torch.tensor([0.02, 0.02]).double(), dt=0.001)(x)
 
@@ -235,11 +260,13 @@ def mixed_network() -> HybridNetwork:
 
 
 def run_cut(network: HybridNetwork, inputs: dict[str, Tensor], cuts: list[int]) -> dict[str, Tensor]:
-    state, pieces = None, []
+    state = None
+    pieces = []
     for start, stop in pairwise([0, *cuts, 12]):
         now = {n: x[network.clock_of(n).count(start) : network.clock_of(n).count(stop)] for n, x in inputs.items()}
         outputs, state = network(now, state, ticks=stop - start)
         pieces.append(outputs)
+
     return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
@@ -249,17 +276,22 @@ def test_a_network_under_autocast_is_the_same_whole_in_steps_and_cut(dtype: torc
     network = mixed_network()
     inputs = {"frames": torch.randn(6, 2, 3), "events": torch.rand(12, 2, 4)}
     expected = run_cut(network, inputs, [])
+
     for given in (inputs, {**inputs, "frames": inputs["frames"].to(dtype)}):
         with torch.autocast("cpu", dtype=dtype):
             whole = run_cut(network, given, [])
             others = [run_cut(network, given, cuts) for cuts in ([5], list(range(1, 12)))]
+
         for other in others:
             for name, y in whole.items():
                 assert other[name].dtype == y.dtype
                 torch.testing.assert_close(other[name], y, rtol=4 * torch.finfo(dtype).eps, atol=1e-3)
+
         torch.testing.assert_close(whole["out"].float(), expected["out"], rtol=0.05, atol=0.05)
+
     with pytest.raises(ShapeError, match=r"input 'events' is torch.float32 on cpu, but the stream is"):
         network({**inputs, "frames": inputs["frames"].to(dtype)})
+
     with (
         pytest.raises(ShapeError, match=r"is torch.float32 on cpu, but the stream is torch.float64"),
         torch.autocast("cpu"),
@@ -273,6 +305,7 @@ def test_a_network_in_half_precision_is_the_same_whole_in_steps_and_cut(dtype: t
     network = mixed_network().to(dtype)
     inputs = {"frames": torch.randn(6, 2, 3).to(dtype), "events": torch.rand(12, 2, 4).to(dtype)}
     whole = run_cut(network, inputs, [])
+
     for cuts in ([5], list(range(1, 12))):
         for name, y in run_cut(network, inputs, cuts).items():
             assert y.dtype == dtype
@@ -283,7 +316,8 @@ def test_bilinear_layers_run_under_autocast_wherever_they_stand() -> None:
     class Inside(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.fc, self.join = nn.Linear(2, 2), nn.Bilinear(2, 2, 1)
+            self.fc = nn.Linear(2, 2)
+            self.join = nn.Bilinear(2, 2, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.join(self.fc(x), x)

@@ -45,14 +45,17 @@ def assert_near(seed: int, one: Outputs, other: Outputs, tolerance: float) -> No
 def test_a_network_gives_what_the_tick_by_tick_simulator_gives(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
-        network, inputs = build(graph), signals(graph, TICKS)
+        network = build(graph)
+        inputs = signals(graph, TICKS)
         outputs, state = network(inputs, ticks=TICKS)
+
         assert state.ticks == TICKS
         for sample in range(2):
             stamped = {
                 name: dict(zip(filter(graph.inputs[name].has, range(TICKS)), x[:, sample].tolist(), strict=True))
                 for name, x in inputs.items()
             }
+
             simulator = Simulator(graph, stamped, TICKS)
             for name, part in graph.parts.items():
                 expected = [simulator.output(name, tick)[0] for tick in range(TICKS) if part.clock.has(tick)]
@@ -64,7 +67,8 @@ def test_a_network_gives_what_the_tick_by_tick_simulator_gives(number: int) -> N
 def test_whole_and_step_and_any_cut_are_equal_to_the_bit(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
-        network, inputs = build(graph), signals(graph, TICKS)
+        network = build(graph)
+        inputs = signals(graph, TICKS)
         whole, _ = network(inputs, ticks=TICKS)
         assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
         assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
@@ -76,7 +80,8 @@ def test_stochastic_units_draw_the_same_in_whole_step_and_cut(number: int) -> No
         graph = random_graph(seed, draws=True)
         if not any(link.unit and link.unit.q == "bernoulli" for link in graph.links):
             continue
-        network, inputs = build(graph), signals(graph, TICKS)
+        network = build(graph)
+        inputs = signals(graph, TICKS)
         whole, _ = network(inputs, ticks=TICKS)
         assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
         assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)))
@@ -99,8 +104,10 @@ def test_a_modulation_that_never_arrives_leaves_the_plain_network(number: int) -
 def test_a_sample_never_depends_on_its_batch_mates(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
-        network, inputs = build(graph), signals(graph, TICKS, batch=3)
+        network = build(graph)
+        inputs = signals(graph, TICKS, batch=3)
         whole, _ = network(inputs, ticks=TICKS)
+
         for sample in range(3):
             alone, _ = network({name: x[:, [sample]] for name, x in inputs.items()}, ticks=TICKS)
             assert_same_bits(seed, alone, {name: y[:, [sample]] for name, y in whole.items()})
@@ -112,9 +119,12 @@ def test_the_future_never_changes_the_past(number: int) -> None:
         graph = random_graph(seed)
         network = build(graph)
         present = random.Random(seed).randint(0, TICKS)
-        inputs, others = signals(graph, TICKS), signals(graph, TICKS, seed=1)
+        inputs = signals(graph, TICKS)
+        others = signals(graph, TICKS, seed=1)
+
         for name, x in piece(graph, inputs, 0, present).items():
             others[name] = torch.cat([x, others[name][len(x) :]])
+
         one, _ = network(inputs, ticks=TICKS)
         other, _ = network(others, ticks=TICKS)
         for name, y in one.items():
@@ -126,7 +136,8 @@ def test_the_future_never_changes_the_past(number: int) -> None:
 def test_on_real_numbers_whole_and_step_and_cut_are_near(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
-        network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+        network = build(graph, exact=False)
+        inputs = signals(graph, TICKS, exact=False)
         whole, _ = network(inputs, ticks=TICKS)
         assert_near(seed, whole, run_steps(graph, network, inputs, TICKS), 1e-4)
         assert_near(seed, whole, run_cut(graph, network, inputs, random_cuts(seed)), 1e-4)
@@ -136,7 +147,8 @@ def test_on_real_numbers_whole_and_step_and_cut_are_near(number: int) -> None:
 def test_an_exact_run_gives_bits_on_real_numbers_too(number: int) -> None:
     for seed in block(number):
         graph = random_graph(seed)
-        network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+        network = build(graph, exact=False)
+        inputs = signals(graph, TICKS, exact=False)
         whole, _ = network(inputs, ticks=TICKS, exact=True)
         assert_same_bits(seed, whole, run_steps(graph, network, inputs, TICKS))
         assert_same_bits(seed, whole, run_cut(graph, network, inputs, random_cuts(seed), exact=True))
@@ -148,8 +160,10 @@ def gradients(graph: Graph, inputs: Outputs, cuts: list[int]) -> Outputs:
     leaves = {name: x.clone().requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
     outputs = run_cut(graph, network, leaves, cuts)
     loss = sum(((y + 1) ** 2).sum() for y in outputs.values())
+
     if isinstance(loss, Tensor) and loss.requires_grad:
         loss.backward()
+
     named = {**leaves, **dict(network.named_parameters())}
     return {name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}
 
@@ -171,9 +185,12 @@ def test_a_network_runs_where_its_tensors_are() -> None:
         graph = random_graph(seed, draws=True)
         if any(link.unit and link.unit.trigger == "mask" for link in graph.links):
             continue
-        network, inputs = build(graph), signals(graph, TICKS)
+
+        network = build(graph)
+        inputs = signals(graph, TICKS)
         here, _ = network(inputs, ticks=TICKS)
         there, _ = network.to("meta")({name: x.to("meta") for name, x in inputs.items()}, ticks=TICKS)
+
         assert {n: (y.shape, y.device.type) for n, y in there.items()} == {
             n: (y.shape, "meta") for n, y in here.items()
         }
@@ -185,6 +202,7 @@ def test_the_random_graphs_have_all_that_is_promised() -> None:
     links = [link for graph in graphs for link in graph.links]
     units = [link.unit for link in links if link.unit is not None]
     loops = [len(group.parts) for network in networks for group in network.plan.groups if group.loop]
+
     assert {1, 2, 3} <= set(loops)
     assert {unit.window for unit in units} == {None, "hold", "tumbling", "sliding", "since"}
     assert {link.by for link in links if link.path} == {"add", "multiply", "replace"}
@@ -192,6 +210,7 @@ def test_the_random_graphs_have_all_that_is_promised() -> None:
     assert sum(unit.context is not None for unit in units) > 50
     assert sum(unit.trigger == "mask" for unit in units) > 10
     assert sum(link.delay > 0 and not link.held for link in links) > 100
+
     assert all(
         network.clock_of(name) == part.clock
         for g, network in zip(graphs, networks, strict=True)
@@ -208,15 +227,20 @@ def on_rows_and_in_spans(
         with monkeypatch.context() as patch:
             if not rows:
                 patch.setattr("spikebridge.hybrid.network.network.supports_rows", lambda like: False)
-            network, inputs = build(graph, exact=False), signals(graph, TICKS, exact=False)
+
+            network = build(graph, exact=False)
+            inputs = signals(graph, TICKS, exact=False)
             leaves = {name: x.requires_grad_(x.is_floating_point()) for name, x in inputs.items()}
             outputs = run_cut(graph, network, leaves, cuts)
             steps = run_steps(graph, network, inputs, TICKS)
             loss = sum(((y + 1) ** 2).sum() for y in [*outputs.values(), *steps.values()])
+
             if isinstance(loss, Tensor) and loss.requires_grad:
                 loss.backward()
+
             named = {**leaves, **dict(network.named_parameters())}
             found.append([outputs, steps, {name: leaf.grad for name, leaf in named.items() if leaf.grad is not None}])
+
     return found[0], found[1]
 
 

@@ -56,6 +56,7 @@ def tensors(state: Any) -> list[Any]:
         return [leaf for child in state.values() for leaf in tensors(child)]
     if isinstance(state, tuple):
         return [leaf for child in state for leaf in tensors(child)]
+
     return [state]
 
 
@@ -65,11 +66,13 @@ def assert_streams(net: HybridNetwork, inputs: dict[str, Tensor], ticks: int) ->
     whole, _ = net(inputs, ticks=ticks)
     state = net.initial_state({name: x[:0] for name, x in inputs.items()})
     steps: dict[str, list[Tensor]] = {}
+
     for tick in range(ticks):
         now = {n: inputs[n][c.count(tick)] for n, c in net.inputs.items() if c.between(tick, tick + 1)}
         outputs, state = net.step(now, state)
         for name, y in outputs.items():
             steps.setdefault(name, []).append(y.unsqueeze(0) if len(y) else y)
+
     torch.testing.assert_close({name: torch.cat(values) for name, values in steps.items()}, whole, rtol=1e-4, atol=1e-5)
     return whole
 
@@ -81,6 +84,7 @@ def test_convolutions_and_pools_and_norms_need_no_shape() -> None:
     links = [Transmission("frames", "eye"), Transmission("events", "ear")]
     net = network({"eye": eye, "ear": ear}, *links, frames=4.0, events=1.0)
     outputs = assert_streams(net, {"frames": torch.rand(3, 2, 1, 12, 12), "events": torch.rand(9, 2, 2, 8)}, 9)
+
     assert outputs["eye"].shape == (3, 2, 10)
     assert outputs["ear"].shape == (9, 2, 5)
 
@@ -111,9 +115,11 @@ def test_three_parts_that_all_hear_each_other() -> None:
     widths = {"a": 2, "b": 3, "c": 4}
     for name, width in widths.items():
         parts[name] = ThreeEars(1, [widths[other] for other in widths if other != name], width)
+
     links = [Transmission("x", name) for name in widths]
     links += [Transmission(s, t, delay=ticks(1), into=f"from_{s}") for t in widths for s in widths if s != t]
     outputs = assert_streams(network(parts, *links), {"x": torch.rand(5, 2, 1)}, 5)
+
     assert {name: y.shape[2] for name, y in outputs.items()} == widths
 
 
@@ -142,6 +148,7 @@ def test_a_unit_in_a_loop_gives_its_shape() -> None:
         frames=3.0,
         events=1.0,
     )
+
     outputs = assert_streams(net, {"frames": torch.rand(3, 2, 2), "events": torch.rand(9, 2, 4)}, 9)
     assert outputs["slow"].shape == (3, 2, 3)
 
@@ -168,10 +175,12 @@ def test_a_shape_that_cannot_be_found_may_be_given() -> None:
         ConfigError, match=r"through the link 'a' -> 'a' could not be found \(last tried: .*initial=torch"
     ):
         unguessable()({"x": x})
+
     given = unguessable(initial=torch.ones(3))
     assert assert_streams(given, {"x": x}, 4)["a"].shape == (4, 2, 3)
     with pytest.raises(ShapeError, match=r"initial values of shapes \{'a_to_a': \(9,\)\}: .*cannot be multiplied"):
         unguessable(initial=torch.zeros(9))({"x": x})
+
     wide = Transmission("a", "a", delay=ticks(1), initial=torch.zeros(1))
     with pytest.raises(ShapeError, match=r"has an initial value of shape \(1,\), but carries values of shape \(3,\)"):
         network({"a": Plus(nn.Linear(2, 3))}, Transmission("x", "a"), wide)({"x": x})
@@ -182,6 +191,7 @@ def test_initial_values_are_numbers_or_tensors_of_the_shape() -> None:
     for initial, expected in ((0.5, [0.5, 0.5]), (torch.tensor([1.0, 2.0]), [1.0, 2.0]), (torch.tensor(3.0), [3, 3])):
         net = network({"a": nn.Identity()}, Transmission("x", "a", delay=ticks(2), initial=initial))
         assert net({"x": x})[0]["a"][:, 1].tolist() == [expected, expected, [0, 0]]
+
     net = network({"a": nn.Identity()}, Transmission("x", "a", delay=ticks(2), initial=torch.zeros(5)))
     with pytest.raises(ShapeError, match=r"initial value of shape \(5,\), but carries values of shape \(2,\)"):
         net({"x": x})
@@ -202,17 +212,21 @@ def noisy_loop() -> HybridNetwork:
 
 def test_looking_for_shapes_leaves_no_trace() -> None:
     torch.manual_seed(0)
-    net, x = noisy_loop().train(), torch.rand(4, 5, 2)
+    net = noisy_loop().train()
+    x = torch.rand(4, 5, 2)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     net.initial_state({"x": x})
+
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(module.training for module in net.modules())
+
     after = []
     for fresh in (noisy_loop(), net, net):
         fresh.train().load_state_dict(before)
         torch.manual_seed(1)
         y, _ = fresh({"x": x})
         after.append((y["a"].detach(), torch.rand(())))
+
     # the first network looked for shapes, the others knew them
     for y, drawn in after[1:]:
         assert torch.equal(y, after[0][0])
@@ -230,17 +244,21 @@ def test_an_initial_state_is_whole_and_gives_what_none_gives() -> None:
         frames=3.0,
         events=1.0,
     )
+
     net.eval()
     inputs = {"frames": torch.rand(3, 2, 2), "events": torch.rand(9, 2, 2)}
     state = net.initial_state(inputs)
+
     assert isinstance(state, NetworkState)
     assert [layer.v.shape for layer in state.parts["ear"].layers] == [(2, 2), (2, 2)]
     assert state.links["events_to_ear"].unit.kernel is not None
     assert all(leaf.shape[0] == 2 for leaf in tensors(state) if isinstance(leaf, Tensor))
+
     whole, _ = net(inputs)
     again, _ = net(inputs, state)
     torch.testing.assert_close(again, whole, rtol=0, atol=0)
     again["ear"].sum().backward()
+
     assert ear.lif.v_leak.grad.abs().sum() > 0
 
 
@@ -250,7 +268,9 @@ def test_a_network_that_has_grown_says_that_it_must_begin_anew() -> None:
     x = torch.rand(3, 1, 2)
     net({"x": x})
     head[0] = nn.Linear(2, 4)
+
     with pytest.raises(ShapeError, match=r"carried \(1, 3\), but now \(1, 4\); begin anew with network.initial_state"):
         net({"x": x})
+
     net.initial_state({"x": x})
     assert net({"x": x})[0]["b"].shape == (3, 1, 4)

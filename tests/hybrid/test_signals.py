@@ -35,19 +35,26 @@ def signal(*shape: int) -> Tensor:
 def test_an_output_without_a_tick_is_empty(exact: bool) -> None:
     network = fast_and_slow()
     outputs, state = network({"x": signal(2, 4, 2)}, exact=exact)
+
     assert {name: tuple(y.shape) for name, y in outputs.items()} == {"fast": (2, 4, 2), "slow": (0, 4, 5)}
+
     outputs, state = network({"x": signal(1, 4, 2)}, state, exact=exact)
     assert {name: tuple(y.shape) for name, y in outputs.items()} == {"fast": (1, 4, 2), "slow": (1, 4, 5)}
+
     outputs, state = network({}, state, ticks=0, exact=exact)
     assert {name: tuple(y.shape) for name, y in outputs.items()} == {"fast": (0, 4, 2), "slow": (0, 4, 5)}
 
 
 def test_a_step_gives_every_output_too() -> None:
-    network, state, shapes = fast_and_slow(), None, []
+    network = fast_and_slow()
+    state = None
+    shapes = []
+
     for x_t in signal(4, 4, 2):
         outputs, state = network.step({"x": x_t}, state)
         shapes.append(tuple(outputs["slow"].shape))
         assert outputs["fast"].shape == (4, 2)
+
     assert shapes == [(0, 4, 5), (0, 4, 5), (4, 5), (0, 4, 5)]
 
 
@@ -59,12 +66,16 @@ def test_empty_outputs_have_the_dtype_of_their_stream() -> None:
 
 
 def test_a_stream_of_empty_outputs_adds_up_to_the_whole() -> None:
-    network, x = fast_and_slow(), signal(9, 4, 2)
+    network = fast_and_slow()
+    x = signal(9, 4, 2)
     whole, _ = network({"x": x})
-    state, pieces = None, []
+    state = None
+    pieces = []
+
     for start in range(0, 9, 2):
         outputs, state = network({"x": x[start : start + 2]}, state)
         pieces.append(outputs["slow"])
+
     assert torch.equal(torch.cat(pieces), whole["slow"])
 
 
@@ -83,15 +94,19 @@ def reader(**link: Any) -> HybridNetwork:
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
 def test_an_embedding_reads_whole_numbers(dtype: torch.dtype) -> None:
-    network, words = reader(), torch.tensor([[1, 4], [2, 2], [9, 0]], dtype=dtype)
+    network = reader()
+    words = torch.tensor([[1, 4], [2, 2], [9, 0]], dtype=dtype)
     outputs, state = network({"words": words})
     table = network.parts["vectors"].weight
+
     assert torch.equal(outputs["vectors"], table[words.long()])
+
     torch.testing.assert_close(outputs["sum"][-1], table[words.long()].sum(0))
     state = None
     for t, word in enumerate(words):
         y, state = network.step({"words": word}, state)
         torch.testing.assert_close(y["sum"], outputs["sum"][t])
+
     outputs["sum"].sum().backward()
     assert table.grad is not None and table.grad[4].tolist() == [3, 3, 3]  # read at the first of three ticks
 
@@ -101,7 +116,9 @@ def test_whole_numbers_are_delayed_and_held_as_such(link: dict[str, Any]) -> Non
     network = reader(**link)
     outputs, state = network({"words": torch.tensor([[1], [4]])})
     first = link.get("initial", 0)
+
     assert torch.equal(outputs["vectors"], network.parts["vectors"].weight[torch.tensor([[first], [1]])])
+
     y, _ = network({"words": torch.tensor([[5]])}, state)
     assert torch.equal(y["vectors"][0, 0], network.parts["vectors"].weight[4])
 

@@ -122,7 +122,9 @@ MODULES: dict[str, Any] = {
 @pytest.mark.parametrize("name", MODULES)
 def test_a_stream_continues_from_a_file(name: str, way: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module, x, path = MODULES[name](), torch.rand(10, 2, 3) * 2, tmp_path / "state"
+    module = MODULES[name]()
+    x = torch.rand(10, 2, 3) * 2
+    path = tmp_path / "state"
 
     def run(x: Tensor, state: Any = None) -> Any:
         y, state = module({"x": x} if isinstance(module, HybridNetwork) else x, state)
@@ -135,10 +137,13 @@ def test_a_stream_continues_from_a_file(name: str, way: str, tmp_path: Path) -> 
     else:
         save_state(path, state)
         loaded = load_state(path)
+
     assert type(loaded) is type(state)
     assert form_of(loaded) == form_of(state)
+
     wanted, end = run(x[4:], state)
     given, other_end = run(x[4:], loaded)
+
     assert all(torch.equal(a, b) for a, b in zip(given, wanted, strict=True))
     assert form_of(other_end) == form_of(end)
 
@@ -147,11 +152,13 @@ def test_a_fresh_process_loads_a_state(tmp_path: Path) -> None:
     _, state = network()({"x": torch.rand(4, 2, 3)})
     torch.save(state, tmp_path / "a.pt")
     save_state(tmp_path / "a.safetensors", state)
+
     words = (
         "import sys, torch, spikebridge.hybrid\n"
         "from spikebridge.neurons import load_state\n"
         "print(torch.load(sys.argv[1], weights_only=True).ticks, load_state(sys.argv[2]).ticks)"
     )
+
     paths = [str(tmp_path / "a.pt"), str(tmp_path / "a.safetensors")]
     assert run_fresh(words, *paths) == "4 4\n"
 
@@ -160,12 +167,15 @@ def test_numbers_texts_and_nothing_go_through_a_file(tmp_path: Path) -> None:
     state = {"a": (1, 2.5, True, None, "text"), "b": [float("inf"), {"c": torch.zeros(2, 0, 3, dtype=torch.bfloat16)}]}
     save_state(tmp_path / "state", state)
     loaded = load_state(tmp_path / "state")
+
     assert loaded["a"] == state["a"]
     assert [type(value) for value in loaded["a"]] == [int, float, bool, type(None), str]
     assert loaded["b"][0] == float("inf")
     assert form_of(loaded) == form_of(state)
+
     save_state(tmp_path / "state", torch.tensor([1, 2]))
     assert load_state(tmp_path / "state").tolist() == [1, 2]
+
     save_state(tmp_path / "state", None)
     assert load_state(tmp_path / "state") is None
 
@@ -187,8 +197,10 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "state"
     with pytest.raises(ConfigError, match=r"Unknown cannot be loaded again: name it in the annotation .*initial_state"):
         save_state(path, (Unknown(torch.zeros(1)),))
+
     with pytest.raises(ConfigError, match=r"made of tensors, numbers .*, but a.b is a set"):
         save_state(path, {"a": {"b": set()}})
+
     assert not path.exists()
 
 
@@ -214,6 +226,7 @@ def test_a_file_makes_only_types_that_torch_may_load(tmp_path: Path) -> None:
         plan = json.dumps({"type": name, "module": module, "fields": {"v": {"tensor": "a"}}})
         metadata = {"format": "spikebridge state", "version": "1", "state": plan}
         save_file({"a": torch.zeros(1)}, tmp_path / "state", metadata)
+
         with pytest.raises(DataError, match=f"the state holds a {name} of {module}, which is not known here: import"):
             load_state(tmp_path / "state")
 
@@ -221,6 +234,7 @@ def test_a_file_makes_only_types_that_torch_may_load(tmp_path: Path) -> None:
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no state at"):
         load_state(tmp_path / "state")
+
     (tmp_path / "state").write_bytes(b"no state")
     with pytest.raises(DataError, match="is damaged"):
         load_state(tmp_path / "state")

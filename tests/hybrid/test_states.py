@@ -84,6 +84,7 @@ def test_a_state_of_another_layer_is_refused_by_name(mine: str, place: str) -> N
     one = wrap(LAYERS[mine]())
     _, own = one(signal(one, X))
     one(signal(one, X), own)
+
     for theirs in LAYERS.keys() - {mine}:
         other = wrap(LAYERS[theirs]())
         _, state = other(signal(other, X))
@@ -97,9 +98,11 @@ def test_a_state_of_another_batch_width_dtype_or_device_is_refused(kind: str, pl
     wrap, _ = PLACES[place]
     module = wrap(LAYERS[kind]())
     _, state = module(signal(module, X))
+
     for other in (select(state, [0]), select(state, [0, 1, 1]), to(state, dtype=torch.float64), to(state, "meta")):
         with pytest.raises(SpikebridgeError):
             module(signal(module, X), other)
+
     with pytest.raises(SpikebridgeError):
         module(signal(module, torch.zeros(4, 2, 5)), state)
 
@@ -111,9 +114,11 @@ def test_what_is_no_state_is_refused(kind: str, place: str) -> None:
     module = wrap(LAYERS[kind]())
     result = module(signal(module, X))
     _, state = result
+
     for wrong in ((torch.zeros(2, 3),), torch.zeros(2, 3), [*state], {"v": torch.zeros(2, 3)}, (), 0, "state"):
         with pytest.raises(StateError, match="give the state that"):
             module(signal(module, X), wrong)
+
     with pytest.raises(StateError, match=r"looks like \(output, state\): give its second item"):
         module(signal(module, X), result)
 
@@ -122,6 +127,7 @@ def test_a_refractory_counter_is_not_forgotten() -> None:
     layer = LIF(dt=DT, refractory=3 * DT)
     with pytest.raises(StateError, match="LIF got a state whose wait is None, not a tensor"):
         layer(X, LIFState(torch.zeros(2, 3)))
+
     with pytest.raises(StateError, match=r"LIF got a state whose wait is a tensor .*, not None; give"):
         LIF(dt=DT)(X, LIFState(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64)))
 
@@ -130,6 +136,7 @@ def test_a_layer_in_a_row_without_its_state_is_refused() -> None:
     _, state = Sequential(nn.Identity(), nn.Identity())(X)
     with pytest.raises(StateError, match=r"'1': LIF got None as its state, not LIFState"):
         Sequential(nn.Identity(), LIF(dt=DT))(X, state)
+
     _, state = Sequential(nn.Identity(), LIF(dt=DT))(X)
     with pytest.raises(StateError, match="'1': Identity has no state, but the state holds a LIFState"):
         Sequential(nn.Identity(), nn.Identity())(X, state)
@@ -150,6 +157,7 @@ def test_a_state_of_ones_own_may_grow_but_not_change_its_form() -> None:
     layer = Growing()
     _, state = layer(X)
     y, _ = layer(X + 1, state)
+
     assert y[-1, 0, 0] == 4
     for wrong in ({**state, "count": 1.0}, {"steps": state["steps"]}, {**state, "steps": state["steps"][..., :2]}):
         with pytest.raises(StateError, match="Growing got"):
@@ -178,6 +186,7 @@ def test_a_state_of_another_unit_is_refused(mine: str) -> None:
     one = UNITS[mine]()
     _, own = one(X)
     one(X, own)
+
     for theirs in UNITS.keys() - {mine}:
         _, state = UNITS[theirs]()(X)
         # a stage that has not run yet has no state, so a unit without any begins anew
@@ -190,6 +199,7 @@ def test_a_longer_unfinished_window_is_refused() -> None:
     _, state = HybridUnit(Tumbling(6), Mean())(X)
     with pytest.raises(StateError, match=r"'window': Tumbling\(3\) got a state of 4 steps of an unfinished window"):
         HybridUnit(Tumbling(3), Mean())(X, state)
+
     _, state = HybridUnit(Tumbling(6), Mean(keep=True))(X)
     with pytest.raises(StateError, match=r"'window': Tumbling\(3\) got a state of 4 steps of an unfinished window"):
         HybridUnit(Tumbling(3), Mean(keep=True))(X, state)
@@ -232,6 +242,7 @@ def test_a_state_of_other_links_is_refused(other: HybridNetwork) -> None:
     _, own = mine({"x": X})
     mine({"x": X}, own)
     _, state = other({"x": X})
+
     with pytest.raises(StateError, match=r"eye_to_ear|'eye' -> 'ear'"):
         mine({"x": X}, state)
 
@@ -250,8 +261,10 @@ def test_a_continued_stream_checks_its_links_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "refuse_other_link", lambda *arguments: calls.append(arguments))
     mine = linked(2, 4, None)
     _, state = mine({"x": X})
+
     for _ in range(3):
         _, state = mine({"x": X}, state)
+
     assert len(calls) == len(mine.routes)
 
 
@@ -270,16 +283,20 @@ def test_steps_and_loops_refuse_the_state_of_another_part(theirs: str) -> None:
             outputs=["ear"],
         )
 
-    mine, other = loop(LIF(dt=DT)), loop(LAYERS[theirs]())
+    mine = loop(LIF(dt=DT))
+    other = loop(LAYERS[theirs]())
     _, state = other({"x": X})
     _, own = mine({"x": X})
+
     for _ in range(3):
         _, own = mine.step({"x": X[0]}, own)
+
     for wrong in (state, own._replace(parts=state.parts), own._replace(parts=select(own.parts, [0]))):
         with pytest.raises(StateError, match=r"'parts\.ear': LIF got"):
             mine.step({"x": X[0]}, wrong)
         with pytest.raises(StateError, match=r"'parts\.ear': LIF got"):
             mine({"x": X}, wrong)
+
     for wrong in (own.parts, (X[0], own), [*own], {"ear": own}):
         with pytest.raises(StateError, match="HybridNetwork got"):
             mine.step({"x": X[0]}, wrong)

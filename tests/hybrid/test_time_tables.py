@@ -52,6 +52,7 @@ def tables(net: HybridNetwork, ticks: int) -> dict[str, TABLE]:
     empty = {name: torch.zeros(0, 1, 1) for name in net.inputs}
     state = net.initial_state(empty)
     seen: dict[str, TABLE] = {name: {} for name in net.parts}
+
     for tick in range(ticks):
         now = {
             name: torch.full((1, 1), float(tick)) for name, clock in net.inputs.items() if clock.ticks(tick, tick + 1)
@@ -59,10 +60,12 @@ def tables(net: HybridNetwork, ticks: int) -> dict[str, TABLE]:
         outputs, state = net.step(now, state)
         for name, y in outputs.items():
             seen[name] |= {tick: y.item()} if len(y) else {}
+
     whole, _ = net(
         {name: torch.tensor([float(t) for t in c.ticks(0, ticks)]).reshape(-1, 1, 1) for name, c in net.inputs.items()},
         ticks=ticks,
     )
+
     assert {name: y.flatten().tolist() for name, y in whole.items()} == {
         n: list(t.values()) for n, t in seen.items() if t
     }
@@ -89,6 +92,7 @@ def test_a_reduced_window_is_stamped_when_it_closes() -> None:
     assert read(last, clocked(1), 18) == {5: 5, 11: 11, 17: 17}
     # every second tick from 3: steps 3 5 7 | 9 11 13
     assert read(HybridUnit(Tumbling(3), Sum()), clocked(2, 3), 14) == {7: 15, 13: 33}
+
     # windows 0 1 2 3 | 2 3 4 5 | 4 5 6 7
     assert read(HybridUnit(Sliding(4, stride=2), Sum()), clocked(1), 8) == {3: 6, 5: 14, 7: 22}
 
@@ -166,6 +170,7 @@ def test_a_loop_of_three_parts_with_one_delay() -> None:
         Transmission("a", "b"),
         Transmission("b", "c"),
     ]
+
     seen = tables(network({"x": clocked(1)}, ["a", "b", "c"], links), 5)
     assert seen["a"] == seen["b"] == seen["c"] == {0: 0, 1: 1, 2: 3, 3: 6, 4: 10}
 
@@ -177,8 +182,10 @@ def test_a_loop_between_two_clocks() -> None:
         Transmission("slow", "fast", held=True),
         Transmission("fast", "slow", held=True, delay=ticks(1), initial=100.0),
     ]
+
     net = network({"x": clocked(1)}, ["fast", "slow"], links, {"slow": clocked(4)})
     seen = tables(net, 9)
+
     assert seen["slow"] == {0: 100, 4: 103, 8: 110}
     assert seen["fast"] == {0: 100, 1: 101, 2: 102, 3: 103, 4: 107, 5: 108, 6: 109, 7: 110, 8: 118}
 
@@ -188,6 +195,7 @@ def test_a_loop_runs_in_spans_cut_where_something_made_inside_would_arrive() -> 
              Transmission("slow", "fast", held=True, delay=ticks(2))]  # fmt: skip
     net = network({"x": clocked(1)}, ["fast", "slow"], links)
     (group,) = net.plan.groups
+
     # slow fires at 3, 7, 11; what it gives arrives at 5, 9, 13
     assert group.spans(0, 16) == [(0, 5), (5, 9), (9, 13), (13, 16)]
     assert group.spans(4, 8) == [(4, 8)]
@@ -198,6 +206,7 @@ def test_windows_since_a_late_camera() -> None:
     unit = HybridUnit(Since("frames"), Sum())
     links = [Transmission("x", "y", unit), Transmission("frames", "z")]
     seen = tables(network({"x": clocked(1), "frames": clocked(5, 4)}, ["y", "z"], links), 11)["y"]
+
     assert seen == {0: 0, 1: 1, 2: 3, 3: 6, 4: 4, 5: 9, 6: 15, 7: 22, 8: 30, 9: 9, 10: 19}
 
 
@@ -206,6 +215,7 @@ def test_a_trigger_between_two_steps_opens_at_the_next_one() -> None:
     unit = HybridUnit(Since("frames"), Sum())
     links = [Transmission("x", "y", unit), Transmission("frames", "z")]
     seen = tables(network({"x": clocked(3), "frames": clocked(4, 1)}, ["y", "z"], links), 14)["y"]
+
     assert seen == {0: 0, 3: 3, 6: 6, 9: 9, 12: 21}
 
 
@@ -218,16 +228,20 @@ def test_a_mask_opens_windows_for_each_sample_by_itself() -> None:
         links=[Transmission("x", "y", unit)],
         outputs=["y"],
     )
+
     x = torch.tensor([1.0, 2.0, 4.0, 8.0]).reshape(4, 1, 1).expand(4, 2, 1)  # at 0, 2, 4, 6
     flags = torch.zeros(8, 2, dtype=torch.bool)
     flags[3, 0] = True  # belongs to the step at 4
     flags[2, 1] = flags[5, 1] = True  # the steps at 2 and 6
     expected = {0: [1.0, 3.0, 4.0, 12.0], 1: [1.0, 2.0, 6.0, 8.0]}
     outputs, _ = net({"x": x, "late": flags})
+
     assert {sample: outputs["y"][:, sample, 0].tolist() for sample in (0, 1)} == expected
+
     # the same where a cut falls between the trigger and its step
     first, state = net({"x": x[:2], "late": flags[:4]}, ticks=4)
     second, _ = net({"x": x[2:], "late": flags[4:]}, state, ticks=4)
+
     assert torch.equal(torch.cat([first["y"], second["y"]]), outputs["y"])
 
 
@@ -240,6 +254,7 @@ def test_a_modulation_is_absent_before_its_first_value() -> None:
         links=[Transmission("x", "snn"), Modulation("m", "snn.v_threshold", by="replace", delay=ticks(1))],
         outputs=["snn"],
     )
+
     outputs, _ = net({"x": torch.ones(10, 1, 1), "m": torch.tensor([2.0, 6.0]).reshape(2, 1, 1)}, ticks=10)
     # membranes 1* 1* 1* | 1 2* 1 2* | 1 2 3: a star is a spike
     assert outputs["snn"].flatten().tolist() == [1, 1, 1, 0, 1, 0, 1, 0, 0, 0]
@@ -260,9 +275,12 @@ def test_the_most_ticks_are_taken_for_which_the_samples_suffice() -> None:
     # frames at 2, 8, 14: one of them lasts until before tick 8
     net = network({"frames": clocked(6, 2)}, ["a"], [Transmission("frames", "a")])
     _, state = net({"frames": torch.zeros(1, 1, 1)})
+
     assert state.ticks == 8
+
     _, state = net({"frames": torch.zeros(1, 1, 1)}, state)
     assert state.ticks == 14
+
     _, state = net({}, state)
     assert state.ticks == 14
 
@@ -272,5 +290,6 @@ def test_other_numbers_of_samples_are_an_error_that_names_the_number_expected() 
     net = network({"frames": clocked(6), "events": clocked(1)}, ["a", "b"], links)
     with pytest.raises(ShapeError, match=r"'events' has 6 samples in the 6 ticks from tick 0 .* but 9 were given"):
         net({"frames": torch.zeros(1, 1, 1), "events": torch.zeros(9, 1, 1)})
+
     with pytest.raises(ShapeError, match=r"'frames' has 2 samples in the 8 ticks from tick 0 \(every 6 ticks"):
         net({"frames": torch.zeros(1, 1, 1), "events": torch.zeros(8, 1, 1)}, ticks=8)

@@ -98,14 +98,18 @@ def test_stages_that_cannot_stand_together_are_refused(stages: tuple[Any, Any, A
 def test_stages_of_another_kind_are_refused() -> None:
     with pytest.raises(ConfigError, match="a hybrid unit's window is a Window, but got 6; did you mean Tumbling"):
         HybridUnit(6)
+
     with pytest.raises(ConfigError, match="kernel is a Kernel, but got a Tumbling; did you mean window="):
         HybridUnit(Tumbling(2), Tumbling(2))
+
     with pytest.raises(ConfigError, match="discretizer is a Discretizer, but got an IF; a spiking layer is"):
         HybridUnit(None, None, None, IF())
+
     with pytest.raises(
         ConfigError, match=r"has no state, but got IF; a spiking layer is the discretizer SpikingLayer\(layer\)"
     ):
         HybridUnit(None, None, IF())
+
     with pytest.raises(ConfigError, match="'nonlinearity' is a plain Sequential, but holds the stateful IF at '1'"):
         HybridUnit(None, None, nn.Sequential(nn.Linear(1, 1), IF()))
 
@@ -120,16 +124,22 @@ def test_lengths_are_whole_numbers_above_zero(value: Any) -> None:
 def test_settings_that_cannot_be_meant_are_refused() -> None:
     with pytest.raises(ConfigError, match="stride <= length, or steps are lost, but got 3 > 2"):
         Sliding(2, stride=3)
+
     with pytest.raises(ConfigError, match=r"Exponential needs tau > 0 s, but got -1; did you mean 1\?"):
         Exponential(-1.0, dt=0.001)
+
     with pytest.raises(ConfigError, match="Exponential needs dt > 0 s, the step of its clock, but got 0"):
         Exponential(1.0, dt=0.0)
+
     with pytest.raises(ConfigError, match="needs delay >= 0 s, since a kernel is causal, but got -1"):
         Gaussian(-1.0, 1.0, dt=1.0)
+
     with pytest.raises(ConfigError, match="SignedDelta needs quantum > 0, but got 0"):
         SignedDelta(0.0)
+
     with pytest.raises(ConfigError, match=r"Bernoulli needs a whole number as its seed, but got 0\.5"):
         Bernoulli(seed=0.5)
+
     with pytest.raises(ConfigError, match="SpikingLayer needs a Stateful layer, but got a Linear"):
         SpikingLayer(nn.Linear(1, 1))
 
@@ -146,6 +156,7 @@ def test_the_four_stages_read_as_the_equation() -> None:
     nn.init.constant_(double.weight, 2.0)
     unit = HybridUnit(Tumbling(2), Sum(), double, Threshold(6.0))
     stages, state = unit.stages(column(1.0, 2.0, 0.0, 1.0, 5.0))
+
     assert stages.window.flatten().tolist() == [1, 2, 0, 1]
     assert stages.kernel.flatten().tolist() == [3, 1]
     assert stages.nonlinearity.flatten().tolist() == [6, 2]
@@ -175,6 +186,7 @@ def test_a_silent_step_can_learn_to_fire(reduce: nn.Module) -> None:
     HybridUnit(Tumbling(3), None, None, reduce)(x)[0].sum().backward()
     # a spike more counts one more; the earlier it comes, the shorter the time
     expected = [1, 1, 1] if isinstance(reduce, Count) else [-3, -2, -1]
+
     assert x.grad.flatten().tolist() == expected
 
 
@@ -182,12 +194,16 @@ def test_a_window_since_needs_its_flags_and_others_none() -> None:
     unit = HybridUnit(Since("frames"), Sum())
     with pytest.raises(ConfigError, match=r"needs starts=, the flags \(T, B\)"):
         unit(column(1.0))
+
     with pytest.raises(ShapeError, match="starts has 2 steps, but the signal has 1"):
         unit(column(1.0), starts=torch.tensor([True, False]))
+
     with pytest.raises(ShapeError, match=r"starts needs flags \(T, B\) or \(T,\).* but got torch.int64 \(1,\)"):
         unit(column(1.0), starts=torch.tensor([1]))
+
     with pytest.raises(ShapeError, match=r"starts needs flags .* but got torch.bool \(1, 5\)"):
         unit(column(1.0), starts=torch.zeros(1, 5, dtype=torch.bool))
+
     with pytest.raises(ConfigError, match="says where windows of Since start, but this unit has another window"):
         HybridUnit(Tumbling(1), Sum())(column(1.0), starts=torch.tensor([True]))
 
@@ -208,12 +224,15 @@ class Beside(nn.Module):
 def test_a_context_stands_beside_every_window() -> None:
     unit = HybridUnit(Tumbling(2), Sum(), Beside())
     assert given(unit, 1, 2, 3, 4, context=column(10, 20)) == [13, 27]
+
     kept = HybridUnit(Tumbling(2), None, Beside(), Last())
     assert given(kept, 1, 2, 3, 4, context=column(10, 20)) == [12, 24]
+
     held = HybridUnit(Hold(2), None, Beside())
     assert given(held, 1, 2, context=column(10, 20)) == [11, 11, 22, 22]
     with pytest.raises(ShapeError, match="the context has 1 values, but the unit has 2 windows"):
         unit(column(1, 2, 3, 4), context=column(10))
+
     with pytest.raises(ConfigError, match="a context is for the nonlinearity, but this unit has none"):
         HybridUnit(Tumbling(2), Sum())(column(1, 2), context=column(10))
 
@@ -223,6 +242,7 @@ def test_a_held_value_goes_through_the_nonlinearity_once() -> None:
     linear = nn.Linear(1, 1)
     linear.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     y, _ = HybridUnit(Hold(5), None, linear)(column(1.0, 2.0))
+
     assert y.shape == (10, 1, 1)
     assert seen == [2]
 
@@ -230,8 +250,10 @@ def test_a_held_value_goes_through_the_nonlinearity_once() -> None:
 def test_signals_that_are_none_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"needs a signal of floats \(T, B, \*N\), but got torch.float32 \(3,\)"):
         HybridUnit()(torch.zeros(3))
+
     with pytest.raises(ShapeError, match=r"needs a signal of floats .* but got torch.int64 \(1, 1\)"):
         HybridUnit()(torch.zeros(1, 1, dtype=torch.int64))
+
     _, state = HybridUnit(Tumbling(3), Sum())(torch.zeros(1, 2, 4))
     with pytest.raises(
         ShapeError, match=r"'window': \w+ got a state whose buffer is a tensor \(2, \d, 4\), not a tensor \(2, 0, 5\)"
@@ -243,10 +265,13 @@ def test_a_unit_works_in_the_dtype_of_its_signal_and_names_a_mismatch() -> None:
     x = torch.rand(6, 2, 3, dtype=torch.float64)
     for kernel in (Mean(), Difference(), Exponential(0.02, dt=0.01), FIR(2).double()):
         assert HybridUnit(Tumbling(3), kernel, None, Bernoulli())(x)[0].dtype == torch.float64
+
     with pytest.raises(ShapeError, match=r"FIR keeps torch.float32 on cpu, but its signal is torch.float64 on"):
         HybridUnit(Tumbling(3), FIR(2))(x)
+
     with pytest.raises(ShapeError, match=r"Threshold keeps torch.float32 .* move one of them with \.to\(\)"):
         HybridUnit(None, None, None, Threshold(learn="v_threshold"))(x)
+
     mixed = HybridUnit(Tumbling(3), FIR(2), nn.Linear(3, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert mixed(x.float())[0].shape == (2, 2, 4)
@@ -257,9 +282,12 @@ def test_a_state_is_a_copy_that_its_owner_cannot_change() -> None:
     buffer = column(1.0, 2.0)
     _, state = unit(buffer)
     buffer.fill_(100.0)
+
     assert unit(column(4.0), state)[0].item() == 7
+
     long = torch.rand(1000, 1, 1)
     _, state = unit(long)
+
     assert state.window.buffer.untyped_storage().nbytes() == 4
 
 
@@ -277,14 +305,19 @@ class Ear(nn.Module):
         spikes, fast = self.fast(x, fast)
         rates, rate = self.rate(spikes, rate)
         y, back = self.back(rates, back)
+
         return y, (fast, rate, back)
 
 
 def test_units_serve_in_a_forward_of_ones_own() -> None:
-    ear, x = Ear(), column(1, 0, 1, 1, 0, 0, 0, 1)
+    ear = Ear()
+    x = column(1, 0, 1, 1, 0, 0, 0, 1)
     whole, _ = ear(x)
+
     assert whole.flatten().tolist() == [1, 1, 1, 1, 0, 0, 1, 1]
+
     first, state = ear(x[:3])
     second, _ = ear(x[3:], state)
+
     assert torch.equal(torch.cat([first, second]), whole)
     assert not [*ear.parameters(), *ear.buffers()]

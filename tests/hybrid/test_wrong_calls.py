@@ -357,11 +357,14 @@ def test_every_advice_on_a_step_can_be_followed() -> None:
     for rate in range(1, 1001):
         with pytest.raises(SpikebridgeError, match="for example dt=") as refused:
             every(1 / rate).clock(0.7 / rate, "x")
+
         advised = eval(str(refused.value).partition("for example dt=")[2])
         assert every(1 / rate).clock(advised, "x").period == 2
+
         part = LIF(dt=0.5 / rate)
         with pytest.raises(SpikebridgeError, match="set dt=") as unlike:
             bind_dt("p", part, 1 / rate)
+
         part.dt = eval(str(unlike.value).partition("set dt=")[2].partition(",")[0])
         bind_dt("p", part, 1 / rate)
 
@@ -377,7 +380,9 @@ def test_signals_of_another_dtype_are_explained_after_a_stream_of_the_right_one_
 def test_a_step_without_a_state_begins_a_stream() -> None:
     network = two(T("x", "a"), T("y", "b"), inputs={**X, "y": every(0.001, phase=0.001)})
     outputs, state = network.step({"x": ones(2, 3), "y": ones(0, 2, 3)})
+
     assert state.ticks == 1
+
     outputs, state = network.step({"x": ones(2, 3), "y": 2 * ones(2, 3)}, state)
     assert torch.equal(outputs["b"], 2 * ones(2, 3))
 

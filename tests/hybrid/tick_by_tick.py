@@ -27,6 +27,7 @@ def under(base: Any, effects: list[tuple[Any, str]]) -> Any:
             base = [under(b, [(v, by)]) for b, v in zip(base, values, strict=True)]
         else:
             base = {"add": base + value, "multiply": base * value, "replace": value}[by]
+
     return base
 
 
@@ -44,6 +45,7 @@ class Simulator:
         self.inputs = inputs
         self.output = cache(self._output)
         self.made = cache(self._made)
+
         for tick in range(ticks):
             for name in graph.parts:
                 self.output(name, tick)
@@ -65,15 +67,19 @@ class Simulator:
         """What the target of a link reads at a tick; None where a modulation is absent."""
         link = self.graph.links[index]
         stamped = self.stamped(index, tick - link.delay)
+
         if not link.held:
             if tick - link.delay in stamped:
                 return stamped[tick - link.delay]
         elif any(stamp <= tick - link.delay for stamp in stamped):
             return stamped[max(stamp for stamp in stamped if stamp <= tick - link.delay)]
+
         if link.path is not None:
             return None
+
         unit = link.unit
         width = self.graph.widths[link.source] if unit is None or unit.weight is None else len(unit.weight)
+
         return [link.initial] * width
 
     def stamped(self, index: int, tick: int) -> dict[int, Any]:
@@ -81,9 +87,11 @@ class Simulator:
         link = self.graph.links[index]
         source = self.graph.clock(link.source)
         stamped: dict[int, Any] = {}
+
         for n in range(max(tick + 1, 0)):
             if source.has(n):
                 stamped |= self.made(index, n)
+
         return stamped
 
     def _made(self, index: int, tick: int) -> dict[int, Any]:
@@ -92,11 +100,13 @@ class Simulator:
         unit = link.unit
         if unit is None:
             return {tick: self.value(link.source, tick)}
+
         past = self.past(link.source, tick)
         period = self.graph.clock(link.source).period
         windows = [self._window(unit, index, past, tick)]
         if windows[0] is None:
             return {}
+
         if unit.window == "hold":
             steps = [past[tick]] * unit.length
             kept = [self._kernel(unit, steps[: k + 1]) for k in range(unit.length)]
@@ -109,15 +119,21 @@ class Simulator:
             kept = [self._transform(unit, self._kernel(unit, steps[: k + 1]), tick) for k in range(len(steps))]
             columns = list(zip(*kept, strict=True))
             reduce = {"integrate": sum, "last": lambda c: c[-1], "count": lambda c: float(sum(v != 0 for v in c))}
-            values, gap = [[reduce[unit.q](column) for column in columns]], 0
+            values = [[reduce[unit.q](column) for column in columns]]
+            gap = 0
         else:
-            values, gap = [self._transform(unit, self._kernel(unit, windows[0]), tick)], 0
+            values = [self._transform(unit, self._kernel(unit, windows[0]), tick)]
+            gap = 0
             if unit.q == "burst":
-                values, gap = self._burst(values[0], unit.length), period
+                values = self._burst(values[0], unit.length)
+                gap = period
+
         if unit.q == "threshold":
             values = [[float(v >= 0.5) for v in value] for value in values]
+
         if unit.q == "delta":
             values = [self._delta(index, tick, value) for value in values]
+
         return {tick + k * gap: self._shaped(unit, value) for k, value in enumerate(values)}
 
     def _window(self, unit: Any, index: int, past: dict[int, Vector], tick: int) -> list[Vector] | None:
@@ -131,6 +147,7 @@ class Simulator:
             return self._since(unit, index, sorted(past), steps)
         if unit.window == "tumbling" and unit.keep and unit.q not in ("integrate", "last", "count"):
             return steps[(len(steps) - 1) // unit.length * unit.length :]
+
         closes = len(steps) >= unit.length and (len(steps) - unit.length) % unit.stride == 0
         return steps[-unit.length :] if closes else None
 
@@ -144,8 +161,10 @@ class Simulator:
             else:
                 clock = self.graph.clock(unit.trigger)
                 triggers = [n for n in range(stamp + 1) if clock.has(n)]
+
             if any(previous < n <= stamp for n in triggers):
                 first = k
+
         return steps[first:]
 
     def _kernel(self, unit: Any, steps: list[Vector]) -> Vector:
@@ -158,15 +177,18 @@ class Simulator:
             return [column[-1] - column[0] for column in columns]
         if unit.kernel == "exponential":
             return [sum(v * 0.5**age for age, v in enumerate(reversed(column))) for column in columns]
+
         return steps[-1]
 
     def _transform(self, unit: Any, h: Vector, tick: int) -> Vector:
         if unit.weight is None:
             return h
+
         y = affine(unit.weight, h)
         if unit.context is not None:
             beside = affine(unit.context_weight, self.newest(unit.context, tick))
             y = [a + b for a, b in zip(y, beside, strict=True)]
+
         return rounded(y)
 
     def _burst(self, value: Vector, length: int) -> list[Vector]:
@@ -178,11 +200,13 @@ class Simulator:
         link = self.graph.links[index]
         source = self.graph.clock(link.source)
         sent = [0.0] * len(value)
+
         for n in range(tick):
             if source.has(n):
                 for before in self.made(index, n).values():
                     flat = self._flat(before)
                     sent = [a + b for a, b in zip(sent, flat, strict=True)]
+
         return [float(round(v / 0.25 - s)) for v, s in zip(value, sent, strict=True)]
 
     def _flat(self, value: Any) -> Vector:
@@ -201,9 +225,11 @@ class Simulator:
         v = self.output(name, earlier[-1])[1] if earlier else [0.0] * part.width
         if not part.clock.has(tick):
             return None, v
+
         reads = [(link, self.read(i, tick)) for i, link in enumerate(self.graph.links) if link.target == name]
         x, *others = [value for link, value in reads if link.path is None]
         effects: dict[str, list[tuple[Any, str]]] = {}
+
         for link, value in reads:
             if link.path is not None and value is not None:
                 effects.setdefault(link.path, []).append((value, link.by))
@@ -215,21 +241,28 @@ class Simulator:
             layer = {"linear": "0", "seq": "fc", "mix": "first"}[part.kind]
             bias = quantity(f"{layer}.bias", part.bias)
             x = [a + b for a, b in zip(affine(quantity(f"{layer}.weight", part.weight), x), bias, strict=True)]
+
         if part.kind in ("mix", "into"):
             beside = affine(quantity("second.weight", part.other), others[0])
             x = [a + b for a, b in zip(x, beside, strict=True)]
+
         if part.kind in ("linear", "mix"):
             return rounded(x), v
-        ones, zeros = [1.0] * part.width, [0.0] * part.width
+
+        ones = [1.0] * part.width
+        zeros = [0.0] * part.width
         if part.kind == "integrator":
             r = quantity("sum.r", ones)
             v = [0.5 * a + g * b for a, b, g in zip(v, x, r, strict=True)]
             return rounded(v), v
+
         prefix = "lif." if part.kind == "seq" else ""
         threshold = quantity(prefix + "v_threshold", ones)
-        r, rest = quantity(prefix + "r", ones), quantity(prefix + "v_leak", zeros)
+        r = quantity(prefix + "r", ones)
+        rest = quantity(prefix + "v_leak", zeros)
         v = [e + 0.5 * (a - e) + g * b for a, b, g, e in zip(v, x, r, rest, strict=True)]
         spikes = [float(a >= b) for a, b in zip(v, threshold, strict=True)]
         v = [a * (1 - s) for a, s in zip(v, spikes, strict=True)]
         gate = quantity("gate.gate", ones)
+
         return [s * g for s, g in zip(spikes, gate, strict=True)], v

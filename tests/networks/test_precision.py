@@ -30,6 +30,7 @@ def networks_and_example(recipe: str) -> tuple[dict[str, nn.Module], dict[str, T
     config = module.PRESETS["quick"]
     if recipe in ("digits", "sensing"):
         config = replace(config, networks=NAMES[recipe])
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return module.build(config), module.example(config)
@@ -55,6 +56,7 @@ def objective(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     else:
         (x,) = batch.values()
         outputs = network(x)[0]
+
     losses = [value.float().tanh().mean() for value in values_of(outputs)]
     return torch.stack(losses).sum()
 
@@ -69,12 +71,14 @@ def test_every_precision_of_an_option_is_tested() -> None:
 @pytest.mark.parametrize(("recipe", "name"), [(recipe, name) for recipe, names in NAMES.items() for name in names])
 def test_a_step_of_training_in_every_precision(recipe: str, name: str, precision: Any) -> None:
     networks, example = networks_and_example(recipe)
-    network, expected = deepcopy(networks[name]), loss_in_single_precision(recipe, name)
+    network = deepcopy(networks[name])
+    expected = loss_in_single_precision(recipe, name)
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     data = Batches(example, dict.fromkeys(example, 1))
     phase = Phase("all", WHOLE, objective, 1, lambda parameters: torch.optim.SGD(parameters, lr=1e-3))
     settings = Settings(accelerator="cpu", precision=precision, batch_size=len(data), quiet=True)
     (row,) = fit(network, [phase], data, settings=settings)
+
     assert abs(row["loss"] - expected) < 0.02 + 0.05 * abs(expected)
     assert all(value.isfinite().all() for value in network.parameters())
     assert any(

@@ -19,6 +19,7 @@ def texts(path: Path) -> list[str]:
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)]
     docstrings = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
     constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+
     return [node.value for node in constants if isinstance(node.value, str)]
 
 

@@ -43,6 +43,7 @@ def lif_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: float, so
         s = fire(v - q_t["v_threshold"])
         v = reset(v, s, q_t, q_t["v_threshold"], soft)
         spikes.append(s)
+
     return torch.stack(spikes)
 
 
@@ -51,7 +52,9 @@ def memoryless_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: fl
 
 
 def adaptive_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: float, soft: bool = False) -> Tensor:
-    spikes, a = [], torch.zeros_like(v)
+    spikes = []
+    a = torch.zeros_like(v)
+
     for x_t, q_t in zip(x, q, strict=True):
         a = a * torch.exp(-dt / q_t["tau_adaptation"])
         v = q_t["v_leak"] + torch.exp(-dt / q_t["tau"]) * (v - q_t["v_leak"]) + q_t["r"] * x_t
@@ -59,17 +62,21 @@ def adaptive_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: floa
         v = reset(v, s, q_t, q_t["v_threshold"] + a, soft)
         a = a + q_t["jump"] * s
         spikes.append(s)
+
     return torch.stack(spikes)
 
 
 def cuba_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: float, soft: bool = False) -> Tensor:
-    spikes, i = [], torch.zeros_like(v)
+    spikes = []
+    i = torch.zeros_like(v)
+
     for x_t, q_t in zip(x, q, strict=True):
         i = i * torch.exp(-dt / q_t["tau_syn"]) + x_t
         v = q_t["v_leak"] + torch.exp(-dt / q_t["tau"]) * (v - q_t["v_leak"]) + q_t["r"] * i
         s = fire(v - q_t["v_threshold"])
         v = reset(v, s, q_t, q_t["v_threshold"], soft)
         spikes.append(s)
+
     return torch.stack(spikes)
 
 
@@ -78,17 +85,25 @@ def integrator_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: fl
     for x_t, q_t in zip(x, q, strict=True):
         v = q_t["v_leak"] + torch.exp(-dt / q_t["tau"]) * (v - q_t["v_leak"]) + q_t["r"] * x_t
         membranes.append(v)
+
     return torch.stack(membranes)
 
 
 def izhikevich_equation(x: Tensor, q: list[dict[str, Tensor]], v: Tensor, dt: float) -> Tensor:
-    spikes, u, ms = [], 0.2 * v, 1000 * dt
+    spikes = []
+    u = 0.2 * v
+    ms = 1000 * dt
+
     for x_t, q_t in zip(x, q, strict=True):
-        dv, du = 0.04 * v**2 + 5 * v + 140 - u + x_t, q_t["a"] * (q_t["b"] * v - u)
-        v, u = v + ms * dv, u + ms * du
+        dv = 0.04 * v**2 + 5 * v + 140 - u + x_t
+        du = q_t["a"] * (q_t["b"] * v - u)
+        v = v + ms * dv
+        u = u + ms * du
         s = fire(v - q_t["v_threshold"], width=10.0)
-        v, u = (1 - s) * v + s * q_t["c"], u + s * q_t["d"]
+        v = (1 - s) * v + s * q_t["c"]
+        u = u + s * q_t["d"]
         spikes.append(s)
+
     return torch.stack(spikes)
 
 

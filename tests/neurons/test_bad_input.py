@@ -91,8 +91,10 @@ def test_the_refractory_counter_may_stay_whole():
 
 
 def test_a_state_of_a_row_of_layers_has_one_for_each():
-    one, two = Sequential(Memoryless()), Sequential(Memoryless(), Memoryless())
+    one = Sequential(Memoryless())
+    two = Sequential(Memoryless(), Memoryless())
     _, state = one(torch.zeros(1, 2, 3))
+
     with pytest.raises(ShapeError, match="got a state of 1 layers, but has 2"):
         two(torch.zeros(1, 2, 3), state)
 
@@ -105,12 +107,15 @@ def test_scan_refuses_a_signal_without_batch():
 def test_mixed_precision_keeps_membranes_in_full():
     layer = Sequential(fc=torch.nn.Linear(3, 4), lif=PLIF(dt=0.001, v_threshold=torch.full((4,), 0.1)))
     x = torch.randn(5, 2, 3)
+
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, state = layer(x)
         assert layer[0](x).dtype == torch.bfloat16
         _, first = layer(x[:0])
         again, _ = layer(x, first, **{"lif.v_threshold": torch.full((2, 4), 0.1, dtype=torch.bfloat16)})
+
     assert state.layers[1].v.dtype == first.layers[1].v.dtype == torch.float32
     assert y.dtype == again.dtype == torch.bfloat16
+
     y.sum().backward()
     assert layer[1].log_tau.grad is not None

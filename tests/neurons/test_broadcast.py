@@ -62,12 +62,14 @@ def test_the_rule_is_that_values_on_leading_and_trailing_axes_differ(neurons: li
     shape = data.draw(st.lists(st.integers(1, 3), max_size=len(neurons)))
     values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     placed = []
+
     for ones in (values.ndim, 0):  # behind the value, or before it
         axes = [*values.shape[:ones], *[1] * (len(neurons) - values.ndim), *values.shape[ones:]]
         try:
             placed.append(values.reshape(axes).expand(neurons))
         except RuntimeError:
             continue
+
     differ = len(placed) == 2 and not torch.equal(*placed)
     assert has_two_meanings(shape, neurons) == differ
 
@@ -91,8 +93,10 @@ REMEDY = r"reshape it to \(4, 4, 1\) or to \(1, 4, 4\)"
 def test_a_map_on_a_cube_is_refused_with_both_ways_to_write_it(layer: Any, signal: Any) -> None:
     with pytest.raises(ShapeError, match=rf"v_threshold {MAP}.*{REMEDY}"):
         layer(CUBE, v_threshold=signal)
+
     with pytest.raises(ShapeError, match=REMEDY):
         Sequential(layer=layer)(CUBE, **{"layer.v_threshold": signal})
+
     with pytest.raises(ShapeError, match=REMEDY):
         Recurrent(layer, nn.Identity())(CUBE, **{"layer.v_threshold": signal})
 
@@ -102,51 +106,65 @@ def test_a_map_that_a_layer_keeps_is_refused(learn: tuple[str, ...]) -> None:
     layer = LIF(dt=0.001, v_threshold=torch.ones(4, 4), learn=learn)
     with pytest.raises(ShapeError, match=REMEDY):
         layer(CUBE)
+
     with pytest.raises(ShapeError, match=REMEDY):
         layer(CUBE, v_threshold=Effect(torch.ones(2, 3, 4)[..., :1]))  # under modulation too
+
     assert layer(torch.ones(2, 3, 5, 4, 4))[0].shape == (2, 3, 5, 4, 4)
 
 
 def test_each_way_to_write_it_is_taken_at_its_word() -> None:
     v_threshold = torch.tensor([[0.5, 1.5], [1.5, 1.5]])
     x = torch.ones(1, 1, 2, 2, 2)  # fires where the threshold is 0.5
-    on_leading, on_trailing = v_threshold.reshape(2, 2, 1), v_threshold.reshape(1, 2, 2)
+    on_leading = v_threshold.reshape(2, 2, 1)
+    on_trailing = v_threshold.reshape(1, 2, 2)
+
     # channel 0, height 0: both columns
     for value in (on_leading, Effect(on_leading.reshape(1, 1, 2, 2, 1), "replace")):
         assert Memoryless()(x, v_threshold=value)[0].flatten().tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+
     # height 0, width 0: both channels
     for value in (on_trailing, Effect(on_trailing.reshape(1, 1, 1, 2, 2), "replace")):
         assert Memoryless()(x, v_threshold=value)[0].flatten().tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
+
     assert Memoryless(v_threshold=on_trailing)(x)[0].flatten().tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
 
 
 def test_a_value_a_channel_needs_no_more_axes_where_it_fits_one_way() -> None:
-    x, gain = torch.ones(1, 1, 2, 1, 3), torch.tensor([2.0, 3.0])
+    x = torch.ones(1, 1, 2, 1, 3)
+    gain = torch.tensor([2.0, 3.0])
     assert Gain()(x, gain=Effect(gain.reshape(1, 1, 2)))[0].flatten().tolist() == [2, 2, 2, 3, 3, 3]
 
 
 def test_no_shape_is_read_in_two_ways_by_effects_and_tensors() -> None:
     x = torch.ones(1, 1, 2, 3, 2)
     both = 0
+
     for axes in product((1, 2, 3), repeat=2):
         value = torch.rand(axes, generator=torch.Generator().manual_seed(1))
         found = []
+
         for form in (value, Effect(value.reshape(1, 1, *axes))):
             try:
                 found.append(Gain()(x, gain=form)[0])
             except ShapeError:
                 continue
+
         both += len(found) == 2
         assert len(found) < 2 or torch.equal(*found)
+
     assert both == 1  # (1, 1)
 
 
 def test_a_parameter_under_an_effect_follows_the_same_rule() -> None:
-    x, row = torch.ones(1, 1, 4), torch.ones(1, 1, 4)
+    x = torch.ones(1, 1, 4)
+    row = torch.ones(1, 1, 4)
     with pytest.raises(ShapeError, match=r"a modulated parameter.*\(4, 4\), but got \(4,\).*\(4, 1\) or to \(1, 4\)"):
         modulated(nn.Linear(4, 4), {"weight": Effect(row)}, x)
+
     for shape in ((1, 1, 4, 1), (1, 1, 1, 4)):
         assert modulated(nn.Linear(4, 4), {"weight": Effect(row.reshape(shape))}, x).shape == (1, 1, 4)
+
     assert modulated(nn.Linear(3, 4), {"weight": Effect(row)}, x[..., :3]).shape == (1, 1, 4)  # a value an output
 
 
@@ -168,6 +186,7 @@ def test_the_stages_of_a_unit_follow_the_same_rule(unit: HybridUnit) -> None:
 def test_a_kernel_alone_and_under_modulation_follows_the_same_rule() -> None:
     with pytest.raises(ShapeError, match=REMEDY):
         Exponential(torch.full((4, 4), 0.01), dt=0.001)(CUBE)
+
     for value in (torch.full((4, 4), 0.01), Effect(torch.ones(2, 3, 4, 4))):
         with pytest.raises(ShapeError, match=REMEDY):
             Exponential(0.01, dt=0.001)(CUBE, tau=value)
@@ -195,7 +214,10 @@ def on_a_square(network: HybridNetwork, num_ticks: int) -> Tensor:
 def test_a_link_follows_the_same_rule_at_its_first_value(delay: int) -> None:
     with pytest.raises(ShapeError, match=r"r of Integrator.*\(2, 2\), but got \(2,\).*\(2, 1\) or to \(1, 2\)"):
         on_a_square(network((2,), delay), 4)
-    rows, columns = on_a_square(network((2, 1), delay), 4), on_a_square(network((1, 2), delay), 4)
+
+    rows = on_a_square(network((2, 1), delay), 4)
+    columns = on_a_square(network((1, 2), delay), 4)
+
     assert torch.equal(rows, columns.T)
     assert (rows[1] > rows[0]).all()
 
@@ -205,5 +227,6 @@ def test_a_link_is_checked_where_a_stream_runs_step_by_step() -> None:
     signals = {"x": torch.ones(1, 2, 2), "m": torch.ones(1, 2)}
     _, state = hybrid.step(signals)
     _, state = hybrid.step(signals, state)
+
     with pytest.raises(ShapeError, match=r"reshape it to \(2, 1\) or to \(1, 2\), behind time and batch"):
         hybrid.step(signals, state)

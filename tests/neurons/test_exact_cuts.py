@@ -52,6 +52,7 @@ def exact_linear(generator: torch.Generator, inputs: int, outputs: int) -> nn.Li
     with torch.no_grad():
         layer.weight.copy_(quarters(generator, outputs, inputs, largest=1))
         layer.bias.copy_(quarters(generator, outputs, largest=1))
+
     return layer
 
 
@@ -87,6 +88,7 @@ def build(plan: Plan) -> tuple[Sequential, Tensor, dict[str, Tensor], torch.Gene
         neuron = NEURONS[kind]()
         back = exact_linear(generator, plan.width, plan.width)
         layers += [exact_linear(generator, plan.width, plan.width), Recurrent(neuron, back) if recurrent else neuron]
+
     network = Sequential(*layers)
     x = quarters(generator, plan.num_steps, plan.batch, plan.width)
     # time constants stay, or their decays would not be exact
@@ -96,6 +98,7 @@ def build(plan: Plan) -> tuple[Sequential, Tensor, dict[str, Tensor], torch.Gene
         paths[index % len(paths)]: quarters(generator, plan.num_steps if varies else 1, plan.batch)
         for index, varies in plan.modulated
     }
+
     return network, x, modulation, generator
 
 
@@ -123,10 +126,13 @@ def test_a_stream_cut_anywhere_is_the_whole(plan, data):
     network, x, modulation, _ = build(plan)
     whole, last = run(network, x, None, modulation, 0)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(x)), max_size=4)))
-    pieces, state = [], None
+    pieces = []
+    state = None
+
     for begin, end in zip([0, *cuts], [*cuts, len(x)], strict=True):
         y, state = run(network, x[begin:end], state, modulation, begin)
         pieces.append(y)
+
     assert torch.equal(torch.cat(pieces), whole)
     assert same(state, last)
 
@@ -136,11 +142,14 @@ def test_a_stream_cut_anywhere_is_the_whole(plan, data):
 def test_steps_are_the_whole(plan):
     network, x, modulation, _ = build(plan)
     whole, last = run(network, x, None, modulation, 0)
-    state, steps = network.initial_state(x.new_zeros(x.shape[1:])), [whole[:0]]
+    state = network.initial_state(x.new_zeros(x.shape[1:]))
+    steps = [whole[:0]]
+
     for t in range(len(x)):
         effects = {p: Effect(s if len(s) == 1 else s[t : t + 1], "add") for p, s in modulation.items()}
         y_t, state = network.step(x[t], state, **effects)
         steps.append(y_t.unsqueeze(0))
+
     assert torch.equal(torch.cat(steps), whole)
     assert same(state, last)
 
@@ -152,6 +161,7 @@ def test_a_sample_is_the_same_alone_and_among_others(plan, data):
     whole, last = run(network, x, None, modulation, 0)
     chosen = data.draw(st.lists(st.integers(0, x.shape[1] - 1), min_size=1, max_size=3))
     some, state = run(network, x[:, chosen], None, {p: s[:, chosen] for p, s in modulation.items()}, 0)
+
     assert torch.equal(some, whole[:, chosen])
     assert same(state, select(last, chosen))
 
@@ -167,6 +177,7 @@ def test_later_inputs_and_modulations_never_change_earlier_outputs(plan, data):
         p: s if len(s) == 1 else torch.cat([s[:t], quarters(generator, len(s) - t, s.shape[1])])
         for p, s in modulation.items()
     }
+
     assert torch.equal(run(network, later, None, changed, 0)[0][:t], whole[:t])
 
 
@@ -177,13 +188,18 @@ def test_gradients_do_not_depend_on_the_cut(plan, data):
     weights = quarters(generator, *network(x)[0].shape)
     cut = data.draw(st.integers(0, len(x)))
     gradients = []
+
     for cuts in ([], [cut]):
-        leaf, state = x.clone().requires_grad_(), None
+        leaf = x.clone().requires_grad_()
+        state = None
         loss = 0 * leaf.sum()  # an empty stream has a gradient too
+
         for begin, end in zip([0, *cuts], [*cuts, len(x)], strict=True):
             y, state = run(network, leaf[begin:end], state, modulation, begin)
             loss = loss + (y * weights[begin:end]).sum()
+
         gradients.append(torch.autograd.grad(loss, [leaf, *network.parameters()], allow_unused=True))
+
     for got, expected in zip(*gradients, strict=True):
         if got is not None or expected is not None:
             torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)

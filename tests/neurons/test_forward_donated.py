@@ -32,15 +32,18 @@ def learned(run: Any, neuron: Neuron, x: Tensor) -> list[Tensor]:
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
     ((y * weights).sum() + state[0].sum()).backward()
     grads = [p.grad.clone() for p in neuron.parameters() if p.grad is not None]
+
     return [y.detach(), *(m.detach() for m in state if m is not None), leaf.grad, *grads]  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("kind", NEURONS)
 @pytest.mark.parametrize(("shape", "threads"), [((1, 1, 6), 1), ((9, 3, 6), 1), ((9, 3, 6), 2), ((70, 5, 100, 6), 2)])
 def test_it_gives_what_forward_gives_to_the_bit(kind: str, shape: tuple[int, ...], threads: int) -> None:
-    neuron, before = NEURONS[kind], torch.get_num_threads()
+    neuron = NEURONS[kind]
+    before = torch.get_num_threads()
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 0.4
     torch.set_num_threads(threads)
+
     try:
         for way in (without_native, reference):
             with way():
@@ -48,6 +51,7 @@ def test_it_gives_what_forward_gives_to_the_bit(kind: str, shape: tuple[int, ...
                     learned(neuron.forward_donated, neuron, x), learned(neuron, neuron, x), strict=True
                 ):
                     assert torch.equal(one, other)
+
         for one, other in zip(learned(neuron.forward_donated, neuron, x), learned(neuron, neuron, x), strict=True):
             assert torch.equal(one, other)
     finally:
@@ -72,9 +76,12 @@ def test_membranes_take_the_place_of_the_signal() -> None:
     x = torch.full((3, 1, 64), 0.6, requires_grad=True)
     given = x * 1.0
     IF().forward_donated(given)
+
     assert given.detach()[:, 0, 0].tolist() == pytest.approx([0.6, 1.2, 0.6])
+
     other = x * 1.0
     IF()(other)
+
     assert (other == 0.6).all()
 
 
@@ -99,21 +106,27 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "forward_donated",
         lambda self, *a, **k: found.append(type(self).__name__) or forward_donated(self, *a, **k),
     )
+
     return found
 
 
 def test_in_a_row_it_is_taken_behind_a_product_to_which_nobody_listens(calls: list[str]) -> None:
-    net, x = network(), 2 * torch.rand(9, 4, 6)
+    net = network()
+    x = 2 * torch.rand(9, 4, 6)
     quick = gradients(net, x)
+
     assert calls == ["LIF", "Integrator"]
+
     seen: list[Tensor] = []
     handle = net[0].register_forward_hook(lambda module, given, y: seen.append(y))
     heard = gradients(net, x)
     handle.remove()
+
     assert calls[2:] == ["Integrator"]
     assert torch.equal(seen[0], net[0](x.flatten(0, 1)))
     with reference():
         plain = gradients(net, x)
+
     for one, two, three in zip(quick, heard, plain, strict=True):
         assert torch.equal(one, two)
         torch.testing.assert_close(two, three)
@@ -126,20 +139,26 @@ def test_a_signal_of_the_caller_is_never_taken(calls: list[str]) -> None:
     Sequential(LIF(2.0, dt=1.0), LIF(2.0, dt=1.0))(given)
     Sequential(nn.Identity(), LIF(2.0, dt=1.0))(given)
     Sequential(nn.Sigmoid(), LIF(2.0, dt=1.0))(given)  # whose backward pass asks what came out
+
     assert calls == [] and torch.equal(given, before)
+
     gradients(network(), x.detach(), **{"0.bias": torch.ones(32)})
     assert calls == ["Integrator"]
 
 
 def test_backward_twice_and_in_spans(calls: list[str]) -> None:
-    net, x = network(), 2 * torch.rand(12, 4, 6)
+    net = network()
+    x = 2 * torch.rand(12, 4, 6)
     expected = gradients(net, x)
     net.zero_grad()
     loss = net(x)[0].square().sum()
+
     for _ in range(2):
         loss.backward(retain_graph=True)
+
     for parameter, other in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, 2 * other)
+
     net.zero_grad()
     recompute(net, x, span=5)[0].square().sum().backward()
     for parameter, other in zip(net.parameters(), expected, strict=True):

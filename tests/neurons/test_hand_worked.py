@@ -38,10 +38,13 @@ HALF = 1 / math.log(2)  # the time constant whose decay over one second is 1/2
 def run(layer: Stateful, x: list[float]) -> list[tuple[float, ...]]:
     """One row a step: the output and every tensor of the state after it."""
     signal = torch.tensor(x, dtype=torch.float64).reshape(-1, 1, 1)
-    state, rows = layer.initial_state(signal[0]), []
+    state = layer.initial_state(signal[0])
+    rows = []
+
     for x_t in signal:
         y_t, state = layer.step(x_t, state)
         rows.append((y_t.item(), *[value.item() for value in state if value is not None]))
+
     return rows
 
 
@@ -60,6 +63,7 @@ def test_lif_with_a_hard_reset():
     # 1.25     0.125 + 1.25  = 1.375    1      0
     # 0.50     0.5                      0      0.5
     layer = LIF(HALF, dt=1.0)
+
     assert run(layer, [0.5, 0.75, 0.25, 1.25, 0.5]) == [(0, 0.5), (1, 0), (0, 0.25), (1, 0), (0, 0.5)]
 
 
@@ -71,6 +75,7 @@ def test_lif_with_a_soft_reset():
     # 2.00     0.375 + 2     = 2.375    1      1.375   (one spike a step, however high)
     # 0.50     0.6875 + 0.5  = 1.1875   1      0.1875
     layer = LIF(HALF, dt=1.0, reset="subtract")
+
     rows = [(0, 0.5), (1, 0.5), (0, 0.75), (1, 1.375), (1, 0.1875)]
     assert run(layer, [0.5, 1.25, 0.5, 2.0, 0.5]) == rows
 
@@ -84,6 +89,7 @@ def test_lif_with_a_rest_a_reset_and_a_resistance_of_its_own():
     # 0.00     0.25 - 0.25  + 0   = 0             0      0
     # 0.00     0.25 - 0.125 + 0   = 0.125         0      0.125
     layer = LIF(HALF, dt=1.0, v_leak=0.25, v_reset=-0.25, r=2.0)
+
     rows = [(0, 0.75), (1, -0.25), (1, -0.25), (0, 0), (0, 0.125)]
     assert run(layer, [0.25, 0.25, 0.5, 0.0, 0.0]) == rows
 
@@ -97,6 +103,7 @@ def test_lif_that_rests_after_a_spike():
     # 0.50     0.5                      0      0.5    0
     # 1.00     0.25 + 1      = 1.25     1      0      2
     layer = LIF(HALF, dt=1.0, refractory=2.0)
+
     rows = [(1, 0, 2), (0, 0, 1), (0, 0, 0), (0, 0.5, 0), (1, 0, 2)]
     assert run(layer, [1.0, 1.0, 1.0, 0.5, 1.0]) == rows
 
@@ -120,6 +127,7 @@ def test_if_adds_up():
     # 0.75     1.5       1      0
     # 0.75     0.75      0      0.75
     assert run(IF(), [0.5, 0.25, 0.75, 0.75]) == [(0, 0.5), (0, 0.75), (1, 0), (0, 0.75)]
+
     assert run(IF(reset="subtract", v_leak=0.25), [0.5, 0.25, 0.75]) == [(0, 0.75), (1, 0), (0, 0.75)]
 
 
@@ -140,6 +148,7 @@ def test_the_gradient_of_a_learned_tau():
     layer = Integrator(HALF, dt=1.0, learn="tau").double()
     y, _ = layer.step(torch.zeros(1, 1, dtype=torch.float64), IntegratorState(torch.full((1, 1), 4.0).double()))
     y.sum().backward()
+
     assert layer.log_tau.grad.item() == pytest.approx(2 * math.log(2), abs=1e-6)
 
 
@@ -152,6 +161,7 @@ def test_adaptive_lif_with_a_hard_reset():
     # 1 + 0.3125            1              0      1      0.3125
     # 1 + 0.15625           1.5            1      0      0.65625
     layer = AdaptiveLIF(HALF, HALF, dt=1.0, jump=0.5)
+
     rows = [(1, 0, 0.5), (0, 1, 0.25), (1, 0, 0.625), (0, 1, 0.3125), (1, 0, 0.65625)]
     assert run(layer, [1.0] * 5) == rows
 
@@ -169,6 +179,7 @@ def test_cuba_lif_with_a_hard_reset():
     # 0.00     0.25      0.25 + 0.25   = 0.5      0      0.5
     # 1.00     1.125     0.25 + 1.125  = 1.375    1      0
     layer = CubaLIF(HALF, HALF, dt=1.0)
+
     assert run(layer, [1.0, 0.0, 0.0, 1.0]) == [(1, 0, 1), (0, 0.5, 0.5), (0, 0.5, 0.25), (1, 0, 1.125)]
 
 
@@ -207,10 +218,12 @@ def test_recurrent_feeds_spikes_back_one_step_later():
     # 0.50     0.5        1                              1      0
     # 0.00     0.5        0.5                            0      0.5
     weight = torch.nn.Linear(1, 1, bias=False).double()
+
     torch.nn.init.constant_(weight.weight, 0.5)
     layer = Recurrent(LIF(HALF, dt=1.0), weight)
     x = torch.tensor([1.0, 0.25, 0.75, 0.5, 0.0], dtype=torch.float64).reshape(-1, 1, 1)
     spikes, state = layer(x)
+
     assert spikes.flatten().tolist() == [1, 0, 1, 1, 0]
     assert state.layer.v.item() == 0.5
     assert state.y.item() == 0
@@ -221,6 +234,7 @@ def test_recurrent_mixes_neurons_by_its_matrix():
     weight = torch.nn.Linear(2, 2, bias=False)
     weight.weight.data = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     spikes, _ = Recurrent(Memoryless(), weight)(torch.tensor([[1.0, 0.0]]).expand(4, 1, 2))
+
     # step 2: neuron 0 sees 1, neuron 1 sees 1;  step 3: neuron 0 sees 1 - 1;  step 4: 1 - 1 (neuron 1 fired at 3)
     assert spikes[:, 0].tolist() == [[1, 0], [1, 1], [0, 1], [0, 0]]
 
@@ -233,18 +247,23 @@ def test_the_gradient_through_a_reset(detach_reset):
     _, state = LIF(HALF, dt=1.0, detach_reset=detach_reset)(x)
     state.v.sum().backward()
     expected = 0.0 if detach_reset else -1.5 / (1 + (math.pi / 2) ** 2) / 2
+
     # the membrane of 0 at the second step is a whole threshold away from firing, which adds nothing as it is 0
     assert x.grad[0].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_step_function_takes_a_value_a_neuron():
-    x, v = torch.ones(1, 2), torch.zeros(1, 2)
+    x = torch.ones(1, 2)
+    v = torch.zeros(1, 2)
     two = torch.tensor([0.5, 2.0])
+
     assert lif_step(x, LIFState(v), decay=0.5, v_threshold=two)[0].tolist() == [[1, 0]]
+
     adaptive = adaptive_lif_step(x, AdaptiveLIFState(v, v), decay=0.5, decay_adaptation=0.5, v_threshold=two)
     assert adaptive[0].tolist() == [[1, 0]]
     assert cuba_lif_step(x, CubaLIFState(v, v), decay=0.5, decay_syn=0.5, v_threshold=two)[0].tolist() == [[1, 0]]
     assert integrator_step(x, IntegratorState(v), decay=0.5, r=two)[0].tolist() == [[0.5, 2]]
+
     fires = izhikevich_step(x * 100, IzhikevichState(v - 65, v - 13), dt_ms=1.0, v_threshold=two * 30)
     assert fires[0].tolist() == [[1, 0]]
 

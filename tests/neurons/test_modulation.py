@@ -12,7 +12,10 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.neurons import LIF, PLIF, Effect, Integrator, Memoryless
 
-T, B, C, W = 20, 3, 2, 4
+T = 20
+B = 3
+C = 2
+W = 4
 
 
 @dataclass(frozen=True)
@@ -75,28 +78,36 @@ def assert_form_is_in_the_equation(case: Any, name: str, form: Form) -> None:
     layer = case.build()
     weights = torch.randn(T, B, C, W, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     results = []
+
     for modulated in (True, False):
-        x, signal = case.signal(T, B, C, W).requires_grad_(), form.signal(base).requires_grad_()
+        x = case.signal(T, B, C, W).requires_grad_()
+        signal = form.signal(base).requires_grad_()
+
         if modulated:
             y, _ = layer(x, None, **{name: form.argument(signal)})
         else:
             plain = {n: torch.tensor(v, dtype=torch.float64) for n, v in case.quantities.items()}
             y = case.reference(x, {**plain, name: form.expected(base, signal)})
+
         (y * weights).sum().backward()
         results.append((y, x.grad, signal.grad))
+
     (y, x_grad, s_grad), (y_plain, x_plain, s_plain) = results
     close = partial(torch.testing.assert_close, atol=1e-9, msg=lambda text: f"{form.name}: {text}")
     close(y, y_plain, rtol=1e-9)
     close(x_grad, x_plain, rtol=1e-6)
     close(s_grad, s_plain, rtol=1e-6)
+
     if not (name == "v_reset" and "minus" in case.name):
         assert s_grad.abs().sum() > 0, form.name
 
 
 def test_a_number_modulates_as_well(double, quantity):
     case, name = quantity
-    layer, x = case.build(), case.signal(T, B, C, W)
-    number, state = 1.2 * case.quantities[name], layer.initial_state(x[0])
+    layer = case.build()
+    x = case.signal(T, B, C, W)
+    number = 1.2 * case.quantities[name]
+    state = layer.initial_state(x[0])
     y, _ = layer(x, state, **{name: number})
     torch.testing.assert_close(y, case.build(**{name: number})(x, state)[0], rtol=1e-9, atol=1e-9)
 
@@ -109,46 +120,56 @@ def test_the_plain_layer_is_the_equation_too(double, neuron):
 
 def test_a_modulated_stream_may_be_cut(quantity):
     case, name = quantity
-    layer, x = case.build().double(), case.signal(T, B, C, W)
+    layer = case.build().double()
+    x = case.signal(T, B, C, W)
     signal = FORMS[9].signal(1.0)
     whole, last = layer(x, None, **{name: Effect(signal)})
     first, state = layer(x[:7], None, **{name: Effect(signal[:7])})
     steps = [first]
+
     for t in range(7, T):
         y_t, state = layer.step(x[t], state, **{name: Effect(signal[t : t + 1])})
         steps.append(y_t.unsqueeze(0))
+
     assert torch.equal(torch.cat(steps), whole)
     assert torch.equal(state[0], last[0])
 
 
 def test_a_plain_tensor_a_step_goes_into_a_step(quantity):
     case, name = quantity
-    layer, x = case.build().double(), case.signal(1, B, C, W)
+    layer = case.build().double()
+    x = case.signal(1, B, C, W)
     values = FORMS[3].signal(case.quantities[name])
     y, _ = layer(x, None, **{name: values})
     y_t, _ = layer.step(x[0], layer.initial_state(x[0]), **{name: values})
+
     assert torch.equal(y[0], y_t)
 
 
 def test_a_modulation_is_never_written_into_the_module(quantity):
     case, name = quantity
-    layer, x = case.build().double(), case.signal(T, B, C, W)
+    layer = case.build().double()
+    x = case.signal(T, B, C, W)
     before, _ = layer(x)
     layer(x, None, **{name: FORMS[5].signal(case.quantities[name])})
+
     assert torch.equal(layer(x)[0], before)
 
 
 def test_a_factor_of_one_changes_nothing(quantity):
     case, name = quantity
-    layer, x = case.build().double(), case.signal(T, B, C, W)
+    layer = case.build().double()
+    x = case.signal(T, B, C, W)
     ones = torch.ones(T, B, dtype=torch.float64)
     torch.testing.assert_close(layer(x, None, **{name: Effect(ones)})[0], layer(x)[0], rtol=1e-9, atol=1e-9)
 
 
 def test_effects_act_one_after_the_other():
     x = torch.tensor([1.0, 1.0]).reshape(2, 1, 1)
-    double, half = Effect(torch.full((1, 1), 2.0), "multiply"), Effect(torch.full((2, 1), -0.5), "add")
+    double = Effect(torch.full((1, 1), 2.0), "multiply")
+    half = Effect(torch.full((2, 1), -0.5), "add")
     scale = Memoryless(v_threshold=1.0)
+
     # threshold (1 * 2) - 0.5 = 1.5, or (1 - 0.5) * 2 = 1
     assert scale(x, None, v_threshold=[double, half])[0].flatten().tolist() == [0.0, 0.0]
     assert scale(x, None, v_threshold=[half, double])[0].flatten().tolist() == [1.0, 1.0]
@@ -165,6 +186,7 @@ def test_a_learned_quantity_and_its_modulation_both_get_gradients():
     factor = torch.full((1, 2), 1.5, dtype=torch.float64, requires_grad=True)
     x = torch.rand(10, 2, 3, dtype=torch.float64)
     layer(x, None, tau=Effect(factor))[0].sum().backward()
+
     # d/d log_tau and d/d log(factor) of tau * factor are the same
     torch.testing.assert_close(layer.log_tau.grad, (factor.grad * factor.detach()).sum())
 
@@ -239,7 +261,9 @@ def test_an_effect_fits_what_the_layer_keeps():
 def test_an_effect_says_how_it_acts():
     with pytest.raises(ConfigError, match="one of add, multiply, replace, but got 'times'"):
         Effect(torch.ones(1, 1), "times")
+
     with pytest.raises(ShapeError, match=r"a tensor \(T, B, \*M\), but got \(3,\)"):
         Effect(torch.ones(3))
+
     with pytest.raises(ShapeError, match=r"but got 2\.0"):
         Effect(2.0)

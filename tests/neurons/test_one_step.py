@@ -11,7 +11,8 @@ from spikebridge.hybrid.network.one_step import Effects, one_step
 from spikebridge.neurons import LIF, Effect, Integrator, Sequential, Stateful
 from spikebridge.neurons.state import map_tensors
 
-BATCH, STEPS = 3, 4
+BATCH = 3
+STEPS = 4
 
 
 def tensors(state: Any) -> list[Tensor]:
@@ -26,7 +27,10 @@ def assert_equal_steps(layer: Stateful, x: Tensor, effects: Effects | None = Non
     for short in (True, False):
         leaf = x.clone().requires_grad_()
         layer.zero_grad()
-        step, state, outputs = one_step(layer), layer.initial_state(x[0]), []
+        step = one_step(layer)
+        state = layer.initial_state(x[0])
+        outputs = []
+
         for t, x_t in enumerate(leaf.unbind(0)):
             now = effects if effects and t else {}
             if short:
@@ -35,25 +39,32 @@ def assert_equal_steps(layer: Stateful, x: Tensor, effects: Effects | None = Non
                 timed = {n: [Effect(row.unsqueeze(0), by) for row, by in acts] for n, acts in now.items()}
                 y, state = layer(x_t.unsqueeze(0), state, **timed)
                 y_t = y[0]
+
             outputs.append(y_t)
+
         loss = torch.stack(outputs).square().sum() + sum(t.sum() for t in tensors(state) if t.is_floating_point())
         loss.backward()
         grads = [leaf.grad, *(p.grad for p in layer.parameters())]
         found.append((outputs, tensors(state), [g for g in grads if g is not None], type(state)))
+
     (outputs, states, grads, kind), (right, right_states, right_grads, right_kind) = found
     assert kind is right_kind
     assert all(torch.equal(a, b) for a, b in zip(outputs + states, right + right_states, strict=True))
+
     for a, b in zip(grads, right_grads, strict=True):
         torch.testing.assert_close(a, b)
 
 
 def test_every_layer_steps_as_it_runs(case):
-    layer, x = case.build().double(), case.signal(STEPS, BATCH, 5)
+    layer = case.build().double()
+    x = case.signal(STEPS, BATCH, 5)
     assert_equal_steps(layer, x)
 
 
 def test_every_quantity_can_be_modulated_in_a_step(case):
-    layer, x = case.build().double(), case.signal(STEPS, BATCH, 5)
+    layer = case.build().double()
+    x = case.signal(STEPS, BATCH, 5)
+
     for path in layer.modulable_paths():
         if getattr(type(layer), path, None) is None:
             continue
@@ -89,9 +100,11 @@ def test_layers_in_a_row_step_as_they_run(effects: Effects) -> None:
 
 
 def test_a_hook_sees_every_step() -> None:
-    layers, seen = picture_layers(), []
+    layers = picture_layers()
+    seen = []
     layers.lif.register_forward_hook(lambda module, args, y: seen.append(module))
     assert_equal_steps(layers, torch.rand(STEPS, BATCH, 2, 8, 8))
+
     assert len(seen) == 2 * (1 + STEPS)  # and the empty signal that makes the initial state
 
 

@@ -67,7 +67,9 @@ from spikebridge.neurons import (
     Stateful,
 )
 
-T, B, N = 40, 3, 5
+T = 40
+B = 3
+N = 5
 
 
 def tau_of(decay: float) -> float:
@@ -97,13 +99,16 @@ def both(ours: Stateful, theirs: Any, x: Tensor, gradients: bool = True) -> None
     """Runs both on one signal and compares outputs and the gradients of a weighted sum of them."""
     weights = torch.linspace(-1, 1, T).reshape(T, 1, 1) * torch.linspace(0.5, 1.5, N)
     results = []
+
     for run in (lambda leaf: ours(leaf)[0], theirs):
         leaf = x.clone().requires_grad_()
         y = run(leaf)
         (y * weights).sum().backward()
         results.append((y.detach(), leaf.grad))
+
     (y, y_grad), (expected, expected_grad) = results
     assert y.std() > 0.1
+
     torch.testing.assert_close(y, expected)
     if gradients:
         assert expected_grad.abs().sum() > 0
@@ -135,6 +140,7 @@ def test_lif_is_that_of_spikingjelly(jelly, x, reset, detach_reset, decay_input)
         detach_reset=detach_reset,
         step_mode="m",
     )
+
     layer = LIF(
         tau_of(1 - 1 / 1.6),
         dt=1.0,
@@ -144,6 +150,7 @@ def test_lif_is_that_of_spikingjelly(jelly, x, reset, detach_reset, decay_input)
         surrogate=Arctan(1.5),
         detach_reset=detach_reset,
     )
+
     both(layer, node, 2.5 * x)
     torch.testing.assert_close(layer(2.5 * x)[1].v, node.v)
 
@@ -163,6 +170,7 @@ def test_plif_is_that_of_spikingjelly(jelly, x):
     node = jelly.ParametricLIFNode(init_tau=2.0, decay_input=False, surrogate_function=atan(), step_mode="m")
     layer = PLIF(tau_of(0.5), dt=1.0)
     both(layer, node, 2 * x)
+
     # decay = 1 - sigmoid(w) = exp(-dt / exp(log_tau)): d decay / d w = -1/4, d decay / d log_tau = 1/2 log 2
     torch.testing.assert_close(node.w.grad / (-1 / 4), layer.log_tau.grad / (math.log(2) / 2), rtol=1e-4, atol=1e-5)
 
@@ -188,13 +196,16 @@ def snn() -> ModuleType:
 
 
 def snntorch_run(layer: nn.Module, x: Tensor) -> Tensor:
-    state, spikes = layer.reset_mem(), []
+    state = layer.reset_mem()
+    spikes = []
     state = state if isinstance(state, tuple) else (state,)
+
     for x_t in x:
         out = layer(x_t, *state)
         # a recurrent layer gives its spikes once, as output and as state
         spikes.append(out[0])
         state = out if type(layer).__name__.startswith("R") else out[1:]
+
     return torch.stack(spikes)
 
 
@@ -224,9 +235,11 @@ def test_learned_decays_and_thresholds_have_the_gradients_of_snntorch(snn, x):
         reset_mechanism="zero",
         reset_delay=False,
     )
+
     layer = LIF(torch.full((N,), tau_of(0.8)), dt=1.0, v_threshold=torch.full((N,), 0.9), learn=("tau", "v_threshold"))
     both(layer, lambda x: snntorch_run(leaky, x), x)
     torch.testing.assert_close(layer.v_threshold.grad, leaky.threshold.grad, rtol=1e-4, atol=1e-5)
+
     # d decay / d log_tau = decay dt / tau
     chain = 0.8 / tau_of(0.8)
     torch.testing.assert_close(layer.log_tau.grad, leaky.beta.grad * chain, rtol=1e-4, atol=1e-5)
@@ -259,6 +272,7 @@ def norse_run(step: Any, state: Any, p: Any, x: Tensor, dt: float = 0.1) -> Tens
     for x_t in x:
         y, state = step(x_t, state, p, dt)
         outputs.append(y)
+
     return torch.stack(outputs)
 
 
@@ -278,6 +292,7 @@ def test_lif_is_that_of_norse(norse, x, reset):
         reset_method=way,
         **SUPER,
     )
+
     state = box.LIFBoxFeedForwardState(v=torch.full((B, N), 0.1))
     layer = LIF(tau_of(0.75), dt=1.0, r=0.25, v_leak=0.1, v_reset=-0.1, reset=reset, surrogate=FastSigmoid())
     both(layer, lambda x: norse_run(box.lif_box_feed_forward_step, state, p, x), 8 * x)
@@ -301,7 +316,8 @@ def test_integrator_is_that_of_norse(norse, x):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_refractory_time_is_that_of_norse(norse, x, steps):
-    lif, refrac = peer("norse.torch.functional.lif"), peer("norse.torch.functional.lif_refrac")
+    lif = peer("norse.torch.functional.lif")
+    refrac = peer("norse.torch.functional.lif_refrac")
     # a synapse that forgets within one step passes the input on as it is
     inner = lif.LIFParameters(tau_syn_inv=torch.tensor(10.0), tau_mem_inv=torch.tensor(2.5), **SUPER)
     p = refrac.LIFRefracParameters(lif=inner, rho_reset=torch.tensor(float(steps)))
@@ -320,6 +336,7 @@ def test_adaptive_lif_is_that_of_norse(norse, x):
         beta=torch.tensor(0.4),
         **SUPER,
     )
+
     zeros = torch.zeros(B, N)
     state = lsnn.LSNNFeedForwardState(v=zeros, i=zeros, b=torch.ones(B, N))
     layer = AdaptiveLIF(tau_of(0.75), tau_of(0.9), dt=1.0, r=0.25, jump=0.4, surrogate=FastSigmoid())
@@ -416,6 +433,7 @@ def test_who_fires_at_the_threshold_itself(jelly, snn, norse, sinabs):
     one = torch.ones(1, 1, 1)
     box = peer("norse.torch.functional.lif_box")
     p = box.LIFBoxParameters(tau_mem_inv=torch.tensor(10.0), **SUPER)
+
     fires = {
         "here": LIF(tau_of(0.5), dt=1.0)(one)[0],
         "SpikingJelly": jelly.LIFNode(tau=2.0, decay_input=False, step_mode="m")(one),
@@ -423,6 +441,7 @@ def test_who_fires_at_the_threshold_itself(jelly, snn, norse, sinabs):
         "snnTorch": snntorch_run(snn.Leaky(beta=0.5), one),
         "Norse": norse_run(box.lif_box_feed_forward_step, box.LIFBoxFeedForwardState(v=torch.zeros(1, 1)), p, one),
     }
+
     assert {name: y.item() for name, y in fires.items()} == {
         "here": 1,
         "SpikingJelly": 1,

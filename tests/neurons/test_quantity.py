@@ -40,6 +40,7 @@ def test_a_positive_learned_quantity_is_its_logarithm():
 def test_a_learned_tau_stays_above_zero_whatever_the_optimizer_does():
     layer = PLIF(0.02, dt=0.001)
     optimizer = torch.optim.SGD(layer.parameters(), lr=1e3)
+
     for sign in (1, -1):
         optimizer.zero_grad()
         (sign * layer.tau).backward()
@@ -51,6 +52,7 @@ def test_a_value_given_is_copied():
     given = torch.ones(2)
     layer = LIF(dt=0.001, v_threshold=given, r=given, learn="r")
     given.zero_()
+
     assert layer.v_threshold.tolist() == [1, 1]
     assert layer.r.tolist() == [1, 1]
 
@@ -58,25 +60,32 @@ def test_a_value_given_is_copied():
 def test_setting_a_quantity_checks_it_and_keeps_its_place():
     layer = LIF(dt=0.001)
     layer.v_threshold = 2
+
     assert layer.v_threshold == 2.0
+
     layer.v_threshold = torch.tensor([1.0, 3.0])
     assert [name for name, _ in layer.named_buffers()] == ["v_threshold"]
+
     layer.v_threshold = 0.5
     assert (layer.v_threshold, list(layer.buffers())) == (0.5, [])
     with pytest.raises(ConfigError, match="tau > 0 s, but got 0"):
         layer.tau = 0.0
+
     assert layer.tau == 0.02
 
 
 def test_setting_a_learned_quantity_writes_into_its_parameter():
     layer = LIF(torch.tensor([0.02, 0.02]), dt=0.001, learn=("tau", "v_threshold"))
-    tau, threshold = layer.log_tau, layer.v_threshold
+    tau = layer.log_tau
+    threshold = layer.v_threshold
     layer.tau = 0.01
     layer.v_threshold = 3.0
+
     assert layer.log_tau is tau
     assert layer.v_threshold is threshold
     assert layer.tau.tolist() == pytest.approx([0.01, 0.01])
     assert threshold.item() == 3.0
+
     with pytest.raises(ShapeError, match=r"learns tau of shape \(2,\), but got \(3,\); make a new layer"):
         layer.tau = torch.ones(3)
 
@@ -89,7 +98,8 @@ def test_a_parameter_may_be_replaced_by_a_parameter():
 
 
 def test_layers_of_one_class_do_not_share_their_quantities():
-    one, two = LIF(0.01, dt=0.001), LIF(0.02, dt=0.001)
+    one = LIF(0.01, dt=0.001)
+    two = LIF(0.02, dt=0.001)
     one.v_threshold = 5.0
     assert (one.tau, two.tau, two.v_threshold) == (0.01, 0.02, 1.0)
 
@@ -103,16 +113,20 @@ def test_to_moves_tensors_and_leaves_numbers():
 def test_a_layer_can_be_made_without_memory():
     with torch.device("meta"):
         layer = PLIF(0.02, dt=0.001, v_threshold=torch.ones(3))
+
     y, _ = layer(torch.zeros(2, 4, 3, device="meta"))
+
     assert y.shape == (2, 4, 3)
     assert layer.to_empty(device="cpu").log_tau.device.type == "cpu"
 
 
 def test_functional_call_replaces_a_quantity():
-    layer, x = PLIF(0.02, dt=0.001, learn="v_threshold"), torch.rand(10, 2, 3)
+    layer = PLIF(0.02, dt=0.001, learn="v_threshold")
+    x = torch.rand(10, 2, 3)
     values = {"log_tau": torch.tensor(math.log(0.005)), "v_threshold": torch.tensor(0.7)}
     got, _ = torch.func.functional_call(layer, values, (x,))
     torch.testing.assert_close(got, PLIF(0.005, dt=0.001, v_threshold=0.7)(x)[0])
+
     assert layer.tau.item() == pytest.approx(0.02)
 
 
@@ -120,6 +134,7 @@ def test_weights_go_through_safetensors():
     layer = LIF(0.03, dt=0.001, v_threshold=torch.tensor([1.0, 2.0]), learn=("tau",))
     twin = LIF(0.01, dt=0.001, v_threshold=torch.zeros(2), learn=("tau",))
     twin.load_state_dict(load(save(layer.state_dict())))
+
     assert torch.equal(twin.tau, layer.tau)
     assert torch.equal(twin.v_threshold, layer.v_threshold)
 
@@ -156,24 +171,30 @@ def numbers_of(module: torch.nn.Module) -> dict[str, float]:
 
 @pytest.mark.parametrize("way", ["dict", "safetensors", "file", "assign"])
 def test_numbers_are_loaded_to_the_bit(way, tmp_path):
-    layer, twin = every_number(), other_numbers()
+    layer = every_number()
+    twin = other_numbers()
     state = layer.state_dict()
     if way == "safetensors":
         state = load(save(state))
+
     if way == "file":
         torch.save(state, tmp_path / "weights.pt")
         state = torch.load(tmp_path / "weights.pt", weights_only=True)
+
     twin.load_state_dict(state, assign=way == "assign")
     assert numbers_of(twin) == numbers_of(layer)
     assert (twin[0].tau, twin[3].a, twin[2].jump, twin[6].tau) == (0.03, 0.1, 0.1, math.inf)
+
     x = torch.rand(20, 2, 3)
     assert torch.equal(twin(x)[0], layer(x)[0])
 
 
 def test_units_save_their_numbers():
     make = lambda tau, v: HybridUnit(None, Exponential(tau, dt=0.001), None, Threshold(v))  # noqa: E731
-    unit, twin = make(0.03, 0.7), make(0.02, 1.0)
+    unit = make(0.03, 0.7)
+    twin = make(0.02, 1.0)
     twin.load_state_dict(load(save(unit.state_dict())))
+
     assert (twin.kernel.tau, twin.discretizer.v_threshold) == (0.03, 0.7)
 
 
@@ -186,7 +207,9 @@ def test_numbers_are_no_buffers_and_no_parameters():
 def test_a_file_without_numbers_leaves_those_that_a_layer_was_built_with():
     layer = Sequential(fc=torch.nn.Linear(3, 2), lif=LIF(tau=0.03, dt=0.001, learn="v_threshold"))
     old = {name: value for name, value in layer.state_dict().items() if value.dtype != torch.float64}
+
     assert list(old) == ["fc.weight", "fc.bias", "lif.v_threshold"]
+
     layer.load_state_dict(old)
     assert layer[1].tau == 0.03
     with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "lif.v_threshold"'):
@@ -198,8 +221,10 @@ def test_a_number_that_a_new_file_lacks_is_missing(with_metadata):
     layer = every_number()
     state = layer.state_dict() if with_metadata else dict(layer.state_dict())
     del state["lif.tau"]
+
     with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "lif.tau"'):
         layer.load_state_dict(state)
+
     assert layer.load_state_dict(state, strict=False).missing_keys == ["lif.tau"]
 
 
@@ -207,10 +232,13 @@ def test_a_number_of_another_kind_is_refused():
     state = LIF(dt=0.001).state_dict()
     with pytest.raises(RuntimeError, match=r"size mismatch for tau: \(3,\) there and one number here"):
         LIF(dt=0.001).load_state_dict({**state, "tau": torch.ones(3)})
+
     with pytest.raises(RuntimeError, match="tau: LIF needs tau > 0 s, but got -1"):
         LIF(dt=0.001).load_state_dict({**state, "tau": torch.tensor(-1.0)})
+
     with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "jump"'):
         LIF(dt=0.001).load_state_dict({**state, "jump": torch.tensor(0.2)})
+
     with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "log_tau"'):
         PLIF(dt=0.001).load_state_dict(state)
 
@@ -225,7 +253,10 @@ def test_weights_can_be_assigned():
 def test_a_deep_copy_has_quantities_of_its_own():
     layer = PLIF(0.02, dt=0.001, v_threshold=torch.ones(2), r=3.0)
     twin = copy.deepcopy(layer)
-    twin.tau, twin.v_threshold, twin.r = 0.5, torch.zeros(2), 1.0
+    twin.tau = 0.5
+    twin.v_threshold = torch.zeros(2)
+    twin.r = 1.0
+
     assert (layer.tau.item(), layer.v_threshold.tolist(), layer.r) == (pytest.approx(0.02), [1, 1], 3.0)
 
 
@@ -235,6 +266,7 @@ def test_a_learned_quantity_follows_the_default_dtype():
         layer = PLIF(0.02, dt=0.001)
     finally:
         torch.set_default_dtype(torch.float32)
+
     assert layer.tau.dtype == torch.float64
 
 
@@ -246,7 +278,9 @@ def test_one_name_may_be_learned_without_brackets():
 def test_an_if_neuron_without_leak_can_start_anywhere_and_learn_that():
     layer = IF(v_leak=0.25, learn="v_leak")
     y, _ = layer(torch.full((2, 1, 1), 0.5))
+
     assert y.flatten().tolist() == [0, 1]
+
     y.sum().backward()
     assert layer.v_leak.grad.abs() > 0
 
@@ -263,9 +297,11 @@ def test_a_new_layer_declares_what_can_be_modulated():
 
     assert Base().modulable_paths() == ["gain"]
     assert Derived().modulable_paths() == ["gain", "tau"]
+
     layer = Derived()
     with pytest.raises(AttributeError, match="has no attribute 'gain'"):
         _ = layer.gain
+
     layer.gain = 2
     assert layer.gain == 2.0
 
@@ -316,6 +352,7 @@ def test_every_neuron_names_itself_in_its_errors(neuron):
     name = next(iter(neuron.quantities))
     with pytest.raises(ConfigError, match=f"{neuron.kind.__name__} needs a number for {name}, but got NaN"):
         neuron.build(**{name: math.nan})
+
     with pytest.raises(ConfigError, match=f"{neuron.kind.__name__} cannot learn 'nothing'"):
         neuron.build(learn=("nothing",))
 

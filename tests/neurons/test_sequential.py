@@ -21,11 +21,13 @@ def network() -> Sequential:
 
 
 def test_the_row_is_its_layers_one_after_the_other():
-    net, x = network(), torch.randn(6, 3, 2, 4, 4)
+    net = network()
+    x = torch.randn(6, 3, 2, 4, 4)
     y, state = net(x)
     h, lif1 = net.lif1(net.conv(x.flatten(0, 1)).unflatten(0, (6, 3)))
     h, lif2 = net.block.lif2(net.block.fc(net.pool(h.flatten(0, 1))).unflatten(0, (6, 3)))
     expected, out = net.out(h)
+
     assert y.shape == (6, 3, 5)
     assert torch.equal(y, expected)
     assert state.layers[0] is state.layers[2] is state.layers[3].layers[0] is None
@@ -35,7 +37,8 @@ def test_the_row_is_its_layers_one_after_the_other():
 
 
 def test_steps_and_cuts_make_the_whole():
-    net, x = network(), torch.randn(6, 3, 2, 4, 4)
+    net = network()
+    x = torch.randn(6, 3, 2, 4, 4)
     whole, _ = net(x)
     by_scan, _ = scan(net, x)
     torch.testing.assert_close(by_scan, whole)
@@ -47,8 +50,10 @@ def test_steps_and_cuts_make_the_whole():
 def test_the_initial_state_needs_no_shapes():
     net = network()
     state = net.initial_state(torch.zeros(3, 2, 4, 4))
+
     assert state.layers[1].v.shape == (3, 3, 4, 4)
     assert state.layers[3].layers[1].i.shape == (3, 5)
+
     y, again = net(torch.zeros(0, 3, 2, 4, 4))
     assert y.shape == (0, 3, 5)
     assert again.layers[4].v.shape == (3, 5)
@@ -57,6 +62,7 @@ def test_the_initial_state_needs_no_shapes():
 def test_layers_have_their_names_or_their_places():
     net = network()
     assert [name for name, _ in net.named_children()] == ["conv", "lif1", "pool", "block", "out"]
+
     by_place = Sequential(nn.Linear(2, 2), IF())
     assert [name for name, _ in by_place.named_children()] == ["0", "1"]
     assert len(by_place) == 2
@@ -72,19 +78,24 @@ def test_everything_that_can_be_modulated_has_a_path():
 
 
 def test_modulation_goes_by_path():
-    net, x = network(), torch.randn(6, 3, 2, 4, 4)
-    thresholds, weights = torch.rand(6, 3, 5) + 0.1, torch.randn(3, 5, 12)
+    net = network()
+    x = torch.randn(6, 3, 2, 4, 4)
+    thresholds = torch.rand(6, 3, 5) + 0.1
+    weights = torch.randn(3, 5, 12)
+
     modulation = {
         "lif1.v_threshold": Effect(torch.full((1, 3, 3), 2.0)),
         "block.fc.weight": weights,
         "block.lif2.v_threshold": thresholds,
     }
+
     y, _ = net(x, None, **modulation)
     h, _ = net.lif1(net.conv(x.flatten(0, 1)).unflatten(0, (6, 3)), None, v_threshold=0.6)
     h = net.pool(h.flatten(0, 1)).unflatten(0, (6, 3))
     h = torch.einsum("tbn,bmn->tbm", h, weights) + net.block.fc.bias
     h, _ = net.block.lif2(h, None, v_threshold=thresholds)
     torch.testing.assert_close(y, net.out(h)[0])
+
     assert not torch.equal(y, net(x)[0])
 
 
@@ -150,8 +161,10 @@ def test_a_layer_that_gives_a_tuple_is_refused():
 def test_recurrent_takes_a_layer_and_a_plain_weight():
     with pytest.raises(ConfigError, match="Recurrent needs a Stateful layer, but got a Linear"):
         Recurrent(nn.Linear(2, 2), nn.Linear(2, 2))
+
     with pytest.raises(ConfigError, match="a plain module as its weight, but got the stateful IF"):
         Recurrent(IF(), IF())
+
     with pytest.raises(ConfigError, match="'weight' is a plain Sequential, but holds the stateful IF at '0'"):
         Recurrent(IF(), nn.Sequential(IF()))
 
@@ -175,18 +188,24 @@ def test_recurrent_modulates_its_layer_and_its_weight(form):
     constant = form == "a tensor a sample"
     thresholds = torch.rand(1 if constant else 6, 3, 4, dtype=torch.float64) + 0.2
     weights = torch.randn(1 if constant else 6, 3, 4, 4, dtype=torch.float64)
+
     given = {
         "a tensor a step": (thresholds, weights),
         "a tensor a sample": (thresholds[0], weights[0]),
         "an effect": (Effect(thresholds, "replace"), Effect(weights, "replace")),
     }[form]
+
     y, _ = layer(x, None, **{"layer.v_threshold": given[0], "weight.weight": given[1]})
-    state, previous, expected = layer.layer.initial_state(x[0]), torch.zeros_like(x[0]), []
+    state = layer.layer.initial_state(x[0])
+    previous = torch.zeros_like(x[0])
+    expected = []
+
     for t in range(6):
         at = 0 if constant else t
         fed = torch.einsum("bmn,bn->bm", weights[at], previous) + layer.weight.bias
         previous, state = layer.layer.step(x[t] + fed, state, v_threshold=thresholds[at])
         expected.append(previous)
+
     torch.testing.assert_close(y, torch.stack(expected))
 
 
@@ -194,28 +213,38 @@ def test_recurrent_tells_weights_from_signals_by_their_owner():
     # (3, 4, 4) looks like 3 steps of a signal, but it is a weight a sample
     torch.manual_seed(1)
     inner = Sequential(fc=nn.Linear(4, 4, bias=False), out=Memoryless(v_threshold=0.1))
-    layer, x = Recurrent(inner, nn.Linear(4, 4, bias=False)), torch.randn(3, 3, 4)
+    layer = Recurrent(inner, nn.Linear(4, 4, bias=False))
+    x = torch.randn(3, 3, 4)
     nn.init.zeros_(layer.weight.weight)
     weights = torch.randn(3, 4, 4)
     y, _ = layer(x, None, **{"layer.fc.weight": weights})
     expected = (torch.einsum("tbn,bmn->tbm", x, weights) >= 0.1).float()
+
     assert torch.equal(y, expected)
+
     effect = Effect(torch.full((3, 3), 0.5), "replace")
     assert layer(x, None, **{"layer.out.v_threshold": effect})[0].shape == x.shape
     with pytest.raises(ShapeError, match=r"'layer.out.v_threshold' lies deep in a Recurrent.*give an Effect"):
         layer(x, None, **{"layer.out.v_threshold": torch.ones(3, 3, 4)})
+
     with pytest.raises(ConfigError, match=r"Recurrent has no quantity 'layer.out.v'.*layer.out.v_threshold"):
         layer(x, None, **{"layer.out.v": torch.ones(3, 3, 4)})
 
 
 def test_a_layer_may_stand_in_two_places() -> None:
     torch.manual_seed(0)
-    relu, fire, fc1, fc2 = nn.ReLU(), IF(v_threshold=0.5), nn.Linear(3, 3), nn.Linear(3, 3)
+    relu = nn.ReLU()
+    fire = IF(v_threshold=0.5)
+    fc1 = nn.Linear(3, 3)
+    fc2 = nn.Linear(3, 3)
     x = torch.rand(5, 2, 3)
-    shared, apart = Sequential(fc1, relu, fc2, relu), Sequential(fc1, nn.ReLU(), fc2, nn.ReLU())
+    shared = Sequential(fc1, relu, fc2, relu)
+    apart = Sequential(fc1, nn.ReLU(), fc2, nn.ReLU())
+
     assert torch.equal(shared(x)[0], apart(x)[0])
     assert len(shared) == len(list(shared)) == 4
     assert shared[3] is relu
+
     # each place of a neuron has a state of its own
     y, state = Sequential(fire, fc1, fire)(x)
     assert torch.equal(y, Sequential(IF(v_threshold=0.5), fc1, IF(v_threshold=0.5))(x)[0])

@@ -44,6 +44,7 @@ def test_select_takes_samples_from_every_tensor():
     state = map_tensors(lambda t: t * torch.tensor([[1.0], [10.0], [100.0]]), make(1.0))
     for samples in ([2, 0], torch.tensor([2, 0])):
         assert [t[:, 0].tolist() for t in leaves(select(state, samples))] == [[100 * k, k] for k in range(1, 6)]
+
     assert select(state, slice(1, 2)).parts[1][:, 0].tolist() == [30]
     assert len(select(state, torch.tensor([True, False, True])).inner.v) == 2
 

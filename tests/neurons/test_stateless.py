@@ -12,7 +12,8 @@ from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.neurons import Effect
 from spikebridge.neurons.stateless import modulated, over_time, per_sample
 
-T, B = 5, 3
+T = 5
+B = 3
 
 
 class Scaled(nn.Module):
@@ -37,11 +38,16 @@ class Taking(Scaled):
 
 
 def test_a_held_row_is_given_once_to_a_module_that_takes_it():
-    taking, x, row = Taking(), torch.randn(T, B, 4), torch.randn(B, 2)
+    taking = Taking()
+    x = torch.randn(T, B, 4)
+    row = torch.randn(B, 2)
     held = over_time(taking, x, scale=row.expand(T, B, 2))
+
     assert taking.seen == B
+
     torch.testing.assert_close(held, over_time(taking, x, scale=row.repeat(T, 1, 1)))
     assert taking.seen == T * B
+
     over_time(taking, x=x[:1].expand(T, B, 4), scale=row.expand(T, B, 2))
     assert taking.seen == B
     assert over_time(taking, x[:0], scale=row.expand(0, B, 2)).shape == (0, B, 2)
@@ -59,12 +65,15 @@ def test_a_module_of_held_rows_alone_gives_all_steps():
 
 
 def test_time_is_folded_into_the_batch():
-    module, x = nn.Linear(4, 2), torch.randn(T, B, 4)
+    module = nn.Linear(4, 2)
+    x = torch.randn(T, B, 4)
     assert torch.equal(over_time(module, x), module(x.reshape(T * B, 4)).reshape(T, B, 2))
 
 
 def test_several_signals_come_in_order_or_by_name():
-    module, x, scale = Scaled(), torch.randn(T, B, 4), torch.randn(T, B, 2)
+    module = Scaled()
+    x = torch.randn(T, B, 4)
+    scale = torch.randn(T, B, 2)
     expected = module.fc(x) * scale
     torch.testing.assert_close(over_time(module, x, scale), expected)
     torch.testing.assert_close(over_time(module, x, scale=scale), expected)
@@ -80,6 +89,7 @@ def test_several_signals_come_in_order_or_by_name():
 def test_an_empty_signal_leaves_no_trace(module, shape):
     before = copy.deepcopy(module.state_dict())
     y = over_time(module, torch.zeros(shape))
+
     assert y.shape[:2] == shape[:2]
     assert module.training
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
@@ -117,20 +127,25 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_linear_layer_with_weights_from_elsewhere(form):
     argument, at = FORMS[form]
-    module, x = nn.Linear(4, 2).double(), torch.randn(T, B, 4, dtype=torch.float64)
+    module = nn.Linear(4, 2).double()
+    x = torch.randn(T, B, 4, dtype=torch.float64)
     results = []
+
     for by_hand in (False, True):
         signal = torch.linspace(-1, 1, T * B * 8, dtype=torch.float64).reshape(T, B, 2, 4).requires_grad_()
         module.zero_grad()
         w = module.weight
+
         if by_hand:
             y = torch.stack(
                 [torch.stack([F.linear(x[t, b], at(w, signal, t, b), module.bias) for b in range(B)]) for t in range(T)]
             )
         else:
             y = modulated(module, {"weight": argument(w, signal)}, x)
+
         y.square().sum().backward()
         results.append((y, signal.grad, w.grad, module.bias.grad.clone()))
+
     for got, expected in zip(*results, strict=True):
         assert (got is None) == (expected is None)
         if got is not None:
@@ -138,10 +153,12 @@ def test_a_linear_layer_with_weights_from_elsewhere(form):
 
 
 def test_a_convolution_with_a_weight_and_a_bias_a_sample():
-    module, x = nn.Conv2d(2, 3, 3, padding=1).double(), torch.randn(T, B, 2, 5, 5, dtype=torch.float64)
+    module = nn.Conv2d(2, 3, 3, padding=1).double()
+    x = torch.randn(T, B, 2, 5, 5, dtype=torch.float64)
     weights = torch.randn(B, 3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     biases = torch.randn(T, B, 3, dtype=torch.float64, requires_grad=True)
     gradients = []
+
     for by_hand in (False, True):
         if by_hand:
             rows = [
@@ -150,20 +167,26 @@ def test_a_convolution_with_a_weight_and_a_bias_a_sample():
             y = torch.stack([torch.stack(row) for row in rows])
         else:
             y = modulated(module, {"weight": weights, "bias": Effect(biases, "replace")}, x)
+
         gradients.append((y, *torch.autograd.grad(y.square().sum(), (weights, biases))))
+
     for got, expected in zip(*gradients, strict=True):
         torch.testing.assert_close(got, expected)
 
 
 def test_connections_can_be_cut_per_sample():
-    module, x = nn.Linear(3, 2, bias=False), torch.ones(1, 2, 3)
+    module = nn.Linear(3, 2, bias=False)
+    x = torch.ones(1, 2, 3)
     module.weight.data = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]])
     mask = torch.tensor([[[1.0, 0, 1], [0, 1, 0]], [[0, 1, 0], [1, 1, 1]]]).unsqueeze(0)
+
     assert modulated(module, {"weight": Effect(mask)}, x)[0].tolist() == [[5, 16], [2, 56]]
 
 
 def test_a_part_with_several_inputs_can_be_modulated():
-    module, x, scale = Scaled(), torch.randn(T, B, 4), torch.randn(T, B, 2)
+    module = Scaled()
+    x = torch.randn(T, B, 4)
+    scale = torch.randn(T, B, 2)
     biases = torch.randn(T, B, 2)
     expected = (F.linear(x, module.fc.weight) + biases) * scale
     torch.testing.assert_close(modulated(module, {"fc.bias": biases}, x, scale=scale), expected)
@@ -174,16 +197,19 @@ def test_a_part_with_several_inputs_can_be_modulated():
 
 
 def test_the_module_is_never_written_to():
-    module, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval(), torch.randn(T, B, 4)
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval()
+    x = torch.randn(T, B, 4)
     before = copy.deepcopy(module.state_dict())
     plain = module(x.flatten(0, 1)).unflatten(0, (T, B))
     modulated(module, {"0.weight": torch.randn(T, B, 4, 4), "1.bias": torch.randn(B, 4)}, x)
+
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert torch.equal(over_time(module, x), plain)
 
 
 def test_batch_normalisation_keeps_its_statistics_in_eval_mode():
-    module, x = nn.BatchNorm1d(4).eval(), torch.randn(T, B, 4)
+    module = nn.BatchNorm1d(4).eval()
+    x = torch.randn(T, B, 4)
     module.running_mean.fill_(2.0)
     shift = torch.randn(B, 4)
     expected = (x - 2.0) / torch.sqrt(torch.tensor(1 + 1e-5)) + shift
@@ -198,26 +224,33 @@ def test_batch_normalisation_in_training_is_refused_under_modulated_weights():
 
 @pytest.mark.parametrize("modulation", [{}, {"weight": None}])
 def test_no_modulation_is_the_plain_module(modulation):
-    module, x = nn.Linear(4, 2), torch.randn(T, B, 4)
+    module = nn.Linear(4, 2)
+    x = torch.randn(T, B, 4)
     assert torch.equal(modulated(module, modulation, x), over_time(module, x))
 
 
 @pytest.mark.parametrize(("num_steps", "batch"), [(0, B), (T, 0)])
 def test_an_empty_signal_has_the_shape_of_the_output(num_steps, batch):
-    module, x = nn.Linear(4, 2), torch.zeros(num_steps, batch, 4)
+    module = nn.Linear(4, 2)
+    x = torch.zeros(num_steps, batch, 4)
     for weight in (torch.zeros(num_steps, batch, 2, 4), Effect(torch.ones(num_steps, batch, 2)), torch.zeros(2, 4)):
         assert modulated(module, {"weight": weight}, x).shape == (num_steps, batch, 2)
 
 
 def test_cost_does_not_grow_with_the_square_of_time():
     """What the backward pass keeps is the same for every step, however many there are."""
-    module, kept = nn.Linear(4, 4), {}
+    module = nn.Linear(4, 4)
+    kept = {}
+
     for num_steps in (8, 32):
-        x, weights = torch.randn(num_steps, B, 4), torch.randn(num_steps, B, 4, 4, requires_grad=True)
+        x = torch.randn(num_steps, B, 4)
+        weights = torch.randn(num_steps, B, 4, 4, requires_grad=True)
         sizes = []
+
         with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t):
             modulated(module, {"weight": weights}, x).sum().backward()
         kept[num_steps] = sum(sizes)
+
     assert kept[32] == 4 * kept[8]
 
 
@@ -261,6 +294,7 @@ def test_a_parameter_a_sample_has_time_and_batch_in_front(shape, expected):
 def test_a_compiled_module_has_symbols_for_steps_and_samples_alone(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--jaxtyping-packages", default=None):
         pytest.skip("the checks of annotations are traced, too")
+
     seen: list[torch.Size] = []
 
     def backend(graph: Any, inputs: list[Any]) -> Any:
@@ -273,6 +307,7 @@ def test_a_compiled_module_has_symbols_for_steps_and_samples_alone(request: pyte
     for steps, batch in ((4, 3), (6, 5)):
         x = torch.rand(steps, batch, 2, 8, 8)
         torch.testing.assert_close(compiled(x), over_time(layer, x))
+
     assert [type(size) is int or size.node.maybe_as_int() is not None for size in seen[0]] == [
         False,
         False,

@@ -56,6 +56,7 @@ def test_the_backward_pass_is_the_derivative(kind):
     weights = torch.randn(41, dtype=torch.float64)
     surrogate = kind(width=1.5)
     (surrogate(x) * weights).sum().backward()
+
     assert torch.equal(x.grad, weights * surrogate.derivative(x.detach()))
 
 
@@ -75,6 +76,7 @@ def test_extreme_membranes_have_finite_gradients(kind, dtype):
     x = torch.tensor([-most, -1e4, 0.0, 1e4, most, math.inf, -math.inf], dtype=dtype, requires_grad=True)
     spikes = kind(width=0.1)(x)
     spikes.sum().backward()
+
     assert spikes.tolist() == [0, 0, 1, 1, 1, 1, 0]
     assert x.grad.isfinite().all()
     assert x.grad.dtype == dtype
@@ -91,6 +93,7 @@ def test_gradients_of_learned_quantities_are_those_of_plain_autograd(kind):
         Arctan: lambda d: torch.atan(math.pi * d / 0.7) / math.pi,
         FastSigmoid: lambda d: d / (1 + d.abs() / 0.7),
     }[kind]
+
     torch.manual_seed(0)
     x = torch.randn(15, 3, 4, dtype=torch.float64) + 0.5
     start = torch.linspace(0.002, 0.01, 4, dtype=torch.float64)
@@ -101,16 +104,20 @@ def test_gradients_of_learned_quantities_are_those_of_plain_autograd(kind):
     weights = torch.randn_like(x)
     (layer(x)[0] * weights).sum().backward()
 
-    v, loss = torch.zeros(3, 4, dtype=torch.float64), 0
+    v = torch.zeros(3, 4, dtype=torch.float64)
+    loss = 0
+
     for x_t, w_t in zip(x, weights, strict=True):
         v = v * torch.exp(-0.001 / log_tau.exp()) + x_t
         smooth = primitive(v - threshold)
         s = smooth + ((v >= threshold).double() - smooth).detach()
         v = v * (1 - s)
         loss = loss + (s * w_t).sum()
+
     loss.backward()
     torch.testing.assert_close(layer.log_tau.grad, log_tau.grad)
     torch.testing.assert_close(layer.v_threshold.grad, threshold.grad)
+
     assert threshold.grad.abs() > 0
 
 
@@ -118,6 +125,7 @@ def test_gradients_of_learned_quantities_are_those_of_plain_autograd(kind):
 def test_gradients_of_gradients_are_those_of_the_derivative(kind):
     x = torch.tensor([-0.3, 0.2, 0.4], dtype=torch.float64, requires_grad=True)
     (first,) = torch.autograd.grad(kind()(x).sum(), x, create_graph=True)
+
     assert torch.equal(first, kind().derivative(x))
     if kind is not Rectangle:  # whose own derivative is nothing
         (second,) = torch.autograd.grad(first.sum(), x)
@@ -130,6 +138,7 @@ def test_spikes_without_gradients_are_the_same(kind):
     x = torch.randn(100)
     with torch.no_grad():
         quiet = kind()(x.requires_grad_())
+
     assert torch.equal(quiet, kind()(x))
     assert not quiet.requires_grad
 
@@ -145,6 +154,7 @@ def test_a_layer_runs_under_torch_func():
     torch.testing.assert_close(torch.func.grad(loss)(x), plain)
     with torch.no_grad():
         torch.testing.assert_close(torch.func.grad(loss)(x), plain)
+
     each = torch.func.vmap(torch.func.grad(loss), in_dims=1, out_dims=1)(x.unsqueeze(2))
     torch.testing.assert_close(each.squeeze(2), plain)
     over_samples = torch.func.vmap(lambda x: layer(x.unsqueeze(1))[0], in_dims=1)

@@ -21,6 +21,7 @@ def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
     steps = library().steps
     if steps is None:
         pytest.skip("the native library is not built")
+
     try:
         steps.spikebridge_use_at_most(ctypes.c_int64(SETS[request.param]))
         if steps.spikebridge_instructions().decode() != request.param:

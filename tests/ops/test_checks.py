@@ -59,6 +59,7 @@ def path(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param not in ways:
         yield request.param
         return
+
     with ways[request.param]():
         yield request.param
 
@@ -66,7 +67,8 @@ def path(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_call_that_continues_a_stream_reads_no_number(name: str, train: bool, path: str) -> None:
-    layer, x = LAYERS[name](), torch.rand(9, 3, 4, requires_grad=train)
+    layer = LAYERS[name]()
+    x = torch.rand(9, 3, 4, requires_grad=train)
     with torch.set_grad_enabled(train):
         _, state = layer(x)
         assert reads_of(lambda: layer(x, state)) == 0
@@ -74,8 +76,10 @@ def test_a_call_that_continues_a_stream_reads_no_number(name: str, train: bool, 
 
 
 def test_a_modulated_call_that_continues_a_stream_reads_no_number() -> None:
-    layer, x = LIF(dt=0.004), torch.rand(9, 3, 4)
+    layer = LIF(dt=0.004)
+    x = torch.rand(9, 3, 4)
     _, state = layer(x)
+
     for tau in (torch.full((3, 4), 0.01), Effect(torch.ones(9, 3, 4), "multiply")):
         assert reads_of(lambda tau=tau: layer(x, state, tau=tau)) == 0  # type: ignore[misc]
 
@@ -94,14 +98,17 @@ def test_values_that_are_not_finite_are_refused_where_a_stream_begins() -> None:
 def test_checks_always_find_the_call_of_a_stream_in_which_values_become_nan() -> None:
     layer = LIF(dt=0.004)
     _, state = layer(torch.ones(9, 3, 4))
+
     assert layer(not_finite(), state)[1].v.isnan().any()
     with checks("always"), pytest.raises(DataError, match="LIF met NaN or infinity"):
         layer(not_finite(), state)
 
 
 def test_checks_always_refuse_a_time_constant_that_modulation_made_negative() -> None:
-    layer, x = LIF(dt=0.004), torch.ones(9, 3, 4)
+    layer = LIF(dt=0.004)
+    x = torch.ones(9, 3, 4)
     _, state = layer(x)
+
     with checks("always"), pytest.raises(ConfigError, match="tau > 0 s under modulation"):
         layer(x, state, tau=torch.full((3, 4), -1.0))
 
@@ -114,6 +121,7 @@ def test_an_unknown_mode_of_checks_is_refused() -> None:
 def test_hooks_of_one_module_and_of_all_modules_are_seen() -> None:
     layer = nn.Linear(2, 2)
     assert not has_hooks(layer)
+
     for register in (
         layer.register_forward_hook,
         torch.nn.modules.module.register_module_forward_hook,
@@ -122,4 +130,5 @@ def test_hooks_of_one_module_and_of_all_modules_are_seen() -> None:
         handle = register(lambda *_: None)
         assert has_hooks(layer)
         handle.remove()
+
     assert not has_hooks(layer)

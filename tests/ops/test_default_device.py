@@ -34,6 +34,7 @@ def beside(run: Callable[[Tensor], Tensor], x: Tensor, *parameters: Tensor) -> N
         with torch.device(device):
             y = run(x)
             found.append((y, *torch.autograd.grad((y * y).sum(), (x, *parameters))))
+
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -66,13 +67,19 @@ def test_live_steps() -> None:
     torch.manual_seed(0)
     layers = (nn.Conv2d(1, 16, 3), LIF(tau=0.01, dt=DT, v_threshold=0.2), nn.MaxPool2d(2), nn.Flatten())
     network = Sequential(*layers, nn.Linear(16 * 36, 10), IF(v_threshold=0.1)).eval()
-    signal, found = 3 * spikes(6, 1, 1, 14, 14), []
+    signal = 3 * spikes(6, 1, 1, 14, 14)
+    found = []
+
     for device in ("cpu", "meta"):
         with torch.device(device):
             live = prepare(network)
-            state, outputs = network.initial_state(signal[0]), []
+            state = network.initial_state(signal[0])
+            outputs = []
+
             for x_t in signal:
                 y, state = live.step(x_t, state)
                 outputs.append(y)
+
             found.append(torch.cat(outputs))
+
     assert torch.equal(*found) and found[0].any()

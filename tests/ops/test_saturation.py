@@ -11,7 +11,9 @@ X = [-2.0, 0.0, 1e-7, 0.5, 1 - 1e-7, 1.0, 3.0, float("nan"), float("inf")]
 def test_the_gradient_is_that_of_the_range_its_ends_included() -> None:
     x = torch.tensor(X, dtype=torch.float64, requires_grad=True)
     y = clip(x, 0, 1)
+
     assert torch.equal(y.nan_to_num(7), x.detach().clamp(0, 1).nan_to_num(7))
+
     (gradient,) = torch.autograd.grad(y[:-2].sum(), x)
     assert gradient.tolist() == [0, 1, 1, 1, 1, 1, 0, 0, 0]
     with torch.no_grad():

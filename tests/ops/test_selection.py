@@ -30,6 +30,7 @@ def test_a_probe_takes_the_native_path_where_the_library_is_there(name: str) -> 
     assert select(name, *call) == "native"
     with without_native():
         assert select(name, *call) != "native"
+
     if name != "finite response":  # kernels that run in a loop never ask for one
         with reference():
             assert select(name, *call) == OPERATIONS[name].paths[-1].name
@@ -60,10 +61,12 @@ def test_neurons_take_the_fastest_path_for_their_numbers(shape, dtype, surrogate
 
 def test_doctor_prints_every_operation_with_its_paths_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--paths", "--json"]) == 0
+
     told = json.loads(capsys.readouterr().out)
     assert [row["operation"] for row in told["operations"]] == list(OPERATIONS)
     for row in told["operations"]:
         assert [path["path"] for path in row["paths"]] == [path.name for path in OPERATIONS[row["operation"]].paths]
         assert row["here"] in [path.name for path in OPERATIONS[row["operation"]].paths]
+
     assert main(["doctor", "--paths"]) == 0
     assert capsys.readouterr().out.count("->") == len(OPERATIONS)

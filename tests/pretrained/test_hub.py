@@ -58,6 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
+
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
@@ -79,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"path": name, "uploadMode": mode, "shouldIgnore": False}
                 for name, mode in zip(names, modes, strict=True)
             ]
+
             self._send(200, {"files": files})
         elif self.path.endswith(".git/info/lfs/objects/batch"):
             hub.calls.append("batch")
@@ -97,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
                     hub.repositories[name][value["path"]] = base64.b64decode(value["content"])
                 elif line["key"] == "lfsFile":
                     hub.repositories[name][value["path"]] = hub.objects[value["oid"]]
+
             self._send(
                 200, {"commitUrl": f"{hub.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
             )
@@ -110,13 +113,17 @@ class _Handler(BaseHTTPRequestHandler):
             return {**known, "error": {"code": 422, "message": "the quota is used up"}}
         if one["oid"] in self.server.objects:
             return known
-        upload, verify = f"{self.server.address}/store/{one['oid']}", f"{self.server.address}/verify"
+
+        upload = f"{self.server.address}/store/{one['oid']}"
+        verify = f"{self.server.address}/verify"
+
         return {**known, "actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
 
     def do_PUT(self) -> None:
         hub = self.server
         hub.calls.append("put")
         body = self.rfile.read(int(self.headers["Content-Length"]))
+
         if hub.fault == "put":
             self._send(500)
         else:
@@ -124,10 +131,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200)
 
     def do_GET(self) -> None:
-        hub, path = self.server, self.path.split("?")[0]
+        hub = self.server
+        path = self.path.split("?")[0]
         parts = path.strip("/").split("/")
         name = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
         files = hub.repositories.get(name)
+
         if hub.answer is not None or files is None:
             self._send(hub.answer or 404, X_Error_Code="RepoNotFound")
         elif "/tree/" in path:
@@ -181,23 +190,28 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run.child("learned/seed-0").save_weights(digits.build(config)["learned"])
     run.save_results({"accuracy": 0.5, "energy nJ": 7.0})
     (folder / "mine.txt").write_text("not for others")
+
     return folder
 
 
 def test_what_is_pushed_comes_back_and_loads(hub: Hub, run_folder: Path, tmp_path: Path) -> None:
     assert push(run_folder, "me/first").endswith("/me/first")
+
     files = hub.repositories["me/first"]
     assert "mine.txt" not in files and "runs/learned/seed-0/weights.safetensors" in files
+
     card = files["README.md"].decode()
     assert "recipe `digits`" in card and "| accuracy | 0.5 |" in card and "| energy nJ | 7 |" in card
+
     folder = pull("me/first", tmp_path / "pulled")
     weights = Path("runs/learned/seed-0/weights.safetensors")
+
     assert (folder / weights).read_bytes() == (run_folder / weights).read_bytes()
-    loaded, known = (
-        load_pretrained("hf://me/first"),
-        digits.build(Run.open(run_folder).config_as(digits.Config))["learned"],
-    )
+
+    loaded = load_pretrained("hf://me/first")
+    known = digits.build(Run.open(run_folder).config_as(digits.Config))["learned"]
     Run.open(run_folder).children()["learned/seed-0"].load_weights(known)
+
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), known.parameters(), strict=True))
     with pytest.raises(ConfigError, match="is there already"):
         pull("me/first", tmp_path / "pulled")
@@ -207,31 +221,39 @@ def test_a_file_that_was_changed_is_refused(hub: Hub, run_folder: Path, tmp_path
     push(run_folder, "me/first")
     files = hub.repositories["me/first"]
     files["config.json"] += b" "
+
     with pytest.raises(DataError, match=r"config.json is damaged or was changed: its SHA-256"):
         pull("me/first", tmp_path / "pulled")
+
     listed = json.loads(files["files.json"])
     for name, line in (("../out.txt", "leads out of the folder"), ("gone.txt", "is missing")):
         files["files.json"] = json.dumps({**listed, "sha256": {name: "0"}}).encode()
         with pytest.raises(DataError, match=line):
             pull("me/first", tmp_path / "pulled")
+
     del files["files.json"]
     with pytest.raises(DataError, match="was not pushed by spikebridge"):
         pull("me/first", tmp_path / "pulled")
+
     assert list(tmp_path.iterdir()) == []
 
 
 def test_large_files_go_the_way_of_git_lfs(hub: Hub, run_folder: Path, tmp_path: Path, lfs: str) -> None:
     push(run_folder, "me/first")
     assert hub.calls == ["batch", "put", "verify"]
+
     weights = (run_folder / lfs).read_bytes()
     assert hub.objects == {hashlib.sha256(weights).hexdigest(): weights}
     assert (pull("me/first", tmp_path / "pulled") / lfs).read_bytes() == weights
+
     # what the hub has already is not sent again
     push(run_folder, "me/second")
     assert hub.calls[3:] == ["batch"]
+
     hub.objects[hashlib.sha256(weights).hexdigest()] = weights[:-1] + bytes([weights[-1] ^ 1])
     with pytest.raises(DataError, match=rf"{lfs} is damaged or was changed: its SHA-256"):
         pull("me/first", tmp_path / "damaged")
+
     assert not (tmp_path / "damaged").exists()
 
 
@@ -244,6 +266,7 @@ def test_an_upload_that_fails_is_one_line(
 ) -> None:
     hub.fault = fault
     assert main(["push", str(run_folder), "me/first"]) == 2
+
     said = capsys.readouterr().err.strip().splitlines()
     assert line in said[-1] and "Traceback" not in "".join(said), said
     assert hub.repositories["me/first"] == {}
@@ -264,18 +287,22 @@ def test_a_hub_that_refuses_is_one_line(
     hub.answer = code or None
     if not code:
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
     for words in (["push", str(run_folder), "me/first"], ["pull", "me/first", "--out", str(tmp_path / "x")]):
         assert main(words) == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert line in said[-1] and "Traceback" not in "".join(said), said
+
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_pushed_or_named(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="named owner/name, but got 'first'"):
         push(run_folder, "first")
+
     with pytest.raises(ConfigError, match="neither a run folder nor a bundle"):
         push(tmp_path, "me/first")
+
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=r"pip install 'spikebridge\[hub\]'"):
         pull("me/first", tmp_path / "x")

@@ -24,8 +24,11 @@ every_model = pytest.mark.parametrize("name", shipped())
 
 @every_model
 def test_every_network_loads_in_eval_mode_and_is_new_each_time(name: str) -> None:
-    first, second = load_pretrained(name), load_pretrained(name)
+    first = load_pretrained(name)
+    second = load_pretrained(name)
+
     assert not any(module.training for module in first.modules())
+
     pairs = list(zip(first.parameters(), second.parameters(), strict=True))
     assert pairs
     assert all(torch.equal(one, other) and one is not other for one, other in pairs)
@@ -59,6 +62,7 @@ def test_a_command_leaves_out_the_settings_of_the_preset_with_which_it_begins(re
 def test_parts_were_trained_with_the_defaults_of_their_command(name: str, module: str) -> None:
     trained: Any = import_module(f"spikebridge.networks.reasoning.training.{module}")
     run = shipped_run(name)
+
     assert run is not None
     assert run.config == vars(getattr(trained, f"{module.capitalize()}Config")())
     assert f"reasoning.training.{module} --out" in model_card(name).command
@@ -68,9 +72,11 @@ def test_a_seed_is_chosen_where_there_are_several() -> None:
     weights = [next(load_pretrained("sensing_research", seed=seed).parameters()) for seed in (0, 1)]
     assert not torch.equal(*weights)
     assert torch.equal(weights[0], next(load_pretrained("sensing_research").parameters()))
+
     load_pretrained("reasoning_parser", seed=0)
     with pytest.raises(ConfigError, match="'sensing_research' has no seed 3; it has 0, 1, 2"):
         load_pretrained("sensing_research", seed=3)
+
     with pytest.raises(ConfigError, match="'reasoning_parser' has no seed 1; it has 0"):
         load_pretrained("reasoning_parser", seed=1)
 
@@ -84,11 +90,14 @@ def test_the_package_offers_the_function_and_imports_nothing_for_it() -> None:
 
 def test_the_command_shows_cards_as_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
+
     text = capsys.readouterr().out
     for card in model_cards():
         assert f'spikebridge.load_pretrained("{card.name}")' in text
         assert card.command in text
+
     assert main(["models", "sensing_research", "--json"]) == 0
+
     (card_again,) = json.loads(capsys.readouterr().out)["models"]
     assert card_again["data"][0][2] == "not stated: research use only"
     assert main(["models", "sensin"]) == 2

@@ -28,6 +28,7 @@ def begin(path: Path) -> int:
     if process == 0:
         main(str(path), devices=1, dropout=0.5, delay=DELAY)
         os._exit(0)
+
     return process
 
 
@@ -37,19 +38,24 @@ def ended_well(process: int) -> bool:
 
 def kill(path: Path, num_steps: int, patience: float) -> bool:
     """An attempt killed some time [s] after its next checkpoints; whether it was killed before its end."""
-    goal, process = last_step(path) + num_steps, begin(path)
+    goal = last_step(path) + num_steps
+    process = begin(path)
     while last_step(path) < goal:
         time.sleep(0.001)
+
     time.sleep(patience)
     os.kill(process, signal.SIGKILL)
+
     return not ended_well(process)
 
 
 def kill_often(folder: Path) -> None:
     # together 13 of 20 steps and at most one more a kill: the last one hits the second phase, and none comes too late
-    moments, steps = random.Random(), (0, 1, 2, 3, 3, 4)
+    moments = random.Random()
+    steps = (0, 1, 2, 3, 3, 4)
     killed = sum(kill(folder / "killed", num_steps, moments.uniform(0, DELAY)) for num_steps in steps)
     print("killed", killed, "times, at last after step", last_step(folder / "killed"))
+
     if not ended_well(begin(folder / "killed")) or not ended_well(begin(folder / "whole")):
         sys.exit("a training failed")
 

@@ -23,7 +23,9 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.lif = nn.Linear(3, 5), nn.Linear(5, 2), LIF(tau=0.03, dt=0.001)
+        self.one = nn.Linear(3, 5)
+        self.two = nn.Linear(5, 2)
+        self.lif = LIF(tau=0.03, dt=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.two(self.one(x))
@@ -45,13 +47,16 @@ def main(rank: int, store: Path) -> None:
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
     torch.manual_seed(0)
     first = Small()
-    plain, second, x = copy.deepcopy(first), copy.deepcopy(first), torch.ones(4, 3)
+    plain = copy.deepcopy(first)
+    second = copy.deepcopy(first)
+    x = torch.ones(4, 3)
     expected = torch.optim.Adam(plain.two.parameters(), lr=0.1)
 
     host, optimizer = spread(first)
     step(optimizer, lambda: host(lambda network: network(x).square().mean()))
     step(expected, lambda: plain(x).square().mean())
-    weights, state = gather_weights(host, first), tree_unflatten(*tree_flatten(gather_optimizer_state(host, optimizer)))
+    weights = gather_weights(host, first)
+    state = tree_unflatten(*tree_flatten(gather_optimizer_state(host, optimizer)))
 
     second.load_state_dict(weights)
     host, optimizer = spread(second)

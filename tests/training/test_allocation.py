@@ -32,5 +32,6 @@ def test_blocks_of_some_megabytes_are_not_given_back() -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     kept, given_back = (int(run_fresh(REPEATED, word, environment=plain)) for word in ("keep", "give back"))
     pages = 10 * 6 * 2**23 / resource.getpagesize()
+
     assert kept < pages / 10
     assert given_back > pages / 4

@@ -16,6 +16,7 @@ def test_signals_and_labels_are_taken_along_their_own_axes() -> None:
     batch = Batches({"frames": frames, "label": torch.tensor([7, 8, 9])}, batch={"frames": 1, "label": 0}).select(
         torch.tensor([2, 0])
     )
+
     assert batch["frames"].tolist() == [[2, 0], [5, 3]]
     assert batch["label"].tolist() == [9, 7]
 
@@ -45,8 +46,10 @@ def test_axes_that_do_not_fit_are_named(batch: dict[str, int], message: str) -> 
 def test_no_tensor_and_no_sample_are_refused() -> None:
     with pytest.raises(ShapeError, match="no tensor"):
         Batches({}, batch={})
+
     with pytest.raises(ConfigError, match="no sample"):
         check_dataset(Batches({"x": torch.zeros(0)}, batch={"x": 0}))
+
     with pytest.raises(ConfigError, match="got NoneType"):
         check_dataset(None)
 
@@ -54,6 +57,7 @@ def test_no_tensor_and_no_sample_are_refused() -> None:
 def test_the_order_depends_on_seed_phase_and_epoch_and_on_nothing_else() -> None:
     orders = [epoch_order(50, *key) for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]]
     torch.manual_seed(12)
+
     assert torch.equal(orders[0], epoch_order(50, 0, 0, 0))
     assert len({tuple(order.tolist()) for order in orders}) == 4
     assert all(sorted(order.tolist()) == list(range(50)) for order in orders)
@@ -67,7 +71,9 @@ def test_shares_make_the_batch_and_their_weighted_means_average_to_its_mean(
     values = torch.arange(num_samples, dtype=torch.float64) ** 2
     shares = [shard(torch.arange(num_samples), rank, num_processes) for rank in range(num_processes)]
     taken = torch.cat([mine for mine, weight in shares if weight > 0])
+
     assert taken.tolist() == list(range(num_samples))
+
     average = sum(weight * values[mine].mean() for mine, weight in shares) / num_processes
     torch.testing.assert_close(average, values.mean())
 
@@ -75,6 +81,7 @@ def test_shares_make_the_batch_and_their_weighted_means_average_to_its_mean(
 def test_slices_of_several_clocks_are_cut_at_the_same_moments() -> None:
     batch = {"events": torch.arange(7).reshape(7, 1), "frames": torch.arange(3).reshape(3, 1), "label": torch.zeros(1)}
     slices = list(TimeSlices({"events": 4, "frames": 2})(batch))
+
     assert [piece["events"].flatten().tolist() for piece in slices] == [[0, 1, 2, 3], [4, 5, 6]]
     assert [piece["frames"].flatten().tolist() for piece in slices] == [[0, 1], [2]]
     assert all(piece["label"] is batch["label"] for piece in slices)
@@ -84,8 +91,10 @@ def test_slices_that_do_not_fit_are_named() -> None:
     batch = {"events": torch.zeros(8, 1), "frames": torch.zeros(2, 1)}
     with pytest.raises(ShapeError, match=r"\{'events': 4, 'frames': 2\}"):
         list(TimeSlices({"events": 2, "frames": 1})(batch))
+
     with pytest.raises(ConfigError, match="no signal 'event' to slice: did you mean 'events'"):
         list(TimeSlices({"event": 2})(batch))
+
     with pytest.raises(ConfigError, match="at least 1 sample"):
         TimeSlices({"events": 0})
 
@@ -96,16 +105,19 @@ def test_random_changes_are_drawn_for_the_whole_batch_whatever_the_number_of_pro
 
     data = Batches({"x": torch.arange(14.0).reshape(2, 7), "y": torch.arange(7)}, batch={"x": 1, "y": 0}, augment=noisy)
     parts: dict[int, list[dict[str, Tensor]]] = {}
+
     for num_processes in (1, 2, 3):
         sources = [
             open_source(data, 3, rank, num_processes, draws=torch.Generator().manual_seed(0))
             for rank in range(num_processes)
         ]
+
         steps = zip(*(source.epoch(0, 0, 0) for source in sources), strict=True)
         parts[num_processes] = [
             {name: torch.cat([b.data[name] for b in step if b.weight], data.batch[name]) for name in ("x", "y")}
             for step in steps
         ]
+
     for step, *others in zip(parts[1], parts[2], parts[3], strict=True):
         assert (step["x"] != step["x"].round()).all()
         assert all(torch.equal(step[name], other[name]) for other in others for name in ("x", "y"))

@@ -48,7 +48,8 @@ class Scripted:
     """A validation whose accuracy follows a script, one value an epoch, counted by the weight of the line."""
 
     def __init__(self, *values: float) -> None:
-        self.values, self.calls = values, 0
+        self.values = values
+        self.calls = 0
 
     def __call__(self, module: nn.Module) -> dict[str, float]:
         self.calls += 1
@@ -60,6 +61,7 @@ class Scripted:
 def test_the_four_methods_are_called_in_order(line: nn.Linear, data: Batches, phase: Make, settings: Make) -> None:
     recorder = Recorder()
     fit(line, [phase()], data, settings=settings(batch_size=2), callbacks=[recorder])
+
     assert recorder.seen == [
         ("start", 0),
         ("line", 1, 1, 64.0),
@@ -74,6 +76,7 @@ def test_the_end_is_called_after_an_error_too(line: nn.Linear, phase: Make, sett
     data = Batches({"x": torch.full((1, 1), float("nan")), "y": torch.ones(1, 1)}, batch={"x": 0, "y": 0})
     with pytest.raises(DataError):
         fit(line, [phase()], data, settings=settings(), callbacks=[recorder])
+
     assert recorder.seen == [("start", 0), ("end", False)]
 
 
@@ -92,6 +95,7 @@ def test_a_callback_ends_the_phase_after_the_step_and_the_next_phase_follows(
         settings=settings(batch_size=2),
         callbacks=[OneStep()],
     )
+
     # the row of the ended epoch is the mean over the samples that it saw
     assert [(row["phase"], row["step"], row["loss"]) for row in rows] == [("first", 1, 64.0), ("second", 3, 10.0)]
 
@@ -110,6 +114,7 @@ def test_a_phase_ends_when_its_metric_has_not_improved(
         callbacks=[stop],
         progress=ProgressLines(),
     )
+
     assert [row["validation/accuracy"] for row in rows] == [0.5, 0.7, 0.7, 0.6]
     assert "line ends: validation/accuracy has not improved on 0.7 of epoch 2 for 2 epochs" in capsys.readouterr().err
 
@@ -161,7 +166,9 @@ def test_the_network_ends_with_the_best_weights(
             validate=Scripted(0.5, 0.9, 0.8, 0.9),
             callbacks=[best],
         )
+
         assert (best.value, best.epoch, line.weight.item()) == (0.9, 2, 6.0)
+
     assert read_weights(tmp_path / "best.safetensors")["weight"].item() == 6.0
 
 
@@ -196,13 +203,16 @@ def test_a_stopped_training_resumes_with_the_state_of_its_callbacks(
             validate=Scripted(0.5, 0.9, 0.8, 0.85, 0.7, 1.0),
             callbacks=[EarlyStopping("validation/accuracy", "max", patience=3), best],
         )
+
         return rows, module.weight.item(), best.value
 
     whole = train(Run.create(tmp_path / "whole", "line", settings()))
     assert (len(whole[0]), *whole[1:]) == (5, 6.0, 0.9)
+
     run = Run.create(tmp_path / "stopped", "line", settings())
     with pytest.raises(KeyboardInterrupt):
         train(run, stopped_after)
+
     assert train(run) == whole
     assert train(run) == whole  # a finished one is only restored
 
@@ -212,7 +222,9 @@ def test_the_network_ends_with_the_mean_of_its_last_weights(
 ) -> None:
     mean = AveragedWeights(start=3)
     rows = fit(line, [phase(epochs=4)], data, settings=settings(), callbacks=[mean])
+
     assert (mean.num_averaged, line.weight.item()) == (2, 7.25)  # of 4, 6, 7, 7.5
+
     nn.init.zeros_(line.weight)
     assert fit(line, [phase(epochs=4)], data, settings=settings()) == rows  # trained as without it
 
@@ -228,7 +240,8 @@ class Normalised(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm, self.line = nn.BatchNorm1d(1), nn.Linear(1, 1).bfloat16()
+        self.norm = nn.BatchNorm1d(1)
+        self.line = nn.Linear(1, 1).bfloat16()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.line(self.norm(x).bfloat16()).float()
@@ -242,7 +255,8 @@ def test_a_mean_of_weights_resumes_to_the_bit(
 
     def train(run: Run, kill_at: int = 0) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        module, calls = Normalised(), []
+        module = Normalised()
+        calls = []
 
         def objective(module: nn.Module, batch: Any) -> Any:
             calls.append(1)
@@ -253,15 +267,18 @@ def test_a_mean_of_weights_resumes_to_the_bit(
         mean = AveragedWeights(start=4)
         phases = [phase(epochs=3, objective=objective)]
         fit(module, phases, data, settings=settings(batch_size=2), run=run, callbacks=[mean])
+
         assert mean.num_averaged == 6
         return dict(module.state_dict())
 
     whole = train(Run.create(tmp_path / "whole", "line", settings()))
     assert whole["line.weight"].dtype is torch.bfloat16
     assert whole["norm.num_batches_tracked"].item() == 9
+
     run = Run.create(tmp_path / "stopped", "line", settings())
     with pytest.raises(KeyboardInterrupt):
         train(run, stopped_at)
+
     for _ in range(2):  # a finished one is only restored
         resumed = train(run)
         assert all(torch.equal(resumed[name], value) for name, value in whole.items())
@@ -273,6 +290,7 @@ def test_a_training_resumes_only_with_the_same_stateful_callbacks(
     run = Run.create(tmp_path, "line", settings())
     fit(line, [phase()], data, settings=settings(), run=run, callbacks=[BestWeights("loss", "min"), Recorder()])
     fit(line, [phase()], data, settings=settings(), run=run, callbacks=[BestWeights("loss", "min")])
+
     with pytest.raises(ConfigError, match=r"callbacks is .*BestWeights.* there and None here"):
         fit(line, [phase()], data, settings=settings(), run=run)
 

@@ -48,6 +48,7 @@ def test_the_state_of_an_optimizer_comes_back(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, adam.state_dict())
     again = torch.optim.Adam(layer.parameters())
     again.load_state_dict(load_checkpoint(tmp_path))
+
     assert again.param_groups[0]["betas"] == (0.5, 0.25)
     assert torch.equal(again.state[layer.weight]["exp_avg"], adam.state[layer.weight]["exp_avg"])
 
@@ -59,8 +60,10 @@ def test_every_dtype_and_shape_comes_back(tmp_path: Path) -> None:
         "empty": torch.zeros(0, 2),
         "across": torch.arange(6.0).reshape(2, 3).T,
     }
+
     save_checkpoint(tmp_path, 1, tree)
     back = load_checkpoint(tmp_path)
+
     assert all(torch.equal(back[name], tree[name]) and back[name].dtype == tree[name].dtype for name in tree)
 
 
@@ -74,10 +77,12 @@ def test_the_newest_two_are_kept_and_leftovers_removed(tmp_path: Path) -> None:
     (tmp_path / ".step-00000001.safetensors.77.tmp").write_bytes(b"half")
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, {"step": step})
+
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "step-00000002.safetensors",
         "step-00000003.safetensors",
     ]
+
     assert load_checkpoint(tmp_path) == {"step": 3}
 
 
@@ -105,9 +110,11 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning(
 ) -> None:
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"weights": torch.tensor([float(step)])})
+
     damage(tmp_path / "step-00000002.safetensors")
     with caplog.at_level(logging.WARNING):
         assert load_checkpoint(tmp_path) == {"weights": torch.tensor([1.0])}
+
     assert "step-00000002.safetensors is damaged" in caplog.text
 
 
@@ -121,6 +128,7 @@ def test_a_damaged_checkpoint_further_on_does_not_outlive_a_new_one(tmp_path: Pa
     save_checkpoint(tmp_path, 4, {"step": 4})
     half(save_checkpoint(tmp_path, 8, {"step": 8}))
     save_checkpoint(tmp_path, 6, {"step": 6})
+
     assert load_checkpoint(tmp_path) == {"step": 6}
     assert not (tmp_path / "step-00000008.safetensors").exists()
 
@@ -143,6 +151,7 @@ def test_generators_come_back_with_half_used_pairs() -> None:
         states = get_rng_state()
         first = draw()
         set_rng_state(states)
+
         assert draw() == first
 
 

@@ -28,7 +28,9 @@ class Labelled:
     """Samples with labels, as the loop takes them."""
 
     def __init__(self, x: Tensor, labels: Tensor, batch_axis: int = 0) -> None:
-        self.x, self.labels, self.batch_axis = x, labels, batch_axis
+        self.x = x
+        self.labels = labels
+        self.batch_axis = batch_axis
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +44,8 @@ class Square(QuadraticPenalty):
 
     def __init__(self, strength: float, A: float, anchor: float, step: Any = "proximal") -> None:
         super().__init__(strength, step)
-        self.A, self.anchor = A, anchor
+        self.A = A
+        self.anchor = anchor
 
     def square(self, name: str) -> tuple[Tensor, Tensor]:
         return torch.tensor([self.A]), torch.tensor([self.A * self.anchor])
@@ -63,6 +66,7 @@ def descend(method: Consolidation, optimizer: Callable[..., Any], start: float, 
     for _ in range(steps):
         w.grad = torch.full_like(w, pull)
         masked_step({"w": w}, moves, method)
+
     return w.item()
 
 
@@ -71,17 +75,22 @@ def sgd(lr: float, momentum: float = 0.0, **more: Any) -> Callable[..., torch.op
 
 
 def test_two_buffers_equal_the_sum_over_all_tasks_in_value_and_gradient() -> None:
-    ewc, copies = EWC(strength=3.0), []
+    ewc = EWC(strength=3.0)
+    copies = []
+
     for task in range(7):
         information = {name: tensor.square() for name, tensor in random_tensors(10 + task).items()}
         weights = random_tensors(20 + task)
         copies.append((information, weights))
+
         for name in weights:
             ewc.accumulate(name, information[name], weights[name])
+
     theta = {name: tensor.requires_grad_() for name, tensor in random_tensors(1).items()}
     ours = ewc.penalty(theta)
     copied = 1.5 * sum((f[name] * (theta[name] - w[name]).square()).sum() for f, w in copies for name in theta)
     torch.testing.assert_close(ours, copied)
+
     for one, other in zip(
         torch.autograd.grad(ours, list(theta.values())), torch.autograd.grad(copied, list(theta.values())), strict=True
     ):
@@ -92,6 +101,7 @@ def test_two_buffers_stay_exact_where_large_numbers_nearly_cancel() -> None:
     ewc = EWC(strength=2.0)
     for _ in range(50):
         ewc.accumulate("w", torch.tensor([1000.0]), torch.tensor([100.0]))
+
     # 50 * 1000 * 0.5^2; each of the three terms is near 5e8, where single precision counts in steps of 32
     assert ewc.penalty({"w": torch.tensor([100.5])}).item() == pytest.approx(12500, rel=1e-4)
 
@@ -112,7 +122,9 @@ def test_the_explicit_step_is_the_gradient_of_the_penalty() -> None:
         (gradient,) = torch.autograd.grad(method.penalty({"w": w}), w)
         w.grad = torch.ones_like(w)
         method.before_step({"w": w})
+
         assert w.grad is not None
+
         torch.testing.assert_close(w.grad, 1 + gradient, rtol=1e-4, atol=1e-4)
 
 
@@ -162,9 +174,11 @@ def test_the_steps_of_optimizers_are_those_of_a_constant_gradient() -> None:
     assert effective_step_sizes(torch.optim.SGD([w], lr=0.5)) == {w: 0.5}
     assert effective_step_sizes(torch.optim.SGD([w], lr=0.5, momentum=0.75))[w] == 2.0
     assert effective_step_sizes(torch.optim.SGD([w], lr=0.5, momentum=0.75, dampening=0.5))[w] == 1.0
+
     adam = torch.optim.Adam([w], lr=0.5, eps=1.0)
     w.grad = torch.full_like(w, 4.0)
     adam.step()
+
     # after one step the corrected second moment is 4^2
     torch.testing.assert_close(effective_step_sizes(adam)[w], torch.tensor([0.1]))
 
@@ -187,8 +201,10 @@ def brute_force(model: nn.Module, x: Tensor, weights: Tensor, batch_axis: int = 
             y = model(x.narrow(batch_axis, n, 1))
             loss = F.cross_entropy(y[0] if isinstance(y, tuple) else y, torch.tensor([label]))
             gradients = torch.autograd.grad(loss, list(model.parameters()))
+
             for total, gradient in zip(sums.values(), gradients, strict=True):
                 total += weights[n, label] * gradient.square()
+
     return {name: total / x.shape[batch_axis] for name, total in sums.items()}
 
 
@@ -210,7 +226,8 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 50])
 def test_information_is_the_mean_of_squared_gradients_of_single_samples(chunk_size: int) -> None:
-    model, data = small_network(), small_data()
+    model = small_network()
+    data = small_data()
     chances = model(data.x).softmax(1).detach()
     predicted = F.one_hot(chances.argmax(1), 3).float()
     assert_equal(Fisher("all", chunk_size=chunk_size).diagonal(model, data), brute_force(model, data.x, chances))
@@ -220,12 +237,15 @@ def test_information_is_the_mean_of_squared_gradients_of_single_samples(chunk_si
 
 
 def test_drawn_labels_give_the_information_of_all_classes_in_the_mean() -> None:
-    model, data = small_network(), small_data()
+    model = small_network()
+    data = small_data()
     expected = Fisher("all").diagonal(model, data)
     draws = [Fisher("drawn", seed=seed).diagonal(model, data) for seed in range(150)]
+
     for name, tensor in expected.items():
         mean = torch.stack([draw[name] for draw in draws]).mean(0)
         assert float(mean.sum()) == pytest.approx(float(tensor.sum()), rel=0.05)
+
     again = Fisher("drawn", seed=3).diagonal(model, data)
     assert all(again[name].equal(draws[3][name]) for name in again)
 
@@ -243,24 +263,29 @@ def test_spiking_networks_have_information_too_with_time_first() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.model(x)[0].mean(0)
 
-    rates, x = Rates(), torch.rand(6, 7, 4, generator=seeded(1))
+    rates = Rates()
+    x = torch.rand(6, 7, 4, generator=seeded(1))
     data = Labelled(x, torch.zeros(7, dtype=torch.int64), batch_axis=1)
     information = Fisher("all").diagonal(rates, data)
     assert_equal(information, brute_force(rates, x, rates(x).softmax(1).detach(), batch_axis=1))
+
     assert float(information["model.fc.weight"].sum()) > 0
 
 
 def test_squaring_the_gradient_of_a_batch_is_something_else() -> None:
-    model, data = small_network(), small_data()
+    model = small_network()
+    data = small_data()
     labels = torch.randint(0, 3, (11,), generator=seeded(5))
     loss = F.cross_entropy(model(data.x), labels)
     of_batch = sum(float(g.square().sum()) for g in torch.autograd.grad(loss, list(model.parameters())))
     exact = sum(float(f.sum()) for f in Fisher("all").diagonal(model, data).values())
+
     assert of_batch < exact / 3
 
 
 def test_some_samples_alone_can_be_asked_for() -> None:
-    model, data = small_network(), small_data()
+    model = small_network()
+    data = small_data()
     few = Fisher("all", num_samples=4, seed=2).diagonal(model, data)
     chosen = torch.randperm(11, generator=seeded(2))[:4]
     assert_equal(few, Fisher("all").diagonal(model, Labelled(data.x[chosen], data.labels[chosen])))
@@ -269,6 +294,7 @@ def test_some_samples_alone_can_be_asked_for() -> None:
 def test_information_is_measured_in_eval_mode_and_leaves_the_network_as_it_was() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5), nn.Linear(5, 3))
     one, other = (Fisher("all").diagonal(model, small_data()) for _ in range(2))
+
     assert all(one[name].equal(other[name]) for name in one)
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -281,6 +307,7 @@ def test_online_ewc_forgets_and_moves_its_anchor_in_open_weights_alone() -> None
     online = OnlineEWC(strength=1.0, decay=0.5)
     online.accumulate("w", torch.tensor([4.0, 4.0]), torch.tensor([1.0, 1.0]))
     online.accumulate("w", torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0]), {"w": torch.tensor([True, False])})
+
     assert online.buffers["information"]["w"].tolist() == [3.0, 4.0]
     assert online.buffers["anchor"]["w"].tolist() == [3.0, 1.0]
 
@@ -289,11 +316,14 @@ def test_synaptic_intelligence_by_hand() -> None:
     w = nn.Parameter(torch.tensor([1.0]))
     moves = torch.optim.SGD([w], lr=0.5)
     method = SynapticIntelligence(strength=2.0, damping=0.75)
+
     for gradient in (1.0, -0.5, 1.0):
         w.grad = torch.tensor([gradient])
         masked_step({"w": w}, moves, method)
+
     # omega = 1 * 0.5 + 0.5 * 0.25 + 1 * 0.5 (a step against its gradient always counts up); way = -0.75
     assert method.buffers["omega"]["w"].item() == pytest.approx(1.125)
+
     method.end_of_task(nn.ParameterDict({"w": w}), small_data())
     assert method.buffers["importance"]["w"].item() == pytest.approx(1.125 / (0.5625 + 0.75))
     assert (method.buffers["omega"]["w"].item(), method.buffers["anchor"]["w"].item()) == (0.0, 0.25)
@@ -305,6 +335,7 @@ def test_synaptic_intelligence_keeps_copies_and_not_views() -> None:
     method = SynapticIntelligence()
     w.grad = torch.tensor([1.0])
     masked_step({"w": w}, torch.optim.SGD([w], lr=0.5), method)
+
     assert method.buffers["anchor"]["w"].item() == 1.0
     assert method.buffers["omega"]["w"].item() == 0.5
 
@@ -317,21 +348,27 @@ def test_synaptic_intelligence_counts_the_gradient_of_the_tasks_loss_alone() -> 
         "importance": {"w": torch.tensor([2.0])},
         "anchor": {"w": torch.tensor([0.0])},
     }
+
     w.grad = torch.tensor([-1.0])
     masked_step({"w": w}, torch.optim.SGD([w], lr=0.25), method)
+
     # the step takes both gradients, -1 + 2 * 2 * 1 = 3, and moves by -0.75; omega is -(-1) * (-0.75)
     assert w.item() == 0.25
     assert method.buffers["omega"]["w"].item() == -0.75
 
 
 def test_metaplasticity_damps_what_shrinks_a_weight_and_reverses_nothing() -> None:
-    weight, move = torch.randn(500, generator=seeded()), torch.randn(500, generator=seeded(1))
+    weight = torch.randn(500, generator=seeded())
+    move = torch.randn(500, generator=seeded(1))
+
     for only_shrinking in (True, False):
         result = damp_step(weight, move, strength=2.0, only_shrinking=only_shrinking)
         assert bool((result * move >= 0).all())
+
         growing = weight * move > 0
         assert bool((result[growing] == move[growing]).all()) is only_shrinking
         assert bool((result[~growing].abs() < move[~growing].abs()).all())
+
         # a large step still takes a small weight over zero
         assert bool(((weight + result) * weight < 0).any())
 
@@ -340,6 +377,7 @@ def test_metaplasticity_by_hand() -> None:
     w = nn.Parameter(torch.tensor([2.0, -2.0, 0.0]))
     w.grad = torch.ones(3)
     masked_step({"w": w}, torch.optim.SGD([w], lr=1.0), Metaplasticity(0.5))
+
     # exp(-1) of the step for the first weight; the second grows, the third has no size
     assert w.tolist() == pytest.approx([2 - 0.36787944, -3, -1])
 
@@ -347,7 +385,9 @@ def test_metaplasticity_by_hand() -> None:
 def test_gates_of_random_tasks_are_independent_and_exactly_open() -> None:
     gates = RandomGates((100, 50), share=0.2, seed=1)
     tasks = torch.stack([gates(task)[0] for task in range(200)]).float()
+
     assert bool((tasks.sum(1) == 20).all())
+
     # two gates of 20 of 100 share 20 * 0.2 = 4 in the mean
     shared = (tasks @ tasks.T).fill_diagonal_(0).sum() / (200 * 199)
     assert float(shared) == pytest.approx(4, abs=0.1)
@@ -376,20 +416,26 @@ METHODS: dict[str, Callable[[], Consolidation]] = {
     ],
 )
 def test_closed_weights_do_not_move_at_all(name: str, optimizer: Callable[..., torch.optim.Optimizer]) -> None:
-    model, method, data = small_network(), METHODS[name](), small_data()
+    model = small_network()
+    method = METHODS[name]()
+    data = small_data()
     parameters = dict(model.named_parameters())
     moves = optimizer(parameters.values())
+
     for task in range(3):
         gate = RandomGates((5,), share=0.4)(task)[0]
         masks = Subnetwork(indices={"0.weight": (gate,), "0.bias": (gate,), "2.weight": (None, gate)}).masks(parameters)
+
         for _ in range(4):
             before = {key: p.detach().clone() for key, p in parameters.items()}
             moves.zero_grad()
             F.cross_entropy(model(data.x), data.labels + task % 3).backward()
             masked_step(parameters, moves, method, masks)
+
             for key, mask in masks.items():
                 assert parameters[key][~mask].equal(before[key][~mask])
                 assert not parameters[key][mask].equal(before[key][mask])
+
         kept = {kind: {k: t.clone() for k, t in tensors.items()} for kind, tensors in method.buffers.items()}
         method.end_of_task(model, data, masks=masks)
         for kind, tensors in kept.items():
@@ -400,8 +446,10 @@ def test_closed_weights_do_not_move_at_all(name: str, optimizer: Callable[..., t
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_method_keeps_can_be_saved_and_given_to_another(name: str) -> None:
-    model, data = small_network(), small_data()
-    one, other = METHODS[name](), METHODS[name]()
+    model = small_network()
+    data = small_data()
+    one = METHODS[name]()
+    other = METHODS[name]()
     parameters = dict(model.named_parameters())
     moves = torch.optim.SGD(parameters.values(), lr=0.1)
     F.cross_entropy(model(data.x), data.labels).backward()
@@ -409,6 +457,7 @@ def test_what_a_method_keeps_can_be_saved_and_given_to_another(name: str) -> Non
     one.end_of_task(model, data)
     other.load_state_dict(one.state_dict())
     elsewhere = {key: p.detach() + 1 for key, p in parameters.items()}
+
     assert other.penalty(elsewhere).equal(one.penalty(elsewhere))
     assert bool(one.penalty(elsewhere) > 0) == (name not in ("none", "metaplasticity"))
 

@@ -51,7 +51,10 @@ class Branch(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.fc1, self.fc2, self.fc3 = nn.Linear(64, sizes[0]), nn.Linear(*sizes), nn.Linear(sizes[1], 10)
+            self.fc1 = nn.Linear(64, sizes[0])
+            self.fc2 = nn.Linear(*sizes)
+            self.fc3 = nn.Linear(sizes[1], 10)
+
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, gates: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -65,8 +68,10 @@ def extract(network: nn.Module, subnetwork: Subnetwork) -> nn.Module:
     whole = dict(network.named_parameters())
     parts = {name: subnetwork.gather(name, parameter.detach()) for name, parameter in whole.items()}
     small = Branch((len(parts["fc1.bias"]), len(parts["fc2.bias"])))
+
     with torch.no_grad():
         small.load_state_dict(parts)
+
     return small
 
 
@@ -75,6 +80,7 @@ def gated(task: int, execution: str = "full") -> Subnetwork:
     indices = {"fc1.weight": (one,), "fc1.bias": (one,), "fc2.weight": (two, one), "fc2.bias": (two,)}
     indices["fc3.weight"] = (None, two)
     subnetwork = Subnetwork({"gates": (one.float(), two.float())}, indices)
+
     return (
         subnetwork
         if execution == "full"
@@ -85,8 +91,10 @@ def gated(task: int, execution: str = "full") -> Subnetwork:
 @pytest.fixture(scope="module")
 def tasks() -> list[Task]:
     digits = load_digits()
-    train, test = digits.train.select(torch.arange(230)), digits.test.select(torch.arange(100))
+    train = digits.train.select(torch.arange(230))
+    test = digits.test.select(torch.arange(100))
     orders = GroupedPermutations(64, NUM_TASKS, group_size=2, generator=torch.Generator().manual_seed(0))
+
     return [Task(orders.samples(k, *train), orders.samples(k, *test)) for k in range(NUM_TASKS)]
 
 
@@ -102,6 +110,7 @@ def learnt(
 def test_the_matrix_has_a_row_for_the_untrained_network_and_one_a_task(tasks: list[Task]) -> None:
     result, branch = learnt(tasks, settings=LONG)
     R = result.accuracies
+
     assert R.shape == (NUM_TASKS + 1, NUM_TASKS)
     assert R[0].tolist() == [accuracy(Branch(), task.test) for task in tasks]
     assert R[-1].tolist() == [accuracy(branch, task.test) for task in tasks]
@@ -123,6 +132,7 @@ def test_tests_may_be_left_out_between_chosen_numbers_of_tasks(tasks: list[Task]
     R = result.accuracies
     tested = ~R.isnan()
     expected = torch.tensor([[j in (k - 1, k) or k == 2 for j in range(NUM_TASKS)] for k in range(NUM_TASKS + 1)])
+
     assert torch.equal(tested, expected)
     assert torch.equal(R[tested], whole[tested])
 
@@ -147,6 +157,7 @@ def test_the_strength_of_synaptic_intelligence_changes_the_result(tasks: list[Ta
         torch.cat([p.detach().flatten() for p in learnt(tasks[:2], method)[1].parameters()])
         for method in (None, SynapticIntelligence(0.0), SynapticIntelligence(0.1), SynapticIntelligence(10.0))
     ]
+
     # no strength is sequential training, any other one is not
     torch.testing.assert_close(ends[1], ends[0])
     assert all(not torch.allclose(a, b, atol=1e-3) for a, b in [(ends[0], ends[2]), (ends[2], ends[3])])
@@ -168,14 +179,18 @@ def test_a_cut_sub_network_learns_what_the_gated_network_learns(tasks: list[Task
         method = METHODS[name]()
         subnetworks = partial(gated, execution=execution)
         results[execution] = learnt(tasks[:3], method, subnetworks=subnetworks, optimizer=ADAM), method
+
     (full, branch), method = results["full"]
     (small, other), other_method = results["extracted"]
+
     assert full.accuracies.sub(small.accuracies).abs().max() <= 0.02
     for (key, one), two in zip(branch.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=2e-4, msg=key)
+
     for kind, tensors in method.buffers.items():
         for key, tensor in tensors.items():
             torch.testing.assert_close(tensor, other_method.buffers[kind][key], rtol=2e-2, atol=1e-3)
+
     torch.testing.assert_close(
         method.penalty(dict(branch.named_parameters())),
         other_method.penalty(dict(branch.named_parameters())),
@@ -195,11 +210,14 @@ def test_weights_closed_in_a_task_are_the_same_before_and_after(tasks: list[Task
     decaying = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
     subnetworks = partial(gated, execution=execution)
     result, branch = learnt(tasks, EWC(10.0), optimizer=decaying, subnetworks=subnetworks, measure=remember)
+
     for task in range(NUM_TASKS):
         for name, mask in gated(task).masks(dict(branch.named_parameters())).items():
-            before, after = moments[task][name], moments[task + 1][name]
+            before = moments[task][name]
+            after = moments[task + 1][name]
             assert after[~mask].equal(before[~mask])
             assert not after[mask].equal(before[mask])
+
     assert result.rows[0]["measured/norm"] == 1.0
 
 
@@ -215,9 +233,12 @@ def test_one_optimizer_for_all_tasks_keeps_its_momentum_and_begins_its_rate_anew
     tenth = partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[1], gamma=0.1)
     kept = ContinualSettings(epochs=2, batch_size=115, fresh_optimizer=False, quiet=True)
     old, _ = learnt(tasks[:2], optimizer=watched, scheduler=tenth, settings=kept)
+
     assert rates == pytest.approx([0.2, 0.2, 0.02, 0.02] * 2)
+
     fresh = ContinualSettings(epochs=2, batch_size=115, quiet=True)
     new, _ = learnt(tasks[:2], optimizer=watched, scheduler=tenth, settings=fresh)
+
     assert old.rows[0]["loss"] == new.rows[0]["loss"]
     assert old.rows[1]["loss"] != new.rows[1]["loss"]
 
@@ -243,6 +264,7 @@ def dying(at: int, how: Callable[[], None]) -> Callable[..., Tensor]:
         calls += module.training
         if calls == at and module.training:
             how()
+
         return module(x, **quantities)
 
     return forward
@@ -263,12 +285,14 @@ def attempt(
     run = Run.create(path, "tasks", Config(), resume=True)
     branch = Branch(dropout=0.2)
     settings = changes.pop("settings", ContinualSettings(epochs=2, batch_size=100, checkpoint_every=2, quiet=True))
+
     usual: dict[str, Any] = {
         "optimizer": ADAM,
         "consolidation": method,
         "scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5),
         **({} if forward is None else {"forward": forward}),
     }
+
     result = fit_tasks(branch, tasks, ContinualMethod(**{**usual, **changes}), settings=settings, run=run)
     return numbers(result, branch, run)
 
@@ -290,10 +314,12 @@ def test_a_learning_killed_at_any_step_ends_with_the_same_bits(
     subnetworks = None if execution == "plain" else partial(gated, execution=execution)
     tasks = tasks[:2]
     whole = attempt(tasks, tmp_path / "whole", METHODS[name](), subnetworks=subnetworks)
+
     # 12 steps, a checkpoint after every second one and after each task: killed in the first task and in the second
     for at in (4, 5):
         with pytest.raises(KilledError):
             attempt(tasks, tmp_path / "killed", METHODS[name](), dying(at, killed), subnetworks=subnetworks)
+
     assert attempt(tasks, tmp_path / "killed", METHODS[name](), subnetworks=subnetworks) == whole
 
 
@@ -302,6 +328,7 @@ def test_kept_momentum_outlives_a_kill_between_tasks(tasks: list[Task], tmp_path
     whole = attempt(tasks[:2], tmp_path / "whole", EWC(10.0), settings=settings)
     with pytest.raises(KilledError):
         attempt(tasks[:2], tmp_path / "killed", EWC(10.0), dying(4, killed), settings=settings)
+
     assert attempt(tasks[:2], tmp_path / "killed", EWC(10.0), settings=settings) == whole
     # what is finished is read and not learnt again
     assert attempt(tasks[:2], tmp_path / "killed", EWC(10.0), dying(1, killed), settings=settings) == whole
@@ -313,8 +340,10 @@ def test_ctrl_c_writes_a_checkpoint_and_the_learning_goes_on_from_there(
     settings = ContinualSettings(epochs=2, batch_size=100, quiet=True)
     whole = attempt(tasks[:2], tmp_path / "whole", EWC(10.0), settings=settings)
     stop = dying(8, lambda: signal.raise_signal(signal.SIGINT))
+
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt, match="stopped at step 8; its checkpoint"):
         attempt(tasks[:2], tmp_path / "stopped", EWC(10.0), stop, settings=settings)
+
     assert "stopping after this step" in caplog.text
     assert [file.name for file in (tmp_path / "stopped/checkpoint").iterdir()][-1].startswith("step-0000000")
     assert attempt(tasks[:2], tmp_path / "stopped", EWC(10.0), settings=settings) == whole
@@ -324,6 +353,7 @@ def test_a_checkpoint_of_another_learning_is_refused(tasks: list[Task], tmp_path
     attempt(tasks[:2], tmp_path / "run", EWC(10.0))
     with pytest.raises(ConfigError, match="consolidation is 'EWC' there and 'OnlineEWC' here"):
         attempt(tasks[:2], tmp_path / "run", OnlineEWC(10.0))
+
     with pytest.raises(ConfigError, match="of another training: epochs is 2 there and 3 here"):
         attempt(tasks[:2], tmp_path / "run", EWC(10.0), settings=ContinualSettings(epochs=3, batch_size=100))
 
@@ -342,6 +372,7 @@ def test_tasks_need_samples_and_networks_parameters(tasks: list[Task]) -> None:
     none = GroupedPermutations(64, 1, generator=torch.Generator()).samples(0, digits.images[:0], digits.labels[:0])
     with pytest.raises(ConfigError, match="task 2 of 2 has no sample to be scored on"):
         learnt([tasks[0], Task(tasks[1].train, none)])
+
     with pytest.raises(ConfigError, match="this Identity has no parameter to train"):
         fit_tasks(nn.Identity(), tasks, ContinualMethod(optimizer=SGD))
 
@@ -349,10 +380,13 @@ def test_tasks_need_samples_and_networks_parameters(tasks: list[Task]) -> None:
 def test_the_result_is_a_function_of_the_arguments_and_leaves_no_trace(tasks: list[Task]) -> None:
     state = torch.get_rng_state()
     one, branch = learnt(tasks[:1])
+
     assert torch.get_rng_state().equal(state)
     assert branch.training
+
     torch.rand(3)
     other, again = learnt(tasks[:1])
+
     assert one.accuracies.equal(other.accuracies)
     assert branch.fc2.weight.equal(again.fc2.weight)
     assert not learnt(tasks[:1], settings=ContinualSettings(seed=1, quiet=True))[1].fc2.weight.equal(again.fc2.weight)
@@ -362,6 +396,7 @@ def test_a_task_is_a_line_of_progress(tasks: list[Task]) -> None:
     stream = io.StringIO()
     learnt(tasks[:2], progress=ProgressLines(stream))
     first, second = stream.getvalue().splitlines()
+
     assert first.startswith("task 1/2  loss ")
     assert "just learnt 0." in second
     assert "learnt so far 0." in second
@@ -396,8 +431,10 @@ def test_places_that_do_not_fit_are_refused() -> None:
     parameters = {"b": torch.zeros(3)}
     with pytest.raises(ShapeError, match="'b' has 3 indices along axis 0, but a mask of 2"):
         Subnetwork(indices={"b": (torch.tensor([True, False]),)}).masks(parameters)
+
     with pytest.raises(ShapeError, match=r"'b' has shape \(3,\), but indices along 2 axes"):
         Subnetwork(indices={"b": (None, None)}).masks(parameters)
+
     with pytest.raises(ShapeError, match=r"open part of 'b' has the shape \(2,\), but got \(3,\)"):
         Subnetwork(indices={"b": (torch.tensor([0, 2]),)}).scatter("b", torch.zeros(3), torch.zeros(3))
 
@@ -406,9 +443,12 @@ def test_parts_are_taken_and_put_back_along_every_axis() -> None:
     whole = torch.arange(24.0).reshape(2, 3, 4)
     subnetwork = Subnetwork(indices={"w": (None, torch.tensor([2, 0]), torch.tensor([False, True, True, False]))})
     part = subnetwork.gather("w", whole)
+
     assert part.equal(whole[:, [2, 0]][:, :, [1, 2]])
+
     changed = whole.clone()
     subnetwork.scatter("w", changed, -part)
     mask = subnetwork.masks({"w": whole})["w"]
+
     assert changed.equal(torch.where(mask, -whole, whole))
     assert subnetwork.gather("v", part) is not part

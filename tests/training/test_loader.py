@@ -34,7 +34,8 @@ class Noisy(Dataset[Any]):
     """Sample `i` is `i` plus a random draw, as augmentation is."""
 
     def __init__(self, num_samples: int = 7, broken: int = -1) -> None:
-        self.num_samples, self.broken = num_samples, broken
+        self.num_samples = num_samples
+        self.broken = broken
 
     def __len__(self) -> int:
         return self.num_samples
@@ -49,7 +50,8 @@ class Stream(IterableDataset[Any]):
     """The same as a stream that nobody can jump in; each worker gives its share."""
 
     def __init__(self, num_samples: int = 7, broken: int = -1) -> None:
-        self.num_samples, self.broken = num_samples, broken
+        self.num_samples = num_samples
+        self.broken = broken
 
     def __iter__(self) -> Iterator[Tensor]:
         worker = get_worker_info()
@@ -68,6 +70,7 @@ def epoch(data: Any, *, epoch: int = 0, start: int = 0, seed: int = 0, **options
 def test_workers_give_the_batches_of_one_process() -> None:
     alone = epoch(DataLoader(Noisy(), 3, shuffle=True))
     torch.rand(5)  # draws elsewhere do not matter
+
     assert epoch(DataLoader(Noisy(), 3, shuffle=True, num_workers=2)) == alone
     assert sorted(int(value) for batch in alone for value in batch) == list(range(7))
     assert [len(batch) for batch in alone] == [3, 3, 1]
@@ -91,11 +94,13 @@ def test_an_epoch_is_a_function_of_seed_and_number_and_begins_anywhere(make: Cal
     data = make()
     whole = epoch(data, epoch=1)
     before = torch.get_rng_state()
+
     assert epoch(data, epoch=0) != whole
     assert epoch(data, epoch=1, seed=1) != whole
     for start in range(len(whole) + 1):
         torch.rand(start)
         assert epoch(data, epoch=1, start=start) == whole[start:]
+
     torch.set_rng_state(before)
     assert epoch(make(), epoch=1) == whole
     assert torch.equal(torch.get_rng_state(), before)
@@ -104,6 +109,7 @@ def test_an_epoch_is_a_function_of_seed_and_number_and_begins_anywhere(make: Cal
 def test_a_loader_keeps_its_order_size_and_last_batch() -> None:
     numbers = TensorDataset(torch.arange(7.0))
     flat = DataLoader(numbers, 2, drop_last=True, collate_fn=lambda rows: torch.stack([x for (x,) in rows]))
+
     assert epoch(flat) == [[0, 1], [2, 3], [4, 5]]
     assert open_source(flat, 99).num_batches == 3
     assert open_source(DataLoader(Stream(), 2), 99).num_batches is None
@@ -113,8 +119,10 @@ def test_processes_share_each_batch_and_load_their_own_part() -> None:
     loader = DataLoader(Noisy(5), 3)
     parts = [list(open_source(loader, 3, rank, 2).epoch(0, 0, 0)) for rank in (0, 1)]
     indices = [[[int(value) for value in batch.data] for batch in mine] for mine in parts]
+
     assert indices == [[[0, 1], [3]], [[2], [4]]]
     assert [[round(batch.weight, 3) for batch in mine] for mine in parts] == [[1.333, 1.0], [0.667, 1.0]]
+
     for data, message in [
         (Stream(), "an iterable data set cannot be shared"),
         (DataLoader(Noisy(), 3, sampler=DistributedSampler(Noisy(), 2, 0)), "fit divides each batch"),
@@ -136,6 +144,7 @@ def test_persistent_workers_serve_every_epoch_and_start_functions_see_the_data_s
 
     loader = DataLoader(Stream(1), 1, num_workers=1, persistent_workers=True, worker_init_fn=start)
     source = open_source(loader, 1)
+
     assert [len(list(source.epoch(0, 0, number))) for number in (0, 1)] == [101, 101]
 
 
@@ -176,10 +185,13 @@ def test_prefetched_batches_are_the_same_and_their_generator_is_not_ahead() -> N
         draws = torch.Generator().manual_seed(0)
         source = open_source(noisy_batches(prefetch), 3, draws=draws)
         given[prefetch] = [(batch.data["x"], draws.get_state()) for batch in source.epoch(0, 0, 0)]
+
     for plain, prefetched in zip(given[False], given[True], strict=True):
         assert all(torch.equal(a, b) for a, b in zip(plain, prefetched, strict=True))
+
     draws.set_state(given[True][0][1])
     rest = [batch.data["x"] for batch in source.epoch(0, 0, 0, start=1)]
+
     assert all(torch.equal(x, whole) for x, (whole, _) in zip(rest, given[True][1:], strict=True))
 
 
@@ -189,7 +201,9 @@ def test_an_epoch_that_is_left_ends_its_thread() -> None:
 
     batches = open_source(noisy_batches(True), 3, draws=torch.Generator()).epoch(0, 0, 0)
     next(batches)
+
     assert num_threads() == 1
+
     del batches
     assert num_threads() == 0
 
@@ -220,12 +234,16 @@ def test_a_worker_that_dies_is_one_line() -> None:
 def test_data_without_a_sample_is_refused() -> None:
     with pytest.raises(ConfigError, match="no samples"):
         epoch([])
+
     with pytest.raises(ConfigError, match="fewer than one batch"):
         epoch(DataLoader(Noisy(2), 3, drop_last=True))
+
     with pytest.raises(DataError, match="gave no sample in an epoch"):
         epoch(Stream(0))
+
     with pytest.raises(ConfigError, match="got dict"):
         epoch({"x": 1})
+
     with pytest.raises(ConfigError, match="got Tensor; wrap tensors in Batches"):
         epoch(torch.zeros(3))
 
@@ -259,6 +277,7 @@ def test_a_training_stopped_in_an_epoch_resumes_with_the_same_bits(
                 for worker in torch.multiprocessing.active_children():
                     os.kill(worker.pid or 0, signal.SIGINT)
                 os.kill(os.getpid(), signal.SIGINT)
+
             return mean_error(module, x["x"][:, None] if isinstance(x, dict) else x)
 
         steps = phase(epochs=2, objective=objective, optimizer=partial(torch.optim.Adam, lr=0.1))
@@ -268,6 +287,7 @@ def test_a_training_stopped_in_an_epoch_resumes_with_the_same_bits(
     run = Run.create(tmp_path / "stopped", "noisy", settings())
     with pytest.raises(KeyboardInterrupt, match="stopped at step 6"):
         train(run, kill_at=6)
+
     assert train(run) == whole
 
 
@@ -278,6 +298,7 @@ def test_a_training_resumes_only_with_batches_of_the_same_size(
     steps = phase(objective=mean_error, optimizer=partial(torch.optim.SGD, lr=0.01))
     fit(line, [steps], DataLoader(Noisy(), 2), settings=settings(), run=run)
     fit(line, [steps], DataLoader(Noisy(), 2, num_workers=1), settings=settings(), run=run)
+
     with pytest.raises(ConfigError, match=r"num_batches is \[4\] there and \[3\] here"):
         fit(line, [steps], DataLoader(Noisy(), 3), settings=settings(), run=run)
 
@@ -293,11 +314,13 @@ def test_evaluation_averages_over_samples_and_leaves_the_network_alone(line: nn.
     nn.init.ones_(line.weight)
     rows = [torch.tensor([x]) for x in (0.0, 1.0, 2.0)]
     state = torch.get_rng_state()
+
     for data in (rows, DataLoader(rows, 2), Batches({"x": torch.stack(rows)}, {"x": 0})):  # type: ignore[arg-type]
         objective = (lambda module, batch: mean_error(module, batch["x"])) if isinstance(data, Batches) else mean_error
         measured = evaluate(line, objective, data, batch_size=2)
         assert measured["loss"] == pytest.approx(2 / 3)
         assert measured["root"] == pytest.approx((2 * 0.5**0.5 + 1) / 3)
+
     assert line.training
     assert line.weight.grad is None
     assert torch.equal(torch.get_rng_state(), state)
@@ -306,12 +329,15 @@ def test_evaluation_averages_over_samples_and_leaves_the_network_alone(line: nn.
 def test_samples_are_stacked_along_the_axis_of_the_batch() -> None:
     samples = [{"events": torch.full((4, 2), k), "label": k} for k in (1.0, 2.0, 3.0)]
     batch = StackSamples({"events": 1, "label": 0})(samples)
+
     assert batch["events"].shape == (4, 3, 2)
     assert batch["events"][0, :, 0].tolist() == batch["label"].tolist() == [1.0, 2.0, 3.0]
     with pytest.raises(ConfigError, match=r"expected samples with \['events'\], but got \['events', 'label'\]"):
         StackSamples({"events": 1})(samples)
+
     with pytest.raises(ConfigError, match="expected samples of 2 parts, but got 3 parts"):
         StackSamples((1, 0))([(1, 2, 3)])
+
     with pytest.raises(ShapeError, match=r"part 0 has samples of different shapes: \[\(4, 2\), \(5, 2\)\]"):
         StackSamples((1, 0))([(torch.zeros(4, 2), 0), (torch.zeros(5, 2), 1)])
 

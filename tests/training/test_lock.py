@@ -37,6 +37,7 @@ def write(folder: Path, pid: int, age: float = 0.0, **changes: Any) -> Path:
     file.write_text(json.dumps(holder))
     now = file.stat().st_mtime
     os.utime(file, (now - age, now - age))
+
     return file
 
 
@@ -47,9 +48,11 @@ def test_a_folder_is_locked_as_long_as_the_block_runs(tmp_path: Path) -> None:
         with lock_folder(tmp_path):
             pass
         assert (tmp_path / LOCK_NAME).exists()
+
     assert [*tmp_path.iterdir()] == []
     with pytest.raises(ZeroDivisionError), lock_folder(tmp_path):
         raise ZeroDivisionError
+
     assert [*tmp_path.iterdir()] == []
 
 
@@ -57,8 +60,10 @@ def test_a_folder_in_use_is_refused_and_left_as_it_is(tmp_path: Path, other: sub
     file = write(tmp_path, other.pid, age=1e4)  # it may have slept: on this host the process itself is asked
     before = file.read_text()
     expected = rf"is in use: process {other.pid} on .*, trains in it; wait for its end, stop it, or take another folder"
+
     with pytest.raises(ConfigError, match=expected), lock_folder(tmp_path):
         pass
+
     assert file.read_text() == before
     assert [*tmp_path.iterdir()] == [file]
 
@@ -67,8 +72,10 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path, other: subpr
     write(tmp_path, other.pid)
     other.kill()
     other.wait()
+
     with lock_folder(tmp_path):
         assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+
     assert [*tmp_path.iterdir()] == []
 
 
@@ -87,6 +94,7 @@ def test_what_cannot_be_seen_from_here_is_in_use_while_it_is_renewed(tmp_path: P
     in_use = pytest.raises(ConfigError, match=r"is in use: .*; if it was killed, try again in (69|70|71) s")
     with in_use, lock_folder(tmp_path):
         pass
+
     write(tmp_path, 1, age=121, **changes)
     with lock_folder(tmp_path):
         assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
@@ -99,6 +107,7 @@ def test_a_damaged_lock_is_one_of_an_unknown_process(tmp_path: Path) -> None:
     )
     with in_use, lock_folder(tmp_path):
         pass
+
     os.utime(tmp_path / LOCK_NAME, (0, 0))
     with lock_folder(tmp_path):
         pass
@@ -113,6 +122,7 @@ def test_a_running_training_renews_its_lock(tmp_path: Path, monkeypatch: pytest.
             if file.stat().st_mtime > 0:
                 break
             lock.time.sleep(0.01)
+
         assert file.stat().st_mtime > 0
 
 
@@ -121,6 +131,7 @@ def test_of_two_that_take_over_the_first_gives_way(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(lock.time, "sleep", lambda _: write(tmp_path, 1))  # the other takes over in the meantime
     with pytest.raises(ConfigError, match="is in use: another process has just begun"), lock_folder(tmp_path):
         pass
+
     assert (tmp_path / LOCK_NAME).exists()
 
 
@@ -136,8 +147,10 @@ def test_a_training_locks_its_run(tmp_path: Path, other: subprocess.Popen[bytes]
     data = Batches({"x": torch.ones(2, 1)}, batch={"x": 0})
     settings = Settings(accelerator="cpu", quiet=True)
     fit(nn.Linear(1, 1), [phase], data, settings=settings, run=run)
+
     assert seen == [True]
     assert not (run.path / LOCK_NAME).exists()
+
     write(run.path, other.pid)
     with pytest.raises(ConfigError, match="is in use"):
         fit(nn.Linear(1, 1), [phase], data, settings=settings, run=run)
@@ -151,6 +164,7 @@ def test_a_second_resume_is_refused_in_one_line(
     before = {file.name for file in (tmp_path / "run").iterdir()}
     code = main(["train", "digits", "--preset", "quick", "--out", str(tmp_path / "run"), "--resume"])
     captured = capsys.readouterr()
+
     assert code == 2
     assert captured.err.count("\n") == 1
     assert f"process {other.pid}" in captured.err

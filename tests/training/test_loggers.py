@@ -41,6 +41,7 @@ def test_tensorboard_shows_the_rows(train: Any, tmp_path: Path, settings_or_name
             train(settings_or_name, log_every=1)
         else:
             train(log_every=1, **settings_or_name)
+
     folder = tmp_path / "run" / "tensorboard"
     assert tensorboard_scalars(folder, "line/loss") == [(1, 64.0), (2, 16.0)]
     assert tensorboard_scalars(folder, "line steps/loss") == [(1, 64.0), (2, 16.0)]
@@ -52,11 +53,14 @@ def test_mlflow_gets_rows_and_settings_in_one_run(train: Any, tmp_path: Path, mo
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # the logger sets it; the test takes it away again
     monkeypatch.setenv("DO_NOT_TRACK", "true")
     monkeypatch.chdir(tmp_path)
+
     for _ in range(2):
         train("mlflow")
+
     client = mlflow.MlflowClient((tmp_path / "mlruns").as_uri())
     (run,) = client.search_runs([client.get_experiment_by_name("spikebridge").experiment_id])
     history = client.get_metric_history(run.info.run_id, "line/loss")
+
     assert [(one.step, one.value) for one in history] == [(1, 64.0), (2, 16.0)]
     assert run.data.params["batch_size"] == "32"
     assert run.info.status == "FINISHED"
@@ -68,8 +72,10 @@ def test_wandb_writes_offline_into_the_run_folder(train: Any, tmp_path: Path, mo
     train("wandb")
     (log,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     deadline = time.monotonic() + 20  # a process of W&B writes the file
+
     while b"line/loss" not in (words := log.read_bytes()) and time.monotonic() < deadline:
         time.sleep(0.02)
+
     assert b"line/loss" in words
     assert b"spikebridge" in words
     assert (tmp_path / "run" / "wandb-id.txt").read_text() in log.name
@@ -109,9 +115,12 @@ def test_wandb_gets_each_row_once_and_resumes_under_its_id(
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)  # type: ignore[arg-type]
     monkeypatch.setattr("spikebridge.training.callbacks.loggers.find_spec", lambda name: True)
+
     for _ in range(2):
         train("wandb")
+
     started = ((tmp_path / "run" / "wandb-id.txt").read_text(), "allow", 32)
+
     assert fake.calls == [started, (1, 64.0), (2, 16.0), 0, started, 0]
 
 
@@ -130,6 +139,7 @@ def test_a_logger_that_is_not_installed_is_named_before_the_training(
     message = rf"the logger {name} is not installed: pip install 'spikebridge\[{name}\]'"
     with pytest.raises(ConfigError, match=message):
         check_loggers((name,))
+
     with pytest.raises(ConfigError, match=message):
         train(name)
 

@@ -53,6 +53,7 @@ def test_the_scheduler_may_step_with_every_step(line: nn.Linear, data: Batches, 
     decay = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
     every_step = phase(epochs=2, scheduler=decay, scheduler_interval="step")
     rows = fit(line, [every_step], data, settings=settings(batch_size=2, log_every=1))
+
     assert [row["lr"] for row in rows if row["kind"] == "epoch"] == [0.0625, 0.015625]
     # errors: 8, then times 1 - 2 lr each: 1/2, 3/4, 7/8
     assert [row["loss"] for row in rows if row["kind"] == "step"] == [64.0, 16.0, 9.0, 6.890625]
@@ -62,6 +63,7 @@ def test_a_scheduler_watches_a_number_of_the_row(line: nn.Linear, data: Batches,
     plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, factor=0.5)
     watching = partial(phase, epochs=4, scheduler=plateau)
     levels = iter([3.0, 2.0, 2.0, 2.0])
+
     rows = fit(
         line,
         [watching(scheduler_metric="validation/level")],
@@ -69,9 +71,11 @@ def test_a_scheduler_watches_a_number_of_the_row(line: nn.Linear, data: Batches,
         settings=settings(),
         validate=lambda module: {"level": next(levels)},
     )
+
     assert [row["lr"] for row in rows] == [0.25, 0.25, 0.25, 0.125]
     with pytest.raises(ConfigError, match="the schedule of phase 'line' watches 'los', which no row has: did you mean"):
         fit(line, [watching(scheduler_metric="los")], data, settings=settings())
+
     with pytest.raises(ConfigError, match="ReduceLROnPlateau watches epochs"):
         fit(line, [watching(scheduler_interval="step")], data, settings=settings())
 
@@ -96,6 +100,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(phase: Make, setti
         module = nn.Linear(1, 1)
         for parameter in module.parameters():
             nn.init.zeros_(parameter)
+
         rows = fit(
             module,
             [phase(epochs=2, accumulate=accumulate, clip=0.5)],
@@ -107,6 +112,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(phase: Make, setti
     rows, weight = trained(size, 2)
     large_rows, large_weight = trained(2 * size, 1)
     torch.testing.assert_close(weight, large_weight)
+
     assert [row["step"] for row in rows] == [row["step"] for row in large_rows]
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in large_rows])
 
@@ -166,12 +172,14 @@ def test_every_schedule_resumes_with_the_same_bits(
             optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
             accumulate=2,
         )
+
         return fit(module, [schedule], data, settings=settings(batch_size=1), run=run), module.weight.item()
 
     whole = train(Run.create(tmp_path / "whole", "line", settings()))
     run = Run.create(tmp_path / "stopped", "line", settings())
     with pytest.raises(KeyboardInterrupt):
         train(run, kill_at=6)
+
     assert train(run) == whole
 
 
@@ -204,6 +212,7 @@ def test_a_phase_trains_what_it_names_and_brings_its_own_data(data: Batches, pha
     network = nn.ModuleDict({"a": nn.Linear(1, 1, bias=False), "b": nn.Linear(1, 1, bias=False)})
     for part in network.values():
         nn.init.zeros_(part.weight)
+
     other = Batches({"x": torch.ones(1, 1), "y": torch.full((1, 1), 4.0)}, batch={"x": 0, "y": 0})
 
     def both(module: Any, batch: Any) -> Tensor:
@@ -211,6 +220,7 @@ def test_a_phase_trains_what_it_names_and_brings_its_own_data(data: Batches, pha
 
     phases = [phase(name="a", train=("a",), objective=both), phase(name="b", train=("b",), objective=both, data=other)]
     rows = fit(network, phases, data, settings=settings())
+
     assert (network["a"].weight.item(), network["b"].weight.item()) == (4.0, 0.0)
     assert [row["phase"] for row in rows] == ["a", "b"]
     assert network.training
@@ -221,7 +231,9 @@ def test_frozen_batch_normalisation_keeps_its_statistics(phase: Make, settings: 
     network = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
     data = Batches({"x": torch.randn(4, 1) + 5, "y": torch.ones(4, 1)}, batch={"x": 0, "y": 0})
     fit(network, [phase(train=("1",))], data, settings=settings())
+
     assert network[0].running_mean.item() == 0.0
+
     fit(network, [phase(train=("0",))], data, settings=settings())
     assert network[0].running_mean.item() != 0.0
 
@@ -229,7 +241,9 @@ def test_frozen_batch_normalisation_keeps_its_statistics(phase: Make, settings: 
 def test_a_training_leaves_the_generators_as_they_were_and_depends_on_its_seed_alone(
     phase: Make, settings: Make, data: Batches
 ) -> None:
-    draws, before, after = True, torch.empty(0), torch.empty(0)
+    draws = True
+    before = torch.empty(0)
+    after = torch.empty(0)
 
     def trained(seed: int) -> float:
         network = nn.Sequential(nn.Dropout(0.5), nn.Linear(1, 1, bias=False))
@@ -239,6 +253,7 @@ def test_a_training_leaves_the_generators_as_they_were_and_depends_on_its_seed_a
         steps = phase(epochs=3, optimizer=partial(torch.optim.SGD, lr=0.1))
         fit(network, [steps], data, settings=settings(seed=seed, batch_size=1), validate=validate)
         after = torch.get_rng_state()
+
         return network[1].weight.item()
 
     def validate(module: nn.Module) -> dict[str, float]:
@@ -246,6 +261,7 @@ def test_a_training_leaves_the_generators_as_they_were_and_depends_on_its_seed_a
 
     first = trained(seed=0)
     assert torch.equal(before, after)
+
     draws = False
     assert trained(seed=0) == first
     assert trained(seed=1) != first
@@ -257,6 +273,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(line: nn.Linear, phase:
         DataError, match=r"the loss is nan in phase 'line', epoch 1, step 1: .*lower learning rate, clip"
     ):
         fit(line, [phase()], data, settings=settings())
+
     assert line.weight.item() == 0.0
 
 
@@ -268,6 +285,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(
 
     with pytest.raises(DataError, match="the loss is finite but its gradient is not, in phase 'line'"):
         fit(line, [phase(objective=objective)], data, settings=settings())
+
     assert line.weight.item() == 0.0
 
 
@@ -368,9 +386,12 @@ def test_a_torchrun_that_restarts_with_old_addresses_is_warned_of(
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
     fit(line, [phase()], data, settings=settings())
+
     assert caplog.text == ""
+
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     fit(line, [phase()], data, settings=settings())
+
     assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in caplog.text
 
 
@@ -408,12 +429,15 @@ def test_gradients_do_not_cross_slices_and_one_slice_is_plain_back_propagation(
         module.w.register_hook(lambda gradient: gradients.append(gradient.item()))
         return v.mean(), state
 
-    leak, data = Leak(), Batches({"x": torch.ones(4, 2)}, batch={"x": 1})
+    leak = Leak()
+    data = Batches({"x": torch.ones(4, 2)}, batch={"x": 1})
     still = partial(torch.optim.SGD, lr=0.0)
     (row,) = fit(
         leak, [phase(objective=objective, slices=TimeSlices({"x": length}), optimizer=still)], data, settings=settings()
     )
+
     assert gradients[-1] == last_gradient
+
     ends = [min(end, 4) for end in range(length, 4 + length, length)]
     assert row["loss"] == pytest.approx(sum(ends) / len(ends))
 
@@ -423,18 +447,23 @@ def test_every_slice_makes_a_step(phase: Make, settings: Make) -> None:
         v, state = module(piece["x"], state)
         return (v.mean(), {"v": v.mean()}), state
 
-    leak, data = Leak(), Batches({"x": torch.ones(2, 1)}, batch={"x": 1})
+    leak = Leak()
+    data = Batches({"x": torch.ones(2, 1)}, batch={"x": 1})
     steps = partial(torch.optim.SGD, lr=0.5)
     fit(leak, [phase(objective=objective, slices=TimeSlices({"x": 1}), optimizer=steps)], data, settings=settings())
+
     # first slice: v = 1, gradient 1, w = 1/2; second: v = 1/2 (1 + 1) = 1, gradient 2, w = -1/2
     assert leak.w.item() == -0.5
 
 
 def test_slices_need_an_objective_with_state_and_a_time_step(phase: Make, settings: Make, error: Make) -> None:
-    leak, data = Leak(), Batches({"x": torch.ones(2, 1)}, batch={"x": 1})
+    leak = Leak()
+    data = Batches({"x": torch.ones(2, 1)}, batch={"x": 1})
     slices = TimeSlices({"x": 1})
+
     with pytest.raises(ConfigError, match=r"must give \(loss, state\)"):
         fit(leak, [phase(objective=lambda module, piece, state: module.w, slices=slices)], data, settings=settings())
+
     empty = Batches({"x": torch.ones(0, 1)}, batch={"x": 1})
     with pytest.raises(ConfigError, match="the batch has no time step"):
         fit(leak, [phase(slices=slices)], empty, settings=settings())
@@ -445,11 +474,14 @@ def test_rows_are_in_the_run_and_a_finished_training_is_not_repeated(
 ) -> None:
     run = Run.create(tmp_path, "line", settings())
     rows = fit(line, [phase(epochs=2)], data, settings=settings(log_every=1), run=run)
+
     assert [row["kind"] for row in rows] == ["step", "epoch", "step", "epoch"]
     assert run.metrics.rows() == rows
     assert run.environment()["device"] == "cpu"
+
     fresh = nn.Linear(1, 1, bias=False)
     again = Run.create(tmp_path, "line", settings(), resume=True)
+
     assert fit(fresh, [phase(epochs=2)], data, settings=settings(log_every=1), run=again) == rows
     assert torch.equal(fresh.weight, line.weight)
 
@@ -461,8 +493,10 @@ def test_the_checkpoint_of_another_training_or_network_is_refused(
     fit(line, [phase()], data, settings=settings(), run=run)
     with pytest.raises(ConfigError, match="of another training: seed is 0 there and 1 here"):
         fit(line, [phase()], data, settings=settings(seed=1), run=run)
+
     with pytest.raises(ConfigError, match="of another training: phases is"):
         fit(line, [phase(name="other")], data, settings=settings(), run=run)
+
     with pytest.raises(ConfigError, match=r"of another network: 'weight' is \(1, 1\) there and \(1, 2\)"):
         fit(nn.Linear(2, 1, bias=False), [phase()], data, settings=settings(), run=run)
 
@@ -489,6 +523,7 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_training_is_the_same(
     rows = fit(whole, [phase(epochs=2, optimizer=adam)], data, settings=settings(batch_size=1))
     run = Run.create(tmp_path, "line", settings())
     handler = signal.getsignal(signal.SIGINT)
+
     with pytest.raises(KeyboardInterrupt, match="stopped at step 3"):
         fit(
             make(),
@@ -497,8 +532,10 @@ def test_ctrl_c_writes_a_checkpoint_and_the_resumed_training_is_the_same(
             settings=settings(batch_size=1),
             run=run,
         )
+
     assert signal.getsignal(signal.SIGINT) is handler
     assert [file.name for file in run.checkpoint.iterdir()] == ["step-00000003.safetensors"]
+
     resumed = make()
     assert fit(resumed, [phase(epochs=2, optimizer=adam)], data, settings=settings(batch_size=1), run=run) == rows
     assert torch.equal(resumed[1].weight, whole[1].weight)
@@ -509,9 +546,11 @@ def test_a_network_trained_in_float64_continues_in_float64(
 ) -> None:
     double = Batches({name: tensor.double() / 3 for name, tensor in data.tensors.items()}, data.batch)
     run = Run.create(tmp_path, "line", settings())
-    first, again = nn.Linear(1, 1), nn.Linear(1, 1)
+    first = nn.Linear(1, 1)
+    again = nn.Linear(1, 1)
     fit(first, [phase()], double, settings=settings(precision="64-true"), run=run)
     fit(again, [phase()], double, settings=settings(precision="64-true"), run=run)
+
     assert again.weight.dtype == torch.float64
     assert torch.equal(again.weight, first.weight)
 
@@ -526,12 +565,16 @@ def test_progress_is_plain_lines_without_a_terminal_and_bars_on_one(
 ) -> None:
     stream = io.StringIO()
     fit(line, [phase()], data, settings=settings(), progress=ProgressLines(stream))
+
     assert stream.getvalue() == "line 1/1  lr 0.25  loss 64\n"
+
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=100)
+
     assert isinstance(choose_progress(quiet=False, console=terminal), ProgressBars)
     assert isinstance(choose_progress(quiet=False, console=Console(file=io.StringIO())), ProgressLines)
     assert type(choose_progress(quiet=True, console=terminal)) is Progress
+
     fit(line, [phase()], data, settings=settings(), progress=ProgressBars(terminal))
     assert "line 1/1  lr 0.25  loss 16" in screen.getvalue()
 

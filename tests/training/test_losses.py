@@ -25,6 +25,7 @@ def test_rates_by_hand() -> None:
     # counts: sample 0 has 2 and 2, sample 1 has 1 and 0
     assert losses.rate_loss(SPIKES, LABELS).item() == pytest.approx(cross_entropy(0.0, 1.0))
     assert losses.rate_accuracy(SPIKES, LABELS).item() == 0.75
+
     expected = ((2 / 3 - 0.8) ** 2 + (2 / 3 - 0.05) ** 2 + (1 / 3 - 0.8) ** 2 + 0.05**2) / 4
     assert losses.rate_target_loss(SPIKES, LABELS).item() == pytest.approx(expected)
     assert losses.spike_count(SPIKES).item() == 2.5
@@ -33,6 +34,7 @@ def test_rates_by_hand() -> None:
 def test_first_spikes_by_hand() -> None:
     # steps: sample 0 has 1 and 0, sample 1 has 1 and none (3)
     assert losses.first_spike_times(SPIKES, dt=0.5).tolist() == [[0.5, 0.0], [0.5, 1.5]]
+
     loss = losses.first_spike_loss(SPIKES, LABELS, dt=0.5, tau=0.25)
     assert loss.item() == pytest.approx(cross_entropy(-2.0, 4.0))
     assert losses.first_spike_accuracy(SPIKES, LABELS).item() == 0.5
@@ -50,6 +52,7 @@ def test_the_gradient_of_a_first_spike_time_is_what_one_more_spike_changes() -> 
     spikes = (torch.rand(7, 20) < 0.2).double().requires_grad_()
     times = losses.first_spike_times(spikes, dt=1.0)
     times.sum().backward()
+
     assert spikes.grad is not None
     for step in range(7):
         flipped = spikes.detach().clone()
@@ -73,16 +76,20 @@ def test_each_loss_trains_a_spiking_layer(
     torch.manual_seed(0)
     labels = torch.randint(2, (30,))
     x = torch.cat([torch.nn.functional.one_hot(labels, 2), torch.rand(30, 6)], -1).expand(12, 30, 8)
-    layer, lif = torch.nn.Linear(8, 2), LIF(tau=0.01, dt=0.001)
+    layer = torch.nn.Linear(8, 2)
+    lif = LIF(tau=0.01, dt=0.001)
     adam = torch.optim.Adam(layer.parameters(), lr=0.05)
     first = last = 0.0
+
     for step in range(150):
         spikes, _ = lif(layer(x))
         value = loss(spikes, labels)
         adam.zero_grad()
         value.backward()
         adam.step()
-        first, last = (value.item() if step == 0 else first), value.item()
+        first = value.item() if step == 0 else first
+        last = value.item()
+
     assert last < 0.8 * first
     assert accuracy(lif(layer(x))[0], labels).item() > 0.9
 
@@ -93,7 +100,8 @@ def test_labels_may_have_32_bits() -> None:
 
 
 def test_a_silent_network_scores_chance() -> None:
-    silent, labels = torch.zeros(4, 6, 3), torch.tensor([0, 0, 0, 0, 0, 1])
+    silent = torch.zeros(4, 6, 3)
+    labels = torch.tensor([0, 0, 0, 0, 0, 1])
     for accuracy in (losses.rate_accuracy, losses.first_spike_accuracy, losses.membrane_accuracy):
         assert accuracy(silent, labels).item() == pytest.approx(1 / 3)
 

@@ -60,6 +60,7 @@ def test_what_is_not_named_is_frozen_and_in_eval_mode() -> None:
             "units.what_to_where.weight",
             "units.what_to_where.bias",
         ]
+
         assert not network.parts["what"][1].training
         assert network.parts["where"].training
 
@@ -75,10 +76,13 @@ def test_after_a_phase_everything_is_as_it_was_also_after_an_error() -> None:
     network = Hybrid()
     network.parts["what"].eval()
     network.parts["where"].weight.requires_grad_(False)
-    modes, names = [part.training for part in network.modules()], trained(network)
+    modes = [part.training for part in network.modules()]
+    names = trained(network)
+
     with pytest.raises(RuntimeError, match="stop"), trainable_only(network, ["where"]):
         network.parts["where"](torch.ones(1, 2)).sum().backward()
         raise RuntimeError("stop")
+
     assert [part.training for part in network.modules()] == modes
     assert trained(network) == names
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -88,9 +92,11 @@ def test_evaluating_gives_every_submodule_its_own_mode_back() -> None:
     network = Hybrid()
     network.parts["what"].eval()
     modes = [part.training for part in network.modules()]
+
     with evaluating(network):
         assert not any(part.training for part in network.modules())
         assert not torch.is_grad_enabled()
+
     assert [part.training for part in network.modules()] == modes
     assert torch.is_grad_enabled()
 

@@ -34,6 +34,7 @@ def test_mixed_precision_keeps_the_digits_of_targets_and_states(
         partial(torch.optim.SGD, lr=1e-3),
         slices=lambda batch: [batch, batch],
     )
+
     fit(line, [phase], data, settings=settings(precision=precision))
     assert {value.dtype for value in seen} == {torch.float32}
     assert seen[0].unique().item() == pytest.approx(257.001, abs=1e-4)
@@ -52,4 +53,5 @@ def test_true_half_precision_casts_the_batch_but_no_state(settings: Make) -> Non
     slices = lambda batch: [{"x": x} for x in batch["x"].split(2)]  # noqa: E731
     phase = Phase("all", WHOLE, objective, 1, partial(torch.optim.SGD, lr=1e-3), slices=slices)
     (row,) = fit(network, [phase], data, settings=settings(precision="bf16-true"))
+
     assert row["loss"] > 0

@@ -26,23 +26,29 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process, made in this one."""
     path = Path(__file__).with_name("tiny_training.py")
     spec = importlib.util.spec_from_file_location("tiny_training", path)
+
     assert spec is not None
     assert spec.loader is not None
+
     module: Any = importlib.util.module_from_spec(spec)
     sys.modules["tiny_training"] = module
     spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("one") / "run"
     num_threads = torch.get_num_threads()
+
     with preserve_rng_state():
         module.main(str(folder), devices=1, dropout=0.0, delay=0.0)
+
     torch.set_num_threads(num_threads)
     return folder
 
 
 def assert_same_numbers(path: Path, other: Path) -> None:
-    weights, others = read_weights(path / "weights.safetensors"), read_weights(other / "weights.safetensors")
+    weights = read_weights(path / "weights.safetensors")
+    others = read_weights(other / "weights.safetensors")
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, others[name], rtol=0, atol=1e-5)
+
     rows, other_rows = Run.open(path).metrics.rows(), Run.open(other).metrics.rows()
     assert [list(row) for row in rows] == [list(row) for row in other_rows]
     for row, other_row in zip(rows, other_rows, strict=True):
@@ -54,6 +60,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_bits(tmp_path: P
     assert done.stdout.startswith("killed 6 times"), done.stdout
     for file in ("weights.safetensors", "metrics.jsonl"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
     assert len(Run.open(tmp_path / "killed").metrics.rows()) == 5
 
 

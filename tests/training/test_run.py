@@ -121,11 +121,14 @@ def test_a_run_of_a_flat_config_is_read_and_resumed_as_groups(tmp_path: Path) ->
     grouped = Grouped("b", Optimization(0.5, 2))
     old = Run.create(tmp_path / "old", "digits", Flat())
     old.child("net").log({"epoch": 1})
+
     assert Run.open(tmp_path / "old").config_as(Grouped) == grouped
+
     resumed = Run.create(tmp_path / "old", "digits", grouped, resume=True)
     assert resumed.child("net").config_as(Grouped) == grouped
     with pytest.raises(ConfigError, match="another config"):
         Run.create(tmp_path / "old", "digits", Grouped("c", Optimization(0.5, 2)), resume=True)
+
     Run.create(tmp_path / "new", "digits", grouped)
     assert Run.open(tmp_path / "new").config_as(Grouped) == grouped
 
@@ -152,6 +155,7 @@ def test_a_run_of_another_recipe_or_config_is_refused(tmp_path: Path) -> None:
     Run.create(tmp_path, "digits", Layer())
     with pytest.raises(ConfigError, match="is a run of the recipe 'digits', not of 'sensing'"):
         Run.create(tmp_path, "sensing", Layer(), resume=True)
+
     with pytest.raises(ConfigError, match=r"another config \(size\): size is 3 there and 4 here"):
         Run.create(tmp_path, "digits", Layer(size=4), resume=True)
 
@@ -161,8 +165,10 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, resume: bool
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ConfigError, match="is not empty and not a run folder"):
         Run.create(tmp_path, "digits", Layer(), resume=resume)
+
     with pytest.raises(ConfigError, match="is a file"):
         Run.create(tmp_path / "thesis.tex", "digits", Layer(), resume=resume)
+
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -196,13 +202,16 @@ def test_children_are_runs_of_their_own(tmp_path: Path) -> None:
     child = run.child("hybrid/seed-0")
     run.child("hybrid/seed-1")
     child.log({"loss": 1.0})
+
     assert list(run.children()) == ["hybrid/seed-0", "hybrid/seed-1"]
     assert run.metrics.rows() == []
     with pytest.raises(ConfigError, match="holds a run already"):
         run.child("hybrid/seed-0")
+
     resumed = Run.create(tmp_path, "digits", Layer(), resume=True)
     assert resumed.child("hybrid/seed-0").metrics.rows() == [{"loss": 1.0}]
     assert resumed.first_child("hybrid").path == child.path
+
     with pytest.raises(DataError, match="holds no trained network 'hyb'; resume its training"):
         resumed.first_child("hyb")
 
@@ -226,11 +235,14 @@ def test_a_run_is_taken_back_with_what_has_begun_inside_it_but_not_once_somethin
 def test_a_run_is_taken_back_with_the_empty_parents_made_for_it(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     Run.create(tmp_path / "there/a/b/run", "digits", Layer()).discard()
+
     assert not (tmp_path / "there/a").exists()
     assert (tmp_path / "there").exists()
+
     run = Run.create(tmp_path / "there/a/b/run", "digits", Layer())
     (tmp_path / "there/a/file").touch()
     run.discard()
+
     assert [file.name for file in (tmp_path / "there/a").iterdir()] == ["file"]
 
 
@@ -238,6 +250,7 @@ def test_results_finish_a_run(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "digits", Layer())
     with pytest.raises(DataError, match="has no results yet"):
         run.results()
+
     run.save_results({"accuracy": 0.5})
     assert run.finished
     assert run.results() == {"accuracy": 0.5}
@@ -247,6 +260,7 @@ def test_the_environment_names_versions_and_what_is_given(tmp_path: Path) -> Non
     run = Run.create(tmp_path, "digits", Layer())
     run.save_environment(seed=7)
     environment = run.environment()
+
     assert environment["seed"] == 7
     assert environment["torch"] == version("torch")
 
@@ -257,19 +271,24 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
     run.log({"loss": 1.0})
     run.save_results({})
     run.save_weights(nn.Linear(1, 1))
+
     assert not (tmp_path / "r").exists()
 
 
 def test_weights_come_back_and_another_network_is_refused_untouched(tmp_path: Path) -> None:
     run = Run.create(tmp_path, "digits", Layer())
-    saved, other = nn.Linear(2, 3), nn.Linear(3, 3)
+    saved = nn.Linear(2, 3)
+    other = nn.Linear(3, 3)
     run.save_weights(saved)
     same = nn.Linear(2, 3)
     run.load_weights(same)
+
     assert torch.equal(same.weight, saved.weight)
+
     before = other.bias.clone()
     with pytest.raises(ConfigError, match=r"'weight' is \(3, 2\) there and \(3, 3\) in this Linear"):
         run.load_weights(other)
+
     assert torch.equal(other.bias, before)
 
 
@@ -287,20 +306,26 @@ def test_weights_with_other_names_are_refused(tmp_path: Path, tensors: dict[str,
 
 
 def test_weights_of_release_0_1_lack_the_numbers_of_neurons(tmp_path: Path) -> None:
-    path, network = tmp_path / "w.safetensors", Sequential(fc=nn.Linear(1, 1), lif=LIF(tau=0.03, dt=0.001))
+    path = tmp_path / "w.safetensors"
+    network = Sequential(fc=nn.Linear(1, 1), lif=LIF(tau=0.03, dt=0.001))
     weights = network.state_dict()
     save_weights(path, {name: weights[name] for name in ("fc.weight", "fc.bias")})
     load_weights(path, network)
+
     assert network[1].tau == 0.03
+
     save_weights(path, {name: value for name, value in weights.items() if name != "lif.tau"})
     with pytest.raises(ConfigError, match=r"it lacks 'lif.tau' of this Sequential"):
         load_weights(path, network)
+
     save_weights(path, {name: value for name, value in weights.items() if name != "fc.bias"})
     with pytest.raises(ConfigError, match=r"it lacks 'fc.bias' of this Sequential"):
         load_weights(path, network)
+
     save_weights(path, network)
     other = Sequential(fc=nn.Linear(1, 1), lif=LIF(tau=0.02, dt=0.001))
     load_weights(path, other)
+
     assert other[1].tau == 0.03
 
 
@@ -314,6 +339,7 @@ def test_tied_weights_are_saved_under_both_names(tmp_path: Path) -> None:
 def test_missing_and_damaged_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected weights, but there is no such file"):
         load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
+
     (tmp_path / "w.safetensors").write_bytes((2**62).to_bytes(8, "little"))
     with pytest.raises(DataError, match="are damaged"):
         load_weights(tmp_path / "w.safetensors", nn.Linear(1, 1))
@@ -323,8 +349,10 @@ def test_numbers_that_json_lacks_come_back(tmp_path: Path) -> None:
     metrics = MetricsFile(tmp_path / "m.jsonl")
     metrics.append({"loss": math.inf, "worst": -math.inf, "gap": math.nan, "phase": "nanny"})
     (row,) = metrics.rows()
+
     assert (row["loss"], row["worst"], row["phase"]) == (math.inf, -math.inf, "nanny")
     assert math.isnan(row["gap"])
+
     json.loads((tmp_path / "m.jsonl").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
@@ -335,7 +363,9 @@ def test_an_unfinished_last_line_is_left_out_and_a_damaged_one_is_an_error(
     metrics.path.write_text('{"epoch": 1}\n{"epo')
     with caplog.at_level(logging.WARNING):
         assert metrics.rows() == [{"epoch": 1}]
+
     assert "unfinished" in caplog.text
+
     metrics.truncate(1)
     assert metrics.path.read_text() == '{"epoch": 1}\n'
     for damaged in ("{epoch\n", "3\n"):
@@ -355,5 +385,6 @@ def test_reading_a_run_needs_no_torch(tmp_path: Path) -> None:
         "import sys; from spikebridge.training.run.run import Run; "
         f"print(Run.open({str(tmp_path)!r}).results()['accuracy'], 'torch' in sys.modules)"
     )
+
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["0.5", "False"]

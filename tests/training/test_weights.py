@@ -34,6 +34,7 @@ def test_a_weight_that_is_not_finite_is_refused(tmp_path: Path, value: float) ->
     path = tmp_path / "w.safetensors"
     with pytest.raises(DataError, match=f"{path}: 1 of 3 values of 'weight' are not finite; the training diverged, or"):
         loaded(path, weight=torch.tensor([1.0, value, 1.0]))
+
     with pytest.raises(DataError, match="2 of 2 values of 'tau'"):
         loaded(path, tau=torch.tensor([inf, nan]))
 

@@ -61,15 +61,18 @@ def noisy(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Ten
 
 class OnWhole:
     def __init__(self, die_at: int) -> None:
-        self.die_at, self.calls = die_at, 0
+        self.die_at = die_at
+        self.calls = 0
 
     def __call__(self, module: Any, batch: Any) -> Any:
         self.calls += 1
         second = os.environ.get("RANK") == "1" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
         if second and self.calls == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+
         y, _ = module(batch["x"])
         accuracy = (y.argmax(dim=1) == batch["label"]).float().mean()
+
         return nn.functional.cross_entropy(y, batch["label"]), {"accuracy": accuracy}
 
 
@@ -79,6 +82,7 @@ def main(path: str, devices: int, dropout: float, delay: float, die_at: int = 0)
     torch.manual_seed(config.seed)
     network = Tiny(config, dropout)
     x = torch.randn(6, 26, 3)
+
     # 25 samples in batches of 8 leave a last batch of 1, which the second of two processes has nothing of
     tensors = {"x": x[:, :25], "label": (x.sum(dim=(0, 2)) > 0)[:25].long()}
     data = Slow(tensors, batch={"x": 1, "label": 0}, augment=noisy)
@@ -89,6 +93,7 @@ def main(path: str, devices: int, dropout: float, delay: float, die_at: int = 0)
         Phase("whole", ("",), OnWhole(die_at), 3, adam, scheduler=decay, clip=0.5),
         Phase("slices", ("front",), on_slices, 2, adam, slices=TimeSlices({"x": 2})),
     ]
+
     settings = Settings(
         seed=config.seed, batch_size=8, devices=devices, accelerator="cpu", checkpoint_every=1, quiet=True
     )

@@ -28,9 +28,14 @@ from spikebridge.networks.neuron_models.transfer_function import TransferFunctio
 from spikebridge.neurons import LIF
 from spikebridge.ops import SparseLinear
 
-DT, TAU, THRESHOLD, RESET = 1e-4, 0.02, 20.0, 10.0  # s, s, mV, mV
-DELAY, BIN = 15, 5  # ticks of a connection, and of a step of a rate
-J, G = 0.3, 8.0  # mV, and how much stronger inhibition is
+DT = 1e-4  # s, s, mV, mV
+TAU = 0.02
+THRESHOLD = 20.0
+RESET = 10.0
+DELAY = 15  # ticks of a connection, and of a step of a rate
+BIN = 5
+J = 0.3  # mV, and how much stronger inhibition is
+G = 8.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,10 @@ Connections = dict[tuple[str, str], SparseLinear]
 
 def connect(sizes: Sizes, seed: int) -> Connections:
     """Random connections between the populations, in units of J."""
-    generator, numbers = torch.Generator().manual_seed(seed), {"e": sizes.e, "i": sizes.i}
+    generator = torch.Generator().manual_seed(seed)
+    numbers = {"e": sizes.e, "i": sizes.i}
     weights = {"e": 1.0, "i": -G}
+
     return {
         (a, b): SparseLinear.fixed_fan_in(numbers[a], numbers[b], sizes.fan_in[a], weights[a], generator)
         for a in "ei"
@@ -112,6 +119,7 @@ def spiking_network(sizes: Sizes, connections: Connections) -> HybridNetwork:
     for b in "ei":
         links += [Transmission(f"external_{b}", f"current_{b}"), Transmission(f"current_{b}", b)]
         links += [synapses(connections[a, b], a, b) for a in "ei"]
+
     return HybridNetwork(
         dt=DT,
         inputs={f"external_{b}": every(DT) for b in "ei"},
@@ -138,29 +146,35 @@ def mean_field_network(
     parts: dict[str, nn.Module] = {"activity": Join()}
     links: list[Link] = [Transmission("external_rate", "activity")]
     inputs = {"external_rate": every(DT * BIN)}
+
     for b, number in numbers.items():
         # a population of one kind is a part by its own name
         mixed = 0 < kept[b] < number
         spiking, rest = (f"spiking_{b}", f"rest_{b}") if mixed else (b, b)
+
         if kept[b]:
             parts |= {f"current_{b}": Add(), spiking: neurons()}
             inputs[f"external_{b}"] = every(DT)
             links += [Transmission(f"external_{b}", f"current_{b}"), Transmission(f"current_{b}", spiking)]
             here = torch.arange(kept[b])
             links += [synapses(connections[a, b].between(torch.arange(numbers[a]), here), a, b) for a in "ei"]
+
         if kept[b] < number:
             parts |= {f"rate_{b}": functions[b], rest: nn.Identity()}
             to_spikes = HybridUnit(Hold(BIN), None, None, PoissonPopulation(number - kept[b]))
             links += [Transmission("activity", f"rate_{b}"), Transmission(f"rate_{b}", rest, to_spikes)]
+
         if mixed:
             parts[b] = Join()
             links += [Transmission(spiking, b), Transmission(rest, b)]
+
         parts[f"mean_{b}"] = PopulationMean()
         to_rate = HybridUnit(Tumbling(BIN), Mean())
         links += [
             Transmission(b, f"mean_{b}"),
             Transmission(f"mean_{b}", "activity", to_rate, held=True, delay=measured, initial=torch.zeros(1)),
         ]
+
     return HybridNetwork(dt=DT, inputs=inputs, parts=parts, links=links, outputs=["e", "i"]).eval()
 
 
@@ -191,15 +205,18 @@ def simulate(
         seed: of the external spikes.
         chunk: steps of a rate that run together.
     """
-    generator, state = torch.Generator().manual_seed(seed), None
+    generator = torch.Generator().manual_seed(seed)
+    state = None
     rates: dict[str, list[Tensor]] = {name: [] for name in watched}
     spikes: dict[str, list[Tensor]] = {name: [] for name in watched}
+
     with torch.no_grad():
         for now in eta.split(chunk):
             outputs, state = network(external_input(network, sizes, now, generator), state)
             for name, number in watched.items():
                 rates[name].append(outputs[name][..., :number].mean(-1))
                 spikes[name].append(outputs[name][..., : min(number, 40)].bool())
+
     return Activity(
         {name: torch.cat(found) for name, found in rates.items()},
         {name: torch.cat(found) for name, found in spikes.items()},
@@ -210,13 +227,16 @@ def external_input(network: HybridNetwork, sizes: Sizes, eta: Tensor, generator:
     """The inputs of a network for a stretch of time: Poisson spikes for each neuron, and their mean."""
     rates = dict(zip("ei", sizes.external(eta).unbind(-1), strict=True))
     inputs: dict[str, Tensor] = {}
+
     for b, rate in rates.items():
         if f"external_{b}" in network.inputs:
             layer: Any = network.get_submodule(f"units.{_first_unit(network, b)}").nonlinearity
             expected = rate.repeat_interleave(BIN, 0).unsqueeze(-1).expand(-1, -1, layer.num_outputs)
             inputs[f"external_{b}"] = torch.poisson(expected, generator=generator)
+
     if "external_rate" in network.inputs:
         inputs["external_rate"] = rates["e"].unsqueeze(-1)
+
     return inputs
 
 

@@ -20,6 +20,7 @@ class Inbox:
         self.socket.bind(path)
         self.arrived: dict[str, float] = {}
         self.changed = threading.Condition()
+
         # a thread empties the socket, since a sender waits while its queue is full
         threading.Thread(target=self._receive, daemon=True).start()
 
@@ -53,19 +54,25 @@ def run(work: dict[str, Any]) -> list[list[float]]:
     inbox = Inbox(f"{work['folder']}/{work['chip']}")
     print("ready", flush=True)
     outbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    port, outputs, begin = 0.0, [], float(sys.stdin.readline())
+    port = 0.0
+    outputs = []
+    begin = float(sys.stdin.readline())
+
     for tick, seconds, needs, sends, is_output in work["jobs"]:
         wait(begin + tick * work["dt"])
         for name in needs:
             inbox.wait_for(name)
+
         wait(time.monotonic() + seconds)
         now = time.monotonic()
         for name, there, transfer in sends:
             port = max(port, now) + transfer
             message = json.dumps([name, port + work["latency"]]).encode()
             outbox.sendto(message, f"{work['folder']}/{there}")
+
         if is_output:
             outputs.append([tick, now - begin])
+
     return outputs
 
 

@@ -27,7 +27,8 @@ from spikebridge.analysis.chips import SPINNAKER, simulate
 from spikebridge.hybrid import HybridNetwork, Transmission, every
 from spikebridge.neurons import LIF, Sequential
 
-DT, TICKS = 1e-3, 1  # of the network, and of a run in processes
+DT = 1e-3  # of the network, and of a run in processes
+TICKS = 1
 SECONDS = 20.0  # of a tick on one slow chip: long against what a busy machine delays a process
 
 
@@ -49,6 +50,7 @@ def layered(layers: int, parts: int, width: int) -> HybridNetwork:
     draw = random.Random(0)
     modules: dict[str, nn.Module] = {}
     links = []
+
     for layer in range(layers):
         for index in range(parts):
             name = f"snn{layer}_{index}"
@@ -56,12 +58,15 @@ def layered(layers: int, parts: int, width: int) -> HybridNetwork:
             if layer == 0:
                 links.append(Transmission("x", name))
                 continue
+
             modules[f"add{layer}_{index}"] = Add(width)
             sources = draw.sample(range(parts), min(2, parts))
             links += [Transmission(f"snn{layer - 1}_{source}", f"add{layer}_{index}") for source in sources]
             links.append(Transmission(f"add{layer}_{index}", name))
+
     modules["answer"] = Add(width)
     links += [Transmission(f"snn{layers - 1}_{index}", "answer") for index in range(parts)]
+
     return HybridNetwork(dt=DT, inputs={"x": every(DT)}, parts=modules, links=links, outputs=["answer"]).eval()
 
 
@@ -78,6 +83,7 @@ def slow_chip(load: NetworkLoad, seconds: float) -> Chip:
     operations = sum(part.operations for part in parts)
     each = seconds / len(parts)
     events = max(link.events for link in load.links) / (each / 50)
+
     return Chip("declared", sum(part.memory for part in parts), operations / seconds, events, latency=each / 4)
 
 
@@ -88,7 +94,11 @@ def jobs(load: NetworkLoad, placement: Placement, chip: int) -> list[Any]:
         for name, part in load.parts.items():
             if placement.chips[name] != chip:
                 continue
-            needs, sends, sent = [], [], set()
+
+            needs = []
+            sends = []
+            sent = set()
+
             for link in load.links:
                 there = placement.chips.get(link.target)
                 if link.target == name and placement.chips.get(link.source, chip) != chip:
@@ -96,8 +106,10 @@ def jobs(load: NetworkLoad, placement: Placement, chip: int) -> list[Any]:
                 if link.source == name and there not in (chip, *sent):
                     sent.add(there)
                     sends.append((f"{name} {tick}", there, link.events / placement.chip.events))
+
             seconds = part.operations / placement.chip.operations
             found.append((tick, seconds, needs, sends, name in load.outputs))
+
     return found
 
 
@@ -109,26 +121,31 @@ def measure(load: NetworkLoad, placement: Placement) -> float:
         processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)
         ]
+
         try:
             for chip, process in enumerate(processes):
                 work = {"folder": folder, "chip": chip, "dt": load.dt, "latency": placement.chip.latency}
                 assert process.stdin is not None
                 process.stdin.write(json.dumps({**work, "jobs": jobs(load, placement, chip)}) + "\n")
                 process.stdin.flush()
+
             for process in processes:
                 assert process.stdout is not None
                 process.stdout.readline()  # its socket is there
+
             begin = time.monotonic() + 0.2
             outputs = []
             for process in processes:
                 assert process.stdin is not None
                 process.stdin.write(f"{begin}\n")
                 process.stdin.flush()
+
             for process in processes:
                 outputs += json.loads(process.communicate(timeout=300)[0])
         finally:
             for process in processes:
                 process.kill()
+
     return max(at - tick * load.dt for tick, at in outputs)
 
 
@@ -150,6 +167,7 @@ def predicted(load: NetworkLoad, chip: Chip, numbers: tuple[int, ...]) -> list[d
                 "messages_of_the_path": sum("->" in step.what for step in timing.path),
             }
         )
+
     return rows
 
 
@@ -159,10 +177,12 @@ def compared(load: NetworkLoad, seconds: float, numbers: tuple[int, ...], repeat
     # ticks so far apart that one chip keeps up
     load = NetworkLoad(1.2 * seconds, load.parts, load.links, load.outputs)
     rows = []
+
     for number in numbers:
         placement = place(load, chip, number)
         expected = simulate(load, placement.chips, chip, TICKS).latency
         found = [measure(load, placement) for _ in range(repeats)]
+
         rows.append(
             {
                 "chips": number,
@@ -172,6 +192,7 @@ def compared(load: NetworkLoad, seconds: float, numbers: tuple[int, ...], repeat
                 "off_percent": spread([100 * (value / expected - 1) for value in found], 2),
             }
         )
+
     return rows
 
 
@@ -180,6 +201,7 @@ def run(quick: bool) -> Results:
     torch.set_num_threads(1)
     small = load_of(2, 2, 4) if quick else load_of(4, 4, 16)
     large = small if quick else load_of(6, 6, 128)
+
     return {
         "parts": {"predicted": len(large.parts), "processes": len(small.parts)},
         "ms_of_a_part": 1e3 * (0.1 if quick else SECONDS) / len(small.parts),

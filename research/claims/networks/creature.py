@@ -52,6 +52,7 @@ def test_scenes(number: int) -> dict[str, list[CreatureScene]]:
     for name in ENVIRONMENTS:
         plain = [generate_scene(FIRST_UNSEEN_SEED + k, name, TEST) for k in range(number)]
         found[name] = [CachedScene(**{one.name: getattr(scene, one.name) for one in fields(scene)}) for scene in plain]
+
     return found
 
 
@@ -63,12 +64,14 @@ def kept(creature: Creature, name: str, training: Callable[[], dict[str, float]]
         cpu = float(weights.pop("cpu_s"))
         creature.load_state_dict(weights)
         return cpu
+
     start = time.process_time()
     print(name, training(), flush=True)
     cpu = time.process_time() - start
     RUNS.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous().clone() for name, value in creature.state_dict().items()}
     save_file({**weights, "cpu_s": torch.tensor(cpu)}, path)
+
     return cpu
 
 
@@ -78,6 +81,7 @@ def trained(seed: int, sizes: TrainingSizes) -> tuple[Creature, float]:
     creature = Creature()
     data = cache(lambda: training_scenes(sizes, seed))
     cpu = kept(creature, f"seed-{seed}-senses", lambda: train_senses(creature, data(), sizes, seed))
+
     return creature, cpu + kept(creature, f"seed-{seed}", lambda: train_readouts(creature, data(), sizes, seed))
 
 
@@ -88,8 +92,10 @@ def without(creature: Creature, what: str) -> Creature:
         "gates (modulation)": {"is_gated": False},
         "memory of events (reasoning)": {"remembers": False},
     }
+
     cut = Creature(replace(creature.options, **changes[what]))
     cut.load_state_dict(creature.state_dict(), strict=False)
+
     return cut
 
 
@@ -102,6 +108,7 @@ def summary(seen: list[Watched]) -> Results:
         "largest": late[-1] if late else None,
         "values": late,
     }
+
     return found
 
 
@@ -110,14 +117,17 @@ def bundle_agrees(creature: Creature, scene: CreatureScene) -> Results:
     talk = Conversation(creature)
     talk.ask(("objects", "metal", "filter_material", "count"))
     bins = min(288, 24 * -(-(scene.touches[0].bin + 12) // 24))
+
     inputs = {
         "frames": scene.frames()[: bins // BINS_A_FRAME, None],
         "events": scene.events()[:bins, None],
         "program": talk.advance(10 * bins)[0],
     }
+
     path = RUNS / "creature.bundle"
     if path.exists():
         raise SystemExit(f"remove {path} first")
+
     comparison = compare_bundle(
         export(creature, inputs, path, card={"command": "research/claims/networks/creature.py"})
     )
@@ -134,6 +144,7 @@ def quick_graph() -> Results:
     scene = generate_scene(3, "neon", replace(TEST, contacts=(2, 5)))
     creature = Creature(CreatureOptions(num_objects=4, num_readout=8, num_features=2))
     found: Results = {"questions": [], "true": [], "answers": []}
+
     for one in questions_of(scene):
         talk = Conversation(creature)
         talk.ask(one.question.program)
@@ -143,6 +154,7 @@ def quick_graph() -> Results:
         found["questions"].append(one.question.text)
         found["true"].append(one.truths[0][1])
         found["answers"].append(talk.answer(read, spikes[read.tick, 0]))
+
     return found
 
 
@@ -150,10 +162,12 @@ def run(quick: bool) -> Results:
     """All seeds, and what each part is worth; saved after each step."""
     if quick:
         return quick_graph()
+
     sizes = TrainingSizes()
     scenes = test_scenes(SCENES)
     rows: list[Results] = []
     found = {"rows": rows, "scenes_each": SCENES, "command": "python research/claims/networks/creature.py"}
+
     for seed in SEEDS:
         creature, cpu = trained(seed, sizes)
         row: Results = {"seed": seed, "training_cpu_s": round(cpu)}
@@ -164,15 +178,19 @@ def run(quick: bool) -> Results:
         rows.append(row)
         found["weights"] = sum(p.numel() for p in creature.parameters())
         save("creature", found)
+
         for what in ("events (sensing)", "gates (modulation)", "memory of events (reasoning)"):
             row["without"][what] = summary(watch(without(creature, what), [some[0] for some in scenes.values()]))
             save("creature", found)
+
         if seed == SEEDS[0]:
             # the earliest contact makes the shortest stream
             every = [scene for some in scenes.values() for scene in some]
             found["bundle"] = bundle_agrees(creature, min(every, key=lambda scene: scene.touches[0].bin))
             save("creature", found)
+
         print(row, flush=True)
+
     return found
 
 

@@ -20,7 +20,9 @@ DELAYS = (0, 1, 3, 6)
 
 def delayed(network: HybridNetwork, delay: int) -> HybridNetwork:
     """The same parts and units with links that are late by some ticks."""
-    links, dt = list[Link](), network.dt
+    links = list[Link]()
+    dt = network.dt
+
     for route in network.routes:
         between = route.link.source in network.parts and route.link.unit is not None
         settings = {name: getattr(route.link, name) for name in route.link.__dataclass_fields__}
@@ -28,9 +30,11 @@ def delayed(network: HybridNetwork, delay: int) -> HybridNetwork:
         if between and isinstance(route.link, Transmission):
             settings["held"] = True  # late by any number of ticks, it is read when the window has closed
         links.append(type(route.link)(**settings))
+
     inputs = {name: every(clock.period * dt, clock.phase * dt) for name, clock in network.inputs.items()}
     answer = network.clock_of("answer")
     clocks = {"answer": every(answer.period * dt, answer.phase * dt)}
+
     return HybridNetwork(
         dt=dt, inputs=inputs, parts=dict(network.parts), links=links, outputs=network.outputs, clocks=clocks
     )
@@ -54,6 +58,7 @@ def latency(delays: tuple[int, ...], seeds: int, config: digits.Config) -> list[
             lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.epochs + 1),
             clip=1.0,
         )
+
         fit(
             network,
             [phase],
@@ -71,6 +76,7 @@ def latency(delays: tuple[int, ...], seeds: int, config: digits.Config) -> list[
             for name, network in (("without", late), ("with", own)):
                 found[delay][name].append(digits_accuracy(network, config, scored))
             print(seed, delay, {name: values[-1] for name, values in found[delay].items()}, flush=True)
+
     return [
         {"delay_ms": 1e3 * delay * camera.dt, **{name: spread(values) for name, values in both.items()}}
         for delay, both in found.items()

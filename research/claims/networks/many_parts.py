@@ -20,8 +20,10 @@ from research.claims.experiment import Results, main
 from spikebridge.hybrid import HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
 from spikebridge.hybrid.network.link import Link
 
-WIDTH, LENGTH = 16, 64
-SIZES, RATIOS = (2, 8, 32, 128, 256), (1, 4, 16, 64)
+WIDTH = 16
+LENGTH = 64
+SIZES = (2, 8, 32, 128, 256)
+RATIOS = (1, 4, 16, 64)
 
 
 class Mixed(nn.Module):
@@ -43,6 +45,7 @@ def sources(shape: str, number: int) -> list[list[int]]:
         return [[i - 1] for i in range(number)]
     if shape == "tree":
         return [[(i - 1) // 2] if i else [-1] for i in range(number)]
+
     return [sorted({draw.randrange(-1, i) for _ in range(2)}) if i else [-1] for i in range(number)]
 
 
@@ -54,6 +57,7 @@ def graph(shape: str, number: int) -> HybridNetwork:
         for i, found in enumerate(sources(shape, number))
         for j in found
     ]
+
     parts = {f"part{i}": Mixed() for i in range(number)}
     return HybridNetwork(dt=1e-3, inputs={"x": every(1e-3)}, parts=parts, links=links, outputs=[f"part{number - 1}"])
 
@@ -63,6 +67,7 @@ def by_hand(network: HybridNetwork, shape: str, number: int, x: Tensor) -> Tenso
     outputs: list[Tensor] = []
     for i, found in enumerate(sources(shape, number)):
         outputs.append(network.parts[f"part{i}"](*(x if j < 0 else outputs[j] for j in found)))
+
     return outputs[-1]
 
 
@@ -73,6 +78,7 @@ def clocked(ratio: int, number: int = 8) -> HybridNetwork:
     for i in range(number):
         unit = HybridUnit(Tumbling(ratio), Mean()) if i == number // 2 and ratio > 1 else None
         links.append(Transmission("x" if i == 0 else f"part{i - 1}", f"part{i}", unit))
+
     parts = {f"part{i}": Mixed() for i in range(number)}
     return HybridNetwork(dt=1e-3, inputs={"x": every(1e-3)}, parts=parts, links=links, outputs=[f"part{number - 1}"])
 
@@ -85,14 +91,17 @@ def timed(call: Callable[[], object], rounds: int) -> float:
         start = time.process_time()
         call()
         times.append(time.process_time() - start)
+
     return statistics.median(times)
 
 
 def cost_of_graph(shape: str, number: int, rounds: int) -> dict[str, Any]:
     """Time of a tick, of a whole sequence, in single steps, and by hand [us]."""
-    network, x = graph(shape, number), torch.randn(LENGTH, 4, WIDTH)
+    network = graph(shape, number)
+    x = torch.randn(LENGTH, 4, WIDTH)
     torch.testing.assert_close(network({"x": x})[0][f"part{number - 1}"], by_hand(network, shape, number, x))
     _, state = network({"x": x[:1]})
+
     return {
         "shape": shape,
         "parts": number,
@@ -104,7 +113,8 @@ def cost_of_graph(shape: str, number: int, rounds: int) -> dict[str, Any]:
 
 def cost_of_clocks(ratio: int, rounds: int) -> dict[str, Any]:
     """Time of a tick, and of a firing of a part [us]."""
-    network, x = clocked(ratio), torch.randn(LENGTH, 4, WIDTH)
+    network = clocked(ratio)
+    x = torch.randn(LENGTH, 4, WIDTH)
     microseconds = 1e6 * timed(lambda: network({"x": x}), rounds) / LENGTH
     return {"ratio": ratio, "us_a_tick": microseconds, "us_a_firing": microseconds / (4 + 4 / ratio)}
 

@@ -63,7 +63,9 @@ class Plan:
 
 
 QUICK = Plan(Sizes(160, 40, 0.2), (1,), 2, 0.06, 30, (2.0,), 1, 0.06, (50.0,), 0.06, 0.006, (1,), 2, 0.02)
-FULL, EXCITATORY, TENTH = "all spike", "excitatory as a rate", "a tenth spikes"
+FULL = "all spike"
+EXCITATORY = "excitatory as a rate"
+TENTH = "a tenth spikes"
 
 
 def constant(low: float, high: float, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -72,14 +74,17 @@ def constant(low: float, high: float, shape: tuple[int, int], generator: torch.G
     changes = torch.rand(shape, generator=generator) < STEP / 0.03
     changes[0] = True
     row = torch.where(changes, torch.arange(shape[0]).unsqueeze(1), 0).cummax(0).values
+
     return values.gather(0, row)
 
 
 def drive(plan: Plan, generator: torch.Generator) -> Tensor:
     """External rates of a recording: both populations together, and by trials less or more apart."""
-    steps, trials = round(plan.recording / STEP), plan.trials
+    steps = round(plan.recording / STEP)
+    trials = plan.trials
     apart = torch.tensor([0.03, 0.12, 0.3]).repeat(trials)[:trials].view(trials, 1)
     own = constant(-1.0, 1.0, (steps, 2 * trials), generator).view(steps, trials, 2)
+
     return constant(0.7, 3.7, (steps, trials), generator).unsqueeze(-1) * (1 + apart * own)
 
 
@@ -89,20 +94,25 @@ def learn(plan: Plan, network: HybridNetwork, seed: int) -> tuple[dict[str, Tran
     eta = drive(plan, torch.Generator().manual_seed(100 + seed))
     recorded = simulate(network, plan.sizes, eta, {"e": plan.sizes.e, "i": plan.sizes.i}, 200 + seed)
     rates = {name: recorded.binned(name) for name in "ei"}
+
     # what arrives now left a delay ago
     late = [torch.cat([rate.new_zeros(DELAY // BIN, plan.trials), rate[: -DELAY // BIN]]) for rate in rates.values()]
     external = plan.sizes.external(eta)
-    functions, explained = {}, {}
+    functions = {}
+    explained = {}
+
     for index, (name, rate) in enumerate(rates.items()):
         functions[name] = TransferFunction(3, dt=STEP)
         signals = torch.stack([external[..., index], *late], -1)
         explained[name] = fit_transfer_function(functions[name], signals, rate, num_updates=plan.updates, seed=seed)
+
     return functions, explained
 
 
 def networks(plan: Plan, connections: Connections, functions: dict[str, TransferFunction]) -> dict[str, HybridNetwork]:
     """The network with populations as rates."""
-    e, i = plan.sizes.e, plan.sizes.i
+    e = plan.sizes.e
+    i = plan.sizes.i
     kept = {EXCITATORY: {"e": 0, "i": i}, TENTH: {"e": e // 10, "i": i // 10}}
     return {name: mean_field_network(plan.sizes, connections, functions, number) for name, number in kept.items()}
 
@@ -125,6 +135,7 @@ def irregularity(spikes: Tensor) -> float | None:
         intervals = train.nonzero()[:, 0].diff().double()
         if len(intervals) >= 5:
             found.append(float(intervals.std() / intervals.mean()))
+
     return statistics.fmean(found) if found else None
 
 
@@ -132,7 +143,9 @@ def at_levels(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> 
     """Mean rates and irregularity at constant external rates."""
     levels = torch.tensor(plan.levels).repeat_interleave(plan.trials_a_level)
     eta = levels.expand(round(plan.level / STEP), -1)
-    rows, start = [], round(plan.warm_up / DT)
+    rows = []
+    start = round(plan.warm_up / DT)
+
     for name, network in all_networks.items():
         found = run_on(plan, network, eta, 300 + seed)
         means = {p: hertz(found.rates[p][start:].mean(0)).view(-1, plan.trials_a_level).mean(1).tolist() for p in "ei"}
@@ -141,6 +154,7 @@ def at_levels(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> 
         fluctuation = found.binned("e")[start // BIN :]
         fano = (fluctuation.var(0) / fluctuation.mean(0) * plan.sizes.e * BIN).view(-1, plan.trials_a_level).mean(1)
         rows.append({"network": name, "levels": list(plan.levels), **means, "cv": cv, "fano": fano.tolist()})
+
     return rows
 
 
@@ -150,17 +164,21 @@ def to_a_step(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> 
     eta = torch.full((steps, plan.trials), 1.5)
     eta[steps // 2 : 3 * steps // 4] = 2.5
     rows = []
+
     for name, network in all_networks.items():
         rate = hertz(run_on(plan, network, eta, 400 + seed).binned("e", 20).mean(1))
         rows.append({"network": name, "rate": [round(value, 2) for value in rate.tolist()]})
+
     rate = hertz(run_on(plan, all_networks[FULL], eta, 500 + seed).binned("e", 20).mean(1))
     rows.append({"network": "all spike, other external spikes", "rate": [round(value, 2) for value in rate.tolist()]})
     start = round(plan.warm_up / (20 * DT))
     truth = torch.tensor(rows[0]["rate"][start:])
+
     for row in rows:
         other = torch.tensor(row["rate"][start:])
         row["correlation"] = float(torch.corrcoef(torch.stack([truth, other]))[0, 1])
         row["rms_hz"] = float((truth - other).square().mean().sqrt())
+
     return rows
 
 
@@ -172,6 +190,7 @@ def to_sines(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> l
     eta = 2 + 0.5 * torch.sin(2 * torch.pi * frequencies * time_.unsqueeze(1))
     periods = (time_[-1] - plan.warm_up) * frequencies
     rows = []
+
     for name, network in all_networks.items():
         rate = hertz(run_on(plan, network, eta, 600 + seed).binned("e"))
         # whole periods at the end
@@ -180,6 +199,7 @@ def to_sines(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> l
         inside = torch.arange(steps).unsqueeze(1) >= steps - length
         wave = torch.complex(torch.sin(angle), torch.cos(angle)) * inside
         found = (2 * (rate * wave).sum(0) / inside.sum(0) / 0.5).view(-1, 2).mean(1)
+
         rows.append(
             {
                 "network": name,
@@ -188,6 +208,7 @@ def to_sines(plan: Plan, all_networks: dict[str, HybridNetwork], seed: int) -> l
                 "phase": found.angle().rad2deg().tolist(),
             }
         )
+
     return rows
 
 
@@ -198,21 +219,27 @@ def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, 
     """
     rows: dict[str, dict[str, Any]] = {name: {"network": name} for name in all_networks}
     states: dict[str, Any] = {}
+
     for batch in sorted(plan.batches, reverse=True):  # 1 is the last: its state is that of one trial
-        eta, seconds = torch.full((round(plan.timed / STEP), batch, 2), 2.0), plan.timed * batch
+        eta = torch.full((round(plan.timed / STEP), batch, 2), 2.0)
+        seconds = plan.timed * batch
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in all_networks}
         states = dict.fromkeys(all_networks)
+
         for turn in range(3):
             for name, network in all_networks.items():
                 begin = time.process_time()
                 inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(turn))
                 middle = time.process_time()
+
                 with torch.no_grad():
                     states[name] = network(inputs, states[name])[1]
                 times[name].append((time.process_time() - middle, middle - begin))
+
         for name, row in rows.items():
             row[f"network_s_{batch}"] = statistics.median(one[0] for one in times[name][1:]) / seconds
             row[f"external_s_{batch}"] = statistics.median(one[1] for one in times[name][1:]) / seconds
+
     for name, network in all_networks.items():
         eta = torch.full((plan.counted, 1, 2), 2.0)
         inputs = external_input(network, plan.sizes, eta, torch.Generator().manual_seed(3))
@@ -220,6 +247,7 @@ def costs(plan: Plan, all_networks: dict[str, HybridNetwork]) -> list[dict[str, 
         total = total.scaled(1 / (plan.counted * STEP))
         operations = {kind: value for kind, value in vars(total).items() if value}
         rows[name]["operations"] = {**operations, "all": total.num_operations}
+
     return list(rows.values())
 
 
@@ -250,12 +278,15 @@ def of_seed(plan: Plan, seed: int, with_costs: bool, stages: Path | None = None)
     functions = {name: TransferFunction(3, dt=STEP) for name in "ei"}
     for name, function in functions.items():
         function.load_state_dict(fitted["states"][name])
+
     found["explained"] = fitted["explained"]
     all_networks = {FULL: full, **networks(plan, connections, functions)}
     for name, measure in (("levels", at_levels), ("step", to_a_step), ("sines", to_sines)):
         found[name] = stage(name, functools.partial(measure, plan, all_networks, seed))
+
     if with_costs:
         found["costs"] = stage("costs", functools.partial(costs, plan, all_networks))
+
     found["cpu_s"] = round(found["cpu_s"], 1)
     return found
 
@@ -266,9 +297,11 @@ def summary(plan: Plan, seeds: list[dict[str, Any]]) -> dict[str, Any]:
     for index, name in ((1, EXCITATORY), (2, TENTH)):
         off: dict[str, list[list[float]]] = {p: [] for p in "ei"}
         for one in seeds:
-            truth, other = one["levels"][0], one["levels"][index]
+            truth = one["levels"][0]
+            other = one["levels"][index]
             for p in "ei":
                 off[p].append([100 * (b / a - 1) for a, b in zip(truth[p], other[p], strict=True)])
+
         rows.append(
             {
                 "network": name,
@@ -281,6 +314,7 @@ def summary(plan: Plan, seeds: list[dict[str, Any]]) -> dict[str, Any]:
                 "rms_hz": spread([one["step"][index]["rms_hz"] for one in seeds], 2),
             }
         )
+
     repeated = {
         "correlation": spread([one["step"][3]["correlation"] for one in seeds]),
         "rms_hz": spread([one["step"][3]["rms_hz"] for one in seeds], 2),
@@ -296,6 +330,7 @@ def run(quick: bool) -> Results:
     seeds = [of_seed(plan, seed, seed == plan.seeds[0], stages) for seed in plan.seeds]
     network = {"J_mV": J, "g": G, "e": plan.sizes.e, "i": plan.sizes.i, "threshold_hz": plan.sizes.threshold_rate}
     cpu_s = round(sum(one["cpu_s"] for one in seeds))
+
     return {"network": network, "summary": summary(plan, seeds), "seeds": seeds, "cpu_s": cpu_s}
 
 

@@ -135,6 +135,7 @@ def colors_of(seed: int, number: int) -> dict[str, RGB]:
         drawn = generator.uniform(0.05, 0.95, (40, 3))
         away = np.min([np.linalg.norm(drawn - one, axis=1) for one in taken], axis=0)
         taken.append(drawn[away.argmax()])
+
     new = taken[len(PALETTE) :]
     return {f"new{n}": (float(r), float(g), float(b)) for n, (r, g, b) in enumerate(new)}
 
@@ -143,14 +144,19 @@ class Episode:
     """New values of one kind: what is shown of them, of known ones, and what is scored."""
 
     def __init__(self, kind: str, number: int, seed: int, sizes: Sizes) -> None:
-        self.kind, self.old = kind, ATTRIBUTES[kind]
+        self.kind = kind
+        self.old = ATTRIBUTES[kind]
         self.generator = np.random.default_rng([8, seed])
+
         if kind == "color":
-            self.palette, self.shaders = {**PALETTE, **colors_of(seed, number)}, None
+            self.palette = {**PALETTE, **colors_of(seed, number)}
+            self.shaders = None
             self.new = [name for name in self.palette if name not in PALETTE]
         else:
-            self.palette, self.shaders = PALETTE, SHAPES
+            self.palette = PALETTE
+            self.shaders = SHAPES
             self.new = [str(name) for name in self.generator.permutation(list(SHAPES))[:number]]
+
         self.shots = {value: self._shots(value, max(sizes.shots)) for value in self.new}
         self.known = self._shown([self._picture("train", n, 0.0) for n in range(sizes.known)])
         self.scored = self._shown([self._picture("test", n, 0.5) for n in range(sizes.scored)])
@@ -162,6 +168,7 @@ class Episode:
         for one in objects:
             if self.generator.random() < share:
                 one[at] = str(self.generator.choice(list(values)))
+
         named = tuple((color, material, shape) for color, material, shape in objects)
         return replace(video, objects=named)
 
@@ -191,38 +198,47 @@ class Episode:
             frame = int(self.generator.integers(20, 120))
             there = np.flatnonzero(visible(video, frame))
             if len(there):
-                objects, at = [list(one) for one in video.objects], KINDS.index(self.kind)
+                objects = [list(one) for one in video.objects]
+                at = KINDS.index(self.kind)
                 objects[there[0]][at] = value
                 shown = replace(video, objects=tuple((a, b, c) for a, b, c in objects))
                 picture = self.render(shown, np.array([frame]))[0]
                 shots.append(LabeledPicture(picture, video.positions[frame, there[:1]]))
+
         return shots
 
 
 def visible(video: RollingVideo, frame: int) -> np.ndarray:
     """Which objects are in view and not behind the occluder."""
-    places, occluder = video.positions[frame], video.appearance.occluder
+    places = video.positions[frame]
+    occluder = video.appearance.occluder
     seen = in_view(places)
     if occluder is not None:
         from_left = places[:, 0] - occluder.left - occluder.velocity * frame
         seen &= ~((from_left >= 0) & (from_left <= occluder.width))
+
     return np.asarray(seen)
 
 
 @torch.no_grad()
 def told(detector: Detector, shown: Shown) -> Told:
     """Features at the cell of the highest centre score beside each object."""
-    rows, values, found = [], [], []
+    rows = []
+    values = []
+    found = []
+
     for (picture, points), names in zip(shown.pictures, shown.values, strict=True):
         features = detector.features(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
         centre = detector.heads(features)[0, 0].sigmoid()
         height, width = centre.shape
+
         for (x, y), name in zip((points / STRIDE).astype(int).tolist(), names, strict=True):
             cells = [(r, c) for r in (y - 1, y, y + 1) for c in (x - 1, x, x + 1) if 0 <= r < height and 0 <= c < width]
             row, column = max(cells, key=lambda cell: float(centre[cell]))
             rows.append(features[0, :, row, column])
             values.append(name)
             found.append(float(centre[row, column]) >= 0.3)
+
     return Told(torch.stack(rows), values, torch.tensor(found))
 
 
@@ -252,23 +268,29 @@ class Features(NamedTuple):
 def features_of(detector: Detector, episode: Episode) -> Features:
     """The features of the cells that `learn_value` reads."""
     shots = {v: [object_features(detector, [one], STRIDE**2) for one in some] for v, some in episode.shots.items()}
-    features, labels = [], []
+    features = []
+    labels = []
+
     for (picture, points), values in zip(*episode.known, strict=True):
         found = [object_features(detector, [LabeledPicture(picture, point[None])]) for point in points]
         features += found
         labels += [torch.full((len(one),), episode.old.index(v)) for one, v in zip(found, values, strict=True)]
+
     return Features(shots, Examples(torch.cat(features), torch.cat(labels)), told(detector, episode.scored))
 
 
 def tuned(weight: Tensor, bias: Tensor, sides: Sequence[Examples], steps: int) -> tuple[Tensor, Tensor]:
     """All rows after steps of Adam on the cross-entropy, each side with the same weight."""
-    rows, offsets = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    rows = weight.clone().requires_grad_()
+    offsets = bias.clone().requires_grad_()
     optimizer = torch.optim.Adam([rows, offsets], lr=0.01)
+
     for _ in range(steps):
         losses = [F.cross_entropy(side.features @ rows.T + offsets, side.labels) for side in sides]
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         optimizer.step()
+
     return rows.detach(), offsets.detach()
 
 
@@ -278,44 +300,54 @@ def scored(scores: Tensor, test: Told, names: Sequence[str], old: Sequence[str])
     right = {"new": [], "old": []}  # type: dict[str, list[float]]
     for name, answered in zip(test.values, best, strict=True):
         right["old" if name in old else "new"].append(float(name == answered))
+
     return {side: fmean(values) for side, values in right.items()}
 
 
 def run_episode(detector: Detector, episode: Episode, features: Features, shots: int, steps: int) -> dict[str, Any]:
     """All ways after a number of shots."""
-    names, test = [*episode.old, *episode.new], features.test
+    names = [*episode.old, *episode.new]
+    test = features.test
     weight, bias = weights_of(detector, episode.kind)
-    extra, old = len(episode.new), features.known
+    extra = len(episode.new)
+    old = features.known
     new = Examples(
         torch.cat([one for value in episode.new for one in features.shots[value][:shots]]),
         torch.cat([torch.full((sum(map(len, features.shots[v][:shots])),), names.index(v)) for v in episode.new]),
     )
-    found, seconds = {}, {}
+
+    found = {}
+    seconds = {}
 
     def keep(way: str, began: float, scores: Tensor) -> None:
         seconds[way] = (time.process_time() - began) / extra
         found[way] = scored(scores, test, names, episode.old)
 
     began = time.process_time()
-    rows, offsets, known = weight, bias, old.features
+    rows = weight
+    offsets = bias
+    known = old.features
+
     for number in range(len(weight), len(names)):
         shown = new.features[new.labels == number]
         row, offset = imprinted_row(rows, offsets, shown, known)
-        rows, offsets, known = (
-            torch.cat([rows, row[None]]),
-            torch.cat([offsets, offset[None]]),
-            torch.cat([known, shown]),
-        )
+        rows = torch.cat([rows, row[None]])
+        offsets = torch.cat([offsets, offset[None]])
+        known = torch.cat([known, shown])
+
     keep("new row", began, test.features @ rows.T + offsets)
     began = time.process_time()
-    seen, labels = torch.cat([new.features, old.features]), torch.cat([new.labels, old.labels])
+    seen = torch.cat([new.features, old.features])
+    labels = torch.cat([new.labels, old.labels])
     means = torch.stack([seen[labels == n].mean(0) for n in range(len(names))])
     keep("nearest mean", began, -torch.cdist(test.features, means.nan_to_num(1e6)))
     start = torch.cat([weight, weight.mean(0).expand(extra, -1)]), torch.cat([bias, bias.mean().expand(extra)])
+
     for way, sides in (("fine-tuned", (new, old)), ("fine-tuned on new alone", (new,))):
         began = time.process_time()
         rows, offsets = tuned(*start, sides, steps)
         keep(way, began, test.features @ rows.T + offsets)
+
     is_new = torch.tensor([value in episode.new for value in test.values])
     return {
         "before": scored(test.features @ weight.T + bias, test, episode.old, episode.old)["old"],
@@ -350,9 +382,12 @@ def row_of(kind: str, number: int, shots: int, way: str, found: list[dict[str, A
 def run(quick: bool) -> Results:
     """All episodes, and what a value costs; a long run that was stopped resumes."""
     detector = shipped_detector()
-    sizes, plan = Sizes(), (("color", 5, 10), ("color", 20, 10), ("shape", 5, 5))
+    sizes = Sizes()
+    plan = (("color", 5, 10), ("color", 20, 10), ("shape", 5, 5))
     if quick:
-        sizes, plan = Sizes((1,), 6, 4, 20), (("color", 2, 1), ("shape", 1, 1))
+        sizes = Sizes((1,), 6, 4, 20)
+        plan = (("color", 2, 1), ("shape", 1, 1))
+
     steps = None if quick else steps_of("one_shot")
     cpu_s = 0.0
 
@@ -361,18 +396,24 @@ def run(quick: bool) -> Results:
         features = features_of(detector, shown)
         return [run_episode(detector, shown, features, shots, sizes.steps) for shots in sizes.shots]
 
-    rows, detected = [], {}
+    rows = []
+    detected = {}
+
     for kind, number, seeds in plan:
         name = f"{kind}, {number}"
         paths = [steps / f"{kind}-{number}-seed{seed}.pt" if steps else None for seed in range(seeds)]
         done = [kept(path, partial(episode, kind, number, seed)) for seed, path in enumerate(paths)]
-        seen, cpu_s = [one["found"] for one in done], cpu_s + sum(one["cpu_s"] for one in done)
+        seen = [one["found"] for one in done]
+        cpu_s = cpu_s + sum(one["cpu_s"] for one in done)
+
         for at, shots in enumerate(sizes.shots):
             rows += [row_of(kind, number, shots, way, [one[at] for one in seen]) for way in WAYS]
         detected[name] = {side: spread([one[0]["found"][side] for one in seen]) for side in ("new", "old")}
+
     scene = generate_video("test", 0).scene()
     without = grown(dict(ATTRIBUTES), scene)
     more = grown({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")}, scene)
+
     return {
         "rows": rows,
         "detected": detected,

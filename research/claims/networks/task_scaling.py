@@ -87,18 +87,23 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
     size = {"num_plain": chain.width, "num_hidden": chain.width}
     if chain.method == "single":
         size["num_hidden"] = round(chain.width / config.network.rho)
+
     config = replace(config, network=replace(config.network, **size))
     settings = replace(config.trial(chain.method, chain.seed), test_all_after=())
-    sequence, began = sequence_of(chain, config), time.process_time()
+    sequence = sequence_of(chain, config)
+    began = time.process_time()
     gating = None
+
     if settings.method.has_unit:
         gating = build_gating(settings, sequence)
         train_gating(gating, settings, sequence, None, quiet=True)
         gating.eval()
+
     gates = task_gates(settings, sequence, gating)
     prototypes = None if gating is None else task_prototypes(gating, sequence)
     found: dict[str, Any] = {"chain": chain._asdict(), "by_count": {}, "cpu_s": 0.0, "finished": False}
     found["git_revision"] = revision()
+
     found["parameters"] = {
         "network": sum(parameter.numel() for parameter in build_branch(settings, sequence).parameters()),
         "backbone": 0 if gating is None else sum(parameter.numel() for parameter in gating.parameters()),
@@ -110,6 +115,7 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
     def measure(branch: nn.Module, learned: int) -> Mapping[str, float]:
         if learned not in counts:
             return {}
+
         shown = _first(sequence, learned)
         if gates is None or not isinstance(branch, Branch):
             hits = [accuracy(branch, task.test, forward=_logits) for task in shown.tasks()]
@@ -120,16 +126,20 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
                 if prototypes is None
                 else GaussianPrototypes(prototypes.means[:learned], prototypes.covariances[:learned])
             )
+
             modes = InferenceModes(branch, [layer[:learned] for layer in gates], shown, gating, table)
             row = {"given": modes.given()}
             if table is not None:
                 row["inferred"], row["nearest"] = modes.inferred().accuracy, modes.nearest_gate().accuracy
+
             if table is not None and learned == chain.tasks:
                 row["direct"] = modes.direct(NUM_DIRECT)
+
         found["by_count"][str(learned)] = {name: round(value, 4) for name, value in row.items()}
         found["cpu_s"] = round(time.process_time() - began, 1)
         print(chain.key, learned, row, found["cpu_s"], flush=True)
         keep(found)
+
         return row
 
     trial = run_trial(settings, sequence, quiet=True, gating=gating, measure=measure)
@@ -137,12 +147,14 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
     learnt = R.diagonal(-1)
     if settings.method.one_network_a_task:
         found["by_count"][str(chain.tasks)] = {"given": round(float(learnt.mean()), 4)}
+
     found["just_learnt"] = [round(float(part.mean()), 4) for part in learnt.split(20)]
     mates = [j for j in range(1, chain.tasks) if sequence.group[j] in sequence.group[:j]]
     found["transfer"] = [round(float(R[j, j]), 4) for j in mates]
     found["seconds_a_task"] = round(fmean(trial.result.seconds), 3)
     found["cpu_s"] = round(time.process_time() - began, 1)
     found["finished"] = True
+
     return found
 
 
@@ -154,9 +166,11 @@ def stored(parameters: Mapping[str, float], method: str, mode: str, tasks: int) 
     """Numbers that are stored after some tasks; a table of gates counts as words of 32 bits."""
     if method == "single":
         return tasks * parameters["network"]
+
     fixed = parameters["network"] + parameters["backbone"]
     if mode == "direct":
         return fixed
+
     table = tasks * parameters["table_a_task"]
     return fixed + table + (tasks * parameters["prototype_a_task"] if mode == "inferred" else 0)
 
@@ -165,12 +179,16 @@ def rows_of(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row a method, width, number of tasks and mode, with the spread over seeds."""
     values: dict[tuple[str, int, int, str], list[float]] = {}
     sizes: dict[tuple[str, int], dict[str, float]] = {}
+
     for one in chains:
-        method, width = one["chain"]["method"], one["chain"]["width"]
+        method = one["chain"]["method"]
+        width = one["chain"]["width"]
         sizes[method, width] = one["parameters"]
+
         for count, scores in one["by_count"].items():
             for mode, value in scores.items():
                 values.setdefault((method, width, int(count), mode), []).append(value)
+
     return [
         {
             "method": method,
@@ -199,7 +217,9 @@ def summary(chains: list[dict[str, Any]], planned: int) -> Results:
 def run(quick: bool) -> Results:
     """All chains; a run that was stopped resumes with the chains that are missing, each from its first task."""
     config = modulation.Config(tasks=modulation.TaskConfig(num_tasks=400))
-    plan, counts = PLAN, COUNTS
+    plan = PLAN
+    counts = COUNTS
+
     if quick:
         config = replace(
             config,
@@ -209,8 +229,11 @@ def run(quick: bool) -> Results:
             units=modulation.UnitConfig(num_pairs=16),
             training=modulation.TrainingConfig(epochs=1, num_fisher=20),
         )
+
         methods = (("hmn", 100), ("xdg_ewc", 100), ("ann_ewc", 30), ("single", 20))
-        plan, counts = [Chain(method, width, 4, 0) for method, width in methods], (2, 4)
+        plan = [Chain(method, width, 4, 0) for method, width in methods]
+        counts = (2, 4)
+
     done: dict[str, dict[str, Any]] = {}
     if not quick and result_file(NAME).exists():
         done = {Chain(**one["chain"]).key: one for one in load(NAME)["chains"]}
@@ -223,6 +246,7 @@ def run(quick: bool) -> Results:
     for chain in plan:
         if not done.get(chain.key, {}).get("finished"):
             keep(learn(chain, config, counts, keep))
+
     return summary(list(done.values()), len(plan))
 
 

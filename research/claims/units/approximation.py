@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from research.claims.experiment import Results, main, spread
 from spikebridge.hybrid import FIR, Exponential, HybridUnit, Kernel
 
-WINDOW, WASHOUT = 16, 40
-WIDTHS, KERNELS = (2, 8, 32), (1, 4, 16)
+WINDOW = 16
+WASHOUT = 40
+WIDTHS = (2, 8, 32)
+KERNELS = (1, 4, 16)
 NOISE = 0.1
 
 
@@ -46,6 +48,7 @@ def volterra(steps: int, batch: int, generator: torch.Generator) -> tuple[Tensor
     fade = torch.exp(-torch.arange(12) / 4.0)
     turned = fade * torch.cos(torch.arange(12) / 2.0)
     first = torch.einsum("k,ktb->tb", fade, past)
+
     return x[..., None], first + torch.einsum("k,ktb->tb", turned, past) ** 2 - first * past[3]
 
 
@@ -56,6 +59,7 @@ def narma(steps: int, batch: int, generator: torch.Generator) -> tuple[Tensor, T
     for t in range(10, steps):
         total = torch.stack(y[-10:]).sum(0)
         y.append(torch.clamp(0.3 * y[-1] + 0.05 * y[-1] * total + 1.5 * x[t - 10] * x[t - 1] + 0.1, max=1.0))
+
     return 4 * x[..., None] - 1, torch.stack(y)
 
 
@@ -67,12 +71,17 @@ def exclusive_or(steps: int, batch: int, generator: torch.Generator) -> tuple[Te
 
 def fading(steps: int, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The sine of a leaky sum, and noise that nobody can predict."""
-    x, y, total = band_limited(steps, batch, generator), [], torch.zeros(batch)
+    x = band_limited(steps, batch, generator)
+    y = []
+    total = torch.zeros(batch)
+
     for x_t in x:
         total = 0.8 * total + x_t
         y.append(torch.sin(total))
+
     clean = torch.stack(y)
     noise = NOISE * torch.randn(clean.shape, generator=generator)
+
     return x[..., None], (clean / clean.std() + noise)
 
 
@@ -92,12 +101,14 @@ class Unit(nn.Module):
         super().__init__()
         self.kernels = kernels
         kernel: Kernel
+
         if kind == "taps":
             kernel = FIR(WINDOW, (inputs, kernels), keep=True)
             nn.init.normal_(kernel.weight, std=WINDOW**-0.5)
         else:
             tau = torch.logspace(math.log10(0.7), math.log10(12), kernels).expand(inputs, -1)
             kernel = Exponential(tau.clone(), dt=1.0, keep=True, learn="tau")
+
         layers = nn.Sequential(nn.Flatten(), nn.Linear(inputs * kernels, width), nn.Tanh(), nn.Linear(width, 1))
         self.unit = HybridUnit(None, kernel, layers)
 
@@ -111,7 +122,8 @@ class Gru(nn.Module):
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.gru, self.read_out = nn.GRU(inputs, width), nn.Linear(width, 1)
+        self.gru = nn.GRU(inputs, width)
+        self.read_out = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(T, B, inputs)` to `(T, B)`."""
@@ -143,16 +155,20 @@ def nearest(make: Callable[[int], nn.Module], goal: int) -> nn.Module:
 def error(module: nn.Module, target: str, seed: int, updates: int) -> float:
     """After training, on a signal of another seed."""
     make = TARGETS[target]
-    steps, batch = 300, 8
+    steps = 300
+    batch = 8
     x, y = make(steps, batch, torch.Generator().manual_seed(seed))
-    mean, sd = y[WASHOUT:].mean(), y[WASHOUT:].std()
+    mean = y[WASHOUT:].mean()
+    sd = y[WASHOUT:].std()
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, updates)
+
     for _ in range(updates):
         optimizer.zero_grad()
         ((module(x) - (y - mean) / sd)[WASHOUT:]).square().mean().backward()
         optimizer.step()
         schedule.step()
+
     x, y = make(steps, batch, torch.Generator().manual_seed(1000 + seed))
     with torch.no_grad():
         return float((module(x) - (y - mean) / sd)[WASHOUT:].square().mean().sqrt())
@@ -173,7 +189,9 @@ def run(quick: bool) -> Results:
     """Errors against width and kernels, and of the twins."""
     seeds, updates = (1, 10) if quick else (5, 250)
     widths, counts = ((2, 8), (1, 4)) if quick else (WIDTHS, KERNELS)
-    rows, twins = [], []
+    rows = []
+    twins = []
+
     for target in ["exclusive-or"] if quick else TARGETS:
         inputs = TARGETS[target](60, 1, torch.Generator())[0].shape[-1]
         for kind in ("taps", "exponentials"):
@@ -183,11 +201,13 @@ def run(quick: bool) -> Results:
                     [error(seeded(partial(Unit, kind, inputs, k, w), s), target, s, updates) for s in range(seeds)]
                     for k, w in sizes
                 ]
+
                 means = [sum(one) / len(one) for one in found]
                 lengths = widths if axis == "width" else counts
                 row = {"target": target, "kernel": kind, "axis": axis, "sizes": lengths, "slope": slope(lengths, means)}
                 rows.append({**row, "errors": [spread(one) for one in found]})
                 print(target, kind, axis, [round(mean, 3) for mean in means], flush=True)
+
         unit = Unit("taps", inputs, max(counts), 32)
         goal = size(unit)
         others: dict[str, Callable[[], nn.Module]] = {
@@ -195,12 +215,14 @@ def run(quick: bool) -> Results:
             "GRU": partial(nearest, partial(Gru, inputs), goal),
             "window": partial(nearest, partial(Window, inputs), goal),
         }
+
         for name, make in others.items():
             found_by_seed = [error(seeded(make, s), target, s, updates) for s in range(seeds)]
             twins.append(
                 {"target": target, "network": name, "parameters": size(make()), "error": spread(found_by_seed)}
             )
             print(target, name, twins[-1]["error"]["mean"], flush=True)
+
     return {"rows": rows, "twins": twins, "seeds": seeds, "updates": updates, "best": BEST}
 
 

@@ -30,7 +30,8 @@ from spikebridge.training import WHOLE, Phase, Settings, fit
 from spikebridge.training.batches import Batches
 from spikebridge.training.evaluation import evaluating
 
-CROP, FEATURES = 48, (8, 16, 16)
+CROP = 48
+FEATURES = (8, 16, 16)
 PLACES: dict[str, tuple[int, ...]] = {
     "none": (),
     "1": (1,),
@@ -73,13 +74,17 @@ class Stage(nn.Module):
 
 def network_of(depths: tuple[int, ...], num_bins: int) -> HybridNetwork:
     """ANN and SNN of three stages with units at some depths; the ANN ends at the last of them."""
-    strides, ann, snn = (2, 2, 1), (1, *FEATURES), (2, *FEATURES)
+    strides = (2, 2, 1)
+    ann = (1, *FEATURES)
+    snn = (2, *FEATURES)
     parts: dict[str, nn.Module] = {}
     links: list[Link] = []
+
     for k in range(1, 4):
         if depths and k <= max(depths):
             parts[f"what{k}"] = Stage(ann[k - 1], ann[k], strides[k - 1], reads_pixels=k == 1)
             links.append(Transmission(f"what{k - 1}" if k > 1 else "frames", f"what{k}"))
+
         parts[f"current{k}"] = Current(snn[k - 1], snn[k], strides[k - 1])
         parts[f"where{k}"] = LIF(torch.full((snn[k], 1, 1), 0.013), learn=("tau",))
         links += [
@@ -89,11 +94,13 @@ def network_of(depths: tuple[int, ...], num_bins: int) -> HybridNetwork:
         if k in depths:
             unit = HybridUnit(nonlinearity=nn.Conv2d(ann[k], snn[k], 1))
             links.append(Transmission(f"what{k}", f"current{k}", unit, held=True, into="beside", name=f"unit{k}"))
+
     cells = CROP // 4
     parts["step"] = nn.Sequential(nn.Flatten(), nn.Linear(FEATURES[-1] * cells**2, 2))
     parts["place"] = Integrator(float("inf"))
     links += [Transmission("where3", "step"), Transmission("step", "place")]
     inputs = {"events": every(DT)} | ({"frames": every(num_bins * DT)} if depths else {})
+
     return HybridNetwork(dt=DT, inputs=inputs, parts=parts, links=links, outputs=["place"])
 
 
@@ -114,13 +121,18 @@ def batches(samples: TrackingSamples) -> Batches:
 
 def _flipped(batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     across, down, swap = (torch.rand(3, generator=generator) < 0.5).tolist()
-    truths, pictures = batch["truths"], {name: batch[name] for name in ("frames", "events")}
+    truths = batch["truths"]
+    pictures = {name: batch[name] for name in ("frames", "events")}
+
     for is_flipped, axis in ((across, 0), (down, 1)):
         if is_flipped:
             pictures = {name: x.flip(-1 - axis) for name, x in pictures.items()}
             truths = truths * torch.where(torch.arange(2) == axis, -1.0, 1.0)
+
     if swap:
-        pictures, truths = {name: x.transpose(-1, -2) for name, x in pictures.items()}, truths.flip(-1)
+        pictures = {name: x.transpose(-1, -2) for name, x in pictures.items()}
+        truths = truths.flip(-1)
+
     return {**pictures, "truths": truths}
 
 
@@ -152,13 +164,16 @@ def trained(
         partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=4e-3, total_steps=epochs + 1),
         clip=1.0,
     )
+
     fit(network, [phase], batches(samples), settings=Settings(seed=seed, batch_size=32, accelerator="cpu", quiet=True))
     batch = {"frames": scored.frames, "events": scored.events}
+
     with evaluating(network):
         network(_inputs(network, batch), ticks=len(scored.events))
         began = time.process_time()
         away = (places(network, batch) - scored.truths).norm(dim=-1)
         spent = time.process_time() - began
+
     return {
         "distance_px": float(away.mean()),
         "last_bin_px": float(away[-1].mean()),
@@ -176,6 +191,7 @@ def cost(network: HybridNetwork, batch: dict[str, Tensor]) -> dict[str, float]:
     """Weights, and operations a bin: products of the ANN and the units, additions of the SNN."""
     counted = count_cost(network, _inputs(network, {"frames": batch["frames"][:16], "events": batch["events"][:, :16]}))
     bins = len(batch["events"])
+
     return {
         "weights": sum(parameter.numel() for parameter in network.parameters()),
         "macs_a_bin": counted.total.macs / bins,
@@ -199,16 +215,26 @@ def row_of(name: str, found: list[dict[str, float]]) -> dict[str, Any]:
 
 def run(quick: bool) -> Results:
     """All places of the units, seed after seed; saved after each training, and a run that was stopped goes on."""
-    seeds, scenes, epochs, chosen = 3, (16, 8), 20, PLACES
+    seeds = 3
+    scenes = (16, 8)
+    epochs = 20
+    chosen = PLACES
+
     if quick:
-        seeds, scenes, epochs, chosen = 1, (1, 1), 1, {name: PLACES[name] for name in ("none", "1, 2, 3")}
-    samples, scored = samples_of("train", scenes[0]), samples_of("test", scenes[1])
+        seeds = 1
+        scenes = (1, 1)
+        epochs = 1
+        chosen = {name: PLACES[name] for name in ("none", "1, 2, 3")}
+
+    samples = samples_of("train", scenes[0])
+    scored = samples_of("test", scenes[1])
     found: Results = {
         "baselines_px": {name: round(value, 3) for name, value in baselines(scored).items()},
         "samples": {"trained": samples.frames.shape[0], "scored": scored.frames.shape[0]},
         "planned": seeds * len(chosen),
         "epochs": epochs,
     }
+
     plan = (
         (name, seed, partial(trained, depths, seed, samples, scored, epochs))
         for seed in range(seeds)

@@ -46,7 +46,9 @@ from spikebridge.networks.neuron_models.training import (
     varied_currents,
 )
 
-STEP, QUIET, RECORDED = 2e-5, 0.005, 0.02  # s: of the integration, before a current begins, of a training recording
+STEP = 2e-5  # s: of the integration, before a current begins, of a training recording
+QUIET = 0.005
+RECORDED = 0.02
 CURRENTS = [7.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0]  # uA/cm2
 STEPS = (8e-5, 4e-5, 2e-5, 1e-5, 5e-6)
 SERIES: dict[str, tuple[Neuron, float, float]] = {
@@ -75,8 +77,10 @@ def reference(name: str, current: float, duration: float) -> np.ndarray:
     """Spike times of the differential equations [s]."""
     if name == "adaptive exponential":
         return spikes_of_exponential(current, duration - QUIET) + QUIET
+
     record = record_hodgkin_huxley if name == "Hodgkin-Huxley" else record_two_compartments
     held = [0.0] * round(1e3 * QUIET) + [current] * round(1e3 * (duration - QUIET))
+
     return spike_times(record(held, 1e-3), 1e-5)
 
 
@@ -100,6 +104,7 @@ def accuracy(currents: list[float], duration: float, make: Neuron = hodgkin_huxl
         found = spikes(simulate(make, stimulus(currents, duration, STEP), STEP), STEP)
     except DataError:  # learned units may be unstable
         found = [np.array([])] * len(currents)
+
     rows = []
     for current, times in zip(currents, found, strict=True):
         expected = reference("Hodgkin-Huxley", current, duration)
@@ -114,6 +119,7 @@ def accuracy(currents: list[float], duration: float, make: Neuron = hodgkin_huxl
                 "rate_error_percent": round(100 * float(rate / true_rate - 1), 4) if true_rate else 0.0,
             }
         )
+
     return rows
 
 
@@ -124,28 +130,36 @@ def orders(duration: float, names: list[str], steps: tuple[float, ...]) -> list[
         make, current, level = SERIES[name]
         expected = reference(name, current, duration)
         errors = []
+
         for step in steps:
             given = stimulus([current], duration, step, torch.float64)
             if name == "two compartments":
                 given[round(QUIET / step)] /= 2  # the dendrite's step is centred on the edge
             errors.append(distance(spikes(simulate(make, given, step), step, level)[0], expected))
+
         order = float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
         rows.append({"neuron": name, "steps_ms": [1e3 * step for step in steps], "off_ms": errors, "order": order})
         print(name, errors, order, flush=True)
+
     return rows
 
 
 def by_hand(current: Tensor) -> Tensor:
     """The formulas of the network in a plain loop."""
-    steady, gate_tau, rest, tau = SteadyGates(), GateTimeConstant(), MembraneRest(), MembraneTimeConstant()
+    steady = SteadyGates()
+    gate_tau = GateTimeConstant()
+    rest = MembraneRest()
+    tau = MembraneTimeConstant()
     network = hodgkin_huxley(STEP)
     v = current.new_full(current.shape[1:], float(network.parts["membrane"].v_leak))
     gates = network.parts["gates"].v_leak.expand(*current.shape[1:], 3)
     membranes = [v]
+
     for x in current.unbind(0)[:-1]:
         gates = (g := steady(v)) + torch.exp(-STEP / gate_tau(v)) * (gates - g)
         v = (r := rest(gates, x)) + torch.exp(-STEP / tau(gates)) * (v - r)
         membranes.append(v)
+
     return torch.stack(membranes)
 
 
@@ -158,9 +172,11 @@ def cost(rounds: int, length: int) -> list[dict[str, Any]]:
         "by hand": lambda: by_hand(current),
         "network": lambda: network({"current": current}, ticks=2 * length)[0]["membrane"],
     }
+
     if rounds > 1:
         fast = network.compiled(16)
         ways["compiled, 16 ticks"] = lambda: fast({"current": current}, ticks=2 * length)[0]["membrane"]
+
     times: dict[str, list[float]] = {way: [] for way in ways}
     with torch.no_grad():
         for way, call in ways.items():
@@ -170,6 +186,7 @@ def cost(rounds: int, length: int) -> list[dict[str, Any]]:
                 start = time.process_time()
                 call()
                 times[way].append(1e6 * (time.process_time() - start) / length)
+
     hand = times["by hand"]
     return [
         {
@@ -187,6 +204,7 @@ def learned(way: str, seeds: int, width: int, updates: int, duration: float, num
     errors: list[list[float | None]] = []
     counts: list[list[int]] = []
     times = []
+
     for seed in range(seeds):
         data = recordings(varied_currents(number, RECORDED, np.random.default_rng(seed)), STEP)
         units = {name: unit for name, unit in learned_units(width, seed).items() if name in LEARNED[way]}
@@ -197,6 +215,7 @@ def learned(way: str, seeds: int, width: int, updates: int, duration: float, num
         errors.append([row["off_ms"] for row in rows])
         counts.append([row["found"] for row in rows])
         print(way, seed, errors[-1], counts[-1], round(times[-1]), flush=True)
+
     return {
         "way": way,
         "width": width,
@@ -213,13 +232,16 @@ def learned(way: str, seeds: int, width: int, updates: int, duration: float, num
 
 def bundle(duration: float) -> dict[str, Any]:
     """The largest difference of a bundle that runs in numpy, and its size."""
-    network, current = hodgkin_huxley(STEP), torch.full((round(duration / STEP), 2, 1), 20.0)
+    network = hodgkin_huxley(STEP)
+    current = torch.full((round(duration / STEP), 2, 1), 20.0)
+
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         sample = 10 + 10 * torch.rand(8, 2, 1)
         made = export(network, {"current": sample}, Path(folder) / "bundle", ticks=16)
         v = network({"current": current}, ticks=2 * len(current))[0]["membrane"]
         alone = Runner(made).run({"current": current.numpy()}, ticks=2 * len(current))["membrane"]
         size = sum(file.stat().st_size for file in (Path(folder) / "bundle").rglob("*") if file.is_file())
+
     return {"steps": len(current), "largest_difference_mv": float(np.abs(alone - v.numpy()).max()), "bytes": size}
 
 
@@ -233,6 +255,7 @@ def run(quick: bool) -> Results:
             "cost": cost(1, 50),
             "learned": [learned("all, fitted", 1, 4, 3, 0.01, number=1)],
         }
+
     return {
         "step_ms": 1e3 * STEP,
         "duration_ms": 200,

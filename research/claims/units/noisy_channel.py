@@ -21,7 +21,10 @@ from research.claims.experiment import Results, main, spread
 from spikebridge.coding import LatencyDecoder, RateDecoder
 from spikebridge.hybrid import FIR, HybridUnit, Tumbling
 
-STEPS, LINES, VALUES, KERNELS = 32, 4, 8, 16
+STEPS = 32
+LINES = 4
+VALUES = 8
+KERNELS = 16
 LEVELS = (0.02, 0.1, 0.25, 0.5, 1.0)
 FIRST = torch.arange(VALUES) * 4 + 2  # step of the spike of each value
 RATES = (torch.arange(VALUES) + 0.5) / VALUES / 2  # spikes a step and line of each value
@@ -37,15 +40,19 @@ def sent(code: str, values: Tensor, level: float, generator: torch.Generator) ->
     jitter, loss, added = channel(level)
     number = len(values)
     counts = torch.poisson(torch.full((STEPS, number, LINES), added), generator=generator)
+
     if code == "latency":
-        at, there = FIRST[values][None, :, None].expand(1, -1, LINES).float(), torch.ones(1, number, LINES, dtype=bool)
+        at = FIRST[values][None, :, None].expand(1, -1, LINES).float()
+        there = torch.ones(1, number, LINES, dtype=bool)
     else:
         most = 40
         wanted = torch.poisson((RATES[values] * STEPS)[:, None].expand(-1, LINES), generator=generator)
         there = torch.arange(most)[:, None, None] < wanted
         at = torch.floor(STEPS * torch.rand(most, number, LINES, generator=generator))
+
     at = torch.round(at + jitter * torch.randn(at.shape, generator=generator)).long()
     kept = there & (torch.rand(at.shape, generator=generator) >= loss) & (at >= 0) & (at < STEPS)
+
     return counts.scatter_add_(0, at.clamp(0, STEPS - 1), kept.float())
 
 
@@ -55,19 +62,25 @@ def landing(level: float) -> Tensor:
     steps = torch.arange(STEPS, dtype=torch.float64)
     edge = (steps[None] - steps[:, None]) / (jitter * math.sqrt(2))
     half = 0.5 / (jitter * math.sqrt(2))
+
     return (1 - loss) * (torch.erf(edge + half) - torch.erf(edge - half)) / 2
 
 
 def bayes(code: str, counts: Tensor, level: float) -> Tensor:
     """The most likely value of each sample, exactly."""
-    added, found, counts = channel(level)[2], landing(level), counts.double()
+    added = channel(level)[2]
+    found = landing(level)
+    counts = counts.double()
+
     if code == "latency":
         # a line: its spike is lost, or it is one of those in the step where it landed
         arrived = found[FIRST]
         lines = (1 - arrived.sum(1))[:, None, None] + torch.einsum("vt,tbl->vbl", arrived, counts) / added
         return lines.log().sum(-1).argmax(0)
+
     intensity = RATES.double()[:, None] * found.sum(0) + added
     likelihood = torch.einsum("vt,tbl->vb", intensity.log(), counts) - LINES * intensity.sum(1)[:, None]
+
     return likelihood.argmax(0)
 
 
@@ -79,6 +92,7 @@ def designed(code: str, counts: Tensor) -> Tensor:
     else:
         decoded, _ = RateDecoder(STEPS)(counts)
         codes = RATES
+
     return (decoded[0].mean(-1)[:, None] - codes).abs().argmin(-1)
 
 
@@ -88,6 +102,7 @@ def learned_unit(seed: int) -> HybridUnit:
     kernel = FIR(STEPS, (LINES, KERNELS))
     nn.init.normal_(kernel.weight, std=STEPS**-0.5)
     layers = nn.Sequential(nn.Flatten(), nn.Linear(LINES * KERNELS, 64), nn.ReLU(), nn.Linear(64, VALUES))
+
     return HybridUnit(Tumbling(STEPS), kernel, layers)
 
 
@@ -103,12 +118,14 @@ def trained(draw: Callable[[int], tuple[Tensor, Tensor]], seed: int, updates: in
     optimizer = torch.optim.AdamW(unit.parameters(), lr=3e-3, weight_decay=0.0 if known is None else 0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, updates)
     fixed = None if known is None else draw(known)
+
     for _ in range(updates):
         counts, values = draw(256) if fixed is None else fixed
         optimizer.zero_grad()
         F.cross_entropy(logits(unit, counts), values).backward()
         optimizer.step()
         schedule.step()
+
     return unit
 
 
@@ -123,6 +140,7 @@ def measure(code: str, level: float, seed: int, updates: int, tests: int) -> dic
     few = trained(draw, seed, max(1, updates // 4), known=200)
     many = trained(draw, seed, updates, known=None)
     counts, values = draw(tests)
+
     with torch.no_grad():
         found = {
             "Bayes": bayes(code, counts, level),
@@ -130,6 +148,7 @@ def measure(code: str, level: float, seed: int, updates: int, tests: int) -> dic
             "learned, 200 samples": logits(few, counts).argmax(-1),
             "designed": designed(code, counts),
         }
+
     return {name: float((guess == values).float().mean()) for name, guess in found.items()}
 
 
@@ -137,12 +156,14 @@ def run(quick: bool) -> Results:
     """Accuracy of each decoder of both codes along the noise."""
     seeds, levels, updates, tests = (1, (0.35,), 20, 500) if quick else (3, LEVELS, 400, 10_000)
     rows = []
+
     for code in ("latency", "rate"):
         for level in levels:
             found = [measure(code, level, seed, updates, tests) for seed in range(seeds)]
             row = {"code": code, "level": level, **{name: spread([one[name] for one in found]) for name in found[0]}}
             print(code, level, {name: row[name]["mean"] for name in found[0]}, flush=True)
             rows.append(row)
+
     return {"rows": rows, "seeds": seeds, "updates": updates, "tests": tests}
 
 

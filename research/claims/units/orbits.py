@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from research.claims.experiment import Results, main, spread
 from spikebridge.hybrid import HybridUnit, Sum, Tumbling
 
-SIZE, STEPS = 24, 12
-LOW, HIGH = 0.25, 1.0
+SIZE = 24
+STEPS = 12
+LOW = 0.25
+HIGH = 1.0
 HELD_OUT = ((0.33, 0.38), (0.55, 0.61), (0.8, 0.86), (0.94, 1.0))
 
 
@@ -31,18 +33,21 @@ def radii(number: int, held_out: bool, generator: torch.Generator) -> Tensor:
         r = LOW + (HIGH - LOW) * torch.rand(4 * number, generator=generator)
         inside = torch.stack([(r >= low) & (r < high) for low, high in HELD_OUT]).any(0)
         found.append(r[inside if held_out else ~inside])
+
     return torch.cat(found)[:number]
 
 
 def events(r: Tensor, generator: torch.Generator) -> Tensor:
     """Events of a dot at each radius, `(STEPS, B, SIZE * SIZE)`."""
-    period, duration = r**1.5, 0.1 * LOW**1.5
+    period = r**1.5
+    duration = 0.1 * LOW**1.5
     time = torch.linspace(0, duration, STEPS)[:, None]
     angle = 2 * math.pi * (torch.rand(r.shape, generator=generator) + time / period)
     x, y = (SIZE / 2 + (SIZE / 2 - 1) * r * part for part in (angle.cos(), angle.sin()))
     pixel = y.floor().long().clamp(0, SIZE - 1) * SIZE + x.floor().long().clamp(0, SIZE - 1)
     found = (torch.rand(STEPS, len(r), SIZE * SIZE, generator=generator) < 1e-4).float()
     seen = (torch.rand(pixel.shape, generator=generator) >= 0.2).float()
+
     return found.scatter_(2, pixel.unsqueeze(-1), seen.unsqueeze(-1))
 
 
@@ -71,10 +76,12 @@ def measure(seed: int, samples: int, updates: int) -> dict[str, dict[str, float]
     """Errors and exponents of the units on held-out radii."""
     generator = torch.Generator().manual_seed(1000 + seed)
     r = radii(samples, False, generator)
-    x, target = events(r, generator), 1.5 * r.log()
+    x = events(r, generator)
+    target = 1.5 * r.log()
     unit = unit_of(seed)
     optimizer = torch.optim.AdamW(unit.parameters(), lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, updates)
+
     for _ in range(updates):
         batch = torch.randint(samples, (128,), generator=generator)
         optimizer.zero_grad()
@@ -84,14 +91,19 @@ def measure(seed: int, samples: int, updates: int) -> dict[str, dict[str, float]
         (unit(turned.flatten(-2))[0][0, :, 0] - target[batch]).square().mean().backward()
         optimizer.step()
         schedule.step()
+
     tests = radii(2000, True, generator)
-    seen, truth = events(tests, generator), 1.5 * tests.log()
-    own, known = distance(seen), distance(x)
+    seen = events(tests, generator)
+    truth = 1.5 * tests.log()
+    own = distance(seen)
+    known = distance(x)
     proportional = (target - known.log()).mean() + own.log()
     line = torch.linalg.lstsq(torch.stack([known, torch.ones_like(known)], 1), target.exp()[:, None]).solution
     straight = (own * line[0] + line[1]).clamp(min=1e-3).log()
+
     with torch.no_grad():
         found = {"learned": unit(seen)[0][0, :, 0], "designed, proportional": proportional, "designed, line": straight}
+
     between = tests < HELD_OUT[-1][0]
     return {
         name: {
@@ -111,6 +123,7 @@ def run(quick: bool) -> Results:
         {"unit": unit, **{key: spread([one[unit][key] for one in found], 3) for key in found[0][unit]}}
         for unit in found[0]
     ]
+
     return {"rows": rows, "seeds": seeds, "samples": samples, "updates": updates, "true_exponent": 1.5}
 
 

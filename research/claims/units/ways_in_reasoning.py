@@ -44,18 +44,22 @@ NAME = "ways_in_reasoning"
 WAYS = ("designed", "alone", "neighbours frozen", "alone, then neighbours frozen")
 DETECTORS = {"as in training": (0.5, 1 / 30), "exchanged": (1.5, 1 / 10)}
 """Position noise [px], and the share of samples that are lost."""
-FEATURES, JITTER, LR = 16, 0.3, 3e-3
+FEATURES = 16
+JITTER = 0.3
+LR = 3e-3
 
 
 def seen(references: list[Scene], detector: str) -> SceneSet:
     """True scenes, and what a detector sees of them: tracks without collisions."""
     noise, lost = DETECTORS[detector]
     perceived = []
+
     for number, scene in enumerate(references):
         generator = np.random.default_rng([7, number])
         positions = scene.positions + generator.normal(0, noise, scene.positions.shape)
         positions[generator.random(positions.shape[:2]) < lost] = np.nan
         perceived.append(Scene(scene.video, scene.objects, scene.frames, positions))
+
     return SceneSet(perceived, references)
 
 
@@ -92,6 +96,7 @@ def counting_loss(share: Tensor, count: Tensor) -> Tensor:
     known = F.pad(torch.ones_like(share[:, :1]), (0, share.shape[1]))
     for p in share.split(1, 1):
         known = known * (1 - p) + F.pad(known[:, :-1], (1, 0)) * p
+
     return -known.gather(1, count[:, None]).clamp(min=1e-6).log().mean()
 
 
@@ -103,6 +108,7 @@ def answer_objective(unit: CollisionUnit, batch: dict[str, Tensor]) -> Tensor:
     unlabelled = {**signals, "when": torch.zeros(int(there.sum()))}
     odds = log_odds(unit.scores(augmented(unlabelled, JITTER), orders=1))
     share = torch.zeros(len(there)).masked_scatter(there, odds.sigmoid())
+
     return counting_loss(share.view_as(batch["there"]), batch["count"])
 
 
@@ -130,6 +136,7 @@ def trained(way: str, seed: int, scenes: SceneSet, epochs: int) -> CollisionUnit
     unit = CollisionUnit(FEATURES)
     for phase, size in phases_of(way, scenes, epochs):
         fit(unit, [phase], settings=Settings(seed=seed, batch_size=size, accelerator="cpu", quiet=True))
+
     return unit.eval()
 
 
@@ -140,6 +147,7 @@ def scores(unit: HybridUnit, scored: dict[str, SceneSet]) -> dict[str, dict[str,
         numbers = [len(scene.collisions) for scene in CollisionReader(unit)(scenes.perceived)]
         right = [n == len(scene.collisions) for n, scene in zip(numbers, scenes.reference, strict=True)]
         found[detector] = {**detection_scores(unit, scenes), "counts_right": fmean(right)}
+
     return found
 
 
@@ -159,9 +167,14 @@ def row_of(way: str, done: list[Results]) -> Results:
 
 def run(quick: bool) -> Results:
     """All ways; saved after each training, and a run that was stopped goes on."""
-    seeds, numbers, epochs = 3, {"train": 400, "validation": 60, "test": 300}, 30
+    seeds = 3
+    numbers = {"train": 400, "validation": 60, "test": 300}
+    epochs = 30
     if quick:
-        seeds, numbers, epochs = 1, {"train": 6, "validation": 1, "test": 2}, 2
+        seeds = 1
+        numbers = {"train": 6, "validation": 1, "test": 2}
+        epochs = 2
+
     true = {split: [generate_video(split, k).scene() for k in range(number)] for split, number in numbers.items()}
     train, validation = (seen(true[split], "as in training") for split in ("train", "validation"))
     scored = {detector: seen(true["test"], detector) for detector in DETECTORS}

@@ -53,6 +53,7 @@ def samples_of(split: str, scenes: int, rate: int) -> TrackingSamples:
         cut_samples(recording, frames, crop, both_ways=split == "train")
         for recording, frames in recording_parts("generated", split, scenes, frame_step=every)
     ]
+
     return TrackingSamples(**{name: torch.cat([getattr(one, name) for one in parts], AXES[name]) for name in AXES})
 
 
@@ -70,18 +71,24 @@ def phases_of(way: str, network: Sensing, epochs: int) -> list[Phase]:
         schedule = partial(CosineAnnealingLR, T_max=length)
         return replace(whole, name=name, train=train, objective=objective, epochs=length, scheduler=schedule)
 
-    third, half, sixth = epochs // 3, epochs // 2, epochs // 6
+    third = epochs // 3
+    half = epochs // 2
+    sixth = epochs // 6
+
     if way == "alone":
         return [
             phase("parts", PARTS, third),
             phase("unit alone", ("unit",), third, change_objective),
             phase("read-out", READ_OUT, epochs - 2 * third),
         ]
+
     if way == "neighbours frozen":
         return [phase("parts", PARTS, half), phase("unit", ("unit",), epochs - half)]
+
     if way == "alternating":
         turns = (("parts", PARTS), ("unit", ("unit",)))
         return [phase(f"{name} {i}", train, sixth) for i in range(3) for name, train in turns]
+
     return [whole]
 
 
@@ -94,6 +101,7 @@ def distance(network: Sensing, scored: TrackingSamples) -> float:
             start = network.begin(one.frames, one.boxes, one.before, one.motion)
             places, _ = network.track(one.frames, one.events, one.boxes, start)
             away.append((places - one.truths).norm(dim=-1).flatten())
+
     return float(torch.cat(away).mean())
 
 
@@ -117,6 +125,7 @@ def trained_pair(
     own = scores()
     first, last = (network.parts for network in networks)
     first["where"], last["where"] = last["where"], first["where"]
+
     return {"own": own, "exchanged": scores()}
 
 
@@ -144,12 +153,22 @@ def row_of(way: str, rate: int, done: list[Results]) -> Results:
 def run(quick: bool) -> Results:
     """All ways, seed after seed; saved after each pair, and a run that was stopped goes on."""
     ways: tuple[str, ...] = WAYS
-    seeds, scenes, tested, epochs = 3, 8, {40: 8, 10: 24}, 6
+    seeds = 3
+    scenes = 8
+    tested = {40: 8, 10: 24}
+    epochs = 6
+
     if quick:
-        seeds, ways, scenes, tested, epochs = 1, ("alone",), 1, {10: 1}, 3
+        seeds = 1
+        ways = ("alone",)
+        scenes = 1
+        tested = {10: 1}
+        epochs = 3
+
     samples = samples_of("train", scenes, 40)
     scored = {rate: samples_of("test", number, rate) for rate, number in tested.items()}
     data = Batches(samples._asdict(), batch=AXES)
+
     found: Results = {
         "baselines_px": {str(rate): baselines(some) for rate, some in scored.items()},
         "samples": {
@@ -158,6 +177,7 @@ def run(quick: bool) -> Results:
         },
         "epochs": epochs,
     }
+
     plan = (
         (way, seed, partial(trained_pair, way, seed, data, scored, epochs)) for seed in range(seeds) for way in ways
     )

@@ -34,7 +34,8 @@ from spikebridge.training import WHOLE, Phase, Settings, fit
 
 PARTIAL = result_file("ways_to_learn").with_suffix(".partial.json")
 WAYS = ("designed", "alone", "neighbours frozen", "together", "alternating")
-PARTS, UNITS = ("what", "where", "answer"), ("where_to_answer", "what_to_where")
+PARTS = ("what", "where", "answer")
+UNITS = ("where_to_answer", "what_to_where")
 
 
 def network_of(way: str, config: digits.Config, seed: int) -> HybridNetwork:
@@ -48,10 +49,12 @@ def borders(network: HybridNetwork, batch: dict[str, Tensor], config: digits.Con
     with torch.no_grad():
         features = network.parts["what"](batch["frames"].flatten(0, 1)).unflatten(0, batch["frames"].shape[:2])
         spikes = network.parts["where"](batch["events"])[0]
+
     predicted = network.units["where_to_answer"](spikes)[0]
     of_features = (predicted - features).square().mean() / features.var().clamp(min=1e-6)
     factors = network.units["what_to_where"](features)[0]
     rates = spikes.unflatten(0, (len(features), -1)).mean(1)
+
     # a neuron at twice the mean rate is sure of its threshold's fall, one at rest of its rise
     expected = (rates / (2 * rates.mean()).clamp(min=1e-6)).clamp(max=1.0)
     return of_features + F.binary_cross_entropy(1 - factors / 2, expected)
@@ -66,20 +69,25 @@ def phases_of(way: str, config: digits.Config) -> list[Phase]:
         schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=config.lr, total_steps=epochs + 1)
         return Phase(name, train, objective, epochs, optimizer, schedule, clip=1.0)
 
-    third, half = config.epochs // 3, config.epochs // 2
+    third = config.epochs // 3
+    half = config.epochs // 2
+
     if way == "alone":
         return [
             phase("parts", PARTS, third),
             phase("units alone", UNITS, third, partial(borders, config=config)),
             phase("read-out", ("answer",), config.epochs - 2 * third),
         ]
+
     if way == "neighbours frozen":
         return [phase("parts", PARTS, half), phase("units", UNITS, config.epochs - half)]
+
     if way == "alternating":
         share = config.epochs // 6
         return [
             phase(f"{name} {i}", train, share) for i in range(3) for name, train in (("parts", PARTS), ("units", UNITS))
         ]
+
     return [phase("everything", WHOLE, config.epochs)]
 
 
@@ -95,7 +103,9 @@ def trained_pair(way: str, seed: int, orders: int, config: digits.Config) -> _Pa
     """Trains networks of the same initial weights on data in different orders, and exchanges their spiking parts."""
     training, scored = digits.recordings(config)
     data = digits.noisy_batches(config, training)
-    networks, seconds = [], []
+    networks = []
+    seconds = []
+
     for order in range(orders):
         network = network_of(way, config, seed)
         start = time.process_time()
@@ -107,8 +117,11 @@ def trained_pair(way: str, seed: int, orders: int, config: digits.Config) -> _Pa
     def scores() -> list[float]:
         return [digits_accuracy(network, config, scored) for network in networks]
 
-    own, first, last = scores(), networks[0], networks[-1]
+    own = scores()
+    first = networks[0]
+    last = networks[-1]
     first.parts["where"], last.parts["where"] = last.parts["where"], first.parts["where"]
+
     return _Pair(own, scores(), seconds)
 
 
@@ -118,8 +131,10 @@ def run(quick: bool) -> Results:
     config = digits.Config(epochs=18, hidden=16, batch_size=64)
     if quick:
         config = digits.Config(epochs=6, hidden=8, num_train=96, batch_size=48)
+
     done = {} if quick or not PARTIAL.exists() else json.loads(PARTIAL.read_text(encoding="utf-8"))
     rows = []
+
     for way in WAYS:
         pairs = []
         for seed in range(seeds):
@@ -129,7 +144,9 @@ def run(quick: bool) -> Results:
                 print(key, done[key], flush=True)
                 if not quick:
                     write_text(PARTIAL, json.dumps(done))
+
             pairs.append(_Pair(*done[key]))
+
         own = [value for pair in pairs for value in pair.own]
         exchanged = [value for pair in pairs for value in pair.exchanged]
         rows.append(
@@ -141,8 +158,10 @@ def run(quick: bool) -> Results:
                 "cpu_s": spread([value for pair in pairs for value in pair.seconds], 1),
             }
         )
+
     if not quick:
         PARTIAL.unlink(missing_ok=True)
+
     return {
         "rows": rows,
         "seeds": seeds,

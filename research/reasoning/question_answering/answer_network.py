@@ -67,19 +67,23 @@ def seen_tokens(scenes: Sequence[Scene]) -> SceneTokens:
     events = torch.zeros(len(scenes), most, _EVENT)
     members = torch.zeros(len(scenes), most, MOST_OBJECTS)
     there = torch.zeros(len(scenes), MOST_OBJECTS + most, dtype=torch.bool)
+
     for b, (scene, row) in enumerate(zip(scenes, rows, strict=True)):
         number = scene.num_objects
         if number > MOST_OBJECTS:
             raise DataError(f"video {scene.video} has {number} objects, but this network knows at most {MOST_OBJECTS}")
+
         objects[b, :number] = _objects(scene)
         there[b, :number] = True
         there[b, MOST_OBJECTS : MOST_OBJECTS + len(row)] = True
+
         for e, (kind, frame, first, second, missing) in enumerate(row):
             events[b, e, kind] = 1
             events[b, e, len(KINDS)] = frame / NUM_OBSERVED_FRAMES
             if missing >= 0:
                 events[b, e, len(KINDS) + 1 + missing] = 1
             members[b, e, [first, second]] = 1
+
     return SceneTokens(objects, events, members, there)
 
 
@@ -88,6 +92,7 @@ def _objects(scene: Scene) -> Float[Tensor, "O F"]:
     track = np.concatenate([np.clip(places / _MIDDLE - 1, -3, 3) * visible[..., None], visible[..., None]], -1)
     values = np.array([[float(value in triple) for value in VALUES] for triple in scene.objects])
     track = track.transpose(1, 0, 2).reshape(scene.num_objects, 3 * NUM_SAMPLES)
+
     return torch.from_numpy(np.concatenate([values.reshape(scene.num_objects, len(VALUES)), track], 1)).float()
 
 
@@ -114,6 +119,7 @@ def program_tokens(programs: Sequence[Sequence[str]], table: OperatorTable | Non
     names = _names(table)
     number = {name: k for k, name in enumerate(names, start=1)}
     padded = torch.zeros(len(programs), max((len(one) for one in programs), default=0), dtype=torch.long)
+
     for b, program in enumerate(programs):
         if len(program) > MOST_TOKENS:
             raise DataError(f"a program has {len(program)} tokens, but this network knows at most {MOST_TOKENS}")
@@ -121,6 +127,7 @@ def program_tokens(programs: Sequence[Sequence[str]], table: OperatorTable | Non
             if token not in number:
                 raise DataError(f"unknown token {token!r}; {did_you_mean(token, names)}")
             padded[b, k] = number[token]
+
     return padded
 
 
@@ -177,12 +184,15 @@ class AnswerNetwork(nn.Module):
         batch = len(program)
         slots = torch.eye(MOST_OBJECTS, device=objects.device)
         described, missing = events.split((len(KINDS) + 1, MOST_OBJECTS), -1)
+
         parts = [
             self.ask.expand(batch, -1, -1),
             self.objects(objects) + self.slots(slots),
             self.events(described) + self.slots(members) + self.without(self.slots(missing)),
             self.tokens(program) + self.places[: program.shape[1]],
         ]
+
         always = torch.ones(batch, 1, dtype=torch.bool, device=program.device)
         hidden = ~torch.cat([always, there, program > 0], 1)
+
         return self.answer(self.body(torch.cat(parts, 1), src_key_padding_mask=hidden)[:, 0])

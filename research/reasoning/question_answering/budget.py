@@ -34,6 +34,7 @@ def truth_in(noisy: Scene, near: Scene) -> Scene:
     rows = near.collisions
     rows = rows[(index[rows[:, 1:]] >= 0).all(1)] if len(rows) else rows
     rows = np.concatenate([rows[:, :1], index[rows[:, 1:]]], 1) if len(rows) else rows
+
     return replace(noisy, frames=near.frames, positions=positions, collisions=rows, collision_scores=None, moving=None)
 
 
@@ -42,6 +43,7 @@ def _first_frames(scene: Scene) -> dict[frozenset[int], int]:
     for frame, a, b in scene.collisions.tolist():
         pair = frozenset((a, b))
         first[pair] = min(frame, first.get(pair, frame))
+
     return first
 
 
@@ -89,7 +91,10 @@ def motion_true(noisy: Scene, near: Scene) -> Scene:
     true = truth_in(noisy, near)
     if not np.array_equal(true.frames, noisy.frames):
         return noisy
-    perceived, known = tracks_of([noisy]).moving[0], true.visible
+
+    perceived = tracks_of([noisy]).moving[0]
+    known = true.visible
+
     return replace(noisy, moving=np.where(known, tracks_of([true]).moving[0], perceived))
 
 
@@ -105,6 +110,7 @@ def all_true(noisy: Scene, near: Scene) -> Scene:
     what_if = {
         index[removed]: _renumbered(rows, index) for removed, rows in noisy.what_if.items() if index[removed] >= 0
     }
+
     return replace(near, predicted=_renumbered(noisy.predicted, index), what_if=what_if)
 
 

@@ -47,6 +47,7 @@ class CrossFitReader:
         for fold, reader in enumerate(self.readers):
             numbers = [i for i, scene in enumerate(scenes) if self.fold_of[scene.video] == fold]
             read.update(zip(numbers, reader([scenes[i] for i in numbers]), strict=True))
+
         return [read[i] for i in range(len(scenes))]
 
 
@@ -87,23 +88,29 @@ def train_folds(
     """
     fold_of = folds([scene.video for scene in scenes.perceived], num_folds)
     readers = []
+
     for fold in range(num_folds):
         others = scenes.take({video for video, where in fold_of.items() if where != fold})
         settings = Settings(seed=fold, batch_size=batch_size, accelerator="cpu", quiet=quiet)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(fold)
-            unit, presence = CollisionUnit(num_features), PresenceUnit(num_features // 2)
+            unit = CollisionUnit(num_features)
+            presence = PresenceUnit(num_features // 2)
+
         child = run.child(f"presence/fold-{fold}")
         if not child.finished:
             fit(presence, [presence_phase(others, -(-epochs // 2), lr)], settings=settings, run=child)
             child.save_weights(presence)
             child.save_results({"num_videos": len(others.perceived)})
+
         child.load_weights(presence)
         child = run.child(f"collisions/fold-{fold}")
         if not child.finished:
             fit(unit, [collision_phase(others, epochs, lr, jitter)], settings=settings, run=child)
             child.save_weights(unit)
             child.save_results({"num_videos": len(others.perceived)})
+
         child.load_weights(unit)
         readers.append(CollisionReader(unit.eval(), presence.eval()))
+
     return CrossFitReader(readers, fold_of)

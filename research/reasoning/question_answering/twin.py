@@ -69,11 +69,13 @@ def asked_of_videos(
         num_each: questions of each kind.
         exclude_uncertain: leave out choices whose outcome is uncertain, which takes longer.
     """
-    scenes, questions = [], []
+    scenes = []
+    questions = []
     for number in numbers:
         video = generate_video(split, number)
         scenes.append(video.scene())
         questions += generate_questions(video, executor_answers, num_each=num_each, exclude_uncertain=exclude_uncertain)
+
     return scenes, questions
 
 
@@ -90,6 +92,7 @@ def batches(scenes: Sequence[Scene], questions: Sequence[Question]) -> Batches:
     tensors = {name: values[of_scene] for name, values in seen._asdict().items()}
     tensors["program"] = program_tokens([program for question in questions for program in question.programs])
     tensors["answer"] = torch.tensor([ANSWERS.index(str(a)) for question in questions for a in question.answers])
+
     return Batches(tensors, batch=dict.fromkeys(tensors, 0))
 
 
@@ -114,6 +117,7 @@ def permute_objects(known: dict[str, Tensor]) -> dict[str, Tensor]:
     events = known["events"].clone()
     events[..., -MOST_OBJECTS:] = events[..., -MOST_OBJECTS:][..., order]
     there = torch.cat([known["there"][:, :MOST_OBJECTS][:, order], known["there"][:, MOST_OBJECTS:]], 1)
+
     return {**known, "objects": known["objects"][:, order], "events": events,
             "members": known["members"][..., order], "there": there}  # fmt: skip
 
@@ -131,6 +135,7 @@ def train_twin(config: TwinConfig, run: Run | None = None, quiet: bool = False) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = AnswerNetwork(config.num_features, config.num_layers)
+
     phase = Phase(
         "twin",
         train=WHOLE,
@@ -141,8 +146,10 @@ def train_twin(config: TwinConfig, run: Run | None = None, quiet: bool = False) 
         clip=1.0,
         data=data,
     )
+
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
     fit(network, [phase], None, settings=settings, run=run)
+
     return network.eval()
 
 
@@ -161,12 +168,14 @@ def twin_answers(
     judged = [bool(question.choices) for question in questions for _ in question.programs]
     said: list[str | None] = []
     choices = torch.tensor([answer in ("correct", "wrong") for answer in ANSWERS])
+
     with torch.no_grad():
         for some in np.array_split(np.arange(len(pairs)), -(-len(pairs) // _AT_ONCE)):
             known = seen_tokens([pairs[i][0] for i in some])
             scores = network(*known, program_tokens([pairs[i][1] for i in some]))
             fits = torch.tensor([judged[i] for i in some])[:, None] == choices
             said += [ANSWERS[k] for k in scores.masked_fill(~fits, -torch.inf).argmax(1).tolist()]
+
     cuts = np.cumsum([0, *(len(question.programs) for question in questions)])
     return [said[first:last] for first, last in pairwise(cuts.tolist())]
 

@@ -52,6 +52,7 @@ class Tally:
         for name in ("graph", "executor", "guess"):
             for kind, values in plain[name].items():
                 getattr(self, name)[kind] += values
+
         self.misread += plain["misread"]
         self.refused += plain["refused"]
         self.num_videos += plain["num_videos"]
@@ -82,6 +83,7 @@ def wilson(right: int, number: int) -> tuple[float, float]:
     share = right / number
     middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
     half = z / (1 + z**2 / number) * np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
+
     return float(middle - half), float(middle + half)
 
 
@@ -124,6 +126,7 @@ def score_videos(
             parser,
             tally,
         )
+
     return tally
 
 
@@ -133,11 +136,13 @@ def _score_video(
     tally.num_videos += 1
     read = [_read(parser, question) for question in questions]
     tally.misread += sum(one is None or one.programs != q.programs for one, q in zip(read, questions, strict=True))
+
     try:
         scene = perceive(detector, render_frames(video), video.name).scene
     except DataError:
         tally.refused += 1
         read = [None] * len(read)
+
     for question, understood in zip(questions, read, strict=True):
         true = question.answers
         said: tuple[str | None, ...] = (None,) * len(true)
@@ -145,6 +150,7 @@ def _score_video(
         if understood is not None:
             said = tuple(one.value for one in answer(scene, [understood])[0])
             plain = executor_answers(scene, understood)
+
         tally.graph[question.kind].append([a == b for a, b in zip(said, true, strict=True)])
         tally.executor[question.kind].append([a == b for a, b in zip(plain, true, strict=True)])
         tally.guess[question.kind].append(_chance(question))

@@ -22,7 +22,10 @@ from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.pretrained import shipped_run
 
 RESULTS = Path(__file__).parent / "results" / "ann_at_event_rate.json"
-DT, SECONDS, NUM_SCENES, BINS = 1 / 240, 0.5, 24, 6
+DT = 1 / 240
+SECONDS = 0.5
+NUM_SCENES = 24
+BINS = 6
 RECALLS = (0.5, 1.0)  # the hybrid's own, and all of the way
 
 
@@ -52,6 +55,7 @@ def methods(seed: int, often: list[Recording]) -> dict[str, dict[str, float]]:
     run = shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped")
+
     seldom = [recording.subsample_frames(BINS) for recording in often]
     hybrid = sensing.tracker(run, "learned", seed)
     alone = [hybrid.with_options(detector_gain=gain) for gain in RECALLS]
@@ -74,6 +78,7 @@ def main() -> None:
     for seed in range(3):
         seeds.append(methods(seed, often))
         print(seed, seeds[-1], flush=True)
+
     rows = [
         {"method": name}
         | {
@@ -82,6 +87,7 @@ def main() -> None:
         }
         for name in seeds[0]
     ]
+
     content = {"scenes": NUM_SCENES, "seconds": SECONDS, "rows": rows, "seeds": seeds}
     write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 

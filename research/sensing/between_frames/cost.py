@@ -36,7 +36,8 @@ from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "cost.json"
-DETECTORS, PATHS = ("both", "learned"), ("native", "PyTorch")
+DETECTORS = ("both", "learned")
+PATHS = ("native", "PyTorch")
 ROUNDS = 3
 NUM_COUNTED = 21  # frames over which operations are counted
 OPENS = ("frames", "boxes", "before", "motion")
@@ -48,16 +49,19 @@ def cost(run: Run) -> dict[str, Any]:
     part = sensing_parts.recording_parts("real", "test", 1)[0]
     timed = times(tracker, part)
     counted = {}
+
     for keep in (1, 4):
         recording = part.recording.subsample_frames(keep)
         frames = range(-(-part.frames.start // keep), part.frames.start // keep + NUM_COUNTED)
         num_bins = int(recording.frame_bins[frames.start + 1] - recording.frame_bins[frames.start])
         followed = following_cost(tracker, recording, frames)
+
         counted[f"{num_bins} bins"] = {
             "told boxes": between_cost(tracker, recording, frames, num_bins),
             "closed loop": saved(part_of(followed, "finder").scaled(num_bins), followed.total),
             "unfolded, told boxes": plain_cost(tracker, recording, frames),
         }
+
     return {**counted, **timed, "threads": torch.get_num_threads()}
 
 
@@ -78,6 +82,7 @@ def following_cost(tracker: sensing.SensingTracker, recording: Recording, frames
     first, stop = bin_range(recording, frames)
     begin = int(recording.frame_bins[frames.start + 1])
     state: Any = None
+
     for b in range(first, begin):
         inputs = recording.inputs(b, b + 1)
         if state is None:
@@ -125,6 +130,7 @@ def between_cost(tracker: sensing.SensingTracker, recording: Recording, frames: 
     # what a bin takes beside its layers is the correlation, which an ANN needs as well
     reading = Operations(macs=one.layers[""].macs - frame.layers[""].macs)
     ann = count_cost(tracker.sensing.parts["what"], samples.frames).total
+
     return saved((ann + reading).scaled(num_bins), ours.total)
 
 
@@ -145,6 +151,7 @@ def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) ->
     first, stop = bin_range(recording, frames)
     spent: dict[str, list[float]] = {"bin": [], "frame": [], "finder": []}
     state: Any = None
+
     for b in range(first, stop):
         inputs = recording.inputs(b, b + 1)
         if state is None:
@@ -153,6 +160,7 @@ def times(tracker: sensing.SensingTracker, part: sensing_parts.RecordingPart) ->
         started = thread_time()
         _, state = tracker.step(inputs, state)
         spent[kind].append(1e3 * (thread_time() - started))
+
     return {
         "ms a bin": median(spent["bin"]),
         "ms a frame and bin": median(spent["frame"]),
@@ -165,12 +173,14 @@ def fastest(num_rounds: int) -> list[dict[str, Any]]:
     tracker = sensing.tracker(cast(Run, shipped_run("sensing_research")), "learned", 0).with_options(warns=False)
     part = sensing_parts.recording_parts("real", "test", 1)[0]
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
+
     for _ in range(num_rounds):
         for detector in DETECTORS:
             for path in PATHS:
                 with nullcontext() if path == "native" else without_native():
                     spent = times(tracker.with_options(detector=detector), part)
                 found.setdefault((detector, path), []).append(spent)
+
     return [
         {"detector": detector, "path": path, **{name: round(min(one[name] for one in rounds), 3) for name in rounds[0]}}
         for (detector, path), rounds in found.items()
@@ -181,10 +191,12 @@ def convolutions() -> dict[str, float]:
     """Milliseconds of processor time of the trained detector's convolutions in a step with the detector, by path."""
     tracker = sensing.tracker(cast(Run, shipped_run("sensing_research")), "learned", 0)
     detector: Any = build_inference(tracker.sensing, tracker.options.crop).detector
-    num_features, side = detector.votes[0].layer.in_channels, PATCH_SIDE // STRIDE
+    num_features = detector.votes[0].layer.in_channels
+    side = PATCH_SIDE // STRIDE
     features = torch.rand(len(SCALES), num_features, side, side)
     spent: dict[str, list[float]] = {path: [] for path in PATHS}
     pictures = 255 * torch.rand(2 * len(SCALES) + 1, 1, PATCH_SIDE, PATCH_SIDE)
+
     with torch.inference_mode():
         for path in PATHS * 100:
             with nullcontext() if path == "native" else without_native():
@@ -192,6 +204,7 @@ def convolutions() -> dict[str, float]:
                 detector.what(pictures)
                 detector.votes(features)
                 spent[path].append(1e3 * (thread_time() - started))
+
     return {path: round(median(each), 3) for path, each in spent.items()}
 
 
@@ -203,8 +216,10 @@ def main() -> None:
     torch.set_num_threads(1)
     load = os.getloadavg()[0]
     rows = fastest(1 if quick else ROUNDS)
+
     for row in rows:
         print(json.dumps(row), flush=True)
+
     if not quick:
         alone = {"ms of the detector's convolutions": convolutions()}
         loads = {**alone, "load before": round(load, 2), "load after": round(os.getloadavg()[0], 2)}

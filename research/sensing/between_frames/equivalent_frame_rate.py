@@ -56,12 +56,19 @@ _RESULTS = Path(__file__).with_name("results")
 _SCRIPT = "research/sensing/between_frames/equivalent_frame_rate.py"
 _WEIGHTS = "sensing", "sensing_research"
 _MOST_RATE = 240
-_ANN_RATES, _HYBRID_RATES = (5, 10, 20, 40, 120, 240), (5, 10, 20, 40)
+_ANN_RATES = (5, 10, 20, 40, 120, 240)
+_HYBRID_RATES = (5, 10, 20, 40)
 _REAL_RATE = 40
 _SPEEDS = (50, 100, 200, 400, 800)
-_NUM_TEST, _TEST_SECONDS, _SPEED_SECONDS = 6, 1.0, 0.5
-_NUM_LOOPS, _LOOP_FRAMES = 5, 72
-_NUM_TRAIN, _TRAIN_SECONDS, _TRAIN_FRAMES, _UPDATES = 4, 4.0, 40, 40
+_NUM_TEST = 6
+_TEST_SECONDS = 1.0
+_SPEED_SECONDS = 0.5
+_NUM_LOOPS = 5
+_LOOP_FRAMES = 72
+_NUM_TRAIN = 4
+_TRAIN_SECONDS = 4.0
+_TRAIN_FRAMES = 40
+_UPDATES = 40
 _NUM_SEEDS = 1
 _BYTES_OF_EVENT = 4
 _WAYS: tuple[tuple[Any, float], ...] = (("constant_velocity", 1.0), ("hold", 0.5))  # between frames, detector gain
@@ -103,16 +110,20 @@ def _trained_ann(weights: str, rate: int, seed: int) -> SensingTracker:
     network = sensing.Config().network("learned")
     network.load_state_dict(shipped.sensing.state_dict())
     parts = _at(rate, _scenes("train", _NUM_TRAIN, _TRAIN_SECONDS), _MOST_RATE)
+
     if rate <= _REAL_RATE:
         parts = [*parts, *_at(rate, recording_parts("real", "train", 1), _REAL_RATE)]
+
     frames_alone = [
         (degraded(one, _NO_EVENTS), range(frames.start, min(frames.start + _TRAIN_FRAMES, frames.stop)))
         for one, frames in parts
     ]
+
     data = detector_samples(frames_alone, seed=seed)
     settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=True)
     training = DetectorTraining(epochs=max(1, round(_UPDATES / (len(data) / settings.batch_size))), lr=5e-4)
     fit(network, [detector_phase(f"{rate} Hz", data, training, shipped.options.template_rate)], settings=settings)
+
     return SensingTracker(network.eval(), shipped.options)
 
 
@@ -145,8 +156,10 @@ def _rate_row(weights: str, seed: int, rate: int) -> dict[str, dict[str, Any]]:
         "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS), _MOST_RATE),
         "recording": (_recorded(), _REAL_RATE),
     }
+
     rows: dict[str, dict[str, Any]] = {}
     anns = {"trained": _trained_ann(weights, rate, seed), "shipped": _tracker(weights, seed)}
+
     for kind, (parts, most) in kinds.items():
         if rate <= most:
             seen = _at(rate, parts, most)
@@ -154,12 +167,16 @@ def _rate_row(weights: str, seed: int, rate: int) -> dict[str, dict[str, Any]]:
             if rate in _HYBRID_RATES:
                 row["hybrid"] = _auc(seen, _tracker(weights, seed))
             print(seed, kind, row, flush=True)
+
     return rows
 
 
 def _speed_rows(weights: str, seed: int) -> list[dict[str, Any]]:
     """AUC in time by the target's speed."""
-    declared, tracker, rows = DECLARED["tianjic"], _tracker(weights, seed), []
+    declared = DECLARED["tianjic"]
+    tracker = _tracker(weights, seed)
+    rows = []
+
     for speed in _SPEEDS:
         parts = [
             render_recording(MovingObjects(seed=one, size=26.0, speed=speed), _SPEED_SECONDS, DT, image_interval=DT / 2)
@@ -174,35 +191,44 @@ def _speed_rows(weights: str, seed: int) -> list[dict[str, Any]]:
             auc(FrameTracker(tracker.with_options(detector_gain=gain), between), sees_events=False)
             for between, gain in _WAYS
         )
+
         row = {"speed": speed, "hybrid": auc(tracker), "ann": ann, "snn": auc(EventTracker(tracker.sensing))}
         rows.append(row)
         print(seed, row, flush=True)
+
     return rows
 
 
 def _costs(weights: str) -> dict[str, list[dict[str, float]]]:
     """Bytes and energy a second, by frame rate."""
-    profile, tracker = hardware_profile("45nm"), _tracker(weights, 0)
+    profile = hardware_profile("45nm")
+    tracker = _tracker(weights, 0)
     kinds = {
         "generated": (_scenes("test", _NUM_TEST, _TEST_SECONDS)[:1], _MOST_RATE),
         "recording": (_recorded(), _REAL_RATE),
     }
+
     found: dict[str, list[dict[str, float]]] = {}
     for kind, (parts, most) in kinds.items():
         (recording, frames), rows = parts[0], []
         pixels = recording.events.width * recording.events.height
         first, stop = (int(recording.frame_bins[k]) for k in (frames.start, frames.stop - 1))
         events = len(recording.events.slice_bins(first, stop).x) / ((stop - first) * recording.dt)
+
         for rate in (rate for rate in _ANN_RATES if rate <= most):
             seen, of = subsample_part(parts[0], most // min(rate, _COUNTED_RATE))
             cost = following_cost(tracker, seen, range(of.start, of.start + _COUNTED))
             frame = part_of(cost, "finder")
             row = {"rate": float(rate), "ann_bytes": float(rate * pixels), "ann_joules": rate * joules(frame, profile)}
+
             if rate in _HYBRID_RATES:
                 row["hybrid_bytes"] = row["ann_bytes"] + _BYTES_OF_EVENT * events
                 row["hybrid_joules"] = rate * joules(cost.total, profile)
+
             rows.append(row)
+
         found[kind] = rows
+
     return found
 
 
@@ -223,10 +249,12 @@ def equivalent_rate(curve: dict[int, float], auc: float) -> float | None:
     rates = sorted(curve)
     if curve[rates[0]] >= auc:
         return float(rates[0])
+
     for low, high in pairwise(rates):
         if curve[high] >= auc:
             share = (auc - curve[low]) / (curve[high] - curve[low])
             return exp(log(low) + share * log(high / low))
+
     return None
 
 
@@ -235,12 +263,14 @@ def _summary(seeds: list[dict[str, list[dict[str, Any]]]], kind: str) -> list[di
     mean = [_mean([one[kind][i] for one in seeds]) for i in range(len(seeds[0][kind]))]
     curves = [{row["rate"]: row["ann"]["auc"] for row in one[kind]} for one in seeds]
     of_means = {row["rate"]: row["ann"]["mean"] for row in mean}
+
     for i, row in enumerate(mean):
         if "hybrid" in row:
             row["equivalent_rate"] = equivalent_rate(of_means, row["hybrid"]["mean"])
             row["equivalent_rate_by_seed"] = [
                 equivalent_rate(curve, one[kind][i]["hybrid"]["auc"]) for curve, one in zip(curves, seeds, strict=True)
             ]
+
     return mean
 
 
@@ -250,6 +280,7 @@ def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
         aucs, distances = ([row[who][name] for row in rows] for name in ("auc", "mean_distance_px"))
         found[who] = {"mean": fmean(aucs), "sd": _sd(aucs), "mean_distance_px": fmean(distances)}
         found.setdefault("seeds", {})[who] = aucs
+
     return found
 
 
@@ -263,6 +294,7 @@ def _speeds(seeds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         aucs = {who: [row[who] for row in rows] for who in ("hybrid", "ann", "snn")}
         spread = {who: {"mean": fmean(values), "sd": _sd(values)} for who, values in aucs.items()}
         found.append({"speed": rows[0]["speed"], "seeds": aucs, **spread})
+
     return found
 
 
@@ -271,9 +303,11 @@ def _kept(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:
     file = None if folder is None else folder / f"{name}.json"
     if file is not None and file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
+
     made = make()
     if file is not None:
         write_text(file, json.dumps(made))
+
     return made
 
 
@@ -284,15 +318,19 @@ def main() -> None:
     parser.add_argument("--weights", choices=_WEIGHTS, default=_WEIGHTS[0])
     parser.add_argument("--rates-only", action="store_true", help="leave accuracy against speed out")
     asked = parser.parse_args()
-    keep, weights = asked.keep, asked.weights
+    keep = asked.keep
+    weights = asked.weights
     torch.set_num_threads(1)
     costs = _kept(keep, "costs", partial(_costs, weights))
-    seeds, speeds = [], []
+    seeds = []
+    speeds = []
+
     for seed in range(_NUM_SEEDS):
         rows = [_kept(keep, f"{seed}-{rate}-Hz", partial(_rate_row, weights, seed, rate)) for rate in _ANN_RATES]
         seeds.append({kind: [row[kind] for row in rows if kind in row] for kind in ("generated", "recording")})
         if not asked.rates_only:
             speeds.append(_kept(keep, f"{seed}-speeds", partial(_speed_rows, weights, seed)))
+
     others = "" if weights == _WEIGHTS[0] else f" --weights {weights}"
     found = {
         "command": f"python {_SCRIPT}{others}{' --rates-only' if asked.rates_only else ''}",
@@ -305,6 +343,7 @@ def main() -> None:
         "speeds": _speeds(speeds) if speeds else [],
         "environment": describe_environment(seed=0, threads=1),
     }
+
     name = "equivalent_frame_rate" if weights == _WEIGHTS[0] else "equivalent_frame_rate_research"
     write_text(_RESULTS / f"{name}.json", json.dumps(found, indent=1) + "\n")
 

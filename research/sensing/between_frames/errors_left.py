@@ -42,8 +42,11 @@ def errors_left(tracker: SensingTracker, recording: Recording, frames: range) ->
     detector = tracker.sensing.finder
     if detector is None:
         raise SystemExit("the network has no detector")
+
     generator = np.random.default_rng(0)
-    sizes, places = [], []
+    sizes = []
+    places = []
+
     with torch.inference_mode():
         for pair in pairs(detector, recording, frames, generator):
             angle = 2 * pi * generator.random()
@@ -52,9 +55,11 @@ def errors_left(tracker: SensingTracker, recording: Recording, frames: range) ->
                 found(detector, pair, tracker.options.template_rate, factor, beside)
                 for factor, beside in ((1.0, 0 * way), (exp(WRONG), 0 * way), (1.0, WRONG * way))
             )
+
             sizes.append(float((larger[:, 2:].prod() / true[:, 2:].prod()).log()) / 2 / WRONG)
             off = (box_centers(moved) - box_centers(true)) / pair.here[:, 2:].prod().sqrt()
             places.append(float((off * way).sum()) / WRONG)
+
     return {"size left": round(fmean(sizes), 2), "place left": round(fmean(places), 2)}
 
 
@@ -64,14 +69,17 @@ def pairs(
     """Spread over the frames, with the template of one that is drawn."""
     whole = (0, 0, recording.events.width, recording.events.height)
     chosen = np.linspace(frames.start + 1, frames.stop - 1, LOOKS).astype(int)
+
     for k, found in background_sequence(recording, frames, recording.frames.__getitem__, generator, wrong=0.0):
         if k not in chosen:
             continue
+
         shown = (k, k - 1, int(generator.choice(frames)))
         now, before, given = (torch.tensor(recording.frames[i][None, None]).float() for i in shown)
         here, there, at_first = (torch.tensor(recording.frame_boxes[i][None]).float() for i in shown)
         between = recording.events.slice_events(*(int(recording.frame_events[i]) for i in (k - 1, k)))
-        events, behind = crop_events(between, whole)[None], found[1].behind(whole)
+        events = crop_events(between, whole)[None]
+        behind = found[1].behind(whole)
         yield FramePair(now, before, events, behind, here, there, detector.template(given, at_first))
 
 
@@ -79,6 +87,7 @@ def found(detector: TargetDetector, pair: FramePair, template_rate: float, facto
     """The box that is found when the believed one is wrong, as it was in the frame before."""
     here, there = (wrong(box, factor, beside) for box in (pair.here, pair.there))
     newest = detector.template(pair.before, there)
+
     return detector.detect_multiscale(
         pair.now, pair.before, pair.events, pair.behind, here, pair.first, newest, template_rate
     ).boxes

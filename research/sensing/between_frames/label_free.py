@@ -47,6 +47,7 @@ def rows(name: str, run: Run) -> list[dict[str, Any]]:
         beside = seeds[0]["baselines"].items()
         row |= {other.replace("_", " "): round(one["mean_distance_px"], 3) for other, one in beside}
         found.append(row | {"seeds": [round(distance, 3) for distance in distances]})
+
     return found
 
 

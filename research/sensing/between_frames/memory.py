@@ -30,9 +30,12 @@ def trackings() -> dict[str, dict[str, float]]:
             boxes = Path(folder) / "boxes.csv"
             command = ["track", str(long), "--event-offset", "-3", "--box-offset", "-5", "--out", str(boxes)]
             used = used_by([*command, "--quiet"])
+
             with boxes.open() as lines:
                 seconds = (sum(1 for _ in lines) - 1) / 240
+
         found[str(repeats)] = {"seconds followed": seconds, "MB resident": used["MB resident"]}
+
     return found
 
 
@@ -46,13 +49,16 @@ def write(folder: Path, repeats: int) -> None:
     source = find_files("fe240hz")[0].parent
     (folder / "img").mkdir(parents=True)
     images = sorted((source / "img").iterdir())
+
     for number in range(repeats * len(images)):
         image = images[number % len(images)]
         (folder / "img" / f"{number:06d}{image.suffix}").symlink_to(image)
+
     with np.load(source / "events_sparse.npz") as events:
         num_frames, num_bins, *size = events["shape"].tolist()
         bins = np.concatenate([events["bin"].astype(np.int32) + k * num_frames * num_bins for k in range(repeats)])
         columns = {name: np.tile(events[name], repeats) for name in "xyp"}
+
     np.savez(folder / "events_sparse.npz", bin=bins, **columns, shape=[repeats * num_frames, num_bins, *size])
     for name in ("groundtruth_rect.txt", "groundtruth_rect40.txt"):
         lines = (source / name).read_text().split()

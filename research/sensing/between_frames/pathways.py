@@ -104,6 +104,7 @@ def of_seeds(out: Path, **options: Any) -> dict[str, Any]:
     distances, shares = ([one[name] for one in found] for name in ("mean_distance_px", "auc"))
     row: dict[str, Any] = {"tracker": "learned", "distance px": round(fmean(distances), 3)}
     row |= {"sd": round(stdev(distances), 3), "auc": round(fmean(shares), 3), "sd of auc": round(stdev(shares), 3)}
+
     return {"trackers": [row], "seeds": found}
 
 
@@ -137,13 +138,16 @@ def beside_the_ann(out: Path, **options: Any) -> dict[str, Any]:
         {"tracker": name, "auc": round(fmean(aucs), 3), "sd of auc": round(stdev(aucs), 3)}
         for name, aucs in ((name, [one["auc"] for one in rows]) for name, rows in everyone.items())
     ]
+
     return {"trackers": rows, "seeds": found}
 
 
 def unseen(out: Path) -> dict[str, Any]:
     """A on every frame of recordings made of the test part, whose offsets `eval` has to find."""
-    run, source = main_run(out), find_files("fe240hz")[0].parent
+    run = main_run(out)
+    source = find_files("fe240hz")[0].parent
     found = []
+
     with tempfile.TemporaryDirectory() as made:
         for name, piece in PIECES.items():
             write(source, Path(made) / name, piece)
@@ -151,11 +155,13 @@ def unseen(out: Path) -> dict[str, Any]:
                 {"piece": name, **asked(run, Path(made) / name, protocol="A", weights_seed=seed)}
                 for seed in seeds(run.config_as(Config))
             ]
+
     everyone = {"learned": found, **{name: [one["baselines"][name] for one in found] for name in found[0]["baselines"]}}
     rows = [
         {"tracker": name, "distance px": round(fmean(one["mean_distance_px"] for one in rows), 3)}
         for name, rows in everyone.items()
     ]
+
     return {"trackers": rows, "seeds": found}
 
 
@@ -178,6 +184,7 @@ def where_frames_are_rare(run: Run, config: Config) -> dict[str, Any]:
         asks = [asked(run, protocol="A", keep_every=4, network=name, weights_seed=seed) for seed in seeds(config)]
         distances = [one["mean_distance_px"] for one in asks]
         rows.append({"tracker": name, "distance px": round(fmean(distances), 3), "sd": round(stdev(distances), 3)})
+
     return {"at 10 Hz": rows}
 
 
@@ -215,18 +222,23 @@ def trainings(names: Sequence[str], detector: str, pathways: str) -> dict[str, C
                 detector=replace(config.detector, weights_from=detector),
                 pathways=replace(config.pathways, weights_from=pathways),
             )
+
         found[name] = config
+
     return found
 
 
 def measured(name: str, run: Run) -> dict[str, Any]:
     """What a training is found to be, now or before."""
-    kept, results = run.path / "more.json", run.results()
+    kept = run.path / "more.json"
+    results = run.results()
     if not kept.exists():
         found = MORE[name](run, run.config_as(Config))
         write_text(kept, json.dumps(found))
+
     child = next(iter(run.children().values()))
     made = {"config": run.config, "environment": child.environment()}
+
     return {**made, **results, **json.loads(kept.read_text())}
 
 
@@ -264,12 +276,14 @@ def main() -> None:
     names = [name for name in arguments.cells if name in CONFIGS]
     configs = trainings(names, arguments.detector_from, arguments.pathways_from)
     runs = train_all("sensing", configs, arguments.out / "trainings", workers=arguments.workers)
+
     for name in arguments.cells:
         written = json.loads(RESULTS.read_text())["cells"] if RESULTS.exists() else {}
         found = measured(name, runs[name]) if name in runs else MEASURED[name](arguments.out)
         cells = {**written, name: found}
         content = {"targets": beside_targets(cells), "cells": cells}
         write_text(RESULTS, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
     for row in json.loads(RESULTS.read_text())["targets"]:
         print(row)
 

@@ -48,8 +48,10 @@ def used_by(arguments: list[str]) -> dict[str, float]:
     # the system's word on this process alone, and not on all that were ever started
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
+
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+
     return {"CPU seconds": used.ru_utime + used.ru_stime, "MB resident": used.ru_maxrss / _MEGABYTE}
 
 
@@ -61,6 +63,7 @@ def rows(found: dict[str, dict[str, float]]) -> list[tuple[str, float | None, st
     """
     seconds = {name: one["CPU seconds"] for name, one in found.items()}
     most = max((one["MB resident"] for one in found.values()), default=None)
+
     return [
         ("training `default`: CPU minutes", seconds["default"] / 60 if found else None, "at most", 3.0),
         ("training `quick`: CPU seconds", seconds.get("quick"), "at most", 20.0),

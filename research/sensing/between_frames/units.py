@@ -48,12 +48,14 @@ def measured(run: Run) -> dict[str, Any]:
     config = run.config_as(sensing.Config)
     trackers = [sensing.tracker(run, seed=seed) for seed in range(config.seed, config.seed + SEEDS)]
     found: dict[str, Any] = {"options": {"change_map": config.model.change_map, "counts": config.model.counts}}
+
     for part in PARTS:
         scored = sensing_parts.recording_parts(config.recording, part, config.num_scenes // 3)
         scores = [sensing_scores.score(tracker, scored) for tracker in trackers]
         found[part] = {shown: spread([one[figure] for one in scores]) for shown, figure in FIGURES.items()}
         found[part]["10 Hz px"] = spread([where_frames_are_rare(tracker, scored) for tracker in trackers])
         found[part]["most events of a pixel in a bin"] = max(most_events(one) for one in scored)
+
     child = next(iter(run.children().values()))
     return {"recording": config.recording, **found, "config": run.config, "environment": child.environment()}
 
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     configs = {name: CELLS[name] for name in arguments.cells}
+
     for name, run in train_all("sensing", configs, arguments.out, workers=arguments.workers).items():
         found = measured(run)
         written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}

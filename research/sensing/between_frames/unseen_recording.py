@@ -48,17 +48,21 @@ def write(source: Path, folder: Path, piece: Piece) -> None:
     events, num_bins = read_sparse_events(source / "events_sparse.npz")
     frames = ImageFiles(list_images(source / "img"))
     extent = (events.width, events.height)
-    start, stop = piece.frames.start, piece.frames.stop
+    start = piece.frames.start
+    stop = piece.frames.stop
     (folder / "img").mkdir(parents=True)
     axes = [1 - axis for axis in piece.mirrored]  # rows come first
+
     for number, k in enumerate(piece.frames):
         Image.fromarray(np.flip(frames[k], axes)).save(folder / "img" / f"{number:04d}.png")
 
     bins = np.repeat(np.arange(events.num_bins), np.diff(events.edges))
     kept = slice(*events.edges[[num_bins * start, num_bins * stop - piece.event_bins]])
     places = [events.x[kept], events.y[kept]]
+
     for axis in piece.mirrored:
         places[axis] = extent[axis] - 1 - places[axis]
+
     shape = np.array([len(piece.frames), num_bins, events.height, events.width])
     x, y = (place.astype(np.uint16) for place in places)
     bins = (bins[kept] - num_bins * start + piece.event_bins).astype(np.int32)

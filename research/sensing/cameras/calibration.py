@@ -69,6 +69,7 @@ def _row(score: Any, parts: list[RecordingPart], trackers: list[Any]) -> dict[st
     for name, calibrate in (("trained", False), ("calibrated", True)):
         values = [score(parts, tracker.with_options(calibrate=calibrate)) for tracker in trackers]
         both[name] = {"mean": statistics.mean(values), "sd": statistics.stdev(values), "values": values}
+
     both["hold"], both["constant velocity"] = score(parts, StaticBox()), score(parts, ConstantVelocity())
     return both
 
@@ -77,8 +78,11 @@ def _bin_ms(part: RecordingPart, tracker: Any, num_bins: int = 360) -> dict[str,
     """Median processor time of a bin without a frame, with the box given at each frame; runs take turns."""
     seconds: dict[str, list[float]] = {"trained": [], "calibrated": []}
     recording, first = part.recording, int(part.recording.frame_bins[part.frames.start])
+
     for name in ("trained", "calibrated") * 3:
-        one, state = tracker.with_options(calibrate=name == "calibrated"), None
+        one = tracker.with_options(calibrate=name == "calibrated")
+        state = None
+
         for b in range(first, first + num_bins):
             inputs = recording.inputs(b, b + 1)
             frame = np.flatnonzero(recording.frame_bins == b)
@@ -88,6 +92,7 @@ def _bin_ms(part: RecordingPart, tracker: Any, num_bins: int = 360) -> dict[str,
             _, state = one.step(inputs, state)
             if not len(frame):
                 seconds[name].append(thread_time() - started)
+
     return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
 
 
@@ -100,6 +105,7 @@ def choose() -> None:
         for parts in places.values()
         for share in (0.0, 0.5, 0.75, 0.9)
     ]
+
     print(f"{', '.join(places)}, each with 0, 50, 75 and 90 % lost")
     for change in ({}, *_OTHER_CONSTANTS):
         kept = {name: getattr(calibration, name) for name in change}
@@ -114,14 +120,17 @@ def main() -> None:
     if "--choose" in sys.argv[1:]:
         choose()
         return
+
     run = shipped_run("sensing_research")
     trackers = [sensing.tracker(run, "learned", seed) for seed in _SEEDS]
-    real, made = recording_parts("real", "test", 1), generated_parts("test", 4)
+    real = recording_parts("real", "test", 1)
+    made = generated_parts("test", 4)
     rows: dict[str, dict[str, Any]] = {}
     cases = {
         name: [p._replace(recording=degraded(p.recording, Degradation(**change))) for p in real]
         for name, change in CASES.items()
     }
+
     cases["every fourth frame"] = [subsample_part(p, 4, num_before=1) for p in real]
     cases["generated scenes"] = made
     cases["generated scenes, 75 % of the events lost"] = [
@@ -130,6 +139,7 @@ def main() -> None:
     scores = {f"A [px], {name}": partial(_row, _distance, parts) for name, parts in cases.items()}
     scores |= {f"C [AUC], {name}": partial(_row, _auc, cases[name]) for name in ("as recorded", "generated scenes")}
     scores["C [AUC], 75 % of the events lost"] = partial(_row, _auc, cases["75 % of the events lost"])
+
     for name, score in scores.items():
         row = rows[name] = score(trackers)
         figures = ", ".join(
@@ -138,6 +148,7 @@ def main() -> None:
         print(
             f"{name}: {figures}, hold {row['hold']:.3f}, constant velocity {row['constant velocity']:.3f}", flush=True
         )
+
     bin_ms = _bin_ms(real[0], trackers[0])
     print(f"a bin takes {bin_ms['trained']:.2f} ms as trained, {bin_ms['calibrated']:.2f} ms calibrated")
     found: dict[str, Any] = {"command": "python research/sensing/cameras/calibration.py", "seeds": _SEEDS, "rows": rows}

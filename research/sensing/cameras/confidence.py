@@ -44,9 +44,11 @@ from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "confidence.json"
 _NUM_SCENES = {"validation": 4, "test": 2}  # fitted, and scored
-_SECONDS, _MOST_FRAMES = 0.6, 70
+_SECONDS = 0.6
+_MOST_FRAMES = 70
 _L2 = 3.0
-_CLIP_FAMILIES, _FILM_SECONDS = ("still camera", "moving camera", "deforming"), 2.0
+_CLIP_FAMILIES = ("still camera", "moving camera", "deforming")
+_FILM_SECONDS = 2.0
 _NAMES = "signals"
 _SEED = 0  # of the default weights
 _SIGNS = {"filled": 1, "focus": 1, "moved": 1, "detector_spread": -1, "apart": -1, "given": 0, "age": -1, "unsure": -1}
@@ -92,29 +94,37 @@ class _Boxes(NamedTuple):
 
 def _run(part: RecordingPart, tracker: Any, stream: _Stream) -> _Boxes:
     """One stream of boxes, one in three bins kept; frames but every N-th are not seen."""
-    recording, frames = degraded(part.recording, stream.change), part.frames
+    recording = degraded(part.recording, stream.change)
+    frames = part.frames
     first, stop = bin_range(recording, frames)
     if stream.keep_every > 1:
         stop = min(stop, first + round(_SECONDS / recording.dt))
-    state, rows = None, []
+
+    state = None
+    rows = []
+
     for b in range(first, stop):
         inputs = recording.inputs(b, b + 1)
         k = int(np.searchsorted(recording.frame_bins, b, side="right")) - 1
         if "frame" in inputs and (k - frames.start) % stream.keep_every:
             inputs = Inputs(events=recording.events.slice_bins(b, b + 1), elapsed=recording.dt)
+
         is_given = "frame" in inputs and (k == frames.start or stream.protocol == "A")
         if is_given and np.isfinite(recording.frame_boxes[k]).all():
             inputs["box"] = _first_box(recording, k, stream.start)
+
         box, state = tracker.step(inputs, state)
         truth = recording.boxes[b]
         if np.isfinite(truth).all() and b % 3 == 0:
             rows.append((*state.signals, state.confidence, overlaps(box[None], truth[None])[0]))
+
     return _as_boxes(np.array(rows, np.float64).reshape(-1, len(Signals._fields) + 2))
 
 
 def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
     box = recording.frame_boxes[k].copy()
     generator = np.random.default_rng([k, len(recording.name)])
+
     if start == "half a target away":
         angle = generator.uniform(0, 2 * np.pi)
         box[:2] += 0.5 * box[2:] * (np.cos(angle), np.sin(angle))
@@ -125,6 +135,7 @@ def _first_box(recording: Recording, k: int, start: str) -> NDArray[np.float64]:
         places = generator.uniform(0, 1, (50, 2)) * (sensor - box[2:]).clip(min=1)
         away = np.hypot(*(places - box[:2]).T)
         box[:2] = places[np.argmax(away > 1.5 * box[2:].max()) if (away > 1.5 * box[2:].max()).any() else away.argmax()]
+
     return box
 
 
@@ -132,9 +143,11 @@ def _sources(split: str) -> Iterator[tuple[str, Callable[[], list[RecordingPart]
     """Name and recordings of what is fitted (`validation`) or scored (`test`)."""
     for family in _CLIP_FAMILIES if split == "validation" else _CLIP_FAMILIES[:1]:  # they take as long as all scenes
         yield f"frames alone, {family}", partial(_film, family, split)
+
     for number, family in enumerate(SCENE_FAMILIES):
         # the first scene has other streams than the second one, so families take turns
         yield f"scenes, {family}", partial(_scenes, family, split, -1 if number % 2 else 1)
+
     yield f"real, {split} part", partial(_real, split)
     if split == "test":
         for part in clip_parts():
@@ -159,18 +172,22 @@ def _film(family: str, split: str) -> list[RecordingPart]:
     found = []
     for seed in scene_seeds(split, _NUM_SCENES[split]):
         generator = np.random.default_rng([seed, 30])
-        size, speed = float(generator.uniform(20, 45)), float(generator.uniform(20, 150))
+        size = float(generator.uniform(20, 45))
+        speed = float(generator.uniform(20, 150))
         settings = {"height": 180, "width": 240, "seed": seed, "size": size, "speed": speed}
+
         scene = (
             TumblingObjects(**settings)
             if family == "deforming"
             else MovingObjects(**settings, num_distractors=2, camera_motion=40.0 if family == "moving camera" else 0.0)
         )
+
         film = render_recording(
             scene, _FILM_SECONDS, 1 / 30, image_interval=1 / 30, frame_camera=FrameCamera(30.0), name=f"{family} {seed}"
         )
         film = degraded(film, Degradation(lose_events=1.0))
         found.append(RecordingPart(film, range(1, film.num_frames)))
+
     return found
 
 
@@ -179,17 +196,20 @@ def _collected(split: str, tracker: Any, keep: Path | None) -> dict[str, _Boxes]
     found = {}
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
+
     for name, parts in _sources(split):
         file = None if keep is None else keep / f"{split}-{name}.npz".replace(" ", "_").replace("/", "_")
         if file is not None and file.exists():
             found.update(_read(file))
             continue
+
         boxes = {f"{name}, {protocol}": one for protocol, one in _boxes(parts(), tracker).items()}
         found |= boxes
         print(f"{name}: {sum(len(one.right) for one in boxes.values())} boxes", flush=True)
         if file is not None:
             columns = {key: np.column_stack(one) for key, one in boxes.items()}
             np.savez(file, **{_NAMES: np.array(Signals._fields)}, **columns)
+
     return found
 
 
@@ -210,9 +230,11 @@ def _boxes(parts: list[RecordingPart], tracker: Any) -> dict[str, _Boxes]:
     found: dict[str, list[_Boxes]] = {}
     has_events = any(part.recording.events.num_events for part in parts)
     streams = [one for one in _STREAMS if has_events or one.only_frames]
+
     for i, part in enumerate(parts):
         for stream in streams[i % 2 :: 2] if has_events and len(parts) > 1 else streams:
             found.setdefault(stream.protocol, []).append(_run(part, tracker, stream))
+
     return {name: _joined(runs) for name, runs in found.items()}
 
 
@@ -232,8 +254,10 @@ def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
         len(y) / len(set(kinds)) / kinds.count(kind) / len(one.right)
         for kind, one in zip(kinds, sources.values(), strict=True)
     ]
+
     share = np.concatenate([np.full(len(one.right), w) for w, one in zip(per_box, sources.values(), strict=True)])
-    mean, sd = x.mean(0), x.std(0) + 1e-9
+    mean = x.mean(0)
+    sd = x.std(0) + 1e-9
     rows = np.column_stack([np.ones(len(x)), (x - mean) / sd])
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -241,12 +265,14 @@ def _fit(sources: dict[str, _Boxes]) -> tuple[float, NDArray[np.float64]]:
         slope = rows.T @ (share * (1 / (1 + np.exp(-odds)) - y))
         slope[1:] += _L2 * weights[1:]
         value = (share * (np.logaddexp(0, odds) - y * odds)).sum() + _L2 / 2 * weights[1:] @ weights[1:]
+
         return float(value), slope
 
     of_each = [name for name, weights in confidence.WEIGHTS.items() for _ in weights]
     bounds = [(None, None), *(_BOUNDS[_SIGNS[name]] for name in of_each)]
     weights = minimize(loss, np.zeros(rows.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
     slopes = weights[1:] / sd
+
     return float(weights[0] - slopes @ mean), slopes
 
 
@@ -256,6 +282,7 @@ def _parts(signals: NDArray[np.float64]) -> NDArray[np.float64]:
     for x, limits in zip(signals.T, confidence.LIMITS.values(), strict=True):
         columns.append(x.clip(max=limits[0]) if limits else x)
         columns += [(x - low).clip(0, high - low) for low, high in pairwise((*limits, np.inf))]
+
     return np.column_stack(columns)
 
 
@@ -271,8 +298,10 @@ def _reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> d
         for chosen in (classes == c for c in range(10))
         if chosen.any()
     ]
+
     error = sum(abs(row["share_right"] - row["mean_confidence"]) * row["num"] for row in curve) / len(right)
     brier = float(((confidence - right) ** 2).mean())
+
     return {"ece": error, "brier": brier, "share_right": float(right.mean()), "num": len(right), "curve": curve}
 
 
@@ -289,14 +318,18 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
-    bias, weights = confidence.BIAS, np.concatenate(list(confidence.WEIGHTS.values()))
+    bias = confidence.BIAS
+    weights = np.concatenate(list(confidence.WEIGHTS.values()))
+
     if asked.fit:
         bias, weights = _fit(_collected("validation", tracker, asked.keep))
         print(f"BIAS = {bias:.3f}\nWEIGHTS: dict[str, tuple[float, ...]] = {{")
         each = iter(weights.tolist())
+
         for name, of_name in confidence.WEIGHTS.items():
             print(f'    "{name}": ({"".join(f"{next(each):.3f}, " for _ in of_name)}),')
         print("}")
+
     scored = _collected("test", tracker, asked.keep)
     rows = {
         name: _reliability(_of_signals(one, bias, weights), one.right) for name, one in scored.items() if len(one.right)
@@ -304,8 +337,10 @@ def main() -> None:
     for group in ("scenes", "frames alone", "real, test", "clip"):
         of_group = _joined([one for name, one in scored.items() if name.startswith(group)])
         rows[f"all: {group}"] = _reliability(_of_signals(of_group, bias, weights), of_group.right)
+
     for name, row in rows.items():
         print(f"{name}: ECE {row['ece']:.3f}, Brier {row['brier']:.3f}, right {row['share_right']:.2f} of {row['num']}")
+
     found: dict[str, Any] = {"command": f"python research/sensing/cameras/confidence.py{' --fit' if asked.fit else ''}"}
     found |= {"detector": "both", "num_scenes": _NUM_SCENES, "seconds": _SECONDS, "rows": rows}
     found["environment"] = describe_environment(seed=_SEED, threads=1)

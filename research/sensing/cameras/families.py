@@ -73,6 +73,7 @@ def _of_frames(tracker: Any) -> dict[str, Tracker]:
     whole = half.with_options(detector_gain=1.0)
     learned = whole.with_options(detector="learned")
     own = (FrameTracker(one, "constant_velocity") for one in (learned, whole, half))
+
     return {**dict(zip(_OWN_ANN, own, strict=True)), "KCF": OpenCVTracker("kcf"), "CSRT": OpenCVTracker("csrt")}
 
 
@@ -80,6 +81,7 @@ def _rows(family: str, tracker: Any) -> dict[str, dict[str, float]]:
     """Figures of a family by case."""
     made = generated_parts("test", _NUM_SCENES, [family])
     rows: dict[str, dict[str, float]] = {}
+
     for case, change in _CASES.items():
         parts = [p._replace(recording=degraded(p.recording, Degradation(**change))) for p in made]
         row = {
@@ -93,8 +95,10 @@ def _rows(family: str, tracker: Any) -> dict[str, dict[str, float]]:
             row |= {f"C {name}": rows["as made"][f"C {name}"] for name in _of_frames(tracker)}
         else:
             row |= {f"C {name}": _auc(parts, other) for name, other in _of_frames(tracker).items()}
+
         rows[case] = row
         print(family, case, {name: round(value, 3) for name, value in row.items()}, flush=True)
+
     return rows
 
 
@@ -109,12 +113,14 @@ def _summary(rows: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
         "A, above 1.03": [[*where, ratio] for where, ratio in ratios.items() if ratio > 1.03],
         "A, mean ratio": fmean(ratios.values()),
     }
+
     for name in (*_OWN_ANN, "the better own ANN", "KCF", "CSRT"):
         leads = [fmean(_lead(row, name) for row in by.values()) for by in rows.values()]
         summary[f"C, ahead of {name}"] = _mean_and_error(leads)
         summary[f"C, ahead of {name}, by case"] = {
             case: _mean_and_error([_lead(by[case], name) for by in rows.values()]) for case in _CASES
         }
+
     return summary
 
 
@@ -141,16 +147,19 @@ def main() -> None:
     trained = {}
     configs = {half: replace(_CONFIG, scenes=families) for half, families in _HALVES.items()}
     runs = train_all("sensing", configs, out / "trainings", workers=words.workers)
+
     for half, families in _HALVES.items():
         run = runs[half]
         other = next(name for name in _HALVES if name != half)
         child = next(iter(run.children().values()))
         trained[half] = {"trained on": families, "config": run.config, "environment": child.environment()}
+
         for family in _HALVES[other]:
             kept = out / f"{family}.json"
             if not kept.exists():
                 write_text(kept, json.dumps(_rows(family, sensing.tracker(run))))
             rows[family] = json.loads(kept.read_text())
+
     rows = {family: rows[family] for family in SCENE_FAMILIES}
     summary = _summary(rows)
     print(json.dumps(summary, indent=1))

@@ -51,16 +51,20 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     path = parser.parse_args().run
     run = Run.open(path) if path is not None else shipped_run("sensing_research")
+
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
+
     record = {"config": run.config, "environment": run.environment()}
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     answers = known.get("answers", {}) if {name: known.get(name) for name in record} == record else {}
+
     for question, options in QUESTIONS.items():
         if question not in answers:
             answers[question] = answer(run, options)
             content = {**record, "answers": answers}
             write_text(RESULTS, json.dumps(content, indent=2) + "\n")
+
         print(question, {name: round(one["mean_distance_px"], 2) for name, one in answers[question].items()})
 
 

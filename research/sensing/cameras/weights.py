@@ -35,7 +35,9 @@ from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 _RESULTS = Path(__file__).with_name("results") / "weights.json"
-_PIECE, _APART, _LEAST_FRAMES = 60, 20, 40
+_PIECE = 60
+_APART = 20
+_LEAST_FRAMES = 40
 _BESIDE_PX = 0.5
 
 
@@ -43,10 +45,13 @@ def _unscaled() -> Any:
     """The tracker without the factor of what the detector claims."""
     run: Any = shipped_run("sensing")
     tracker: Any = sensing.tracker(run).with_options(warns=False)
-    fitted, votes = run.first_child("learned").results(), tracker.sensing.finder.votes
+    fitted = run.first_child("learned").results()
+    votes = tracker.sensing.finder.votes
+
     with torch.no_grad():
         votes.weight[-1] /= fitted["spread_exponent"]
         votes.bias[-1] = (votes.bias[-1] - log(fitted["spread_factor"])) / fitted["spread_exponent"]
+
     return tracker
 
 
@@ -59,10 +64,12 @@ def _without_search(tracker: Any) -> Any:
 
 def _clip_loops(tracker: Any) -> dict[str, float]:
     """C of each clip."""
-    at_once, clips = tracker.with_options(synchronous=True), {}
+    at_once = tracker.with_options(synchronous=True)
+    clips = {}
     for folder in find_clips():
         clip = clip_recording(folder)
         clips[folder.name] = at_frames(clip, one_pass_evaluation(clip, at_once)).score().auc
+
     return clips
 
 
@@ -84,6 +91,7 @@ def _training_part(trackers: dict[str, Any]) -> dict[str, dict[str, float]]:
             "least of them": min(to_the_end),
             "pieces": fmean(auc(one, piece) for piece in pieces),
         }
+
     return found
 
 
@@ -91,6 +99,7 @@ def _test_part(trackers: dict[str, Any]) -> dict[str, dict[str, float]]:
     """C of each tracker on the test part: from the box, mean and least from boxes beside it."""
     recording, frames = recording_parts("real", "test", 1)[0]
     found = {}
+
     for name, one in trackers.items():
         beside = [one_pass_evaluation(recording, one, frames, _BESIDE_PX, seed).score().auc for seed in range(6)]
         found[name] = {
@@ -98,23 +107,27 @@ def _test_part(trackers: dict[str, Any]) -> dict[str, dict[str, float]]:
             "boxes beside it": fmean(beside),
             "least of them": min(beside),
         }
+
     return found
 
 
 def main() -> None:
     """Prints each figure and writes all of them."""
     torch.set_num_threads(1)
-    tracker, unscaled = sensing.tracker(cast(Run, shipped_run("sensing"))).with_options(warns=False), _unscaled()
+    tracker = sensing.tracker(cast(Run, shipped_run("sensing"))).with_options(warns=False)
+    unscaled = _unscaled()
     research = sensing.tracker(cast(Run, shipped_run("sensing_research")), "learned", 0).with_options(warns=False)
     recording, frames = recording_parts("real", "test", 1)[0]
     distances: dict[str, dict[str, float]] = {}
     rivals: dict[str, Any] = {"sensing": tracker, "sensing_research": research, "constant velocity": ConstantVelocity()}
+
     for case, change in CASES.items():
         changed = degraded(recording, Degradation(**change))
         distances[case] = {
             name: interframe(changed, one, frames).score().mean_distance_px for name, one in rivals.items()
         }
         print(f"A, {case}", distances[case], flush=True)
+
     both = {"sensing": tracker, "without the factor": unscaled, "sensing_research": research}
     searchless = {
         f"{name}, without the search": _without_search(both[name]) for name in ("sensing", "sensing_research")
@@ -129,6 +142,7 @@ def main() -> None:
         f"{name}, filter alone": _clip_loops(one.with_options(detector="filter"))
         for name, one in (("sensing", tracker), ("sensing_research", research))
     }
+
     found = {"command": "python research/sensing/cameras/weights.py", "A": distances, "C, test part": test_part}
     found |= {"C, training part of sensing_research": training_part, "C, clips": clips}
     found["mean of the clips"] = {name: fmean(each.values()) for name, each in clips.items()}

@@ -41,7 +41,9 @@ def _tracker(name: str) -> Any:
 
 def _figures(case: str, name: str) -> dict[str, float]:
     """AUC and milliseconds of processor time a frame."""
-    tracker, started = _tracker(name), thread_time()
+    tracker = _tracker(name)
+    started = thread_time()
+
     if case == "FE240hz":
         (recording, frames) = recording_parts("real", "test", 1)[0]
         result = one_pass_evaluation(recording, tracker, frames)
@@ -52,6 +54,7 @@ def _figures(case: str, name: str) -> dict[str, float]:
         at_once = tracker if name in _OPENCV else tracker.with_options(synchronous=True)
         result = at_frames(recording, one_pass_evaluation(recording, at_once))
         num_frames = recording.num_frames
+
     return {"auc": result.score().auc, "ms a frame": 1e3 * (thread_time() - started) / num_frames}
 
 
@@ -62,10 +65,12 @@ def main() -> None:
     asked = parser.parse_args().detectors
     torch.set_num_threads(1)
     rows: dict[str, dict[str, dict[str, float]]] = {}
+
     for name in asked or _DETECTORS:
         for case in ("FE240hz", *(folder.name for folder in find_clips())):
             figures = rows.setdefault(name, {})[case] = _figures(case, name)
             print(name, case, figures, flush=True)
+
     if asked is None:
         environment = describe_environment(seed=_SEED, threads=1, opencv=version("opencv-contrib-python-headless"))
         found = {"command": "python research/sensing/closed_loop/clips.py", "rows": rows, "environment": environment}

@@ -37,7 +37,8 @@ RESULTS = Path(__file__).parent / "results" / "closed_loop_halves.json"
 RUNS = Path("runs") / "research" / "closed_loop_halves"
 HALVES = {"first": range(12, 150), "second": range(180, 330)}
 UNSEEN = {"first": range(160, 330), "second": range(12, 170)}
-APART, LEAST = 21, 40  # frames from one start to the next, and from the last start to the end
+APART = 21  # frames from one start to the next, and from the last start to the end
+LEAST = 40
 SEEDS = (0, 1)
 CONFIG = sensing.PRESETS["shipped"]
 TRAININGS = {"as shipped": CONFIG}
@@ -52,16 +53,20 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
     """A tracker whose detector has seen one half, trained now or before."""
     run = Run.create(path, "sensing", replace(config, seed=seed), resume=True)
     torch.manual_seed(seed)
-    network, child = sensing.build(config)["learned"], run.child(f"learned/seed-{seed}")
+    network = sensing.build(config)["learned"]
+    child = run.child(f"learned/seed-{seed}")
+
     if not child.finished:
         seen = [
             sensing_parts.RecordingPart(real_recording(), HALVES[half]),
             *sensing_parts.generated_parts("train", config.num_scenes),
         ]
+
         pairs = detector_data(replace(config, seed=seed), seen)
         shipped = shipped_run("sensing_research")
         if shipped is None:
             raise SystemExit("no weights are shipped, so there is no network for the detector")
+
         taken = load_part(network, "pathways", shipped.path, child)
         detector_only = replace(config, pathways=replace(config.pathways, weights_from=str(shipped.path)))
         (finding,) = sensing.phases(detector_only, network, "finder", pairs)
@@ -69,6 +74,7 @@ def trained(config: sensing.Config, half: str, seed: int, path: Path) -> sensing
         fit(network, [finding], pairs, settings=settings, run=child)
         child.save_weights(network)
         child.save_results(taken)
+
     child.load_weights(network)
     return sensing.tracker_of(config, network)
 
@@ -79,6 +85,7 @@ def followed(tracker: sensing.SensingTracker, half: str) -> dict[str, Any]:
     found = [loop for way in (plain, backwards(plain)) for loop in loops(way, tracker, APART, LEAST)]
     whole = join_results(found).score()
     lost = sum(loop.score().lost_share > 0 for loop in found)
+
     return {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3), "loops": len(found), "lost": lost}
 
 
@@ -88,6 +95,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RUNS)
     out = parser.parse_args().out
     cells: list[dict[str, Any]] = []
+
     for seed in SEEDS:
         for name, config in TRAININGS.items():
             for half in HALVES:
@@ -112,6 +120,7 @@ def rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             row["sd"] = round(stdev(by_seed), 3) if len(by_seed) > 1 else None
             row |= {key: sum(one[key] for one in mine) for key in ("loops", "lost")}
             found.append(row | {key: round(fmean(one[key] for one in mine), 2) for key in ("size left", "place left")})
+
     return found
 
 

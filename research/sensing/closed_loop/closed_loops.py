@@ -31,7 +31,8 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training import Run
 
 RESULTS = Path(__file__).parent / "results" / "closed_loops.json"
-APART, LEAST = 5, 15  # frames from one start to the next, and from the last start to the end
+APART = 5  # frames from one start to the next, and from the last start to the end
+LEAST = 15
 KEPT_SECONDS = (1, 2, 4)
 ALONE: tuple[Literal["hold", "constant_velocity"], ...] = ("hold", "constant_velocity")
 
@@ -43,6 +44,7 @@ def cut(recording: Recording, frames: range) -> Recording:
     before, after = (int(events.edges[edge]) for edge in (first, last))
     x, y, on = events.slice_events(before, after)
     chosen = slice(frames.start, frames.stop)
+
     return Recording(
         "validation",
         recording.dt,
@@ -75,6 +77,7 @@ def backwards(recording: Recording) -> Recording:
     """The last frame first; what became brighter becomes darker. It has to end with a frame, as `cut` leaves it."""
     events, number = recording.events, len(recording.events.x)
     x, y, on = (np.ascontiguousarray(column[::-1]) for column in (events.x, events.y, ~events.on))
+
     return replace(
         recording,
         events=replace(events, x=x, y=y, on=on, edges=number - events.edges[::-1]),
@@ -105,7 +108,9 @@ def ways() -> dict[str, Recording]:
 
 def measured(run: Run, gains: list[float]) -> list[dict[str, Any]]:
     """AUC of every seed and way to look at the part, and how many of its loops lost the target."""
-    rows, looked = [], ways()
+    rows = []
+    looked = ways()
+
     for path in run.children():
         tracker = sensing.tracker(run, *_named(path))
         for gain in gains or [tracker.options.detector_gain]:
@@ -116,6 +121,7 @@ def measured(run: Run, gains: list[float]) -> list[dict[str, Any]]:
             row = {"training": path, "recall": gain, "auc": round(fmean(shares.values()), 3), **shares}
             rows.append({**row, "loops": len(every), "loops that lost it": sum(one.lost_share > 0 for one in every)})
             print(rows[-1], flush=True)
+
     return rows
 
 
@@ -126,17 +132,20 @@ def slower(run: Run) -> list[dict[str, Any]]:
     """
     rows = []
     thinned = {keep: [way.subsample_frames(keep) for way in ways().values()] for keep in KEPT_SECONDS}
+
     for path in run.children():
         hybrid, wholly = (sensing.tracker(run, *_named(path)) for _ in range(2))
         wholly = wholly.with_options(detector_gain=1.0)
         methods: dict[str, list[Any]] = {"hybrid": [hybrid]}
         methods |= {name: [FrameTracker(one, name) for one in (hybrid, wholly)] for name in ALONE}
+
         for keep, looked in thinned.items():
             row: dict[str, Any] = {"training": path, "keep every": keep}
             for name, trackers in methods.items():
                 row[name] = max((_unflatten(looked, one, keep) for one in trackers), key=lambda found: found["auc"])
             rows.append(row)
             print(row, flush=True)
+
     return rows
 
 
@@ -158,8 +167,10 @@ def main() -> None:
     parser.add_argument("--gains", nargs="+", type=float, default=[])
     arguments = parser.parse_args()
     run = Run.open(arguments.run) if arguments.run is not None else shipped_run("sensing_research")
+
     if run is None:
         raise SystemExit("no weights are shipped: name a run (--run)")
+
     found = {"rows": measured(run, arguments.gains), "slower": slower(run)}
     content = {"config": run.config, "environment": run.environment(), **found}
     write_text(RESULTS, json.dumps(content, indent=2) + "\n")

@@ -29,7 +29,8 @@ from spikebridge.networks.sensing.training.augmentation import box_centers
 from spikebridge.training import Run
 
 RESULTS = Path(__file__).parent / "results" / "detectors_at_rest.json"
-SEED, LOOKS = 0, 8
+SEED = 0
+LOOKS = 8
 
 
 def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tuple[np.ndarray, np.ndarray]:
@@ -37,12 +38,14 @@ def at_rest(tracker: SensingTracker, recording: Recording, frames: range) -> tup
     detector = tracker.sensing.finder
     if detector is None:
         raise SystemExit("the network has no detector")
+
     generator = np.random.default_rng(0)
     with torch.inference_mode():
         every = [
             (_settled(detector, pair, tracker.options.template_rate), pair.here)
             for pair in pairs(detector, recording, frames, generator)
         ]
+
     boxes, labels = (torch.cat(column).double().numpy() for column in zip(*every, strict=True))
     return boxes, labels
 
@@ -54,6 +57,7 @@ def _settled(detector: TargetDetector, pair: FramePair, template_rate: float) ->
         box = detector.detect_multiscale(
             pair.now, pair.before, pair.events, pair.behind, box, pair.first, newest, template_rate
         ).boxes
+
     return box
 
 
@@ -75,6 +79,7 @@ def compared(found: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, Any]
         ((_middles(boxes) - _middles(labels)) / np.sqrt(labels[:, 2:].prod(1))[:, None]).ravel()
         for boxes in found.values()
     ]
+
     return {
         "frames": len(labels),
         "with labels": {name: round(score(boxes, labels).auc, 3) for name, boxes in found.items()},
@@ -98,16 +103,20 @@ def main() -> None:
     paths = {half: out / f"as-shipped-{half}-{SEED}" for half in HALVES}
     trackers = {half: trained(CONFIG, half, SEED, path) for half, path in paths.items()}
     rows = {}
+
     for name, frames in HALVES.items():
-        found, labels = {}, np.empty((0, 4))
+        found = {}
+        labels = np.empty((0, 4))
         for half, tracker in trackers.items():
             found[half], labels = at_rest(tracker, recording, frames)
         rows[name] = compared(found, labels)
         print(f"frames of the {name} half: {rows[name]}", flush=True)
+
     revisions = {
         half: Run.open(path).children()[f"learned/seed-{SEED}"].environment()["git_revision"]
         for half, path in paths.items()
     }
+
     content = {"seed": SEED, "looks": LOOKS, "rows": rows, "revisions": revisions}
     write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 

@@ -27,8 +27,11 @@ from spikebridge.pretrained import shipped_run
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "hidden_targets.json"
-_NUM_SCENES, _SECONDS, _HIDDEN = 4, 0.9, (0.3, 0.55)
-_DETECTORS, _SEED = ("both", "learned"), 0
+_NUM_SCENES = 4
+_SECONDS = 0.9
+_HIDDEN = (0.3, 0.55)
+_DETECTORS = ("both", "learned")
+_SEED = 0
 _STEP = 3  # bins between two values of a curve
 
 
@@ -82,11 +85,14 @@ def follow(recording: Recording, tracker: Any) -> dict[str, list[float]]:
 
 def _summary(tracks: list[dict[str, list[float]]]) -> dict[str, Any]:
     begin, end = (round(time / DT) for time in _HIDDEN)
-    frame, sizes = round(1 / 40 / DT), range(0, round(_SECONDS / DT) - 1, _STEP)
+    frame = round(1 / 40 / DT)
+    sizes = range(0, round(_SECONDS / DT) - 1, _STEP)
     again = []
+
     for one in tracks:
         right = np.flatnonzero(np.array(one["overlap"][end:]) >= 0.5)
         again.append(int(right[0]) / frame if len(right) else None)
+
     return {
         "found_again": sum(one["overlap"][-1] >= 0.5 for one in tracks),
         "num_scenes": len(tracks),
@@ -107,15 +113,18 @@ def main() -> None:
     scenes = [hidden_recording(seed, _SECONDS, *_HIDDEN) for seed in scene_seeds("test", _NUM_SCENES)]
     tracker = sensing.tracker(shipped_run("sensing"), "learned", _SEED).with_options(warns=False)
     rows = {}
+
     for name in _DETECTORS:
         rows[name] = _summary([follow(scene, tracker.with_options(detector=name)) for scene in scenes])
         shown = {key: value for key, value in rows[name].items() if not isinstance(value, list)}
         print(name, shown, rows[name]["frames_until_found"], flush=True)
+
     found = {
         "command": "python research/sensing/closed_loop/hidden_targets.py",
         "hidden_seconds": _HIDDEN,
         "detectors": rows,
     }
+
     write_text(
         _RESULTS, json.dumps(found | {"environment": describe_environment(seed=_SEED, threads=1)}, indent=1) + "\n"
     )

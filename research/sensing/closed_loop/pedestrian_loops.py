@@ -36,7 +36,9 @@ from spikebridge.training.run.environment import describe_environment
 _FOLDER = Path(__file__).parent
 _RESULTS = _FOLDER / "results" / "pedestrian_loops.json"
 _LABELS = _FOLDER / "pedestrians.json"
-_WEIGHTS, _DETECTORS, _OPENCV = ("sensing", "sensing_research"), ("both", "filter", "learned"), ("csrt", "kcf")
+_WEIGHTS = ("sensing", "sensing_research")
+_DETECTORS = ("both", "filter", "learned")
+_OPENCV = ("csrt", "kcf")
 _TRACKERS = (*(f"{name}, {detector}" for name in _WEIGHTS for detector in _DETECTORS), *_OPENCV)
 
 
@@ -46,9 +48,12 @@ def _frames(film: Path, labels: dict[str, Any]) -> list[Any]:
 
     if hashlib.sha256(film.read_bytes()).hexdigest() != labels["sha256"]:
         raise DataError(f"{film}: expected the film {labels['film']} of OpenCV's examples, but it is another file.")
-    reader, frames = cv2.VideoCapture(str(film)), []
+
+    reader = cv2.VideoCapture(str(film))
+    frames = []
     while (read := reader.read())[0]:
         frames.append(read[1][..., ::-1])
+
     return frames
 
 
@@ -58,8 +63,10 @@ def _clip(frames: list[Any], person: dict[str, Any], folder: Path) -> Recording:
     for number in range(len(person["boxes"])):
         picture = Image.fromarray(frames[person["first_frame"] + number])
         picture.save(folder / "img" / f"{number + 1:04d}.jpg", quality=95)
+
     lines = (f"{x + 1},{y + 1},{width},{height}" for x, y, width, height in person["boxes"])
     (folder / "groundtruth_rect.txt").write_text("\n".join(lines) + "\n")
+
     return clip_recording(folder, frame_rate=10.0)
 
 
@@ -79,7 +86,9 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     labels = json.loads(_LABELS.read_text())
-    frames, rows = _frames(asked.film, labels), {}
+    frames = _frames(asked.film, labels)
+    rows = {}
+
     with TemporaryDirectory() as place:
         clips = [_clip(frames, person, Path(place) / f"{i:02d}") for i, person in enumerate(labels["people"])]
         for name in asked.trackers or _TRACKERS:
@@ -87,6 +96,7 @@ def main() -> None:
             aucs = [at_frames(clip, one_pass_evaluation(clip, tracker)).score().auc for clip in clips]
             rows[name] = {"mean": fmean(aucs), "each": aucs}
             print(f"{name}: {fmean(aucs):.3f}", flush=True)
+
     if asked.trackers is None:
         environment = describe_environment(seed=0, threads=1, opencv=version("opencv-contrib-python-headless"))
         found = {"command": "python research/sensing/closed_loop/pedestrian_loops.py --film vtest.avi", "rows": rows}

@@ -31,7 +31,9 @@ from spikebridge.training.run.environment import describe_environment
 from spikebridge.training.run.run import Run
 
 _RESULTS = Path(__file__).with_name("results") / "photograph_loops.json"
-_NUM_FILMS, _NUM_SCENES, _SECONDS = 32, 10, 0.9
+_NUM_FILMS = 32
+_NUM_SCENES = 10
+_SECONDS = 0.9
 
 
 def _recordings() -> Iterator[tuple[str, Recording]]:
@@ -48,6 +50,7 @@ def _loops(tracker: Any, recordings: list[tuple[str, Recording]]) -> dict[str, f
         has_events = recording.events.num_events > 0
         result = one_pass_evaluation(recording, tracker.with_options(synchronous=not has_events, warns=False))
         found.setdefault(kind, []).append((result if has_events else at_frames(recording, result)).score().auc)
+
     means = {kind: fmean(values) for kind, values in found.items()}
     return {**means, "mean": fmean(means.values())}
 
@@ -67,10 +70,12 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     recordings = list(_recordings())
+
     if asked.run is not None:
         for factor in asked.claims:
             print(factor, _loops(_claiming(Run.open(asked.run), factor), recordings), flush=True)
         return
+
     default: Any = shipped_run("sensing")
     research: Any = shipped_run("sensing_research")
     trackers = {
@@ -78,16 +83,19 @@ def main() -> None:
         "sensing_research": sensing.tracker(research, "learned", 0),
         "filter": sensing.tracker(default).with_options(detector="filter"),
     }
+
     rows = {}
     for name, tracker in trackers.items():
         rows[name] = _loops(tracker, recordings)
         print(name, rows[name], flush=True)
+
     environment = describe_environment(seed=0, threads=1)
     found = {
         "command": "python research/sensing/closed_loop/photograph_loops.py",
         "rows": rows,
         "environment": environment,
     }
+
     write_text(_RESULTS, json.dumps(found, indent=1) + "\n")
 
 

@@ -74,11 +74,14 @@ def rows(run: Run) -> list[dict[str, Any]]:
             seen = recordings(part, keep)
             row: dict[str, Any] = {"part": part, "keep every": keep}
             row["constant velocity"] = round(distance(ConstantVelocity(), seen), 3)
+
             for name, ruled in (("hybrid", lambda tracker: tracker), ("as if it were there", without_doubt)):
                 ours = [distance(ruled(sensing.tracker(run, seed=seed)), seen) for seed in range(3)]
                 row[name] = {"distance px": round(fmean(ours), 3), "sd": round(stdev(ours), 3)}
+
             print(row, flush=True)
             found.append(row)
+
     return found
 
 

@@ -25,7 +25,8 @@ from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.pretrained import shipped_run
 
 RESULTS = Path(__file__).parent / "results" / "tumbling_loops.json"
-SCENES, SECONDS = 24, 2.5
+SCENES = 24
+SECONDS = 2.5
 FIRST = 900_000  # no training has such a seed
 
 
@@ -45,6 +46,7 @@ def scenes() -> Iterator[Recording]:
             turning=generator.uniform(0.2, 1.2),
             tumbling=generator.uniform(0.4, 1),
         )
+
         yield render_recording(scene, duration=SECONDS, dt=DT, image_interval=DT, name=f"tumbling {i}")
 
 
@@ -53,17 +55,21 @@ def main() -> None:
     run = shipped_run("sensing_research")
     if run is None:
         raise SystemExit("no weights are shipped")
+
     filmed = list(scenes())
     rows: list[dict[str, Any]] = []
+
     for path in run.children():
         network, _, seed = path.partition("/seed-")
         tracker = sensing.tracker(run, network, int(seed))
         loops = [one_pass_evaluation(one, tracker, range(one.num_frames)) for one in filmed]
-        whole, each = join_results(loops).score(), [loop.score().lost_share for loop in loops]
+        whole = join_results(loops).score()
+        each = [loop.score().lost_share for loop in loops]
         lost = sum(share > 0.1 for share in each)
         figures = {"auc": round(whole.auc, 3), "lost share": round(whole.lost_share, 3)}
         rows.append({"training": path, **figures, "scenes": len(loops), "lost for a tenth of the time": lost})
         print(rows[-1], flush=True)
+
     content = {"environment": run.environment(), "rows": rows}
     write_text(RESULTS, json.dumps(content, indent=2) + "\n")
 

@@ -23,24 +23,29 @@ def grow(layer: nn.Module, rounds: int) -> dict[str, Any]:
     for axis, shapes in SIZES.items():
         works = {shape: layer_alone(layer, shape) for shape in shapes}
         times: dict[tuple[int, ...], list[float]] = {shape: [] for shape in shapes}
+
         for _ in range(rounds + 1):
             for shape, run in works.items():
                 run()  # as in training, where a size comes again and again
                 start = time.process_time()
                 run()
                 times[shape].append(time.process_time() - start)
+
         sizes = [shape["TBN".index(axis)] for shape in shapes]
         results[axis] = fit(sizes, [statistics.median(times[shape][1:]) * 1e3 for shape in shapes])
+
     return results
 
 
 def fit(sizes: list[int], ms: list[float]) -> dict[str, Any]:
     """A line `ms = at_0 + each size`, by least squares of relative errors, and a power law."""
-    x, y = np.array(sizes, float), np.array(ms)
+    x = np.array(sizes, float)
+    y = np.array(ms)
     design = np.stack([np.ones_like(x), x], axis=1) / y[:, None]
     (at_0, each), *_ = np.linalg.lstsq(design, np.ones_like(x), rcond=None)
     power, _ = np.polyfit(np.log(x), np.log(y), 1)
     off = np.abs((at_0 + each * x) / y - 1)
+
     return {
         "sizes": sizes,
         "ms": ms,
@@ -66,6 +71,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.loglog(x, result["ms"], "o", color="C0", label="measured")
         axis.set_xlabel(names[name])
         axis.set_title(f"power {result['power']:.2f}", fontsize="medium")
+
     axes[0].set_ylabel("forward and backward [ms]")
     axes[0].legend(frameon=False)
     draft = path.with_name(f"{path.stem}.part.svg")

@@ -25,7 +25,8 @@ from spikebridge.neurons import LIF, PLIF, AdaptiveLIF, CubaLIF, Integrator, Sta
 from spikebridge.ops import reference, without_native
 from spikebridge.ops.sequence import native
 
-STREAMED, PARTS = "the same, streamed in ten parts", 10
+STREAMED = "the same, streamed in ten parts"
+PARTS = 10
 HALF = 1 / math.log(2)  # with dt = 1 s the decay is 1/2
 SHAPES = [(1000, 1, 256), (100, 16, 1024)]
 KERNELS: dict[str, Callable[[bool, int], Kernel]] = {
@@ -64,6 +65,7 @@ def kernels(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
             for training in (False, True):
                 found = _beside_the_loop(unit, shape, training, rounds, PARTS if form == STREAMED else 1)
                 rows.append({"kernel": name, "form": form, "gradients": training, **found})
+
     return rows
 
 
@@ -87,8 +89,10 @@ def _beside_the_loop(
             for part in x.chunk(num_parts):
                 y, state = module(part.detach().requires_grad_(training), state)
                 outputs.append(y)
+
         if training:
             torch.autograd.backward(outputs, [torch.ones_like(y) for y in outputs])
+
         return outputs[-1].detach()
 
     def looped() -> Tensor:
@@ -105,6 +109,7 @@ def _beside_the_loop(
 
     works = {"loop": looped, "floor": copied, "pytorch": plain} | ({"native": run} if native.available() else {})
     rows = {row["name"]: row for row in take_turns(works, rounds, most_seconds=4.0)}
+
     return {
         "loop_ms": rows["loop"]["cpu_ms"],
         **{f"times_{name}": 1 / row["cpu_ratio"] for name, row in rows.items() if name != "loop"},

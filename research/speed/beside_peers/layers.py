@@ -26,7 +26,8 @@ class Ours(nn.Module):
 
     def __init__(self, path: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__()
-        self.path, self.layer = path, LIF(HALF, dt=1.0, surrogate=Arctan())
+        self.path = path
+        self.layer = LIF(HALF, dt=1.0, surrogate=Arctan())
 
     def forward(self, x: Tensor) -> Tensor:
         with self.path():
@@ -75,10 +76,12 @@ class SnnTorch(nn.Module):
         self.layer = snntorch.Leaky(beta=0.5, spike_grad=gradient, reset_mechanism="zero", reset_delay=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        memory, outputs = self.layer.reset_mem(), []
+        memory = self.layer.reset_mem()
+        outputs = []
         for x_t in x.unbind(0):
             spikes, memory = self.layer(x_t, memory)
             outputs.append(spikes)
+
         return torch.stack(outputs)
 
 
@@ -124,6 +127,7 @@ def every_library() -> dict[str, Callable[[], nn.Module]]:
     ours = {"pytorch": partial(Ours, without_native), "loop": partial(Ours, reference)}
     if native.available():
         ours = {"native": partial(Ours, nullcontext), **ours}
+
     found: dict[str, Callable[[], nn.Module]] = dict(ours)
     for name, layer in (
         ("SpikingJelly", SpikingJelly),
@@ -137,7 +141,9 @@ def every_library() -> dict[str, Callable[[], nn.Module]]:
                 layer()
         except ImportError:
             continue
+
         found[name] = layer
+
     return found
 
 

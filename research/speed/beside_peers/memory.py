@@ -14,7 +14,8 @@ from research.speed.beside_peers.works import Dense, DenseInARow, training_step
 from spikebridge.ops import pack_spikes
 
 BATCH = 128
-IN_A_ROW, AS_BYTES = ", Sequential", ", spikes as bytes"
+IN_A_ROW = ", Sequential"
+AS_BYTES = ", spikes as bytes"
 
 
 def every_row() -> list[str]:
@@ -34,8 +35,10 @@ def peak_of_training(name: str, num_steps: int) -> float:
     run = training_step(network, layer, (num_steps, BATCH, 784))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _megabytes("VmRSS")
+
     with pack_spikes() if AS_BYTES in name else nullcontext():
         run()
+
     return _megabytes("VmHWM") - before
 
 

@@ -13,8 +13,11 @@ from spikebridge.ops.layers.convolution import convolve
 from spikebridge.ops.layers.linear import linear
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
-ROWS, SIZE = 25 * 128, 1000
-PICTURES, CHANNELS, SIDE = 8 * 32, 32, 14
+ROWS = 25 * 128
+SIZE = 1000
+PICTURES = 8 * 32
+CHANNELS = 32
+SIDE = 14
 
 # an input in, and the seconds that its product takes out
 Timed = Callable[[Tensor], float]
@@ -27,8 +30,10 @@ def against_silence(rounds: int) -> list[dict[str, Any]]:
     conv = nn.Conv2d(CHANNELS, 2 * CHANNELS, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
     of_rows = torch.randn(ROWS, SIZE)
     of_pictures = torch.randn(PICTURES, 2 * CHANNELS, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
-    rows, pictures = torch.rand(ROWS, SIZE), torch.rand(PICTURES, CHANNELS, SIDE, SIDE)
+    rows = torch.rand(ROWS, SIZE)
+    pictures = torch.rand(PICTURES, CHANNELS, SIDE, SIDE)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
+
     products: dict[str, tuple[Tensor, Timed]] = {
         "linear, gradient of the weights": (rows, lambda x: _backward(dense, linear(dense, x), of_rows)),
         "convolution, outputs": (pictures, lambda x: _forward(conv, x)),
@@ -46,10 +51,12 @@ def _rows(chances: Tensor, run: Timed, rounds: int) -> list[dict[str, Any]]:
             times["quick"].append(run(x))
             with without_native():
                 times["dense"].append(run(x))
+
         quick, dense = (several[1:] for several in times.values())
         ratio = statistics.median(b / a for a, b in zip(quick, dense, strict=True))
         milliseconds = {f"{name}_ms": 1e3 * statistics.median(several[1:]) for name, several in times.items()}
         rows.append({"share": share, **milliseconds, "ratio": ratio})
+
     return rows
 
 

@@ -35,30 +35,40 @@ def take_turns(
         works are compiled.
     """
     _settle_memory()
-    rates, firsts = {}, {}
+    rates = {}
+    firsts = {}
     walls: dict[str, list[float]] = {name: [] for name in works}
     cpus: dict[str, list[float]] = {name: [] for name in works}
+
     for name, run in works.items():
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         rates[name] = float(run().mean())
         if "compiled" in name:
             run()
+
         firsts[name] = time.perf_counter() - wall
         if firsts[name] > most_seconds / 2 and "compiled" not in name:  # too slow to be run again
             walls[name].append(firsts[name])
             cpus[name].append(time.process_time() - cpu)
+
     for _ in range(rounds):
         for name, run in works.items():
             if walls[name] and sum(walls[name]) + walls[name][-1] > most_seconds:
                 continue
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall = time.perf_counter()
+            cpu = time.process_time()
             run()
             walls[name].append(time.perf_counter() - wall)
             cpus[name].append(time.process_time() - cpu)
-    first, floors = next(iter(works)), floors or {}
+
+    first = next(iter(works))
+    floors = floors or {}
 
     def beside(name: str, other: str) -> dict[str, Any]:
-        wall, cpu = _ratios(walls[name], walls[other]), _ratios(cpus[name], cpus[other])
+        wall = _ratios(walls[name], walls[other])
+        cpu = _ratios(cpus[name], cpus[other])
+
         return {
             "ratio": statistics.median(wall),
             "ratio_interval": interval_of_median(wall),
@@ -94,11 +104,15 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float] | None:
         >>> interval_of_median([6.0, 1.0, 5.0, 2.0, 4.0, 3.0])  # misses in 2 of 64 cases
         (1.0, 6.0)
     """
-    ordered, number = sorted(values), len(values)
-    below, k = 1, 0  # of 2^n equally likely cases, those in which at most k values are below the median
+    ordered = sorted(values)
+    number = len(values)
+    below = 1  # of 2^n equally likely cases, those in which at most k values are below the median
+    k = 0
+
     while 2 * below <= (1 - CONFIDENCE) * 2**number:
         k += 1
         below += math.comb(number, k)
+
     return (ordered[k - 1], ordered[-k]) if k else None
 
 

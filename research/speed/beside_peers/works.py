@@ -28,10 +28,12 @@ def layer_alone(layer: nn.Module, shape: tuple[int, ...], device: str = "cpu") -
 
 def memory_traffic(shape: tuple[int, ...], device: str = "cpu") -> Work:
     """The floor of A: what a layer cannot but read and write (two results forward, one backward), and nothing else."""
-    x, gradient = torch.randn(shape, device=device), torch.ones(shape, device=device)
+    x = torch.randn(shape, device=device)
+    gradient = torch.ones(shape, device=device)
 
     def run() -> Tensor:
-        spikes, kept = x.clone(), x.clone()
+        spikes = x.clone()
+        kept = x.clone()
         torch.add(kept, gradient)
         return spikes
 
@@ -43,8 +45,10 @@ class Dense(nn.Module):
 
     def __init__(self, layer: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.hidden, self.out = nn.Linear(784, 1000), nn.Linear(1000, 10)
-        self.first, self.second = layer(), layer()
+        self.hidden = nn.Linear(784, 1000)
+        self.out = nn.Linear(1000, 10)
+        self.first = layer()
+        self.second = layer()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         spikes = self.first(self.hidden(x))
@@ -57,15 +61,19 @@ class Convolutional(nn.Module):
     def __init__(self, layer: Callable[[], nn.Module], pool: Callable[[Tensor, int], Tensor] = F.max_pool2d) -> None:
         super().__init__()
         self.pool = pool
-        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        self.conv1 = nn.Conv2d(1, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.out = nn.Linear(64 * 7 * 7, 10)
-        self.first, self.second, self.third = layer(), layer(), layer()
+        self.first = layer()
+        self.second = layer()
+        self.third = layer()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         steps = x.shape[:2]
         spikes = self.first(self.conv1(x.flatten(0, 1)).unflatten(0, steps))
         y = self.pool(spikes.flatten(0, 1), 2)
         y = self.pool(self.second(self.conv2(y).unflatten(0, steps)).flatten(0, 1), 2)
+
         return self.third(self.out(y.flatten(1)).unflatten(0, steps)).mean(0), spikes
 
 
@@ -118,6 +126,7 @@ def training_step(
     model = network(layer).to(device)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
+
     x = 3.0 * (torch.rand(shape, generator=_seeded()) < 0.3).to(device)  # so strong that fresh weights let neurons fire
     targets = torch.randint(10, (shape[1],), generator=_seeded()).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -127,6 +136,7 @@ def training_step(
         y, spikes = model(x)
         F.cross_entropy(y, targets).backward()
         optimizer.step()
+
         return spikes.detach()
 
     return run

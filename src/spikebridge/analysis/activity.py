@@ -137,6 +137,7 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
     stateful = {display_path(network, n) for n, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)}
     for path in wanted - stateful:
         raise ConfigError(f"there is no layer {path!r} with a membrane; {did_you_mean(path, stateful)}")
+
     activity = Activity()
     tracing = False
 
@@ -144,12 +145,15 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
         nonlocal tracing
         if tracing or not is_layer(call.module):
             return
+
         rows = _rows(call)
         if rows is None or rows.numel() == 0:
             return
+
         is_spiking = isinstance(call.module, Stateful | Discretizer)
         name = type(call.module).__name__
         activity.layers.setdefault(call.path, LayerActivity(call.path, name, is_spiking)).add(rows)
+
         if call.path in wanted:
             tracing = True
             try:
@@ -157,6 +161,7 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
                     trace = membrane_trace(call.module, *call.args, **call.kwargs)  # type: ignore[arg-type]
             finally:
                 tracing = False
+
             activity._pieces.setdefault(call.path, []).append(trace)
 
     with trace_calls(network, leave):
@@ -168,11 +173,13 @@ def _rows(call: Call) -> Tensor | None:
     y = call.output[0] if type(call.output) is tuple and call.output else call.output
     if not isinstance(y, Tensor) or y.is_complex():
         return None
+
     y, num_axes = unwrap_vmap(y)
     if isinstance(call.module, Discretizer):
         num_axes += 2  # windows, steps in them, samples
     elif isinstance(call.module, Stateful):
         num_axes += 1  # steps, samples
+
     return y.flatten(0, num_axes) if y.ndim > num_axes else y.flatten().unsqueeze(1)
 
 
@@ -197,13 +204,16 @@ def membrane_trace(
     """
     if state is None:
         state = layer.initial_state(x.new_zeros(x.shape[1:]))
+
     if not hasattr(state, "v"):
         raise ConfigError(f"{type(layer).__name__} has no membrane to trace; choose a layer of neurons")
+
     varying, constant = split_in_time(modulation, len(x), x.ndim)
     membranes = []
     for t, x_t in enumerate(x.unbind(0)):
         _, state = layer.step(x_t, state, **constant, **{name: values[t] for name, values in varying.items()})
         membranes.append(state.v)
+
     return torch.stack(membranes) if membranes else torch.empty_like(x)
 
 
@@ -227,9 +237,11 @@ def spikes_of_part(
     """
     pieces: list[Tensor] = []
     hook = network.parts[part].register_forward_hook(lambda module, given, result: pieces.append(result[0]))
+
     try:
         with evaluating(network):
             network({name: inputs[name] for name in network.inputs})
     finally:
         hook.remove()
+
     return torch.cat(pieces)

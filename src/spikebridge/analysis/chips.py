@@ -74,6 +74,7 @@ class Chip:
                 if not isinstance(value, str):
                     raise ConfigError(f"a chip needs its {field.name} as text, but got {value!r}")
                 continue
+
             least = "above" if field.name in ("memory", "operations", "events") else "at least"
             if not is_number(value) or not math.isfinite(value) or value < 0 or (least == "above" and value == 0):
                 raise ConfigError(f"the chip {self.name!r} needs {field.name} {least} 0, but got {value!r}")
@@ -109,14 +110,17 @@ def read_chip(path: Path | str) -> Chip:
         given = tomllib.loads(read_text(Path(path), "the numbers of a chip", 1 << 16))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path} is no TOML file: {error}") from None
+
     names = [field.name for field in fields(Chip)]
     for name in given:
         if name not in names:
             raise DataError(f"{path}: a chip has no {name!r}; {did_you_mean(name, names)}")
+
     given.setdefault("name", Path(path).stem)
     for name in ("memory", "operations", "events"):
         if name not in given:
             raise DataError(f"{path} lacks {name}; a chip needs memory, operations and events")
+
     return Chip(**given)
 
 
@@ -172,14 +176,17 @@ def measure_load(
 
     with trace_calls(network, leave):
         cost = count_cost(network, dict(inputs))
+
     ticks = round((cost.seconds or 0.0) / network.dt)
     firings = {name: network.clock_of(name).count(ticks) for name in network.parts}
     for name, number in firings.items():
         if not number:
             raise ConfigError(f"part {name!r} never fires in {ticks} ticks; give longer inputs")
+
     sources = {route.name: owner_of(route.link.source, network.parts) for route in network.routes}
     operations = {name: cost.parts[name].num_operations / firings[name] for name in network.parts}
     links = []
+
     for route in network.routes:
         source = sources[route.name]
         if source in firings:
@@ -188,12 +195,14 @@ def measure_load(
         values = max(route.clock.count(ticks), 1) * cost.num_samples
         events = sizes.get(path, [0.0])[0] / values
         links.append(LinkLoad(source, route.link.part, events, route.clock, route.delay))
+
     bytes_of = memory or {}
     parts = {
         name: PartLoad(operations[name], bytes_of.get(name, _bytes_of(network, name)), network.clock_of(name))
         for group in network.plan.groups
         for name in group.parts
     }
+
     return NetworkLoad(network.dt, parts, tuple(links), tuple(owner_of(o, network.parts) for o in network.outputs))
 
 
@@ -253,6 +262,7 @@ def simulate(load: NetworkLoad, chips: Mapping[str, int], chip: Chip, num_ticks:
     for name in load.parts:
         if name not in chips:
             raise ConfigError(f"part {name!r} has no chip")
+
     return _Simulation(load, chips, chip).run(num_ticks if num_ticks is not None else 2 * _period_of(load))
 
 
@@ -271,9 +281,13 @@ class _Simulation:
     """Simulated time: when chips and ports are free, when values arrive, and what each moment waited for."""
 
     def __init__(self, load: NetworkLoad, chips: Mapping[str, int], chip: Chip) -> None:
-        self.load, self.chips, self.chip = load, chips, chip
+        self.load = load
+        self.chips = chips
+        self.chip = chip
         number = max(chips.values()) + 1
-        self.free, self.port, self.busy = [0.0] * number, [0.0] * number, [0.0] * number
+        self.free = [0.0] * number
+        self.port = [0.0] * number
+        self.busy = [0.0] * number
         self.steps: list[tuple[PathStep, int]] = []  # with the index of the step that it waited for, -1 for none
         self.last = [-1] * number  # step of each chip
         self.sent = [-1] * number  # and of its port
@@ -290,10 +304,12 @@ class _Simulation:
                     done, step = self._fire(name, tick)
                     if name in self.load.outputs:
                         lateness.append((tick, done - tick * self.load.dt, step))
+
         _, latency, step = max(lateness, key=lambda one: one[1], default=(0, 0.0, -1))
         half = [max((late for t, late, _ in lateness if a <= t < b), default=0.0) for a, b in self._halves(num_ticks)]
         seconds = num_ticks * self.load.dt
         energy = self.operations * self.chip.energy_of_an_operation + self.events * self.chip.energy_of_an_event
+
         return Timing(
             latency,
             half[1] <= half[0] + 0.5 * self.load.dt and max(self.busy) <= seconds * (1 + 1e-9),
@@ -306,7 +322,8 @@ class _Simulation:
         return [(0, num_ticks // 2), (num_ticks // 2, num_ticks)]
 
     def _fire(self, name: str, tick: int) -> tuple[float, int]:
-        here, operations = self.chips[name], self.load.parts[name].operations
+        here = self.chips[name]
+        operations = self.load.parts[name].operations
         start, cause = max((tick * self.load.dt, -1), (self.free[here], self.last[here]), *self._due(name, tick))
         stop = start + operations / self.chip.operations
         self.steps.append((PathStep(name, here, start, stop), cause))
@@ -315,27 +332,32 @@ class _Simulation:
         self.busy[here] += stop - start
         self.operations += operations
         self._send(name, tick, stop, step)
+
         return stop, step
 
     def _due(self, name: str, tick: int) -> list[tuple[float, int]]:
         """When the newest values that are due at a tick arrive."""
         found = []
         for index in self.incoming[name]:
-            link, arrivals = self.load.links[index], self.arrivals[index]
+            link = self.load.links[index]
+            arrivals = self.arrivals[index]
             ready = [made for made in arrivals if made + link.delay <= tick]
             if ready:
                 found.append(arrivals[max(ready)])
                 for made in ready[:-1]:
                     del arrivals[made]
+
         return found
 
     def _send(self, name: str, tick: int, stop: float, step: int) -> None:
         here = self.chips[name]
         reached: dict[tuple[int, float], tuple[float, int]] = {}
+
         for index in self.outgoing[name]:
             link = self.load.links[index]
             if link.clock.count(tick + 1) == link.clock.count(tick):
                 continue
+
             there = self.chips[link.target]
             key = (there, link.events)
             if there != here and key not in reached:  # one message for all parts of a chip that read the same
@@ -346,6 +368,7 @@ class _Simulation:
                 self.sent[here] = len(self.steps) - 1
                 self.events += link.events
                 reached[key] = arrives, self.sent[here]
+
             self.arrivals[index][tick] = reached[key] if there != here else (stop, step)
 
     def _path(self, step: int) -> list[PathStep]:
@@ -353,6 +376,7 @@ class _Simulation:
         while step >= 0:
             found, step = self.steps[step]
             path.append(found)
+
         return path[::-1]
 
 
@@ -398,20 +422,24 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
     used = sorted(set(chips.values()))
     chips = {name: used.index(number) for name, number in chips.items()}
     memory = [0.0] * len(used)
+
     for name, number in chips.items():
         memory[number] += load.parts[name].memory
+
     return Placement(chips, chip, simulate(load, chips, chip), tuple(memory))
 
 
 def _check_memory(load: NetworkLoad, chip: Chip, num_chips: int) -> None:
     if not isinstance(num_chips, int) or isinstance(num_chips, bool) or num_chips < 1:
         raise ConfigError(f"a placement needs at least one chip, but got {num_chips!r}")
+
     for name, part in load.parts.items():
         if part.memory > chip.memory:
             raise ConfigError(
                 f"part {name!r} needs {part.memory:.0f} bytes, but a chip {chip.name!r} has {chip.memory:.0f}; divide "
                 "the part, or take a larger chip"
             )
+
     total = sum(part.memory for part in load.parts.values())
     if total > num_chips * chip.memory:
         raise ConfigError(
@@ -424,7 +452,9 @@ class _Placer:
     """A list schedule by earliest finish, and moves that shorten the simulated latency."""
 
     def __init__(self, load: NetworkLoad, chip: Chip, num_chips: int) -> None:
-        self.load, self.chip, self.num_chips = load, chip, num_chips
+        self.load = load
+        self.chip = chip
+        self.num_chips = num_chips
 
     def best_start(self) -> dict[str, int]:
         """The best of the schedules on 1, 2, 4, ... chips: where messages are slow, fewer chips are faster."""
@@ -435,31 +465,42 @@ class _Placer:
             except ConfigError:
                 if number == self.num_chips and not found:
                     raise
+
         return min(found, key=self._score)
 
     def start(self) -> dict[str, int]:
         """HEFT on one tick at which every part fires; links with a delay bind nothing in that tick."""
-        load, finish, free = self.load, dict[str, float](), [0.0] * self.num_chips
-        left, chips = [self.chip.memory] * self.num_chips, dict[str, int]()
+        load = self.load
+        finish = dict[str, float]()
+        free = [0.0] * self.num_chips
+        left = [self.chip.memory] * self.num_chips
+        chips = dict[str, int]()
+
         for name, part in load.parts.items():
             before = [link for link in load.links if link.target == name and not link.delay and link.source in finish]
             best: tuple[float, int] | None = None
+
             for number in range(self.num_chips):
                 if part.memory > left[number]:
                     continue
                 ready = [finish[link.source] + self._transfer(link, chips[link.source] != number) for link in before]
                 begin = max([free[number], *ready])
                 best = min(best or (math.inf, 0), (begin + part.operations / self.chip.operations, number))
+
             if best is None:
                 raise ConfigError(f"part {name!r} finds no chip with {part.memory:.0f} bytes left; give one chip more")
+
             finish[name], chips[name] = best
             free[best[1]], left[best[1]] = best[0], left[best[1]] - part.memory
+
         return chips
 
     def improve(self, chips: dict[str, int]) -> dict[str, int]:
         """Moves one part at a time while the latency falls."""
-        best, trials = self._score(chips), 0
+        best = self._score(chips)
+        trials = 0
         moved = True
+
         while moved and trials < _MOST_TRIALS:
             moved = False
             for name in chips:
@@ -469,7 +510,10 @@ class _Placer:
                     trials += 1
                     other = {**chips, name: number}
                     if (score := self._score(other)) < best:
-                        chips, best, moved = other, score, True
+                        chips = other
+                        best = score
+                        moved = True
+
         return chips
 
     def _candidates(self, chips: Mapping[str, int]) -> list[int]:

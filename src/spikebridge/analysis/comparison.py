@@ -54,6 +54,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> list[Section]:
         raise ConfigError(
             f"a comparison needs two or more runs of different names, but got {', '.join(names) or 'none'}"
         )
+
     return [_results(runs), _settings(runs), _curves(runs), _environments(runs)]
 
 
@@ -64,16 +65,22 @@ def _results(runs: Sequence[RunRecord]) -> Section:
     paths = list(dict.fromkeys(path for found in numbers.values() for path in found))
     first, *others = [run.name for run in runs]
     rows = []
+
     for path in paths[:_MAX_ROWS]:
         row: dict[str, Any] = {"result": path} | {name: found.get(path) for name, found in numbers.items()}
         for other in others:
-            a, b = row[first], row[other]
+            a = row[first]
+            b = row[other]
             row[f"{other} − {first}"] = None if a is None or b is None else b - a
+
         rows.append(row)
+
     if len(paths) > _MAX_ROWS:
         text.append(f"{_MAX_ROWS} of {len(paths):,} numbers are shown.")
+
     if not rows:
         text.append("No run has a number among its results.")
+
     return Section("Results", text, [Table(rows)] if rows else [])
 
 
@@ -156,6 +163,7 @@ class PairedDifference(NamedTuple):
             return f"n/a (needs 2 {pairs})"
         if abs(self.mean) <= 2 * self.sd / self.number**0.5:
             return "level"
+
         return "ahead" if self.mean > 0 else "behind"
 
     def rounded(self, digits: int) -> tuple[float, float | None]:
@@ -178,6 +186,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
     """
     if len(first) != len(second) or not len(first):
         raise ShapeError(f"paired scores need the same seeds, but there are {len(first)} and {len(second)}.")
+
     difference = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     sd = float(difference.std(ddof=1)) if len(difference) > 1 else float("nan")
+
     return PairedDifference(float(difference.mean()), sd, len(difference))

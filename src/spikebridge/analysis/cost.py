@@ -90,8 +90,10 @@ class _ProductCounter(TorchDispatchMode):
         # without gradients composite operators are not split into their parts
         with self:
             result = func.decompose(*args, **(kwargs or {}))
+
         if result is not NotImplemented:
             return result
+
         result = func(*args, **(kwargs or {}))
         kind = func.overloadpacket
         # a kernel is counted by its steps, also where it runs as a product
@@ -108,6 +110,7 @@ class _ProductCounter(TorchDispatchMode):
             elif kind in _ATTENTION:
                 query, key, value = args[:3]
                 self._add(query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1]), None)
+
         return result
 
     def _matrix(self, a: Tensor, b: Tensor) -> tuple[int, int | None]:
@@ -117,6 +120,7 @@ class _ProductCounter(TorchDispatchMode):
         signal, fan_out = (b, num_rows) if _storages([a]) & self._weights else (a, num_columns)
         spikes = _count_spikes(signal)
         real = 4 if signal.is_complex() else 1
+
         return signal.numel() * fan_out * real, None if spikes is None else spikes * fan_out
 
     def _add(self, macs: int, synops: int | None) -> None:
@@ -139,9 +143,11 @@ def _count_spikes(x: Tensor) -> int | None:
         return 0
     if x.is_complex():
         return None
+
     sizes = x.abs()
     if float(sizes.max()) > _MAX_SPIKES or not bool((x == x.round()).all()):
         return None
+
     return int(sizes.sum(dtype=torch.float64))
 
 
@@ -151,8 +157,10 @@ def _convolution(args: tuple[Any, ...], result: Tensor) -> tuple[int, int | None
     macs = values.numel() * math.prod(weight.shape[1:])
     if _count_spikes(x) is None:
         return macs, None
+
     spikes = x.abs().sum(1, keepdim=True, dtype=torch.float64)
     ones = spikes.new_ones((1, 1, *weight.shape[2:]))
+
     # how many output positions each spike reaches, borders and strides included
     if transposed:
         convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
@@ -161,6 +169,7 @@ def _convolution(args: tuple[Any, ...], result: Tensor) -> tuple[int, int | None
     else:
         reached = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3](spikes, ones, None, stride, padding, dilation)
         fan_out = weight.shape[0] // groups
+
     return macs, round(float(reached.sum())) * fan_out
 
 
@@ -254,6 +263,7 @@ class Cost:
         """
         if not self.seconds:
             raise ConfigError("the time of the signal is not known; give its step, count_cost(..., dt=0.001)")
+
         return self.total.scaled(1 / self.seconds)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -312,6 +322,7 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
     for path, module in network.named_modules():
         if isinstance(module, nn.RNNBase):
             raise ConfigError(f"the products of {type(module).__name__} at {path!r} cannot be counted; use its cell")
+
     layers: dict[str, Operations] = {}
 
     def leave(call: Call) -> None:
@@ -328,13 +339,17 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
         if alone:
             calls.stack.append(Call("", network, empty=False))
         num_samples, seconds = run()
+
     for (path, _), product in products.counts.items():
         operations = Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
         layers[path] = layers.get(path, Operations()) + operations
+
     if num_samples == 0:
         raise ShapeError("a cost is a mean over samples, but the inputs hold none; give at least one")
+
     layers = {path: operations.scaled(1 / num_samples) for path, operations in layers.items()}
     parts, links = _by_owner(network, layers)
+
     return Cost(parts, links, layers, num_samples, seconds)
 
 
@@ -356,29 +371,37 @@ def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, flo
             raise ConfigError("a hybrid network needs its inputs by name, {'frames': ...}, but got one tensor")
         _, state = network(inputs)
         return len(state.like), state.ticks * network.dt
+
     if not isinstance(inputs, Tensor):
         raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
+
     with bound_for_now(network, dt):
         network(inputs)
         dt = dt_of(network) or dt
+
     if isinstance(network, Stateful | HybridUnit):
         return inputs.shape[1], None if dt is None else len(inputs) * dt
+
     return len(inputs), dt
 
 
 def _operations_of(call: Call) -> Operations | None:
     """The operations of a module beside its products."""
-    module, output = call.module, call.output
+    module = call.module
+    output = call.output
     if isinstance(module, _Counted):
         return Operations(**module.counted(output))
+
     y = output[0] if type(output) is tuple and output else output
     if not isinstance(y, Tensor):
         return None
+
     num_values = unwrap_vmap(y)[0].numel()
     if isinstance(module, SparseLinear):
         (x,) = call.args
         sums = module.synaptic_operations(x)
         return Operations(macs=sums) if _count_spikes(x) is None else Operations(synops=sums)
+
     if isinstance(module, HybridUnit):
         return Operations(macs=_kernel_values(module, call.args[0], y))
     if isinstance(module, Discretizer):
@@ -389,6 +412,7 @@ def _operations_of(call: Call) -> Operations | None:
         return Operations(updates=num_values) if is_layer(module) else None
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.Bilinear) and module.bias is not None:
         return Operations(adds=num_values)
+
     return None
 
 
@@ -396,10 +420,12 @@ def _kernel_values(unit: HybridUnit, x: Tensor, y: Tensor) -> int:
     """Values that a unit's kernel took in: each of a running signal, each of every window of a cut one."""
     if unit.kernel is None:
         return 0
+
     num_steps = len(x)
     if unit.form == "framed":
         length = unit.window.length if unit.window is not None else 1
         num_steps = len(y) // unit.outputs_per_window * (length or 1)
+
     taps = getattr(unit.kernel, "num_taps", 1) if unit.kept else 1
     return num_steps * (x.numel() // max(len(x), 1)) * taps
 
@@ -409,12 +435,15 @@ def _by_owner(
 ) -> tuple[dict[str, Operations], dict[str, Operations]]:
     if not isinstance(network, HybridNetwork):
         return {"network": sum(layers.values(), Operations())}, {}
+
     parts = dict.fromkeys(network.parts, Operations())
     links = dict.fromkeys(network.units, Operations())
+
     for path, operations in layers.items():
         first, *rest = path.split(".")
         if first in parts:
             parts[first] += operations
         elif first == "units" and rest:
             links[rest[0]] += operations
+
     return parts, links

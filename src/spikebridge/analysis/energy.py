@@ -70,6 +70,7 @@ def joules(operations: Operations, profile: HardwareProfile) -> float:
     """
     num_macs = operations.macs + operations.updates
     num_acs = operations.synops + operations.adds + operations.compares + operations.updates
+
     return num_macs * profile.mac + num_acs * profile.ac
 
 
@@ -106,6 +107,7 @@ def hardware_profile(name: str = "45nm") -> HardwareProfile:
     known = {entry["name"]: entry for entry in _hardware()["profiles"]}
     if name not in known:
         raise ConfigError(f"there is no hardware profile {name!r}; {did_you_mean(name, known)}")
+
     return HardwareProfile(**known[name])
 
 

@@ -73,8 +73,11 @@ def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterat
     def end(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         counts = not calls.shows_shapes and output is not None
         call = calls.stack.pop()
+
         if counts:
-            call.args, call.kwargs, call.output = args, kwargs, output
+            call.args = args
+            call.kwargs = kwargs
+            call.output = output
             on_output(call)
 
     handles = []
@@ -90,6 +93,7 @@ def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterat
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         # also after an error: a network infers shapes by trial, and a failed call has ended too
         handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
+
     try:
         yield calls
     finally:
@@ -118,6 +122,7 @@ def is_layer(module: nn.Module) -> bool:
     if isinstance(module, Stateful):
         inside = (child for child in module.modules() if child is not module)
         return not isinstance(module, Kernel | Sequential) and not any(isinstance(child, Stateful) for child in inside)
+
     return next(module.children(), None) is None
 
 
@@ -131,12 +136,14 @@ def unwrap_vmap(x: Tensor) -> tuple[Tensor, int]:
     functorch = torch._C._functorch
     x = x.detach()
     num_axes = 0
+
     while functorch.is_functorch_wrapped_tensor(x):
         axis = functorch.maybe_get_bdim(x) if functorch.is_batchedtensor(x) else -1
         x = functorch.get_unwrapped(x)
         if axis >= 0:
             x = x.movedim(axis, 0)
             num_axes += 1
+
     return x.detach(), num_axes
 
 
@@ -154,6 +161,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
+
     try:
         with torch.no_grad():
             yield

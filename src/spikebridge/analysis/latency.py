@@ -57,6 +57,7 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
     """
     if warmup < 0:
         raise ConfigError(f"warmup is a number of ticks, 0 or more, but is {warmup}")
+
     times = []
     with evaluating(network):
         state = network.initial_state(inputs)
@@ -66,17 +67,21 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
             raise ConfigError(
                 f"the inputs last {num_ticks} ticks, and {warmup} of them warm up; give a longer stream, or fewer"
             )
+
         for tick in range(num_ticks):
             now = {
                 name: inputs[name][clock.count(tick)]
                 for name, clock in network.inputs.items()
                 if clock.count(tick + 1) > clock.count(tick)
             }
+
             start = perf_counter()
             _, state = network.step(now, state)
             if state.like.is_cuda:
                 torch.cuda.synchronize(state.like.device)
+
             times.append(perf_counter() - start)
+
     measured = np.array(times[warmup:])
     return StepTimes(float(np.median(measured)), float(np.quantile(measured, 0.99)), len(measured))
 
@@ -107,19 +112,23 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
     """
     if source not in network.inputs:
         raise ConfigError(f"there is no input {source!r}; {did_you_mean(source, network.inputs)}")
+
     part = owner_of(output, network.parts)
     if part not in network.parts:
         raise ConfigError(f"there is no part {output!r}; {did_you_mean(output, network.parts)}")
+
     clocks = [*network.plan.clocks.values(), *(route.clock for route in network.routes)]
     period = math.lcm(*(clock.period for clock in clocks))
     # after every phase and delay the network is periodic
     start = max(clock.phase for clock in clocks) + sum(route.delay for route in network.routes)
     waits = []
+
     for tick in network.clock_of(source).ticks(start, start + period):
         arrival = _first_use(network, source, tick).get(part)
         if arrival is None:
             raise ConfigError(f"no link leads from {source!r} to {output!r}, not even through other parts")
         waits.append(arrival - tick)
+
     return TickLatency(min(waits), sum(waits) / len(waits), max(waits))
 
 
@@ -131,6 +140,7 @@ def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]
         # the earliest signal is final (Dijkstra)
         signal = min(waiting, key=first.__getitem__)
         waiting.remove(signal)
+
         for route in network.routes:
             for stamp in _stamps(network, route, signal, first[signal]):
                 target = route.link.part
@@ -138,6 +148,7 @@ def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]
                 if reads < first.get(target, reads + 1):
                     first[target] = reads
                     waiting.add(target)
+
     return first
 
 
@@ -149,8 +160,11 @@ def _stamps(network: HybridNetwork, route: Route, signal: str, tick: int) -> lis
         closes = tick if unit is None else unit.window_clock(network.clock_of(signal)).next(tick)
         # values spread over a window (Hold, latency codes) begin when it opens
         stamps.append(closes)
+
     if link.context is not None and owner_of(link.context, parts) == signal and unit is not None:
         stamps.append(unit.window_clock(network.clock_of(link.source)).next(tick))
+
     if unit is not None and isinstance(unit.window, Since) and owner_of(unit.window.trigger, parts) == signal:
         stamps.append(network.clock_of(link.source).next(tick))
+
     return stamps

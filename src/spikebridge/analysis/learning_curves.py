@@ -14,7 +14,8 @@ from spikebridge.errors import is_number
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 _PLACES = ("epoch", "task", "step")
 _NOT_DRAWN = {*_PLACES, "kind", "phase", "seconds"}
-_MAX_FIGURES, _MAX_LINES = 8, 8
+_MAX_FIGURES = 8
+_MAX_LINES = 8
 
 
 def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curves") -> Section:
@@ -37,17 +38,21 @@ def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curv
     for name, rows in trainings.items():
         if drawn := _whole_epochs(rows):
             groups.setdefault(_without_seed(name), []).append(drawn)
+
     metrics = list(dict.fromkeys(key for seeds in groups.values() for rows in seeds for key in _metrics(rows)))
     # the learning rate is a setting, so it stands last
     metrics.sort(key=lambda name: name == "lr")
     pictures = [_figure(metric, groups) for metric in metrics[:_MAX_FIGURES]]
     if not pictures:
         return Section(heading, "No metrics were recorded.")
+
     text = ["Means over seeds; bands are one standard deviation."] if any(len(s) > 1 for s in groups.values()) else []
     if len(metrics) > _MAX_FIGURES:
         text.append(f"{_MAX_FIGURES} of {len(metrics)} metrics are shown; all of them are in metrics.jsonl.")
+
     if len(groups) > _MAX_LINES:
         text.append(f"{_MAX_LINES} of {len(groups)} trainings are shown.")
+
     return Section(heading, text, pictures=pictures)
 
 
@@ -79,6 +84,7 @@ def _figure(metric: str, groups: Mapping[str, Sequence[Rows]]) -> Picture:
     first = next(iter(having.values()))[0][0]
     place = next((name for name in _PLACES if name in first), "row")
     figure = accuracy_lines(np.arange(1, length + 1), series, place, metric)
+
     return Picture(to_svg(figure, f"{metric} against {place}"), metric)
 
 
@@ -89,4 +95,5 @@ def _values(metric: str, seeds: Sequence[Rows], length: int) -> NDArray[np.float
         for place, row in enumerate(rows):
             if is_number(value := row.get(metric)) and np.isfinite(value):
                 values[place, column] = value
+
     return values

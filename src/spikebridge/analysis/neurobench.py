@@ -55,11 +55,13 @@ class _Counts:
         """One call of a module."""
         module = call.module
         if isinstance(module, _CONNECTIONS):
-            x, weight = call.args[0], module.weight
+            x = call.args[0]
+            weight = module.weight
             effective, dense = (
                 _pairs(module, _ones(x, all_ones), _ones(weight, all_ones)) for all_ones in (False, True)
             )
             self.dense += dense
+
             if _is_spikes(unwrap_vmap(x)[0]):
                 self.acs += effective
             else:
@@ -115,12 +117,15 @@ def neurobench(
     for name in scores:
         if name not in _SCORES:
             raise ConfigError(f"there is no score {name!r}; known are {', '.join(_SCORES)}")
+
     for path, module in network.named_modules():
         if isinstance(module, _RECURRENT):
             raise ConfigError(f"the operations of {type(module).__name__} at {path!r} are not counted")
+
     counted: list[_Counts] = []
     pairs: list[tuple[Tensor, Tensor]] = []
     sizes: list[int] = []
+
     for inputs, targets in batches:
         counts = _Counts()
         with evaluating(network), trace_calls(network, counts.add):
@@ -129,11 +134,14 @@ def neurobench(
         sizes.append(size)
         if targets is not None and scores:
             pairs.append((_checked(outputs if answer is None else answer(outputs), targets), targets))
+
     if not sum(sizes):
         raise ShapeError("a measure is a mean over samples, but the batches hold none; give at least one")
+
     total = sum(sizes)
     sparsity = [(c.values - c.nonzero) / c.values if c.values else 0.0 for c in counted]
     operations = {"Effective_MACs": "macs", "Effective_ACs": "acs", "Dense": "dense"}
+
     return {
         **_static(network),
         "ActivationSparsity": _mean(sparsity, sizes),
@@ -149,6 +157,7 @@ def _static(network: nn.Module) -> dict[str, Any]:
     number = sum(weight.numel() for weight in weights)
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     tensors = [*network.parameters(), *network.buffers()]
+
     return {
         "Footprint": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         "ParameterCount": sum(parameter.numel() for parameter in network.parameters()),
@@ -163,14 +172,18 @@ def _run(network: nn.Module, inputs: Inputs) -> tuple[Any, int]:
         if not isinstance(inputs, Mapping):
             raise ConfigError("a hybrid network needs its inputs by name, {'frames': ...}, but got one tensor")
         return _run_ticks(network, inputs)
+
     if not isinstance(inputs, Tensor):
         raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
     if not isinstance(network, Stateful):
         return network(inputs), len(inputs)
-    state, rows = None, []
+
+    state = None
+    rows = []
     for x_t in inputs.split(1):
         y, state = network(x_t, state)
         rows.append(y)
+
     return torch.cat(rows), inputs.shape[1]
 
 
@@ -179,12 +192,16 @@ def _run_ticks(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> tuple[di
     for name in clocks:
         if name not in inputs:
             raise ShapeError(f"input {name!r} is missing; there are {', '.join(clocks)}")
+
     ticks = min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
-    state, given = None, []
+    state = None
+    given = []
+
     for tick in range(ticks):
         places = {name: (clock.count(tick), clock.count(tick + 1)) for name, clock in clocks.items()}
         outputs, state = network({name: inputs[name][slice(*place)] for name, place in places.items()}, state, ticks=1)
         given.append(outputs)
+
     size = next(iter(inputs.values())).shape[1]
     return {name: torch.cat([outputs[name] for outputs in given]) for name in (given[0] if given else ())}, size
 
@@ -201,6 +218,7 @@ def _pairs(layer: nn.Module, x: Tensor, weight: Tensor) -> int:
     else:
         convolution: Any = layer  # with its padding, whatever mode that has
         y = convolution._conv_forward(x, weight, None)
+
     return round(float(unwrap_vmap(y)[0].sum()))
 
 
@@ -219,6 +237,7 @@ def _mean(values: Sequence[float], sizes: Sequence[int]) -> float:
     total = 0.0
     for value, size in zip(values, sizes, strict=True):
         total += (value * size) / sum(sizes)
+
     return total
 
 
@@ -232,6 +251,7 @@ def _smape(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
     for answers, targets in pairs:
         errors = 200 * torch.mean((answers - targets).abs() / (answers.abs() + targets.abs()))
         found.append(torch.nan_to_num(errors, nan=200.0).item())
+
     return _mean(found, [len(targets) for _, targets in pairs])
 
 
@@ -239,9 +259,11 @@ def _r2(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
     targets = torch.cat([known for _, known in pairs])
     if targets.ndim != 2:
         raise ShapeError(f"R2 needs targets (B, columns), but got {tuple(targets.shape)}")
+
     errors = [sum(((known - found)[:, k] ** 2).sum().item() for found, known in pairs) for k in range(targets.shape[1])]
     spread = [column.var(correction=0) * len(column) for column in targets.unbind(1)]
     each = [1 - error / own for error, own in zip(errors, spread, strict=True)]
+
     return float(sum(each[1:], each[0]) / len(each))
 
 

@@ -72,15 +72,18 @@ def pick_box(
     parse_port(port, least=0)
     answer = _Answer()
     path = f"/{secrets.token_urlsafe(16)}/"
+
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), _handler(_page(picture, start), path, picture.shape, answer))
     except OSError as error:
         raise ConfigError(
             f"port {port} of this machine is not available ({error.strerror}); take another one"
         ) from None
+
     address = f"http://127.0.0.1:{server.server_port}{path}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="box page", daemon=True)
     thread.start()
+
     try:
         report(f"draw the box on {address}")
         if not open_page(address) and not port:
@@ -124,6 +127,7 @@ class _Answer:
                         "no box was drawn for ten minutes" if was_open else "the page was closed before a box was drawn"
                     )
                     raise ConfigError(f"{why}; run the command again, or give the box: --init x,y,w,h")
+
             return np.array(self._box)
 
 
@@ -133,6 +137,7 @@ def _page(picture: UInt8[np.ndarray, "H W"], start: Float[np.ndarray, "4"] | Non
     height, width = picture.shape
     box = "null" if start is None else json.dumps([round(float(value), 1) for value in start])
     page = _PAGE.replace("SIZE", f"{width},{height}").replace("START", box)
+
     return page.replace("PICTURE", base64.b64encode(file.getvalue()).decode()).encode()
 
 
@@ -142,6 +147,7 @@ def _parse_answer(content: bytes, height: int, width: int) -> list[float] | None
         x, y, w, h = (float(value) for value in json.loads(content))
     except (ValueError, TypeError, RecursionError):
         return None
+
     inside = x >= 0 and y >= 0 and w >= 1 and h >= 1 and x + w <= width + 1e-6 and y + h <= height + 1e-6
     return [x, y, w, h] if inside else None
 
@@ -162,9 +168,11 @@ def _handler(page: bytes, path: str, shape: tuple[int, ...], answer: _Answer) ->
             if self.path == f"{path}closed":
                 answer.set_open(False)
                 return self._send(200, b"")
+
             box = _parse_answer(content, *shape) if self.path == f"{path}box" else None
             if box is None:
                 return self._send(400, b"a box is x, y, w, h inside the picture, at least one pixel wide and high")
+
             self._send(200, b"ok")
             return answer.set_box(box)
 

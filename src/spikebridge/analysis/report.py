@@ -110,6 +110,7 @@ def cell_text(value: Any, column: str = "") -> str:
         return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(cell_text(item) for item in value)
+
     return str(value)
 
 
@@ -141,6 +142,7 @@ def write_report(
     html = render_report(title, sections, facts, command, lead)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, html)
+
     return path
 
 
@@ -162,11 +164,13 @@ def render_report(
     for anchor in anchors:
         if anchors.count(anchor) > 1:
             raise ConfigError(f"two sections of the report have the address {anchor!r}; give each a heading of its own")
+
     for picture in (picture for section in sections for picture in (*section.pictures, *section.thumbnails)):
         if not picture.svg.lstrip().startswith("<svg"):
             raise ConfigError(
                 "a picture of a report is an SVG element, from draw_network or to_svg; it begins with <svg"
             )
+
     return _render(
         title=title,
         lead=lead,
@@ -195,6 +199,7 @@ def _render(**values: Any) -> str:
     )
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     script = "\n" + (folder / "replay" / "replay.js").read_text(encoding="utf-8") + "\n" if values["has_script"] else ""
+
     # the browser runs this script and no other one, and asks for nothing from outside
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return template.render(

@@ -57,6 +57,7 @@ def summarize(network: nn.Module, inputs: Inputs | None = None) -> Summary:
     shapes = {} if inputs is None else _shapes(network, inputs)
     if isinstance(network, HybridNetwork):
         return _of_hybrid(network, inputs, shapes)
+
     rows = [
         {"layer": path, "class": type(module).__name__, "shape": shapes.get(path), "parameters": num_parameters(module)}
         for path, module in network.named_modules()
@@ -75,6 +76,7 @@ def kind_of(module: nn.Module) -> Literal["ANN", "SNN"]:
     """
     silent = (Integrator, Gain, Gate)
     layers = (child for child in module.modules() if isinstance(child, Stateful) and is_layer(child))
+
     return "SNN" if any(not isinstance(layer, silent) for layer in layers) else "ANN"
 
 
@@ -93,6 +95,7 @@ def stages_of(unit: HybridUnit | None) -> dict[str, str]:
     """
     if unit is None:
         return {}
+
     stages = {"W": unit.window, "H": unit.kernel, "F": unit.nonlinearity, "Q": unit.discretizer}
     return {letter: _in_words(stage) for letter, stage in stages.items() if stage is not None}
 
@@ -106,6 +109,7 @@ def frequency(clock: Clock, dt: float) -> str:
     """
     if clock.period >= _ONCE_PERIOD:
         return "once"
+
     hertz = 1 / (clock.period * dt)
     return f"{hertz / 1000:.4g} kHz" if hertz >= 1000 else f"{hertz:.4g} Hz"
 
@@ -116,17 +120,21 @@ def _in_words(stage: nn.Module) -> str:
         return f"Linear {stage.in_features}→{stage.out_features}"
     if isinstance(stage, nn.modules.conv._ConvNd):
         return f"{name} {stage.in_channels}→{stage.out_channels}"
+
     if isinstance(stage, nn.Sequential):
         names = [_in_words(child) for child in stage]
         return ", ".join(names) if len(names) < 3 else f"{names[0]} + {len(names) - 1}"
+
     length = getattr(stage, "length", None)
     if isinstance(length, int):
         stride = getattr(stage, "stride", length)
         return f"{name}({length})" if stride == length else f"{name}({length}, {stride})"
+
     if hasattr(stage, "trigger"):
         return f"{name}({stage.trigger})"
     if hasattr(stage, "num_taps"):
         return f"{name}({stage.num_taps})"
+
     layer = getattr(stage, "layer", None)
     return f"{name}({type(layer).__name__})" if isinstance(layer, nn.Module) else name
 
@@ -137,6 +145,7 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
         dict(input=name, shape=_shape_text(given[name].shape[2:]) if name in given else None, **_clock(network, name))
         for name in network.inputs
     ]
+
     parts: list[dict[str, Any]] = [
         {
             "part": name,
@@ -148,12 +157,14 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
         }
         for name, part in network.parts.items()
     ]
+
     links = []
     for route in network.routes:
         link = route.link
         stages = stages_of(link.unit)
         acts = f"modulation, {link.by}" if isinstance(link, Modulation) else "transmission"
         into = None if isinstance(link, Modulation) else link.into
+
         links.append(
             {
                 "link": route.name,
@@ -166,6 +177,7 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
                 "parameters": 0 if link.unit is None else num_parameters(link.unit),
             }
         )
+
     title = (
         f"HybridNetwork, base step {network.dt * 1000:.4g} ms, {len(network.parts)} parts, {len(links)} links, "
         f"{num_parameters(network):,} parameters"
@@ -199,6 +211,7 @@ def _shapes(network: nn.Module, inputs: Inputs) -> dict[str, str]:
     is_vmapped = torch._C._functorch.is_functorch_wrapped_tensor
     with evaluating(network), trace_calls(network, leave):
         network(inputs)
+
     return shapes
 
 
@@ -218,6 +231,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     cells = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     to_right = [isinstance(value, int) for value in rows[0].values()]
+
     lines = [
         "  ".join(
             text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, to_right, strict=True)

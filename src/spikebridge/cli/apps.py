@@ -88,6 +88,7 @@ class Track(RunCommand):
         degradation = Degradation(self.lose_events, self.add_events, self.contrast, self.blur)
         folder = find_recording(self.recording.expanduser())
         files = [path for path in (self.out, self.animation, self.page, self.viewer) if path is not None]
+
         for path in files:
             if is_part_of_recording(folder, path):
                 raise ConfigError(f"{path} is a file of the recording itself; write into another file")
@@ -95,6 +96,7 @@ class Track(RunCommand):
                 raise ConfigError(
                     f"{path}: boxes, animation, page and viewer need a file each; give them different names"
                 )
+
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             recording = load_recording(
@@ -105,9 +107,11 @@ class Track(RunCommand):
                 repair=self.repair,
                 allow_truncated=self.allow_truncated,
             )
+
         recording = degraded(recording, degradation)
         if init is None:
             init = _pick(recording, port) if port is not None else _propose(recording)
+
         with (
             progress_reporter(recording.num_bins, self.quiet) as tell,
             warnings.catch_warnings(record=True) as of_tracking,
@@ -115,9 +119,11 @@ class Track(RunCommand):
             warnings.simplefilter("always")
             written = (self.out, self.animation, self.page, self.viewer)
             summary = track_recording(recording, tracker, init, *written, tell)
+
         warned = [str(one.message) for one in (*caught, *of_tracking)]
         first = {} if init is None else {"first_box": init.tolist()}
         data = {**source, "warnings": warned, **first, **summary}
+
         return CommandResult(
             data, formatting.facts({name: value for name, value in data.items() if value not in (None, [])})
         )
@@ -137,7 +143,9 @@ class Track(RunCommand):
             if not hasattr(target.module, "tracker"):
                 raise ConfigError(refused)
             run = target.trained_run()
-            source, tracker = {"run": run.path}, target.module.tracker(run)
+            source = {"run": run.path}
+            tracker = target.module.tracker(run)
+
         return source, tracker.with_options(calibrate=not self.no_calibration, detector=self.detector)
 
 
@@ -156,10 +164,12 @@ def _pick(recording: Any, port: int) -> Any:
 
     if not recording.num_frames:
         raise DataError(f"{recording.name} has no frame to draw a box on; give the box: --init x,y,w,h")
+
     try:
         start = largest_moving_region(recording)
     except DataError:  # nothing moves yet, so the page begins without a box
         start = None
+
     return pick_box(recording.frames[0], start, port, _print_status)
 
 
@@ -169,9 +179,11 @@ def _propose(recording: Any) -> Any:
 
     if recording.has_box:
         return None
+
     box = largest_moving_region(recording)
     words = ",".join(f"{value:g}" for value in box)
     _print_status(f"no box is given; the largest moving region is taken: --init {words} (--init pick to draw one)")
+
     return box
 
 
@@ -232,17 +244,21 @@ class RunLive(RunCommand):
                 f"expected a source of events or of samples, but {what}: spikebridge live NETWORK --events SOURCE, or "
                 "--signal SOURCE"
             )
+
         if self.integers and not targets.is_bundle(self.target):
             raise ConfigError("--integers is of a bundle; give its folder: spikebridge live BUNDLE --integers")
+
         step, source = self._open_signal() if self.signal else self._open_events()
         from spikebridge.deploy.streaming.loop import Live
 
         if self.port and not self.view:
             raise ConfigError("--port is the port of the page of --view; give both or none")
+
         stopped = False
         with ExitStack() as stack:
             show = self._open_view(stack, source) if self.view else None
             stream = Live(source, step if show is None else show.watching(step), self.most_behind, self.seconds)
+
             try:
                 for answer in stream:
                     if show is not None:
@@ -251,6 +267,7 @@ class RunLive(RunCommand):
                         print(json.dumps(_line(answer)), flush=True)
             except KeyboardInterrupt:
                 stopped = True
+
         return self._summarize(stream, source, step, stopped)
 
     def _open_events(self) -> tuple[Any, Any]:
@@ -276,6 +293,7 @@ class RunLive(RunCommand):
         for name in ("frames", "init", "sensor", "loop", "allow_truncated"):
             if getattr(self, name):
                 raise ConfigError(f"--{name.replace('_', '-')} is for events; leave it out with --signal")
+
         step, wanted = targets.live_samples(self.target, self.network, self.own, self.integers)
         from spikebridge.data.streams.samples import open_samples
 
@@ -283,6 +301,7 @@ class RunLive(RunCommand):
         if self.signal == "-":
             # a thread that waits in a buffered reader holds its lock, and the end of the program would wait for it
             stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+
         return step, open_samples(self.signal, wanted, stdin, self.speed)
 
     def _open_view(self, stack: ExitStack, source: Any) -> "_View":
@@ -293,6 +312,7 @@ class RunLive(RunCommand):
         view = stack.enter_context(LiveView(f"{self.target} on {self.events or self.signal}", source.dt, self.port))
         _print_status(f"the stream is shown on {view.address}")
         webbrowser.open(view.address)
+
         return _View(view)
 
     def _summarize(self, stream: Any, source: Any, step: Any, stopped: bool) -> CommandResult:
@@ -307,14 +327,18 @@ class RunLive(RunCommand):
             )
             if hasattr(one, name)
         }
+
         bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
         if not stream.num_steps and not stopped:
             what = f"{self.signal} gave no sample" if self.signal else f"{self.events} gave no event bin and no frame"
             raise DataError(what + (f"; {bad}" if bad else ""))
+
         if bad:
             _print_status(bad)
+
         summary = stream.summary() | counts
         status(formatting.facts(summary))
+
         return CommandResult(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
 
 
@@ -339,6 +363,7 @@ class _View:
         picture = self._picture
         is_grey = getattr(picture, "ndim", 0) == 2 and getattr(picture, "dtype", None) == "uint8"
         values = {name: value for name, value in answer.output.items() if name != "box"}
+
         self._view.add(
             answer.bin,
             values | {"latency [ms]": 1e3 * answer.latency},
@@ -385,14 +410,17 @@ class Ask(Command):
 
         if self.explain is not None:
             check_target(self.explain)
+
         seen = load_observation(self.seen.expanduser(), shipped_detector(), self.video)
         said = answer_question(seen, shipped_parser(), self.question, self.choices)
         data = {"video": seen.scene.video, **said.as_dict()}
         text = said.text()
+
         if self.explain is not None:
             targets.write_file(self.explain, explanation_page(seen, said))
             data["page"] = self.explain
             text += f"\nwhy: {self.explain}"
+
         return CommandResult(data, text)
 
 
@@ -429,15 +457,19 @@ class WatchScene(Command):
             raise ConfigError("--page draws its own questions, which have a true answer; leave out --ask or --page")
         if not 1 <= self.seconds <= 60:
             raise ConfigError(f"a scene needs 1 to 60 seconds, but got {self.seconds:g}")
+
         for path in (self.page, self.weights if self.train else None):
             if path is not None:
                 check_target(path)
+
         scene = generate_scene(FIRST_UNSEEN_SEED + self.scene, self.environment, SceneRanges(seconds=self.seconds))
         path = self.weights.expanduser()
         if not self.train and not path.exists():
             raise ConfigError(f"{path}: expected a creature's weights, but there is no such file; --train makes one")
+
         creature = train_creature(path, self.seed, quiet=False) if self.train else load_creature(path)
         data: dict[str, Any] = {"scene": scene.name, "objects": [" ".join(one) for one in scene.objects]}
+
         if self.page is not None:
             from spikebridge.systems.creature.evaluation import evaluate_creature, watch
             from spikebridge.systems.creature.report import scene_page
@@ -446,7 +478,9 @@ class WatchScene(Command):
             targets.write_file(self.page, scene_page(seen[0]))
             found = evaluate_creature(seen)
             data |= {name: found[name] for name in ("questions", "right", "right_at_the_end")} | {"page": self.page}
+
             return CommandResult(data, formatting.facts(data))
+
         from spikebridge.pretrained.perception import shipped_parser
 
         lines: list[str] = []
@@ -458,6 +492,7 @@ class WatchScene(Command):
 
         asked = _spread(self.ask, self.seconds) if self.ask else _typed()
         converse(LiveCreature(creature, shipped_parser()), scene, asked, write)
+
         return CommandResult(data | {"answers": lines}, formatting.facts(data))
 
 

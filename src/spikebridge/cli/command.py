@@ -132,6 +132,7 @@ def parse_options(form: Any, program: str, words: list[str], add_help: bool = Tr
         if not stop.code:
             raise
         raise ConfigError(_reason(stop, output.getvalue(), program)) from None
+
     return parsed, list(unknown)
 
 
@@ -145,6 +146,7 @@ def _strict_numbers() -> ConstructorRegistry:
         parse = parsers.get(info.type)
         if parse is None:
             return None
+
         return PrimitiveConstructorSpec(
             nargs=1,
             metavar=info.type.__name__.upper(),
@@ -164,6 +166,7 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
         if isinstance(cause, SpikebridgeError):
             return str(cause)
         cause = cause.__context__
+
     lines = []
     for line in box.splitlines()[1:]:
         text = line.strip(_BOX)
@@ -171,15 +174,18 @@ def _reason(stop: SystemExit, box: str, program: str) -> str:
             lines.append(text)
         elif lines:
             break
+
     text = " ".join(lines)
     missing = [line for line in lines if _ARGUMENT.fullmatch(line)]
     if text.startswith("Missing from") and missing:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing (see {program} --help)"
+
     if choice := _CHOICE.fullmatch(text):
         word, option, known = choice.groups()
         # None stands for an option that is left out
         choices = [one for one in ast.literal_eval(known) if one != "None"]
         return f"{option} has no choice {word!r}: {did_you_mean(word, choices)}"
+
     reason = text.replace("Error parsing", "cannot read the value of", 1)
     return f"{reason} (see {program} --help)"
 
@@ -197,17 +203,21 @@ def unknown_option(word: str, known: Iterable[str], renamed: Mapping[str, str], 
         >>> unknown_option("--lr=1", ["--optimizer.lr"], {}, "spikebridge train my.py")
         'the option --lr is now --optimizer.lr (see spikebridge train my.py --help)'
     """
-    name, options = word.split("=", 1)[0].replace("_", "-"), list(known)
+    name = word.split("=", 1)[0].replace("_", "-")
+    options = list(known)
     bare = name.removeprefix("--")
     moved = renamed.get(bare.replace("-", "_"))
     grouped = [one for one in options if "." in one and one.rpartition(".")[2] == bare]
+
     if moved is not None or len(grouped) == 1:
         new = grouped[0] if moved is None else "--" + moved.replace("_", "-")
         return f"the option {name} is now {new} (see {program} --help)"
+
     # by its last word, too; a whole name goes first
     by_word = {one.rpartition(".")[2].lstrip("-"): one for one in options} | {one.lstrip("-"): one for one in options}
     near = get_close_matches(bare, by_word, n=1)
     hint = f" did you mean {by_word[near[0]]}?" if near else ""
+
     return f"no option {word}:{hint} {program} --help lists them"
 
 
@@ -239,6 +249,7 @@ def add_settings(command: type[Command], name: str, word: str, settings: Any) ->
         raise ConfigError(
             f"{word}: {kind.__name__} has {', '.join(sorted(clash))}, an option of the command itself; rename it"
         )
+
     fields: list[Any] = [
         (name, Suppress[str], field(default=word)),
         (SETTINGS, Annotated[kind, arg(name="")], field(default=settings)),
@@ -275,8 +286,10 @@ def parse_command(command: type[C], program: str, words: list[str]) -> C | None:
         parsed, unknown = parse_options(form, program, words)
     except SystemExit:  # only the help was asked for
         return None
+
     if unknown:
         raise ConfigError(_unknown(unknown[0], form, program))
+
     return cast(C, parsed)
 
 

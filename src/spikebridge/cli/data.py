@@ -38,13 +38,16 @@ class ShowData(Command):
             return cls, program, words
         if words[0] != "make":
             raise ConfigError(f"no command 'data {words[0]}': {did_you_mean(words[0], ('check', 'make', 'send'))}")
-        program, words = f"{program} make", words[1:]
+
+        program = f"{program} make"
+        words = words[1:]
         if words and words[0] in _KINDS:
             return _KINDS[words[0]], f"{program} {words[0]}", words[1:]
         if "-h" in words or "--help" in words:
             return _Make, program, words
         if not words or words[0].startswith("-"):
             raise ConfigError(f"the first argument must be a kind of data: {program} KIND PATH; {', '.join(_KINDS)}")
+
         raise ConfigError(f"no kind of data {words[0]!r}: {did_you_mean(words[0], _KINDS)}")
 
     def execute(self) -> CommandResult:
@@ -55,6 +58,7 @@ class ShowData(Command):
             | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
             for entry in entries
         ]
+
         return CommandResult({"data sets": sets}, formatting.data_sets(sets))
 
 
@@ -135,6 +139,7 @@ class _MakeRolling(Command):
         write_video(self.file, frames)
         objects = [" ".join(names) for names in video.objects]
         data = {"file": self.file, "frames": len(frames), "objects": objects}
+
         return CommandResult(data, formatting.facts(data))
 
 
@@ -154,11 +159,13 @@ class _MakeTasks(Command):
         _check_seed(self.seed)
         if self.file.suffix != ".npz":
             raise ConfigError(f"digits are written as .npz, but got {self.file.name!r}")
+
         from spikebridge.data.images.labelled import write_digit_file
         from spikebridge.data.simulation.examples import task_digits
 
         write_digit_file(self.file, task_digits(self.images, self.seed))
         data = {"file": self.file, "images": self.images}
+
         return CommandResult(data, formatting.facts(data))
 
 
@@ -183,6 +190,7 @@ class _Send(Command):
         num_lines = send_recording(self.folder.expanduser(), self.to, self.frames, self.speed, output, status)
         if not self.json:
             status(f"spikebridge: {num_lines} lines sent")
+
         return CommandResult({"lines": num_lines}, json.dumps({"lines": num_lines}), printed=self.json)
 
 
@@ -210,9 +218,11 @@ class _Check(Command):
         path = self.file.expanduser()
         if path.suffix == ".aedat":
             return self._check_gestures(path)
+
         drawing = Path(f"{path.resolve().stem}-check.svg") if self.draw is None else self.draw.expanduser()
         if drawing.suffix != ".svg":
             raise ConfigError(f"a drawing is written as .svg, but got {drawing.name!r}")
+
         check_target(drawing)
         series = read_series(path, self.rate, checked=False)
         found = check_series(series)
@@ -233,6 +243,7 @@ class _Check(Command):
             "drawing": drawing,
             "findings": [one._asdict() for one in found],
         }
+
         shown = {**data, "classes": list(data["classes"])}
         return self._found(data, shown, found)
 
@@ -240,6 +251,7 @@ class _Check(Command):
         """Counts of events and of gestures; nothing is drawn."""
         if self.rate is not None or self.draw is not None:
             raise ConfigError("--rate and --draw are for series; leave them out for a file of events")
+
         from spikebridge.data.events.dvs_gesture import GESTURES, SENSOR, check_gestures, read_gesture_labels
         from spikebridge.data.events.files import read_events
 
@@ -247,6 +259,7 @@ class _Check(Command):
         labels = read_gesture_labels(path.with_name(f"{path.stem}_labels.csv"))
         found = check_gestures(events, labels)
         names = [GESTURES[one.label] for one in labels]
+
         data: dict[str, Any] = {
             "file": path,
             "events": len(events),
@@ -282,8 +295,10 @@ def _write_recording(make: Any, folder: Path, seconds: float, seed: int) -> Comm
     data = {"folder": folder, "name": recording.name, "pixels": size, "frames": recording.num_frames}
     data |= {"events": int(recording.events.edges[-1]), "seconds": round(recording.num_bins * recording.dt, 3)}
     first = recording.frame_boxes[0]
+
     if (first == first).all():
         data["first_box"] = ",".join(f"{value:.1f}" for value in first)
+
     return CommandResult(data, formatting.facts(data))
 
 

@@ -59,6 +59,7 @@ class Quantize(RunCommand):
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
+
         region = QConfig("*", self.weights, self.activations, self.membranes, self.power_of_two)
         results = quantize_run(
             target.module,
@@ -68,8 +69,10 @@ class Quantize(RunCommand):
             QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle),
             progress=status,
         )
+
         made = {"out": out, "bundle": self.bundle}
         paths = "\n".join(str(path) for path in made.values() if path is not None)
+
         return CommandResult({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
 
 
@@ -97,6 +100,7 @@ class Compare(Command):
         rows = [asdict(row) for row in comparison.rows]
         words = "within tolerance" if comparison.passed else "NOT within tolerance"
         text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {words}"])
+
         data = {
             "bundle": self.bundle,
             "passed": comparison.passed,
@@ -130,6 +134,7 @@ class PlaceBundle(Command):
         placed = place(targets.load_of_bundle(bundle), chip, self.chips)
         timing = placed.timing
         parts = [{"part": name, "chip": number} for name, number in placed.chips.items()]
+
         figures = {
             "latency [ms]": 1e3 * timing.latency,
             "keeps up": timing.keeps_up,
@@ -138,9 +143,11 @@ class PlaceBundle(Command):
             "largest memory [bytes]": max(placed.memory),
             "busiest chip": f"{max(timing.busy):.1%}",
         }
+
         path = path_in_words(timing.path)
         text = f"{formatting.table(parts)}\n\n{formatting.facts(figures)}\n\ncritical path\n{formatting.table(path)}"
         data = {"bundle": self.bundle, "chip": asdict(chip), "parts": parts, "path": path, **figures}
+
         return CommandResult(data, text, code=0 if timing.keeps_up else 1)
 
 
@@ -168,19 +175,24 @@ class RunBundle(Command):
 
         if self.out is not None:
             check_destination(self.out)
+
         bundle = Bundle.open(self.bundle)
         inputs = None
         if self.input is not None and self.input.suffix.lower() == ".wav":
             inputs = targets.inputs_from_samples(bundle, self.input)
+
         ran = run_bundle(bundle, self.input, status, integers=self.integers, inputs=inputs)
         if self.out is not None:
             write_arrays(self.out, ran.outputs)
+
         outputs = [
             {"output": name, "values": len(y), "shape": list(y.shape[2:]), "last": y[-1, 0].ravel()[:8].tolist()}
             for name, y in ran.outputs.items()
         ]
+
         data = {"bundle": self.bundle, "ticks": ran.ticks, "ticks_per_second": ran.ticks_per_second, "outputs": outputs}
         text = f"{formatting.table(outputs)}\n\n{ran.ticks} ticks, {ran.ticks_per_second:.0f} a second"
+
         return CommandResult(data | ({"out": self.out} if self.out is not None else {}), text)
 
 
@@ -204,8 +216,10 @@ class Draw(RunCommand):
         """Builds the network, sums it up and draws it."""
         if self.out is not None:
             check_target(self.out)
+
         if targets.is_bundle(self.target):
             return self._draw_bundle(Path(self.target))
+
         target = targets.resolve_target(self.target, self.own, self.network)
         name, network = target.hybrid_network(self.network)
         from spikebridge.analysis.plots.figures import draw_network
@@ -216,6 +230,7 @@ class Draw(RunCommand):
         _log.info("drawing %s", name)
         path = self.out or Path(f"{name}.svg")
         targets.write_file(path, draw_network(network))
+
         return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
 
     def _draw_bundle(self, folder: Path) -> CommandResult:
@@ -227,6 +242,7 @@ class Draw(RunCommand):
         path = self.out or Path(f"{folder.resolve().stem}.svg")
         targets.write_file(path, draw_bundle(asdict(bundle.manifest)))
         parts = [{"part": name, "side": one.side, "file": one.file} for name, one in bundle.manifest.parts.items()]
+
         return CommandResult(
             {"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}"
         )
@@ -255,11 +271,13 @@ class ReplayNetwork(RunCommand):
         """Records the network and writes the page."""
         if self.out is not None:
             check_target(self.out)
+
         target = targets.resolve_target(self.target, self.own)
         name, network = target.hybrid_network(self.network)
         note = target.training_note()
         if note is None:
             name, network, _ = target.trained_network(name)
+
         from spikebridge.analysis.replay.network import record_network
         from spikebridge.analysis.report import Section, write_report
 
@@ -269,6 +287,7 @@ class ReplayNetwork(RunCommand):
         write_report(path, f"{name} on an example", [section], {"network": self.target, "sample": self.sample})
         lanes = [{"lane": lane.name, "shown": lane.note} for lane in replay.lanes]
         data = {"network": name, "page": path, "lanes": lanes}
+
         return CommandResult(data, f"{formatting.table(lanes)}\n\npage: {path}")
 
 
@@ -297,6 +316,7 @@ class Export(RunCommand):
             return self._export_c()
         if targets.is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
+
         target = targets.resolve_target(self.target, self.own, self.network)
         name, network, run = target.trained_network(self.network)
         from spikebridge.deploy.bundle.export import export
@@ -310,6 +330,7 @@ class Export(RunCommand):
             "results": run.results() if run.finished else {},
             "environment": run.environment() if (run.path / "environment.json").is_file() else {},
         }
+
         bundle = export(
             network,
             inputs if isinstance(inputs, dict) else {"signal": inputs},
@@ -317,12 +338,14 @@ class Export(RunCommand):
             card=card,
             progress=status,
         )
+
         comparison = compare_bundle(bundle, progress=status)
         manifest = bundle.manifest
         parts = [
             {"part": part, "side": record.side, "file": record.file, "notes": "; ".join(record.notes) or None}
             for part, record in manifest.parts.items()
         ]
+
         data = {
             "bundle": bundle.path,
             "network": name,
@@ -332,9 +355,11 @@ class Export(RunCommand):
             "passed": comparison.passed,
             "comparison": [asdict(row) for row in comparison.rows],
         }
+
         left = f"\nnot in the graph, so not in the bundle: {', '.join(manifest.left_out)}" if manifest.left_out else ""
         verdict = "every level agrees" if comparison.passed else "levels differ: spikebridge compare shows where"
         text = f"{formatting.table(parts)}\n{left}\n{bundle.path}: {bundle.size()} bytes; {verdict}"
+
         return CommandResult(data, text, code=0 if comparison.passed else 1)
 
     def _export_c(self) -> CommandResult:
@@ -354,8 +379,10 @@ class Export(RunCommand):
 
             options = QuantizeOptions(network=name, data=self.data)
             written = run_to_c(target.module, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
+
         files = [{"file": file.name, "bytes": file.stat().st_size} for file in sorted(written.folder.iterdir())]
         sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}
         text = f"{formatting.table(files)}\n\ntables: {written.table_bytes} bytes, state: {written.state_bytes} bytes"
         data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
+
         return CommandResult(data, f"{text}\ncheck it in {written.folder}: {written.command}")

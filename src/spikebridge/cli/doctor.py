@@ -101,6 +101,7 @@ def _paths_text(operations: list[dict[str, Any]]) -> str:
         for path in operation["paths"]:
             mark = "->" if path["path"] == operation["here"] else "  "
             lines.append(f"  {mark} {path['path']:<10} {path['when']}")
+
     return "\n".join(lines)
 
 
@@ -119,18 +120,23 @@ class Doctor(RunCommand):
         """Findings, each with a remedy; the exit code is 1 where there are any."""
         if self.run is None and self.recipe is not None:
             raise ConfigError("--recipe names the recipe file of a run, but there is no run")
+
         if self.paths:
             if self.run is not None:
                 raise ConfigError("--paths describes the installation; leave out the run")
             operations = _fast_paths()
             return CommandResult({"operations": operations}, _paths_text(operations))
+
         if self.run is None:
             facts = _installation_facts()
             return CommandResult(facts, formatting.facts(facts))
+
         target = targets.resolve_target(self.run, self.own, self.network)
-        note, findings = target.training_note(), target.findings(self.network)
+        note = target.training_note()
+        findings = target.findings(self.network)
         text = "\n".join([*([note] if note else []), formatting.findings(findings)])
         faulty = bool(findings) or (note is not None and target.run is not None)
+
         return CommandResult({"training": note or "finished", "findings": findings}, text, code=int(faulty))
 
 
@@ -170,6 +176,7 @@ class Models(Command):
                 "data": data | generated,
                 "figures": dict(card.figures),
             }
+
             return f"{card.name}\n{formatting.facts(rows, '  ')}"
 
         cards = model_cards() if self.name is None else [model_card(self.name)]

@@ -39,31 +39,37 @@ def elapsed_time(task: str, active: bool = True) -> Iterator[None]:
         task: a name for the line.
         active: False shows nothing, for what shows a progress of its own.
     """
-    done, stage = threading.Event(), ""
+    done = threading.Event()
+    stage = ""
 
     def keep(message: str) -> None:
         nonlocal stage
         stage = message
 
     def show() -> None:
-        start, pause = time.monotonic(), FIRST_LINE
+        start = time.monotonic()
+        pause = FIRST_LINE
         while not done.wait(pause):
             line = ", ".join(filter(None, (stage, f"{time.monotonic() - start:.0f} s")))
             line = f"{task}: {line}"
+
             if sys.stderr.isatty():
                 pause = 1.0
                 print(f"\r\x1b[K{printable(line)}", end="", file=sys.stderr, flush=True)
             else:
                 pause = min(2 * pause, 60.0)
                 status(line)
+
         if pause == 1.0:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     if not active:
         yield
         return
+
     thread = threading.Thread(target=show, name="elapsed time", daemon=True)
     thread.start()
+
     try:
         with _log_shown_by(keep, logging.INFO):
             yield
@@ -109,6 +115,7 @@ def _is_loading(frame: FrameType | None) -> bool:
         if frame.f_code.co_name == "<module>" and package in _LOADED:
             return True
         frame = frame.f_back
+
     return False
 
 
@@ -130,6 +137,7 @@ def explain(failure: BaseException) -> tuple[str, int]:
         return f"error: {text}", 2
     if isinstance(failure, OSError) and failure.strerror:
         return f"error: {failure.filename or 'file'}: {failure.strerror}", 2
+
     place = place_in_own_recipe(failure)
     if place is not None:
         return f"error: {place}: {type(failure).__name__}{text and ': '}{text} (--debug shows the traceback)", 2
@@ -137,6 +145,7 @@ def explain(failure: BaseException) -> tuple[str, int]:
         return f"error: there is not enough memory for this input{text and ': '}{text}", 2
     if isinstance(failure, RecursionError):
         return "error: the input is nested too deep", 2
+
     return f"unexpected {type(failure).__name__}: {text} (--debug shows where)", 1
 
 
@@ -163,6 +172,7 @@ def warnings_in_one_line(at_once: bool = False) -> Iterator[None]:
     with _log_shown_by(show, logging.WARNING), warnings.catch_warnings():
         warnings.showwarning = show_warning
         yield
+
     for line in held:
         status(line)
 
@@ -170,10 +180,12 @@ def warnings_in_one_line(at_once: bool = False) -> Iterator[None]:
 @contextlib.contextmanager
 def _log_shown_by(show: Callable[[str], None], level: int) -> Iterator[None]:
     """Gives messages of the package's log to a function, from a level on; those of INFO alone where it is INFO."""
-    log, handler = logging.getLogger("spikebridge"), _Handler(show, level)
+    log = logging.getLogger("spikebridge")
+    handler = _Handler(show, level)
     before = log.level
     log.addHandler(handler)
     log.setLevel(min(level, log.getEffectiveLevel()))
+
     try:
         yield
     finally:

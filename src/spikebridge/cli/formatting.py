@@ -17,16 +17,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """
     if not rows:
         return "nothing"
+
     names = list(rows[0])
     cells = [[_value_text(row.get(name), name) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
     to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
     lines = []
+
     for line in [names, *cells]:
         padded = [
             text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, to_right, strict=True)
         ]
         lines.append("  ".join(padded).rstrip())
+
     return "\n".join(lines)
 
 
@@ -47,6 +50,7 @@ def _value_text(value: Any, column: str = "") -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(_value_text(item) for item in value) or "-"
+
     return str(value)
 
 
@@ -65,6 +69,7 @@ def results(values: dict[str, Any]) -> str:
     singles = {name: value for name, value in values.items() if name not in tables}
     blocks = [facts(singles)] if singles else []
     blocks += [f"{name}\n{table(rows)}" for name, rows in tables.items()]
+
     return "\n\n".join(blocks) or "no results"
 
 
@@ -83,12 +88,14 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
     plain = [name for name, value in values.items() if not isinstance(value, dict)]
     width = max((len(name) for name in plain), default=0)
     lines = []
+
     for name, value in values.items():
         if isinstance(value, dict):
             lines.append(f"{indent}{name}")
             lines += [facts(value, indent + "  ")] if value else []
         else:
             lines.append(f"{indent}{name:<{width}}  {_value_text(value)}")
+
     return "\n".join(lines)
 
 
@@ -98,6 +105,7 @@ def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str
     for kind, entries in blocks.items():
         if entries:
             lines += ["", kind, *(_entry(entry) for entry in entries)]
+
     return "\n".join(lines)
 
 
@@ -109,6 +117,7 @@ def data_sets(entries: Sequence[dict[str, Any]]) -> str:
         if not entry["present"]:
             lines.append(f"{'':<17}missing: {', '.join(entry['missing'])}")
         lines.append(f"{'':<17}from {entry['source']} ({entry['licence']})")
+
     return "\n".join(lines)
 
 
@@ -123,6 +132,7 @@ def findings(found: Sequence[dict[str, Any]]) -> str:
     """
     if not found:
         return "no findings: the networks look healthy"
+
     line = "{severity}: {network}: {where} is {kind}: {what}\n  remedy: {remedy}"
     return "\n".join(line.format(**one) for one in found)
 

@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
+
     try:
         at_once = words[:1] in (["train"], ["sweep"], ["live"])
         with interrupt_after_loading(), contextlib.nullcontext() if debug else warnings_in_one_line(at_once):
@@ -83,17 +84,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _execute(words: list[str]) -> int:
     if any("\0" in word for word in words):
         raise ConfigError(f"an argument holds a NUL character: {next(word for word in words if chr(0) in word)!r}")
+
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
+
     if words[0] in ("-V", "--version"):
         import spikebridge
 
         print(f"spikebridge {spikebridge.__version__}")
         return 0
-    name, rest = words[0], words[1:]
+
+    name = words[0]
+    rest = words[1:]
     if name not in COMMANDS:
         raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
+
     set_threads_from(rest)
     with elapsed_time(f"spikebridge {name}", active=not COMMANDS[name].shows_progress):
         command = parse_command(COMMANDS[name], f"spikebridge {name}", rest)
@@ -104,14 +110,17 @@ def _execute(words: list[str]) -> int:
         # at the end: NaN in the last output of a network is an error that names the part
         with output, deferred_checks():
             result = command.execute()
+
     if result.printed:
         print(json.dumps(_plain(result.data), indent=2) if command.json else printable(result.text), flush=True)
+
     return result.code
 
 
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {_summary(command)}" for name, command in COMMANDS.items()]
+
     return "\n".join(
         [
             "usage: spikebridge COMMAND [OPTIONS]",
@@ -139,6 +148,7 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
+
     return str(value) if isinstance(value, Path) else value
 
 

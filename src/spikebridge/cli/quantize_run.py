@@ -81,11 +81,16 @@ def quantize_run(
     """
     if out is not None and out.exists():
         raise ExportError(f"{out} is there already; name another folder or remove it first")
-    data, opened = options.data, None if options.bundle is None else _opened(options.bundle, run)
+
+    data = options.data
+    opened = None if options.bundle is None else _opened(options.bundle, run)
     if opened is not None and options.network is None:
         options = replace(options, network=opened.manifest.card.get("network"))
+
     config = run.config_as(module.Config)
-    rows, clipped = [], []
+    rows = []
+    clipped = []
+
     with nullcontext() if out is None else atomic_folder(out) as draft:
         for path, one in _quantized(module, run, qconfig, options, progress):
             if opened is not None:
@@ -96,11 +101,13 @@ def quantize_run(
             clipped += [{"network": path, **asdict(most)} for most in one.clipped()]
             if opened is not None:
                 break  # a bundle holds the first one of its name
+
         results = {"networks": rows, "clipped": clipped}
         plan = _plan(module, run, qconfig, options)
         about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
         if draft is not None:
             write_text(draft / _SUMMARY, json.dumps({**about, **results}, indent=1) + "\n")
+
     return results
 
 
@@ -118,11 +125,15 @@ def _quantized(
         raise ConfigError(
             f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
         )
+
     if options.num_calibration < 1:
         raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
+
     children = _children(run, options.network)
-    config, plan = run.config_as(module.Config), _plan(module, run, qconfig, options)
+    config = run.config_as(module.Config)
+    plan = _plan(module, run, qconfig, options)
     signals = module.calibration(config, options.num_calibration, options.data)
+
     for path, child in children.items():
         progress(path)
         trained = module.build(config)[path.partition("/")[0]]
@@ -152,10 +163,12 @@ def run_to_c(
     """
     if out.exists():
         raise ExportError(f"{out} is there already; name another folder or remove it first")
+
     _, one = next(_quantized(module, run, QConfig(), options, progress))
     traced = record_trace(one.whole, one.some, one.ticks)
     known = {kind: {name: x.numpy() for name, x in several.items()} for kind, several in traced._asdict().items()}
     inputs = integer_inputs(one.model, {name: x.numpy() for name, x in one.some.items()}, known, f"{run.path}")
+
     return write_c(one.model, inputs, one.ticks, out)
 
 
@@ -170,7 +183,8 @@ class _Quantized:
 
     def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:
         inputs = {name: x for name, x in signals.items() if name in network.inputs}
-        self.network, self.some = network, {name: x[:, :_NUM_SHOWN] for name, x in inputs.items()}
+        self.network = network
+        self.some = {name: x[:, :_NUM_SHOWN] for name, x in inputs.items()}
         self.whole = quantize(network, inputs, plan)
         self.model = integer_model(self.whole, self.some)
 
@@ -187,9 +201,11 @@ class _Quantized:
             before, after = (module.measure(one, config, data) for one in (self.network, self.whole))
             for name, value in before.items():
                 row |= {name: value, f"{name} after": after[name]}
+
         used = memory(self.network, self.whole, self.model, self.some)
         row |= {"bytes": used.parameters, "bytes after": used.integers}
         row |= {"state bytes": used.state, "state bytes after": used.integer_state}
+
         return row | expenses(self.network, self.whole, self.some)
 
     def clipped(self) -> list[Saturation]:
@@ -211,10 +227,12 @@ def expenses(network: HybridNetwork, whole: HybridNetwork, inputs: dict[str, Ten
         Synaptic operations, all operations, and energy [nJ].
     """
     real, narrow = (hardware_profile(name) for name in ("45nm", "45nm-int8"))
-    before, after = count_cost(network, inputs), count_cost(whole, inputs)
+    before = count_cost(network, inputs)
+    after = count_cost(whole, inputs)
     prices = dict.fromkeys(quantized_paths(whole), narrow)
     joules_after = sum(joules(done, prices.get(name, real)) for name, done in after.parts.items())
     joules_after += sum(joules(done, prices.get(f"units.{name}", real)) for name, done in after.links.items())
+
     return {
         "synaptic operations": before.total.synops,
         "synaptic operations after": after.total.synops,
@@ -239,7 +257,9 @@ def _children(run: Run, network: str | None) -> dict[str, Run]:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
     if network is None:
         return found
+
     chosen = {path: child for path, child in found.items() if network in (path, path.partition("/")[0])}
     if not chosen:
         raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, found)}")
+
     return chosen

@@ -86,6 +86,7 @@ def list_building_blocks(kind: str) -> list[Listing]:
     meant = KINDS[kind]
     trees = [_parse(path) for path in sorted((_PACKAGE / meant.folder).rglob("*.py"))]
     classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+
     return [
         Listing(name, _first_line(classes[name]))
         for name in _exports(_PACKAGE / meant.folder)
@@ -111,17 +112,21 @@ def refuse_misspelt(recipe: str, kind: str, program: str, words: list[str], own:
     settings = _settings(recipe, kind)
     if settings is None:
         return
+
     presets, chosen, renamed = settings
     options = {name.replace("_", "-"): presets if name == "preset" else () for name in own} | chosen
     option = ""
+
     for word in words:
         if not word.startswith("--"):
-            name, value = option, word
+            name = option
+            value = word
         else:
             option, _, value = word[2:].partition("=")
             option = name = option.replace("_", "-")
             if name not in options and name not in ("help", "debug") and name.partition(".")[0] not in options:
                 raise ConfigError(unknown_option(word, [f"--{one}" for one in options], renamed, program))
+
         choices = options.get(name, ())
         if value and choices and value not in choices and not value.startswith("-"):
             what = f"{recipe} has no preset {value!r}" if name == "preset" else f"--{name} has no choice {value!r}"
@@ -153,13 +158,16 @@ def load_recipe(word: str) -> ModuleType:
     _log.info("importing the recipe %s", word)
     if word in known:
         return importlib.import_module(f"spikebridge.networks.{word}.recipe")
+
     path = Path(word)
     if path.suffix != ".py":
         raise ConfigError(f"no recipe {word!r}: {did_you_mean(word, known)} A recipe file of your own ends in .py.")
     if not path.is_file():
         raise ConfigError(f"no recipe file {word}; `spikebridge copy RECIPE {word}` makes one to edit")
+
     module = _load_file(path.resolve(), path.stat().st_mtime_ns)
     _check_parts(module, word)
+
     return module
 
 
@@ -167,14 +175,18 @@ def _check_parts(module: ModuleType, word: str) -> None:
     missing = [part for part in _PARTS if not hasattr(module, part)]
     if missing:
         raise ConfigError(f"{word} is not a recipe: it has no {', '.join(missing)}. A recipe has {', '.join(_PARTS)}.")
-    config, presets = module.Config, module.PRESETS
+
+    config = module.Config
+    presets = module.PRESETS
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise ConfigError(f"{word} is not a recipe: its Config should be a dataclass, but is {config!r:.100}")
     if not isinstance(presets, dict) or not presets:
         raise ConfigError(f"{word} is not a recipe: its PRESETS should name a Config at least, but is {presets!r:.100}")
+
     for name, preset in presets.items():
         if not isinstance(name, str) or not isinstance(preset, config):
             raise ConfigError(f"{word} is not a recipe: its preset {name!r} should be a Config, but is {preset!r:.100}")
+
     for part in _PARTS[2:]:
         if not callable(getattr(module, part)):
             raise ConfigError(f"{word} is not a recipe: its {part} should be a function")
@@ -189,6 +201,7 @@ def recipe_source(name: str) -> str:
     known = recipe_files()
     if name not in known:
         raise ConfigError(f"no recipe {name!r}: {did_you_mean(name, known)}")
+
     return known[name].read_text(encoding="utf-8")
 
 
@@ -200,6 +213,7 @@ def recipe_digest(word: str) -> str | None:
     """
     if word in recipe_files():
         return None
+
     import hashlib  # here, since it loads a library for cryptography that `--help` does not need
 
     return hashlib.sha256(read_bytes(Path(word), "a recipe file", _MAX_BYTES)).hexdigest()
@@ -207,11 +221,13 @@ def recipe_digest(word: str) -> str | None:
 
 def place_in_own_recipe(failure: BaseException) -> str | None:
     """Where a recipe file of the user's own failed, as "FILE, line N"; None where no such file had a part in it."""
-    step, found = failure.__traceback__, None
+    step = failure.__traceback__
+    found = None
     while step is not None:
         if step.tb_frame.f_globals.get("__name__", "").startswith(_MODULE):
             found = f"{step.tb_frame.f_code.co_filename}, line {step.tb_lineno}"
         step = step.tb_next
+
     return found
 
 
@@ -236,15 +252,18 @@ def _load_file(path: Path, changed: int) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be loaded as a Python file")
+
     module = importlib.util.module_from_spec(spec)
     # dataclasses look their module up by name while the file runs
     sys.modules[name] = module
+
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
     except ImportError as error:
         raise ConfigError(f"{path} cannot be loaded: {error}") from error
+
     return module
 
 
@@ -273,10 +292,13 @@ def _settings(recipe: str, kind: str) -> _Settings | None:
         options = {} if found is None else _options_of(*found)
     except (OSError, SyntaxError, ValueError, LookupError):
         return None  # loading it gives the reason
+
     if found is None:
         return None
+
     moved = _top_level(found[1]).get("RENAMED_FIELDS")
     renamed = dict(ast.literal_eval(moved)) if isinstance(moved, ast.Dict) and _keys(moved) else {}
+
     return _Settings(_keys(source.names.get("PRESETS")), options, renamed)
 
 
@@ -294,9 +316,11 @@ class _Source:
             return self.find(node.id)
         if not isinstance(node, ast.ImportFrom):
             return None if node is None else (self, node)
+
         module = _PACKAGE.parent.joinpath(*(node.module or "").split("."))
         path = next((one for one in (module.with_suffix(".py"), module / "__init__.py") if one.is_file()), None)
         original = next(alias.name for alias in node.names if name in (alias.asname, alias.name))
+
         return None if path is None else _Source(path, _top_level(_parse(path))).find(original)
 
 
@@ -308,25 +332,33 @@ def _options_of(source: _Source, settings: ast.AST, prefix: str = "") -> dict[st
     """
     if not isinstance(settings, ast.ClassDef):
         raise LookupError(source.path)
+
     options: dict[str, tuple[str, ...]] = {}
     for base in settings.bases:
         found = source.find(ast.unparse(base))
         if found is None:
             raise LookupError(ast.unparse(base))
         options |= _options_of(*found, prefix)
+
     tables = dict(_tables(source, settings))
     for node in settings.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
-        name, kind = node.target.id, ast.unparse(node.annotation)
-        option, group = name.replace("_", "-"), source.find(kind)
+
+        name = node.target.id
+        kind = ast.unparse(node.annotation)
+        option = name.replace("_", "-")
+        group = source.find(kind)
+
         if kind.startswith("ClassVar"):
             continue
+
         if group is not None and isinstance(group[1], ast.ClassDef):
             options |= _options_of(*group, f"{prefix}{option}.")
         else:
             options[prefix + option] = tables.get(name) or _choices(source, node.annotation)
             options |= {f"{prefix}no-{option}": ()} if kind == "bool" else {}
+
     return options
 
 
@@ -343,6 +375,7 @@ def _choices(source: _Source, annotation: ast.AST) -> tuple[str, ...]:
                 if not inner:
                     return ()
                 found += inner
+
     return tuple(found)
 
 
@@ -384,6 +417,7 @@ def _top_level(tree: ast.AST) -> dict[str, ast.AST]:
             bound[node.target.id] = node.value
         elif isinstance(node, ast.Assign):
             bound |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+
     return bound
 
 

@@ -44,6 +44,7 @@ class _Target:
         """
         if self.run is None:
             raise ConfigError(f"{self.word} has no trained weights; train it first: spikebridge train {self.word}")
+
         return self.run
 
     def for_data(self, data: Path | None) -> "_Target":
@@ -54,6 +55,7 @@ class _Target:
         """
         if self.word not in recipe_files() or data is None or data.is_dir() or not hasattr(self.module, "weights_for"):
             return self
+
         run = shipped_run(self.module.weights_for(data))
         return self if run is None else _Target(self.word, self.module, run.config_as(self.module.Config), run)
 
@@ -63,10 +65,12 @@ class _Target:
             return f"untrained: {self.word} has no trained weights, so its networks are checked as they are built"
         if self.run.finished:
             return None
+
         again = resume_command(self.run.recipe, self.word)
         files = [file for file in self.run.path.rglob("*") if file.is_file()]
         if any(file.parent.name == "checkpoint" or file.name in _TRAINED for file in files):
             return f"interrupted: the training of {self.word} has not ended; `{again}` resumes it"
+
         return f"untrained: {self.word} was started, but holds no weights yet; `{again}` trains it"
 
     def networks(self, name: str | None = None) -> dict[str, Any]:
@@ -81,6 +85,7 @@ class _Target:
             return dict(built)
         if name not in built:
             raise ConfigError(f"{self.word} has no network {name!r}: {did_you_mean(name, built)}")
+
         return {name: built[name]}
 
     def hybrid_network(self, name: str | None = None) -> tuple[str, Any]:
@@ -92,6 +97,7 @@ class _Target:
         name, network = next(iter(self.networks(name).items()))
         if not _is_hybrid(network):
             raise ConfigError(f"{name!r} is a {type(network).__name__}; only a hybrid network can be drawn")
+
         return name, network
 
     def inputs(self, network: Any) -> Any:
@@ -103,16 +109,20 @@ class _Target:
         """The doctor's findings about the recipe's networks, with the weights of the run where it has them."""
         from spikebridge.analysis.doctor.doctor import diagnose
 
-        networks, found = self.networks(name), []
+        networks = self.networks(name)
+        found = []
+
         for network_name, network in networks.items():
             trained = self._run_of(network_name)
             if trained is not None and hasattr(self.module, "trained"):
                 networks[network_name] = self.trained_network(network_name)[1]
             elif trained is not None:
                 trained.load_weights(network)
+
         for number, (network_name, network) in enumerate(networks.items(), start=1):
             _log.info("checking %s (%d of %d)", network_name, number, len(networks))
             found += [{"network": network_name} | asdict(one) for one in diagnose(network.eval(), self.inputs(network))]
+
         return found
 
     def trained_network(self, name: str | None = None) -> tuple[str, Any, Run]:
@@ -130,10 +140,12 @@ class _Target:
                 raise ConfigError(f"{self.word} has no trained network {name!r}: {did_you_mean(name, networks)}")
             name, network = next((n, m) for n, m in networks.items() if name in (None, n))
             return name, network, self._run_of(name) or run
+
         name, network = next(iter(self.networks(name).items()))
         trained = self._run_of(name) or (run if (run.path / "weights.safetensors").exists() else None)
         if trained is None:
             raise ConfigError(f"{self.word} has no weights of {name!r}; train it first")
+
         trained.load_weights(network)
         return name, network, trained
 
@@ -159,10 +171,12 @@ def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = 
     known = network_names(recipe)
     if network is not None and known and network not in known:
         raise ConfigError(f"{word} has no network {network!r}: {did_you_mean(network, known)}")
+
     module = load_recipe(recipe)
     run = Run.open(Path(word)) if _is_run_folder(word) else shipped_run(word)
     if run is not None:
         return _Target(word, module, run.config_as(module.Config), run)
+
     return _Target(word, module, module.PRESETS[_default_preset(module)])
 
 
@@ -177,10 +191,12 @@ def recipe_word(word: str, own: OwnRecipe = _PACKAGED) -> str:
         return _recipe_of_run(Run.open(Path(word)), own)
     if own.recipe is not None:
         raise ConfigError(f"{word} is no run folder; --recipe names the recipe file of a run")
+
     if word not in known and Path(word).suffix != ".py":
         if (run := shipped_run(word)) is not None and run.recipe in known:
             return run.recipe
         raise ConfigError(f"{word!r} is neither a run folder nor a recipe: {did_you_mean(word, known)}")
+
     return word
 
 
@@ -225,6 +241,7 @@ def bundle_tracker(word: str, own: OwnRecipe = _PACKAGED, integers: bool = False
 
     recipe = Bundle.open(Path(word)).manifest.card.get("recipe")
     module: Any = load_recipe(recipe) if recipe in recipe_files() else None
+
     return module.bundle_tracker(Path(word), integers) if hasattr(module, "bundle_tracker") else None
 
 
@@ -240,8 +257,10 @@ def load_of_bundle(bundle: Any) -> Any:
     for link in manifest.links:
         if link.numbers is not None and link.source in memory:
             memory[link.source] += manifest.files[link.numbers].size
+
     numbers = bundle.numbers(manifest.sample.file)
     inputs = {name: torch.from_numpy(numbers[f"inputs.{name}"].copy()) for name in manifest.inputs}
+
     return measure_load(rebuild(bundle), inputs, memory)
 
 
@@ -285,6 +304,7 @@ def live_steps(
         name, trained, _ = target.trained_network(network)
         inputs = target.inputs(trained)
         steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
+
     from spikebridge.data.streams.sources import StreamRequest
 
     spec = steps.spec
@@ -340,9 +360,11 @@ def live_samples(
         from spikebridge.deploy.streaming.torch_network import network_advance
 
         steps = SampleSteps(reader, frozenset(trained.inputs), network_advance(trained))
+
     front = reader.front_end
     silence = np.zeros((front.block, front.num_channels), np.float32)
     steps([silence], None)  # libraries are loaded before the stream begins
+
     return steps, SampleRequest(front.rate_hz, front.num_channels, front.block)
 
 
@@ -362,8 +384,10 @@ def inputs_from_samples(bundle: Any, file: Path) -> dict[str, Any]:
     series = read_series(file)
     if len(series) != 1:
         raise DataError(f"{file}: expected one series, but there are {len(series)}; `live --signal` plays all of them")
+
     played = SampleReplay(series, SampleRequest(front.rate_hz, front.num_channels, front.block), name=str(file))
     inputs, _ = front.advance(np.concatenate(played.inputs(0, played.num_blocks)), front.initial_state())
+
     return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}
 
 
@@ -378,6 +402,7 @@ def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:
         raise ConfigError(
             f"{word} is of the recipe {recipe!r}, which reads no samples of a sensor; --signal is for signals"
         )
+
     module = importlib.import_module(f"spikebridge.networks.{recipe}.stream")
     return module.sample_reader(config or {}, results or {})
 
@@ -404,8 +429,10 @@ def open_run(path: Path, own: OwnRecipe = _PACKAGED) -> _Target:
     """
     if not path.is_dir():
         raise ConfigError(f"there is no run folder {path}; `spikebridge train RECIPE --out {path}` makes one")
+
     run = Run.open(path)
     module = load_recipe(_recipe_of_run(run, own))
+
     return _Target(str(path), module, run.config_as(module.Config), run)
 
 
@@ -416,14 +443,17 @@ def _recipe_of_run(run: Run, own: OwnRecipe) -> str:
         if own.recipe is not None:
             raise ConfigError(f"{run.path} is a run of the recipe {run.recipe!r} of the package; leave --recipe out")
         return run.recipe
+
     if own.recipe is None:
         raise ConfigError(
             f"{run.path} is a run of {run.recipe!r}, which is no recipe of the package ({', '.join(known)}); if it is "
             "a recipe file of yours, name it: --recipe FILE.py"
         )
+
     word = str(own.recipe)
     if word in known:
         raise ConfigError(f"{run.path} is a run of {run.recipe!r}, not of the recipe {word!r} of the package")
+
     _check_recipe_file(run, word, own.edited)
     return word
 
@@ -475,12 +505,15 @@ def initial_settings(module: ModuleType, recipe: str, words: list[str]) -> Any:
             raise ConfigError(
                 f"{recipe} has no preset {choice.preset!r}: {did_you_mean(choice.preset, module.PRESETS)}"
             )
+
         return module.PRESETS[choice.preset]
+
     if choice.resume:
         path = choice.out or run_folder(recipe, resume=True)
         run = Run.open(path) if path.is_dir() and any(path.iterdir()) else None
         if run is not None and run.recipe == recipe_id(recipe):
             return run.config_as(module.Config)
+
     return module.PRESETS[_default_preset(module)]
 
 
@@ -492,12 +525,15 @@ def run_folder(recipe: str, resume: bool) -> Path:
     """
     if "RANK" in os.environ:
         raise ConfigError("several processes were started together: name the run folder they share (--out)")
+
     # a process that the first one started finds the folder made already
     resume = resume or not is_first_process()
     stem = Path(recipe).stem
     number = 1
+
     while (_RUNS / _numbered(stem, number)).exists():
         number += 1
+
     return _RUNS / _numbered(stem, max(number - 1, 1) if resume else number)
 
 

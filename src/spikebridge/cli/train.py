@@ -60,12 +60,15 @@ class Train(Command):
                 return cls, program, words
             known = ", ".join(recipe_files()) or "none"
             raise ConfigError(f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {known}.")
-        recipe, rest = words[0], words[1:]
+
+        recipe = words[0]
+        rest = words[1:]
         refuse_misspelt(recipe, "Config", f"{program} {recipe}", rest, own_options(cls))
         module = load_recipe(recipe)
         settings = targets.initial_settings(module, recipe, rest)
         form = add_settings(cls, "recipe", recipe, settings)
         form.__doc__ = module.__doc__
+
         return form, f"{program} {recipe}", rest
 
     def execute(self) -> CommandResult:
@@ -76,18 +79,22 @@ class Train(Command):
             from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
 
             check_loggers(self.logger)
+
         path = self.out or targets.run_folder(self.recipe, self.resume)
         digest = recipe_digest(self.recipe)
         run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume, recipe_digest=digest)
         if run.recipe_digest != digest:
             warnings.warn(f"{self.recipe} was edited after {path} was started", stacklevel=2)
+
         run.loggers = self.logger
         with run.lock():
             return self._train(module, run)
 
     def _train(self, module: Any, run: Run) -> CommandResult:
-        settings, path = getattr(self, SETTINGS), run.path
+        settings = getattr(self, SETTINGS)
+        path = run.path
         resume = targets.resume_command(self.recipe, str(path))
+
         try:
             # a recipe that shows progress takes `quiet`; it is only given where it is asked for
             results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))
@@ -107,8 +114,10 @@ class Train(Command):
                 f"{error.filename or path}: {error.strerror}; the run is whole up to its last checkpoint: free some "
                 f"space, then `{resume}` resumes"
             ) from error
+
         written = report is not None and Path(report).is_file()
         data = {"run": path, "report": report if written else None, "results": results}
+
         return CommandResult(data, formatting.results(results) + (f"\n\nreport: {report}" if written else ""))
 
 
@@ -131,14 +140,19 @@ class Eval(RunCommand):
             if "-h" in words or "--help" in words:
                 return cls, program, words
             raise ConfigError(f"the first argument must be a run folder or a recipe: {program} RUN_OR_RECIPE [OPTIONS]")
-        word, rest = words[0], words[1:]
+
+        word = words[0]
+        rest = words[1:]
         own = parse_options(OwnRecipe, program, rest, add_help=False)[0]
         refuse_misspelt(targets.recipe_word(word, own), "Evaluation", f"{program} {word}", rest, own_options(cls))
         options = getattr(targets.resolve_target(word, own).module, "Evaluation", None)
+
         if options is None:
             return cls, program, words
+
         form = add_settings(cls, "target", word, options())
         form.__doc__ = "Evaluate a run, or the pretrained weights of a recipe."
+
         return form, f"{program} {word}", rest
 
     def execute(self) -> CommandResult:
@@ -148,6 +162,7 @@ class Eval(RunCommand):
         run = target.trained_run()
         options = getattr(self, SETTINGS, None)
         results = target.module.evaluate(run, self.data, *([] if options is None else [options]))
+
         return CommandResult({"run": run.path, **results}, formatting.results(results))
 
 
@@ -171,8 +186,10 @@ class Report(RunCommand):
             return self._compare()
         if self.out is not None:
             raise ConfigError("--out names the file of a comparison; the report of one run is written into its folder")
+
         target = targets.open_run(self.runs[0], self.own)
         report = target.module.report(target.trained_run())
+
         return CommandResult({"report": report}, f"report: {report}")
 
     def _compare(self) -> CommandResult:
@@ -183,6 +200,7 @@ class Report(RunCommand):
         check_target(path)
         names = [one.resolve().name for one in self.runs]
         records = []
+
         for folder, name in zip(self.runs, names, strict=True):
             run = Run.open(folder)
             metrics = {child: inner.metrics.rows() for child, inner in run.children().items()}
@@ -190,8 +208,10 @@ class Report(RunCommand):
             results = run.results() if run.finished else None
             shown = name if names.count(name) == 1 else str(folder)
             records.append(RunRecord(shown, run.config, results, run.environment(), metrics))
+
         title = "Comparison of " + ", ".join(record.name for record in records)
         write_report(path, title, compare_runs(records), command=f"spikebridge report {' '.join(map(str, self.runs))}")
+
         return CommandResult({"report": path}, f"comparison: {path}")
 
 
@@ -211,5 +231,6 @@ class Copy(Command):
             raise ConfigError(f"a recipe is a Python file: its name must end in .py, but got {self.file}")
         if os.path.lexists(self.file):
             raise ConfigError(f"{self.file} exists; name another file or remove it first")
+
         targets.write_file(self.file, text)
         return CommandResult({"path": self.file}, f"{self.file}: edit it, then `spikebridge train {self.file}`")

@@ -37,6 +37,7 @@ class Tuning(nn.Module):
         super().__init__()
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ConfigError(f"a population needs a finite range with low < high, but got low={low}, high={high}")
+
         self.num_neurons = whole_number("a population", "num_neurons", num_neurons, least=2)
         self.low = low
         self.high = high
@@ -51,6 +52,7 @@ class Tuning(nn.Module):
         left = place.detach().floor().clamp(0, self.num_neurons - 2)
         share = place - left
         neuron = torch.arange(self.num_neurons, device=x.device)
+
         return (neuron == left) * (1 - share) + (neuron == left + 1) * share
 
     def extra_repr(self) -> str:
@@ -86,9 +88,11 @@ class CentreOfMass(nn.Module):
                 f"a population of {number} neurons needs them as the last axis, (T, B, *N, {number}), but one step has "
                 f"shape {tuple(rates.shape)}"
             )
+
         neuron = torch.arange(number, device=rates.device, dtype=rates.dtype)
         offset = (neuron - (number - 1) / 2) * self.tuning.spacing
         total = rates.sum(-1).clamp(min=self.least)
+
         return (self.tuning.low + self.tuning.high) / 2 + (rates * offset).sum(-1) / total
 
 

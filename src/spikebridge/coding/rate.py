@@ -31,6 +31,7 @@ def spread_evenly(value: Float[Tensor, "K 1 B *N"], num_steps: int) -> Float[Ten
     number = (value * num_steps + 0.5).floor().long()
     step = torch.arange(1, num_steps + 1, device=value.device).reshape(1, -1, *[1] * (value.ndim - 2))
     spikes = (step * number + num_steps // 2) % num_steps < number
+
     return straight_through(spikes.to(value.dtype), value.expand(spikes.shape))
 
 

@@ -121,6 +121,7 @@ class Coincidence(nn.Module):
                 "synchrony needs the reference and the second neuron as the last axis, (T, B, *N, 2), but one step has "
                 f"shape {tuple(pulses.shape)}"
             )
+
         return 2 * pulses[..., 0] * pulses[..., 1]
 
 

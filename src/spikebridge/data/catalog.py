@@ -195,10 +195,12 @@ def data_folder(explicit: Path | None = None) -> Path:
         raise DataError(
             f"no data folder is named: set {VARIABLE} to the folder that holds the data sets, or give --data."
         )
+
     folder = Path(named).expanduser()
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"the data folder {folder} {what}; correct {VARIABLE} or --data.")
+
     return folder
 
 
@@ -242,6 +244,7 @@ def available(explicit: Path | None = None) -> list[_DataSetStatus]:
     """
     named = explicit is not None or os.environ.get(VARIABLE)
     folder = data_folder(explicit) if named else None
+
     return [_status(data_set, folder) for data_set in DATA_SETS]
 
 
@@ -270,13 +273,16 @@ def find_files(name: str, explicit: Path | None = None) -> tuple[Path, ...]:
     known = {data_set.name: data_set for data_set in DATA_SETS}
     if name not in known:
         raise ConfigError(f"no data set is called {name!r}; {did_you_mean(name, known)}")
+
     data_set = known[name]
     if not data_set.layouts:
         return ()
+
     folder = data_folder(explicit)
     for layout in data_set.layouts:
         if not _missing(layout, folder):
             return tuple(folder / path for path in layout)
+
     missing = ", ".join(_status(data_set, folder).missing)
     raise DataError(
         f"{name} is not in {folder}: {missing} missing. It comes from {data_set.source} (licence: {data_set.licence}); "
@@ -292,9 +298,12 @@ def _status(data_set: _DataSet, folder: Path | None) -> _DataSetStatus:
     if not data_set.layouts:
         is_there = not data_set.package or find_spec(data_set.package) is not None
         return _DataSetStatus(data_set, is_there, () if is_there else (f"the package {data_set.package}",))
+
     if folder is None:
         return _DataSetStatus(data_set, False, data_set.layouts[0])
+
     by_layout = tuple(_missing(layout, folder) for layout in data_set.layouts)
     # where nothing of any layout is there, the first one is what people usually have
     missing = by_layout[0] if by_layout == data_set.layouts else min(by_layout, key=len)
+
     return _DataSetStatus(data_set, not missing, missing)

@@ -129,14 +129,18 @@ def compare_bundle(
     ticks = bundle.manifest.sample.ticks
     truth = sample_signals(bundle.manifest, numbers)
     missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
+
     if missing:
         raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle anew")
+
     rows: list[ComparisonRow] = []
     forms = array_forms(stages)
     progress("each part and unit alone")
+
     for kind, name, got in _alone(bundle, inputs, ticks, truth, forms):
         level = _level(bundle.manifest, kind, name)
         rows.append(_row(bundle.manifest, level, kind, name, truth[kind][name], got, tolerance))
+
     second, left_out = _openvino(bundle, inputs, ticks, truth, forms, tolerance, progress)
     rows += second
     levels: dict[str, tuple[_Level, Tolerance]] = {
@@ -144,9 +148,11 @@ def compare_bundle(
         "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
         **(further or {}),
     }
+
     for level, (run, allowed) in levels.items():
         progress(level)
         signals = run(inputs, ticks)
+
         for kind, known in truth.items():
             for name, wanted in known.items():
                 if not len(wanted):
@@ -154,9 +160,11 @@ def compare_bundle(
                 if name not in signals[kind]:
                     raise ExportError(f"level {level!r} gave nothing of {kind[:-1]} {name!r}")
                 rows.append(_row(bundle.manifest, level, kind, name, wanted, signals[kind][name], allowed))
+
     if bundle.manifest.integers is not None:
         progress("integers")
         rows += _integers(bundle, inputs, ticks, truth, forms)
+
     return Comparison(tuple(rows), left_out)
 
 
@@ -174,6 +182,7 @@ class _ReadBack:
         }
         with torch.no_grad():
             y, state = self.part(torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0), state, **modulation)
+
         return y[0].numpy(), state
 
 
@@ -195,15 +204,18 @@ def _alone(
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
         if name not in truth[kind]:
             return value
+
         mine = gathered.setdefault((kind, name), [])
         mine.append(value)
         if len(mine) > len(truth[kind][name]):
             raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle anew")
+
         return truth[kind][name][len(mine) - 1]
 
     runner.run(inputs, ticks, hook)
     for (kind, name), values in gathered.items():
         made[kind][name] = np.stack(values)
+
     return [(kind, name, made[kind][name]) for kind, known in truth.items() for name in known if name in made[kind]]
 
 
@@ -222,6 +234,7 @@ def _openvino(
         return [], ()
     if not has_openvino():
         return [], ("openvino: not installed; pip install 'spikebridge[openvino]' adds this second ONNX runtime",)
+
     progress("openvino")
     refused: dict[str, str] = {}
 
@@ -237,6 +250,7 @@ def _openvino(
         mine = {f"{bundle.path / file}" for file in files.get((kind, name), ())}
         if mine and not mine & refused.keys():
             rows.append(_row(bundle.manifest, "openvino", kind, name, truth[kind][name], got, tolerance))
+
     return rows, tuple(refused.values())
 
 
@@ -248,6 +262,7 @@ def _onnx_files(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
         files = [] if unit is None else [unit.nonlinearity, unit.kernel_function, unit.discretizer_function]
         if named := [file for file in files if file is not None]:
             found["links", link.name] = named
+
     return found
 
 
@@ -265,13 +280,16 @@ def _integers(
     numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
     known = sample_signals(manifest, numbers)
     rows = []
+
     for kind, made in integer_signals(bundle, inputs, known, ticks, forms).items():
         for name, y in made.items():
             rows.append(_row(manifest, "integers", kind, name, _of(known[kind], name), y, _EXACT))
+
     for kind, trained in truth.items():
         for name, wanted in trained.items():
             if len(wanted):
                 rows.append(_row(manifest, "quantised", kind, name, wanted, _of(known[kind], name), None))
+
     return rows
 
 
@@ -283,6 +301,7 @@ def _row(
         raise ExportError(
             f"level {level!r} gives {got.shape} of {kind[:-1]} {name!r}, but the network gave {wanted.shape}"
         )
+
     away = np.abs(wanted.astype(np.float64) - got)
     largest = float(away.max()) if away.size else 0.0
     value = float(np.abs(wanted).max()) if wanted.size else 0.0
@@ -294,6 +313,7 @@ def _row(
     late = np.flatnonzero((away > limit).reshape(len(away), -1).any(1))
     first = int(clock.phase + late[0] * clock.period) if late.size else None
     passed = None if allowed is None else bool(np.isfinite(largest)) and within
+
     return ComparisonRow(level, kind[:-1], name, largest, value, share, first, passed)
 
 

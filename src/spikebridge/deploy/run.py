@@ -71,6 +71,7 @@ def run_bundle(
     """
     begun = time.perf_counter()
     runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)
+
     if file is None:
         numbers = bundle.numbers(bundle.manifest.sample.file)
         inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}
@@ -80,6 +81,7 @@ def run_bundle(
         ticks = runner.count_ticks(inputs)
         if ticks == 0:
             raise DataError(f"{file} has no samples; expected at least one sample of an input")
+
     started = reported = time.perf_counter()
 
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
@@ -87,6 +89,7 @@ def run_bundle(
         if time.perf_counter() - reported > _REPORT_EVERY:
             reported = time.perf_counter()
             progress(f"tick {tick} of {ticks}, {tick / (reported - started):.0f} a second")
+
         return value
 
     outputs = runner.run(inputs, ticks, hook)
@@ -103,6 +106,7 @@ def read_arrays(file: Path) -> dict[str, Values]:
         return read_npz(file, max_bytes=_MOST_BYTES)
     if file.suffix != ".safetensors":
         raise DataError(f"{file} should end in .npz or .safetensors")
+
     try:
         # the header's sizes are held against the size of the file before memory is taken
         return dict(load_file(checked_file(file, "a file of inputs")))
@@ -123,6 +127,7 @@ def check_destination(file: Path) -> None:
         raise DataError(f"{file} should end in .npz or .safetensors")
     if not file.parent.is_dir():
         raise DataError(f"there is no folder {file.parent} to write {file.name} into")
+
     check_target(file)
 
 

@@ -28,6 +28,7 @@ class Every:
         for name, value in (("period", self.period), ("phase", self.phase)):
             if not is_number(value):
                 raise ConfigError(f"every takes a {name} in seconds, but got {in_words(value)}; 40 Hz is every(1 / 40)")
+
         if not 0 < self.period < math.inf or not 0 <= self.phase < math.inf:
             raise ConfigError(
                 f"a clock needs a period > 0 s and a phase >= 0 s, but got a period of {self.period} s and a phase of "
@@ -61,6 +62,7 @@ def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
     ticks = seconds / dt
     if ticks == math.inf:
         raise ConfigError(f"{what} is {seconds:g} s, which is too many base steps of {dt:g} s to be counted")
+
     count = round(ticks)
     # six-digit decimals pass, but no share of a tick that adds up over a recording; then the rounding of the quotient
     tolerance = min(1e-6 * max(1, count), _MOST_TICKS) + 4 * sys.float_info.epsilon * count
@@ -71,6 +73,7 @@ def _whole_ticks(seconds: float, dt: float, what: str, least: int) -> int:
             f"whole number{' of at least 1' if least else ''}; choose a base step that divides every clock, for "
             f"example dt={written(seconds / max(1, math.ceil(ticks)))}"
         )
+
     return count
 
 
@@ -128,6 +131,7 @@ def check_delay(delay: float | Ticks, what: str) -> None:
     """Raises where a delay is neither seconds nor `ticks(...)`. A bare integer could mean both; 0 is 0 in both."""
     if isinstance(delay, Ticks) or (type(delay) is int and delay == 0):
         return
+
     if isinstance(delay, Integral) and not isinstance(delay, bool):
         given = int(delay)
         raise ConfigError(
@@ -135,6 +139,7 @@ def check_delay(delay: float | Ticks, what: str) -> None:
             if given > 0
             else f"{what} needs a delay of 0 s or more, but got {given}"
         )
+
     if not is_number(delay) or not 0 <= delay < math.inf:
         raise ConfigError(f"{what} needs its delay in seconds, 0 or more, or as ticks(1), but got {in_words(delay)}")
 
@@ -180,7 +185,9 @@ class Clock(NamedTuple):
             >>> Clock(period=6, phase=5).counts([4, 5, 11, 12])
             [0, 1, 2, 2]
         """
-        period, first = self.period, self.phase + shift
+        period = self.period
+        first = self.phase + shift
+
         return [(tick - first) // period + 1 if tick >= first else 0 for tick in ticks]
 
     def has(self, tick: int) -> bool:
@@ -240,6 +247,7 @@ def clocks_in_ticks(periods: Mapping[str, Every], dt: float) -> dict[str, Clock]
         if not isinstance(period, Every):
             hint = f"; did you mean every({period})?" if is_number(period) else ""
             raise ConfigError(f"the clock of {name!r} is given as every(seconds), but got {in_words(period)}{hint}")
+
     return {name: period.clock(dt, name) for name, period in periods.items()}
 
 
@@ -269,6 +277,7 @@ def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: in
         ticks = max(0, min(after) - start)
     elif isinstance(ticks, bool) or not isinstance(ticks, int) or ticks < 0:
         raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+
     for name, clock in clocks.items():
         expected = clock.between(start, start + ticks)
         if given[name] != expected:
@@ -276,4 +285,5 @@ def count_ticks(clocks: Mapping[str, Clock], given: Mapping[str, int], start: in
                 f"input {name!r} has {expected} samples in the {ticks} ticks from tick {start} ({clock.describe(dt)}), "
                 f"but {given[name]} were given"
             )
+
     return ticks

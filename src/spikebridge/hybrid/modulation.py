@@ -93,6 +93,7 @@ def _in_time(signal: Float[Tensor, "*M"]) -> Float[Tensor, "T B C"]:
         raise ShapeError(
             f"a layer's signal is (C,), (B, C) or (T, B, C), but got shape {tuple(signal.shape)}; flatten its neurons"
         )
+
     return signal.reshape(*[1] * (3 - signal.ndim), *signal.shape)
 
 
@@ -165,6 +166,7 @@ def modulable_paths(part: nn.Module) -> list[str]:
     """
     if isinstance(part, Stateful):
         return part.modulable_paths()
+
     return [name for name, _ in part.named_parameters()]
 
 
@@ -174,6 +176,7 @@ def acts_on_a_parameter(part: nn.Module, path: str) -> bool:
     for name in path.split(".")[:-1]:
         if isinstance(owner, Stateful):
             owner = owner._modules.get(name, owner)
+
     return not isinstance(owner, Stateful)
 
 

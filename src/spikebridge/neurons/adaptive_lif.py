@@ -63,6 +63,7 @@ def adaptive_lif_step(
     charge = x_t if isinstance(r, float) and r == 1 else r * x_t
     v = leak(state.v, decay, v_leak) + charge
     spikes, v = fire_and_reset(v, threshold, **firing)
+
     return spikes, AdaptiveLIFState(v, a + jump * spikes)
 
 
@@ -105,6 +106,7 @@ class AdaptiveLIF(FiringNeuron):
         return AdaptiveLIFState(v=at_rest(x_t, self.v_leak), a=zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau, tau_adaptation = quantities.pop("tau"), quantities.pop("tau_adaptation")
+        tau = quantities.pop("tau")
+        tau_adaptation = quantities.pop("tau_adaptation")
         decays = {"decay": decay_per_step(self, tau), "decay_adaptation": decay_per_step(self, tau_adaptation)}
         return {**super().arguments(quantities), **decays}

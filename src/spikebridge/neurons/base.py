@@ -75,9 +75,12 @@ class Stateful(Quantified):
         """
         if torch.compiler.is_compiling():
             return
-        key, known = (x.shape[1:], x.dtype, x.device), _FORMS.get(self)
+
+        key = (x.shape[1:], x.dtype, x.device)
+        known = _FORMS.get(self)
         if known is not None and known[0] == key and has_form(state, known[1]):
             return
+
         form = form_of(self.initial_state(x.new_zeros(x.shape[1:])))
         _FORMS[self] = (key, form)
         refuse_other_form(self, state, form, self.state_grows)
@@ -118,21 +121,26 @@ def scan(
     effects = {name: value for name, value in modulation.items() if name not in inputs}
     if effects:
         refuse_unknown(layer, effects)
+
     if state is None:
         state = layer.initial_state(x.new_zeros(x.shape[1:]))
     else:
         layer.check_state(state, x)
+
     if len(x) == 0:
         nothing = {name: value.new_zeros(value.shape[1:]) for name, value in inputs.items()}
         y_t, _ = layer.step(x.new_zeros(x.shape[1:]), state, **nothing)
         return map_tensors(lambda one: one.new_empty((0, *one.shape)), y_t), state
+
     varying, constant = split_in_time(effects, len(x), x.ndim)
     varying |= {name: value.unbind(0) for name, value in inputs.items()}
     outputs = []
+
     # unbind, not x[t]: indexing in the loop would add a whole zero tensor a step to the backward pass
     for t, x_t in enumerate(x.unbind(0)):
         y_t, state = layer.step(x_t, state, **constant, **{name: values[t] for name, values in varying.items()})
         outputs.append(y_t)
+
     return join_tensors(torch.stack, outputs), state
 
 
@@ -143,6 +151,7 @@ def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dic
     arguments = inspect.signature(layer.step).parameters if others else {}
     taken = [n for n, argument in arguments.items() if argument.kind is not argument.VAR_KEYWORD]
     inputs = {name: given[name] for name in others if name in taken}
+
     for name, value in inputs.items():
         if not isinstance(value, Tensor) or value.shape[:2] != x.shape[:2]:
             got = tuple(value.shape) if isinstance(value, Tensor) else value
@@ -150,6 +159,7 @@ def _further_inputs(layer: Stateful, x: Tensor, given: Mapping[str, Any]) -> dic
                 f"{type(layer).__name__} needs {name} with the steps and samples of its signal, "
                 f"{tuple(x.shape[:2])}, but got {got}"
             )
+
     return inputs
 
 
@@ -165,6 +175,7 @@ def split_in_time(
     """
     varying: dict[str, Sequence[Any]] = {}
     constant: dict[str, Any] = {}
+
     for name, value in modulation.items():
         if isinstance(value, Effect | list | tuple):
             effects = [value] if isinstance(value, Effect) else value
@@ -177,6 +188,7 @@ def split_in_time(
             varying[name] = unbind_time(name, value, num_steps)
         elif value is not None:
             constant[name] = value
+
     return varying, constant
 
 
@@ -186,6 +198,7 @@ def unbind_time(name: str, value: Tensor, num_steps: int) -> Sequence[Tensor]:
         return [value[0]] * num_steps
     if len(value) != num_steps:
         raise ShapeError(f"modulation of {name} has {len(value)} steps in time, but the signal has {num_steps}")
+
     return value.unbind(0)
 
 

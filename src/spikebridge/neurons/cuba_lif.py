@@ -60,6 +60,7 @@ def cuba_lif_step(
     i = state.i * decay_syn + x_t
     v = leak(state.v, decay, v_leak) + r * i
     spikes, v = fire_and_reset(v, v_threshold, **firing)
+
     return spikes, CubaLIFState(v, i)
 
 
@@ -99,6 +100,7 @@ class CubaLIF(FiringNeuron):
         return CubaLIFState(v=at_rest(x_t, self.v_leak), i=zero_state(x_t))
 
     def arguments(self, quantities: dict[str, Any]) -> dict[str, Any]:
-        tau, tau_syn = quantities.pop("tau"), quantities.pop("tau_syn")
+        tau = quantities.pop("tau")
+        tau_syn = quantities.pop("tau_syn")
         decays = {"decay": decay_per_step(self, tau), "decay_syn": decay_per_step(self, tau_syn)}
         return {**super().arguments(quantities), **decays}

@@ -26,6 +26,7 @@ def written(seconds: float) -> str:
     number = float(f"{seconds:.12g}")
     if abs(number - seconds) <= 1e-15 * seconds and len(repr(number)) <= 12:
         return repr(number)
+
     rate = round(1 / seconds) if 0 < seconds < 1 else 0
     return f"1 / {rate}" if rate and abs(1 / rate - seconds) <= 1e-15 * seconds else repr(seconds)
 
@@ -44,6 +45,7 @@ def known_dt(layer: Stateful) -> float:
             f"{who} depends on dt, the step of its clock [s], and has none; give it, {who}(..., dt=0.001), or put the "
             "layer into a Sequential(..., dt=0.001) or a HybridNetwork, which bind theirs"
         )
+
     return layer.dt
 
 
@@ -62,6 +64,7 @@ def decay_of(tau: Tensor | float, dt: float | None) -> Tensor | float:
         if isinstance(tau, Tensor) or tau != math.inf:
             raise ConfigError("a time constant needs dt, the step of its clock [s]")
         return 1.0
+
     return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
 
 
@@ -116,6 +119,7 @@ def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, floa
     for path, layer in module.named_modules():
         if not isinstance(layer, Stateful):
             continue
+
         known = steps.get(layer) if layer.dt is None else layer.dt
         if known is not None and abs(known - dt) > 1e-6 * dt:
             where = f" at {path!r}" if path else ""
@@ -124,6 +128,7 @@ def match_dt(name: str, module: nn.Module, dt: float, steps: dict[Stateful, floa
                 f"{name!r} runs every {written(dt)} s, but {who} has dt={written(known)} s; set dt={written(dt)}, or "
                 "leave dt out, since the clock gives it (a layer of two clocks needs two copies)"
             )
+
         if layer.dt is None and layer.uses_dt:
             steps[layer] = dt
 
@@ -151,6 +156,7 @@ def bound_for_now(module: nn.Module, dt: float | None) -> Iterator[None]:
     steps: dict[Stateful, float] = {}
     if dt is not None:
         match_dt(type(module).__name__, module, dt, steps)
+
     try:
         for layer in steps:
             layer.dt = dt

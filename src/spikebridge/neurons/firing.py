@@ -65,6 +65,7 @@ class FiringNeuron(Neuron):
         for name in membrane.keys() - _MEMBRANE.keys():
             known = ["tau", "dt", "learn", "reset", "surrogate", "detach_reset", *own, *_MEMBRANE]
             raise ConfigError(f"{type(self).__name__} has no {name!r}; {did_you_mean(name, known)}")
+
         super().__init__(dt, learn, tau=tau, **own, **(_MEMBRANE | membrane))
         if reset not in get_args(Reset):
             new = _RENAMED_RESETS.get(str(reset))
@@ -72,6 +73,7 @@ class FiringNeuron(Neuron):
             raise ConfigError(
                 f"{type(self).__name__} needs reset='zero', 'subtract' or 'none'{'; ' if new else ', '}{hint}"
             )
+
         check_surrogate(type(self).__name__, surrogate)
         self.reset = reset
         self.surrogate = surrogate

@@ -69,6 +69,7 @@ def izhikevich_step(
     v = state.v + dt_ms * (0.04 * state.v * state.v + 5 * state.v + 140 - state.u + x_t)
     u = state.u + dt_ms * a * (b * state.v - state.u)
     spikes = spiking.get("surrogate", _WIDE)(v - v_threshold)
+
     return spikes, IzhikevichState(v=v * (1 - spikes) + spikes * c, u=u + spikes * d)
 
 

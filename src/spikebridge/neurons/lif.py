@@ -77,6 +77,7 @@ def fire_and_reset(
     spikes = surrogate(v - v_threshold)
     if active is not None:
         spikes = spikes * active
+
     reached = spikes.detach() if detach_reset else spikes
     if reset == "none":
         return spikes, v
@@ -84,6 +85,7 @@ def fire_and_reset(
         return spikes, v - reached * v_threshold
     if isinstance(v_reset, float) and v_reset == 0:
         return spikes, v - reached * v
+
     return spikes, v * (1 - reached) + reached * v_reset
 
 
@@ -126,9 +128,11 @@ def lif_step(
     if state.wait is None:
         spikes, v = fire_and_reset(v, v_threshold, **firing)
         return spikes, LIFState(v)
+
     active = state.wait == 0
     spikes, v = fire_and_reset(torch.where(active, v, state.v), v_threshold, active, **firing)
     wait = torch.where(spikes > 0, refractory, (state.wait - 1).clamp(min=0))
+
     return spikes, LIFState(v, wait)
 
 
@@ -171,6 +175,7 @@ class LIF(FiringNeuron):
         super().__init__(tau, dt, learn, {}, **settings)
         if not is_number(refractory) or not 0 <= refractory < math.inf:
             raise ConfigError(f"{type(self).__name__} needs a refractory time >= 0 s, but got {in_words(refractory)}")
+
         self.refractory_time = float(refractory)
         if dt is not None:
             _ = self.refractory
@@ -180,12 +185,14 @@ class LIF(FiringNeuron):
         """The refractory time in steps, rounded."""
         if self.refractory_time == 0:
             return 0
+
         dt = known_dt(self)
         if self.refractory_time <= dt / 2:
             raise ConfigError(
                 f"{type(self).__name__} has a refractory time of {self.refractory_time} s, at most half a step of {dt} "
                 "s; make it 0"
             )
+
         return round(self.refractory_time / dt)
 
     def initial_state(self, x_t: Tensor) -> LIFState:

@@ -54,12 +54,16 @@ def _refuse_other_words(kind: type, settings: dict[str, Any]) -> None:
     quantities = [
         name for parent in kind.__mro__ for name, value in vars(parent).items() if isinstance(value, Quantity)
     ]
+
     for name, value in settings.items():
         if name in arguments or name in quantities or (is_open and name not in _OTHER_WORDS):
             continue
-        number, dt = "", settings.get("dt")
+
+        number = ""
+        dt = settings.get("dt")
         if isinstance(value, float) and 0 < value < 1 and isinstance(dt, float):
             number = f" = {-dt / math.log(value):.3g}"
+
         here = f"here it is {_OTHER_WORDS[name].format(name=name, number=number)}" if name in _OTHER_WORDS else ""
         known = [known for known in dict.fromkeys((*arguments, *quantities)) if known not in ("self", "settings")]
         raise ConfigError(f"{kind.__name__} has no {name!r}; {here or did_you_mean(name, known)}")
@@ -99,6 +103,7 @@ class Neuron(Stateful):
         check_dt(who, dt)
         self.dt = dt
         learned = names_to_learn(who, learn, quantities)
+
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
 
@@ -120,6 +125,7 @@ class Neuron(Stateful):
         """
         if not modulation:
             return {name: getattr(self, name) for name in self.modulable}
+
         refuse_unknown(self, modulation)
         return {
             name: getattr(type(self), name).resolve(self, value, ndim, is_first)
@@ -190,22 +196,28 @@ class Neuron(Stateful):
         self, x: Tensor, state: State, size: int | Size | None, modulation: dict[str, Modulated], donated: bool
     ) -> tuple[Tensor, State]:
         """A sequence on the fastest path that supports it; its input is checked before, its last membranes after."""
-        pool, is_first = None if size is None else sides_of(size), state is None
+        pool = None if size is None else sides_of(size)
+        is_first = state is None
         given = x
         x, state, arguments = self._prepared(x, state, modulation)
         donated = donated or x is not given  # a copy of its own in float32
+
         # x.shape[0], not len(x), which would tie an exported network to one number of steps
         if x.shape[0]:
-            start, spec = state, self._spec(x, state, arguments)
+            start = state
+            spec = self._spec(x, state, arguments)
             y, state, is_pooled = self._run(spec, x, state, arguments, pool, donated)
             if state and reads_values(state[0], is_first):
                 refuse_not_finite(self, state[0])
             elif spec is not None and not torch.compiler.is_compiling() and _may_be_nan(state[0]):
                 y, is_pooled = self._with_nan(y, x, start, state[0], arguments, is_pooled, donated)
         else:
-            y, is_pooled = x.new_empty(x.shape), False
+            y = x.new_empty(x.shape)
+            is_pooled = False
+
         if pool is not None and not is_pooled:
             y = max_pool2d(y.flatten(0, 1), pool).unflatten(0, y.shape[:2])
+
         return y if y.dtype == given.dtype else y.to(given.dtype), state
 
     def _prepared(
@@ -215,20 +227,24 @@ class Neuron(Stateful):
         refuse_timeless(self, x)
         if not x.is_floating_point():
             raise ShapeError(f"{type(self).__name__} needs a floating signal, but got {x.dtype}; use x.float()")
+
         x = upcast(x)
         for name in self.modulable if modulation else ():
             if name in modulation:
                 what = f"{name} of {type(self).__name__}"
                 refuse_ambiguous(what, getattr(self, name), x.shape[2:])
                 refuse_ambiguous(what, modulation[name], x.shape[2:])
+
         quantities = self.quantities(x.ndim, modulation, state is None)
         for name, value in quantities.items():
             if isinstance(value, Tensor):
                 self._check_fit(name, value, x, modulated=modulation.get(name) is not None)
+
         if state is None:
             state = self.initial_state(x.detach()[0] if x.shape[0] else x.new_zeros(x.shape[1:]))
         else:
             self.check_state(state, x)
+
         return x, state, self.arguments(quantities)
 
     def _run(
@@ -252,10 +268,12 @@ class Neuron(Stateful):
         """Outputs with NaN where a membrane is NaN (the fast paths only compare), and whether they are pooled."""
         if v.is_cpu and not donated:
             return self._loop(x, start, arguments)[0], False
+
         # on another device no value is read, and a donated signal is gone: the whole call of such a neuron is NaN
         mask = v.isnan()
         if is_pooled:
             mask = mask.flatten(1).any(1).reshape(-1, *[1] * (y.ndim - 2))
+
         return y.masked_fill(mask, math.nan), is_pooled
 
     def _spec(self, x: Tensor, state: State, arguments: dict[str, Any]) -> NeuronSpec | None:
@@ -264,10 +282,12 @@ class Neuron(Stateful):
             return None
         if getattr(state, "wait", None) is not None or arguments.get("reset") == "none":
             return None
+
         spec = NeuronSpec(**{name: arguments[name] for name in KINDS if name in arguments})
         surrogate = spec.surrogate
         # a surrogate with its own forward runs in the loop only
         plain = surrogate is None or type(surrogate).__call__ is Surrogate.__call__
+
         return spec if plain and supports_sequence(x, spec) else None
 
     def _whole(
@@ -278,6 +298,7 @@ class Neuron(Stateful):
             **{name: value for name, value in state._asdict().items() if name in NeuronMemory._fields}
         )
         y, end = run_sequence(spec, x, memory, values, pool, donated)
+
         return y, state._replace(**{name: value for name, value in end._asdict().items() if value is not None})
 
     def _loop(self, x: Tensor, state: State, arguments: dict[str, Any]) -> tuple[Tensor, State]:
@@ -286,12 +307,15 @@ class Neuron(Stateful):
             for name, value in arguments.items()
             if isinstance(value, Tensor) and value.ndim == x.ndim
         }
+
         fixed = {name: value for name, value in arguments.items() if name not in varying}
         step_function = type(self).step_function
         outputs = []
+
         for t, x_t in enumerate(x.unbind(0)):
             y_t, state = step_function(x_t, state, **fixed, **{name: values[t] for name, values in varying.items()})
             outputs.append(y_t)
+
         return torch.stack(outputs), state
 
     def _check_fit(self, name: str, value: Tensor, x: Tensor, modulated: bool) -> None:
@@ -301,8 +325,10 @@ class Neuron(Stateful):
                 f"{who} has {name} in {value.dtype} on {value.device}, but its input is {x.dtype} on {x.device}; "
                 "move one of them with .to()"
             )
+
         if not modulated:
             refuse_ambiguous(f"{name} of {who}", value, x.shape[2:])
+
         # what the layer keeps is a value a neuron: time and batch may come from a modulation only
         shape, axes = (x.shape, "(T, B, *N)") if modulated else (x.shape[2:], "(*N)")
         pairs = zip(reversed(value.shape), reversed(shape), strict=False)  # shapes line up from the right
@@ -318,6 +344,7 @@ class Neuron(Stateful):
         for name in self.modulable:
             value = torch.as_tensor(getattr(self, name)).detach()
             texts.append(f"{name}={tuple(value.shape)}" if value.ndim else f"{name}={float(value):g}")
+
         return ", ".join(texts + ([f"dt={self.dt:g}"] if self.dt is not None else []))
 
 
@@ -327,6 +354,7 @@ def _may_be_nan(v: Tensor) -> bool:
         return False  # a tracer has no values
     if not v.is_cpu:
         return True
+
     return math.isnan(number_on_cpu(v.detach().sum()))
 
 

@@ -62,9 +62,11 @@ class Effect:
                 f"a modulation of shape {tuple(self.signal.shape)} has more axes than what it modulates ({ndim} with "
                 "time and batch); reduce it in the unit"
             )
+
         signal = self.signal.reshape(*self.signal.shape, *[1] * (ndim - self.signal.ndim))
         if self.by == "replace":
             return signal
+
         try:
             return base + signal if self.by == "add" else base * signal
         except RuntimeError:
@@ -94,6 +96,7 @@ def has_two_meanings(shape: Sequence[int], neurons: Sequence[int]) -> bool:
     missing = len(neurons) - len(shape)
     if missing <= 0:
         return False
+
     leading, trailing = _with_all_axes(shape, missing)
     return leading != trailing and _fits(leading, neurons) and _fits(trailing, neurons)
 
@@ -110,6 +113,7 @@ def refuse_ambiguous(what: str, value: "Modulated", neurons: Sequence[int]) -> N
         is_effect = isinstance(given, Effect)
         if not is_effect and not isinstance(given, Tensor):
             continue
+
         shape = given.signal.shape[2:] if is_effect else given.shape
         if has_two_meanings(shape, neurons):
             leading, trailing = _with_all_axes(shape, len(neurons) - len(shape))
@@ -160,10 +164,12 @@ class Quantity:
             return self
         if (logarithm := layer._parameters.get(f"log_{self.name}")) is not None:
             return upcast(logarithm).exp()
+
         for place in (layer._parameters, layer._buffers, layer.__dict__):
             if self.name in place:
                 value = place[self.name]
                 return upcast(value) if isinstance(value, Tensor) else value
+
         raise AttributeError(self.name)
 
     def __set__(self, layer: nn.Module, value: Any) -> None:
@@ -176,6 +182,7 @@ class Quantity:
         else:
             self.check(layer, value)
             new = torch.as_tensor(value, dtype=parameter.dtype, device=parameter.device)
+
             try:
                 with torch.no_grad():
                     parameter.copy_(new.log() if self.positive else new)
@@ -191,12 +198,14 @@ class Quantity:
         for place in (layer._parameters, layer._buffers, layer.__dict__):
             place.pop(self.name, None)
             place.pop(f"log_{self.name}", None)
+
         if learn:
             tensor = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.get_default_dtype())
             if self.positive and not _are_hidden(tensor) and not bool(tensor.isfinite().all()):
                 raise ConfigError(
                     f"{type(layer).__name__} cannot learn {self.name} from {value}: start it at a finite value"
                 )
+
             key = f"log_{self.name}" if self.positive else self.name
             layer._parameters[key] = nn.Parameter(tensor.log() if self.positive else tensor.clone())
         elif isinstance(value, Tensor):
@@ -218,6 +227,7 @@ class Quantity:
         elif not isinstance(value, Real) or isinstance(value, bool):
             hint = "; torch.tensor makes one of it" if isinstance(value, list | tuple) else ""
             raise ConfigError(f"{who} needs {self.name} as a number or a tensor, but got {in_words(value)}{hint}")
+
         self.check_values(layer, value)
 
     def check_values(self, layer: nn.Module, value: Tensor | float | int, origin: str = "") -> None:
@@ -228,9 +238,11 @@ class Quantity:
             smallest = float(value.detach().min())  # NaN if there is one
         else:
             smallest = float(value)
+
         who = type(layer).__name__
         if math.isnan(smallest):
             raise ConfigError(f"{who} needs a number for {self.name}{origin}, but got NaN")
+
         if self.positive and smallest <= 0:
             unit = " s" if self.name.startswith("tau") else ""
             hint = f"; did you mean {-smallest:g}?" if smallest < 0 else ""
@@ -254,8 +266,10 @@ class Quantity:
             raise ConfigError(
                 f"{type(layer).__name__} takes a number, a tensor or an Effect for {self.name}, but got {value!r}"
             )
+
         if self.positive and (not isinstance(resolved, Tensor) or reads_values(resolved, is_first)):
             self.check_values(layer, resolved, " under modulation")
+
         return resolved
 
 
@@ -313,15 +327,18 @@ class Quantified(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
         unexpected_keys[:] = [key for key in unexpected_keys if key not in floats]
         is_old = (local_metadata.get("version") or 1) < 2 and not any(key in state_dict for key in floats)
+
         for key, name in floats.items():
             if key not in state_dict:
                 missing_keys.extend([key] if strict and not is_old else [])
                 continue
+
             value = state_dict[key]
             if not isinstance(value, Tensor) or value.ndim:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 error_msgs.append(f"size mismatch for {key}: {shape} there and one number here")
                 continue
+
             try:
                 setattr(self, name, float(value))
             except ConfigError as error:
@@ -344,10 +361,12 @@ def names_to_learn(who: str, learn: str | Iterable[str], known: Iterable[str]) -
     """The quantities named in `learn=`, or a `ConfigError` where they are no names of quantities."""
     if not isinstance(learn, Iterable):
         raise ConfigError(f"{who} takes learn= as names of quantities, such as ('tau',), but got {in_words(learn)}")
+
     names = (learn,) if isinstance(learn, str) else tuple(learn)
     for name in names:
         if name not in (known := list(known)):
             raise ConfigError(f"{who} cannot learn {in_words(name)}; {did_you_mean(str(name), known)}")
+
     return names
 
 

@@ -42,10 +42,12 @@ class Recurrent(Stateful):
         super().__init__()
         if not isinstance(layer, Stateful):
             raise ConfigError(f"Recurrent needs a Stateful layer, but got {in_words(layer)}")
+
         if isinstance(weight, Stateful):
             raise ConfigError(
                 f"Recurrent needs a plain module as its weight, but got the stateful {type(weight).__name__}"
             )
+
         refuse_hidden_state(weight, "weight")
         self.layer = layer
         self.weight = weight
@@ -66,10 +68,12 @@ class Recurrent(Stateful):
         previous = state.y.to(x_t.dtype).unsqueeze(0)
         on_weight = effects.get("weight")
         feedback = modulated(self.weight, on_weight, previous) if on_weight else over_time(self.weight, previous)
+
         if feedback.shape[1:] != x_t.shape:
             raise ShapeError(
                 f"Recurrent's weight gives {tuple(feedback.shape[1:])}, but the input step is {tuple(x_t.shape)}"
             )
+
         y, layer_state = self.layer.step(x_t + feedback[0], state.layer, **effects.get("layer", {}))
         return y, RecurrentState(layer_state, upcast(y))
 
@@ -84,11 +88,13 @@ class Recurrent(Stateful):
         """A modulation with an explicit time axis, which the loop could not tell from the others."""
         if not isinstance(value, Tensor) or path not in self.modulable_paths():
             return value
+
         owner = self.get_submodule(path.rpartition(".")[0])
         if not isinstance(owner, Stateful):
             return Effect(per_sample(self.get_parameter(path), value, len(x), x.shape[1]), "replace")
         if value.ndim < 2 or owner is self.layer:
             return value
+
         raise ShapeError(
             f"{path!r} lies deep in a Recurrent, where the axes of a tensor {tuple(value.shape)} have no name; give an "
             "Effect, whose signal is (1 or T, B, *M), by='replace'"

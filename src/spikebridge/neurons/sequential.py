@@ -41,6 +41,7 @@ def split_paths(modulation: dict[str, Any], known: list[str]) -> dict[str, dict[
         if not rest:
             raise ConfigError(f"{path!r} is a layer; name a quantity in it, for example '{path}.v_threshold'")
         by_child.setdefault(child, {})[rest] = value
+
     return by_child
 
 
@@ -65,16 +66,20 @@ class Sequential(Stateful):
         check_dt("Sequential", dt)
         if layers and named_layers:
             raise ConfigError("Sequential takes its layers in order or by name, not both")
+
         for name, layer in {**{str(i): layer for i, layer in enumerate(layers)}, **named_layers}.items():
             if not isinstance(layer, nn.Module):
                 hint = "; write Sequential(*layers)" if isinstance(layer, list | tuple) else ""
                 raise ConfigError(f"Sequential needs modules, but {name!r} is {in_words(layer)}{hint}")
+
             if hasattr(self, name) or "." in name or not name:
                 raise ConfigError(
                     f"a layer cannot be called {name!r}; the name is taken or holds a dot, choose another"
                 )
+
             refuse_hidden_state(layer, name)
             self.add_module(name, layer)
+
         if dt is not None:
             for name, layer in self._layers():
                 bind_dt(name, layer, dt)
@@ -97,6 +102,7 @@ class Sequential(Stateful):
         for name, layer in self._layers():
             inner = layer.modulable_paths() if isinstance(layer, Stateful) else [n for n, _ in layer.named_parameters()]
             paths += [f"{name}.{path}" for path in inner]
+
         return paths
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> SequentialState:
@@ -113,6 +119,7 @@ class Sequential(Stateful):
         refuse_timeless(self, x)
         by_layer = split_paths(modulation, list(self._modules)) if modulation else {}
         old = (None,) * len(self) if state is None else self._states_of_layers(state)
+
         try:
             return self._run(x, old, by_layer, is_first=state is None)
         except StateError as error:
@@ -126,6 +133,7 @@ class Sequential(Stateful):
                 "returned for the same stream, or None for a new stream",
                 self,
             )
+
         return state.layers
 
     def _run(
@@ -136,11 +144,13 @@ class Sequential(Stateful):
         joined = False  # the layer before has done the work of this one
         alone = False  # x is not read again
         followers = [*layers[1:], None] if layers else []
+
         for (name, layer), after, layer_state in zip(layers, followers, old, strict=True):
             effects = by_layer.get(name, {})
             product = False
             if not is_first:
                 _refuse_missing(layer, layer_state, x)
+
             if joined:
                 joined = False
             elif after is not None and after[0] not in by_layer and (size := fusable_pool_size(layer, after[1])):
@@ -157,13 +167,16 @@ class Sequential(Stateful):
                 x = _product(layer, x)
             else:
                 x = outputs_over_time(layer, x)
+
             if after is not None and not isinstance(x, Tensor):
                 raise ShapeError(
                     f"{type(layer).__name__} at {name!r} gives several tensors, but the layer after it takes one; the "
                     "last layer alone may give several"
                 )
+
             alone = product
             new.append(layer_state)
+
         return x, SequentialState(tuple(new))
 
 

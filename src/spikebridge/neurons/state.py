@@ -36,13 +36,16 @@ def map_tensors(function: Callable[[Tensor], Tensor], state: S) -> S:
     node: Any = state
     if isinstance(node, Tensor):
         return function(node)  # type: ignore[return-value]
+
     if isinstance(node, tuple):
         children = [map_tensors(function, child) for child in node]
         return type(node)(*children) if hasattr(node, "_fields") else tuple(children)  # type: ignore[return-value]
+
     if isinstance(node, list):
         return [map_tensors(function, child) for child in node]  # type: ignore[return-value]
     if isinstance(node, dict):
         return {name: map_tensors(function, child) for name, child in node.items()}  # type: ignore[return-value]
+
     return state
 
 
@@ -66,6 +69,7 @@ def tensors_of(state: State) -> list[Tensor]:
     """
     found: list[Tensor] = []
     map_tensors(lambda t: found.append(t) or t, state)  # type: ignore[func-returns-value]
+
     return found
 
 
@@ -113,13 +117,16 @@ def where(mask: Tensor, yes: S, no: S) -> S:
     right: Any = no
     if isinstance(left, Tensor):
         return torch.where(mask.reshape(-1, *[1] * (left.ndim - 1)), left, right)  # type: ignore[return-value]
+
     if isinstance(left, tuple):
         children = [where(mask, a, b) for a, b in zip(left, right, strict=True)]
         return type(left)(*children) if hasattr(left, "_fields") else tuple(children)  # type: ignore[return-value]
+
     if isinstance(left, list):
         return [where(mask, a, b) for a, b in zip(left, right, strict=True)]  # type: ignore[return-value]
     if isinstance(left, dict):
         return {name: where(mask, child, right[name]) for name, child in left.items()}  # type: ignore[return-value]
+
     return yes
 
 
@@ -150,11 +157,14 @@ def form_of(state: State) -> Form:
     """
     if isinstance(state, Tensor):
         return TensorForm(state.shape, state.dtype, state.device)
+
     if isinstance(state, tuple | list):
         names = getattr(state, "_fields", None) or map(str, range(len(state)))
         return TupleForm(type(state), {name: form_of(item) for name, item in zip(names, state, strict=True)})
+
     if isinstance(state, dict):
         return {name: form_of(item) for name, item in state.items()}
+
     return None if state is None else type(state)
 
 
@@ -169,12 +179,15 @@ def has_form(state: State, form: Form) -> bool:
     if kind is TensorForm:
         shape, dtype, device = form
         return isinstance(state, Tensor) and state.shape == shape and state.dtype == dtype and state.device == device
+
     if kind is TupleForm:
         values = form.items.values()
         return type(state) is form.kind and len(state) == len(values) and all(map(has_form, state, values))
+
     if kind is dict:
         same = isinstance(state, dict) and state.keys() == form.keys()
         return same and all(has_form(state[name], item) for name, item in form.items())
+
     return state is None if form is None else type(state) is form
 
 
@@ -220,6 +233,7 @@ def _refuse_tensor(layer: nn.Module, value: Tensor, form: TensorForm, path: str)
     pairs = zip(value.shape, form.shape, strict=False)
     if value.ndim != len(form.shape) or any(n != m and m > 0 for n, m in pairs):
         raise _other(layer, path, value, f"a tensor {tuple(form.shape)}, as its signal needs")
+
     if value.dtype != form.dtype or value.device != form.device:
         raise StateError(
             f"{type(layer).__name__} got {_name(path, f'{value.dtype} on {value.device}')}, but its signal needs "
@@ -245,8 +259,10 @@ def _describe(state: State) -> str:
         return "None"
     if isinstance(state, Tensor):
         return f"a tensor {tuple(state.shape)}"
+
     kind = type(state).__name__
     is_plain = isinstance(state, tuple | list) and not hasattr(state, "_fields")
+
     return f"a {kind} of {len(state)}" if is_plain else kind
 
 
@@ -264,10 +280,12 @@ def with_path(error: StateError, container: nn.Module) -> StateError:
     paths = [path for path, module in container.named_modules(remove_duplicate=False) if module is error.layer and path]
     located = StateError(f"{' or '.join(map(repr, paths))}: {error.message}" if paths else error.message, error.layer)
     located.message = error.message
+
     return located
 
 
-_FORMAT, _VERSION = "spikebridge state", "1"
+_FORMAT = "spikebridge state"
+_VERSION = "1"
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -294,6 +312,7 @@ def save_state(path: Path | str, state: State) -> None:
     tensors: dict[str, Tensor] = {}
     plan = json.dumps(_encode(state, "", tensors))
     metadata = {"format": _FORMAT, "version": _VERSION, "state": plan}
+
     with atomic_write(Path(path)) as file:
         file.write(save(tensors, metadata))
 
@@ -314,6 +333,7 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
     path = Path(path)
     if not path.exists():
         raise DataError(f"there is no state at {path}")
+
     try:
         with safe_open(checked_file(path, "a state"), "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
@@ -322,8 +342,10 @@ def load_state(path: Path | str, device: torch.device | str = "cpu") -> State:
         raise
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"the state at {path} is damaged: {error}") from error
+
     if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
         raise DataError(f"{path} holds no state of version {_VERSION}: write it with save_state")
+
     try:
         return _decode(json.loads(metadata["state"]), tensors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -362,6 +384,7 @@ def _resolved(annotation: Any, names: dict[str, Any]) -> Any:
     """An annotation that is written as text (`from __future__ import annotations`), where it can be read already."""
     if not isinstance(annotation, str):
         return annotation
+
     try:
         return eval(annotation, names)
     except Exception:  # noqa: BLE001 - a name that is defined later; the state is refused when it is saved
@@ -382,8 +405,10 @@ def _encode(state: State, path: str, tensors: dict[str, Tensor]) -> Any:
         name = path or "state"
         tensors[name] = state.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
+
     if isinstance(state, _PLAIN):
         return {"value": state}
+
     inside = f"{path}." if path else ""
     if _is_named_tuple(type(state)):
         kind = type(state)
@@ -392,13 +417,17 @@ def _encode(state: State, path: str, tensors: dict[str, Tensor]) -> Any:
                 f"{kind.__qualname__} cannot be loaded again: name it in the annotation of its layer's initial_state, "
                 f"or call torch.serialization.add_safe_globals([{kind.__name__}])"
             )
+
         fields = {name: _encode(value, inside + name, tensors) for name, value in state._asdict().items()}
         return {"type": kind.__qualname__, "module": kind.__module__, "fields": fields}
+
     if type(state) in (tuple, list):
         items = [_encode(value, f"{inside}{index}", tensors) for index, value in enumerate(state)]
         return {type(state).__name__: items}
+
     if type(state) is dict and all(isinstance(key, str) for key in state):
         return {"dict": {key: _encode(value, inside + key, tensors) for key, value in state.items()}}
+
     raise ConfigError(
         f"a state is made of tensors, numbers and (named) tuples, lists and dicts of them, but {path or 'this'} is a "
         f"{type(state).__name__}"
@@ -412,12 +441,15 @@ def _decode(plan: Any, tensors: dict[str, Tensor]) -> State:
         return plan["value"]
     if "dict" in plan:
         return {key: _decode(value, tensors) for key, value in plan["dict"].items()}
+
     if "type" in plan:
         kind = _find(plan["type"], plan["module"])
         return kind(**{name: _decode(value, tensors) for name, value in plan["fields"].items()})
+
     for kind in (tuple, list):
         if kind.__name__ in plan:
             return kind(_decode(value, tensors) for value in plan[kind.__name__])
+
     raise ValueError(f"unknown entry {sorted(plan)}")
 
 
@@ -431,4 +463,5 @@ def _find(name: str, module: str) -> Any:
         if len(exact) != 1:
             raise DataError(f"the state holds a {name} of {module}, which is not known here: import {module}")
         return exact[0]
+
     return same[0]

@@ -41,6 +41,7 @@ def over_time(
             f"{type(module).__name__} gives several tensors ({words_of_names(y)}), but one is taken here; only a part "
             "of a network may give several"
         )
+
     return y
 
 
@@ -51,10 +52,12 @@ def outputs_over_time(
     num_steps, batch = _times(module, signals, named)
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         _fix_sizes(*signals, *named.values())
+
     rows = [x.flatten(0, 1) for x in signals]
     held = [name for name in getattr(type(module), "takes_held", ()) if name in named and named[name].stride(0) == 0]
     if num_steps == 0 or len(held) == len(signals) + len(named):
         held = []
+
     named_rows = {name: x[0] if name in held else x.flatten(0, 1) for name, x in named.items()}
     with complete_autocast(module, (signals or (*named.values(),))[0].device):
         if num_steps * batch > 0:
@@ -63,9 +66,11 @@ def outputs_over_time(
             # batch normalisation counts even a batch without rows: let it count in copies
             copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
             y = functional_call(module, copies, tuple(rows), named_rows) if copies else module(*rows, **named_rows)
+
     check_rows(module, y, num_steps * batch)
     if isinstance(y, Tensor):
         return y.reshape(num_steps, batch, *y.shape[1:])
+
     return map_tensors(lambda rows: rows.reshape(num_steps, batch, *rows.shape[1:]), y)
 
 
@@ -78,6 +83,7 @@ def tensors_by_name(y: Any) -> Mapping[Any, Any] | None:
     """
     if isinstance(y, dict):
         return y
+
     return y._asdict() if isinstance(y, tuple) and hasattr(y, "_asdict") else None
 
 
@@ -104,7 +110,9 @@ def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
                 f"{type(module).__name__} was given {num_rows} rows (T * B) and gave shape {tuple(y.shape)}; "
                 "it must keep the first axis"
             )
+
         return
+
     several = tensors_by_name(y)
     if not several:
         gave = "a dict without tensors" if several is not None else type(y).__name__
@@ -112,11 +120,13 @@ def check_rows(module: nn.Module, y: Any, num_rows: Any) -> None:
             f"a part gives one tensor, but {type(module).__name__} gave {gave}; wrap it in a module that picks one, or "
             "that gives several by name in a dict or a NamedTuple"
         )
+
     for name, value in several.items():
         if not isinstance(value, Tensor):
             raise ShapeError(
                 f"{type(module).__name__} gave {name!r} as {in_words(value)}; all that a part gives by name are tensors"
             )
+
         check_rows(module, value, num_rows)
 
 
@@ -140,25 +150,31 @@ def modulated(
     num_steps, batch = _times(module, signals, named)
     parameters = dict(module.named_parameters())
     effects: dict[str, list[Effect]] = {}
+
     for path, value in modulation.items():
         if path not in parameters:
             raise ConfigError(f"{type(module).__name__} has no parameter {path!r}; {did_you_mean(path, parameters)}")
         if value is not None:
             effects[path] = _as_effects(parameters[path], value, num_steps)
+
     if not effects or num_steps * batch == 0:
         return outputs_over_time(module, *signals, **named)
+
     _refuse_running_statistics(module)
     if all(len(effect.signal) == 1 for several in effects.values() for effect in several):
         values = {path: per_sample(parameters[path], several, 1, batch)[0] for path, several in effects.items()}
         return _each_sample(module, values, signals, named)
+
     # split, not x[t : t + 1]: slicing in the loop would add a whole zero tensor a step to the backward pass
     rows = list(zip(*[x.split(1) for x in signals], strict=True)) or [()] * num_steps
     named_rows = {name: x.split(1) for name, x in named.items()}
     columns = {path: _each_step(several, num_steps) for path, several in effects.items()}
     steps = []
+
     for t in range(num_steps):
         values = {path: per_sample(parameters[path], column[t], 1, batch)[0] for path, column in columns.items()}
         steps.append(_each_sample(module, values, rows[t], {name: x[t] for name, x in named_rows.items()}))
+
     return join_tensors(torch.cat, steps)
 
 
@@ -173,16 +189,19 @@ def per_sample(base: Tensor, value: Modulated, num_steps: int, batch: int) -> Te
     for effect in _as_effects(base, value, num_steps):
         if {effect.signal.dtype, base.dtype} <= SINGLE_OR_HALF:
             effect = Effect(effect.signal.to(base.dtype), effect.by)
+
         if effect.signal.dtype != base.dtype or effect.signal.device != base.device:
             raise ShapeError(
                 f"a parameter in {base.dtype} on {base.device} is modulated by {effect.signal.dtype} on "
                 f"{effect.signal.device}; move one of them with .to()"
             )
+
         refuse_ambiguous("a modulated parameter", effect, base.shape)
         result = effect.on(result, base.ndim + 2)
         shape = (result.shape[0], batch, *base.shape)
         if any(n not in (1, m) for n, m in zip(result.shape, shape, strict=True)):
             raise ShapeError(_misfit(base, effect.signal, num_steps, batch))
+
     return result.expand(result.shape[0], batch, *base.shape)
 
 
@@ -200,9 +219,11 @@ def _as_effects(base: Tensor, value: Modulated, num_steps: int) -> list[Effect]:
         if extra not in (0, 1, 2):
             raise ShapeError(_misfit(base, tensor, num_steps, None))
         effects = [Effect(tensor.reshape(*[1] * (2 - extra), *tensor.shape), "replace")]
+
     for effect in effects:
         if len(effect.signal) not in (1, num_steps):
             raise ShapeError(f"a modulation has {len(effect.signal)} steps in time, but the signal has {num_steps}")
+
     return effects
 
 
@@ -225,10 +246,12 @@ def _times(module: nn.Module, signals: tuple[Tensor, ...], named: Mapping[str, T
     everything = [*signals, *named.values()]
     if not everything:
         raise ShapeError(f"{type(module).__name__} was given no signal")
+
     # compared one by one: an exported network's sizes are symbols, which no set takes
     if any(x.ndim < 2 or x.shape[:2] != everything[0].shape[:2] for x in everything):
         shapes = ", ".join(str(tuple(x.shape)) for x in everything)
         raise ShapeError(f"{type(module).__name__} needs signals (T, B, *N) of equal T and B, but got {shapes}")
+
     return everything[0].shape[0], everything[0].shape[1]
 
 
@@ -242,6 +265,7 @@ def _each_sample(
         # autocast does not reach every operation inside vmap
         signals = tuple(cast_for(module, x) for x in signals)
         named = {name: cast_for(module, x) for name, x in named.items()}
+
     return torch.vmap(one, in_dims=(0, 1, 1), out_dims=1, randomness="different")(values, signals, dict(named))
 
 
@@ -259,6 +283,7 @@ def refuse_hidden_state(module: nn.Module, name: str) -> None:
     """Raises where a plain module holds a stateful one: its state could not be threaded."""
     if isinstance(module, Stateful):
         return
+
     for path, child in module.named_modules():
         if isinstance(child, Stateful):
             raise ConfigError(

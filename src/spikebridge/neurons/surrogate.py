@@ -94,6 +94,7 @@ class Surrogate:
             return _StepForward.apply(x, self.derivative)
         if x.requires_grad:
             return _EagerStep.apply(x, self.derivative)
+
         return _fired(x)  # without a backward pass: a third of the time
 
     def derivative(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

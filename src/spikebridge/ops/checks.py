@@ -42,6 +42,7 @@ def checks(mode: _Mode) -> Iterator[None]:
     """
     if mode not in get_args(_Mode):
         raise ConfigError(f"checks are made {' or '.join(map(repr, get_args(_Mode)))}, but got {mode!r}")
+
     token = _mode.set(mode)
     try:
         yield
@@ -77,6 +78,7 @@ def reads_values(values: Tensor, is_first: bool) -> bool:
         return False
     if not (is_first and values.is_cpu) and _mode.get() != "always":
         return False
+
     return not torch._C._are_functorch_transforms_active() and not values.is_meta
 
 

@@ -62,6 +62,7 @@ class _SparseSums:
         order = torch.argsort(weights.target, stable=True)
         number = len(weights.block)
         rows = _pointers(weights.target, number)
+
         with warnings.catch_warnings():
             # PyTorch calls the layout beta once a process; what is used of it here is a product
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
@@ -79,8 +80,10 @@ class _EventSums:
     def __init__(self, weights: Weights) -> None:
         order = torch.argsort(weights.source, stable=True)
         pointers = _pointers(weights.source, len(weights.block))
-        self.first, self.number = pointers[:-1], pointers.diff()
-        self.target, self.weight = weights.target[order], weights.weight[order]
+        self.first = pointers[:-1]
+        self.number = pointers.diff()
+        self.target = weights.target[order]
+        self.weight = weights.weight[order]
 
     def __call__(self, spikes: Float[Tensor, "N Q"]) -> Float[Tensor, "N Q"]:
         columns = spikes.shape[1]
@@ -91,6 +94,7 @@ class _EventSums:
         connection = self.first[fired][of] + torch.arange(len(of), device=of.device) - begin[of]
         sums = spikes.new_zeros(spikes.numel())
         sums.index_add_(0, self.target[connection] * columns + column[of], self.weight[connection])
+
         return sums.reshape(spikes.shape)
 
 

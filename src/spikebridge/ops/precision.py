@@ -59,6 +59,7 @@ def cast_for(module: nn.Module, x: Tensor) -> Tensor:
     """
     if x.dtype not in SINGLE_OR_HALF:
         return x
+
     dtype = next((p.dtype for p in module.parameters() if p.dtype in SINGLE_OR_HALF), x.dtype)
     return x.to(dtype)
 
@@ -121,4 +122,5 @@ def complete_autocast(module: nn.Module, device: torch.device) -> AbstractContex
     """
     if is_autocast(device) and any(isinstance(layer, nn.Bilinear) for layer in module.modules()):
         return _BilinearInItsOwnDtype()
+
     return nullcontext()

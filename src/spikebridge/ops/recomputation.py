@@ -42,19 +42,23 @@ def recompute(
     """
     if not isinstance(span, int) or span < 1:
         raise ConfigError(f"recompute needs a span of at least 1 step, a whole number, but got {span!r}")
+
     for path, module in layer.named_modules() if isinstance(layer, nn.Module) else ():
         if module.training and getattr(module, "track_running_stats", False):
             raise ConfigError(
                 f"{type(module).__name__} at {path!r} counts what it sees in training and would count each span twice; "
                 "put it in eval mode, use GroupNorm, or train without recompute"
             )
+
     if not torch.is_grad_enabled() or len(x) <= span:
         return layer(x, state)
+
     again = layer if torch.compiler.is_compiling() else _in_the_same_ways(layer)
     outputs = []
     for stretch in x.split(span):
         y, state = checkpoint(again, stretch, state, use_reentrant=False)
         outputs.append(y)
+
     return torch.cat(outputs), state
 
 

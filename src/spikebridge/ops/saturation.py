@@ -26,6 +26,7 @@ def clip(x: Float[Tensor, "*shape"], low: float = -inf, high: float = inf) -> Fl
     """
     if not (x.requires_grad and torch.is_grad_enabled()):
         return x.clamp(low, high)
+
     return torch.where((x >= low) & (x <= high), x, x.detach().clamp(low, high))
 
 

@@ -33,8 +33,13 @@ CHANNELS_LAST = torch.channels_last
 MIN_STEPS = {"native": 2, "torch": 4}  # of a sequence
 _MAX_POOL_ROW = 2**14  # columns of a row of pooling windows that stay in the nearest cache
 _MAX_WINDOW = 255  # places of a pooling window, so that a byte holds one
-LINEAR_OUTPUTS, LINEAR_WORK, LINEAR_INPUTS = 64, 2**21, 2**18  # least outputs and products, most inputs
-CONV_OUTPUTS, CONV_TAPS, CONV_WORK, LANES = 32, 48, 2**22, 16  # least outputs, taps of a row and products; a vector
+LINEAR_OUTPUTS = 64  # least outputs and products, most inputs
+LINEAR_WORK = 2**21
+LINEAR_INPUTS = 2**18
+CONV_OUTPUTS = 32  # least outputs, taps of a row and products; a vector
+CONV_TAPS = 48
+CONV_WORK = 2**22
+LANES = 16
 _FEW_TAPS = 39  # most weights of an output whose gradient is faster as sums than by oneDNN
 SMALL_STEP = 4096  # numbers of a step, so few that an operation costs more than its numbers
 LARGE_SIGNAL = 2**21  # numbers, so many that a loop, which stacks its steps, waits for memory
@@ -132,6 +137,7 @@ def select(operation: str, *call: Any) -> str:
     for path in others:
         if path.supports(*call) and path.is_profitable(*call):
             return path.name
+
     return last.name
 
 
@@ -141,6 +147,7 @@ def _is_eager(x: Tensor) -> bool:
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
+
     return type(x) in (Tensor, nn.Parameter) and not x.is_meta and forward_ad._current_level < 0
 
 
@@ -159,6 +166,7 @@ def is_plain_training(x: Tensor, weight: Tensor) -> bool:
     """
     if not _is_eager(x) or not torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
+
     return x.dtype == weight.dtype == torch.float32 and x.is_cpu and x.numel() > 0 and weight.requires_grad
 
 
@@ -172,6 +180,7 @@ def is_exportable(surrogate: SurrogateGradient | None) -> bool:
     """
     if surrogate is None:
         return True
+
     kind: Any = type(surrogate)
     return list(getattr(kind, "__dataclass_fields__", ())) == ["width"] and "." not in kind.__qualname__
 
@@ -223,9 +232,11 @@ def _has_steps(path: str, x: Tensor, spec: NeuronSpec) -> bool:
 def _native_pooled(x: Tensor, spec: NeuronSpec, size: Size) -> bool:
     if x.ndim != 5 or not spec.fires or not _is_eager(x) or not runs_natively(x, spec):
         return False
+
     layout = layout_of(x)
     fits = 0 < size[0] <= x.shape[3] and 0 < size[1] <= x.shape[4]
     fits = fits and size[0] * x.shape[4] * x.shape[2] <= _MAX_POOL_ROW
+
     return fits and layout is not None and layout.axes == (0, 1, 3, 4, 2) and x.shape[0] >= MIN_STEPS["native"]
 
 
@@ -272,9 +283,12 @@ def _native_convolution(x: Tensor, layer: nn.Conv2d) -> bool:
 
 
 def _is_convolution_profitable(x: Tensor, layer: nn.Conv2d) -> bool:
-    outputs, rows, row = layer.out_channels, layer.kernel_size[0], layer.in_channels * layer.kernel_size[1]
+    outputs = layer.out_channels
+    rows = layer.kernel_size[0]
+    row = layer.in_channels * layer.kernel_size[1]
     height, width = convolved_size(x.shape[2:], layer.kernel_size, layer.stride, layer.padding)  # type: ignore[arg-type]
     wide = outputs % LANES == 0 and outputs >= CONV_OUTPUTS and rows > 1 and row >= CONV_TAPS
+
     return wide and min(height, width) > 0 and len(x) * height * width * outputs * rows * row >= CONV_WORK
 
 
@@ -326,6 +340,7 @@ def supports_rows(like: Tensor) -> bool:
     # is_compiling first: what stands after it is never traced
     if torch.compiler.is_compiling() or is_reference() or torch._C._are_functorch_transforms_active():
         return False
+
     refused = is_autocast(like.device) or like.is_meta or is_checked(False)
     return like.dtype in SINGLE and like.shape[0] > 0 and not refused
 
@@ -334,10 +349,12 @@ def has_hooks(module: nn.Module) -> bool:
     """Whether hooks, a replaced `forward` or a compiler would see a module run, so that it has to be called itself."""
     if torch.compiler.is_compiling():
         return True
+
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     every = torch.nn.modules.module  # PyTorch 2.6 has no function that asks for the hooks of all modules
     forwards = every._global_forward_hooks or every._global_forward_pre_hooks
     backwards = every._global_backward_hooks or every._global_backward_pre_hooks
+
     return any(hooks) or bool(forwards or backwards) or "forward" in vars(module)
 
 

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 _PREFIX = "hf://"
-_FILES, _CARD = "files.json", "README.md"
+_FILES = "files.json"
+_CARD = "README.md"
 _FORMAT = "spikebridge files"
 _RUN_FILES = ("config.json", "environment.json", "results.json", "metrics.jsonl", "weights.safetensors", "card.json")
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
-_CHUNK, _MOST_FILES = 1 << 20, 10_000
+_CHUNK = 1 << 20
+_MOST_FILES = 10_000
 _REFUSALS = {
     401: "the hub refused it (401): log in with `hf auth login`, or set HF_TOKEN",
     403: "the hub refused it (403): the token may not do this",
@@ -63,20 +65,24 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     """
     _check_name(repository)
     names = _names(folder)
+
     with TemporaryDirectory() as place, _one_line(repository):
         draft = Path(place)
         for name in names:
             target = draft / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, target)
+
         write_text(draft / _CARD, _model_page(folder, repository))
         known = {name: _digest(draft / name) for name in (*names, _CARD)}
         write_text(draft / _FILES, json.dumps({"format": _FORMAT, "sha256": known}, indent=1) + "\n")
         api = _api()
         address = str(api.create_repo(repository, private=private, exist_ok=True))
+
         with _way_of_large_files(api, repository):
             words = f"{folder.resolve().name}: new files"
             api.upload_folder(repo_id=repository, folder_path=draft, commit_message=words)
+
     return address
 
 
@@ -94,6 +100,7 @@ def pull(repository: str, out: Path) -> Path:
     _check_name(repository)
     if out.exists():
         raise ConfigError(f"{out} is there already; name another folder or remove it first")
+
     with atomic_folder(out) as draft, TemporaryDirectory() as place:
         with _one_line(repository):
             got = Path(_api().snapshot_download(repository, local_dir=place))
@@ -101,6 +108,7 @@ def pull(repository: str, out: Path) -> Path:
             target = draft / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(got / name, target)
+
     return out
 
 
@@ -129,9 +137,11 @@ def _model_page(folder: Path, repository: str) -> str:
         repository: `owner/name`.
     """
     record = _record(folder)
-    results, config = record["results"], record["config"]
+    results = record["results"]
+    config = record["config"]
     energy = {key: value for key, value in _numbers(results) if "energy" in key.lower() or key.lower().endswith("nj")}
     figures = dict(_numbers(results))
+
     lines = [
         "---",
         "library_name: spikebridge",
@@ -154,6 +164,7 @@ def _model_page(folder: Path, repository: str) -> str:
     for title, values in (("Energy", energy), ("Figures", figures)):
         rows = [f"| {_cell(key)} | {value:.6g} |" for key, value in values.items()]
         lines += [f"## {title}", "", *(["| | |", "|---|---|", *rows] if rows else ["Not recorded."]), ""]
+
     return "\n".join(lines)
 
 
@@ -161,13 +172,15 @@ def _record(folder: Path) -> dict[str, Any]:
     """What a run or a bundle says of itself."""
     if (folder / MANIFEST).is_file():
         card: dict[str, Any] = dict(Bundle.open(folder).manifest.card)
-        kind, known = "bundle", card
+        kind = "bundle"
+        known = card
     else:
         run = Run.open(folder)
         environment = run.environment() if (folder / "environment.json").is_file() else {}
         kind = "run"
         known = {"recipe": run.recipe, "config": run.config, "environment": environment}
         known["results"] = run.results() if run.finished else {}
+
     own: Any = read_json(folder / "card.json", "a model card") if (folder / "card.json").is_file() else {}
     return {
         "kind": kind,
@@ -199,11 +212,13 @@ def _names(folder: Path) -> list[str]:
         return [MANIFEST, *Bundle.open(folder).manifest.files]
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} is neither a run folder nor a bundle")
+
     run = Run.open(folder)
     folders = [folder, *(child.path for child in run.children().values())]
     names = [path.relative_to(folder) / name for path in folders for name in _RUN_FILES if (path / name).is_file()]
     if not any(name.name == "weights.safetensors" for name in names):
         raise ConfigError(f"{folder} has no weights; train it first")
+
     return [name.as_posix() for name in names]
 
 
@@ -212,6 +227,7 @@ def _digest(path: Path) -> str:
     with open_binary(path, "a file of a run or bundle") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+
     return digest.hexdigest()
 
 
@@ -224,10 +240,12 @@ def _checked(folder: Path, repository: str) -> list[str]:
     where = f"{_PREFIX}{repository}"
     if not (folder / _FILES).is_file():
         raise DataError(f"{where} has no {_FILES}, so it was not pushed by spikebridge; expected a run or a bundle")
+
     listed: Any = read_json(folder / _FILES, "the list of files of a repository")
     known = listed.get("sha256") if isinstance(listed, dict) and listed.get("format") == _FORMAT else None
     if not isinstance(known, dict) or len(known) > _MOST_FILES:
         raise DataError(f"{where}: {_FILES} is not a list of files")
+
     for name, digest in known.items():
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
@@ -237,6 +255,7 @@ def _checked(folder: Path, repository: str) -> list[str]:
             raise DataError(f"{where}: {name} is missing")
         if _digest(path) != digest:
             raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
+
     return list(known)
 
 
@@ -250,6 +269,7 @@ def _api() -> Any:
         from huggingface_hub import HfApi
     except ImportError:
         raise ConfigError("a hub needs huggingface_hub: pip install 'spikebridge[hub]'") from None
+
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
@@ -264,6 +284,7 @@ def _way_of_large_files(api: Any, repository: str) -> Iterator[None]:
     answer = get_session().get(token, headers=build_hf_headers())
     has_xet = answer.status_code == 200 and constants.HUGGINGFACE_HEADER_X_XET_ENDPOINT in answer.headers
     constants.HF_HUB_DISABLE_XET = before or not has_xet
+
     try:
         yield
     finally:
@@ -288,13 +309,16 @@ def _reason(error: BaseException) -> str:
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
+
     codes = [getattr(getattr(one, "response", None), "status_code", None) for one in causes]
     code = next((one for one in codes if one is not None), None)
     if code in _REFUSALS:
         return _REFUSALS[code]
     if code is not None:
         return f"the hub answered {code}; try again later"
+
     kinds = {kind.__name__ for one in causes for kind in type(one).__mro__}
     words = " ".join(f"{error}: {causes[-1]}".split()) if len(causes) > 1 else " ".join(str(error).split())
     words = words[:300] or type(error).__name__
+
     return f"the hub did not answer ({words})" if kinds & _SILENCE else f"the hub refused it ({words})"

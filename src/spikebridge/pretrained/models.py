@@ -81,6 +81,7 @@ def model_card(name: str) -> ModelCard:
     files = sorted(run.path.rglob("*.safetensors"))
     results = run.results()
     known = {one.name: one for one in DATA_SETS}
+
     return ModelCard(
         name=name,
         about=written["about"],
@@ -123,6 +124,7 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
         from spikebridge.pretrained.hub import load_from_hub
 
         return load_from_hub(name, seed=seed)
+
     run = _run(name)
     if run.recipe == name and not run.children():
         from copy import deepcopy
@@ -132,6 +134,7 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
         parts = {"reasoning_detector": shipped_detector, "reasoning_parser": shipped_parser}
         check_seed(name, seed, {run.config["seed"]: run})
         return deepcopy(parts[name]())
+
     return network_of_run(run, name, seed)
 
 

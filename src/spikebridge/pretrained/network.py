@@ -24,18 +24,21 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
     """
     if not (Path(__file__).parent.parent / "networks" / run.recipe / "recipe.py").is_file() or "/" in run.recipe:
         raise ConfigError(f"{name!r} is of the recipe {run.recipe!r}, which this package does not have")
+
     recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
     trained = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").exists()}
     first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
     seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}
     check_seed(name, seed, seeds)
     network: nn.Module = untrained
+
     if hasattr(recipe, "trained") and (seed is None or len(seeds) == 1):
         network = recipe.trained(run)[first]
     elif seeds:
         seeds[min(seeds) if seed is None else seed].load_weights(network)
     else:
         raise ConfigError(f"{name!r} has no weights of {first!r}")
+
     return network.eval()
 
 

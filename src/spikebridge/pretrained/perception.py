@@ -20,6 +20,7 @@ def shipped_detector() -> Detector:
     run = _shipped("reasoning_detector", "detector")
     detector = Detector(_number(run, "num_features")).eval()
     run.load_weights(detector)
+
     return detector
 
 
@@ -33,6 +34,7 @@ def shipped_parser() -> Parser:
     run = _shipped("reasoning_parser", "parser")
     parser = Parser(_number(run, "num_features"), _number(run, "num_layers")).eval()
     run.load_weights(parser)
+
     return parser
 
 
@@ -43,6 +45,7 @@ def _shipped(name: str, module: str) -> Run:
             f"the package came without the weights {name}; "
             f"python -m spikebridge.networks.reasoning.training.{module} trains them"
         )
+
     return run
 
 

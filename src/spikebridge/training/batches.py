@@ -75,12 +75,15 @@ class Batches:
             raise ConfigError(
                 f"{name!r} is only {what}; tensors and batch need the same names. {did_you_mean(name, where)}"
             )
+
         for name, tensor in tensors.items():
             if not 0 <= batch[name] < tensor.ndim:
                 raise ShapeError(f"{name!r} has no axis {batch[name]}: its shape is {tuple(tensor.shape)}")
+
         sizes = {name: tensor.shape[batch[name]] for name, tensor in tensors.items()}
         if len(set(sizes.values())) != 1:
             raise ShapeError(f"every tensor needs the same number of samples, but got {sizes or 'no tensor'}")
+
         self.tensors = dict(tensors)
         self.batch = dict(batch)
         self.augment = augment
@@ -120,8 +123,10 @@ class Batches:
         batch = self.select(indices)
         if self.augment is not None:
             batch = self.augment(batch, generator)
+
         if len(part) == len(indices):
             return batch
+
         return {name: x.index_select(self.batch[name], part.to(x.device)) for name, x in batch.items()}
 
 
@@ -169,8 +174,10 @@ def check_dataset(data: Any) -> Dataset:
             "expected a DataLoader, a data set (with select, or [i] and len) or an IterableDataset, but got "
             f"{type(data).__name__}; wrap tensors in Batches"
         )
+
     if len(data) == 0:
         raise ConfigError("the data set has no samples")
+
     return data
 
 
@@ -256,9 +263,11 @@ class TimeSlices:
         for name in self.lengths:
             if name not in batch:
                 raise ConfigError(f"the batch has no signal {name!r} to slice: {did_you_mean(name, batch)}")
+
         counts = {name: math.ceil(len(batch[name]) / length) for name, length in self.lengths.items()}
         if len(set(counts.values())) != 1:
             raise ShapeError(f"the signals fall into different numbers of slices: {counts}; change their lengths")
+
         for k in range(next(iter(counts.values()))):
             cut = {name: batch[name][k * length : (k + 1) * length] for name, length in self.lengths.items()}
             yield {**batch, **cut}

@@ -48,11 +48,14 @@ def start_fabric(settings: Settings) -> "Fabric":
             strategy=settings.strategy,
             **_precision(settings),
         )
+
         fabric.launch()
     except (ValueError, RuntimeError, TypeError) as error:
         raise ConfigError(f"this machine cannot train with {settings}: {error}") from error
+
     if fabric.world_size > 1:
         atexit.register(_leave)
+
     return fabric
 
 
@@ -61,6 +64,7 @@ def _precision(settings: Settings) -> dict[str, Any]:
     gpu = settings.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
     if settings.precision != "16-mixed" or gpu:
         return {"precision": settings.precision}
+
     from lightning_fabric.plugins.precision import MixedPrecision
 
     return {"plugins": [MixedPrecision("16-mixed", "cpu")]}
@@ -73,6 +77,7 @@ def _check_environment(settings: Settings, environment: Mapping[str, str]) -> No
             f"{num_started} processes were started, but devices={settings.devices} and nodes={settings.nodes} were "
             "given; give --devices and --nodes as torchrun has them"
         )
+
     may_restart = int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
     if may_restart and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and is_first_process(environment):
         # https://github.com/pytorch/pytorch/issues/135712
@@ -130,6 +135,7 @@ def call_objective(fabric: "Fabric", host: Any, objective: Callable[..., Any], b
     precision = fabric.strategy.precision
     if not str(precision.precision).endswith("mixed"):
         batch = precision.convert_input(batch)
+
     results: list[Any] = []
 
     def inside(network: nn.Module) -> Any:
@@ -155,8 +161,10 @@ def gather_weights(host: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     sharded = _sharded(host)
     if sharded is None:
         return state_tensors(network)
+
     checkpoint, full = _whole()
     weights: dict[str, Any] = checkpoint.get_model_state_dict(sharded, options=full)
+
     return {name.removeprefix("network."): tensor for name, tensor in weights.items()}
 
 
@@ -165,6 +173,7 @@ def gather_optimizer_state(host: nn.Module, optimizer: Optimizer) -> dict[str, A
     sharded = _sharded(host)
     if sharded is None:
         return optimizer.state_dict()
+
     checkpoint, full = _whole()
     return dict(checkpoint.get_optimizer_state_dict(sharded, optimizer, options=full))
 
@@ -198,13 +207,16 @@ def gather_rng_states(fabric: "Fabric") -> list[dict[str, Tensor]]:
     states = get_rng_state()
     if fabric.world_size == 1:
         return [states]
+
     states_by_rank: list[dict[str, Tensor]] = [{} for _ in range(fabric.world_size)]
     for name, state in states.items():
         own = state.to(fabric.device)
         parts = [torch.empty_like(own) for _ in states_by_rank]
         torch.distributed.all_gather(parts, own)
+
         for process, part in zip(states_by_rank, parts, strict=True):
             process[name] = part
+
     return states_by_rank
 
 
@@ -213,10 +225,12 @@ def scatter_rng_states(fabric: "Fabric", states: list[dict[str, Tensor]], seed: 
     if len(states) == fabric.world_size:
         set_rng_state(states[fabric.global_rank])
         return
+
     _log.warning(
         "the checkpoint is of %d processes, this training has %d: "
         "draws from the global generators are not the same from here on",
         len(states),
         fabric.world_size,
     )
+
     seed_rng(derive_seed(seed, step), fabric.global_rank)

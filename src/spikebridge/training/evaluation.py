@@ -62,13 +62,16 @@ def evaluate(
     device = next((tensor.device for tensor in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
     sums: dict[str, float] = {}
     num_samples = 0
+
     with preserve_rng_state(), evaluating(module):
         for batch in open_source(data, batch_size, shuffle=False).epoch(0, 0, 0):
             result = objective(module, map_tensors(lambda tensor: tensor.to(device), batch.data))
             loss, metrics = loss_and_metrics(result, "the objective")
             values = {"loss": loss, **metrics}
             refuse_other_metrics(values, sums, "the objective")
+
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * batch.num_samples
             num_samples += batch.num_samples
+
     return {name: total / num_samples for name, total in sums.items()}

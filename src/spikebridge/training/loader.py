@@ -88,18 +88,22 @@ def open_source(
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size should be at least 1, but is {batch_size}")
+
     if isinstance(data, IterableDataset):
         data = DataLoader(data, batch_size)
     elif not isinstance(data, Dataset | DataLoader) and _is_map_style(data):
         if len(data) == 0:
             raise ConfigError("the data set has no samples")
         data = DataLoader(data, batch_size, shuffle=shuffle)
+
     if not isinstance(data, DataLoader):
         return _Selected(check_dataset(data), batch_size, rank, num_processes, shuffle, draws)
+
     if isinstance(data.dataset, IterableDataset):
         if num_processes > 1:
             raise ConfigError("an iterable data set cannot be shared by several processes; give a map-style one")
         return _Streamed(data)
+
     return _Loaded(data, rank, num_processes)
 
 
@@ -133,6 +137,7 @@ class _Selected:
         batches = order.split(self.batch_size)[start:]
         if self.draws is not None and isinstance(self.data, Batches) and self.data.prefetch:
             return self._prefetched(batches, self.draws)
+
         return (self._load(indices, self.draws) for indices in batches)
 
     def _prefetched(self, batches: Sequence[Tensor], draws: torch.Generator) -> Iterator[LoadedBatch]:
@@ -163,6 +168,7 @@ class _Selected:
             raise
         except Exception as error:
             raise _Failure.of(error, mine.tolist()).error() from error
+
         return LoadedBatch(batch, len(indices), weight)
 
 
@@ -177,11 +183,13 @@ class _Failure(NamedTuple):
         """The words of an error; an error of this package keeps its own."""
         if isinstance(error, SpikebridgeError):
             return cls(str(error), type(error).__name__)
+
         some = ", ".join(map(str, indices[:3])) + (" ..." if len(indices) > 3 else "")
         which = f" at sample{'s' if len(indices) > 1 else ''} {some}" if indices else ""
         worker = get_worker_info()
         where = "" if worker is None else f" (worker {worker.id})"
         what = " ".join(str(error).split()) or "no message"
+
         return cls(f"the data set raised {type(error).__name__}{which}{where}: {what}", "DataError")
 
     def error(self) -> SpikebridgeError:
@@ -218,12 +226,14 @@ class _Reader(TorchDataset[Any]):
             if not self.batched:
                 index = indices
                 return self.collate(self.dataset[indices])
+
             if hasattr(self.dataset, "__getitems__"):
                 samples = self.dataset.__getitems__(indices)
             else:
                 samples = []
                 for index in indices:
                     samples.append(self.dataset[index])
+
             index = None
             return self.collate(samples)
         except Exception as error:  # noqa: BLE001 - whatever a user's data set raises ends as one line
@@ -262,6 +272,7 @@ def _copy(loader: DataLoader[Any], dataset: Any, **changes: Any) -> DataLoader[A
     """A loader with the worker settings of another one, and a generator of its own."""
     names = ("num_workers", "timeout", "multiprocessing_context", "persistent_workers", "prefetch_factor")
     settings = {name: getattr(loader, name) for name in names}
+
     return DataLoader(
         dataset,
         worker_init_fn=_WorkerStart(loader.worker_init_fn),
@@ -286,8 +297,10 @@ def _next(batches: Iterator[Any]) -> Any:
         # torch's own words carry the traceback of the worker
         first = str(error).split("\n", 1)[0]
         raise DataError(f"the data loader failed: {type(error).__name__}: {first}") from error
+
     if isinstance(batch, _Failure):
         raise batch.error()
+
     return batch
 
 
@@ -303,9 +316,13 @@ class _Loaded:
             raise ConfigError("fit divides each batch among the processes itself; give a loader without this sampler")
         if loader.batch_sampler is None and num_processes > 1:
             raise ConfigError("a loader with batch_size=None cannot be shared by several processes; give it a size")
-        self.loader, self.rank, self.num_processes = loader, rank, num_processes
+
+        self.loader = loader
+        self.rank = rank
+        self.num_processes = num_processes
         self.order = _Order()
         self.reading = _copy(loader, _Reader(loader), sampler=self.order, batch_size=None, collate_fn=_as_it_is)
+
         if self.num_batches == 0:
             raise ConfigError("the data loader gives no batch: its data set has no samples, or fewer than one batch")
 
@@ -323,6 +340,7 @@ class _Loaded:
             _Task(derive_seed(seed, phase, epoch, number, self.rank), part[0])
             for number, part in enumerate(parts, start)
         ]
+
         batches = iter(self.reading)
         for _, num_samples, weight in parts:
             yield LoadedBatch(_next(batches), num_samples, weight)
@@ -339,11 +357,13 @@ class _Loaded:
         outer: Any = self.loader.sampler if self.loader.batch_sampler is None else self.loader.batch_sampler
         number = derive_seed(seed, phase, epoch)
         samplers: list[Any] = [outer, getattr(outer, "sampler", None)]
+
         for sampler in samplers:
             if isinstance(getattr(sampler, "generator", None), torch.Generator):
                 sampler.generator.manual_seed(number)
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
+
         with preserve_rng_state():
             seed_rng(number)
             return list(outer)
@@ -368,12 +388,14 @@ class _Counted:
     """A batch and the number of its samples, which a batch alone does not tell."""
 
     def __init__(self, collate: Callable[[Any], Any], batched: bool) -> None:
-        self.collate, self.batched = collate, batched
+        self.collate = collate
+        self.batched = batched
 
     def __call__(self, samples: Any) -> Any:
         failure = next((s for s in (samples if self.batched else [samples]) if isinstance(s, _Failure)), None)
         if failure is not None:
             return failure
+
         try:
             return len(samples) if self.batched else 1, self.collate(samples)
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises ends as one line
@@ -402,10 +424,12 @@ class _Streamed:
         number = derive_seed(seed, phase, epoch)
         if generator is not None:
             generator.manual_seed(number)
+
         with preserve_rng_state():
             seed_rng(number)
             batches = iter(self.reading)
             draws = get_rng_state()
+
         count = 0
         while True:
             # in this process the data set draws from generators of its own, so that the network's draws do not matter
@@ -413,11 +437,14 @@ class _Streamed:
                 set_rng_state(draws)
                 batch = _next(batches)
                 draws = get_rng_state()
+
             if batch is None:
                 break
+
             count += 1
             if count > start:
                 yield LoadedBatch(batch[1], batch[0], 1.0)
+
         if count == 0:
             raise DataError("the data set gave no sample in an epoch; an iterable one must begin anew at every iter()")
 
@@ -459,9 +486,11 @@ class StackSamples:
                 got = sorted(samples[0]) if isinstance(samples[0], Mapping) else type(samples[0]).__name__
                 raise ConfigError(f"expected samples with {sorted(axes)}, but got {got}")
             return {name: _stack([one[name] for one in samples], axis, name) for name, axis in axes.items()}
+
         if not isinstance(samples[0], tuple | list) or len(samples[0]) != len(axes):
             got = f"{len(samples[0])} parts" if isinstance(samples[0], tuple | list) else type(samples[0]).__name__
             raise ConfigError(f"expected samples of {len(axes)} parts, but got {got}")
+
         return tuple(_stack([one[k] for one in samples], axis, f"part {k}") for k, axis in enumerate(axes))
 
 
@@ -471,4 +500,5 @@ def _stack(parts: list[Any], axis: int, name: str) -> Any:
         raise ShapeError(
             f"{name} has samples of different shapes: {sorted(shapes)}; pad or crop them, or load one at a time"
         )
+
     return default_collate(parts).movedim(0, axis)

@@ -123,6 +123,7 @@ def fit(
     for phase in phases:
         for name in phase.train:
             find(module, name)
+
     callbacks = check_callbacks(callbacks)
     # before other processes are started, so that none is left behind where the run is in use
     with nullcontext() if run is None else run.lock():
@@ -130,6 +131,7 @@ def fit(
         plan = [(phase, data if phase.data is None else phase.data) for phase in phases]
         raise_mmap_threshold()
         show = progress or choose_progress(settings.quiet or not fabric.is_global_zero)
+
         with preserve_rng_state(), show, Interrupt(active=run is not None and fabric.world_size == 1) as interrupt:
             shown = _Shown(validate, show, callbacks)
             return _PhaseLoop(fabric, module, plan, settings, run, shown, interrupt).fit()
@@ -178,6 +180,7 @@ class _PhasePosition:
         self.batch += 1
         self.step += 1
         self.num_samples += num_samples
+
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value * num_samples
 
@@ -191,7 +194,9 @@ class _PhasePosition:
             (1, 0, 0)
         """
         self.phase, self.epoch = (self.phase + 1, 0) if last else (self.phase, self.epoch + 1)
-        self.batch, self.num_samples, self.sums = 0, 0, {}
+        self.batch = 0
+        self.num_samples = 0
+        self.sums = {}
 
 
 class _PhaseLoop(ResumableLoop):
@@ -207,12 +212,14 @@ class _PhaseLoop(ResumableLoop):
         shown: _Shown,
         interrupt: Interrupt,
     ) -> None:
-        rank, num_processes = fabric.global_rank, fabric.world_size
+        rank = fabric.global_rank
+        num_processes = fabric.world_size
         self.draws = shared_generator(settings.seed)
         self.plan = [
             (phase, open_source(data, settings.batch_size, rank, num_processes, draws=self.draws))
             for phase, data in plan
         ]
+
         accumulate = [phase.accumulate for phase, _ in plan]
         identity = {
             "seed": settings.seed,
@@ -223,10 +230,13 @@ class _PhaseLoop(ResumableLoop):
             "accumulate": accumulate if max(accumulate) > 1 else None,
             "num_batches": _batches_of_loaders([source for _, source in self.plan], settings.batch_size),
         }
+
         board = [TensorBoardLogger()] if settings.tensorboard and run is not None else []
         super().__init__(module, run, _PhasePosition(), identity, interrupt, (*shown.callbacks, *board))
-        self.fabric, self.settings = fabric, settings
-        self.validate, self.progress = shown.validate, shown.progress
+        self.fabric = fabric
+        self.settings = settings
+        self.validate = shown.validate
+        self.progress = shown.progress
         self.saved_step = 0
 
     def fit(self) -> list[Row]:
@@ -236,6 +246,7 @@ class _PhaseLoop(ResumableLoop):
             for phase, source in self.plan[self.position.phase :]:
                 self._phase(phase, source, saved)
                 saved = None
+
         return self.rows
 
     def _begin(self) -> dict[str, Any] | None:
@@ -247,10 +258,13 @@ class _PhaseLoop(ResumableLoop):
             self.fabric.strategy.precision.load_state_dict(saved["precision"])
             self.saved_step = at.step
             scatter_rng_states(self.fabric, saved["generators"], self.settings.seed, at.step)
+
             # until release 0.1 the first process drew with torch's own generator
             self.draws.set_state(saved.get("draws", saved["generators"][0]["torch"]).cpu())
+
         if self.run is None:
             return None
+
         # no process may write before all have read
         self.fabric.barrier()
         self.begin_writing(
@@ -260,6 +274,7 @@ class _PhaseLoop(ResumableLoop):
             precision=self.settings.precision,
             num_threads=torch.get_num_threads(),
         )
+
         return saved
 
     def _phase(self, phase: Phase, source: BatchSource, saved: dict[str, Any] | None) -> None:
@@ -272,61 +287,79 @@ class _PhaseLoop(ResumableLoop):
             scheduler = None if phase.scheduler is None else phase.scheduler(optimizer)
             driven = self.fabric.setup_optimizers(optimizer)
             stage = Stage(phase, source, network, host, optimizer, driven, scheduler)
+
             if saved is not None and saved["optimizer"] is not None:
                 scatter_optimizer_state(host, optimizer, saved["optimizer"])
                 if scheduler is not None:
                     scheduler.load_state_dict(saved["scheduler"])
+
             self.training.weights = lambda: gather_weights(host, network)
             number = self.position.phase
             while self.position.phase == number:
                 self._epoch(stage)
+
             if sharded:
                 load_exactly(gather_weights(host, network), self.module)
 
     def _epoch(self, stage: Stage) -> None:
-        at, phase = self.position, stage.phase
+        at = self.position
+        phase = stage.phase
         num_batches = stage.source.num_batches
         num_steps = None if num_batches is None else -(-num_batches // phase.accumulate)
-        self.training.phase, self.training.epoch, self.training.stop_reason = phase.name, at.epoch + 1, ""
+        self.training.phase = phase.name
+        self.training.epoch = at.epoch + 1
+        self.training.stop_reason = ""
         title = f"{phase.name} {at.epoch + 1}/{phase.epochs}"
         self.progress.begin_epoch(title, num_steps, at.batch)
         batches = stage.source.epoch(self.settings.seed, at.phase, at.epoch, start=at.batch * phase.accumulate)
+
         for group in _groups(batches, phase.accumulate):
             where = f"phase {phase.name!r}, epoch {at.epoch + 1}, step {at.step + 1}"
             values = take_step(self.fabric, stage, group, where)
             refuse_other_metrics(values, at.sums, f"the objective of {where}")
             at.add(values, sum(batch.num_samples for batch in group))
             self.progress.step(values)
+
             if self.settings.log_every and at.step % self.settings.log_every == 0:
                 self.log(self._row("step", stage, values))
+
             self.end_step(values)
             if self.training.stop_reason:
                 break
+
             if at.batch != num_steps:
                 self._save_if(self._due(), stage)
+
         self._end_epoch(stage, title)
 
     def _end_epoch(self, stage: Stage, title: str) -> None:
-        at, phase = self.position, stage.phase
+        at = self.position
+        phase = stage.phase
         means = {name: total / at.num_samples for name, total in at.sums.items()}
+
         if self.validate is not None:
             with preserve_rng_state(), evaluating(stage.host):
                 measured = stage.host(self.validate)
             _check_measures(measured)
             means |= {f"validation/{name}": float(value) for name, value in measured.items()}
+
         row = self._row("epoch", stage, means)
         self.log(row)
         self.progress.end_epoch(title, row)
         self.end_epoch(row)
+
         if phase.scheduler_interval == "epoch":
             step_scheduler(stage, row)
+
         if self.training.stop_reason:
             self.progress.end_phase(phase.name, self.training.stop_reason)
+
         at.end_epoch(last=at.epoch + 1 == phase.epochs or bool(self.training.stop_reason))
         self._save_if(self._due() or not self.settings.checkpoint_every or at.epoch == 0, stage)
 
     def _row(self, kind: str, stage: Stage, values: Mapping[str, float]) -> Row:
-        at, lr = self.position, float(stage.optimizer.param_groups[0]["lr"])
+        at = self.position
+        lr = float(stage.optimizer.param_groups[0]["lr"])
         return {"kind": kind, "phase": stage.phase.name, "epoch": at.epoch + 1, "step": at.step, "lr": lr, **values}
 
     def _due(self) -> bool:
@@ -336,6 +369,7 @@ class _PhaseLoop(ResumableLoop):
     def _save_if(self, due: bool, stage: Stage) -> None:
         if due:
             self.saved_step = self.position.step
+
         self.pause(due, lambda: self._state(stage))
         if due and self.run is not None:
             self.fabric.barrier()
@@ -362,6 +396,7 @@ def _check_measures(measured: Any) -> None:
     """
     if not isinstance(measured, Mapping):
         raise ConfigError(f"validate must give numbers by name, {{'accuracy': 0.9}}, but gave {in_words(measured)}")
+
     for name, value in measured.items():
         check_number(value, f"the metric {name!r} of validate")
 

@@ -62,6 +62,7 @@ def rate_target_loss(
     """
     _check(spikes, labels)
     target = torch.full_like(spikes[0], incorrect).scatter(-1, labels.long()[:, None], correct)
+
     return (spikes.mean(0) - target).square().mean()
 
 
@@ -115,6 +116,7 @@ def first_spike_loss(
     _check(spikes, labels)
     if not tau > 0:
         raise ConfigError(f"first_spike_loss needs tau > 0 s, but got {tau}")
+
     return F.cross_entropy(-first_spike_times(spikes, dt=dt) / tau, labels.long())
 
 
@@ -211,5 +213,6 @@ def _check(outputs: Tensor, labels: Tensor) -> None:
             f"expected outputs (T, B, C) and labels (B,), but got {tuple(outputs.shape)} and {tuple(labels.shape)}; "
             "time is the first axis, and there is one output neuron a class"
         )
+
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise ShapeError(f"labels are classes, whole numbers from 0, but got {labels.dtype}; use labels.long()")

@@ -88,11 +88,13 @@ class Phase:
             raise ConfigError(f"phase {self.name!r} needs a whole number of at least 1 epoch, but got {self.epochs}")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"phase {self.name!r} needs clip > 0, but got {self.clip}; clip=None clips nothing")
+
         if self.scheduler_interval not in ("epoch", "step"):
             raise ConfigError(
                 f"phase {self.name!r}: scheduler_interval should be 'epoch' or 'step', but is "
                 f"{self.scheduler_interval!r}"
             )
+
         if not is_whole(self.accumulate) or self.accumulate < 1:
             raise ConfigError(f"phase {self.name!r}: accumulate should be at least 1 batch, but is {self.accumulate}")
         if self.accumulate > 1 and self.slices is not None:
@@ -114,10 +116,12 @@ def loss_and_metrics(result: Any, objective: str) -> tuple[Tensor, dict[str, Any
     if not isinstance(loss, Tensor) or loss.ndim != 0 or not isinstance(metrics, dict):
         form = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ConfigError(f"{objective} must give one number, or that and a dict of metrics, but gave {form}")
+
     for name, value in metrics.items():
         if name in _COLUMNS:
             raise ConfigError(f"{objective} has a metric called {name!r}; that name is the {name}'s own")
         check_number(value, f"the metric {name!r} of {objective}")
+
     return loss, metrics
 
 
@@ -164,10 +168,12 @@ def check_phases(phases: Sequence[Phase]) -> tuple[Phase, ...]:
     """
     if not phases:
         raise ConfigError("training needs at least one phase")
+
     names = [phase.name for phase in phases]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"two phases are called {twice!r}; rows and checkpoints need a name for each")
+
     return tuple(phases)
 
 
@@ -194,10 +200,12 @@ def find(module: nn.Module, name: str) -> nn.Module | Parameter:
         holder = getattr(module, group, None)
         if isinstance(holder, nn.Module):
             known.update({path: part for path, part in _everything(holder) if path})
+
     known.update(_everything(module))
     if name not in known:
         near = [path for path in known if path and path.count(".") <= name.count(".")]
         raise ConfigError(f"nothing is called {name!r} in {type(module).__name__}: {did_you_mean(name, near)}")
+
     return known[name]
 
 
@@ -252,6 +260,7 @@ def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
     for name, thing in chosen:
         if isinstance(thing, nn.Module) and next(thing.parameters(), None) is None:
             raise ConfigError(f"{name!r} has no parameters, so it cannot be trained: leave it out of the phase")
+
     before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     with preserve_modes(module):
         module.eval().requires_grad_(False)
@@ -259,6 +268,7 @@ def trainable_only(module: nn.Module, names: Iterable[str]) -> Iterator[None]:
             thing.requires_grad_(True)
             if isinstance(thing, nn.Module):
                 thing.train()
+
         try:
             yield
         finally:

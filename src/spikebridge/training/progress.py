@@ -101,4 +101,5 @@ def choose_progress(quiet: bool, console: Console | None = None) -> Progress:
     console = console or Console(stderr=True)
     if quiet:
         return Progress()
+
     return ProgressBars(console) if console.is_terminal else ProgressLines()

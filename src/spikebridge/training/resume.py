@@ -90,7 +90,9 @@ class ResumableLoop:
         interrupt: Interrupt,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.module, self.run, self.interrupt = module, run, interrupt
+        self.module = module
+        self.run = run
+        self.interrupt = interrupt
         self.identity = identity | {"callbacks": names_with_state(callbacks)}
         self.callbacks = (*callbacks, *make_loggers(() if run is None else run.loggers))
         self.training = Training(module, run)
@@ -120,6 +122,7 @@ class ResumableLoop:
             tree["callbacks"] = states_of(self.callbacks)
             if self.run.writes:
                 save_checkpoint(self.run.checkpoint, self.position.step, tree)
+
         if self.interrupt.asked:
             raise KeyboardInterrupt(
                 f"stopped at step {self.position.step}; its checkpoint is written (--resume continues from it)"
@@ -138,6 +141,7 @@ class ResumableLoop:
             load_exactly(saved["weights"], self.module)
             self.position = type(self.position)(**saved["position"])
             self.rows[:] = self.run.metrics.rows()[: self.position.num_rows]
+
         return saved
 
     @contextmanager
@@ -149,10 +153,12 @@ class ResumableLoop:
         """
         self.training.step = self.position.step
         started: list[Callback] = []
+
         try:
             for callback in self.callbacks:
                 callback.on_fit_start(self.training)
                 started.append(callback)
+
             if saved is not None:
                 load_states(self.callbacks, saved.get("callbacks") or [])
             yield

@@ -72,6 +72,7 @@ def get_rng_state() -> dict[str, Tensor]:
     }
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
+
     return states
 
 
@@ -90,6 +91,7 @@ def set_rng_state(states: dict[str, Tensor]) -> None:
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, states["numpy_gauss"].item()))
     next_gauss = states["python_gauss"].item()
     random.setstate((3, tuple(states["python"].tolist()), None if math.isnan(next_gauss) else next_gauss))
+
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"].cpu())
 

@@ -72,6 +72,7 @@ def check_chosen(what: str, chosen: Sequence[str], known: Iterable[str]) -> None
     known = list(known)
     if not chosen:
         raise ConfigError(f"choose at least one {what}. Known: {', '.join(known)}.")
+
     for index, name in enumerate(chosen):
         if name not in known:
             raise ConfigError(f"no {what} {name!r}; {did_you_mean(name, known)}")

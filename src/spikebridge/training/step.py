@@ -66,7 +66,10 @@ def _origin(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch]) -> s
     wrong = [name for name, value in stage.network.named_parameters() if not is_finite(value)]
     if wrong:
         return f"parameters that are not finite: {', '.join(wrong[:3])}" + (", ..." if len(wrong) > 3 else "")
-    phase, state = stage.phase, None
+
+    phase = stage.phase
+    state = None
+
     with checks("always"), torch.no_grad(), fabric.autocast(), preserve_rng_state():
         try:
             for batch in batches:
@@ -78,6 +81,7 @@ def _origin(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch]) -> s
                         _, state = phase.objective(stage.network, piece, state)
         except DataError as error:
             return str(error)
+
     return ""
 
 
@@ -85,23 +89,28 @@ def _step(fabric: "Fabric", stage: Stage, batches: Sequence[LoadedBatch], where:
     phase = stage.phase
     if phase.slices is not None:
         return _step_slices(fabric, stage, batches[0], where)
+
     if len(batches) == 1:
         data, _, weight = batches[0]
         return _move(
             fabric, stage, call_objective(fabric, stage.host, phase.objective, fabric.to_device(data)), weight, where
         )
+
     total = sum(batch.num_samples for batch in batches)
     stage.driven.zero_grad()
     means: dict[str, float] = {}
+
     for number, (data, num_samples, weight) in enumerate(batches, start=1):
         # processes exchange gradients once a step
         with fabric.no_backward_sync(stage.host, enabled=number < len(batches) and fabric.world_size > 1):
             result = call_objective(fabric, stage.host, phase.objective, fabric.to_device(data))
             share = num_samples / total
             values = _backward(fabric, result, weight, share, where)
+
         refuse_other_metrics(values, means, f"the objective of {where}")
         for name, value in values.items():
             means[name] = means.get(name, 0.0) + value * share
+
     _update(fabric, stage, where)
     return means
 
@@ -110,6 +119,7 @@ def _step_slices(fabric: "Fabric", stage: Stage, batch: LoadedBatch, where: str)
     phase = stage.phase
     state: Any = None
     moves = []
+
     for piece in phase.slices(fabric.to_device(batch.data)) if phase.slices is not None else ():
         answer = call_objective(fabric, stage.host, phase.objective, piece, state)
         if not isinstance(answer, tuple) or len(answer) != 2:
@@ -118,8 +128,10 @@ def _step_slices(fabric: "Fabric", stage: Stage, batch: LoadedBatch, where: str)
         moves.append(_move(fabric, stage, result, batch.weight, where))
         refuse_other_metrics(moves[-1], moves[0], f"the objective of {where}")
         state = detach(state)
+
     if not moves:
         raise ConfigError(f"the slices of {where} are none: the batch has no time step")
+
     return {name: sum(move[name] for move in moves) / len(moves) for name in moves[0]}
 
 
@@ -136,6 +148,7 @@ def _backward(fabric: "Fabric", result: Result, weight: float, share: float, whe
     values = _global_means(fabric, {"loss": loss, **metrics}, weight)
     if not math.isfinite(values["loss"]):
         raise DataError(_not_finite(f"the loss is {values['loss']}", where))
+
     fabric.backward(loss * (weight * share))
     return values
 
@@ -147,6 +160,7 @@ def _update(fabric: "Fabric", stage: Stage, where: str) -> None:
     # a gradient scaler produces infinite gradients on purpose and skips such a move by itself
     if getattr(fabric.strategy.precision, "scaler", None) is None and not math.isfinite(norm):
         raise DataError(_not_finite("the loss is finite but its gradient is not,", where))
+
     stage.driven.step()
     if stage.phase.scheduler_interval == "step":
         step_scheduler(stage, None)
@@ -162,9 +176,11 @@ def step_scheduler(stage: Stage, row: Row | None) -> None:
     Raises:
         ConfigError: a schedule that is over, or one that watches a number which is not there.
     """
-    phase, scheduler = stage.phase, stage.scheduler
+    phase = stage.phase
+    scheduler = stage.scheduler
     if scheduler is None:
         return
+
     try:
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
@@ -187,6 +203,7 @@ def _parts(result: Result, where: str) -> tuple[Tensor, dict[str, Any]]:
         raise ConfigError(
             f"the loss of {where} depends on nothing that the phase trains; name what it depends on in train"
         )
+
     return loss, metrics
 
 

@@ -31,7 +31,8 @@ def cells(folder: str) -> list[dict[str, Any]]:
 
 def test_a_killed_process_takes_no_other_call_with_it() -> None:
     with LocalExecutor() as executor:
-        slow, killed = executor.submit(time.sleep, 0.3), executor.submit(signal.raise_signal, signal.SIGKILL)
+        slow = executor.submit(time.sleep, 0.3)
+        killed = executor.submit(signal.raise_signal, signal.SIGKILL)
         with pytest.raises(Exception, match="terminated abruptly"):
             killed.result()
         assert slow.result() is None
@@ -43,6 +44,7 @@ def test_a_process_has_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SPIKEBRIDGE_TRY", "1")
     with LocalExecutor() as executor:
         found = [executor.submit(os.getenv, name).result() for name in ("SPIKEBRIDGE_TRY", "OPENBLAS_NUM_THREADS")]
+
     assert found == ["1", os.getenv("OPENBLAS_NUM_THREADS")]
 
 
@@ -63,6 +65,7 @@ def test_ctrl_c_waits_for_a_process_that_is_starting() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
     assert reached
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
@@ -80,9 +83,11 @@ def test_a_killed_process_leaves_no_thread_that_waits_for_it() -> None:
     with LocalExecutor() as executor:
         assert isinstance(executor.submit(os._exit, 1).exception(), BrokenExecutor)
         assert executor.submit(abs, -2).result() == 2
+
     left = set(threading.enumerate()) - before
     for thread in left:
         thread.join(timeout=30)
+
     assert not any(thread.is_alive() for thread in left)
 
 
@@ -97,15 +102,18 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", *here, "--port", "0", "--no-dashboard"]
     processes = [subprocess.Popen(start, **common)]
     limit = time.monotonic() + 60
+
     while not file.exists() or not file.read_text().strip():
         assert time.monotonic() < limit
         assert processes[0].poll() is None
         time.sleep(0.05)
+
     address = json.loads(file.read_text())["address"]
     # with a nanny, which starts a killed worker anew
     work = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nworkers", "2", "--nthreads", "1"]
     work += ["--no-dashboard", "--local-directory", str(tmp_path / "dask"), "--host", "127.0.0.1"]
     processes.append(subprocess.Popen(work, **common))
+
     try:
         from distributed import Client
 
@@ -123,9 +131,11 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 def test_a_dask_cluster_gives_what_this_process_gives(recipe: str, cluster: str, capsys: Capture) -> None:
     words = ["--set", "lr=0.03,0.04", "--set", "fail=never,kill"]
     assert main(["sweep", recipe, *words, "--scheduler", cluster, "--out", "clustered"]) == 0
+
     rows = cells("clustered")
     assert [one["state"] for one in rows] == ["finished"] * 4
     assert main(["sweep", recipe, "--set", "lr=0.03,0.04", "--out", "same"]) == 0
+
     expected = {one["settings"]["lr"]: one["metrics"] for one in cells("same")}
     assert all(one["metrics"] == expected[one["settings"]["lr"]] for one in rows)
     assert capsys.readouterr().err.count("Traceback") == 0
@@ -136,7 +146,9 @@ def test_a_scheduler_that_is_not_there_is_one_line(
 ) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr("spikebridge.cli.sweep.executors._CONNECT_SECONDS", "0.2s")
+
     assert main(["sweep", recipe, "--scheduler", "tcp://127.0.0.1:1", "--out", "out"]) == 2
+
     (line,) = capsys.readouterr().err.splitlines()
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in line
 
@@ -149,6 +161,7 @@ def test_jobs_of_submitit_on_this_machine(recipe: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(executors, "slurm_workers", local)
     words = ["--set", "fail=never,raise", "--slurm", "--slurm-option", "timeout_min=5", "--workers", "2"]
+
     assert main(["sweep", recipe, *words, "--retry", "0", "--out", "out"]) == 1
     assert {one["settings"]["fail"]: one["state"] for one in cells("out")} == {"never": "finished", "raise": "failed"}
 
@@ -157,6 +170,7 @@ def test_without_slurm_or_with_a_wrong_option_it_is_one_line(recipe: str, capsys
     pytest.importorskip("submitit")
     assert main(["sweep", recipe, "--slurm", "--out", "out"]) == 2
     assert "there is no Slurm on this machine" in capsys.readouterr().err
+
     for word, message in (("timeout", "takes NAME=VALUE"), ("no_such_parameter=1", "--slurm-option: ")):
         with pytest.raises(ConfigError, match=message), slurm_workers(tmp_path, (word,), 1, cluster="local"):
             pass

@@ -38,6 +38,7 @@ class _Config:
 def test_settings_become_options_of_train() -> None:
     settings = parse_settings(["lr=0.1,0.2", "networks=a b,c", "clips=true,False", "camera.noise=1"], _Config())
     words = [cell.words for cell in cells_of(settings, None, ["--preset", "quick"])]
+
     assert len(words) == 8
     assert words[0] == ("--lr", "0.1", "--networks", "a", "b", "--clips", "--camera.noise", "1", "--preset", "quick")
     assert words[3][2:5] == ("--networks", "c", "--no-clips")
@@ -88,6 +89,7 @@ def cell_result(lr: str, seed: int, accuracy: float | None) -> CellResult:
 def test_the_table_has_means_spreads_and_the_best() -> None:
     cells = [cell_result("1", 0, 2.0), cell_result("1", 1, 4.0), cell_result("2", 0, 9.0), cell_result("2", 1, None)]
     first, second = summarize_cells(cells, Objective("accuracy"))
+
     assert (first["accuracy"], round(first["sd"], 4), first["lowest"], first["highest"]) == (3.0, 1.4142, 2.0, 4.0)
     assert (second["accuracy"], second["sd"], second["cells"], second["failed"], second["best"]) == (
         9.0,
@@ -96,6 +98,7 @@ def test_the_table_has_means_spreads_and_the_best() -> None:
         1,
         "*",
     )
+
     assert [row["best"] for row in summarize_cells(cells, Objective("accuracy", maximize=False))] == ["*", ""]
 
 
@@ -104,8 +107,10 @@ def test_a_metric_is_named_by_its_last_words() -> None:
     assert Objective("nets.b.accuracy").value(metrics, "x") == 2.0
     assert Objective("b.accuracy").value(metrics, "x") == 2.0
     assert Objective("px").value(metrics, "x") == 3
+
     with pytest.raises(ConfigError, match=r"x have several 'accuracy': nets\.a\.accuracy %, nets\.b\.accuracy %"):
         Objective("accuracy").value(metrics, "x")
+
     with pytest.raises(ConfigError, match="x have no number 'acuracy'; did you mean 'accuracy'"):
         Objective("acuracy").value(metrics, "x")
 
@@ -123,17 +128,22 @@ def results(folder: str = "out") -> dict[str, Any]:
 def test_a_sweep_trains_every_cell_in_a_run_folder(recipe: str, capsys: Capture) -> None:
     words = ["--set", "lr=0.03,0.13", "--set", "group.scale=1", "--seeds", "0:2", "--out", "out"]
     assert sweep(*words) == 0
+
     out = capsys.readouterr().out
     names = sorted(path.name for path in Path("out/cells").iterdir())
+
     assert names[0] == "lr=0.03,group.scale=1,seed=0"
     assert len(names) == 4
+
     config = json.loads(Path("out/cells", names[3], "config.json").read_text())["config"]
     assert (config["lr"], config["seed"], config["num_seeds"]) == (0.13, 1, 1)
+
     found = results()
     # 100, 99 and 90, 89
     assert [row["accuracy %"] for row in found["table"]] == [99.5, 89.5]
     assert found["best"]["lr"] == "0.03"
     assert out.splitlines()[1].split()[:4] == ["0.03", "1", "2", "99.5"]
+
     page = Path("out/report.html").read_text()
     assert "Best: lr = 0.03, group.scale = 1" in page
     assert "spikebridge sweep tiny.py --set lr=0.03,0.13" in page
@@ -143,6 +153,7 @@ def test_a_sweep_trains_every_cell_in_a_run_folder(recipe: str, capsys: Capture)
 @pytest.mark.usefixtures("here")
 def test_a_sweep_resumes_and_grows(recipe: str, capsys: Capture) -> None:
     assert sweep("--set", "lr=0.03", "--seeds", "0:2", "--out", "out") == 0
+
     stamp = Path("out/cells/lr=0.03,seed=0/results.json").stat().st_mtime_ns
     assert sweep("--set", "lr=0.03", "--seeds", "0:2", "--out", "out") == 2
     assert "out holds a sweep: resume it (--resume)" in capsys.readouterr().err
@@ -180,12 +191,15 @@ def test_a_cell_that_fails_is_one_line_and_the_rest_continues(
     )
     code = sweep("--set", f"fail=never,{fail}", "--out", "out", "--retry", retry)
     said = capsys.readouterr()
+
     assert len(tried) == 1 + attempts
+
     cells = {one["settings"]["fail"]: one for one in results()["cells"]}
     assert cells["never"]["state"] == "finished"
     if line is None:
         assert (code, cells[fail]["state"]) == (0, "finished")
         return
+
     assert code == 1
     assert line in cells[fail]["error"]
     assert "\n" not in cells[fail]["error"]
@@ -243,6 +257,7 @@ def test_wrong_options_are_one_line_and_nothing_is_made(
 ) -> None:
     Path("file").write_text("text")
     assert sweep(*words) == 2
+
     (said,) = capsys.readouterr().err.splitlines()
     assert line in said
     assert not Path("runs").exists()
@@ -251,13 +266,16 @@ def test_wrong_options_are_one_line_and_nothing_is_made(
 @pytest.mark.usefixtures("here")
 def test_two_sweeps_in_one_folder_are_refused(recipe: str, capsys: Capture) -> None:
     assert sweep("--set", "lr=0.03", "--out", "out") == 0
+
     # a process that lives: the parent of this one
     from spikebridge.training.run import lock
 
     holder = {**lock._this_process(), "pid": os.getppid(), "started": lock._start_of(os.getppid())}
     Path("out", lock.LOCK_NAME).write_text(json.dumps(holder))
     capsys.readouterr()
+
     assert sweep("--set", "lr=0.03", "--out", "out", "--resume") == 2
+
     (said,) = capsys.readouterr().err.splitlines()
     assert "out is in use: process" in said
 
@@ -265,6 +283,7 @@ def test_two_sweeps_in_one_folder_are_refused(recipe: str, capsys: Capture) -> N
 def test_a_worker_of_another_version_is_one_line() -> None:
     order = cell.Order("digits", "nowhere", (), "log", version="0.0.1")
     outcome = cell.train_cell(order)
+
     assert outcome.error is not None
     assert "the sweep 0.0.1; install the same on both" in outcome.error
     assert outcome.is_final
@@ -283,18 +302,23 @@ def test_settings_that_are_no_grid_are_cells_too(recipe: str, capsys: Capture) -
     settings = load_recipe(recipe).Config
     configs = {"slow": settings(lr=0.03, num_seeds=1), "two words": settings(names=("b", "c d"), fast=False)}
     runs = train_all(recipe, configs, Path("out"))
+
     assert {name: run.config_as(settings) for name, run in runs.items()} == configs
     assert [run.results()["table"][0]["network"] for run in runs.values()] == ["a", "b/c d"]
     assert "2/2 two words: finished" in capsys.readouterr().err
+
     # more of them, one of which fails
     with pytest.raises(
         DataError, match=r"1 of 4 cells of out failed; the first, bad: .*: RuntimeError: a mistake in two"
     ):
         train_all(recipe, {**configs, "bad": settings(fail="raise"), "last": settings(lr=0.04)}, Path("out"), retry=0)
+
     assert "2 of 4 cells are finished already" in capsys.readouterr().err
     assert Run.open("out/cells/last").finished
     with pytest.raises(ConfigError, match=r"slow is a run with another config \(lr\): lr is 0\.03 there and 0\.5 here"):
         train_all(recipe, {"slow": settings(lr=0.5, num_seeds=1)}, Path("out"))
+
     with pytest.raises(ConfigError, match="named like a folder, without slashes"):
         train_all(recipe, {"../out": settings()}, Path("out"))
+
     assert sweep("--set", "lr=0.03", "--out", "out", "--resume", "--preset", "long") == 2

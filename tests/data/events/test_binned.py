@@ -33,6 +33,7 @@ def test_one_bin_by_itself_is_that_bin_of_the_grid():
     events = make_events(t=[0, 1, 1500, 1501], x=[0, 1, 2, 2], y=[0, 0, 1, 1], p=[1, 0, 1, 1])
     bins = bin_sparse(events, 2, 3, dt=0.001, num_bins=2)
     crop = (1, 0, 2, 2)
+
     assert crop_events(bins.slice_bins(1, 2), crop, counts=True).equal(bins.to_dense(1, 2, crop, counts=True)[0])
     assert crop_events(bins.slice_bins(1, 2), crop, counts=True)[0, 1, 1] == 2
 
@@ -60,23 +61,31 @@ def test_what_does_not_fit_is_refused():
     on = np.ones(2, bool)
     with pytest.raises(ShapeError, match="columns of one length"):
         EventBins(x, x[:1], on, np.array([0, 2]), 1, 1)
+
     with pytest.raises(ShapeError, match="edges must grow"):
         EventBins(x, x, on, np.array([0, 2, 1]), 1, 1)
+
     with pytest.raises(ShapeError, match="edges must grow"):
         EventBins(x, x, on, np.array([0, 3]), 1, 1)
+
     with pytest.raises(DataError, match="1 outside the sensor of 3 x 1 pixels, first at index 1"):
         EventBins(np.array([0, 3], np.uint16), x, on, np.array([0, 2]), 1, 3)
+
     with pytest.raises(ShapeError, match="a size of 1 or more"):
         crop_events(BinEvents(x, x, on), (0, 0, 0, 4))
 
 
 @pytest.mark.parametrize("counts", [False, True])
 def test_a_bin_of_many_events_is_added_up_in_chunks(monkeypatch: pytest.MonkeyPatch, counts: bool) -> None:
-    x, y, on = np.arange(100) % 3, np.arange(100) % 2, np.arange(100) % 5 > 1
+    x = np.arange(100) % 3
+    y = np.arange(100) % 2
+    on = np.arange(100) % 5 > 1
     events = BinEvents(x.astype(np.uint16), y.astype(np.uint16), on)
     bins = EventBins(*events, np.array([0, 0, 90, 100]), 2, 3)
-    whole, image = bins.to_dense(0, 3, counts=counts), crop_events(events, (1, 0, 2, 2), counts)
+    whole = bins.to_dense(0, 3, counts=counts)
+    image = crop_events(events, (1, 0, 2, 2), counts)
     monkeypatch.setattr(binned, "CHUNK_ROWS", 7)
+
     assert bins.to_dense(0, 3, counts=counts).equal(whole)
     assert crop_events(events, (1, 0, 2, 2), counts).equal(image)
 

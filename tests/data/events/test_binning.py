@@ -10,7 +10,8 @@ from spikebridge.data.events.binning import bin_edge, bin_edges, bin_events, col
 from spikebridge.data.events.events import EVENT, make_events
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
-HEIGHT, WIDTH = 3, 4
+HEIGHT = 3
+WIDTH = 4
 one_event = st.tuples(st.integers(0, 20_000), st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.booleans())
 event_lists = st.lists(one_event, max_size=40).map(lambda rows: np.array(sorted(rows), EVENT))
 bin_lengths = st.sampled_from([1e-3, 1 / 240, 1 / 3000, 0.0007, 1e-4])
@@ -21,8 +22,10 @@ def test_binning_conserves_counts(events, dt):
     grid = bin_events(events, HEIGHT, WIDTH, dt, counts=True)
     assert grid.sum() == len(events)
     assert grid[:, 0].sum() == events["p"].sum()
+
     per_pixel = np.zeros((HEIGHT, WIDTH))
     np.add.at(per_pixel, (events["y"], events["x"]), 1)
+
     assert grid.sum((0, 1)).numpy().tolist() == per_pixel.tolist()
 
 
@@ -116,6 +119,7 @@ def test_unequal_lengths_are_refused_with_the_way_out():
 def test_padding_is_zeros_after_each_sample(lengths):
     samples = [torch.ones(length, 2) for length in lengths]
     batch, given_lengths = collate_padded(samples)
+
     assert given_lengths.tolist() == lengths
     assert batch.shape == (max(lengths), len(lengths), 2)
     for place, length in enumerate(lengths):
@@ -127,7 +131,9 @@ def test_padding_is_zeros_after_each_sample(lengths):
 def test_samples_that_do_not_fit_are_refused(join):
     with pytest.raises(ShapeError, match="at least one sample"):
         join([])
+
     with pytest.raises(ShapeError, match=r"one shape and dtype"):
         join([torch.zeros(2, 1), torch.zeros(2, 3)])
+
     with pytest.raises(ShapeError, match=r"one shape and dtype"):
         join([torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.float64)])

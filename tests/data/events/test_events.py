@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from spikebridge.data.events.events import EVENT, check_events, make_events, slice_time
 from spikebridge.errors import DataError, ShapeError
 
-HEIGHT, WIDTH = 5, 7
+HEIGHT = 5
+WIDTH = 7
 one_event = st.tuples(st.integers(0, 10_000), st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.booleans())
 event_lists = st.lists(one_event, max_size=40).map(lambda rows: np.array(sorted(rows), EVENT))
 
@@ -64,6 +65,7 @@ def test_every_fault_is_named_with_count_and_first_index():
     events = make_events(t=[5, -3, 7, 6, 8], x=[0, 0, 7, 9, 0], y=[0, 0, 0, 0, 5], p=[1] * 5)
     with pytest.raises(DataError) as caught:
         check_events(events, HEIGHT, WIDTH)
+
     message = str(caught.value)
     assert "3 outside the sensor of 7 x 5 pixels, first at index 2" in message
     assert "1 with a negative time, first at index 1" in message
@@ -82,7 +84,9 @@ def test_repair_drops_sorts_and_reports():
 def test_what_was_repaired_needs_no_more_repair(rows):
     events = np.array(rows, EVENT)
     checked = check_events(events, HEIGHT, WIDTH, repair=True)
+
     assert check_events(checked.events, HEIGHT, WIDTH)[1:] == (0, 0, 0)
+
     good = [row for row in rows if row[0] >= 0 and row[1] < WIDTH and row[2] < HEIGHT]
     assert sorted(checked.events.tolist()) == sorted(good)
 

@@ -17,7 +17,8 @@ from spikebridge.data.io.column import FileColumn
 from spikebridge.errors import ConfigError, DataError
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "dv.aedat4"
-HEIGHT, WIDTH = 20, 34
+HEIGHT = 20
+WIDTH = 34
 
 one_event = st.tuples(st.integers(0, 2**62), st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.booleans())
 event_lists = st.lists(one_event, max_size=30).map(lambda rows: np.array(sorted(rows), EVENT))
@@ -30,6 +31,7 @@ def test_what_is_written_is_read_again(tmp_path, events, suffix):
     path = tmp_path / f"events{suffix}"
     write_events(path, events, HEIGHT, WIDTH)
     found = read_events(path, HEIGHT, WIDTH)
+
     assert found.events.tolist() == events.tolist() and (found.height, found.width) == (HEIGHT, WIDTH)
     assert [file.suffix for file in tmp_path.iterdir() if file.stem != "events"] == []
 
@@ -65,6 +67,7 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_chun
     times[0] = 0  # where some formats begin
     events = make_events(t=times, x=pixels[0], y=pixels[1], p=generator.integers(0, 2, 100))
     path = tmp_path / f"events{suffix}"
+
     if suffix in (".npz", ".csv"):
         write_events(path, events, HEIGHT, WIDTH)
     elif suffix == ".bin":
@@ -75,6 +78,7 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_chun
             pytest.importorskip("aedat")
         columns = np.array([tuple(event) for event in events.tolist()], faery.EVENTS_DTYPE)
         faery.events_stream_from_array(columns, (WIDTH, HEIGHT)).to_file(str(path))
+
     held = buffer_events(path, HEIGHT, WIDTH)
     assert isinstance(held.t, FileColumn) and (held.height, held.width) == (HEIGHT, WIDTH)
     assert list(zip(*(column[:].tolist() for column in held[:4]), strict=True)) == events.tolist()
@@ -84,6 +88,7 @@ def test_events_longer_than_memory_are_those_of_the_file(tmp_path, in_small_chun
 def test_a_fault_far_into_a_file_is_reported_with_its_place(tmp_path, in_small_chunks):
     rows = [f"{t},1,2,1" for t in range(100)]
     path = tmp_path / "events.csv"
+
     for fault, message in (
         ("57,1,2,on", r"from line \d+ on: expected 4 whole numbers t,x,y,p a line, but could not convert string 'on'"),
         ("57,1,2,7", r"from event 5\d on: p of an event must be from 0 to 1"),
@@ -99,6 +104,7 @@ def test_buffered_events_are_repaired_as_read_ones_are(tmp_path, in_small_chunks
     path = tmp_path / "events.csv"
     path.write_text("t,x,y,p\n20,0,0,1\n10,1,0,0\n-5,1,0,0\n30,99,0,1\n40,2,0,1\n")
     held = buffer_events(path, HEIGHT, WIDTH, repair=True)
+
     assert held.t[:].tolist() == [10, 20, 40] and held.x[:].tolist() == [1, 0, 2]
     assert held[6:] == read_events(path, HEIGHT, WIDTH, repair=True)[3:] == (1, 1, 2)
 
@@ -107,18 +113,23 @@ def test_more_events_than_fit_in_memory_are_not_read_at_once(tmp_path, monkeypat
     monkeypatch.setattr("spikebridge.data.events.files.MAX_BYTES", 100)
     path = tmp_path / "events.npz"
     write_events(path, make_events(t=range(9), x=[0] * 9, y=[0] * 9, p=[1] * 9), 1, 1)
+
     with pytest.raises(DataError, match="expected events of at most 100 bytes in memory, but there are more"):
         read_events(path)
+
     assert len(buffer_events(path).t) == 9
 
 
 def test_an_npz_gives_its_sensor_and_a_csv_does_not(tmp_path):
     events = make_events(t=[1], x=[2], y=[3], p=[1])
     write_events(tmp_path / "a.npz", events, HEIGHT, WIDTH)
+
     assert read_events(tmp_path / "a.npz")[1:3] == (HEIGHT, WIDTH)
+
     write_events(tmp_path / "a.csv", events, HEIGHT, WIDTH)
     with pytest.raises(ConfigError, match=r"a \.csv file does not hold its sensor size; give height and width"):
         read_events(tmp_path / "a.csv")
+
     with pytest.raises(DataError, match="a sensor of width 40, but the file says 34"):
         read_events(tmp_path / "a.npz", HEIGHT, 40)
 
@@ -132,9 +143,11 @@ def test_a_csv_of_a_spreadsheet_is_read(tmp_path):
 def test_a_small_bin_file_of_another_sensor_is_read(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(bytes([100, 90, 0x80, 0x01, 0x00]))
+
     assert read_events(path, 128, 128).events.tolist() == [(256, 100, 90, True)]
     with pytest.raises(ConfigError, match=r"a \.bin file does not hold its sensor size"):
         read_events(path)
+
     with pytest.raises(DataError, match="outside the sensor of 34 x 34 pixels"):
         read_events(path, 34, 34)
 
@@ -171,6 +184,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, suffix, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         read_events(path, HEIGHT, WIDTH)
+
     assert str(path) in str(caught.value)
 
 
@@ -178,6 +192,7 @@ def test_a_cut_npz_is_refused(tmp_path):
     path = tmp_path / "events.npz"
     write_events(path, make_events(t=np.arange(100), x=np.zeros(100), y=np.zeros(100), p=np.ones(100)), 1, 1)
     content = path.read_bytes()
+
     for share in (0.2, 0.5, 0.9):
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(DataError, match="damaged"):
@@ -197,8 +212,10 @@ def test_npz_arrays_that_cannot_be_are_refused(tmp_path, changes, message):
     path = tmp_path / "events.npz"
     good = {"t": [0], "x": [0], "y": [0], "p": [1], "width": 4, "height": 4}
     np.savez(path, **{key: np.array(value) for key, value in {**good, **changes}.items()})
+
     with pytest.raises(DataError, match=message) as caught:
         read_events(path)
+
     assert str(path) in str(caught.value)
 
 
@@ -206,6 +223,7 @@ def test_repair_drops_and_sorts_and_says_how_many(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text("t,x,y,p\n20,0,0,1\n10,1,0,0\n-5,1,0,0\n30,99,0,1\n40,2,0,1\n")
     found = read_events(path, HEIGHT, WIDTH, repair=True)
+
     assert found.events["t"].tolist() == [10, 20, 40]
     assert (found.num_outside, found.num_negative, found.num_backward) == (1, 1, 2)
 
@@ -214,8 +232,10 @@ def test_events_that_cannot_be_are_not_written(tmp_path):
     events = make_events(t=[1], x=[40], y=[3], p=[1])
     with pytest.raises(DataError, match="outside the sensor"):
         write_events(tmp_path / "a.npz", events, HEIGHT, WIDTH)
+
     with pytest.raises(ConfigError, match=r"written as \.npz or \.csv, but got '\.raw'"):
         write_events(tmp_path / "a.raw", events, HEIGHT, 50)
+
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,6 +246,7 @@ def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch, su
         FIXTURE.read_bytes() if suffix == ".aedat4" else {".es": b"Event Stream", ".raw": b"% evt"}[suffix]
     )
     monkeypatch.setitem(sys.modules, package, None)
+
     with pytest.raises(ConfigError, match=rf"{package}: pip install 'spikebridge\[{package}\]', or turn the file into"):
         read_events(path, HEIGHT, WIDTH)
 
@@ -234,8 +255,10 @@ def test_events_and_frames_of_an_aedat4_file_are_read():
     """Three events at 1, 2 and 3 ms; frames at 1.5 and 2.5 ms with the grey levels 150 and 250."""
     pytest.importorskip("aedat")
     found = read_events(FIXTURE)
+
     assert found.events.tolist() == [(1000, 3, 4, True), (2000, 5, 6, False), (3000, 1, 0, True)]
     assert (found.height, found.width) == (HEIGHT, WIDTH)
+
     frames, times = aedat4_frames(FIXTURE)
     assert (len(frames), frames.height, frames.width) == (2, HEIGHT, WIDTH)
     assert [int(frame[0, 0]) for frame in frames] == [150, 250]
@@ -246,6 +269,7 @@ def test_a_cut_aedat4_file_is_refused(tmp_path):
     pytest.importorskip("aedat")
     path = tmp_path / "events.aedat4"
     path.write_bytes(FIXTURE.read_bytes()[:200])
+
     with pytest.raises(DataError, match=r"expected a whole \.aedat4 file, but"):
         read_events(path)
 
@@ -255,9 +279,11 @@ def test_what_another_program_wrote_is_read_with_the_first_row_on_top(tmp_path, 
     faery = pytest.importorskip("faery")
     if suffix == ".aedat4":
         pytest.importorskip("aedat")
+
     path = tmp_path / f"events{suffix}"
     written = np.array([(0, 3, 4, True), (20, 5, 6, False), (30, 1, 0, True)], faery.EVENTS_DTYPE)
     faery.events_stream_from_array(written, (WIDTH, HEIGHT)).to_file(str(path))
+
     assert read_events(path, HEIGHT, WIDTH).events.tolist() == [(0, 3, 4, True), (20, 5, 6, False), (30, 1, 0, True)]
 
 
@@ -274,6 +300,7 @@ def test_files_of_real_cameras_are_read(real_set, name, num_events, sensor):
     pytest.importorskip("faery")
     real_set("event_files")
     found = read_events(data_folder() / "events" / name, *sensor)
+
     assert len(found.events) == num_events
     assert (found.height, found.width) == sensor
 
@@ -289,9 +316,11 @@ def test_an_npz_without_the_sensor_takes_its_size_from_the_arguments(tmp_path: P
     path = tmp_path / "gesture.npz"
     np.savez(path, t=np.array([5, 9]), x=np.array([3, 127]), y=np.array([0, 4]), p=np.array([1, 0]))
     found = read_events(path, height=128, width=128)
+
     assert (found.height, found.width, found.events.tolist()) == (128, 128, [(5, 3, 0, True), (9, 127, 4, False)])
     with pytest.raises(ConfigError, match="does not hold its sensor size"):
         read_events(path)
+
     np.savez(path, t=np.array([5]), x=np.array([3]), y=np.array([0]), p=np.array([1]), width=128)
     with pytest.raises(DataError, match="expected an array 'height'"):
         read_events(path, height=128, width=128)

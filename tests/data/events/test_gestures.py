@@ -20,6 +20,7 @@ def packet(
     """A packet of valid events (t, x, y, p)."""
     content = b"".join(struct.pack("<II", x << 17 | y << 2 | p << 1 | 1, t) for t, x, y, p in events)
     number = len(events)
+
     return (
         struct.pack("<hhiiiiii", kind, 1, size, 4, overflows, other.get("capacity", number), number, number) + content
     )
@@ -31,6 +32,7 @@ def test_packets_of_events_are_read_and_others_passed_over(tmp_path: Path) -> No
     invalid = struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, 1, 1, 0) + struct.pack("<II", 9 << 17, 300)
     path.write_bytes(HEADER + special + packet(EVENTS[:2]) + invalid + packet(EVENTS[2:]) + packet([(7, 1, 2, 0)], 1))
     found = read_events(path)
+
     assert (found.height, found.width) == (128, 128)
     assert found.events.tolist() == [*((t, x, y, bool(p)) for t, x, y, p in EVENTS), (2**31 + 7, 1, 2, False)]
 
@@ -40,7 +42,9 @@ def test_a_sensor_that_the_header_does_not_name_is_asked_for(tmp_path: Path) -> 
     path.write_bytes(HEADER.replace(b"DVS128", b"Camera") + packet(EVENTS))
     with pytest.raises(ConfigError, match="give height and width"):
         read_events(path)
+
     assert len(read_events(path, 200, 200).events) == 3
+
     path.write_bytes(HEADER + packet(EVENTS))
     with pytest.raises(DataError, match="sensor of height 100, but the file says 128"):
         read_events(path, 100, 128)
@@ -81,19 +85,25 @@ def test_gestures_are_cut_out_with_times_of_their_own(tmp_path: Path, capsys: py
     path.write_bytes(HEADER + packet(EVENTS))
     table = tmp_path / "user01_natural_labels.csv"
     table.write_text("class,startTime_usec,endTime_usec\n\n11,90,251\n1,800,1000\n")
+
     assert read_gesture_labels(table) == [GestureLabel(10, 90, 251), GestureLabel(0, 800, 1000)]
+
     gestures = read_gestures(path)
     assert [(GESTURES[label], events["t"].tolist()) for events, label in gestures] == [
         ("other gestures", [10, 160]),
         ("hand clapping", [100]),
     ]
+
     assert main(["data", "check", str(path)]) == 0
+
     text = capsys.readouterr().out
     assert "hand clapping" in text and "no finding" in text
+
     table.write_text("class,startTime_usec,endTime_usec\n1,2000,3000\n")
     assert main(["data", "check", str(path)]) == 1
     assert "1 of 1 gestures have no event" in capsys.readouterr().out
     assert main(["data", "check", str(path), "--rate", "3"]) == 2
+
     with pytest.raises(DataError, match="'hand clapping', but there is none"):
         read_gestures(path)
 

@@ -17,6 +17,7 @@ in_one_folder = settings(max_examples=60, suppress_health_check=[HealthCheck.fun
 def test_what_is_written_is_read_again(tmp_path, events):
     path = tmp_path / "digit.bin"
     write_nmnist(path, events)
+
     assert path.stat().st_size == 5 * len(events)
     assert read_nmnist(path).events.tolist() == events.tolist()
     assert [file.name for file in tmp_path.iterdir()] == ["digit.bin"]
@@ -34,6 +35,7 @@ def test_bytes_worked_by_hand(tmp_path):
 def test_any_bytes_are_events_or_one_clear_error(tmp_path, content):
     path = tmp_path / "digit.bin"
     path.write_bytes(content)
+
     try:
         events = read_nmnist(path).events
     except DataError as error:
@@ -57,6 +59,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         read_nmnist(path)
+
     assert str(path) in str(caught.value)
 
 
@@ -64,6 +67,7 @@ def test_repair_drops_and_sorts(tmp_path):
     path = tmp_path / "digit.bin"
     path.write_bytes(bytes([1, 0, 0, 1, 0]) + bytes([2, 0, 0, 0, 7]) + bytes([99, 0, 0, 2, 0]))
     checked = read_nmnist(path, repair=True)
+
     assert checked.events.tolist() == [(7, 2, 0, False), (256, 1, 0, False)]
     assert (checked.num_outside, checked.num_backward) == (1, 1)
 
@@ -79,6 +83,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "huge.bin"
     with path.open("wb") as file:
         file.truncate(5 * 2**30)
+
     with pytest.raises(DataError, match="below 134217728 bytes, but it has 5368709120"):
         read_nmnist(path)
 

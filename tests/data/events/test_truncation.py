@@ -14,7 +14,9 @@ from spikebridge.data.events.truncation import DecodedSize, find_cut
 from spikebridge.data.recordings.load import load_events
 from spikebridge.errors import DataError
 
-HEIGHT, WIDTH, NUM = 34, 34, 40
+HEIGHT = 34
+WIDTH = 34
+NUM = 40
 # 300 us apart: in an .es file each needs two bytes for the time that passes
 EVENTS = make_events(
     t=300 * np.arange(1, NUM + 1), x=np.arange(NUM) % WIDTH, y=np.arange(NUM) % HEIGHT, p=np.arange(NUM) % 2
@@ -42,6 +44,7 @@ def write(path: Path, format_: str) -> Path:
             pytest.importorskip("aedat")
         columns = np.array([tuple(event) for event in EVENTS.tolist()], faery.EVENTS_DTYPE)
         faery.events_stream_from_array(columns, (WIDTH, HEIGHT)).to_file(str(path))
+
     return path
 
 
@@ -68,8 +71,10 @@ def number_of_events(path: Path, allow_truncated: bool = False) -> int:
 )
 def test_a_file_is_read_whole_refused_or_cut_between_two_packets(tmp_path: Path, name: str, packet: int) -> None:
     path = write(tmp_path / name, Path(name).stem)
-    content, whole = path.read_bytes(), number_of_events(path)
+    content = path.read_bytes()
+    whole = number_of_events(path)
     accepted = []
+
     for size in range(len(content) // 2, len(content)):
         path.write_bytes(content[:size])
         try:
@@ -77,18 +82,24 @@ def test_a_file_is_read_whole_refused_or_cut_between_two_packets(tmp_path: Path,
         except DataError as error:
             assert str(error).startswith(str(path))
             continue
+
         assert found <= whole
+
         accepted.append(size)
+
     steps = np.diff([*accepted, len(content)])
     if packet:
         # in EVT3 not between the parts of a vector either
         assert (steps % packet == 0).all() and accepted
+
     if path.suffix == ".csv":
         # at the end of a line, or before the sign of its end
         assert {content[size - 1 : size] for size in accepted} <= {b"\n", b"0", b"1"}
         assert len(accepted) <= 2 * content.count(b"\n")
+
     if path.suffix == ".npz":
         assert accepted == []
+
     if path.suffix == ".es":
         assert set(steps.tolist()) <= {1, 5}  # after each event, and after each byte of time without one
 
@@ -103,20 +114,25 @@ def test_a_cut_file_is_accepted_on_request_with_number_and_last_time(tmp_path: P
         hint = r"\.bin file|byte \d+" if path.suffix == ".bin" else r"accept this \(--allow-truncated\)"
         with pytest.raises(DataError, match=hint):
             read_events(path, HEIGHT, WIDTH)
+
     with pytest.warns(
         UserWarning, match=r"ends inside .*; \d+ events, the last at \d+ us, are taken|ends inside .* 0 ev"
     ):
         found = read_events(path, HEIGHT, WIDTH, allow_truncated=True).events
+
     assert found["x"].tolist() == EVENTS["x"][: len(found)].tolist()
     assert len(found) >= NUM - 2 or path.suffix == ".aedat4"
 
 
 def test_a_vector_of_evt3_is_whole_with_its_third_word(tmp_path: Path) -> None:
     path = write(tmp_path / "evt3.raw", "evt3")
-    content, ends = path.read_bytes(), []
+    content = path.read_bytes()
+    ends = []
+
     for words in range(len(EVT3) + 1):
         path.write_bytes(content[: len(content) - 2 * words])
         ends.append(find_cut(path, DecodedSize()) is None)
+
     # after the last word, the one before, the vector (but not inside), the row, the times; and nothing at all
     assert ends == [True, True, True, False, False, False, True, True, True, True]
 
@@ -134,4 +150,5 @@ def test_a_damaged_camera_file_prints_nothing_of_its_reader(tmp_path: Path, capf
         path.write_bytes(b"#!AER-DAT4.0\r\n" + bytes(zeros))
         with pytest.raises(DataError, match=r"zeros\.aedat4: expected a whole \.aedat4 file, but"):
             read_events(path)
+
     assert capfd.readouterr() == ("", "")

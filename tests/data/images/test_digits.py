@@ -10,6 +10,7 @@ def test_the_three_parts_make_the_whole_set():
     parts = load_digits()
     ours = torch.cat([part.images for part in parts]).flatten(1)
     theirs = torch.from_numpy(datasets.load_digits().data).float() / 16
+
     assert ours.shape == (1797, 64)
     assert sorted(map(tuple, ours.tolist())) == sorted(map(tuple, theirs.tolist()))
 
@@ -27,7 +28,8 @@ def test_the_test_part_does_not_depend_on_the_validation_part():
 
 
 def test_validation_comes_from_the_end_of_training():
-    whole, split = load_digits(0), load_digits(280)
+    whole = load_digits(0)
+    split = load_digits(280)
     assert torch.cat([split.train.images, split.validation.images]).equal(whole.train.images)
 
 

@@ -47,8 +47,10 @@ def test_all_layouts_give_the_same_digits(tmp_path, layout):
     {"idx": write_idx, "gz": lambda f: write_idx(f, packed=True), "npz": write_npz}[layout](tmp_path)
     train_images, train_labels, test_images, test_labels = small_mnist()
     mnist = load_mnist(tmp_path, num_validation=5)
+
     assert (mnist.test.images * 255).round().byte().numpy().tolist() == test_images.tolist()
     assert mnist.test.labels.tolist() == test_labels.tolist()
+
     whole = torch.cat([mnist.train.images, mnist.validation.images])
     assert sorted(whole.flatten(1).sum(1).mul(255).round().tolist()) == sorted(train_images.sum((1, 2)).tolist())
     assert len(mnist.validation.labels) == 5 and len(mnist.train.labels) == 15
@@ -60,6 +62,7 @@ def test_labels_stay_with_their_images_when_shuffled(tmp_path):
     train_images, train_labels, *_ = small_mnist()
     label_of = {image.tobytes(): label for image, label in zip(train_images, train_labels, strict=True)}
     train = load_mnist(tmp_path, num_validation=0).train
+
     for image, label in zip(train.images, train.labels, strict=True):
         assert label_of[(image * 255).round().byte().numpy().tobytes()] == label
 
@@ -100,7 +103,9 @@ def test_a_good_idx_file_is_read(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(GOOD_IDX)
     array = read_idx(path)
+
     assert array.shape == (3, 2, 2) and array.ravel().tolist() == list(range(12))
+
     array[0, 0, 0] = 5
 
 
@@ -128,6 +133,7 @@ def test_a_damaged_idx_file_is_one_clear_error(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         read_idx(path)
+
     assert str(path) in str(caught.value)
 
 
@@ -146,10 +152,13 @@ def test_a_size_that_is_only_declared_takes_no_memory(tmp_path, packed):
     content = b"\0\0\x08\x01" + struct.pack(">I", 2**30) + b"abcd"
     path.write_bytes(gzip.compress(content, mtime=0) if packed else content)
     tracemalloc.start()
+
     with pytest.raises(DataError, match="the file ends at byte 12"):
         read_idx(path)
+
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+
     assert peak < 2**23
 
 
@@ -189,8 +198,10 @@ def test_a_damaged_array_in_an_npz_file_is_one_clear_error(tmp_path, member, mes
     path = tmp_path / "damaged.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", member)
+
     with pytest.raises(DataError, match=message) as caught:
         read_npz(path, ["a"])
+
     assert str(path) in str(caught.value)
 
 
@@ -239,6 +250,7 @@ def test_no_damage_of_an_npz_file_gives_another_error(tmp_path, changes, cut, pa
     content = path.read_bytes()
     path = tmp_path / "fuzzed.npz"
     path.write_bytes(damaged(content, changes, cut))
+
     try:
         assert read_npz(path, ["a"])["a"].dtype.kind in "biuf"
     except DataError as error:
@@ -248,7 +260,9 @@ def test_no_damage_of_an_npz_file_gives_another_error(tmp_path, changes, cut, pa
 def test_real_mnist_is_read(real_set):
     real_set("mnist")
     mnist = load_mnist()
+
     assert len(mnist.test.labels) >= 1000
     assert torch.bincount(mnist.train.labels, minlength=10).min() > 100
+
     ink = mnist.train.images.mean()
     assert 0.1 < ink < 0.17

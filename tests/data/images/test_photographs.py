@@ -28,6 +28,7 @@ def test_every_photograph_of_the_table_is_found_in_colour_and_of_moderate_size()
         assert len(found) == number == sum(one.split == split for one in PHOTOGRAPHS.values())
         assert all(picture.shape[2] == 3 and max(picture.shape) <= 1024 for picture in found)
         assert all(np.ptp(picture) > 100 for picture in found)
+
     assert {one.split for one in PHOTOGRAPHS.values()} == {"train", "validation", "test"}
     with pytest.raises(ConfigError, match="photographs are for train, validation, test, but got 'valid'"):
         load_photographs("valid")
@@ -37,6 +38,7 @@ def test_a_part_of_a_photograph_is_drawn_from_its_split_alone(monkeypatch: pytes
     dark, bright = (np.full((40, 60, 3), level, np.uint8) for level in (51, 204))
     monkeypatch.setattr(photographs, "load_photographs", lambda split: {"train": (dark,), "test": (bright,)}[split])
     texture = photograph_texture("train", 30, 90, np.random.default_rng(0))
+
     # a grey picture is as grey in any mixture of its colours, but for the exponent: 0.2 to the power of 0.74 to 1.35
     assert texture.shape == (30, 90) and 0.11 < texture.min() <= texture.max() < 0.31
     assert photograph_texture("test", 30, 90, np.random.default_rng(0)).min() > 0.7
@@ -76,7 +78,10 @@ def test_without_scikit_image_the_extra_is_named_in_one_line(
 ):
     monkeypatch.setattr(photographs, "find_spec", lambda name: None)
     load_photographs.cache_clear()
+
     assert main(["data", "make", "moving-object", str(tmp_path / "made"), "--family", "photographs"]) != 0
+
     error = capsys.readouterr().err
     assert "pip install 'spikebridge[photographs]'" in error and len(error.strip().splitlines()) == 1
+
     load_photographs.cache_clear()

@@ -38,6 +38,7 @@ def test_a_file_does_not_take_the_place_of_anything_else(tmp_path: Path, write: 
     os.mkfifo(pipe := tmp_path / "pipe")
     (folder := tmp_path / "folder").mkdir()
     (link := tmp_path / "link").symlink_to("/dev/null")
+
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(door := tmp_path / "door"))
         for path, kind in ((pipe, "pipe"), (folder, "folder"), (door, "socket"), (link, "device")):
@@ -45,6 +46,7 @@ def test_a_file_does_not_take_the_place_of_anything_else(tmp_path: Path, write: 
                 ConfigError, match=f"{path}: expected the name of a file to write, but this is a {kind}"
             ):
                 write(path, "never")
+
     assert pipe.is_fifo() and folder.is_dir() and door.is_socket() and link.is_symlink()
 
 
@@ -55,6 +57,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError) as told, atomic_write(path) as file:
         file.write(b"half")
         raise OSError(ENOSPC, os.strerror(ENOSPC))
+
     assert told.value.filename == str(path)
     assert path.read_text() == "of yesterday" and names(tmp_path) == ["a.txt"]
 
@@ -72,7 +75,9 @@ def test_a_new_file_replaces_the_old_one_behind_a_link_with_the_usual_permission
     (path := tmp_path / "a.txt").write_text("old")
     (link := tmp_path / "link").symlink_to("a.txt")
     write_text(link, "new")
+
     assert link.is_symlink() and path.read_text() == "new" and names(tmp_path) == ["a.txt", "link"]
+
     (other := tmp_path / "b.txt").write_text("by hand")
     assert path.stat().st_mode == other.stat().st_mode
 
@@ -89,13 +94,17 @@ with atomic_folder(Path("folder")), atomic_write(Path("a.txt")) as file:
     file.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
     killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
+
     left = {"nameless": r"\.folder\.\d+\.tmp", "named": r"\.a\.txt\.\d+\.tmp \.folder\.\d+\.tmp"}[either_way]
     assert re.fullmatch(left, " ".join(names(tmp_path)))
+
     write_text(tmp_path / "a.txt", "whole")
     with atomic_folder(tmp_path / "folder"):
         pass
+
     assert names(tmp_path) == ["a.txt", "folder"]
 
 
@@ -109,7 +118,9 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half"), atomic_folder(tmp_path / "new") as draft:
         write_text(draft / "a.txt", "half")
         raise ValueError("half")
+
     assert names(tmp_path) == []
+
     (tmp_path / "new").symlink_to("nowhere")
     with pytest.raises(ConfigError, match="new is there already"), atomic_folder(tmp_path / "new"):
         pytest.fail("nothing may be written")
@@ -149,6 +160,7 @@ def writes(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
+
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
         words = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
@@ -176,6 +188,7 @@ def test_there_is_one_way_to_write_a_file() -> None:
         for line, call in writes(ast.parse(path.read_text(encoding="utf-8")))
         if (name, call) not in ALLOWED
     ]
+
     assert not found, "write with data/io/atomic.py: " + "; ".join(found)
 
 

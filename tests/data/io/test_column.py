@@ -25,10 +25,12 @@ def test_a_column_in_a_file_is_the_array(preads, chunks, start, stop):
     with pytest.MonkeyPatch.context() as patch:
         if not preads:
             patch.delattr(os, "pread")
+
         column = FileColumn(np.int16)
         for chunk in chunks:
             column.append(np.array(chunk, np.int16))
             assert column[:2].tolist() == column[:][:2].tolist()  # between two chunks, too
+
         whole = np.concatenate([np.array(chunk, np.int16) for chunk in [[], *chunks]])
         assert len(column) == len(whole)
         assert column[start:stop].tolist() == whole[start:stop].tolist() and column[:].dtype == np.int16
@@ -39,6 +41,7 @@ def test_a_read_that_gives_less_than_asked_for_goes_on_where_it_ended(monkeypatc
     column.append(np.arange(100, dtype=np.int16))
     whole = column._read
     monkeypatch.setattr(column, "_read", lambda size, place: whole(min(size, 7), place))
+
     assert column[10:90].tolist() == list(range(10, 90))
 
 
@@ -47,6 +50,7 @@ def test_rows_may_be_pictures():
     column = FileColumn(np.uint8, (2, 3))
     column.append(pictures[:1])
     column.append(pictures[1:])
+
     assert np.array_equal(column[1:3], pictures[1:3]) and column[4:].shape == (0, 2, 3)
 
 
@@ -56,6 +60,7 @@ def test_gathered_chunks_are_the_whole_in_memory_or_not(chunks, most):
         patch.setattr(columns, "MAX_MEMORY_BYTES", most)
         arrays = [np.array(chunk, np.int64) for chunk in chunks]
         found = concatenate_chunks(({"a": a, "even": a % 2 == 0} for a in arrays), {"a": np.int32, "even": np.bool_})
+
     whole = np.concatenate([np.empty(0, np.int64), *arrays])
     assert found["a"][:].tolist() == whole.tolist() and found["even"][:].tolist() == (whole % 2 == 0).tolist()
     assert found["a"][:].dtype == np.int32
@@ -86,6 +91,7 @@ def test_rows_of_a_file_follow_one_another():
 def test_threads_read_side_by_side(monkeypatch, preads):
     if not preads:
         monkeypatch.delattr(os, "pread")
+
     column = FileColumn(np.int64)
     column.append(np.arange(5000))
 
@@ -101,10 +107,13 @@ def test_the_file_is_gone_with_its_column(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     column = FileColumn(np.int64)
     column.append(np.arange(100))
+
     assert list(tmp_path.iterdir()) == []  # not even a name
+
     number = column._file.fileno()
     del column
     gc.collect()
+
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
 
@@ -113,8 +122,10 @@ def test_a_full_disk_is_one_clear_error(monkeypatch):
     column = FileColumn(np.int64)
     column._file.close()
     column._file = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
+
     with pytest.raises(DataError, match=r"a temporary file in .* \(No space left on device\); set TMPDIR to a folder"):
         column.append(np.arange(3))
+
     column._file.close()
 
 
@@ -127,6 +138,7 @@ def test_no_folder_for_the_file_is_one_clear_error(monkeypatch):
         patch.setattr(tempfile, "_get_default_tempdir", nowhere)
         with pytest.raises(DataError, match=r"a temporary file could not .* \(No usable .*\); set TMPDIR to a folder"):
             FileColumn(np.int64)
+
     monkeypatch.setattr(tempfile, "tempdir", "/no/such/place")
     with pytest.raises(DataError, match=r"in /no/such/place could not be written \(No such file"):
         concatenate_chunks([{"t": np.zeros(columns.MAX_MEMORY_BYTES, np.int64)}], {"t": np.int64})
@@ -138,6 +150,7 @@ def test_copies_share_the_rows_and_outlive_the_column():
     others = [copy.copy(column), copy.deepcopy({"t": column})["t"]]
     del column
     gc.collect()
+
     assert [other[1:3].tolist() for other in others] == [[1, 2], [1, 2]]
 
 

@@ -39,9 +39,11 @@ def test_images_come_in_the_order_of_their_numbers(tmp_path):
 def test_images_are_read_when_asked_for_and_may_be_thinned(tmp_path):
     paths = [save(tmp_path / f"{k}.png", np.full((2, 3), k, np.uint8)) for k in range(5)]
     images = ImageFiles(paths)
+
     assert [int(image[0, 0]) for image in images] == [0, 1, 2, 3, 4]
     assert [int(image[0, 0]) for image in images[1::2]] == [1, 3]
     assert int(images[-1][0, 0]) == 4
+
     paths[3].unlink()
     assert int(images[4][0, 0]) == 4
     with pytest.raises(DataError, match=r"3\.png: expected an image, but there is no such file"):
@@ -67,6 +69,7 @@ def test_what_is_no_image_is_refused(tmp_path):
     path.write_bytes(b"plain words")
     with pytest.raises(DataError, match="damaged or of another kind"):
         read_grey(path)
+
     with pytest.raises(DataError, match="mode 'F'; save it as 8-bit grey first"):
         read_grey(save(tmp_path / "a.tif", np.zeros((2, 2), np.float32)))
 
@@ -81,8 +84,10 @@ def test_a_header_that_declares_too_much_is_refused_before_memory_is_taken(tmp_p
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected images"):
         list_images(tmp_path)
+
     with pytest.raises(DataError, match="expected a folder of images"):
         list_images(tmp_path / "none")
+
     with pytest.raises(DataError, match="at least one image file"):
         ImageFiles([])
 
@@ -93,11 +98,13 @@ def test_a_file_of_another_format_is_refused_whatever_its_name_says(
     """Pillow starts Ghostscript for PostScript."""
     for name in ("Popen", "run", "call", "check_call", "check_output"):
         monkeypatch.setattr(subprocess, name, lambda *words, **options: pytest.fail("a program was started"))
+
     (tmp_path / "script.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n(x) run showpage\n%%EOF\n"
     )
     for format_, suffix in (("GIF", ".png"), ("ICO", ".jpg"), ("PCX", ".bmp"), ("TGA", ".tif"), ("PDF", ".pgm")):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{format_}{suffix}", format_)
+
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(DataError, match=f"{path.name}: expected an image, but it is damaged or of another kind"):
             read_grey(path)
@@ -110,6 +117,7 @@ def test_whatever_a_decoder_raises_is_one_clear_error(
     Image.new("L", (3, 2)).save(path := tmp_path / "a.png")
     monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=failure))
     why = str(failure) or "MemoryError"
+
     with pytest.raises(DataError, match=rf"a\.png: expected an image, but it is damaged or of another kind \({why}\)"):
         read_grey(path)
 

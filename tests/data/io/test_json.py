@@ -76,6 +76,7 @@ def objects(path: Path, content: bytes) -> list[dict[str, object]]:
 def test_lines_a_list_and_a_document_over_several_lines_are_read_alike(tmp_path: Path) -> None:
     wanted = [{"a": 1}, {"b": [2]}]
     path = tmp_path / "file"
+
     assert objects(path, b'{"a": 1}\n\n{"b": [2]}') == wanted
     assert objects(path, json.dumps(wanted).encode()) == wanted
     assert objects(path, json.dumps(wanted, indent=1).encode()) == wanted

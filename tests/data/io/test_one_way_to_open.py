@@ -67,10 +67,12 @@ def opens(call: ast.Call) -> str | None:
         return last if name.count(".") else None
     if known:
         return known.pop()
+
     # Path.open: without a mode, or with one for reading; Run.open and the like take a path
     mode = [one.value for one in call.args if isinstance(one, ast.Constant)]
     if last == "open" and (not call.args or (mode and str(mode[0]).startswith("r"))):
         return "open"
+
     return None
 
 
@@ -80,6 +82,7 @@ def test_files_are_opened_for_reading_in_one_place() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and (name := opens(node)) and not is_checked(node):
                 found.setdefault(path.relative_to(SOURCE).as_posix(), set()).add(name)
+
     assert found == ALLOWED
 
 
@@ -94,6 +97,8 @@ def test_the_search_finds_the_ways_to_open_a_file() -> None:
         "load_file(p)",
     ):
         assert opens(ast.parse(text).body[0].value) is not None, text  # type: ignore[attr-defined]
+
     for text in ("Run.open(p)", "open_binary(p)", "archive.open(name)", "read_text(p, 'x')", "load(content)"):
         assert opens(ast.parse(text).body[0].value) is None, text  # type: ignore[attr-defined]
+
     assert is_checked(ast.parse("av.open(str(checked_file(p, 'x')))").body[0].value)  # type: ignore[attr-defined]

@@ -62,6 +62,7 @@ def test_random_bytes_give_a_plain_value_or_one_kind_of_error(content: bytes) ->
         value = restricted_unpickle(b"\x80\x04" + content)
     except DataError:
         return
+
     assert isinstance(value, dict | list | tuple | str | int | float | bytes | None)
 
 
@@ -84,6 +85,7 @@ def test_an_old_scene_is_read_from_a_pickle(tmp_path: Path, protocol: int) -> No
              "collisions": []}]  # fmt: skip
     (tmp_path / "sim_00005.p").write_bytes(pickle.dumps({"objects": objects, "predictions": runs}, protocol))
     (scene,) = read_scenes(tmp_path)
+
     assert (scene.video, scene.positions.tolist()) == (5, [[[1.0, 2.0]]])
 
 
@@ -92,6 +94,7 @@ def test_a_roll_out_that_diverged_is_flagged_in_a_pickle_too(tmp_path: Path) -> 
     runs = [{"what_if": -1, "trajectory": [{"frame_index": 0, "objects": [{"id": 0, "x": 1e37, "y": 2.0}]}],
              "collisions": []}]  # fmt: skip
     (tmp_path / "sim_00005.p").write_bytes(pickle.dumps({"objects": objects, "predictions": runs}))
+
     with pytest.raises(DataError, match="has diverged"):
         read_scenes(tmp_path)
 
@@ -101,6 +104,7 @@ def shared(kind: type, depth: int = 40) -> Any:
     value: Any = kind(["x"])
     for _ in range(depth):
         value = kind([value, value])
+
     return value
 
 
@@ -126,6 +130,7 @@ def test_a_tuple_is_no_key() -> None:
     key = b"K\x01\x85q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(40))
     with pytest.raises(DataError, match="key that is neither text nor number"):
         restricted_unpickle(b"\x80\x02" + key + b"}h\x28K\x01s.")
+
     with pytest.raises(DataError, match="key that is neither text nor number"):
         restricted_unpickle(pickle.dumps({(1, 2): 3}))
 
@@ -134,6 +139,7 @@ def test_a_list_that_contains_itself_and_one_that_nests_too_deep_are_refused() -
     itself: list[Any] = []
     itself.append(itself)
     deep = [b"]" * depth + b"a" * (depth - 1) + b"." for depth in (99, 101, 100_000)]
+
     assert restricted_unpickle(deep[0]) is not None
     for content in (pickle.dumps(itself), *deep[1:]):
         with pytest.raises(DataError, match=r"nests deeper than 100 levels|uses the same values"):

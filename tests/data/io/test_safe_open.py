@@ -18,6 +18,7 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
     started = time.monotonic()
     with pytest.raises(DataError, match="expected a table, but this is a pipe; write its content into a file first"):
         read_bytes(tmp_path / "pipe", "a table")
+
     assert time.monotonic() - started < 1
 
 
@@ -33,6 +34,7 @@ def test_a_pipe_that_appears_after_the_look_does_not_block(tmp_path: Path, monke
     (tmp_path / "file").write_bytes(b"abc")
     regular = (tmp_path / "file").stat()
     monkeypatch.setattr(Path, "stat", lambda self, **_: regular)
+
     with pytest.raises(DataError, match="pipe"):
         read_bytes(tmp_path / "pipe", "a table")
 
@@ -40,8 +42,10 @@ def test_a_pipe_that_appears_after_the_look_does_not_block(tmp_path: Path, monke
 def test_devices_sockets_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="this is a device"):
         read_bytes(Path("/dev/zero"), "a table")
+
     with pytest.raises(DataError, match="this is a folder"):
         read_bytes(tmp_path, "a table")
+
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         with pytest.raises(DataError, match="this is a socket"):
@@ -67,8 +71,10 @@ def test_empty_and_large_files_are_refused_before_they_are_read(tmp_path: Path) 
     path.touch()
     with pytest.raises(DataError, match="the file is empty"):
         read_bytes(path, "a table")
+
     with path.open("wb") as file:  # 8 TB that take no place on the disk
         file.truncate(2**43)
+
     with pytest.raises(DataError, match="a table of at most 1073741824 bytes, but it is larger"):
         read_bytes(path, "a table")
 
@@ -83,7 +89,9 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypat
 def test_text_is_utf_8_with_or_without_a_mark(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"\xef\xbb\xbfabc")
+
     assert read_text(path, "a word") == "abc"
+
     path.write_bytes("abc".encode("utf-16"))
     with pytest.raises(DataError, match="byte 0: expected a word in UTF-8"):
         read_text(path, "a word")

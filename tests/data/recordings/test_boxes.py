@@ -35,6 +35,7 @@ def test_a_line_that_is_no_box_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(DataError, match=message) as caught:
         read_boxes(path)
+
     assert str(path) in str(caught.value)
 
 
@@ -59,6 +60,7 @@ def test_boxes_that_cannot_be_a_label_are_unknown_and_others_unchanged():
             [0, 8, 2, 2],
         ]
     )
+
     usable = valid_boxes(boxes, height=8, width=10)
     assert np.isnan(usable).any(axis=1).tolist() == [False, True, True, True, True, True, True, False, True]
     assert usable[0].tolist() == [1.5, 2, 3, 4] and usable[7].tolist() == [-1, 0, 2, 2]

@@ -14,7 +14,10 @@ from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offse
 from spikebridge.data.simulation.event_camera import EventCamera, simulate
 from spikebridge.errors import ConfigError, DataError
 
-NUM_FRAMES, RATIO, HEIGHT, WIDTH = 30, 6, 48, 64
+NUM_FRAMES = 30
+RATIO = 6
+HEIGHT = 48
+WIDTH = 64
 
 
 def truth(j):
@@ -36,6 +39,7 @@ def write_recording(folder, event_offset=-3, box_offset=-5):
     for k in range(NUM_FRAMES):
         image = (255 * scene(RATIO * k)).round().astype(np.uint8)
         Image.fromarray(image).save(folder / "img" / f"{k + 1:05d}.png")
+
     steps = np.arange(-12, num_bins + 12)
     images = np.stack([scene(j) for j in steps])
     # low thresholds: with high ones the events of a slow change come late, and so would the estimate
@@ -43,6 +47,7 @@ def write_recording(folder, event_offset=-3, box_offset=-5):
     events = simulate(images, (steps + 12) * 1000, camera, np.random.default_rng(0))
     bins = events["t"] // 1000 - 12 + event_offset
     events, bins = (a[(bins >= 0) & (bins < num_bins)] for a in (events, bins))
+
     np.savez(
         folder / "events_sparse.npz",
         bin=bins.astype(np.uint16),
@@ -51,8 +56,10 @@ def write_recording(folder, event_offset=-3, box_offset=-5):
         p=~events["p"],
         shape=np.array([NUM_FRAMES, RATIO, HEIGHT, WIDTH]),
     )
+
     np.savetxt(folder / "groundtruth_rect.txt", [truth(j - box_offset) for j in range(num_bins)], delimiter=",")
     np.savetxt(folder / "groundtruth_rect40.txt", [truth(RATIO * k) for k in range(NUM_FRAMES)], delimiter=",")
+
     return folder
 
 
@@ -72,10 +79,13 @@ def test_offsets_are_found_whatever_they_are(tmp_path, event_offset, box_offset)
     """A recording is put on the clock so that box and events of a bin are those of the same time."""
     recording = load_fe240hz(write_recording(tmp_path / "walk", event_offset, box_offset))
     first = recording.frame_bins[0]
+
     assert recording.frame_bins.tolist() == [first + RATIO * k for k in range(NUM_FRAMES)]
     assert first == max(0, event_offset)
+
     known = ~np.isnan(recording.boxes).any(axis=1)
     assert known.sum() > 150
+
     # the end of bin b is (b - first + 1) bins after frame 0
     expected = np.array([truth(b - first + 1) for b in range(recording.num_bins)])
     assert recording.boxes[known] == pytest.approx(expected[known])
@@ -89,6 +99,7 @@ def test_brighter_pixels_are_on(made):
     first, stop = recording.frame_bins[10:12]
     on, off = recording.events.to_dense(int(first), int(stop), counts=True).sum(0)
     signed = (on - off).numpy()
+
     assert np.corrcoef(change.ravel(), signed.ravel())[0, 1] > 0.8
 
 
@@ -96,6 +107,7 @@ def test_the_first_frame_has_its_box_although_the_first_fast_boxes_are_missing(m
     recording = load_fe240hz(made)
     assert recording.frame_boxes[0] == pytest.approx(np.array(truth(0)))
     assert np.isnan(recording.boxes).any(axis=1).tolist()[:5] == [True] * 4 + [False]
+
     # four before the first box; at the end the boxes reach as far as the bins
     assert "4 bins and 0 frames without a box" in recording.summary()
 
@@ -112,8 +124,10 @@ def test_a_flat_maximum_is_reported():
     frames = rng.integers(50, 200, (20, 32, 32)).astype(np.uint8)
     x, y = rng.integers(0, 32, (2, 12000)).astype(np.uint16)
     events = EventBins(x, y, rng.random(12000) < 0.5, np.arange(0, 12001, 100), 32, 32)
+
     with pytest.warns(UserWarning, match=r"uncertain: its correlation is 0\.\d+.*Give event_offset .* if it is known"):
         estimate = estimate_offset(frames, events, 6)
+
     assert estimate.correlation < 0.1
 
 
@@ -121,6 +135,7 @@ def test_where_nothing_moves_the_offset_must_be_given():
     nothing = np.zeros(0, np.uint16)
     silent = EventBins(nothing, nothing, nothing.astype(bool), np.zeros(61, np.int64), 8, 8)
     frames = np.random.default_rng(0).integers(0, 255, (10, 8, 8)).astype(np.uint8)
+
     with pytest.raises(DataError, match=r"cannot be estimated.*Give event_offset"):
         estimate_offset(frames, silent, 6)
 
@@ -129,6 +144,7 @@ def test_the_estimate_says_how_sharp_it_is(made):
     recording = load_fe240hz(made)
     estimate = estimate_offset(recording.frames, recording.events, RATIO)
     curve = estimate.curve
+
     assert estimate.offset == 0 and set(curve) == set(range(-12, 13))
     assert estimate.correlation == curve[0] == max(curve.values())
     assert estimate.sharpness == pytest.approx(curve[0] - max(curve[-3], curve[3]))
@@ -196,6 +212,7 @@ def test_events_that_cannot_be_are_refused(tmp_path, changes, message):
     np.savez(path, **{key: np.array(value) for key, value in {**GOOD, **changes}.items()})
     with pytest.raises(DataError, match=message) as caught:
         read_sparse_events(path)
+
     assert str(path) in str(caught.value)
 
 
@@ -209,6 +226,7 @@ def test_the_real_recording_is_read_with_its_offsets(real):
     assert (real.num_frames, real.num_bins, real.events.num_events) == (560, 3363, 13_446_607)
     assert real.frames[0].shape == (260, 346)
     assert real.frame_bins.tolist() == [6 * k for k in range(560)]
+
     # the frame's box, and that of the end of the bin before it
     assert np.array_equal(real.frame_boxes[1:], real.boxes[6 * np.arange(1, 560) - 1])
     assert "4 bins and 0 frames without a box" in real.summary()
@@ -225,6 +243,7 @@ def test_the_real_target_moves_as_fast_as_is_said(real):
     """About 6.2 px a frame on average, and 1.35 px a bin."""
     middle = real.boxes[:, :2] + real.boxes[:, 2:] / 2
     at_frames = real.frame_boxes[1:, :2] + real.frame_boxes[1:, 2:] / 2
+
     assert np.linalg.norm(np.diff(at_frames, axis=0), axis=1).mean() == pytest.approx(6.2, abs=0.1)
     assert np.nanmean(np.linalg.norm(np.diff(middle, axis=0), axis=1)) == pytest.approx(1.35, abs=0.01)
 
@@ -234,6 +253,7 @@ def write_many_events(path, num_events, bin_type=np.uint16):
     place = np.arange(num_events) % 64
     columns = {"x": place.astype(np.uint16), "y": place.astype(np.uint8), "p": place % 3 == 0}
     np.savez(path, bin=bins, shape=np.array([1000, 6, 64, 64]), **columns)
+
     return bins, columns
 
 
@@ -242,10 +262,13 @@ def test_many_events_are_read_into_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr("spikebridge.data.io.column.MAX_MEMORY_BYTES", 10_000)
     bins, columns = write_many_events(tmp_path / "events_sparse.npz", 10_000)
     events, _ = read_sparse_events(tmp_path / "events_sparse.npz")
+
     assert isinstance(events.x, FileColumn) and events.num_events == 10_000
     assert np.array_equal(np.diff(events.edges), np.bincount(bins, minlength=6000))
+
     x, y, on = events.slice_bins(100, 5900)
     inside = (bins >= 100) & (bins < 5900)
+
     assert np.array_equal(x, columns["x"][inside]) and np.array_equal(y, columns["y"][inside])
     assert np.array_equal(on, ~columns["p"][inside])
 
@@ -255,6 +278,7 @@ def test_a_fault_in_a_later_chunks_is_counted_from_the_beginning(tmp_path, monke
     path = tmp_path / "events_sparse.npz"
     np.savez(path, bin=[0, 1, 0, 2, 3], x=[0, 1, 1, 9, 9], y=[0] * 5, p=[True] * 5, shape=[1, 6, 2, 2])
     words = "of 5 events, 2 with x outside of 0 to 1, first at index 3; 1 in an earlier bin than the one before, first"
+
     with pytest.raises(DataError, match=rf"{words} at index 2\."):
         read_sparse_events(path)
 
@@ -268,7 +292,9 @@ def test_four_times_the_events_are_read_in_the_same_memory(tmp_path):
         events, _ = read_sparse_events(path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+
         assert events.num_events == num_events
+
     # the shorter one just fits in memory as it is
     assert peaks[1] < 1.5 * peaks[0] < 60e6
 
@@ -278,6 +304,7 @@ def test_a_missing_image_is_reported_because_all_later_ones_would_be_early(copy)
     (copy / "img" / "00001.png").unlink()
     with pytest.warns(UserWarning, match=r"a frame for every 6 of 180 bins, but got 29 frames.*give event_offset"):
         load_fe240hz(copy)
+
     (copy / "img" / "00012.png").unlink()
     with pytest.raises(DataError, match=r"00013\.png: expected an image of number 12 after 00011\.png; is one missing"):
         load_fe240hz(copy)
@@ -316,6 +343,7 @@ def test_a_shape_that_is_not_that_of_the_files_is_refused(copy, shape, message):
     path = copy / "events_sparse.npz"
     with np.load(path) as events:
         np.savez(path, **{**events, "shape": np.array(shape)})
+
     with pytest.raises(DataError, match=message):
         load_fe240hz(copy)
 
@@ -325,8 +353,10 @@ def test_a_recording_without_any_file_of_boxes_is_unlabelled(copy, made):
     (copy / "groundtruth_rect.txt").unlink()
     with pytest.raises(DataError, match=r"groundtruth_rect\.txt: expected a text file of boxes"):
         load_fe240hz(copy)
+
     (copy / "groundtruth_rect40.txt").unlink()
     recording = load_fe240hz(copy)
+
     assert np.isnan(recording.boxes).all() and np.isnan(recording.frame_boxes).all()
     assert recording.frame_bins.tolist() == load_fe240hz(made).frame_bins.tolist()
     assert recording.first_box(np.array([8.0, 25, 13, 11]))[0] == 0

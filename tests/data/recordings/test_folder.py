@@ -20,9 +20,11 @@ def write_folder(folder, **changes):
     (folder / "frames").mkdir(parents=True)
     for k in range(2):
         Image.fromarray(np.full((6, 8), 10 * k, np.uint8)).save(folder / "frames" / f"{k}.png")
+
     t = START + 1000 * np.arange(20)
     write_events(folder / "events.npz", make_events(t=t, x=np.arange(20) % 8, y=t * 0, p=t % 2), 6, 8)
     boxes = "".join(f"{START + 2000 * i},{i / 2},1,2,3\n" for i in range(10))
+
     texts = {
         "meta.json": json.dumps({"width": 8, "height": 6}),
         "frames.csv": f"file,t_us\n0.png,{START}\n1.png,{START + 10_000}\n",
@@ -31,6 +33,7 @@ def write_folder(folder, **changes):
     for name, text in {**texts, **changes}.items():
         if text is not None:
             (folder / name).write_text(text)
+
     return folder
 
 
@@ -39,6 +42,7 @@ def test_a_folder_becomes_a_recording_on_a_clock_that_begins_with_the_first_fram
     assert recording.name == "mine" and recording.num_bins == 10
     assert recording.frame_bins.tolist() == [0, 5] and recording.frame_times.tolist() == [0, 0.01]
     assert recording.events.edges.tolist() == list(range(0, 21, 2))
+
     # the box at the end of bin b is the one at (b + 1) * 2 ms; there is none at 20 ms
     assert (2 * recording.boxes[:9, 0]).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert np.isnan(recording.boxes[9]).all()
@@ -50,6 +54,7 @@ def test_no_box_is_made_up_between_two_boxes(tmp_path):
     """Bins of 0.5 ms: only every fourth has a box at its end."""
     recording = load_recording_folder(write_folder(tmp_path / "mine"), dt=0.0005)
     known = ~np.isnan(recording.boxes).any(axis=1)
+
     assert np.flatnonzero(known).tolist() == [3, 7, 11, 15, 19, 23, 27, 31, 35]
     assert recording.num_unlabelled == recording.num_bins - 9
 
@@ -69,7 +74,9 @@ def test_a_single_box_labels_its_frame_alone(tmp_path):
 def test_a_frame_between_two_edges_acts_from_the_next_with_its_own_events(tmp_path):
     times = f"file,t_us\n0.png,{START}\n1.png,{START + 9_500}\n"
     recording = load_recording_folder(write_folder(tmp_path / "mine", **{"frames.csv": times}), dt=0.004)
+
     assert recording.frame_bins.tolist() == [0, 3]
+
     inputs = recording.inputs(3, 4)
     # events at 10 .. 15 ms
     assert len(inputs["events"].x) == 6 and inputs["frame_age"] == pytest.approx(0.0065)
@@ -78,6 +85,7 @@ def test_a_frame_between_two_edges_acts_from_the_next_with_its_own_events(tmp_pa
 def test_offsets_move_events_and_boxes(tmp_path):
     meta = {"width": 8, "height": 6, "name": "lab", "event_offset_us": 2000, "box_offset_us": 4000}
     recording = load_recording_folder(write_folder(tmp_path / "mine", **{"meta.json": json.dumps(meta)}), dt=0.002)
+
     assert recording.name == "lab"
     assert recording.events.edges[:3].tolist() == [0, 0, 2]
     assert np.isnan(recording.frame_boxes[0]).all() and recording.boxes[1].tolist() == [0, 1, 2, 3]
@@ -100,6 +108,7 @@ def test_events_that_end_well_before_the_frames_are_a_warning(tmp_path):
     said = rf"the last event is at {START + 19_000} us and the last frame at {START + 119_001} us; was the file of eve"
     with pytest.warns(UserWarning, match=said) as caught:
         assert load_recording_folder(folder).num_bins > 0
+
     assert len(caught) == 1
 
 
@@ -108,6 +117,7 @@ def test_events_that_end_with_the_frames_or_shortly_before_are_no_warning(tmp_pa
     # of 10 ms and of 100 ms without events at the end neither is more than 100 ms
     for name, end in (("before", 10_000), ("shortly", 29_000), ("just", 119_000)):
         load_recording_folder(write_folder(tmp_path / name, **frames_until(end)))
+
     # 150 ms are more than 100 ms, but a tenth of 1,500 ms is as much
     folder = write_folder(tmp_path / "long", **frames_until(1_500_000))
     t = START + np.array([0, 1_350_000])
@@ -115,6 +125,7 @@ def test_events_that_end_with_the_frames_or_shortly_before_are_no_warning(tmp_pa
     load_recording_folder(folder)
     t[1] -= 1
     write_events(folder / "events.npz", make_events(t=t, x=t * 0, y=t * 0, p=t % 2), 6, 8)
+
     with pytest.raises(UserWarning, match="was the file of events cut"):
         load_recording_folder(folder)
 
@@ -122,7 +133,9 @@ def test_events_that_end_with_the_frames_or_shortly_before_are_no_warning(tmp_pa
 def test_one_frame_and_the_events_after_it_are_valid(tmp_path):
     folder = write_folder(tmp_path / "mine", **{"frames.csv": f"file,t_us\n0.png,{START - 1}\n"})
     (folder / "frames" / "1.png").unlink()
+
     assert load_recording_folder(folder, dt=0.002).num_bins == 10
+
     (folder / "frames.csv").write_text(f"file,t_us\n0.png,{START + 30_000}\n")
     with pytest.raises(DataError, match="expected frames and events of one time"):
         load_recording_folder(folder)
@@ -139,8 +152,10 @@ def test_repaired_events_are_reported(tmp_path):
     folder = write_folder(tmp_path / "mine")
     (folder / "events.npz").unlink()
     (folder / "events.csv").write_text(f"t,x,y,p\n{START + 5},3,4,1\n{START},1,4,1\n{START},9,4,1\n")
+
     with pytest.raises(DataError, match="1 outside the sensor of 8 x 6 pixels, first at index 2; 1 earlier"):
         load_recording_folder(folder)
+
     with pytest.warns(UserWarning, match="dropped 1 events outside the sensor and 0 before time 0; sorted 1"):
         assert load_recording_folder(folder, repair=True).events.x.tolist() == [1, 3]
 
@@ -150,6 +165,7 @@ def test_frames_inside_an_aedat4_file_are_taken(tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({"width": 34, "height": 20}))
     shutil.copy(FIXTURE, tmp_path / "events.aedat4")
     recording = load_recording_folder(tmp_path, dt=0.0005)
+
     # frames at 1.5 and 2.5 ms: the events at 2 and 3 ms are after the first one
     assert recording.frame_bins.tolist() == [0, 2]
     assert recording.events.slice_bins(0, 4).x.tolist() == [5, 1]
@@ -206,6 +222,7 @@ def test_later_boxes_that_cannot_be_are_unlabelled_and_counted(tmp_path):
     rows = f"{START},1,1,2,2\n{START + 2000},1,1,nan,2\n{START + 4000},99,1,2,2\n{START + 6000},1,1,2,2\n"
     folder = write_folder(tmp_path / "mine", **{"boxes.csv": "t_us,x,y,w,h\n" + rows})
     recording = load_recording_folder(folder, dt=0.002)
+
     assert np.isnan(recording.boxes).any(axis=1).tolist()[:4] == [True, True, False, True]
     assert "9 bins and 1 frames without a box" in recording.summary()
 
@@ -215,6 +232,7 @@ def test_one_file_of_events_is_expected(tmp_path):
     (folder / "events.csv").write_text("t,x,y,p\n")
     with pytest.raises(DataError, match=r"but there is events\.npz, events\.csv"):
         load_recording_folder(folder)
+
     (folder / "events.csv").unlink()
     (folder / "events.npz").unlink()
     with pytest.raises(DataError, match=r"expected one file events with \.npz, .* but there is none"):

@@ -20,6 +20,7 @@ def recording(pixels: np.ndarray, height: int = 60, width: int = 80) -> Recordin
     )
     nothing = np.full((1, 4), np.nan)
     frame = np.zeros((1, height, width), np.uint8)
+
     return Recording("made", 0.01, events, frame, np.zeros(1), np.zeros(1, np.int64), nothing, np.full((5, 4), np.nan))
 
 
@@ -37,6 +38,7 @@ def test_a_moving_background_does_not_hide_a_square() -> None:
     generator = np.random.default_rng(0)
     sparse = np.argwhere(generator.random((80, 60)) < 0.2)
     x, y, w, h = largest_moving_region(recording(np.concatenate([sparse, square(30, 20, 20)])))
+
     assert (x, y) == (30, 20)
     assert (w, h) == (20, 20)
 

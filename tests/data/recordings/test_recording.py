@@ -15,6 +15,7 @@ def recording(frame_times=(0.0, 0.003), num_bins=6, **changes):
     x = np.arange(num_bins)
     bins = bin_sparse(make_events(t=t, x=x, y=x * 0, p=x * 0), 1, num_bins, dt=0.001, num_bins=num_bins)
     frame_times = np.array(frame_times)
+
     parts = {
         "name": "dots",
         "dt": 0.001,
@@ -45,6 +46,7 @@ def test_a_frame_inside_a_bin_acts_from_the_next_one_with_the_events_since_its_t
     late = recording(frame_times=(0.0, 0.0022))
     assert late.frame_bins.tolist() == [0, 3]
     assert "frame" not in late.inputs(2, 3) and late.inputs(2, 3)["events"].x.tolist() == [2]
+
     inputs = late.inputs(3, 4)
     assert inputs["events"].x.tolist() == [2, 3] and inputs["frame_age"] == pytest.approx(0.0018)
 
@@ -60,6 +62,7 @@ def test_frames_of_40_hz_fall_on_every_sixth_bin_of_240_hz():
     bins = bin_sparse(make_events([], [], [], []), 1, 1, dt=1 / 240, num_bins=240)
     times = np.arange(40) * 0.025
     boxes = np.array([BOX] * 40)
+
     slow = recording(
         frame_times=times,
         dt=1 / 240,
@@ -67,6 +70,7 @@ def test_frames_of_40_hz_fall_on_every_sixth_bin_of_240_hz():
         boxes=np.array([BOX] * 240),
         frame_boxes=boxes,
     )
+
     assert slow.frame_bins.tolist() == list(range(0, 240, 6))
 
 
@@ -76,6 +80,7 @@ def test_thinning_leaves_frames_out_and_nothing_else():
     assert thin.num_frames == len(thin.frame_boxes) == 2
     assert thin.inputs(3, 4)["events"].x.tolist() == [3]
     assert "frame" not in thin.inputs(1, 2)
+
     with pytest.raises(ConfigError, match="keep_every of 1 or more"):
         thin.subsample_frames(0)
 
@@ -84,6 +89,7 @@ def test_unlabelled_times_are_counted_in_the_summary():
     boxes = np.array([BOX] * 6)
     boxes[2] = np.nan
     seen = recording(boxes=boxes)
+
     assert seen.num_unlabelled == 1
     assert seen.summary() == (
         "dots: 6 x 1 pixels, 2 frames, 6 bins of 1.000 ms, 6 events, 1 bins and 0 frames without a box"
@@ -111,5 +117,6 @@ def test_the_three_parts_are_apart_and_scale_with_the_recording():
         train, validation, test = temporal_splits(num_frames).values()
         assert 1 <= train.start < train.stop < validation.start < validation.stop < test.start < test.stop
         assert test.stop < num_frames
+
     with pytest.raises(ConfigError, match="40 frames or more, but got 39"):
         temporal_splits(39)

@@ -20,6 +20,7 @@ def write_npz(folder: Path, **changes: Any) -> Path:
     arrays = {"samples": samples, "starts": [0, 3, 8, 12], "label": ["a", "b", "a"], "group": [4, 4, 9], "rate_hz": 50}
     path = folder / "mine.npz"
     np.savez(path, **{name: array for name, array in {**arrays, **changes}.items() if array is not None})
+
     return path
 
 
@@ -54,6 +55,7 @@ def test_units_and_names_of_labels_are_applied(tmp_path: Path) -> None:
         tmp_path, samples=np.arange(12), zero=2, units_per_one=10, label=[1, 0, 1], label_names=["rest", "wave"]
     )
     series = read_series(path)
+
     assert np.allclose(series[0].ravel(), [-0.2, -0.1, 0])
     assert (series.label.tolist(), series.label_names) == ([1, 0, 1], ("rest", "wave"))
 
@@ -84,6 +86,7 @@ def test_what_does_not_fit_is_refused_in_one_line(changes: dict[str, Any], messa
     path = write_npz(tmp_path, **changes)
     with pytest.raises(DataError, match=message) as error:
         read_series(path)
+
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
 
@@ -100,9 +103,11 @@ def test_a_known_set_is_recognised_by_its_arrays_and_its_rate_is_checked(tmp_pat
     arrays |= {"speaker": [1, 0], "speaker_names": ["anna", "ben"], "index": [5, 6]}
     np.savez(path, **arrays, rate_hz=8000)
     series = read_series(path)
+
     assert (series.name, series.label.tolist(), series.label_names[7]) == ("spoken_digits", [7, 3], "7")
     assert (series.group_names, series.groups, series[0].ravel().tolist()) == (("anna", "ben"), [0, 1], [0, 0.5])
     assert series.keys["index"].tolist() == [5, 6]
+
     np.savez(path, **arrays, rate_hz=16000)
     with pytest.raises(DataError, match="those of spoken_digits, which has 8000 Hz, but rate_hz is 16000"):
         read_series(path)
@@ -113,6 +118,7 @@ def test_a_missing_channel_of_a_known_set_is_refused(tmp_path: Path) -> None:
     names = {"gesture_names": ["rest", "fist"], "person_names": ["anna"]}
     one = {"gesture": [1], "person": [0], "part": [0], "starts": [0, 9], "rate_hz": 200}
     np.savez(path, samples=np.ones((9, 7), np.int16), **one, **names)
+
     with pytest.raises(DataError, match="myo, which has 8 channels, but samples has 7"):
         read_series(path)
 
@@ -144,11 +150,14 @@ def test_stereo_and_other_chunks_are_read_and_the_extensible_format_is_known(tmp
     path = tmp_path / "a.wav"
     content = struct.pack("<4h", 2**14, -(2**14), 0, 2**13)
     path.write_bytes(wav_bytes(content, channels=2))
+
     assert read_wav(path)[0].tolist() == [[0.5, -0.5], [0, 0.25]]
+
     head = struct.pack("<HHIIHHHHI", 0xFFFE, 2, 8000, 32000, 4, 16, 22, 16, 3) + struct.pack("<H", 1) + bytes(14)
     info = b"LIST" + struct.pack("<I", 3) + b"abc\0"
     body = b"WAVE" + info + b"fmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", 8) + content
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+
     assert read_wav(path)[0].tolist() == [[0.5, -0.5], [0, 0.25]]
 
 
@@ -166,6 +175,7 @@ def test_damaged_wav_files_are_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):
             read_series(path)
+
     path.write_bytes(wav_bytes(bytes(8), declared=2**32 - 1))  # a stream whose length was not known
     assert len(read_wav(path)[0]) == 4
 
@@ -173,7 +183,9 @@ def test_damaged_wav_files_are_refused(tmp_path: Path) -> None:
 def test_folder_names_are_labels(tmp_path: Path) -> None:
     for number, name in enumerate(("no/b.wav", "yes/a.wav", "no/a.wav", ".hidden/a.wav")):
         write_wav(tmp_path / name, length=40 + number, seed=number)
+
     series = read_series(tmp_path)
+
     assert (series.label_names, series.label.tolist(), series.group) == (("no", "yes"), [0, 0, 1], None)
     assert (series.stops - series.starts).tolist() == [42, 40, 41]
 
@@ -181,9 +193,11 @@ def test_folder_names_are_labels(tmp_path: Path) -> None:
 def test_a_table_gives_labels_and_groups(tmp_path: Path) -> None:
     for number in range(3):
         write_wav(tmp_path / "raw" / f"{number}.wav", seed=number)
+
     table = tmp_path / "labels.csv"
     table.write_text("file,label,group\nraw/2.wav,yes,anna\nraw/0.wav,no,ben\n")
     series = read_series(tmp_path)
+
     assert (series.label.tolist(), [series.group_names[g] for g in series.group]) == ([1, 0], ["anna", "ben"])
     for text, message in (
         ("file,label\nraw/0.wav,\n", "line 2: expected a label, but one is empty"),
@@ -200,8 +214,10 @@ def test_files_of_two_rates_or_of_mono_and_stereo_are_refused(tmp_path: Path) ->
     write_wav(tmp_path / "no" / "a.wav", rate=8000)
     write_wav(tmp_path / "no" / "b.wav", rate=16000, seed=1)
     write_wav(tmp_path / "no" / "c.wav", rate=16000, seed=2)
+
     with pytest.raises(DataError, match=r"2 of 3 have 16000 Hz \(first file no/b.wav\) and 1 have 8000 Hz .*resampled"):
         read_series(tmp_path)
+
     write_wav(tmp_path / "no" / "b.wav", channels=2)
     with pytest.raises(DataError, match=r"no/a\.wav has 1 and no/b\.wav has 2"):
         read_series(tmp_path)
@@ -218,9 +234,11 @@ def test_speech_commands_have_speakers_and_their_own_split(tmp_path: Path) -> No
         ("no/0a7c2a8d_nohash_0.wav", "yes/0a7c2a8d_nohash_0.wav", "yes/1b4c9b89_nohash_2.wav")
     ):
         write_wav(tmp_path / name, seed=number)
+
     write_wav(tmp_path / "_background_noise_" / "pink_noise.wav", length=999)
     (tmp_path / "testing_list.txt").write_text("yes/1b4c9b89_nohash_2.wav\n")
     series = read_series(tmp_path)
+
     assert (series.name, len(series), series.group.tolist()) == ("speech_commands", 3, [0, 0, 1])
     assert series.keys["split"].tolist() == [0, 0, 2]
 
@@ -230,6 +248,7 @@ def test_a_table_of_channels_is_cut_where_a_series_ends(tmp_path: Path) -> None:
     rows = [(i // 4, "rest" if i < 4 else "wave", "anna", i / 50, i, -i) for i in range(8)]
     path.write_text("series,label,group,time,ax,ay\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
     series = read_series(path)
+
     assert (len(series), series.rate_hz, series.channel_names, series.label.tolist()) == (2, 50, ("ax", "ay"), [0, 1])
     assert series[1].tolist() == [[4, -4], [5, -5], [6, -6], [7, -7]]
 
@@ -287,6 +306,7 @@ def test_a_shared_set_has_its_published_size(name: str, size: tuple[int, ...], r
         if not any(entry.present for entry in available() if entry.data_set.name == name):
             pytest.skip(f"{name} is not on this machine")
         raise
+
     assert (len(series), series.num_classes, len(series.groups), series.num_channels) == size
     if name == "ecg_100":
         assert series.marks is not None

@@ -25,8 +25,10 @@ def problems(series: SensorSeries) -> str:
 def test_a_selection_and_windows_share_the_samples() -> None:
     series = make_series([np.arange(10.0), np.arange(100.0, 105.0)], 2, label=["b", "a"], group=[7, 3])
     one = series.select([1])
+
     assert one.samples is series.samples
     assert (one.label_names, one.label.tolist(), one.groups) == (("a", "b"), [0], [0])
+
     windows = cut_windows(series, seconds=2, stride_seconds=1.5)
     assert [windows[i].ravel().tolist() for i in range(len(windows))] == [
         [0, 1, 2, 3],
@@ -34,6 +36,7 @@ def test_a_selection_and_windows_share_the_samples() -> None:
         [6, 7, 8, 9],
         [100, 101, 102, 103],
     ]
+
     assert windows.keys["series"].tolist() == [0, 0, 0, 1]
     assert windows.group.tolist() == [1, 1, 1, 0]
     with pytest.raises(ConfigError, match="below one sample"):
@@ -43,6 +46,7 @@ def test_a_selection_and_windows_share_the_samples() -> None:
 def test_labels_of_a_file_are_places_in_the_classes_of_a_network() -> None:
     series = noise(label=["rest", "wave"] * 4)
     moved = series.with_label_names(["fist", "wave", "rest"])
+
     assert moved.label.tolist() == [2, 1] * 4
     with pytest.raises(DataError, match="'rest', which is not a class"):
         series.with_label_names(["wave", "fist"])
@@ -51,10 +55,13 @@ def test_labels_of_a_file_are_places_in_the_classes_of_a_network() -> None:
 def test_a_label_that_is_empty_or_no_place_is_refused() -> None:
     with pytest.raises(DataError, match="1 of 3 series have an empty one, first series 1"):
         named_column("label", ["a", " ", "b"], 3)
+
     with pytest.raises(DataError, match="1 of 2 are not, first 5 of series 1"):
         named_column("label", [0, 5], 2, ["a", "b"])
+
     with pytest.raises(DataError, match="whole numbers or texts, but series 1 has"):
         named_column("label", np.array([0.0, np.nan]), 2)
+
     with pytest.raises(ConfigError, match="one value a series"):
         named_column("group", [1], 2)
 
@@ -66,6 +73,7 @@ def test_no_group_is_on_both_sides() -> None:
             assert not {*series.group[fold.train]} & {*series.group[fold.test]}
             assert sorted([*fold.train, *fold.test]) == list(range(12))
         assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(12))
+
     assert [fold.name for fold in group_folds(series, 2)] == ["0, 2", "1"]
 
 
@@ -73,14 +81,18 @@ def test_a_random_split_warns_and_shares_every_class() -> None:
     series = noise(20, group=None)
     with pytest.warns(UserWarning, match="no groups are given.*nothing about unseen people"):
         folds = folds_of(series)
+
     assert {fold.by for fold in folds} == {"random"}
     for fold in folds:
         assert np.bincount(series.label[fold.test]).tolist() == [2, 2]
+
     assert not np.array_equal(folds[0].test, random_folds(series, 5, seed=1)[0].test)
     with pytest.warns(UserWarning, match="one group only"):
         folds_of(noise(group=["anna"] * 8))
+
     with pytest.raises(ConfigError, match="there is only 'anna'"):
         group_folds(noise(group=["anna"] * 8))
+
     with pytest.raises(ConfigError, match="3 groups allow 2 to 3 folds"):
         group_folds(noise(), 4)
 
@@ -102,6 +114,7 @@ def test_a_missing_channel_and_a_loose_contact_are_found() -> None:
     series.samples[:, 0] = 3
     series.samples[80:120, 1] = 0
     found = problems(series)
+
     assert "warning channel 0 never changes; it looks like a missing channel" in found
     assert "channel 1 does not change in 1 of 8 series, first series 2" in found
 
@@ -111,6 +124,7 @@ def test_clipped_and_repeated_series_are_found() -> None:
     sine = np.sin(2 * np.pi * 5 * t)
     series = make_series([sine, np.clip(1.5 * sine, -1, 1), np.sin(2 * np.pi * 7 * t), sine], 400, label=[0, 1, 0, 1])
     found = problems(series)
+
     assert "1 of 4 series are clipped, first series 1" in found
     assert "1 series are there twice, first series 3, which is series 0 again" in found
 

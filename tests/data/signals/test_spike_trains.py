@@ -23,6 +23,7 @@ def write(path: Path, **changes: Any) -> Path:
         "extra/keys": np.array([b"zero", b"one"]),
         **changes,
     }
+
     kinds = {"spikes/times": np.float16, "spikes/units": np.uint16}
     with h5py.File(path, "w") as h5:
         for name, values in arrays.items():
@@ -32,6 +33,7 @@ def write(path: Path, **changes: Any) -> Path:
                     column[index] = np.array(one, kinds[name])
             elif values is not None:
                 h5[name] = values
+
     return path
 
 
@@ -39,6 +41,7 @@ def test_spikes_are_counted_in_bins_of_each_sample(tmp_path: Path) -> None:
     series = read_series(write(tmp_path / "shd.h5"))
     assert (series.name, series.rate_hz, series.num_channels, len(series)) == ("spike_trains", 100.0, 700, 3)
     assert [series[index].shape[0] for index in range(3)] == [2, 1, 4]
+
     first = series[0]
     assert (first[0, 0], first[1, 5], first.sum()) == (1, 2, 3)
     assert (series.label_names, series.label.tolist()) == (("zero", "one"), [0, 1, 0])
@@ -54,6 +57,7 @@ def test_silent_units_and_small_counts_are_no_findings(tmp_path: Path) -> None:
 def test_data_check_shows_classes_and_speakers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "shd.h5")
     assert main(["data", "check", str(path), "--draw", str(tmp_path / "shd.svg")]) == 0
+
     text = capsys.readouterr().out
     assert "zero" in text and "spike_trains" in text
     assert (tmp_path / "shd.svg").exists()
@@ -83,14 +87,19 @@ def test_other_files_and_links_are_refused(tmp_path: Path) -> None:
     (tmp_path / "words.h5").write_text("plain words")
     with pytest.raises(DataError, match="does not begin as an HDF5 file"):
         read_series(tmp_path / "words.h5")
+
     path = write(tmp_path / "shd.h5")
     content = path.read_bytes()
     (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
+
     with pytest.raises(DataError, match="expected an HDF5 file of spike trains"):
         read_series(tmp_path / "cut.h5")
+
     with h5py.File(path, "a") as h5:
         h5["extra/elsewhere"] = h5py.ExternalLink("/etc/hostname", "/")
+
     with pytest.raises(DataError, match="a link to elsewhere"):
         read_series(path)
+
     with pytest.raises(ConfigError, match="rate_hz"):
         read_series(path, rate_hz=-1.0)

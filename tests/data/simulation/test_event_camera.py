@@ -84,6 +84,7 @@ def test_sleep_continues_over_an_image():
     """An event at 950, asleep until 1150 and so over the image at 1000, then 950 us of climbing at the old speed."""
     events = simulate(log_ramp(0, 1.0, 2.0), [0, 1000, 2000], exact(0.95, refractory=2e-4), rng())
     assert events["t"].tolist() == [950]  # 1150 + 950 is past the end
+
     longer = simulate(log_ramp(0, 1.0, 2.2), [0, 1000, 2200], exact(0.95, refractory=2e-4), rng())
     assert longer["t"].tolist() == [950, 2100]
 
@@ -98,6 +99,7 @@ def test_shot_noise_has_its_rate_and_both_polarities():
     events = simulate(np.full((2, 50, 50), 0.5), [0, 1_000_000], exact(shot_noise=4.0), rng())
     assert abs(len(events) - 10_000) < 4 * 100
     assert abs(events["p"].mean() - 0.5) < 4 * 0.5 / 100
+
     check_events(events, 50, 50)
     assert np.bincount(events["t"] // 250_000, minlength=4).min() > 2300
 
@@ -105,9 +107,11 @@ def test_shot_noise_has_its_rate_and_both_polarities():
 def test_thresholds_have_their_spread_and_floor():
     settings = EventCamera(threshold_mean=0.2, threshold_sd=0.03, threshold_floor=0.05)
     threshold = initial_camera(np.zeros((100, 100)), 0, settings, rng()).threshold
+
     assert threshold.mean() == pytest.approx(0.2, abs=0.001)
     assert threshold.std() == pytest.approx(0.03, rel=0.03)
     assert abs(np.corrcoef(threshold[0].ravel(), threshold[1].ravel())[0, 1]) < 0.04
+
     wide = EventCamera(threshold_mean=0.1, threshold_sd=0.5, threshold_floor=0.05)
     assert initial_camera(np.zeros((100, 100)), 0, wide, rng()).threshold.min() == 0.05
 
@@ -119,6 +123,7 @@ def test_censoring_keeps_the_first_of_a_group_and_changes_of_polarity():
         y=[0] * 8,
         p=[1, 1, 1, 0, 1, 1, 1, 1],
     )
+
     assert keep_first_per_group(events, 0.025)["t"].tolist() == [0, 10, 15, 20, 25_000, 25_001]
 
 
@@ -127,28 +132,36 @@ def test_the_censoring_option_is_the_function_on_the_plain_events():
     times = np.arange(6) * 1000
     plain = simulate(images, times, exact(), rng())
     censored = simulate(images, times, exact(first_event_per_group=0.0025), rng())
+
     assert len(censored) < len(plain)
     assert censored.tolist() == keep_first_per_group(plain, 0.0025).tolist()
 
 
 def one_pixel_by_hand(levels, times, camera):
     """The same camera written as a person would for one pixel: walk from event to event."""
-    events, reference, asleep_until = [], levels[0], None
+    events = []
+    reference = levels[0]
+    asleep_until = None
+
     for (a, b), (start, stop) in zip(pairwise(levels), pairwise(times), strict=True):
         speed = (b - a) / (stop - start)
         while True:
             if asleep_until is not None:
                 if asleep_until > stop:
                     break
-                reference, asleep_until = a + speed * (asleep_until - start), None
+                reference = a + speed * (asleep_until - start)
+                asleep_until = None
+
             goal = reference + (camera.threshold_mean if speed > 0 else -camera.threshold_mean)
             now = start + (goal - a) / speed if speed != 0 else inf
             if now > stop:
                 break
+
             events.append((now, speed > 0))
             reference = goal
             if camera.refractory:
                 asleep_until = now + camera.refractory * 1e6
+
     return events
 
 
@@ -161,11 +174,13 @@ unlike_levels = st.lists(st.integers(0, 2300), min_size=2, max_size=8, unique=Tr
 def test_a_pixel_does_what_a_pixel_walked_by_hand_does(levels, still_at, refractory):
     for place in still_at:
         levels = [*levels[: place + 1], *levels[place:]] if place < len(levels) else levels
+
     camera = exact(0.2371, refractory=refractory)
     times = list(range(0, 1000 * len(levels), 1000))
     images = log_ramp(*(level / 1000 for level in levels))
     by_hand = one_pixel_by_hand(np.log(images.ravel() + OFFSET).tolist(), times, camera)
     events = simulate(images, times, camera, rng())
+
     assert len(events) == len(by_hand)
     for event, (t, on) in zip(events, by_hand, strict=True):
         assert event["p"] == on and -1e-6 < t - event["t"] < 1
@@ -178,6 +193,7 @@ def test_the_camera_in_steps_counts_the_same_events(seed):
     events = simulate(images, np.arange(5) * 1000, exact(0.2371), rng())
     grid = bin_events(events, 3, 4, dt=0.001, num_bins=4, counts=True)
     steps = events_of_images(torch.from_numpy(images)[:, None], exact(0.2371))
+
     assert steps[:, 0].equal(grid.double())
 
 
@@ -185,34 +201,47 @@ def test_events_are_sorted_and_on_the_sensor():
     images = rng(1).random((10, 6, 8))
     settings = EventCamera(refractory=1e-4, leak=10.0, shot_noise=50.0, first_event_per_group=0.003)
     events = simulate(images, np.arange(10) * 1000, settings, rng())
+
     assert len(events) > 200
+
     check_events(events, 6, 8)
 
 
 def test_the_same_seed_gives_the_same_events():
-    images, times, settings = rng(1).random((4, 6, 8)), np.arange(4) * 1000, EventCamera(shot_noise=100.0)
+    images = rng(1).random((4, 6, 8))
+    times = np.arange(4) * 1000
+    settings = EventCamera(shot_noise=100.0)
     first = simulate(images, times, settings, rng(7))
+
     assert first.tolist() == simulate(images, times, settings, rng(7)).tolist()
     assert first.tolist() != simulate(images, times, settings, rng(8)).tolist()
 
 
 def test_step_by_step_gives_what_the_whole_gives():
-    images, times, settings = rng(1).random((6, 4, 4)), np.arange(6) * 1000, EventCamera(refractory=3e-4)
+    images = rng(1).random((6, 4, 4))
+    times = np.arange(6) * 1000
+    settings = EventCamera(refractory=3e-4)
     generator = rng(7)
-    state, parts = initial_camera(images[0], 0, settings, generator), []
+    state = initial_camera(images[0], 0, settings, generator)
+    parts = []
+
     for image, time in zip(images[1:], times[1:], strict=True):
         events, state = camera_step(image, int(time), state, settings, generator)
         parts.extend(events.tolist())
+
     assert parts == simulate(images, times, settings, rng(7)).tolist()
 
 
 def test_images_of_a_wrong_kind_are_refused():
     with pytest.raises(ShapeError, match="at least 2 images"):
         simulate(np.zeros((1, 2, 2)), [0], exact(), rng())
+
     with pytest.raises(ShapeError, match="at least 2 images"):
         simulate(np.zeros((2, 2, 2)), [0, 1, 2], exact(), rng())
+
     with pytest.raises(ShapeError, match="whole microseconds"):
         simulate(np.zeros((2, 2, 2)), [0.0, 0.025], exact(), rng())
+
     with pytest.raises(DataError, match="0 us came after one at 5 us"):
         simulate(np.zeros((2, 2, 2)), [5, 0], exact(), rng())
 
@@ -244,8 +273,10 @@ def test_impossible_settings_are_refused_by_name(name, value):
 def test_the_camera_in_steps_leaks_and_is_noisy_at_the_same_rates():
     still = torch.full((11, 1, 30, 30), 0.5)
     leaking = events_of_images(still, exact(leak=5.0), dt=0.1)
+
     assert leaking[:, :, 1].sum() == 0
     assert leaking[:, :, 0].sum((0, 1)).sub(5).abs().max() <= 1
+
     noise = events_of_images(still, exact(shot_noise=10.0), dt=0.1, generator=torch.Generator().manual_seed(0))
     assert abs(noise.sum().item() - 9000) < 4 * 95
     assert abs(noise[:, :, 0].sum().item() - 4500) < 4 * 68
@@ -261,6 +292,7 @@ def test_every_sample_in_steps_has_a_camera_of_its_own():
 def test_random_numbers_are_never_drawn_from_the_global_generator():
     with pytest.raises(ConfigError, match="threshold_sd above 0 draws random numbers"):
         initial_sensor(torch.zeros(1, 2, 2), EventCamera())
+
     state = initial_sensor(torch.zeros(1, 2, 2), exact())
     with pytest.raises(ConfigError, match="shot_noise above 0 draws random numbers"):
         sensor_step(torch.zeros(1, 2, 2), state, exact(shot_noise=1.0))
@@ -293,6 +325,7 @@ def test_simulated_events_look_like_those_of_a_real_camera(recording, camera):
     """Events between frames k and k + 1 are in bins 6 k - 3 .. 6 k + 2; k goes through the recording in equal steps."""
     names, real = recording
     correlations = []
+
     for k in range(20, 560, 60):
         images = np.stack([np.asarray(Image.open(name).convert("L")) / 255 for name in names[k : k + 2]])
         # the recording was censored in groups that end in the middle between two frames
@@ -302,4 +335,5 @@ def test_simulated_events_look_like_those_of_a_real_camera(recording, camera):
         ours = signed_map(events["x"], events["y"], events["p"], images.shape[1:])
         theirs = signed_map(x, y, ~is_off, images.shape[1:])
         correlations.append(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
+
     assert np.mean(correlations) >= 0.8

@@ -18,6 +18,7 @@ def test_every_family_gives_frames_events_and_boxes(recordings):
         assert recording.name == f"{family} 4"
         assert recording.num_frames == 2 and recording.num_bins == 12
         assert recording.events.num_events > 0
+
         middle = recording.boxes[:, :2] + recording.boxes[:, 2:] / 2
         assert (middle > 0).all() and (middle < [recording.events.width, recording.events.height]).all()
 
@@ -62,7 +63,8 @@ def test_a_scene_without_stops_has_a_steady_pace():
 
 
 def test_jitter_moves_a_target_by_no_more_than_its_size():
-    smooth, jerky = MovingObjects(seed=2), MovingObjects(seed=2, jitter=5.0)
+    smooth = MovingObjects(seed=2)
+    jerky = MovingObjects(seed=2, jitter=5.0)
     away = np.array([np.subtract(jerky.center(t), smooth.center(t)) for t in np.linspace(0, 1, 60)])
     assert 2 < np.abs(away).max() <= 5
 

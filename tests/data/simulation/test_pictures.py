@@ -19,6 +19,7 @@ def test_target_distractors_and_background_have_the_given_textures():
     scene = TumblingObjects(**still, seed=1, num_distractors=1, textures=textures, background=np.full((68, 68), 0.9))
     image = scene.image(0.1)
     x, y, width, height = scene.box(0.1)
+
     assert _level(image, x + width / 2, y + height / 2) == pytest.approx(0.3)
     # beside them there are only mixtures at the outlines
     assert {round(float(level), 6) for level in np.unique(image)} >= {0.3, 0.6, 0.9}
@@ -33,6 +34,7 @@ def test_the_target_of_a_panned_picture_keeps_its_looks_wherever_it_goes():
     boxes = np.array([scene.box(t) for t in np.linspace(0, 1, 9)])
     middles = boxes[:, :2] + boxes[:, 2:] / 2
     seen = [_level(scene.image(t), *middle) for t, middle in zip(np.linspace(0, 1, 9), middles, strict=True)]
+
     assert np.ptp(seen) < 0.01 < picture.std() and np.ptp(middles, axis=0).max() > 20
     # it is 1.5 times as large at most, turned by 0.4 rad, and its axes are stretched by 1.16
     assert boxes[:, 2:].prod(1).max() < 2 * 1.5 * boxes[:, 2:].prod(1).min()
@@ -43,7 +45,9 @@ def test_a_panned_picture_without_motion_is_mirrored_beyond_its_edges():
     still = {"speed": 0, "scale_change": 1, "light_change": 0, "turning": 0, "tumbling": 0}
     image = PannedPicture(picture, height=48, width=64, size=8, **still).image(0.0)
     width, height = PannedPicture(picture, height=48, width=64, size=8, **still).box(0.3)[2:]
+
     assert width * height == pytest.approx(64)  # of axes whose product is 8 x 8
+
     # rows repeat after two heights of the picture, mirrored halfway
     np.testing.assert_allclose(image[:24], image[24:], atol=1e-9)
     np.testing.assert_allclose(image[:, :32], image[:, 32:], atol=1e-9)

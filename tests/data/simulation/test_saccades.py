@@ -83,9 +83,11 @@ def test_an_empty_image_gives_no_events():
 
 
 def test_frame_k_is_the_view_at_the_start_of_step_k_periods(some_digits):
-    images, labels = some_digits[0][:3], some_digits[1][:3]
+    images = some_digits[0][:3]
+    labels = some_digits[1][:3]
     often = hybrid_camera(images, labels, seeded(), Saccades(frame_period=1))
     rare = hybrid_camera(images, labels, seeded(), Saccades(frame_period=5))
+
     assert len(rare.frames) == 5
     assert rare.frames.equal(often.frames[::5])
     assert rare.events.equal(often.events)
@@ -93,18 +95,22 @@ def test_frame_k_is_the_view_at_the_start_of_step_k_periods(some_digits):
 
 def test_events_say_how_the_next_frame_differs(some_digits):
     """The reference of every pixel stays within one threshold of the log intensity it follows."""
-    images, labels = some_digits[0][:20], some_digits[1][:20]
+    images = some_digits[0][:20]
+    labels = some_digits[1][:20]
     seen = hybrid_camera(images, labels, seeded(), Saccades(frame_period=1, counts=True), PLAIN_CAMERA)
     signed = seen.events[:, :, 0].double() - seen.events[:, :, 1].double()
     rebuilt = (seen.frames[0, :, 0].double() + 0.1).log() + 0.2 * signed[:-1].cumsum(0)
     truth = (seen.frames[1:, :, 0].double() + 0.1).log()
+
     assert (rebuilt - truth).abs().max() < 0.2 + 1e-4
 
 
 def test_binary_events_are_the_counts_cut_at_one(some_digits):
-    images, labels = some_digits[0][:20], some_digits[1][:20]
+    images = some_digits[0][:20]
+    labels = some_digits[1][:20]
     counted = hybrid_camera(images, labels, seeded(), Saccades(counts=True))
     marked = hybrid_camera(images, labels, seeded())
+
     assert counted.events.max() > 1
     assert marked.events.equal(counted.events.clamp(max=1))
 
@@ -113,6 +119,7 @@ def test_the_digit_stays_on_the_sensor():
     """A full image loses no light over the edge, whatever the path."""
     full = torch.ones(50, 28, 28)
     seen = hybrid_camera(full, torch.zeros(50, dtype=torch.long), seeded(), MNIST_SACCADES)
+
     assert seen.frames.shape[-2:] == (34, 34)
     assert torch.allclose(seen.frames.sum((2, 3, 4)), torch.tensor(784.0), rtol=1e-4)
 
@@ -141,6 +148,7 @@ def test_the_path_closes_and_has_three_sides_of_the_given_length():
     progress = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.float64)
     start = torch.zeros(1, dtype=torch.float64)
     path = triangle_path(progress, start, torch.tensor([3.0], dtype=torch.float64))[:, 0]
+
     assert torch.allclose((path[1:] - path[:-1]).norm(dim=-1), torch.tensor(3.0, dtype=torch.float64))
     assert torch.allclose(path[0], path[3])
     assert torch.allclose(path[:3].mean(0), torch.zeros(2, dtype=torch.float64), atol=1e-12)
@@ -154,6 +162,7 @@ def test_speed_along_the_path_is_constant_within_a_side():
 def test_noise_has_the_asked_spread_and_is_not_clipped():
     frames = torch.ones(4, 50, 1, 16, 16)
     seen = add_noise(frames, 0.5, seeded())
+
     assert (seen - frames).std() == pytest.approx(0.5, rel=0.02)
     assert seen.max() > 1.5
     assert add_noise(frames, 0.5, seeded()).equal(seen)

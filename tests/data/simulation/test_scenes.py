@@ -20,7 +20,8 @@ SMALL = {"height": 64, "width": 72}
 
 def extent(mask):
     """The box around the pixels of a mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]], float)
 
 
@@ -30,9 +31,11 @@ def test_a_dark_shape_of_the_disk_is_where_its_box_is(target, t):
     """Pixels at least half covered reach to within a pixel of the exact box."""
     disk = RotatingDisk(height=200, width=220, target=target, seed=1)
     x, y, w, h = disk.box(t)
-    left, top = int(x) - 3, int(y) - 3
+    left = int(x) - 3
+    top = int(y) - 3
     dark = disk.image(t)[top : int(y + h) + 4, left : int(x + w) + 4] < 0.35
     drawn = extent(dark) + np.array([left, top, 0, 0])
+
     assert np.abs(drawn[:2] - [x, y]).max() <= 1 and np.abs(drawn[:2] + drawn[2:] - [x + w, y + h]).max() <= 1
 
 
@@ -47,7 +50,9 @@ def test_the_angle_is_the_integral_of_the_angular_speed():
     times = np.linspace(0, 2, 200_001)
     middles = (times[1:] + times[:-1]) / 2
     turned = sum(disk.angular_speed(t) for t in middles[::100]) * 1e-5 * 100
+
     assert disk.angle(2.0) - disk.angle(0.0) == pytest.approx(turned, rel=1e-3)
+
     speeds = [disk.angular_speed(t) for t in np.linspace(0, 4, 400)]
     assert min(speeds) == pytest.approx(6 * 0.2, rel=0.02) and max(speeds) == pytest.approx(6 * 1.8, rel=0.02)
 
@@ -75,7 +80,9 @@ def test_a_moving_object_is_where_its_box_is(seed, t):
         seed=seed, num_distractors=0, light_change=0.0, texture=FLAT, background=BRIGHT, size=24, camera_motion=4
     )
     x, y, w, h = scene.box(t)
+
     assert min(x, y) >= 0 and x + w <= scene.width and y + h <= scene.height
+
     drawn = extent(scene.image(t) < 0.5)
     # the corner of a turned rectangle is sharper than a pixel
     assert np.abs(drawn[:2] - [x, y]).max() <= 2 and np.abs(drawn[:2] + drawn[2:] - [x + w, y + h]).max() <= 2
@@ -86,11 +93,13 @@ def test_a_moving_object_is_where_its_box_is(seed, t):
 def test_a_tumbling_object_is_where_its_box_is(seed, t):
     """Of a texture far brighter than any other, half covered pixels reach to within a few pixels of the box."""
     scene = TumblingObjects(seed=seed, size=30.0)
-    target, image = scene._target, np.zeros((scene.height, scene.width))
+    target = scene._target
+    image = np.zeros((scene.height, scene.width))
     target._replace(texture=np.ones_like(target.texture)).draw(image, scene._place(target, t), t)
     x, y, w, h = scene.box(t)
     left, top, width, height = extent(image > 0.5)
     seen = np.clip([x, y, x + w, y + h], 0, [scene.width, scene.height] * 2)
+
     # a thin tip is sharper than a pixel
     assert np.abs([left, top, left + width, top + height] - seen).max() <= 2.5
 
@@ -100,7 +109,9 @@ def test_a_tumbling_object_is_foreshortened_and_shows_another_side():
     shapes = np.array(
         [[scene.box(t)[2] / scene.box(t)[3] for t in np.arange(0, 3, 0.05)] for scene in (still, tumbling)]
     )
+
     assert np.ptp(shapes[0]) < 1e-9 and shapes[1].max() / shapes[1].min() > 1.3
+
     rolls = [tumbling._target.texture_shift[0].at(t) for t in np.arange(0, 3, 0.05)]
     assert np.ptp(rolls) > 0.3 and np.ptp([still._target.texture_shift[0].at(t) for t in (0.0, 1.0)]) == 0
 
@@ -112,7 +123,10 @@ def test_panels_have_edges():
 
 @pytest.mark.parametrize("kind", [MovingObjects, TumblingObjects])
 def test_one_seed_is_one_scene_and_another_seed_another(kind):
-    first, again, other = kind(seed=4), kind(seed=4), kind(seed=5)
+    first = kind(seed=4)
+    again = kind(seed=4)
+    other = kind(seed=5)
+
     assert np.array_equal(first.image(0.3), again.image(0.3)) and np.array_equal(first.box(0.3), again.box(0.3))
     assert np.abs(first.image(0.3) - other.image(0.3)).max() > 0.1
 
@@ -123,6 +137,7 @@ def test_the_target_moves_at_its_speed_and_stops_now_and_then():
         scene = MovingObjects(seed=seed, speed=200.0)
         places = np.array([scene.center(t) for t in np.arange(0, 5, 0.005)])
         speeds.append(np.linalg.norm(np.diff(places, axis=0), axis=1) / 0.005)
+
     assert np.mean(speeds) == pytest.approx(200, rel=0.1)
     assert (np.min(speeds, axis=1) < 5).all() and np.max(speeds) > 400
 
@@ -130,19 +145,24 @@ def test_the_target_moves_at_its_speed_and_stops_now_and_then():
 def test_size_and_light_change_as_far_as_is_said():
     scene = MovingObjects(seed=2, size=24.0, scale_change=2.0, turning=0.0, light_change=0.3)
     widths = np.array([scene.box(t)[2] for t in np.arange(0, 30, 0.02)])
+
     assert 1.5 < widths.max() / widths.min() <= 2.0
+
     still = MovingObjects(
         seed=2, speed=0.0, num_distractors=0, scale_change=1.0, turning=0.0, camera_motion=0.0, light_change=0.3
     )
     lights = np.array([still.image(t)[0, 0] for t in np.arange(0, 10, 0.05)])
+
     assert 1.4 < lights.max() / lights.min() <= 1.3 / 0.7 + 1e-9
 
 
 def test_distractors_change_the_image_and_never_hide_the_target():
     alone, among = (MovingObjects(seed=3, num_distractors=n) for n in (0, 3))
     assert np.array_equal(alone.box(0.2), among.box(0.2))
+
     x, y, w, h = alone.box(0.2)
     middle = (slice(int(y + h / 2) - 3, int(y + h / 2) + 3), slice(int(x + w / 2) - 3, int(x + w / 2) + 3))
+
     assert np.array_equal(alone.image(0.2)[middle], among.image(0.2)[middle])
     assert (alone.image(0.2) != among.image(0.2)).any()
 
@@ -161,14 +181,17 @@ def test_a_background_of_ones_own_is_used():
 )
 def test_a_film_is_a_recording_with_exact_boxes_and_causal_frames(scene):
     assert isinstance(scene, Stimulus)
+
     recording = render_recording(scene, duration=0.03, dt=0.001, frame_camera=FrameCamera(rate=300.0), name="made")
     assert recording.num_bins == 30 and recording.num_frames == 9
     assert recording.boxes[9] == pytest.approx(scene.box(0.01))
     assert recording.frame_boxes[3] == pytest.approx(scene.box(0.01))
     assert recording.frames[3] == pytest.approx(255 * scene.image(0.01), abs=0.5)
+
     # 1 / 300 s is inside bin 3, so the frame acts from bin 4
     assert recording.frame_bins.tolist() == [0, 4, 7, 10, 14, 17, 20, 24, 27]
     assert len(recording.events.x) > 100
+
     edges = recording.events.edges
     assert edges[3] <= recording.frame_events[1] <= edges[4]
 
@@ -194,6 +217,7 @@ def test_exposure_blurs_what_moves_and_nothing_else():
         render_recording(disk, 0.05, dt=0.005, frame_camera=FrameCamera(exposure=exposure)).frames[1]
         for exposure in (0.0, 0.01)
     )
+
     images = [disk.image(t) for t in np.linspace(0.015, 0.025, 11)]
     assert blurred == pytest.approx(255 * np.mean(images, axis=0), abs=0.51)
     assert np.abs(sharp.astype(int) - blurred).max() > 30
@@ -210,6 +234,7 @@ def test_censoring_of_the_camera_is_applied_over_the_whole_film():
     all_events, first_events = (
         render_recording(RotatingDisk(**SMALL), 0.03, camera=c).events for c in (EventCamera(), camera)
     )
+
     assert 0 < len(first_events.x) < len(all_events.x)
 
 

@@ -43,9 +43,12 @@ def brought(inputs: Inputs) -> tuple[list[int], int | None, float | None]:
 def test_a_late_frame_is_given_with_the_events_since_its_time() -> None:
     stream = begun()
     stream.add(numbered(1100, 1900, 2100, 3100, 4100))
+
     assert brought(stream.inputs(0, 4)) == ([0, 1, 2, 3], 0, 4000)
+
     stream.add_frame(1900, picture(1))
     stream.add(numbered(5100, 6100, first=5))
+
     assert brought(stream.inputs(4, 5)) == ([1, 2, 3, 4], 1, 3100)
     assert stream.inputs(5, 6)["elapsed"] == 0.001
     assert stream.num_bad == 0
@@ -57,6 +60,7 @@ def test_the_next_step_gives_none_of_them_again() -> None:
     stream.inputs(0, 3)
     stream.add_frame(1000, picture(1))
     stream.add(numbered(4100, 5100, first=3))
+
     assert brought(stream.inputs(3, 4)) == ([0, 1, 2], 1, 3000)
     assert brought(stream.inputs(4, 5)) == ([3], None, None)
 
@@ -68,9 +72,12 @@ def test_of_two_late_frames_the_newer_one_counts() -> None:
     stream.add_frame(1000, picture(1))
     stream.add_frame(3000, picture(2))
     stream.add(numbered(5100, 6100, first=4))
+
     assert brought(stream.inputs(4, 5)) == ([2, 3], 2, 2000)
+
     stream.add_frame(4000, picture(3))  # late again, by another step
     stream.add(numbered(7100, first=6))
+
     assert brought(stream.inputs(5, 7)) == ([3, 4, 5], 3, 3000)
     assert stream.num_bad == 0
 
@@ -82,6 +89,7 @@ def test_a_frame_that_waits_with_its_bin_is_given_with_earlier_bins_too() -> Non
     stream.inputs(0, 2)
     stream.add_frame(1000, picture(1))
     stream.add(numbered(5100, 6100, first=4))
+
     assert brought(stream.inputs(2, 6)) == ([0, 1, 2, 3, 4], 1, 5000)
 
 
@@ -92,10 +100,13 @@ def test_frames_out_of_order_are_counted_and_change_nothing() -> None:
     stream.add_frame(2000, picture(2))
     stream.add_frame(1000, picture(1))  # while the newer one waits
     stream.add(numbered(4100, first=3))
+
     assert brought(stream.inputs(3, 4)) == ([1, 2], 2, 2000)
+
     stream.add_frame(1500, picture(1))  # after it was given
     stream.add_frame(2000, picture(2))  # once more
     stream.add(numbered(5100, first=4))
+
     assert brought(stream.inputs(4, 5)) == ([3], None, None)
     assert (stream.num_bad, stream.first_error) == (3, "a frame that is no later than the one before")
 
@@ -105,12 +116,16 @@ def test_a_frame_from_before_what_is_kept_is_counted() -> None:
     stream.add(numbered(*range(50_000, 2_000_000, 100_000)))
     for bin_ in range(19):
         stream.inputs(bin_, bin_ + 1)
+
     stream.add_frame(1_200_000, picture(1))
     stream.add(numbered(2_050_000, 2_150_000, first=20))
+
     assert brought(stream.inputs(19, 20)) == ([19], None, None)
     assert (stream.num_bad, stream.first_error) == (1, "a frame more than 0.5 s late")
+
     stream.add_frame(1_600_000, picture(2))
     stream.add(numbered(2_250_000, first=22))
+
     assert brought(stream.inputs(20, 22)) == ([16, 17, 18, 19, 20, 21], 2, 600_000)
     assert stream.num_bad == 1
 
@@ -121,14 +136,19 @@ def test_half_a_second_is_kept_and_no_more_than_so_many(monkeypatch: pytest.Monk
         stream.add(numbered(1000 * millisecond, 1000 * millisecond + 500))
         if millisecond:
             stream.inputs(millisecond - 1, millisecond)
+
     assert 1000 <= stream._recent._number <= 1010
+
     monkeypatch.setattr(recent_events, "MAX_BUFFERED_EVENTS", 7)
     for millisecond in range(3000, 3010):
         stream.add(numbered(1000 * millisecond, 1000 * millisecond + 500))
         stream.inputs(millisecond - 1, millisecond)
+
     assert stream._recent._number <= 9  # the newest bin comes on top
+
     stream.add_frame(3_000_000, picture(1))
     stream.add(numbered(3_010_000))
+
     assert "frame" not in stream.inputs(3009, 3010)
     assert stream.num_bad == 1
 
@@ -138,10 +158,13 @@ def test_what_came_before_the_newest_frame_is_let_go() -> None:
     stream.add(numbered(1100, 2100, 3100, 4100))
     for bin_ in range(4):
         stream.inputs(bin_, bin_ + 1)
+
     assert stream._recent._number == 3
+
     stream.add_frame(4000, picture(1))
     stream.add(numbered(5100, first=4))
     stream.inputs(4, 5)
+
     assert stream._recent._number == 1
 
 
@@ -155,10 +178,13 @@ def test_a_damaged_time_does_not_refuse_the_frames_after_it() -> None:
 def test_a_late_first_frame_begins_the_stream_at_its_own_time() -> None:
     stream = EventBinner(0.001, 1, WIDTH)
     stream.add(numbered(100, 900, 1100, 2100))
+
     assert stream.wait(0) == 0
+
     stream.add_frame(900, picture(1))
     assert stream.wait(0) == 1
     assert brought(stream.inputs(0, 1)) == ([1, 2], 1, 1000)
+
     stream.end()
     assert brought(stream.inputs(1, 2)) == ([3], None, None)
 
@@ -169,9 +195,12 @@ def test_a_first_frame_from_before_what_is_kept_begins_nothing() -> None:
     stream.add(numbered(600_000, first=1))
     stream.add(numbered(1_200_000, first=2))
     stream.add_frame(50, picture(1))
+
     assert (stream.num_bad, stream.first_error) == (1, "a frame more than 0.5 s late")
+
     stream.add_frame(1_200_000, picture(2))
     stream.end()
+
     assert brought(stream.inputs(0, 1)) == ([2], 2, 1000)
 
 
@@ -181,12 +210,15 @@ def test_late_frames_of_a_source_of_their_own() -> None:
     stream.add(numbered(500, 1000, 1500))
     feed.add_frame(1000, picture(1))  # bins begin with its first event
     stream.add(numbered(2100, 3100, 4100, first=3))
+
     assert brought(stream.inputs(0, 1)) == ([1, 2], 1, 1000)
     assert brought(stream.inputs(1, 3)) == ([3, 4], None, None)
+
     feed.add_frame(2000, picture(3))
     feed.add_frame(1500, picture(2))  # out of order
     feed.add_frame(10**7, picture(4))  # its time has not come
     stream.add(numbered(5100, first=6))
+
     assert brought(stream.inputs(3, 4)) == ([3, 4, 5], 3, 3000)
     assert (stream.num_bad, stream.first_error) == (1, "a frame that is no later than the one before")
 
@@ -197,9 +229,12 @@ def test_who_follows_nothing_gets_every_event_once_and_late_frames_as_they_come(
     stream.inputs(0, 3)
     stream.add_frame(2000, picture(2))
     stream.add(numbered(4100, first=3))
+
     assert brought(stream.inputs(3, 4)) == ([2], 2, 2000)
+
     stream.add_frame(1000, picture(1))
     stream.add(numbered(5100, first=4))
+
     assert brought(stream.inputs(4, 5)) == ([3], 1, 4000)
     assert (stream.num_bad, stream._recent._number) == (0, 0)
 
@@ -222,7 +257,9 @@ def test_a_late_frame_comes_with_what_a_recording_gives_with_it(
     plain = Recording(
         "dots", 0.001, bins, picture(0)[None], np.zeros(1), np.zeros(1, np.int64), boxes, boxes.repeat(NUM_BINS, 0)
     )
-    stream, arrivals = begun(), {}
+    stream = begun()
+    arrivals = {}
+
     for bin_ in range(NUM_BINS):
         inside = events[events["t"] // 1000 == bin_]
         stream.add(inside[:1])
@@ -230,24 +267,34 @@ def test_a_late_frame_comes_with_what_a_recording_gives_with_it(
             if time // 1000 + late == bin_:
                 stream.add_frame(time, picture(number))
                 arrivals[number] = bin_
+
         stream.add(inside[1:])
+
     stream.add(numbered(1000 * NUM_BINS))
-    first, known = 0, 0
+    first = 0
+    known = 0
+
     while first < NUM_BINS:
         stop = min(first + steps[first], NUM_BINS)
         inputs = stream.inputs(first, stop)
         come = {frames[number][0]: number for number in arrivals if first <= arrivals[number] < stop}
         newest = max(come, default=0)
+
         if newest > known:
             frame = np.array([newest * 1e-6])
             one = replace(plain, frame_times=frame, frame_events=np.searchsorted(events["t"], [newest]))
             since = one.inputs(min(first, int(one.frame_bins[0])), stop)
+
             assert inputs["frame_age"] == pytest.approx(since["frame_age"])
+
             known = newest
         else:
             since = plain.inputs(first, stop)
             assert ("frame" in inputs) == (first == 0)
+
         for found, expected in zip(inputs["events"], since["events"], strict=True):
             assert found.tolist() == expected.tolist()
+
         assert inputs["elapsed"] == pytest.approx((stop - first) * 0.001)
+
         first = stop

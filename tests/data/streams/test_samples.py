@@ -26,11 +26,15 @@ class Slow(io.RawIOBase):
 
     def __init__(self, content: bytes, stop: int) -> None:
         super().__init__()
-        self.content, self.place, self.stop, self.gate = content, 0, stop, threading.Event()
+        self.content = content
+        self.place = 0
+        self.stop = stop
+        self.gate = threading.Event()
 
     def read(self, size: int = -1, /) -> bytes:
         if self.place == self.stop:
             self.gate.wait(5)
+
         one = self.content[self.place : self.place + 1]
         self.place += len(one)
         return one
@@ -39,7 +43,9 @@ class Slow(io.RawIOBase):
 def test_series_are_played_one_after_the_other_and_each_begins_anew() -> None:
     series = make_series([np.arange(1.0, 6.0), [6.0], [7.0, 8.0]], rate_hz=8000)
     played = SampleReplay(series, TWO, speed=1e6)
+
     assert played.wait(4) == 5
+
     blocks = [block.ravel().tolist() for block in played.inputs(0, 5)]
     assert blocks == [[1, 2], [3, 4], [5, 0], [6, 0], [7, 8]]
     assert [played.newest_restart(a, a + 1) for a in range(5)] == [None, None, None, 3, 4]
@@ -50,6 +56,7 @@ def test_series_are_played_one_after_the_other_and_each_begins_anew() -> None:
 def test_a_block_comes_when_its_time_has_passed() -> None:
     played = SampleReplay(make_series([np.zeros(800)], rate_hz=8000), SampleRequest(8000, 1, 80), speed=0.5)
     begun = perf_counter()
+
     assert played.dt == 0.02
     assert played.wait(0) is not None
     assert perf_counter() - begun >= 0.02
@@ -65,14 +72,18 @@ def test_a_stream_is_given_while_it_is_written() -> None:
     file = Slow(wav(bytes(range(16)), size=2**32 - 1), stop=44 + 8)
     stream = WavStream(file, TWO)
     complete = 0
+
     while complete < 2:
         complete = stream.wait(complete) or 0
+
     assert complete == 2  # the rest is not written yet
     assert len(stream.inputs(0, 2)) == 2
     assert stream.ready_at(1) <= perf_counter()
     assert stream.wait(2) == 2  # nothing new: the caller may look at the clock
+
     file.gate.set()
     stream.join()
+
     assert stream.wait(2) == 4
     assert len(stream.inputs(3, 4)) == 1  # block 2 is passed over
     assert stream.wait(4) is None
@@ -106,7 +117,9 @@ def test_a_stream_that_the_network_cannot_read_is_refused(content: bytes, messag
 def test_names_of_sources() -> None:
     with pytest.raises(ConfigError, match="--speed applies to files"):
         open_samples("-", TWO, io.BytesIO(), speed=2.0)
+
     with pytest.raises(ConfigError, match="no standard input"):
         open_samples("-", TWO)
+
     with pytest.raises(DataError, match="no such file"):
         open_samples("nothing.wav", TWO)

@@ -32,8 +32,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     events = make_events(t=[5000, 5100, 6000, 8999], x=[1, 1, 5, 0], y=[0, 0, 3, 2], p=[1, 1, 0, 1])
     write_events(tmp_path / "events.npz", events, 4, 6)
     (tmp_path / "seen" / "frames").mkdir(parents=True)
+
     for name, grey in (("a.png", 0), ("b.png", 255)):
         Image.fromarray(np.full((2, 3), grey, np.uint8)).save(tmp_path / "seen" / "frames" / name)
+
     (tmp_path / "seen" / "frames.csv").write_text("file,t_us\na.png,5000\nb.png,7000\n")
     return tmp_path
 
@@ -44,6 +46,7 @@ def taken(source: Any) -> list[Any]:
     while (complete := source.wait(len(bins))) is not None:
         for _ in range(complete - len(bins)):
             bins += source.inputs(len(bins), len(bins) + 1)
+
     return bins
 
 
@@ -51,6 +54,7 @@ def test_a_file_of_events_is_played_from_its_first_event(files: Path) -> None:
     bins = taken(LiveSource("events.npz", speed=100.0).open(NETWORK))
     assert [float(one.events.sum()) for one in bins] == [1, 1, 0, 1]  # two events of one pixel and bin are one
     assert bins[1].events[1, 3, 5] == 1  # OFF
+
     counted = LiveSource("events.npz", speed=100.0).open(StreamRequest(dt=0.001, sensor=(4, 6), counts=True))
     assert taken(counted)[0].events[0, 0, 1] == 2
 
@@ -65,6 +69,7 @@ def test_frames_of_a_folder_come_with_the_events_of_a_file(files: Path) -> None:
 def test_a_file_is_played_at_its_own_speed_and_over_again(files: Path) -> None:
     source = LiveSource("events.npz", loop=True).open(NETWORK)
     begin = time.perf_counter()
+
     assert source.wait(5) >= 6
     assert time.perf_counter() - begin >= 0.006
     assert [source.newest_restart(*bins) for bins in ((0, 1), (1, 4), (1, 5), (0, 14))] == [0, None, 4, 12]
@@ -74,6 +79,7 @@ def test_a_tracker_takes_single_events_and_is_reported_the_box(files: Path) -> N
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(files / "seen" / "frames" / "a.png")
     Image.fromarray(np.zeros((4, 6), np.uint8)).save(files / "seen" / "frames" / "b.png")
     source = LiveSource("events.npz", "seen", BOX).open(TRACKER)
+
     assert isinstance(source, ReplaySource)
     assert sorted(source.inputs(0, 1)) == ["box", "elapsed", "events", "frame", "frame_age"]
     with pytest.raises(DataError, match="no frame has a box"):
@@ -90,7 +96,9 @@ def test_a_file_of_a_camera_brings_its_own_frames() -> None:
 def test_lines_of_standard_input_fill_a_network(files: Path) -> None:
     lines = io.BytesIO(b"frame,0,seen/frames/a.png\n10,1,0,1\nnoise\n1500,2,3,0\n")
     source = LiveSource("-", lines=lines).open(SEEING)
+
     assert isinstance(source, EventFrameSource)
+
     bins = taken(source)
     assert [float(one.events.sum()) for one in bins] == [1, 1]
     assert source.source.num_bad == 1
@@ -101,6 +109,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         [(1000, 1, 1, 1), (2500, 2, 2, 0)],
         np.dtype([("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "i1")]),
     )
+
     ready: list[bool] = []
     batches = [SimpleNamespace(numpy=lambda: columns)]
     camera = SimpleNamespace(
@@ -110,15 +119,19 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
         isRunning=lambda: bool(batches),
         getNextEventBatch=lambda: batches.pop() if ready and batches else None,
     )
+
     package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=lambda: camera)))
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     source = LiveSource("camera", "-", lines=io.BytesIO(b"frame,1000,seen/frames/b.png\n")).open(SEEING)
     arriving = source.source
+
     assert isinstance(arriving, EventBinner)
     while not arriving._future_frames:
         time.sleep(0.001)
+
     ready.append(True)
     bins = taken(source)
+
     assert bins[0].frame is not None
     assert [float(one.events.sum()) for one in bins] == [1, 1]
     with pytest.raises(DataError, match="a camera of 6 x 4 pixels, but this network takes events of 9 x 9 pixels"):
@@ -163,6 +176,7 @@ def test_events_that_cannot_be_played_are_refused(files: Path) -> None:
     write_events(files / "none.npz", empty, 4, 6)
     with pytest.raises(DataError, match="expected events to replay"):
         LiveSource("none.npz").open(NETWORK)
+
     write_events(files / "far.npz", make_events([0, 10**12], [0, 0], [0, 0], [1, 1]), 4, 6)
     with pytest.raises(DataError, match="not in microseconds"):
         LiveSource("far.npz").open(NETWORK)
@@ -178,9 +192,11 @@ def test_sizes_are_width_times_height() -> None:
 def test_of_bins_that_no_step_takes_only_the_newest_frame_is_read(files: Path) -> None:
     whole = LiveSource("events.npz", "seen").open(SEEING).inputs(0, 4)
     last = LiveSource("events.npz", "seen").open(replace(SEEING, most_together=1)).inputs(0, 4)
+
     assert [one.num_bins for one in last] == [3, 1]
     assert not last[0].events.any()
     assert np.array_equal(last[1].events, whole[3].events)
+
     newest = [one.frame for one in whole[:3] if one.frame is not None][-1:]
     assert [one.frame is None for one in last[:1]] == [not newest]
     assert all(np.array_equal(last[0].frame, frame) for frame in newest)

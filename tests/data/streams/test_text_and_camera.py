@@ -46,13 +46,17 @@ def at(*times: int, x: int = 1) -> Any:
 def test_a_bin_is_complete_once_something_later_has_come() -> None:
     stream = begun()
     stream.add(at(10, 999))
+
     assert not stream._bins
+
     stream.add(at(1000))
     assert stream.wait(0) == 1
+
     inputs = stream.inputs(0, 1)
     assert len(inputs["events"].x) == 2
     assert (inputs["frame_age"], inputs["elapsed"]) == (0.001, 0.001)
     assert inputs["box"] is BOX
+
     stream.end()
     assert stream.wait(1) == 2
     assert "box" not in stream.inputs(1, 2)
@@ -64,6 +68,7 @@ def test_nothing_comes_before_the_first_frame() -> None:
     stream.add(at(1, 2))
     stream.add_frame(5000, np.zeros((4, 6), np.uint8))
     stream.add(at(5001, 6001))
+
     assert len(stream.inputs(0, 1)["events"].x) == 1
 
 
@@ -74,12 +79,16 @@ def test_no_event_is_lost_or_doubled_however_packets_and_steps_are_cut(times: li
     ordered = sorted(times)
     for k in range(0, len(ordered), size):
         stream.add(at(*ordered[k : k + size]))
+
     stream.end()
-    taken, done = [], 0
+    taken = []
+    done = 0
+
     while (complete := stream.wait(done)) is not None:
         stop = min(complete, done + size)
         taken.append(len(stream.inputs(done, stop)["events"].x))
         done = stop
+
     assert sum(taken) == len(times)
     assert done == ordered[-1] // 1000 + 1
 
@@ -90,6 +99,7 @@ def test_events_before_a_frame_are_in_its_picture() -> None:
     stream.add_frame(1500, np.ones((4, 6), np.uint8))
     stream.add(at(1600, 2500))
     inputs = stream.inputs(0, 2)
+
     assert inputs["frame"].max() == 1
     assert len(inputs["events"].x) == 1
     assert inputs["frame_age"] == pytest.approx(0.0005)
@@ -101,22 +111,29 @@ def test_what_cannot_be_meant_is_counted_and_the_stream_continues(monkeypatch: p
     stream.add_frame(20, np.zeros((2, 2), np.uint8))
     stream.add(at(10**15))
     stream.add_frame(10**15, np.zeros((4, 6), np.uint8))
+
     assert (stream.num_bad, len(stream._bins)) == (4, 0)
     assert stream.first_error == "an event off the sensor of 6 x 4 pixels"
+
     stream.add(at(2500))
     stream.add(at(100))
+
     assert stream.num_late == 1
+
     monkeypatch.setattr(binner, "MAX_QUEUED_EVENTS", 3)
     stream.add(at(2600, 2700, 3100, 3200, 4100))
+
     assert stream.num_dropped > 0
     assert stream._waiting <= 3
 
 
 def test_the_file_of_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (6, 4), 9).save(tmp_path / "a.png")
-    paths, read = [], Image.open
+    paths = []
+    read = Image.open
     monkeypatch.setattr(Image, "open", lambda file, **options: paths.append(file.name) or read(file, **options))
     feed_lines(f"frame,0,{tmp_path / 'a.png'}\n".encode(), sensor())
+
     assert paths == [str(tmp_path / "a.png")]
 
 
@@ -125,6 +142,7 @@ def test_lines_are_events_and_frames(tmp_path: Path) -> None:
     stream = sensor()
     feed_lines(f"frame,0,{tmp_path / 'a.png'}\n100,1,2,1\n\n200,3,3,0\n1500,5,3,1\n".encode(), stream)
     inputs = stream.inputs(0, 1)
+
     assert inputs["frame"].tolist() == [[7] * 6] * 4
     assert [column.tolist() for column in inputs["events"]] == [[1, 3], [2, 3], [True, False]]
     assert stream.num_bad == 0
@@ -133,6 +151,7 @@ def test_lines_are_events_and_frames(tmp_path: Path) -> None:
 def test_bad_lines_are_counted_one_by_one() -> None:
     stream = begun()
     feed_lines(b"100,1,2,1\nhello\n200,1,2\n300,1,2,5\n-4,1,2,1\nframe,x,y\nframe,9\n400,1,1,1\n1500,0,0,1\n", stream)
+
     assert len(stream.inputs(0, 1)["events"].x) == 2
     assert stream.num_bad == 6
     assert "'hello'" in stream.first_error
@@ -168,6 +187,7 @@ def test_a_sender_on_this_machine_is_heard(tmp_path: Path) -> None:
     stream = sensor()
     start_socket_reader(port, stream).join(timeout=10)
     sender.join(timeout=10)
+
     assert stream.wait(0) == 2
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="choose another one"):
         start_socket_reader(taken.getsockname()[1], stream)
@@ -180,7 +200,9 @@ def test_a_stream_that_breaks_off_is_counted_and_ends() -> None:
 
     stream = begun()
     start_line_reader(Broken(), stream).join(timeout=10)
+
     assert stream.wait(0) == 1  # the open bin with the frame
+
     stream.inputs(0, 1)
     assert stream.wait(1) is None
     assert (stream.num_bad, stream.first_error) == (1, "the stream broke off (reset by the sender)")
@@ -195,6 +217,7 @@ def test_a_network_without_frames_begins_with_the_first_event() -> None:
     stream = EventBinner(0.001, 4, 6, frames=FrameOptions(required=False))
     stream.add_frame(0, np.zeros((9, 9), np.uint8))  # of no use, and no fault
     stream.add(at(5000, 5999, 6000))
+
     assert stream.wait(0) == 1
     assert len(stream.inputs(0, 1)["events"].x) == 2
     assert stream.num_bad == 0
@@ -214,10 +237,12 @@ def test_frames_of_another_source_act_in_the_bin_of_their_time_and_delay_no_even
     stream.add_frame(1200, np.array([[3]], np.uint8))  # late: into the open bin
     stream.add(at(5200))
     frames = []
+
     for bin_ in range(4):
         inputs = stream.inputs(bin_, bin_ + 1)
         assert len(inputs["events"].x) == 1
         frames.append(inputs["frame"].item() if "frame" in inputs else None)
+
     assert frames == [1, None, 2, 3]
     assert (stream.num_bad, stream.num_late) == (2, 0)
     assert stream.first_error == "a frame of 6 x 4 pixels"
@@ -228,6 +253,7 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
         [(1000, 1, 1, 1), (2500, 2, 2, 0)],
         np.dtype([("timestamp", "<i8"), ("x", "<i2"), ("y", "<i2"), ("polarity", "i1")]),
     )
+
     frames = [SimpleNamespace(image=np.full((4, 6, 3), 9, np.uint8), timestamp=900)]
     batches = [SimpleNamespace(numpy=lambda: columns)]
     camera = SimpleNamespace(
@@ -238,13 +264,16 @@ def test_a_camera_is_read_through_dv_processing(monkeypatch: pytest.MonkeyPatch)
         getNextFrame=lambda: frames.pop() if frames else None,
         getNextEventBatch=lambda: batches.pop() if batches else None,
     )
+
     package = SimpleNamespace(io=SimpleNamespace(camera=SimpleNamespace(open=lambda: camera)))
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     device = open_camera()
     stream = EventBinner(0.001, *sensor_size(device), BOX)
     start_camera_reader(device, stream)
+
     while not stream.wait(0):
         pass
+
     inputs = stream.inputs(0, 1)
     assert inputs["frame"].max() == 9
     assert inputs["events"].x.tolist() == [1]
@@ -262,9 +291,11 @@ def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "dv_processing", package)
     with pytest.raises(DataError, match="no event camera answers"):
         open_camera()
+
     blind = SimpleNamespace(isEventStreamAvailable=lambda: True, isFrameStreamAvailable=lambda: False)
     with pytest.raises(DataError, match="has to give events and frames"):
         start_camera_reader(blind, sensor())
+
     deaf = SimpleNamespace(isEventStreamAvailable=lambda: False)
     with pytest.raises(DataError, match="gives no events"):
         sensor_size(deaf)
@@ -273,13 +304,18 @@ def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -
 def test_a_recording_is_played_at_its_own_speed_and_over_again() -> None:
     recording = render_recording(RotatingDisk(height=32, width=32), duration=0.1, dt=0.005)
     played = ReplaySource(recording, 0, recording.frame_boxes[0], loop=True)
-    begin, done, boxes = time.perf_counter(), 0, []
+    begin = time.perf_counter()
+    done = 0
+    boxes = []
+
     while done < recording.num_bins + 3:
         assert played.wait(done) > done
         boxes.append("box" in played.inputs(done, done + 1))
         done += 1
+
     assert time.perf_counter() - begin >= done * 0.005 - 0.001
     assert [k for k, given in enumerate(boxes) if given] == [0, recording.num_bins]
+
     once = ReplaySource(recording, 0, recording.frame_boxes[0], speed=1000)
     assert once.wait(recording.num_bins) is None
     with pytest.raises(ConfigError, match="times its speed"):

@@ -44,6 +44,7 @@ def test_overlaps_in_a_group_and_between_groups_are_those_of_the_paper() -> None
     for apart, overlap in ((1, 0.85), (2, 0.72), (3, 0.61)):
         inside = same.diagonal(apart)
         assert float(tasks.similarity.diagonal(apart)[inside].mean()) == pytest.approx(overlap, abs=0.015)
+
     assert float(tasks.similarity[~same].mean()) == pytest.approx(1 / 784, abs=2e-4)
 
 
@@ -64,9 +65,11 @@ def test_the_same_generator_gives_the_same_tasks() -> None:
 def test_a_split_of_the_papers_size_has_its_counts() -> None:
     tasks = GroupedPermutations(20, 700, generator=seeded())
     prior, seen, unseen = tasks.split(10)
+
     assert prior.tolist() == list(range(660))
     assert seen.tolist() == [k for k in range(660, 700) if k % 4 in (1, 2)]
     assert unseen.tolist() == [k for k in range(660, 700) if k % 4 in (0, 3)]
+
     split = tasks.split(10, seen_positions=())
     assert (len(split.seen), split.learnt.tolist(), len(split.backbone)) == (0, list(range(660, 700)), 660)
 
@@ -75,7 +78,9 @@ def test_a_batch_is_permuted_when_drawn_and_nothing_is_copied() -> None:
     images = torch.arange(24.0).reshape(4, 2, 3)
     tasks = GroupedPermutations(6, 2, group_size=1, generator=seeded())
     samples = tasks.samples(1, images, torch.arange(4))
+
     assert samples.inputs is images
+
     batch = samples.select(torch.tensor([3, 0]))
     assert batch.x.equal(images.flatten(1)[[3, 0]][:, tasks.permutations[1]])
     assert batch.labels.tolist() == [3, 0]
@@ -86,6 +91,7 @@ def test_events_stay_bytes_until_they_are_drawn_and_time_stays_first() -> None:
     tasks = GroupedPermutations(6, 1, generator=seeded())
     samples = tasks.samples(0, events, torch.arange(4), batch_axis=1)
     x, labels = samples.select(torch.tensor([2, 1, 0]))
+
     assert (x.shape, x.dtype, labels.tolist()) == ((5, 3, 6), torch.float32, [2, 1, 0])
     assert x[4, 0].tolist() == events[4, 2].flatten()[tasks.permutations[0]].tolist()
 
@@ -103,6 +109,7 @@ def test_pairs_are_balanced() -> None:
     tasks = GroupedPermutations(10, 680, generator=seeded())
     pairs = BalancedPairs(torch.arange(100, 680), tasks.group)
     drawn = pairs.draw(8000, seeded(1))
+
     assert pairs.share_in_group(drawn) == pytest.approx(0.5, abs=0.02)
     assert float((drawn.first == drawn.second).float().mean()) == pytest.approx(0.25, abs=0.02)
     assert int(torch.cat(drawn).min()) >= 100
@@ -130,6 +137,7 @@ def test_the_images_of_a_pair_are_two_sets() -> None:
 def test_class_splits_deal_out_every_class_once() -> None:
     tasks = ClassSplits(10, 5, generator=seeded())
     assert sorted(tasks.classes.flatten().tolist()) == list(range(10))
+
     labels = torch.arange(10).repeat(3)
     for task in range(5):
         samples = tasks.samples(task, torch.zeros(30, 2), labels)
@@ -167,8 +175,10 @@ def test_samples_that_do_not_fit_are_refused() -> None:
     tasks = GroupedPermutations(6, 1, generator=seeded())
     with pytest.raises(ShapeError, match=r"orders are of 6 features, but a sample of shape \(4,\) has 4"):
         tasks.samples(0, torch.zeros(3, 4), torch.arange(3))
+
     with pytest.raises(ShapeError, match="3 labels, but batch_axis=0"):
         TaskSamples(torch.zeros(2, 6), torch.arange(3))
+
     with pytest.raises(ShapeError, match="4 classes need an embedding each, but got 3"):
         ClassSplits(4, 2, torch.zeros(3, 2))
 
@@ -206,9 +216,11 @@ def test_files_with_other_arrays_are_refused(tmp_path, changed, message: str) ->
 def test_files_that_are_missing_damaged_or_lack_an_array_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_digit_file(tmp_path / "none.npz")
+
     (tmp_path / "text.npz").write_text("images")
     with pytest.raises(DataError, match="damaged or of another kind"):
         read_digit_file(tmp_path / "text.npz")
+
     np.savez(tmp_path / "old.npz", image=np.zeros(1))
     with pytest.raises(DataError, match="did you mean 'image'"):
         read_digit_file(tmp_path / "old.npz")

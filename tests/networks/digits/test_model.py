@@ -41,16 +41,19 @@ def test_matching_draws_nothing_from_the_generator_but_the_network_itself() -> N
     direct = what_where("learned", 32, **SIZES)
     torch.manual_seed(3)
     searched = parameter_matched("learned", 32, **SIZES)
+
     assert all(torch.equal(a, b) for a, b in zip(direct.parameters(), searched.parameters(), strict=True))
 
 
 def test_a_learned_transmission_starts_as_the_fixed_one_and_a_learned_modulation_without_effect() -> None:
-    learned, snn = what_where("learned", 8, **SIZES), what_where("modulation", 8, **SIZES)
+    learned = what_where("learned", 8, **SIZES)
+    snn = what_where("modulation", 8, **SIZES)
     spikes = (torch.rand(6, 2, 8) < 0.5).float()
     taps, _ = learned.units["where_to_answer"](spikes)
     mean, _ = snn.units["where_to_answer"](spikes)
     torch.testing.assert_close(taps, mean)
     factors, _ = learned.units["what_to_where"](torch.randn(2, 2, 8))
+
     assert torch.equal(factors, torch.ones_like(factors))
 
 
@@ -61,8 +64,10 @@ def test_an_input_reaches_the_answer(variant: str, blind: str) -> None:
     if variant == "modulation":
         # it starts without effect: give it one
         torch.nn.init.normal_(network.units["what_to_where"].nonlinearity[0].weight, std=5.0)
+
     seen = recording(8)
     unseen = seen | {blind: torch.zeros_like(seen[blind])}
+
     assert not torch.equal(answers(network, seen), answers(network, unseen))
 
 

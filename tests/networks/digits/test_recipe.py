@@ -26,6 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, An
 def test_every_network_learns_far_above_chance(trained: tuple[Run, dict[str, Any]]) -> None:
     _, results = trained
     accuracy = {row["network"]: row["accuracy %"] for row in results["networks"]}
+
     assert set(accuracy) == set(digits.VARIANTS)
     # chance is 10 %; a network whose gradient did not flow stays there
     assert min(accuracy.values()) > 40
@@ -38,6 +39,7 @@ def test_the_table_has_operations_energy_and_time(trained: tuple[Run, dict[str, 
     assert rows["ann"]["kupdate"] == 0
     assert rows["snn"]["ksynop"] > 0
     assert all(row["energy nJ"] > 0 and row["ms a tick"] > 0 for row in rows.values())
+
     # 512 + hidden neurons, 12 steps: every neuron is updated in every step
     hidden = digits.build(QUICK)["snn"].parts["where"].fc.out_features
     assert rows["snn"]["kupdate"] == pytest.approx(12 * (512 + hidden) / 1e3, abs=0.01)
@@ -49,6 +51,7 @@ def test_evaluating_again_gives_the_same_accuracies(
     run, results = trained
     with caplog.at_level("INFO", "spikebridge"):
         again = digits.evaluate(Run.open(run.path))
+
     assert "evaluating learned/seed-0 (3 of 6)" in caplog.messages
     assert [row["accuracy %"] for row in again["networks"]] == [row["accuracy %"] for row in results["networks"]]
 
@@ -70,6 +73,7 @@ def test_a_run_that_lost_a_network_trains_only_that_one_to_the_same_numbers(
     kept = (tmp_path / "run" / "runs" / "ann" / "seed-0" / "results.json").stat().st_mtime_ns
     again = digits.train(QUICK, Run.create(tmp_path / "run", "digits", QUICK, resume=True), quiet=True)
     without_time = [{k: v for k, v in row.items() if k != "ms a tick"} for row in again["networks"]]
+
     assert without_time == [{k: v for k, v in row.items() if k != "ms a tick"} for row in results["networks"]]
     assert (tmp_path / "run" / "runs" / "ann" / "seed-0" / "results.json").stat().st_mtime_ns == kept
 
@@ -84,7 +88,9 @@ def test_recordings_do_not_depend_on_the_seed() -> None:
 def test_a_frame_step_leaves_fewer_frames_and_the_same_number_of_answers() -> None:
     config = dataclasses.replace(QUICK, camera=digits.Camera(frame_step=4))
     inputs = digits.example(config)
+
     assert len(inputs["frames"]) == 1
+
     outputs, _ = digits.build(config)["learned"](inputs, ticks=12)
     assert len(outputs["answer"]) == 4
 
@@ -119,6 +125,7 @@ def test_the_verdict_needs_two_standard_errors() -> None:
 
     scores = {"learned": seeds(0.95, 0.96, 0.97), "ann": seeds(0.90, 0.91, 0.92), "snn": seeds(0.97, 0.95, 0.97)}
     rows = {row["network"]: row for row in compare(scores)["learned against"]}
+
     assert rows["ann"] == {"network": "ann", "points": 5.0, "sd": 0.0, "learned is": "ahead"}
     assert rows["snn"]["learned is"] == "level"
 

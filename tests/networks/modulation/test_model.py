@@ -56,27 +56,37 @@ def open_with(network: Branch, chosen: list[Tensor]) -> dict[str, Any]:
 
 @every_kind
 def test_all_open_equals_the_plain_branch_bit_by_bit(kind: str) -> None:
-    network, x = branch(kind), images()
+    network = branch(kind)
+    x = images()
     assert torch.equal(network(x, **network.modulation([torch.ones(12), torch.ones(10)])), network(x))
 
 
 @pytest.mark.parametrize("kind", ["default", "mean", "original"])
 def test_high_thresholds_close_as_gates_do(kind: str) -> None:
-    network, x, chosen = branch(kind), images(), gates()
+    network = branch(kind)
+    x = images()
+    chosen = gates()
     high = network.modulation([gate.float() for gate in chosen], by=ThresholdModulation(1e6))
+
     assert torch.equal(network(x, **high), network(x, **open_with(network, chosen)))
 
 
 @every_kind
 def test_the_cut_branch_gives_the_same_outputs_and_gradients(kind: str) -> None:
-    whole, x, chosen = branch(kind).double(), images().double(), gates()
+    whole = branch(kind).double()
+    x = images().double()
+    chosen = gates()
     modulation = whole.modulation([gate.double() for gate in chosen])
     part = extract_subnetwork(whole, chosen)
-    masked, small = whole(x, **modulation), part(x)
+    masked = whole(x, **modulation)
+    small = part(x)
+
     assert torch.allclose(masked, small, atol=1e-12)
+
     labels = torch.arange(20) % 3
     for logits in (masked, small):
         torch.nn.functional.cross_entropy(logits, labels).backward()
+
     subnetwork = Subnetwork(indices=open_indices(whole, chosen))
     own = dict(whole.named_parameters())
     for name, parameter in part.named_parameters():
@@ -99,10 +109,12 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: str) -> None:
     optimizer, keep = METHODS[method]
-    x, labels = images(16)[0].double(), torch.arange(16) % 3
+    x = images(16)[0].double()
+    labels = torch.arange(16) % 3
     tasks = [Task(s, s) for s in (TaskSamples(x, labels), TaskSamples(x.flip(1), labels))]
     chosen = [gates(0), gates(1)]
     ends = []
+
     for cut in (False, True):
         network = branch().double()
         before = {name: value.detach().clone() for name, value in network.named_parameters()}
@@ -114,6 +126,7 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
             )
             for some in chosen
         ]
+
         fit_tasks(
             network,
             tasks,
@@ -125,18 +138,21 @@ def test_cut_and_full_execution_learn_the_same_and_closed_weights_stay(method: s
             ),
             settings=ContinualSettings(epochs=3, batch_size=8, quiet=True),
         )
+
         ends.append({name: value.detach().clone() for name, value in network.named_parameters()})
         masks = [subnetwork.masks(dict(network.named_parameters())) for subnetwork in subnetworks]
         for name, value in before.items():
             closed = ~(masks[0][name] | masks[1][name])
             assert torch.equal(ends[-1][name][closed], value[closed]), name
             assert not torch.equal(ends[-1][name], value), name
+
     for name, value in ends[0].items():
         assert torch.allclose(value, ends[1][name], atol=1e-9), name
 
 
 def test_samples_with_own_gates_are_answered_as_with_masks() -> None:
-    network, x = branch(), images(8)
+    network = branch()
+    x = images(8)
     for rows in ([gates(k % 2) for k in range(8)], [gates(k) for k in range(8)]):
         own = [torch.stack(layer) for layer in zip(*rows, strict=True)]
         masked = network(x, **network.modulation([layer.float() for layer in own]))
@@ -144,14 +160,17 @@ def test_samples_with_own_gates_are_answered_as_with_masks() -> None:
 
 
 def test_a_picture_is_a_signal_that_does_not_change() -> None:
-    network, x = branch(), images(4)
+    network = branch()
+    x = images(4)
     assert torch.allclose(network(x), network(x.expand(4, 4, 6)), atol=1e-6)
 
 
 def test_initial_weights_are_scaled_by_open_neurons_and_else_the_same() -> None:
-    wide, narrow = Branch(6, (100, 100)), Branch(6, (100, 100))
+    wide = Branch(6, (100, 100))
+    narrow = Branch(6, (100, 100))
     wide.initialise(torch.Generator().manual_seed(0))
     narrow.initialise(torch.Generator().manual_seed(0), fan_in=(25.0, 4.0))
+
     assert torch.equal(wide.inlet.weight, narrow.inlet.weight)
     # sqrt(100 / 25) and sqrt(100 / 4)
     assert torch.allclose(2 * wide.body.fc2.weight, narrow.body.fc2.weight)
@@ -163,7 +182,9 @@ def test_rates_as_logits_flatten_the_softmax() -> None:
     # ten outputs of which one fires always: e / (e + 9), whatever the network has learnt
     rates = torch.zeros(10)
     rates[3] = 1.0
+
     assert rates.softmax(0).max().item() == pytest.approx(0.232, abs=5e-4)
+
     scaled = Branch(6, (12, 10), settings=BranchSettings(**{**vars(ORIGINAL), "logit_scale": 10.0}))
     assert scaled.read(rates.expand(4, 1, 10)).softmax(1).max().item() > 0.99
 
@@ -171,14 +192,18 @@ def test_rates_as_logits_flatten_the_softmax() -> None:
 def test_the_graph_answers_as_branch_and_gating_do() -> None:
     gating = Gating(Backbone(6, (12, 10)).initialise(torch.Generator().manual_seed(5)), [KWinners(0.4), KWinners(0.4)])
     gating.backbone.fit_mean(images(30))
-    network, x = branch(), images(7)
+    network = branch()
+    x = images(7)
     graph = hybrid_modulation_network(network, gating).eval()
     own = gating.gates(gating.preactivations(x), num_samples=1)
     expected = network(x, **network.modulation([gate.float() for gate in own]))
+
     assert torch.allclose(graph({"pictures": x}, ticks=4)[0]["answer"][0], expected, atol=1e-6)
+
     # one after the other, as a stream: each picture sets its own gates
     stream = torch.cat([x[:, :3], x[:, 3:6]])
     answers = graph({"pictures": stream}, ticks=8)[0]["answer"]
+
     assert answers.shape == (2, 3, 3)
     assert torch.allclose(answers[0], expected[:3], atol=1e-6)
 

@@ -48,8 +48,11 @@ def rows(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_confusions_hold_the_accuracies(trained: tuple[Run, dict[str, Any]]) -> None:
     first = trained[0].first_child("hmn").results()
-    classes, tasks = np.array(first["confusions"]), np.array(first["task confusions"])
+    classes = np.array(first["confusions"])
+    tasks = np.array(first["task confusions"])
+
     assert classes.sum() == tasks.sum() > 0
+
     np.testing.assert_allclose(classes.trace() / classes.sum(), first["modes"]["given"], atol=1e-6)
     np.testing.assert_allclose(tasks.trace() / tasks.sum(), first["modes"]["inferred"]["1"]["right task"], atol=1e-6)
 
@@ -67,6 +70,7 @@ def test_tasks_that_share_one_gate_have_a_report(tmp_path: Path) -> None:
     config = dataclasses.replace(FEWER, methods=("group_ewc",), tasks=tasks)
     run = Run.create(tmp_path / "run", "modulation", config)
     modulation.train(config, run, quiet=True)
+
     assert run.first_child("group_ewc").results()["representation"]["correlation of gates with overlap"] is None
     assert modulation.report(run).is_file()
 
@@ -93,6 +97,7 @@ def test_the_report_is_one_file_with_every_figure(trained: tuple[Run, dict[str, 
         "XdG, EWC",
     ):
         assert words in page
+
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
@@ -102,13 +107,16 @@ def test_evaluating_again_gives_the_accuracies_of_the_run(
     run, results = trained
     with caplog.at_level("INFO", "spikebridge"):
         found = modulation.evaluate(Run.open(run.path))
+
     assert "scoring with the gates of known tasks" in caplog.messages
     assert {"acc", "bwt", "fwd", "opening", "modes", "num_tasks", "seed"} <= set(found)
     assert set(found["modes"]) == {"given", "inferred", "nearest_gate", "direct", "per_sample", "two_nearest"}
     assert found["num_tasks"] == QUICK.tasks.num_tasks
+
     # weights are kept in half precision
     assert found["acc"] == pytest.approx(rows(results)["hmn"]["ACC"], abs=0.01)
     assert found["modes"]["inferred"] == pytest.approx(rows(results)["hmn"]["one picture"], abs=0.02)
+
     json.dumps(found)
 
 
@@ -117,8 +125,10 @@ def test_other_pictures_are_named_in_the_refusal(trained: tuple[Run, dict[str, A
     np.savez(path, images=np.zeros((3, 28, 28), np.uint8), labels=np.array([1, 2, 3]))
     with pytest.raises(ConfigError, match=r"64 pixels, but .* 784"):
         modulation.evaluate(trained[0], path)
+
     with pytest.raises(ConfigError, match=r"no weights of 'xdg_ewc'.*hmn"):
         modulation.evaluate(trained[0], None, modulation.Evaluation(method="xdg_ewc"))
+
     np.savez(path, images=np.zeros((3, 28, 28), np.float32), labels=np.array([1, 2, 3]))
     with pytest.raises(DataError, match="expected bytes"):
         modulation.evaluate(trained[0], path)
@@ -131,7 +141,8 @@ def numbers(results: dict[str, Any]) -> dict[str, Any]:
 def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, shown = TINY, modulation.recordings(TINY)
+    config = TINY
+    shown = modulation.recordings(TINY)
     settings = config.trial("hmn")
     whole = modulation.train_trial(config, settings, Run.create(tmp_path / "whole", "modulation", config), shown, True)
     killed = Run.create(tmp_path / "killed", "modulation", config)
@@ -148,11 +159,14 @@ def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
     monkeypatch.setattr(trials, "fit_tasks", dies)
     with pytest.raises(RuntimeError, match="killed"):
         modulation.train_trial(config, settings, killed, shown, True)
+
     monkeypatch.setattr(trials, "fit_tasks", plain)
     again = modulation.train_trial(
         config, settings, Run.create(tmp_path / "killed", "modulation", config, resume=True), shown, True
     )
+
     assert numbers(again) == numbers(whole)
+
     # sub-networks taken before the kill are there too, and their files are gone
     kept = [(tmp_path / name / "weights_snapshots.safetensors").read_bytes() for name in ("whole", "killed")]
     assert kept[0] == kept[1]
@@ -162,7 +176,9 @@ def test_a_learning_killed_after_a_task_resumes_to_the_same_numbers(
 def test_snapshots_give_transfer_on_other_pictures_without_training(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", "modulation", TINY)
     modulation.train(TINY, run, quiet=True)
-    found, own = modulation.evaluate(run), run.children()["hmn/seed-0"].results()
+    found = modulation.evaluate(run)
+    own = run.children()["hmn/seed-0"].results()
+
     assert found["bwt_and_fwd_of"] == "these pictures"
     # the same pictures as in training: the measures come out again, up to half precision and bytes
     for key, name in (("bwt", "bwt"), ("fwd", "transfer"), ("fwt", "fwt")):
@@ -175,12 +191,14 @@ def test_gates_come_from_training_pictures_alone(name: str) -> None:
     train, test = modulation.recordings(TINY)
     noise = torch.rand(test.inputs.shape, generator=torch.Generator().manual_seed(9))
     found = []
+
     for scored in (test, LabelledInputs(noise, test.labels.flip(0), 0)):
         tasks = modulation.task_sequence(TINY, 0, train, scored)
         gating = build_gating(settings, tasks) if settings.method.has_unit else None
         if gating is not None:
             train_gating(gating, settings, tasks, None, quiet=True)
         found.append(task_gates(settings, tasks, gating))
+
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     # at equal opening: 12 of 60 in every task and layer
     assert all((layer.sum(1) == 12).all() for layer in found[0])
@@ -190,10 +208,12 @@ def test_gates_do_follow_training_pictures() -> None:
     train, test = modulation.recordings(TINY)
     other = LabelledInputs(train.inputs.flip(1), train.labels, 0)
     found = []
+
     for shown in (train, other):
         tasks = modulation.task_sequence(TINY, 0, shown, test)
         settings = TINY.trial("projection")
         found.append(task_gates(settings, tasks, build_gating(settings, tasks)))
+
     assert not torch.equal(found[0][0], found[1][0])
 
 
@@ -213,6 +233,7 @@ def test_masks_and_sub_networks_give_the_same_table_of_accuracies() -> None:
         tasks = modulation.task_sequence(FEWER, 0, *modulation.recordings(FEWER))
         settings = dataclasses.replace(FEWER.trial("xdg"), extract=execution == "cut")
         found.append(trials.run_trial(settings, tasks, quiet=True).result.accuracies)
+
     assert torch.equal(*found)
 
 
@@ -225,6 +246,7 @@ def test_the_original_settings_are_those_of_the_released_code() -> None:
         False,
         "rate",
     )
+
     # the backbone of the released script is the unit alone
     assert modulation.PRESETS["paper_wide"].units.hidden == ()
 
@@ -274,6 +296,7 @@ def test_the_shipped_network_classifies_digits_without_training_on_them(
     np.savez(path, images=images, labels=digits.labels[:100].numpy())
     options = modulation.Evaluation(direct_samples=20, per_sample_pictures=2)
     found = modulation.evaluate(Run.open(Path(pretrained.__file__).parent / "modulation"), path, options)
+
     assert found["num_tasks"] == 40
     assert found["bwt_and_fwd_of"] == "these pictures"
     assert found["acc"] > 0.85
@@ -287,9 +310,11 @@ def test_the_two_nearest_gates_are_the_nearest_where_weights_are_sharp() -> None
     tasks = modulation.task_sequence(TINY, 0, *modulation.recordings(TINY))
     trial = trials.run_trial(TINY.trial("projection"), tasks, quiet=True)
     modes = InferenceModes(trial.branch, trial.gates or [], tasks, trial.gating, trial.prototypes)
+
     assert modes.two_nearest(sharpness=1e6) == pytest.approx(modes.nearest_gate().accuracy)
     assert modes.nearest_gate(num_samples=20).task >= modes.nearest_gate().task
     with pytest.raises(ConfigError, match="where hybrid units make them"):
         InferenceModes(trial.branch, trial.gates or [], tasks, None).inferred()
+
     with pytest.raises(ConfigError, match="needs prototypes"):
         InferenceModes(trial.branch, trial.gates or [], tasks, trial.gating).inferred()

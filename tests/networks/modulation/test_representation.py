@@ -31,6 +31,7 @@ def test_correlation_is_numpys_and_has_none_for_a_flat_activity() -> None:
     activity = np.random.default_rng(0).random((5, 20))
     np.testing.assert_allclose(activity_correlation(activity), np.corrcoef(activity))
     found = activity_correlation(np.array([[1.0, 1.0], [1.0, 2.0]]))
+
     assert np.isnan(found[0]).all() and np.isnan(found[:, 0]).all()
     assert found[1, 1] == pytest.approx(1)
 
@@ -41,7 +42,9 @@ def test_the_correlation_of_gates_with_overlap_looks_at_pairs_of_different_tasks
     noisy = overlap + 0.3 * draw.random((6, 6))
     noisy = (noisy + noisy.T) / 2
     upper = np.triu_indices(6, 1)
+
     assert overlap_correlation(noisy, overlap) == pytest.approx(np.corrcoef(noisy[upper], overlap[upper])[0, 1])
+
     # the diagonal, which is 1 for any gate, does not count
     np.fill_diagonal(noisy, 7)
     assert overlap_correlation(noisy, overlap) == pytest.approx(np.corrcoef(noisy[upper], overlap[upper])[0, 1])
@@ -54,6 +57,7 @@ def test_an_embedding_of_a_plane_keeps_all_distances() -> None:
     found = embed(turned)
     between = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.testing.assert_allclose(np.linalg.norm(found[:, None] - found[None], axis=2), between, atol=1e-9)
+
     assert embed(np.array([[0.0], [1.0], [3.0]])).shape == (3, 2)
 
 
@@ -68,6 +72,7 @@ def test_alike_signals_are_near_each_other(method: str) -> None:
 def test_a_silhouette_by_hand() -> None:
     # 0 and 1 against 5: a = 1, b = 5 and 4; a single one counts 0
     assert group_silhouette([[0.0], [1.0], [5.0]], [0, 0, 1]) == pytest.approx((4 / 5 + 3 / 4 + 0) / 3)
+
     signals, group = grouped()
     assert group_silhouette(signals, group) > 0.8
     assert abs(group_silhouette(signals, np.arange(20) % 4)) < 0.3
@@ -89,13 +94,18 @@ def test_the_curve_of_unlearnt_tasks_has_every_share_and_task() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"signals need one row for each task, \(K, C\), but have shape \(3,\)"):
         task_similarity([1.0, 2.0, 3.0])
+
     with pytest.raises(ShapeError, match="activities need finite values, but 1 are not"):
         activity_correlation([[1.0, float("nan")]])
+
     with pytest.raises(ShapeError, match="3 or more tasks, but have shapes"):
         overlap_correlation(np.eye(2), np.eye(2))
+
     with pytest.raises(ShapeError, match="3 or more signals, but got 2"):
         embed(np.eye(2))
+
     with pytest.raises(ConfigError, match="'pca' or 'tsne', but is 'umap'"):
         embed(np.eye(3), "umap")
+
     with pytest.raises(ShapeError, match="a group for each of 3 signals, and 2 to 2 groups, but got 1"):
         group_silhouette(np.eye(3), [0, 0, 0])

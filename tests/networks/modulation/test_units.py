@@ -34,6 +34,7 @@ def preactivations(*shape: int, seed: int = 0) -> Tensor:
 def test_k_winners_open_exactly_the_same_number_for_every_task(rho: float, size: int, seed: int) -> None:
     values = preactivations(3, 1, 4, size, seed=seed).round(decimals=1)  # with ties
     opened = KWinners(rho)(values, 1)[0]
+
     assert set(opened.unique().tolist()) <= {0.0, 1.0}
     assert (opened.sum(-1) == max(1, round(rho * size))).all()
     assert (
@@ -51,6 +52,7 @@ def test_the_density_controller_sets_the_thresholded_opening_of_the_mean_over_ta
     tasks = preactivations(40, 500) + 3 * preactivations(40, 1, seed=1)  # tasks of unlike strength
     control = DensityController(0.2).fit(tasks)
     opened = control(tasks.reshape(1, 1, 40, 500), 1)[0][0, 0]
+
     assert abs(opened.mean().item() - 0.2) < 0.01
     assert opened.mean(1).std() > 0.05  # single tasks differ: k-winners would not
 
@@ -66,6 +68,7 @@ def test_the_report_of_opening_counts_layers_and_warns_of_few(caplog: pytest.Log
     gates = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]]).bool()
     with caplog.at_level(logging.WARNING):
         (row,) = density_report([gates])
+
     assert row == {
         "layer": 1, "mean": 0.5, "min": 0.5, "max": 0.5, "fewest open": 2, "never open": 0.25, "always open": 0.25,
     }  # fmt: skip
@@ -77,11 +80,13 @@ def test_a_free_pair_settles_where_the_table_says(weight: float) -> None:
     for name, overlap in (("similarity", 0.5), ("dissimilarity", 0.72)):
         cosine = torch.full((1, 1, 1), 0.4, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.SGD([cosine], lr=0.2)
+
         for _ in range(100):
             loss = OBJECTIVES[name](cosine, torch.tensor([overlap], dtype=torch.float64), weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
         free = (1 + weight / 2) * overlap if name == "similarity" else 1 - (1 + weight / 2) * (1 - overlap)
         assert cosine.item() == pytest.approx(free, abs=1e-6)
 
@@ -96,8 +101,10 @@ def test_the_floor_acts_below_the_minimum_alone_and_sums_layers() -> None:
 def test_bins_count_the_worst_layer_and_uneven_use() -> None:
     even = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])
     other = torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]])
+
     # each bin of the two samples stands on another neuron: D = 1, wanted 0, to the fourth power
     assert bin_loss([even, even], [even, other], torch.tensor([1.0])).item() == pytest.approx(1.0)
+
     one_bin = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
     # the empty bin has cosine 0; its D = 1 is as wanted, that of the full bin is 0: mean of 1 and 0, use off by 1/2
     assert bin_loss([one_bin], [one_bin], torch.tensor([0.0])).item() == pytest.approx(0.5 + 0.05 * 0.5)
@@ -127,6 +134,7 @@ def test_the_backbone_sees_the_mean_over_time_of_centred_recordings() -> None:
     x = torch.rand(2, 6, 5)
     backbone.fit_mean(x)
     expected = (x.mean(0) - x.mean()) @ backbone.heads[1].weight.T
+
     assert torch.allclose(backbone(x)[1], expected, atol=1e-6)
     with pytest.raises(ShapeError, match="recordings of 2 steps"):
         backbone(torch.rand(1, 6, 5))
@@ -137,12 +145,14 @@ def test_a_projection_of_uncentred_pictures_opens_nearly_the_same_for_every_task
     means = torch.rand(64, generator=torch.Generator().manual_seed(1))
     shown = means[orders.permutations].unsqueeze(0)
     overlap = []
+
     for centred in (False, True):
         gating = Gating(Backbone(64, (200, 200)).initialise(torch.Generator().manual_seed(2)), [KWinners(0.1)] * 2)
         if centred:
             gating.backbone.fit_mean(shown)
         gates = gating.gates(gating.preactivations(shown), num_samples=1)[0].float()
         overlap.append(((gates @ gates.T).sum() - gates.sum()).item() / (6 * 5 * 20))
+
     assert overlap[0] > 2 * overlap[1]
 
 
@@ -154,6 +164,7 @@ def table(new_below: float | None = None) -> GateTable:
 def test_the_nearest_gate_is_found_and_ties_go_to_the_lower_task() -> None:
     query = torch.tensor([[2.0, 2.0, -1.0, 0.0], [-1.0, 3.0, 3.0, 0.0]])
     estimate = table().infer_task([query, query])
+
     assert estimate.task.tolist() == [0, 1]
     assert estimate.margin[0].item() == pytest.approx(0)  # task 2 has the same gate
     assert estimate.margin[1] > 0
@@ -170,6 +181,7 @@ def test_a_table_has_one_bit_a_neuron_and_task() -> None:
     assert table().num_bits == 3 * 8
     with pytest.raises(ShapeError, match="one row for each task"):
         GateTable([torch.ones(2, 3).bool(), torch.ones(1, 3).bool()])
+
     with pytest.raises(ShapeError, match="8 neurons"):
         table().infer_task([torch.ones(1, 3)])
 
@@ -180,6 +192,7 @@ def test_how_numbers_vary_together_tells_tasks_of_one_mean_apart() -> None:
     second = first * torch.tensor([1.0, -1.0, 1.0])  # the same variances, the other correlation
     found = GaussianPrototypes.fit([first[:2000], second[:2000]])
     right = [(found.infer_task(x[2000:]).task == k).float().mean().item() for k, x in enumerate((first, second))]
+
     assert min(right) > 0.75
     # samples of one task together, and memory that does not depend on how many samples there were
     assert found.infer_task(first[2000:], num_samples=10).task.tolist() == [0] * 200
@@ -188,18 +201,22 @@ def test_how_numbers_vary_together_tells_tasks_of_one_mean_apart() -> None:
 
 def test_likelihoods_are_those_of_the_normal_distribution() -> None:
     covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
-    mean, x = torch.tensor([1.0, -1.0]), torch.tensor([[0.0, 0.0], [2.0, 1.0]])
+    mean = torch.tensor([1.0, -1.0])
+    x = torch.tensor([[0.0, 0.0], [2.0, 1.0]])
     exact = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
     found = GaussianPrototypes(mean[None], covariance[None]).log_likelihoods(x)[:, 0]
+
     assert torch.allclose(found - exact, torch.full((2,), math.log(2 * math.pi)), atol=1e-5)
 
 
 def test_numbers_that_never_change_do_not_decide_alone() -> None:
     values = torch.cat([preactivations(200, 2), torch.zeros(200, 1)], 1)
     estimate = GaussianPrototypes.fit([values, values + torch.tensor([5.0, 5.0, 0.0])]).infer_task(torch.zeros(1, 3))
+
     assert estimate.task.tolist() == [0]
     with pytest.raises(ShapeError, match="have 3 features, but got 2"):
         GaussianPrototypes.fit([values]).infer_task(torch.zeros(1, 2))
+
     with pytest.raises(ShapeError, match="do not go with"):
         GaussianPrototypes(torch.zeros(2, 3), torch.zeros(2, 3))
 
@@ -211,6 +228,7 @@ def test_sharing_keeps_the_opening_and_takes_over_the_share(share: float, seed: 
     preactivation = torch.cat([values, values + 0.3 * preactivations(2, 40, seed=seed + 1)])  # three similar tasks
     own = KWinners(0.25)(preactivation[None, None], 1)[0][0, 0].bool()
     (gates,) = share_gates([own], [preactivation], share, threshold=0.0)
+
     assert gates.sum(1).tolist() == [10, 10, 10]
     assert torch.equal(gates[0], own[0])
     assert int((gates[1] & gates[0]).sum()) >= round(10 * share)
@@ -220,6 +238,7 @@ def test_a_task_that_is_near_to_none_keeps_its_own_gate() -> None:
     preactivation = torch.tensor([[3.0, 2.0, 0.0, 0.0], [0.0, 0.0, 3.0, 2.0], [0.0, 1.0, 3.0, 2.0]])
     own = KWinners(0.5)(preactivation[None, None], 1)[0][0, 0].bool()
     (gates,) = share_gates([own], [preactivation], share=1.0)
+
     assert gates.int().tolist() == [[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
     # no later task is looked at
     assert torch.equal(share_gates([own[:2]], [preactivation[:2]], share=1.0)[0], gates[:2])
@@ -239,11 +258,15 @@ def test_pairs_show_each_task_its_own_order_and_balance_groups() -> None:
     allowed = torch.arange(20)
     draw = torch.Generator().manual_seed(1)
     pairs = TaskPairDataset(tasks, allowed, images, 400, num_samples=3, generator=draw)
+
     assert pairs.share_in_group == pytest.approx(0.5, abs=0.08)
     assert max(int(pairs.pairs.first.max()), int(pairs.pairs.second.max())) < 20
+
     batch = pairs.select(torch.tensor([7]))
-    first, second = int(pairs.pairs.first[7]), int(pairs.pairs.second[7])
+    first = int(pairs.pairs.first[7])
+    second = int(pairs.pairs.second[7])
     sets = [pairs.samples[side][7] for side in (0, 1)]
+
     assert not set(sets[0].tolist()) & set(sets[1].tolist())
     assert torch.equal(batch.first[0], images[sets[0]][:, tasks.permutations[first]])
     assert torch.equal(batch.second[0], images[sets[1]][:, tasks.permutations[second]])
@@ -269,6 +292,7 @@ def test_training_brings_signals_of_similar_tasks_together() -> None:
         optimizer.zero_grad()
         loss(indices).backward()
         optimizer.step()
+
     assert loss(torch.arange(320)).item() < before - 0.05
 
 

@@ -15,7 +15,8 @@ def random_scene(rng: np.random.Generator, video: int = 0) -> Scene:
     objects = [triples[i] for i in rng.choice(len(triples), num_objects, replace=False)]
     frames = np.arange(0, 130, 5)
     seen = rng.random((len(frames), num_objects)) < 0.97
-    begins, ends = rng.integers(0, 12, num_objects), rng.integers(14, 40, num_objects)
+    begins = rng.integers(0, 12, num_objects)
+    ends = rng.integers(14, 40, num_objects)
     place = np.arange(len(frames))[:, None]
     visible = seen & (place >= begins) & (place < ends)
     moves = rng.random((len(frames), num_objects)) < rng.choice([0.05, 0.5, 1.0])
@@ -24,8 +25,10 @@ def random_scene(rng: np.random.Generator, video: int = 0) -> Scene:
         [int(frame), [[o, *path[s, o].tolist()] for o in range(num_objects) if visible[s, o]]]
         for s, frame in enumerate(frames)
     ]
+
     collisions = random_meetings(rng, num_objects, int(rng.integers(0, 16)), 150)
     what_if = {o: random_meetings(rng, num_objects, int(rng.integers(0, 7)), 180) for o in range(num_objects)}
+
     return Scene.from_lists(video, objects, trajectory, collisions, what_if)
 
 
@@ -36,6 +39,7 @@ def random_meetings(rng: np.random.Generator, num_objects: int, number: int, lat
         a, b = rng.choice(min(num_objects, 4) if rng.random() < 0.6 else num_objects, 2, replace=False).tolist()
         frame = int(rng.integers(0, latest // 5)) * 5
         rows.setdefault((frame, min(a, b), max(a, b)), [frame, a, b])
+
     return list(rows.values())
 
 
@@ -53,11 +57,14 @@ class Programs:
         kind = self.rng.random()
         if kind < 0.45:
             return self.descriptive()
+
         if kind < 0.75:
             end = ["negate"] if self.rng.random() < 0.5 else []
             return [*self.entry(), *self.causes(), "belong_to", *end]
+
         if kind < 0.85:
             return [*self.pair(), "unseen_events", "belong_to"]
+
         end = ["negate"] if self.rng.random() < 0.5 else []
         return [*self.pair(), "all_events", *self.object(1, free=False), "filter_counterfact", "belong_to", *end]
 
@@ -84,9 +91,11 @@ class Programs:
         if free and depth > 0 and self.rng.random() < 0.35:
             program += self.frame(depth - 1)
             program.append(self.pick("filter_moving", "filter_stationary"))
+
         for kind, values in ATTRIBUTES.items():
             if self.rng.random() < 0.45:
                 program += [self.pick(*(values[:4])), f"filter_{kind}"]
+
         return program
 
     def object(self, depth: int, free: bool = True) -> list[str]:
@@ -95,19 +104,23 @@ class Programs:
             return [*self.event(depth - 1), "query_object"]
         if free and depth > 0 and chance < 0.4:
             return [*self.event(depth - 1), *self.object(0), "query_collision_partner"]
+
         if chance < 0.9:
             named = self.scene.objects[int(self.rng.integers(self.scene.num_objects))]
             words = zip(named, ATTRIBUTES, strict=True)
             return ["objects", *(token for value, kind in words for token in (value, f"filter_{kind}")), "unique"]
+
         return [*self.objects(depth, free), "unique"]
 
     def events(self, depth: int) -> list[str]:
         program = ["events"]
         if depth > 0 and self.rng.random() < 0.35:
             program += [*self.event(depth - 1), self.pick(*OVER_ALL)]
+
         for _ in range(int(self.rng.integers(0, 3))):
             who = self.objects(0) if self.rng.random() < 0.5 else self.object(0)
             program += [*who, self.pick("filter_in", "filter_out", "filter_collision", "filter_collision")]
+
         return program
 
     def event(self, depth: int) -> list[str]:
@@ -116,6 +129,7 @@ class Programs:
             return ["events", self.pick("filter_start", "filter_end")]
         if chance < 0.55:
             return [*self.events(depth), self.pick("first", "second", "last"), "filter_order"]
+
         return [*self.events(depth), "unique"]
 
     def frame(self, depth: int) -> list[str]:

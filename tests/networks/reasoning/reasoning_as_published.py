@@ -7,7 +7,8 @@ from spikebridge.networks.reasoning.executor import Event, Executor
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_as_published
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 
-CLIP, CLIP_SUPPOSED = 20, 5
+CLIP = 20
+CLIP_SUPPOSED = 5
 ASKS = {"filter_in": "in", "filter_out": "out", "filter_collision": "collision"}
 
 
@@ -26,15 +27,19 @@ class AsPublished:
             found = _Sets(self, events, True).after(program.removal).objects
             rows = self.scene.what_if.get(max(found), []) if found else []
             return self._supposed(program, rows)
+
         if program.world == "predicted":
             return self._supposed(program, self.scene.predicted)
+
         sets = _Sets(self, events, True).after(program)
         if program.reads in self.table.attributes:
             values = {self.executor._value(o, program.reads) for o in sets.objects}
             return next((v for v in self.table.attributes[program.reads] if v in values), None)
+
         if program.reads == "match":
             level = len(sets.stored_objects) + len(sets.stored_events)
             return "correct" if bool(level) != program.negated else "wrong"
+
         level = len(sets.objects) + len(sets.events)
         return str(level) if program.reads == "count" else ("yes" if level else "no")
 
@@ -50,7 +55,10 @@ class _Sets:
     """The four sets that a net holds; events by rank."""
 
     def __init__(self, owner: AsPublished, events: list[Event], observed: bool) -> None:
-        self.executor, self.table, self.all, self.observed = owner.executor, owner.table, events, observed
+        self.executor = owner.executor
+        self.table = owner.table
+        self.all = events
+        self.observed = observed
         self.objects: set[int] = set()
         self.events: set[int] = set()
         self.stored_objects: set[int] = set()

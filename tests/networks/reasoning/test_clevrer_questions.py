@@ -54,11 +54,13 @@ def test_the_original_layout_is_read_by_its_published_schema(tmp_path: Path) -> 
          "program": ["all_events", "objects", "red", "filter_color", "unique", "get_counterfact", "belong_to"],
          "choices": [{"choice_id": 0, "choice": "?", "program": ["all_events"], "answer": "correct"}]},
     ]  # fmt: skip
+
     path = tmp_path / "validation.json"
     path.write_text(
         json.dumps([{"scene_index": 10000, "video_filename": "video_10000.mp4", "questions": inner}], indent=1)
     )
     first, second = read_questions(path).questions
+
     assert first.video == second.video == 10000
     assert first.program[:3] == ("events", "filter_start", "query_frame")
     assert first.program[4] == "query_object"
@@ -82,9 +84,11 @@ def test_a_missing_type_follows_from_the_program(changes: dict[str, Any], kind: 
 
 def test_answers_may_be_numbers_truths_or_missing() -> None:
     assert read_question({**COUNT, "answer": 3}, "here").answer == "3"
+
     exist = {**COUNT, "program": [*COUNT["program"][:-1], "exist"]}
     assert read_question({**exist, "answer": True}, "here").answer == "yes"
     assert read_question({name: COUNT[name] for name in ("video", "program")}, "here").answer is None
+
     choice = {**WHY["choices"][0], "answer": True}
     assert read_question({**WHY, "choices": [choice]}, "here").answers == ("correct",)
 
@@ -152,11 +156,13 @@ def text_without_red(*collisions: list[Any]) -> Any:
 def test_choices_are_the_observed_and_rolled_out_pairs_without_the_removed_object() -> None:
     text = text_without_red([50, "cyanrubbercylinder", "bluerubbersphere"])
     (question,) = what_if_questions([text], {7: what_if_scene()})
+
     # observed without the red cube: gray and blue; rolled out: blue and cyan; what comes after the video does not count
     assert [choice.text for choice in question.choices] == [
         "the blue rubber sphere collides with the gray metal cube",
         "the blue rubber sphere collides with the cyan rubber cylinder",
     ]
+
     assert question.answers == ("wrong", "correct")
     assert question.kind == "counterfactual"
     assert question.choices[0].program[-4:] == ("filter_shape", "unique", "filter_collision", "unique")
@@ -170,6 +176,7 @@ def test_a_text_without_candidates_or_about_an_unseen_object_makes_no_question()
     nobody = Scene.from_lists(7, [RED, BLUE], [[0, []]], [])
     assert what_if_questions([text_without_red()], {7: nobody}) == []
     assert what_if_questions([text_without_red()], {7: Scene.from_lists(7, [BLUE], [[0, []]], [])}) == []
+
     with pytest.raises(DataError, match="text 1 is about video 7, which is not among the scenes"):
         what_if_questions([text_without_red()], {})
 
@@ -180,7 +187,9 @@ def test_at_most_four_choices_are_sampled_and_a_part_of_a_file_gets_the_same_one
     scenes = {7: Scene.from_lists(7, objects, [[0, []]], everyone)}
     texts = [text_without_red(), text_without_red([1, "graymetalcube", "bluerubbersphere"])]
     both = what_if_questions(texts, scenes, seed=1)
+
     assert [len(question.choices) for question in both] == [4, 4]
     assert what_if_questions(texts[1:], scenes, seed=1)[0] == both[1]
+
     draws = {what_if_questions(texts[:1], scenes, seed)[0].choices for seed in range(8)}
     assert len(draws) > 1

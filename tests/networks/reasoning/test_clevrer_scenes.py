@@ -35,8 +35,8 @@ ORIGINAL: dict[str, Any] = {
     ],
     "collision": [{"frame_id": 61, "object_ids": [7, 4], "location": [0, 0, 0]}],
 }
-RED, BLUE = ({"color": "red", "material": "metal", "shape": "cube"}, {"color": "blue", "material": "rubber",
-             "shape": "sphere"})  # fmt: skip
+RED = {"color": "red", "material": "metal", "shape": "cube"}  # fmt: skip
+BLUE = {"color": "blue", "material": "rubber", "shape": "sphere"}
 SIMULATED: dict[str, Any] = {
     "objects": [{"id": 0, **RED}, {"id": 1, **BLUE}],
     "predictions": [
@@ -82,12 +82,14 @@ def test_lines_lists_and_documents_packed_or_not_are_the_same(tmp_path: Path, pa
     content = json.dumps([OURS, second], indent=indent).encode()
     path = tmp_path / "scenes"
     path.write_bytes(gzip.compress(content) if packed else content)
+
     assert [scene.video for scene in read_scenes(path)] == [10000, 10001]
 
 
 def test_original_annotations_are_read_by_their_published_schema(tmp_path: Path) -> None:
     (tmp_path / "annotation_00003.json").write_text(json.dumps(ORIGINAL, indent=2))
     (scene,) = read_scenes(tmp_path)
+
     assert scene.video == 3
     assert scene.objects == (("red", "metal", "cube"), ("blue", "rubber", "sphere"))
     assert scene.collisions.tolist() == [[61, 1, 0]]
@@ -171,13 +173,16 @@ def test_a_long_line_and_a_packed_bomb_are_not_taken_into_memory(
     monkeypatch.setattr("spikebridge.data.io.json_stream.MAX_BYTES", 5000)
     line = json.dumps(OURS).encode()
     (tmp_path / "long").write_bytes(line + b"\n" + line[:-1] + b" " * 3000 + b"}")
+
     with pytest.raises(DataError, match="line 2: longer than 2000 bytes"):
         read_scenes(tmp_path / "long")
+
     (tmp_path / "bomb").write_bytes(
         gzip.compress(b"".join(json.dumps(with_(video=i)).encode() + b"\n" for i in range(50)))
     )
     with pytest.raises(DataError, match="at most 5000 bytes"):
         read_scenes(tmp_path / "bomb")
+
     monkeypatch.setattr("spikebridge.data.io.json_stream.MAX_DOCUMENT_BYTES", 100)
     (tmp_path / "document").write_text(json.dumps([OURS], indent=1))
     with pytest.raises(DataError, match="more than 100 bytes"):
@@ -196,6 +201,7 @@ def test_the_real_scenes_are_read_whole(real_set: Any) -> None:
     noisy = paths["scenes_propnet.jsonl.gz"]
     with gzip.open(noisy, "rt") as file:
         first = [json.loads(next(file)) for _ in range(50)]
+
     scenes = [read_scene(plain, "line") for plain in first]
     assert [scene.video for scene in scenes] == [plain["video"] for plain in first]
     assert scenes[0].predicted.tolist() == [[145, 3, 2]]

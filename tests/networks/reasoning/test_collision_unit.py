@@ -70,6 +70,7 @@ def random_pairs(number: int = 5, seed: int = 0) -> tuple[torch.Tensor, ...]:
     places = torch.randn(26, number, 2, 2, generator=generator).cumsum(0) + 75
     visible = (torch.rand(26, number, 2, generator=generator) > 0.2).float()
     third = 60 * torch.rand(26, number, 2, generator=generator)
+
     return places, visible, third, torch.rand(number, 2, 5, generator=generator)
 
 
@@ -84,6 +85,7 @@ def test_channels_stand_where_their_names_say() -> None:
     places[:, 0, 1, 0] = 10.0
     places[13:, 0, 0, 1] = 1.0
     x = signals(places, torch.ones(26, 1, 2), torch.zeros(26, 1, 2), torch.zeros(1, 2, 5))
+
     assert x.shape == (26, 1, 2, NUM_CHANNELS)
     assert x[0, 0, :, DISTANCE].tolist() == [0.5, 0.5]
     # the first object's second coordinate jumps by 1: +1 before, -1 after, over a scale of 2
@@ -109,11 +111,15 @@ def test_steps_and_cuts_give_what_the_whole_gives(unit: torch.nn.Module) -> None
     unit.eval()
     x = torch.cat([signals(*random_pairs(3, seed)) for seed in (0, 1)])
     whole, _ = unit(x)
+
     assert whole.shape == (2, 3, 2)  # two videos one after the other are two windows
-    parts, state = [], None
+
+    parts = []
+    state = None
     for part in (x[:1], x[1:30], x[30:]):
         y, state = unit(part, state)
         parts.append(y)
+
     torch.testing.assert_close(torch.cat(parts), whole)
     with reference():
         torch.testing.assert_close(unit(x)[0], whole)
@@ -122,8 +128,10 @@ def test_steps_and_cuts_give_what_the_whole_gives(unit: torch.nn.Module) -> None
 def test_a_spike_needs_the_threshold_and_its_gradient_reaches_the_scores() -> None:
     scores = torch.tensor([[[[1.0, 0.0, 2.0]]]], requires_grad=True)
     odds = float(log_odds(scores.detach()))
+
     assert CollisionSpike(odds - 0.1)(scores, 1)[0][..., 0].item() == 1
     assert CollisionSpike(odds + 0.1)(scores, 1)[0][..., 0].item() == 0
+
     CollisionSpike(odds)(scores, 1)[0][..., 0].sum().backward()
     assert scores.grad is not None and (scores.grad != 0).all()
 
@@ -133,6 +141,7 @@ def test_the_threshold_travels_with_the_weights() -> None:
     unit.set_threshold(-3.0)
     other = CollisionUnit(8)
     other.load_state_dict(unit.state_dict())
+
     assert other.discretizer is not None and float(other.discretizer.v_threshold) == -3.0
 
 
@@ -140,7 +149,9 @@ def test_a_frame_between_samples_follows_from_the_samples_around_the_peak() -> N
     scores = torch.full((27,), -50.0)
     scores[[4, 5]] = torch.tensor([3.0, 0.0]).exp().log()
     share = torch.tensor([3.0, 0.0]).softmax(0)[1].item()
+
     assert expected_frame(scores).item() == pytest.approx(5 * (4 + share), abs=1e-4)
+
     scores[20] = 2.9  # a second, lower peak far away does not draw it
     assert expected_frame(scores).item() == pytest.approx(5 * (4 + share), abs=1e-4)
 
@@ -169,7 +180,9 @@ def test_samples_off_the_grid_are_read_at_the_grid() -> None:
     every = [[frame, [[0, 1.0 * frame, 9.0]]] for frame in range(128)]
     places, visible = on_grid(Scene.from_lists(1, OBJECTS[:1], every, []))
     np.testing.assert_allclose(places[:, 0, 0], GRID)
+
     assert visible.all()
+
     short, seen = on_grid(Scene.from_lists(1, OBJECTS[:1], every[:13], []))
     assert seen[:, 0].tolist() == [1.0, 1.0, 1.0] + [0.0] * 23  # 10 is the last within two frames of a sample
     assert short[-1, 0].tolist() == [12.0, 9.0]
@@ -181,16 +194,21 @@ def test_samples_off_the_grid_are_read_at_the_grid() -> None:
 def test_mirroring_twice_changes_nothing_and_once_keeps_distances(seed: int) -> None:
     places, *rest = random_pairs(2, seed)
     torch.testing.assert_close(mirrored(mirrored(places)), places)
-    there, back = signals(places, *rest), signals(mirrored(places), *rest)
+    there = signals(places, *rest)
+    back = signals(mirrored(places), *rest)
     torch.testing.assert_close(there[..., DISTANCE], back[..., DISTANCE])
 
 
 def test_the_rule_tells_a_push_of_one_by_the_other_and_nothing_else() -> None:
     rule = FixedCollisionUnit()
-    push, apart = scene_of(rolls(), pushed()), scene_of(rolls(), pushed(82.0))
-    stop, smooth = scene_of(rolls(), lies()), scene_of(rolls(150.0), lies(70.0, 20.0))
+    push = scene_of(rolls(), pushed())
+    apart = scene_of(rolls(), pushed(82.0))
+    stop = scene_of(rolls(), lies())
+    smooth = scene_of(rolls(150.0), lies(70.0, 20.0))
+
     for scene, expected in ((push, [[60, 0, 1]]), (apart, []), (stop, []), (smooth, [])):
         assert CollisionReader(rule)([scene])[0].collisions.tolist() == expected
+
     # a farther reach takes the second one in
     assert len(CollisionReader(FixedCollisionUnit(max_distance=25.0))([apart])[0].collisions) == 1
 
@@ -204,6 +222,7 @@ def test_a_rule_without_limits_is_refused(max_distance: float, min_acceleration:
 def test_a_reader_replaces_observed_collisions_and_keeps_predicted_ones() -> None:
     scene = scene_of(rolls(), pushed(), collisions=[[5, 0, 1], [150, 0, 1]], what_if={"0": []})
     (read,) = CollisionReader(FixedCollisionUnit())([scene])
+
     assert read.collisions.tolist() == [[60, 0, 1]]
     assert read.predicted.tolist() == [[150, 0, 1]]
     assert list(read.what_if) == [0]
@@ -225,6 +244,7 @@ def test_a_collision_is_reported_no_earlier_than_both_objects_are_in_view() -> N
     unit.nonlinearity = AtSample3()
     late: list[Any] = [None] * 13 + lies()[13:]
     early, later = CollisionReader(unit)([scene_of(rolls(), lies()), scene_of(rolls(), late)])
+
     assert early.collisions.tolist() == [[15, 0, 1]]
     assert later.collisions.tolist() == [[65, 0, 1]]
 
@@ -242,6 +262,7 @@ def test_many_pairs_are_read_in_pieces_as_at_once(monkeypatch: pytest.MonkeyPatc
     pairs = candidate_pairs([scene_of(rolls(), lies(), lies(75.0, 12.0)) for _ in range(3)])
     whole = detect_collisions(unit, pairs)
     monkeypatch.setattr("spikebridge.networks.reasoning.events.reader._BATCH_SIZE", 2)
+
     for one, other in zip(detect_collisions(unit, pairs), whole, strict=True):
         torch.testing.assert_close(one.float(), other.float())
 
@@ -251,6 +272,7 @@ def test_presence_fills_gaps_goes_on_straight_and_takes_away() -> None:
     there = np.ones((26, 1), dtype=bool)
     there[[0, 25]] = False
     scene = with_presence(scene_of(seen), there)
+
     assert scene.visible[:, 0].tolist() == there[:, 0].tolist()
     assert scene.positions[1, 0].tolist() == [5.0, 9.0]  # before it was seen, along its first step
     assert scene.positions[10, 0].tolist() == [50.0, 9.0]  # in the gap
@@ -259,6 +281,7 @@ def test_presence_fills_gaps_goes_on_straight_and_takes_away() -> None:
 def test_presence_leaves_other_samples_and_unseen_objects_alone() -> None:
     every = Scene.from_lists(1, OBJECTS[:1], [[frame, [[0, 1.0, 2.0]]] for frame in range(26)], [])
     assert with_presence(every, np.zeros((26, 1), dtype=bool)) is every
+
     scene = scene_of([None] * 26, lies())
     nobody = with_presence(scene, np.zeros((26, 2), dtype=bool))
     np.testing.assert_array_equal(nobody.positions, scene.positions)
@@ -276,13 +299,16 @@ def test_the_presence_unit_spikes_for_each_object_at_each_sample() -> None:
     unit = PresenceUnit(8).eval()
     scenes = [scene_of(rolls(), lies()), scene_of(lies())]
     spikes, _ = unit(track_signals(scenes))
+
     assert spikes.shape == (1, 3, 2, 26)
     assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+
     read = read_presence(unit, scenes, margin=0.0)
     for scene, columns in zip(read, (spikes[0, :2], spikes[0, 2:]), strict=True):
         for o, (there, moves) in enumerate(columns > 0.5):
             if there.any():
                 assert scene.visible[:, o].tolist() == there.tolist()
             assert scene.moving is not None and scene.moving[:, o].tolist() == moves.tolist()
+
     sure = read_presence(unit, scenes, margin=1e6)  # nothing goes against what was seen
     assert all((one.visible == scene.visible).all() for one, scene in zip(sure, scenes, strict=True))

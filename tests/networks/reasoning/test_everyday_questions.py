@@ -33,6 +33,7 @@ SCENE = Scene.from_lists(
 def test_95_of_100_questions_by_hand_are_read_and_none_is_answered_wrongly(half: int) -> None:
     counted = Counter(outcome(shipped_parser(), one) for one in written_questions(half))
     asked = counted["right"] + counted["refused"] + counted["wrong"]
+
     assert asked >= 90
     assert counted["right"] >= 0.95 * asked
     assert counted["wrong"] == counted["answered"] == 0
@@ -43,13 +44,17 @@ def test_95_of_100_questions_by_hand_are_read_and_none_is_answered_wrongly(half:
 def test_every_everyday_text_is_known_well_typed_and_agrees_with_its_program(seed: int) -> None:
     drawn = sample_paraphrase(np.random.default_rng(seed))
     text = VOCABULARY.tokenize(drawn.text, drawn.kind)
+
     assert text.unknown == ()
+
     written = VOCABULARY.with_slots(drawn.program, text)
     assert disagreement(text, written) == ""
+
     stack = GRAMMAR.start(drawn.kind)
     for token in written:
         assert token in GRAMMAR.allowed(stack, drawn.kind)
         stack = GRAMMAR.push(stack, token)
+
     assert "<end>" in GRAMMAR.allowed(stack, drawn.kind)
 
 

@@ -53,6 +53,7 @@ def said(scene: Scene, program: str | list[str], **settings: object) -> str | No
 def test_the_colour_of_whom_the_blue_one_meets_first_takes_21_steps_as_the_design_tells(preset: str) -> None:
     told = explain(meeting_scene(), PARTNER, preset=preset)
     assert told.answer.value == "red"
+
     steps = told.steps
     assert len(steps) == 21
     # events in order of time: start, meeting with red, meeting with green, end
@@ -61,6 +62,7 @@ def test_the_colour_of_whom_the_blue_one_meets_first_takes_21_steps_as_the_desig
     assert (steps[7].events, steps[8].events) == ((0, 1, 2, 3), (1, 2))
     assert (steps[10].events, steps[11].events) == ((1, 2), (1,))
     assert (steps[15].objects, steps[17].objects, steps[18].objects) == ((0,), (), (1,))
+
     values = set(NeuronLayout(exact=True).values)
     assert [set(step.fired) & values for step in (steps[19], steps[20])] == [set(), {"red"}]
 
@@ -110,6 +112,7 @@ def test_where_the_executor_answers_the_graph_says_the_same_and_elsewhere_it_kno
     scenes = [random_scene(rng, video) for video in range(8)]
     questions = [descriptive(Programs(rng, scene).whole(), scene.video) for scene in scenes for _ in range(30)]
     executors = [Executor(scene) for scene in scenes]
+
     for question, (given_answer,) in zip(questions, answer(scenes, questions), strict=True):
         expected = executors[question.video].run(question.program)
         if expected.value is None:
@@ -128,9 +131,11 @@ def test_the_scaled_preset_is_exact_where_few_channels_add_up_and_says_where_the
             warnings.simplefilter("always")
             questions = [descriptive(Programs(rng, scene).whole(), video) for _ in range(20)]
             answers = answer(scene, questions, preset="scaled")
+
         if caught:
             assert "at most 11 channels" in str(caught[0].message)
             continue
+
         executor = Executor(scene)
         for question, (given_answer,) in zip(questions, answers, strict=True):
             expected = executor.run(question.program)
@@ -144,6 +149,7 @@ def test_the_paper_preset_follows_its_own_oracle_with_clips(seed: int) -> None:
     scenes = [random_scene(rng, video) for video in range(8)]
     questions = [descriptive(Programs(rng, scene).whole(), scene.video) for scene in scenes for _ in range(25)]
     oracles = [AsPublished(scene) for scene in scenes]
+
     for question, (given_answer,) in zip(questions, answer(scenes, questions, preset="paper"), strict=True):
         assert given_answer.value == oracles[question.video].run(list(question.program)), question.program
 
@@ -157,6 +163,7 @@ def test_the_paper_preset_forgets_events_beyond_the_twentieth_and_the_others_do_
         collisions=[[frame, 0, 1] for frame in frames],
         what_if={0: [[frame, 0, 1] for frame in frames], 1: []},
     )
+
     count = "events objects filter_collision count"
     assert said(scene, count) == "25"  # above 16 members the spikes of the set itself are counted
     assert said(scene, count, preset="paper") == "19"  # the first of 20 is the start
@@ -169,16 +176,20 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
     rng = np.random.default_rng(3)
     scenes = [random_scene(rng, video) for video in range(3)]
     runs = []
+
     for way in ("sparse", path):
         options = RunOptions(PRESETS[preset], execution=Execution(way))
         compiled = explain(meeting_scene(), PARTNER, preset=preset).program
         jobs = [Query(World(number), compiled) for number in (0, 1, 2, 1)]
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             batch = assign_slots(scenes, jobs, options)
+
         runs.append(
             torch.stack([moment.spikes for moment in batch.graph.run(batch_stimuli(batch, options), batch.columns)])
         )
+
     assert runs[0].any()
     assert torch.equal(runs[0], runs[1])
 
@@ -186,12 +197,14 @@ def test_all_paths_give_equal_spikes(path: str, preset: str) -> None:
 def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> None:
     rng = np.random.default_rng(5)
     scenes = [random_scene(rng, video) for video in range(4)]
-    layout, preset = NeuronLayout(exact=True), PRESETS["compartment"]
+    layout = NeuronLayout(exact=True)
+    preset = PRESETS["compartment"]
     options = RunOptions()
     program = explain(scenes[0], ["objects", "count"]).program
     together = assign_slots(scenes, [Query(World(number), program) for number in range(4)], options)
     connections = wire(together.worlds, layout, preset)
     world = together.graph.indices.world_of_neuron
+
     assert (world[connections.source] == world[connections.target]).all()
     for number, scene in enumerate(scenes):
         alone = wire(build_worlds([scene], [World(0)]), layout, preset)
@@ -200,6 +213,7 @@ def test_no_connection_joins_two_worlds_and_each_world_is_what_it_is_alone() -> 
         place[together.graph.indices.of_world(number)] = np.arange((world == number).sum())
         here = (place[connections.source[own]], place[connections.target[own]], connections.weight[own])
         found = sorted(zip(*here, strict=True))
+
         assert found == sorted(zip(alone.source, alone.target, alone.weight, strict=True))
 
 
@@ -213,6 +227,7 @@ def test_a_stream_cut_anywhere_is_the_whole() -> None:
     batch = assign_slots([meeting_scene()], [Query(World(0), explain(meeting_scene(), PARTNER).program)], options)
     stimuli = batch_stimuli(batch, options)
     whole = [moment.spikes for moment in batch.graph.run(stimuli, 1)]
+
     for cut in (1, 9, 20):
         first = list(batch.graph.run(stimuli[:cut], 1))
         rest = list(batch.graph.run(stimuli[cut:], 1, batch.graph.state_of(first[-1])))
@@ -226,6 +241,7 @@ def test_short_programs_wait_in_front_and_steps_depend_on_the_program_alone() ->
     questions = [descriptive(program, scene.video) for scene in scenes for program in programs]
     together = [given_answer for (given_answer,) in answer(scenes, questions)]
     alone = [answer(scenes[q.video], [q])[0][0] for q in questions]
+
     assert together == alone
     assert {explain(scene, PARTNER).program.num_steps(OperatorTable()) for scene in scenes} == {21}
 
@@ -239,6 +255,7 @@ def test_a_second_of_one_event_is_missing_and_the_paper_returns_the_one() -> Non
     scene = meeting_scene(collisions=np.array([[50, 0, 1]]))
     program = "events objects filter_collision second filter_order objects blue filter_color unique "
     question = descriptive(program + "query_collision_partner query_color")
+
     assert answer(scene, [question])[0][0].status == "missing"
     assert answer(scene, [question], abstain=True)[0][0].value is None
     assert answer(scene, [question], preset="paper")[0][0].value == "red"
@@ -262,6 +279,7 @@ def test_meetings_of_one_pair_are_one_answer_whenever_they_happen() -> None:
     entry = "events objects red filter_color unique filter_collision first filter_order"
     rest = "events events objects red filter_color unique filter_collision first filter_order filter_after belong_to"
     program = f"{entry} {rest}"
+
     assert said(scene, program) == Executor(scene).run(program.split()).value == "correct"
 
 
@@ -272,6 +290,7 @@ def test_the_causal_option_keeps_what_the_removed_object_had_no_part_in() -> Non
         "all_events objects red filter_color unique filter_collision objects green filter_color unique "
         "filter_collision unique all_events objects blue filter_color unique filter_counterfact belong_to"
     )
+
     assert (said(scene, program), said(scene, program, causal=True)) == ("wrong", "correct")
     assert Executor(scene, causal=True).run(program.split()).value == "correct"
 
@@ -292,6 +311,7 @@ def test_a_world_without_an_object_is_built_once_for_all_choices_of_all_question
     choices = tuple(Choice(tuple(pair.format(*two).split())) for two in (("red", "green"), ("green", "red")))
     without = ("all_events", "objects", "blue", "filter_color", "unique", "filter_counterfact", "belong_to")
     answer([scene], [Question(scene.video, "counterfactual", (*without, *more), choices) for more in ((), ("negate",))])
+
     assert sorted(str(world.condition) for world in built) == ["0", "observed"]
 
 
@@ -301,6 +321,7 @@ def test_a_choice_is_judged_one_by_one_and_questions_find_their_video() -> None:
     scenes = [meeting_scene(7), meeting_scene(9, collisions=np.array([[100, 0, 2]]))]
     asked = [Question(video, "explanatory", tuple(question.split()), choices) for video in (9, 7)]
     first, second = ([a.value for a in answers] for answers in answer(scenes, asked))
+
     assert (first, second) == (["wrong", "wrong", "wrong"], ["correct", "wrong", "correct"])
 
 
@@ -308,6 +329,7 @@ def test_confidence_is_the_product_of_what_the_answer_rests_on() -> None:
     scores = np.array([[0.9, 1.0, 1.0], [0.5, 1.0, 1.0], [1.0, 1.0, 1.0]])
     scene = meeting_scene(attribute_scores=scores, collision_scores=np.array([0.7, 0.8]))
     told = answer(scene, [descriptive(PARTNER)])[0][0]
+
     # the blue cube, the first meeting (listed second), the red sphere
     assert told.confidence == pytest.approx(0.9 * 0.8 * 0.5)
 
@@ -321,12 +343,14 @@ def test_a_new_colour_is_a_new_neuron_and_a_new_operator_is_a_new_row() -> None:
         collisions=[[50, 0, 1]],
         attributes=attributes,
     )
+
     others = Operator(
         "others",
         (Signature(("object",), "objects"),),
         # the object is excluded, all are lit, and the excluded one is inhibited as they arrive
         (("veto", "dismiss_objects"), ("all_objects",), ()),
     )
+
     table = OperatorTable((*OPERATORS, others), attributes)
     assert said(scene, "objects orange filter_color unique query_shape", table=table) == "sphere"
     assert said(scene, "objects blue filter_color unique others unique query_color", table=table) == "orange"
@@ -350,10 +374,13 @@ def _noisy(weight_noise: float) -> Execution:
 
 
 def test_one_percent_of_weight_noise_is_within_the_margin_and_faults_are_drawn_by_their_seed() -> None:
-    scenes, questions = [meeting_scene()], [descriptive(PARTNER)]
+    scenes = [meeting_scene()]
+    questions = [descriptive(PARTNER)]
     quiet, noisy = (answer(scenes, questions, execution=_noisy(noise))[0][0] for noise in (0.0, 0.01))
+
     assert noisy.value == quiet.value == "red"
     assert noisy.margin < quiet.margin == 0.5
+
     again = answer(scenes, questions, execution=_noisy(0.01))[0][0]
     assert (again, noisy.confidence) == (noisy, pytest.approx(2 * noisy.margin))
 
@@ -364,29 +391,37 @@ def test_a_leak_within_the_bound_changes_no_answer_and_one_past_it_is_refused() 
     questions = [descriptive(Programs(rng, scene).whole(), scene.video) for scene in scenes for _ in range(40)]
     with_leak = PRESETS["compartment"].with_leak(tau=0.001, dt=0.0012)  # decay 0.301
     values = [[a.value for (a,) in answer(scenes, questions, preset=p)] for p in ("compartment", with_leak)]
+
     assert values[0] == values[1]
     with pytest.raises(ConfigError, match=r"below 0.333"):
         PRESETS["compartment"].with_leak(tau=0.001, dt=0.001)
+
     with pytest.raises(ConfigError, match=r"below 0.0417"):
         PRESETS["scaled"].with_leak(tau=0.001, dt=0.003)
 
 
 def test_what_cannot_be_asked_is_refused_in_words() -> None:
-    scene, question = meeting_scene(), descriptive("objects count")
+    scene = meeting_scene()
+    question = descriptive("objects count")
     with pytest.raises(ConfigError, match="did you mean 'scaled'"):
         answer(scene, [question], preset="scalled")
+
     with pytest.raises(DataError, match="video 1, but there is no scene"):
         answer([meeting_scene(2)], [question])
+
     with pytest.raises(DataError, match="two scenes of video 1"):
         answer([scene, scene], [question])
+
     supposed = (
         "all_events objects red filter_color unique filter_collision objects green filter_color unique "
         "filter_collision unique all_events objects blue filter_color unique filter_counterfact belong_to"
     )
     with pytest.raises(DataError, match=r"no what-if roll-out without object 0 .blue metal cube"):
         answer(meeting_scene(what_if={}), [descriptive(supposed)])
+
     crowd = np.array([[k % 125, 0, 1] for k in range(300)])
     with pytest.raises(DataError, match="302 events, but a graph holds at most 256"):
         answer(meeting_scene(collisions=crowd), [question])
+
     with pytest.raises(ConfigError, match="shares from 0 to 1"):
         GraphFaults(lost=1.5)

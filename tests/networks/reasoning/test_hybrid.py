@@ -25,21 +25,26 @@ def test_the_engine_fires_as_the_hybrid_network_of_the_core_does(preset: str) ->
         trajectory=[[frame, [[o, 10.0 * o + frame * (o == 1), 5.0] for o in range(3)]] for frame in (0, 5, 10)],
         collisions=[[5, 0, 1], [10, 0, 2]],
     )
+
     rng = np.random.default_rng(0)
     compiler = compile_as_published if preset == "paper" else compile_program
     drawn = (compiler(Programs(rng, scene).whole(), TABLE) for _ in range(40))
     programs = [program for program in drawn if program.world == "observed"][:12]
     network = reasoning_network(scene, preset).eval()
+
     with torch.no_grad():
         outputs, _ = network(network_inputs(scene, programs, network))
+
     options = RunOptions(PRESETS[preset])
     batch = assign_slots([scene], [Query(World(0), program) for program in programs], options)
     moments = batch.graph.run(batch_stimuli(batch, options), batch.columns)
     spikes = torch.stack([moment.spikes.T for moment in moments])
+
     # rungs of the counting ladder have thresholds of their own
     counted = [n for n, name in enumerate(options.layout.shared) if "_count[" in name]
     spikes[:, :, counted] = 0
     outputs["graph"][:, :, counted] = 0
+
     assert spikes.sum() > 1000
     assert torch.equal(outputs["graph"][1:], spikes)
 

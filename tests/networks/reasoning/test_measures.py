@@ -11,7 +11,9 @@ from spikebridge.networks.reasoning.evaluation.scores import calibration
 from spikebridge.networks.reasoning.events.collision_unit import FixedCollisionUnit
 from spikebridge.networks.reasoning.events.reader import CollisionReader
 
-RED, BLUE, GRAY = ["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["gray", "metal", "cylinder"]
+RED = ["red", "metal", "cube"]
+BLUE = ["blue", "rubber", "sphere"]
+GRAY = ["gray", "metal", "cylinder"]
 EVERYWHERE = [[0, [[0, 1.0, 1.0], [1, 2.0, 2.0], [2, 3.0, 3.0]]]]
 
 

@@ -30,10 +30,13 @@ CHOICE = {"object": "objects unique", "event": "events unique", "possible event"
 @given(st.sampled_from(sorted(TEXT_KINDS)), st.integers(0, 10**6))
 def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    stack, written = GRAMMAR.start(kind), []
+    stack = GRAMMAR.start(kind)
+    written = []
+
     for _ in range(60):
         allowed = sorted(GRAMMAR.allowed(stack, kind))
         assert allowed, stack
+
         token = "<end>" if "<end>" in allowed else allowed[generator.integers(len(allowed))]
         if token == "<end>":
             break
@@ -41,9 +44,11 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
         written.append(token)
     else:
         return  # a walk that does not end by itself
+
     values = {slot: ATTRIBUTES[slot[1:].split(" ")[0]][0] for slot in VOCABULARY.slots}
     program = [values.get(token, token) for token in written]
     table = OperatorTable((*OPERATORS, DESCRIBE))
+
     if kind == "question" and stack == ("answer",):
         trees = []
         for choice in CHOICE.values():
@@ -51,6 +56,7 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
                 trees.append(parse([*choice.split(), *program], table))
             except ConfigError:
                 continue
+
         assert trees
         assert trees[0].gives == "answer"
     else:
@@ -62,13 +68,17 @@ def test_whatever_the_grammar_allows_is_well_typed(kind: str, seed: int) -> None
 def test_every_sampled_text_can_be_tokenized_and_its_program_written(seed: int) -> None:
     drawn = sample_text(np.random.default_rng(seed))
     text = VOCABULARY.tokenize(drawn.text, drawn.kind)
+
     assert text.unknown == ()
+
     written = VOCABULARY.with_slots(drawn.program, text)
     assert all(token in VOCABULARY.outputs for token in written)
+
     stack = GRAMMAR.start(drawn.kind)
     for token in written:
         assert token in GRAMMAR.allowed(stack, drawn.kind)
         stack = GRAMMAR.push(stack, token)
+
     assert "<end>" in GRAMMAR.allowed(stack, drawn.kind)
     assert tuple(text.slots.get(token, token) for token in written) == drawn.program
 
@@ -82,12 +92,16 @@ def test_values_stand_for_themselves_by_their_place() -> None:
 def test_unknown_words_are_reported() -> None:
     with pytest.raises(DataError, match="unknown words 'shiny', 'colides'"):
         VOCABULARY.check_known(VOCABULARY.tokenize("what shiny object colides", "question"))
+
     with pytest.raises(DataError, match="unknown word 'colides'; did you mean 'collides'"):
         VOCABULARY.check_known(VOCABULARY.tokenize("what colides", "question"))
+
     with pytest.raises(DataError, match="1 to 39 words, but got 0"):
         VOCABULARY.tokenize("?!", "question")
+
     with pytest.raises(DataError, match="at most 4 different values of a color"):
         VOCABULARY.tokenize("red blue green gray cyan", "question")
+
     with pytest.raises(ConfigError, match="no kind of text 'choice'"):
         VOCABULARY.tokenize("red", "choice")
 
@@ -96,6 +110,7 @@ def test_batches_do_not_change_what_is_read() -> None:
     parser = shipped_parser()
     texts = sample_texts(1001, 12)
     together = parser.parse([one.text for one in texts], [one.kind for one in texts])
+
     for one, parsed in zip(texts, together, strict=True):
         assert parser.parse([one.text], [one.kind])[0].program == parsed.program
 
@@ -104,6 +119,7 @@ def test_the_shipped_parser_reads_generated_texts_of_other_seeds() -> None:
     texts = sample_texts(1002, 60)
     parsed = shipped_parser().parse([one.text for one in texts], [one.kind for one in texts])
     right = [one.program == text.program for one, text in zip(parsed, texts, strict=True)]
+
     assert np.mean(right) >= 0.98
     assert all(0 < one.score <= 1 for one in parsed)
 
@@ -119,9 +135,11 @@ def test_a_new_value_is_a_word_and_no_weight() -> None:
     words = Vocabulary({**ATTRIBUTES, "color": (*ATTRIBUTES["color"], "orange")})
     parser = shipped_parser().with_vocabulary(words)
     question = parser.question(1, "How many moving orange spheres are there when the video ends?")
+
     assert question.program[:5] == ("objects", "orange", "filter_color", "sphere", "filter_shape")
     with pytest.raises(DataError, match="unknown word 'orange'"):
         shipped_parser().question(1, "Are there any orange spheres?")
+
     with pytest.raises(ConfigError, match="the parser supports values of color, material, shape, but got size"):
         shipped_parser().with_vocabulary(Vocabulary({"size": ("large",)}))
 
@@ -129,12 +147,15 @@ def test_a_new_value_is_a_word_and_no_weight() -> None:
 def test_questions_and_choices_belong_together() -> None:
     parser = shipped_parser()
     question = read_question(parser, 1, "What will happen next?", ["the red cube hits the sphere"])
+
     assert question.kind == "predictive"
     assert question.choices[0].program[0] == "all_events"
     with pytest.raises(DataError, match="this question is predictive and needs choices"):
         read_question(parser, 1, "What will happen next?")
+
     with pytest.raises(DataError, match="has no choices"):
         read_question(parser, 1, "How many collisions happen?", ["the red cube's exit"])
+
     assert kind_of(("objects", "count")) == "descriptive"
 
 
@@ -142,6 +163,7 @@ def test_an_untrained_parser_writes_well_typed_programs_or_none() -> None:
     torch.manual_seed(0)
     parser = Parser(num_features=16, num_layers=1).eval()
     question, cause = parser.parse(["How many red cubes are there?"] * 2, ["question", "cause"])
+
     assert cause.program == () or parse(cause.program, OperatorTable()).gives
     assert question.program == () or _is_well_typed(question.program)
 
@@ -153,5 +175,7 @@ def _is_well_typed(program: tuple[str, ...]) -> bool:
             parse([*choice.split(), *program], OperatorTable((*OPERATORS, DESCRIBE)))
         except ConfigError:
             continue
+
         return True
+
     return False

@@ -27,6 +27,7 @@ def found_exactly(video: RollingVideo) -> np.ndarray:
     if occluder is not None:
         from_left = places[..., 0] - occluder.left - occluder.velocity * np.arange(128)[:, None]
         places[(from_left > 0) & (from_left < occluder.width)] = np.nan
+
     return places[:, (~np.isnan(places[..., 0])).sum(0) >= 4]
 
 
@@ -38,8 +39,10 @@ def detections(rows: list[tuple[int, float, float, int]]) -> Detections:
     """Rows of frame, x, y and number of the colour; all are rubber cubes."""
     color = np.full((len(rows), 8), np.log(0.01))
     color[range(len(rows)), [row[3] for row in rows]] = np.log(0.93)
-    material, shape = np.log([[0.05, 0.95]]), np.log([[0.9, 0.05, 0.05]])
+    material = np.log([[0.05, 0.95]])
+    shape = np.log([[0.9, 0.05, 0.05]])
     places = np.array([row[1:3] for row in rows])
+
     return Detections(
         np.array([row[0] for row in rows]),
         places,
@@ -55,7 +58,9 @@ def test_a_track_goes_on_through_a_gap_and_keeps_its_name() -> None:
     red = [(t, 10.0 + 2 * t, 40.0, 1) for t in range(20) if not 8 <= t < 14]
     blue = [(t, 60.0 - 2 * t, 44.0, 2) for t in range(20)]
     tracks = track_objects(detections(sorted(red + blue)), 20)
+
     assert {one[0] for one in tracks.objects} == {"red", "blue"}
+
     of_red = tracks.positions[:, [one[0] for one in tracks.objects].index("red")]
     assert np.isnan(of_red[8:14]).all()
     assert of_red[19].tolist() == [48.0, 40.0]
@@ -87,24 +92,30 @@ def test_exact_tracks_give_the_collisions_that_happened() -> None:
             continue
         motion = fit_motion(places)
         true = np.array([contact[:3] for contact in video.contacts if contact.frame < 128])
+
         assert pairs(np.array(motion.collisions)) == pairs(true)
         assert motion.friction == pytest.approx(video.friction, abs=0.002)
 
 
 def test_rolling_on_agrees_with_the_truth_where_it_is_clear() -> None:
-    wrong, number_of = 0, 0
+    wrong = 0
+    number_of = 0
+
     for number in NUMBERS:
         video = generate_video("train", number)
         places = found_exactly(video)
         if places.shape[1] < len(video.objects):
             continue
-        motion, scene = fit_motion(places), video.scene()
+
+        motion = fit_motion(places)
+        scene = video.scene()
         for removed, rows in [(None, scene.predicted), *scene.what_if.items()]:
             told = roll_out(motion, removed)
             told = told[told[:, 0] >= 128] if removed is None else told
             doubtful = uncertain_pairs(video, removed)
             wrong += len((pairs(told) ^ pairs(rows)) - doubtful)
             number_of += len((pairs(told) | pairs(rows)) - doubtful)
+
     assert number_of > 15
     assert wrong <= 0.05 * number_of
 
@@ -117,10 +128,13 @@ def test_the_loss_is_low_for_maps_that_tell_the_truth() -> None:
     maps.centre[0, 7, 12] = 8.0  # 50 px lie in column 12, 30 px in row 7
     maps.place[0, :, 7, 12] = torch.tensor([0.0, 0.0])  # in the middle of the cell
     maps.size[0, :, 7, 12] = 3.5
+
     for name, value in (("color", 1), ("material", 0), ("shape", 2)):
         getattr(maps, name)[0, value, 7, 12] = 9.0
+
     loss, parts = detection_loss(maps, truths, there)
     assert loss < 0.02
+
     maps.place[0, 0, 7, 12] = 1.0
     assert detection_loss(maps, truths, there)[1]["place"] == pytest.approx(float(parts["place"]) + 1.0)
 
@@ -134,6 +148,7 @@ def test_the_shipped_detector_finds_objects_in_other_light() -> None:
     video = generate_video("validation", 3)
     shown = render_frames(video)
     darker = (shown * 0.7).astype(np.uint8)
+
     for seen in (shown, darker):
         scene = perceive(shipped_detector(), seen, "v", what_if=False).scene
         assert set(scene.objects) <= set(video.objects)
@@ -150,12 +165,15 @@ def test_videos_of_another_kind_are_refused_in_one_line() -> None:
         with pytest.raises(DataError, match=message) as caught:
             check_pictures(shape, rate)
         assert "\n" not in str(caught.value)
+
     empty = ObjectTracks((), np.zeros((0, 3)), np.zeros((128, 0, 2)), np.zeros(0))
     with pytest.raises(DataError, match="no object was found"):
         check_tracks(empty)
+
     unsure = ObjectTracks((("red", "metal", "cube"),), np.ones((1, 3)), np.zeros((128, 1, 2)), np.array([0.4]))
     with pytest.raises(DataError, match=r"unreliable .*0.40"):
         check_tracks(unsure)
+
     with pytest.raises(DataError, match="no object was found"):
         perceive(shipped_detector(), np.full((128, 96, 144, 3), 120, np.uint8), "grey")
 
@@ -170,20 +188,31 @@ def test_one_picture_is_enough_for_a_color_and_changes_no_other_weight() -> None
     places = video.positions[100]
     known = [LabeledPicture(picture, places[1:])]
     learned = learn_value(plain, "color", "orange", LabeledPicture(picture, places[:1]), known)
+
     assert learned.attributes["color"][-1] == "orange"
-    before, after = plain.state_dict(), learned.state_dict()
+
+    before = plain.state_dict()
+    after = learned.state_dict()
+
     assert all(torch.equal(before[name], after[name]) for name in before if not name.startswith("heads"))
+
     kept = [row for row in range(len(after["heads.bias"])) if row != 13]  # after 5 rows of places and 8 colours
     assert torch.equal(after["heads.weight"][kept], before["heads.weight"])
+
     maps = learned(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)
     x, y = (places[0] / 4).astype(int)
+
     assert int(maps.color[0, :, y, x].argmax()) == 8
+
     twice = learn_value(plain, "color", "orange", [LabeledPicture(picture, places[:1])] * 2, known)
     color = twice(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255).color
+
     assert int(color[0, :, y, x].argmax()) == 8
     with pytest.raises(ConfigError, match="none is shown"):
         learn_value(plain, "color", "orange", [], known)
+
     with pytest.raises(ConfigError, match="'orange' exists already"):
         learn_value(learned, "color", "orange", LabeledPicture(picture, places[:1]), [])
+
     with pytest.raises(ConfigError, match="no kind of attribute 'colour'; did you mean 'color'"):
         learn_value(plain, "colour", "orange", LabeledPicture(picture, places[:1]), [])

@@ -77,7 +77,9 @@ def test_the_published_compiler_shuffles_tokens(program: str, names: str) -> Non
 def test_the_removed_object_is_found_by_a_program_of_its_own() -> None:
     choice = f"all_events {RED} filter_collision {BLUE} filter_collision unique"
     tokens = f"{choice} all_events objects cyan filter_color unique filter_counterfact belong_to negate".split()
-    exact, published = compile_program(tokens, TABLE), compile_as_published(tokens, TABLE)
+    exact = compile_program(tokens, TABLE)
+    published = compile_as_published(tokens, TABLE)
+
     assert exact.removal is not None and published.removal is not None
     assert exact.removal.names == ("objects", "filter_cyan")
     assert published.removal.names == ("silence", "objects", "filter_cyan")
@@ -123,6 +125,7 @@ def test_the_spike_train_of_a_program_is_the_rows_of_its_operators_behind_each_o
     programs = [compile_program(p.split(), TABLE) for p in (f"{RED} query_shape", "objects count")]
     spikes = program_spikes(programs, TABLE, program_unit(TABLE, layout))
     told = [[{layout.shared[g] for g in row.nonzero()} for row in spikes[:, p]] for p in range(2)]
+
     assert told[0] == [{"all_objects"}, set(), {"red", "dismiss_objects"}, set(), {"kind_shape"}, set()]
     # one step shorter, so silence comes in front
     assert told[1] == [set(), {"all_objects"}, set(), set(), set(), set()]

@@ -34,6 +34,7 @@ def test_choices_differ_and_are_judged(asked: list[tuple[int, Question]]) -> Non
             assert 2 <= len(question.choices) <= 4
             assert len({choice.text for choice in question.choices}) == len(question.choices)
             answers |= {(question.kind, choice.answer) for choice in question.choices}
+
     assert answers == {(kind, said) for kind in KINDS[1:] for said in ("correct", "wrong")}
 
 
@@ -54,11 +55,14 @@ def test_wordings_mean_their_programs() -> None:
     generator = np.random.default_rng(0)
     event = collision_phrase(Reference("red"), Reference(shape="cube"), generator)
     phrase = cause_question(event, True, generator)
-    red, cube = "objects red filter_color unique", "objects cube filter_shape unique"
+    red = "objects red filter_color unique"
+    cube = "objects cube filter_shape unique"
+
     assert " ".join(phrase.program) == (
         f"events events {red} filter_collision {cube} filter_collision unique filter_ancestor belong_to negate"
     )
     assert " not " in phrase.text
     assert "the red object" in phrase.text
+
     removed = counterfactual_question(Reference(material="metal"), False, generator)
     assert " ".join(removed.program) == "all_events objects metal filter_material unique filter_counterfact belong_to"

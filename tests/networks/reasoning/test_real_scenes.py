@@ -24,6 +24,7 @@ def scenes_of(file: Path, videos: set[int | str]) -> list[Scene]:
     numbered = re.compile(r'{"video":(\d+)')
     with gzip.open(file, "rt") as lines:
         wanted = [line for line in lines if (found := numbered.match(line)) and int(found[1]) in videos]
+
     return [read_scene(json.loads(line), file.name) for line in wanted]
 
 
@@ -37,21 +38,26 @@ def test_the_442_real_questions_are_answered_as_often_as_by_the_published_networ
     asked = {question.video for question in questions}
     scenes = scenes_of(files[name], asked)
     executors = {scene.video: Executor(scene) for scene in scenes}
+
     assert len(questions) == 442
     for preset in ("paper", "scaled", "compartment"):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="preset 'scaled' is exact")
             answers = answer(scenes, questions, preset=preset)
+
         right = [
             [a.value == truth for a, truth in zip(given, question.answers, strict=True)]
             for question, given in zip(questions, answers, strict=True)
         ]
+
         options = [one for row in right for one in row]
         scores = (100 * sum(options) / len(options), 100 * sum(map(all, right)) / len(right))
+
         assert len(options) == 1768
         assert scores == pytest.approx(PUBLISHED[which], abs=0.2), preset
         if preset == "scaled":
             continue
+
         for question, given in zip(questions, answers, strict=True):
             for program, said in zip(question.programs, given, strict=True):
                 expected = executors[question.video].run(program)

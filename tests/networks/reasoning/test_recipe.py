@@ -29,7 +29,9 @@ from spikebridge.networks.reasoning.training.units import collision_time_loss
 from spikebridge.training import Run
 
 QUICK = reasoning.PRESETS["quick"]
-RED, BLUE, GRAY = ["red", "metal", "cube"], ["blue", "rubber", "sphere"], ["gray", "metal", "cylinder"]
+RED = ["red", "metal", "cube"]
+BLUE = ["blue", "rubber", "sphere"]
+GRAY = ["gray", "metal", "cylinder"]
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,7 @@ def files(folder: Path, scenes: list[Any], questions: list[Any], packed: bool = 
         content = "".join(json.dumps(value) + "\n" for value in values).encode()
         paths.append(folder / name)
         paths[-1].write_bytes(gzip.compress(content) if packed else content)
+
     return QuestionEvaluation(*paths)
 
 
@@ -105,11 +108,13 @@ def test_files_are_answered_by_every_preset_and_the_executor(
     options = dataclasses.replace(options, collisions=collisions)
     results = reasoning.evaluate(trained[0], None, options)
     json.dumps(results)
+
     assert set(results["presets"]) == {"paper", "scaled", "compartment"}
     for graph in results["presets"].values():
         assert graph["explanatory"] == {"per_option": 1, "per_question": 1, "num_questions": 1, "num_options": 1}
         assert graph["descriptive"]["num_questions"] == 2
         assert graph["descriptive"]["subtypes"]["count"]["per_option"] == 1
+
     plain = results["executor"]
     assert (plain["descriptive"]["per_option"], plain["descriptive"]["refusals"]) == (0.5, 1)
     assert results["num_scenes"] == 1  # the others are not asked about
@@ -123,10 +128,12 @@ def test_what_if_texts_are_answered_with_and_without_the_causal_link(
     nobody = scene_line(8, collisions=[], counterfactual={"0": []})
     options = files(tmp_path, [scene, nobody], [WITHOUT, {**WITHOUT, "video": 8}])
     causal = reasoning.evaluate(trained[0], None, options)
+
     assert causal["num_texts_without_choices"] == 1
     assert causal["presets"]["compartment"]["counterfactual"]["per_option"] == 1
     assert causal["executor"]["counterfactual"]["per_option"] == 1
     assert causal["presets"]["paper"]["counterfactual"]["per_option"] == 0
+
     rolled = reasoning.evaluate(trained[0], None, dataclasses.replace(options, causal=False))
     assert rolled["presets"]["compartment"]["counterfactual"]["per_option"] == 0
 
@@ -159,6 +166,7 @@ def test_shares_are_counted_by_option_question_and_subtype() -> None:
     open_ = dataclasses.replace(two, choices=(*two.choices, Choice(("c",))))
     count = Question(1, "descriptive", ("count",), subtype="count", answer="2")
     shares = tally([two, open_, count], [["correct", "correct"], ["correct", "wrong", "wrong"], [None]], refusals=True)
+
     assert shares["explanatory"] == {
         "per_option": 0.75, "per_question": 0.5, "num_questions": 2, "num_options": 4, "refusals": 0
     }  # fmt: skip
@@ -177,8 +185,10 @@ def true_and_perceived() -> SceneSet:
 def test_labels_match_objects_by_their_values_and_take_the_first_collision() -> None:
     scenes = true_and_perceived()
     pairs = candidate_pairs(scenes.perceived)
+
     assert pairs.objects.tolist() == [[0, 1], [0, 2], [1, 2]]
     assert collision_labels(pairs, scenes).tolist() == [UNKNOWN, 33.0, UNKNOWN]
+
     apart = SceneSet(
         scenes.perceived, [dataclasses.replace(scenes.reference[0], collisions=scenes.reference[0].collisions[:0])]
     )
@@ -198,6 +208,7 @@ def test_presence_labels_say_where_an_object_truly_is_and_of_one_in_view_whether
 def test_a_frame_between_samples_is_shared_by_both() -> None:
     scores = torch.tensor([[2.0, 1.0, 0.0, 3.0]])
     logs = scores.log_softmax(1)[0]
+
     assert collision_time_loss(scores, torch.tensor([6.0])).item() == pytest.approx(
         float(-0.8 * logs[1] - 0.2 * logs[2])
     )
@@ -211,8 +222,10 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
         [[0, [[1, 9.0, 9.0], [2, 20.0, 9.0]]], [5, [[0, 1.0, 9.0], [1, 9.0, 9.0], [2, 20.0, 9.0]]]],
         [[20, 0, 1], [40, 1, 2]],
     )
+
     questions = cause_questions([chain], max_choices=9)
     assert [len(question.choices) for question in questions] == [5, 5]  # three objects, an entrance, the other meeting
+
     said, refused = execute([chain], questions)
     assert [list(question.answers) for question in questions] == said
     # before red meets blue only red has come; before blue meets gray red has come and met blue
@@ -220,6 +233,7 @@ def test_made_questions_are_answered_as_the_executor_does() -> None:
         ["correct", "wrong", "wrong", "correct", "wrong"],
         ["correct", "correct", "wrong", "correct", "correct"],
     ]
+
     assert all(reason is None for many in refused for reason in many)
 
 
@@ -260,13 +274,17 @@ def test_no_video_with_a_real_question_is_trained_on_and_none_with_a_silver_one_
         "questions_descriptive_explanatory_silver": [{**COUNT, "video": video} for video in range(0, 10, 2)],
         "questions_counterfactual_texts": [],
     }
+
     for name, rows in content.items():
         with gzip.open(tmp_path / "clevrer" / f"{name}.jsonl.gz", "wt") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
+
     split = real_split(num_validation=4, seed=0, data=tmp_path)
     named = [[scene.video for scene in part.perceived] for part in split]
+
     assert named == [[scene.video for scene in part.reference] for part in split]
     assert named[2] == [3, 8]
+
     train, validation, _ = named
     assert validation and all(video % 2 for video in validation)
     assert len(train) == 4 and not {*train, 3, 8} & {*validation}

@@ -76,19 +76,23 @@ def test_an_event_between_samples_takes_the_nearest_one() -> None:
 
 
 def test_scenes_of_a_batch_do_not_touch_each_other() -> None:
-    small, large = scene_of([[1.0], [2.0]]), scene_of([[1.0, None, 3.0]] * 3 + [[None, 4.0, 3.0]], [[5, 0, 2]])
+    small = scene_of([[1.0], [2.0]])
+    large = scene_of([[1.0, None, 3.0]] * 3 + [[None, 4.0, 3.0]], [[5, 0, 2]])
     together = build_worlds([small, large], [World(0), World(1)])
+
     for number, scene in enumerate((small, large)):
         alone = build_worlds([scene], [World(0)])
         own = together.events.scene == number
         for mine, theirs in zip(alone.events[1:], together.events[1:], strict=True):
             assert (mine == theirs[own]).all()
+
     assert together.num_objects.tolist() == [1, 3]
 
 
 def test_motion_is_unknown_in_worlds_that_were_not_observed() -> None:
     scene = scene_of([[0.0, 5.0], [9.0, 5.0]], [[130, 0, 1]])
     worlds = build_worlds([scene], [World(0, "predicted")])
+
     assert len(worlds.moving.event) == 0
     assert worlds.not_still.other.tolist() == [0, 1]
     assert worlds.events.frame.tolist() == [130]
@@ -128,6 +132,7 @@ def test_attributes_become_connections_by_the_mean_over_visible_samples() -> Non
     scores = torch.tensor([[0.9, 0.1, 0.2, 0.5, 0.3], [0.1, 0.9, 0.6, 0.3, 0.1], [0.0, 0.0, 0.0, 0.0, 0.0]])
     visible = torch.tensor([[1.0], [1.0], [0.0]])
     whole, _ = unit(torch.cat([scores + torch.tensor([[0.1, 0, 0, 0, 0]]), visible], 1).unsqueeze(1))
+
     # red: (1.0 + 0.2) / 2 beats (0.1 + 0.9) / 2; ball: 0.4 ties with cube 0.4, the first one is taken
     assert whole[-1].tolist() == [[8.0, 0.0, 8.0, 0.0, 0.0]]
     assert np.allclose(unit.stages(torch.cat([scores, visible], 1).unsqueeze(1))[0].kernel[-1, 0, 0, :2], 0.5)

@@ -33,6 +33,7 @@ def test_a_head_on_bounce_shares_the_speed_as_by_hand() -> None:
     table.put(0, (20.0, 50.0), (2.0, 0.0))
     table.put(1, (50.0, 50.0), (-2.0, 0.0))
     contacts = [contact for _ in range(10) for contact in table.step()]
+
     # 30 px apart, 14 px when they touch, 4 px nearer in each frame: in the fourth
     assert [(contact.first, contact.second) for contact in contacts] == [(0, 1)]
     assert contacts[0].frame in (4, 5)
@@ -45,14 +46,17 @@ def test_free_motion_is_the_closed_form_until_it_rests() -> None:
     friction, table = 0.02, RollingTable(friction=0.02)
     table.put(0, (10.0, 20.0), (1.2, 0.5))
     places = [(10.0, 20.0)]
+
     for _ in range(50):
         table.step()
         places.append(table.position(0))
+
     # 1.3 px a frame falls below 0.3 after ln(1.3 / 0.3) / 0.02 = 73.3 frames
     expected = np.array([10.0, 20.0]) + distance(np.arange(51), friction)[:, None] * np.array([1.2, 0.5])
     assert np.abs(np.array(places) - expected).max() < 1e-9
     for _ in range(40):
         table.step()
+
     assert table.velocity(0) == (0.0, 0.0)
     assert REST * np.exp(friction) > 1.3 * np.exp(-73 * friction) > REST
 
@@ -63,15 +67,19 @@ def test_no_motion_comes_from_nothing(velocities: list[tuple[float, float]]) -> 
     table = RollingTable(friction=0.003)
     for number, velocity in enumerate(velocities):
         table.put(number, (30.0 + 25.0 * number, 40.0 + 10.0 * (number % 2)), velocity)
+
     energy = [sum(np.hypot(*table.velocity(i)) ** 2 for i in range(3))]
     for _ in range(40):
         table.step()
         energy.append(sum(np.hypot(*table.velocity(i)) ** 2 for i in range(3)))
+
     assert (np.diff(energy) < 1e-9).all()
 
 
 def test_one_number_is_one_video_and_no_two_splits_share_one() -> None:
-    again, other = generate_video("train", 3), generate_video("test", 3)
+    again = generate_video("train", 3)
+    other = generate_video("test", 3)
+
     assert again.objects == VIDEOS[3].objects
     assert np.array_equal(again.positions, VIDEOS[3].positions, equal_nan=True)
     assert np.array_equal(render_frames(again, np.array([5])), render_frames(VIDEOS[3], np.array([5])))
@@ -82,6 +90,7 @@ def test_draws_are_clear_and_objects_are_unlike() -> None:
     for video in VIDEOS:
         assert find_ambiguity(video) is None
         assert 3 <= len(set(video.objects)) == len(video.objects) <= 6
+
         seen = [contact for contact in video.contacts if contact.frame < 128]
         assert seen
         assert min(contact.closing for contact in seen) >= MIN_CLOSING_SPEED
@@ -92,9 +101,12 @@ def test_a_soft_touch_and_an_uneventful_table_are_faults() -> None:
     still = replace(
         video, starts=tuple(ObjectStart(0, (20.0 + 30.0 * i, 40.0), (0.0, 0.0)) for i in range(len(video.starts)))
     )
+
     assert find_ambiguity(still) == "nothing happens"
+
     slow = ObjectStart(0, (35.0, 40.0), (0.31, 0.0))  # 1 px before the next one
     soft = replace(video, starts=(slow, *still.starts[1:]), friction=0.002)
+
     assert simulate(soft.starts, soft.friction)[1][0].closing < 0.32
     assert find_ambiguity(soft) is not None
 
@@ -116,6 +128,7 @@ def test_without_an_object_everything_is_as_it_was_until_its_first_touch() -> No
         until = video.contacts[0].frame
         others = [i for i in range(len(video.objects)) if i != removed]
         same = video.positions[:until, others], without.positions[:until, others]
+
         assert np.array_equal(*same, equal_nan=True)
         assert np.isnan(without.positions[:, removed]).all()
 
@@ -127,12 +140,14 @@ def test_boxes_fit_what_is_drawn() -> None:
     empty = replace(video, starts=tuple(ObjectStart(500, s.position, s.velocity) for s in video.starts))
     blank = render_frames(empty, np.array([frame]))[0].astype(float)
     colored = np.abs(shown - blank).max(2) > 60
+
     for number, box in enumerate(video.boxes[frame]):
         if np.isnan(box).any() or (video.positions[frame, number] < RADIUS).any():
             continue
         x, y, width, height = box
         column, row = np.round(video.positions[frame, number]).astype(int)
         inside = colored[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1]
+
         assert inside.mean() > 0.35
         assert shown[row, column].shape == (3,)
 
@@ -150,6 +165,7 @@ def test_outside_lies_outside() -> None:
         low, high = getattr(INSIDE, name)
         first, last = getattr(OUTSIDE, name)
         assert first > high or last < low, name
+
     assert {setting.name for setting in fields(Ranges)} >= {"occluder", "num_objects"}
 
 
@@ -158,6 +174,7 @@ def test_near_misses_are_uncertain() -> None:
     # 120 px apart and 0.8 px nearer in each frame: they pass after the video's end, a hair's breadth from touching
     graze = (ObjectStart(0, (12.0, 40.0), (0.4, 0.0)), ObjectStart(0, (132.0, 40.0 + 2 * RADIUS - 0.05), (-0.4, 0.0)))
     clear = (graze[0], ObjectStart(0, (132.0, 42.0), (-0.4, 0.0)))
+
     for starts, doubtful in ((graze, {(0, 1)}), (clear, set())):
         assert uncertain_pairs(replace(video, objects=video.objects[:2], starts=starts, friction=0.0)) == doubtful
 
@@ -165,10 +182,13 @@ def test_near_misses_are_uncertain() -> None:
 def test_settings_that_cannot_be_meant_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no split 'tset'; did you mean 'test'"):
         generate_video("tset", 0)
+
     with pytest.raises(ConfigError, match="num_objects needs 1 <= low <= high <= 8"):
         Ranges(num_objects=(5, 3))
+
     with pytest.raises(ConfigError, match="friction of 0 or more, but got -1"):
         RollingTable(-1.0)
+
     plain = builtins.__import__
 
     def without(name: str, *others: Any, **named: Any) -> Any:

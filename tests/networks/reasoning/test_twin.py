@@ -13,7 +13,8 @@ from research.reasoning.question_answering.twin import batches, objective, permu
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Choice, Question, Scene
 
-RED, BLUE = ["red", "metal", "cube"], ["blue", "rubber", "sphere"]
+RED = ["red", "metal", "cube"]
+BLUE = ["blue", "rubber", "sphere"]
 
 
 def scene_of(video: int, *objects: list[str]) -> Scene:
@@ -34,11 +35,14 @@ def test_permuted_objects_change_no_answer() -> None:
     torch.manual_seed(0)
     seen = seen_tokens([scene_of(1, RED, BLUE)])
     network = AnswerNetwork(16, 1, 2).eval()
+
     # without a mark of their own, slots differ in who takes part in what alone
     torch.nn.init.ones_(network.slots.weight)
     known = {**seen._asdict(), "program": program_tokens([["objects", "count"]])}
     dealt = permute_objects(known)
+
     assert not torch.equal(dealt["objects"], known["objects"])
+
     torch.testing.assert_close(network(**dealt), network(**known))
 
 
@@ -47,8 +51,10 @@ def test_what_cannot_be_meant_is_refused() -> None:
     crowd = Scene.from_lists(3, [*([c, "metal", "cube"] for c in values), ["red", "rubber", "cube"]], [], [])
     with pytest.raises(DataError, match=f"9 objects, but this network knows at most {MOST_OBJECTS}"):
         seen_tokens([crowd])
+
     with pytest.raises(DataError, match="did you mean 'count'"):
         program_tokens([["objects", "cuont"]])
+
     with pytest.raises(DataError, match="at most 48"):
         program_tokens([["objects"] * 49])
 
@@ -60,12 +66,15 @@ def test_it_learns_to_count_and_answers_choices_with_correct_or_wrong() -> None:
     data = batches(scenes, asked)
     network = AnswerNetwork(16, 1, 2)
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
+
     for _ in range(40):
         loss, _ = objective(network, data.select(torch.arange(8)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
     network.eval()
     assert twin_answers(network, scenes, asked) == [[one.answer] for one in asked]
+
     judged = Question(1, "explanatory", ("belong_to",), (Choice(("objects", "unique")),))
     assert twin_answers(network, scenes, [judged])[0][0] in ("correct", "wrong")

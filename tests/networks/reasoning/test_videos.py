@@ -40,6 +40,7 @@ def test_pixels_and_words_are_answered_far_above_guessing() -> None:
     results = tally.results()
     kept = Tally()
     kept.add(json.loads(json.dumps(tally.plain())))
+
     assert kept.results() == results
     assert results["misread"] == results["refused"] == 0
     for kind in ("descriptive", "explanatory", "counterfactual"):
@@ -65,9 +66,11 @@ def test_ask_answers_at_the_command_line(video: Path, tmp_path: Path, capsys: py
     words = ["ask", str(video), WHY, "--choices", *CHOICES, "--explain", str(page), "--json"]
     code, out, _ = run(words, capsys)
     told: dict[str, Any] = json.loads(out)
+
     assert code == 0
     assert [one["value"] for one in told["choices"]] == ["correct", "wrong"]
     assert told["kind"] == "explanatory"
+
     text = page.read_text()
     assert text.count("data:image/png;base64,") >= 4
     assert "the presence of the brown sphere" in text
@@ -80,20 +83,26 @@ def test_ask_about_a_scene_chooses_the_scene(tmp_path: Path, capsys: pytest.Capt
     scene = {"objects": objects, "collisions": [[5, 0, 1]], "trajectory": [[0, [[0, 9, 9], [1, 5, 5]]], [5, []]]}
     path.write_text("\n".join(json.dumps({"video": number, **scene}) for number in (7, 8)))
     code, out, _ = run(["ask", str(path), "How many collisions happen?", "--video", "8"], capsys)
+
     assert (code, out.split()[0]) == (0, "1")
+
     code, _, err = run(["ask", str(path), "How many collisions happen?"], capsys)
     assert code == 2
     assert "holds 2 scenes; name one with --video, such as 7" in err
+
     path.with_suffix(".json").write_text("[]")
     code, _, err = run(["ask", str(path.with_suffix(".json")), "How many collisions happen?"], capsys)
+
     assert code == 2
     assert "expected scenes, but there are none" in err
     with pytest.raises(DataError, match="is a video of one scene, but got --video 7; leave it out"):
         load_observation(tmp_path / "film.npz", shipped_detector(), "7")
+
     picture = explanation_page(
         load_observation(path, shipped_detector(), "7"),
         answer_question(load_observation(path, shipped_detector(), "7"), shipped_parser(), "Are there any cubes?"),
     )
+
     assert "data:image/png;base64," in picture
 
 
@@ -124,6 +133,7 @@ def test_another_kind_of_video_is_refused(tmp_path: Path, capsys: pytest.Capture
 def test_a_question_with_one_answer_has_a_page_of_its_own(seen: Observation) -> None:
     said = answer_question(seen, shipped_parser(), "What color is the first object to collide with the green object?")
     assert said.answers[0].value == "blue"
+
     page = explanation_page(seen, said)
     assert "object_memory" in page or "object[" in page
     assert "frame 0: the video begins" in page
@@ -134,12 +144,17 @@ def test_the_recipe_trains_detector_and_parser_at_quick_size(
 ) -> None:
     out = str(tmp_path / "run")
     words = ["train", "reasoning", "--preset", "quick", "--parts", "detector", "parser", "--out", out, "--quiet"]
+
     assert run(words, capsys)[0] == 0
+
     trained = Run.open(Path(out))
     results = trained.results()
+
     assert 0 <= results["detector"]["recall"] <= 1
     assert set(results["parser"]) == {"num_parameters", "generated"}
+
     rows = trained.children()["parser"].metrics.rows()
     assert rows[-1]["loss"] < rows[0]["loss"]
+
     page = (Path(out) / "report.html").read_text()
     assert "The detector" in page and "The parser" in page

@@ -33,6 +33,7 @@ def changed(config: sensing.Config, **changes: Any) -> sensing.Config:
         group, _, inner = name.partition("__")
         value = dataclasses.replace(getattr(config, group), **{inner: value}) if inner else value
         config = dataclasses.replace(config, **{group: value})
+
     return config
 
 
@@ -85,17 +86,22 @@ def test_a_detector_can_be_loaded_from_another_run_with_its_record(trained: tupl
     child.load_weights(known)
     pathways = [p.clone() for name, p in network.named_parameters() if not name.startswith("finder.")]
     taken = sensing_phases.load_part(network, "finder", run.path, child)
+
     assert network.finder is not None and known.finder is not None
     for mine, theirs in zip(network.finder.parameters(), known.finder.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
     after = [p for name, p in network.named_parameters() if not name.startswith("finder.")]
     assert all(torch.equal(a, b) for a, b in zip(pathways, after, strict=True))
     assert taken == {"finder": {"config": child.config, "environment": child.environment()}}
+
     with pytest.raises(ConfigError, match=r"the finder of .* cannot be loaded"):
         sensing_phases.load_part(network, "finder", child.path, child)
+
     assert set(sensing_phases.load_part(network, "pathways", run.path, child)) == {"pathways"}
     for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
     with pytest.raises(ConfigError, match="another network"):
         other = sensing.build(changed(SMALL, model__num_features=8))["learned"]
         sensing_phases.load_part(other, "pathways", run.path, child)
@@ -108,14 +114,19 @@ def test_with_the_pathways_of_another_run_only_the_detector_is_trained(
     config = changed(SMALL, pathways__weights_from=str(run.path))
     again = sensing.train(config, Run.create(tmp_path / "again", "sensing", config), quiet=True)
     figures = ("distance px", "shaken 1 px")
+
     assert [again["trackers"][0][name] for name in figures] == [results["trackers"][0][name] for name in figures]
+
     (child,) = Run.open(tmp_path / "again").children().values()
     (first,) = run.children().values()
     record = {"pathways": {"config": first.config, "environment": first.environment()}}
+
     assert child.results()["pathways"] == record["pathways"]
+
     # who takes them from there learns where they were trained
     network = sensing.build(SMALL)["learned"]
     assert sensing_phases.load_part(network, "pathways", tmp_path / "again", child) == record
+
     with pytest.raises(ConfigError, match="only the detector"):
         changed(
             SMALL,
@@ -133,13 +144,16 @@ def test_a_detector_is_trained_further_from_another_run(trained: tuple[Run, dict
     child.load_weights(known)
     taken = sensing_phases.load_parts(network, config.detector, config.pathways.weights_from, child)
     record = {"config": child.config, "environment": child.environment()}
+
     # not `finder`, which says where the detector itself was trained
     assert taken == {"start": record, "pathways": record}
     for mine, theirs in zip(network.parameters(), known.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
     data = training_data(config)
     assert data.detector is not None
     assert [phase.train for phase in sensing.phases(config, network, "learned", data.detector)] == [("finder",)]
+
     with pytest.raises(ConfigError, match="leave out one of them"):
         changed(SMALL, detector__weights_from="a", detector__start_from="b")
 
@@ -157,22 +171,28 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
         model__change_map="joined",
         model__counts=True,
     )
+
     monkeypatch.setattr(sensing_parts, "_SCENE_SECONDS", 0.25)
     run = Run.create(tmp_path / "run", "sensing", config)
     results = sensing.train(config, run, quiet=True)
     opened = Run.open(run.path)
+
     assert sensing.evaluate(opened) == results
+
     tracker = sensing.tracker(opened)
     assert tracker.sensing.counts and "units.unit.nonlinearity.features.weight" in tracker.sensing.state_dict()
+
     data = training_data(changed(config, schedule="label_free"))
     assert data.unlabelled is not None
     assert all(seen.select(torch.arange(5))["events"].max() > 1 for seen in (data.labelled, data.unlabelled))
     assert sensing.example(config)["events"].max() > 1  # by which a live stream knows that it has to count
     assert sensing.calibration(config, 2)["events"].max() > 1
+
     monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
     monkeypatch.setattr("spikebridge.networks.sensing.evaluation.evaluate._NUM_SCENES", 1)
     asked = sensing.evaluate(opened, options=sensing.Evaluation(protocol="A", baselines="events"))
     scored = [interframe(r, tracker, frames) for r, frames in sensing_parts.generated_parts("test", 1)]
+
     assert asked["mean_distance_px"] == pytest.approx(join_results(scored).score().mean_distance_px)
 
 
@@ -180,16 +200,19 @@ def test_options_of_the_unit_and_of_events_hold_in_training_eval_and_tracker(
 def test_a_quantised_network_is_measured_as_a_tracker(change_map: Any, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--jaxtyping-packages"):
         pytest.skip("a network is followed by placeholders, which are no tensors to a type checker")
+
     config = changed(
         SMALL,
         num_scenes=1,
         detector__epochs=0,
         model__change_map=change_map,
     )
+
     network = sensing.build(config)["learned"].eval()
     regions = QConfigMapping(tuple(QConfig(path) for path in sensing.REGIONS))
     whole: Any = quantize(network, sensing.calibration(config, 4), regions)
     expected = sensing.measure(network, config)["mean_distance_px"]
+
     assert sensing.measure(whole, config)["mean_distance_px"] == pytest.approx(expected, abs=0.1)
 
 
@@ -197,8 +220,10 @@ def test_a_stopped_run_is_refused_by_what_it_lacks(trained: tuple[Run, dict[str,
     config = changed(SMALL, networks=("learned", "fixed"))
     stopped = Run.create(tmp_path / "stopped", "sensing", config)
     shutil.copytree(trained[0].path / "runs", stopped.path / "runs")
+
     with pytest.raises(DataError, match="no results yet"):
         sensing.report(stopped)
+
     with pytest.raises(ConfigError, match="no trained fixed/seed-0"):
         sensing.evaluate(stopped)
 
@@ -211,13 +236,15 @@ def test_the_report_is_one_file_with_every_tracker(trained: tuple[Run, dict[str,
 
 def test_a_turned_sample_is_turned_in_all_its_parts() -> None:
     torch.manual_seed(0)
-    size, place = 9, torch.tensor([2.0, -3.0])  # beside the middle of the crop
+    size = 9  # beside the middle of the crop
+    place = torch.tensor([2.0, -3.0])
     picture = torch.zeros(64, 1, size, size)
     picture[:, 0, 4 - 3, 4 + 2] = 1.0
     boxes = torch.cat([place, torch.tensor([5.0, 7.0])]).repeat(64, 1)
     events = picture.repeat(1, 2, 1, 1).unsqueeze(0)
     samples = TrackingSamples(picture, picture, events, boxes, place.repeat(64, 1), place.repeat(1, 64, 1), picture)
     turned = sensing_following.random_flip_samples(samples)
+
     assert len({tuple(row) for row in turned.boxes.tolist()}) == 8  # all mirrorings and both orders of axes
     for i in range(64):
         x, y, w, _ = turned.boxes[i].tolist()
@@ -238,14 +265,15 @@ def test_the_example_fits_every_network() -> None:
 def test_larger_networks_can_be_built_and_run(preset: str, least: int) -> None:
     config = sensing.PRESETS[preset]
     network = sensing.build(config)["learned"].eval()
+
     assert sum(p.numel() for p in network.parameters()) > least
-    frames, events = (
-        torch.rand(1, 1, 1, config.model.crop, config.model.crop),
-        torch.ones(1, 1, 2, config.model.crop, config.model.crop),
-    )
+
+    frames = torch.rand(1, 1, 1, config.model.crop, config.model.crop)
+    events = torch.ones(1, 1, 2, config.model.crop, config.model.crop)
     with torch.no_grad():
         inputs = {"frames": 255 * frames, "boxes": torch.tensor([[[0.0, 0.0, 30.0, 30.0]]]), "events": events}
         response, _ = network.respond(inputs, None)
+
     assert response.isfinite().all()
 
 
@@ -287,6 +315,7 @@ def test_the_flat_settings_of_version_0_1_are_read() -> None:
     run = shipped_run("sensing_research")
     assert run is not None
     assert {"crop", "finding_epochs", "recall"} <= run.config.keys()
+
     config = run.config_as(sensing.Config)
     assert config.model == sensing.ModelConfig(crop=96)
     assert config.detector.epochs == 18
@@ -322,6 +351,7 @@ def test_the_folder_of_a_recording_of_ones_own_counts_as_the_real_one(
     folder = with_boxes(own, tmp_path, monkeypatch)
     (seen,) = sensing_parts.recording_parts(folder, "train", 4)
     (scored,) = sensing_parts.recording_parts(folder, "test", 4)
+
     assert seen.recording is scored.recording and seen.recording.name == "own"
     assert (seen.frames, scored.frames) == (range(2, 28), range(34, 55))
     with pytest.raises(ConfigError, match="recording 'reel' is neither the folder of a recording nor one of auto"):
@@ -334,6 +364,7 @@ def test_a_part_begins_at_its_first_boxes_and_one_without_boxes_is_refused_befor
     boxes = own.frame_boxes.copy()
     boxes[20:40] = float("nan")
     folder = with_boxes(own, tmp_path, monkeypatch, frame_boxes=boxes)
+
     assert sensing_parts.recording_parts(folder, "test", 4)[0].frames == range(41, 55)
     with pytest.raises(DataError, match=r"own: expected two .* but its part 'validation' has none"):
         sensing_parts.recording_parts(folder, "validation", 4)
@@ -346,4 +377,5 @@ def test_a_bin_that_never_has_a_box_is_left_out_of_the_table(
     boxes[3::6] = float("nan")
     scored = sensing_parts.recording_parts(with_boxes(own, tmp_path, monkeypatch, boxes=boxes), "test", 4)
     rows = sensing_scores.compare({}, scored)["distance by bin"]
+
     assert [list(row) for row in rows] == [["tracker", "1", "2", "3", "5", "6"]] * 2

@@ -31,6 +31,7 @@ def test_the_shipped_run_can_be_opened_and_tells_what_it_was_trained_on() -> Non
     tracker = sensing.tracker(shipped())
     assert not tracker.sensing.training
     assert "FE240hz_star_motion_0" not in shipped().results()["recording"]
+
     research = shipped_run("sensing_research")
     # by this `eval` knows whether a recording was trained on, and leaves that part out
     assert research is not None and "FE240hz_star_motion_0" in research.results()["recording"]
@@ -40,11 +41,13 @@ def test_the_shipped_weights_beat_constant_velocity_on_the_real_recording(
     real_set: Callable[[str], tuple[Path, ...]],
 ) -> None:
     """Forty frames of the test part, in which nothing was trained or chosen."""
-    recording, frames = load_fe240hz(real_set("fe240hz")[0].parent), range(400, 440)
+    recording = load_fe240hz(real_set("fe240hz")[0].parent)
+    frames = range(400, 440)
     network, velocity, hold = (
         interframe(recording, one, frames).score().mean_distance_px
         for one in (sensing.tracker(shipped()), ConstantVelocity(), StaticBox())
     )
+
     assert network < 0.9 * velocity and network < 0.5 * hold
 
 
@@ -64,6 +67,7 @@ def arriving(recording: Recording, late: int) -> Iterator[Inputs]:
     """A live stream whose frames, but for the first, arrive some bins late."""
     stream = EventBinner(DT, recording.events.height, recording.events.width, recording.frame_boxes[0])
     stream.add_frame(0, recording.frames[0])
+
     for bin_ in range(recording.num_bins):
         x, y, on = recording.events.slice_bins(bin_, bin_ + 1)
         stream.add(make_events(np.full(len(x), bin_edge(bin_, DT)), x, y, on))
@@ -87,10 +91,14 @@ def recorded(recording: Recording, late: int) -> Iterator[Inputs]:
 
 def followed(steps: Iterator[Inputs]) -> np.ndarray:
     """The boxes of the shipped weights."""
-    tracker, state, boxes = sensing.tracker(shipped()), None, []
+    tracker = sensing.tracker(shipped())
+    state = None
+    boxes = []
+
     for inputs in steps:
         box, state = tracker.step(inputs, state)
         boxes.append(box)
+
     return np.array(boxes)
 
 
@@ -101,4 +109,5 @@ def test_frames_that_arrive_late_in_a_live_stream_are_as_good_as_frames_in_time(
     live, punctual = (followed(arriving(recording, late)) for late in (5, 0))
     np.testing.assert_allclose(live, followed(recorded(recording, 5)), atol=1e-9)
     far, search_slice = (score(boxes, recording.boxes[: len(boxes)]).mean_distance_px for boxes in (live, punctual))
+
     assert far < search_slice + 2

@@ -50,9 +50,11 @@ def saved(filmed: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "disk"
     (folder / "frames").mkdir(parents=True)
     rows = []
+
     for k, (frame, t) in enumerate(zip(filmed.frames, filmed.frame_times, strict=True)):
         Image.fromarray(frame).save(folder / "frames" / f"{k}.png")
         rows.append(f"{k}.png,{START + round(1e6 * t)}")
+
     bins = np.repeat(np.arange(filmed.num_bins), np.diff(filmed.events.edges))
     t = START + np.round((bins + 0.5) * filmed.dt * 1e6).astype(np.int64)
     events = make_events(t=t, x=filmed.events.x, y=filmed.events.y, p=filmed.events.on)
@@ -63,6 +65,7 @@ def saved(filmed: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
     boxes = [f"{START},{','.join(map(str, filmed.frame_boxes[0]))}"]
     boxes += [f"{t},{','.join(map(str, box))}" for t, box in zip(ends, filmed.boxes, strict=True)]
     (folder / "boxes.csv").write_text("\n".join(["t_us,x,y,w,h", *boxes]) + "\n")
+
     return folder
 
 
@@ -75,6 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     child.save_weights(sensing.build(CONFIG)["learned"])
     child.save_results({})
     whole.save_results({"recording": "elsewhere"})
+
     return str(whole.path)
 
 
@@ -92,6 +96,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """Runs words that must be refused: one line on stderr, exit code 2."""
     assert main([str(word) for word in words]) == 2
+
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("spikebridge: error: ") and captured.err.count("\n") == 1
     return captured.err
@@ -100,11 +105,15 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 def test_a_recording_is_followed_into_a_file_and_an_animation(
     saved: Path, run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, animation = tmp_path / "found.csv", tmp_path / "found.webp"
+    out = tmp_path / "found.csv"
+    animation = tmp_path / "found.webp"
     words = ["track", saved, "--network", run, "--out", out, "--animation", animation, "--json"]
+
     assert main([str(word) for word in words]) == 0
+
     summary = json.loads(capsys.readouterr().out)
     rows = rows_of(out)
+
     assert list(rows[0]) == ["t_us", "x", "y", "w", "h", "confidence", "lost"]
     # a box at the end of each of 60 bins, in the time of the files
     assert len(rows) == summary["num_boxes"] == 60
@@ -112,11 +121,13 @@ def test_a_recording_is_followed_into_a_file_and_an_animation(
     assert summary["last_t_us"] == START + 250_000
     assert all(0 <= float(row["confidence"]) <= 1 and row["lost"] in ("0", "1") for row in rows)
     assert summary["boxes_per_second"] > 0 and summary["against_truth"]["num_outputs"] == 60
+
     # what the tracker reports and what is true have different names; `eval` calls the second the same
     assert summary["reported_lost_share"] == round(sum(row["lost"] == "1" for row in rows) / 60, 4)
     assert set(summary["against_truth"]) == set(TrackingScore._fields) and "lost_share" not in summary
     with Image.open(animation) as picture:
         assert picture.format == "WEBP" and picture.n_frames == 30 and picture.size == (128, 128)
+
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "found.webp"]
 
 
@@ -125,15 +136,20 @@ def test_a_recording_is_followed_into_a_page(
 ) -> None:
     page = tmp_path / "track.html"
     assert main(["track", str(saved), "--network", run, "--page", str(page), "--quiet", "--json"]) == 0
+
     summary = json.loads(capsys.readouterr().out)
     assert summary["page"] == str(page)
+
     html = page.read_text()
     assert "60 bins, 0.25 s" in html
     assert f"{summary['against_truth']['mean_distance_px']:.2f} px off on average" in html
+
     for lane in ("distance to the true centre", "overlap with the true box", "confidence", "events in a bin"):
         assert f"<b>{lane}</b>" in html
+
     (data,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
     film = json.loads(data)["film"]
+
     assert [len(boxes) for boxes in film["boxes"]] == [60, 60]
     assert film["boxes"][0][-1] == pytest.approx(summary["last_box"], abs=0.06)
     assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", page, "--page", page)
@@ -167,16 +183,21 @@ def test_a_recording_is_written_for_the_viewer(
     fake = SimpleNamespace(RecordingStream=Stream, **dict.fromkeys(("Image", "Points2D", "Boxes2D", "Scalars"), shape))
     monkeypatch.setitem(sys.modules, "rerun", fake)
     words = ["track", str(saved), "--network", run, "--viewer", str(path), "--quiet", "--json"]
+
     assert main(words) == 0
+
     summary = json.loads(capsys.readouterr().out)
     assert summary["viewer"] == str(path)
     assert path.read_bytes() == b"RRF2"
+
     counts = Counter(name for name, _ in logged)
     assert counts["bin"] == counts["camera/events"] == counts["camera/tracker"] == counts["distance [px]"] == 60
     assert counts["camera/frame"] == 10
     assert next(value for name, value in logged if name == "time") == (("duration", pytest.approx(1 / 240)),)
+
     away = [value[0] for name, value in logged if name == "distance [px]"]
     assert np.mean(away) == pytest.approx(summary["against_truth"]["mean_distance_px"], rel=1e-4)
+
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main(words) == 2
     assert "install spikebridge[viewer]" in capsys.readouterr().err
@@ -185,6 +206,7 @@ def test_a_recording_is_written_for_the_viewer(
 def test_the_first_box_can_be_said(saved: Path, run: str, tmp_path: Path) -> None:
     out = tmp_path / "found.csv"
     assert main(["track", str(saved), "--network", run, "--init", "20,30,9,7", "--out", str(out), "--quiet"]) == 0
+
     first = rows_of(out)[0]
     assert (float(first["w"]), float(first["h"])) == (9.0, 7.0)
     assert abs(float(first["x"]) - 20) < 8 and abs(float(first["y"]) - 30) < 8
@@ -195,8 +217,10 @@ def test_without_any_box_the_largest_moving_region_is_taken(
 ) -> None:
     (copy / "boxes.csv").unlink()
     assert main(["track", str(copy), "--network", run, "--quiet", "--json"]) == 0
+
     printed = capsys.readouterr()
     x, y, w, h = json.loads(printed.out)["first_box"]
+
     assert f"the largest moving region is taken: --init {x:g},{y:g},{w:g},{h:g}" in printed.err
     assert x >= 0 and x + w <= 64 and y >= 0 and y + h <= 64
 
@@ -243,8 +267,12 @@ def test_a_wrong_path_is_refused(run: str, tmp_path: Path, saved: Path, capsys: 
     assert "this is a folder" in refusal(capsys, "track", saved, "--network", run, "--out", tmp_path)
     assert "ends in .webp, .gif, .mp4" in refusal(capsys, "track", saved, "--network", run, "--animation", "a.avi")
     assert "is not a tracker" in refusal(capsys, "track", saved, "--network", "digits")
-    one, same = tmp_path / "a.webp", tmp_path / ".." / tmp_path.name / "a.webp"
+
+    one = tmp_path / "a.webp"
+    same = tmp_path / ".." / tmp_path.name / "a.webp"
+
     assert "a file each" in refusal(capsys, "track", saved, "--network", run, "--out", one, "--animation", same)
+
     os.mkfifo(pipe := tmp_path / "pipe")
     assert f"{pipe}: expected the name of a file" in refusal(capsys, "track", saved, "--network", run, "--out", pipe)
     assert pipe.is_fifo()
@@ -266,6 +294,7 @@ def test_damaged_events_are_refused(copy: Path, run: str, capsys: pytest.Capture
     (copy / "events.npz").write_bytes(whole[: len(whole) // 2])
     for words in (("track", copy, "--network", run), ("eval", run, "--data", copy)):
         assert "events.npz" in refusal(capsys, *words)
+
     (copy / "events.npz").write_bytes(b"")
     assert "the file is empty" in refusal(capsys, "track", copy, "--network", run)
 
@@ -279,6 +308,7 @@ def test_sizes_that_differ_are_refused(copy: Path, run: str, capsys: pytest.Capt
 def test_an_empty_first_box_is_refused(copy: Path, run: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (copy / "boxes.csv").read_text().splitlines()
     (copy / "boxes.csv").write_text("\n".join([lines[0], f"{START},1,1,0,5", *lines[2:]]))
+
     assert "boxes.csv, line 2: expected a first box inside the image" in refusal(
         capsys, "track", copy, "--network", run
     )
@@ -289,8 +319,10 @@ def test_events_out_of_order_are_refused_and_repaired_when_asked(
 ) -> None:
     with np.load(copy / "events.npz") as file:
         arrays = dict(file)
+
     arrays["t"][[100, 2000]] = arrays["t"][[2000, 100]]
     np.savez(copy / "events.npz", **arrays)
+
     assert "events.npz" in refusal(capsys, "track", copy, "--network", run)
     assert main(["track", str(copy), "--network", run, "--repair", "--json", "--quiet"]) == 0
     assert "sorted" in json.loads(capsys.readouterr().out)["warnings"][0]
@@ -300,7 +332,8 @@ def test_a_stopped_tracking_leaves_no_file(
     saved: Path, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ctrl-C at the twentieth bin; what was there before is still there."""
-    step, num_steps = SensingTracker.step, [0]
+    step = SensingTracker.step
+    num_steps = [0]
 
     def interrupted(self: SensingTracker, inputs: Inputs, state: TrackingState | None) -> Any:
         num_steps[0] += 1
@@ -309,9 +342,11 @@ def test_a_stopped_tracking_leaves_no_file(
         return step(self, inputs, state)
 
     monkeypatch.setattr(SensingTracker, "step", interrupted)
-    out, animation = tmp_path / "found.csv", tmp_path / "found.webp"
+    out = tmp_path / "found.csv"
+    animation = tmp_path / "found.webp"
     out.write_text("of yesterday")
     words = ["track", saved, "--network", run, "--out", out, "--animation", animation]
+
     assert main([str(word) for word in words]) == 130
     assert capsys.readouterr().err == "spikebridge: stopped\n"
     assert [path.name for path in tmp_path.iterdir()] == ["found.csv"] and out.read_text() == "of yesterday"
@@ -323,19 +358,24 @@ def test_every_protocol_gives_every_figure_for_the_network_and_each_baseline(
 ) -> None:
     words = ["--baselines", "hold,constant_velocity,kalman", "--latency", "tianjic", "--json"]
     assert main(["eval", run, "--data", str(saved), "--protocol", protocol, *words]) == 0
+
     results = json.loads(capsys.readouterr().out)
     figures = {"mean_distance_px", "auc", "precision_3px", "precision_5px", "precision_20px", "miou", "per_bin"}
+
     assert figures <= set(results)
     assert set(results["baselines"]) == {"hold", "constant_velocity", "kalman"}
     for one in results["baselines"].values():
         assert figures <= set(one) and one["num_outputs"] == results["num_labels"]
+
     assert (results["protocol"], results["recording"], results["seed"]) == (protocol, "disk", 0)
     assert results["split"] == "all" and results["frames"] == [{"A": 2, "D": 2}.get(protocol, 1), 10]
     # A answers after each of 8 frames, the others from frame 1 to the end
     assert results["num_labels"] == {"A": 48, "D": 48}.get(protocol, 54)
     assert [row["bin"] for row in results["per_bin"]] == [1, 2, 3, 4, 5, 6]
+
     if protocol == "B":
         assert [row["every"] for row in results["by_every"]] == [1, 2, 4, 8, 16, None]
+
     if protocol == "D":
         assert [row["frame_rate_hz"] for row in results["by_frame_rate"]][:3] == [40, 20, 10]
         assert figures | {"closed_loop"} <= set(results["by_frame_rate"][0])
@@ -348,10 +388,13 @@ def test_fewer_frames_begin_where_a_box_is_known_and_too_few_are_left_out(
     first, *rows = path.read_text().splitlines()
     # frames 4 and later have a box: of each fourth one, frames 4 and 8
     path.write_text("\n".join([first, *(row for row in rows if int(row.split(",")[0]) >= START + 99_000)]))
+
     assert main(["eval", run, "--data", str(copy), "--protocol", "D", "--baselines", "hold", "--json"]) == 0
+
     results = json.loads(capsys.readouterr().out)
     assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 4]
     assert [row["keep_every"] for row in results["baselines"]["hold"]["by_frame_rate"]] == [1, 2, 4]
+
     (warning,) = (text for text in results["warnings"] if not text.startswith("first box: "))
     assert warning == "8 times fewer frames are left out of by_frame_rate: no two that follow one another have boxes."
 
@@ -365,6 +408,7 @@ def test_the_part_trained_on_is_left_out_of_a_recording_that_a_run_knows(
     monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: longer)
     options = sensing.Evaluation(baselines="hold", protocol="C")
     results = sensing.evaluate(Run.open(run), tmp_path, options)
+
     # 56 frames: the test part is frames 34 to 54
     assert results["split"] == "test" and results["frames"] == [34, 55]
 
@@ -377,6 +421,7 @@ def test_at_fewer_frames_there_is_a_row_where_somebody_can_start(
     partly = replace(filmed, frame_boxes=boxes)
     monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: partly)
     results = sensing.evaluate(Run.open(run), tmp_path, sensing.Evaluation(baselines="none", protocol="D"))
+
     assert [row["keep_every"] for row in results["by_frame_rate"]] == [1, 2, 8]
 
 
@@ -384,7 +429,8 @@ def test_networks_stand_beside_one_of_the_same_seed(
     filmed: Recording, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensing_evaluation, "load_recording", lambda *_: filmed)
-    tracker, asked = sensing.tracker(Run.open(run)), []
+    tracker = sensing.tracker(Run.open(run))
+    asked = []
 
     def load(network: str | None, seed: int | None) -> SensingTracker:
         asked.append((network, seed))
@@ -392,6 +438,7 @@ def test_networks_stand_beside_one_of_the_same_seed(
 
     options = sensing.Evaluation(protocol="C", baselines="learned", weights_seed=3)
     sensing_evaluation.evaluate_recording(Run.open(run), tmp_path, options, load)
+
     assert asked == [(None, 3), ("learned", 3)]
 
 
@@ -408,6 +455,7 @@ def test_words_that_cannot_be_meant_are_refused(
     assert "box_noise needs to be 0 px or more" in line("--box-noise", "-1")
     assert "keep_every needs to be 1 or more" in line("--keep-every", "0")
     assert "every needs to be 1 or more" in line("--every", "0")
+
     (copy / "boxes.csv").unlink()
     assert "expected two neighbouring frames with boxes" in refusal(capsys, "eval", run, "--data", copy)
 
@@ -425,7 +473,9 @@ def test_a_run_without_data_is_measured_on_generated_scenes(
 ) -> None:
     monkeypatch.delenv("SPIKEBRIDGE_DATA", raising=False)
     monkeypatch.setattr(sensing_evaluation, "_NUM_SCENES", 1)
+
     assert main(["eval", run, "--protocol", "A", "--keep-every", "4", "--baselines", "hold", "--json"]) == 0
+
     results = json.loads(capsys.readouterr().out)
     assert results["split"] == "generated" and results["recording"].startswith("scene ")
     assert results["frame_rate_hz"] == 10 and len(results["per_bin"]) == 24

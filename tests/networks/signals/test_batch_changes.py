@@ -25,9 +25,11 @@ def test_a_mixture_holds_the_partner_stretched_to_the_windows_length_and_leaves_
     after = mix_within_class(batch, torch.Generator().manual_seed(0), share=1.0)
     # two steps stretched over three: 8, 8 + 8 * 2/3, and the last one again
     other = after["frames"][:, 0, 0] / torch.tensor([8.0, 8 + 16 / 3, 16.0, 1.0])
+
     assert torch.allclose(other[:3], other[0].expand(3))
     assert 0 < other[0] <= 0.5
     assert other[3] == 0
+
     # the first one is zero, so that the second is left with its own part
     own = after["frames"][:, 1, 0] / batch["frames"][:, 1, 0]
     assert torch.allclose(own[:2], own[0].expand(2))
@@ -42,11 +44,15 @@ def test_windows_mix_within_their_class_alone_and_so_many_as_the_share_says() ->
     label = torch.randint(3, (1000,), generator=chance)
     frames = label.float()[:, None].expand(1000, 4)
     batch = _batch(frames.tolist(), [4] * 1000, label.tolist())
+
     assert torch.allclose(mix_within_class(batch, chance, share=1.0)["frames"], batch["frames"])
+
     noise = {**batch, "frames": torch.randn(4, 1000, 1, generator=chance)}
     after = mix_within_class(noise, chance, share=0.3)
     changed = (after["frames"] != noise["frames"]).any(0).ravel()
+
     assert 250 < changed.sum() < 350
+
     alone = _batch([[1.0, 2.0], [3.0, 4.0]], lengths=[2, 2], label=[0, 1])
     assert torch.equal(mix_within_class(alone, chance, share=1.0)["frames"], alone["frames"])
 
@@ -65,7 +71,9 @@ def test_the_training_batches_of_a_recipe_are_mixed_before_they_are_masked() -> 
     plain = frames(masking=0.0, mixing=0.0)
     mixed = frames(masking=0.0, mixing=0.9)
     both = frames(masking=0.5, mixing=0.9)
+
     assert not torch.equal(plain, mixed)
+
     mean = mixed.mean((0, 1))
     assert torch.equal(torch.where(both == mean, mean, mixed), both)
 
@@ -74,6 +82,7 @@ def test_a_mask_hides_at_most_its_share_of_features_and_frames() -> None:
     frames = torch.randn(20, 50, 40, generator=torch.Generator().manual_seed(0))
     batch = mask_frames({"frames": frames}, torch.Generator().manual_seed(1), most=0.2)
     changed = batch["frames"] != frames
+
     assert changed.any()
     # whole columns of at most 8 features, and whole frames, at most 4
     assert changed.all(0).sum(1).max() <= 8
@@ -88,9 +97,11 @@ def test_as_many_windows_lose_the_frames_as_the_signal_and_none_loses_both() -> 
         "signal": torch.randn(9, 1000, 2, generator=chance) + 10,
         "label": torch.arange(1000),
     }
+
     after = drop_modality(batch, torch.Generator().manual_seed(1), share=0.2)
     no_frames = (after["frames"] == batch["frames"].mean((0, 1))).all(2).all(0)
     no_signal = (after["signal"] == 0).all(2).all(0)
+
     assert 150 < no_frames.sum() < 250
     assert 150 < no_signal.sum() < 250
     assert not (no_frames & no_signal).any()

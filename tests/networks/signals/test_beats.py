@@ -18,11 +18,13 @@ def heart(seconds: float, seed: int = 0) -> tuple[Tensor, np.ndarray]:
     places = places[places < seconds * RATE_HZ - 60]
     t = np.arange(int(seconds * RATE_HZ))
     ecg = np.zeros((len(t), 2))
+
     for place in places:
         near = slice(max(0, place - 40), place + 200)
         pulse = np.exp(-((t[near] - place) ** 2) / (2 * 4.0**2))
         wave = 0.2 * np.exp(-((t[near] - place - 110) ** 2) / (2 * 25.0**2))
         ecg[near] += np.stack([pulse + wave, 0.6 * pulse + wave], 1)
+
     return torch.from_numpy(ecg + 0.02 * chance.normal(size=ecg.shape)).float(), places
 
 
@@ -31,6 +33,7 @@ def test_beats_are_paired_in_order_and_once() -> None:
     assert (counts.found, counts.missed, counts.false, counts.errors) == (1, 2, 3, 5)
     assert counts.sensitivity == pytest.approx(100 / 3)
     assert counts.precision == pytest.approx(25)
+
     exact = match_beats(np.array([118]), np.array([100]), RATE_HZ)  # 18 samples are 50 ms
     assert exact.found == 1
     assert match_beats(np.array([119]), np.array([100]), RATE_HZ).found == 0
@@ -40,6 +43,7 @@ def test_beats_are_paired_in_order_and_once() -> None:
 def test_noise_has_the_ratio_that_is_asked_for_and_its_seed() -> None:
     ecg, _ = heart(20)
     noise = with_noise(ecg, 6.0, seed=3) - ecg
+
     assert torch.allclose(10 * torch.log10(ecg.var(0) / noise.var(0)), torch.tensor(6.0), atol=0.2)
     assert with_noise(ecg, 6.0, seed=3).equal(ecg + noise)
     assert with_noise(ecg, None) is ecg
@@ -57,9 +61,12 @@ def test_a_trained_detector_finds_beats_that_it_has_not_seen() -> None:
     ecg, places = heart(30)
     network = beat_network(num_neurons=8)
     losses = train_beats(network, ecg, places, BeatConfig(steps=60, batch_size=8, piece_seconds=2.0, lr=0.02))
+
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 3
+
     other, true = heart(20, seed=5)
     counts = match_beats(beats_of(network, other), true, RATE_HZ)
+
     assert counts.sensitivity > 90
     assert counts.precision > 90
 
@@ -69,14 +76,20 @@ def test_the_detector_is_causal_and_a_stream_gives_the_same_spikes() -> None:
     ecg = heart(6)[0].unsqueeze(1)
     network = beat_network(num_neurons=4, threshold=0.2).eval()
     whole = network({"ecg": ecg})[0]["snn"]
+
     assert whole.sum() > 1
-    state, pieces = None, []
+
+    state = None
+    pieces = []
     for piece in ecg.split([500, 1, 700, len(ecg) - 1201]):
         outputs, state = network({"ecg": piece}, state)
         pieces.append(outputs["snn"])
+
     assert torch.cat(pieces).equal(whole)
+
     changed = ecg.clone()
     changed[1000:] = 7
+
     assert network({"ecg": changed})[0]["snn"][:1000].equal(whole[:1000])
     assert LATENCY + 18 <= NUM_TAPS  # at most 150 ms after a beat
 
@@ -90,14 +103,18 @@ def test_the_ann_moves_the_threshold() -> None:
     network = beat_network(num_neurons=4).eval()
     ecg = heart(4)[0].unsqueeze(1)
     readout = network.parts["snn"].get_submodule("fc")
+
     with torch.no_grad():  # a membrane of 1.7, below the threshold of 3.5
         readout.weight.zero_()
         readout.bias.fill_(0.5)
+
     outputs = network({"ecg": ecg})[0]
     assert outputs["ann"].eq(1).all()
     assert outputs["snn"].sum() == 0
+
     with torch.no_grad():
         network.parts["ann"].get_submodule("fc2").bias.fill_(-20.0)
+
     outputs = network({"ecg": ecg})[0]
     assert outputs["ann"].max() < 1e-6
     # the first value of the ANN stands at the last sample of two seconds

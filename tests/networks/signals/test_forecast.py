@@ -12,8 +12,10 @@ from spikebridge.networks.signals.model.forecast import continued, fit_readout, 
 def test_the_series_solves_its_equation() -> None:
     x = mackey_glass(4000, tau=17.0, dt=0.5, warm_up=500.0)[0][:, 0].astype(float)
     slope = (x[36:] - x[34:-2]) / 1.0  # central difference over two samples of 0.5
-    late, now = x[1:-35], x[35:-1]  # 34 samples, 17 time units, earlier
+    late = x[1:-35]  # 34 samples, 17 time units, earlier
+    now = x[35:-1]
     expected = 0.2 * late / (1 + late**10) - 0.1 * now
+
     assert np.abs(slope - expected).max() < 2e-3
     assert 0.2 < x.min() < 0.6 < 1.1 < x.max() < 1.5
 
@@ -38,6 +40,7 @@ def test_a_sine_is_continued_on_its_own_predictions(num_features: int, num_spiki
     network = forecast_network(8, num_features, num_spiking)
     fit_readout(network, x[:400])
     found = continued(network, x[:400], 60)
+
     assert (found - x[400:460]).abs().max() < 0.05
 
 
@@ -45,7 +48,9 @@ def test_the_readout_of_the_last_sample_is_the_first_prediction() -> None:
     x = torch.sin(0.3 * torch.arange(120, dtype=torch.float64))
     network = forecast_network(4, 30, 5)
     state = fit_readout(network, x)
+
     assert state.ticks == 120
+
     y = network({"x": x.reshape(-1, 1, 1)})[0]["readout"][-1]
     assert continued(network, x, 1).equal(y.reshape(1))
     assert continued(network, x, 3, bounds=(-0.1, 0.1)).abs().max() <= 0.1

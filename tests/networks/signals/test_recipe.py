@@ -43,6 +43,7 @@ def gestures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     series = generated_gestures(num_people=3, num_each=4, seed=5)
     path = tmp_path_factory.mktemp("data") / "gestures.npz"
     names = np.array(series.label_names)
+
     np.savez(
         path,
         samples=np.asarray(series.samples),
@@ -90,6 +91,7 @@ def test_a_file_is_scored_with_accuracy_and_people(
     trained: tuple[Run, dict[str, Any]], gestures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["eval", str(trained[0].path), "--data", str(gestures), "--json"]) == 0
+
     results = json.loads(capsys.readouterr().out)
     assert set(results["per_group"]) == {"person 1", "person 2", "person 3"}
     assert results["accuracy"] == pytest.approx(np.mean(list(results["per_group"].values())))
@@ -108,6 +110,7 @@ def test_everybody_is_trained_on_where_there_are_no_folds(tmp_path: Path) -> Non
     config = dataclasses.replace(QUICK, networks=("ann",), folds=(), training=training)
     run = Run.create(tmp_path / "run", "signals", config)
     results = signals.train(config, run, quiet=True)
+
     assert len(results["people"]) == 6
     assert list(run.children()) == ["ann/seed-0"]
     assert signals.evaluate(run)["people"] == results["people"]
@@ -120,6 +123,7 @@ def test_answers_after_the_end_of_a_recording_change_nothing() -> None:
     batch["weight"][2:, 0] = 0
     longer = answers(network, batch)
     batch["frames"][2:, 0] += 5
+
     assert torch.equal(longer[-1, 0], answers(network, batch)[-1, 0])
     assert torch.equal(longer[-1, 0], longer[1, 0])
 
@@ -133,6 +137,7 @@ def test_modality_dropout_changes_the_training_of_a_hybrid_alone() -> None:
         torch.manual_seed(0)
         network = signals.build(QUICK)[name]
         train_windows(network, training_batches(sensor, sensor.windows(series), training, 0), training, 0)
+
         return torch.cat([x.flatten() for x in network.state_dict().values()])
 
     assert torch.equal(weights("ann", 0.0), weights("ann", 0.3))
@@ -147,10 +152,13 @@ def test_a_training_ends_with_the_mean_weights_of_its_last_steps() -> None:
         # a batch holds three windows of twelve: four steps
         training = dataclasses.replace(QUICK.training, copies=2, epochs=1, batch_size=3, averaging=share)
         data = training_batches(sensor, sensor.windows(series), training, 0)
+
         assert len(data.tensors["label"]) == 3 * num_steps
+
         torch.manual_seed(0)
         network = signals.build(QUICK)["ann"]
         train_windows(network, data, training, 0)
+
         return torch.cat([x.detach().flatten() for x in network.parameters()])
 
     last, one, two = (weights(4, share) for share in (0.0, 0.01, 0.5))
@@ -169,6 +177,7 @@ def test_a_comparison_is_made_in_pairs_of_people() -> None:
     def row(anna: float, ben: float) -> dict[str, Any]:
         costs = dict.fromkeys(("macs", "synops", "front_end_macs", "energy_uj", "updates"), 0.0)
         people = {"anna": anna, "ben": ben}
+
         return {
             "per_group": people,
             "parameters": 1,
@@ -178,6 +187,7 @@ def test_a_comparison_is_made_in_pairs_of_people() -> None:
 
     results = compare({"learned": [row(0.6, 0.9)], "ann": [row(0.5, 0.8)], "snn": [row(0.7, 0.7)]})
     against = {found["network"]: found for found in results["learned against"]}
+
     # both people gain 10 points, although they differ by 30
     assert against["ann"] == {"network": "ann", "points": 10.0, "sd": 0.0, "it is": "ahead"}
     assert against["snn"]["it is"] == "level"
@@ -211,6 +221,7 @@ def test_a_fold_that_is_not_there_and_a_set_without_file_are_refused(tmp_path: P
     config = dataclasses.replace(QUICK, folds=(9,))
     with pytest.raises(ConfigError, match="folds 0 to 2"):
         signals.train(config, Run.create(tmp_path / "a", "signals", config), quiet=True)
+
     with pytest.raises(ConfigError, match="a file: --data my"):
         signals.build(dataclasses.replace(QUICK, dataset="own"))
 
@@ -249,8 +260,10 @@ def test_doubtful_series_of_ones_own_are_trained_on_with_a_warning(
     config = dataclasses.replace(
         QUICK, dataset="own", data=tmp_path / "own.npz", networks=("ann",), folds=(0,), num_folds=2, training=training
     )
+
     with pytest.warns(UserWarning) as caught:
         signals.train(config, Run.create(tmp_path / "run", "signals", config), quiet=True)
+
     assert any(warned in str(one.message) for one in caught)
 
 
@@ -269,5 +282,6 @@ def test_series_of_ones_own_that_cannot_be_trained_on_are_refused(
     arrays = dict(np.load(gestures))
     np.savez(tmp_path / "own.npz", **{**arrays, **{name: change(arrays[name]) for name, change in changes.items()}})
     config = dataclasses.replace(QUICK, dataset="own", data=tmp_path / "own.npz", networks=("ann",))
+
     with pytest.raises((ConfigError, DataError), match=message):
         signals.train(config, Run.create(tmp_path / "run", "signals", config), quiet=True)

@@ -18,12 +18,14 @@ from spikebridge.pretrained.models import load_pretrained
 def some_series(path: Path, step: int) -> dict[str, NDArray[Any]]:
     """Every `step`-th series of a file of a set, with all of its keys."""
     arrays = dict(np.load(path))
-    starts, samples = arrays["starts"], arrays["samples"]
+    starts = arrays["starts"]
+    samples = arrays["samples"]
     chosen = np.arange(0, len(starts) - 1, step)
     pieces = [samples[starts[i] : starts[i + 1]] for i in chosen]
     number = len(starts) - 1
     kept = {name: array[chosen] if array.shape == (number,) else array for name, array in arrays.items()}
     ends = np.cumsum([0, *(len(piece) for piece in pieces)])
+
     return {**kept, "samples": np.concatenate(pieces), "starts": ends}
 
 
@@ -33,10 +35,12 @@ def files(tmp_path_factory: pytest.TempPathFactory, real_set: Callable[[str], tu
     for name, step in (("spoken_digits", 41), ("watch", 9), ("myo", 300)):
         (path,) = real_set(name)
         np.savez(folder / f"{name}.npz", **some_series(path, step))
+
     arrays = dict(np.load(folder / "watch.npz"))
     names = arrays["exercise_names"]
     general = {name: arrays[name] for name in ("samples", "starts", "rate_hz", "units_per_one")}
     np.savez(folder / "general.npz", **general, label=names[arrays["exercise"]], group=arrays["person"])
+
     return {path.stem: path for path in folder.glob("*.npz")}
 
 
@@ -70,6 +74,7 @@ def test_a_set_without_shipped_weights_is_refused_with_the_reason(
     files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["eval", "signals", "--data", str(files["myo"])]) == 2
+
     message = capsys.readouterr().err
     assert "GPL" in message
     assert "train" in message
@@ -81,11 +86,13 @@ def test_beats_of_a_file_are_scored_by_the_shipped_detector(
 ) -> None:
     (path,) = real_set("ecg_100")
     arrays = dict(np.load(path))
-    start, stop = len(arrays["samples"]) * 2 // 3, len(arrays["samples"]) * 2 // 3 + 60 * 360
+    start = len(arrays["samples"]) * 2 // 3
+    stop = len(arrays["samples"]) * 2 // 3 + 60 * 360
     beats = arrays["beat_at"][(arrays["beat_at"] >= start) & (arrays["beat_at"] < stop)] - start
     millivolt = (arrays["samples"][start:stop] - float(arrays["zero"])) / float(arrays["units_per_millivolt"])
     np.savez(tmp_path / "minute.npz", samples=millivolt, rate_hz=360, beat_at=beats)
     results = evaluated(capsys, tmp_path / "minute.npz")  # of the third that was not trained on
+
     assert results["beats"] == len(beats)
     assert results["errors"] <= 1
     assert results["accuracy"] > 0.98

@@ -32,24 +32,33 @@ VOICE = dataclasses.replace(
 def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.Config, name: str) -> None:
     reader = sample_reader(to_plain(config), {})
     sensor = reader.front_end
+
     assert isinstance(sensor, Sensor)
+
     length = round(config.sensor.seconds * sensor.rate_hz)
     x = np.random.default_rng(0).normal(0, 0.1, (2 * length, sensor.num_channels)).astype(np.float32)
     series = make_series([x[:length], x[length:]], sensor.rate_hz, label=["a", "b"])
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = signals.build(dataclasses.replace(config, networks=(name,)))[name].eval()
+
     whole = logits_of(network, sensor, windows_of(series, config.sensor.seconds, None))
-    steps, state, answers = SampleSteps(reader, frozenset(network.inputs), network_advance(network)), None, []
+    steps = SampleSteps(reader, frozenset(network.inputs), network_advance(network))
+    state = None
+    answers = []
     means = []
+
     for start in range(0, 2 * length, sensor.block):
         answer, state = steps([x[start : start + sensor.block]], state)
         answers.append(answer)
         means.append(state.mean)
+
     expected = torch.cat([whole[:, 0], whole[:, 1]])  # the second window begins anew
     assert np.allclose(np.stack(means), expected.numpy(), atol=1e-4)
     assert [int(answer["answer"]) for answer in answers] == expected.argmax(-1).tolist()
     assert [answer["window"] for answer in answers] == [0] * reader.window + [1] * reader.window
+
     together, _ = steps([x[start : start + sensor.block] for start in range(0, length, sensor.block)], None)
     assert together["answer"] == answers[reader.window - 1]["answer"]
 
@@ -70,6 +79,7 @@ def test_what_has_no_live_form_is_refused(change: dict[str, object], message: st
         with pytest.raises(ConfigError, match=message):
             sample_reader(given, {})
         return
+
     with pytest.raises(ConfigError, match="no live form"):
         sample_reader(given, {}).front_end.initial_state()
 
@@ -90,6 +100,7 @@ def test_a_live_stream_that_cannot_be_ends_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["live", *words]) == 2
+
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert message in lines[0]

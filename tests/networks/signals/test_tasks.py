@@ -52,6 +52,7 @@ def forecaster(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str,
         dataset="own", data=folder / "waves.npz", task="forecast", networks=("ann", "fixed"), forecast=sizes
     )
     run = Run.create(folder / "run", "signals", config)
+
     return run, signals.train(config, run, quiet=True)
 
 
@@ -73,6 +74,7 @@ def test_detectors_are_scored_with_and_without_noise_beside_pan_and_tompkins(
 ) -> None:
     run, results = detector
     rows = results["detectors"]
+
     assert {row["detector"] for row in rows} == {"learned", "learned, fixed threshold", "Pan-Tompkins"}
     assert {row["noise"] for row in rows} == {"none", "0 dB"}
     assert results["beats"] >= 9  # a third of 30 s
@@ -86,6 +88,7 @@ def test_a_file_of_marked_beats_is_scored(
 ) -> None:
     results = evaluated(capsys, str(detector[0].path), "--data", str(write_heart(tmp_path / "heart.npz")))
     assert results["dataset"] == "generated"
+
     right = results["beats"] - results["missed"]
     assert results["beats"] > 10
     assert results["accuracy"] == pytest.approx(right / (results["beats"] + results["false"]))
@@ -97,16 +100,20 @@ def test_a_detector_in_integers_keeps_its_ann_in_floats() -> None:
     ecg = {"ecg": signals.calibration(DETECT, 2)["ecg"][: 3 * 360]}
     with pytest.raises(ExportError, match="has no integer form"):
         quantize(network, ecg, qconfigs_for([], QConfig()))
+
     whole = quantize(network, ecg, qconfigs_for(list(signals.regions(DETECT)), QConfig()))
     outputs, _ = whole(ecg)
+
     assert outputs["snn"].shape == (1080, 2, 1)
+
     measured = signals.measure(network, DETECT)
     assert set(measured) == {"sensitivity", "precision"}
 
 
 def test_a_stopped_training_of_a_detector_resumes_to_the_same_weights(tmp_path: Path) -> None:
     heart = generated_heart(8.0)
-    ecg, config = torch.from_numpy(heart[0]), BeatConfig(steps=54, batch_size=1, piece_seconds=1.0)
+    ecg = torch.from_numpy(heart[0])
+    config = BeatConfig(steps=54, batch_size=1, piece_seconds=1.0)
 
     def trained(run: Run) -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
@@ -120,8 +127,10 @@ def test_a_stopped_training_of_a_detector_resumes_to_the_same_weights(tmp_path: 
 
     with pytest.raises(RuntimeError, match="stopped"), follow_rows(stop):
         trained(Run.create(tmp_path / "cut", "signals", DETECT))
+
     resumed = trained(Run.create(tmp_path / "cut", "signals", DETECT, resume=True))
     whole = trained(Run.create(tmp_path / "whole", "signals", DETECT))
+
     assert all(resumed[name].equal(whole[name]) for name in whole)
 
 
@@ -132,6 +141,7 @@ def test_a_wave_is_forecast_on_the_predictions_of_the_network(
     assert {row["network"]: row["series"] for row in results["networks"]} == {"ann": 2, "fixed": 2}
     assert results["networks"][0]["NRMSE"] < 0.1
     assert signals.evaluate(Run.open(run.path)) == results
+
     found = evaluated(capsys, str(run.path), "--data", str(run.path.parent / "waves.npz"))
     # the network that is fitted to the first wave, which is one of the two
     assert found["per_group"]["0"] == pytest.approx(results["series"][0]["ann"], abs=0.01)
@@ -201,7 +211,9 @@ def test_series_that_cannot_be_forecast_are_refused(samples: np.ndarray, message
 
 
 def test_a_heart_is_the_same_from_the_same_seed() -> None:
-    one, other = generated_heart(5.0, seed=1), generated_heart(5.0, seed=2)
+    one = generated_heart(5.0, seed=1)
+    other = generated_heart(5.0, seed=2)
+
     assert np.array_equal(one[0], generated_heart(5.0, seed=1)[0])
     assert not np.array_equal(one[0], other[0])
     assert make_series([one[0]], 360).num_channels == 2

@@ -23,7 +23,9 @@ def test_a_change_by_its_formula(lag: int | None, num_steps: int, columns: int, 
     before = torch.where(started[:, None], last, x[0])
     expected = x - (before if lag is None else torch.cat([before, x])[:num_steps])
     difference = change(x, lag, None if begins else Before(last, started))
+
     assert torch.equal(difference, expected)
+
     weights = random(*x.shape, seed=2)
     wanted = [signal] if begins else [signal, last]
     ours, theirs = (torch.autograd.grad((d * weights).sum(), wanted) for d in (difference, expected))

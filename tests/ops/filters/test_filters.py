@@ -29,7 +29,9 @@ from spikebridge.ops import reference, selection, without_native
 from spikebridge.ops.filters.fir import finite_response, last_response
 from spikebridge.ops.filters.leaky_sum import last_sum, leaky_sum, one_step_late
 
-T, B, N = 29, 3, 5
+T = 29
+B = 3
+N = 5
 LOG2 = 0.6931471805599453
 KERNELS: dict[str, Callable[[bool], Kernel]] = {
     "Sum": lambda keep: Sum(keep=keep),
@@ -74,6 +76,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for method in ("run", "values_from_start", "last"):
             plain = getattr(kind, method)
             monkeypatch.setattr(kind, method, lambda *a, _p=plain, _m=method: seen.append(_m) or _p(*a))
+
     return seen
 
 
@@ -81,12 +84,15 @@ def flags(form: str) -> Tensor | None:
     """Windows that open at step 5, 6 and 20; the second sample's at 6 and 11."""
     if "trigger" not in form:
         return None
+
     starts = torch.zeros(T, B, dtype=torch.bool)
     starts[[5, 6, 20]] = True
     if form == "since a trigger":
         return starts[:, 0]
+
     starts[:, 1] = False
     starts[[6, 11], 1] = True
+
     return starts
 
 
@@ -100,6 +106,7 @@ def train(unit: HybridUnit, x: Tensor, starts: Tensor | None, cut: int) -> tuple
     (y * torch.linspace(0.5, 1.5, y.numel(), dtype=x.dtype).reshape(y.shape)).sum().backward()
     carry = list(state.kernel or ())
     gradients = {"x": x.grad, **{n: p.grad for n, p in unit.named_parameters()}}
+
     return [y.detach(), *[m.detach() for m in carry]], gradients
 
 
@@ -111,12 +118,15 @@ def test_every_kernel_in_every_form(name: str, form: str, dtype: torch.dtype, ca
     unit = HybridUnit(window(), KERNELS[name](keep)).to(dtype)
     x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(3), dtype=dtype)
     fast = train(unit, x, flags(form), cut=16)
+
     assert calls, "no fast path was taken"
     with reference():
         slow = train(unit, x, flags(form), cut=16)
+
     tolerance = 1e-11 if dtype == torch.float64 else 2e-5
     for a, b in zip(fast[0], slow[0], strict=True):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
     for key, expected in slow[1].items():
         torch.testing.assert_close(fast[1][key], expected, rtol=tolerance, atol=tolerance * 10)
 
@@ -127,8 +137,10 @@ def test_leaky_kernels_give_the_bits_of_the_loop(name: str, form: str) -> None:
     unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
     x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(4))
     fast = train(unit, x, flags(form), cut=16)[0]
+
     with reference():
         slow = train(unit, x, flags(form), cut=16)[0]
+
     assert all(torch.equal(a, b) for a, b in zip(fast, slow, strict=True))
 
 
@@ -141,10 +153,13 @@ def test_large_steps_in_pytorch_begin_anew_where_they_should(
     monkeypatch.setattr("spikebridge.ops.selection.SMALL_STEP", 0)
     unit = HybridUnit(FORMS[form][0](), KERNELS[name](True))
     x = torch.randn(T, B, N, generator=torch.Generator().manual_seed(6))
+
     with without_native(), torch.set_grad_enabled(training):
         fast = train(unit, x, flags(form), cut=16) if training else unit(x, starts=flags(form))[0]
+
     with reference(), torch.set_grad_enabled(training):
         slow = train(unit, x, flags(form), cut=16) if training else unit(x, starts=flags(form))[0]
+
     torch.testing.assert_close(fast, slow, rtol=2e-5, atol=2e-4)
 
 
@@ -162,22 +177,28 @@ def test_exact_numbers_are_equal_to_the_bit_in_windows_too(name: str, window: Wi
     kernel = FIR(3) if name == "Taps" else EXACT[name](False)
     if isinstance(kernel, FIR):
         torch.nn.init.constant_(kernel.weight, 0.25)
+
     unit = HybridUnit(window, kernel).double()
     x = torch.randint(-8, 9, (24, B, N), generator=torch.Generator().manual_seed(5)).double() / 4
     fast, _ = unit(x)
+
     with reference():
         slow, _ = unit(x)
+
     assert torch.equal(fast, slow)
 
 
 @every_kernel
 def test_a_kernel_alone_runs_over_time_too(name: str, calls: list[str]) -> None:
-    kernel, x = KERNELS[name](True), torch.randn(T, B, N)
+    kernel = KERNELS[name](True)
+    x = torch.randn(T, B, N)
     first, carry = kernel(x[:11])
     second, carry = kernel(x[11:], carry)
+
     assert len(calls) == 2
     with reference():
         values, end = kernel(x)
+
     torch.testing.assert_close(torch.cat([first, second]), values, rtol=1e-5, atol=1e-5)
     for a, b in zip(carry, end, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
@@ -197,8 +218,10 @@ def test_odd_sizes_and_any_strides(name: str, shape: tuple[int, ...], monkeypatc
     kernel = KERNELS[name](True)
     x = torch.randn(*shape[:-1], 2 * N)[..., ::2]
     fast, _ = kernel(x)
+
     with reference():
         slow, _ = kernel(x)
+
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
 
 
@@ -208,9 +231,12 @@ def test_a_restart_leaves_behind_what_was_not_finite(name: str) -> None:
     x[2, 1, 3] = float("inf")
     resets = [t == 12 for t in range(T)]
     fast, _ = scan_with_resets(KERNELS[name](True), x, None, resets)
+
     with reference():
         slow, _ = scan_with_resets(KERNELS[name](True), x, None, resets)
+
     assert fast[12:].isfinite().all()
+
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
@@ -222,22 +248,27 @@ def test_a_last_sum_keeps_nothing_and_loses_nothing(decay: float | str, shape: t
     signal = torch.randn(num_steps + batch, batch, neurons, generator=torch.Generator().manual_seed(7))
     signal.requires_grad_()
     x = signal[:num_steps]
+
     if lies == "windows":
         x = signal.transpose(0, 1)[:, :num_steps].contiguous().transpose(0, 1)
     elif lies == "overlapping":
         x = signal[:, 0].unfold(0, num_steps, 1).movedim(-1, 0)[:, :batch]
     elif lies == "other order":
         x = x.transpose(1, 2).contiguous().transpose(1, 2)
+
     learned = {"one": torch.tensor(0.7), "neuron": torch.linspace(0.1, 0.9, neurons)}
     left = learned[decay].requires_grad_() if isinstance(decay, str) else decay
     wanted = [signal, left] if isinstance(left, Tensor) else [signal]
     weights = torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(8))
     expected = torch.zeros(x.shape[1:])
+
     for x_t in x.unbind(0):
         expected = expected * left + x_t
+
     last = last_sum(x, left)
     torch.testing.assert_close(last, expected, rtol=1e-5, atol=1e-5)
     fast, slow = (torch.autograd.grad((v * weights).sum(), wanted, retain_graph=True) for v in (last, expected))
+
     for a, b in zip(fast, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -258,27 +289,36 @@ def test_in_pytorch_alone_short_stretches_are_left_to_the_loop(
 ) -> None:
     monkeypatch.setattr("spikebridge.ops.selection.LARGE_SIGNAL", 2**21)
     monkeypatch.setattr("spikebridge.ops.selection.SMALL_STEP", 0)
-    kernel, x = KERNELS[name](True), torch.randn(100, B, N)
+    kernel = KERNELS[name](True)
+    x = torch.randn(100, B, N)
     every_ten = [t % 10 == 0 for t in range(100)]
+
     with without_native(), torch.set_grad_enabled(training):
         _, carry = scan_with_resets(kernel, x[:10], None)
         kernel(x[:10], carry)
         scan_with_resets(kernel, x, carry, every_ten)
+
         assert not calls
+
         kernel(x, carry)
         scan_with_resets(kernel, x, carry, [False] * 100)
+
         assert calls == ["run", "run"]
+
         HybridUnit(Tumbling(10), KERNELS[name](False))(x)  # last values need no loop, however short
         assert calls.pop() == "last"
 
 
 def test_transforms_and_the_reference_take_the_loop(calls: list[str]) -> None:
-    kernel, x = Exponential(0.003, dt=0.001, keep=True), torch.randn(T, B, N)
+    kernel = Exponential(0.003, dt=0.001, keep=True)
+    x = torch.randn(T, B, N)
     expected, _ = kernel(x)
     calls.clear()
     mapped = torch.func.vmap(lambda one: kernel(one.unsqueeze(1))[0].squeeze(1), in_dims=1, out_dims=1)(x)
+
     with reference():
         kernel(x)
+
     assert not calls and torch.equal(mapped, expected)
 
 
@@ -296,6 +336,7 @@ def test_a_finite_response_by_its_formula(shape: tuple[int, ...]) -> None:
     expected = torch.stack([sum(taps[k] * signal[2 + t - k] for k in range(3)) for t in range(7)])
     torch.testing.assert_close(response, expected)
     weights = torch.randn_like(response)
+
     for a, b in zip(*(torch.autograd.grad((r * weights).sum(), (signal, taps)) for r in (response, expected))):  # noqa: B905
         torch.testing.assert_close(a, b)
 
@@ -315,6 +356,7 @@ def test_responses_of_long_rows_by_their_formula(
     signal = torch.randn(past + num_steps, 2, columns, requires_grad=True)
     taps = torch.randn((num_taps,) if alike else (num_taps, columns), requires_grad=True)
     weights = torch.randn(num_steps, 2, columns)
+
     for before in (signal[:past], None):
         known = signal if before is not None else torch.cat([torch.zeros(past, 2, columns), signal[past:]])
         response = finite_response(signal[past:], taps, before)
@@ -327,10 +369,13 @@ def test_responses_of_long_rows_by_their_formula(
 def test_taps_and_decays_of_another_dtype_are_read_as_what_they_are() -> None:
     signal = torch.randn(9, 2, 4)
     taps = torch.tensor([0.5, 0.25, 1.0]).reshape(3, 1).expand(3, 4)
+
     assert torch.equal(finite_response(signal, taps.double()), finite_response(signal, taps))
+
     decay = torch.full((4,), 0.5)
     torch.testing.assert_close(last_sum(signal, decay.bfloat16()), last_sum(signal, decay))
     sums = [leaky_sum(signal, torch.zeros(2, 4), d)[0] for d in (decay, decay.bfloat16(), decay.double())]
+
     assert torch.equal(sums[0], sums[1]) and torch.equal(sums[0], sums[2].float())
 
 
@@ -345,6 +390,7 @@ def test_one_step_late_by_its_formula(num_steps: int, in_time: bool, monkeypatch
     y, last = one_step_late(sums, before, decay, 3.0)
     torch.testing.assert_close(y, 3 * expected)
     torch.testing.assert_close(last, expected[-1])
+
     assert torch.autograd.gradcheck(lambda *t: one_step_late(*t, decay, 3.0), (sums, before))
     assert torch.autograd.gradcheck(lambda *t: one_step_late(*t, decay, 3.0)[1], (sums, before))
 
@@ -356,4 +402,5 @@ def test_a_last_response_by_its_formula(shape: tuple[int, ...], monkeypatch: pyt
     taps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     weights = taps if taps.ndim == 3 else taps.unsqueeze(1)
     torch.testing.assert_close(last_response(signal, taps), (weights.flip(0) * signal).sum(0))
+
     assert torch.autograd.gradcheck(last_response, (signal, taps))

@@ -49,11 +49,13 @@ def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
     x = torch.rand(batch, conv.in_channels, height, width, requires_grad=through)
     inputs = [*conv.parameters(), *[x] * through]
     torch.set_num_threads(threads)
+
     try:
         y = convolve(conv, x)
         found = gradients(y, *inputs)
     finally:
         torch.set_num_threads(before)
+
     assert torch.equal(y, conv(x))
     for one, other in zip(found, gradients(conv(x), *inputs), strict=True):
         assert one.shape == other.shape
@@ -67,26 +69,34 @@ def test_few_inputs_take_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
     sums = convolution._sums
     monkeypatch.setattr(convolution, "_sums", lambda *given: calls.append(1) or sums(*given))
     x = torch.rand(3, 1, 6, 6)
+
     for kind in ("dilation", "odd channels", "named padding", "circular"):
         convolve(layer(**LAYERS[kind]), x).sum().backward()
+
     one = layer(**LAYERS["one channel"])
     convolve(one, x.requires_grad_()).sum().backward()
     convolve(one.double(), x.detach().double()).sum().backward()
     one.float()
+
     for path in (reference, without_native):
         with path():
             convolve(one, x.detach()).sum().backward()
+
     assert calls == []
+
     convolve(one, x.detach()).sum().backward()
     assert calls == [1]
 
 
 def test_a_second_derivative_is_that_of_pytorch() -> None:
-    conv, x = layer(**LAYERS["one channel"]), torch.rand(3, 1, 6, 6)
+    conv = layer(**LAYERS["one channel"])
+    x = torch.rand(3, 1, 6, 6)
     found = []
+
     for run in (lambda: convolve(conv, x), lambda: conv(x)):
         (slope,) = torch.autograd.grad(run().square().sum(), conv.weight, create_graph=True)
         found.append(torch.autograd.grad(slope.square().sum(), conv.weight)[0])
+
     torch.testing.assert_close(*found)
 
 
@@ -94,11 +104,14 @@ def test_a_row_of_layers_convolves_so() -> None:
     net = Sequential(layer(**LAYERS["one channel"]), IF(v_threshold=0.3))
     x = torch.rand(4, 3, 1, 8, 8)
     found = []
+
     for path in (nullcontext, reference):
         net.zero_grad()
         with path():
             net(x)[0].square().sum().backward()
         found.append([p.grad for p in net.parameters()])
+
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
     assert net(x[:0])[0].shape == (0, 3, 32, 8, 8)

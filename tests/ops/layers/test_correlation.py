@@ -18,11 +18,13 @@ def test_sums_are_those_of_the_definition(sizes: tuple[int, int, int], share: fl
     torch.manual_seed(0)
     picture = torch.randn(sizes) * (torch.rand(height, width, 1) < share)
     template = torch.randn(height + 12, width + 13, num_channels)
-    rows, columns = range(2, 13), range(3, 14)
+    rows = range(2, 13)
+    columns = range(3, 14)
     expected = [
         [float((picture.double() * template[i : i + height, j : j + width].double()).sum()) for j in columns]
         for i in rows
     ]
+
     picture = picture.permute(2, 0, 1)[None]
     np.testing.assert_allclose(correlate(picture, template, rows, columns), expected, atol=1e-4)
     np.testing.assert_allclose(correlate(picture, template, range(2, 3), range(3, 6)), [expected[0][:3]], atol=1e-4)

@@ -30,13 +30,16 @@ def test_outputs_are_those_of_the_layer(name: str, size: tuple[int, int, int]) -
     torch.manual_seed(0)
     layer, (number, height, width) = LAYERS[name].requires_grad_(False), size
     x = torch.randn(number, height, width, 2 * layer.in_channels).permute(0, 3, 1, 2)
+
     for signal in (x[:, layer.in_channels :], x[:, : layer.in_channels].contiguous()):
         expected = layer(signal)
         assert select("fixed convolution", signal, layer) == "native"
+
         torch.testing.assert_close(FixedConvolution(layer)(signal), expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(FixedConvolution(layer, relu_from=0)(signal), expected.relu(), atol=1e-5, rtol=1e-5)
         some = torch.cat([expected[:, :2], expected[:, 2:].relu()], 1)
         torch.testing.assert_close(FixedConvolution(layer, relu_from=2)(signal), some, atol=1e-5, rtol=1e-5)
+
         with without_native():
             torch.testing.assert_close(FixedConvolution(layer)(signal), expected, atol=0.0, rtol=0.0)
             torch.testing.assert_close(FixedConvolution(layer, relu_from=2)(signal), some, atol=0.0, rtol=0.0)
@@ -50,9 +53,11 @@ def test_a_shortcut_is_added_before_outputs_are_rectified(name: str, is_last: bo
     layer = LAYERS[name].requires_grad_(False)
     x = torch.randn(2, layer.out_channels + layer.in_channels, 5, 7)
     x = x.contiguous(memory_format=torch.channels_last) if is_last else x
-    around, convolved = x[:, : layer.out_channels], layer(x[:, layer.out_channels :])
+    around = x[:, : layer.out_channels]
+    convolved = layer(x[:, layer.out_channels :])
     fixed = FixedConvolution(layer, relu_from=0, shortcut=True)
     torch.testing.assert_close(fixed(x), (around + convolved).relu(), atol=1e-5, rtol=1e-5)
+
     with without_native():
         torch.testing.assert_close(fixed(x), (around + convolved).relu(), atol=0.0, rtol=0.0)
 
@@ -67,11 +72,13 @@ def test_layers_one_behind_the_other_give_what_each_gives() -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 24, 3, 2, 1), nn.Conv2d(16, 8, 3, padding=1), nn.Conv2d(8, 5, 1)]
     fixed = FixedConvolutions(*(FixedConvolution(one.requires_grad_(False), 0, k == 1) for k, one in enumerate(layers)))
+
     for size in ((2, 3, 9, 12), (1, 3, 7, 5)):
         x = torch.randn(size)
         between = layers[0](x).relu()
         expected = layers[2]((between[:, :8] + layers[1](between[:, 8:])).relu()).relu()
         torch.testing.assert_close(fixed(x), expected, atol=1e-5, rtol=1e-5)
+
         with without_native():
             torch.testing.assert_close(fixed(x), expected, atol=1e-6, rtol=1e-5)
 
@@ -92,14 +99,17 @@ def test_pictures_smaller_than_a_kernel_are_refused() -> None:
 @pytest.mark.parametrize("name", ["tiles", "stride 2"])
 def test_two_threads_give_what_one_gives(name: str) -> None:
     layer = FixedConvolution(LAYERS[name].requires_grad_(False), relu_from=0)
-    x, threads = torch.randn(2, layer.layer.in_channels, 40, 40), torch.get_num_threads()
+    x = torch.randn(2, layer.layer.in_channels, 40, 40)
+    threads = torch.get_num_threads()
     outputs: list[Tensor] = []
+
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
             outputs.append(layer(x))
     finally:
         torch.set_num_threads(threads)
+
     torch.testing.assert_close(*outputs, atol=0.0, rtol=0.0)
 
 
@@ -110,9 +120,11 @@ def test_what_is_no_number_stays_none_behind_relu() -> None:
 
 
 def test_a_layer_whose_hooks_must_run_is_called_itself() -> None:
-    layer, seen = nn.Conv2d(1, 1, 3), []
+    layer = nn.Conv2d(1, 1, 3)
+    seen = []
     layer.register_forward_hook(lambda *call: seen.append(call))
     FixedConvolution(layer)(torch.zeros(1, 1, 4, 4))
+
     assert len(seen) == 1
 
 
@@ -125,5 +137,6 @@ def test_weights_of_another_precision_are_refused() -> None:
 @needs_library
 def test_a_layer_that_becomes_single_has_weights_of_single_precision() -> None:
     conv = nn.Conv2d(2, 3, 1, dtype=torch.float64).requires_grad_(False)
-    layer, x = FixedConvolution(conv), torch.randn(1, 2, 4, 4)
+    layer = FixedConvolution(conv)
+    x = torch.randn(1, 2, 4, 4)
     torch.testing.assert_close(layer.float()(x), conv(x), atol=1e-6, rtol=1e-6)

@@ -57,16 +57,19 @@ def test_outputs_are_those_of_pytorch_and_gradients_to_rounding(
     threads: int,
 ) -> None:
     monkeypatch.setattr(selection, "LINEAR_WORK", 0)
-    dense, before = layer(shape[-1], num_outputs), torch.get_num_threads()
+    dense = layer(shape[-1], num_outputs)
+    before = torch.get_num_threads()
     x = spikes(*shape).requires_grad_(through)
     inputs = [*dense.parameters(), *[x] * through]
     torch.set_num_threads(threads)
+
     try:
         y = linear(dense, x)
         found = gradients(y, *inputs)
         assert torch.equal(y, dense(x))
     finally:
         torch.set_num_threads(before)
+
     assert calls == [1]
     for one, other in zip(found, gradients(dense(x), *inputs), strict=True):
         assert one.shape == other.shape
@@ -92,46 +95,58 @@ def test_whole_numbers_are_summed_exactly(
 
 @needs_library
 def test_few_active_inputs_of_large_layers_take_the_quick_way(calls: list[int]) -> None:
-    large, x = layer(200, 100), spikes(300, 200)
+    large = layer(200, 100)
+    x = spikes(300, 200)
     cases: list[tuple[nn.Linear, Tensor]] = [
         (layer(200, 63), x),  # few outputs
         (large, x[:20]),  # little work
         (large, x + 1),  # everything is active
         (layer(200, 100).double(), x.double()),
     ]
+
     for dense, signal in cases:
         linear(dense, signal).sum().backward()
+
     for path in (reference, without_native):
         with path():
             linear(large, x).sum().backward()
+
     with torch.no_grad():
         linear(large, x)
+
     frozen = layer(200, 100)
     frozen.weight.requires_grad_(False)
     linear(frozen, x).sum().backward()
+
     assert calls == []
+
     linear(large, x).sum().backward()
     linear(large, x.T.contiguous().T).sum().backward()
     linear(large, x[:1].expand(300, 200)).sum().backward()
+
     assert calls == [1, 1, 1]
 
 
 @needs_library
 def test_a_layer_without_bias(calls: list[int]) -> None:
-    dense, x = layer(200, 100, bias=False), spikes(300, 200)
+    dense = layer(200, 100, bias=False)
+    x = spikes(300, 200)
     (found,) = gradients(linear(dense, x), dense.weight)
     (expected,) = gradients(dense(x), dense.weight)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
     assert calls == [1]
 
 
 @needs_library
 def test_a_gradient_that_is_no_number_shows(calls: list[int]) -> None:
-    dense, x = layer(200, 100), torch.zeros(300, 200)
+    dense = layer(200, 100)
+    x = torch.zeros(300, 200)
     x[5, 7] = 1.0
     grad = torch.ones(300, 100)
     grad[5, 3] = torch.nan
     linear(dense, x).backward(grad)
+
     assert dense.weight.grad is not None and dense.bias.grad is not None
     assert dense.weight.grad[3, 7].isnan() and dense.weight.grad[2, 7] == 1.0 and dense.bias.grad[3].isnan()
     assert calls == [1]
@@ -139,20 +154,25 @@ def test_a_gradient_that_is_no_number_shows(calls: list[int]) -> None:
 
 @needs_library
 def test_an_input_that_is_no_number_counts(calls: list[int]) -> None:
-    dense, x = layer(200, 100), torch.zeros(300, 200)
+    dense = layer(200, 100)
+    x = torch.zeros(300, 200)
     x[5, 7] = torch.nan
     linear(dense, x).sum().backward()
+
     assert dense.weight.grad is not None
     assert dense.weight.grad[:, 7].isnan().all() and not dense.weight.grad[:, 8].isnan().any()
     assert calls == [1]
 
 
 def test_a_second_derivative_is_that_of_pytorch() -> None:
-    dense, x = layer(200, 100), spikes(300, 200)
+    dense = layer(200, 100)
+    x = spikes(300, 200)
     found = []
+
     for run in (lambda: linear(dense, x), lambda: dense(x)):
         (slope,) = torch.autograd.grad(run().square().sum(), dense.weight, create_graph=True)
         found.append(torch.autograd.grad(slope.square().sum(), dense.weight)[0])
+
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5 * float(found[0].abs().max()))
 
 
@@ -160,20 +180,26 @@ def test_a_row_of_layers_multiplies_so(calls: list[int]) -> None:
     net = Sequential(layer(200, 100), IF(v_threshold=0.3), layer(100, 80))
     x = spikes(30, 10, 200)
     found: list[list[Any]] = []
+
     for path in (nullcontext, reference):
         net.zero_grad()
         with path():
             net(x)[0].square().sum().backward()
         found.append([p.grad for p in net.parameters()])
+
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
     assert len(calls) == 2 * native.available()
     assert net(x[:0])[0].shape == (0, 10, 80)
 
 
 def test_many_gradients_at_once_are_those_one_by_one() -> None:
-    layer, x = Sequential(nn.Linear(400, 64)), (torch.rand(20, 50, 400) < 0.05).float()
-    y, weight, grads = layer(x)[0], layer[0].weight, torch.randn(3, 20, 50, 64)
+    layer = Sequential(nn.Linear(400, 64))
+    x = (torch.rand(20, 50, 400) < 0.05).float()
+    y = layer(x)[0]
+    weight = layer[0].weight
+    grads = torch.randn(3, 20, 50, 64)
     (found,) = torch.autograd.grad(y, weight, grads, is_grads_batched=True, retain_graph=True)
     one_by_one = torch.stack([torch.autograd.grad(y, weight, grad, retain_graph=True)[0] for grad in grads])
     torch.testing.assert_close(found, one_by_one, rtol=1e-4, atol=1e-4)

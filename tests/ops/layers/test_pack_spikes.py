@@ -23,8 +23,10 @@ def test_gradients_are_the_same_to_the_bit() -> None:
     net = Sequential(nn.Linear(9, 64), LIF(0.01, dt=0.004), nn.Linear(64, 5), Integrator(0.01, dt=0.004))
     x = 3 * torch.randn(60, 4, 9)
     plain = gradients(net, x)
+
     with pack_spikes():
         packed = gradients(net, x)
+
     assert plain[2].abs().sum() > 0
     assert all(torch.equal(a, b) for a, b in zip(plain, packed, strict=True))
 
@@ -32,7 +34,9 @@ def test_gradients_are_the_same_to_the_bit() -> None:
 def test_spikes_take_a_byte_and_all_else_stays_what_it_is() -> None:
     spikes = (torch.rand(100, 100) > 0.8).float()
     packed = _pack(spikes)
+
     assert isinstance(packed, tuple) and packed[0].dtype == torch.uint8 and packed[1] == torch.float32
+
     almost = spikes.clone()
     almost[-1, -1] = 0.5
     for other in (almost, torch.full((100, 100), float("nan")), spikes.long(), spikes[:3], spikes.t()):
@@ -52,6 +56,7 @@ def test_all_blocks_are_looked_at(monkeypatch: pytest.MonkeyPatch, last: float) 
     numbers = torch.zeros(4097)
     numbers[-1] = last
     packed = _pack(numbers)
+
     assert isinstance(packed, tuple) == (last != 0.5)
     assert not isinstance(packed, tuple) or torch.equal(packed[0].float(), numbers)
 
@@ -61,8 +66,11 @@ def test_all_blocks_are_looked_at(monkeypatch: pytest.MonkeyPatch, last: float) 
 def test_a_product_reads_bytes_in_parts(monkeypatch: pytest.MonkeyPatch, num_outputs: int, active: float) -> None:
     monkeypatch.setattr(linear, "PART", 7000)
     torch.manual_seed(0)
-    layer, x = nn.Linear(90, num_outputs), (torch.rand(1000, 90) < active).float()
-    weights, found = torch.randn(1000, num_outputs), []
+    layer = nn.Linear(90, num_outputs)
+    x = (torch.rand(1000, 90) < active).float()
+    weights = torch.randn(1000, num_outputs)
+    found = []
+
     for signal in (x.clone().requires_grad_(), x.clone().requires_grad_()):
         layer.zero_grad()
         if found:
@@ -72,14 +80,18 @@ def test_a_product_reads_bytes_in_parts(monkeypatch: pytest.MonkeyPatch, num_out
                 y = linear.linear(layer, signal)
             assert y.grad_fn is not None
             assert sorted(str(t.dtype) for t in y.grad_fn.saved_tensors) == ["torch.float32", "torch.uint8"]  # type: ignore[attr-defined]
+
         (y * weights).sum().backward()
         found.append([signal.grad, *(p.grad for p in layer.parameters())])
+
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
 def test_bytes_have_no_second_derivative() -> None:
-    layer, x = nn.Linear(90, 70), torch.ones(200, 90, requires_grad=True)
+    layer = nn.Linear(90, 70)
+    x = torch.ones(200, 90, requires_grad=True)
+
     for path, refused in ((pack_spikes, True), (reference, False)):
         with path():
             y = linear.linear(layer, x)
@@ -94,5 +106,6 @@ def test_double_precision_comes_back_as_such() -> None:
     weight = torch.ones(64, 1, dtype=torch.float64, requires_grad=True)
     with pack_spikes():
         y = torch.ones(64, 64, dtype=torch.float64) @ weight
+
     y.sum().backward()
     assert weight.grad is not None and weight.grad.dtype == torch.float64 and weight.grad[0].item() == 64

@@ -13,12 +13,16 @@ def test_places_are_those_of_the_definition(shape: tuple[int, int], num_priors: 
     random = np.random.default_rng(0)
     maps = random.normal(size=shape) * 3, random.random(shape)
     factors = np.array([[0.0, 0.0], [1.0, -0.5], [200.0, 0.0]])
-    middles, variances = random.normal(size=(num_priors, 2)) * 3, random.random(num_priors) + 0.2
+    middles = random.normal(size=(num_priors, 2)) * 3
+    variances = random.random(num_priors) + 0.2
     middles[0] = -60.0, 70.0  # far outside
-    x, y = np.arange(-3, shape[1] - 3), np.arange(1, shape[0] + 1)
+    x = np.arange(-3, shape[1] - 3)
+    y = np.arange(1, shape[0] + 1)
     got = mean_places(maps, factors, (-3, 1), middles, variances)
+
     with without_native():
         plain = mean_places(maps, factors, (-3, 1), middles, variances)
+
     for places, spreads in (got, plain):
         for i, (a, b) in enumerate(factors):
             for k, (middle, variance) in enumerate(zip(middles, variances, strict=True)):

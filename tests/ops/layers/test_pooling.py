@@ -34,15 +34,18 @@ def test_values_and_gradients_are_those_of_pytorch(
 ) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+
     try:
         x = channels_last(pictures(*shape, spikes=spikes))
         theirs = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        y, expected = max_pool2d(x, size), F.max_pool2d(theirs, size)
+        y = max_pool2d(x, size)
+        expected = F.max_pool2d(theirs, size)
         weights = torch.randn_like(expected)
         (y * weights).sum().backward()
         (expected * weights).sum().backward()
     finally:
         torch.set_num_threads(before)
+
     assert torch.equal(y, expected)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert x.grad is not None
@@ -54,6 +57,7 @@ def test_what_is_not_a_number_is_the_largest() -> None:
     x = channels_last(torch.tensor([[1.0, float("nan")], [float("inf"), float("-inf")]]).reshape(1, 1, 2, 2))
     y = max_pool2d(x, 2)
     y.backward()
+
     assert y.isnan().all()
     assert x.grad is not None
     assert x.grad.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
@@ -68,11 +72,15 @@ def test_pictures_that_lie_channels_last_take_the_fast_way(monkeypatch: pytest.M
     max_pool2d(x, 2)
     max_pool2d(channels_last(x.double()), 2)
     max_pool2d(channels_last(pictures(1, 3, 16, 17)), (16, 16))  # a byte cannot tell 256 places
+
     with reference():
         max_pool2d(channels_last(x), 2)
+
     with without_native():
         max_pool2d(channels_last(x), 2)
+
     assert calls == []
+
     max_pool2d(channels_last(x), 2).sum().backward()
     assert calls == ["spikebridge_pool_forward", "spikebridge_pool_backward"]
 
@@ -89,8 +97,11 @@ def test_the_module_is_one_of_pytorch_and_can_be_stepped_by_events() -> None:
     x = pictures(6, 1, 3, 4, 4, spikes=True)
     expected, _ = network(x)
     stepper = event_driven.prepare(network.eval())
-    state, outputs = stepper.initial_state(x[0]), []
+    state = stepper.initial_state(x[0])
+    outputs = []
+
     for x_t in x:
         y_t, state = stepper.step(x_t, state)
         outputs.append(y_t)
+
     assert torch.allclose(torch.stack(outputs), expected, atol=1e-6)

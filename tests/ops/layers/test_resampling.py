@@ -26,16 +26,19 @@ def test_patches_are_those_of_pytorch(size: tuple[int, int, int], sides: tuple[i
     picture = torch.from_numpy(random.normal(size=size).astype(np.float32))
     x, y = (random.uniform(-3, n + 3, (2, m)).astype(np.float32) for n, m in zip((width, height), sides, strict=True))
     got = sample_patches(picture.mT.contiguous().mT, x, y)
+
     assert got.shape == (2, len(picture), sides[1], sides[0])
     for k in range(2):
-        columns, rows = torch.from_numpy(x[k] * 2 + 1) / width - 1, torch.from_numpy(y[k] * 2 + 1) / height - 1
+        columns = torch.from_numpy(x[k] * 2 + 1) / width - 1
+        rows = torch.from_numpy(y[k] * 2 + 1) / height - 1
         rows, columns = torch.meshgrid(rows, columns, indexing="ij")
         torch.testing.assert_close(got[k], read(picture, columns, rows), atol=1e-5, rtol=1e-5)
 
 
 def test_patches_are_read_between_pixels_by_hand() -> None:
     picture = torch.tensor([[[0.0, 10.0], [20.0, 30.0]]])
-    x, y = np.array([[-5.0, 0.25, 1.0]], np.float32), np.array([[0.5, np.nan]], np.float32)
+    x = np.array([[-5.0, 0.25, 1.0]], np.float32)
+    y = np.array([[0.5, np.nan]], np.float32)
     assert sample_patches(picture, x, y).tolist() == [[[[10.0, 12.5, 20.0], [0.0, 2.5, 10.0]]]]
 
 

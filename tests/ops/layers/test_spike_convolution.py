@@ -44,6 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("outputs_of", "weights_of"):
         way = getattr(spike_convolution, name)
         monkeypatch.setattr(convolution, name, lambda *given, name=name, way=way: found.append(name) or way(*given))
+
     monkeypatch.setattr(selection, "CONV_WORK", 0)
     return found
 
@@ -66,12 +67,15 @@ def test_outputs_and_gradients_are_those_of_pytorch_to_rounding(
     expected = conv(x)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     torch.set_num_threads(threads)
+
     try:
         y = convolve(conv, x)
         found = torch.autograd.grad((y * weights).sum(), inputs)
     finally:
         torch.set_num_threads(before)
+
     assert calls == ["outputs_of", "weights_of"]
+
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
     assert y.is_contiguous(memory_format=torch.channels_last)
     for one, other in zip(found, torch.autograd.grad((expected * weights).sum(), inputs), strict=True):
@@ -100,22 +104,27 @@ def test_whole_numbers_are_summed_exactly(
 ) -> None:
     if any(side + 2 * pad < length for side, pad, length in zip(sizes[2:], padding, kernel, strict=True)):
         return
+
     generator = torch.Generator().manual_seed(seed)
 
     def whole(*shape: int) -> Tensor:
         return torch.randint(-9, 9, shape, generator=generator).float()
 
-    x, weight, bias = spikes(*sizes, active=active, seed=seed).sign(), whole(num_outputs, sizes[1], *kernel), whole(1)
+    x = spikes(*sizes, active=active, seed=seed).sign()
+    weight = whole(num_outputs, sizes[1], *kernel)
+    bias = whole(1)
     bias = bias.expand(num_outputs).contiguous()
     expected = torch.conv2d(x, weight.requires_grad_(), bias, stride, padding)
     gradient = whole(*expected.shape)
     (of_weight,) = torch.autograd.grad(expected, weight, gradient)
+
     assert torch.equal(outputs_of(x, weight.detach(), bias, stride, padding), expected)
     assert torch.equal(weights_of(x, gradient, weight.detach(), stride, padding), of_weight)
 
 
 def test_who_takes_the_quick_way(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    conv, x = layer(**LAYERS["a block"]), spikes(9, 16, 8, 8)
+    conv = layer(**LAYERS["a block"])
+    x = spikes(9, 16, 8, 8)
     others: list[tuple[nn.Conv2d, Tensor]] = [
         (layer(in_channels=16, out_channels=72, kernel_size=3), x),  # not a multiple of 16
         (layer(in_channels=16, out_channels=16, kernel_size=3), x),  # few outputs
@@ -127,18 +136,25 @@ def test_who_takes_the_quick_way(calls: list[str], monkeypatch: pytest.MonkeyPat
         (conv, x + 1),  # everything is active
         (layer(**LAYERS["a block"]).double(), x.double()),
     ]
+
     for other, signal in others:
         convolve(other, signal).sum().backward()
+
     for path in (reference, without_native):
         with path():
             convolve(conv, x).sum().backward()
+
     with torch.no_grad():
         convolve(conv, x)
+
     assert calls == []
+
     convolve(conv, spikes(9, 16, 8, 8, active=0.36)).sum().backward()
     assert calls == ["outputs_of"]
+
     monkeypatch.setattr(selection, "CONV_WORK", 2**30)
     convolve(conv, x).sum().backward()
+
     assert calls == ["outputs_of"]
 
 
@@ -150,20 +166,26 @@ def test_what_cannot_be_convolved_is_refused_as_by_pytorch(calls: list[str]) -> 
 
 
 def test_a_second_derivative_is_that_of_pytorch(calls: list[str]) -> None:
-    conv, x = layer(**LAYERS["a block"]), spikes(3, 16, 6, 6)
+    conv = layer(**LAYERS["a block"])
+    x = spikes(3, 16, 6, 6)
     found = []
+
     for run in (lambda: convolve(conv, x), lambda: conv(x)):
         (slope,) = torch.autograd.grad(run().square().sum(), conv.weight, create_graph=True)
         found.append(torch.autograd.grad(slope.square().sum(), conv.weight)[0])
+
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-3)
     assert calls == ["outputs_of", "weights_of"]  # the last derivative is not differentiated again
 
 
 def test_what_is_no_number_shows(calls: list[str]) -> None:
-    conv, x = layer(**LAYERS["a block"]), spikes(2, 16, 6, 6)
+    conv = layer(**LAYERS["a block"])
+    x = spikes(2, 16, 6, 6)
     x[1, 3, 2, 2] = torch.nan
     y = convolve(conv, x)
+
     assert y[1, :, 1:4, 1:4].isnan().all() and not y[0].isnan().any() and not y[1, :, 5].isnan().any()
+
     y.sum().backward()
     assert conv.weight.grad is not None
     assert conv.weight.grad[:, 3].isnan().any() and not conv.weight.grad[:, 2].isnan().any()
@@ -173,16 +195,22 @@ def test_spiking_layers_in_a_row_learn_as_by_the_plain_steps(calls: list[str]) -
     torch.manual_seed(0)
     parts = nn.Conv2d(2, 16, 3, padding=1), nn.Conv2d(16, 64, 3, padding=1)
     net = Sequential(parts[0], LIF(2.0, dt=1.0), parts[1], LIF(2.0, dt=1.0)).to(memory_format=torch.channels_last)
-    x, found = 3.0 * (torch.rand(6, 4, 2, 8, 8) < 0.2), []
+    x = 3.0 * (torch.rand(6, 4, 2, 8, 8) < 0.2)
+    found = []
+
     for way in (without_native, reference):
         net.zero_grad()
         with way():
             net(x)[0].square().sum().backward()
         found.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+
     assert calls == []
+
     net.zero_grad()
     net(x)[0].square().sum().backward()
+
     assert calls == ["outputs_of", "weights_of"]
+
     found.append([p.grad for p in net.parameters() if p.grad is not None])
     for one, two, three in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)

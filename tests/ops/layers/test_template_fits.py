@@ -19,10 +19,14 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="built without a 
 def test_fits_are_those_of_a_convolution(size: tuple[int, ...], is_last: bool) -> None:
     torch.manual_seed(0)
     *shape, side = size
-    pictures, template = torch.randn(shape), torch.randn(1, shape[1], side, side)
+    pictures = torch.randn(shape)
+    template = torch.randn(1, shape[1], side, side)
     pictures = pictures.contiguous(memory_format=torch.channels_last) if is_last else pictures
+
     assert select("template fits", pictures) == "native"
-    before, after = side // 2, side - side // 2 - 1
+
+    before = side // 2
+    after = side - side // 2 - 1
     expected = F.conv2d(F.pad(pictures, (before, after, before, after)), template)[:, 0] / template.square().sum()
     torch.testing.assert_close(template_fits(pictures, template), expected, atol=1e-5, rtol=1e-5)
 

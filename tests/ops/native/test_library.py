@@ -22,9 +22,12 @@ needs_library = pytest.mark.skipif(not native.available(), reason=f"no native st
 def test_a_missing_library_is_said_and_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_library, "NAME", "spikebridge.ops._never_built")
     missing = native_library.library.__wrapped__()
+
     assert missing.steps is None
+
     monkeypatch.setattr(native, "library", lambda: missing)
     monkeypatch.setattr(selection, "library", lambda: missing)
+
     assert not native.available()
     assert native.why_not() == "the native part was not built; install again where there is a C compiler"
     assert native.description() == f"PyTorch alone: {native.why_not()}"
@@ -42,12 +45,15 @@ def test_a_library_that_is_cut_off_is_refused_and_ends_no_process(tmp_path: Path
     whole = Path(native_library.library().steps._name).read_bytes()
     lengths = (10, 64, 4_000, 100_000, len(whole) - 1)
     paths = [tmp_path / f"cut{length}.so" for length in lengths]
+
     for path, length in zip(paths, lengths, strict=True):
         path.write_bytes(whole[:length])
+
     script = (
         "import sys, pathlib; from spikebridge.ops.native import library as n\n"
         "for path in sys.argv[1:]: print(n.load(pathlib.Path(path)))"
     )
+
     lines = run_fresh(script, *map(str, paths)).strip().splitlines()
     assert len(lines) == len(paths)
     for path, length, line in zip(paths, lengths, lines, strict=True):
@@ -61,6 +67,7 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
     own = native_library.VERSION
     monkeypatch.setattr(native_library, "VERSION", 0)
     refused = native_library.load(path)
+
     assert refused.steps is None
     assert refused.why_not == f"the native part is of version {own}, not 0; install again"
 
@@ -69,6 +76,7 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_structures_have_the_sizes_of_the_library() -> None:
     sizes = (ctypes.c_int64 * 4)()
     native_library.library().steps.spikebridge_sizes(sizes)
+
     assert list(sizes) == [
         ctypes.sizeof(kind)
         for kind in (native_library.Forward, native_library.Backward, native_library.Respond, native_library.LeakySum)
@@ -82,7 +90,8 @@ def test_what_runs_is_said() -> None:
 
 @needs_library
 def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, memory = torch.randn(5, 1, 9000), NeuronMemory(torch.zeros(1, 9000))
+    x = torch.randn(5, 1, 9000)
+    memory = NeuronMemory(torch.zeros(1, 9000))
     expected = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     alone = native_library.library()._replace(team=None)
     monkeypatch.setattr(native, "library", lambda: Library(*alone))
@@ -92,6 +101,7 @@ def test_without_a_team_one_thread_gives_the_same(monkeypatch: pytest.MonkeyPatc
     got = native.forward_steps(NeuronSpec(Arctan()), x, memory, NeuronParams(0.5), keep=False)
     native._plan_of_numbers.cache_clear()
     layout.plan_of.cache_clear()
+
     assert torch.equal(got.y, expected.y)
     assert native.description().endswith("on one thread")
 
@@ -111,6 +121,7 @@ x = torch.ones(9, 1, 2**16)
 native.forward_steps(NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2**16)), NeuronParams(0.5), keep=False)
 print(native.library().team is not None, before, len(os.listdir("/proc/self/task")))
 """
+
     has_team, before, after = run_fresh(program).split()
     assert (has_team, after) == ("True", before)
     assert int(before) > 1

@@ -45,6 +45,7 @@ def test_whatever_still_shows_the_memory_keeps_it(keep: object) -> None:
     del first
     gc.collect()
     second = pool_empty(LARGE, like()).fill_(1)
+
     assert second.data_ptr() != place
     assert float(torch.as_tensor(kept[0]).reshape(-1)[0]) == 7
 
@@ -84,10 +85,12 @@ def test_what_waits_is_bounded_and_the_size_that_was_used_last_stays(monkeypatch
     for size in (4, 2, 1, 2, 4):
         del_me = pool_empty((size * LEAST,), like(torch.uint8))
         del del_me
+
     assert {length // LEAST: len(some) for length, some in memory_pool._pool.idle.items()} == {4: 1, 2: 1, 1: 1}
     for size in (1, 8):
         del_me = pool_empty((size * LEAST,), like(torch.uint8))
         del del_me
+
     assert {length // LEAST for length in memory_pool._pool.idle} == {8}
 
 
@@ -96,11 +99,15 @@ def test_as_much_waits_as_was_once_needed_together(monkeypatch: pytest.MonkeyPat
     lent = [pool_empty((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
     places = {tensor.data_ptr() for tensor in lent}
     del lent
+
     assert waiting() == 6 * LEAST
+
     again = [pool_empty((2 * LEAST,), like(torch.uint8)) for _ in range(3)]
     assert {tensor.data_ptr() for tensor in again} == places and waiting() == 0
+
     monkeypatch.setattr(memory_pool, "_allowed", lambda: 2 * LEAST)
     del again
+
     assert waiting() == 2 * LEAST
 
 
@@ -115,6 +122,7 @@ def test_a_copy_has_memory_of_its_own() -> None:
     second = copy.deepcopy(first)
     place = first.data_ptr()
     del first
+
     assert second.data_ptr() != place and bool((second == 3).all())
 
 
@@ -130,8 +138,10 @@ def test_threads_never_share_a_block() -> None:
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
+
     for thread in threads:
         thread.join()
+
     assert not wrong
 
 
@@ -140,6 +150,7 @@ def test_threads_never_share_a_block() -> None:
 def test_nothing_is_read_from_what_a_room_held_before(path: str, make: object) -> None:
     if path == "native" and not native.available():
         pytest.skip(native.why_not())
+
     layer = make()  # type: ignore[operator]
     x = torch.randn(LARGE, generator=torch.Generator().manual_seed(1))
 
@@ -151,13 +162,17 @@ def test_nothing_is_read_from_what_a_room_held_before(path: str, make: object) -
 
     with reference():
         slow = train()
+
     for _ in range(2):
         lent = [pool_empty(LARGE, like()).fill_(math.nan) for _ in range(3)]
         del lent
+
         if path == "native":
             fast = train()
         else:
             with without_native():
                 fast = train()
+
         assert torch.equal(fast[0], slow[0])
+
         torch.testing.assert_close(fast[1], slow[1], rtol=1e-5, atol=1e-5)

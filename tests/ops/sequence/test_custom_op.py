@@ -49,6 +49,7 @@ def train(run: Any, layer: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tens
     x = x.detach().requires_grad_()
     y, state = run(x)
     ((y * torch.linspace(0.5, 1.5, y.numel()).reshape(y.shape)).sum() + state[0].square().sum()).backward()
+
     return y.detach(), {"x": x.grad, **{n: p.grad for n, p in layer.named_parameters()}}
 
 
@@ -60,9 +61,12 @@ def nodes(program: torch.export.ExportedProgram) -> list[Any]:
 def test_a_compiled_layer_gives_its_numbers_and_gradients(name: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--jaxtyping-packages"):
         pytest.skip("executed type checks are not what is compiled")
-    layer, x = LAYERS[name](), torch.randn(9, 2, 5) * 0.6 + 0.4
+
+    layer = LAYERS[name]()
+    x = torch.randn(9, 2, 5) * 0.6 + 0.4
     spikes, gradients = train(layer, layer, x)
     compiled, found = train(torch.compile(layer, backend="aot_eager", fullgraph=True), layer, x)
+
     assert torch.equal(spikes, compiled)
     for key, expected in gradients.items():
         assert (expected is None) == (found[key] is None)
@@ -79,13 +83,17 @@ def test_results_lie_as_a_compiler_was_told(lies: str, without: bool) -> None:
         "every second": torch.randn(9, 2, 10)[..., ::2],
         "spread": torch.randn(1, 2, 5).expand(9, 2, 5),
     }[lies]
+
     decay = [torch.tensor(0.5), *[None] * (len(NeuronParams._fields) - 1)]
     memories = [torch.zeros(x.shape[1:]) for _ in range(3)]
     inputs = (x, *memories, *decay, [math.nan, 1.0, 0.0, 0.0, 1.0, 0.5, 0.5, 0.1], *ARCTAN)
+
     with without_native() if without else nullcontext():
         results = OPERATOR(*inputs)
+
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         told = OPERATOR(*[mode.from_tensor(t) if isinstance(t, Tensor) else t for t in inputs])
+
     for one, other in zip(results, told, strict=True):
         assert one.shape == other.shape and one.stride() == other.stride()
 
@@ -93,10 +101,12 @@ def test_results_lie_as_a_compiler_was_told(lies: str, without: bool) -> None:
 def test_a_compiled_network_of_pictures_channels_last_trains(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--jaxtyping-packages"):
         pytest.skip("executed type checks are not what is compiled")
+
     network = Sequential(
         *(nn.Conv2d(2, 8, 3, padding=1), LIF(0.01, dt=0.004), nn.MaxPool2d(2), nn.Flatten()),
         *(nn.Linear(8 * 9, 4), LIF(0.01, dt=0.004, v_threshold=0.2)),
     ).to(memory_format=torch.channels_last)
+
     x = torch.rand(5, 2, 2, 6, 6)
     y, _ = network(x)
     y.sum().backward()
@@ -104,6 +114,7 @@ def test_a_compiled_network_of_pictures_channels_last_trains(request: pytest.Fix
     network.zero_grad()
     compiled, _ = torch.compile(network, backend="aot_eager")(x)
     compiled.sum().backward()
+
     assert torch.equal(compiled, y)
     for parameter, grad in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-4)
@@ -121,8 +132,10 @@ def test_time_is_not_unrolled() -> None:
 
 
 def test_an_exported_network_gives_its_numbers() -> None:
-    network, x = Outputs(Sequential(nn.Linear(5, 4), LIF(0.01, dt=0.004), nn.Linear(4, 2))), torch.randn(9, 2, 5)
+    network = Outputs(Sequential(nn.Linear(5, 4), LIF(0.01, dt=0.004), nn.Linear(4, 2)))
+    x = torch.randn(9, 2, 5)
     program = torch.export.export(network, (x,))
+
     assert nodes(program).count(OPERATOR) == 1
     assert torch.equal(program.module()(x), network(x))
 
@@ -133,9 +146,11 @@ def test_an_exported_network_takes_any_number_of_steps_and_samples(
 ) -> None:
     if strict and request.config.getoption("--jaxtyping-packages"):
         pytest.skip("executed type checks are not what is exported")
+
     network = Outputs(Sequential(nn.Linear(5, 4), LIF(0.01, dt=0.004), nn.Linear(4, 2), Integrator(0.01, dt=0.004)))
     axes = {0: torch.export.Dim("T", min=2), 1: torch.export.Dim("B", min=1)}
     program = torch.export.export(network, (torch.randn(9, 2, 5),), dynamic_shapes={"x": axes}, strict=strict)
+
     for shape in ((17, 3, 5), (2, 1, 5)):
         x = torch.randn(shape)
         assert torch.equal(program.module()(x), network(x))
@@ -145,6 +160,7 @@ def test_the_reference_is_exported_step_by_step() -> None:
     x = torch.randn(9, 2, 5)
     with reference():
         program = torch.export.export(Outputs(LIF(0.01, dt=0.004)), (x,))
+
     assert OPERATOR not in nodes(program)
     assert torch.equal(program.module()(x), LIF(0.01, dt=0.004)(x)[0])
 
@@ -154,7 +170,9 @@ def test_a_surrogate_that_cannot_be_spelt_takes_the_loop() -> None:
         def derivative(self, x: Tensor) -> Tensor:
             return torch.full_like(x, 3.0)
 
-    layer, x = LIF(0.01, dt=0.004, surrogate=Steep()), torch.randn(4, 2, 5)
+    layer = LIF(0.01, dt=0.004, surrogate=Steep())
+    x = torch.randn(4, 2, 5)
+
     assert not is_exportable(Steep())
     assert OPERATOR not in nodes(torch.export.export(Outputs(layer), (x,)))
 

@@ -64,7 +64,8 @@ SHAPES = {
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that is taken but not written shows as NaN."""
-    empty, empty_like = torch.empty, torch.empty_like
+    empty = torch.empty
+    empty_like = torch.empty_like
     monkeypatch.setattr(torch, "empty", lambda *a, **k: _poison(empty(*a, **k)))
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: _poison(empty_like(*a, **k)))
 
@@ -97,6 +98,7 @@ class Case:
         self.fires = kind != "Integrator"
         self.x = (torch.randn(shape, generator=generator) * 0.6 + 0.4).requires_grad_()
         self.values = {}
+
         for name in used:
             size = SHAPES[form](*shape)
             middle = numbers.get(name, MIDDLE[name])
@@ -105,6 +107,7 @@ class Case:
                 if size is None or name in numbers
                 else (middle + 0.2 * torch.rand(size, generator=generator)).requires_grad_()
             )
+
         self.memory = {n: torch.rand(shape[1:], generator=generator).requires_grad_() for n in self.names}
         self.grad_y = torch.randn(shape, generator=generator)
         self.grad_end = {n: torch.randn(shape[1:], generator=generator) for n in self.names}
@@ -114,13 +117,18 @@ class Case:
         settings = (
             {"surrogate": spec.surrogate, "reset": spec.reset, "detach_reset": spec.detach_reset} if self.fires else {}
         )
-        state, outputs = self.state(**self.memory), []
+        state = self.state(**self.memory)
+        outputs = []
+
         for t, x_t in enumerate(self.x.unbind(0)):
             values = {n: _at(value, t) for n, value in self.values.items()}
             y_t, state = self.step(x_t, state, **values, **settings)
             outputs.append(y_t)
-        y, end = torch.stack(outputs), {n: getattr(state, n) for n in self.names}
+
+        y = torch.stack(outputs)
+        end = {n: getattr(state, n) for n in self.names}
         tensors = {"x": self.x, **self.memory} | {n: v for n, v in self.values.items() if isinstance(v, Tensor)}
+
         grads = torch.autograd.grad(
             [y, *end.values()],
             list(tensors.values()),
@@ -132,12 +140,16 @@ class Case:
     def natively(self, spec: NeuronSpec, wanted: Any, in_place: bool = False) -> Any:
         """The same by the native steps."""
         assert runs_natively(self.x, spec)
-        memory, values = NeuronMemory(**self.memory), NeuronParams(**self.values)
+
+        memory = NeuronMemory(**self.memory)
+        values = NeuronParams(**self.values)
+
         with torch.no_grad():
             trace = native.forward_steps(spec, self.x, memory, values, keep=True)
             out = trace.v if in_place else None
             question = BackwardArgs(spec, self.x, trace.v, memory, values, self.grad_y, self.grad_end, wanted, out)
             grads = native.backward_steps(question)
+
         return trace.y, {n: getattr(trace.end, n) for n in self.names}, grads
 
     def check(self, spec: NeuronSpec, in_place: bool = False) -> None:
@@ -147,9 +159,11 @@ class Case:
         """What the native library gives with what the steps gave."""
         y, end, grads = expected
         native_y, native_end, native_grads = self.natively(spec, list(grads), in_place)
+
         assert torch.equal(native_y, y)
         assert all(torch.equal(native_end[n], value) for n, value in end.items())
         assert set(native_grads) == set(grads)
+
         for name, grad in grads.items():
             error = (native_grads[name] - grad).abs().max()
             assert native_grads[name].shape == grad.shape
@@ -207,8 +221,11 @@ def test_many_steps_of_one_neuron(kind: str) -> None:
 
 @pytest.mark.usefixtures("threads_before")
 def test_results_too_large_for_the_caches() -> None:
-    case, spec = Case("LIF", "number", (70, 1, 65535)), scheme_of("LIF")
+    case = Case("LIF", "number", (70, 1, 65535))
+    spec = scheme_of("LIF")
+
     assert case.x.numel() * 4 > 2**24
+
     expected = case.by_steps(spec)
     for threads, in_place in product((1, 2), (False, True)):
         torch.set_num_threads(threads)
@@ -235,7 +252,9 @@ def test_tensors_of_any_strides(kind: str) -> None:
     case.x = case.x.detach().permute(2, 1, 0).contiguous().permute(2, 1, 0).requires_grad_()
     case.grad_y = torch.ones(()).expand(case.x.shape)
     case.memory = {n: m.detach().t().contiguous().t().requires_grad_() for n, m in case.memory.items()}
+
     assert not case.x.is_contiguous()
+
     case.check(scheme_of(kind))
 
 
@@ -246,13 +265,15 @@ def test_a_signal_is_run_as_it_lies(kind: str, form: str) -> None:
     case.x = case.x.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_()
     for in_place in (False, True):
         case.check(scheme_of(kind), in_place=in_place and kind != "Integrator")
+
     y, _, grads = case.natively(scheme_of(kind), ["x"])
     assert y.stride() == grads["x"].stride() == case.x.stride() == (21, 1, 3)
 
 
 def test_channels_stay_last() -> None:
     x = torch.randn(6, 4, 5, 5).to(memory_format=torch.channels_last)
-    steps, memory = x.unflatten(0, (3, 2)), NeuronMemory(torch.zeros(2, 4, 5, 5))
+    steps = x.unflatten(0, (3, 2))
+    memory = NeuronMemory(torch.zeros(2, 4, 5, 5))
     threshold = torch.rand(4, 1, 1)
     trace = native.forward_steps(
         NeuronSpec(Arctan()), steps, memory, NeuronParams(0.5, v_threshold=threshold), keep=True
@@ -260,6 +281,7 @@ def test_channels_stay_last() -> None:
     plain = native.forward_steps(
         NeuronSpec(Arctan()), steps.contiguous(), memory, NeuronParams(0.5, threshold), keep=True
     )
+
     assert torch.equal(trace.y, plain.y)
     assert torch.equal(trace.end.v, plain.end.v)
     assert trace.y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
@@ -271,9 +293,12 @@ def test_windows_run_side_by_side_where_they_lie(kind: str, form: str) -> None:
     case = Case(kind, form, (5, 3, 70))
     windows = case.x.detach().transpose(0, 1).contiguous()  # time inside of what counts as the batch
     case.x = windows.transpose(0, 1).requires_grad_()
+
     for in_place in (False, True):
         case.check(scheme_of(kind), in_place=in_place and kind != "Integrator")
+
     y, _, grads = case.natively(scheme_of(kind), ["x"])
+
     assert y.stride() == grads["x"].stride() == case.x.stride() == (70, 350, 1)
 
 
@@ -298,11 +323,14 @@ def test_outputs_in_another_order_may_be_written_into() -> None:
 
 def test_what_is_not_given_counts_as_zero() -> None:
     case = Case("LIF", "number", (5, 2, 3))
-    memory, values = NeuronMemory(**case.memory), NeuronParams(**case.values)
+    memory = NeuronMemory(**case.memory)
+    values = NeuronParams(**case.values)
+
     with torch.no_grad():
         trace = native.forward_steps(scheme_of("LIF"), case.x, memory, values, keep=True)
         question = BackwardArgs(scheme_of("LIF"), None, trace.v, memory, values, None, {}, ["x", "v"])
         grads = native.backward_steps(question)
+
     assert grads["x"].tolist() == torch.zeros(5, 2, 3).tolist()
     assert grads["v"].tolist() == torch.zeros(2, 3).tolist()
 
@@ -316,6 +344,7 @@ def test_nothing_is_kept_where_nobody_asks() -> None:
         bare = native.forward_steps(
             scheme_of("LIF"), case.x, NeuronMemory(**case.memory), NeuronParams(**case.values), keep=False
         )
+
     assert bare.v is None
     assert torch.equal(bare.y, kept.y)
 
@@ -333,6 +362,7 @@ def test_nan_never_fires_and_stays() -> None:
     trace = native.forward_steps(
         NeuronSpec(Arctan()), x, NeuronMemory(torch.zeros(1, 2)), NeuronParams(1.0, v_threshold=2.0), True
     )
+
     assert trace.y[:, 0].tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]
     assert trace.end.v.isnan().tolist() == [[True, False]]
 

@@ -49,17 +49,22 @@ def run(neuron: Neuron, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
     """Outputs, state and all gradients, in two halves of the stream."""
     signal = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     neuron.zero_grad()
-    outputs, state = [], None
+    outputs = []
+    state = None
+
     for part in signal.split(2):
         y, state = neuron.pooled(part, state, size=size)
         outputs.append(y)
+
     y = torch.cat(outputs)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
     loss = (y * weights).sum()
     tensors: list[Tensor] = []
     map_tensors(lambda t: tensors.append(t) or t, state)
     (loss + sum(t.square().sum() for t in tensors)).backward()
+
     assert signal.grad is not None
+
     gradients = [p.grad for p in neuron.parameters() if p.grad is not None]
     return [t.detach() for t in (y, *tensors, signal.grad, *gradients)]
 
@@ -71,14 +76,19 @@ def run(neuron: Neuron, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
 def test_one_pass_has_the_numbers_and_gradients_of_two(
     kind: str, shape: tuple[int, ...], size: tuple[int, int], threads: int
 ) -> None:
-    neuron, x, before = NEURONS[kind](shape[2]), pictures(*shape), torch.get_num_threads()
+    neuron = NEURONS[kind](shape[2])
+    x = pictures(*shape)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
+
     try:
         fast = run(neuron, x, size)
     finally:
         torch.set_num_threads(before)
+
     with reference():
         expected = run(neuron, x, size)
+
     assert torch.equal(fast[0], expected[0])
     assert 0 < fast[0].mean() < 1
     for one, other in zip(fast, expected, strict=True):
@@ -87,9 +97,11 @@ def test_one_pass_has_the_numbers_and_gradients_of_two(
 
 @pytest.mark.parametrize("path", [reference, without_native])
 def test_without_one_pass_it_is_the_neuron_and_then_the_pooling(path: Callable[[], object]) -> None:
-    neuron, x = IF(v_threshold=0.8), pictures(3, 2, 4, 6, 6)
+    neuron = IF(v_threshold=0.8)
+    x = pictures(3, 2, 4, 6, 6)
     with path():  # type: ignore[attr-defined]
         y, state = neuron.pooled(x, size=(2, 3))
+
     spikes, expected = neuron(x)
     assert torch.equal(y, max_pool2d(spikes.flatten(0, 1), (2, 3)).unflatten(0, (3, 2)))
     assert torch.equal(state.v, expected.v)
@@ -97,7 +109,8 @@ def test_without_one_pass_it_is_the_neuron_and_then_the_pooling(path: Callable[[
 
 @pytest.mark.parametrize("method", ["pooled", "forward_donated"])
 def test_one_number_is_the_size_of_both_sides(method: str) -> None:
-    neuron, x = IF(v_threshold=0.8), pictures(3, 2, 4, 6, 6)
+    neuron = IF(v_threshold=0.8)
+    x = pictures(3, 2, 4, 6, 6)
     y, _ = getattr(neuron, method)(x.clone(memory_format=torch.preserve_format), size=2)
     assert torch.equal(y, neuron.pooled(x, size=(2, 2))[0]) and y.shape == (3, 2, 4, 3, 3)
 
@@ -114,14 +127,17 @@ def test_what_is_no_size_is_refused(size: Any) -> None:
 def test_what_is_no_picture_channels_last_is_pooled_behind() -> None:
     spec = sequence.NeuronSpec(LIF(0.01, dt=0.001).surrogate)
     x = pictures(3, 2, 4, 6, 6)
+
     assert select("pooled sequence", x, spec, (2, 2)) == "native"
     assert select("pooled sequence", x, sequence.NeuronSpec(), (2, 2)) == "torch"  # no spikes
     assert select("pooled sequence", x.contiguous(), spec, (2, 2)) == "torch"
     assert select("pooled sequence", x.double(), spec, (2, 2)) == "torch"
     assert select("pooled sequence", x, spec, (7, 2)) == "torch"
     assert select("pooled sequence", x[:, :, :, 0], spec, (2, 2)) == "torch"
+
     y, _ = Integrator(0.01, dt=0.001).pooled(x, size=(2, 2))
     assert y.shape == (3, 2, 4, 3, 3)
+
     y, _ = IF().pooled(x[:0], size=(2, 2))
     assert y.shape == (0, 2, 4, 3, 3)
 
@@ -134,11 +150,15 @@ def network(pool: nn.Module) -> Sequential:
 
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), MaxPool2d((1, 2)), nn.MaxPool2d(3, stride=2), nn.AvgPool2d(2)])
 def test_a_row_of_layers_gives_the_same(pool: nn.Module) -> None:
-    net, x = network(pool), torch.rand(4, 3, 2, 9, 9)
+    net = network(pool)
+    x = torch.rand(4, 3, 2, 9, 9)
     y, state = net(x)
+
     with reference():
         expected, end = net(x)
+
     assert torch.equal(y, expected)
+
     torch.testing.assert_close(state.layers[1].v, end.layers[1].v)
     assert state.layers[2] is None
 
@@ -147,17 +167,23 @@ def test_a_row_of_layers_gives_the_same(pool: nn.Module) -> None:
 def test_a_row_of_layers_joins_them_unless_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int]] = []
     monkeypatch.setattr(neuron_file, "select", lambda name, *call: sizes.append(call[2]) or select(name, *call))
-    net, x = network(nn.MaxPool2d(2)), torch.rand(4, 3, 2, 9, 9)
+    net = network(nn.MaxPool2d(2))
+    x = torch.rand(4, 3, 2, 9, 9)
     y, _ = net(x)
+
     assert sizes == [(2, 2)]
+
     heard: list[Tensor] = []
     handle = net.fire.register_forward_hook(lambda layer, given, result: heard.append(result[0]))
     again, _ = net(x)
+
     assert sizes == [(2, 2)]
     assert torch.equal(again, y)
     assert heard[0].shape == (4, 3, 8, 7, 7)
+
     handle.remove()
     net(x, None, **{"fire.v_threshold": torch.tensor(0.3)})
+
     assert len(sizes) == 2
 
 

@@ -67,6 +67,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(selection, "MIN_STEPS", {"native": 1, "torch": 1})
     choose = sequence.choose
     monkeypatch.setattr(sequence, "choose", lambda *a: counted.append(1) or choose(*a))
+
     return counted
 
 
@@ -85,18 +86,22 @@ def train(layer: Neuron, x: Tensor, state: Any = None, **modulation: Any) -> Res
     leaves = {"x": x, **dict(layer.named_parameters()), **modulation}
     leaves |= {f"state {i}": m for i, m in enumerate(state or ()) if m is not None}
     gradients = {n: leaf.grad for n, leaf in leaves.items() if isinstance(leaf, Tensor) and leaf.requires_grad}
+
     return Results([o.detach() for o in outputs], gradients)
 
 
 def assert_same(fast: Results, slow: Results, tolerance: float) -> None:
     for a, b in zip(fast.numbers, slow.numbers, strict=True):
         assert a.dtype == b.dtype and torch.equal(a, b)
+
     assert fast.gradients.keys() == slow.gradients.keys()
     for name, expected in slow.gradients.items():
         found = fast.gradients[name]
         assert (found is None) == (expected is None), name
+
         if found is not None and expected is not None and expected.numel():
             assert found.shape == expected.shape
+
             scale = max(1.0, float(expected.abs().max()))
             torch.testing.assert_close(
                 found, expected, rtol=tolerance, atol=tolerance * scale, msg=lambda m, n=name: n + m
@@ -106,9 +111,11 @@ def assert_same(fast: Results, slow: Results, tolerance: float) -> None:
 def assert_parity(layer: Neuron, x: Tensor, calls: list[int], state: Any = None, **modulation: Any) -> None:
     layer = layer.to(x.dtype)
     fast = train(layer, x, state, **modulation)
+
     assert calls, "no fast path was taken"
     with reference():
         slow = train(layer, x, state, **modulation)
+
     # a gradient of one number is a sum over everything, in another order
     assert_same(fast, slow, 1e-10 if x.dtype == torch.float64 else 1e-5)
 
@@ -143,6 +150,7 @@ def test_everything_learned(name: str, reset: Any, shape: tuple[int, ...], calls
         if quantity not in ("tau",) or name != "PLIF":
             value = torch.as_tensor(getattr(layer, quantity)).detach().expand(shape).clone() + 0.01
             getattr(type(layer), quantity).store(layer, value, learn=True)
+
     state = layer.double()(signal(4, 3, N))[1]
     assert_parity(layer, signal(9, 3, N), calls, map_tensors(Tensor.detach, state))
 
@@ -157,6 +165,7 @@ def test_everything_modulated(name: str, shape: tuple[int, ...], calls: list[int
         * (1 + 0.3 * torch.rand(shape, generator=random, dtype=torch.float64))
         for quantity in layer.modulable
     }
+
     state = layer.double()(signal(4, 3, N))[1]
     assert_parity(layer, signal(9, 3, N), calls, map_tensors(Tensor.detach, state), **values)
 
@@ -182,9 +191,11 @@ def test_parts_of_a_batch_and_blocks_of_time(name: str, threads: int, monkeypatc
     monkeypatch.setattr("spikebridge.ops.sequence.tiling.ROW", 20)
     learn = ("tau", "r") if name == "Integrator" else ("tau", "r", "v_threshold")
     layer = LAYERS[name](v_leak=0.1)
+
     for quantity in learn:
         value = torch.as_tensor(getattr(layer, quantity)).expand(7, N).clone()
         getattr(type(layer), quantity).store(layer, value[0], learn=True)
+
     try:
         torch.set_num_threads(threads)
         assert_parity(layer, signal(11, 7, N), calls, v_leak=signal(11, 7, N) * 0.1)
@@ -194,10 +205,14 @@ def test_parts_of_a_batch_and_blocks_of_time(name: str, threads: int, monkeypatc
 
 @every_layer
 def test_memory_that_is_not_written_never_shows(name: str, monkeypatch: pytest.MonkeyPatch, path: None) -> None:
-    empty, empty_like = torch.empty, torch.empty_like
-    layer, x = LAYERS[name](**MOVED), signal(9, 3, N, dtype=torch.float32)
+    empty = torch.empty
+    empty_like = torch.empty_like
+    layer = LAYERS[name](**MOVED)
+    x = signal(9, 3, N, dtype=torch.float32)
+
     with reference():
         slow = train(layer, x)
+
     monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **k).fill_(math.nan))
     monkeypatch.setattr(torch, "empty_like", lambda *a, **k: empty_like(*a, **k).fill_(math.nan))
     assert_same(train(layer, x), slow, 1e-5)
@@ -212,11 +227,14 @@ def test_any_strides(name: str, calls: list[int], path: None) -> None:
 
 @every_layer
 def test_no_gradient_gives_the_same_numbers(name: str, path: None) -> None:
-    layer, x = LAYERS[name](), signal(30, 3, N, dtype=torch.float32)
+    layer = LAYERS[name]()
+    x = signal(30, 3, N, dtype=torch.float32)
     with torch.no_grad():
         y, end = layer(x)
+
     with reference():
         expected, expected_end = layer(x)
+
     assert torch.equal(y, expected) and not y.requires_grad
     assert all(torch.equal(a, b) for a, b in zip(end, expected_end, strict=True) if a is not None)
 
@@ -224,9 +242,12 @@ def test_no_gradient_gives_the_same_numbers(name: str, path: None) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["LIF", "AdaptiveLIF", "Integrator"])
 def test_half_precision_is_worked_out_in_float32(name: str, dtype: torch.dtype, path: None) -> None:
-    layer, x = LAYERS[name](), signal(20, 3, N, dtype=torch.float32).to(dtype)
-    half, single = train(layer, x), train(layer, x.float())
+    layer = LAYERS[name]()
+    x = signal(20, 3, N, dtype=torch.float32).to(dtype)
+    half = train(layer, x)
+    single = train(layer, x.float())
     (y, *state), (expected, *expected_state) = half.numbers, single.numbers
+
     assert y.dtype == dtype and torch.equal(y, expected.to(dtype))
     assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in zip(state, expected_state, strict=True))
     assert half.gradients["x"].dtype == dtype
@@ -241,13 +262,16 @@ def test_two_uses_in_one_graph(name: str, path: None) -> None:
         y, state = layer(x)
         z, _ = layer(x + y, state)
         (gradient,) = torch.autograd.grad((y * z + z * x).sum(), x)
+
         return z.detach(), gradient
 
     x = signal(9, 3, N, dtype=torch.float32)
     fast = twice(x)
     with reference():
         slow = twice(x)
+
     assert torch.equal(fast[0], slow[0])
+
     torch.testing.assert_close(fast[1], slow[1], rtol=1e-5, atol=1e-5)
 
 
@@ -260,13 +284,17 @@ def test_a_graph_that_is_kept_gives_its_gradient_again(name: str, path: None) ->
 
 
 def test_what_is_given_and_what_is_gotten_can_be_written_to(path: None) -> None:
-    x, state = signal(9, 3, N, dtype=torch.float32), LIF(0.01, dt=0.004).initial_state(torch.zeros(3, N))
-    kept, leaf = x.clone(), x.clone().requires_grad_()
+    x = signal(9, 3, N, dtype=torch.float32)
+    state = LIF(0.01, dt=0.004).initial_state(torch.zeros(3, N))
+    kept = x.clone()
+    leaf = x.clone().requires_grad_()
     y, end = LIF(0.01, dt=0.004)(leaf, state)
     expected = torch.autograd.grad(y.sum(), leaf, retain_graph=True)[0].clone()
+
     with torch.no_grad():
         y.zero_()
         end.v.fill_(7.0)
+
     assert torch.equal(torch.autograd.grad(y, leaf, torch.ones_like(y))[0], expected)
     assert torch.equal(leaf, kept) and not state.v.any()
 
@@ -292,33 +320,44 @@ def test_second_derivatives_are_refused_and_the_reference_has_them() -> None:
     x = signal(4, 1, 1, dtype=torch.float32).requires_grad_()
     layer = LIF(0.01, dt=0.004)
     y, _ = layer(x)
+
     with pytest.raises(ConfigError, match=r"second derivative.*reference\(\)"):
         torch.autograd.grad(y.sum(), x, create_graph=True)
+
     with reference():
         y, _ = layer(x)
         (gradient,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+
     assert torch.autograd.grad(gradient.sum(), x)[0].abs().sum() > 0
 
 
 def test_many_gradients_at_once_are_refused_and_the_reference_takes_them(path: None) -> None:
-    x, layer = signal(4, 2, 3, dtype=torch.float32).requires_grad_(), LIF(0.01, dt=0.004)
+    x = signal(4, 2, 3, dtype=torch.float32).requires_grad_()
+    layer = LIF(0.01, dt=0.004)
     grads = torch.randn(5, 4, 2, 3)
     y, _ = layer(x)
+
     with pytest.raises(ConfigError, match=r"one gradient at a time.*reference\(\)"):
         torch.autograd.grad(y, x, grads, is_grads_batched=True)
+
     with pytest.raises(ConfigError, match=r"one gradient at a time.*reference\(\)"):
         torch.func.vmap(lambda grad: torch.autograd.grad(y, x, grad, retain_graph=True)[0])(grads)
+
     with reference():
         slow, _ = layer(x)
+
     (found,) = torch.autograd.grad(slow, x, grads, is_grads_batched=True)
     one_by_one = torch.stack([torch.autograd.grad(y, x, grad, retain_graph=True)[0] for grad in grads])
     torch.testing.assert_close(found, one_by_one, rtol=1e-4, atol=1e-5)
 
 
 def test_transforms_take_the_loop() -> None:
-    layer, x = LIF(0.01, dt=0.004), signal(6, 4, N, dtype=torch.float32)
+    layer = LIF(0.01, dt=0.004)
+    x = signal(6, 4, N, dtype=torch.float32)
     per_sample = torch.func.vmap(lambda one: layer(one.unsqueeze(1))[0].squeeze(1), in_dims=1, out_dims=1)(x)
+
     assert torch.equal(per_sample, layer(x)[0])
+
     gradient = torch.func.grad(lambda s: layer(s)[0].sum())(x)
     leaf = x.clone().requires_grad_()
     layer(leaf)[0].sum().backward()
@@ -328,15 +367,20 @@ def test_transforms_take_the_loop() -> None:
 @every_layer
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # PyTorch's own, when it loads the rules
 def test_forward_derivatives_take_the_loop(name: str) -> None:
-    x, layer = signal(6, 2, N), LAYERS[name]().double()
+    x = signal(6, 2, N)
+    layer = LAYERS[name]().double()
     rows = torch.autograd.functional.jacobian(lambda s: layer(s)[0], x)
+
     assert isinstance(rows, Tensor)
+
     way = signal(3, 6, 2, N)[0]
     expected = torch.einsum("abcdef,def->abc", rows, way)
+
     assert expected.abs().sum() > 0
     with torch.autograd.forward_ad.dual_level():
         y, _ = layer(torch.autograd.forward_ad.make_dual(x, way))
         tangent = torch.autograd.forward_ad.unpack_dual(y).tangent
+
     torch.testing.assert_close(tangent, expected)
     torch.testing.assert_close(torch.func.jvp(lambda s: layer(s)[0], (x,), (way,))[1], expected)
     torch.testing.assert_close(torch.func.jacfwd(lambda s: layer(s)[0])(x), rows)
@@ -359,8 +403,10 @@ def test_what_does_not_fit_the_scheme_takes_the_loop(calls: list[int]) -> None:
     x = signal(6, 2, N, dtype=torch.float32)
     LIF(0.01, dt=0.004, refractory=0.008)(x)
     Izhikevich(dt=0.001)(x)
+
     with reference():
         LIF(0.01, dt=0.004)(x)
+
     assert not calls
 
 
@@ -391,4 +437,5 @@ def test_reference_holds_in_its_own_thread_alone() -> None:
     x = torch.ones(9, 1, 1)
     with reference(), ThreadPoolExecutor(1) as other:
         assert not supports_sequence(x) and other.submit(supports_sequence, x).result()
+
     assert supports_sequence(x)

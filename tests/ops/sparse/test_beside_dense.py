@@ -11,13 +11,17 @@ from spikebridge.ops.sparse.native import functions
 
 def first_steps(network: Sequential, x: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Two steps prepared beside two steps of the network itself."""
-    live, pairs = prepare(network.eval()), []
-    state, expected_state = None, network.initial_state(x)
+    live = prepare(network.eval())
+    pairs = []
+    state = None
+    expected_state = network.initial_state(x)
+
     for _ in range(2):
         with torch.no_grad():
             expected, expected_state = network.step(x, expected_state)
         y, state = live.step(x, state)
         pairs.append((y, expected))
+
     return pairs
 
 
@@ -42,14 +46,17 @@ def test_a_step_of_no_neurons() -> None:
 @pytest.mark.parametrize("when", ["from the beginning", "later"])
 def test_under_autocast_each_layer_has_its_own_dtype(when: str) -> None:
     network = Sequential(fc=nn.Linear(80, 90), fc2=nn.Linear(90, 100), fire=IF(), out=nn.Linear(100, 70)).eval()
-    x, live = torch.rand(1, 80), prepare(network)
+    x = torch.rand(1, 80)
+    live = prepare(network)
     if when == "later":
         live.step(x, live.step(x)[1])
+
     with torch.no_grad(), torch.autocast("cpu"):
         expected, _ = network.step(x, network.initial_state(x))
         y, state = live.step(x, live.initial_state(x))
         assert y.dtype == expected.dtype == torch.bfloat16
         assert torch.equal(y, expected)
+
     y, _ = live.step(x, state)
     assert y.dtype == torch.float32
 

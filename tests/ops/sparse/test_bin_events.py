@@ -34,9 +34,11 @@ def test_images_are_those_of_the_operations(number: int, counts: bool, crop: tup
 @pytest.mark.parametrize("number", [0, 1, 400])
 @pytest.mark.parametrize("box", [(3.3, 5.1, 12.7, 9.0), (-7.0, 8.0, 20.0, 0.5)], ids=str)
 def test_numbers_near_a_box_are_those_of_the_operations(number: int, box: tuple[float, ...]) -> None:
-    events, limits = some_events(number), (1.0, 0.5, 1.6)
+    events = some_events(number)
+    limits = (1.0, 0.5, 1.6)
     with without_native():
         expected = _count_near(events, np.array(box), limits)
+
     assert count_near(events, np.array(box), limits) == _count_near(events, np.array(box), limits) == expected
 
 
@@ -50,6 +52,7 @@ def test_events_without_a_row_or_a_crop_are_refused() -> None:
     events = some_events(2)
     with pytest.raises(ShapeError, match="one length"):
         count_near(events._replace(y=events.y[:1]), np.ones(4), (1.0,))
+
     with pytest.raises(ShapeError, match="one pixel"):
         event_image(events, (0, 0, 4, 0), counts=False)
 

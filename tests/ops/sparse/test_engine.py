@@ -72,6 +72,7 @@ def with_exact_weights(network: Sequential, seed: int = 0, dtype: torch.dtype = 
         if isinstance(module, nn.Linear | nn.Conv2d):
             for k, parameter in enumerate(module.parameters()):
                 parameter.data = exact(*parameter.shape, seed=seed + 10 * index + k, dtype=dtype)
+
     return network
 
 
@@ -83,16 +84,22 @@ def tensors_of(state: Any) -> list[Tensor]:
 
 def agree(network: Sequential, live: EventDriven, x: Tensor) -> Tensor:
     """Steps both, holds outputs and states against each other to the bit, and gives the outputs."""
-    state, expected_state = None, network.initial_state(x[0])
+    state = None
+    expected_state = network.initial_state(x[0])
     outputs = []
+
     for x_t in x.unbind(0):
         with reference(), torch.no_grad():
             expected, expected_state = network.step(x_t, expected_state)
         y, state = live.step(x_t, state)
+
         assert torch.equal(y, expected)
+
         pairs = list(zip(tensors_of(state), tensors_of(expected_state), strict=True))
         assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
+
         outputs.append(y)
+
     return torch.stack(outputs)
 
 
@@ -122,6 +129,7 @@ def test_a_convolutional_network_gives_its_own_numbers(
     network.to(dtype)(torch.zeros(1, 1, 2, 13, 11, dtype=dtype))
     live = prepare(with_exact_weights(network, dtype=dtype), native, dense_above)
     y = agree(network, live, exact(6, 1, 2, 13, 11, seed=1, share=share, dtype=dtype))
+
     assert y.any()
 
 
@@ -145,6 +153,7 @@ def test_every_neuron_gives_its_own_numbers(native: bool, name: str) -> None:
     )
     live = prepare(with_exact_weights(network), native)
     y = agree(network, live, exact(8, 1, 1, 6, 7, seed=3, share=0.4))
+
     assert y.any()
 
 
@@ -166,6 +175,7 @@ def test_quantities_may_be_one_a_neuron_or_one_a_channel(native: bool) -> None:
         sums=CubaLIF(float("inf"), HALF, dt=1.0, r=per_neuron, v_leak=per_channel, learn=("r",)),
         jumps=AdaptiveLIF(HALF, HALF, dt=1.0, jump=per_neuron, v_threshold=0.5, reset="subtract"),
     )
+
     live = prepare(with_exact_weights(network), native)
     # the decay is a tensor here, and exp(-log 2) in float64 is 1/2 to the bit
     agree(network, live, exact(7, 1, 2, 6, 6, seed=4, share=0.5))
@@ -178,13 +188,16 @@ sizes = st.integers(1, 3)
 def convolutions(draw: st.DrawFn) -> tuple[nn.Conv2d, tuple[int, int, int]]:
     """A convolution of any setting, and an input that it takes."""
     groups = draw(st.integers(1, 3))
-    kernel, dilation = (draw(sizes), draw(sizes)), (draw(sizes), draw(sizes))
+    kernel = (draw(sizes), draw(sizes))
+    dilation = (draw(sizes), draw(sizes))
     padding: Any = draw(st.sampled_from([(0, 0), (1, 0), (2, 3), "same", "valid"]))
     stride = (1, 1) if padding == "same" else (draw(sizes), draw(sizes))
-    channels, out = groups * draw(sizes), groups * draw(st.sampled_from([1, 2, 5, 16, 19]))
+    channels = groups * draw(sizes)
+    out = groups * draw(st.sampled_from([1, 2, 5, 16, 19]))
     least = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     size = (least[0] + draw(st.integers(0, 6)), least[1] + draw(st.integers(0, 9)))
     settings = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
+
     return nn.Conv2d(channels, out, kernel, bias=draw(st.booleans()), **settings), (channels, *size)
 
 
@@ -211,6 +224,7 @@ def test_convolutions_of_any_setting(
     x = exact(2, 1, *shape, seed=seed, share=share)
     if last:
         x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (2, 1))
+
     agree(network, prepare(network, native, dense_above), x)
 
 
@@ -222,6 +236,7 @@ def pools(draw: st.DrawFn) -> nn.Module:
     shared = {"stride": (draw(sizes), draw(sizes)), "padding": pad, "ceil_mode": draw(st.booleans())}
     if draw(st.booleans()):
         return nn.MaxPool2d(kernel, dilation=draw(sizes), **shared)
+
     divisor = draw(st.sampled_from([None, 2]))
     return nn.AvgPool2d(kernel, count_include_pad=draw(st.booleans()), divisor_override=divisor, **shared)
 
@@ -239,12 +254,16 @@ def test_pools_of_any_setting(native: bool, pool: nn.Module, fed: str, share: fl
     network = Sequential(before, pool, IF(v_threshold=0.25)).eval()
     x = exact(3, 1, 3, 7, 9, seed=seed, share=share)
     live = prepare(network, native)
-    state, expected_state = None, network.initial_state(x[0])
+    state = None
+    expected_state = network.initial_state(x[0])
+
     for x_t in x:
         expected, expected_state = network.step(x_t, expected_state)
         y, state = live.step(x_t, state)
+
         # a mean over 3 or 6 is not exact, but the order of its sum is that of PyTorch
         assert torch.equal(y, expected)
+
         torch.testing.assert_close(tensors_of(state), tensors_of(expected_state), rtol=1e-12, atol=1e-12)
 
 
@@ -267,6 +286,7 @@ def test_a_flattened_image_keeps_its_order_for_every_layer_that_follows(native: 
         again=nn.Flatten(),
         fc=nn.Linear(24, 5),
     )
+
     agree(network, prepare(with_exact_weights(network), native), exact(5, 1, 2, 3, 4, seed=2))
 
 
@@ -277,8 +297,10 @@ def test_inner_rows_and_absent_layers_change_nothing(native: bool) -> None:
         plain=nn.Sequential(nn.MaxPool2d(2), nn.Sequential(nn.Flatten(), nn.Dropout())),
         head=Sequential(fc=nn.Linear(12, 3), inner=Sequential(cuba=CubaLIF(HALF, HALF, dt=1.0))),
     )
+
     live = prepare(with_exact_weights(network), native)
     y = agree(network, live, exact(6, 1, 1, 5, 7, seed=6, share=0.5))
+
     assert y.any()
 
 
@@ -298,13 +320,16 @@ def test_a_stream_may_go_over_to_the_network_and_back(native: bool) -> None:
     whole = agree(network, live, x)
     state: Any = None
     outputs = []
+
     for t, x_t in enumerate(x):
         if t % 3 == 1:
             with torch.no_grad():
                 y, state = network.step(x_t, state)
         else:
             y, state = live.step(x_t, state)
+
         outputs.append(y)
+
     assert torch.equal(torch.stack(outputs), whole)
 
 
@@ -316,6 +341,7 @@ def test_two_streams_never_mix(native: bool) -> None:
     a, b = (exact(6, 1, 2, 13, 11, seed=seed, share=0.5) for seed in (1, 2))
     alone = [agree(network, live, x) for x in (a, b)]
     states: list[Any] = [None, None]
+
     for t in range(6):
         for k, x in enumerate((a, b)):
             y, states[k] = live.step(x[t], states[k])
@@ -330,8 +356,10 @@ def test_a_step_writes_to_nothing_that_it_was_given(native: bool) -> None:
     y, state = live.step(x[0])
     kept = [t.clone() for t in (x, y, *tensors_of(state))]
     again = [live.step(x[1], state) for _ in range(2)]
+
     assert torch.equal(again[0][0], again[1][0])
     assert all(torch.equal(a, b) for a, b in zip(kept, (x, y, *tensors_of(state)), strict=True))
+
     y += 1  # an output has memory of its own, also where it is a membrane
     assert torch.equal(tensors_of(state)[-1], kept[-1])
 
@@ -351,14 +379,18 @@ def test_real_numbers_are_met_up_to_rounding(native: bool) -> None:
         c1=nn.Conv2d(1, 8, 3), l1=LIF(0.01, dt=0.001, v_threshold=0.3), flat=nn.Flatten(), fc=nn.Linear(288, 4),
         out=Integrator(0.01, dt=0.001),
     ).eval()  # fmt: skip
+
     live = prepare(network, native)
     x = torch.rand(20, 1, 1, 8, 8)
     with torch.no_grad():
         expected, _ = network(x)
-    state, outputs = None, []
+
+    state = None
+    outputs = []
     for x_t in x:
         y, state = live.step(x_t, state)
         outputs.append(y)
+
     torch.testing.assert_close(torch.stack(outputs), expected)
 
 
@@ -371,9 +403,11 @@ def test_what_is_not_finite_is_refused_and_leaves_no_trace(native: bool, bad: fl
     _, state = live.step(x)
     broken = x.clone()
     broken[0, 0, 2, 2] = bad
+
     # the native step checks as it goes; in PyTorch a stream that continues is checked only on demand
     with nullcontext() if native else checks("always"), pytest.raises(DataError, match=r"LIF.* met NaN or infinity"):
         live.step(broken, state)
+
     agree(network, live, exact(3, 1, 1, 5, 5, seed=1))
 
 
@@ -391,8 +425,10 @@ def test_the_reference_is_the_network_itself(native: bool) -> None:
     live = prepare(network, native)
     x = exact(2, 1, 4, seed=1)
     y, state = live.step(x[0])
+
     with reference():
         y, state = live.step(x[1], state)
+
     assert not y.requires_grad
     assert torch.equal(y, agree(network, live, x)[1])
 
@@ -443,6 +479,7 @@ def test_hooks_and_other_containers_are_refused() -> None:
     fc.register_forward_hook(lambda module, given, y: y + 1)
     with pytest.raises(ConfigError, match="'fc' has forward hooks"):
         prepare(Sequential(fc=fc))
+
     with pytest.raises(
         ConfigError, match=r"takes a spikebridge.neurons.Sequential, but got a torch.nn.modules.linear.Linear"
     ):
@@ -454,12 +491,15 @@ def test_hooks_and_other_containers_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
 def test_hooks_that_come_later_are_noticed(native: bool, where: str, kind: str) -> None:
     network = Sequential(body=Sequential(fc=nn.Linear(2, 2), lif=LIF(HALF, dt=1.0)))
-    live, x = prepare(network, native), torch.ones(1, 2)
+    live = prepare(network, native)
+    x = torch.ones(1, 2)
     _, state = live.step(x)
     hook = getattr(network.get_submodule(where), kind)(lambda *_: None)
+
     for before in (None, state):
         with pytest.raises(ConfigError, match=r"has forward hooks, .*; remove them, or step it itself"):
             live.step(x, before)
+
     hook.remove()
     live.step(x, state)
 
@@ -470,15 +510,20 @@ def test_more_than_one_sample_a_gradient_or_a_foreign_state_is_refused(native: b
     live = prepare(network, native)
     x = torch.zeros(1, 4)
     _, state = live.step(x)
+
     with pytest.raises(ShapeError, match=r"one sample \(1, \*N\), but got shape \(2, 4\)"):
         live.step(torch.zeros(2, 4), state)
+
     with pytest.raises(ConfigError, match="no gradients"):
         live.step(x.clone().requires_grad_(), state)
+
     with pytest.raises(ShapeError, match=r"(LIF|'lif' \(LIF\)) got a state"):
         live.step(x, Sequential(fc=nn.Linear(4, 5), lif=LIF(HALF, dt=1.0)).initial_state(x))
+
     for other in (LIF(HALF, dt=1.0, refractory=2.0), CubaLIF(HALF, HALF, dt=1.0)) if native else ():
         with pytest.raises(ShapeError, match=r"'lif' \(LIF\) got a state .*, but its own is LIFState\(\(1, 3\) in"):
             live.step(x, Sequential(fc=nn.Linear(4, 3), lif=other).initial_state(x))
+
     with pytest.raises(ShapeError, match="holds nothing for 'lif'"):
         live.step(x, Sequential(LIF(HALF, dt=1.0)).initial_state(x))
 
@@ -514,9 +559,12 @@ def test_a_network_that_has_changed_is_noticed(native: bool) -> None:
         live = prepare(network, native)
         x = torch.ones(1, 4)
         _, state = live.step(x)
+
         for parameter in network.parameters():
             parameter.grad = torch.ones_like(parameter)
+
         change(network)
         with pytest.raises(ConfigError, match="prepare it again"):
             live.step(x, state)
+
         prepare(network, native).step(x, state)

@@ -19,18 +19,25 @@ def layers(num_channels: int, kernel: int, stride: int, bias: bool = True) -> tu
     both = nn.Conv2d(2, 2 * num_channels, kernel, stride, kernel // 2, bias=bias)
     out = nn.Conv2d(num_channels, num_channels, 3, padding=1, bias=False)
     nn.init.normal_(both.weight, std=0.4)
+
     return both.requires_grad_(False), out.requires_grad_(False)
 
 
 def by_layers(both: nn.Conv2d, out: nn.Conv2d, decay: Tensor, bins: list[Tensor]) -> list[Tensor]:
-    state, total, totals = None, None, []
+    state = None
+    total = None
+    totals = []
+
     for events in bins:
         straight, current = both(events).chunk(2, 1)
         if state is None or total is None:
-            state, total = LIFState(torch.zeros_like(current)), torch.zeros_like(straight)
+            state = LIFState(torch.zeros_like(current))
+            total = torch.zeros_like(straight)
+
         spikes, state = lif_step(current, state, decay=decay[:, None, None])
         total = LEAK * total + straight + out(spikes)
         totals.append(total)
+
     return totals
 
 
@@ -48,17 +55,22 @@ def test_steps_are_those_of_the_layers(
     expected = by_layers(both, out, decay, bins)
     pathway = deepcopy(NativePathway(both, out, decay, torch.tensor(LEAK), 1.0))  # as a tracker is copied
     v = total = torch.zeros_like(expected[0])
+
     for events, known in zip(bins, expected, strict=True):
         v, total = pathway.step(events, v, total)
         torch.testing.assert_close(total, known, atol=1e-4, rtol=1e-4)
+
     assert share == 0 or ((v >= 0).any() and v.max() < 1.0)
 
 
 def test_what_was_given_is_left_as_it_was() -> None:
     both, out = layers(4, 3, 1)
     pathway = NativePathway(both, out, torch.tensor(0.5), torch.tensor(1.0), 1.0)
-    events, v, total = torch.ones(1, 2, 6, 6), torch.zeros(1, 4, 6, 6), torch.ones(1, 4, 6, 6)
+    events = torch.ones(1, 2, 6, 6)
+    v = torch.zeros(1, 4, 6, 6)
+    total = torch.ones(1, 4, 6, 6)
     first = pathway.step(events, v, total)
+
     assert (v == 0).all() and (total == 1).all() and (events == 1).all()
     for one, same in zip(first, pathway.step(events, v, total), strict=True):
         assert torch.equal(one, same)
@@ -67,6 +79,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
 def test_other_layers_do_not_fit() -> None:
     both, out = layers(4, 5, 2)
     assert fits_pathway(both, out)
+
     for other in (
         nn.Conv2d(4, 4, 3, padding=1),  # with a bias
         nn.Conv2d(4, 4, 3, bias=False),  # smaller outputs

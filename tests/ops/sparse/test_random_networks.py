@@ -36,16 +36,19 @@ def networks(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[Sequential,
     """Up to seven layers that fit each other, and a stream for them."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
     shape = (draw(st.integers(1, 3)), draw(st.integers(2, 11)), draw(st.integers(2, 11)))
-    share, num_steps = draw(st.sampled_from([0.0, 0.03, 0.3, 1.0])), draw(st.integers(1, 5))
+    share = draw(st.sampled_from([0.0, 0.03, 0.3, 1.0]))
+    num_steps = draw(st.integers(1, 5))
     x = quarters((num_steps, 1, *shape), generator)
     x = x * (torch.rand(x.shape, generator=generator) < share)
     layers: list[nn.Module] = []
     like = x[:1, 0]
+
     for _ in range(draw(st.integers(1, 7))):
         kinds = ["fire", "flatten", "linear"] if like.ndim == 2 else ["fire", "fire", "convolve", "pool", "flatten"]
         layer = make(draw, draw(st.sampled_from(kinds)), like, generator)
         layers.append(layer)
         like = layer(like.unsqueeze(0))[0][0] if hasattr(layer, "initial_state") else layer(like)
+
     return Sequential(*layers).eval(), x
 
 
@@ -57,10 +60,12 @@ def make(
         return draw(st.sampled_from(NEURONS))().double()
     if kind == "flatten":
         return nn.Flatten()
+
     if kind == "pool":
         kernel = draw(st.sampled_from([size for size in (1, 2) if size <= min(like.shape[2:])]))
         pool = draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))
         return pool(kernel, stride=draw(st.integers(1, 2)), ceil_mode=draw(st.booleans()))
+
     out = draw(st.sampled_from([1, 3, 17]))
     if kind == "linear":
         layer: nn.Module = nn.Linear(like.shape[1], out)
@@ -68,8 +73,10 @@ def make(
         pad = draw(st.integers(0, 1))
         kernel = draw(st.integers(1, min(3, *like.shape[2:])))
         layer = nn.Conv2d(like.shape[1], out, kernel, stride=draw(st.integers(1, 2)), padding=pad)
+
     for parameter in layer.parameters():
         parameter.data = quarters(parameter.shape, generator)
+
     return layer
 
 
@@ -85,11 +92,15 @@ def test_random_networks_give_their_own_numbers(native: bool, data: st.DataObjec
     network, x = networks(data.draw)
     with reference(), torch.no_grad():
         expected, last = network(x)
+
     live = prepare(network, native, dense_above)
-    state, outputs = live.initial_state(x[0]), []
+    state = live.initial_state(x[0])
+    outputs = []
+
     for x_t in x:
         y, state = live.step(x_t, state)
         outputs.append(y)
+
     assert torch.equal(torch.stack(outputs), expected)
     for own, theirs in zip(state.layers, last.layers, strict=True):
         for a, b in zip(own or (), theirs or (), strict=True):

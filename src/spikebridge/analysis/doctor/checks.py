@@ -25,17 +25,21 @@ def batch_dependence(network: nn.Module, inputs: Inputs) -> list[Finding]:
     for module in patient.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()  # chance is not what is looked for
+
     axis = 1 if isinstance(network, HybridNetwork | HybridUnit | Stateful) else 0
     with torch.no_grad():
         one, other = (run(patient, _pair(inputs, axis, same)) for same in (True, False))
+
     changed = [name for name in one if _differs(one[name].select(axis, 0), other[name].select(axis, 0))]
     if not changed:
         return []
+
     norms = [
         display_path(network, name)
         for name, module in network.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or not module.track_running_stats)
     ]
+
     what = f"the output {', '.join(changed)} of a sample changes with the sample beside it"
     if norms:
         remedy = (
@@ -43,6 +47,7 @@ def batch_dependence(network: nn.Module, inputs: Inputs) -> list[Finding]:
             "use nn.GroupNorm"
         )
         return [Finding("batch-dependent", norms[0], what, remedy, "error")]
+
     remedy = "leave out the operation that mixes samples: a mean, a maximum or a softmax over the batch axis"
     return [Finding("batch-dependent", changed[0], what, remedy, "error")]
 
@@ -71,19 +76,24 @@ def missing_gradients(network: nn.Module, inputs: Inputs, loss: Loss) -> list[Fi
     with torch.enable_grad():
         outputs = run(network, inputs)
         value = loss(outputs if isinstance(network, HybridNetwork) else outputs["output"])
+
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ShapeError(f"a loss gives one number, but this one gave {got}; take its mean")
+
     if value.requires_grad:
         value.backward()
+
     sizes = {owner: _rms(module) for owner, module in _owners(network).items()}
     largest = max((size for size in sizes.values() if size is not None), default=0.0)
     findings = []
+
     for owner, size in sizes.items():
         if size is None or size == 0:
             findings.append(_absent(owner, size))
         elif size < _VANISHING * largest:
             findings.append(_vanishing(owner, size, largest))
+
     network.zero_grad()
     return findings
 
@@ -94,6 +104,7 @@ def _owners(network: nn.Module) -> dict[str, nn.Module]:
         owners = {**dict(network.parts.items()), **dict(network.units.items())}
     else:
         owners = dict(network.named_children()) or {type(network).__name__: network}
+
     return {name: module for name, module in owners.items() if any(p.requires_grad for p in module.parameters())}
 
 
@@ -102,6 +113,7 @@ def _rms(module: nn.Module) -> float | None:
     gradients = [p.grad for p in module.parameters() if p.requires_grad and p.grad is not None]
     if not gradients:
         return None
+
     total = sum(float(gradient.double().square().sum()) for gradient in gradients)
     return math.sqrt(total / sum(gradient.numel() for gradient in gradients))
 
@@ -119,6 +131,7 @@ def _absent(owner: str, size: float | None) -> Finding:
             "wake a dead layer behind it, widen the surrogate's width so that gradients pass far from the threshold, "
             "and let no stage after it multiply by zero"
         )
+
     return Finding("no gradient", owner, what, remedy, "error")
 
 
@@ -136,10 +149,12 @@ def silent_and_saturated_layers(network: nn.Module, inputs: Inputs) -> list[Find
     """Every layer that was silent, or never silent, over a run."""
     with torch.no_grad(), record_activity(network) as activity:
         run(network, inputs)
+
     modules = {display_path(network, name): module for name, module in network.named_modules()}
     dead = [path for path, one in activity.layers.items() if _is_dead(modules[path], one)]
     full = [path for path, one in activity.layers.items() if _is_saturated(modules[path], one)]
     drives = _drives(network, inputs, {*dead, *full})
+
     # a layer that gets nothing from a dead one before it is not ill itself
     causes = [path for path in dead if drives[path].size > 0 or path == dead[0]]
     return [_dead(path, modules[path], drives[path]) for path in causes] + [
@@ -181,9 +196,12 @@ def _drives(network: nn.Module, inputs: Inputs, paths: set[str]) -> dict[str, _D
         nonlocal busy
         if busy or call.path not in drives or not isinstance(call.args[0], Tensor):
             return
-        drive, x = drives[call.path], unwrap_vmap(call.args[0])[0]
+
+        drive = drives[call.path]
+        x = unwrap_vmap(call.args[0])[0]
         drive.size = max(drive.size, float(x.abs().max()))
         drive.largest = max(drive.largest, float(x.max()))
+
         if isinstance(call.module, Stateful) and "v" in getattr(type(call.output[1]), "_fields", ()):
             busy = True
             drive.membrane = max(drive.membrane, float(membrane_trace(call.module, *call.args, **call.kwargs).max()))
@@ -192,12 +210,14 @@ def _drives(network: nn.Module, inputs: Inputs, paths: set[str]) -> dict[str, _D
     if paths:
         with torch.no_grad(), trace_calls(network, leave):
             run(network, inputs)
+
     return drives
 
 
 def _dead(path: str, module: nn.Module, drive: _Drive) -> Finding:
     threshold = getattr(module, "v_threshold", None)
     peak = drive.membrane if isinstance(module, Stateful) else drive.largest
+
     if drive.size == 0:
         what = "gets nothing but zeros"
         remedy = "mend what feeds it: the signal and the layers before it are silent"
@@ -214,6 +234,7 @@ def _dead(path: str, module: nn.Module, drive: _Drive) -> Finding:
     else:
         what = f"never spikes: its membranes never rise above 0 (its largest input is {drive.largest:.3g})"
         remedy = "initialise the layer before it anew, or give that layer a positive bias"
+
     return Finding("dead", path, what, remedy)
 
 
@@ -222,4 +243,5 @@ def _saturated(path: str, module: nn.Module, drive: _Drive) -> Finding:
         remedy = f"raise v_threshold to about {2 * drive.largest:.3g}, or scale its input down"
     else:
         remedy = "scale its input down in the layer or the nonlinearity before it"
+
     return Finding("saturated", path, "every neuron spikes at every step, so its spikes say nothing", remedy)

@@ -44,13 +44,16 @@ def diagnose(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> li
     tensors = inputs.values() if isinstance(inputs, dict) else [inputs]
     if any(x.numel() == 0 for x in tensors):  # type: ignore[union-attr]
         raise ShapeError("the doctor needs inputs to look at a network with, but an input is empty; give a few samples")
+
     patient = deepcopy(network)
     findings = silent_and_saturated_layers(patient, inputs)
     findings += layers_that_never_run(patient, inputs)
     if isinstance(patient, HybridNetwork):
         findings += wiring(patient, inputs, ill={finding.where.split(".")[0] for finding in findings})
+
     findings += batch_dependence(patient, inputs)
     if loss is not None:
         unused = {finding.where for finding in findings if finding.kind == "unused"}
         findings += [f for f in missing_gradients(patient, inputs, loss) if f.where.split(".")[0] not in unused]
+
     return findings

@@ -40,9 +40,11 @@ def run(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     """The outputs by name, always with the same random draws; a module that is no hybrid network has one, "output"."""
     with _fixed_seed():
         y = network(inputs)
+
     if isinstance(network, HybridNetwork):
         outputs: dict[str, Tensor] = y[0]
         return outputs
+
     return {"output": y[0] if isinstance(y, tuple) else y}
 
 

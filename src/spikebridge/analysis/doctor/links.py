@@ -26,6 +26,7 @@ def layers_that_never_run(network: nn.Module, inputs: Inputs) -> list[Finding]:
 
     with torch.no_grad(), trace_calls(network, leave):
         run(network, inputs)
+
     # kinds that are always called, and not read by others as some layers' inner parts are
     layers = {display_path(network, name): m for name, m in network.named_modules() if type(m) in _LAYERS}
     return [
@@ -54,13 +55,16 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
         for name in [*network.inputs, *network.parts]
         if name not in useful
     ]
+
     with torch.no_grad():
         values = _values_of_links(network, inputs)
         constant = [r for r in network.routes if isinstance(r.link, Modulation) and _is_constant(values.get(r.name))]
         findings += [_constant(route, values[route.name]) for route in constant]
+
         # a source whose only link is constant has no effect either, for the same reason
         ill = ill | {owner_of(route.link.source, network.parts) for route in constant}
         whole = run(network, inputs)
+
         for route in network.routes:
             ends = {route.link.part, owner_of(route.link.source, network.parts)}
             if route.link.part not in useful or route in constant or ill & ends:
@@ -69,12 +73,14 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
             without = run(other, {name: dict(inputs)[name] for name in other.inputs})
             if all(torch.equal(whole[name], without[name]) for name in whole):
                 findings.append(_makes_no_difference(route))
+
     return findings
 
 
 def _reaching_an_output(network: HybridNetwork) -> set[str]:
     parts = network.parts
     useful = {owner_of(name, parts) for name in network.outputs}
+
     while True:
         sources = [source for route in network.routes if route.link.part in useful for source in route.sources]
         more = {owner_of(source, parts) for source in sources}
@@ -105,11 +111,14 @@ def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
             unit = link.unit
             stages = (None,) * 4 if unit is None else (unit.window, unit.kernel, unit.nonlinearity, unit.discretizer)
             link = replace(link, unit=HybridUnit(stages[0], stages[1], _Silence(stages[2]), stages[3]))
+
         links.append(link)
+
     clocks = {
         name: Every(clock.period * network.dt, clock.phase * network.dt) for name, clock in network.plan.clocks.items()
     }
     read = {name for link in links for name in sources_of(link)}
+
     return HybridNetwork(
         dt=network.dt,
         inputs={name: clocks[name] for name in network.inputs if name in read},
@@ -133,9 +142,11 @@ def _values_of_links(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor
 
     with trace_calls(network, leave):
         outputs = run(network, inputs)
+
     signals = {**dict(inputs), **outputs}
     signals |= {path: torch.cat(values) for path, values in pieces.items()}
     names = {r.name: f"units.{r.name}" if r.link.unit is not None else r.link.source for r in network.routes}
+
     return {name: signals[signal] for name, signal in names.items() if signal in signals}
 
 
@@ -153,6 +164,7 @@ def _constant(route: Route, values: Tensor) -> Finding:
         "initialise the weights of its nonlinearity anew so that it uses its source (train it, where it starts at "
         "zero on purpose), check that the source changes, or leave the link out and set the quantity by hand"
     )
+
     return Finding("constant modulation", route.name, what, remedy)
 
 
@@ -162,6 +174,7 @@ def _makes_no_difference(route: Route) -> Finding:
         what = f"with zeros in its place every output from {link.source!r} to {link.target!r} stays the same"
     else:
         what = f"without it every output stays the same: it leaves {link.target} as it is"
+
     remedy = (
         "initialise the weights of its nonlinearity anew (all zero?), check that its source is not silent and that the "
         "target uses what it gets, or leave the link out"

@@ -9,8 +9,12 @@ from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
 # sizes in pixels
-_NAME_SIZE, TEXT_SIZE, LABEL_SIZE, _FILE_SIZE = 14.0, 12.0, 11.0, 11.0
-LINE, LABEL_LINE = 17.0, 15.0
+_NAME_SIZE = 14.0
+TEXT_SIZE = 12.0
+LABEL_SIZE = 11.0
+_FILE_SIZE = 11.0
+LINE = 17.0
+LABEL_LINE = 15.0
 _PORT_DISTANCE = 18.0
 TAG = 15.0
 _MAX_CHARACTERS = 32
@@ -107,6 +111,7 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     """
     shares = {**dict.fromkeys("iljtfrI.,:;|!' ()[]", 0.38), **dict.fromkeys("mwMW@%→×=+", 0.95)}
     width = sum(shares.get(letter, 0.7 if letter.isupper() else 0.61) for letter in text)
+
     return size * width * (1.1 if bold else 1.0)
 
 
@@ -121,18 +126,21 @@ def network_boxes(network: HybridNetwork) -> dict[str, Box]:
     for group in network.plan.groups:
         outside = [columns[source] for part in group.parts for source in _sources(network, part) if source in columns]
         base = 1 + max(outside, default=0)
+
         for part in group.parts:
             # inside a loop a part stands behind those whose values it gets in the same tick
             inside = [
                 columns[source] + 1 for source in _sources(network, part) if source in group.parts and source in columns
             ]
             columns[part] = max([base, *inside])
+
     boxes = {name: Box(name, "input", [_clock(network, name)], 0) for name in network.inputs}
     for name, module in network.parts.items():
         number = num_parameters(module)
         lines = [f"{kind_of(module)} · {_clock(network, name)}", *([f"{number:,} parameters"] if number else [])]
         lines += ["output"] if any(owner_of(y, network.parts) == name for y in network.outputs) else []
         boxes[name] = Box(name, kind_of(module), lines, columns[name])
+
     return boxes
 
 
@@ -140,6 +148,7 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
     """A link with its texts."""
     link = route.link
     foot = [f"with {link.context}"] if link.context is not None else []
+
     if isinstance(link, Modulation):
         heading = f"{_SIGNS[link.by]} {link.path}"
     else:
@@ -148,10 +157,13 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
         words = [key, "" if link.into is None else f"as {link.into}"]
         heading = " ".join(word for word in words if word)
         foot += ["held"] if link.held else []
+
     if route.delay:
         foot.append(f"{route.delay} tick{'s' if route.delay > 1 else ''} later")
+
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
     ends = boxes[owner_of(link.source, network.parts)], boxes[link.part]
+
     return LinkLabel(*ends, isinstance(link, Modulation), _short(heading), stages, _short(", ".join(foot)))
 
 

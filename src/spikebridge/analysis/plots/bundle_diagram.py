@@ -38,6 +38,7 @@ def draw_bundle(manifest: Mapping[str, Any], title: str | None = None) -> str:
     boxes = _boxes(manifest)
     labels = [_link_label(link, boxes) for link in manifest["links"]]
     parts = ", ".join(f"{name} in {part['file']}" for name, part in manifest["parts"].items())
+
     return draw_layout(layout_graph(list(boxes.values()), labels), title, f"Bundle: {parts}")
 
 
@@ -46,6 +47,7 @@ def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
     for part in manifest["order"]:
         sources = [link["source"] for link in manifest["links"] if link["target"] == part]
         columns[part] = 1 + max((columns[name] for name in sources if name in columns), default=0)
+
     boxes = {
         name: Box(name, "input", [_rate(one, manifest), _shape(one["shape"], "values")], 0)
         for name, one in manifest["inputs"].items()
@@ -55,6 +57,7 @@ def _boxes(manifest: Mapping[str, Any]) -> dict[str, Box]:
         lines = [f"{kind} · {_rate(part, manifest)}", _shape(part["shape"], "spikes" if part["spikes"] else "values")]
         lines += ["output"] if name in manifest["outputs"] else []
         boxes[name] = Box(name, kind, lines, columns[name], part["file"])
+
     return boxes
 
 
@@ -64,8 +67,10 @@ def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     foot += ["held"] if link["held"] and not modulates else []
     foot += [f"{link['delay']} tick{'s' if link['delay'] > 1 else ''} later"] if link["delay"] else []
     heading = f"as {link['into']}" if link["into"] is not None else ""
+
     if modulates:
         heading = f"{_SIGNS[link['by']]} {link['node']}.{link['quantity']}"
+
     unit = link["unit"] or {}
     files = [(letter, unit[name]) for letter, name in _FILES.items() if unit.get(name) is not None]
     files += [("Q", unit["fires"])] if unit.get("fires") is not None else []
@@ -73,6 +78,7 @@ def _link_label(link: Mapping[str, Any], boxes: Mapping[str, Box]) -> LinkLabel:
     stages = [(letter, words) for letter, words in _stages(unit) if letter not in in_files]
     files += [("", link["numbers"])] if link["numbers"] is not None else []
     ends = boxes[link["source"]], boxes[link["target"]]
+
     return LinkLabel(*ends, modulates, heading, stages, ", ".join(foot), files)
 
 
@@ -86,7 +92,8 @@ def _stages(unit: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _rate(signal: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    period, phase = signal["clock"]["period"], signal["clock"]["phase"]
+    period = signal["clock"]["period"]
+    phase = signal["clock"]["phase"]
     return frequency(Clock(period, phase), manifest["dt"]) + (f", from tick {phase}" if phase else "")
 
 

@@ -57,8 +57,10 @@ def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
     for sign, colour in ((1, SERIES[0]), (-1, SERIES[1])):
         steps, neurons = np.nonzero(np.sign(values) == sign)
         axes.plot(steps * dt * 1000, neurons, "|", color=colour, markersize=4.5, markeredgewidth=1.2)
+
     axes.set(xlabel="time [ms]", ylabel="neuron", xlim=(-dt * 500, len(values) * dt * 1000))
     axes.set_ylim(-0.8, values.shape[1] - 0.2)
+
     return figure
 
 
@@ -85,20 +87,25 @@ def membrane_traces(
     time = np.arange(len(values)) * dt * 1000
     thresholds = None if v_threshold is None else np.broadcast_to(_array(v_threshold), values.shape)
     fired = None if spikes is None else _array(spikes, 2, "spikes", "(T, N)")
+
     for n, axes in enumerate(rows):
         style_axes(axes)
         axes.plot(time, values[:, n], color=SERIES[0], linewidth=1.4)
         if thresholds is not None:
             axes.plot(time, thresholds[:, n], color=SERIES[1], linewidth=1, linestyle="--")
+
         if fired is not None:
             when = time[fired[:, n] != 0]
             height = (
                 thresholds[fired[:, n] != 0, n] if thresholds is not None else np.full(len(when), values[:, n].max())
             )
             axes.plot(when, height, "|", color=INK, markersize=9, markeredgewidth=1.4)
+
         axes.set_ylabel(f"{n}", rotation=0, labelpad=10, va="center")
+
     rows[-1].set_xlabel("time [ms]")
     write_title(figure, title)
+
     return figure
 
 
@@ -117,17 +124,22 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
     shown = {name: kernel for name, kernel in kernels.items() if kernel is not None}
     if not shown:
         raise ConfigError(f"none of the units {', '.join(units) or '(none)'} has a kernel to show")
+
     figure, axes = new_figure(PAGE_WIDTH, 3.0, "")
     time = np.arange(num_steps) * dt * 1000
+
     for i, (name, kernel) in enumerate(shown.items()):
         answer = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
-        colour, marker = SERIES[i % len(SERIES)], _MARKERS[i % len(_MARKERS)]
+        colour = SERIES[i % len(SERIES)]
+        marker = _MARKERS[i % len(_MARKERS)]
         if answer.shape[1] > 1:
             axes.plot(time, answer, color=colour, linewidth=0.6, alpha=0.35)
         axes.plot(time, answer.mean(1), color=colour, marker=marker, markersize=3, linewidth=1.5, label=name)
+
     axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
     axes.set(xlabel="time since the pulse [ms]", ylabel="h")
     legend_beside(axes)
+
     return figure
 
 
@@ -146,6 +158,7 @@ def impulse_response(kernel: Kernel, num_steps: int) -> Tensor:
     shape = torch.broadcast_shapes(*shapes)
     pulse = torch.zeros(num_steps, 1, *shape, dtype=place.dtype, device=place.device)
     pulse[0] = 1
+
     with torch.no_grad():
         return kernel(pulse)[0][:, 0].cpu()
 
@@ -172,24 +185,29 @@ def heat_map(
     grid = _array(values, 2, "values", "(R, C)")
     if grid.shape != (len(rows), len(columns)):
         raise ShapeError(f"a heat map of {len(rows)} rows and {len(columns)} columns got values of shape {grid.shape}")
+
     flags = np.zeros(grid.shape, dtype=bool) if marks is None else np.asarray(marks, dtype=bool)
     figure, axes = new_figure(1.9 + 0.72 * len(columns), 1.5 + 0.46 * len(rows), "")
     low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if np.isfinite(grid).any() else (0.0, 1.0)
     share = (grid - low) / ((high - low) or 1.0)
+
     for (r, c), value in np.ndenumerate(grid):
         if np.isnan(value):
             continue
         axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
         weight = "bold" if flags[r, c] else "normal"
         axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
+
     for r, c in np.argwhere(flags).tolist():
         axes.add_patch(_cell(c, r, fill=False, edgecolor=SERIES[1], linewidth=1.8))
+
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=column_title, ylabel=row_title)
     axes.set_xticks(range(len(columns)), [str(name) for name in columns])
     axes.set_yticks(range(len(rows)), [str(name) for name in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     write_title(figure, value_title)
+
     return figure
 
 
@@ -203,9 +221,11 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
     numbers = {name: _array(values).ravel() for name, values in scores.items()}
     if not numbers or not all(values.size for values in numbers.values()):
         raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
+
     figure, axes = new_figure(PAGE_WIDTH, 0.8 + 0.42 * len(numbers), "")
     for i, (name, values) in enumerate(numbers.items()):
-        mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+        mean = values.mean()
+        spread = values.std(ddof=1) if len(values) > 1 else 0.0
         axes.barh(i, 2 * spread, left=mean - spread, height=0.5, color=SERIES[0], alpha=0.25)
         axes.plot([mean, mean], [i - 0.25, i + 0.25], color=SERIES[0], linewidth=2.4)
         (points,) = axes.plot(
@@ -214,6 +234,7 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
         show_values(points, [f"{name}: {value:.5g}" for value in values])
         text = f"{mean:.4g} ± {spread:.2g}" if len(values) > 1 else f"{mean:.4g}"
         axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
+
     axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
     axes.use_sticky_edges = False  # or bars would end at the edge of the axes
     axes.margins(x=0.06)
@@ -221,6 +242,7 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
     axes.set_yticks(range(len(numbers)), list(numbers))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
     return figure
 
 
@@ -236,21 +258,27 @@ def accuracy_lines(
     """
     places = _array(x)
     figure, axes = new_figure(PAGE_WIDTH, 3.2, "")
+
     for i, (name, values) in enumerate(series.items()):
         numbers = _array(values)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
         if len(numbers) != len(places):
             raise ShapeError(f"{name!r} has {len(numbers)} values for {len(places)} places on the axis")
-        colour, marker = SERIES[i % len(SERIES)], _MARKERS[i % len(_MARKERS)]
+
+        colour = SERIES[i % len(SERIES)]
+        marker = _MARKERS[i % len(_MARKERS)]
         mean, spread = _mean_and_spread(numbers)
         if numbers.shape[1] > 1:
             axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
+
         (line,) = axes.plot(places, mean, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
         drawn = [point for point in zip(places, mean, spread, strict=True) if np.isfinite(point[1])]
         seeds = [f" ± {sd:.2g}" if numbers.shape[1] > 1 else "" for _, _, sd in drawn]
         show_values(line, [f"{name}: {y:.5g}{w} at {x:g}" for (x, y, _), w in zip(drawn, seeds, strict=True)])
+
     axes.set(xlabel=x_title, ylabel=value_title)
     legend_beside(axes)
+
     return figure
 
 
@@ -283,6 +311,7 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[Any]) -> Figure:
     totals = values.sum(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.where(totals > 0, 100 * values / totals, np.nan)
+
     title = "share of the true class [%]"
     return heat_map(shares, names, names, "true class", "answer", title, np.eye(len(values)), "{:.0f}")
 
@@ -297,4 +326,5 @@ def _array(values: Any, ndim: int | None = None, what: str = "", shape: str = ""
         raise ShapeError(
             f"{what} need the shape {shape}, but got {array.shape}; choose one sample, flatten its neurons"
         )
+
     return array

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from spikebridge.analysis.plots.boxes import Box, LinkLabel, link_label, network_boxes
 from spikebridge.hybrid import HybridNetwork
 
-_BOX_DISTANCE, _LABEL_DISTANCE, _LANE_DISTANCE = 34.0, 12.0, 16.0
+_BOX_DISTANCE = 34.0
+_LABEL_DISTANCE = 12.0
+_LANE_DISTANCE = 16.0
 _CHANNEL = 11.0
 _MARGIN = 26.0
 # where links in lanes stand among the others at a box's side
@@ -54,6 +56,7 @@ def layout_graph(boxes: list[Box], labels: list[LinkLabel]) -> Layout:
         box.leaving = [label for label in labels if label.source is box]
         box.arriving = [label for label in labels if label.target is box]
         box.fit_text()
+
     _place_rows(columns, labels)
     leaves, arrives = _place_columns(columns, labels)
     _place_lanes(boxes, labels, leaves, arrives)
@@ -66,6 +69,7 @@ def layout_graph(boxes: list[Box], labels: list[LinkLabel]) -> Layout:
     layout.right = max([thing.x + thing.width for thing in things] + [x for x, _ in corners])
     layout.top = min(thing.y - thing.height / 2 for thing in things)
     layout.bottom = max(thing.y + thing.height / 2 for thing in things)
+
     return layout
 
 
@@ -89,6 +93,7 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], distance: float) -> 
             if _start(before) + offset <= _start(after):
                 break
             runs[-2:] = [before + [(w, o + offset) for w, o in after]]
+
     return [_start(run) + offset for run in runs for _, offset in run]
 
 
@@ -100,19 +105,25 @@ def _place_rows(columns: list[list[Box]], labels: list[LinkLabel]) -> None:
     """Heights of boxes, near their sources and targets; then of labels between columns, and the ports."""
     for column in columns:
         _stack(column, dict.fromkeys(column, (0.0, 0.0)))
+
     for column in columns[1:]:
         _stack(column, {box: _pull(box, [c.source for c in box.arriving if c.routing != "below"]) for box in column})
+
     for column in columns[:-1]:
         _stack(column, {box: _pull(box, [c.target for c in box.leaving if c.routing != "below"]) for box in column})
+
     for gap in range(len(columns)):
         here = [label for label in labels if label.routing == "between" and label.source.column == gap]
         here.sort(key=lambda label: (label.source.y + label.target.y, label.source.y))
         wanted = [(label.source.y + label.target.y) / 2 for label in here]
+
         for label, y in zip(here, spread(wanted, [c.height for c in here], _LABEL_DISTANCE), strict=True):
             label.y = y
+
     for label in labels:
         if label.routing != "between":
             label.y = -_FAR if label.routing == "above" else _FAR
+
     for column in columns:
         for box in column:
             box.leaving.sort(key=lambda label: label.y)
@@ -141,23 +152,30 @@ def _place_columns(
     arrives: dict[LinkLabel, float] = {}
     lanes = [label for label in labels if label.routing != "between"]
     x = 0.0
+
     for number, column in enumerate(columns):
         for label in (label for label in lanes if label.target.column == number):
             x += _CHANNEL
             arrives[label] = x
+
         x += _MARGIN / 2
         width = max(box.width for box in column)
         for box in column:
-            box.x, box.width = x, width
+            box.x = x
+            box.width = width
+
         x += width + _MARGIN / 2
         for label in (label for label in lanes if label.source.column == number):
             leaves[label] = x
             x += _CHANNEL
+
         here = [label for label in labels if label.routing == "between" and label.source.column == number]
         widest = max([label.width for label in here], default=0.0)
         for label in here:
             label.x = x + _MARGIN + (widest - label.width) / 2
+
         x += widest + 2 * _MARGIN
+
     return leaves, arrives
 
 
@@ -167,6 +185,7 @@ def _place_lanes(
     """Lanes above and below everything else, short ones inside."""
     rows: list[Box | LinkLabel] = [*boxes, *(label for label in labels if label.routing == "between")]
     edges = {"above": min(r.y - r.height / 2 for r in rows), "below": max(r.y + r.height / 2 for r in rows)}
+
     for label in sorted(leaves, key=lambda label: abs(leaves[label] - arrives[label])):
         sign = -1 if label.routing == "above" else 1
         label.y = edges[label.routing] + sign * (_LANE_DISTANCE + label.height / 2)
@@ -176,10 +195,12 @@ def _place_lanes(
 
 def _wire(label: LinkLabel, leaves: float | None, arrives: float | None, busy: set[int]) -> Wire:
     """A link's line; `busy` are columns with labels behind them, between which a bare link keeps its position."""
-    start, end = label.source.port(label, "right"), label.target.port(label, "left")
+    start = label.source.port(label, "right")
+    end = label.target.port(label, "left")
     if leaves is None or arrives is None:
         if label.source.column not in busy:
             return Wire(label, [start, end], curved=True)
         return Wire(label, [start, (label.x, label.y), (label.x + label.width, label.y), end], curved=True)
+
     turns = [(leaves, start[1]), (leaves, label.y), (arrives, label.y), (arrives, end[1])]
     return Wire(label, [start, *turns, end], curved=False)

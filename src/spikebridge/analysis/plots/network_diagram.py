@@ -61,6 +61,7 @@ def draw_layout(layout: Layout, title: str | None, description: str) -> str:
     above = 34.0 if title else 0.0
     height = layout.bottom - layout.top + above + legend_height + 18
     total = ceil(width + 2 * _MARGIN), ceil(height + 2 * _MARGIN)
+
     # a graph narrower than its legend stands in the middle
     left = _MARGIN - layout.left + (width - layout.right + layout.left) / 2
     style = (files("spikebridge.analysis.plots") / "drawing.css").read_text(encoding="utf-8")
@@ -81,6 +82,7 @@ def draw_layout(layout: Layout, title: str | None, description: str) -> str:
         "</g>",
         "</svg>",
     ]
+
     return "\n".join(lines) + "\n"
 
 
@@ -90,11 +92,14 @@ def _draw_box(box: Box) -> Iterator[str]:
         f'<rect class="box {box.kind.lower()}" x="{box.x:.1f}" y="{box.y - box.height / 2:.1f}" '
         f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{min(radius, 24):.1f}"/>'
     )
+
     middle = box.x + box.width / 2
     y = box.y - LINE * (len(box.lines) + bool(box.file)) / 2 + 5
     yield _text(middle, y, box.name, "name", "middle")
+
     for i, line in enumerate(box.lines, start=1):
         yield _text(middle, y + LINE * i, line, "line", "middle")
+
     if box.file:
         yield _text(middle, y + LINE * (len(box.lines) + 1), box.file, "file", "middle")
 
@@ -106,19 +111,25 @@ def _draw_label(label: LinkLabel) -> Iterator[str]:
         f'<rect class="chip" x="{label.x:.1f}" y="{top:.1f}" width="{label.width:.1f}" height="{label.height:.1f}" '
         'rx="6"/>'
     )
-    x, y = label.x + 9, top + 5 + LABEL_SIZE
+
+    x = label.x + 9
+    y = top + 5 + LABEL_SIZE
     if label.heading:
         yield _text(x, y, label.heading, "heading")
         y += LABEL_LINE
+
     stages = [(letter, words, "stage") for letter, words in label.stages]
     stages += [(letter, name, "file") for letter, name in label.files]
+
     # in the order in which they act; the numbers of all of them come last
     for letter, words, style in sorted(stages, key=lambda stage: "WHFQ".find(stage[0]) if stage[0] else len("WHFQ")):
         yield from [_text(x, y, letter, "tag")] if letter else []
         yield _text(x + (TAG if letter else 0), y, words, style)
         y += LABEL_LINE
+
     if label.foot:
         yield _text(x, y, label.foot, "foot")
+
     yield "</g>"
 
 
@@ -129,8 +140,10 @@ def _draw_wire(wire: Wire) -> str:
     head = f"M{x:.1f} {y:.1f}l{-_ARROW} {-_ARROW / 2}v{_ARROW}z"
     group = '<g class="modulation">' if wire.label.modulates else "<g>"
     (x, y), cut = wire.points[0], ""
+
     if wire.label.is_cut:
         cut = f'<path class="cut" d="{_cut(x + _CUT_DISTANCE, y)}"/>'
+
     return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
 
 
@@ -145,6 +158,7 @@ def _curves(points: list[tuple[float, float]]) -> str:
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
         path += f"C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+
     return path
 
 
@@ -152,16 +166,20 @@ def _corners(points: list[tuple[float, float]]) -> str:
     """Straight lines with round corners."""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        enter, leave = _toward(corner, before), _toward(corner, after)
+        enter = _toward(corner, before)
+        leave = _toward(corner, after)
         path += f"L{enter[0]:.1f} {enter[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {leave[0]:.1f} {leave[1]:.1f}"
+
     return path + f"L{points[-1][0]:.1f} {points[-1][1]:.1f}"
 
 
 def _toward(corner: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
     """A point on the way from a corner to another point, at most half of the way."""
-    dx, dy = other[0] - corner[0], other[1] - corner[1]
+    dx = other[0] - corner[0]
+    dy = other[1] - corner[1]
     length = max(abs(dx) + abs(dy), 1e-9)
     share = min(_CORNER_RADIUS / length, 0.5)
+
     return corner[0] + dx * share, corner[1] + dy * share
 
 
@@ -176,14 +194,19 @@ def _legend(layout: Layout, width: float) -> tuple[list[str], float]:
     entries += [("cut", "from one side to the other")] if any(label.is_cut for label in layout.labels) else []
     entries += [(letter, words[letter]) for letter in "WHFQ" if letter in letters]
     parts = []
-    x, y = 0.0, 14.0
+    x = 0.0
+    y = 14.0
+
     for sign, text in entries:
         indent = 16 if sign in words else 34
         step = indent + text_width(text, TEXT_SIZE)
         if x and x + step > width:
-            x, y = 0.0, y + _LEGEND_LINE
+            x = 0.0
+            y = y + _LEGEND_LINE
+
         parts += [_sign(sign, x, y), _text(x + indent, y, text, "line")]
         x += step + 20
+
     return parts, y + 4
 
 
@@ -192,8 +215,10 @@ def _sign(sign: str, x: float, y: float) -> str:
         return _text(x, y, sign, "tag")
     if sign in ("ann", "snn"):
         return f'<rect class="box {sign}" x="{x:.1f}" y="{y - 11:.1f}" width="26" height="14" rx="4"/>'
+
     group = '<g class="modulation">' if sign == "modulation" else "<g>"
     cut = f'<path class="cut" d="{_cut(x + 13, y - 4)}"/>' if sign == "cut" else ""
+
     return f'{group}<path class="wire" d="M{x:.1f} {y - 4:.1f}h26"/>{cut}</g>'
 
 

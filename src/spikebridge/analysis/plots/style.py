@@ -28,6 +28,7 @@ def new_figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     style_axes(axes)
     write_title(figure, title)
+
     return figure, axes
 
 
@@ -94,17 +95,21 @@ def to_svg(figure: Figure, title: str = "") -> str:
     out = StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
     svg = _with_own_names(_with_values(svg))
     svg = re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
+
     for i, colour in enumerate(SERIES):
         svg = re.sub(colour, f"var(--sb-series-{i})", svg, flags=re.IGNORECASE)
+
     svg = re.sub(PAPER, "var(--sb-paper)", svg, flags=re.IGNORECASE)
     head, rest = svg.split(">", 1)
     words = f"<title>{escape(title, quote=False)}</title>" if title else ""
+
     return f'{head} class="sb-figure" role="img">{words}<style>{_style()}</style>{rest}'
 
 
@@ -112,9 +117,11 @@ def _with_values(svg: str) -> str:
     """The picture with the texts of `show_values` as titles of the markers."""
     before, *groups = re.split(rf'<g id="{_VALUES}([^"]*)">', svg)
     parts = [before]
+
     for texts, group in zip(groups[::2], groups[1::2], strict=True):
         own, mark, rest = group.partition('<g id="')
-        titles, markers = json.loads(unquote(texts)), re.findall(r"<use [^>]*/>", own)
+        titles = json.loads(unquote(texts))
+        markers = re.findall(r"<use [^>]*/>", own)
         if len(titles) == len(markers):  # a marker outside of the axes is not drawn
             shown = iter(titles)
             own = re.sub(
@@ -122,7 +129,9 @@ def _with_values(svg: str) -> str:
                 lambda use: f"<g><title>{escape(next(shown), quote=False)}</title>{use.group()}</g>",  # noqa: B023
                 own,
             )
+
         parts += ["<g>", own, mark, rest]
+
     return "".join(parts)
 
 
@@ -137,6 +146,7 @@ def _with_own_names(svg: str) -> str:
 def _style() -> str:
     light = "".join(f"--sb-series-{i}:{colour};" for i, colour in enumerate(SERIES))
     dark = "".join(f"--sb-series-{i}:{_DARK[colour]};" for i, colour in enumerate(SERIES))
+
     return (
         f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430}}"
         f"@media (prefers-color-scheme:dark){{.sb-figure{{{dark}--sb-paper:#161b22;color:#e6ebf2}}}}"

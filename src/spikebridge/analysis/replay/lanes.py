@@ -14,7 +14,10 @@ from spikebridge.errors import ShapeError
 
 MAX_COLUMNS = 1000
 """Columns of a time line; a longer one shows several steps in a column."""
-_MAX_ROWS, _MAX_NAMED_ROWS, _MAX_SERIES, _MAX_SEPARATE = 64, 40, 6, 160
+_MAX_ROWS = 64
+_MAX_NAMED_ROWS = 40
+_MAX_SERIES = 6
+_MAX_SEPARATE = 160
 _HEIGHT = 100.0  # of a lane of traces, in its own units
 
 
@@ -48,6 +51,7 @@ class Spikes:
             raise ShapeError(f"the spikes of {self.name!r} need the shape (T, N), but got {values.shape}")
         if self.neurons and len(self.neurons) != values.shape[1]:
             raise ShapeError(f"{self.name!r} has {values.shape[1]} neurons, but {len(self.neurons)} names")
+
         kinds = np.where(values < 0, 2, np.ceil(values)).clip(0, len(self.kinds)).astype(np.uint8)
         object.__setattr__(self, "_kinds", kinds)
 
@@ -67,6 +71,7 @@ class Spikes:
         num_neurons = self._all.shape[1]
         if num_neurons <= _MAX_ROWS:
             return np.arange(num_neurons)
+
         activity = np.count_nonzero(self._all, axis=0)
         return np.sort(np.argsort(-activity, kind="stable")[:_MAX_ROWS])
 
@@ -78,9 +83,11 @@ class Spikes:
     @property
     def note(self) -> str:
         """How many spikes, and how many of the neurons are drawn."""
-        num_neurons, num_spikes = self._all.shape[1], int(np.count_nonzero(self._all))
+        num_neurons = self._all.shape[1]
+        num_spikes = int(np.count_nonzero(self._all))
         some = f"the {_MAX_ROWS} most active of " if num_neurons > _MAX_ROWS else ""
         words = [f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in ((num_neurons, "neuron"), (num_spikes, "spike"))]
+
         return some + ", ".join(words)
 
     @property
@@ -107,6 +114,7 @@ class Spikes:
         """
         columns = _columns(self._all[:, self.shown], stride)
         peak = columns.max(1, initial=0)
+
         return [
             "".join(_strokes(peak == kind + 1)) for kind in range(1 + max((k for k, _ in self.present), default=-1))
         ]
@@ -152,6 +160,7 @@ class Traces:
         names = list(self.series)
         if len(names) <= _MAX_SERIES:
             return names
+
         spans = np.array([_span(_plain(values)) for values in self.series.values()])
         return [names[k] for k in sorted(np.argsort(-spans, kind="stable")[:_MAX_SERIES].tolist())]
 
@@ -164,6 +173,7 @@ class Traces:
         )
         if not np.isfinite(low):
             return f"{some}no values"
+
         return f"{some}{_number(low)} to {_number(high)}{f' {self.unit}' if self.unit else ''}"
 
     @property
@@ -190,6 +200,7 @@ class Traces:
         """
         low, high = self._range
         span = (high - low) or 1.0
+
         return [
             "".join(_line(_columns(_plain(self.series[name]), stride), low, span, self.steps)) for name in self.names
         ]
@@ -217,6 +228,7 @@ def _columns(values: NDArray[Any], stride: int) -> NDArray[Any]:
     missing = -len(values) % stride
     if missing:
         values = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
+
     return values.reshape(len(values) // stride, stride, *values.shape[1:])
 
 
@@ -225,6 +237,7 @@ def _strokes(is_there: NDArray[np.bool_]) -> Iterator[str]:
     if len(is_there) <= _MAX_SEPARATE:
         yield from (f"M{column}.1 {row}h.8" for row, column in np.argwhere(is_there.T).tolist())
         return
+
     edges = np.diff(np.pad(is_there.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     for (row, begin), (_, end) in zip(np.argwhere(edges == 1).tolist(), np.argwhere(edges == -1).tolist(), strict=True):
         yield f"M{begin} {row}h{end - begin}"
@@ -234,17 +247,21 @@ def _line(columns: NDArray[Any], low: float, span: float, steps: bool) -> Iterat
     """A path through the values of columns `(C, stride)`, broken where there is none."""
     heights = _HEIGHT * (1 - (columns - low) / span)
     pen_is_down = False
+
     for column, inside in enumerate(heights):
         there = inside[np.isfinite(inside)]
         if not there.size:
             pen_is_down = False
             continue
+
         points = [there[0]] if there.size == 1 or there.min() == there.max() else [there.min(), there.max()]
         x = column if steps else column + 0.5
+
         for y in points:
             yield f"{'L' if pen_is_down and not steps else 'V' if pen_is_down else 'M'}" + (
                 f"{y:.1f}" if pen_is_down and steps else f"{x:g} {y:.1f}"
             )
             pen_is_down = True
+
         if steps:
             yield f"H{column + 1}"

@@ -63,19 +63,23 @@ class LiveView:
     def __init__(self, title: str, dt: float, port: int = 0) -> None:
         if not 0 <= port <= 65535:
             raise ConfigError(f"a port is a number from 1 to 65535, but got {port}")
-        self.title, self.dt = title, dt
+
+        self.title = title
+        self.dt = dt
         self._moments: deque[_Moment] = deque(maxlen=_NUM_BINS)
         self._picture: _Picture | None = None
         self._changed = threading.Condition()
         self._ended = False
         self._num_readers = 0
         path = f"/{secrets.token_urlsafe(16)}/"
+
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self, path))
         except OSError as error:
             raise ConfigError(
                 f"port {port} of this machine is not available ({error.strerror}); take another one"
             ) from None
+
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}{path}"
 
@@ -90,6 +94,7 @@ class LiveView:
             self._ended = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._num_readers == 0, _LAST_MESSAGE)
+
         self._server.shutdown()
         self._server.server_close()
 
@@ -119,31 +124,40 @@ class LiveView:
         """The newest bins."""
         with self._changed:
             moments = list(self._moments)
+
         if not moments:
             return Replay(self.title, word="bin")
+
         first = moments[0].bin
         times = [moment.bin - first for moment in moments]
         num_bins = times[-1] + 1
         if num_bins > 4 * _NUM_BINS:  # many bins were skipped, so each answer gets one
-            times, num_bins = list(range(len(moments))), len(moments)
+            times = list(range(len(moments)))
+            num_bins = len(moments)
+
         names = dict.fromkeys(name for moment in moments for name in moment.values)
         lanes = [_lane(name, [moment.values.get(name) for moment in moments], times, num_bins) for name in names]
+
         return Replay(self.title, lanes, self.dt, _film(moments, times, num_bins), word="bin")
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """The replays for one reader, no more than five a second, up to the end of the stream."""
         with self._changed:
             self._num_readers += 1
+
         try:
             seen = -1
             while True:
                 with self._changed:
                     self._changed.wait_for(partial(self._has_more_than, seen), _HEARTBEAT)
-                    ended, seen = self._ended, self._newest()
+                    ended = self._ended
+                    seen = self._newest()
+
                 state = "the stream has ended" if ended else "waiting for events" if seen < 0 else f"live, bin {seen}"
                 yield {"replay": str(self.replay().html()), "state": state, "ended": ended}
                 if ended:
                     return
+
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended, _BETWEEN)
         finally:
@@ -173,6 +187,7 @@ class _Picture:
             lifted = np.sqrt(self.grey.astype(np.float32) * 255).astype(np.uint8)
             Image.fromarray(lifted).save(content, "jpeg", quality=60)
             self._address = f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode('ascii')}"
+
         return self._address
 
 
@@ -181,6 +196,7 @@ def _has_numbers(value: Any) -> bool:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
         return False
+
     return array.dtype.kind in "biuf" and array.size > 0
 
 
@@ -191,28 +207,35 @@ def _lane(name: str, rows: Sequence[NDArray[Any] | None], times: Sequence[int], 
     for time, row in zip(times, rows, strict=True):
         if row is not None and len(row) == width:
             values[time] = row
+
     known = values[np.isfinite(values)]
     if width > 1 and np.isin(known, (-1, 0, 1)).all():
         return Spikes(name, np.nan_to_num(values))
+
     is_there = np.isfinite(values).any(axis=1)
     last = np.maximum.accumulate(np.where(is_there, np.arange(num_bins), -1))
     values[last >= 0] = values[last[last >= 0]]
+
     return Traces(name, {str(n) if width > 1 else name: values[:, n] for n in range(width)}, steps=True)
 
 
 def _film(moments: Sequence[_Moment], times: Sequence[int], num_bins: int) -> Film | None:
     pictures: list[tuple[int, _Picture]] = []
     boxes = np.full((num_bins, 4), np.nan)
+
     for time, moment in zip(times, moments, strict=True):
         if moment.picture is not None and (not pictures or pictures[-1][1] is not moment.picture):
             pictures.append((time, moment.picture))
         if moment.box is not None:
             boxes[time] = moment.box
+
     if not pictures:
         return None
+
     height, width = pictures[-1][1].grey.shape
     shown = pictures[-_MAX_PICTURES:]
     tracked = {"tracker": boxes} if np.isfinite(boxes).any() else {}
+
     return Film(width, height, [picture.address for _, picture in shown], [time for time, _ in shown], tracked)
 
 
@@ -242,6 +265,7 @@ def _handler(view: LiveView, path: str) -> type[BaseHTTPRequestHandler]:
             self.send_header("Cache-Control", "no-store")
             if length is not None:
                 self.send_header("Content-Length", str(length))
+
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:

@@ -68,26 +68,31 @@ def record_network(
     batch = next((x.shape[1] for x in inputs.values()), 0)
     if not 0 <= sample < batch:
         raise ConfigError(f"sample {sample} of a batch of {batch} is not there; choose one from 0 to {batch - 1}")
+
     stateful = [
         display_path(network, path) for path, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)
     ]
     for path in layers or ():
         if path not in stateful:
             raise ConfigError(f"there is no layer of neurons {path!r}; {did_you_mean(path, stateful)}")
+
     recorded, outputs, num_ticks = _run(network, inputs, sample)
     chosen = [path for path in stateful if path in recorded and (layers is None or path in layers)]
     lanes = [lane for path in chosen for lane in _layer_lanes(path, recorded[path], num_ticks)]
+
     values = {
         f"unit {route.name}": recorded[path].outputs
         for route in network.routes
         if (path := f"units.{route.name}") in recorded
     }
+
     # the output of a spiking part is the spikes of its last layer
     values |= {
         f"output of {signal}": rows
         for signal, rows in outputs.items()
         if kind_of(network.parts[owner_of(signal, network.parts)]) != "SNN"
     }
+
     lanes += [_value_lane(words, rows, num_ticks) for words, rows in values.items() if rows]
     return Replay(name, lanes[:_MAX_LANES], network.dt, word="tick")
 
@@ -104,10 +109,12 @@ def _run(
         # layers of neurons and units give their output (T, B, *N) and their state
         if not isinstance(call.module, Stateful | HybridUnit) or not isinstance(call.output, tuple):
             return
+
         y, state = call.output
         one = recorded.setdefault(call.path, _Recorded())
         if y.numel():
             one.outputs[tick] = _row(y[-1], sample)
+
         if isinstance(v := getattr(state, "v", None), Tensor) and v.numel():
             one.membranes[tick] = _row(v, sample)
 
@@ -119,6 +126,7 @@ def _run(
             for name, y in given.items():
                 if y.numel():
                     outputs[name][tick] = _row(y[-1], sample)
+
     return recorded, outputs, num_ticks
 
 
@@ -133,9 +141,11 @@ def _dense(rows: Mapping[int, NDArray[Any]], num_ticks: int, held: bool = False)
     dense = np.full((num_ticks, width), np.nan)
     for tick, row in rows.items():
         dense[tick] = row
+
     if held:
         last = np.maximum.accumulate(np.where(np.isin(np.arange(num_ticks), list(rows)), np.arange(num_ticks), -1))
         dense[last >= 0] = dense[last[last >= 0]]
+
     return dense
 
 
@@ -143,6 +153,7 @@ def _layer_lanes(path: str, one: _Recorded, num_ticks: int) -> list[Lane]:
     """Spikes of a layer, or its values where they are none, and its membranes."""
     lanes: list[Lane] = []
     busiest: list[int] = []
+
     if one.outputs:
         values = _dense(one.outputs, num_ticks)
         known = values[np.isfinite(values)]
@@ -153,10 +164,12 @@ def _layer_lanes(path: str, one: _Recorded, num_ticks: int) -> list[Lane]:
             busiest = sorted(np.argsort(-activity, kind="stable")[:_MAX_MEMBRANES].tolist())
         else:
             lanes.append(_value_lane(f"{path}: values", one.outputs, num_ticks))
+
     if one.membranes:
         v = _dense(one.membranes, num_ticks, held=True)
         chosen = busiest or list(range(min(v.shape[1], _MAX_MEMBRANES)))
         lanes.append(Traces(f"{path}: membranes", {str(n): v[:, n] for n in chosen}))
+
     return lanes
 
 

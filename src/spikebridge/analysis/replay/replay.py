@@ -21,7 +21,8 @@ from spikebridge.errors import ShapeError
 
 MAX_PICTURES = 120
 """Pictures of a film; of a longer one evenly spaced pictures are shown."""
-_MAX_EVENT_SETS, _MAX_POINTS = 240, 250
+_MAX_EVENT_SETS = 240
+_MAX_POINTS = 250
 _MAX_STEP_MARKS = 16
 
 
@@ -56,6 +57,7 @@ class Film:
         ):
             if len(shown) != len(begins):
                 raise ShapeError(f"{len(shown)} {what} of a film need as many first steps, but got {len(begins)}")
+
         for name, boxes in self.boxes.items():
             if np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4:
                 raise ShapeError(f"the boxes {name!r} need the shape (T, 4), but got {np.shape(boxes)}")
@@ -120,6 +122,7 @@ class Replay:
         if self.film is not None:
             parts += [len(boxes) for boxes in self.film.boxes.values()]  # type: ignore[arg-type]
             parts += [self.film.begins[-1] + 1] if self.film.begins else []
+
         return max(parts, default=0)
 
     @property
@@ -134,8 +137,10 @@ class Replay:
         words += f", {self.num_steps * self.dt:.3g} s" if self.dt is not None else ""
         if self.stride > 1:
             words += f"; {self.stride} {self.word}s in a column"
+
         if self.film is not None and len(self._pictures) < len(self.film.pictures):
             words += f"; {len(self._pictures)} of {len(self.film.pictures):,} pictures"
+
         return words if self.num_steps else "nothing was recorded"
 
     @property
@@ -168,6 +173,7 @@ class Replay:
             {"names": one.names} if isinstance(one, Spikes) else {"names": one.names, "values": one.values(self.stride)}
             for one in self.lanes
         ]
+
         first = self.lanes[0] if self.lanes else None
         row_of = {n: row for row, n in enumerate(first.shown.tolist())} if isinstance(first, Spikes) else {}
         reasons = {
@@ -178,6 +184,7 @@ class Replay:
             for (step, neuron), reason in self.reasons.items()
             if neuron in row_of
         }
+
         return {
             "columns": self.num_columns,
             "stride": self.stride,
@@ -192,8 +199,10 @@ class Replay:
     def _film(self) -> dict[str, Any] | None:
         if self.film is None:
             return None
+
         film, chosen, sets = self.film, self._pictures, _spread(len(self.film.events), _MAX_EVENT_SETS)
         boxes = {name: np.asarray(one, dtype=float)[:: self.stride] for name, one in film.boxes.items()}
+
         return {
             "width": film.width,
             "height": film.height,
@@ -209,12 +218,15 @@ class Replay:
         """Marks below the time line: their place in percent, and their words."""
         if not self.num_columns:
             return []
+
         steps = np.linspace(0, self.num_steps, 5)
         if self.dt is None:
             marked = range(self.num_steps) if self.num_steps <= _MAX_STEP_MARKS else [int(s) for s in steps[:-1]]
             return [(100 * (s + 0.5) / self.num_steps, f"{s}") for s in marked]
+
         total = self.num_steps * self.dt
         unit, name = (1e3, "ms") if total < 2 else (1.0, "s")
+
         return [(25.0 * k, f"{unit * s * self.dt:.4g} {name}") for k, s in enumerate(steps)]
 
 

@@ -37,12 +37,15 @@ def write_sweep_report(
     if svg := _figure(objective, cells):
         write_text(folder / "figure.svg", svg)
         pictures = [Picture(svg, f"{objective.metric} of each cell, with means and one standard deviation")]
+
     lead = ""
     if best is not None:
         settings = next(cell.settings for cell in cells if _is_of(cell, table[best]))
         words = ", ".join(f"{name} = {value}" for name, value in settings.items()) or "the preset"
-        mean, direction = table[best][objective.metric], "highest" if objective.maximize else "lowest"
+        mean = table[best][objective.metric]
+        direction = "highest" if objective.maximize else "lowest"
         lead = f"Best: {words}, with {objective.metric} {mean:.4g} ({direction})."
+
     failed = [{"cell": cell.name, "error": cell.error} for cell in cells if cell.state == "failed"]
     sections = [Section("Settings", tables=[Table(table, marked=[] if best is None else [best])], pictures=pictures)]
     sections += [Section("Failed cells", tables=[Table(failed)])] if failed else []
@@ -61,12 +64,16 @@ def _figure(objective: Objective, cells: Sequence[CellResult]) -> str:
         if cell.state == "finished":
             name = ", ".join(f"{key} {value}" for key, value in cell.settings.items()) or "preset"
             scores.setdefault(name, []).append(objective.value(cell.metrics, "the results"))
+
     if not scores:
         return ""
+
     if len(scores) > _MOST_ROWS:
         values = [value for several in scores.values() for value in several]
         so_far = list(accumulate(values, max if objective.maximize else min))
         numbers = list(range(1, len(values) + 1))
         series = {"best so far": so_far, "cell": values}
+
         return to_svg(accuracy_lines(numbers, series, "cells", objective.metric))
+
     return to_svg(accuracy_bars(scores, objective.metric))

@@ -77,8 +77,10 @@ def train_cell(order: Order) -> Outcome:
             "on both",
             is_final=True,
         )
+
     with _ONE_AT_A_TIME:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         outcome = _train(order)
         return outcome._replace(seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
 
@@ -104,6 +106,7 @@ def _command(order: Order) -> Train:
         settings = from_plain(load_recipe(order.recipe).Config, order.config)
         form: Any = add_settings(Train, "recipe", order.recipe, settings)
         return cast(Train, form(out=Path(order.folder), resume=True, quiet=True))
+
     words = [order.recipe, "--out", order.folder, "--resume", "--quiet", *order.words]
     # None stands for a help that was asked for: no word does
     return cast(Train, parse_command(Train, "spikebridge train", words))
@@ -117,6 +120,7 @@ def _printing_to(log: str) -> Iterator[None]:
         file = Path(log).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
     except OSError:
         file = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
     with file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         yield
 
@@ -127,6 +131,7 @@ def _reporting(pruning: Pruning | None) -> Iterator[None]:
     if pruning is None:
         yield
         return
+
     trial, step = open_trial(pruning)
 
     def report(row: dict[str, Any]) -> None:
@@ -134,6 +139,7 @@ def _reporting(pruning: Pruning | None) -> Iterator[None]:
         value = row.get(pruning.metric, row.get(f"validation/{pruning.metric}"))
         if row.get("kind") != "epoch" or not isinstance(value, float):
             return
+
         step += 1
         trial.report(value, step)
         if trial.should_prune():

@@ -80,6 +80,7 @@ class SweepCommand(Command):
         self._check()
         if self.scheduler is None and not self.slurm:
             executors.begin_to_load(self.recipe)
+
         from spikebridge.cli.sweep.sweep import Sweep
 
         module = load_recipe(self.recipe)
@@ -96,12 +97,14 @@ class SweepCommand(Command):
         sweep.begin(
             {"recipe": recipe_id(self.recipe), "recipe_sha256": recipe_digest(self.recipe), **preset}, self.resume
         )
+
         try:
             with lock_folder(folder):
                 if self.search is None:
                     sweep.run_grid(cells, self._workers(folder), self.retry)
                 else:
                     sweep.run_search(self._search(folder, settings, seeds, more), self._workers(folder), self.retry)
+
                 return self._result(folder, sweep.finish(self._command(folder)))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; `{self._command(folder)} --resume` resumes") from None
@@ -114,10 +117,12 @@ class SweepCommand(Command):
             raise ConfigError("--scheduler and --slurm exclude each other")
         if self.slurm_option and not self.slurm:
             raise ConfigError("--slurm-option is for --slurm")
+
         for name, least in (("workers", 1), ("retry", 0), ("trials", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"--{name} is a whole number from {least} on, but got {value}")
+
         if self.search is None:
             return
         if self._objective() is None:
@@ -137,6 +142,7 @@ class SweepCommand(Command):
         names = {field.name for field in fields(config)}
         if seeds is not None and "seed" not in names:
             raise ConfigError(f"{self.recipe} has no setting 'seed', so --seeds cannot be given")
+
         one_seed = seeds is not None and "num_seeds" in names and all(one.name != "num-seeds" for one in settings)
         return [
             *(["--num-seeds", "1"] if one_seed else []),
@@ -162,6 +168,7 @@ class SweepCommand(Command):
             raise ConfigError(
                 "a search trains each trial with one seed, such as --seeds 0; sweep the best settings over seeds then"
             )
+
         by_name = {setting.name: setting for setting in settings}
         own = [] if seeds is None else ["--seed", str(seeds[0])]
 
@@ -179,36 +186,44 @@ class SweepCommand(Command):
             return executors.dask_workers(self.scheduler, self.workers)
         if self.slurm:
             return executors.slurm_workers(folder / "jobs", self.slurm_option, self.workers)
+
         return executors.local_workers(self.workers, self.recipe)
 
     def _command(self, folder: Path) -> str:
         """The command line of the sweep, without --resume."""
         words = ["spikebridge", "sweep", self.recipe]
         for field in fields(self):
-            value, name = getattr(self, field.name), "set" if field.name == "values" else field.name.replace("_", "-")
+            value = getattr(self, field.name)
+            name = "set" if field.name == "values" else field.name.replace("_", "-")
             if field.name in ("recipe", "out", "resume", "json", "quiet") or value == field.default:
                 continue
+
             if isinstance(value, bool):
                 words.append(f"--{name}" if value else f"--no-{name}")
             else:
                 for one in value if isinstance(value, tuple) else (value,):
                     words += [f"--{name}", str(one)]
+
         return shlex.join([*words, "--out", str(folder)])
 
     def _result(self, folder: Path, results: dict[str, Any]) -> CommandResult:
         failed = [cell for cell in results["cells"] if cell["state"] == "failed"]
         table = results["table"]
+
         if self.search is not None:
             there = [row for row in table if row[results["metric"]] is not None]
             there.sort(key=lambda row: row[results["metric"]], reverse=results["direction"] == "highest")
             # a trial is one cell
             table = [{name: row[name] for name in row if name not in _OF_SEVERAL} for row in there]
+
         lines = [formatting.table(table[:_MOST_SHOWN] if self.search is not None else table)]
         if results["best"] is not None:
             lines.append(f"* best: the {results['direction']} {results['metric']}")
+
         lines += [f"failed: {cell['name']}: {cell['error']}" for cell in failed[:_MOST_SHOWN]]
         lines.append(f"report: {folder / 'report.html'}")
         data = {"sweep": folder, "report": folder / "report.html", **results}
+
         return CommandResult(data, "\n\n".join(lines), code=1 if failed else 0)
 
 

@@ -70,6 +70,7 @@ def begin_to_load(recipe: str) -> None:
         before = dict(os.environ)
         resource_tracker.ensure_running()  # else it lets Ctrl-C through again
         os.environ |= _ENVIRONMENT
+
         try:
             with _without_ctrl_c():
                 forkserver.ensure_running()
@@ -83,10 +84,12 @@ def _without_ctrl_c() -> Iterator[None]:
     if _METHOD != "forkserver" or threading.current_thread() is not threading.main_thread():
         yield
         return
+
     caught: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
     # processes inherit what is blocked; other threads of this one get it
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
     try:
         yield
     finally:
@@ -120,11 +123,13 @@ def local_workers(number: int | None, recipe: str) -> Iterator[Workers]:
     begin_to_load(recipe)
     number = number or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     executor = LocalExecutor()
+
     try:
         yield Workers(executor, number)
     except BaseException:
         executor.shutdown(cancel_futures=True)
         raise
+
     executor.shutdown()
 
 
@@ -183,6 +188,7 @@ def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
     """
     distributed = _import("distributed", "cluster")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a failure is reported in one line
+
     try:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except Exception as error:  # noqa: BLE001  # whatever an address that is none raises
@@ -191,6 +197,7 @@ def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
             f"no Dask scheduler answers at {address} ({reason}); start one: dask scheduler, and workers: dask worker "
             f"{address} --nthreads 1"
         ) from None
+
     with client:
         there = len(client.nthreads())
         if there == 0:
@@ -220,11 +227,13 @@ def slurm_workers(
     submitit = _import("submitit", "cluster")
     if cluster == "slurm" and shutil.which("srun") is None:
         raise ConfigError("there is no Slurm on this machine (no srun); leave --slurm out, or run it on a login node")
+
     jobs = submitit.AutoExecutor(folder=folder, cluster=cluster)
     try:
         jobs.update_parameters(name="spikebridge", **dict(map(_parameter, options)))
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(f"--slurm-option: {' '.join(str(error).split())}") from None
+
     executor = _JobExecutor(jobs, number or _MOST_JOBS)
     try:
         yield Workers(executor, number or _MOST_JOBS)
@@ -248,6 +257,7 @@ def _parameter(word: str) -> tuple[str, Any]:
     name, equals, value = word.partition("=")
     if not equals or not name.isidentifier():
         raise ConfigError(f"--slurm-option takes NAME=VALUE, such as timeout_min=60, but got {word!r}")
+
     try:
         return name, parse_integer(value)
     except ValueError:
@@ -275,11 +285,14 @@ def run_orders(
     running: dict[Future[Outcome], tuple[K, Order]] = {}
     attempts: Counter[str] = Counter()
     again: list[tuple[K, Order]] = []
+
     while True:
         while len(running) < workers.number and (following := again.pop() if again else next(orders, None)) is not None:
             running[workers.executor.submit(train_cell, following[1])] = following
+
         if not running:
             return
+
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             key, order = running.pop(future)
             outcome = _outcome_of(future)

@@ -52,6 +52,7 @@ class Setting:
         if isinstance(self.default, bool) and value.lower() in ("true", "false"):
             group, dot, last = self.name.rpartition(".")
             return (f"--{self.name}" if value.lower() == "true" else f"--{group}{dot}no-{last}",)
+
         return (f"--{self.name}", *value.split())
 
 
@@ -83,11 +84,13 @@ class Cell:
         """
         if self.given_name is not None:
             return self.given_name
+
         given = self.settings if self.seed is None else {**self.settings, "seed": str(self.seed)}
         text = ",".join(f"{name}={value}" for name, value in given.items()) or "preset"
         name = re.sub(r"[^\w.,=+-]", lambda found: f"%{ord(found[0]):X}", text.replace(" ", "+"))
         if len(name) <= _MOST_LETTERS and len(name.encode()) == len(name):
             return name
+
         import hashlib  # here, as in `recipe_digest`
 
         plain = name.encode("ascii", "ignore").decode()[:_MOST_LETTERS]
@@ -113,6 +116,7 @@ def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
     """
     known = dict(_fields(config))
     found: dict[str, Setting] = {}
+
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip().removeprefix("--").replace("_", "-")
@@ -127,8 +131,10 @@ def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
             raise ConfigError(f"--set {name} is given twice; separate its values by commas: --set {name}=A,B")
         if len(set(values)) < len(values):
             raise ConfigError(f"--set {word}: a value is given twice")
+
         drawn = _range(name, text) if len(values) == 1 else None
         found[name] = Setting(name, known[name], () if drawn else values, drawn)
+
     return list(found.values())
 
 
@@ -147,8 +153,10 @@ def parse_seeds(text: str) -> list[int]:
         seeds = list(range(*ends)[:_MOST_CELLS]) if ":" in text and len(ends) == 2 else ends if ":" not in text else []
     except ValueError:
         seeds = []
+
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds takes A:B (A to before B) or A,B,..., whole numbers from 0 on, but got {text!r}")
+
     return seeds
 
 
@@ -173,9 +181,12 @@ def cells_of(settings: Sequence[Setting], seeds: Sequence[int] | None, more: Seq
             raise ConfigError(
                 f"--set {setting.name} is a range, from which only a search draws; add --search optuna, or give values"
             )
+
         number *= len(setting.values)
+
     if number > _MOST_CELLS:
         raise ConfigError(f"a sweep of {number} cells is more than {_MOST_CELLS}; give fewer values")
+
     found = []
     for values in itertools.product(*(setting.values for setting in settings)):
         words = [word for setting, value in zip(settings, values, strict=True) for word in setting.words(value)]
@@ -183,6 +194,7 @@ def cells_of(settings: Sequence[Setting], seeds: Sequence[int] | None, more: Seq
         for seed in [None] if seeds is None else seeds:
             own = () if seed is None else ("--seed", str(seed))
             found.append(Cell(given, seed, (*words, *own, *more)))
+
     return found
 
 
@@ -191,13 +203,17 @@ def _range(name: str, text: str) -> Range | None:
     ends = text.split(":")
     if not 2 <= len(ends) <= 3:
         return None
+
     try:
-        low, high = parse_real(ends[0].strip()), parse_real(ends[1].strip())
+        low = parse_real(ends[0].strip())
+        high = parse_real(ends[1].strip())
     except ValueError:
         return None
+
     is_log = len(ends) == 3
     if (is_log and (ends[2].strip() != "log" or low <= 0)) or not low < high:
         raise ConfigError(f"--set {name} takes a range as LOW:HIGH or LOW:HIGH:log, log from above 0, but got {text!r}")
+
     return Range(low, high, is_log)
 
 

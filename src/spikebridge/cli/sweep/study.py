@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from spikebridge.cli.sweep.grid import Setting
 from spikebridge.errors import ConfigError
 
-_JOURNAL, _NAME = "study.journal", "sweep"
+_JOURNAL = "study.journal"
+_NAME = "sweep"
 
 
 class Pruning(NamedTuple):
@@ -42,13 +43,17 @@ class Study:
 
     def __init__(self, folder: Path, settings: Sequence[Setting], maximize: bool, metric: str | None) -> None:
         optuna = self._optuna = _optuna()
-        self.journal, self.settings, self.metric = folder / _JOURNAL, settings, metric
+        self.journal = folder / _JOURNAL
+        self.settings = settings
+        self.metric = metric
         direction = "maximize" if maximize else "minimize"
         self._study = optuna.create_study(
             storage=_storage(self.journal), study_name=_NAME, direction=direction, load_if_exists=True
         )
+
         if self._study.direction.name.lower() != direction:
             raise ConfigError(f"the study in {folder} is to {self._study.direction.name.lower()}, not to {direction}")
+
         # another seed for a resumed search, which would else draw its first trials again
         self._study.sampler = optuna.samplers.TPESampler(seed=len(self._study.trials))
 
@@ -64,6 +69,7 @@ class Study:
         running = self._optuna.trial.TrialState.RUNNING
         for left in [trial for trial in self._study.trials if trial.state == running]:
             yield left.number, self._settings_of(left.params), self._pruning(left)
+
         while len(self._study.trials) < number:
             trial = self._study.ask()
             try:
@@ -73,6 +79,7 @@ class Study:
                 raise ConfigError(
                     f"the study in {self.journal} draws from other values ({error}); take another folder (--out)"
                 ) from None
+
             yield trial.number, self._settings_of(drawn), self._pruning(trial)
 
     def tell(self, number: int, value: float | None, is_pruned: bool = False) -> None:
@@ -92,6 +99,7 @@ class Study:
             return trial.suggest_categorical(setting.name, list(setting.values))
         if _is_whole(setting):
             return trial.suggest_int(setting.name, int(span.low), int(span.high), log=span.is_log)
+
         return trial.suggest_float(setting.name, span.low, span.high, log=span.is_log)
 
     def _settings_of(self, drawn: dict[str, Any]) -> dict[str, str]:
@@ -104,6 +112,7 @@ def open_trial(pruning: Pruning) -> tuple[Any, int]:
     study = optuna.load_study(study_name=pruning.study, storage=_storage(Path(pruning.journal)))
     trial = optuna.trial.Trial(study, pruning.trial)
     known = next(one.intermediate_values for one in study.trials if one._trial_id == pruning.trial)
+
     return trial, max(known, default=0)
 
 
@@ -124,5 +133,6 @@ def _optuna() -> Any:
         optuna = import_module("optuna")
     except ImportError as error:
         raise ConfigError(f"optuna is not installed ({error}); it comes with the extra: spikebridge[tune]") from None
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

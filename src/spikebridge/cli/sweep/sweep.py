@@ -35,7 +35,8 @@ from spikebridge.training.run.lock import lock_folder
 from spikebridge.training.run.metrics import MetricsFile
 from spikebridge.training.run.run import Run
 
-_FORMAT, _VERSION = "spikebridge sweep", 1
+_FORMAT = "spikebridge sweep"
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Sweep:
     def __init__(
         self, folder: Path, recipe: str, objective: Objective | None, tell: Callable[[str], None] = lambda line: None
     ) -> None:
-        self.folder, self.recipe, self.objective, self.tell = folder, recipe, objective, tell
+        self.folder = folder
+        self.recipe = recipe
+        self.objective = objective
+        self.tell = tell
         self.ended = MetricsFile(folder / "cells.jsonl")
         self.results: dict[str, CellResult] = {}
 
@@ -87,15 +91,19 @@ class Sweep:
                 raise ConfigError(f"{file} is not that of a sweep of this version")
             if not resume:
                 raise ConfigError(f"{self.folder} holds a sweep: resume it (--resume) or take another folder (--out)")
+
             for name, value in what.items():
                 if there.get(name) != value:
                     raise ConfigError(
                         f"{self.folder} is a sweep with {name} = {there.get(name)!r}, not {value!r}; resume it with "
                         "the same, or take another folder (--out)"
                     )
+
             return
+
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ConfigError(f"{self.folder} is not empty and no sweep; take another folder (--out)")
+
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps({"format": _FORMAT, "version": _VERSION, **what}, indent=2) + "\n")
 
@@ -104,6 +112,7 @@ class Sweep:
         cells = list(cells)
         times = {str(row.get("cell")): row for row in self.ended.rows()}
         missing = []
+
         for cell in cells:
             results = self._finished(cell)
             if results is None:
@@ -111,8 +120,10 @@ class Sweep:
             else:
                 row = times.get(cell.name, {})
                 self._keep(cell, Outcome(results, seconds=_time(row, "seconds"), cpu_seconds=_time(row, "cpu_seconds")))
+
         if len(missing) < len(cells):
             self.tell(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
+
         if not missing:
             return
 
@@ -128,7 +139,8 @@ class Sweep:
         Raises:
             ConfigError: the results of a trial have no such metric.
         """
-        objective, study = self.objective, search.study
+        objective = self.objective
+        study = search.study
         if objective is None:
             raise ConfigError("a search needs --maximize NAME or --minimize NAME, a number in the results")
 
@@ -142,11 +154,13 @@ class Sweep:
             value = None
             if outcome.results is not None:
                 value = objective.value(metrics_of(outcome.results), "the results")
+
             study.tell(number, value, outcome.is_pruned)
             self._end(cell, outcome, search.trials)
 
         for row in self.ended.rows():
             self._keep_row(row)
+
         with workers as there:
             run_orders(there, orders(), retry, end)
 
@@ -170,6 +184,7 @@ class Sweep:
             first = next((cell for cell in cells if cell.error), None)
             reason = "" if first is None else f"; the first, {first.name}: {first.error}"
             raise DataError(f"no cell of {self.folder} has results{reason}")
+
         table = summarize_cells(cells, objective)
         best = next((row for row in table if row["best"]), None)
         results = {
@@ -179,8 +194,10 @@ class Sweep:
             "table": table,
             "cells": [asdict(cell) for cell in cells],
         }
+
         write_text(self.folder / "results.json", json.dumps(results, indent=2) + "\n")
         write_sweep_report(self.folder, self.recipe, objective, table, cells, command)
+
         return results
 
     def _finished(self, cell: Cell) -> dict[str, Any] | None:
@@ -190,6 +207,7 @@ class Sweep:
             return None
         if cell.config is None:
             return Run.open(folder).results()
+
         # the name of such a cell does not say its settings
         return Run.create(folder, recipe_id(self.recipe), cell.config, resume=True).results()
 
@@ -206,13 +224,16 @@ class Sweep:
         result = self._keep(cell, outcome)
         row = {"cell": cell.name, **asdict(result)}
         del row["name"]
+
         try:
             self.ended.append(row)
         except OSError as error:  # a full disk, which may be emptied before the next cell ends
             self.tell(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
+
         value = ""
         if self.objective is not None and outcome.results is not None:
             value = f", {self.objective.metric} {self.objective.value(result.metrics, 'the results'):.4g}"
+
         words = result.error if result.state == "failed" else f"{result.state}{value}"
         self.tell(f"{len(self.results)}/{number} {cell.name}: {words} ({outcome.seconds:.1f} s)")
 
@@ -228,6 +249,7 @@ class Sweep:
             outcome.seconds,
             outcome.cpu_seconds,
         )
+
         self.results[cell.name] = result
         return result
 
@@ -278,12 +300,15 @@ def train_all(
     for name in configs:
         if Path(name).name != name:
             raise ConfigError(f"a cell is named like a folder, without slashes, but got {name!r}")
+
     sweep = Sweep(folder, recipe, None, tell)
     what = {"recipe": recipe_id(recipe), "recipe_sha256": recipe_digest(recipe), "preset": None, "search": None}
     sweep.begin(what, resume=True)
     cells = [Cell({}, None, (), name, config) for name, config in configs.items()]
+
     with lock_folder(folder):
         sweep.run_grid(cells, executors.local_workers(workers, recipe), retry)
+
     failed = [cell for cell in sweep.results.values() if cell.state == "failed"]
     if failed:
         first = failed[0]
@@ -291,4 +316,5 @@ def train_all(
             f"{len(failed)} of {len(cells)} cells of {folder} failed; the first, {first.name}: {first.error}; run it "
             "again to try them again"
         )
+
     return {cell.name: Run.open(folder / "cells" / cell.name) for cell in cells}

@@ -67,6 +67,7 @@ class Objective:
             return next(iter(found.values()))
         if found:
             raise ConfigError(f"{where} have several {self.metric!r}: {', '.join(found)}; name one of them")
+
         known = list(dict.fromkeys(map(_last, metrics)))
         raise ConfigError(f"{where} have no number {self.metric!r}; {did_you_mean(self.metric, known)}")
 
@@ -88,6 +89,7 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
     """
     found = dict(_numbers(results, ()))
     last = [path[-1] for path in found]
+
     return {path[-1] if last.count(path[-1]) == 1 else ".".join(path): value for path, value in found.items()}
 
 
@@ -115,12 +117,15 @@ def summarize_cells(cells: Sequence[CellResult], objective: Objective) -> list[d
     groups: dict[tuple[str, ...], list[CellResult]] = {}
     for cell in cells:
         groups.setdefault(tuple(cell.settings.values()), []).append(cell)
+
     means: list[float | None] = []
     rows = []
+
     for group in groups.values():
         finished = [cell for cell in group if cell.state == "finished"]
         values = [objective.value(cell.metrics, f"the results of {cell.name}") for cell in finished]
         means.append(fmean(values) if values else None)
+
         rows.append(
             {
                 **group[0].settings,
@@ -133,11 +138,14 @@ def summarize_cells(cells: Sequence[CellResult], objective: Objective) -> list[d
                 "failed": len(group) - len(finished),
             }
         )
+
     if not any(row["failed"] for row in rows):
         for row in rows:
             del row["failed"]
+
     there = [mean for mean in means if mean is not None]
     best = objective.best(there) if there else None
+
     return [
         {**row, "best": "*" if mean is not None and mean == best else ""} for row, mean in zip(rows, means, strict=True)
     ]

@@ -23,7 +23,8 @@ from spikebridge.errors import CutFileError, DataError
 _MAGIC = b"#!AER-DAT3."
 _END_OF_HEADER = b"#!END-HEADER"
 _HEADER = struct.Struct("<hhiiiiii")
-_POLARITY, _EVENT_BYTES = 1, 8
+_POLARITY = 1
+_EVENT_BYTES = 8
 _MAX_PACKET = 2**26
 _MAX_HEADER = 2**16
 _SENSORS = {b"DVS128": (128, 128), b"DAVIS128": (128, 128), b"DAVIS240": (180, 240), b"DAVIS346": (260, 346)}
@@ -71,6 +72,7 @@ def aedat3_events(path: Path) -> tuple[Chunks, tuple[int, int] | None]:
     """
     with open_binary(path, "an AEDAT 3.1 file") as file:
         header = _read_header(path, file)
+
     sensor = next((size for name, size in _SENSORS.items() if name in header), None)
     return _chunks(path), sensor
 
@@ -80,6 +82,7 @@ def _read_header(path: Path, file: BinaryIO) -> bytes:
     first = file.read(len(_MAGIC))
     if first != _MAGIC:
         raise DataError(f"{path}, byte 0: expected {_MAGIC!r}, but found {first!r}.")
+
     header = first
     while len(header) < _MAX_HEADER:
         line = file.readline(_MAX_HEADER)
@@ -88,6 +91,7 @@ def _read_header(path: Path, file: BinaryIO) -> bytes:
             return header
         if not line:
             break
+
     raise DataError(
         f"{path}: expected the line {_END_OF_HEADER.decode()} within {_MAX_HEADER} bytes, but it is not there."
     )
@@ -100,6 +104,7 @@ def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
         head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:
             raise CutFileError(path, f"the packet at byte {place}")
+
         kind, _, event_bytes, _, overflows, capacity, number, _ = _HEADER.unpack(head)
         num_bytes = capacity * event_bytes
         if not (event_bytes > 0 and 0 <= number <= capacity and num_bytes <= _MAX_PACKET and 0 <= overflows < 2**31):
@@ -107,10 +112,12 @@ def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
                 f"{path}, byte {place}: expected a packet of at most {_MAX_PACKET} bytes, but it declares {number} of "
                 f"{capacity} events of {event_bytes} bytes after {overflows} overflows."
             )
+
         if kind == _POLARITY and event_bytes != _EVENT_BYTES:
             raise DataError(f"{path}, byte {place}: expected events of {_EVENT_BYTES} bytes, but got {event_bytes}.")
         if place + _HEADER.size + num_bytes > size:
             raise CutFileError(path, f"the packet at byte {place}")
+
         yield _Packet(place, kind, event_bytes, overflows, number, num_bytes)
         file.seek(place + _HEADER.size + num_bytes)
 
@@ -127,12 +134,15 @@ def _decoded(
     path: Path, packet: _Packet, content: bytes
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.bool_]]:
     words = np.frombuffer(content, "<u4").reshape(-1, 2)
-    data, time = words[:, 0], words[:, 1]
+    data = words[:, 0]
+    time = words[:, 1]
     if (time >= 2**31).any():
         raise DataError(
             f"{path}: expected times of 31 bits in the packet at byte {packet.place}, but found longer ones."
         )
+
     valid = (data & 1) == 1
     data = data[valid]
     t = time[valid].astype(np.int64) + (packet.overflows << 31)
+
     return t, data >> 17, data >> 2 & 0x7FFF, (data >> 1 & 1) == 1

@@ -77,15 +77,19 @@ class EventBins:
                 f"event bins need columns of one length and at least one edge, but got {len(self.x)}, {len(self.y)} "
                 f"and {len(self.on)} values and {len(self.edges)} edges."
             )
+
         if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
             raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
+
         errors = RowErrors()
         for x, y in iter_chunks(self.x, self.y):
             errors = errors.with_rows(
                 {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}
             )
+
         if errors:
             raise DataError(f"{errors}.")
+
         most = int(np.diff(self.edges).max(initial=0))
         if most > MAX_EVENTS_PER_BIN:
             raise DataError(
@@ -146,6 +150,7 @@ class EventBins:
             end = min(start + CHUNK_ROWS, int(edges[-1]))
             step = np.searchsorted(edges, np.arange(start, end), side="right") - 1
             grid.add(self.slice_events(start, end), step)
+
         return torch.from_numpy(grid.images())
 
     def prepend_empty_bins(self, num_bins: int) -> "EventBins":
@@ -189,6 +194,7 @@ def event_image(events: BinEvents, crop: Crop, counts: bool = False) -> Float[np
     for start in range(0, len(events.x), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         grid.add(BinEvents(events.x[chunk], events.y[chunk], events.on[chunk]))
+
     return grid.images()[0]
 
 
@@ -218,6 +224,7 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
     edges = np.searchsorted(events["t"], bin_edges(num_bins, dt, start))
     inside = events[edges[0] : edges[-1]]
     x, y, on = (np.ascontiguousarray(inside[name]) for name in ("x", "y", "p"))
+
     return EventBins(x, y, on, (edges - edges[0]).astype(np.int64), height, width)
 
 
@@ -234,18 +241,23 @@ class _Grid:
         self.left, self.top, self.width, self.height = crop
         if self.width < 1 or self.height < 1:
             raise ShapeError(f"a crop (left, top, width, height) needs a size of 1 or more, but got {crop}.")
-        self.shape, self.counts = (num_steps, 2, self.height, self.width), counts
+
+        self.shape = (num_steps, 2, self.height, self.width)
+        self.counts = counts
         self.values = np.zeros(prod(self.shape), np.float32)
 
     def add(self, events: BinEvents, step: Int64[np.ndarray, " N"] | None = None) -> None:
         """Adds events, of the image `step` each."""
-        x, y = events.x.astype(np.int32) - self.left, events.y.astype(np.int32) - self.top
+        x = events.x.astype(np.int32) - self.left
+        y = events.y.astype(np.int32) - self.top
         # read as unsigned, a negative coordinate is far beyond the crop
         inside = np.flatnonzero((x.view(np.uint32) < self.width) & (y.view(np.uint32) < self.height))
         place = y[inside].astype(np.int64) * self.width + x[inside]
         place += np.where(events.on[inside], 0, self.height * self.width)
+
         if step is not None:
             place += step[inside] * (2 * self.height * self.width)
+
         if not self.counts:
             self.values[place] = 1
         elif len(place):

@@ -96,19 +96,23 @@ def bin_events(
     """
     if not dt >= 1e-6 or not np.isfinite(dt) or (num_bins is not None and num_bins < 0):
         raise ConfigError(f"bins need dt of 1e-6 s or more and num_bins of 0 or more, but got {dt=}, {num_bins=}.")
+
     check_events(events, height, width)
     if num_bins is None:
         num_bins = _enough_bins(events, height * width, dt, start)
+
     edges = bin_edges(num_bins, dt, start)
     inside = slice_time(events, int(edges[0]), int(edges[-1]))
     step = np.searchsorted(edges, inside["t"], side="right") - 1
     channel = np.where(inside["p"], 0, 1)
     place = ((step * 2 + channel) * height + inside["y"]) * width + inside["x"]
     grid = np.zeros(num_bins * 2 * height * width, np.float32)
+
     if counts:
         np.add.at(grid, place, np.float32(1))
     else:
         grid[place] = 1
+
     return torch.from_numpy(grid).view(num_bins, 2, height, width)
 
 
@@ -135,6 +139,7 @@ def collate(sequences: Sequence[Shaped[torch.Tensor, "T *N"]]) -> Shaped[torch.T
             f"a batch needs samples of one length, but got lengths {lengths}. "
             "Cut them to one length, or use collate_padded()."
         )
+
     return torch.stack(list(sequences), dim=1)
 
 
@@ -161,8 +166,10 @@ def collate_padded(
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     first = sequences[0]
     batch = first.new_zeros(int(lengths.max()), len(sequences), *first.shape[1:])
+
     for place, sequence in enumerate(sequences):
         batch[: len(sequence), place] = sequence
+
     return batch, lengths
 
 
@@ -170,12 +177,14 @@ def _enough_bins(events: Events, num_pixels: int, dt: float, start: int) -> int:
     last = int(events["t"][-1]) if len(events) else start - 1
     if last < start:
         return 0
+
     num_bins = int((last - start) // (dt * 1e6)) + 2
     if num_bins * 2 * num_pixels > _MAX_VALUES:
         raise DataError(
             f"the last event is at {last} us, which needs {num_bins} bins of {dt} s or {num_bins * 2 * num_pixels} "
             "values. Give num_bins, or cut the events with slice_time() first."
         )
+
     # one bin more than the division says was asked for, so that rounding never loses the last event
     return int(np.searchsorted(bin_edges(num_bins, dt, start), last, side="right"))
 

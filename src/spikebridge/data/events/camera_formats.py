@@ -51,6 +51,7 @@ def aedat4_events(path: Path) -> tuple[Chunks, tuple[int, int]]:
     with decoding(path, "a whole .aedat4 file"):
         decoder = _aedat4_decoder(path)
         streams = list(decoder.id_to_stream().values())
+
     sensor = next(((s["height"], s["width"]) for s in streams if s["type"] == "events"), None)
     if sensor is None:
         raise DataError(f"{path}: expected a stream of events, but it has {[s['type'] for s in streams]}.")
@@ -100,6 +101,7 @@ def aedat4_frames(path: Path, allow_truncated: bool = False) -> tuple[ImagesInMe
     held = concatenate_chunks(whole_frames(), {"frames": np.uint8})["frames"]
     if not times:
         raise DataError(f"{path}: expected frames beside the events, or in files of their own, but there are none.")
+
     return ImagesInMemory(held), np.array(times, np.int64)
 
 
@@ -139,6 +141,7 @@ def faery_events(path: Path, height: int | None, width: int | None) -> tuple[Chu
     with decoding(path, "events of a kind that faery reads"), _without_native_messages():
         stream = faery.events_stream_from_file(str(path), dimensions_fallback=fallback)
         columns, rows = stream.dimensions()
+
     return chunks(), ((rows, columns) if path.suffix == ".es" else None)
 
 
@@ -161,6 +164,7 @@ def _without_native_messages() -> Iterator[None]:
     except OSError:  # there is no stderr
         yield
         return
+
     try:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 2)
@@ -182,6 +186,7 @@ def _check_magic(path: Path) -> None:
     magic = _MAGIC[path.suffix]
     with open_binary(path, f"a {path.suffix} file") as file:
         found = file.read(len(magic))
+
     if found != magic:
         raise DataError(f"{path}, byte 0: expected {magic!r}, but found {found!r}.")
 

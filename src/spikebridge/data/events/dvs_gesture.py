@@ -72,25 +72,31 @@ def read_gesture_labels(path: Path) -> list[GestureLabel]:
     header = [name.strip() for name in next(reader, [])]
     if header != _COLUMNS:
         raise DataError(f"{path}, line 1: expected {','.join(_COLUMNS)!r}, but found {','.join(header)!r:.80}.")
+
     found = []
     try:
         for row in reader:
             if not row:
                 continue
+
             where = f"{path}, line {reader.line_num}"
             if len(row) != len(_COLUMNS):
                 raise DataError(f"{where}: expected {len(_COLUMNS)} values, but there are {len(row)}.")
+
             number, start, stop = (parse_integer(cell.strip()) for cell in row)
             if not 1 <= number <= len(GESTURES) or not 0 <= start < stop < 2**62:
                 raise DataError(
                     f"{where}: expected a class from 1 to {len(GESTURES)} and an end after its begin, but found "
                     f"{','.join(row)!r:.80}."
                 )
+
             found.append(GestureLabel(number - 1, start, stop))
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}.") from None
+
     if not found:
         raise DataError(f"{path}: expected a gesture a line, but there is none.")
+
     return found
 
 
@@ -108,7 +114,8 @@ def check_gestures(events: Events, labels: Sequence[GestureLabel]) -> list[Serie
         ...     print(finding.level, finding)
         warning 1 of 2 gestures begin before the one before them ends, first gesture 1; correct the table: events ...
     """
-    found, t = [], events["t"]
+    found = []
+    t = events["t"]
     empty = [i for i, one in enumerate(labels) if not np.diff(np.searchsorted(t, (one.start_us, one.stop_us)))[0]]
     if empty:
         found.append(
@@ -118,6 +125,7 @@ def check_gestures(events: Events, labels: Sequence[GestureLabel]) -> list[Serie
                 "check that the table is that of the recording",
             )
         )
+
     overlapping = [i for i, (one, other) in enumerate(pairwise(labels), 1) if other.start_us < one.stop_us]
     if overlapping:
         found.append(
@@ -128,6 +136,7 @@ def check_gestures(events: Events, labels: Sequence[GestureLabel]) -> list[Serie
                 "correct the table: events of the overlap are in both",
             )
         )
+
     return found
 
 
@@ -143,6 +152,7 @@ def read_gestures(path: Path) -> list[tuple[Events, int]]:
     labels = read_gesture_labels(path.with_name(f"{path.stem}_labels.csv"))
     events = read_events(path, SENSOR, SENSOR).events
     gestures = []
+
     for one in labels:
         first, last = np.searchsorted(events["t"], (one.start_us, one.stop_us))
         if first == last:
@@ -150,7 +160,9 @@ def read_gestures(path: Path) -> list[tuple[Events, int]]:
                 f"{path}: expected events from {one.start_us} to {one.stop_us} us, where the table has "
                 f"{GESTURES[one.label]!r}, but there is none."
             )
+
         taken = events[first:last].copy()
         taken["t"] -= one.start_us
         gestures.append((taken, one.label))
+
     return gestures

@@ -58,10 +58,12 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
     shapes = {name: column.shape for name, column in columns.items()}
     if columns["t"].ndim != 1 or len(set(shapes.values())) > 1:
         raise ShapeError(f"events need four vectors of one length, but got shapes {shapes}.")
+
     events = np.empty(len(columns["t"]), EVENT)
     bounds = {"t": (-(2**63), 2**63 - 1), "x": (0, _PIXEL_LIMIT), "y": (0, _PIXEL_LIMIT), "p": (0, 1)}
     for name, column in columns.items():
         events[name] = _check_whole_numbers(name, column, *bounds[name])
+
     return events
 
 
@@ -90,10 +92,12 @@ def check_events(events: Events, height: int, width: int, repair: bool = False) 
     errors = RowErrors().with_rows(marks)
     if errors and not repair:
         raise DataError(f"{errors}. {REPAIR}")
+
     if errors:
         outside, negative, _ = marks.values()
         events = events[~(outside | negative)]
         events = events[np.argsort(events["t"], kind="stable")]
+
     return CheckedEvents(events, *errors.counts.values())
 
 
@@ -119,6 +123,7 @@ def event_errors(events: Events, height: int, width: int, before: int = -(2**63)
     """
     if events.dtype != EVENT:
         raise DataError(f"events need dtype {EVENT}, but got {events.dtype}; build them with make_events().")
+
     times = np.concatenate([[before], events["t"]])
     return {
         f"outside the sensor of {width} x {height} pixels": (events["x"] >= width) | (events["y"] >= height),
@@ -146,16 +151,19 @@ def slice_time(events: Events, start: int, stop: int) -> Events:
     # bisect, not searchsorted: the latter copies a field of a structured array, all of it, at every call
     times = events["t"]
     first = bisect_left(times, start)
+
     return events[first : max(first, bisect_left(times, stop))]
 
 
 def _check_whole_numbers(name: str, column: NDArray, lowest: int, highest: int) -> NDArray:
     if column.size == 0 or column.dtype == np.bool_:
         return column
+
     if column.dtype.kind == "f" and np.isfinite(column).all() and (column == np.trunc(column)).all():
         highest = min(highest, 2**53)
     elif column.dtype.kind not in "iu":
         raise DataError(f"events need whole numbers for {name}, but got values of type {column.dtype} that are not.")
+
     wrong = (column < lowest) | (column > highest)
     if wrong.any():
         index = int(wrong.argmax())
@@ -163,4 +171,5 @@ def _check_whole_numbers(name: str, column: NDArray, lowest: int, highest: int) 
             f"{name} of an event must be from {lowest} to {highest}, but {int(wrong.sum())} are not, "
             f"first {column[index]} at index {index}."
         )
+
     return column

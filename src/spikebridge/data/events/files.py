@@ -92,16 +92,20 @@ def read_events(
         [(10, 3, 4, True), (20, 5, 6, False)]
     """
     chunks, height, width = _open_chunks(path, height, width, allow_truncated)
-    whole, size = [np.empty(0, EVENT)], 0
+    whole = [np.empty(0, EVENT)]
+    size = 0
+
     for chunk in chunks:
         whole.append(chunk)
         size += chunk.nbytes
         if size > MAX_BYTES:
             raise DataError(f"{path}: expected events of at most {MAX_BYTES} bytes in memory, but there are more.")
+
     try:
         checked = check_events(np.concatenate(whole), height, width, repair)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
     return EventFile(checked.events, height, width, checked.num_outside, checked.num_negative, checked.num_backward)
 
 
@@ -133,10 +137,13 @@ def buffer_events(
     """
     if repair:
         found = read_events(path, height, width, repair, allow_truncated)
-        chunks, repaired = iter([found.events]), found[1:]
+        chunks = iter([found.events])
+        repaired = found[1:]
     else:
         chunks, height, width = _open_chunks(path, height, width, allow_truncated)
-        chunks, repaired = _check_chunks(path, chunks, height, width), (height, width, 0, 0, 0)
+        chunks = _check_chunks(path, chunks, height, width)
+        repaired = (height, width, 0, 0, 0)
+
     columns = concatenate_chunks(
         ({"t": chunk["t"], "x": chunk["x"], "y": chunk["y"], "on": chunk["p"]} for chunk in chunks),
         {"t": np.int64, "x": np.uint16, "y": np.uint16, "on": np.bool_},
@@ -165,14 +172,17 @@ def write_events(path: Path, events: Events, height: int, width: int) -> None:
     """
     if path.suffix not in (".npz", ".csv"):
         raise ConfigError(f"events are written as .npz or .csv, but got {path.suffix!r}.")
+
     check_events(events, height, width)
     content = io.BytesIO()
+
     if path.suffix == ".npz":
         t, x, y, p = (events[name] for name in _COLUMNS)
         np.savez(content, t=t, x=x, y=y, p=p, width=np.int64(width), height=np.int64(height))
     else:
         table = np.stack([events[name].astype(np.int64) for name in _COLUMNS], axis=1)
         np.savetxt(content, table, fmt="%d", delimiter=",", header=_HEADER, comments="")
+
     write_bytes(path, content.getvalue())
 
 
@@ -186,35 +196,43 @@ def _open_chunks(
     """The events of a file in chunks, unchecked, and rows and columns of the sensor."""
     if path.suffix not in _READERS:
         raise DataError(f"{path}: no reader for events in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
+
     chunks, sensor = _READERS[path.suffix](path, height, width, allow_truncated)
     if sensor is None:
         if height is None or width is None:
             raise ConfigError(f"{path}: a {path.suffix} file does not hold its sensor size; give height and width.")
         sensor = height, width
+
     for name, given, own in (("height", height, sensor[0]), ("width", width, sensor[1])):
         if given is not None and given != own:
             raise DataError(f"{path}: expected a sensor of {name} {given}, but the file says {own}.")
+
     return _check_end(path, _to_events(path, chunks), allow_truncated), *sensor
 
 
 def _check_end(path: Path, chunks: Iterator[Events], allow_truncated: bool) -> Iterator[Events]:
     """The chunks, and then an error, or a warning where it is allowed, if the file ends inside a packet."""
-    decoded, failure = DecodedSize(), None
+    decoded = DecodedSize()
+    failure = None
+
     try:
         for chunk in chunks:
             decoded = decoded.with_times(chunk["t"])
             yield chunk
     except DataError as error:
         failure = error
+
     cut = failure.inside if isinstance(failure, CutFileError) else find_cut(path, decoded)
     if failure is not None and (cut is None or path.suffix not in _CUT_ENDS_READING):
         raise failure
     if cut is None:
         return
+
     last = "" if decoded.last_us is None else f", the last at {decoded.last_us} us,"
     found = f"{path}: expected a whole {path.suffix} file, but it ends inside {cut}; {decoded.num_events} events{last}"
     if not allow_truncated:
         raise DataError(f"{found} are whole. Take the whole file, or accept this (--allow-truncated).") from failure
+
     warnings.warn(f"{found} are taken.", stacklevel=2)
 
 
@@ -222,11 +240,13 @@ def _npz(path: Path, height: int | None, width: int | None, allow_truncated: boo
     chunks: Chunks = ((p["t"], p["x"], p["y"], p["p"]) for p in npz_columns(path, _COLUMNS))
     if not {"height", "width"} & {*array_names(path)}:
         return chunks, None
+
     sensor = []
     for name, number in read_npz(path, ("height", "width")).items():
         if number.size != 1 or number.dtype.kind not in "iu" or not 1 <= number.item() <= 2**16:
             raise DataError(f"{path}, {name}: expected one whole number from 1 to {2**16}, but got {number!r}.")
         sensor.append(int(number.item()))
+
     return chunks, (sensor[0], sensor[1])
 
 
@@ -235,6 +255,7 @@ def _csv_chunks(path: Path, allow_truncated: bool) -> Chunks:
         first = file.readline(1000).decode("utf-8-sig", errors="replace").strip()  # spreadsheets write the mark
         if first.replace(" ", "") != _HEADER:
             raise DataError(f"{path}, byte 0: expected the line {_HEADER!r}, but found {first!r:.60}.")
+
         line = 2
         for block in line_blocks(file):
             where = f"{path}, from line {line} on"
@@ -242,15 +263,19 @@ def _csv_chunks(path: Path, allow_truncated: bool) -> Chunks:
             if allow_truncated and not block.endswith(b"\n"):
                 whole, newline, last = block.rpartition(b"\n")
                 block = block if is_whole_line(last) else whole + newline
+
             if not block.strip():
                 continue
+
             try:
                 table = np.loadtxt(io.BytesIO(block), np.int64, delimiter=",", ndmin=2, comments=None, encoding="ascii")
             except (ValueError, OverflowError, UnicodeDecodeError) as error:
                 why = str(error).partition(";")[0]  # the rest is advice on options of numpy
                 raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but {why}") from error
+
             if table.shape[1] != len(_COLUMNS):
                 raise DataError(f"{where}: expected 4 whole numbers {_HEADER} a line, but there are {table.shape[1]}.")
+
             t, x, y, p = table.T
             yield t, x, y, p
 
@@ -282,15 +307,18 @@ def _to_events(path: Path, chunks: Chunks) -> Iterator[Events]:
         except (DataError, ShapeError) as error:
             where = f", from event {first} on" if first else ""
             raise DataError(f"{path}{where}: {error}") from error
+
         first += len(events)
         yield events
 
 
 def _check_chunks(path: Path, chunks: Iterator[Events], height: int, width: int) -> Iterator[Events]:
-    errors, last = RowErrors(), -(2**63)
+    errors = RowErrors()
+    last = -(2**63)
     for chunk in chunks:
         errors = errors.with_rows(event_errors(chunk, height, width, last))
         last = int(chunk["t"][-1]) if len(chunk) else last
         yield chunk
+
     if errors:
         raise DataError(f"{path}: {errors}. {REPAIR}")

@@ -65,11 +65,13 @@ def nmnist_chunks(path: Path, allow_truncated: bool = False) -> Iterator[Events]
         size = os.fstat(file.fileno()).st_size
         if size > _MAX_BYTES:
             raise DataError(f"{path}: expected an N-MNIST .bin file below {_MAX_BYTES} bytes, but it has {size}.")
+
         if size % _RECORD and not allow_truncated:
             cut = size - size % _RECORD
             raise DataError(
                 f"{path}, byte {cut}: expected an event of {_RECORD} bytes, but only {size - cut} are left."
             )
+
         while chunk := file.read(_RECORD * CHUNK_ROWS):
             chunk = chunk[: len(chunk) // _RECORD * _RECORD]
             x, y, high, middle, low = np.frombuffer(chunk, np.uint8).reshape(-1, _RECORD).T.astype(np.int64)
@@ -94,6 +96,7 @@ def write_nmnist(path: Path, events: Events) -> None:
     """
     if len(events) == 0:
         raise DataError("an N-MNIST file needs at least one event, but got none: an empty file would read as damaged.")
+
     check_events(events, SENSOR, SENSOR)
     late = events["t"] > _LAST_TIME
     if late.any():
@@ -102,6 +105,7 @@ def write_nmnist(path: Path, events: Events) -> None:
             f"N-MNIST holds times up to {_LAST_TIME} us, but {int(late.sum())} events are later, "
             f"first {events['t'][index]} us at index {index}."
         )
+
     records = np.empty((len(events), _RECORD), np.uint8)
     records[:, 0], records[:, 1] = events["x"], events["y"]
     records[:, 2] = events["p"].astype(np.int64) << 7 | events["t"] >> 16

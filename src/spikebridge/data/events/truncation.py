@@ -31,7 +31,10 @@ from spikebridge.errors import DataError
 _EVT_BYTES = {"2.0": 4, "2": 4, "2.1": 8, "21": 8, "3.0": 2, "3": 2}
 _VECTOR_PARTS = (3, 4)  # of EVT3: the base of a vector and its first two words; the third one ends it
 _MAX_HEADER = 2**16
-_ES_HEADER, _ES_EVENT, _ES_WRAP_US, _ES_DVS = 20, 5, 127, 1
+_ES_HEADER = 20
+_ES_EVENT = 5
+_ES_WRAP_US = 127
+_ES_DVS = 1
 _BIN_EVENT = 5
 _AEDAT4_HEADER = 14  # after b"#!AER-DAT4.0\r\n"
 _MAX_PACKET = 2**26
@@ -61,6 +64,7 @@ class DecodedSize(NamedTuple):
         """
         if not len(t):
             return self
+
         wraps = np.diff(t, prepend=self.last_us or 0) // _ES_WRAP_US
         return DecodedSize(self.num_events + len(t), int(t[-1]), self.num_wraps + int(wraps.sum()))
 
@@ -93,12 +97,15 @@ def find_cut(path: Path, decoded: DecodedSize) -> str | None:
             return _cut_in_csv(file, size)
         if path.suffix == ".bin" and size % _BIN_EVENT:
             return f"the event at byte {size - size % _BIN_EVENT}"
+
         return None
 
 
 def _cut_in_raw(file: BinaryIO, size: int) -> str | None:
     head = file.read(_MAX_HEADER)
-    start, version = 0, ""
+    start = 0
+    version = ""
+
     while head[start : start + 1] == b"%" and (end := head.find(b"\n", start)) >= 0:
         line = head[start:end].decode("ascii", errors="replace").strip("% \r")
         start = end + 1
@@ -106,16 +113,19 @@ def _cut_in_raw(file: BinaryIO, size: int) -> str | None:
             version = found[1]
         if line == "end":
             break
+
     word = _EVT_BYTES.get(version)
     if word is None:
         return None
     if left := (size - start) % word:
         return f"the word at byte {size - left}"
+
     if word == 2 and size > start:
         file.seek(size - word)
         (last,) = struct.unpack("<H", file.read(word))
         if last >> 12 in _VECTOR_PARTS:
             return f"a vector of events, after byte {size}"
+
     return None
 
 
@@ -125,10 +135,12 @@ def _cut_in_aedat4(file: BinaryIO, size: int) -> str | None:
         return f"the header at byte {_AEDAT4_HEADER}"
     if header.table > size:
         return f"the packets before the table at byte {header.table}"
+
     end = header.end_of_packets(size)
     for packet, next_packet in _packets(file, header.packets, end):
         if next_packet > end:
             return f"the packet at byte {packet}"
+
     return None
 
 
@@ -185,6 +197,7 @@ def check_packet_sizes(path: Path) -> None:
                 f"{path}: expected a whole .aedat4 file, but the header at byte {_AEDAT4_HEADER} has "
                 f"{header.packets - _AEDAT4_HEADER - 4} bytes, and the file {size}."
             )
+
         try:
             # the decoder ends the process at a description of the streams that is no text
             header.text[header.text.find(b"<") : header.text.rfind(b">") + 1].decode()
@@ -192,6 +205,7 @@ def check_packet_sizes(path: Path) -> None:
             raise DataError(
                 f"{path}: expected a whole .aedat4 file, but its list of streams is no text ({error.reason})."
             ) from None
+
         for packet, next_packet in _packets(file, header.packets, header.end_of_packets(size)):
             if not 0 < next_packet - packet - 8 <= _MAX_PACKET:
                 raise DataError(
@@ -220,12 +234,15 @@ def _cut_in_es(file: BinaryIO, size: int, decoded: DecodedSize) -> str | None:
     header = file.read(_ES_HEADER)
     if len(header) < _ES_HEADER:
         return "the header"
+
     left = size - _ES_HEADER - _ES_EVENT * decoded.num_events - decoded.num_wraps
     if header[15] != _ES_DVS or not 0 < left <= _MAX_TAIL:
         return None
+
     file.seek(size - left)
     # spans without an event may stand at the end
     tail = file.read(left).lstrip(b"\xfe\xff")
+
     return f"the event at byte {size - len(tail)}" if tail else None
 
 

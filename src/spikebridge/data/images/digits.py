@@ -39,4 +39,5 @@ def load_digits(num_validation: int = 280) -> ImageSplits:
     shuffled = LabelledImages(images, labels).select(fixed_permutation(len(labels)))
     num_train = len(labels) - _NUM_TEST
     train, validation = split_validation(shuffled.select(torch.arange(num_train)), num_validation)
+
     return ImageSplits(train, validation, shuffled.select(torch.arange(num_train, len(labels))))

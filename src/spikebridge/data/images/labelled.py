@@ -97,6 +97,7 @@ def split_validation(samples: LabelledImages, num_held: int) -> tuple[LabelledIm
             f"num_validation must be from 0 to {num_samples - 1} (the training part has {num_samples} samples), "
             f"but got {num_held}."
         )
+
     cut = num_samples - num_held
     return samples.select(torch.arange(cut)), samples.select(torch.arange(cut, num_samples))
 
@@ -157,11 +158,13 @@ def make_labelled_digits(
     """
     if images.dtype != np.uint8 or images.shape[1:] != _SIZE or len(images) == 0:
         raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
+
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise DataError(
             f"{labels_from}: expected {len(images)} whole numbers, one for each image of {images_from}, "
             f"but got {labels.dtype} {labels.shape}."
         )
+
     wrong = (labels < 0) | (labels >= _NUM_CLASSES)
     if wrong.any():
         index = int(wrong.argmax())
@@ -169,8 +172,10 @@ def make_labelled_digits(
             f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
             f"first {labels[index]} at index {index}."
         )
+
     if not fits(images.shape, _FLOAT_BYTES):
         most = MAX_BYTES // (_FLOAT_BYTES * _SIZE[0] * _SIZE[1])
         raise DataError(f"{images_from}: expected at most {most} images, but got {len(images)}; split the file.")
+
     scaled = torch.from_numpy(images.astype(np.float32) / 255)
     return LabelledImages(scaled, torch.from_numpy(labels.astype(np.int64)))

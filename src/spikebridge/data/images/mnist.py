@@ -47,9 +47,11 @@ def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageS
     else:
         arrays = tuple(read_idx(path) for path in paths)
         origins = tuple(map(str, paths))
+
     train = make_labelled_digits(arrays[0], arrays[1], origins[0], origins[1])
     test = make_labelled_digits(arrays[2], arrays[3], origins[2], origins[3])
     train, validation = split_validation(train.select(fixed_permutation(len(train.labels))), num_validation)
+
     return ImageSplits(train, validation, test)
 
 
@@ -81,18 +83,23 @@ def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
         raise DataError(
             f"{path}, byte 0: expected an idx file of bytes (00 00 08 and 1 to 4 axes), but got {magic.hex(' ')}."
         )
+
     num_axes = magic[3]
     header = file.read(4 * num_axes)
     if len(header) < 4 * num_axes:
         raise DataError(f"{path}, byte {4 + len(header)}: expected the lengths of {num_axes} axes, but the file ends.")
+
     shape = tuple(int(length) for length in np.frombuffer(header, ">u4"))
-    size, start = prod(shape), 4 + 4 * num_axes
+    size = prod(shape)
+    start = 4 + 4 * num_axes
     if not fits(shape):
         raise DataError(
             f"{path}, byte 4: expected at most {MAX_BYTES} values, but the header declares {shape}, that is {size}."
         )
+
     values = read_at_most(file, size + 1)
     if len(values) != size:
         came = f"the file ends at byte {start + len(values)}" if len(values) < size else "there are more"
         raise DataError(f"{path}, byte {start}: expected {size} values for shape {shape}, but {came}.")
+
     return np.frombuffer(values, np.uint8).reshape(shape)

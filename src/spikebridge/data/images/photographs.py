@@ -48,7 +48,8 @@ def _skimage(file: str, split: str, licence: str) -> _Photograph:
     return _Photograph("skimage", f"data/{file}", split, licence)
 
 
-_CC0, _UNRESTRICTED = "CC0", "no known copyright restrictions"
+_CC0 = "CC0"
+_UNRESTRICTED = "no known copyright restrictions"
 PHOTOGRAPHS = {
     "astronaut": _skimage("astronaut.png", "train", "public domain (NASA)"),
     "brick": _skimage("brick.png", "train", _CC0),
@@ -92,6 +93,7 @@ def load_photographs(split: str) -> tuple[UInt8[np.ndarray, "_ _ 3"], ...]:
     chosen = [one for one in PHOTOGRAPHS.values() if one.split == split]
     if not chosen:
         raise ConfigError(f"photographs are for train, validation, test, but got {split!r}.")
+
     return tuple(_read(_path(one)) for one in chosen)
 
 
@@ -116,6 +118,7 @@ def photograph_texture(
     picture = photographs[generator.integers(len(photographs))]
     if generator.random() < 0.5:
         picture = picture.transpose(1, 0, 2)
+
     picture = picture[:: generator.choice([-1, 1]), :: generator.choice([-1, 1])]
     rows, columns = picture.shape[:2]
     largest = min(rows / height, columns / width)
@@ -125,6 +128,7 @@ def photograph_texture(
     seen = grey.resize(
         (width, height), Image.Resampling.BILINEAR, (left, top, left + ratio * width, top + ratio * height)
     )
+
     return (np.asarray(seen) / 255.0) ** exp(generator.uniform(-_GAMMA, _GAMMA))
 
 
@@ -134,6 +138,7 @@ def _path(photograph: _Photograph) -> Path:
         raise ConfigError(
             "scenes of photographs take the pictures of scikit-image: pip install 'spikebridge[photographs]'"
         )
+
     return Path(found.submodule_search_locations[0]) / photograph.file
 
 

@@ -63,6 +63,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     target = path.resolve() if path.is_symlink() else path
     temporary = _temporary(target)
     _remove_stale(target)
+
     try:
         with ExitStack() as stack:
             stack.callback(temporary.unlink, missing_ok=True)
@@ -72,9 +73,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             check_target(path)
+
             if nameless:
                 # any folder handle makes `link` follow the symbolic link to the open file
                 os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=file.fileno(), follow_symlinks=True)
+
             temporary.replace(target)
     except OSError as error:
         # the error of a full disk names no file, and the temporary name says nothing to a user
@@ -177,6 +180,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     draft = _temporary(path)
     _remove_stale(path)
     draft.mkdir(parents=True)
+
     try:
         yield draft
         draft.rename(path)
@@ -214,6 +218,7 @@ def _open_new(temporary: Path) -> tuple[BinaryIO, bool]:
         # a file system without nameless files says so, and a missing folder is found below
         with suppress(OSError):
             return os.fdopen(os.open(temporary.parent, os.O_TMPFILE | os.O_RDWR, _PERMISSIONS), "w+b"), True
+
     return os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PERMISSIONS), "w+b"), False
 
 
@@ -238,4 +243,5 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+
     return pid != os.getpid()

@@ -45,9 +45,11 @@ class FileColumn:
         self._row_bytes = np.empty(row, dtype).nbytes
         self._length = 0
         self._lock = Lock()  # guards the position of the file
+
         with _with_file_name():
             # it lives as long as the column
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+
         weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
@@ -65,6 +67,7 @@ class FileColumn:
             self._file.seek(self._length * self._row_bytes)
             while left:
                 left = left[self._file.write(left) :]
+
         self._length += len(rows)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
@@ -72,10 +75,12 @@ class FileColumn:
         start, stop, step = rows.indices(self._length)
         if step != 1:
             raise IndexError(f"a column in a file gives rows that follow one another, but got a step of {step}.")
+
         wanted = max(0, stop - start) * self._row_bytes
         found = bytearray()
         while len(found) < wanted:
             found += self._read(wanted - len(found), start * self._row_bytes + len(found))
+
         return np.frombuffer(found, self._empty.dtype).reshape(-1, *self._empty.shape[1:])
 
     def __copy__(self) -> "FileColumn":
@@ -101,9 +106,11 @@ class FileColumn:
         # `pread` does not move the position of the file, so threads and processes may read at once
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), size, place)
+
         with self._lock:  # Windows has none, and no processes that share a file
             self._file.seek(place)
             found: bytes = self._file.read(size)
+
         return found
 
 
@@ -146,19 +153,25 @@ def concatenate_chunks(
     kept: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
     files: dict[str, FileColumn] = {}
     size = 0
+
     for chunk in chunks:
         for name, kind in kinds.items():
             kept[name].append(np.ascontiguousarray(chunk[name], kind))
             size += kept[name][-1].nbytes
+
         if size <= MAX_MEMORY_BYTES:
             continue
+
         if not files:
             files = {name: FileColumn(kinds[name], columns[0].shape[1:]) for name, columns in kept.items()}
+
         for name, columns in kept.items():
             while columns:
                 files[name].append(columns.pop(0))
+
     if files:
         return dict(files)
+
     return {name: np.concatenate(columns or [np.empty(0, kinds[name])]) for name, columns in kept.items()}
 
 
@@ -190,4 +203,5 @@ def column_searchsorted(column: Column, values: Int64[np.ndarray, " V"]) -> Int6
         inside, after = np.searchsorted(values, chunk[[0, -1]], side="right")
         found[inside:after] += np.searchsorted(chunk, values[inside:after])
         found[after:] += len(chunk)
+
     return found

@@ -39,6 +39,7 @@ def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
         import h5py
     except ImportError:
         raise ConfigError("HDF5 files need the package h5py: pip install 'spikebridge[hdf5]'") from None
+
     with open_binary(path, expected) as file, decoding(path, expected):
         size = os.fstat(file.fileno()).st_size
         try:
@@ -49,6 +50,7 @@ def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
                 pass
         except DataError as error:
             raise DataError(f"{path}: expected {expected}, but {error}.") from None
+
         with h5:
             yield h5
 
@@ -67,14 +69,18 @@ def check_heaps(content: Any) -> None:
     """
     if content[: len(_SIGNATURE)] != _SIGNATURE:
         raise DataError("it cannot be read: it does not begin as an HDF5 file does")
+
     lengths = content[14:15] if content[8:9] in (b"\0", b"\1") else content[10:11]
     if lengths != b"\x08":
         raise DataError("its lengths are of another size than 8 bytes, in which most programs write HDF5")
+
     start = content.find(_HEAP)
     while start >= 0:
-        place, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+        place = start + 16
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
         if end > len(content):
             raise DataError(f"its heap of texts at byte {start} is longer than the file")
+
         while place + 16 <= end:
             size = int.from_bytes(content[place + 8 : place + 16], "little")
             # the size of object 0, the free space at the end, includes its head
@@ -82,6 +88,7 @@ def check_heaps(content: Any) -> None:
             if not 16 <= length <= end - place:
                 raise DataError(f"its heap of texts at byte {start} is damaged at byte {place}")
             place += length
+
         start = content.find(_HEAP, start + 8)
 
 
@@ -101,31 +108,39 @@ def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterat
     declared = 0
     seen: set[Any] = set()
     waiting = [("", h5)]
+
     while waiting:
         path, group = waiting.pop()
         if path.count("/") > _MOST_LEVELS:
             raise DataError(f"{path:.60}.. nests deeper than {_MOST_LEVELS} groups")
+
         for name in group:
             inner = f"{path}/{name}"
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise DataError(f"{inner} is a link to elsewhere, which no {kind} needs")
+
             item = group[name]
             # a group that contains itself is of endless depth
             address = h5py.h5o.get_info(item.id).addr
             if address in seen or item == h5:
                 raise DataError(f"{inner} is a second name of the same group or array, which no {kind} needs")
+
             seen.add(address)
             if len(seen) > _MOST_OBJECTS:
                 raise DataError(f"it has more than {_MOST_OBJECTS} groups and arrays")
+
             if isinstance(item, h5py.Group):
                 yield inner, item
                 waiting.append((inner, item))
                 continue
+
             if not isinstance(item, h5py.Dataset):
                 raise DataError(f"{inner} is neither a group nor an array")
             if item.external is not None or item.is_virtual:
                 raise DataError(f"{inner} keeps its values in another file")
+
             declared += item.nbytes
             if declared > MOST_BYTES or declared > _MOST_GROWTH * size + _ALLOWANCE:
                 raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")
+
             yield inner, item

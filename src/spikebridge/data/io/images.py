@@ -63,12 +63,14 @@ class ImageFiles(Sequence[np.ndarray]):
         """
         if isinstance(index, slice):
             return ImageFiles(self.paths[index])
+
         image = read_grey(self.paths[index])
         if image.shape != (self.height, self.width):
             raise DataError(
                 f"{self.paths[index]}: expected {self.width} x {self.height} pixels as in {self.paths[0].name}, "
                 f"but got {image.shape[1]} x {image.shape[0]}."
             )
+
         return image
 
 
@@ -104,8 +106,10 @@ class ImagesInMemory(Sequence[np.ndarray]):
         """One image; or some of them, still where they are."""
         if isinstance(index, slice):
             return ImagesInMemory(self.column, self.rows[index])
+
         row = self.rows[index]
         image: NDArray[np.uint8] = self.column[row : row + 1][0]
+
         return image
 
 
@@ -184,9 +188,11 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of images, but there is none.")
+
     paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise DataError(f"{folder}: expected images ({', '.join(SUFFIXES)}), but there is none.")
+
     return sorted(paths, key=lambda path: (_number(path), path.name))
 
 
@@ -221,6 +227,7 @@ def _check(image: Image.Image, path: Path) -> None:
         raise DataError(
             f"{path}: expected at most {_MAX_PIXELS} pixels, but it declares {image.width} x {image.height}."
         )
+
     if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
         raise DataError(
             f"{path}: expected grey or colour levels of 8 or 16 bits, but the image is of mode {image.mode!r}; "

@@ -42,12 +42,14 @@ def json_objects(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any
 def _objects(file: Readable, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
     num_read = num_objects = 0
     some = False
+
     for number, line in enumerate(_lines(file, path), start=1):
         num_read += len(line)
         if num_read > MAX_BYTES:
             raise DataError(f"{path}: expected {expected} of at most {MAX_BYTES} bytes, but it is larger.")
         if not line.strip():
             continue
+
         place = f"{path}, line {number}"
         try:
             value = parse_json(line, place)
@@ -55,13 +57,16 @@ def _objects(file: Readable, path: str, expected: str) -> Iterator[tuple[str, di
             if some:
                 raise
             # a document over several lines
-            place, value = path, parse_json(_whole(line, file, path), path)
+            place = path
+            value = parse_json(_whole(line, file, path), path)
+
         some = True
         for where, one in _each(value, place, expected):
             num_objects += 1
             if num_objects > MAX_OBJECTS:
                 raise DataError(f"{where}: a file of more than {MAX_OBJECTS} objects is not read; split it.")
             yield where, one
+
     if not some:
         raise DataError(f"{path}: expected {expected}, but the file is empty.")
 
@@ -75,6 +80,7 @@ def _lines(file: Readable, path: str) -> Iterator[bytes]:
         if len(line) > MAX_LINE_BYTES and number > 1:
             raise DataError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes.")
         yield line
+
     raise DataError(f"{path}: a file of more than {_MAX_LINES} lines is not read; split it.")
 
 
@@ -85,6 +91,7 @@ def _whole(first: bytes, file: Readable, path: str) -> bytes:
         raise DataError(
             f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write one object a line instead."
         )
+
     return content
 
 

@@ -70,6 +70,7 @@ def _check_limits(content: bytes, place: str) -> None:
     """Refuses JSON that would take too much memory, or too many levels of calls."""
     if len(content) <= _MAX_DEPTH:
         return
+
     opened = content.count(b"[") + content.count(b"{")
     if opened + content.count(b",") + content.count(b":") > MAX_VALUES:
         raise DataError(f"{place}: JSON of more than {MAX_VALUES} values is not read.")
@@ -84,6 +85,7 @@ def _depth(content: bytes) -> int:
     # an escaped quote ends no string; escaped backslashes go first, since the quote after one does end it
     content = content.replace(b"\\\\", b"").replace(b'\\"', b"")
     deepest = depth = in_string = 0
+
     for start in range(0, len(content), _BLOCK_BYTES):
         block = np.frombuffer(content, np.uint8, min(_BLOCK_BYTES, len(content) - start), start)
         places = np.flatnonzero((block == ord('"')) | ((block | 0x26) == 0x7F))
@@ -91,6 +93,10 @@ def _depth(content: bytes) -> int:
         quotes = np.cumsum(symbols == ord('"')) + in_string
         steps = np.isin(symbols, (ord("["), ord("{"))).astype(np.int64) - np.isin(symbols, (ord("]"), ord("}")))
         levels = depth + np.cumsum(np.where(quotes % 2, 0, steps))
+
         if len(levels):
-            deepest, depth, in_string = max(deepest, int(levels.max())), int(levels[-1]), int(quotes[-1] % 2)
+            deepest = max(deepest, int(levels.max()))
+            depth = int(levels[-1])
+            in_string = int(quotes[-1] % 2)
+
     return deepest

@@ -46,6 +46,7 @@ def read_npz(
             declared = sum(member.file_size for member in archive.infolist())
             if declared > max_bytes:
                 raise DataError(f"{path}: expected arrays of at most {max_bytes} bytes, but they have {declared}.")
+
         return {key: _member(archive, key, path, _NUMBERS + "U" * text) for key in keys}
 
 
@@ -89,11 +90,14 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
         headers = {key: _header(member, f"{path}, {key}") for key, member in members.items()}
         shapes = {key: header.shape for key, header in headers.items()}
         (shape, *others) = set(shapes.values())
+
         if others or len(shape) != 1 or shape[0] < 0:
             raise DataError(f"{path}: expected columns of one length, but got {shapes}.")
+
         for start in range(0, shape[0], CHUNK_ROWS):
             rows = min(CHUNK_ROWS, shape[0] - start)
             yield {key: _values(members[key], header, rows, f"{path}, {key}", start) for key, header in headers.items()}
+
         for key, member in members.items():
             _check_end(member, headers[key], f"{path}, {key}")
 
@@ -118,6 +122,7 @@ def _opened_member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.Zi
     if name not in archive.NameToInfo:
         known = [member.removesuffix(".npy") for member in archive.namelist()]
         raise DataError(f"{path}: expected an array {key!r}, but there is none; {did_you_mean(key, known)}")
+
     return cast(zipfile.ZipExtFile, archive.open(name))
 
 
@@ -130,8 +135,10 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBER
                 f"{where}: expected numbers in at most {MAX_BYTES} bytes, but the header declares {header.dtype} "
                 f"{header.shape}."
             )
+
         values = _values(member, header, prod(header.shape), where)
         _check_end(member, header, where)
+
     return values.reshape(header.shape, order="F" if header.fortran else "C")
 
 
@@ -141,6 +148,7 @@ def _values(member: Readable, header: _Header, number: int, where: str, start: i
     if len(values) != number * header.dtype.itemsize:
         came = start * header.dtype.itemsize + len(values)
         raise DataError(f"{where}: expected {_size(header)}, but {came} are there.")
+
     return np.frombuffer(values, header.dtype)
 
 
@@ -159,10 +167,13 @@ def _header(member: Readable, where: str, kinds: str = _NUMBERS) -> _Header:
         # later versions allow headers of gigabytes, and arrays of numbers never need them
         if version != (1, 0):
             raise ValueError(f"version {version}, not (1, 0)")
+
         header = _Header(*npy.read_array_header_1_0(member))
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise DataError(f"{where}, byte 0: expected the header of an array of numbers, but found: {error}.") from error
+
     if header.dtype.kind not in kinds or header.dtype.itemsize == 0:
         expected = "numbers or text" if "U" in kinds else "numbers"
         raise DataError(f"{where}: expected {expected}, but the header declares {header.dtype} {header.shape}.")
+
     return header

@@ -29,6 +29,7 @@ def parse_integer(word: str) -> int:
     """
     if len(word) > _MAX_DIGITS or not _INTEGER.fullmatch(word.strip()):
         raise ValueError(f"expected a whole number, but found {word!r:.60}")
+
     return int(word)
 
 
@@ -54,9 +55,11 @@ def parse_port(word: str | int, form: str = "a port", least: int = 1) -> int:
         port = parse_integer(word) if isinstance(word, str) else word
     except ValueError:
         port = -1
+
     if isinstance(port, bool) or not least <= port <= _LAST_PORT or (isinstance(word, str) and not word.isdecimal()):
         example = f", such as {form.replace('PORT', '5000')}" if "PORT" in form else ""
         raise ConfigError(f"{form} takes a number from 1 to {_LAST_PORT}{example}, but got {word!r:.60}")
+
     return port
 
 
@@ -79,4 +82,5 @@ def parse_real(word: str) -> float:
     """
     if len(word) > _MAX_DIGITS or not _REAL.fullmatch(word.strip()):
         raise ValueError(f"expected a number, but found {word!r:.60}")
+
     return float(word)

@@ -62,6 +62,7 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+
     try:
         for number, (operation, argument, position) in enumerate(pickletools.genops(content)):
             if number >= _MAX_INSTRUCTIONS:
@@ -70,9 +71,11 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
                 value = _single_value(stack, place)
                 _check_tree(value, _MAX_SHARING * (number + 1), place)
                 return value
+
             _execute(operation.name, argument, stack, memo, f"{place}: refused at byte {position}")
     except (ValueError, IndexError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: expected a pickle of plain values, but it is damaged ({error}).") from error
+
     raise DataError(f"{place}: expected a pickle of plain values, but it has no end.")
 
 
@@ -132,6 +135,7 @@ def _pop_mark(stack: list[Any]) -> list[Any]:
             values = stack[at + 1 :]
             del stack[at:]
             return values
+
     raise IndexError("no mark")
 
 
@@ -139,6 +143,7 @@ def _gather(name: str, values: list[Any], stack: list[Any]) -> None:
     """Puts values into the container that is on top of the stack, or into a new one."""
     if any(value is _MARK for value in values):
         raise IndexError("a mark is left")
+
     if name == "TUPLE":
         stack.append(tuple(values))
     elif name == "LIST":
@@ -150,13 +155,16 @@ def _gather(name: str, values: list[Any], stack: list[Any]) -> None:
     else:
         if len(values) % 2:
             raise IndexError("a key without a value")
+
         if name == "DICT":
             stack.append({})
+
         if not isinstance(stack[-1], dict):
             raise TypeError("nothing to set items of")
         # a key is hashed, which takes 2^40 steps for a tuple of tuples that share their items 40 deep
         if any(isinstance(key, tuple | list | dict) for key in values[::2]):
             raise TypeError("a key that is neither text nor number")
+
         stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
 
@@ -170,15 +178,18 @@ def _check_tree(value: Any, max_values: int, place: str) -> None:
     """Refuses a value that cannot be walked through: with a cycle, too deep, or of too many values in the end."""
     num_values = num_characters = 0
     level = [value]
+
     for _ in range(_MAX_DEPTH):
         num_values += len(level)
         num_characters += sum(len(one) for one in level if isinstance(one, str))
         if num_values > max_values or num_characters > _MAX_CHARACTERS:
             raise DataError(f"{place}: a pickle that uses the same values this often is not read; save it as JSON.")
+
         inner = (
             one.values() if isinstance(one, dict) else one for one in level if isinstance(one, list | tuple | dict)
         )
         level = list(islice(chain.from_iterable(inner), max_values + 1))
         if not level:
             return
+
     raise DataError(f"{place}: a pickle that nests deeper than {_MAX_DEPTH} levels is not read.")

@@ -30,6 +30,7 @@ class RowErrors(NamedTuple):
         (num_rows,) = {len(wrong) for wrong in marks.values()}
         counts = {what: self.counts.get(what, 0) + int(wrong.sum()) for what, wrong in marks.items()}
         new = {what: self.num_rows + int(wrong.argmax()) for what, wrong in marks.items() if wrong.any()}
+
         return RowErrors(self.num_rows + num_rows, counts, {**new, **self.first})
 
     def __bool__(self) -> bool:

@@ -81,6 +81,7 @@ def open_binary(path: Path, expected: str, max_bytes: int | None = None) -> Iter
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         why = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: expected {expected}, but it cannot be read ({why}).") from error
+
     with file:
         found = os.fstat(file.fileno())
         _check_kind(path, found, expected)
@@ -111,8 +112,10 @@ def read_bytes(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> bytes:
     with open_binary(path, expected, max_bytes) as file:
         # a file may grow while it is read
         content = bytes(read_at_most(file, max_bytes + 1))
+
     if len(content) > max_bytes:
         raise _too_large(path, expected, max_bytes)
+
     return content
 
 
@@ -189,6 +192,7 @@ def open_unpacked(path: Path, expected: str) -> Iterator[Readable]:
         if not packed:
             yield file
             return
+
         most = _MAX_GROWTH * os.fstat(file.fileno()).st_size + _ALLOWANCE
         try:
             with gzip.GzipFile(fileobj=file) as unpacked:
@@ -213,11 +217,13 @@ class _Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         content = self._file.read(len(buffer))
         self._left -= len(content)
+
         if self._left < 0:
             raise DataError(
                 f"{self._message} of at most {self._most} bytes ({_MAX_GROWTH} for each byte of the gzip file), but "
                 "there are more."
             )
+
         buffer[: len(content)] = content
         return len(content)
 
@@ -301,6 +307,7 @@ def read_at_most(file: Readable, num_bytes: int) -> bytearray:
         if not chunk:
             break
         content += chunk
+
     return content
 
 
@@ -315,6 +322,7 @@ def line_blocks(stream: Stream) -> Iterator[bytes]:
     left = b""
     source: Any = stream
     read = getattr(source, "read1", source.read)  # what has arrived, without waiting for more
+
     while block := read(_READ_BYTES):
         whole, newline, rest = (left + block).rpartition(b"\n")
         if newline:
@@ -322,5 +330,6 @@ def line_blocks(stream: Stream) -> Iterator[bytes]:
             left = rest
         else:
             left = rest[:_MAX_LINE_BYTES]
+
     if left:
         yield left

@@ -47,6 +47,7 @@ class Degradation:
         """Refuses values out of range."""
         if not 0 <= self.lose_events <= 1:
             raise ConfigError(f"lose_events needs to be a share from 0 to 1, but got {self.lose_events}")
+
         for name, unit in (("add_events", " events/s"), ("contrast", ""), ("blur", " px")):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} needs to be 0{unit} or more, but got {getattr(self, name)}")
@@ -69,10 +70,13 @@ def degraded(recording: Recording, degradation: Degradation) -> Recording:
     frames = recording.frames
     if degradation.contrast != 1 or degradation.blur:
         frames = _DegradedFrames(frames, degradation.contrast, degradation.blur)
+
     if not (degradation.lose_events or degradation.add_events):
         return replace(recording, frames=frames)
+
     kept, moved = _thinned(recording, degradation)
     events, frame_events = _with_noise(kept, moved, recording.dt, degradation)
+
     return replace(recording, frames=frames, events=events, frame_events=frame_events)
 
 
@@ -83,6 +87,7 @@ def _thinned(recording: Recording, degradation: Degradation) -> tuple[EventBins,
     before = np.concatenate([[0], np.cumsum(keep)])
     x, y, on = (np.asarray(column[0 : len(bins.x)])[keep] for column in (bins.x, bins.y, bins.on))
     left = EventBins(x, y, on, before[bins.edges], bins.height, bins.width)
+
     return left, before[recording.frame_events]
 
 
@@ -95,8 +100,11 @@ def _with_noise(
     total = int(number.sum())
     if not total:
         return bins, frame_events
-    first, stop = np.repeat(bins.edges[:-1], number), np.repeat(bins.edges[1:], number)
+
+    first = np.repeat(bins.edges[:-1], number)
+    stop = np.repeat(bins.edges[1:], number)
     at = np.sort(first + (generator.random(total) * (stop - first + 1)).astype(np.int64))
+
     # inside a bin times are not kept, so a bin's own events and the added ones may be in any order
     of_bin = np.repeat(np.arange(bins.num_bins), number)
     at = np.clip(at, bins.edges[of_bin], bins.edges[of_bin + 1])
@@ -105,8 +113,10 @@ def _with_noise(
         generator.integers(bins.height, size=total).astype(np.uint16),
         generator.random(total) < 0.5,
     )
+
     x, y, on = (np.insert(np.asarray(c), at, new) for c, new in zip((bins.x, bins.y, bins.on), drawn, strict=True))
     edges = bins.edges + np.concatenate([[0], np.cumsum(number)])
+
     return EventBins(x, y, on, edges, bins.height, bins.width), frame_events + np.searchsorted(at, frame_events)
 
 
@@ -114,7 +124,9 @@ class _DegradedFrames(Sequence[Any]):
     """Frames that are changed when they are read."""
 
     def __init__(self, frames: Any, contrast: float, blur: float) -> None:
-        self._frames, self._contrast, self._blur = frames, contrast, blur
+        self._frames = frames
+        self._contrast = contrast
+        self._blur = blur
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -129,5 +141,6 @@ def _changed(frame: UInt8[np.ndarray, "H W"], contrast: float, blur: float) -> U
     grey = frame.astype(np.float64)
     if blur:
         grey = gaussian_filter(grey, blur, mode="nearest")
+
     mean = grey.mean()
     return (mean + contrast * (grey - mean)).round().clip(0, 255).astype(np.uint8)

@@ -32,10 +32,13 @@ from spikebridge.data.recordings.recording import MAX_BINS, Offsets, Recording, 
 from spikebridge.data.recordings.sync import estimate_box_offset, estimate_offset
 from spikebridge.errors import ConfigError, DataError
 
-_EVENTS, _BOXES, _FRAME_BOXES = "events_sparse.npz", "groundtruth_rect.txt", "groundtruth_rect40.txt"
+_EVENTS = "events_sparse.npz"
+_BOXES = "groundtruth_rect.txt"
+_FRAME_BOXES = "groundtruth_rect40.txt"
 _BIN_RATE = 240.0
 _BINS_PER_FRAME = 6
-_FEW_FRAMES, _FEW_SHARE = 2, 0.05  # that may be missing at the ends of a recording
+_FEW_FRAMES = 2  # that may be missing at the ends of a recording
+_FEW_SHARE = 0.05
 _MAX_SHAPE = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
 
 
@@ -67,32 +70,41 @@ def load_fe240hz(
     folder = find_files("fe240hz")[0].parent if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
+
     frames, events = _frames_and_events(folder)
     if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
         boxes = valid_boxes(read_boxes(folder / _BOXES), events.height, events.width)
         _check_number(folder / _BOXES, "boxes", len(boxes), events.num_bins)
     else:
         boxes = np.full((1, 4), np.nan)
+
     correlation = sharpness = None
     if event_offset is None:
         estimate = estimate_offset(frames, events, _BINS_PER_FRAME)
-        event_offset, correlation, sharpness = estimate.offset, estimate.correlation, estimate.sharpness
+        event_offset = estimate.offset
+        correlation = estimate.correlation
+        sharpness = estimate.sharpness
+
     _check_offset("event_offset", event_offset, len(frames), _BINS_PER_FRAME, events.num_bins)
     known = None
     if box_offset is None and labelled:
         known, box_offset = _frame_boxes(folder, len(frames), _BINS_PER_FRAME)
+
     box_offset = box_offset or 0
     if labelled:
         _check_offset("box_offset", box_offset, len(frames), _BINS_PER_FRAME, len(boxes))
+
     # empty bins before the first one, so that an earlier frame has a time of 0 s
     before = max(0, -event_offset)
     events = events.prepend_empty_bins(before)
     bin_box = np.arange(events.num_bins) - before + 1 - event_offset + box_offset
     frame_bins = np.arange(len(frames)) * _BINS_PER_FRAME + event_offset + before
     frame_boxes = _boxes_at(boxes, np.arange(len(frames)) * _BINS_PER_FRAME + box_offset)
+
     if known is not None:  # frames before the first box of 240 Hz
         known = _boxes_at(valid_boxes(known, events.height, events.width), np.arange(len(frames)))
         frame_boxes = np.where(np.isnan(frame_boxes), known, frame_boxes)
+
     return Recording(
         name=folder.name,
         dt=1 / _BIN_RATE,
@@ -116,6 +128,7 @@ def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
             f"{folder / _EVENTS}, shape: expected {_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz, but got "
             f"{bins_per_frame}."
         )
+
     _check_number(folder / "img", "frames", len(frames), events.num_bins // bins_per_frame)
     if len(frames) * bins_per_frame != events.num_bins:
         # files that end elsewhere can be valid, and a frame that is missing at the beginning shifts all boxes
@@ -124,11 +137,13 @@ def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
             "frames. If the first ones are missing, boxes and frames do not fit: give event_offset and box_offset.",
             stacklevel=3,
         )
+
     if (frames.height, frames.width) != (events.height, events.width):
         raise DataError(
             f"{folder}: expected frames and events of one size, but frames are {frames.width} x {frames.height} pixels "
             f"and events {events.width} x {events.height}; resize or crop the frames."
         )
+
     return frames, events
 
 
@@ -155,24 +170,30 @@ def read_sparse_events(path: Path) -> tuple[EventBins, int]:
     shape = read_npz(path, ["shape"])["shape"]
     if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MAX_SHAPE).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
+
     num_frames, bins_per_frame, height, width = map(int, shape)
     num_bins = num_frames * bins_per_frame
     if num_bins > MAX_BINS:
         raise DataError(f"{path}, shape: expected at most {MAX_BINS} bins, but it declares {num_bins}.")
+
     lengths = np.zeros(num_bins, np.int64)
     limits = {"bin": num_bins, "x": width, "y": height, "p": 2}
     columns = concatenate_chunks(_check_chunks(path, limits, lengths), {"x": np.uint16, "y": np.uint16, "on": np.bool_})
     edges = np.concatenate([[0], np.cumsum(lengths)])
+
     return EventBins(columns["x"], columns["y"], columns["on"], edges, height, width), bins_per_frame
 
 
 def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]) -> Iterator[dict[str, NDArray[Any]]]:
     """Yields checked chunks of the columns and adds the number of events of each bin to `lengths`."""
-    errors, last = RowErrors(), 0
+    errors = RowErrors()
+    last = 0
+
     for chunk in npz_columns(path, limits):
         for name, column in chunk.items():
             if column.dtype.kind not in "iub":
                 raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
+
         bins = np.concatenate([[last], chunk["bin"].astype(np.int64)])
         errors = errors.with_rows(
             {
@@ -183,8 +204,10 @@ def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]
         )
         if not errors:
             lengths += np.bincount(bins[1:], minlength=len(lengths))
+
         last = int(bins[-1])
         yield {"x": chunk["x"], "y": chunk["y"], "on": chunk["p"] == 0}
+
     if errors:
         raise DataError(f"{path}: {errors}.")
 
@@ -217,8 +240,11 @@ def _frame_boxes(folder: Path, num_frames: int, bins_per_frame: int) -> tuple[Fl
         raise DataError(
             f"{folder}: expected {_FRAME_BOXES}, which holds the boxes of the frames. Give box_offset (--box-offset)."
         )
-    known, boxes = read_boxes(folder / _FRAME_BOXES), read_boxes(folder / _BOXES)
+
+    known = read_boxes(folder / _FRAME_BOXES)
+    boxes = read_boxes(folder / _BOXES)
     _check_number(folder / _FRAME_BOXES, "frame boxes", len(known), num_frames)
+
     try:
         return known, estimate_box_offset(boxes, known, bins_per_frame)
     except DataError as error:

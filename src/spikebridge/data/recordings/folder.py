@@ -40,7 +40,8 @@ _MAX_BYTES = 2**27
 _MAX_META_BYTES = 2**16
 _MAX_OFFSET_US = 2**60
 _MAX_TIME_DIGITS = 18
-_MIN_SILENCE_US, _MIN_SILENT_SHARE = 100_000, 0.1  # at the end of a recording, before a warning
+_MIN_SILENCE_US = 100_000  # at the end of a recording, before a warning
+_MIN_SILENT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,20 @@ def load_recording_folder(
     meta = _read_meta(folder)
     events_path = _events_path(folder)
     frames, frame_times = read_frames(folder, events_path, allow_truncated)
+
     if (frames.height, frames.width) != (meta.height, meta.width):
         raise DataError(
             f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
             f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
         )
+
     events = buffer_events(events_path, meta.height, meta.width, repair, allow_truncated)
     _warn_repaired(events_path, events)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
     until = int(box_times[-1]) if len(box_times) else None
     recording = build_recording(folder, events, frames, frame_times, dt, meta.event_offset_us, until)
     bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6
+
     return replace(
         recording,
         name=meta.name,
@@ -105,6 +109,7 @@ def _read_meta(folder: Path) -> _Meta:
     values = read_json(path, "a json file with width and height", _MAX_META_BYTES)
     if not isinstance(values, dict):
         raise DataError(f"{path}: expected names and values, but found {type(values).__name__}.")
+
     known = list(_Meta.__dataclass_fields__)
     for name, value in values.items():
         if name not in known:
@@ -113,11 +118,13 @@ def _read_meta(folder: Path) -> _Meta:
             raise DataError(f"{path}, {name}: expected a whole number, but got {value!r}.")
         if name.endswith("_us") and abs(value) > _MAX_OFFSET_US:
             raise DataError(f"{path}, {name}: expected at most {_MAX_OFFSET_US} us either way, but got {value}.")
+
     for name in ("width", "height"):
         if not 1 <= values.get(name, 0) <= 2**16:
             raise DataError(
                 f"{path}, {name}: expected a number of pixels from 1 to {2**16}, but got {values.get(name)!r}."
             )
+
     return _Meta(**{**values, "name": str(values.get("name", folder.name))})
 
 
@@ -126,6 +133,7 @@ def _events_path(folder: Path) -> Path:
     if len(there) != 1:
         came = ", ".join(path.name for path in there) or "none"
         raise DataError(f"{folder}: expected one file events with {', '.join(EVENT_SUFFIXES)}, but there is {came}.")
+
     return there[0]
 
 
@@ -149,24 +157,29 @@ def read_frames(
     path = folder / "frames.csv"
     if not path.exists() and events_path.suffix == ".aedat4":
         return aedat4_frames(events_path, allow_truncated)
+
     rows = _read_csv(path, ("file", "t_us"))
     times = np.array([_parse_time(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
     names = [row[0] for _, row in rows]
     if not names:
         raise DataError(f"{path}: expected at least one frame, but there is none.")
+
     there = {image.name for image in list_images(folder / "frames")}
     seen: set[str] = set()
     for i, (name, _) in rows:
         if name in seen:
             raise DataError(f"{path}, line {i}: the image {name!r} is listed twice.")
         seen.add(name)
-    missing, left = [name for name in names if name not in there], sorted(there - set(names))
+
+    missing = [name for name in names if name not in there]
+    left = sorted(there - set(names))
     if missing or left:
         first = f"{missing[0]!r} is not there" if missing else f"{left[0]!r} has no time"
         raise DataError(
             f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
             f"images and frames.csv {len(names)} times; {first}."
         )
+
     _check_increasing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
 
@@ -175,16 +188,19 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
     """Times and boxes, NaN where a box is invalid; empty arrays without a file."""
     if not path.exists():
         return np.empty(0, np.int64), np.empty((0, 4))
+
     rows = _read_csv(path, ("t_us", "x", "y", "w", "h"))
     times = np.array([_parse_time(row[0], f"{path}, line {i}") for i, row in rows], np.int64)
     boxes = np.array([_parse_box(row[1:], f"{path}, line {i}") for i, row in rows]).reshape(-1, 4)
     _check_increasing(path, times)
     usable = valid_boxes(boxes, meta.height, meta.width)
+
     if len(usable) and np.isnan(usable[0]).any():
         raise DataError(
             f"{path}, line 2: expected a first box inside the image of {meta.width} x {meta.height} pixels, but got "
             f"{boxes[0].tolist()}."
         )
+
     return times + meta.box_offset_us, usable
 
 
@@ -194,18 +210,22 @@ def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]
     lines = content.decode("utf-8-sig", errors="replace").splitlines()
     lines = lines or [""]  # of a byte order mark alone
     first = [word.strip() for word in lines[0].split(",")]
+
     if first != list(header):
         raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")
+
     rows = []
     try:
         read = list(csv.reader(lines[1:]))
     except csv.Error as error:
         raise DataError(f"{path}: expected values {','.join(header)}, but this is no csv ({error}).") from error
+
     for i, row in enumerate(read, start=2):
         if len(row) not in (0, len(header)):
             raise DataError(f"{path}, line {i}: expected {len(header)} values {','.join(header)}, but got {len(row)}.")
         if row:
             rows.append((i, [word.strip() for word in row]))
+
     return rows
 
 
@@ -214,8 +234,10 @@ def _parse_time(word: str, where: str) -> int:
         time = parse_integer(word)
     except ValueError:
         time = None
+
     if time is None or len(word) > _MAX_TIME_DIGITS:
         raise DataError(f"{where}: expected a time in whole microseconds, but found {word!r:.40}.")
+
     return time
 
 
@@ -232,11 +254,13 @@ def _nearest(
     """The box nearest to each time, NaN where it is `within` or more away."""
     if not len(boxes):
         return np.broadcast_to(np.nan, (len(times), 4))
+
     after = np.searchsorted(box_times, times).clip(1, max(1, len(boxes) - 1))
     before = after - 1
     after = after.clip(max=len(boxes) - 1)
     nearest = np.where(np.abs(box_times[before] - times) <= np.abs(box_times[after] - times), before, after)
     far = np.abs(box_times[nearest] - times) >= within
+
     return np.where(far[:, None], np.nan, boxes[nearest])
 
 
@@ -267,15 +291,18 @@ def build_recording(
     first_and_last = np.concatenate([events.t[:1], events.t[-1:]]) + event_offset
     if len(frame_times):
         _check_overlap(path, frame_times, first_and_last)
+
     start = int(frame_times[0]) if len(frame_times) else int(first_and_last[0])
     last = [*first_and_last[-1:].tolist(), *frame_times[-1:].tolist()]
     end = max(last if until is None else [*last, until]) - start
     num_bins = int(end / (dt * 1e6)) + 1
+
     if num_bins > MAX_BINS:
         raise DataError(
             f"{path}: the last time is {end} us after the first, which needs {num_bins} bins of {dt} s; at most "
             f"{MAX_BINS} are possible. Is a time damaged, or not in microseconds?"
         )
+
     edges = column_searchsorted(events.t, bin_edges(num_bins, dt, start - event_offset))
     return Recording(
         name=path.name,
@@ -328,6 +355,7 @@ def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[A
     """No events at all are valid; events of another time than the frames are a mistake."""
     if not len(event_times):
         return
+
     # one frame lasts as long as the events after it do
     last = event_times[-1] if len(frame_times) == 1 else frame_times[-1]
     if event_times[-1] < frame_times[0] or event_times[0] > last:
@@ -336,6 +364,7 @@ def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[A
             f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
             "say by how much with event_offset_us in meta.json."
         )
+
     # a file that was cut between two packets looks whole
     missing = frame_times[-1] - event_times[-1]
     if missing > max(_MIN_SILENCE_US, _MIN_SILENT_SHARE * (frame_times[-1] - frame_times[0])):

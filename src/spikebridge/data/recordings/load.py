@@ -74,11 +74,13 @@ def load_recording(
         if abs(recording.dt - dt) > 1e-9:
             raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
         return recording
+
     _refuse_settings(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
     if folder.is_file():
         return load_camera_file(folder, dt, repair, allow_truncated)
     if (folder / "meta.json").exists():
         return load_recording_folder(folder, dt, repair, allow_truncated)
+
     _refuse_settings(folder, "this layout", allow_truncated=allow_truncated)
     return clip_recording(folder, dt)
 
@@ -100,29 +102,36 @@ def find_recording(path: Path, name: str | None = None) -> Path:
                 f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file; give the "
                 "folder it lies in."
             )
+
         if name is not None:
             raise ConfigError(f"{path}: a file is one recording; leave out its name, {name!r}.")
         return path
+
     if not path.is_dir():
         raise DataError(f"{path}: expected the folder of a recording, but there is no such folder.")
     if name is None and _kind(path) is not None:
         return path
+
     found = find_recordings(path)
     if name is not None:
         chosen = [folder for folder in found if folder.name == name] or ([path] if path.name == name else [])
         if not chosen:
             names = [folder.name for folder in found]
             raise ConfigError(f"{path}: no recording {name!r}; {did_you_mean(name, names) if names else 'none at all'}")
+
         return chosen[0]
+
     # clips have no events: they count only where there is nothing else
     chosen = [folder for folder in found if _kind(folder) == "events"] or found
     if len(chosen) == 1:
         return chosen[0]
+
     if not chosen:
         raise DataError(
             f"{path}: expected a recording (events_sparse.npz, or meta.json with frames and events), or a folder that "
             "holds one, but found neither."
         )
+
     some = ", ".join(folder.name for folder in chosen[:8]) + (", .." if len(chosen) > 8 else "")
     raise DataError(f"{path}: expected one recording, but it holds {len(chosen)} ({some}); name one (--recording).")
 
@@ -139,12 +148,14 @@ def find_recordings(path: Path) -> list[Path]:
     """
     found: list[Path] = []
     level = [path]
+
     for _ in range(_DEPTH):
         children = [child for folder in level for child in sorted(folder.iterdir()) if _is_searchable(child)]
         if len(children) > _MAX_FOLDERS:
             raise DataError(f"{path}: expected a folder of recordings, but it holds over {_MAX_FOLDERS} folders.")
         found += [child for child in children if _kind(child) is not None]
         level = [child for child in children if _kind(child) is None]
+
     return found
 
 
@@ -159,9 +170,11 @@ def is_part_of_recording(recording: Path, path: Path) -> bool:
         >>> [is_part_of_recording(Path("disk"), Path("disk") / name) for name in ("boxes.csv", "result.csv")]
         [True, False]
     """
-    recording, path = recording.resolve(), path.resolve()
+    recording = recording.resolve()
+    path = path.resolve()
     if path == recording:
         return True
+
     return path.is_relative_to(recording) and path.relative_to(recording).parts[0].split(".")[0] in _RESERVED_STEMS
 
 
@@ -218,9 +231,11 @@ def load_events(
     events = buffer_events(path, height, width, allow_truncated=allow_truncated)
     if not len(events.t):
         raise DataError(f"{path}: expected events to replay, but there are none.")
+
     if frames is None:
         nothing = np.zeros((0, events.height, events.width), np.uint8)
         return build_recording(path, events, nothing, np.empty(0, np.int64), dt)
+
     return build_recording(path, events, *read_frames(frames, path), dt)
 
 
@@ -254,4 +269,5 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False, allo
             f"{path}: expected frames of the sensor's {events.width} x {events.height} pixels, but they are "
             f"{frames.width} x {frames.height}."
         )
+
     return build_recording(path, events, frames, times, dt)

@@ -51,11 +51,13 @@ def largest_moving_region(recording: Recording) -> Float[np.ndarray, "4"]:
             f"{recording.name}: {int(active.sum())} pixels change in the first {_SECONDS * 1e3:.0f} ms, too few to "
             "find a moving region; give the target's box in the first frame: --init x,y,w,h"
         )
+
     height, width = active.shape
     sums = np.pad(active.cumsum(0).cumsum(1), ((1, 0), (1, 0))).astype(float)
     boxes = [box for box in product(_SIDES, _SIDES) if max(box) <= _STRETCH * min(box)]
     fitting = [(w, h) for w, h in boxes if w <= _LONGEST * width and h <= _LONGEST * height] or [(width, height)]
     found = max((_best_place(sums, w, h) for w, h in fitting), key=lambda one: one[0])
+
     return np.array(found[1], dtype=float)
 
 
@@ -67,6 +69,7 @@ def _active_pixels(recording: Recording) -> Bool[np.ndarray, "H W"]:
     )
     active = np.zeros((recording.events.height, recording.events.width), bool)
     active[events.y, events.x] = True
+
     return active
 
 
@@ -78,16 +81,21 @@ def _best_place(sums: NDArray[np.float64], w: int, h: int) -> tuple[float, tuple
         w: width of the box.
         h: its height.
     """
-    height, width = sums.shape[0] - 1, sums.shape[1] - 1
-    x, y = np.arange(0, width - w + 1, _STEP), np.arange(0, height - h + 1, _STEP)
+    height = sums.shape[0] - 1
+    width = sums.shape[1] - 1
+    x = np.arange(0, width - w + 1, _STEP)
+    y = np.arange(0, height - h + 1, _STEP)
     ring = int(_RING * min(w, h))
-    left, top = np.maximum(x - ring, 0), np.maximum(y - ring, 0)
-    right, bottom = np.minimum(x + w + ring, width), np.minimum(y + h + ring, height)
+    left = np.maximum(x - ring, 0)
+    top = np.maximum(y - ring, 0)
+    right = np.minimum(x + w + ring, width)
+    bottom = np.minimum(y + h + ring, height)
     inside = _sum_in(sums, x, y, x + w, y + h)
     around = _sum_in(sums, left, top, right, bottom) - inside
     area = np.outer(bottom - top, right - left) - w * h
     score = (inside / (w * h) - around / np.maximum(area, 1)) * (w * h) ** 0.5
     row, column = np.unravel_index(int(np.argmax(score)), score.shape)
+
     return float(score[row, column]), (int(x[column]), int(y[row]), w, h)
 
 

@@ -113,13 +113,15 @@ class Recording:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit."""
-        num_frames, num_bins = len(self.frames), self.events.num_bins
+        num_frames = len(self.frames)
+        num_bins = self.events.num_bins
         lengths = (len(self.frame_times), len(self.frame_events), len(self.frame_boxes))
         if lengths != (num_frames,) * 3 or len(self.boxes) != num_bins:
             raise ShapeError(
                 f"{self.name}: {num_frames} frames need as many times, event indices and boxes, and {num_bins} bins as "
                 f"many boxes, but got {lengths} and {len(self.boxes)}."
             )
+
         if not (self.dt > 0 and (np.diff(self.frame_times) > 0).all() and (self.frame_times >= 0).all()):
             raise ShapeError(f"{self.name}: dt must be above 0 s, and frame times must be 0 s or more and grow.")
 
@@ -148,17 +150,22 @@ class Recording:
         Raises:
             DataError: there is neither, or the box is outside the image.
         """
-        height, width = self.events.height, self.events.width
+        height = self.events.height
+        width = self.events.width
+
         if init is not None:
             if np.isnan(valid_boxes(init[None], height, width)).any():
                 raise DataError(
                     f"{self.name}: expected a first box inside the image of {width} x {height} pixels, but got "
                     f"{init.tolist()}."
                 )
+
             return 0, init
+
         known = np.flatnonzero(np.isfinite(self.frame_boxes).all(axis=1))
         if not len(known):
             raise DataError(f"{self.name}: no frame has a box; give the box in the first one: --init x,y,w,h")
+
         return int(known[0]), self.frame_boxes[known[0]]
 
     @property
@@ -196,8 +203,10 @@ class Recording:
                 inputs["events"] = self.events.slice_events(
                     int(self.frame_events[newest]), int(self.events.edges[stop])
                 )
+
             inputs["frame"] = self.frames[newest]
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
+
         return inputs
 
     def subsample_frames(self, keep_every: int) -> "Recording":
@@ -211,6 +220,7 @@ class Recording:
         """
         if keep_every < 1:
             raise ConfigError(f"subsample_frames needs keep_every of 1 or more, but got {keep_every}.")
+
         kept = slice(None, None, keep_every)
         return replace(
             self,
@@ -249,6 +259,7 @@ def temporal_splits(num_frames: int) -> dict[str, range]:
     """
     if num_frames < 40:
         raise ConfigError(f"three parts with gaps need 40 frames or more, but got {num_frames}.")
+
     return {
         name: range(-(-first * num_frames // _SPLITS_OF), stop * num_frames // _SPLITS_OF)
         for name, (first, stop) in _SPLITS.items()
@@ -283,6 +294,7 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
     rows = [_parse_line(line, origin, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
     if not rows:
         raise DataError(f"{path}: expected boxes, but the file holds none.")
+
     return np.array(rows)
 
 
@@ -304,6 +316,7 @@ def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Flo
     x, y, w, h = boxes.T
     good = np.isfinite(boxes).all(axis=1) & (w > 0) & (h > 0)
     good &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
+
     return np.where(good[:, None], boxes, np.nan)
 
 
@@ -321,8 +334,10 @@ def parse_box(words: str) -> Float[np.ndarray, "4"]:
         box = np.array([parse_real(word) for word in words.split(",")])
     except ValueError:
         box = np.empty(0)
+
     if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
         raise ConfigError(f"expected a box x,y,w,h: four numbers in pixels with w and h above 0, but got {words!r}")
+
     return box
 
 
@@ -331,9 +346,13 @@ def _parse_line(line: str, origin: float, where: str) -> list[float]:
         row = [parse_real(word) for word in _SEPARATOR.split(line.strip()) if word]
     except ValueError:
         row = []
+
     if len(row) == 4:
         return [row[0] - origin, row[1] - origin, row[2], row[3]]
+
     if len(row) == 8:
-        x, y = row[::2], row[1::2]
+        x = row[::2]
+        y = row[1::2]
         return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
     raise DataError(f"{where}: expected 4 numbers x,y,w,h or 8 numbers of a polygon, but found {line.strip()!r:.60}.")

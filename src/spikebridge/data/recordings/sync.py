@@ -78,12 +78,14 @@ def estimate_offset(
         _correlations(frames, events, k, bins_per_frame, search)
         for k in _frame_pairs(len(frames), events.num_bins, bins_per_frame, search)
     ]
+
     seen = [row for row in correlations if row is not None]
     if not seen:
         raise DataError(
             "the offset between frames and events cannot be estimated: no two neighbouring frames differ while there "
             "are events around them. Give event_offset (--event-offset)."
         )
+
     mean = np.mean(seen, axis=0)
     estimate = _peak(dict(zip(tried, mean.tolist(), strict=True)), max(1, bins_per_frame // 2))
     if not (estimate.correlation >= _MIN_CORRELATION and estimate.sharpness >= _MIN_SHARPNESS):
@@ -93,6 +95,7 @@ def estimate_offset(
             "Give event_offset (--event-offset) if it is known.",
             stacklevel=2,
         )
+
     return estimate
 
 
@@ -127,6 +130,7 @@ def estimate_box_offset(
                 axis=1
             )
             shares[shift] = float(equal.mean())
+
     found = [shift for shift, share in shares.items() if share >= _MIN_SHARE]
     if len(found) != 1:
         came = f"{len(found)} shifts do ({found})" if found else "none does"
@@ -134,6 +138,7 @@ def estimate_box_offset(
             f"expected one shift at which the {len(frame_boxes)} boxes of the frames equal every {bins_per_frame}th of "
             f"the {len(boxes)} boxes of the bins, but {came}. Give box_offset (--box-offset)."
         )
+
     return found[0]
 
 
@@ -143,7 +148,9 @@ def _frame_pairs(num_frames: int, num_bins: int, bins_per_frame: int, search: in
     last = min(num_frames - 2, (num_bins - bins_per_frame - search) // bins_per_frame)
     if last < first:
         # a recording this short has windows that stick out, and empty bins there
-        first, last = 0, num_frames - 2
+        first = 0
+        last = num_frames - 2
+
     return sorted({round(k) for k in np.linspace(first, last, _MAX_PAIRS).tolist()}) if last >= first else []
 
 
@@ -156,8 +163,10 @@ def _correlations(
     maps = np.stack([_event_map(events, first + i) for i in range(2 * search + bins_per_frame)])
     if np.ptp(change) == 0 or not maps.any():
         return None
+
     sums = np.concatenate([np.zeros_like(maps[:1]), maps.cumsum(axis=0)])
     windows = sums[bins_per_frame:] - sums[:-bins_per_frame]
+
     return np.array([_correlation(change, window) for window in windows])
 
 
@@ -170,13 +179,16 @@ def _event_map(events: EventBins, bin_: int) -> NDArray[np.float64]:
 
 def _sum_pool(image: NDArray[np.float64]) -> NDArray[np.float64]:
     size = min(_POOL, *image.shape)
-    height, width = image.shape[0] // size * size, image.shape[1] // size * size
+    height = image.shape[0] // size * size
+    width = image.shape[1] // size * size
     return image[:height, :width].reshape(height // size, size, width // size, size).sum(axis=(1, 3))
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    a, b = a - a.mean(), b - b.mean()
+    a = a - a.mean()
+    b = b - b.mean()
     norm = np.sqrt((a * a).sum() * (b * b).sum())
+
     # a window without events has nothing in common with the change
     return float((a * b).sum() / norm) if norm > 0 else 0.0
 
@@ -186,6 +198,7 @@ def _peak(curve: dict[int, float], half_a_frame: int) -> OffsetEstimate:
     best = curve[offset]
     around = [curve[shift] for shift in (offset - half_a_frame, offset + half_a_frame) if shift in curve]
     others = [value for shift, value in curve.items() if shift != offset]
+
     return OffsetEstimate(
         offset=offset,
         correlation=best,

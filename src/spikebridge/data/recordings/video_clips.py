@@ -58,6 +58,7 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
     path = _first_existing(folder, _BOX_FILES)
     if path is None:
         raise DataError(f"{folder}: expected {' or '.join(_BOX_FILES)}, but neither is there.")
+
     frames = ImageFiles(list_images(_first_existing(folder, _IMAGE_FOLDERS) or folder / _IMAGE_FOLDERS[0]))
     boxes = read_boxes(path, origin=_FIRST_PIXEL)
     missing = len(frames) - len(boxes)
@@ -66,9 +67,11 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
         raise DataError(
             f"{folder}: expected one box a frame, but got {len(frames)} images and {len(boxes)} boxes. {remedy}"
         )
+
     boxes = valid_boxes(np.concatenate([boxes, np.full((missing, 4), np.nan)]), frames.height, frames.width)
     if np.isnan(boxes[0]).any():
         raise DataError(f"{path}, line 1: expected a box inside the image, but the first one is empty or outside.")
+
     return VideoClip(folder.name, frames, boxes)
 
 
@@ -86,6 +89,7 @@ def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) 
     """
     if not (dt > 0 and 0 < frame_rate <= 1 / dt):
         raise ConfigError(f"a clip needs bins above 0 s and at most one frame a bin, but got {dt=}, {frame_rate=}.")
+
     clip = load_clip(folder, allow_unlabelled=True)
     times = np.arange(len(clip.frames)) / frame_rate
     num_bins = round(len(clip.frames) / frame_rate / dt)
@@ -93,10 +97,12 @@ def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) 
     events = EventBins(
         nothing, nothing, nothing.astype(bool), np.zeros(num_bins + 1, np.int64), clip.frames.height, clip.frames.width
     )
+
     # a box holds at the end of the bin that is nearest to its frame
     boxes = np.full((num_bins, 4), np.nan)
     ends = np.round(times / dt).astype(np.int64) - 1
     boxes[ends[1:]] = clip.boxes[1:]
+
     return Recording(clip.name, dt, events, clip.frames, times, np.zeros(len(times), np.int64), clip.boxes, boxes)
 
 
@@ -119,6 +125,7 @@ def find_clips(folder: Path | None = None) -> list[Path]:
     folder = data_folder() / "tracking" if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of clips, but there is none.")
+
     return [clip for clip in sorted(folder.iterdir()) if is_clip(clip)]
 
 

@@ -45,13 +45,16 @@ def write_recording(recording: Recording, folder: Path) -> None:
         for name, frame in zip(names, recording.frames, strict=True):
             with atomic_write(draft / "frames" / name) as file:
                 Image.fromarray(np.asarray(frame)).save(file, "PNG")
+
         frame_times = np.round(recording.frame_times * 1e6).astype(int).tolist()
         _write_csv(draft / "frames.csv", ("file", "t_us"), zip(names, frame_times, strict=True))
-        height, width = recording.events.height, recording.events.width
+        height = recording.events.height
+        width = recording.events.width
         write_events(draft / "events.npz", _events(recording), height, width)
         meta = {"width": width, "height": height, "name": recording.name}
         write_text(draft / "meta.json", json.dumps(meta))
         boxes = _boxes(recording)
+
         if boxes:
             rows = ([time, *(f"{value:.4f}" for value in box)] for time, box in sorted(boxes.items()))
             _write_csv(draft / "boxes.csv", ("t_us", "x", "y", "w", "h"), rows)

@@ -103,6 +103,7 @@ def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
     label, label_names = _names_of(path, arrays, known.label, number, known.label_names)
     group, group_names = _names_of(path, arrays, known.group, number)
     rate = _rate(path, arrays.pop("rate_hz", None), rate_hz, number)
+
     return SensorSeries(
         samples=samples,
         starts=starts[:-1],
@@ -125,6 +126,7 @@ def _refuse_misspelt(path: Path, names: Sequence[str], known: _KnownSet) -> None
         raise DataError(f"{path}: expected an array 'samples', but there is none; {_hint('samples', names)}")
     if known is not _OWN:
         return
+
     expected = ("samples", "starts", "rate_hz", *_OPTIONAL)
     for name in names:
         if name in expected:
@@ -147,24 +149,30 @@ def _samples(
     raw = read_npz(path, ["samples"])["samples"]
     if raw.ndim not in (1, 2) or raw.dtype.kind not in "iuf" or 0 in raw.shape:
         raise DataError(f"{path}, samples: expected numbers (N, channels), but got {raw.dtype} {raw.shape}.")
+
     if raw.ndim == 2 and raw.shape[1] > raw.shape[0]:
         raise DataError(
             f"{path}, samples: expected (N, channels), time first, but got {raw.shape}; transpose the array."
         )
+
     if not fits(raw.shape, np.dtype(np.float32).itemsize):
         raise DataError(f"{path}, samples: expected at most {MAX_BYTES} bytes as float32, but got {raw.shape}.")
+
     zero = _number(path, arrays.pop("zero", None), "zero", 0.0)
     units = known.units
     for name in _UNITS:
         units = _number(path, arrays.pop(name, None), name, units)
+
     if not is_positive(units):
         raise DataError(f"{path}: expected units above 0, but got {units}.")
+
     with np.errstate(over="ignore", invalid="ignore"):
         samples = raw.astype(np.float32)  # always a copy, changed in place below
         if zero:
             samples -= np.float32(zero)
         if units != 1:
             samples /= np.float32(units)
+
     return samples.reshape(len(raw), -1)
 
 
@@ -182,15 +190,18 @@ def _starts(path: Path, starts: NDArray[Any], num_samples: int) -> NDArray[np.in
         raise DataError(f"{where}: expected whole numbers (S + 1,), but got {starts.dtype} {starts.shape}.")
     if starts.max() > num_samples:
         raise DataError(f"{where}: expected places up to {num_samples}, but got {starts.max()}.")
+
     starts = starts.astype(np.int64)
     if starts[0] != 0 or starts[-1] != num_samples:
         raise DataError(
             f"{where}: expected S + 1 places from 0 to the number of samples, {num_samples}, but they go from "
             f"{starts[0]} to {starts[-1]}; append the end of the last series."
         )
+
     empty = np.diff(starts) <= 0
     if empty.any():
         raise DataError(f"{where}: expected rising places, but series {int(empty.argmax())} is empty or goes back.")
+
     return starts
 
 
@@ -200,13 +211,17 @@ def _names_of(
     """A column of labels or groups, and the names that it gives places in."""
     if name is None or name not in arrays:
         return None, ()
-    column, given = arrays.pop(name), arrays.pop(f"{name}_names", None)
+
+    column = arrays.pop(name)
+    given = arrays.pop(f"{name}_names", None)
     if column.shape != (number,):
         raise DataError(f"{path}, {name}: expected one entry a series, ({number},), but got {column.shape}.")
+
     if given is not None:
         if given.ndim != 1 or given.dtype.kind != "U" or len({*given.tolist()}) != len(given):
             raise DataError(f"{path}, {name}_names: expected different texts, but got {given.dtype} {given.shape}.")
         names = given.tolist()
+
     try:
         return named_column(name, column, number, names)
     except DataError as error:
@@ -217,16 +232,19 @@ def _rate(path: Path, found: NDArray[Any] | None, given: float | None, number: i
     if found is not None and found.shape == (number,) and found.dtype.kind in "iuf" and number > 1:
         refuse_two_rates(f"{path}", dict(zip(map(str, range(number)), found.tolist(), strict=True)), "series")
         found = found[:1]
+
     if found is None:
         if given is None:
             raise DataError(f"{path}: expected an array 'rate_hz', the samples a second, but there is none.")
         check_rate(given)
         return float(given)
+
     rate = _number(path, found, "rate_hz", 0.0)
     if not is_positive(rate):
         raise DataError(f"{path}, rate_hz: expected samples a second, above 0, but got {rate:g}.")
     if given is not None and not np.isclose(rate, given, rtol=1e-6):
         raise DataError(f"{path}: expected {given:g} Hz, but the file says {rate:g} Hz; nothing is resampled.")
+
     return rate
 
 
@@ -247,13 +265,16 @@ def refuse_two_rates(where: str, rates: dict[str, float], what: str) -> None:
     found: dict[float, list[str]] = {}
     for name, rate in rates.items():
         found.setdefault(rate, []).append(name)
+
     if len(found) < 2:
         return
+
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
     parts = [
         f"{len(names)}{f' of {len(rates)}' if i == 0 else ''} have {rate:g} Hz (first {what} {names[0]})"
         for i, (rate, names) in enumerate(ordered[:3])
     ]
+
     raise DataError(
         f"{where}: expected one rate, but {' and '.join(parts)}; nothing is resampled: bring them to one rate with the "
         "tool that you trust."
@@ -263,11 +284,13 @@ def refuse_two_rates(where: str, rates: dict[str, float], what: str) -> None:
 def _channel_names(path: Path, names: NDArray[Any] | None, number: int) -> tuple[str, ...]:
     if names is None:
         return tuple(map(str, range(number)))
+
     if names.shape != (number,) or names.dtype.kind != "U":
         raise DataError(
             f"{path}, channel_names: expected {number} texts, one a channel of samples, but got {names.dtype} "
             f"{names.shape}."
         )
+
     return tuple(names.tolist())
 
 
@@ -276,8 +299,10 @@ def _marks(path: Path, marks: NDArray[Any] | None, num_samples: int) -> NDArray[
         return None
     if marks.ndim != 1 or marks.dtype.kind not in "iu" or (np.diff(marks.astype(np.int64)) <= 0).any():
         raise DataError(f"{path}, beat_at: expected rising whole numbers, but got {marks.dtype} {marks.shape}.")
+
     if len(marks) and not (int(marks[0]) >= 0 and int(marks[-1]) < num_samples):
         raise DataError(
             f"{path}, beat_at: expected samples from 0 to {num_samples - 1}, but got {marks[0]} to {marks[-1]}."
         )
+
     return marks.astype(np.int64)

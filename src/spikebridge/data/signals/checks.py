@@ -9,8 +9,10 @@ from jaxtyping import Float32
 from spikebridge.data.signals.arrays import KNOWN_SETS
 from spikebridge.data.signals.series import SensorSeries
 
-_CLIPPED_RUN, _CLIPPED_SHARE = 3, 1e-3  # equal samples at an extreme in a row; of a series
-_SHORTEST, _LONGEST = 0.01, 4 * 3600.0  # of a plausible series [s]
+_CLIPPED_RUN = 3  # equal samples at an extreme in a row; of a series
+_CLIPPED_SHARE = 1e-3
+_SHORTEST = 0.01  # of a plausible series [s]
+_LONGEST = 4 * 3600.0
 
 
 class SeriesFinding(NamedTuple):
@@ -49,12 +51,14 @@ def _known_set(series: SensorSeries) -> Iterator[SeriesFinding]:
     known = next((one for one in KNOWN_SETS if one.name == series.name), None)
     if known is None:
         return
+
     if series.rate_hz != known.rate_hz:
         yield SeriesFinding(
             "error",
             f"the arrays are those of {known.name}, which has {known.rate_hz:g} Hz, but rate_hz is {series.rate_hz:g}",
             "correct it, or rename the arrays to label and group if this is a recording of your own",
         )
+
     if series.num_channels != known.num_channels:
         yield SeriesFinding(
             "error",
@@ -78,6 +82,7 @@ def _values(series: SensorSeries) -> Iterator[SeriesFinding]:
     """Values that are not finite, channels that do not change, clipped and repeated series."""
     faults = _look(series)
     names = series.channel_names
+
     if faults.not_finite:
         one, channel, sample = faults.first
         yield SeriesFinding(
@@ -86,6 +91,7 @@ def _values(series: SensorSeries) -> Iterator[SeriesFinding]:
             f"or infinite, first in series {one}, channel {names[channel]}, sample {sample}",
             "cut these stretches out or fill them in the way that suits the sensor",
         )
+
     # most units of a spike train are silent, and its counts are small whole numbers
     continuous = series.name != "spike_trains"
     for channel, name in enumerate(names if continuous else ()):
@@ -100,12 +106,14 @@ def _values(series: SensorSeries) -> Iterator[SeriesFinding]:
                 f"channel {name} does not change in {len(dead)} of {len(series)} series, first series {dead[0]}",
                 "it looks like a loose contact: leave these series out",
             )
+
     if faults.clipped and continuous:
         yield SeriesFinding(
             "warning",
             f"{len(faults.clipped)} of {len(series)} series are clipped, first series {faults.clipped[0]}",
             "record with less gain",
         )
+
     if faults.twice:
         one, other = faults.twice[0]
         yield SeriesFinding(
@@ -116,12 +124,14 @@ def _values(series: SensorSeries) -> Iterator[SeriesFinding]:
 
 
 def _look(series: SensorSeries) -> _Faults:
-    not_finite, first = 0, (0, 0, 0)
+    not_finite = 0
+    first = (0, 0, 0)
     constant: list[tuple[int, ...]] = []
     peaks: list[Float32[np.ndarray, " C"]] = []
     runs: list[Float32[np.ndarray, " C"]] = []
     seen: dict[int, int] = {}
     twice = []
+
     for index in range(len(series)):
         x = series[index]
         finite = np.isfinite(x)
@@ -129,18 +139,23 @@ def _look(series: SensorSeries) -> _Faults:
             if not not_finite:
                 sample, channel = np.argwhere(~finite)[0].tolist()
                 first = index, channel, sample
+
             not_finite += int((~finite).sum())
             x = np.where(finite, x, 0)
+
         constant.append(tuple(np.flatnonzero((x == x[:1]).all(0)).tolist()) if len(x) > 1 else ())
         peaks.append(np.abs(x).max(0))
         runs.append(_clipped_share(x))
         key = hash(x.tobytes())
+
         if len(x) > 1 and len(constant[-1]) < x.shape[1]:
             if key in seen:
                 twice.append((seen[key], index))
             seen.setdefault(key, index)
+
     loud = np.stack(peaks) >= np.stack(peaks).max(0) / 2
     clipped = np.flatnonzero((loud & (np.stack(runs) >= _CLIPPED_SHARE)).any(1))
+
     return _Faults(not_finite, first, tuple(constant), tuple(clipped.tolist()), tuple(twice))
 
 
@@ -148,9 +163,12 @@ def _clipped_share(x: Float32[np.ndarray, "L C"]) -> Float32[np.ndarray, " C"]:
     """The share of samples of each channel in runs of equal ones at its largest or smallest value."""
     if len(x) <= _CLIPPED_RUN:
         return np.zeros(x.shape[1], np.float32)
-    low, high = x.min(0), x.max(0)
+
+    low = x.min(0)
+    high = x.max(0)
     at = ((x == high) | (x == low)) & (low < high)
     run = at[:-2] & at[1:-1] & at[2:] & (x[:-2] == x[2:]) & (x[1:-1] == x[2:])
+
     return (run.sum(0) / len(x)).astype(np.float32)
 
 
@@ -169,6 +187,7 @@ def _groups(series: SensorSeries) -> Iterator[SeriesFinding]:
     """Too few groups for a split by group."""
     if series.marks is not None:
         return
+
     if series.group is None:
         yield SeriesFinding(
             "warning",
@@ -188,9 +207,11 @@ def _labels(series: SensorSeries) -> Iterator[SeriesFinding]:
     """No labels, one class, classes with one series, classes of one group."""
     if series.marks is not None:
         return
+
     if series.label is None:
         yield SeriesFinding("warning", "there are no labels", "add `label` to train or to measure an accuracy")
         return
+
     counts = np.bincount(series.label, minlength=series.num_classes)
     present = np.flatnonzero(counts)
     if len(present) < 2:
@@ -198,6 +219,7 @@ def _labels(series: SensorSeries) -> Iterator[SeriesFinding]:
             "warning", f"all series have the label {series.label_names[present[0]]!r}", "a classifier needs two classes"
         )
         return
+
     single = [series.label_names[i] for i in np.flatnonzero(counts == 1)]
     if single:
         yield SeriesFinding(
@@ -205,8 +227,10 @@ def _labels(series: SensorSeries) -> Iterator[SeriesFinding]:
             f"{len(single)} of {len(present)} classes have one series only, first {single[0]!r}",
             "record more: a class cannot be in training and test with one series",
         )
+
     if series.group is None or len(series.groups) < 2:
         return
+
     lonely = [
         series.label_names[i] for i in present if counts[i] > 1 and len(np.unique(series.group[series.label == i])) == 1
     ]

@@ -42,9 +42,11 @@ def read_series(path: Path, rate_hz: float | None = None, *, checked: bool = Tru
         raise DataError(f"{path}: no reader for series in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
     else:
         series = _READERS[path.suffix.lower()](path, rate_hz)
+
     error = next((one for one in check_series(series) if one.level == "error"), None) if checked else None
     if error is not None:
         raise DataError(f"{path}: {error} (`spikebridge data check {path}` lists everything).")
+
     return series
 
 

@@ -51,11 +51,13 @@ def mackey_glass(
     """
     if num_samples < 1 or not (tau > 0 and dt > 0 and warm_up >= 0):
         raise ConfigError(f"needs samples and times above 0, but got {num_samples} samples, tau={tau}, dt={dt}")
+
     step = dt / _SUBSTEPS
     past = max(2, round(tau / step))
     step = tau / past  # the delay is a whole number of steps
     x = _integrate(round((warm_up + num_samples * dt) / step) + 1, past, step, (beta, gamma, exponent, start))
     time = warm_up + dt * np.arange(num_samples)
+
     return make_series([np.interp(time / step, np.arange(len(x)), x)], 1 / dt, channel_names=["x"])
 
 
@@ -70,13 +72,15 @@ def _integrate(
         return beta * delayed / (1 + delayed**exponent) - gamma * now
 
     for k in range(past, num_steps + past - 1):
-        first, last = float(x[k - past]), float(x[k - past + 1])
+        first = float(x[k - past])
+        last = float(x[k - past + 1])
         middle = (first + last) / 2
         a = slope(float(x[k]), first)
         b = slope(float(x[k]) + step / 2 * a, middle)
         c = slope(float(x[k]) + step / 2 * b, middle)
         d = slope(float(x[k]) + step * c, last)
         x[k + 1] = x[k] + step / 6 * (a + 2 * b + 2 * c + d)
+
     return x[past:]
 
 

@@ -95,6 +95,7 @@ class SensorSeries:
         """
         index = np.asarray(chosen)
         index = index if index.dtype == bool else index.astype(np.int64)
+
         return replace(
             self,
             starts=self.starts[index],
@@ -117,6 +118,7 @@ class SensorSeries:
         """
         if self.label is None:
             raise DataError("the series have no labels, but classes are asked for; add an array `label`.")
+
         places = {name: place for place, name in enumerate(names)}
         used = [self.label_names[i] for i in np.unique(self.label)]
         unknown = [name for name in used if name not in places]
@@ -124,6 +126,7 @@ class SensorSeries:
             raise DataError(
                 f"a series has the label {unknown[0]!r}, which is not a class; {did_you_mean(unknown[0], names)}"
             )
+
         table = np.array([places.get(name, -1) for name in self.label_names], np.int64)
         return replace(self, label=table[self.label], label_names=tuple(names))
 
@@ -157,10 +160,12 @@ def make_series(
     widths = {one.shape[1] for one in arrays}
     if len(widths) != 1:
         raise DataError(f"series of one sensor have one number of channels, but got {sorted(widths)}.")
+
     (width,) = widths
     stops = np.cumsum([len(one) for one in arrays], dtype=np.int64)
     labels, label_names = named_column("label", label, len(arrays))
     groups, group_names = named_column("group", group, len(arrays))
+
     return SensorSeries(
         samples=np.concatenate(arrays),
         starts=stops - np.array([len(one) for one in arrays], np.int64),
@@ -203,15 +208,19 @@ def named_column(
     """
     if values is None:
         return None, ()
+
     column = np.asarray(values)
     if column.shape != (number,):
         raise ConfigError(f"{what} has one value a series, ({number},), but got {column.shape}")
+
     if column.dtype.kind not in "biuU":
         whole = column.dtype.kind == "f" and (column == np.floor(column))
         if not np.all(whole):
             first = int(np.argmin(whole)) if column.dtype.kind == "f" else 0
             raise DataError(f"{what}: expected whole numbers or texts, but series {first} has {column[first]!r}.")
+
         column = column.astype(np.int64)
+
     if column.dtype.kind == "U":
         column = np.char.strip(column)
         empty = column == ""
@@ -219,9 +228,11 @@ def named_column(
             raise DataError(
                 f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {int(empty.argmax())}."
             )
+
     if names is None:
         found, index = np.unique(column, return_inverse=True)
         return index.astype(np.int64).reshape(-1), tuple(str(one) for one in found)
+
     wrong = (column < 0) | (column >= len(names)) if column.dtype.kind != "U" else ~np.isin(column, list(names))
     if wrong.any():
         first = int(wrong.argmax())
@@ -229,9 +240,11 @@ def named_column(
             f"{what}: expected 0 to {len(names) - 1}, places in the {len(names)} names, but {int(wrong.sum())} of "
             f"{number} are not, first {column[first]!s} of series {first}."
         )
+
     if column.dtype.kind == "U":
         places = {name: place for place, name in enumerate(names)}
         column = np.array([places[one] for one in column.tolist()], np.int64)
+
     return column.astype(np.int64), tuple(names)
 
 
@@ -262,11 +275,13 @@ def cut_windows(series: SensorSeries, seconds: float, stride_seconds: float | No
         raise ConfigError(
             f"windows of {seconds} s, one every {stride_seconds} s, are below one sample at {series.rate_hz:g} Hz"
         )
+
     number = np.maximum((series.stops - series.starts - length) // stride + 1, 0)
     owner = np.repeat(np.arange(len(series)), number)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(number) - number, number)
     windows = series.select(owner)
     starts = windows.starts + place * stride
+
     return replace(
         windows, starts=starts, stops=starts + length, keys={**windows.keys, "series": owner.astype(np.int64)}
     )

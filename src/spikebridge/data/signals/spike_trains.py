@@ -49,9 +49,11 @@ def read_spike_trains(path: Path, rate_hz: float | None = None) -> SensorSeries:
     """
     bins_per_second = _BINS_PER_SECOND if rate_hz is None else rate_hz
     check_rate(bins_per_second)
+
     with open_hdf5(path, "an HDF5 file of spike trains") as h5:
         number, label, names, speaker = _columns(path, h5)
-        times, units = h5["spikes/times"], h5["spikes/units"]
+        times = h5["spikes/times"]
+        units = h5["spikes/units"]
         lengths: list[int] = []
 
         def chunks() -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -65,9 +67,11 @@ def read_spike_trains(path: Path, rate_hz: float | None = None) -> SensorSeries:
                 yield {"samples": counts}
 
         column = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
+
     stops = np.cumsum(lengths, dtype=np.int64)
     labels, label_names = named_column("label", label, number, names)
     group, group_names = named_column("group", speaker, number)
+
     return SensorSeries(
         samples=column,
         starts=stops - np.array(lengths, np.int64),
@@ -89,25 +93,32 @@ def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, 
     for name in _ARRAYS:
         if not isinstance(h5.get(name), h5py.Dataset):
             raise DataError(f"{path}: expected the arrays {', '.join(_ARRAYS)}, but there is no {name}.")
+
     number = len(h5["labels"]) if h5["labels"].ndim == 1 else -1
     for name in _ARRAYS:
         if h5[name].shape != (number,) or number < 1:
             raise DataError(f"{path}, {name}: expected one entry a sample, but got the shape {h5[name].shape}.")
+
     for name in _ARRAYS[:2]:
         if h5py.check_vlen_dtype(h5[name].dtype) is None:
             raise DataError(f"{path}, {name}: expected a list of numbers for each sample, but got {h5[name].dtype}.")
+
     label = h5["labels"][()]
     if label.dtype.kind not in "iu":
         raise DataError(f"{path}, labels: expected whole numbers, but got {label.dtype}.")
-    names, speaker = None, None
+
+    names = None
+    speaker = None
     keys = h5.get("extra/keys")
     if isinstance(keys, h5py.Dataset) and keys.ndim == 1 and keys.dtype.kind in "SO":
         names = [str(one.decode("utf-8", "replace") if isinstance(one, bytes) else one) for one in keys[()]]
         if len({*names}) != len(names) or int(label.max()) >= len(names):
             names = None
+
     found = h5.get("extra/speaker")
     if isinstance(found, h5py.Dataset) and found.shape == (number,) and found.dtype.kind in "iu":
         speaker = found[()]
+
     return number, label, names, speaker
 
 
@@ -118,15 +129,21 @@ def _binned(where: str, times: Any, units: Any, rate_hz: float) -> NDArray[np.fl
             f"{where}: expected a time and a unit for each of at most {_MOST_SPIKES} spikes, but got "
             f"{np.shape(times)} and {np.shape(units)}."
         )
+
     if np.asarray(times).dtype.kind != "f" or np.asarray(units).dtype.kind not in "iu":
         raise DataError(f"{where}: expected times as floats and units as whole numbers.")
-    seconds, channels = np.asarray(times, np.float64), np.asarray(units, np.int64)
+
+    seconds = np.asarray(times, np.float64)
+    channels = np.asarray(units, np.int64)
     if not ((seconds >= 0) & (seconds <= _LONGEST)).all():
         raise DataError(f"{where}: expected times from 0 to {_LONGEST:g} s, but found others.")
+
     outside = (channels < 0) | (channels >= _NUM_UNITS)
     if outside.any():
         raise DataError(f"{where}: expected units from 0 to {_NUM_UNITS - 1}, but found {channels[outside][0]}.")
+
     places = (seconds * rate_hz).astype(np.int64)
     counts = np.zeros((int(places.max(initial=0)) + 1, _NUM_UNITS), np.float32)
     np.add.at(counts, (places, channels), 1)
+
     return counts

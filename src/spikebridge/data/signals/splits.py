@@ -53,15 +53,18 @@ def group_folds(series: SensorSeries, num_folds: int | None = None) -> list[Seri
             f"a split by group needs two groups or more, but {found}; give `group`, or split at random, which says "
             "nothing about unseen people"
         )
+
     num_folds = len(groups) if num_folds is None else num_folds
     if not 2 <= num_folds <= len(groups):
         raise ConfigError(f"{len(groups)} groups allow 2 to {len(groups)} folds, but {num_folds} are asked for")
+
     folds = []
     for fold in range(num_folds):
         held = groups[fold::num_folds]
         tested = np.isin(series.group, held)
         name = ", ".join(series.group_names[group] for group in held)
         folds.append(SeriesSplit(name, np.flatnonzero(~tested), np.flatnonzero(tested), "group"))
+
     return folds
 
 
@@ -84,11 +87,14 @@ def random_folds(series: SensorSeries, num_folds: int = 5, seed: int = 0) -> lis
     """
     if not 2 <= num_folds <= len(series):
         raise ConfigError(f"{len(series)} series allow 2 to {len(series)} folds, but {num_folds} are asked for")
+
     order = np.random.default_rng(seed).permutation(len(series))
     if series.label is not None:
         order = order[np.argsort(series.label[order], kind="stable")]
+
     fold_of = np.empty(len(series), np.int64)
     fold_of[order] = np.arange(len(series)) % num_folds
+
     return [
         SeriesSplit(str(fold), np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold), "random")
         for fold in range(num_folds)
@@ -113,10 +119,12 @@ def folds_of(series: SensorSeries, num_folds: int | None = None, seed: int = 0) 
     """
     if len(series.groups) >= 2:
         return group_folds(series, num_folds)
+
     given = "no groups are given" if series.group is None else "there is one group only"
     warnings.warn(
         f"{given}, so the series are split at random: recordings of one person may be on both sides, and the accuracy "
         "says nothing about unseen people.",
         stacklevel=2,
     )
+
     return random_folds(series, 5 if num_folds is None else num_folds, seed)

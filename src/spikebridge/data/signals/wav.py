@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from spikebridge.data.io.safe_open import MAX_BYTES, Readable, open_binary, read_at_most
 from spikebridge.errors import DataError
 
-_PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+_PCM = 1
+_FLOAT = 3
+_A_LAW = 6
+_MU_LAW = 7
+_EXTENSIBLE = 0xFFFE
 _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64), _A_LAW: (8,), _MU_LAW: (8,)}
 _OPEN_SIZES = (0, 2**32 - 1, 2**31 - 1)  # what programs write that do not know the length of a stream
 _MAX_CHANNELS = 64
@@ -85,13 +89,16 @@ def read_wav(path: Path) -> tuple[Float32[np.ndarray, "L C"], int]:
         found = read_wav_format(file, f"{path}")
         wanted = MAX_BYTES if found.num_bytes is None else found.num_bytes
         content = read_at_most(file, wanted)
+
     if found.num_bytes is not None and len(content) < found.num_bytes:
         raise DataError(
             f"{path}: expected {found.num_bytes} bytes of samples, but {len(content)} are there; it is cut short."
         )
+
     samples = found.decode(content)
     if len(samples) == 0:
         raise DataError(f"{path}: expected samples, but there are none.")
+
     return samples, found.rate_hz
 
 
@@ -108,21 +115,30 @@ def read_wav_format(file: Readable, name: str) -> WavFormat:
     head = _exactly(file, 12, name, 0)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise DataError(f"{name}, byte 0: expected 'RIFF' and 'WAVE', as a WAV file begins, but found {bytes(head)!r}.")
-    place, found = 12, None
+
+    place = 12
+    found = None
+
     while place < _MAX_HEADER_BYTES:
         chunk = _exactly(file, 8, name, place)
-        kind, size = bytes(chunk[:4]), int.from_bytes(chunk[4:], "little")
+        kind = bytes(chunk[:4])
+        size = int.from_bytes(chunk[4:], "little")
         place += 8
+
         if kind == b"data":
             if found is None:
                 raise DataError(f"{name}, byte {place - 8}: expected the format before the samples.")
             return found._replace(num_bytes=None if size in _OPEN_SIZES else size)
+
         if size > _MAX_HEADER_BYTES:
             raise DataError(f"{name}, byte {place - 8}: expected a part of the header, but {kind!r} has {size} bytes.")
+
         content = _exactly(file, size + size % 2, name, place)
         if kind == b"fmt ":
             found = _format(content, name, place)
+
         place += len(content)
+
     raise DataError(f"{name}: expected samples within the first {_MAX_HEADER_BYTES} bytes, but there are none.")
 
 
@@ -132,22 +148,27 @@ def _exactly(file: Readable, size: int, name: str, place: int) -> bytearray:
         raise DataError(
             f"{name}, byte {place}: expected {size} bytes of the header, but the file ends after {len(content)}."
         )
+
     return content
 
 
 def _format(content: bytearray, name: str, place: int) -> WavFormat:
     if len(content) < 16:
         raise DataError(f"{name}, byte {place}: expected a format of 16 bytes, but it has {len(content)}.")
+
     encoding, num_channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", content)
     if encoding == _EXTENSIBLE and len(content) >= 26:
         encoding = int.from_bytes(content[24:26], "little")
+
     if bits not in _BITS.get(encoding, ()):
         raise DataError(
             f"{name}: expected PCM of 8, 16, 24 or 32 bits, float of 32 or 64, mu-law or A-law, but it is format "
             f"{encoding} of {bits} bits; save it as 16-bit PCM."
         )
+
     if not 1 <= num_channels <= _MAX_CHANNELS or not 1 <= rate_hz <= _MAX_RATE:
         raise DataError(f"{name}: {num_channels} channels at {rate_hz} Hz cannot be.")
+
     return WavFormat(rate_hz, num_channels, encoding, bits, None)
 
 
@@ -156,32 +177,41 @@ def _decoded(encoding: int, bits: int, content: bytes | bytearray) -> NDArray[np
         with np.errstate(over="ignore", invalid="ignore"):
             values: NDArray[np.float32] = np.frombuffer(content, f"<f{bits // 8}").astype(np.float32)
             return values
+
     if encoding in (_MU_LAW, _A_LAW):
         table = _MU_LAW_VALUES if encoding == _MU_LAW else _A_LAW_VALUES
         return table[np.frombuffer(content, np.uint8)]
+
     if bits == 8:
         return ((np.frombuffer(content, np.uint8) - 128.0) / 128).astype(np.float32)
+
     if bits == 24:
         padded = np.zeros((len(content) // 3, 4), np.uint8)
         padded[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
         return (padded.view("<i4").ravel() / 2**31).astype(np.float32)
+
     return (np.frombuffer(content, f"<i{bits // 8}") / 2.0 ** (bits - 1)).astype(np.float32)
 
 
 def _mu_law() -> NDArray[np.float32]:
     """The value of each byte of mu-law: inverted sign, 3 bits of exponent, 4 of mantissa; G.711, table 2."""
     code = ~np.arange(256, dtype=np.uint8)
-    exponent, mantissa = (code >> 4 & 7).astype(np.int64), (code & 15).astype(np.int64)
+    exponent = (code >> 4 & 7).astype(np.int64)
+    mantissa = (code & 15).astype(np.int64)
     magnitude = ((mantissa << 3) + 132 << exponent) - 132
+
     return (np.where(code & 128, -magnitude, magnitude) / 2**15).astype(np.float32)
 
 
 def _a_law() -> NDArray[np.float32]:
     """The same of A-law, every other bit inverted; G.711, table 1."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
-    exponent, mantissa = (code >> 4 & 7).astype(np.int64), (code & 15).astype(np.int64)
+    exponent = (code >> 4 & 7).astype(np.int64)
+    mantissa = (code & 15).astype(np.int64)
     magnitude = np.where(exponent == 0, (mantissa << 4) + 8, (mantissa << 4) + 264 << np.maximum(exponent - 1, 0))
+
     return (np.where(code & 128, magnitude, -magnitude) / 2**15).astype(np.float32)
 
 
-_MU_LAW_VALUES, _A_LAW_VALUES = _mu_law(), _a_law()
+_MU_LAW_VALUES = _mu_law()
+_A_LAW_VALUES = _a_law()

@@ -64,6 +64,7 @@ def read_wav_folder(folder: Path) -> SensorSeries:
         raise DataError(
             f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but there are none."
         )
+
     rates: dict[str, float] = {}
     channels: dict[int, str] = {}
     lengths: list[int] = []
@@ -75,6 +76,7 @@ def read_wav_folder(folder: Path) -> SensorSeries:
             rates[name] = rate_hz
             channels.setdefault(samples.shape[1], name)
             lengths.append(len(samples))
+
             if len(channels) > 1:
                 raise DataError(f"{folder}: expected files of one number of channels, but {_counts(channels)}.")
             yield {"samples": samples}
@@ -86,6 +88,7 @@ def read_wav_folder(folder: Path) -> SensorSeries:
     groups = [file.group for file in files]
     group, group_names = named_column("group", None if None in groups else np.array(groups), len(files))
     is_commands = all(_COMMANDS.fullmatch(file.path.name) for file in files)
+
     return SensorSeries(
         samples=column,
         starts=stops - np.array(lengths, np.int64),
@@ -111,6 +114,7 @@ def _from_names(folder: Path) -> list[_LabelledFile]:
     )
     if len(paths) > _MAX_FILES:
         raise DataError(f"{folder}: expected at most {_MAX_FILES} WAV files, but there are {len(paths)}.")
+
     files = []
     for path in paths:
         if path.parent.parent != folder:
@@ -118,8 +122,10 @@ def _from_names(folder: Path) -> list[_LabelledFile]:
                 f"{path}: expected {folder}/LABEL/{path.name}, a folder named by the label; write {TABLE} with the "
                 "header file,label,group for files in other places."
             )
+
         speaker = _COMMANDS.fullmatch(path.name)
         files.append(_LabelledFile(path, path.parent.name, speaker[1] if speaker else None))
+
     return files
 
 
@@ -137,21 +143,26 @@ def _from_table(folder: Path) -> list[_LabelledFile]:
         raise DataError(
             f"{path}: expected the header 'file,label' or 'file,label,group', but found {','.join(header)!r:.80}."
         )
+
     files = []
     for line, row in enumerate(rows, start=2):
         if not row:
             continue
         if len(row) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} values, but there are {len(row)}.")
+
         name, label, *group = (word.strip() for word in row)
         inside = folder / name
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(f"{path}, line {line}: expected a file below {folder}, but found {name!r}.")
+
         if not label or group == [""]:
             raise DataError(
                 f"{path}, line {line}: expected a label{' and a group' if group else ''}, but one is empty."
             )
+
         files.append(_LabelledFile(inside, label, group[0] if group else None))
+
     return files
 
 
@@ -161,4 +172,5 @@ def _splits(folder: Path, files: list[_LabelledFile]) -> NDArray[np.int64]:
     for name, number in _LISTS.items():
         if (folder / name).exists():
             listed |= dict.fromkeys(read_text(folder / name, "a list of files", _MAX_TABLE_BYTES).split(), number)
+
     return np.array([listed.get(file.path.relative_to(folder).as_posix(), 0) for file in files], np.int64)

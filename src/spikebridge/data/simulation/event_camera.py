@@ -57,8 +57,10 @@ class EventCamera:
         """Refuse settings that are out of range."""
         for name in ("threshold_mean", "threshold_floor", "log_offset"):
             _check_setting(name, getattr(self, name), above=0.0)
+
         for name in ("threshold_sd", "refractory", "leak", "shot_noise"):
             _check_setting(name, getattr(self, name), at_least=0.0)
+
         if self.first_event_per_group is not None:
             _check_setting("first_event_per_group", self.first_event_per_group, above=0.0)
 
@@ -139,6 +141,7 @@ def camera_step(
     """
     if t <= state.t:
         raise DataError(f"images need growing times, but one at {t} us came after one at {state.t} us.")
+
     log_intensity = np.log(image.astype(np.float64) + camera.log_offset)
     leak = camera.leak * 1e-6 * state.threshold[0]
     slope = (log_intensity - state.log_intensity) / (t - state.t) + leak
@@ -153,6 +156,7 @@ def camera_step(
     noise = _shot_noise(image.shape, state.t, t, camera.shot_noise, generator)
     events = np.concatenate([signal, noise])
     events = events[np.argsort(events["t"], kind="stable")]
+
     return events, _CameraState(int(t), log_intensity, gap, refractory_until, state.threshold)
 
 
@@ -190,16 +194,20 @@ def simulate(
             f"simulate needs at least 2 images (S, H, W) and whole microseconds (S,), but got images {images.shape} "
             f"and times {times.dtype} {times.shape}."
         )
+
     if not ((images >= 0) & (images <= 1)).all():
         raise DataError("simulate needs intensities in [0, 1], but some are outside or not a number.")
+
     state = initial_camera(images[0], int(times[0]), camera, generator)
     steps = []
     for image, time in zip(images[1:], times[1:], strict=True):
         events, state = camera_step(image, int(time), state, camera, generator)
         steps.append(events)
+
     events = np.concatenate(steps)
     if camera.first_event_per_group is not None:
         events = keep_first_per_group(events, camera.first_event_per_group)
+
     return events
 
 
@@ -224,6 +232,7 @@ def keep_first_per_group(events: Events, group: float) -> Events:
     columns = np.stack([events["x"], events["y"], group_of, events["p"]])[:, order]
     repeats = np.zeros(len(events), bool)
     repeats[order[1:]] = (columns[:, 1:] == columns[:, :-1]).all(axis=0)
+
     return events[~repeats]
 
 
@@ -238,6 +247,7 @@ def _crossings(
     speed, threshold, missing = (a.flat[pixel] for a in (np.abs(slope), threshold, missing))
     first = start.flat[pixel] + missing.clip(min=0) / speed
     num_events = 1 + np.floor(surplus.flat[pixel] / (threshold + refractory * speed)).astype(np.int64)
+
     return _Crossings(pixel, first, refractory + threshold / speed, num_events)
 
 
@@ -247,10 +257,12 @@ def _as_events(crossings: _Crossings, slope: NDArray[np.float64], start: int, st
     pixel = np.repeat(crossings.pixel, crossings.num_events)
     time = np.repeat(crossings.first, crossings.num_events) + rank * np.repeat(crossings.period, crossings.num_events)
     events = np.empty(total, EVENT)
+
     # rounding errors must not turn a crossing at 250 us into one at 249
     events["t"] = np.floor(np.round(time, 6)).clip(start, stop)
     events["y"], events["x"] = np.unravel_index(pixel, slope.shape)
     events["p"] = slope.flat[pixel] > 0
+
     return events
 
 
@@ -262,6 +274,7 @@ def _shot_noise(shape: tuple[int, ...], start: int, stop: int, rate: float, gene
     events["x"] = generator.integers(0, width, total)
     events["y"] = generator.integers(0, height, total)
     events["p"] = generator.integers(0, 2, total)
+
     return events
 
 

@@ -57,11 +57,13 @@ def initial_sensor(
     """
     batch, height, width = image.shape
     threshold = image.new_full((batch, 2, height, width), camera.threshold_mean)
+
     if camera.threshold_sd > 0:
         spread = torch.randn(
             threshold.shape, generator=_require_generator(generator, "threshold_sd"), dtype=image.dtype
         )
         threshold = threshold + camera.threshold_sd * spread
+
     return _SensorState((image + camera.log_offset).log(), threshold.clamp(min=camera.threshold_floor))
 
 
@@ -98,9 +100,11 @@ def sensor_step(
     num_off = (-change / threshold_off).floor().clamp(min=0)
     reference = reference + num_on * threshold_on - num_off * threshold_off
     counts = torch.stack([num_on, num_off], dim=1)
+
     if camera.shot_noise > 0:
         rate = torch.full_like(counts, camera.shot_noise * dt / 2)
         counts = counts + torch.poisson(rate, generator=_require_generator(generator, "shot_noise"))
+
     return counts, state._replace(reference=reference)
 
 
@@ -134,11 +138,13 @@ def events_of_images(
     check_steppable(camera)
     if len(images) < 2:
         raise ShapeError(f"events need at least 2 images along time, but got shape {tuple(images.shape)}.")
+
     state = initial_sensor(images[0], camera, generator)
     bins = []
     for image in images[1:]:
         counts, state = sensor_step(image, state, camera, dt, generator)
         bins.append(counts)
+
     return torch.stack(bins)
 
 

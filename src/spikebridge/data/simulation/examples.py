@@ -34,6 +34,7 @@ def moving_object(seconds: float = 1.0, seed: int = 0, family: str | None = None
     _check_seconds(seconds)
     if family is not None:
         return family_recording(family, seed, seconds)
+
     return render_recording(
         MovingObjects(seed=seed), seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object"
     )
@@ -50,7 +51,8 @@ def moving_digit(seconds: float = 0.3, seed: int = 0) -> Recording:
         ConfigError: a length out of range.
     """
     _check_seconds(seconds)
-    saccades, generator = _DIGIT_SACCADES, torch.Generator().manual_seed(seed)
+    saccades = _DIGIT_SACCADES
+    generator = torch.Generator().manual_seed(seed)
     test = load_digits().test
     number = int(torch.randint(len(test.labels), (1,), generator=generator))
     passes = max(1, round(seconds / (saccades.num_steps * saccades.dt)))
@@ -58,6 +60,7 @@ def moving_digit(seconds: float = 0.3, seed: int = 0) -> Recording:
         hybrid_camera(test.images[number : number + 1], test.labels[number : number + 1], generator, saccades)
         for _ in range(passes)
     ]
+
     frames = torch.cat([one.frames[:, 0, 0] for one in seen])
     return _as_recording(frames, torch.cat([one.events[:, 0] for one in seen]), saccades, f"digit {number}")
 
@@ -82,8 +85,10 @@ def task_digits(num_images: int = 400, seed: int = 0) -> LabelledImages:
         raise ConfigError(
             f"there are {len(test.labels)} test digits, so take 1 to {len(test.labels)}, not {num_images}"
         )
+
     chosen = test.select(torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(seed))[:num_images])
     enlarged = F.interpolate(chosen.images[:, None], (20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
+
     return LabelledImages(F.pad(enlarged[:, 0], (4, 4, 4, 4)), chosen.labels)
 
 
@@ -98,9 +103,11 @@ def _as_recording(frames: Tensor, counts: Tensor, saccades: Saccades, name: str)
     times = ((steps + 0.5) * saccades.dt * 1e6).astype(np.int64)
     order = np.argsort(times, kind="stable")
     events = make_events(*(values[order] for values in (times, columns, rows, polarities == 0)))
-    num_bins, num_frames = len(counts), len(frames)
+    num_bins = len(counts)
+    num_frames = len(frames)
     bins = bin_sparse(events, saccades.sensor, saccades.sensor, saccades.dt, num_bins)
     frame_bins = np.arange(num_frames) * saccades.frame_period
+
     return Recording(
         name=name,
         dt=saccades.dt,

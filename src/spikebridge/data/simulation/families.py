@@ -46,7 +46,8 @@ from spikebridge.errors import ConfigError, did_you_mean
 _DT = 1 / 240
 _CAMERA = EventCamera()
 _SENSORS = ((112, 112), (144, 144), (144, 144), (144, 192))  # rows and columns of varied scenes
-_DARK, _PHOTOGRAPHS = "dark", "photographs"
+_DARK = "dark"
+_PHOTOGRAPHS = "photographs"
 _BRIGHTEST = 0.99
 """Share of the pixels of a dark scene that are darker than its brightest parts."""
 
@@ -148,9 +149,12 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     check_family(family)
     if family in _DRAWN:
         return _drawn(family, seed, seconds, frame_rate)
+
     generator = np.random.default_rng([seed, SCENE_FAMILIES.index(family)])
-    size, speed = float(generator.uniform(18, 36)), float(generator.uniform(100, 320))
+    size = float(generator.uniform(18, 36))
+    speed = float(generator.uniform(100, 320))
     setup = _FAMILIES[family](MovingObjects(seed=seed, size=size, speed=speed), generator)
+
     return render_recording(
         setup.scene,
         seconds,
@@ -183,6 +187,7 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
     uniform = generator.uniform
     height, width = _SENSORS[generator.integers(len(_SENSORS))]
     size = _log_uniform(generator, 14, 0.36 * height)
+
     scene = TumblingObjects(
         height=height,
         width=width,
@@ -200,9 +205,11 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
     )
     if family == _PHOTOGRAPHS:
         scene = with_photographs(scene)
+
     light, gamma = (_log_uniform(generator, *of) for of in (ranges.light, ranges.gamma))
     if family == _DARK:
         light /= float(np.quantile(scene.image(0.0) ** gamma, _BRIGHTEST))
+
     seen = _Photographed(scene, light, gamma, blur=uniform(0, 0.8))
     threshold = _log_uniform(generator, 0.1, 0.5)
     camera = EventCamera(
@@ -214,8 +221,11 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
         shot_noise=_log_uniform(generator, 0.1, 8),
         first_event_per_group=1 / frame_rate if generator.random() < 0.3 else None,
     )
-    exposure, noise = max(0.0, uniform(*ranges.exposure)), uniform(*ranges.frame_noise)
+
+    exposure = max(0.0, uniform(*ranges.exposure))
+    noise = uniform(*ranges.frame_noise)
     frames = FrameCamera(frame_rate, exposure, noise)
+
     return render_recording(seen, seconds, _DT, _DT / 2, camera, frames, seed, name=f"{family} {seed}")
 
 
@@ -228,10 +238,12 @@ def with_photographs(scene: TumblingObjects) -> TumblingObjects:
     Raises:
         ConfigError: scikit-image is not installed, whose pictures are taken.
     """
-    generator, split = np.random.default_rng([scene.seed, 3]), split_of_seed(scene.seed)
+    generator = np.random.default_rng([scene.seed, 3])
+    split = split_of_seed(scene.seed)
     side = round(3 * scene.size)  # a third of it is seen
     canvas = photograph_texture(split, *canvas_size(scene.height, scene.width, scene.camera_motion), generator)
     parts = (photograph_texture(split, side, side, generator) for _ in range(1 + scene.num_distractors))
+
     return replace(scene, textures=tuple(parts), background=canvas)
 
 
@@ -262,7 +274,8 @@ def _uniform(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
 
 def _resized(height: int, width: int, factor: float) -> Callable[[MovingObjects, np.random.Generator], _Setup]:
     def setup(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
-        size, speed = factor * scene.size, factor * scene.speed
+        size = factor * scene.size
+        speed = factor * scene.speed
         return _Setup(replace(scene, height=height, width=width, size=size, speed=speed))
 
     return setup

@@ -40,7 +40,8 @@ class Motion(NamedTuple):
     def position(self, t: float) -> tuple[float, float]:
         """Offset x and y from the middle at a time [px]."""
         s = self.path_position(t)
-        x, y = self.x.at(s), self.y.at(s)
+        x = self.x.at(s)
+        y = self.y.at(s)
         return (x, y) if self.jitter is None else (x + self.jitter[0].at(t), y + self.jitter[1].at(t))
 
 
@@ -60,6 +61,7 @@ def random_sines(generator: np.random.Generator, amplitude: float, slowest: floa
     """
     rate = np.sort(generator.uniform(slowest, fastest, 3))
     shares = (1 / rate) / (1 / rate).sum()
+
     return SumOfSines(amplitude * shares, rate, generator.uniform(0, 2 * pi, 3))
 
 
@@ -83,7 +85,9 @@ def random_motion(
     log_scale = random_sines(generator, log(scale_change) / 2, slowest=1.0, fastest=4.0)
     angle = random_sines(generator, turning, slowest=1.0, fastest=6.0)
     x, y = (random_sines(generator, most, slowest=1.0, fastest=4.0) for most in reach)
-    stop_rate, stop_phase = 2 * pi * generator.uniform(0.7, 2.0), generator.uniform(0, 2 * pi)
+    stop_rate = 2 * pi * generator.uniform(0.7, 2.0)
+    stop_phase = generator.uniform(0, 2 * pi)
+
     return Motion(x, y, log_scale, angle, speed / _mean_speed(x, y), stop_rate, stop_phase)
 
 
@@ -102,7 +106,8 @@ def orbiting_motion(generator: np.random.Generator, motion: Motion, radius: floa
         >>> round(float(np.hypot(*np.subtract(beside.position(0.3), motion.position(0.3)))), 6)
         20.0
     """
-    rate, phase = generator.choice([-1, 1]) * generator.uniform(0.3, 1.0), generator.uniform(0, 2 * pi)
+    rate = generator.choice([-1, 1]) * generator.uniform(0.3, 1.0)
+    phase = generator.uniform(0, 2 * pi)
 
     def added(path: SumOfSines, phase: float) -> SumOfSines:
         return SumOfSines(*(np.append(a, b) for a, b in zip(path, (radius, rate, phase), strict=True)))

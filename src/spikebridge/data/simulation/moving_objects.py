@@ -93,18 +93,22 @@ class MovingObjects:
         for name, lowest in _SETTINGS.items():
             if not lowest <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"MovingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)!r}.")
+
         if not 0 <= self.stops <= 1:
             raise ConfigError(f"MovingObjects needs stops from 0 to 1, but got {self.stops!r}.")
+
         if self.light_change >= 1 or min(self.height, self.width) < 2.5 * self.size * self.scale_change:
             raise ConfigError(
                 "MovingObjects needs light_change below 1, and an image 2.5 times as large as the largest object, but "
                 f"got light_change={self.light_change}, {self.width} x {self.height} pixels, size={self.size}, "
                 f"scale_change={self.scale_change}."
             )
+
         for name in ("texture", "background"):
             picture = getattr(self, name)
             if picture is not None and not (picture.size and ((picture >= 0) & (picture <= 1)).all()):
                 raise ConfigError(f"MovingObjects needs a {name} of intensities in [0, 1]; divide bytes by 255.")
+
         if self.background is not None and min(np.subtract(self.background.shape, self._canvas_size)) < 0:
             raise ConfigError(
                 f"MovingObjects needs a background of {self._canvas_size} rows and columns or more, but got "
@@ -119,6 +123,7 @@ class MovingObjects:
         """
         x, y = self.center(t)
         reach = np.array(_half_extent(self._target, t))
+
         return np.concatenate([np.array([x, y]) - reach, 2 * reach])
 
     def center(self, t: float) -> tuple[float, float]:
@@ -138,17 +143,23 @@ class MovingObjects:
         image = self._background.view(t, self.height, self.width)
         for body in (*self._distractors, self._target):
             self._draw(image, body, t)
+
         return self._background.illuminate(image, t)
 
     def _draw(self, image: NDArray[np.float64], body: _Body, t: float) -> None:
         x, y = self._center(body, t)
         reach = _half_extent(body, t)
-        left, right = max(0, int(x - reach[0]) - 1), min(self.width, int(x + reach[0]) + 2)
-        top, bottom = max(0, int(y - reach[1]) - 1), min(self.height, int(y + reach[1]) + 2)
+        left = max(0, int(x - reach[0]) - 1)
+        right = min(self.width, int(x + reach[0]) + 2)
+        top = max(0, int(y - reach[1]) - 1)
+        bottom = min(self.height, int(y + reach[1]) + 2)
+
         if left >= right or top >= bottom:
             return
+
         rows, columns = np.mgrid[top:bottom, left:right] + 0.5
-        angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
+        angle = body.motion.angle.at(t)
+        scale = exp(body.motion.log_scale.at(t))
         along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / scale
         across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / scale
         covered = (0.5 - scale * _signed_distance(body, along, across)).clip(0, 1)
@@ -172,6 +183,7 @@ class MovingObjects:
         canvas = self.background
         if canvas is None:
             canvas = fractal_noise(*self._canvas_size, np.random.default_rng([self.seed, 0]))
+
         generator = np.random.default_rng([self.seed, 1])
         return random_background(np.asarray(canvas, np.float64), generator, self.camera_motion, self.light_change)
 
@@ -184,10 +196,12 @@ class MovingObjects:
         bodies = [self._body(3 + i, None) for i in range(self.num_distractors)]
         if not self.beside:
             return tuple(bodies)
+
         generator = np.random.default_rng([self.seed, 2, 1])
         motions = [
             orbiting_motion(generator, self._target.motion, self.size * generator.uniform(*_BESIDE)) for _ in bodies
         ]
+
         return tuple(body._replace(motion=motion) for body, motion in zip(bodies, motions, strict=True))
 
     def _body(self, number: int, texture: NDArray[np.float64] | None) -> _Body:
@@ -195,14 +209,17 @@ class MovingObjects:
         shape = exp(generator.uniform(-0.2, 0.2))
         half = (self.size / 2 * shape, self.size / 2 / shape)
         is_round = bool(generator.integers(2))
+
         # the corner of a turned rectangle reaches farthest
         reach = np.hypot(*half) * self.scale_change**0.5 + 1
         room = (self.width / 2 - reach, self.height / 2 - reach)
         motion = random_motion(generator, room, self.speed, self.scale_change, self.turning)
         motion = motion._replace(stops=self.stops, jitter=self._jitter(number))
+
         if texture is None:
             side = max(8, round(self.size))
             texture = fractal_noise(side, side, generator, largest=max(4, side // 2), smallest=2)
+
         return _Body(motion, np.asarray(texture, dtype=np.float64), half, is_round)
 
     def _jitter(self, number: int) -> tuple[SumOfSines, SumOfSines] | None:
@@ -215,11 +232,16 @@ class MovingObjects:
 
 def _half_extent(body: _Body, t: float) -> tuple[float, float]:
     """Half the width and height of the box around the outline."""
-    angle, scale = body.motion.angle.at(t), exp(body.motion.log_scale.at(t))
-    c, s = abs(cos(angle)), abs(sin(angle))
-    along, across = scale * body.half[0], scale * body.half[1]
+    angle = body.motion.angle.at(t)
+    scale = exp(body.motion.log_scale.at(t))
+    c = abs(cos(angle))
+    s = abs(sin(angle))
+    along = scale * body.half[0]
+    across = scale * body.half[1]
+
     if body.is_round:
         return float(np.hypot(along * c, across * s)), float(np.hypot(along * s, across * c))
+
     return along * c + across * s, along * s + across * c
 
 
@@ -228,7 +250,9 @@ def _signed_distance(body: _Body, along: NDArray[np.float64], across: NDArray[np
     a, b = body.half
     if not body.is_round:
         return np.maximum(abs(along) - a, abs(across) - b)
+
     # first-order distance to an ellipse: its implicit function over the gradient
     level = np.hypot(along / a, across / b)
     slope = np.hypot(along / a**2, across / b**2) / np.maximum(level, 1e-9)
+
     return (level - 1) / np.maximum(slope, 1e-9)

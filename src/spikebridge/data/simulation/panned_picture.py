@@ -18,7 +18,8 @@ from spikebridge.data.simulation.textures import sample_bilinear
 from spikebridge.errors import ConfigError
 
 _MAX_FORESHORTENING = 0.3  # logarithm of an axis
-_TRIES, _PROBES = 6, 12
+_TRIES = 6
+_PROBES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +77,10 @@ class PannedPicture:
         """
         view = self._view(t)
         along, across = (half * axis for half, axis in zip(self._drawn.half, view.axes, strict=True))
-        c, s = cos(view.angle), sin(view.angle)
+        c = cos(view.angle)
+        s = sin(view.angle)
         reach = np.array([np.hypot(along * c, across * s), np.hypot(along * s, across * c)])
+
         return np.concatenate([view.place - reach, 2 * reach])
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
@@ -87,11 +90,15 @@ class PannedPicture:
             t: time [s].
         """
         view, (rows, columns) = self._view(t), np.mgrid[: self.height, : self.width] + 0.5
-        x, y, c, s = columns - view.place[0], rows - view.place[1], cos(view.angle), sin(view.angle)
+        x = columns - view.place[0]
+        y = rows - view.place[1]
+        c = cos(view.angle)
+        s = sin(view.angle)
         places = (x * c + y * s) / view.axes[0], (y * c - x * s) / view.axes[1]
         size = self.picture.shape[::-1]
         u, v = (_mirrored(at + one, n) for at, one, n in zip(self._drawn.middle, places, size, strict=True))
         light = (1 + self._drawn.light.at(t)) / (1 + self.light_change)
+
         return (light * sample_bilinear(self.picture, u, v)).clip(0, 1)
 
     def _view(self, t: float) -> "_View":
@@ -99,6 +106,7 @@ class PannedPicture:
         scale = drawn.motion.log_scale.at(t)
         place = np.add(drawn.motion.position(t), (self.width / 2, self.height / 2))
         first, second = (exp(scale + wave.at(t)) for wave in drawn.foreshortening)
+
         return _View(place, drawn.motion.angle.at(t), (first, second))
 
     @cached_property
@@ -110,6 +118,7 @@ class PannedPicture:
         strength = _MAX_FORESHORTENING * self.tumbling
         first, second = (random_sines(generator, strength, slowest=1.0, fastest=4.0) for _ in range(2))
         half = (self.size / 2 * shape, self.size / 2 / shape)
+
         return _Drawn(
             motion=random_motion(generator, room, self.speed, self.scale_change, self.turning),
             half=half,
@@ -123,9 +132,11 @@ class PannedPicture:
         size = np.array(self.picture.shape[::-1])
         steps = np.linspace(-1, 1, _PROBES)
         contrasts = []
+
         for middle in (places := size * generator.uniform(0.2, 0.8, (_TRIES, 2))):
             columns, rows = (at + reach * steps for at, reach in zip(middle, half, strict=True))
             contrasts.append(sample_bilinear(self.picture, *np.meshgrid(columns, rows)).std())
+
         x, y = places[int(np.argmax(contrasts))]
         return float(x), float(y)
 

@@ -55,7 +55,8 @@ class Stimulus(Protocol):
         """The box of the target at a time [s]."""
 
 
-_EVENT_CAMERA, _FRAME_CAMERA = EventCamera(), FrameCamera()
+_EVENT_CAMERA = EventCamera()
+_FRAME_CAMERA = FrameCamera()
 
 
 def render_recording(
@@ -92,28 +93,35 @@ def render_recording(
         >>> recording.num_bins, recording.frame_bins.tolist(), recording.num_unlabelled
         (10, [0, 5], 0)
     """
-    frame_rate, exposure = frame_camera.rate, frame_camera.exposure
+    frame_rate = frame_camera.rate
+    exposure = frame_camera.exposure
     num_bins = round(duration / dt) if dt > 0 else 0
     noise = frame_camera.noise
+
     if num_bins < 1 or not frame_rate > 0 or not image_interval > 0 or not (exposure >= 0 and noise >= 0):
         raise ConfigError(
             "a recording needs at least one bin, frame_rate and image_interval above 0, exposure and noise of 0 or "
             f"more, but got {duration=}, {dt=}, {frame_rate=}, {image_interval=}, {exposure=}, {noise=}."
         )
+
     images_per_bin = max(1, ceil(round(dt / image_interval, 6)))
     times = bin_edges(num_bins * images_per_bin, dt / images_per_bin)
     generator = np.random.default_rng(seed)
     state = initial_camera(scene.image(0.0), 0, camera, generator)
     parts = []
+
     for t in times[1:].tolist():
         events, state = camera_step(scene.image(t * 1e-6), t, state, camera, generator)
         parts.append(events)
+
     events = np.concatenate(parts)
     if camera.first_event_per_group is not None:
         events = keep_first_per_group(events, camera.first_event_per_group)
+
     bins = bin_sparse(events, scene.height, scene.width, dt, num_bins)
     frame_times = np.arange(ceil(round(num_bins * dt * frame_rate, 6))) / frame_rate
     first_after = np.searchsorted(events["t"], np.round(frame_times * 1e6)).astype(np.int64)
+
     return Recording(
         name=name,
         dt=dt,
@@ -142,6 +150,7 @@ def scene_seeds(split: str, num_scenes: int) -> list[int]:
     """
     if split not in _SPLITS:
         raise ConfigError(f"scenes are for {', '.join(_SPLITS)}, but got {split!r}.")
+
     return [_SPLITS[split] + len(_SPLITS) * i for i in range(num_scenes)]
 
 
@@ -166,4 +175,5 @@ def _frame(
     seen = 255 * np.asarray(sum(scene.image(moment) for moment in moments)) / num_images
     if camera.noise:
         seen += generator.normal(0, camera.noise, seen.shape)
+
     return np.round(seen).clip(0, 255).astype(np.uint8)

@@ -12,7 +12,9 @@ from spikebridge.errors import ConfigError, did_you_mean
 
 # where each shape is, and how large, in parts of the disk's radius; and its angle on the disk
 _SHAPES = {"triangle": (0.76, 0.17, 0.0), "circle": (0.52, 0.13, 2.2), "cross": (0.66, 0.16, 4.2)}
-_DISK, _AROUND, _DARK = 0.6, 0.8, 0.1
+_DISK = 0.6
+_AROUND = 0.8
+_DARK = 0.1
 _ARM = 0.35  # half the width of the cross's arms, in parts of its size
 _CORNERS = np.array([0.0, 2 * pi / 3, 4 * pi / 3])
 
@@ -49,6 +51,7 @@ class RotatingDisk:
         """Refuse settings that are out of range."""
         if self.target not in _SHAPES:
             raise ConfigError(f"a disk has no {self.target!r}; {did_you_mean(self.target, _SHAPES)}")
+
         if min(self.height, self.width) < 32 or not self.change >= 0:
             raise ConfigError(
                 f"a disk needs 32 x 32 pixels or more and a change of 0 or more, but got {self.width} x {self.height}, "
@@ -85,7 +88,9 @@ class RotatingDisk:
             t: time [s].
         """
         corners, rounding = self._corners(self.target, t)
-        lower, upper = corners.min(axis=0) - rounding, corners.max(axis=0) + rounding
+        lower = corners.min(axis=0) - rounding
+        upper = corners.max(axis=0) + rounding
+
         return np.concatenate([lower, upper - lower])
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
@@ -107,6 +112,7 @@ class RotatingDisk:
                 _signed_distance(shape, columns - x, rows - y, self._size(shape), self._turned(shape, t))
             )
             window += covered * (_DARK - window)
+
         return image
 
     @cached_property
@@ -128,19 +134,25 @@ class RotatingDisk:
         return self.angle(t) + _SHAPES[shape][2]
 
     def _middle(self, shape: str, t: float) -> NDArray[np.float64]:
-        away, turned = _SHAPES[shape][0] * self.radius, self._turned(shape, t)
+        away = _SHAPES[shape][0] * self.radius
+        turned = self._turned(shape, t)
         return np.array([self.width / 2 + away * cos(turned), self.height / 2 + away * sin(turned)])
 
     def _corners(self, shape: str, t: float) -> tuple[NDArray[np.float64], float]:
         """Corner points of a shape, and the radius around them."""
-        middle, size, turned = self._middle(shape, t), self._size(shape), self._turned(shape, t)
+        middle = self._middle(shape, t)
+        size = self._size(shape)
+        turned = self._turned(shape, t)
         if shape == "circle":
             return middle[None], size
+
         if shape == "triangle":
             angles = turned + _CORNERS
             return middle + size * np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.0
+
         arm = np.array([[1, _ARM], [1, -_ARM], [-1, _ARM], [-1, -_ARM]])
         ends = size * np.concatenate([arm, arm[:, ::-1]])
+
         return middle + ends @ np.array([[cos(turned), sin(turned)], [-sin(turned), cos(turned)]]), 0.0
 
 
@@ -148,10 +160,13 @@ def _signed_distance(shape: str, x: NDArray, y: NDArray, size: float, turned: fl
     """Signed distance of points from a shape, negative inside [px]."""
     if shape == "circle":
         return np.hypot(x, y) - size
-    along, across = x * cos(turned) + y * sin(turned), y * cos(turned) - x * sin(turned)
+
+    along = x * cos(turned) + y * sin(turned)
+    across = y * cos(turned) - x * sin(turned)
     if shape == "triangle":
         # each side is half the radius away from the middle, opposite to a corner
         return np.max([-along * cos(a) - across * sin(a) for a in _CORNERS], axis=0) - size / 2
+
     arms = [np.maximum(abs(a) - size, abs(b) - _ARM * size) for a, b in ((along, across), (across, along))]
     return np.minimum(*arms)
 

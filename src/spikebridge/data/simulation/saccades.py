@@ -66,6 +66,7 @@ class Saccades:
         for name in ("sensor", "num_steps", "frame_period", "side", "dt"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"Saccades needs {name} above 0, but got {getattr(self, name)!r}.")
+
         for name in ("amplitude_spread", "phase_spread"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"Saccades needs {name} from 0 to 1, but got {getattr(self, name)!r}.")
@@ -109,6 +110,7 @@ def triangle_path(
     along = 3 * ((progress[:, None] + start) % 1.0)
     first = along.floor().long().clamp(max=2)
     share = (along - first)[..., None]
+
     return side[:, None] * torch.lerp(corners[first], corners[first + 1], share)
 
 
@@ -135,10 +137,12 @@ def shifted_view(
     height, width = images.shape[1:]
     scale = (sensor - 2 * border) / max(height, width)
     theta = images.new_zeros(len(images), 2, 3)
+
     # grid_sample counts from -1 to 1 over the source, whatever its size
     for axis, size in enumerate((width, height)):
         theta[:, axis, axis] = sensor / (scale * size)
         theta[:, axis, 2] = -2 * shift[:, axis] / (scale * size)
+
     grid = F.affine_grid(theta, [len(images), 1, sensor, sensor], align_corners=False)
     return F.grid_sample(images[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0]
 
@@ -180,13 +184,16 @@ def hybrid_camera(
     path = triangle_path(torch.linspace(0, 1, saccades.num_steps + 1), start, saccades.side * side)
     view = shifted_view(images, path[0], saccades.sensor, saccades.border)
     state = initial_sensor(view, camera, generator)
-    frames, events = [], []
+    frames = []
+    events = []
+
     for step in range(saccades.num_steps):
         if step % saccades.frame_period == 0:
             frames.append(view[:, None])
         view = shifted_view(images, path[step + 1], saccades.sensor, saccades.border)
         counts, state = sensor_step(view, state, camera, saccades.dt, generator)
         events.append(counts.clamp(max=255 if saccades.counts else 1).byte())
+
     return HybridRecording(torch.stack(frames), torch.stack(events), labels, saccades.frame_period)
 
 
@@ -211,6 +218,7 @@ def add_noise(frames: Float[Tensor, "*S"], sigma: float, generator: torch.Genera
     """
     if not 0 <= sigma < float("inf"):
         raise ConfigError(f"noise needs a finite sigma of 0 or more, but got {sigma!r}.")
+
     noise = torch.randn(frames.shape, generator=generator, dtype=frames.dtype, device=generator.device)
     return frames + sigma * noise.to(frames.device)
 
@@ -240,13 +248,16 @@ def corrupt_events(
     for name, chance in (("loss", loss), ("spurious", spurious)):
         if not 0 <= chance <= 1:
             raise ConfigError(f"corrupt_events needs {name} as a chance from 0 to 1, but got {chance!r}.")
+
     seen = events.float()
     if loss:
         draws = torch.rand(events.shape, generator=generator, device=generator.device).to(events.device)
         seen = seen * (draws >= loss)
+
     if spurious:
         draws = torch.rand(events.shape, generator=generator, device=generator.device).to(events.device)
         seen = torch.maximum(seen, (draws < spurious).float())
+
     return seen
 
 
@@ -269,6 +280,7 @@ def subsample_frames(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Te
     """
     if keep_every < 1:
         raise ConfigError(f"subsample_frames needs keep_every of 1 or more, but got {keep_every}.")
+
     return frames[::keep_every]
 
 
@@ -278,11 +290,13 @@ def _check_images(images: Tensor, labels: Tensor, saccades: Saccades) -> None:
             f"hybrid_camera needs float images (B, H, W) and labels (B,), but got {images.dtype} "
             f"{tuple(images.shape)} and labels {tuple(labels.shape)}. Bytes are divided by 255 first."
         )
+
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise DataError(
             "hybrid_camera needs intensities in [0, 1], but some are outside or not a number. "
             "Divide by the brightest possible value first, and add noise to the frames afterwards (`add_noise`)."
         )
+
     if saccades.sensor <= 2 * saccades.border:
         raise ConfigError(
             f"a sensor of {saccades.sensor} px is too small for two borders of {saccades.border} px; "

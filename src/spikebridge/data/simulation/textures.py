@@ -36,11 +36,13 @@ def fractal_noise(
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     total = np.zeros((height, width))
     size = largest
+
     while size >= smallest:
         knots = generator.normal(size=(height // size + 3, width // size + 3))
         # larger patches are stronger, as in natural images
         total += size * sample_bilinear(knots, columns / size + 0.5, rows / size + 0.5)
         size //= 2
+
     total -= total.min()
     return 0.1 + 0.8 * total / max(total.max(), 1e-12)
 
@@ -77,14 +79,20 @@ def dead_leaves(
         ((40, 60), True)
     """
     total = np.full((height, width), generator.uniform(*tones))
-    largest, left = max(min(height, width) / 2, smallest + 1), cover * height * width
+    largest = max(min(height, width) / 2, smallest + 1)
+    left = cover * height * width
+
     while left > 0:
         # the inverse of the distribution of radii
         radius = (smallest**-2 - generator.random() * (smallest**-2 - largest**-2)) ** -0.5
         left -= pi * radius**2
-        shape, angle = exp(generator.uniform(-0.7, 0.7)), generator.uniform(0, pi)
-        x, y, is_round = generator.uniform(0, width), generator.uniform(0, height), generator.random() < 0.5
-        half, reach = (radius * shape, radius / shape), radius * 3
+        shape = exp(generator.uniform(-0.7, 0.7))
+        angle = generator.uniform(0, pi)
+        x = generator.uniform(0, width)
+        y = generator.uniform(0, height)
+        is_round = generator.random() < 0.5
+        half = (radius * shape, radius / shape)
+        reach = radius * 3
         rows = slice(max(0, int(y - reach)), int(y + reach) + 2)
         columns = slice(max(0, int(x - reach)), int(x + reach) + 2)
         part = total[rows, columns]
@@ -93,6 +101,7 @@ def dead_leaves(
         across = np.abs((v - y) * cos(angle) - (u - x) * sin(angle)) / half[1]
         level = np.hypot(along, across) if is_round else np.maximum(along, across)
         part += (0.5 + (1 - level) * min(half)).clip(0, 1) * (generator.uniform(*tones) - part)
+
     return total
 
 
@@ -116,10 +125,13 @@ def sample_bilinear(
     """
     x = (x - 0.5).clip(0, texture.shape[1] - 1)
     y = (y - 0.5).clip(0, texture.shape[0] - 1)
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    right, bottom = np.minimum(left + 1, texture.shape[1] - 1), np.minimum(top + 1, texture.shape[0] - 1)
+    left = np.floor(x).astype(np.int64)
+    top = np.floor(y).astype(np.int64)
+    right = np.minimum(left + 1, texture.shape[1] - 1)
+    bottom = np.minimum(top + 1, texture.shape[0] - 1)
     upper = _lerp(texture[top, left], texture[top, right], x - left)
     lower = _lerp(texture[bottom, left], texture[bottom, right], x - left)
+
     return _lerp(upper, lower, y - top)
 
 
@@ -139,9 +151,11 @@ def crop_bilinear(
         >>> crop_bilinear(np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]), x=0.25, y=0.0, height=1, width=2).tolist()
         [[0.25, 1.25]]
     """
-    left, top = int(np.floor(x)), int(np.floor(y))
+    left = int(np.floor(x))
+    top = int(np.floor(y))
     part = canvas[top : top + height + 1, left : left + width + 1]
     beside = _lerp(part[:, :-1], part[:, 1:], x - left)
+
     return _lerp(beside[:-1], beside[1:], y - top)
 
 
@@ -219,4 +233,5 @@ def random_background(
     """
     strengths = (camera_motion, camera_motion, light_change)
     x, y, light = (random_sines(generator, strength, slowest=1.0, fastest=6.0) for strength in strengths)
+
     return MovingBackground(canvas, camera_motion, light_change, x, y, light)

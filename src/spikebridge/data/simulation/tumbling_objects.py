@@ -97,12 +97,14 @@ class TumblingObjects:
         for name, lowest in _SETTINGS.items():
             if not lowest <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"TumblingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)}.")
+
         if self.light_change >= 1 or self.tumbling > 1 or min(self.height, self.width) < 2 * self.size:
             raise ConfigError(
                 "TumblingObjects needs light_change below 1, tumbling of at most 1, and an image twice as large as the "
                 f"target, but got light_change={self.light_change}, tumbling={self.tumbling}, "
                 f"{self.width} x {self.height} pixels, size={self.size}."
             )
+
         needed = canvas_size(self.height, self.width, self.camera_motion)
         if self.background is not None and min(np.subtract(self.background.shape, needed)) < 0:
             raise ConfigError(
@@ -118,6 +120,7 @@ class TumblingObjects:
         """
         x, y = self._place(self._target, t)
         outline_x, outline_y = self._target.outline(t)
+
         return np.array([x + outline_x.min(), y + outline_y.min(), np.ptp(outline_x), np.ptp(outline_y)])
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
@@ -129,6 +132,7 @@ class TumblingObjects:
         image = self._background.view(t, self.height, self.width)
         for body in (*self._distractors, self._target):
             body.draw(image, self._place(body, t), t)
+
         return self._background.illuminate(image, t)
 
     def _place(self, body: "_Body", t: float) -> tuple[float, float]:
@@ -144,6 +148,7 @@ class TumblingObjects:
             canvas = _panels(*shape, self.num_panels, generator)
             if self.leaves:
                 canvas = _with_leaves(canvas, np.random.default_rng([self.seed, 0, 1]))
+
         return random_background(canvas, generator, self.camera_motion, self.light_change)
 
     @cached_property
@@ -158,6 +163,7 @@ class TumblingObjects:
         generator = np.random.default_rng([self.seed, number])
         shape = exp(generator.uniform(-0.4, 0.4))
         half = (self.size / 2 * shape, self.size / 2 / shape)
+
         # large objects may stick out now and then
         reach = 1.2 * max(half) * self.scale_change**0.5
         room = (max(0.1 * self.width, self.width / 2 - reach), max(0.1 * self.height, self.height / 2 - reach))
@@ -170,10 +176,12 @@ class TumblingObjects:
             fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator
         )
         texture = _jitter_tone(texture, generator)
+
         if number <= len(self.textures):
             texture = np.asarray(self.textures[number - 1], np.float64)
         elif self.leaves:
             texture = _leaves_or(texture, np.random.default_rng([self.seed, number, 1]))
+
         return _Body(motion, half, *_outline(generator), foreshortening, texture_shift, texture)
 
 
@@ -188,9 +196,12 @@ class _Body(NamedTuple):
 
     def outline(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Points of the outline, from the middle [px]."""
-        angle, radius = self.motion.angle.at(t), self._radius(_AROUND)
+        angle = self.motion.angle.at(t)
+        radius = self._radius(_AROUND)
         a, b = self._axes(t)
-        along, across = a * radius * np.cos(_AROUND), b * radius * np.sin(_AROUND)
+        along = a * radius * np.cos(_AROUND)
+        across = b * radius * np.sin(_AROUND)
+
         return along * cos(angle) - across * sin(angle), along * sin(angle) + across * cos(angle)
 
     def draw(self, image: NDArray[np.float64], place: tuple[float, float], t: float) -> None:
@@ -201,8 +212,10 @@ class _Body(NamedTuple):
         left, top = (max(0, int(middle - reach)) for middle in (x, y))
         right, bottom = (max(0, int(middle + reach) + 1) for middle in (x, y))
         part = image[top:bottom, left:right]
+
         if not part.size:
             return
+
         rows, columns = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]] + 0.5
         along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / a
         across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / b
@@ -212,6 +225,7 @@ class _Body(NamedTuple):
             (_SHOWN * one + texture_shift.at(t) + 1) / 2 * len(self.texture)
             for one, texture_shift in zip((along, across), self.texture_shift, strict=True)
         )
+
         part += covered * (sample_bilinear(self.texture, u, v) - part)
 
     def _axes(self, t: float) -> tuple[float, float]:
@@ -224,6 +238,7 @@ class _Body(NamedTuple):
         radius = np.ones_like(angle)
         for number, strength, phase in zip(_HARMONICS, self.harmonics, self.phase, strict=True):
             radius += strength * np.cos(number * angle + phase)
+
         return radius
 
 
@@ -248,6 +263,7 @@ def _panels(height: int, width: int, num_panels: int, generator: np.random.Gener
         bottom, right = np.array([top, left]) + generator.uniform(0.05, 0.6, 2) * (height, width)
         rows, columns = (slice(max(0, int(a)), max(0, int(b))) for a, b in ((top, bottom), (left, right)))
         canvas[rows, columns] += generator.uniform(0.5, 1) * (generator.uniform(0.05, 0.95) - canvas[rows, columns])
+
     return canvas
 
 
@@ -263,8 +279,10 @@ def _leaves_or(texture: NDArray[np.float64], generator: np.random.Generator) -> 
     """Four in five textures are replaced by shapes of uniform grey, few or many."""
     if generator.random() >= _LEAVES_SHARE:
         return texture
+
     tones = generator.uniform(0.02, 0.3), generator.uniform(0.7, 0.98)
     height, width = texture.shape
+
     return dead_leaves(height, width, generator, generator.uniform(2, 5), exp(generator.uniform(-1.2, 1)), tones)
 
 

@@ -28,6 +28,7 @@ def open_camera() -> Any:
         dv: Any = importlib.import_module("dv_processing")
     except ImportError:
         raise ConfigError("a live camera needs the package dv-processing: pip install spikebridge[camera]") from None
+
     try:
         return dv.io.camera.open()
     except RuntimeError as error:
@@ -44,6 +45,7 @@ def sensor_size(device: Any) -> tuple[int, int]:
     """
     if not device.isEventStreamAvailable():
         raise DataError("this camera gives no events")
+
     width, height = device.getEventResolution()
     return int(height), int(width)
 
@@ -64,6 +66,7 @@ def start_camera_reader(device: Any, feed: EventBinner | FrameFeed, events: bool
         raise DataError(
             "this camera has to give events and frames (a DAVIS does); frames of another device come with --frames"
         )
+
     thread = threading.Thread(target=_read, args=(device, feed, events, frames), name="event camera", daemon=True)
     thread.start()
 
@@ -77,9 +80,11 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
                 image = np.asarray(frame.image)
                 grey = image if image.ndim == 2 else image.mean(axis=2).astype(np.uint8)
                 feed.add_frame(int(frame.timestamp), grey)
+
             if batch is not None:
                 table = batch.numpy()
                 feed.add(make_events(table["timestamp"], table["x"], table["y"], table["polarity"]))
+
             if frame is None and batch is None:
                 sleep(_IDLE)
     except RuntimeError as error:

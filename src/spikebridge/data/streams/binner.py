@@ -95,7 +95,8 @@ class EventBinner:
         frames: FrameOptions = _DEFAULT_FRAMES,
     ) -> None:
         self.dt = dt
-        self.height, self.width = height, width
+        self.height = height
+        self.width = width
         self.box = box
         self.frames = frames
         self._buffers_events = frames.required and frames.buffer_events
@@ -120,6 +121,7 @@ class EventBinner:
         if not inside.all():
             self.count_bad(int((~inside).sum()), f"an event off the sensor of {self.width} x {self.height} pixels")
             events = events[inside]
+
         with self._changed:
             if self._begin is None:
                 events = self._start(events)
@@ -130,22 +132,28 @@ class EventBinner:
         """Adds a grey frame and its time [us]."""
         if not self.frames.required:
             return
+
         if frame.shape != (self.frames.size or (self.height, self.width)):
             self.count_bad(1, f"a frame of {frame.shape[1]} x {frame.shape[0]} pixels")
             return
+
         with self._changed:
             if self._begin is None and not self._is_in_time(time):
                 return
+
             begins = self._begin is None and not self.frames.separate_source
             if begins:
                 self._begin = time
+
             if self._begin is not None and time > self._edge(0) + _MAX_AHEAD_SECONDS * 1e6:
                 self.count_bad(1, f"a frame more than {_MAX_AHEAD_SECONDS:.0f} s ahead of the stream")
                 return
+
             if self.frames.separate_source:
                 self.num_dropped += len(self._future_frames) == _MAX_QUEUED_FRAMES
                 self._future_frames.append((time, frame))
                 return
+
             self._close_until(time, _NO_EVENTS)
             self._set_frame(time, frame)
             self._changed.notify_all()
@@ -189,35 +197,43 @@ class EventBinner:
             begin = self._begin or 0
             self._num_read += len(bins)
             num_read = self._num_read
+
         self._last_ready = bins[-1].ready_at
         events = np.concatenate([one.events for one in bins])
         newest = next((one.frame for one in reversed(bins) if one.frame is not None), None)
+
         if self._buffers_events:
             self._recent.add(events, bin_edge(num_read, self.dt, begin))
             if newest is not None and not self._is_in_time(newest[0]):
                 newest = None
             if newest is not None:
                 events = self._recent.since(newest[0])
+
         # copies: a column must not keep the whole array alive
         columns = BinEvents(events["x"].copy(), events["y"].copy(), events["p"].copy())
         inputs = Inputs(events=columns, elapsed=len(bins) * self.dt)
+
         if newest is not None:
             time, inputs["frame"] = newest
             inputs["frame_age"] = max(0.0, num_read * self.dt - (time - begin) * 1e-6)
             if self.box is not None:
                 inputs["box"], self.box = self.box, None
+
         return inputs
 
     def _start(self, events: Events) -> Events:
         """Sets time 0 at the first event, or at the first frame where frames are required; the events from then on."""
         if self._buffers_events and len(events):
             self._recent.add(events, int(events["t"][-1]) + 1)
+
         if self.frames.required and not self._future_frames:
             return events
+
         first = min((time for time, _ in self._future_frames), default=0)
         events = self._take_buffered(first) if self._buffers_events else events[events["t"] >= first]
         if len(events):
             self._begin = int(events["t"][0])
+
         return events
 
     def _take_buffered(self, time: int) -> Events:
@@ -231,6 +247,7 @@ class EventBinner:
         if not possible.all():
             self.count_bad(int((~possible).sum()), f"an event more than {_MAX_AHEAD_SECONDS:.0f} s ahead of the stream")
             events = events[possible]
+
         if len(events):
             self._close_until(int(events["t"].max()), events)
             self._changed.notify_all()
@@ -240,24 +257,29 @@ class EventBinner:
         if self._buffers_events and time <= self._newest:
             self.count_bad(1, "a frame that is no later than the one before")
             return
-        self._frame, self._newest = (time, frame), time
+
+        self._frame = (time, frame)
+        self._newest = time
 
     def _is_in_time(self, time: int) -> bool:
         """Whether all events since a frame are buffered; else the frame is counted as bad."""
         in_time = time >= self._recent.complete_since
         if not in_time:
             self.count_bad(1, f"a frame more than {_BUFFER_SECONDS} s late")
+
         return in_time
 
     def _close_until(self, time: int, events: Events) -> None:
         """Adds events to the open bin and later ones, and closes all bins that end before a time."""
         late = events["t"] < self._edge(0)
         self.num_late += int(late.sum())
+
         while time >= self._edge(1):
             before = events["t"] < self._edge(1)
             self._open.append(events[before])
             events = events[~before]
             self._close()
+
         if len(events):
             self._open.append(events)
 
@@ -272,9 +294,12 @@ class EventBinner:
             time, frame = self._future_frames.popleft()
             if time < self._edge(1):
                 self._set_frame(time, frame)
+
         self._bins.append(_Bin(events, self._frame, perf_counter()))
-        self._open, self._frame = [], None
+        self._open = []
+        self._frame = None
         self._waiting += len(events)
+
         for index, one in enumerate(self._bins):
             if self._waiting <= MAX_QUEUED_EVENTS:
                 break
@@ -330,6 +355,7 @@ class RecentEvents:
             self._number > MAX_BUFFERED_EVENTS or self._chunks[0][0] < begin - _BUFFER_SECONDS * 1e6
         ):
             self.complete_since = min(self._drop(), end)  # one damaged time must not outlast its chunk
+
         self._chunks.append((end, events))
         self._number += len(events)
 
@@ -341,6 +367,7 @@ class RecentEvents:
         """
         while self._chunks and self._chunks[0][0] <= time:
             self._drop()
+
         events: Events = np.concatenate([np.empty(0, EVENT), *(chunk for _, chunk in self._chunks)])
         return events[events["t"] >= time]
 

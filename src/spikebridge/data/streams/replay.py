@@ -11,7 +11,8 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams.binner import EventBinner
 from spikebridge.errors import ConfigError, DataError
 
-_SLOWEST, _FASTEST = 1e-3, 1e6
+_SLOWEST = 1e-3
+_FASTEST = 1e6
 
 
 class ReplaySource:
@@ -51,11 +52,13 @@ class ReplaySource:
             raise ConfigError(
                 f"a recording is played at {_SLOWEST:g} to {_FASTEST:g} times its speed, but got {speed:g}"
             )
+
         self.recording = recording
         self.first = 0 if frame is None else int(recording.frame_bins[frame])
         self.length = recording.num_bins - self.first
         if self.length < 1:
             raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
+
         self.box = box
         self.buffer_events = buffer_events
         self.loop = loop
@@ -66,10 +69,13 @@ class ReplaySource:
         """Sleeps until bin `done` is complete; the number of complete bins, None after the end."""
         if done >= self.length and not self.loop:
             return None
+
         if self.start_time is None:
             self.start_time = perf_counter()
+
         sleep(max(0.0, self.ready_at(done) - perf_counter()))
         complete = max(done + 1, int((perf_counter() - self.start_time) / self.dt))
+
         return complete if self.loop else min(complete, self.length)
 
     def ready_at(self, bin_: int) -> float:
@@ -88,6 +94,7 @@ class ReplaySource:
         inputs = self.recording.inputs(begun, begun + stop - first, self.buffer_events)
         if begin == 0 and self.box is not None:
             inputs["box"] = self.box
+
         return inputs
 
 
@@ -158,10 +165,12 @@ class EventFrameSource:
             frame = self.source.inputs(first, begin).get("frame")
             nothing = np.zeros((2, self.crop[3], self.crop[2]), np.float32)
             bins.append(_EventFrame(nothing, _grey_levels(frame), begin - first))
+
         for bin_ in range(begin, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)
             grid = event_image(inputs["events"], self.crop, self.counts)
             bins.append(_EventFrame(grid, _grey_levels(inputs.get("frame"))))
+
         return bins
 
 

@@ -20,7 +20,8 @@ from spikebridge.data.signals.series import SensorSeries
 from spikebridge.data.signals.wav import WavFormat, read_wav_format
 from spikebridge.errors import ConfigError, DataError
 
-_SLOWEST, _FASTEST = 1e-3, 1e6
+_SLOWEST = 1e-3
+_FASTEST = 1e6
 _MOST_WAITING = 4096  # blocks of a stream that are not consumed yet
 _PATIENCE = 0.2  # seconds after which a waiting caller may look at the clock
 
@@ -62,6 +63,7 @@ def open_samples(
         raise ConfigError("--speed applies to files; leave it out for a live stream, which runs in real time")
     if stdin is None:
         raise ConfigError("there is no standard input to read WAV from")
+
     return WavStream(stdin, request)
 
 
@@ -97,8 +99,10 @@ class SampleReplay:
     def __init__(self, series: SensorSeries, request: SampleRequest, speed: float = 1.0, name: str = "") -> None:
         if not _SLOWEST <= speed <= _FASTEST:
             raise ConfigError(f"a file is played at {_SLOWEST:g} to {_FASTEST:g} times its speed, but got {speed:g}")
+
         _refuse_another_sensor(name, series.rate_hz, series.num_channels, request)
-        self.series, self.block = series, request.block
+        self.series = series
+        self.block = request.block
         numbers = -(-(series.stops - series.starts) // request.block)
         self.firsts = np.cumsum(numbers) - numbers
         self.num_blocks = int(numbers.sum())
@@ -109,8 +113,10 @@ class SampleReplay:
         """Sleeps until block `done` is complete; the number of complete blocks, None after the end."""
         if done >= self.num_blocks:
             return None
+
         if self.begun is None:
             self.begun = perf_counter()
+
         sleep(max(0.0, self.ready_at(done) - perf_counter()))
         return min(self.num_blocks, max(done + 1, int((perf_counter() - self.begun) / self.dt)))
 
@@ -160,10 +166,13 @@ class WavStream:
         _refuse_another_sensor("standard input", self.format.rate_hz, self.format.num_channels, request)
         self.dt = request.block / request.rate_hz
         self.block = request.block
-        self.first_error, self.num_bad = "", 0
+        self.first_error = ""
+        self.num_bad = 0
         self._changed = threading.Condition()
         self._blocks: deque[tuple[_Block, float]] = deque()
-        self._num_given, self._ended, self._last_ready = 0, False, 0.0
+        self._num_given = 0
+        self._ended = False
+        self._last_ready = 0.0
         self._thread = threading.Thread(target=self._read, args=(file,), name="WAV stream", daemon=True)
         self._thread.start()
 
@@ -174,6 +183,7 @@ class WavStream:
     def _read(self, file: Readable) -> None:
         size = self.block * self.format.bytes_per_sample
         left = self.format.num_bytes
+
         try:
             while left is None or left > 0:
                 content = read_at_most(file, size if left is None else min(size, left))
@@ -184,7 +194,9 @@ class WavStream:
                 if len(content) < size:
                     break
         except OSError as error:
-            self.first_error, self.num_bad = f"the stream broke off ({error})", 1
+            self.first_error = f"the stream broke off ({error})"
+            self.num_bad = 1
+
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -223,6 +235,7 @@ class WavStream:
             self._num_given = stop
             self._last_ready = taken[-1][1]
             self._changed.notify_all()
+
         return [block for block, _ in taken[first - stop :]]
 
 

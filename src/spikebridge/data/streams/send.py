@@ -54,11 +54,14 @@ def send_recording(
     """
     if not 0 < speed < float("inf"):
         raise ConfigError(f"speed is a number above 0, but got {speed}")
+
     lines = list(_due_lines(folder))
     with ExitStack() as stack:
         events = _receiver(events_to, stack, output, report)
         frames = events if frames_to is None else _receiver(frames_to, stack, output, report)
-        begin, count = time.monotonic(), 0
+        begin = time.monotonic()
+        count = 0
+
         for one in lines:
             time.sleep(max(0.0, begin + (one.time - lines[0].time) * 1e-6 / speed - time.monotonic()))
             for file, content in ((frames, one.frames), (events, one.events)):
@@ -66,6 +69,7 @@ def send_recording(
                     file.write(content)
                     file.flush()
                     count += content.count(b"\n")
+
     return count
 
 
@@ -76,17 +80,20 @@ def _due_lines(folder: Path) -> Iterator[_Lines]:
     )
     if path is None:
         raise DataError(f"{folder}: expected the folder of a recording with a file of events, but there is none")
+
     events = read_events(path).events
     images, frame_times = read_frames(folder, path)
     if not isinstance(images, ImageFiles):
         raise DataError(
             f"{folder}: expected frames.csv and frames/, since lines name image files; {path.name} has none"
         )
+
     names = [str(file.resolve()) for file in images.paths]
     last = max(int(events["t"][-1]) if len(events) else 0, int(frame_times[-1]))
     edges = np.union1d(np.arange(0, last + 2, round(_TICK * 1e6)), frame_times)
     cuts = np.append(np.searchsorted(events["t"], edges), len(events))
     frame_of = dict(zip(frame_times.tolist(), names, strict=True))
+
     for start, stop, edge in zip(cuts[:-1].tolist(), cuts[1:].tolist(), edges.tolist(), strict=True):
         frame = f"frame,{edge},{frame_of[edge]}\n".encode() if edge in frame_of else b""
         rows = events[start:stop]
@@ -100,10 +107,14 @@ def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], 
         if output is None:
             raise ConfigError("there is no standard output to write lines to")
         return output
+
     if not word.startswith("tcp:"):
         raise ConfigError(f"a receiver is - or tcp:PORT, such as tcp:5000, but got {word!r}")
+
     port = parse_port(word.removeprefix("tcp:"), "tcp:PORT")
-    deadline, waiting = time.monotonic() + _PATIENCE, False
+    deadline = time.monotonic() + _PATIENCE
+    waiting = False
+
     while True:
         try:
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -111,7 +122,9 @@ def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], 
         except OSError as error:
             if time.monotonic() > deadline:
                 raise ConfigError(f"no program answers on port {port} of this machine ({error})") from None
+
         if not waiting:
             report(f"waiting for a receiver on port {port}")
+
         waiting = True
         time.sleep(0.1)

@@ -99,30 +99,37 @@ class LiveSource:
             raise ConfigError("this network is not a tracker and takes no first box; leave --init out")
         if request.sensor is not None and self.sensor not in (None, request.sensor):
             raise ConfigError(f"this network takes events of {_pixels(request.sensor)}; leave --sensor out")
+
         source = self._open_live(request) if _is_live(self.events) else self._open_replay(request)
         if request.sensor is None:
             return source
+
         return EventFrameSource(source, *request.sensor, request.counts, request.most_together)
 
     def _open_replay(self, request: StreamRequest) -> ReplaySource:
         if self.frames is not None and _is_live(self.frames):
             raise ConfigError(f"{self.events} is played from a file, so its frames are a folder, not {self.frames!r}")
+
         recording = self._recording(request)
         found = recording.events.height, recording.events.width
         if request.sensor not in (None, found):
             raise DataError(
                 f"{self.events}: {_pixels(found)}, but this network takes events of {_pixels(request.sensor)}"
             )
+
         if request.frames and not recording.num_frames:
             raise ConfigError(f"{self.events} has no frames, which this network needs; --frames names their folder")
+
         last = "" if recording.last_event_us is None else f", the last at {recording.last_event_us} us"
         self.report(f"{self.events}: {recording.events.num_events} events{last}")
         size = request.frame or found
         if request.frames and recording.frames[0].shape != size:
             frame = _pixels(recording.frames[0].shape)
             raise DataError(f"{self.events}: frames of {frame}, but this network takes those of {_pixels(size)}")
+
         if request.tracks_target:
             return ReplaySource(recording, *recording.first_box(self.box), self.loop, self.speed)
+
         first = None if request.frame is None else 0
         return ReplaySource(recording, first, None, self.loop, self.speed, buffer_events=False)
 
@@ -135,45 +142,57 @@ class LiveSource:
                 raise ConfigError(
                     "--sensor applies to lines and files of events; leave it out, the recording has its sensor size"
                 )
+
             return load_recording(path, dt=request.dt, allow_truncated=self.allow_truncated)
+
         frames = None if self.frames is None else Path(self.frames).expanduser()
         if request.frames and frames is None and path.suffix == ".aedat4":
             return load_camera_file(path, request.dt, allow_truncated=self.allow_truncated)
+
         height, width = self.sensor or request.sensor or (None, None)
         return load_events(path, request.dt, height, width, frames, self.allow_truncated)
 
     def _open_live(self, request: StreamRequest) -> EventBinner:
         if self.allow_truncated:
             raise ConfigError("--allow-truncated applies to files; leave it out for a live stream")
+
         if self.loop or self.speed != 1.0:
             raise ConfigError(
                 "--loop and --speed apply to recordings; leave them out for a live stream, which runs in real time"
             )
+
         if request.tracks_target and self.box is None:
             raise ConfigError("a live stream needs the target's box in its first frame: --init x,y,w,h")
+
         separate = None if self.frames == self.events else self.frames
         if separate is not None and not _is_live(separate):
             raise ConfigError(f"frames of a live stream come from -, tcp:PORT or camera, but got --frames {separate}")
+
         device = open_camera() if self.events == "camera" else None
         size = request.sensor or self.sensor
+
         if device is not None:
             size = sensor_size(device)
             if request.sensor not in (None, size):
                 raise DataError(
                     f"a camera of {_pixels(size)}, but this network takes events of {_pixels(request.sensor)}"
                 )
+
         if size is None:
             raise ConfigError("text lines do not hold the size of the sensor; give it, such as --sensor 346x260")
+
         options = FrameOptions(request.frames, request.frame, separate is not None, buffer_events=request.tracks_target)
         binner = EventBinner(request.dt, *size, self.box, options)
         if device is not None:
             start_camera_reader(device, binner, frames=request.frames and separate is None)
         else:
             self._start_reader(self.events, binner)
+
         if separate == "camera":
             start_camera_reader(open_camera(), FrameFeed(binner), events=False)
         elif separate is not None:
             self._start_reader(separate, FrameFeed(binner))
+
         return binner
 
     def _start_reader(self, word: str, feed: EventBinner | FrameFeed) -> None:
@@ -182,6 +201,7 @@ class LiveSource:
                 raise ConfigError("there is no standard input to read lines from")
             start_line_reader(self.lines, feed)
             return
+
         port = parse_port(word.removeprefix("tcp:"), "tcp:PORT")
         start_socket_reader(port, feed)
         self.report(f"waiting for a sender of {'frames' if isinstance(feed, FrameFeed) else 'events'} on port {port}")
@@ -210,6 +230,7 @@ def parse_sensor_size(words: str) -> Size:
     width, _, height = words.partition("x")
     if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**16 and 0 < int(height) <= 2**16):
         raise ConfigError(f"a sensor is WIDTHxHEIGHT in pixels, such as 346x260, but got {words!r}")
+
     return int(height), int(width)
 
 

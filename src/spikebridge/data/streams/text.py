@@ -94,12 +94,14 @@ def feed_lines(block: bytes, feed: _Feed) -> None:
             _add_frame(line, feed)
         elif line.strip():
             events.append(line)
+
     _add_events(events, feed)
 
 
 def _add_events(lines: list[bytes], feed: _Feed) -> None:
     if not lines:
         return
+
     try:
         feed.add(_parse_events(lines))
     except (ValueError, OverflowError, UnicodeDecodeError, DataError, ShapeError):

@@ -14,7 +14,8 @@ from spikebridge.data.tasks.tasks import TaskSamples, TaskSplit, split_groups
 from spikebridge.errors import ConfigError, ShapeError
 
 # the released code shuffles 300 to 399 of 2312 features
-_MIN_WINDOW, _MAX_WINDOW = 300 / 2312, 399 / 2312
+_MIN_WINDOW = 300 / 2312
+_MAX_WINDOW = 399 / 2312
 
 
 class GroupedPermutations:
@@ -60,20 +61,24 @@ class GroupedPermutations:
         for name, value, least in (("num_features", num_features, 2), ("num_tasks", num_tasks, 1)):
             if value < least:
                 raise ConfigError(f"{name} should be at least {least}, but is {value}")
+
         if group_size < 1:
             raise ConfigError(f"group_size should be at least 1, but is {group_size}")
+
         low, high = _usual_window(num_features) if window is None else window
         if not 1 <= low <= high <= num_features:
             raise ConfigError(
                 f"window should be (least, most) with 1 <= least <= most <= {num_features} features, "
                 f"but is ({low}, {high})"
             )
+
         orders: list[Tensor] = []
         for task in range(num_tasks):
             if task % group_size == 0:
                 orders.append(randperm(num_features, generator=generator))
             else:
                 orders.append(_shuffled_window(orders[-1], low, high, generator))
+
         self.group_size = group_size
         self.window = (low, high)
         self.permutations: Int64[Tensor, "K d"] = stack(orders)
@@ -132,6 +137,7 @@ class GroupedPermutations:
                 f"the orders are of {self.num_features} features, but a sample of shape "
                 f"{tuple(inputs.shape[batch_axis + 1 :])} has {num_features}"
             )
+
         return TaskSamples(inputs, labels, batch_axis, order=self.permutations[task])
 
     def reshuffled(self, task: int, share: float, generator: Generator) -> Int64[Tensor, " d"]:
@@ -153,6 +159,7 @@ class GroupedPermutations:
         """
         if not 0 <= share <= 1:
             raise ConfigError(f"share should be from 0 to 1, but is {share}")
+
         length = round(share * self.num_features)
         return _shuffled_window(self.permutations[task], length, length, generator)
 
@@ -168,6 +175,7 @@ def _shuffled_window(base: Tensor, low: int, high: int, generator: Generator) ->
     inside = base[start : start + length]
     order = base.clone()
     order[start : start + length] = inside[randperm(length, generator=generator)]
+
     return order
 
 

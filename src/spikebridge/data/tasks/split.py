@@ -45,10 +45,12 @@ class ClassSplits:
     ) -> None:
         if num_tasks < 1 or num_classes < num_tasks or num_classes % num_tasks:
             raise ConfigError(f"num_tasks should divide the {num_classes} classes, but is {num_tasks}")
+
         order = torch.arange(num_classes) if generator is None else torch.randperm(num_classes, generator=generator)
         self.classes: Int64[Tensor, "K C"] = order.reshape(num_tasks, -1).sort(dim=1).values
         self.group: Int64[Tensor, " K"] = torch.arange(num_tasks)
         self.similarity: Float[Tensor, "K K"] = torch.eye(num_tasks)
+
         if embeddings is not None:
             self.similarity = self._cosines(embeddings)
 

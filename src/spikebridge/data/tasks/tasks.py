@@ -53,12 +53,15 @@ def split_groups(
     num_groups = int(group[-1]) + 1
     if not 1 <= num_eval_groups <= num_groups:
         raise ConfigError(f"num_eval_groups should be from 1 to {num_groups} (all groups), but is {num_eval_groups}")
+
     wrong = [position for position in seen_positions if not 0 <= position < group_size]
     if wrong:
         raise ConfigError(f"seen_positions should be from 0 to {group_size - 1} (places in a group), but has {wrong}")
+
     learnt = group >= num_groups - num_eval_groups
     position = torch.arange(len(group)) % group_size
     seen = torch.isin(position, torch.tensor(seen_positions, dtype=torch.int64))
+
     return TaskSplit(*((~learnt).nonzero()[:, 0], (learnt & seen).nonzero()[:, 0], (learnt & ~seen).nonzero()[:, 0]))
 
 
@@ -112,13 +115,16 @@ class BalancedPairs:
         own = self.group[self.tasks]
         same = own[:, None] == own
         one_task = torch.eye(len(own), dtype=torch.bool)
-        mates, strangers = same & ~one_task, ~same if (~same).any() else same
+        mates = same & ~one_task
+        strangers = ~same if (~same).any() else same
         kind = torch.rand(num_pairs, generator=generator)[:, None]
+
         # a first task is drawn from those that have a mate, so that the shares hold whatever the groups
         is_mate = (kind >= self.same_group / 2) & (kind < self.same_group) & mates.any()
         first = _choose(torch.where(is_mate, mates.any(1), True), generator)
         alike = torch.where(is_mate, mates[first], one_task[first])
         second = _choose(torch.where(kind < self.same_group, alike, strangers[first]), generator)
+
         return TaskPairs(self.tasks[first], self.tasks[second])
 
     def share_in_group(self, pairs: TaskPairs) -> float:
@@ -153,6 +159,7 @@ def disjoint_image_sets(num_images: int, size: int, generator: Generator) -> tup
     """
     if not 0 < size <= num_images // 2:
         raise ConfigError(f"two sets of {size} images that share none need {2 * size}, but there are {num_images}")
+
     order = torch.randperm(num_images, generator=generator)
     return order[:size], order[size : 2 * size]
 
@@ -199,6 +206,7 @@ class TaskSamples:
                 f"inputs need one sample a label along batch_axis 0 or 1: {len(labels)} labels, "
                 f"but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
             )
+
         self.inputs = inputs
         self.labels = labels
         self.batch_axis = batch_axis
@@ -219,4 +227,5 @@ class TaskSamples:
         x = self.inputs.index_select(self.batch_axis, chosen).flatten(self.batch_axis + 1)
         if self.order is not None:
             x = x.index_select(-1, self.order.to(x.device))
+
         return LabelledBatch(x if x.is_floating_point() else x.float(), self.labels[chosen.to(self.labels.device)])

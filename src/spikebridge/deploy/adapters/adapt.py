@@ -36,9 +36,11 @@ def adapt(module: nn.Module) -> Stateful:
             f"{type(module).__name__} has no layer of {', '.join(_ADAPTERS)}; a plain module is a part as it is, and a "
             "loop over time of your own becomes one as a spikebridge.neurons.Stateful"
         )
+
     if len(libraries) > 1:
         raise ConfigError(
             f"{type(module).__name__} mixes layers of {' and '.join(libraries)}; make each its own part, or put "
             "adapted layers in a row with spikebridge.neurons.Sequential"
         )
+
     return _ADAPTERS[libraries[0]](module)

@@ -75,6 +75,7 @@ class Adapted(Stateful):
         training = {child: child.training for child in self.module.modules()}
         self.module.eval()
         self._clear()
+
         try:
             with torch.no_grad():
                 self.run(torch.zeros_like(x_t).unsqueeze(0))
@@ -107,10 +108,12 @@ class Adapted(Stateful):
                 f"the state has {len(state.held)} slots, but this module has {len(slots)}; give the state that it "
                 "returned"
             )
+
         try:
             for slot, value in zip(slots, state.held, strict=True):
                 if value is not None:
                     self.write(slot, value)
+
             y = self.run(x)
             return y, _AdaptedState(tuple(self.read(slot) for slot in slots))
         finally:
@@ -127,4 +130,5 @@ def over_steps(module: nn.Module, x: Shaped[Tensor, "T B *N"]) -> Tensor:
     for x_t in x.unbind(0):
         y_t = module(x_t)
         outputs.append(y_t[0] if isinstance(y_t, tuple) else y_t)
+
     return torch.stack(outputs)

@@ -39,6 +39,7 @@ class SpikingJelly(Adapted):
                 "some layers are in step mode 's' and some in 'm'; "
                 "spikingjelly.activation_based.functional.set_step_mode(module, 'm') sets all of them"
             )
+
         super().__init__(module)
         self.takes_sequences = modes == {"m"}
 
@@ -84,6 +85,7 @@ class SnnTorch(Adapted):
                     f"{type(child).__name__} at {path!r} gives its state out; inside a network it has to keep it "
                     "(init_hidden=True), or stand alone as a part"
                 )
+
         super().__init__(module)
 
     def slots(self) -> list[StateSlot]:
@@ -144,6 +146,7 @@ class Norse(Stateful):
         result = self.module(x, inner)
         if not isinstance(result, tuple) or not isinstance(result[0], torch.Tensor):
             raise ShapeError(f"{type(self.module).__name__} has to give an output and a state, but gave one value")
+
         return result[0], _NorseState(result[1])
 
 
@@ -176,7 +179,9 @@ class Sinabs(Adapted):
         if not self.squeezing:
             y: Tensor = self.module(rows)
             return y.transpose(0, 1)
+
         for layer in self.squeezing:
             layer.batch_size, layer.num_timesteps = rows.shape[:2]
+
         squeezed: Tensor = self.module(rows.flatten(0, 1))
         return squeezed.unflatten(0, rows.shape[:2]).transpose(0, 1)

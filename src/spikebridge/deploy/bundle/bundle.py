@@ -64,17 +64,21 @@ class Bundle:
             raise DataError(
                 f"{folder} is not a bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
             )
+
         text = read_text(file, "a manifest", _MOST_MANIFEST_BYTES)
         try:
             bundle = cls(folder, parse_manifest(text))
         except DataError as error:
             raise DataError(f"{folder}: {error}") from None
+
         for name in bundle.manifest.files:
             bundle._check(name)
+
         try:
             check_consistency(bundle.manifest, bundle.numbers(bundle.manifest.sample.file))
         except DataError as error:
             raise DataError(f"{folder}: {error}") from None
+
         return bundle
 
     def read(self, name: str) -> bytes:
@@ -86,6 +90,7 @@ class Bundle:
         content = read_bytes(self._within(name), "a file of a bundle", self.manifest.files[name].size)
         if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
             raise DataError(self._damaged(name))
+
         return content
 
     def numbers(self, name: str | None) -> dict[str, NDArray[np.generic]]:
@@ -96,6 +101,7 @@ class Bundle:
         """
         if name is None:
             return {}
+
         try:
             # the header's sizes are held against the length of the file before memory is taken
             return load(self.read(name))
@@ -107,10 +113,12 @@ class Bundle:
         return sum(file.size for file in self.manifest.files.values())
 
     def _check(self, name: str) -> None:
-        path, digest = self._within(name), hashlib.sha256()
+        path = self._within(name)
+        digest = hashlib.sha256()
         with open_binary(path, "a file of a bundle") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
+
         if digest.hexdigest() != self.manifest.files[name].sha256:
             raise DataError(self._damaged(name))
 
@@ -122,9 +130,11 @@ class Bundle:
         known = self.manifest.files.get(name)
         if known is None:
             raise DataError(f"{self.path} has no file {name!r}")
+
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
             raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
+
         path = self.path.joinpath(*pure.parts)
         if self.path.resolve() not in path.resolve().parents:
             raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
@@ -132,6 +142,7 @@ class Bundle:
             raise DataError(f"{path} is missing")
         if path.stat().st_size != known.size:
             raise DataError(f"{path} has {path.stat().st_size} bytes, but the manifest says {known.size}; copy it anew")
+
         return path
 
 

@@ -30,8 +30,10 @@ def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
     for name, part in manifest.parts.items():
         _check_format(name, part)
         _check_arguments(name, part, manifest.incoming(name))
+
     for link in manifest.links:
         _check_link(manifest, link)
+
     _check_sample(manifest, sample)
 
 
@@ -76,14 +78,17 @@ def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> No
                 f"manifest: link {link.name!r} has into = {link.into!r}; expected the name of an argument, and only of "
                 "a transmission"
             )
+
     if len({link.into for link in named}) < len(named):
         raise DataError(f"manifest: two links lead into one argument of part {name!r}")
+
     by_position = [link for link in links if link.kind == "transmission" and link.into is None]
     if part.side == "snn" and len(by_position) != 1:
         raise DataError(
             f"manifest: {len(by_position)} links lead into part {name!r} by position; a part of side 'snn' takes one, "
             "and others with the name of an argument in into"
         )
+
     if part.format == "nir" and named:
         raise DataError(
             f"manifest: link {named[0].name!r} leads into {named[0].into!r} of part {name!r}, a NIR graph, which has "
@@ -92,24 +97,29 @@ def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> No
 
 
 def _check_link(manifest: Manifest, link: LinkRecord) -> None:
-    source, target = manifest.clock(link.source), manifest.clock(link.target)
+    source = manifest.clock(link.source)
+    target = manifest.clock(link.target)
+
     if link.unit is None:
         if link.emits != source:
             raise DataError(
                 f"manifest: link {link.name!r} has no unit, so it emits as {link.source!r} does, {_words(source)}, but "
                 f"the manifest says {_words(link.emits)}"
             )
+
         if link.shape != manifest.shape(link.source):
             raise DataError(
                 f"manifest: link {link.name!r} has no unit, so it carries {manifest.shape(link.source)} of "
                 f"{link.source!r}, but the manifest says {link.shape}"
             )
+
     reads = ClockRecord(link.emits.period, link.emits.phase + link.delay % link.emits.period)
     if not link.held and reads != target:
         raise DataError(
             f"manifest: link {link.name!r} is not held, but its clocks do not fit: values come {_words(reads)}, and "
             f"part {link.target!r} runs {_words(target)}"
         )
+
     kernel = None if link.unit is None else link.unit.kernel
     if link.unit is not None and kernel is not None and kernel.name in _WITH_STEP:
         window = link.unit.window
@@ -126,23 +136,28 @@ def _check_sample(manifest: Manifest, sample: Mapping[str, Values]) -> None:
         what = where.partition(".")[2]
         if where not in sample:
             raise DataError(f"the sample has no tensor {where!r}, which the manifest tells of")
+
         values = sample[where]
         if values.ndim < 2 or values.shape[2:] != shape:
             raise DataError(
                 f"{what!r} gave values of shape {values.shape[2:]} on the sample, but the manifest says {shape}"
             )
-        number, is_input = clock.count(record.ticks), where.startswith("inputs.")
+
+        number = clock.count(record.ticks)
+        is_input = where.startswith("inputs.")
         if values.shape[1] != record.batch or len(values) < number or (len(values) > number and not is_input):
             raise DataError(
                 f"{what!r} has {len(values)} samples of {values.shape[1]} streams in the sample, but the manifest says "
                 f"{number} of {record.batch}: {_words(clock)}, in {record.ticks} ticks"
             )
+
     for link in manifest.links:
         carried = sample.get(f"links.{link.name}")
         if carried is not None and carried.shape[2:] != link.shape:
             raise DataError(
                 f"link {link.name!r} carried {carried.shape[2:]} on the sample, but the manifest says {link.shape}"
             )
+
     for name, part in manifest.parts.items():
         values = sample[f"parts.{name}"]
         spikes = part.side == "snn" and bool(((values == 0) | (values == 1)).all())
@@ -161,5 +176,6 @@ def _signals(manifest: Manifest) -> Iterator[tuple[str, ClockRecord, tuple[int, 
     """Name in the sample, clock and shape of every input and part."""
     for name, entry in manifest.inputs.items():
         yield f"inputs.{name}", entry.clock, entry.shape
+
     for name, part in manifest.parts.items():
         yield f"parts.{name}", part.clock, part.shape

@@ -76,11 +76,13 @@ class _BundleWriter:
         """Writes a file and gives its name."""
         if name.lower() in {other.lower() for other in self.files}:
             raise ExportError(f"two files of the bundle would be called {name!r}; rename a part or a link")
+
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         write_bytes(path, content)
         self.files[name] = FileRecord(len(content), hashlib.sha256(content).hexdigest())
         self.progress(f"{name}{note}")
+
         return name
 
     def save_tensors(self, name: str, tensors: dict[str, Tensor]) -> str:
@@ -126,17 +128,22 @@ def export(
     target = Path(path)
     if target.exists():
         raise ExportError(f"{target} is there already; name another folder or remove it first")
+
     check_stream(inputs)
     if isinstance(network, HybridUnit):
-        network, inputs = _around(network), {_SIGNAL: next(iter(inputs.values()))}
+        network = _around(network)
+        inputs = {_SIGNAL: next(iter(inputs.values()))}
+
     if not isinstance(network, HybridNetwork):
         raise ExportError(f"a bundle holds a HybridNetwork, but got a {type(network).__name__}")
+
     with atomic_folder(target) as draft:
         own = copy.deepcopy(network).to("cpu").eval()
         sample = _sample(own, inputs, ticks)
         text = write_manifest(_write(_BundleWriter(draft, progress), own, sample, dict(card or {})))
         write_text(draft / MANIFEST, text)
         Bundle.open(draft)
+
     return Bundle.open(target)
 
 
@@ -145,9 +152,12 @@ def _around(unit: HybridUnit) -> HybridNetwork:
     dt = dt_of(unit)
     if dt is None and (path := unbound_layer(unit)) is not None:
         raise ExportError(f"{path!r} of the unit depends on dt, the step of its clock [s], and has none; give it dt=")
-    dt, unit = dt or 1.0, copy.deepcopy(unit)  # a copy, since a network binds its step
+
+    dt = dt or 1.0  # a copy, since a network binds its step
+    unit = copy.deepcopy(unit)
     links = [Transmission(_SIGNAL, "output", unit, name="unit")]
     parts = {"output": nn.Identity()}
+
     return HybridNetwork(dt=dt, inputs={_SIGNAL: every(dt)}, parts=parts, links=links, outputs=["output"])
 
 
@@ -155,10 +165,12 @@ def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | N
     for name, value in (*network.named_parameters(), *network.named_buffers()):
         if value.is_floating_point() and value.dtype != torch.float32:
             raise ExportError(f"{name!r} is {value.dtype}; a bundle holds float32, so call network.float() first")
+
     given = {name: x.detach().cpu() for name, x in inputs.items()}
     recorded = record_active_trace(network, given, ticks)
     if ticks is None:
         ticks = min(clock.phase + len(given[name]) * clock.period for name, clock in network.inputs.items())
+
     return Sample(given, recorded, ticks)
 
 
@@ -170,6 +182,7 @@ def _write(writer: _BundleWriter, network: HybridNetwork, sample: Sample, card: 
     file = writer.save_tensors("sample/sample.safetensors", tensors)
     left_out = [n for n, m in network.named_children() if n not in ("parts", "units") and _holds_numbers(m)]
     numbers = {f"{n}.{key}": x for n in left_out for key, x in network.get_submodule(n).state_dict().items()}
+
     return Manifest(
         dt=network.dt,
         inputs={name: _input(network, name, sample) for name in network.inputs},
@@ -205,17 +218,21 @@ def _write_part(writer: _BundleWriter, network: HybridNetwork, name: str, sample
     Raises:
         ExportError: no format holds the part; the message names it and the reason.
     """
-    part, routes = network.parts[name], network.incoming[name]
+    part = network.parts[name]
+    routes = network.incoming[name]
     for route in routes:
         if route.acts_on_a_parameter and isinstance(route.link, Modulation):
             raise ExportError(
                 f"the link {route.name!r} modulates {route.link.target}, weights that change while the network runs; "
                 "neither NIR nor ONNX has a place for them"
             )
+
     if isinstance(part, Stateful):
         return _stateful(writer, network, name, part, sample)
+
     signals, into = _arguments(routes, sample)
     content = write_onnx(part, signals, into, name=f"part {name!r}")
+
     return _record(network, name, sample, "onnx", writer.save(f"ann/{file_name(name)}.onnx", content), side="ann")
 
 
@@ -239,13 +256,16 @@ def _stateful(writer: _BundleWriter, network: HybridNetwork, name: str, part: St
             raise ExportError(
                 f"part {name!r} cannot be exported: {reason}; as an ONNX step it could not be modulated"
             ) from None
+
         signals, into = _arguments(routes, sample)
         step, state = write_onnx_step(part, signals, into, name=f"part {name!r}")
         note = f"an ONNX step, not NIR: {reason}"
         file = writer.save(f"snn/{file_name(name)}.onnx", step, f": {note}")
         tensors = {f"state.{i}": t for i, t in enumerate(state)}
         initial = writer.save_tensors(f"snn/{file_name(name)}.state.safetensors", tensors)
+
         return _record(network, name, sample, "onnx", file, initial=initial, notes=(note,))
+
     return _record(network, name, sample, "nir", writer.save(f"snn/{file_name(name)}.nir", content), notes=notes)
 
 
@@ -255,13 +275,16 @@ def _as_nir(
     transmissions = [route for route in routes if isinstance(route.link, Transmission)]
     if len(transmissions) != 1:
         raise ExportError(f"{len(transmissions)} links bring a signal to it, and a NIR graph here has one input")
+
     written = to_nir(part, sample.carried(transmissions[0]), dt=network.clock_of(name).period * network.dt)
     known = [f"{node.name}.{q}" for node in read_graph(written.graph).nodes for q in node.numbers]
+
     for route in routes:
         if isinstance(route.link, Modulation):
             path = ".".join(_node_of_path(route.link.path))
             if path not in known:
                 raise ExportError(f"NIR has no quantity {path!r} to modulate; {did_you_mean(path, known)}")
+
     return written.content(), written.notes
 
 
@@ -269,6 +292,7 @@ def _arguments(routes: list[Route], sample: Sample) -> tuple[dict[str, Tensor], 
     """An example of each argument by link, those by position first, and the names of the others."""
     links = [route for route in routes if isinstance(route.link, Transmission)]
     links.sort(key=lambda route: route.into is not None)
+
     return (
         {route.name: sample.carried(route)[0] for route in links},
         {route.name: route.into for route in links if route.into is not None},
@@ -286,7 +310,8 @@ def _record(
     initial: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> PartRecord:
-    y, clock = sample.signal(name), clock_record(network.clock_of(name))
+    y = sample.signal(name)
+    clock = clock_record(network.clock_of(name))
     spikes = side == "snn" and spikes_only(y)
     return PartRecord(side, form, file, clock, tuple(y.shape[2:]), spikes, initial, notes)  # type: ignore[arg-type]
 
@@ -308,20 +333,24 @@ def _write_link(writer: _BundleWriter, network: HybridNetwork, route: Route, sam
     Raises:
         ExportError: a stage of the unit that no bundle holds; the message names the link and the stage.
     """
-    link, unit = route.link, network.unit_of(route)
+    link = route.link
+    unit = network.unit_of(route)
     tensors: dict[str, Tensor] = {}
     record = None if unit is None else _unit(writer, network, route, unit, sample, tensors)
     shape = tuple(sample.carried(route).shape[2:])
     initial: float | None = 0.0
+
     if isinstance(link, Transmission) and isinstance(link.initial, Tensor):
         initial, tensors["initial"] = None, link.initial.float().expand(shape)
     elif isinstance(link, Transmission):
         initial = float(link.initial)
+
     numbers = writer.save_tensors(f"units/{file_name(route.name)}.safetensors", tensors) if tensors else None
     acts: dict[str, Any] = {}
     if isinstance(link, Modulation):
         node, quantity = _node_of_path(link.path)
         acts = {"kind": "modulation", "node": node, "quantity": quantity, "by": link.by}
+
     return LinkRecord(
         **{"kind": "transmission", **acts},
         name=route.name,
@@ -357,12 +386,14 @@ def _unit(
         elif module is not None:
             stages[stage], own = stage_record(module, f"the {stage} of link {route.name!r}")
             tensors |= {f"{stage}.{name}": value for name, value in own.items()}
+
     if unit.nonlinearity is not None and not isinstance(unit.nonlinearity, nn.Identity):
         signals = {"value": _after(route, unit, sample, "kernel").flatten(0, 1)[0]}
         if route.link.context is not None:
             signals["context"] = sample.signal(route.link.context)[0]
         content = write_onnx(unit.nonlinearity, signals, name=f"the nonlinearity of link {route.name!r}")
         stages["nonlinearity"] = writer.save(f"ann/{file_name(route.name)}.unit.onnx", content)
+
     return UnitRecord(**stages)
 
 
@@ -373,14 +404,19 @@ def _function(writer: _BundleWriter, route: Route, unit: HybridUnit, sample: Sam
     check_function(unit, stage, values, where)
     settings: dict[str, Setting]
     function: nn.Module
+
     if isinstance(unit.kernel, Kernel) and stage == "kernel":
-        function, settings = KernelFunction(unit.kernel), {"keep": False}
+        function = KernelFunction(unit.kernel)
+        settings = {"keep": False}
     else:
         discretizer: Any = unit.discretizer
         length = unit.window.length or 1 if unit.window is not None else 1
-        function, settings = DiscretizerFunction(discretizer, length), {"kind": discretizer.kind}
+        function = DiscretizerFunction(discretizer, length)
+        settings = {"kind": discretizer.kind}
+
     content = write_onnx(function, {"value": values[0].movedim(0, 1)}, name=where)
     file = writer.save(f"ann/{file_name(route.name)}.{stage}.onnx", content)
+
     return {stage: StageRecord(FUNCTION, settings), f"{stage}_function": file}
 
 
@@ -392,6 +428,7 @@ def _fire(
         written = to_nir(fire.layer, x, dt=route.clock.period * network.dt)
     except ExportError as reason:
         raise ExportError(f"the layer of Fire in link {route.name!r}: {reason}") from None
+
     return writer.save(f"units/{file_name(route.name)}.nir", written.content())
 
 
@@ -404,9 +441,12 @@ def _after(route: Route, unit: HybridUnit, sample: Sample, stage: str) -> Tensor
         number = len(unit.window.frame(x, None)[0]) if unit.window is not None and unit.form == "framed" else len(x)
         context = sample.signal(route.link.context)[:1]
         context = context.expand(number, *context.shape[1:])
+
     with torch.no_grad():
         stages, _ = unit.stages(x, None, starts=starts, context=context)
+
     values: Tensor = getattr(stages, stage)
     if not len(values):
         raise ExportError(f"the unit of link {route.name!r} closes no window on the sample; give a longer one")
+
     return values

@@ -114,6 +114,7 @@ class StageRecord:
             where = f"the stage {self.name!r} has {name} = {value!r:.40}"
             if isinstance(value, float) and not math.isfinite(value):
                 raise DataError(f"{where}, which is no finite number")
+
             kind = _SETTINGS.get(name) if self.name in _STAGES else None
             if kind == "truth" and not isinstance(value, bool):
                 raise DataError(f"{where}; expected true or false")
@@ -264,20 +265,26 @@ class Manifest:
         """Refuses names that lead nowhere."""
         if not 0 < self.dt < math.inf:
             raise DataError(f"manifest: dt is a time above 0 s, but is {self.dt}")
+
         signals = {**self.inputs, **self.parts}
         if sorted(self.order) != sorted(self.parts):
             raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
+
         for name in self.outputs:
             _known(name, self.parts, "an output")
+
         for link in self.links:
             _known(link.source, signals, f"the source of link {link.name!r}")
             _known(link.target, self.parts, f"the target of link {link.name!r}")
             for other in (link.context, trigger_of(link)):
                 if other is not None:
                     _known(other, signals, f"a signal of link {link.name!r}")
+
             self._check_order(link)
+
         if len({link.name for link in self.links}) < len(self.links):
             raise DataError("manifest: two links have one name")
+
         for file in self.named_files():
             _known(file, self.files, "a file")
 
@@ -294,13 +301,16 @@ class Manifest:
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
+
         for part in self.parts.values():
             names += [part.file, part.initial]
+
         for link in self.links:
             names.append(link.numbers)
             if link.unit is not None:
                 unit = link.unit
                 names += [unit.nonlinearity, unit.fires, unit.kernel_function, unit.discretizer_function]
+
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> ClockRecord:
@@ -383,20 +393,24 @@ def parse_manifest(text: str) -> Manifest:
     plain = parse_json(text, "manifest.json is damaged")
     if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
+
     version = plain.get("version")
     if version != VERSION or isinstance(version, bool):
         raise DataError(
             f"manifest.json is of version {version}, but this program reads version {VERSION}; export the bundle anew, "
             "or use the spikebridge that wrote it"
         )
+
     written = plain.pop("sha256", None)
     fields = {name: value for name, value in plain.items() if name not in ("schema", "version")}
     manifest = parse_record(Manifest, fields, "manifest")
+
     if written is not None and written != _digest(plain):
         raise DataError(
             "manifest.json was changed after it was written: its SHA-256 is not the one that it holds; copy or export "
             'it anew, or delete its line "sha256" if you meant the change'
         )
+
     return manifest
 
 
@@ -413,14 +427,17 @@ def parse_record(kind: type[R], value: Any, where: str) -> R:
     """
     if not isinstance(value, dict):
         raise DataError(f"{where} should be an object, but is a {type(value).__name__}")
+
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in value:
         if name not in fields:
             raise DataError(f"{where} has an unknown field {name!r}; {did_you_mean(str(name), fields)}")
+
     missing = [name for name, f in fields.items() if name not in value and f.default is dataclasses.MISSING]
     if missing:
         raise DataError(f"{where} lacks {', '.join(missing)}")
+
     return kind(**{name: _value(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
@@ -429,7 +446,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return parse_record(kind, value, where)
-    origin, inner = get_origin(kind), get_args(kind)
+
+    origin = get_origin(kind)
+    inner = get_args(kind)
+
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:
             return None
@@ -449,5 +469,6 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     elif type(value) is kind and kind is not float:
         return value
+
     shown = f"{value!r}"
     raise DataError(f"{where} should be {getattr(kind, '__name__', kind) if not origin else kind}, but is {shown:.80}")

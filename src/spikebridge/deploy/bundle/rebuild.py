@@ -57,6 +57,7 @@ class _OnnxModule(nn.Module):
         if len(first) == 0:
             # not every operator takes nothing
             return first.new_zeros((0, *self._shape(given)))
+
         y = self.session.run({name: x.detach().numpy() for name, x in given.items()})[0]
         return torch.from_numpy(y)
 
@@ -85,6 +86,7 @@ class _OnnxStepPart(Stateful):
         self.initial = initial
         self.signal = signal
         self.into = dict(into or {})
+
         # its further inputs are arguments, as those of any part
         self.step = _with_arguments(self._step, self.into)  # type: ignore[method-assign]
 
@@ -112,6 +114,7 @@ def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callabl
     own = list(inspect.signature(method).parameters.values())[:2]
     more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
     function.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+
     return function
 
 
@@ -137,6 +140,7 @@ def rebuild(bundle: Bundle, stages: Sequence[type[nn.Module]] = ()) -> HybridNet
         )
     except (ConfigError, ShapeError) as error:
         raise DataError(f"{bundle.path}: what the manifest says does not fit together: {error}") from None
+
     _check_clocks(network, manifest)
     return network.eval()
 
@@ -149,14 +153,18 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     record = bundle.manifest.parts[name]
     if record.format == "nir":
         return from_nir(bundle.read(record.file))
+
     session = OnnxSession(bundle.read(record.file), f"{bundle.path / record.file}")
     links = [link for link in bundle.manifest.incoming(name) if link.kind == "transmission"]
     into = {link.into: link.name for link in links if link.into is not None}
     signals = [link.name for link in links if link.into is None]
+
     if record.initial is None:
         return _OnnxModule(session, signals, into, record.shape)
+
     numbers = bundle.numbers(record.initial)
     initial = [torch.from_numpy(numbers[f"state.{i}"]) for i in range(len(numbers))]
+
     return _OnnxStepPart(session, initial, signals[0], into)
 
 
@@ -167,6 +175,7 @@ def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> L
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"
         return Modulation(link.source, target, unit, by=link.by, **common)
+
     # with its shape, so that no loop has to look for it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)
     return Transmission(link.source, link.target, unit, into=link.into, initial=initial, **common)
@@ -178,25 +187,31 @@ def _unit(
     record = link.unit
     if record is None:
         return None
+
     stages: list[Any] = []
     for stage in ("window", "kernel", "discretizer"):
         own = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
         words = getattr(record, stage)
         named = words is not None and words.name != FUNCTION
         stages.append(stage_of(words, own, classes) if named else None)
+
     window, kernel, discretizer = stages
     if record.kernel_function is not None:
         function = _function(bundle, record.kernel_function)
         length = getattr(window, "length", None) or 1
         kernel = FunctionKernel(function, length, function.session.num_axes - 2)
+
     if record.discretizer_function is not None and record.discretizer is not None:
         function = _function(bundle, record.discretizer_function)
         discretizer = FunctionDiscretizer(function, record.discretizer.settings.get("kind"))
+
     if record.fires is not None:
         discretizer = SpikingLayer(from_nir(bundle.read(record.fires)))
+
     nonlinearity = None
     if record.nonlinearity is not None:
         nonlinearity = _function(bundle, record.nonlinearity)
+
     return HybridUnit(window, kernel, nonlinearity, discretizer)
 
 

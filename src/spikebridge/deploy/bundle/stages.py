@@ -56,6 +56,7 @@ def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | Dis
         if not isinstance(form, KernelForm | DiscretizerForm):
             raise ConfigError(f"{kind.__name__} needs a class attribute array_form, a KernelForm or DiscretizerForm")
         found[record_name(kind)] = form
+
     return found
 
 
@@ -95,19 +96,23 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
     if arguments is None:
         known = ", ".join([*map(record_name, _WINDOWS), *KERNELS, *DISCRETIZERS])
         raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
+
     settings: dict[str, Setting] = {}
     tensors: dict[str, Tensor] = {}
+
     for name in arguments:
         value = getattr(stage, name)
         if isinstance(value, Tensor):
             tensors[name] = value.detach()
         else:
             settings[name] = value
+
     if isinstance(stage, Kernel):
         quantities = {name: getattr(stage, name) for name in stage.modulable}
         place = next(stage.parameters(), torch.empty(0))
         if (taps := stage.arguments(quantities, place).get("taps")) is not None:
             tensors["weight"] = taps.detach()
+
     return StageRecord(record_name(kind), settings), tensors
 
 
@@ -128,18 +133,22 @@ def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], own: Iterable[t
     if arguments is None:
         known = [name for name, one in kinds.items() if _arguments(one) is not None]
         raise DataError(f"there is no stage {record.name!r}; known are {', '.join(known)}")
+
     given = {**record.settings, **{name: t for name, t in tensors.items() if name in arguments}}
     try:
         if kind is Delay:
             times: dict[str, Any] = given
             dt = float(times["dt"])
             return Delay(times["ticks"] * dt, max_delay=times["max_ticks"] * dt, dt=dt, keep=bool(given["keep"])).eval()
+
         if kind is not FIR:
             return kind(**given)
+
         weight = tensors["weight"]
         stage = FIR(len(weight), tuple(weight.shape[1:]), keep=bool(given["keep"]))
         with torch.no_grad():
             stage.weight.copy_(weight)
+
         return stage
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"the stage {record.name!r} cannot be made of {record.settings}: {error}") from None
@@ -196,9 +205,12 @@ def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) ->
                 f"{where} is a {type(module).__name__}, which a bundle holds only where it gives one value at the end "
                 "of a window of known length"
             )
+
         return
+
     with torch.no_grad():
         state = module(values, unit.window.length or 1 if unit.window is not None else 1)[1]
+
     if state is not None:
         raise ExportError(f"{where} is a {type(module).__name__} with a memory, which a bundle does not hold")
 

@@ -45,9 +45,11 @@ class Sample:
         """An input or a part, `(K, B, *M)`, one value at least."""
         if name in self.inputs:
             return _at_least_one(self.inputs[name])
+
         y = self.recorded.parts.get(name)
         if y is None or not len(y):
             raise ExportError(f"part {name!r} never fires on the sample; give a longer one")
+
         return y
 
     def carried(self, route: Route) -> Tensor:
@@ -72,6 +74,7 @@ def check_stream(inputs: Mapping[str, Tensor]) -> None:
     check_named(inputs)
     if not inputs:
         raise ConfigError("a network takes its inputs by name, but got none")
+
     for name, x in inputs.items():
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.shape[1]:
             came = tuple(x.shape) if isinstance(x, Tensor) else in_words(x)
@@ -110,8 +113,10 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
                 f"part {name!r} gives several tensors by name ({', '.join(signals)}), but bundles and integers hold "
                 "parts that give one; join them in one tensor, or make a part of each"
             )
+
     empty = {name: x[:0] for name, x in inputs.items() if name in network.inputs}
-    carried, batch = infer_shapes(network, empty).links, next(iter(inputs.values())).shape[1]
+    carried = infer_shapes(network, empty).links
+    batch = next(iter(inputs.values())).shape[1]
     made: dict[str, list[Tensor]] = {name: [torch.zeros(0, batch, *carried[name].shape)] for name in network.units}
 
     def hook(name: str) -> Any:
@@ -120,11 +125,13 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
     with _all_outputs(network), torch.no_grad():
         state = network.initial_state(inputs)
         handles = [unit.register_forward_hook(hook(name)) for name, unit in network.units.items()]
+
         try:
             parts, _ = network(inputs, state, ticks)
         finally:
             for handle in handles:
                 handle.remove()
+
     return ReferenceTrace(parts, {name: torch.cat(pieces) for name, pieces in made.items()})
 
 
@@ -146,17 +153,20 @@ def record_active_trace(
 
     layers = {name: layer for name, layer in network.named_modules() if _spikes(layer)}
     handles = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
+
     try:
         recorded = record_trace(network, inputs, ticks)
     finally:
         for handle in handles:
             handle.remove()
+
     for name in layers:
         if not spoke.get(name):
             raise ExportError(
                 f"the layer {name!r} never spikes on the sample, so a comparison would say nothing; give a longer or "
                 "stronger one, or train the network"
             )
+
     for route in network.routes:
         if route.name in network.units:
             neutral = {"multiply": 1.0, "add": 0.0}.get(route.link.by) if isinstance(route.link, Modulation) else 0.0
@@ -166,6 +176,7 @@ def record_active_trace(
                     f"the unit of link {route.name!r} has no effect on the sample, so a comparison would say nothing; "
                     "give a longer sample, or train the network"
                 )
+
     return recorded
 
 

@@ -83,21 +83,26 @@ def write_c(
     """
     if folder.exists():
         raise ExportError(f"{folder} is there already; name another folder or remove it first")
+
     own = c_name(name or folder.resolve().stem, set())
     one = {key: np.asarray(x)[:, :1] for key, x in inputs.items()}
     recorded = _recorded(model, one, ticks)
     shapes = {key: x.shape[2:] for key, x in one.items()}
     known: dict[str, Brings] = {}
+
     for _ in range(2):  # a loop reads what is written later: the second time all shapes are known
         network = NetworkWriter(model, shapes, f"{own}_state", known)
         known = network.write()
+
     with atomic_folder(folder) as draft:
         write_text(draft / f"{own}.h", "\n".join(_header(own, network)) + "\n")
         write_text(draft / f"{own}.c", "\n".join(_body(own, network)) + "\n")
         write_text(draft / _CHECK, "\n".join(_check(own, network, one, recorded, ticks)) + "\n")
+
     tables = sum(_bytes(kind, len(content) // 8) for kind, content in network.source.tables)
     fields = [network.source.state, *network.source.work.values()]
     state, *work = [sum(_bytes(kind, max(size, 1)) for kind, _, size in several) for several in fields]
+
     return WrittenC(folder, own, tables, state + max(work, default=0))
 
 
@@ -115,12 +120,14 @@ def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]]
     Raises:
         DataError: there is none, it is damaged, or the sample lacks something that it takes.
     """
-    model, manifest = integers_of(bundle), bundle.manifest
+    model = integers_of(bundle)
+    manifest = bundle.manifest
     sample = bundle.numbers(manifest.sample.file)
     inputs = {name: sample[f"inputs.{name}"] for name in manifest.inputs}
     known = sample_signals(
         manifest, bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
     )
+
     return model, integer_inputs(model, inputs, known, f"{bundle.path}"), manifest.sample.ticks
 
 
@@ -129,6 +136,7 @@ def _recorded(model: IntegerModel, inputs: Mapping[str, NDArray[Any]], ticks: in
     given: dict[str, list[NDArray[Any]]] = {}
     for name, values in model.run(inputs, ticks).items():
         given[name] = [value[0].ravel() for value in values]
+
     return given
 
 
@@ -153,6 +161,7 @@ def _header(own: str, network: NetworkWriter) -> list[str]:
         "#include <stdint.h>",
         "",
     ]
+
     for kind, several in (("input", network.inputs), ("output", network.outputs)):
         fields = []
         for one in several:
@@ -160,15 +169,19 @@ def _header(own: str, network: NetworkWriter) -> list[str]:
                 lines.append(f"#define {own.upper()}_{one.field.upper()}_SCALE {one.scale!r}")
             fields += [_about(one), _field(one.signal.kind, one.field, one.signal.size)]
             fields += [f"uint8_t {one.field}_given; /* 1 at a tick with a new value */"] if kind == "output" else []
+
         lines += ["", *_struct(f"{own}_{kind}", fields), ""]
+
     source = network.source
     work = [
         line
         for name, fields in source.work.items()
         for line in ("struct {", *indented(_field(*one) for one in fields), f"}} {name};")
     ]
+
     state = ["uint32_t stream;", *(_field(*one) for one in source.state)]
     state += ["union {", *indented(work), "} work;"] if work else []
+
     return [
         *lines,
         "/* All that a stream remembers. Its memory is the caller's; a copy is a snapshot. */",
@@ -195,6 +208,7 @@ def _body(own: str, network: NetworkWriter) -> list[str]:
     source = network.source
     helpers = [line for name in HELPERS if name in source.used for line in ("", *HELPERS[name])]
     tables = [line for table in source.tables.values() for line in table]
+
     return [
         f'#include "{own}.h"',
         "",
@@ -226,7 +240,9 @@ def _check(
 ) -> list[str]:
     """A program that runs the sample and counts the outputs that differ from those of the integer model."""
     tables: list[str] = []
-    before, after = [], []
+    before = []
+    after = []
+
     for number, one in enumerate(network.inputs):
         values = np.asarray(inputs[one.name][:, 0], np.int64)
         if one.scale is not None:
@@ -236,6 +252,7 @@ def _check(
         tick = f"tick >= {one.clock.phase} && (tick - {one.clock.phase}) % {one.clock.period} == 0"
         place = f"(tick - {one.clock.phase}) / {one.clock.period} * {size}"
         before.append(f"if ({tick}) memcpy(in.{one.field}, in_{number} + {place}, sizeof in.{one.field});")
+
     for number, one in enumerate(network.outputs):
         rows = recorded.get(one.name, [])
         whole = np.concatenate(rows) if rows else np.zeros(one.signal.size, np.int64)
@@ -244,9 +261,11 @@ def _check(
         compare = f"differ += out.{one.field}[j] != out_{number}[at_{number} * {one.signal.size} + j];"
         body += [f"for (int j = 0; at_{number} < {len(rows)} && j < {one.signal.size}; j++) {compare}"]
         after += [f"if (out.{one.field}_given) {{", *indented([*body, f"at_{number}++;"]), "}"]
+
     counts = [f"at_{number} = 0;" for number in range(len(network.outputs))]
     ends = [f"differ += at_{n} != {len(recorded.get(one.name, []))};" for n, one in enumerate(network.outputs)]
     total = " + ".join(f"at_{n} * {one.signal.size}" for n, one in enumerate(network.outputs)) or "0"
+
     run = [
         *counts,
         f"{own}_start(&s, 0);",
@@ -255,6 +274,7 @@ def _check(
         "}",
         *ends,
     ]
+
     main = [
         f"static {own}_state s;",
         f"static {own}_input in;",
@@ -265,6 +285,8 @@ def _check(
         f'printf("{ticks} ticks, %ld values, %ld differ\\n", {total}, differ);',
         "return differ != 0;",
     ]
+
     head = [f'#include "{own}.h"', "", "#include <stdio.h>", "#include <string.h>", ""]
     head += ["#ifndef REPEATS", "#define REPEATS 1 /* more of them to measure the time */", "#endif", ""]
+
     return [*head, *tables, "", "int main(void) {", *indented(main), "}"]

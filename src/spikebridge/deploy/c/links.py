@@ -68,7 +68,10 @@ class LinkWriter:
         numbers: Mapping[str, Any],
         known: Brings | None,
     ) -> None:
-        self.around, self.record, self.runner, self.numbers = around, record, runner, numbers
+        self.around = around
+        self.record = record
+        self.runner = runner
+        self.numbers = numbers
         self.name = around.source.function(f"link_{record.name}")
         self.initial = numbers.get("link", {}).get("initial")
         self.known = known or Brings((1,) if self.initial is None else tuple(np.shape(self.initial)), 1)
@@ -93,12 +96,16 @@ class LinkWriter:
         Raises:
             ExportError: a stage without a C form.
         """
-        record, around = self.record, self.around
+        record = self.record
+        around = self.around
         fires = around.fires(around.clock(record.source))
-        lines, kept = [], None
+        lines = []
+        kept = None
+
         if context is not None:
             kept = around.source.remembered(f"{self.name}_context", context.shape, context.low, context.high)
             lines += when(around.fires(around.clock(str(record.context))), copied(context.code, kept.code, kept.size))
+
         starts, more, reset = self._starts()
         lines += more
         unit = self.runner.unit
@@ -110,15 +117,20 @@ class LinkWriter:
             made = UnitWriter(around.source, self.name, record.unit, unit, self.numbers).write(x, "starts", kept)
         else:
             raise ExportError(f"link {record.name!r} has a unit without a C form")
+
         self.brings = Brings(made.values.shape, made.number)
         if self._passes():
             self.value = x
             return lines
+
         body = [*made.lines, *self._deliver(made), *made.after]
-        arguments, given = f"{around.state} *s", "s"
+        arguments = f"{around.state} *s"
+        given = "s"
         if starts is not None:
-            arguments, given = f"{arguments}, int starts", f"s, {starts}"
+            arguments = f"{arguments}, int starts"
+            given = f"s, {starts}"
             body = [*([] if any("(starts)" in line for line in body) else ["(void)starts;"]), *body]
+
         around.source.functions += ["", f"static void {self.name}({arguments}) {{", *indented(body), "}"]
         return [*lines, *when(fires, [f"{self.name}({given});", *reset])]
 
@@ -126,6 +138,7 @@ class LinkWriter:
         """What arrives for the target at a tick: lines of the step function."""
         if self._queue is None:
             return []
+
         queue, first, number, most = self._queue
         value = self._value()
         arrived = [
@@ -134,8 +147,10 @@ class LinkWriter:
             f"{number}--;",
             *self._flagged(),
         ]
+
         emits = self.record.emits
         clock = ClockRecord(emits.period, emits.phase + self.record.delay)
+
         return when(f"{self.around.fires(clock)} && {number} > 0", arrived)
 
     def acting(self) -> Acting:
@@ -147,6 +162,7 @@ class LinkWriter:
         record, first = self.record, self.record.emits.phase + self.record.delay
         if record.held or record.kind == "modulation":
             return
+
         together = target.period % record.emits.period == 0 and (target.phase - first) % record.emits.period == 0
         if not together or (first > target.phase and self.initial is None):
             raise ExportError(f"link {record.name!r} brings nothing at some ticks of {record.target!r}")
@@ -158,22 +174,27 @@ class LinkWriter:
         return record.unit is None and sampled and record.delay == 0
 
     def _deliver(self, made: UnitOutput) -> list[str]:
-        record, values = self.record, made.values
+        record = self.record
+        values = made.values
         if record.target is None:
             value = self._value(values)
             last = row(values, str(made.number - 1)).code if made.number > 1 else values.code
             return [*copied(last, value.code, value.size), *self._flagged()]
+
         if self.value is None and record.delay == 0 and made.number == 1:
             value = self._value(values)
             return [*copied(values.code, value.code, value.size), *self._flagged()]
+
         value = self._value(values)
         if self._queue is None:
             self._queue = self._queued(value, made.number)
         elif self.brings == self.known and (values.low < value.low or values.high > value.high):
             raise ExportError(f"link {record.name!r} carries {values.low} to {values.high}, outside its range")
+
         queue, first, number, most = self._queue
         target = row(queue, f"(({first} + {number}) % {most})").code
         given = row(values).code if made.number > 1 else values.code
+
         return loop(made.number, [*copied(given, target, values.size), f"{number}++;"], "k")
 
     def _queued(self, value: CArray, number: int) -> tuple[CArray, str, str, int]:
@@ -181,8 +202,10 @@ class LinkWriter:
         most = self.record.delay // self.record.emits.period + number + 2
         if most > _MOST_WAITING:
             raise ExportError(f"link {self.record.name!r} keeps {most} values on the way; C keeps {_MOST_WAITING}")
+
         source = self.around.source
         queue = source.remembered(f"{self.name}_queue", value.shape, value.low, value.high, most)
+
         return queue, source.number(f"{self.name}_oldest"), source.number(f"{self.name}_waiting"), most
 
     def _flag(self) -> str | None:
@@ -192,6 +215,7 @@ class LinkWriter:
         acts = record.kind == "modulation" and target is not None
         if leaves or (acts and record.emits.phase + record.delay > self.around.clock(str(target)).phase):
             return self.around.source.number(f"{self.name}_given")
+
         return None
 
     def _flagged(self) -> list[str]:
@@ -203,26 +227,34 @@ class LinkWriter:
             if like is None:
                 raise ExportError(f"link {self.record.name!r} is read before it is written")
             self.value = self._remembered("value", like.shape, like.low, like.high)
+
         return self.value
 
     def _remembered(self, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
-        source, initial = self.around.source, self.initial
+        source = self.around.source
+        initial = self.initial
         if initial is not None:
-            low, high = min(low, int(np.min(initial))), max(high, int(np.max(initial)))
+            low = min(low, int(np.min(initial)))
+            high = max(high, int(np.max(initial)))
+
         value = source.remembered(f"{self.name}_{name}", shape, low, high)
         if initial is not None and np.any(initial):
             start = source.constant(np.asarray(initial), shape)
             source.starts += loop(value.size, [f"{value.code}[j] = {start};"])
+
         return value
 
     def _starts(self) -> tuple[str | None, list[str], list[str]]:
         """Whether a window of `Since` opens at a step: a flag, lines that set it, lines that clear it."""
-        unit, trigger = self.runner.unit, self.runner.trigger
+        unit = self.runner.unit
+        trigger = self.runner.trigger
         if not isinstance(unit, UnitRunner) or unit.kind != "Since" or trigger is None:
             return None, [], []
+
         flag = self.around.source.number(f"{self.name}_triggered")
         name, clock = trigger
         fires = self.around.fires(clock)
         if self.runner.masked:
             fires = f"{fires} && {self.around.masks[name]} != 0"
+
         return flag, when(fires, [f"{flag} = 1;"]), [f"{flag} = 0;"]

@@ -59,7 +59,10 @@ class NetworkWriter:
         state: str,
         known: Mapping[str, Brings],
     ) -> None:
-        self.model, self.shapes, self.state, self.known = model, shapes, state, known
+        self.model = model
+        self.shapes = shapes
+        self.state = state
+        self.known = known
         self.source = CSource()
         self.inputs: list[Border] = []
         self.outputs: list[Border] = []
@@ -79,9 +82,11 @@ class NetworkWriter:
             ExportError: what has no C form.
             ShapeError: an input without a shape.
         """
-        record, delayed = self.model.record, []
+        record = self.model.record
+        delayed = []
         self._enter()
         done = set(record.inputs)
+
         for part in record.order:
             for link in record.incoming(part):
                 if link.delay and not done.issuperset(self.model.links[link.name].sources):
@@ -89,14 +94,18 @@ class NetworkWriter:
                     self._link(link).begin()
                 else:
                     self._make(link)
+
             self._fire(part)
             done.add(part)
+
         for link in (*delayed, *record.incoming(None)):
             self._make(link)
+
         self._leave()
         self.lines += ["", "/* each clock counts down to its next sample */"]
         for clock, name in self._clocks.items():
             self.lines.append(f"{name} = {name} == 0 ? {clock.period - 1} : {name} - 1;")
+
         return {name: link.brings for name, link in self._links.items() if link.brings is not None}
 
     def fires(self, clock: ClockRecord) -> str:
@@ -105,6 +114,7 @@ class NetworkWriter:
             self._clocks[clock] = self.source.number(f"until_{clock.period}_{clock.phase}", "uint32_t")
             if clock.phase:
                 self.source.starts.append(f"{self._clocks[clock]} = {clock.phase};")
+
         return f"{self._clocks[clock]} == 0"
 
     def _enter(self) -> None:
@@ -113,11 +123,14 @@ class NetworkWriter:
         for name, record in self.model.record.inputs.items():
             if name not in self.shapes:
                 raise ShapeError(f"input {name!r} is missing; the shape of its samples is needed")
-            own, grid = c_name(name, taken), record.grid
+
+            own = c_name(name, taken)
+            grid = record.grid
             if grid is None:
                 self.inputs.append(Border(name, own, CArray(f"in->{own}", (1,), 0, 1), record.clock, None))
                 self._masks[name] = f"in->{own}[0]"
                 continue
+
             given = CArray(f"in->{own}", self.shapes[name], grid.low, grid.high)
             kept = self.source.remembered(f"in_{name}", given.shape, grid.low, grid.high)
             clipped = self.source.call("clip", f"{given.code}[j]", str(grid.low), str(grid.high))
@@ -136,6 +149,7 @@ class NetworkWriter:
             numbers: Any = numbers_below(self.model.numbers, f"links/{record.name}/")
             runner = self.model.links[record.name]
             self._links[record.name] = LinkWriter(around, record, runner, numbers, self.known.get(record.name))
+
         return self._links[record.name]
 
     def _make(self, record: IntegerLinkRecord) -> None:
@@ -149,6 +163,7 @@ class NetworkWriter:
         inputs: dict[str, CArray] = {}
         effects: dict[tuple[str, str], list[Acting]] = {}
         self.lines += ["", f"/* part {_comment(part)} */"]
+
         for one in record.incoming(part):
             link = self._link(one)
             link.check(known.clock)
@@ -156,7 +171,9 @@ class NetworkWriter:
                 effects.setdefault((str(one.node), str(one.quantity)), []).append(link.acting())
             elif link.value is not None:
                 inputs[str(one.argument)] = link.value
+
             self.lines += link.read()
+
         name = self.source.function(f"part_{part}")
         program = ProgramWriter(self.source, name, known.program, numbers_below(self.model.numbers, f"parts/{part}/"))
         out = program.write(inputs, effects)
@@ -170,14 +187,18 @@ class NetworkWriter:
         record = self.model.record
         taken: set[str] = set()
         self.lines += ["", "/* outputs */"]
+
         for name in record.outputs:
-            clock, signal = record.parts[name].clock, self._signals[name]
+            clock = record.parts[name].clock
+            signal = self._signals[name]
             field = c_name(name, taken)
             self.outputs.append(Border(name, field, signal, clock, record.scale(name)))
             self.lines.append(f"out->{field}_given = {self.fires(clock)};")
             self.lines += when(f"out->{field}_given", copied(signal.code, f"out->{field}", signal.size))
+
         for one in record.incoming(None):
-            link, field = self._links[one.name], c_name(one.name, taken)
+            link = self._links[one.name]
+            field = c_name(one.name, taken)
             if link.value is None:
                 raise ExportError(f"link {one.name!r} is read before it is written")
             self.outputs.append(Border(f"links.{one.name}", field, link.value, one.emits, one.gives.scale))

@@ -63,20 +63,26 @@ def neuron(
     shape = np.broadcast_shapes(*(x.shape for x in currents), *(one for one in sizes if np.prod(one) > 1))
     terms: list[str] = []
     widest = 0
+
     for i, x in enumerate(currents):
         code, low, top = source.rescale(x.at(shape), (x.low, x.high), ratio(numbers, after=f"_{i}"), shape)
-        terms, widest = [*terms, code], widest + max(abs(low), abs(top))
+        terms = [*terms, code]
+        widest = widest + max(abs(low), abs(top))
+
     # every product with a decay, and what is added to a membrane, stays inside 64 bits
     c_type(-(((2 * high + 2) << FRACTION) + widest), ((2 * high + 2) << FRACTION) + widest)
     out = source.scratch(*place, shape, *((0, 1) if settings["spikes"] else (-high, high)))
     v = source.remembered(f"{name}_v", shape, -high - 1, high + 1)
     if (np.asarray(numbers["v_leak"]) != 0).any():
         source.starts += loop(v.size, [f"{v.code}[j] = {source.constant(numbers['v_leak'], shape)};"])
+
     lines: list[str] = []
     for quantity in _read_quantities(settings):
         lines += _modulated(source, quantity, quantity, settings, numbers, acting.get(quantity, ()), shape)
+
     lines.append(f"int64_t current = {' + '.join(terms)};")
     body = [*lines, *_membranes(source, name, settings, numbers, v, out)]
+
     return loop(v.size, body), out
 
 
@@ -89,7 +95,8 @@ def _read_quantities(settings: _Settings) -> tuple[str, ...]:
 
 def _membranes(source: CSource, name: str, settings: _Settings, numbers: _Numbers, v: CArray, out: CArray) -> list[str]:
     """One neuron, from its current to its spike; the lines follow `membrane_step`."""
-    shape, high = v.shape, int(settings["high"])
+    shape = v.shape
+    high = int(settings["high"])
 
     def bound(code: str) -> str:
         return source.call("clip", code, str(-high), str(high))
@@ -105,29 +112,36 @@ def _membranes(source: CSource, name: str, settings: _Settings, numbers: _Number
         i = kept("i")
         current = bound(leak(i, "0", "decay_syn") + " + current")
         lines += [f"current = {current};", f"{i} = current;"]
+
     membrane = bound(leak(f"{v.code}[j]", "v_leak", "decay") + " + current")
     lines.append(f"int64_t v = {membrane};")
     if not settings["spikes"]:
         return [*lines, f"{v.code}[j] = v;", f"{out.code}[j] = v;"]
+
     adaptation = kept("a") if "decay_adaptation" in numbers else None
     if adaptation is not None:
         lines += [f"int64_t a = {leak(adaptation, '0', 'decay_adaptation')};", "v_threshold += a;"]
+
     refractory = int(settings["refractory"] or 0)
     wait = f"{source.remembered(f'{name}_wait', shape, 0, refractory).code}[j]" if refractory else None
     fires = "v >= v_threshold"
     if wait is not None:
         lines.append(f"if ({wait} != 0) v = {v.code}[j];")
         fires = f"{wait} == 0 && {fires}"
+
     lines.append(f"const int spike = {fires};")
     if wait is not None:
         lines.append(f"{wait} = spike ? {refractory} : {wait} > 0 ? {wait} - 1 : 0;")
+
     if adaptation is not None:
         risen = bound(f"a + spike * {source.constant(numbers['jump'], shape)}")
         lines.append(f"{adaptation} = {risen};")
+
     if settings["reset"] in ("subtract", "soft"):
         lines.append(f"v = {bound('v - spike * v_threshold')};")
     elif settings["reset"] != "none":
         lines.append("if (spike) v = v_reset;")
+
     return [*lines, f"{v.code}[j] = v;", f"{out.code}[j] = spike;"]
 
 
@@ -141,13 +155,17 @@ def _modulated(
     shape: tuple[int, ...],
 ) -> list[str]:
     """A quantity under what acts on it, as a local variable."""
-    base, high = np.asarray(numbers[quantity]), int(settings["high"])
+    base = np.asarray(numbers[quantity])
+    high = int(settings["high"])
     lines = [f"int64_t {variable} = {source.constant(base, shape)};"]
-    low, top = min(int(base.min()), -high), max(int(base.max()), high + 1)
+    low = min(int(base.min()), -high)
+    top = max(int(base.max()), high + 1)
+
     for number, one in enumerate(acting):
         x = one.signal
         padded = x.shaped((*x.shape, *[1] * (len(shape) - len(x.shape))))
         value = f"{x.code}[{broadcast_index(padded.shape, shape)}]"
+
         if one.by == "multiply":
             most = max(abs(low), abs(top)) * max(abs(x.low), abs(x.high))
             by = ratio(numbers, f"{quantity}.multiply_{number}.")
@@ -156,8 +174,10 @@ def _modulated(
             by = ratio(numbers, f"{quantity}.add_{number}.")
             code, _, _ = source.rescale(value, (x.low, x.high), by, shape)
             code = code if one.by == "replace" else f"{variable} + {code}"
+
         body = [f"{variable} = {source.call('clip', code, str(-high), str(high + 1))};"]
         lines += body if one.given is None else when(one.given, body)
+
     return lines
 
 
@@ -185,13 +205,15 @@ def factor(
         x: what comes in.
         acting: on its quantity.
     """
-    quantity, several = str(settings["quantity"]), acting.get(str(settings["quantity"]), ())
+    quantity = str(settings["quantity"])
+    several = acting.get(str(settings["quantity"]), ())
     base = np.asarray(numbers[quantity])
     shape = np.broadcast_shapes(x.shape, base.shape if base.size > 1 else ())
     high = max(int(settings["high"]) + 1, int(np.abs(base).max())) if several else int(np.abs(base).max())
     most = max(abs(x.low), abs(x.high)) * high
     out = source.scratch(*place, shape, -most, most)
     lines = _modulated(source, quantity, "by", settings, numbers, several, shape)
+
     return loop(out.size, [*lines, f"{out.code}[j] = {x.at(shape)} * by;"]), out
 
 
@@ -209,9 +231,11 @@ def delayed(
         x: what comes in.
     """
     rows = int(settings["max_ticks"]) + 1
-    ring, at = source.remembered(f"{name}_ring", x.shape, x.low, x.high, rows), source.number(f"{name}_place")
+    ring = source.remembered(f"{name}_ring", x.shape, x.low, x.high, rows)
+    at = source.number(f"{name}_place")
     out = source.scratch(*place, x.shape, ring.low, ring.high)
     kept, late = late_step(source, ring, at, rows, numbers, x)
+
     return [*loop(x.size, [kept, f"{out.code}[j] = {late};"]), f"{at} = ({at} + 1) % {rows};"], out
 
 
@@ -228,4 +252,5 @@ def late_step(source: CSource, ring: CArray, at: str, rows: int, numbers: _Numbe
     """
     ticks = source.constant(np.asarray(numbers["ticks"]), x.shape)
     late = f"{ring.code}[({at} + {rows} - {ticks}) % {rows} * {x.size} + j]"
+
     return f"{ring.code}[{at} * {x.size} + j] = {x.code}[j];", late

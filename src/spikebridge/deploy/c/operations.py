@@ -32,7 +32,10 @@ class ProgramWriter:
     """
 
     def __init__(self, source: CSource, function: str, record: ProgramRecord, numbers: Mapping[str, _Numbers]) -> None:
-        self.source, self.name, self.record, self.numbers = source, function, record, numbers
+        self.source = source
+        self.name = function
+        self.record = record
+        self.numbers = numbers
         self.lines: list[str] = []
         self.after: list[str] = []
         self.known = {one.name: one for one in record.operations}
@@ -50,7 +53,9 @@ class ProgramWriter:
         Raises:
             ExportError: an operation without a C form, or a sum that leaves 64 bits.
         """
-        values, previous = dict(inputs), []
+        values = dict(inputs)
+        previous = []
+
         for one in self.record.operations:
             if one.operation == "previous":
                 low, high = self._declared(one.sources[0])
@@ -58,12 +63,15 @@ class ProgramWriter:
                 values[one.name] = self.source.remembered(f"{self.name}_{one.name}", shape, low, high)
                 previous.append(one)
                 continue
+
             acting = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
             values[one.name] = self._operation(one, [values[name] for name in one.sources], acting)
+
         out = values[self.record.output]
         for one in previous:
             target = values[one.name]
             self.after += copied(values[one.sources[0]].code, target.code, target.size)
+
         return out
 
     def scratch(self, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
@@ -73,7 +81,9 @@ class ProgramWriter:
     def _operation(
         self, one: OperationRecord, given: Sequence[CArray], acting: Mapping[str, Sequence[Acting]]
     ) -> CArray:
-        numbers, name = self.numbers.get(one.name, {}), f"{self.name}_{one.name}"
+        numbers = self.numbers.get(one.name, {})
+        name = f"{self.name}_{one.name}"
+
         if one.operation == "neuron":
             lines, out = neuron(self.source, name, (self.name, one.name), one.settings, numbers, given, acting)
         elif one.operation == "factor":
@@ -82,6 +92,7 @@ class ProgramWriter:
             lines, out = delayed(self.source, name, (self.name, one.name), one.settings, numbers, given[0])
         else:
             lines, out = _LAYERS[one.operation](self, one, given, numbers)
+
         self.lines += lines
         return out
 
@@ -92,15 +103,19 @@ class ProgramWriter:
             settings = one.settings
             if one.operation == "narrow":
                 return int(str(settings["low"])), int(str(settings["high"]))
+
             if one.operation == "neuron":
                 high = int(str(settings["high"]))
                 return (0, 1) if settings["spikes"] else (-high, high)
+
             if one.operation == "table":
                 entries = self.numbers[name]["entries"]
                 return int(entries.min()), int(entries.max())
+
             if one.operation in _ALIKE:
                 low, high = self._declared(one.sources[0])
                 return min(low, 0), max(high, 0)
+
         raise ExportError(f"{self.name}: the range of {name!r}, which comes back one tick later, is unknown")
 
 
@@ -111,17 +126,22 @@ def _linear(
     bias = np.broadcast_to(np.asarray(numbers.get("bias", 0), np.int64), weight.shape[:1])
     if not x.shape or x.shape[-1] != weight.shape[1]:
         raise ExportError(f"{one.name!r} takes {weight.shape[1]} values, but gets a signal of shape {x.shape}")
+
     low, high = _sums(weight, bias, x.low, x.high)
     out = program.scratch(one.name, (*x.shape[:-1], len(weight)), low, high)
-    table, fan_in, fan_out = program.source.table(weight), weight.shape[1], len(weight)
+    table = program.source.table(weight)
+    fan_in = weight.shape[1]
+    fan_out = len(weight)
     rows = math.prod(x.shape[:-1])
     kind = _sum_type(weight, bias, x)
     product = _product(kind, f"{table}[o * {fan_in} + i]", _at(x, "row", fan_in, "i", rows))
+
     body = [
         f"{kind} sum = {program.source.constant(bias, (fan_out,), 'o')};",
         *loop(fan_in, [f"sum += {product};"], "i"),
         f"{_at(out, 'row', fan_out, 'o', rows)} = sum;",
     ]
+
     lines = loop(fan_out, body, "o")
     return lines if rows == 1 else loop(rows, lines, "row"), out
 
@@ -155,22 +175,27 @@ def _convolution(
     num_axes = weight.ndim - 2
     if num_axes not in (1, 2) or len(x.shape) != num_axes + 1:
         raise ExportError(f"{one.name!r} is a convolution over {num_axes} axes of {x.shape}; C has those over 1 and 2")
+
     bias = np.broadcast_to(np.asarray(numbers.get("bias", 0), np.int64), weight.shape[:1])
     stride, padding, dilation = (
         _pair([int(str(one.settings[f"{name}_{axis}"])) for axis in range(num_axes)], 0 if name == "padding" else 1)
         for name in ("stride", "padding", "dilation")
     )
-    size, kernel = _pair(list(x.shape[1:]), 1), _pair(list(weight.shape[2:]), 1)
+
+    size = _pair(list(x.shape[1:]), 1)
+    kernel = _pair(list(weight.shape[2:]), 1)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     places = _places(one.name, size, spans, stride, padding)
     low, high = _sums(weight, bias, min(x.low, 0), max(x.high, 0))
     out = program.scratch(one.name, (len(weight), *places[2 - num_axes :]), low, high)
-    channels, table = weight.shape[1], program.source.table(weight)
+    channels = weight.shape[1]
+    table = program.source.table(weight)
     of_group = len(weight) // int(str(one.settings["groups"]))
     group = f"o / {of_group} * {channels} + c" if of_group < len(weight) else "c"
     kind = _sum_type(weight, bias, x)
     entry = f"{table}[((o * {channels} + c) * {kernel[0]} + ky) * {kernel[1]} + kx]"
     inner = [f"sum += {_product(kind, entry, f'{x.code}[(({group}) * {size[0]} + iy) * {size[1]} + ix]')};"]
+
     body = [
         f"{kind} sum = {program.source.constant(bias, (len(weight),), 'o')};",
         *loop(channels, _window(inner, kernel, stride, padding, dilation, size), "c"),
@@ -192,6 +217,7 @@ def _places(
     places = [(n + 2 * p - span) // s + 1 if s else 0 for n, span, s, p in zipped]
     if min(places) < 1:
         raise ExportError(f"{name!r} has windows of {list(spans)} on {list(size)} values, which do not fit")
+
     return places
 
 
@@ -210,6 +236,7 @@ def _window(
         lines = [f"const int i{place} = {where};"]
         if padding[number]:
             lines.append(f"if (i{place} < 0 || i{place} >= {size[number]}) continue;")
+
         return loop(kernel[number], [*lines, *body], offset)
 
     return axis(0, "y", "ky", axis(1, "x", "kx", inner))
@@ -221,6 +248,7 @@ def _pool(
     (x,), largest = given, one.operation == "largest"
     if len(x.shape) != 3:
         raise ExportError(f"{one.name!r} pools over the two axes of a picture, but gets a signal of shape {x.shape}")
+
     kernel, stride, padding = (
         [int(str(one.settings[f"{name}_{axis}"])) for axis in (0, 1)] for name in ("kernel_size", "stride", "padding")
     )
@@ -231,6 +259,7 @@ def _pool(
     out = program.scratch(one.name, (x.shape[0], *places), low, high)
     value = f"{x.code}[(c * {size[0]} + iy) * {size[1]} + ix]"
     inner = [f"if ({value} > best) best = {value};"] if largest else [f"best += {value};"]
+
     body = [
         f"{'int64_t' if abs(low) + high >= 1 << 31 else 'int32_t'} best = {x.low if largest else 0};",
         *_window(inner, kernel, stride, padding, [1, 1], size),
@@ -246,6 +275,7 @@ def _sum(
     area = math.prod(x.shape[-2:])
     out = program.scratch(one.name, (*x.shape[:-2], 1, 1), x.low * area, x.high * area)
     body = [f"{out.kind} sum = 0;", *loop(area, [f"sum += {x.code}[c * {area} + i];"], "i"), f"{out.code}[c] = sum;"]
+
     return loop(out.size, body, "c"), out
 
 
@@ -253,25 +283,33 @@ def _narrow(
     program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
 ) -> tuple[list[str], CArray]:
     low, high, axis = (one.settings[name] for name in ("low", "high", "axis"))
-    bounds, ratios = (int(str(low)), int(str(high))), [ratio(numbers, after=f"_{i}") for i in range(len(given))]
+    bounds = (int(str(low)), int(str(high)))
+    ratios = [ratio(numbers, after=f"_{i}") for i in range(len(given))]
     source = program.source
+
     if axis is None:
         shape = np.broadcast_shapes(*(x.shape for x in given))
         terms = [source.rescale(x.at(shape), (x.low, x.high), by, shape) for x, by in zip(given, ratios, strict=True)]
         out = program.scratch(one.name, shape, *bounds)
         total = " + ".join(code if len(terms) == 1 else f"(int64_t){code}" for code, _, _ in terms)
+
         return loop(out.size, [f"{out.code}[j] = {_clipped(source, total, bounds)};"]), out
+
     place = int(str(axis)) % (len(given[0].shape) + 1) - 1
-    before, after = math.prod(given[0].shape[:place]), math.prod(given[0].shape[place + 1 :])
+    before = math.prod(given[0].shape[:place])
+    after = math.prod(given[0].shape[place + 1 :])
     joined = sum(x.shape[place] for x in given)
     out = program.scratch(one.name, (*given[0].shape[:place], joined, *given[0].shape[place + 1 :]), *bounds)
-    lines, offset = [], 0
+    lines = []
+    offset = 0
+
     for x, by in zip(given, ratios, strict=True):
         block = x.shape[place] * after
         code, _, _ = source.rescale(x.at(x.shape), (x.low, x.high), by, x.shape)
         target = "j" if before == 1 else f"j / {block} * {joined * after} + j % {block}"
         lines += loop(x.size, [f"{out.code}[{target} + {offset}] = {_clipped(source, code, bounds)};"])
         offset += block
+
     return lines, out
 
 

@@ -80,6 +80,7 @@ def c_type(low: int, high: int) -> str:
     for name, below, above in _TYPES:
         if -(1 << below) * (name[0] != "u") <= low and high < 1 << above:
             return name
+
     raise ExportError(f"a signal between {low} and {high} does not fit into 64 bits")
 
 
@@ -95,21 +96,29 @@ def broadcast_index(shape: tuple[int, ...], to: tuple[int, ...], index: str = "j
     """
     if math.prod(shape) == 1:
         return "0"
+
     padded = (1,) * (len(to) - len(shape)) + shape
     if len(padded) != len(to) or any(n not in (1, m) for n, m in zip(padded, to, strict=True)):
         raise ExportError(f"a signal of shape {shape} does not fit to one of shape {to}")
-    terms, axis = [], 0
+
+    terms = []
+    axis = 0
     while axis < len(to):
         end = axis
         while end < len(to) and padded[end] == to[end]:
             end += 1
-        size, inner = math.prod(to[axis:end]), math.prod(to[end:])
+
+        size = math.prod(to[axis:end])
+        inner = math.prod(to[end:])
+
         if size > 1:
             place = index if inner == 1 else f"{index} / {inner}"
             place = place if math.prod(to[:axis]) == 1 else f"{place} % {size}"
             stride = math.prod(padded[end:])
             terms.append(place if stride == 1 else f"({place}) * {stride}")
+
         axis = end + 1
+
     return " + ".join(terms)
 
 
@@ -123,10 +132,13 @@ def c_name(name: str, taken: set[str]) -> str:
     """
     stem = re.sub(r"\W", "_", name, flags=re.ASCII)
     stem = f"{stem}_" if stem in _KEYWORDS else f"x{stem}" if not stem or stem[0].isdigit() else stem
-    made, number = stem, 1
+    made = stem
+    number = 1
+
     while made in taken:
         number += 1
         made = f"{stem}_{number}"
+
     taken.add(made)
     return made
 
@@ -192,8 +204,10 @@ class CSource:
     def remembered(self, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1) -> CArray:
         """An array in the state; it begins with zeros."""
         own = c_name(name, self._taken)
-        low, high = min(low, 0), max(high, 0)
+        low = min(low, 0)
+        high = max(high, 0)
         self.state.append((c_type(low, high), own, rows * math.prod(shape)))
+
         return CArray(f"s->{own}", shape, low, high)
 
     def number(self, name: str, kind: str = "int32_t") -> str:
@@ -222,6 +236,7 @@ class CSource:
         values = np.asarray(values)
         if values.size and (values == values.ravel()[0]).all():
             return _literal(int(values.ravel()[0]))
+
         return f"{self.table(values)}[{broadcast_index(values.shape, shape, index)}]"
 
     def table(self, values: NDArray[Any]) -> str:
@@ -231,6 +246,7 @@ class CSource:
         key = (kind, values.tobytes())
         if key not in self.tables:
             self.tables[key] = as_array(kind, f"table_{len(self.tables)}", values)
+
         return f"table_{list(self.tables).index(key)}"
 
     def call(self, name: str, *arguments: str) -> str:
@@ -254,13 +270,17 @@ class CSource:
         most = int(np.abs(multiplier).max(initial=0))
         if most >= 1 << 31:
             raise ExportError("a change of scale has a multiplier of more than 32 bits")
+
         largest = max(abs(bound) for bound in bounds) * most
         if largest + (1 << int(shift.max(initial=0))) >= 1 << 63:
             raise ExportError(f"a product of {largest} does not fit into 64 bits")
+
         ends = [rescale(np.array(bound), multiplier, shift) for bound in bounds]
-        low, high = min(int(end.min()) for end in ends), max(int(end.max()) for end in ends)
+        low = min(int(end.min()) for end in ends)
+        high = max(int(end.max()) for end in ends)
         if (multiplier == 1).all() and (shift == 0).all():
             return value, low, high
+
         code = self.call("rescale", value, self.constant(multiplier, shape), self.constant(shift, shape))
         return code, low, high
 

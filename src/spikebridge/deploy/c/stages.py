@@ -92,12 +92,15 @@ def written_kernel(
     """
     if record.name not in _KERNELS:
         raise ExportError(f"{place.name}: the kernel {record.name!r} has no C form; known are {', '.join(_KERNELS)}")
+
     settings: _Settings = record.settings
     made = _KERNELS[record.name](place, settings, numbers, x)
     h = place.source.scratch(place.name, "h", made.shape, int(settings["low_out"]), int(settings["high_out"]))
     code = made.code
+
     if record.name != "Mean":  # which is in the scale of the output already
         code, _, _ = place.source.rescale(code, made.bounds, ratio(numbers, "out."), made.shape)
+
     clipped = place.source.call("clip", code, str(h.low), str(h.high))
     return made.restart, [*loop(h.size, [*made.each, f"{h.code}[j] = {clipped};"]), *made.then], h
 
@@ -122,9 +125,11 @@ def _mean(place: Place, settings: _Settings, numbers: _Numbers, x: CArray) -> _K
     unit = (1 << int(shift.max())) * min(place.steps, MOST_STEPS)
     if max(2 * total.bounds[1] * int(np.abs(multiplier).max()) + unit, 2 * unit) >= 1 << 63:
         raise ExportError(f"{place.name}: the mean of {place.steps} steps does not fit into 64 bits")
+
     number = place.source.number(f"{place.name}_number")
     place.source.starts.append(f"{number} = 1;")
     by = [place.source.constant(one, x.shape) for one in (multiplier, shift)]
+
     return replace(
         total,
         code=place.source.call("divide", total.code, number, *by),
@@ -139,6 +144,7 @@ def _exponential(place: Place, settings: _Settings, numbers: _Numbers, x: CArray
     code = f"{total.code}[j]"
     leaked = place.source.call("leak", code, "0", place.source.constant(numbers["decay"], shape))
     each = [f"{code} = {place.clip(f'{leaked} + {_entered(place, numbers, x, shape)}', settings)};"]
+
     return _KernelLines(shape, code, _bounds(settings), each, _cleared(total))
 
 
@@ -153,6 +159,7 @@ def _alpha(place: Place, settings: _Settings, numbers: _Numbers, x: CArray) -> _
         f"{second} = {place.clip(both, settings)};",
         f"{first} = {place.clip(f'{leaked} + {_entered(place, numbers, x, shape)}', settings)};",
     ]
+
     return _KernelLines(shape, second, _bounds(settings), each, _cleared(*states))
 
 
@@ -161,6 +168,7 @@ def _difference(place: Place, settings: _Settings, numbers: _Numbers, x: CArray)
     ring, at = place.ring(x, lag)
     started = place.source.number(f"{place.name}_started")
     last = f"{ring.code}[{at} * {x.size} + j]"
+
     # before the window opened its first value stands in
     each = when(f"!{started}", loop(lag, [f"{ring.code}[k * {x.size} + j] = {x.code}[j];"], "k"))
     each.append(f"const int64_t changed = (int64_t){x.code}[j] - {last};")
@@ -168,23 +176,29 @@ def _difference(place: Place, settings: _Settings, numbers: _Numbers, x: CArray)
     if settings["lag"] is not None:
         each.append(f"{last} = {x.code}[j];")
         then.append(f"{at} = ({at} + 1) % {lag};")
+
     span = ring.high - ring.low
     return _KernelLines(x.shape, "changed", (-span, span), each, [f"{started} = 0;", f"{at} = 0;"], then)
 
 
 def _taps(place: Place, settings: _Settings, numbers: _Numbers, x: CArray) -> _KernelLines:
     taps = np.asarray(numbers["taps"], np.int64)
-    length, channels = len(taps), taps.shape[1:]
+    length = len(taps)
+    channels = taps.shape[1:]
     ring, at = place.ring(x, length)
     tap = place.source.table(taps) + f"[k * {int(np.prod(channels))} + {broadcast_index(channels, x.shape)}]"
     past = f"{ring.code}[({at} + {length} - k) % {length} * {x.size} + j]"
+
     each = [
         f"{ring.code}[{at} * {x.size} + j] = {x.code}[j];",
         "int64_t sum = 0;",
         *loop(length, [f"sum += (int64_t){tap} * {past};"], "k"),
     ]
+
     most = int(np.abs(taps).sum(0).max()) * max(abs(ring.low), abs(ring.high))
-    restart, then = [*_cleared(ring), f"{at} = 0;"], [f"{at} = ({at} + 1) % {length};"]
+    restart = [*_cleared(ring), f"{at} = 0;"]
+    then = [f"{at} = ({at} + 1) % {length};"]
+
     return _KernelLines(x.shape, "sum", (-most, most), each, restart, then)
 
 
@@ -192,7 +206,9 @@ def _delay(place: Place, settings: _Settings, numbers: _Numbers, x: CArray) -> _
     rows = int(settings["max_ticks"]) + 1
     ring, at = place.ring(x, rows)
     each, late = late_step(place.source, ring, at, rows, numbers, x)
-    restart, then = [*_cleared(ring), f"{at} = 0;"], [f"{at} = ({at} + 1) % {rows};"]
+    restart = [*_cleared(ring), f"{at} = 0;"]
+    then = [f"{at} = ({at} + 1) % {rows};"]
+
     return _KernelLines(x.shape, late, (ring.low, ring.high), [each], restart, then)
 
 
@@ -237,6 +253,7 @@ def written_discretizer(place: Place, record: StageRecord, numbers: _Numbers, x:
     if record.name not in _DISCRETIZERS:
         known = ", ".join(_DISCRETIZERS)
         raise ExportError(f"{place.name}: the discretizer {record.name!r} has no C form; known are {known}")
+
     # an integer record names its one ratio without a prefix
     numbers = {f"out.{key}" if key in ("multiplier", "shift") else key: value for key, value in numbers.items()}
     return _DISCRETIZERS[record.name](place, record.settings, numbers, x, number)
@@ -255,9 +272,11 @@ def _threshold(place: Place, settings: _Settings, numbers: _Numbers, x: CArray, 
 
 
 def _bernoulli(place: Place, settings: _Settings, numbers: _Numbers, x: CArray, number: int) -> _Rows:
-    entries, low = np.asarray(numbers["entries"], np.int64), int(settings["low"])
+    entries = np.asarray(numbers["entries"], np.int64)
+    low = int(settings["low"])
     check_entries(place.name, x, low, len(entries))
-    out, source = place.rows("spikes", x, number, 0, 1), place.source
+    out = place.rows("spikes", x, number, 0, 1)
+    source = place.source
     drawn = source.number(f"{place.name}_drawn", "uint32_t")
     seed = int(settings["seed"]) * 0x3C6EF372 & 0xFFFFFFFF
     own = source.call("mix", f"s->stream + UINT32_C({seed})")
@@ -267,6 +286,7 @@ def _bernoulli(place: Place, settings: _Settings, numbers: _Numbers, x: CArray, 
     )
     chance = f"{source.table(entries)}[{row(x).code}[j] - ({low})]"
     body = [f"{row(out).code}[j] = (int32_t)({word} >> 8) < {chance};"]
+
     return _each(out, number, body, [stream], [f"{drawn}++;"]), out, number
 
 
@@ -277,15 +297,18 @@ def _signed_delta(place: Place, settings: _Settings, numbers: _Numbers, x: CArra
     total = place.source.remembered(f"{place.name}_total", x.shape, low, high)
     sent = f"{row(out).code}[j]"
     change = place.source.call("clip", f"{code} - {total.code}[j]", str(-limit), str(limit))
+
     return _each(out, number, [f"{sent} = {change};", f"{total.code}[j] += {sent};"], [], []), out, number
 
 
 def _integrate(place: Place, settings: _Settings, numbers: _Numbers, x: CArray, number: int) -> _Rows:
-    low, high = int(settings["low_out"]), int(settings["high_out"])
+    low = int(settings["low_out"])
+    high = int(settings["high_out"])
     out = place.rows("total", x, 1, low, high)
     bounds = (min(x.low, 0) * number, max(x.high, 0) * number)
     code, _, _ = place.source.rescale("total", bounds, ratio(numbers, "out."), x.shape)
     body = ["int64_t total = 0;", *loop(number, [f"total += {row(x).code}[j];"], "k")]
+
     return loop(x.size, [*body, f"{out.code}[j] = {place.source.call('clip', code, str(low), str(high))};"]), out, 1
 
 
@@ -307,22 +330,26 @@ def _first_time(place: Place, settings: _Settings, numbers: _Numbers, x: CArray,
 
 
 def _spikes(place: Place, settings: _Settings, numbers: _Numbers, x: CArray, number: int) -> _Rows:
-    entries, low = np.asarray(numbers["entries"], np.int64), int(settings["low"])
+    entries = np.asarray(numbers["entries"], np.int64)
+    low = int(settings["low"])
     check_entries(place.name, x, low, len(entries))
     length = entries.shape[1]
     out = place.rows("spikes", x, length, int(entries.min()), int(entries.max()))
     body = [f"{row(out).code}[j] = {place.source.table(entries)}[({x.code}[j] - ({low})) * {length} + k];"]
+
     return _each(out, length, body, [], []), out, length
 
 
 def _fire(place: Place, settings: _Settings, numbers: _Numbers, x: CArray, number: int) -> _Rows:
     lines, fired = neuron(place.source, f"{place.name}_fire", (place.name, "fire"), settings, numbers, [row(x)], {})
-    low, high = int(settings["low_out"]), int(settings["high_out"])
+    low = int(settings["low_out"])
+    high = int(settings["high_out"])
     out = place.rows("fired", fired, number, low, high)
     code, _, _ = place.source.rescale(
         fired.at(fired.shape), (fired.low, fired.high), ratio(numbers, "out."), fired.shape
     )
     given = f"{row(out).code}[j] = {place.source.call('clip', code, str(low), str(high))};"
+
     return loop(number, [*lines, *loop(out.size, [given])], "k"), out, number
 
 

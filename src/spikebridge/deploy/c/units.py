@@ -45,7 +45,11 @@ class UnitWriter:
     def __init__(
         self, source: CSource, function: str, record: IntegerUnitRecord, runner: UnitRunner, numbers: Mapping[str, Any]
     ) -> None:
-        self.source, self.name, self.record, self.runner, self.numbers = source, function, record, runner, numbers
+        self.source = source
+        self.name = function
+        self.record = record
+        self.runner = runner
+        self.numbers = numbers
 
     def write(self, x: CArray, starts: str, context: CArray | None) -> UnitOutput:
         """Writes what happens at one step of the source.
@@ -60,6 +64,7 @@ class UnitWriter:
         """
         runner, length = self.runner, self.runner.length
         after: list[str] = []
+
         if runner.running:
             lines, rows, number = self._run(x, starts)
         elif runner.kind == "Hold":
@@ -68,36 +73,45 @@ class UnitWriter:
             lines, rows, number = self._tumble(x)
         else:
             lines, rows, number, after = self._slide(x)
+
         alike = runner.kind == "Hold" and self.record.kernel is None
         if self.record.nonlinearity is not None:
             more, rows = self._nonlinear(rows, 1 if alike else number, context)
             lines += more
+
         if alike:
             held = self._scratch("held", rows, length)
             lines += loop(length, copied(rows.code, row(held).code, rows.size), "k")
-            rows, number = held, length
+            rows = held
+            number = length
+
         if self.record.discretizer is not None:
             more, rows, number = self._discretize(self.record.discretizer, rows, number)
             lines += more
+
         return UnitOutput(lines, rows, number, after)
 
     def _run(self, x: CArray, starts: str) -> tuple[list[str], CArray, int]:
         """A running kernel gives a value at each step."""
         if self.record.kernel is None:
             return [], x, 1
+
         restart, lines, h = self._kernel(self.record.kernel, x)
         if self.runner.kind in ("Tumbling", "Sliding"):
             position = self.source.number(f"{self.name}_position")
             step = [f"{position} = ({position} + 1) % {self.runner.length};"]
             return [*when(f"{position} == 0", restart), *step, *lines], h, 1
+
         return [*(when(starts, restart) if self.runner.kind == "Since" else []), *lines], h, 1
 
     def _hold(self, x: CArray) -> tuple[list[str], CArray, int]:
         """A held value is a window of its own."""
         if self.record.kernel is None:
             return [], x, 1
+
         restart, step, h = self._kernel(self.record.kernel, x)
         kept = self._scratch("kept", h, self.runner.length)
+
         return (
             [*restart, *loop(self.runner.length, [*step, *copied(h.code, row(kept).code, h.size)], "k")],
             *((kept, self.runner.length) if self.runner.stages.kept else (h, 1)),
@@ -105,40 +119,52 @@ class UnitWriter:
 
     def _tumble(self, x: CArray) -> tuple[list[str], CArray, int]:
         """Windows side by side: the kernel takes each step when it comes, so none needs to wait."""
-        length, kept = self.runner.length, self.runner.stages.kept
+        length = self.runner.length
+        kept = self.runner.stages.kept
         kernel = self.record.kernel
         if kernel is None:
             raise ExportError("a window without a kernel keeps its steps")
+
         restart, step, h = self._kernel(kernel, x)
         position = self.source.number(f"{self.name}_position")
         lines = [*when(f"{position} == 0", restart), *step]
         rows = h
+
         if kept:
             rows = self.source.remembered(f"{self.name}_kept", h.shape, h.low, h.high, length)
             lines += copied(h.code, f"({rows.code} + {position} * {h.size})", h.size)
+
         lines += [f"{position} = ({position} + 1) % {length};", f"if ({position} != 0) return;"]
         return lines, rows, length if kept else 1
 
     def _slide(self, x: CArray) -> tuple[list[str], CArray, int, list[str]]:
         """Windows that share steps, or whose steps are the values."""
-        length, stride = self.runner.length, self.runner.stride
+        length = self.runner.length
+        stride = self.runner.stride
         waiting = self.source.remembered(f"{self.name}_waiting", x.shape, x.low, x.high, length)
         number = self.source.number(f"{self.name}_filled")
+
         lines = [
             *copied(x.code, f"({waiting.code} + {number} * {x.size})", x.size),
             f"{number}++;",
             f"if ({number} < {length}) return;",
         ]
-        rest, whole = (length - stride) * x.size, f"{waiting.code} + {stride * x.size}"
+
+        rest = (length - stride) * x.size
+        whole = f"{waiting.code} + {stride * x.size}"
         after = [f"{number} = {length - stride};"]
         after += [f"memmove({waiting.code}, {whole}, {rest} * sizeof *{waiting.code});"] if rest else []
+
         if self.record.kernel is None:
             return lines, waiting, length, after
+
         restart, step, h = self._kernel(self.record.kernel, row(waiting))
         if not self.runner.stages.kept:
             return [*lines, *restart, *loop(length, step, "k")], h, 1, after
+
         kept = self._scratch("kept", h, length)
         step = [*step, *copied(h.code, row(kept).code, h.size)]
+
         return [*lines, *restart, *loop(length, step, "k")], kept, length, after
 
     def _kernel(self, record: StageRecord, x: CArray) -> tuple[list[str], list[str], CArray]:
@@ -150,13 +176,16 @@ class UnitWriter:
         record = self.record.nonlinearity
         if record is None or any(one.operation in _STATEFUL for one in record.operations):
             raise ExportError(f"{self.name}: a nonlinearity that remembers has no C form")
+
         own = {key.partition(":")[2]: q for key, q in self.numbers.items() if key.startswith("nonlinearity:")}
         program = ProgramWriter(self.source, self.name, record, own)
         single = number == 1
         inputs = zip(record.inputs, (rows if single else row(rows), context), strict=False)
         out = program.write({name: x for name, x in inputs if x is not None}, {})
+
         if single:
             return program.lines, out
+
         values = self._scratch("values", out, number)
         return loop(number, [*program.lines, *copied(out.code, row(values).code, out.size)], "k"), values
 

@@ -39,8 +39,10 @@ def integers_of(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> Inte
         raise DataError(
             f"{bundle.path} has no integer model; `spikebridge quantize RUN --bundle {bundle.path}` adds one"
         )
+
     model = IntegerModel.open(bundle.path / known.folder, stages)
     check_fit(bundle, model)
+
     return model
 
 
@@ -50,11 +52,13 @@ def check_fit(bundle: Bundle, model: IntegerModel) -> None:
     Raises:
         DataError: its parts, links or clocks are not those of the manifest.
     """
-    manifest, record = bundle.manifest, model.record
+    manifest = bundle.manifest
+    record = model.record
     links = {link.name: link for link in manifest.links}
     strange = [name for name in record.inputs if name not in {**manifest.inputs, **manifest.parts, **links}]
     strange += [name for name, part in record.parts.items() if _clock(manifest.parts.get(name)) != part.clock]
     strange += [link.name for link in record.links if not _same(link, links.get(link.name))]
+
     if strange:
         raise DataError(f"{bundle.path}: the integer model is of another network: {strange[0]!r} is not in the bundle")
 
@@ -71,6 +75,7 @@ def integer_runner(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> R
     """
     model = integers_of(bundle, stages)
     units = {link.name: _IntegerUnit(model, link) for link in model.record.links if link.unit is not None}
+
     return _IntegerRunner(bundle, {name: _IntegerPart(model, name) for name in model.parts}, units, stages)
 
 
@@ -94,6 +99,7 @@ def integer_signals(
     recorded = model.run_recorded(integer_inputs(model, inputs, known, f"{bundle.path}"), ticks)
     units = {link.name for link in model.record.links if link.unit is not None}
     prefixes = {"parts": "", "links": "links."}
+
     return {
         kind: {
             name: model.dequantize({f"{prefix}{name}": recorded[kind][name]})[f"{prefix}{name}"]
@@ -120,6 +126,7 @@ def integer_inputs(model: IntegerModel, inputs: Mapping[str, Values], known: Sig
     missing = [name for name in model.record.inputs if name not in brought]
     if missing:
         raise DataError(f"{where}: the sample of the integer model has no values of {missing[0]!r}")
+
     return model.quantize({name: brought[name] for name in model.record.inputs})
 
 
@@ -144,7 +151,8 @@ class _IntegerPart:
     """A part of the integer model between real values."""
 
     def __init__(self, model: IntegerModel, name: str) -> None:
-        self.program, self.scale = model.parts[name], model.record.scale(name)
+        self.program = model.parts[name]
+        self.scale = model.record.scale(name)
         links = model.record.incoming(name)
         self.reads = {link.name: link for link in links if link.kind == "transmission"}
         self.acts = {(str(link.node), str(link.quantity)): link for link in links if link.kind == "modulation"}
@@ -155,6 +163,7 @@ class _IntegerPart:
             key: [(whole(self.acts[key].name, x, self.acts[key].gives), by) for x, by in several]
             for key, several in effects.items()
         }
+
         y, state = self.program.step(given, acting, state)
         return (y * self.scale).astype(np.float32), state
 
@@ -163,17 +172,21 @@ class _IntegerUnit:
     """A unit of the integer model between real values."""
 
     def __init__(self, model: IntegerModel, link: IntegerLinkRecord) -> None:
-        self.link, self.unit = link, model.links[link.name].unit
+        self.link = link
+        self.unit = model.links[link.name].unit
 
     def push(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
     ) -> tuple[list[Values], UnitRunnerState]:
-        link, unit = self.link, self.unit
+        link = self.link
+        unit = self.unit
         if unit is None:
             raise DataError(f"the integer model has no unit for link {link.name!r}")
+
         beside = link.takes_beside
         second = None if context is None or beside is None else whole(link.name, context, beside)
         values, state = unit.push(whole(link.name, x, link.takes), state, starts, second)
+
         return [(q * link.gives.scale).astype(np.float32) for q in values], state
 
 
@@ -184,7 +197,9 @@ def _clock(record: Any) -> Any:
 def _same(link: IntegerLinkRecord, known: Any) -> bool:
     if known is None or link.target not in (None, known.target):
         return False
+
     same = all(getattr(link, name) == getattr(known, name) for name in ("kind", "emits", "held", "delay"))
     # by position an argument has no name in the manifest
     same = same and (link.argument is None or known.into in (None, link.argument))
+
     return same and link.source in (known.source, known.name)

@@ -19,8 +19,10 @@ from spikebridge.deploy.bundle.manifest import FileRecord, parse_record
 from spikebridge.deploy.integer.records import IntegerRecord
 from spikebridge.errors import DataError, ExportError
 
-WORDS, NUMBERS = "integer.json", "integer.safetensors"
-SCHEMA, VERSION = "spikebridge integer model", 2
+WORDS = "integer.json"
+NUMBERS = "integer.safetensors"
+SCHEMA = "spikebridge integer model"
+VERSION = 2
 MOST_BYTES = 16 << 20  # of the words
 
 
@@ -32,10 +34,12 @@ def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArra
     """
     if path.exists():
         raise ExportError(f"{path} is there already; name another folder or remove it first")
+
     content = save({name: np.ascontiguousarray(value) for name, value in numbers.items()})
     own = dataclasses.replace(model, numbers=FileRecord(len(content), hashlib.sha256(content).hexdigest()))
     head = {"schema": SCHEMA, "version": VERSION}
     text = json.dumps({**head, **dataclasses.asdict(own)}, indent=1, allow_nan=False) + "\n"
+
     with atomic_folder(path) as draft:
         write_bytes(draft / NUMBERS, content)
         write_text(draft / WORDS, text)
@@ -47,22 +51,27 @@ def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
     Raises:
         DataError: it is no integer model, or damaged.
     """
-    words, file = path / WORDS, path / NUMBERS
+    words = path / WORDS
+    file = path / NUMBERS
     if not words.is_file() or not file.is_file():
         raise DataError(
             f"{path} is not an integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
         )
+
     plain = read_json(words, "the records of an integer model", MOST_BYTES)
     if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
         raise DataError(f"{words} is not the record of an integer model; `spikebridge quantize` makes one")
     if (version := plain.pop("version", None)) != VERSION:
         raise DataError(f"{words} is of version {version}, but this program reads version {VERSION}; quantise anew")
+
     model: IntegerRecord = parse_record(IntegerRecord, plain, WORDS)
     if model.numbers is None or file.stat().st_size != model.numbers.size:
         raise DataError(f"{file} has {file.stat().st_size} bytes, not the size in {WORDS}; copy it again")
+
     content = read_bytes(file, "the numbers of an integer model", model.numbers.size)
     if hashlib.sha256(content).hexdigest() != model.numbers.sha256:
         raise DataError(f"{file} is damaged: its SHA-256 is not the one in {WORDS}; copy it anew")
+
     try:
         return model, load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -37,12 +37,14 @@ class IntegerModel(TickRunner):
     """
 
     def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Mapping[str, Any] | None = None) -> None:
-        self.record, self.numbers = record, dict(numbers)
+        self.record = record
+        self.numbers = dict(numbers)
         for name, q in numbers.items():
             if q.dtype.kind not in "iu":
                 raise DataError(f"the integer model holds {name!r} of {q.dtype}; expected integers")
             if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MOST_SHIFT:
                 raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; 0 to {MOST_SHIFT} can be")
+
         with fitting("its numbers"):
             super().__init__(
                 record,
@@ -86,6 +88,7 @@ class IntegerModel(TickRunner):
         for name, x in inputs.items():
             grid = self._input(name).grid
             quantized[name] = x.astype(np.bool_) if grid is None else whole(name, x, grid)
+
         return quantized
 
     def dequantize(self, outputs: Mapping[str, Ints]) -> dict[str, NDArray[np.float32]]:
@@ -120,6 +123,7 @@ def whole(name: str, x: Values, grid: QParamsRecord) -> Ints:
     """
     if not np.isfinite(x).all():
         raise DataError(f"{name!r} has values that are not finite")
+
     entered: Ints = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
     return entered
 
@@ -152,6 +156,7 @@ def _link(
 ) -> LinkRunner:
     own = {name: q.astype(np.int64) for name, q in numbers.get("link", {}).items()}
     trigger = link.trigger
+
     return LinkRunner(
         link,
         record.clock(link.source),
@@ -175,4 +180,5 @@ def numbers_below(numbers: Numbers, prefix: str) -> dict[str, dict[str, Values]]
         if name.startswith(prefix):
             owner, _, key = name.removeprefix(prefix).rpartition("/")
             found.setdefault(owner, {})[key] = value
+
     return found

@@ -11,7 +11,10 @@ from spikebridge.deploy.stages.arithmetic import Ints, ratio, rescale
 from spikebridge.deploy.stages.neurons import QUANTITIES, IntegerDelay, IntegerFactor, IntegerNeuron
 from spikebridge.errors import DataError, did_you_mean
 
-_NEURON, _FACTOR, _DELAY, _PREVIOUS = "neuron", "factor", "delay", "previous"
+_NEURON = "neuron"
+_FACTOR = "factor"
+_DELAY = "delay"
+_PREVIOUS = "previous"
 _STATEFUL: dict[str, Any] = {_NEURON: IntegerNeuron, _FACTOR: IntegerFactor, _DELAY: IntegerDelay}
 _SIZES = ("kernel_size", "stride", "padding", "dilation")
 _MOST_SIZE = 1 << 10
@@ -43,23 +46,30 @@ class ProgramRecord:
 
     def __post_init__(self) -> None:
         """Refuses programs that cannot run."""
-        known, all_names = set(self.inputs), {record.name for record in self.operations}
+        known = set(self.inputs)
+        all_names = {record.name for record in self.operations}
         operations = (*_LAYERS, *_STATEFUL, _PREVIOUS)
+
         for record in self.operations:
             if record.operation not in operations:
                 raise DataError(
                     f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}"
                 )
+
             for name, size in record.settings.items():
                 if name.startswith(_SIZES) and not (isinstance(size, int) and 0 <= size <= _MOST_SIZE):
                     raise DataError(f"operation {record.name!r} has a {name} of {size!r}; 0 to {_MOST_SIZE} can be")
+
             if not record.sources:
                 raise DataError(f"operation {record.name!r} takes no signal")
+
             for source in record.sources:
                 # what was given one tick ago may come from anywhere
                 if source not in (all_names if record.operation == _PREVIOUS else known):
                     raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
+
             known.add(record.name)
+
         if self.output not in known:
             raise DataError(f"a program gives {self.output!r}, which it does not make")
 
@@ -80,6 +90,7 @@ class IntegerProgram:
     def __init__(self, record: ProgramRecord, numbers: Mapping[str, dict[str, Any]]) -> None:
         self.record = record
         self.layers: dict[str, Any] = {}
+
         for one in record.operations:
             try:
                 own = numbers.get(one.name, {})
@@ -98,18 +109,24 @@ class IntegerProgram:
             effects: of modulations, by neuron and quantity.
             state: of neurons by name; None at the start.
         """
-        values, states = dict(reads), state or {}
+        values = dict(reads)
+        states = state or {}
         after: _States = {}
+
         for one in self.record.operations:
             if one.operation == _PREVIOUS:
                 values[one.name] = states.get(one.name, _nothing(one.settings, reads))
                 continue
-            given, layer = [values[source] for source in one.sources], self.layers[one.name]
+
+            given = [values[source] for source in one.sources]
+            layer = self.layers[one.name]
+
             if one.operation in _STATEFUL:
                 own = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
                 values[one.name], after[one.name] = layer.step(given, states.get(one.name), own)
             else:
                 values[one.name] = layer(given)
+
         after |= {o.name: values[o.sources[0]] for o in self.record.operations if o.operation == _PREVIOUS}
         return values[self.record.output], after
 
@@ -123,7 +140,8 @@ def _nothing(settings: Mapping[str, Setting], reads: Mapping[str, Ints]) -> Ints
 
 
 def _linear(settings: Settings, numbers: Numbers) -> _Layer:
-    weight, bias = numbers["weight"].astype(np.int64), numbers.get("bias", np.zeros(1, np.int32)).astype(np.int64)
+    weight = numbers["weight"].astype(np.int64)
+    bias = numbers.get("bias", np.zeros(1, np.int32)).astype(np.int64)
     return lambda given: given[0] @ weight.T + bias
 
 
@@ -143,12 +161,14 @@ def _convolution(settings: Settings, numbers: Numbers) -> _Layer:
         windows = windows[cells]
         batch, channels = windows.shape[:2]
         places = windows.shape[2 : 2 + num_axes]
+
         # (B, groups, C / groups, *places, *kernel) to rows of what each sum takes
         windows = windows.reshape(batch, groups, channels // groups, *windows.shape[2:])
         rows = np.moveaxis(windows, 2, 2 + num_axes).reshape(batch, groups, int(np.prod(places)), -1)
         matrix = weight.reshape(groups, len(weight) // groups, -1)
         sums = np.matmul(rows, np.swapaxes(matrix, 1, 2)[None])
         y = np.swapaxes(sums, 2, 3).reshape(batch, len(weight), *places)
+
         return y + bias.reshape(-1, *[1] * num_axes)
 
     return run
@@ -157,7 +177,9 @@ def _convolution(settings: Settings, numbers: Numbers) -> _Layer:
 def _narrow(settings: Settings, numbers: Numbers) -> _Layer:
     count = sum(name.startswith("multiplier_") for name in numbers)
     ratios = [ratio(numbers, after=f"_{i}") for i in range(count)]
-    low, high, axis = settings["low"], settings["high"], settings["axis"]
+    low = settings["low"]
+    high = settings["high"]
+    axis = settings["axis"]
 
     def run(given: Sequence[Ints]) -> Ints:
         moved = [rescale(x, *by) for x, by in zip(given, ratios, strict=True)]
@@ -168,7 +190,8 @@ def _narrow(settings: Settings, numbers: Numbers) -> _Layer:
 
 
 def _table(settings: Settings, numbers: Numbers) -> _Layer:
-    entries, low = numbers["entries"].astype(np.int64), settings["low"]
+    entries = numbers["entries"].astype(np.int64)
+    low = settings["low"]
     return lambda given: entries[given[0] - low]
 
 

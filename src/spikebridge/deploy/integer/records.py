@@ -106,22 +106,27 @@ class IntegerRecord:
         signals = {**self.inputs, **self.parts}
         if sorted(self.order) != sorted(self.parts):
             raise DataError(f"the order names {list(self.order)}, but the parts are {list(self.parts)}")
+
         place = {name: i for i, name in enumerate(self.order)}
         for link in self.links:
             sources = [name for name in (link.source, link.context, link.trigger) if name is not None]
             for name in sources:
                 if name not in signals:
                     raise DataError(f"link {link.name!r} reads {name!r}; {did_you_mean(name, signals)}")
+
             if link.target is None:
                 continue
             if link.target not in self.parts:
                 raise DataError(f"link {link.name!r} leads to {link.target!r}; {did_you_mean(link.target, self.parts)}")
             if not link.delay and any(place[name] >= place[link.target] for name in sources if name in place):
                 raise DataError(f"{link.target!r} comes before what link {link.name!r} brings it in the same tick")
+
         for name, part in self.parts.items():
             self._check_program(name, part.program)
+
         if len({link.name for link in self.links}) < len(self.links):
             raise DataError("two links have one name")
+
         for name in self.outputs:
             if name not in self.parts:
                 raise DataError(f"the output {name!r} is not a part; {did_you_mean(name, self.parts)}")
@@ -132,9 +137,11 @@ class IntegerRecord:
         brought = [link.argument for link in links if link.kind == "transmission"]
         if sorted(map(str, brought)) != sorted(program.inputs):
             raise DataError(f"part {name!r} takes {list(program.inputs)}, but its links bring {brought}")
+
         for link in links:
             if link.kind == "modulation" and (link.node, link.quantity) not in program.modulable():
                 raise DataError(f"link {link.name!r} modulates {link.node}.{link.quantity}, which is not in {name!r}")
+
         acts = [(link.node, link.quantity) for link in links if link.kind == "modulation"]
         for node, quantity in acts:
             if (number := acts.count((node, quantity))) > 1:

@@ -47,14 +47,17 @@ def integer_unit(
         >>> unit.push(np.array([[6]]), UnitRunnerState())[0][0].item()
         1
     """
-    kernel, discretizer = record.kernel, record.discretizer
+    kernel = record.kernel
+    discretizer = record.discretizer
     steps = discretize = None
     if kernel is not None:
         steps = integer_kernel(kernel.name, kernel.settings, numbers.get("kernel", {}), own)
+
     if discretizer is not None:
         given = discretizer.settings, numbers.get("discretizer", {})
         is_layer = discretizer.name == _SPIKING_LAYER
         discretize = _layer(*given) if is_layer else integer_discretizer(discretizer.name, *given, own)
+
     return UnitRunner(
         record.window,
         UnitStages(
@@ -68,13 +71,15 @@ def integer_unit(
 
 
 def _layer(settings: Mapping[str, Any], numbers: dict[str, Any]) -> Discretize:
-    neuron, out = IntegerNeuron(settings, numbers), ratio(numbers, "out.")
+    neuron = IntegerNeuron(settings, numbers)
+    out = ratio(numbers, "out.")
 
     def discretize(values: Sequence[Ints], length: int, state: Any) -> Result:
         given = []
         for h in values:
             y, state = neuron.step([h], state, {})
             given.append(np.clip(rescale(y, *out), settings["low_out"], settings["high_out"]))
+
         return given, state
 
     return discretize

@@ -27,6 +27,7 @@ def nir_library() -> ModuleType:
         import nir
     except ImportError:
         raise ExportError("NIR files need the package nir; install it with: pip install 'spikebridge[nir]'") from None
+
     return nir
 
 
@@ -65,17 +66,21 @@ def open_graph(source: Any, kinds: Sequence[str]) -> Any:
     nir = nir_library()
     if isinstance(source, nir.NIRGraph):
         return source
+
     if isinstance(source, bytes):
         name = "the NIR file"
     else:
         name = f"{source}"
         source = read_bytes(Path(source), "a NIR file", MOST_BYTES)
+
     with refused(name):
         check_heaps(source)
         _look_through(io.BytesIO(source), len(source), kinds)
         graph = nir.read(io.BytesIO(source), type_check=False)
+
     if not isinstance(graph, nir.NIRGraph):
         raise DataError(f"{name} holds one {type(graph).__name__}, but a part is a NIRGraph")
+
     return graph
 
 
@@ -88,11 +93,13 @@ def _look_through(file: Any, size: int, kinds: Sequence[str]) -> None:
             inside, _, name = path.rpartition("/")
             if name != "type" or not isinstance(item, h5py.Dataset) or "metadata" in inside.split("/"):
                 continue
+
             kind = item[()]
             kind = kind.decode() if isinstance(kind, bytes) else f"{kind!s:.60}"
             nodes += 1
             if nodes > _MOST_NODES:
                 raise DataError(f"it has more than {_MOST_NODES} nodes")
+
             if kind not in kinds:
                 where = inside.removeprefix("/node/nodes/") or inside
                 raise DataError(f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(kinds)}")

@@ -85,9 +85,11 @@ def read_graph(
         raise ConfigError("the NIR file does not name its step; give dt= [s] of the simulator that wrote it")
     if not 0 < step < np.inf:
         raise ConfigError(f"a step is a time above 0 s, but got dt={step}")
+
     way = integration or metadata.get("integration", "exact")
     if way not in get_args(Reading):
         raise ConfigError(f"a step is integrated 'exact', by 'euler' or 'unscaled', but got {way!r}")
+
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
     _flatten(graph, "", nodes, edges)
@@ -96,12 +98,15 @@ def read_graph(
     made = {name: quantities_of(name, node, Step(step, way), reset) for name, node in inside.items()}
     order = _in_order(entry, made, {name: [a for a, b in edges if b == name] for name in made})
     given = tuple(a for a, b in edges if b in outputs)
+
     if not given or entry in given:
         raise DataError("the NIR graph has no node between its input and its output")
+
     shape = nodes[entry].input_type.get("input")
     result = NirGraph(
         tuple(order), step, entry, given, None if shape is None else tuple(int(n) for n in np.ravel(shape))
     )
+
     return replace(result, shapes=_check_shapes(result))
 
 
@@ -109,10 +114,12 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
     """Graphs inside graphs, as some libraries write feedback, laid open: `outer.inner`."""
     inner = {name for name, node in graph.nodes.items() if type(node).__name__ == "NIRGraph"}
     ends: dict[str, tuple[list[str], list[str]]] = {}
+
     for name, node in graph.nodes.items():
         if name not in inner:
             nodes[prefix + name] = node
             continue
+
         deeper: dict[str, Any] = {}
         wires: list[tuple[str, str]] = []
         _flatten(node, f"{prefix}{name}.", deeper, wires)
@@ -120,6 +127,7 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
         ends[name] = ([b for a, b in wires if a == entry], [a for a, b in wires if b in outputs])
         nodes |= {key: value for key, value in deeper.items() if key not in (entry, *outputs)}
         edges += [(a, b) for a, b in wires if a != entry and b not in outputs]
+
     for a, b in dict.fromkeys((str(a), str(b)) for a, b in graph.edges):
         starts = ends[a][1] if a in inner else [prefix + a]
         stops = ends[b][0] if b in inner else [prefix + b]
@@ -131,10 +139,12 @@ def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, 
         for name in (a, b):
             if name not in nodes:
                 raise DataError(f"the NIR graph has an edge {a!r} -> {b!r}, but no node {name!r}")
+
     inputs = [name for name, node in nodes.items() if type(node).__name__ == "Input"]
     outputs = [name for name, node in nodes.items() if type(node).__name__ == "Output"]
     if len(inputs) != 1 or len(outputs) != 1:
         raise DataError(f"a part has one input and one output, but the NIR graph has {inputs} and {outputs}")
+
     return inputs[0], outputs
 
 
@@ -153,6 +163,7 @@ def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[s
                 late.append(source)
             else:
                 place(source, waiting | {source})
+
         now = tuple(source for source in sources[name] if source not in late)
         order.append(NirNode(name, *made[name], sources=now, delayed=tuple(late)))
         done.add(name)
@@ -163,6 +174,7 @@ def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[s
         if not begun:
             raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, left))}")
         place(begun[0], frozenset(begun[:1]))
+
     return order
 
 
@@ -179,9 +191,11 @@ def _check_shapes(graph: "NirGraph") -> dict[str, Shape]:
     shapes: dict[str, Shape] = {graph.input: graph.shape}
     for node in graph.nodes:
         shapes[node.name] = _shape_after(node, _same(node.name, [shapes[source] for source in node.sources]))
+
     for node in graph.nodes:
         # now what comes back in loops is known, too
         _shape_after(node, _same(node.name, [shapes[source] for source in (*node.sources, *node.delayed)]))
+
     _same("output", [shapes[name] for name in graph.outputs])
     return shapes
 
@@ -196,6 +210,7 @@ def _shape_after(node: "NirNode", shape: Shape) -> Shape:
         return _affine(node, shape)
     if node.kind in ("Conv1d", "Conv2d"):
         return _conv(node, shape)
+
     if node.kind in ("AvgPool2d", "SumPool2d"):
         if shape is None:
             return None
@@ -204,43 +219,55 @@ def _shape_after(node: "NirNode", shape: Shape) -> Shape:
         pads = [(n, n) for n in node.settings["padding"]]
         ones = (1,) * 2
         return (shape[0], *_slid(node, shape[1:], node.settings["kernel_size"], node.settings["stride"], pads, ones))
+
     if node.kind == "Flatten":
         return _flat(node, shape)
+
     own = np.broadcast_shapes(*(value.shape for value in node.numbers.values())) if node.numbers else ()
     if shape is None:
         return own if prod(own) > 1 else None
+
     try:
         fits = np.broadcast_shapes(own, shape) == shape
     except ValueError:
         fits = False
+
     if not fits:
         raise _misfit(node, shape, f"{own}")
+
     return shape
 
 
 def _affine(node: "NirNode", shape: Shape) -> Shape:
-    weight, bias = node.numbers["weight"], node.numbers.get("bias")
+    weight = node.numbers["weight"]
+    bias = node.numbers.get("bias")
     if weight.ndim != 2:
         raise DataError(f"the NIR node {node.name!r} has a weight of shape {weight.shape}; a matrix is read")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise DataError(f"the NIR node {node.name!r} has a weight {weight.shape} and a bias {bias.shape}")
     if shape is not None and shape != weight.shape[1:]:
         raise _misfit(node, shape, f"{weight.shape[1:]}")
+
     return weight.shape[:1]
 
 
 def _conv(node: "NirNode", shape: Shape) -> Shape:
-    weight, axes, groups = node.numbers["weight"], int(node.kind[4]), node.settings["groups"]
+    weight = node.numbers["weight"]
+    axes = int(node.kind[4])
+    groups = node.settings["groups"]
     if "bias" in node.numbers and node.numbers["bias"].shape != weight.shape[:1]:
         raise DataError(
             f"the NIR node {node.name!r} has a kernel {weight.shape} and a bias {node.numbers['bias'].shape}"
         )
+
     if shape is None:
         return None
     if len(shape) != axes + 1 or shape[0] != weight.shape[1] * groups or weight.shape[0] % groups:
         raise _misfit(node, shape, f"({weight.shape[1] * groups}, {'H, W' if axes == 2 else 'L'})")
+
     settings = node.settings
     slid = _slid(node, shape[1:], weight.shape[2:], settings["stride"], settings["padding"], settings["dilation"])
+
     return (weight.shape[0], *slid)
 
 
@@ -257,15 +284,18 @@ def _slid(
     result = tuple((n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in sides)
     if any(n < 1 for n in result) or prod(result) > _MOST_NUMBERS:
         raise _misfit(node, shape, f"space for a kernel {kernel}")
+
     return result
 
 
 def _flat(node: "NirNode", shape: Shape) -> Shape:
     if shape is None:
         return None
+
     start, end = (n % len(shape) if -len(shape) <= n < len(shape) else -1 for n in node.settings.values())
     if not 0 <= start <= end:
         raise _misfit(node, shape, f"axes {tuple(node.settings.values())} to flatten")
+
     return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
@@ -275,6 +305,7 @@ def _same(name: str, shapes: list[Shape]) -> Shape:
         raise DataError(
             f"what comes together at the NIR node {name!r} has the shapes {sorted(known)}; they must be one"
         )
+
     return known.pop() if known else None
 
 

@@ -50,6 +50,7 @@ class Membrane:
         share = -np.expm1(-self.dt / floats(tau))
         if not (share > 0).all():
             raise ExportError(f"{who} has time constants with and without end; NIR's LIF leaks, its IF does not")
+
         return floats(tau if self.integration == "exact" else self.dt / share), floats(1 / share)
 
 
@@ -70,7 +71,9 @@ class SumPool2d(nn.Module):
         self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)
     ) -> None:
         super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
         """The sums."""
@@ -86,10 +89,12 @@ def node_of(visit: Visit, membrane: Membrane) -> Made:
     make = _NODES.get(type(visit.module))
     if make is None:
         raise ExportError(f"{visit.name!r} is a {type(visit.module).__name__}, for which NIR has no node")
+
     made = make(visit, membrane)
     made.node.metadata = (
         {"quantity": _factor(visit.module), **made.metadata} if _factor(visit.module) else made.metadata
     )
+
     return made
 
 
@@ -105,12 +110,14 @@ def fold_norm(visit: Visit, node: Any) -> Any:
         raise ExportError(f"the batch norm {visit.name!r} stands behind no convolution or linear layer to fold it into")
     if norm.running_mean is None:
         raise ExportError(f"the batch norm {visit.name!r} keeps no statistics, so each batch is normed by itself")
+
     factor = 1 / (norm.running_var.double() + norm.eps).sqrt() * (1 if norm.weight is None else norm.weight.double())
     offset = (0 if norm.bias is None else norm.bias.double()) - norm.running_mean.double() * factor
     scale = factor.detach().numpy().reshape(-1, *[1] * (node.weight.ndim - 1))
     node.weight = (node.weight.astype(np.float64) * scale).astype(np.float32)
     bias = node.bias.astype(np.float64) * factor.detach().numpy() + offset.detach().numpy()
     node.bias = bias.astype(np.float32)
+
     return node
 
 
@@ -129,10 +136,12 @@ def _conv(visit: Visit, membrane: Membrane) -> Made:
     conv: Any = visit.module
     if conv.padding_mode != "zeros":
         raise ExportError(f"{visit.name!r} pads with {conv.padding_mode!r}; NIR's convolution pads with zeros")
+
     one = isinstance(conv, nn.Conv1d)
     sizes = {name: getattr(conv, name) for name in ("stride", "padding", "dilation")}
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
     kind = nir_library().Conv1d if one else nir_library().Conv2d
+
     return Made(
         kind(
             input_shape=visit.shape[1] if one else visit.shape[1:],
@@ -150,10 +159,12 @@ def _pool(visit: Visit, membrane: Membrane) -> Made:
     sizes = {name: np.array(_pair(getattr(pool, name))) for name in ("kernel_size", "stride", "padding")}
     if isinstance(pool, SumPool2d):
         return Made(nir.SumPool2d(**sizes))
+
     if pool.ceil_mode or pool.divisor_override is not None or (sizes["padding"].any() and not pool.count_include_pad):
         raise ExportError(
             f"{visit.name!r} pools with ceil_mode, a divisor, or without its padding; NIR has none of these"
         )
+
     return Made(nir.AvgPool2d(**sizes))
 
 
@@ -161,9 +172,11 @@ def _flatten(visit: Visit, membrane: Membrane) -> Made:
     flat: Any = visit.module
     if flat.start_dim < 1:
         raise ExportError(f"{visit.name!r} flattens the batch, too (start_dim={flat.start_dim}); use start_dim=1")
+
     # NIR counts axes without the batch
     end = flat.end_dim - 1 if flat.end_dim > 0 else flat.end_dim
     node = nir_library().Flatten(input_type={"input": np.array(visit.shape)}, start_dim=flat.start_dim - 1, end_dim=end)
+
     return Made(node)
 
 
@@ -172,13 +185,16 @@ def _lif(visit: Visit, membrane: Membrane) -> Made:
     nir = nir_library()
     numbers = {name: _full(lif, name, visit) for name in ("v_threshold", "v_reset", "r", "v_leak")}
     metadata, notes = _beyond(visit, lif)
+
     if bool(torch.isinf(torch.as_tensor(lif.tau)).all()):
         leak = numbers.pop("v_leak")
         numbers["r"] = numbers["r"] / membrane.dt
         more = _initial(visit, leak)
         return Made(nir.IF(**numbers), (*notes, *more[1]), metadata={**metadata, **more[0]})
+
     tau, gain = membrane.leak(lif.tau, f"{visit.name!r}")
     numbers |= {"tau": _spread(tau, visit), "r": numbers["r"] * _spread(gain, visit)}
+
     return Made(nir.LIF(**numbers), notes, metadata=metadata)
 
 
@@ -190,16 +206,20 @@ def _cuba(visit: Visit, membrane: Membrane) -> Made:
     numbers |= {"tau_mem": _spread(tau, visit), "tau_syn": _spread(tau_syn, visit)}
     numbers |= {"r": numbers["r"] * _spread(gain, visit), "w_in": _spread(gain_syn, visit)}
     metadata, notes = _beyond(visit, cuba)
+
     return Made(nir_library().CubaLIF(**numbers), notes, metadata=metadata)
 
 
 def _integrator(visit: Visit, membrane: Membrane) -> Made:
     layer: Any = visit.module
     nir = nir_library()
-    r, leak = _full(layer, "r", visit), _full(layer, "v_leak", visit)
+    r = _full(layer, "r", visit)
+    leak = _full(layer, "v_leak", visit)
+
     if bool(torch.isinf(torch.as_tensor(layer.tau)).all()):
         metadata, notes = _initial(visit, leak)
         return Made(nir.I(r=r / membrane.dt), notes, metadata=metadata)
+
     tau, gain = membrane.leak(layer.tau, f"{visit.name!r}")
     return Made(nir.LI(tau=_spread(tau, visit), r=r * _spread(gain, visit), v_leak=leak))
 
@@ -232,9 +252,11 @@ def _beyond(visit: Visit, layer: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         metadata["reset"] = layer.reset
         how = "by subtraction of the threshold" if layer.reset == "subtract" else "left out"
         notes.append(f"{visit.name}: reset is {how}; NIR has no field for it")
+
     if steps := getattr(layer, "refractory", 0):
         metadata["refractory_steps"] = steps
         notes.append(f"{visit.name}: refractory for {steps} steps; NIR has no field for it")
+
     return metadata, tuple(notes)
 
 

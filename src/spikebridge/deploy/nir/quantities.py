@@ -54,12 +54,15 @@ class Step:
             raise DataError(f"{who} needs time constants above 0 s, but has {tau.min()}")
         if self.way == "exact":
             return tau, floats(-np.expm1(-self.dt / tau))
+
         share = floats(self.dt / tau)
         if (share > 1).any():
             raise DataError(f"{who} has a time constant of {tau.min()} s, shorter than the Euler step of {self.dt} s")
+
         with np.errstate(divide="ignore"):
             # all gone in one step: a time constant so short that nothing is left
             exact = np.where(share < 1, -self.dt / np.log1p(-np.minimum(share, 1)), self.dt * 1e-3)
+
         return exact, share
 
     def taken(self, r: Any, *shares: Array | float) -> Array:
@@ -72,6 +75,7 @@ class Step:
         whole = np.ones_like(floats(r)) if self.way == "unscaled" else floats(r)
         for share in () if self.way == "unscaled" else shares:
             whole = whole * share
+
         return whole
 
 
@@ -94,17 +98,21 @@ def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) 
     make = _KINDS.get(kind)
     if make is None:
         raise DataError(f"the NIR node {name!r} is a {kind}, which is not known; known are {', '.join(_KINDS)}")
+
     with refused(f"the NIR node {name!r} ({kind})"):
         kind, numbers, settings = make(node, step)
         for key, value in numbers.items():
             endless = key.startswith("tau") and bool((value > 0).all())
             if not endless and not np.isfinite(value).all():
                 raise DataError(f"{key} is not finite")
+
         metadata = node.metadata if isinstance(node.metadata, Mapping) else {}
         if kind in ("LIF", "CubaLIF"):
             settings |= _beyond(metadata, reset)
+
         if "v_initial" in metadata and "v_leak" in numbers and bool(np.isinf(numbers["tau"]).all()):
             numbers["v_leak"] = floats(metadata["v_initial"])
+
     return kind, numbers, settings
 
 
@@ -129,14 +137,17 @@ def _beyond(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
     kind = reset or str(metadata.get("reset", "zero"))
     if reset is None:
         kind = _RESETS_OF_VERSION_1.get(kind, kind)
+
     if kind not in get_args(Reset):
         new = _RESETS_OF_VERSION_1.get(kind)
         raise DataError(
             f"the reset is {kind!r}; {f'it is now {new!r}' if new else 'known are zero, subtract and none'}"
         )
+
     refractory = int(metadata.get("refractory_steps", 0))
     if not 0 <= refractory <= MOST_STEPS:
         raise DataError(f"it is refractory for {refractory} steps")
+
     return {"reset": kind, "refractory": refractory}
 
 
@@ -159,11 +170,13 @@ def _conv(node: Any, step: Step) -> Made:
     numbers = _weights(node)
     if numbers["weight"].ndim != axes + 2:
         raise DataError(f"a weight of shape {numbers['weight'].shape} is no kernel over {axes} axes")
+
     settings: dict[str, Any] = {name: _whole(getattr(node, name), axes) for name in ("stride", "dilation")}
     settings["padding"] = _padding(node.padding, numbers["weight"].shape[2:], settings["dilation"])
     settings["groups"] = int(np.asarray(node.groups))
     if not 1 <= settings["groups"] <= len(numbers["weight"]):
         raise DataError(f"groups are {settings['groups']}")
+
     return f"Conv{axes}d", numbers, settings
 
 
@@ -188,6 +201,7 @@ def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> 
             raise DataError(f"a padding is 'same', 'valid' or a number, but got {word!r}")
         spans = [d * (k - 1) if word == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
         return tuple((span // 2, span - span // 2) for span in spans)
+
     return tuple((n, n) for n in _whole(value, len(kernel), least=0))
 
 
@@ -216,6 +230,7 @@ def _leaky(node: Any, step: Step) -> dict[str, Array]:
     if not hasattr(node, "tau"):
         r = floats(node.r)
         return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": step.taken(r, step.dt)}
+
     tau, share = step.leaking(node.tau, type(node).__name__)
     return {"tau": tau, "v_leak": floats(node.v_leak), "r": step.taken(node.r, share)}
 
@@ -234,6 +249,7 @@ def _cuba(node: Any, step: Step) -> Made:
     tau_syn, share_syn = step.leaking(node.tau_syn, kind)
     r = step.taken(node.r, share, floats(node.w_in), share_syn)
     numbers = {"tau": tau, "tau_syn": tau_syn, "v_leak": floats(node.v_leak), "r": r}
+
     return kind, {**numbers, **(_threshold(node) if kind == "CubaLIF" else {})}, {}
 
 

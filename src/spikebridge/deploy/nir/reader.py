@@ -56,30 +56,37 @@ class NirPart(Stateful):
         if state is None:
             nothing = _NirState((None,) * len(self.layers))
             state = self._pass(x.new_empty((0, *x.shape[1:])), nothing, {})[1] if self.late else nothing
+
         if self.late and len(x) > 0:
             return scan(self, x, state, **modulation)
+
         return self._pass(x, state, effects)
 
     def _pass(self, x: Signal, state: _NirState, effects: dict[str, dict[str, Any]]) -> tuple[Tensor, _NirState]:
         signals = {self.graph.input: x}
         before = dict(zip(self.late, state.late, strict=False))
         states = []
+
         for node, layer, old in zip(self.graph.nodes, self.layers, state.nodes, strict=True):
             coming = [signals[name] for name in node.sources]
             coming += [before[name].unsqueeze(0).expand(len(x), *before[name].shape) for name in node.delayed if before]
             if not coming:
                 # nothing has come back yet
                 coming = [x.new_zeros((len(x), x.shape[1], *self._shape_of(node)))]
+
             given = sum(coming[1:], coming[0])
             if isinstance(layer, Stateful):
                 signals[node.name], new = layer(given, old, **effects.get(node.name, {}))
             else:
                 signals[node.name], new = over_time(layer, given), None
+
             states.append(new)
+
         output = [signals[name] for name in self.graph.outputs]
         late = tuple(signals[n][-1] if len(x) else signals[n].new_zeros(signals[n].shape[1:]) for n in self.late)
         if not len(x) and state.late:
             late = state.late
+
         return sum(output[1:], output[0]), _NirState(tuple(states), late)
 
     def _shape_of(self, node: NirNode) -> tuple[int, ...]:
@@ -91,11 +98,13 @@ class NirPart(Stateful):
     def _by_node(self, modulation: dict[str, Any]) -> dict[str, dict[str, Any]]:
         known = self.modulable_paths() if modulation else []
         effects: dict[str, dict[str, Any]] = {}
+
         for path, value in modulation.items():
             if path not in known:
                 raise ConfigError(f"the NIR graph has no quantity {path!r}; {did_you_mean(path, known)}")
             node, _, quantity = path.rpartition(".")
             effects.setdefault(node, {})[quantity] = value
+
         return effects
 
 
@@ -135,9 +144,12 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
         return nn.AvgPool2d(**node.settings)
     if node.kind == "SumPool2d":
         return SumPool2d(**node.settings)
+
     if node.kind == "Flatten":
-        start, end = node.settings["start_dim"], node.settings["end_dim"]
+        start = node.settings["start_dim"]
+        end = node.settings["end_dim"]
         return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
+
     if node.kind == "Scale":
         return Gate(**numbers) if "gate" in numbers else Gain(**numbers)
     if node.kind == "Threshold":
@@ -146,32 +158,39 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
         return Delay(torch.from_numpy(node.numbers["ticks"] * dt).to(torch.get_default_dtype()), dt=dt)
     if node.kind == "Integrator":
         return Integrator(dt=dt, **numbers)
+
     if node.kind == "CubaLI":
         synapse = Integrator(numbers["tau_syn"], dt=dt)
         return Sequential(
             synapse=synapse, membrane=Integrator(numbers["tau"], dt=dt, v_leak=numbers["v_leak"], r=numbers["r"])
         )
+
     if node.kind == "CubaLIF":
         return CubaLIF(dt=dt, reset=node.settings["reset"], **numbers)
+
     return LIF(dt=dt, reset=node.settings["reset"], refractory=node.settings["refractory"] * dt, **numbers)
 
 
 def _affine(numbers: dict[str, Array]) -> nn.Linear:
-    weight, bias = numbers["weight"], numbers.get("bias")
+    weight = numbers["weight"]
+    bias = numbers.get("bias")
     linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None)
     return _filled(linear, weight, bias)
 
 
 def _conv(node: NirNode) -> nn.Module:
-    weight, settings = node.numbers["weight"], dict(node.settings)
+    weight = node.numbers["weight"]
+    settings = dict(node.settings)
     pads = settings.pop("padding")
     even = all(a == b for a, b in pads)
     kind = nn.Conv1d if node.kind == "Conv1d" else nn.Conv2d
+
     # an even kernel with padding "same" pads one side more
     padding = tuple(a for a, _ in pads) if even else "same"
     conv = nn.utils.skip_init(
         kind, weight.shape[1] * settings["groups"], weight.shape[0], weight.shape[2:], padding=padding, **settings
     )
+
     return _filled(conv, weight, node.numbers.get("bias"))
 
 
@@ -180,6 +199,7 @@ def _filled(layer: Any, weight: Array, bias: Array | None) -> Any:
         layer.weight.copy_(torch.from_numpy(weight))
         if layer.bias is not None:
             layer.bias.copy_(torch.zeros(len(weight)) if bias is None else torch.from_numpy(bias))
+
     return layer
 
 

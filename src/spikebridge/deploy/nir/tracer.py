@@ -78,17 +78,21 @@ def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "
     if state is not None:
         with torch.no_grad():
             part(x, state)
+
     with torch.no_grad(), wires:
         y = part(x, state)[0] if isinstance(part, Stateful) else over_time(part, x)
+
     output = _as_signal(wires.value_of(y, "its output").value)
     visits: list[Visit] = []
     ends: dict[str, Value] = {}
+
     for visit in wires.visits:
         if isinstance(visit.module, Recurrent):
             inner, ends[visit.name] = _with_feedback(visit, visit.module)
             visits += inner
         else:
             visits.append(visit)
+
     return [replace(visit, sources=_renamed(visit.sources, ends)) for visit in visits], _renamed(output, ends)
 
 
@@ -102,7 +106,9 @@ class _Wires(TorchFunctionMode):
 
     def __init__(self, part: nn.Module, x: Tensor, entry: Value, prefix: str) -> None:
         super().__init__()
-        self.part, self.prefix, self.batch = part, prefix, x.shape[1]
+        self.part = part
+        self.prefix = prefix
+        self.batch = x.shape[1]
         self.known = {id(x): _Known(x, entry, tuple(x.shape[2:]))}
         self.visits: list[Visit] = []
         self.inside = 0
@@ -118,6 +124,7 @@ class _Wires(TorchFunctionMode):
             name = ".".join(part for part in (self.prefix, path) if part) or "neuron"
             self.handles.append(module.register_forward_pre_hook(self._before(name)))
             self.handles.append(module.register_forward_hook(self._after(name)))
+
         super().__enter__()
         return self
 
@@ -134,6 +141,7 @@ class _Wires(TorchFunctionMode):
             raise ExportError(
                 f"{type(self.part).__name__} {does} between its layers, before {where}; NIR holds only layers and sums"
             )
+
         return known
 
     def _before(self, name: str) -> Callable[..., None]:
@@ -150,16 +158,20 @@ class _Wires(TorchFunctionMode):
             self.inside -= 1
             if self.inside:
                 return
+
             y = output[0] if isinstance(output, tuple) else output
             sources, shape = self.waiting.pop()
             lead = 2 if isinstance(module, Stateful) else 1
             given = tuple(y.shape[lead:])
+
             if isinstance(module, _TRANSPARENT):
                 self.known[id(y)] = _Known(y, sources, given)
                 return
+
             times = sum(visit.module is module for visit in self.visits)
             if times and isinstance(module, Stateful):
                 raise ExportError(f"the layer {name!r} runs twice in one step; a node of NIR has one membrane")
+
             own = name if not times else f"{name}_{times + 1}"
             self.visits.append(Visit(own, module, sources, shape, given))
             self.known[id(y)] = _Known(y, (own,), given)
@@ -171,10 +183,12 @@ class _Wires(TorchFunctionMode):
         name = getattr(function, "__name__", "")
         if self.inside or name in _FRESH:
             return result
+
         came = [self.known[id(x)] for x in _tensors(args) if id(x) in self.known]
         for y in _tensors(result) if came else ():
             if y.is_floating_point() and id(y) not in self.known:
                 self.known[id(y)] = _Known(y, self._made(name, args, came, y), came[0].shape)
+
         return result
 
     def _made(self, name: str, args: Any, came: list[_Known], y: Tensor) -> Value | str:
@@ -183,12 +197,14 @@ class _Wires(TorchFunctionMode):
         foreign = next((known.value for known in came if isinstance(known.value, str)), None)
         if foreign is not None:
             return foreign
+
         whole = y.shape[y.ndim - len(first.shape) :] == first.shape
         rows = y.numel() == self.batch * torch.Size(first.shape).numel()
         if name in _SAME and len(came) == 1 and whole and rows:
             return first.value
         if name in _SUMS and len(came) == 2 and came[0].shape == came[1].shape and len(list(_tensors(args))) == 2:
             return (*_as_signal(came[0].value), *_as_signal(came[1].value))
+
         return name
 
 

@@ -75,6 +75,7 @@ def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: 
     step = dt_of(part) if dt is None else dt
     if step is None:
         raise ExportError(f"{type(part).__name__} has no neuron with a time step; give dt= [s]")
+
     part = copy.deepcopy(part).eval()
     bind_dt(type(part).__name__, part, step)
     probe = x.new_zeros((1, 2, *x.shape[2:]))
@@ -82,14 +83,18 @@ def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: 
     nodes, sources, notes, output = _nodes(visits, output, Membrane(step, integration))
     _refuse_twice({**sources, "output": output})
     nodes = {"input": nir.Input(input_type={"input": _shape(probe)}), **nodes}
+
     with torch.no_grad():
         y = _run(part, x)
+
     nodes["output"] = nir.Output(output_type={"output": _shape(y)})
     edges = [(a, b) for b, several in sources.items() for a in several] + [(a, "output") for a in output]
     metadata = {"dt": step, "integration": integration, "writer": f"spikebridge {spikebridge.__version__}"}
+
     # nir's own check of types misjudges grouped convolutions and kernels that are not square; ours reads every edge
     written = _Written(nir.NIRGraph(nodes, edges, metadata=metadata, type_check=False), tuple(notes))
     _prove(part, written, x, y)
+
     return written
 
 
@@ -117,6 +122,7 @@ def _nodes(
     for visit in visits:
         if "/" in visit.name or visit.name in ("input", "output"):
             raise ExportError(f"a node of NIR cannot be called {visit.name!r}; rename the layer")
+
         if isinstance(visit.module, NORMS):
             before = real(visit.sources)
             if len(before) != 1 or before[0] not in nodes or num_targets[visit.sources[0]] != 1:
@@ -124,13 +130,16 @@ def _nodes(
             nodes[before[0]] = fold_norm(visit, nodes[before[0]])
             folded[visit.name] = before[0]
             continue
+
         made = node_of(visit, membrane)
         sources[visit.name] = real(visit.sources)
         if made.before is not None:
             nodes[f"{visit.name}.r"], sources[f"{visit.name}.r"] = made.before, sources[visit.name]
             sources[visit.name] = (f"{visit.name}.r",)
+
         nodes[visit.name] = made.node
         notes += made.notes
+
     # feedback names nodes that come later
     return nodes, {name: real(value) for name, value in sources.items()}, notes, real(output)
 
@@ -157,10 +166,12 @@ def _prove(part: nn.Module, written: _Written, x: Tensor, y: Tensor) -> None:
     """Raises where the graph, read back, says something else than the part."""
     with torch.no_grad():
         again = _run(from_nir(written.graph), x)
+
     largest = float((again - y).abs().max()) if y.numel() else 0.0
     share = float((again != y).float().mean()) if y.numel() else 0.0
     scale = max(1.0, float(y.abs().max()) if y.numel() else 0.0)
     spikes = bool(((y == 0) | (y == 1)).all())
+
     if (share > 0.01) if spikes else (largest > 1e-3 * scale):
         raise ExportError(
             f"{type(part).__name__} read back from NIR differs by {largest:g} ({share:.2%} of its values): its forward "

@@ -32,6 +32,7 @@ def _openvino_library() -> ModuleType:
         raise ExportError(
             "OpenVINO needs the package openvino; install it with: pip install 'spikebridge[openvino]'"
         ) from None
+
     return openvino
 
 
@@ -51,12 +52,14 @@ class OpenVinoSession:
         library = _openvino_library()
         self.name = name
         check_opset(content, name)
+
         try:
             # from bytes, so that no tensor can be looked for in a file beside it
             core = library.Core()
             self.model = core.compile_model(core.read_model(content), "CPU", _SETTINGS)
         except Exception as error:  # noqa: BLE001 - OpenVINO raises RuntimeError, and others from its bindings
             raise DataError(f"{name} cannot be loaded by OpenVINO: {_reason(error)}") from None
+
         self.inputs = [value.get_any_name() for value in self.model.inputs]
         self.outputs = [value.get_any_name() for value in self.model.outputs]
 
@@ -74,6 +77,7 @@ class OpenVinoSession:
             found = self.model(given)
         except Exception as error:  # noqa: BLE001 - as above
             raise DataError(f"{self.name} cannot run by OpenVINO: {_reason(error)}") from None
+
         # the arrays of a result are those of the next call, too
         return [np.array(found[index]) for index in range(len(self.outputs))]
 

@@ -30,20 +30,24 @@ def count_macs(content: bytes, name: str) -> float:
         import onnx
     except ImportError:
         raise ExportError("counting needs the package onnx; install it with: pip install 'spikebridge[onnx]'") from None
+
     try:
         model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content))
     except Exception as error:  # noqa: BLE001 - exceptions of onnx and protobuf have no common class
         raise DataError(f"{name} cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from None
+
     graph = model.graph
     shapes = {value.name: _sizes(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     shapes |= {weight.name: list(weight.dims) for weight in graph.initializer}
     total = 0.0
+
     for node in graph.node:
         if node.op_type in _PRODUCTS:
             first, second, result = (shapes.get(key) for key in (node.input[0], node.input[1], node.output[0]))
             if first is None or second is None or result is None:
                 raise DataError(f"{name}: the shape of the product {node.name!r} is not known")
             total += _macs(node.op_type, first, second, result)
+
     return total
 
 

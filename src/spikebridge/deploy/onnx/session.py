@@ -13,8 +13,13 @@ from spikebridge.errors import DataError, ExportError
 
 _OPSETS = range(13, 24)
 _MOST_THREADS = 1
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
+_VARINT = 0
+_FIXED64 = 1
+_BYTES = 2
+_FIXED32 = 5
+_OPSET_IMPORT = 8
+_DOMAIN = 1
+_VERSION = 2
 
 
 def _onnxruntime_library() -> ModuleType:
@@ -29,6 +34,7 @@ def _onnxruntime_library() -> ModuleType:
         raise ExportError(
             "ONNX files need the package onnxruntime; install it with: pip install 'spikebridge[onnx]'"
         ) from None
+
     return onnxruntime
 
 
@@ -64,17 +70,20 @@ class OnnxSession:
 
     def __init__(self, content: bytes, name: str) -> None:
         runtime = _onnxruntime_library()
-        self.name, self.content = name, content
+        self.name = name
+        self.content = content
         check_opset(content, name)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = _MOST_THREADS
         options.log_severity_level = 4
+
         try:
             # from bytes, so that no tensor can be looked for in a file beside it; its fallback prints
             with redirect_stdout(io.StringIO()):
                 self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - onnxruntime's own exceptions have no common class of their own
             raise DataError(f"{name} cannot be loaded: {_first_line(error)}") from None
+
         self.inputs = [value.name for value in self.session.get_inputs()]
         self.outputs = [value.name for value in self.session.get_outputs()]
         self.num_axes = len(self.session.get_inputs()[0].shape) if self.inputs else 0
@@ -103,6 +112,7 @@ def checked_feed(session: Session, feed: Mapping[str, NDArray[Any]]) -> dict[str
     """
     if sorted(feed) != sorted(session.inputs):
         raise DataError(f"{session.name} takes {session.inputs}, but was given {list(feed)}")
+
     return {name: np.ascontiguousarray(x) for name, x in feed.items()}
 
 
@@ -120,17 +130,21 @@ def check_opset(content: bytes, name: str) -> None:
     for number, value in _fields(content, name):
         if number == _OPSET_IMPORT and isinstance(value, bytes):
             fields = dict(_fields(value, name))
-            domain, opset = fields.get(_DOMAIN, b""), fields.get(_VERSION, 0)
+            domain = fields.get(_DOMAIN, b"")
+            opset = fields.get(_VERSION, 0)
             if isinstance(domain, bytes) and isinstance(opset, int):
                 found[domain.decode(errors="replace")] = opset
+
     version = found.pop("", found.pop("ai.onnx", None))
     if version is None:
         raise DataError(f"{name} is damaged, or no ONNX file: it names no opset")
+
     if version not in _OPSETS:
         raise DataError(
             f"{name} is of ONNX opset {version}, but opsets {_OPSETS[0]} to {_OPSETS[-1]} are read; export it anew, or "
             "update spikebridge and onnxruntime"
         )
+
     if found:
         raise DataError(f"{name} needs operators of {', '.join(sorted(found))}, which onnxruntime alone does not have")
 
@@ -142,6 +156,7 @@ def _fields(content: bytes, name: str) -> list[tuple[int, int | bytes]]:
     while place < len(content):
         key, place = _varint(content, place, name)
         value: int | bytes
+
         if key & 7 == _VARINT:
             value, place = _varint(content, place, name)
         else:
@@ -151,12 +166,16 @@ def _fields(content: bytes, name: str) -> list[tuple[int, int | bytes]]:
                 length = 8 if key & 7 == _FIXED64 else 4
             else:
                 raise DataError(f"{name} is damaged, or no ONNX file")
+
             if place + length > len(content):
                 raise DataError(f"{name} is damaged, or no ONNX file: it ends too early")
+
             # only what tells the opset is copied
             value = content[place : place + length] if key >> 3 in (_OPSET_IMPORT, _DOMAIN) and length < 4096 else b""
             place += length
+
         fields.append((key >> 3, value))
+
     return fields
 
 
@@ -165,9 +184,12 @@ def _varint(content: bytes, place: int, name: str) -> tuple[int, int]:
     while place < len(content) and shift < 64:
         byte = content[place]
         value |= (byte & 127) << shift
-        place, shift = place + 1, shift + 7
+        place = place + 1
+        shift = shift + 7
+
         if byte < 128:
             return value, place
+
     raise DataError(f"{name} is damaged, or no ONNX file: it ends too early")
 
 

@@ -41,6 +41,7 @@ def write_onnx(
     """
     named = dict(into or {})
     wrapped = _Function(module, [named.get(signal) for signal in signals])
+
     return _export(wrapped, list(signals.items()), [_OUTPUT], name or type(module).__name__)
 
 
@@ -68,14 +69,17 @@ def write_onnx_step(
     who = name or type(part).__name__
     named = dict(into or {})
     first = next(iter(signals.values()))
+
     with torch.no_grad():
         state = part.initial_state(torch.zeros_like(first))
         tensors = tensors_of(state, who)
         initial = [t[:1].clone() for t in tensors]
         _refuse_shared(tensors, len(first), who)
+
     wrapped = _Step(part, [named.get(signal) for signal in signals], state)
     inputs = [*signals.items(), *((f"state.{i}", t) for i, t in enumerate(tensors))]
     outputs = [_OUTPUT, *(f"next.{i}" for i in range(len(tensors)))]
+
     return _export(wrapped, inputs, outputs, who), initial
 
 
@@ -89,10 +93,13 @@ def tensors_of(state: State, who: str) -> list[Tensor]:
         return [state]
     if state is None:
         return []
+
     if isinstance(state, dict):
         state = tuple(state.values())
+
     if not isinstance(state, tuple | list):
         raise ExportError(f"{who} has a {type(state).__name__} in its state; an exported step passes tensors only")
+
     return [tensor for item in state for tensor in tensors_of(item, who)]
 
 
@@ -121,9 +128,11 @@ class _Step(nn.Module):
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
         """The output, and the next state."""
-        signals, state = values[: len(self.into)], iter(values[len(self.into) :])
+        signals = values[: len(self.into)]
+        state = iter(values[len(self.into) :])
         args, named = _sorted(signals, self.into)
         y, after = self.part.step(args[0], _like(self.like, state), **named)
+
         return (y, *tensors_of(after, type(self.part).__name__))
 
 
@@ -138,9 +147,11 @@ def _like(state: Any, values: Iterator[Tensor]) -> Any:
         return next(values)
     if isinstance(state, dict):
         return {name: _like(item, values) for name, item in state.items()}
+
     if isinstance(state, tuple | list):
         items = [_like(item, values) for item in state]
         return type(state)(*items) if hasattr(state, "_fields") else type(state)(items)
+
     return state
 
 
@@ -159,10 +170,12 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
         raise ExportError(
             "writing ONNX files needs the packages onnx and onnxscript: pip install 'spikebridge[onnx]'"
         ) from None
+
     # torch's exporter takes a dimension of 0 or 1 as meant to stay so
     examples = tuple(_two(x.detach()) for _, x in inputs)
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in examples),)
+
     # the plain steps are made of operators that ONNX has
     with _quietly(), _library_translated_once(), reference(), torch.no_grad():
         try:
@@ -180,8 +193,10 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
             )
         except Exception as error:  # noqa: BLE001 - the exporter may raise anything; the user needs the part and the reason
             raise ExportError(f"{name} cannot be written as ONNX: {_reason(error)}") from None
+
     content: bytes = written.model_proto.SerializeToString()  # type: ignore[union-attr]
     check_opset(content, name)
+
     return content
 
 
@@ -207,11 +222,13 @@ def _two(x: Tensor) -> Tensor:
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
+
     text = str(error)
     if "specialized it to be a constant" in text:
         return "its code fixes the size of the batch, as len(x) of a tensor does; x.shape[0] leaves it free"
     if "data-dependent" in text or "DataDependent" in type(error).__name__:
         return "its code takes a branch that depends on the values of a tensor; torch.where keeps it one graph"
+
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
 
@@ -234,9 +251,11 @@ def _library_translated_once() -> Iterator[None]:
         key = tuple(sorted(options.items()))
         if key not in _TRANSLATED:
             _TRANSLATED[key] = plain.__get__(None, ONNXRegistry)(**options)
+
         registry = copy.copy(_TRANSLATED[key])
         # a call adds translations of its own
         registry.functions = {target: list(found) for target, found in registry.functions.items()}
+
         return registry
 
     ONNXRegistry.from_torchlib = staticmethod(translated)  # type: ignore[method-assign,assignment]
@@ -251,6 +270,7 @@ def _quietly() -> Iterator[None]:
     """The exporter's own notes are about torch, not about the network."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

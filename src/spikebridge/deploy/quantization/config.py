@@ -40,6 +40,7 @@ class QConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= max_seen:
                 raise ConfigError(f"quantisation needs {name} of {least} to {max_seen} bits, but got {value!r}")
+
         if not self.path:
             raise ConfigError("a region needs the path of a part, a unit or a layer, or '*'")
 

@@ -62,6 +62,7 @@ class FakeIntegerArithmetic:
         multiplier, shift = fixed_point_ratio(self.ratios["out."])
         unit = power(shift) * number
         hard = torch.div(2 * total.detach() * multiplier + unit, 2 * unit, rounding_mode="floor")
+
         return straight_through(hard, total * self.ratios["out."] / number)
 
     def round(self, q: Tensor) -> Tensor:

@@ -57,19 +57,25 @@ class QuantLinear(nn.Module):
 
     def __init__(self, layer: nn.Module, qconfig: QConfig, norm: nn.Module | None, path: str) -> None:
         super().__init__()
-        self.layer, self.norm, self.qconfig, self.path = layer, norm, qconfig, path
+        self.layer = layer
+        self.norm = norm
+        self.qconfig = qconfig
+        self.path = path
 
     def forward(self, values: list[QTensor]) -> QTensor:
         (value,) = values
         if value.scale is None:
             y = self.layer(value.x)
             return QTensor(y if self.norm is None else self.norm(y))
+
         weight, bias, scale = self.whole(value.scale)
         layer: Any = self.layer
         if isinstance(layer, nn.Linear):
             return QTensor(F.linear(value.x, weight, bias), scale)
+
         convolve: Any = F.conv2d if isinstance(layer, nn.Conv2d) else F.conv1d
         y = convolve(value.x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
         return QTensor(y, scale)
 
     def counted(self, output: QTensor) -> dict[str, float]:
@@ -83,6 +89,7 @@ class QuantLinear(nn.Module):
         sums = own * scale
         whole = round_ste(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
         shifted = None if bias is None else clip(round_ste(bias.double() / sums), -_MOST_SUM / 2, _MOST_SUM / 2)
+
         return whole, shifted, sums.reshape(-1, *[1] * (weight.ndim - 2))
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
@@ -92,16 +99,20 @@ class QuantLinear(nn.Module):
         max_seen = max_seen if bias is None else max_seen + bias.abs()
         if float(max_seen.max()) > _MOST_SUM:
             raise ExportError(f"{self.path!r} may sum up to {float(max_seen.max()):.0f}, more than 32 bits hold")
+
         numbers: Numbers = {"weight": weight.to(torch.int8)}
         if bias is not None:
             numbers["bias"] = bias.to(torch.int32)
+
         layer: Any = self.layer
         if isinstance(layer, nn.Linear):
             return IntegerOp("linear", {}, numbers, sums)
+
         settings: Settings = {"groups": layer.groups}
         for axis in range(weight.ndim - 2):
             for name in ("stride", "padding", "dilation"):
                 settings[f"{name}_{axis}"] = getattr(layer, name)[axis]
+
         return IntegerOp("convolution", settings, numbers, sums)
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
@@ -109,10 +120,12 @@ class QuantLinear(nn.Module):
         norm: Any = self.norm
         if norm is None:
             return layer.weight, layer.bias
+
         factor = (norm.running_var + norm.eps).rsqrt()
         factor = factor if norm.weight is None else factor * norm.weight
         bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
         bias = bias * factor if norm.bias is None else bias * factor + norm.bias
+
         return layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1)), bias
 
 
@@ -127,15 +140,19 @@ class Requantize(nn.Module):
 
     def __init__(self, quantizer: Quantizer, axis: int | None = None, num_signals: int = 1) -> None:
         super().__init__()
-        self.quantizer, self.axis, self.num_signals = quantizer, axis, num_signals
+        self.quantizer = quantizer
+        self.axis = axis
+        self.num_signals = num_signals
 
     def forward(self, values: list[QTensor]) -> QTensor:
         if values[0].scale is None:
             y = self._joined([value.x for value in values])
             self.quantizer.observe(y)
             return QTensor(y)
+
         scale = self.quantizer.scale
         y = self._joined([rescale(value.x, value.known / scale) for value in values])
+
         return QTensor(self.quantizer.clamp(y), scale)
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
@@ -143,8 +160,10 @@ class Requantize(nn.Module):
         numbers: Numbers = {}
         for i, scale in enumerate(scales):
             numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale / self.quantizer.scale).items()}
+
         qparams = self.quantizer.qparams
         settings: Settings = {"low": qparams.low, "high": qparams.high, "axis": self.axis}
+
         return IntegerOp("narrow", settings, numbers, self.quantizer.scale)
 
     def counted(self, output: QTensor) -> dict[str, float]:
@@ -154,9 +173,11 @@ class Requantize(nn.Module):
     def _joined(self, xs: list[Tensor]) -> Tensor:
         if self.axis is not None:
             return torch.cat(xs, self.axis)
+
         total = xs[0]
         for x in xs[1:]:
             total = total + x
+
         return total
 
 
@@ -170,7 +191,8 @@ class LookupTable(nn.Module):
 
     def __init__(self, function: nn.Module, quantizer: Quantizer) -> None:
         super().__init__()
-        self.function, self.quantizer = function, quantizer
+        self.function = function
+        self.quantizer = quantizer
         self.register_buffer("bounds", torch.tensor([0, 1]))
 
     bounds: Tensor
@@ -181,9 +203,11 @@ class LookupTable(nn.Module):
             y = self.function(value.x)
             self.quantizer.observe(y)
             return QTensor(y)
+
         low = int(self.bounds[0])
         hard = self.lut(value.scale)[(value.x.detach() - low).long()]
         soft = self.function((value.x * value.scale).to(self._dtype())).double() / self.quantizer.scale
+
         return QTensor(self.quantizer.clamp(straight_through(hard, soft)), self.quantizer.scale)
 
     def lut(self, scale: Tensor) -> Tensor:
@@ -192,6 +216,7 @@ class LookupTable(nn.Module):
         qparams = torch.arange(low, high + 1, dtype=torch.float64) * scale
         with torch.no_grad():
             y = self.function(qparams.to(self._dtype())).double()
+
         return self._bounded(torch.floor(y / self.quantizer.scale + 0.5))
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
@@ -245,6 +270,7 @@ class PassThrough(nn.Module):
                 y = F.avg_pool2d(value.x, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
         else:
             y = layer(value.x)
+
         return QTensor(y, None if value.scale is None else value.scale / self.window)
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
@@ -254,11 +280,14 @@ class PassThrough(nn.Module):
         if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
             for name in ("kernel_size", "stride", "padding"):
                 settings |= {f"{name}_{axis}": n for axis, n in enumerate(_pair(getattr(layer, name)))}
+
         if isinstance(layer, nn.Flatten):
             settings = {"start": layer.start_dim, "end": layer.end_dim}
+
         names = {nn.ReLU: "relu", nn.Flatten: "flatten", nn.MaxPool2d: "largest", nn.AvgPool2d: "sums"}
         names |= {nn.AdaptiveAvgPool2d: "sum"}
         name = next((name for kind, name in names.items() if isinstance(layer, kind)), "same")
+
         return IntegerOp(name, settings, {}, scales[0] / self.window)
 
 
@@ -274,7 +303,8 @@ class UnitDelay(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], quantizer: Quantizer) -> None:
         super().__init__()
-        self.shape, self.quantizer = shape, quantizer
+        self.shape = shape
+        self.quantizer = quantizer
 
     def start(self, like: Tensor, batch: int, whole: bool) -> Tensor:
         """Before the first tick, `(B, *shape)`."""
@@ -303,15 +333,19 @@ def plain_layer(module: nn.Module, path: str) -> nn.Module | None:
         if name == "flatten":
             start = module.args[1] if len(module.args) > 1 else module.named.get("start_dim", 0)
             return nn.Flatten(start)
+
         return None
+
     if isinstance(module, nn.ReLU):
         return nn.ReLU()
     if isinstance(module, nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d):
         return nn.Identity()
+
     if isinstance(module, nn.MaxPool2d):
         if known.ceil_mode or known.return_indices or known.dilation not in (1, (1, 1)):
             raise ExportError(f"{path!r} pools with ceil_mode, indices or dilation, which has no integer form")
         return module
+
     if isinstance(module, nn.AvgPool2d):
         if (
             known.ceil_mode
@@ -319,11 +353,14 @@ def plain_layer(module: nn.Module, path: str) -> nn.Module | None:
             or (known.padding not in (0, (0, 0)) and not known.count_include_pad)
         ):
             raise ExportError(f"{path!r} takes means over uneven numbers of values, which has no integer form")
+
         return module
+
     if isinstance(module, nn.AdaptiveAvgPool2d):
         if known.output_size not in (1, (1, 1)):
             raise ExportError(f"{path!r} pools to {known.output_size}; only pooling to one value has an integer form")
         return module
+
     return module if isinstance(module, nn.Flatten) else None
 
 

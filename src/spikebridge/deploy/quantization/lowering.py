@@ -70,6 +70,7 @@ class _Writer:
         self.units = {n: unit for n, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
         if not self.programs and not self.units:
             raise ExportError("the network is not quantised; quantize(network, inputs) makes a copy that is")
+
         self.state = network.initial_state(inputs)
         self.numbers: dict[str, NDArray[Any]] = {}
         self.inputs: dict[str, IntegerInputRecord] = {}
@@ -81,12 +82,14 @@ class _Writer:
             for route in network.routes
             if (inside := route.link.part in self.programs) or route.name in self.units
         ]
+
         parts = {
             name: IntegerPartRecord(
                 clock_record(network.clock_of(name)), self._program(f"parts/{name}", program), float(program.out.scale)
             )
             for name, program in self.programs.items()
         }
+
         record = IntegerRecord(
             dt=network.dt,
             inputs=self.inputs,
@@ -96,34 +99,42 @@ class _Writer:
             outputs=tuple(name for name in network.outputs if name in self.programs),
             left_out=tuple(name for name in network.parts if name not in self.programs),
         )
+
         inner: list[Any] = [unit.quant_kernel and unit.quant_kernel.kernel for unit in self.units.values()]
         inner += [unit.quant_discretizer and unit.quant_discretizer.inner for unit in self.units.values()]
         own = {type(stage) for stage in inner if "array_form" in vars(type(stage))}
+
         return IntegerModel(record, self.numbers, array_forms(own))
 
     def _link(self, route: Route, inside: bool) -> IntegerLinkRecord:
-        link, unit = route.link, self.units.get(route.name)
+        link = route.link
+        unit = self.units.get(route.name)
         outer = route.link.unit is not None and unit is None  # a unit that stays real: what it gives comes in
         qparams = self._grid_in(route)
         source = self._enter(route.name, route.clock, qparams) if outer else self._source(link.source, qparams)
         held = self.state.links[route.name]
         prefix = f"links/{route.name}/link"
+
         if route.has_initial and held.held is not None and isinstance(link, Transmission):
             self.numbers[f"{prefix}/initial"] = (
                 _entered(held.held[0], self._grid_out(route))
                 if inside
                 else (np.zeros(tuple(held.held.shape[1:]), np.int64))
             )
+
         gives = self._grid_out(route) if inside else unit.out.qparams if unit is not None and unit.out else qparams
         context = beside = trigger = None
+
         if unit is not None:
             if link.context is not None and unit.program is not None:
                 beside = unit.program.input_quantizer(unit.program.inputs[1]).qparams
                 context = self._source(link.context, beside)
                 if held.context is not None:
                     self.numbers[f"{prefix}/context"] = np.zeros(tuple(held.context.shape[1:]), np.int64)
+
             name = trigger_of(link)
             trigger = None if name is None else self._trigger(name, masked=held.triggered is not None)
+
         node, _, quantity = link.path.rpartition(".") if isinstance(link, Modulation) else ("", "", "")
         return IntegerLinkRecord(
             name=route.name,
@@ -155,13 +166,16 @@ class _Writer:
                 return unit.program.input_quantizer("#0").qparams
             if unit.quant_discretizer is not None:
                 return unit.quant_discretizer.input_quantizer.qparams
+
         return self._grid_out(route)
 
     def _grid_out(self, route: Route) -> QParams:
         """The grid of what the target reads."""
-        program, link = self.programs.get(route.link.part), route.link
+        program = self.programs.get(route.link.part)
+        link = route.link
         if program is None:
             raise ExportError(f"the link {route.name!r} passes on what is not quantised")
+
         if isinstance(link, Modulation):
             node, _, quantity = link.path.rpartition(".")
             mates = [
@@ -170,6 +184,7 @@ class _Writer:
                 if isinstance(r.link, Modulation) and r.link.path == link.path
             ]
             return program.layers[program.layer_at(node)].effects[quantity][mates.index(route)].qparams
+
         return program.input_quantizer(program_input_of(self.network, route)).qparams
 
     def _source(self, name: str, qparams: QParams) -> str:
@@ -180,6 +195,7 @@ class _Writer:
         if known is None or (known.grid is None and qparams is not None):
             record = None if qparams is None else QParamsRecord(*qparams)
             self.inputs[name] = IntegerInputRecord(clock_record(clock), record)
+
         return name
 
     def _trigger(self, name: str, masked: bool) -> str:
@@ -192,10 +208,13 @@ class _Writer:
         kernel = discretizer = program = None
         if unit.quant_kernel is not None:
             kernel = self._stage(f"{prefix}/kernel", unit.quant_kernel.record())
+
         if unit.program is not None:
             program = self._program(f"{prefix}/nonlinearity:", unit.program, glue="")
+
         if unit.quant_discretizer is not None:
             discretizer = self._stage(f"{prefix}/discretizer", unit.quant_discretizer.record())
+
         window = None if unit.window is None else stage_record(unit.window, "the window of a unit")[0]
         return IntegerUnitRecord(window, kernel, program, discretizer)
 
@@ -208,6 +227,7 @@ class _Writer:
         for step, written in program.records():
             self._keep(f"{prefix}{glue}{step.name}", written.numbers)
             operations.append(OperationRecord(step.name, written.operation, step.sources, written.settings))
+
         return ProgramRecord(program.inputs, tuple(operations), program.output)
 
     def _keep(self, prefix: str, numbers: Mapping[str, Tensor]) -> None:
@@ -243,10 +263,12 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     """
     if bundle.manifest.integers is not None:
         raise ExportError(f"{bundle.path} has an integer model already; export the network anew for another one")
+
     numbers = bundle.numbers(bundle.manifest.sample.file)
     ticks = bundle.manifest.sample.ticks
     if list(network.inputs) != list(bundle.manifest.inputs):
         raise ExportError(f"{bundle.path} is the bundle of another network: it takes {list(bundle.manifest.inputs)}")
+
     inputs = {name: torch.from_numpy(numbers[f"inputs.{name}"].copy()) for name in network.inputs}
     _check_same(bundle, record_trace(network.eval(), inputs, ticks))
     model = integer_model(quantized, inputs)
@@ -255,19 +277,23 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     tensors = {f"{kind}.{name}": x.contiguous() for kind, known in given._asdict().items() for name, x in known.items()}
     folder = bundle.path / FOLDER
     shutil.rmtree(folder, ignore_errors=True)  # left by a program that was stopped; no manifest tells of it
+
     try:
         model.save(folder)
         write_bytes(bundle.path / _SAMPLE, save(tensors))
         files = {name: _file(bundle.path / name) for name in (f"{FOLDER}/{WORDS}", f"{FOLDER}/{NUMBERS}", _SAMPLE)}
+
         manifest = dataclasses.replace(
             bundle.manifest,
             files={**bundle.manifest.files, **files},
             integers=IntegersRecord(FOLDER, (WORDS, NUMBERS), _SAMPLE),
         )
+
         write_text(bundle.path / MANIFEST, write_manifest(manifest))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
     return Bundle.open(bundle.path)
 
 
@@ -277,6 +303,7 @@ def _check_same(bundle: Bundle, given: ReferenceTrace) -> None:
         wanted = known.get(f"parts.{name}")
         if wanted is None or wanted.shape != tuple(y.shape):
             raise ExportError(f"{bundle.path} is the bundle of another network: it has no such part {name!r}")
+
         away = torch.from_numpy(wanted.copy()) - y
         # spikes may differ in a few places, where a sum lies on the threshold
         if float(away.abs().mean()) > _CLOSE * max(1.0, float(y.abs().max())):

@@ -57,7 +57,10 @@ class _ScalePropagation:
     def __init__(
         self, network: HybridNetwork, inputs: Mapping[str, Tensor], recorded: ReferenceTrace, config: QConfigMapping
     ) -> None:
-        self.network, self.inputs, self.recorded, self.config = network, inputs, recorded, config
+        self.network = network
+        self.inputs = inputs
+        self.recorded = recorded
+        self.config = config
         self.outside: dict[str, QParams] = {}  # of inputs, and of what stays real
 
     def signal(self, name: str) -> Tensor:
@@ -71,11 +74,13 @@ class _ScalePropagation:
         """What a link brings, `(K, B, *N)`."""
         if route.link.unit is None:
             return self.signal(route.link.source)
+
         x = self.recorded.links.get(route.name)
         if x is None or not len(x):
             raise ExportError(
                 f"the link {route.name!r} brings nothing in the stream to calibrate on; give a longer one"
             )
+
         return x
 
     def arguments(self, part: str) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -98,8 +103,10 @@ class _ScalePropagation:
         programs = {name: found for name, part in network.parts.items() if (found := program_of(part)) is not None}
         units = {name: unit for name, unit in network.units.items() if isinstance(unit, QuantizedUnit)}
         stages: list[QuantProgram | QuantizedUnit] = [*programs.values(), *units.values()]
+
         for stage in stages:
             stage.calibrate()
+
         for route in network.routes:
             program = programs.get(route.link.part)
             if route.name in units:
@@ -107,8 +114,10 @@ class _ScalePropagation:
                 qconfig = self._region(f"units.{route.name}")
                 second = None if context is None else self._source(context, qconfig)
                 units[route.name].convert(self._source(route.link.source, qconfig), second)
+
             if program is None:
                 continue
+
             if isinstance(route.link, Modulation):
                 node, _, quantity = route.link.path.rpartition(".")
                 layer = program.layers[program.layer_at(node)]
@@ -118,6 +127,7 @@ class _ScalePropagation:
             else:
                 input_quantizer = program.input_quantizer(program_input_of(network, route))
                 input_quantizer.set_qparams(self.link_grid(route, _region_of(input_quantizer)))
+
         for program in programs.values():
             program.convert()
 
@@ -126,18 +136,22 @@ class _ScalePropagation:
         unit: Any = self.network.unit_of(route)
         if unit is not None and not isinstance(unit, QuantizedUnit):
             return self._outside(route.name, self.carried(route), qconfig)
+
         if unit is not None and unit.out is not None:
             out: Quantizer = unit.out
             return out.qparams
+
         return self._source(route.link.source, qconfig)
 
     def _source(self, name: str, qconfig: QConfig) -> QParams:
         program = program_of(self.network.parts[name]) if name in self.network.parts else None
         if program is None:
             return self._outside(name, self.signal(name), qconfig)
+
         input_quantizer = program.input_with(program.out)
         if input_quantizer is None:
             return program.out.qparams
+
         routes = [r for r in self.network.incoming[name] if not isinstance(r.link, Modulation)]
         return self.link_grid(next(r for r in routes if program_input_of(self.network, r) == input_quantizer), qconfig)
 
@@ -147,6 +161,7 @@ class _ScalePropagation:
             quantizer.observe(x.to(torch.float32))
             quantizer.calibrate()
             self.outside[name] = quantizer.qparams
+
         return self.outside[name]
 
     def _region(self, path: str) -> QConfig:
@@ -198,21 +213,25 @@ def quantize(
     config.check(_layer_paths(whole))
     _refuse_precision(whole)
     given = {name: x.detach() for name, x in inputs.items()}
+
     with torch.no_grad():
         recorded = record_trace(whole, given, ticks)
         wires = _ScalePropagation(whole, given, recorded, config)
         for name in list(whole.parts):
             if _is_held(config, name, whole.parts[name]):
                 whole.parts[name] = _part(whole, name, config, wires)
+
         for route in whole.routes:
             unit = whole.unit_of(route)
             if unit is not None and _is_held(config, f"units.{route.name}", unit):
                 whole.units[route.name] = _unit(route, unit, config, wires)
+
         whole.forget_shapes()
         whole._needs_finite_check = list(whole.inputs)  # what is not finite has no integer
         wires.check()
         whole(given, whole.initial_state(given), ticks)  # watched
         wires.calibrate()
+
     return whole
 
 
@@ -226,6 +245,7 @@ def _layer_paths(network: HybridNetwork) -> list[str]:
     found = [f"{name}{'.' if path else ''}{path}" for name, m in network.parts.items() for path, _ in m.named_modules()]
     for name, unit in network.units.items():
         found += [f"units.{name}{'.' if path else ''}{path}" for path, _ in unit.named_modules()]
+
     return found
 
 
@@ -236,8 +256,10 @@ def _around(module: nn.Module, dt: float | None) -> HybridNetwork:
         if (path := unbound_layer(module)) is not None:
             raise ConfigError(f"{path!r} depends on dt, the step of its clock, and has none; give dt= [s]")
         step = 1.0  # nothing depends on it
+
     part = nn.Identity() if unit is not None else module
     links = [Transmission(_SIGNAL, "network", unit, name="unit" if unit is not None else None)]
+
     return HybridNetwork(
         dt=step, inputs={_SIGNAL: every(step)}, parts={"network": part}, links=links, outputs=["network"]
     )
@@ -258,16 +280,19 @@ def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: _Sca
     part = network.parts[name]
     if isinstance(part, HybridNetwork):
         raise ExportError(f"{name!r} is a network of its own; quantise it alone")
+
     for route in network.incoming[name]:
         if route.acts_on_a_parameter:
             raise ExportError(
                 f"the link {route.name!r} modulates {route.link.target}, weights that change while the network runs, "
                 "which have no integer form"
             )
+
     signals, named = wires.arguments(name)
     program = QuantProgram(trace_graph(part, signals, named, name), name, config)
     if not isinstance(part, Stateful):
         return QuantizedModule(program)
+
     quantized = QuantizedPart(program, part)
     paths = [route.link.path for route in network.incoming[name] if isinstance(route.link, Modulation)]
     for path in paths:
@@ -277,12 +302,14 @@ def _part(network: HybridNetwork, name: str, config: QConfigMapping, wires: _Sca
                 f"{paths.count(path)} links modulate {name}.{path}; an integer model takes one for a quantity: let "
                 "one unit combine both signals"
             )
+
     for route in network.incoming[name]:
         if isinstance(route.link, Modulation) and route.link.path not in quantized.modulable_paths():
             raise ExportError(
                 f"the link {route.name!r} modulates {route.link.target}, which has no integer form; "
                 "thresholds, resets and rests of neurons, gains and gates have one"
             )
+
     return quantized
 
 
@@ -292,7 +319,9 @@ def _unit(route: Route, unit: HybridUnit, config: QConfigMapping, wires: _ScaleP
     x = source[:1] if source.is_floating_point() else source[:1].float()
     length = 1 if unit.window is None else unit.window.length or 1
     stages = {"kernel": x[0]}
+
     if unit.kernel is not None:
         stages["kernel"] = unit.kernel.last_of_windows(x.expand(length, *x.shape[1:]).unsqueeze(0))[0]
+
     context = None if route.link.context is None else wires.signal(route.link.context)[0]
     return quantized_unit(unit, path, config, stages, context)

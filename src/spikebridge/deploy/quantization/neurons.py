@@ -51,7 +51,9 @@ class QuantLayer(nn.Module):
 
     def __init__(self, layer: Any, qconfig: QConfig, path: str) -> None:
         super().__init__()
-        self.layer, self.qconfig, self.path = layer, qconfig, path
+        self.layer = layer
+        self.qconfig = qconfig
+        self.path = path
         self.effects: dict[str, list[Quantizer]] = {}
 
     @property
@@ -84,6 +86,7 @@ class QuantLayer(nn.Module):
         for name, quantizers in self.effects.items():
             for i, quantizer in enumerate(quantizers):
                 found |= {f"{name}.multiply_{i}.": quantizer.scale, f"{name}.add_{i}.": quantizer.scale / self.scale}
+
         return found
 
     def bounded(self, q: Tensor) -> Tensor:
@@ -138,6 +141,7 @@ class QuantNeuron(QuantLayer):
                 f"{path!r} is a {type(layer).__name__}, which has no integer form; known are "
                 f"{', '.join(kind.__name__ for kind in _KNOWN)}"
             )
+
         self.num_currents = 1
         self.max_seen = 0.0
         self.membranes = Quantizer(qconfig.membranes)
@@ -170,18 +174,22 @@ class QuantNeuron(QuantLayer):
         self.num_currents = len(values)
         if values[0].scale is None:
             return self._watch(_added([value.x for value in values]), batch, state, effects)
+
         a = self._arithmetic()
         r = self.quantity("r")
         x = in_time(_added([rescale(value.x, value.known * r / self.scale) for value in values]), batch)
         known = {name: modulated(a, name, self.acting(effects, name), x.ndim) for name in QUANTITIES}
+
         if state is None:
             state = membrane_start(a, x.new_zeros(x.shape[1:]))
+
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
             now = {name: q[t] if q.ndim == x.ndim and len(q) > 1 else q for name, q in known.items()}
             now = {name: q[0] if q.ndim == x.ndim else q for name, q in now.items()}
             y_t, state = membrane_step(a, x_t, state, now)
             outputs.append(y_t)
+
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
         return QTensor(y.flatten(0, 1), self.out_scale), state
 
@@ -190,6 +198,7 @@ class QuantNeuron(QuantLayer):
         bounded = {name: self.bounded(round_ste(self.quantity(name) / self.scale)) for name in QUANTITIES}
         if isinstance(self.layer, AdaptiveLIF):
             bounded["jump"] = self.bounded(round_ste(self.quantity("jump") / self.scale))
+
         return bounded | {name: round_ste(double(decay) * 2**FRACTION) for name, decay in self._decays().items()}
 
     def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:
@@ -203,11 +212,13 @@ class QuantNeuron(QuantLayer):
         r = self.quantity("r")
         for i, scale in enumerate(scales):
             numbers |= {f"{name}_{i}": n for name, n in ratio_numbers(scale * r / self.scale).items()}
+
         return IntegerOp("neuron", self._settings(), numbers | self.effect_numbers(), self.out_scale)
 
     def _settings(self) -> Settings:
         layer: Any = self.layer
-        reset, refractory = getattr(layer, "reset", "zero"), getattr(layer, "refractory", 0)
+        reset = getattr(layer, "reset", "zero")
+        refractory = getattr(layer, "refractory", 0)
         return {"high": self.high, "spikes": self.spikes, "reset": reset, "refractory": refractory}
 
     def _arithmetic(self) -> FakeIntegerArithmetic:
@@ -225,7 +236,9 @@ class QuantNeuron(QuantLayer):
         """The layer itself, and how far what it remembers rises before it is reset."""
         signal = in_time(x, batch)
         before = state if state is not None else self.layer.initial_state(signal.new_zeros(signal.shape[1:]))
-        r, decays = self.quantity("r"), self._decays()
+        r = self.quantity("r")
+        decays = self._decays()
+
         for t in range(len(signal)):
             part = signal[t : t + 1]
             if part.numel():
@@ -234,9 +247,11 @@ class QuantNeuron(QuantLayer):
                     came = before.i * decays["decay_syn"] + came
                 v = leak(before.v, decays["decay"], getattr(self.layer, "v_leak", 0.0)) + r * came
                 self.max_seen = max(self.max_seen, float(v.abs().max()), float((r * came).abs().max()))
+
             before = self.layer(part, before, **effects_at(effects, t))[1]
             if isinstance(self.layer, AdaptiveLIF) and part.numel():
                 self.max_seen = max(self.max_seen, float((self.quantity("v_threshold") + before.a).abs().max()))
+
         y, state = self.layer(signal, state, **effects)
         return QTensor(y.flatten(0, 1)), state
 
@@ -295,9 +310,12 @@ class QuantFactor(QuantLayer):
             factor = self.layer.quantities(x.ndim, dict(effects))[self.name]
             self.max_seen = max(self.max_seen, float(torch.as_tensor(factor).abs().max()))
             return QTensor((x * factor).flatten(0, 1)), None
-        constants, settings = {self.name: self._whole()}, {"high": self.high}
+
+        constants = {self.name: self._whole()}
+        settings = {"high": self.high}
         a = FakeIntegerArithmetic(settings, constants, self.ratios())
         y = x * modulated(a, self.name, self.acting(effects, self.name), x.ndim)
+
         return QTensor(y.flatten(0, 1), value.scale * self.scale), None
 
     def counted(self, output: tuple[QTensor, None]) -> dict[str, float]:
@@ -339,9 +357,11 @@ class QuantDelay(QuantLayer):
         x = in_time(value.x, batch)
         if state is None:
             state = x.new_zeros((batch, self.layer.max_ticks, *x.shape[2:]))
+
         before = state.transpose(0, 1)
         y = delayed(x, self.layer.ticks.to(x.device), before)
         kept = torch.cat([before, x])[len(x) :].transpose(0, 1).clone()
+
         return QTensor(y.flatten(0, 1), value.scale), kept
 
     def counted(self, output: tuple[QTensor, Any]) -> dict[str, float]:

@@ -67,6 +67,7 @@ class QuantizedPart(Stateful):
         states = dict(zip(names, state.layers, strict=True)) if state is not None else {}
         rows, after = self.program({"#0": x.flatten(0, 1)}, x.shape[1], states, self._effects(modulation, len(x)))
         y = rows.reshape(len(x), x.shape[1], *rows.shape[1:])
+
         return y, _PartState(tuple(after[name] for name in names))
 
     def _effects(self, modulation: Mapping[str, Any], num_steps: int) -> dict[str, dict[str, Sequence[Effect]]]:
@@ -74,11 +75,14 @@ class QuantizedPart(Stateful):
         for path, value in modulation.items():
             if value is None:
                 continue
+
             effects = [value] if isinstance(value, Effect) else value
             if not isinstance(effects, list | tuple):
                 raise ShapeError(f"{path!r} of a quantised part is modulated by a link, but got {type(value).__name__}")
             if any(len(effect.signal) not in (1, num_steps) for effect in effects):
                 raise ShapeError(f"modulation of {path} needs 1 or {num_steps} steps in time")
+
             name, _, quantity = path.rpartition(".")
             found.setdefault(self.program.layer_at(name), {})[quantity] = effects
+
         return found

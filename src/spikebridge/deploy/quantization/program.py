@@ -57,7 +57,8 @@ class QuantProgram(nn.Module):
 
     def __init__(self, graph: TracedGraph, path: str, config: QConfigMapping) -> None:
         super().__init__()
-        self.path, self.config = path, config
+        self.path = path
+        self.config = config
         self.inputs = graph.inputs
         self.observing = True
         self.steps: list[ProgramStep] = []
@@ -70,14 +71,17 @@ class QuantProgram(nn.Module):
         self._awaited = {node.sources[0]: node.name for node in graph.nodes if node.kind == "previous"}
         users = [source for node in graph.nodes for source in node.sources] + [graph.output]
         folded: dict[str, str] = {}
+
         for node in graph.nodes:
             sources = tuple(folded.get(source, source) for source in node.sources)
             if isinstance(node.module, nn.modules.batchnorm._BatchNorm):
                 folded[node.name] = self._fold(node, sources[0], users)
             else:
                 self._add(node, sources)
+
             if node.name in self._awaited:
                 self._feed_back(node.name)
+
         self.output = self._requantized(folded.get(graph.output, graph.output), first)
 
     @property
@@ -122,6 +126,7 @@ class QuantProgram(nn.Module):
         for quantizer in self.quantizers.values():
             if quantizer is not None and self.input_with(quantizer) is None:
                 quantizer.calibrate()
+
         for layer in self.layers.values():
             layer.calibrate()
 
@@ -129,7 +134,8 @@ class QuantProgram(nn.Module):
         """From observing to integers; every grid is known."""
         self.observing = False
         for step in self.steps:
-            operation, source = self.operations[_key(step.name)], self.quantizers[step.sources[0]]
+            operation = self.operations[_key(step.name)]
+            source = self.quantizers[step.sources[0]]
             if isinstance(operation, LookupTable) and source is not None:
                 operation.bounds.copy_(source.bounds)
 
@@ -144,12 +150,16 @@ class QuantProgram(nn.Module):
         number = len(next(iter(signals.values()))) // max(batch, 1)
         if not self._awaited or number < 2:  # nothing comes back, or only once
             return self._run(signals, batch, states, effects)
-        after, rows = dict(states), []
+
+        after = dict(states)
+        rows = []
         timed = {name: in_time(x, batch) for name, x in signals.items()}
+
         for t in range(number):
             now = {name: effects_at(several, t) for name, several in effects.items()}
             y, after = self._run({name: x[t] for name, x in timed.items()}, batch, after, now)
             rows.append(y)
+
         return torch.cat(rows), after
 
     def _run(
@@ -164,6 +174,7 @@ class QuantProgram(nn.Module):
         for name, x in signals.items():
             input_quantizer = self.input_quantizer(name)
             values[name] = QTensor(x) if self.observing else QTensor(input_quantizer.quantize(x), input_quantizer.scale)
+
         after: dict[str, Any] = {}
         for step in self.steps:
             operation: Any = self.operations[_key(step.name)]
@@ -173,22 +184,28 @@ class QuantProgram(nn.Module):
                 values[step.name] = QTensor(held[: len(like)], None if self.observing else operation.quantizer.scale)
                 after[step.name] = held
                 continue
+
             given = [values[source] for source in step.sources]
             if isinstance(operation, QuantLayer):
                 y, after[step.name] = operation(given, batch, states.get(step.name), effects.get(step.name, {}))
             else:
                 y = operation(given)
+
             values[step.name] = y
+
         for step in self.steps:
             if isinstance(self.operations[_key(step.name)], UnitDelay) and len(like):
                 after[step.name] = values[step.sources[0]].x
+
         result = values[self.output]
         return (result.x if result.scale is None else (result.x * result.scale).to(like.dtype)), after
 
     def records(self) -> list[tuple[ProgramStep, IntegerOp]]:
         """Every operation with its integers."""
         scales = {name: self.input_quantizer(name).scale for name in self.inputs}
-        found, one = [], torch.ones((), dtype=torch.float64)  # of what comes back, which knows its scale itself
+        found = []  # of what comes back, which knows its scale itself
+        one = torch.ones((), dtype=torch.float64)
+
         for step in self.steps:
             operation: Any = self.operations[_key(step.name)]
             quantizers = [self.quantizers[source] for source in step.sources]
@@ -196,6 +213,7 @@ class QuantProgram(nn.Module):
             record: IntegerOp = operation.record([scales.get(source, one) for source in step.sources], bounds)
             scales[step.name] = record.scale
             found.append((step, record))
+
         return found
 
     def qconfig(self, name: str) -> QConfig:
@@ -204,6 +222,7 @@ class QuantProgram(nn.Module):
         found = self.config.qconfig(path)
         if found is None:
             raise ExportError(f"{path!r} is in no region, though other layers of {self.path!r} are; add one for it")
+
         return found
 
     def input_quantizer(self, name: str) -> Quantizer:
@@ -219,19 +238,23 @@ class QuantProgram(nn.Module):
         """A signal of few bits; a sum is brought to them first."""
         if self.quantizers[source] is not None:
             return source
+
         name = f"{source}:narrow"
         if name not in self.quantizers:
             quantizer = Quantizer.of(qconfig, source in self._positive)
             self._append(name, (source,), Requantize(quantizer), quantizer)
+
         return name
 
     def _add(self, node: TracedNode, sources: tuple[str, ...]) -> None:
-        module, name = node.module, node.name
+        module = node.module
+        name = node.name
         path = f"{self.path}.{name}"
         if node.kind == "previous":
             quantizer = Quantizer.of(self._nearest_qconfig(name))
             self._append(name, sources, UnitDelay(node.shape, quantizer), quantizer)
             return
+
         if module is None:
             qconfig = self.qconfig(sources[0] if sources[0] not in self.inputs else "")
             quantizer = Quantizer.of(qconfig, set(sources) <= self._positive)
@@ -239,22 +262,28 @@ class QuantProgram(nn.Module):
                 Requantize(quantizer, None, len(sources)) if node.kind == "sum" else Requantize(quantizer, node.axis)
             )
             self._append(name, sources, added, quantizer)
+
             return
+
         if isinstance(module, Gain | Gate):
             qconfig = self._nearest_qconfig(name)
             self._append(name, (self._requantized(sources[0], qconfig),), QuantFactor(module, qconfig, path), None)
             return
+
         if isinstance(module, Delay):
             qconfig = self._nearest_qconfig(name)
             source = self._requantized(sources[0], qconfig)
             self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
             return
+
         if isinstance(module, Neuron):
             own = QuantNeuron(module, self.qconfig(name), path)
             out = Quantizer(1)
             out.set_qparams(_SPIKES)
             self._append(name, sources, own, out if own.spikes else None)
+
             return
+
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             refuse_odd(module, path)
             qconfig = self.qconfig(name)
@@ -262,6 +291,7 @@ class QuantProgram(nn.Module):
                 name, (self._requantized(sources[0], qconfig),), QuantLinear(module, qconfig, None, path), None
             )
             return
+
         plain = plain_layer(module, path)
         if plain is not None:
             flattens = isinstance(plain, nn.Flatten)
@@ -271,9 +301,11 @@ class QuantProgram(nn.Module):
                 self._positive.add(name)
             self._append(name, (source,), PassThrough(plain), None if averages else self.quantizers[source])
             return
+
         if not acts_alone(module):
             kind = module.function if isinstance(module, TracedFunction) else type(module).__name__
             raise ExportError(f"{path!r} is a {getattr(kind, '__name__', kind)}, which has no integer form")
+
         qconfig = self._nearest_qconfig(name)
         quantizer = Quantizer.of(qconfig)
         self._append(name, (self._requantized(sources[0], qconfig),), LookupTable(module, quantizer), quantizer)
@@ -282,9 +314,12 @@ class QuantProgram(nn.Module):
         """What a layer gives is few bits wide, and known to the operation that brings it back."""
         place = next(i for i, step in enumerate(self.steps) if step.name == self._awaited[name])
         source = self._requantized(name, self._nearest_qconfig(name))
-        quantizer, previous = self.quantizers[source], self.operations[_key(self._awaited[name])]
+        quantizer = self.quantizers[source]
+        previous = self.operations[_key(self._awaited[name])]
+
         if quantizer is not None and isinstance(previous, UnitDelay):
             previous.quantizer = self.quantizers[self._awaited[name]] = quantizer
+
         self.steps[place] = ProgramStep(self._awaited[name], (source,))
 
     def _nearest_qconfig(self, name: str) -> QConfig:
@@ -298,9 +333,11 @@ class QuantProgram(nn.Module):
                 f"{self.path}.{node.name} is a batch normalisation that does not follow a layer of its own, so it "
                 "cannot be folded into one"
             )
+
         norm: Any = node.module
         if not norm.track_running_stats:
             raise ExportError(f"{self.path}.{node.name} keeps no statistics, so it cannot be folded into a layer")
+
         product.norm = norm
         return source
 
@@ -316,6 +353,7 @@ def _first_region(graph: TracedGraph, program: QuantProgram) -> QConfig:
         found = program.config.qconfig(f"{program.path}.{node.name}")
         if found is not None:
             return found
+
     return program.qconfig("")
 
 

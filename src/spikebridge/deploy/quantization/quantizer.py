@@ -50,7 +50,9 @@ class Quantizer(nn.Module):
 
     def __init__(self, bits: int, power_of_two: bool = False, positive: bool = False) -> None:
         super().__init__()
-        self.bits, self.power_of_two, self.positive = bits, power_of_two, positive
+        self.bits = bits
+        self.power_of_two = power_of_two
+        self.positive = positive
         self.observing = True
         self.seen: list[Tensor] = []
         self.counts: list[int] | None = None
@@ -72,34 +74,41 @@ class Quantizer(nn.Module):
         """Takes over a grid from elsewhere."""
         self.scale.fill_(qparams.scale)
         self.bounds.copy_(torch.tensor([qparams.low, qparams.high]))
-        self.observing, self.seen = False, []
+        self.observing = False
+        self.seen = []
 
     def observe(self, x: Tensor) -> None:
         """Watches: the largest values, and some of the others."""
         flat = x.detach().flatten().double()
         if flat.numel() == 0:
             return
+
         if flat.numel() > _MOST_SEEN:
             step = flat.numel() // _MOST_SEEN + 1
             flat = torch.cat([flat[::step], flat.min()[None], flat.max()[None]])
+
         self.seen.append(flat)
 
     def calibrate(self) -> None:
         """Chooses the scale with the least mean squared error of what was seen; integers are kept as they are."""
         if not self.observing:
             return
+
         x = torch.cat(self.seen) if self.seen else torch.zeros(1, dtype=torch.float64)
         unsigned = self.positive or bool((x == x.round()).all() and x.min() >= 0)
         low, high = (0, 2**self.bits - 1) if unsigned else (1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1)
         max_seen = float(x.abs().max())
+
         if max_seen == 0 or (bool((x == x.round()).all()) and low <= x.min() and max_seen <= high):
             self.set_qparams(QParams(1.0, low, high))
             return
+
         if self.power_of_two:
             widest = up_to_power_of_two(torch.tensor(max_seen / high, dtype=torch.float64))
             scales = [widest, widest / 2, widest / 4]
         else:
             scales = [torch.tensor(max_seen / high * share / 40, dtype=torch.float64) for share in range(40, 13, -1)]
+
         errors = [float((x - torch.floor(x / s + 0.5).clamp(low, high) * s).square().mean()) for s in scales]
         self.set_qparams(QParams(float(scales[errors.index(min(errors))]), low, high))
 
@@ -109,6 +118,7 @@ class Quantizer(nn.Module):
         if self.counts is not None:
             self.counts[0] += int(((q < low) | (q > high)).sum())
             self.counts[1] += q.numel()
+
         return clip(q, low, high)
 
     def quantize(self, x: Tensor) -> Tensor:
@@ -125,6 +135,7 @@ def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
     """
     max_seen = weight.detach().double().flatten(1).abs().amax(1)
     scale = torch.where(max_seen > 0, max_seen / (2 ** (qconfig.weights - 1) - 1), 1.0)
+
     return up_to_power_of_two(scale) if qconfig.power_of_two else scale
 
 
@@ -154,6 +165,7 @@ def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
     """
     mantissa, exponent = torch.frexp(ratio.detach().abs())
     shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MOST_SHIFT).long()
+
     return torch.floor(ratio.detach() * power(shift) + 0.5).long(), shift
 
 
@@ -175,6 +187,7 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
     """
     multiplier, shift = fixed_point_ratio(ratio)
     exact = q * multiplier / power(shift)
+
     return straight_through(torch.floor(exact + 0.5), exact)
 
 
@@ -209,4 +222,5 @@ def up_to_power_of_two(scale: Tensor) -> Tensor:
     mantissa, exponent = torch.frexp(scale)
     exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)
     shift = exponent.abs().clamp(max=60).long()
+
     return torch.where(exponent >= 0, power(shift), 1 / power(shift))

@@ -71,12 +71,14 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
     with _counting(network) as known, torch.no_grad():
         network(inputs, ticks=ticks)
         rows = []
+
         for path, quantizer in known.items():
             clipped, number = quantizer.counts or [0, 0]
             if number:
                 qparams = quantizer.qparams
                 bits = (qparams.high - qparams.low).bit_length()
                 rows.append(Saturation(path, clipped / number, qparams.scale, bits))
+
     return sorted(rows, key=lambda row: -row.share)
 
 
@@ -96,14 +98,17 @@ def memory(
     modules = [before.parts[path] if path in before.parts else before.get_submodule(path) for path in paths]
     parameters = sum(p.numel() for module in modules for p in module.parameters())
     one = {name: x[:, :1] for name, x in inputs.items()}
-    state, whole = before.initial_state(one), quantized.initial_state(one)
+    state = before.initial_state(one)
+    whole = quantized.initial_state(one)
     numbers = sum(_numbers(state.parts[name]) for name in parts)
     bits = 0
+
     for name in parts:
         program = program_of(quantized.parts[name])
         if program is not None and program.stateful_steps:
             states = zip(program.stateful_steps, whole.parts[name].layers, strict=True)
             bits += sum(program.bits_of(path) * _numbers(mine) for path, mine in states)
+
     return _MemoryUse(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
 
 
@@ -120,17 +125,22 @@ def _quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
     for name, program in programs.items():
         if program is not None:
             found |= _of_program(name, program)
+
     for name, unit in network.units.items():
         if not isinstance(unit, QuantizedUnit):
             continue
+
         if unit.quant_kernel is not None:
             found |= _of_kernel(f"units.{name}.kernel", unit.quant_kernel)
+
         if unit.program is not None:
             found |= _of_program(f"units.{name}.nonlinearity", unit.program)
+
         if unit.quant_discretizer is not None:
             found[f"units.{name}.discretizer"] = unit.quant_discretizer.own
             if unit.quant_discretizer.neuron is not None:
                 found[f"units.{name}.discretizer.membranes"] = unit.quant_discretizer.neuron.membranes
+
     return found
 
 
@@ -143,6 +153,7 @@ def _of_program(path: str, program: QuantProgram) -> dict[str, Quantizer]:
             found[f"{path}.{name}"] = operation.quantizer
         elif isinstance(operation, QuantNeuron):
             found[f"{path}.{name}.membranes"] = operation.membranes
+
     return found
 
 
@@ -156,6 +167,7 @@ def _counting(network: HybridNetwork) -> Iterator[dict[str, Quantizer]]:
     network.forget_shapes()
     for quantizer in known.values():
         quantizer.counts = [0, 0]
+
     try:
         yield known
     finally:

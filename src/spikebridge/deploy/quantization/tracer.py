@@ -61,7 +61,9 @@ class TracedFunction(nn.Module):
 
     def __init__(self, function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> None:
         super().__init__()
-        self.function, self.args, self.named = function, tuple(args), dict(named)
+        self.function = function
+        self.args = tuple(args)
+        self.named = dict(named)
 
     def forward(self, x: Tensor) -> Tensor:
         """The function of a signal."""
@@ -71,6 +73,7 @@ class TracedFunction(nn.Module):
             if isinstance(self.function, str)
             else (self.function(*given, **self.named))
         )
+
         return y
 
 
@@ -93,16 +96,19 @@ def trace_graph(part: nn.Module, signals: Sequence[Tensor], named: Mapping[str, 
     """
     if isinstance(part, Stateful):
         return _stateful(part, signals, named, where)
+
     return _Symbols(part, len(signals), list(named), where).trace_graph()
 
 
 def _stateful(part: Stateful, signals: Sequence[Tensor], named: Mapping[str, Tensor], where: str) -> TracedGraph:
     if len(signals) != 1 or named:
         raise ExportError(f"{where!r} is stateful and takes further signals; its integer form takes one")
+
     try:
         visits, output = nir_trace.trace(part, signals[0].unsqueeze(0), entry=("#0",), prefix="")
     except ExportError as reason:
         raise ExportError(f"{where!r} cannot be quantised: {reason}") from None
+
     nodes: list[TracedNode] = []
 
     def added(sources: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -115,10 +121,12 @@ def _stateful(part: Stateful, signals: Sequence[Tensor], named: Mapping[str, Ten
         if isinstance(visit, TracedNode):
             nodes.append(visit)
             continue
+
         sources = visit.sources
         if not isinstance(visit.module, Stateful):
             sources = added(sources, f"{visit.name}:sum")
         nodes.append(TracedNode(visit.name, "layer", sources, visit.module))
+
     (last,) = added(output, "sum")
     return TracedGraph(("#0",), tuple(nodes), last)
 
@@ -129,20 +137,24 @@ def _in_order(part: Stateful, visits: Sequence[Visit], where: str) -> list[Visit
     for path, module in part.named_modules():
         if not isinstance(module, Recurrent):
             continue
+
         name = path or "neuron"
         back = [v for v in ordered if isinstance(v, Visit) and _below(v.name, f"{name}.weight")]
         inside = [v for v in ordered if isinstance(v, Visit) and _below(v.name, f"{name}.layer")]
         outer = {source for v in back for source in v.sources} - {v.name for v in back}
         given = [v for v in inside if v.name in outer]
+
         if not back or len(given) != len(outer) or len(given) != 1:
             raise ExportError(
                 f"{where}.{name} feeds back what is not the output of one layer, which has no integer form"
             )
+
         before = TracedNode(f"{name}:previous", "previous", (given[0].name,), shape=given[0].given)
         renamed = [replace(v, sources=tuple(before.name if s in outer else s for s in v.sources)) for v in back]
         first = ordered.index(inside[0])
         rest = [v for v in ordered[first:] if v not in back]
         ordered = [*ordered[:first], before, *renamed, *rest]
+
     return ordered
 
 
@@ -168,15 +180,18 @@ class _Symbols:
                 f"{where!r} is a {type(part).__name__}, a layer of {num_signals + len(named)} signals, which has no "
                 "integer form"
             )
+
         self.root = nn.Sequential(part) if self.alone else part
         bound = inspect.signature(self.root.forward).bind(
             *(f"#{i}" for i in range(num_signals)), **{name: name for name in named}
         )
         missing = {n: None for n in inspect.signature(self.root.forward).parameters if n not in bound.arguments}
+
         try:
             self.graph = _Layers().trace(self.root, concrete_args=missing or None)
         except Exception as error:  # noqa: BLE001 - tracing runs code of others, which may fail in any way
             raise ExportError(f"{where!r} cannot be quantised: its forward cannot be followed ({error})") from None
+
         self.arguments = bound.arguments
         self.inputs = (*(f"#{i}" for i in range(num_signals)), *named)
         self.known: dict[fx.Node, Any] = {}
@@ -192,16 +207,19 @@ class _Symbols:
                 self.known[node] = self._layer(node, self.root.get_submodule(str(node.target)), str(node.target))
             elif node.users:
                 self.known[node] = self._function(node)
+
         raise ExportError(f"{self.where!r} cannot be quantised: it has no output")
 
     def _layer(self, node: fx.Node, module: nn.Module, name: str) -> str:
         sources = tuple(self._name(arg) for arg in (*node.args, *node.kwargs.values()))
         if self.alone:
             name = name.removeprefix("0").removeprefix(".")
+
         taken = {known.name for known in self.nodes} | set(self.inputs)
         own = name or "layer"
         while own in taken:
             own = f"{own}'"
+
         self.nodes.append(TracedNode(own, "layer", sources, module))
         return own
 
@@ -211,25 +229,31 @@ class _Symbols:
             raise ExportError(f"{self.where!r} cannot be quantised: it uses the tensor {target!r} between its layers")
         if target is operator.getitem and isinstance(self.known.get(node.args[0]), tuple):  # type: ignore[arg-type]
             return self.known[node.args[0]][node.args[1]]  # type: ignore[index]
+
         signals = [arg for arg in node.args if isinstance(arg, fx.Node)]
         if target is torch.cat:
             axis: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
             given: Any = node.args[0]
             several = self.known[given] if isinstance(given, fx.Node) else tuple(self._name(one) for one in given)
             self.nodes.append(TracedNode(node.name, "cat", tuple(several), axis=axis))
+
             return node.name
+
         if target in _ADD and len(signals) == 2:
             self.nodes.append(TracedNode(node.name, "sum", tuple(self._name(one) for one in signals)))
             return node.name
+
         if len(signals) != 1 or any(isinstance(value, fx.Node) for value in node.kwargs.values()):
             raise ExportError(
                 f"{self.where!r} cannot be quantised: it computes {getattr(target, '__name__', target)!r} of several "
                 "signals between its layers"
             )
+
         args = [None if isinstance(arg, fx.Node) else arg for arg in node.args]
         self.nodes.append(
             TracedNode(node.name, "layer", (self._name(signals[0]),), TracedFunction(target, args, dict(node.kwargs)))
         )
+
         return node.name
 
     def _name(self, arg: Any) -> str:
@@ -238,6 +262,7 @@ class _Symbols:
             raise ExportError(
                 f"{self.where!r} cannot be quantised: its layers take an argument that is not a signal ({arg!r})"
             )
+
         return name
 
 
@@ -251,11 +276,15 @@ def acts_alone(module: nn.Module) -> bool:
     x = torch.linspace(-3, 3, 24)
     try:
         with torch.no_grad():
-            flat, square, turned = module(x), module(x.reshape(2, 3, 2, 2)), module(x.flip(0).reshape(6, 4))
+            flat = module(x)
+            square = module(x.reshape(2, 3, 2, 2))
+            turned = module(x.flip(0).reshape(6, 4))
     except (RuntimeError, TypeError, ValueError, IndexError):
         return False
+
     if not isinstance(flat, Tensor) or flat.shape != x.shape or square.shape != (2, 3, 2, 2):
         return False
+
     return torch.allclose(square.flatten(), flat, atol=1e-6) and torch.allclose(
         turned.flatten().flip(0), flat, atol=1e-6
     )

@@ -51,9 +51,14 @@ class QuantKernel(Kernel):
         form = kernel_form(type(kernel))
         if form is None:
             raise ExportError(f"{path!r} is a {type(kernel).__name__}, a kernel that has no integer form")
-        self.kernel, self.form, self.qconfig, self.path = kernel, form, qconfig, path
+
+        self.kernel = kernel
+        self.form = form
+        self.qconfig = qconfig
+        self.path = path
         self.num_taps = getattr(kernel, "num_taps", 1)
-        self.input_quantizer, self.out = Quantizer.of(qconfig), Quantizer.of(qconfig)
+        self.input_quantizer = Quantizer.of(qconfig)
+        self.out = Quantizer.of(qconfig)
         self.sums = Quantizer(qconfig.membranes)
         self.max_seen = 0.0
         self.observing = True
@@ -70,6 +75,7 @@ class QuantKernel(Kernel):
         if self.form.leaks:
             scale = scale * ((self.max_seen or 1.0) * HEADROOM / self.high)
             scale = up_to_power_of_two(scale) if self.qconfig.power_of_two else scale
+
         self.sums.set_qparams(QParams(float(scale), -self.high, self.high))
 
     def convert(self) -> None:
@@ -88,15 +94,19 @@ class QuantKernel(Kernel):
             if self.form.leaks and x_t.numel():
                 self.max_seen = max([self.max_seen, *(float(value.detach().abs().max()) for value in state)])
             return h_t, state
+
         a = self._arithmetic()
         q, state = self.form.step(a, self.input_quantizer.quantize(x_t), state)
+
         return (a.clip_output(q) * self.out.scale).to(x_t.dtype), state
 
     def integers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The constants in integers, and the scale of what the step gives before it is rescaled."""
         quantities = {name: getattr(self.kernel, name) for name in self.kernel.modulable}
         scale = self.sums.scale if self.form.leaks else self.input_quantizer.scale
-        state_scale, found = scale, {}
+        state_scale = scale
+        found = {}
+
         for name, value in self.kernel.arguments(quantities, torch.zeros(())).items():
             if name == "rise":
                 scale = scale * double(value)
@@ -110,6 +120,7 @@ class QuantKernel(Kernel):
                 found["taps"], scale = round_ste(taps / own), own * scale
             else:
                 found[name] = round_ste(double(value) * (2**FRACTION if name.startswith("decay") else 1 / state_scale))
+
         return found, scale
 
     def record(self) -> IntegerOp:
@@ -118,10 +129,12 @@ class QuantKernel(Kernel):
         numbers: Numbers = {name: q.to(torch.int8) if name == "taps" else q.long() for name, q in constants.items()}
         for name, ratio in self._ratios().items():
             numbers |= {f"{name}{key}": n for key, n in ratio_numbers(ratio).items()}
+
         qparams = self.out.qparams
         settings: Settings = {"keep": self.keep, "high": self.high, "low_out": qparams.low, "high_out": qparams.high}
         settings |= {name: getattr(self.kernel, name) for name in self.form.settings}
         name = record_name(FIR if isinstance(self.kernel, Gaussian) else type(self.kernel))
+
         return IntegerOp(name, settings, numbers, self.out.scale)
 
     def _ratios(self) -> dict[str, Tensor]:
@@ -147,18 +160,24 @@ class _QuantDiscretizer(Discretizer):
 
     def __init__(self, inner: Discretizer, qconfig: QConfig, length: int, path: str) -> None:
         super().__init__()
-        self.inner, self.qconfig, self.length, self.path = inner, qconfig, length, path
+        self.inner = inner
+        self.qconfig = qconfig
+        self.length = length
+        self.path = path
         self.kind = inner.kind
-        self.input_quantizer, self.own = Quantizer.of(qconfig), Quantizer.of(qconfig)
+        self.input_quantizer = Quantizer.of(qconfig)
+        self.own = Quantizer.of(qconfig)
         self.observing = True
         self.neuron: QuantNeuron | None = None
         form = discretizer_form(type(inner))
+
         if isinstance(inner, SpikingLayer):
             if not isinstance(inner.layer, Neuron):
                 raise ExportError(f"{path!r} fires by a {type(inner.layer).__name__}; only a layer of neurons can be")
             self.neuron = QuantNeuron(inner.layer, qconfig, f"{path}.layer")
         elif form is None:
             raise ExportError(f"{path!r} is a {type(inner).__name__}, a discretizer that has no integer form")
+
         self._form = form
 
     @property
@@ -178,6 +197,7 @@ class _QuantDiscretizer(Discretizer):
         levels = None if self.neuron is not None else self.form.levels
         if self.neuron is not None:
             self.neuron.calibrate()
+
         if self.neuron is not None and self.neuron.spikes:
             self.own.set_qparams(QParams(1.0, 0, 1))
         elif callable(levels):
@@ -198,6 +218,7 @@ class _QuantDiscretizer(Discretizer):
             y, state = self._fired(QTensor(h.flatten(0, 2)), h, state) if self.neuron else self.inner(h, length, state)
             self.own.observe(y)
             return y, state
+
         q, state = self._integers(self.input_quantizer.quantize(h), h, length, state)
         return (q * self.out.scale).to(h.dtype), state
 
@@ -207,6 +228,7 @@ class _QuantDiscretizer(Discretizer):
         qparams = self.own.qparams
         settings: Settings = {"low_out": qparams.low, "high_out": qparams.high, "low": self.input_quantizer.qparams.low}
         name = record_name(type(self.inner))
+
         if self.neuron is not None:
             fires = self.neuron.record([self.input_quantizer.scale], [(0, 0)])
             numbers |= fires.numbers
@@ -218,25 +240,31 @@ class _QuantDiscretizer(Discretizer):
             settings |= self._settings()
             numbers |= {key: q.long() for key, q in self._constants().items()}
             numbers |= ratio_numbers(self._ratio()) if self.form.rescales else {}
+
         return IntegerOp(name, settings, numbers, self.out.scale)
 
     def _integers(self, q: Tensor, h: Tensor, length: int, state: Any) -> tuple[Tensor, Any]:
         if self.neuron is not None:
             y, state = self._fired(QTensor(q.flatten(0, 2), self.input_quantizer.scale), h, state)
             return self.own.clamp(rescale(y, self.neuron.out_scale / self.own.scale)), state
+
         form = self.form
         if form.integer == "torch":
             return self.inner(q, length, state)[0], None
+
         if form.integer == "table":
             rows = self._table(length)[(q[:, 0].detach() - self.input_quantizer.qparams.low).long()]
             soft, _ = self.inner((q * self.input_quantizer.scale).to(h.dtype), length)
             return straight_through(rows.movedim(-1, 1), soft.double()), None
+
         a = self._arithmetic()
         if not form.stateful:
             values, _ = form.step(a, q.unbind(1), length, None)
             return torch.stack(values, 1), None
+
         state = self.initial_state(h.shape[2], h.device) if state is None else state
         values, state = form.step(a, q.flatten(0, 1).unbind(0), length, state)
+
         return (torch.stack(values).reshape(q.shape) if values else torch.empty_like(q)), state
 
     def _fired(self, value: QTensor, h: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -270,6 +298,7 @@ class _QuantDiscretizer(Discretizer):
         }
         if isinstance(self.inner, Bernoulli):
             constants["entries"] = torch.floor(self._levels().clamp(0, 1) * 2**DRAW_BITS + 0.5)
+
         return constants
 
     def _ratio(self) -> Tensor:
@@ -302,7 +331,9 @@ class QuantizedUnit(HybridUnit):
         discretizer: _QuantDiscretizer | None,
     ) -> None:
         super().__init__(window, kernel, None if program is None else QuantizedModule(program), discretizer)
-        self.quant_kernel, self.program, self.quant_discretizer = kernel, program, discretizer
+        self.quant_kernel = kernel
+        self.program = program
+        self.quant_discretizer = discretizer
 
     @property
     def out(self) -> Quantizer | None:
@@ -312,12 +343,14 @@ class QuantizedUnit(HybridUnit):
             and self.quant_discretizer.out is not self.quant_discretizer.input_quantizer
         ):
             return self.quant_discretizer.out
+
         if self.program is not None:
             name = self.program.input_with(self.program.out)
             if name is None:
                 return self.program.out
             if name != "#0":
                 raise ExportError("a unit whose nonlinearity gives nothing but its context has no integer form")
+
         return None if self.quant_kernel is None else self.quant_kernel.out
 
     def calibrate(self) -> None:
@@ -337,12 +370,15 @@ class QuantizedUnit(HybridUnit):
             self.quant_kernel.input_quantizer.set_qparams(source)
             self.quant_kernel.convert()
             source = self.quant_kernel.out.qparams
+
         if self.program is not None:
             for name, qparams in zip(self.program.inputs, (source, context), strict=False):
                 if qparams is not None:
                     self.program.input_quantizer(name).set_qparams(qparams)
+
             self.program.convert()
             source = self.program.out.qparams
+
         if self.quant_discretizer is not None:
             self.quant_discretizer.input_quantizer.set_qparams(source)
             self.quant_discretizer.calibrate()
@@ -377,9 +413,11 @@ def quantized_unit(
         signals = [stages["kernel"], *([] if context is None else [context])]
         where = f"{path}.nonlinearity"
         program = QuantProgram(trace_graph(unit.nonlinearity, signals, {}, where), where, config)
+
     length = 1 if unit.window is None else unit.window.length or 1
     discretizer = None
     if unit.discretizer is not None:
         where = f"{path}.discretizer"
         discretizer = _QuantDiscretizer(unit.discretizer, qconfig("discretizer"), length, where)
+
     return QuantizedUnit(copy.deepcopy(unit.window), kernel, program, discretizer)

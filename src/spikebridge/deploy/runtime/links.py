@@ -92,8 +92,14 @@ class LinkRunner:
         masked: bool = False,
         shape: tuple[int, ...] | None = None,
     ) -> None:
-        self.link, self.source, self.unit, self.trigger = link, source, unit, trigger
-        self.initial, self.context, self.masked, self.shape = initial, context, masked, shape
+        self.link = link
+        self.source = source
+        self.unit = unit
+        self.trigger = trigger
+        self.initial = initial
+        self.context = context
+        self.masked = masked
+        self.shape = shape
         self.sources = [name for name in (link.source, link.context, trigger and trigger[0]) if name is not None]
 
     def start(self, batch: int) -> LinkRunnerState:
@@ -110,14 +116,18 @@ class LinkRunner:
         x = signals.get(self.link.source)
         if self.unit is None:
             return ([] if x is None else [x]), state
+
         if self.link.context is not None and (fresh := signals.get(self.link.context)) is not None:
             state = state._replace(context=fresh)
+
         starts, state = self._starts(signals, tick, state)
         if x is None:
             return [], state
+
         # flags count as numbers here
         x = x.astype(np.float32) if x.dtype == np.bool_ else x
         values, unit = self.unit.push(x, state.unit, starts, state.context)
+
         return values, state._replace(unit=unit)
 
     def send(self, values: list[Values], state: LinkRunnerState) -> LinkRunnerState:
@@ -127,6 +137,7 @@ class LinkRunner:
                 raise DataError(
                     f"link {self.link.name!r} carried {value.shape[1:]}, but the manifest says {self.shape}"
                 )
+
         return state._replace(waiting=(*state.waiting, *values))
 
     def read(self, tick: int, fires: bool, state: LinkRunnerState) -> tuple[Values | None, LinkRunnerState]:
@@ -140,13 +151,16 @@ class LinkRunner:
         number = self.link.emits.between(tick - self.link.delay, tick + 1 - self.link.delay)
         if number > len(state.waiting):
             raise DataError(f"link {self.link.name!r} has nothing to deliver at tick {tick}: the clocks do not fit")
+
         arrived = state.waiting[number - 1] if number else None
         state = state._replace(waiting=state.waiting[number:])
         if self.link.held or self.link.kind == "modulation":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
+
         if arrived is None and fires and state.held is None:
             raise DataError(f"link {self.link.name!r} brings nothing at tick {tick}: the clocks do not fit")
+
         return (arrived if arrived is not None else state.held), state
 
     def _starts(
@@ -155,11 +169,13 @@ class LinkRunner:
         """Whether windows of `Since` open at this step of the source."""
         if self.trigger is None:
             return False, state
+
         name, clock = self.trigger
         if state.triggered is not None:
             flags = signals.get(name)
             waiting = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
             return waiting, state._replace(triggered=np.zeros_like(waiting) if self.source.fires(tick) else waiting)
+
         before = clock.count(tick - self.source.period + 1) if tick > self.source.phase else 0
         return clock.count(tick + 1) > before, state
 
@@ -183,13 +199,16 @@ def open_link(
     Raises:
         DataError: a file of its unit is damaged or does not fit.
     """
-    manifest, numbers = bundle.manifest, bundle.numbers(link.numbers)
+    manifest = bundle.manifest
+    numbers = bundle.numbers(link.numbers)
     trigger = trigger_of(link)
     if link.initial is None and "initial" not in numbers:
         raise DataError(f"link {link.name!r} has no initial value")
+
     initial: Values = numbers["initial"] if link.initial is None else np.full(link.shape, link.initial, np.float32)
     if initial.shape != link.shape:
         raise DataError(f"link {link.name!r} carries {link.shape}, but begins with {initial.shape}")
+
     begins = link.kind == "transmission" and (link.held or link.delay > 0)
     return LinkRunner(
         link,
@@ -212,17 +231,21 @@ def _unit(
 ) -> Unit | None:
     if link.unit is None:
         return None
+
     layer = None
     if link.unit.fires is not None:
         graph = read_graph(bundle.read(link.unit.fires))
         check_step(f"{bundle.path / link.unit.fires}", graph.dt, link.emits, bundle.manifest.dt)
         layer = NirRunner(graph)
+
     files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
     functions = {stage: _of_window(bundle, file, open_session) for stage, file in files.items() if file is not None}
     unit = float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link, open_session), layer, functions), own)
     emits = unit.clock(bundle.manifest.clock(link.source))
+
     if emits != link.emits:
         raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {emits}")
+
     return unit
 
 
@@ -230,6 +253,7 @@ def _nonlinearity(bundle: Bundle, link: LinkRecord, open_session: OpenSession) -
     file = link.unit.nonlinearity if link.unit is not None else None
     if file is None:
         return None
+
     session = open_session(bundle.read(file), f"{bundle.path / file}")
 
     def apply(h: Values, context: Values | None) -> Values:

@@ -61,22 +61,27 @@ class NirRunner:
         before = state if state is not None else _GraphState({}, {})
         signals: dict[str, Values] = {self.graph.input: x}
         nodes: dict[str, tuple[Any, ...]] = {}
+
         for node in self.graph.nodes:
             coming = [signals[name] for name in node.sources]
             coming += [before.late[name] for name in node.delayed if name in before.late]
             if not coming:
                 coming = [np.zeros((len(x), *(self.graph.shapes.get(node.delayed[0]) or ())), np.float32)]
+
             given: Values = sum(coming[1:], coming[0])
             quantities = self.quantities[node.name]
             if effects:
                 quantities = {
                     name: _under(q, effects.get((node.name, name), ()), given) for name, q in quantities.items()
                 }
+
             run = _RUN[node.kind]
             y, nodes[node.name] = run(node, quantities, given, before.nodes.get(node.name), self.graph.dt)
             signals[node.name] = y
+
         output = [signals[name] for name in self.graph.outputs]
         late = {name: signals[name] for name in self.late}
+
         return sum(output[1:], output[0]), _GraphState(nodes, late)
 
 
@@ -90,6 +95,7 @@ def _modulated(base: Quantity, signal: Values, by: str, ndim: int) -> Quantity:
     spread = signal.reshape(*signal.shape, *[1] * (ndim - signal.ndim))
     if by == "replace":
         return spread
+
     return base + spread if by == "add" else base * spread
 
 
@@ -127,6 +133,7 @@ def _fired(node: NirNode, v: Values, spikes: Values, q: Mapping[str, Any]) -> Va
         return v
     if isinstance(q["v_reset"], float) and q["v_reset"] == 0:
         return v - spikes * v
+
     return v * (1 - spikes) + spikes * q["v_reset"]
 
 
@@ -140,9 +147,11 @@ def _lif(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) 
     if not refractory:
         spikes = (charged - q["v_threshold"] >= 0).astype(np.float32)
         return spikes, (_fired(node, charged, spikes, q).astype(np.float32), wait)
+
     charged = np.where(wait == 0, charged, v)
     spikes = ((charged - q["v_threshold"] >= 0) & (wait == 0)).astype(np.float32)
     wait = np.where(spikes > 0, refractory, np.maximum(wait - 1, 0))
+
     return spikes, (_fired(node, charged, spikes, q).astype(np.float32), wait)
 
 
@@ -151,6 +160,7 @@ def _cuba_lif(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: fl
     i = (i * _decay(q["tau_syn"], dt) + x).astype(np.float32)
     v = _leak(v, _decay(q["tau"], dt), q["v_leak"]) + q["r"] * i
     spikes = (v - q["v_threshold"] >= 0).astype(np.float32)
+
     return spikes, (_fired(node, v, spikes, q).astype(np.float32), i)
 
 
@@ -189,12 +199,15 @@ def _affine(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: floa
 
 
 def _conv(node: NirNode, q: Mapping[str, Any], x: Values, state: Any, dt: float) -> Run:
-    settings, weight = node.settings, q["weight"]
+    settings = node.settings
+    weight = q["weight"]
     view = _windows(x, weight.shape[2:], settings["stride"], settings["padding"], settings["dilation"])
-    axes, groups = weight.ndim - 2, settings["groups"]
+    axes = weight.ndim - 2
+    groups = settings["groups"]
     parts = zip(np.split(view, groups, axis=1), np.split(weight, groups, axis=0), strict=True)
     summed = [1, *range(2 + axes, 2 + 2 * axes)], [1, *range(2, 2 + axes)]
     y = np.concatenate([np.moveaxis(np.tensordot(part, w, axes=summed), -1, 1) for part, w in parts], axis=1)
+
     return (y + q["bias"].reshape(-1, *[1] * axes) if "bias" in q else y), ()
 
 
@@ -216,9 +229,11 @@ def _windows(
     axes = len(kernel)
     if x.ndim != axes + 2:
         raise DataError(f"a kernel over {axes} axes needs samples (C, ...) of {axes + 1}, but got {x.shape[1:]}")
+
     padded = np.pad(x, [(0, 0), (0, 0), *padding])
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = sliding_window_view(padded, extent, axis=tuple(range(2, 2 + axes)))
+
     return view[(slice(None), slice(None), *(slice(None, None, n) for n in (*stride, *dilation)))]
 
 

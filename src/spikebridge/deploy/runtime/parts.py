@@ -110,11 +110,14 @@ def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenS
         graph = read_graph(bundle.read(record.file))
         check_step(f"{bundle.path / record.file}", graph.dt, record.clock, bundle.manifest.dt)
         _check_effects(graph, bundle.manifest.incoming(name))
+
         return _NirGraphRunner(graph, record.shape, f"{bundle.path / record.file}")
+
     session = (open_session or OnnxSession)(bundle.read(record.file), f"{bundle.path / record.file}")
     _check_inputs(session, links)
     if record.initial is None:
         return _OnnxFunction(session, record.shape)
+
     return _OnnxStep(session, bundle.numbers(record.initial), record.shape)
 
 

@@ -75,7 +75,9 @@ class TickRunner:
     """
 
     def __init__(self, graph: _NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
-        self.graph, self.parts, self.links = graph, dict(parts), dict(links)
+        self.graph = graph
+        self.parts = dict(parts)
+        self.links = dict(links)
 
     def argument(self, link: Any) -> str:
         """What a part calls the signal that a transmission brings."""
@@ -111,9 +113,11 @@ class TickRunner:
         Raises:
             ShapeError: an input is missing, too much, or of another shape.
         """
-        tick, graph = state.tick, self.graph
+        tick = state.tick
+        graph = self.graph
         signals = self._signals(inputs, tick, state.batch)
-        parts, links = dict(state.parts), dict(state.links)
+        parts = dict(state.parts)
+        links = dict(state.links)
         outputs: dict[str, Values] = {}
         delayed: list[Any] = []
         done = set(graph.inputs)
@@ -123,6 +127,7 @@ class TickRunner:
             made, links[link.name] = runner.run_unit(signals, tick, links[link.name])
             if hook is not None:
                 made = [hook("links", link.name, tick, value) for value in made]
+
             if link.target is not None:
                 links[link.name] = runner.send(made, links[link.name])
             elif made:
@@ -134,13 +139,17 @@ class TickRunner:
                     delayed.append(link)
                 else:
                     run_unit(link)
+
             y, parts[part] = self._fire(part, tick, parts[part], links)
             if y is not None and hook is not None:
                 y = hook("parts", part, tick, y)
+
             signals[part] = y
             done.add(part)
+
         for link in (*delayed, *graph.incoming(None)):
             run_unit(link)
+
         outputs |= {name: y for name in graph.outputs if (y := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
@@ -167,19 +176,24 @@ class TickRunner:
             raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
         if not inputs:
             raise ConfigError(f"a run needs inputs, to know the batch; there are {', '.join(self.graph.inputs)}")
+
         state = self.start(next(iter(inputs.values())).shape[1])
         given: dict[str, list[Values]] = {}
+
         for tick in range(number):
             now = {}
             for name, record in self.graph.inputs.items():
                 if record.clock.fires(tick):
-                    x, index = inputs[name], record.clock.count(tick)
+                    x = inputs[name]
+                    index = record.clock.count(tick)
                     if index >= len(x):
                         raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
                     now[name] = x[index]
+
             outputs, state = self.step(now, state, hook)
             for name, y in outputs.items():
                 given.setdefault(name, []).append(y)
+
         return {name: np.stack(values) for name, values in given.items()}
 
     def run_recorded(self, inputs: Mapping[str, Values], ticks: int) -> dict[str, dict[str, Values]]:
@@ -199,10 +213,12 @@ class TickRunner:
         for name in known:
             if name not in inputs:
                 raise ShapeError(f"input {name!r} is missing; there are {', '.join(known)}")
+
         for name, x in inputs.items():
             self._known(name)
             if x.ndim < 2:
                 raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got shape {x.shape}")
+
         clocks = {name: record.clock for name, record in known.items()}
         return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
 
@@ -210,17 +226,22 @@ class TickRunner:
         """The inputs of a tick, checked."""
         signals: dict[str, Values | None] = {}
         for name, record in self.graph.inputs.items():
-            x, clock = inputs.get(name), record.clock
+            x = inputs.get(name)
+            clock = record.clock
             if (x is None) == clock.fires(tick):
                 wanted = "a sample" if x is None else "none"
                 raise ShapeError(
                     f"input {name!r} has {wanted} at tick {tick} (every {clock.period} from tick {clock.phase})"
                 )
+
             if x is not None and len(x) != batch:
                 raise ShapeError(f"input {name!r} needs a step of {batch} streams, but got shape {x.shape}")
+
             signals[name] = None if x is None else self.check_input(name, record, x)
+
         for name in inputs:
             self._known(name)
+
         return signals
 
     def _known(self, name: str) -> None:
@@ -231,6 +252,7 @@ class TickRunner:
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
+
         for link in self.graph.incoming(part):
             value, links[link.name] = self.links[link.name].read(tick, fires, links[link.name])
             if value is None:
@@ -239,8 +261,10 @@ class TickRunner:
                 reads[self.argument(link)] = value
             else:
                 effects.setdefault((str(link.node), str(link.quantity)), []).append((value, link.by))
+
         if not fires:
             return None, state
+
         y, state = self.parts[part].step(reads, effects, state)
         return y, state
 
@@ -268,7 +292,9 @@ class Runner(TickRunner):
         open_session: OpenSession | None = None,
     ) -> None:
         self.manifest = bundle.manifest
-        given, made = dict(parts or {}), dict(units or {})
+        given = dict(parts or {})
+        made = dict(units or {})
+
         super().__init__(
             self.manifest,
             {
@@ -284,13 +310,17 @@ class Runner(TickRunner):
     def check_input(self, name: str, record: InputRecord, x: Values) -> Values:
         if x.shape[1:] != record.shape:
             raise ShapeError(f"input {name!r} needs a step {(len(x), *record.shape)}, but got {x.shape}")
+
         if record.dtype == "bool":
             if x.dtype != np.bool_:
                 raise ShapeError(f"input {name!r} is a mask of flags, but got {x.dtype}")
             return x
+
         if x.dtype.kind not in "fbiu":
             raise ShapeError(f"input {name!r} needs numbers, but got {x.dtype}")
+
         check_input: Values = x.astype(np.float32)
         if not np.isfinite(check_input).all():
             raise DataError(f"input {name!r} has values that are not finite")
+
         return check_input

@@ -79,6 +79,7 @@ class UnitRunner:
         tumbles = self.kind in ("Tumbling", "Sliding")
         self.running = self.kind in (None, "Since") or (tumbles and stages.kept and not changes)
         holds = self.kind == "Hold" and (stages.kind == "reduces" or not (stages.kept or stages.kind == "expands"))
+
         if holds or (self.running and (changes or stages.of_window is not None)):
             gives = "every step" if stages.kept else "its last step"
             raise DataError(
@@ -98,13 +99,16 @@ class UnitRunner:
         """
         if self.running:
             return source
+
         closes = source
         if self.kind != "Hold":
             closes = ClockRecord(source.period * self.stride, source.phase + (self.length - 1) * source.period)
+
         single = self.stages.kind == "reduces" or (self.stages.kind == "steps" and not self.stages.kept)
         number = 1 if single else self.length
         if closes.period % number:
             raise DataError(f"a unit gives {number} values every {closes.period} base ticks, which does not divide")
+
         return ClockRecord(closes.period // number, closes.phase)
 
     def push(
@@ -125,9 +129,11 @@ class UnitRunner:
             return self._run(x, state, starts, context)
         if self.kind == "Hold":
             return self._close([x] * self.length, state, context)
+
         waiting = (*state.waiting, x)
         if len(waiting) < self.length:
             return [], state._replace(waiting=waiting)
+
         values, state = self._close(list(waiting), state, context)
         return values, state._replace(waiting=waiting[self.stride :])
 
@@ -135,16 +141,23 @@ class UnitRunner:
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
         """One step of the kernel, and its value."""
-        position, kernel = state.position, self.stages.kernel
+        position = state.position
+        kernel = self.stages.kernel
         if self.kind in ("Tumbling", "Sliding"):
-            starts, position = position == 0, (position + 1) % self.length
-        h, carry = x, state.carry
+            starts = position == 0
+            position = (position + 1) % self.length
+
+        h = x
+        carry = state.carry
+
         if kernel is not None:
             if isinstance(starts, np.ndarray):
                 carry = restart(carry, kernel.start(x), starts)
             elif starts:
                 carry = None
+
             h, carry = kernel(x, carry)
+
         values, drawn = self._discretize([self._apply(h, context)], state)
         return values, UnitRunnerState(state.waiting, position, carry, drawn)
 
@@ -161,11 +174,14 @@ class UnitRunner:
             values = [self._apply(x, context) for x in (steps[:1] if alike else steps)]
             values = values * self.length if alike else values
         else:
-            carry, kept = None, []
+            carry = None
+            kept = []
             for x in steps:
                 h, carry = kernel(x, carry)
                 kept.append(h)
+
             values = [self._apply(h, context) for h in (kept if self.stages.kept else kept[-1:])]
+
         values, drawn = self._discretize(values, state)
         return values, state._replace(discretizer=drawn)
 
@@ -216,16 +232,21 @@ def float_unit(
         >>> len(values), unit.push(np.array([[3.0]], np.float32), state)[0][0].item()
         (0, 2.0)
     """
-    kernel, discretizer, functions = record.kernel, record.discretizer, files.functions
+    kernel = record.kernel
+    discretizer = record.discretizer
+    functions = files.functions
     steps = discretize = None
+
     if kernel is not None and "kernel" not in functions:
         steps = float_kernel(kernel.name, kernel.settings, _of("kernel", numbers), own)
+
     if files.spiking_layer is not None:
         discretize = _layer(files.spiking_layer)
     elif "discretizer" in functions:
         discretize = _function(functions["discretizer"])
     elif discretizer is not None:
         discretize = float_discretizer(discretizer.name, discretizer.settings, _of("discretizer", numbers), own)
+
     kind: Any = "steps" if discretizer is None else discretizer.settings.get("kind", kind_of(discretizer.name, own))
     stages = UnitStages(
         kernel=steps,
@@ -235,6 +256,7 @@ def float_unit(
         discretize=discretize,
         kind=kind,
     )
+
     return UnitRunner(record.window, stages)
 
 
@@ -253,6 +275,7 @@ def _layer(layer: NirRunner) -> Discretize:
         for h in values:
             y, state = layer.step(h, state)
             spikes.append(y)
+
         return spikes, state
 
     return discretize
@@ -276,13 +299,16 @@ def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
         return 1, 1
     if window.name not in _WINDOWS:
         raise DataError(f"there is no window {window.name!r} here; known are {', '.join(_WINDOWS)}")
+
     length = window.settings.get("length")
     stride = window.settings.get("stride", length)
     for size in (length, stride):
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST_STEPS:
             raise DataError(f"a window of {length!r} steps every {stride!r} cannot be")
+
     if stride > length:  # type: ignore[operator]
         raise DataError(f"a window of {length} steps every {stride} loses steps")
+
     return int(length), int(stride)  # type: ignore[arg-type]
 
 

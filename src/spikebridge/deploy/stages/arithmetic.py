@@ -37,6 +37,7 @@ def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
     """
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     moved: Ints = (q * multiplier + half) >> shift
+
     return moved
 
 
@@ -68,7 +69,8 @@ class FloatArithmetic:
     xp: Any = np
 
     def __init__(self, settings: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
-        self.settings, self.constants = settings, constants
+        self.settings = settings
+        self.constants = constants
 
     def __getitem__(self, name: str) -> Any:
         """A constant of the stage."""
@@ -80,7 +82,8 @@ class FloatArithmetic:
 
     def rescale(self, q: Any, ratio: str = "out.") -> Any:
         """From the scale of the input to that of the state (`in.`), or of the state to the output (`out.`)."""
-        gain, unit = self.constants.get(f"{ratio}gain"), self.constants.get(f"{ratio}unit")
+        gain = self.constants.get(f"{ratio}gain")
+        unit = self.constants.get(f"{ratio}unit")
         q = q if gain is None else q * gain
         return q if unit is None else q / unit
 
@@ -196,6 +199,7 @@ def _integer_draws(seed: int, batch: int, index: int, shape: tuple[int, ...]) ->
     streams = _mix(_mix(np.array([index], np.int64)) ^ seeds)
     places = _mix(np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64) + 0x1B873593)
     words = _mix(_mix(streams[:, None] ^ places))
+
     return (words >> 8).reshape(batch, *shape)
 
 
@@ -204,6 +208,7 @@ def _mix(words: Ints) -> Ints:
     words = (words ^ (words >> 16)) * 0x7FEB352D & _WORD
     words = (words ^ (words >> 15)) * 0x31848BAB & _WORD
     words = (words ^ (words >> 14)) * 0x5BD1E995 & _WORD
+
     return words ^ (words >> 16)
 
 

@@ -74,10 +74,12 @@ def float_discretizer(
         >>> count([np.array([[1.0]], np.float32), np.array([[0.0]], np.float32)], 2, None)[0][0].item()
         1.0
     """
-    form, given = _form(name, own), {**settings, **numbers}
+    form = _form(name, own)
+    given = {**settings, **numbers}
     constants: dict[str, Any] = {key: np.asarray(given[key], np.float32) for key in form.thresholds}
     if form.unit is not None:
         constants["out.unit"] = np.float32(given[form.unit])
+
     arithmetic = FloatArithmetic(settings, constants)
     return lambda values, length, state: form.step(arithmetic, values, length, state)
 
@@ -99,6 +101,7 @@ def integer_discretizer(
     numbers = {f"out.{key}" if key in ("multiplier", "shift") else key: value for key, value in numbers.items()}
     step = _table if name == TABLE else _form(name, own).step
     arithmetic = IntegerArithmetic(settings, numbers)
+
     return lambda values, length, state: step(arithmetic, values, length, state)
 
 
@@ -120,6 +123,7 @@ def _form(name: str, own: Mapping[str, Any] | None) -> DiscretizerForm:
             f"there is no discretizer {name!r} here; known are {', '.join(known)}. "
             "Give a discretizer of your own with stages={name: form}"
         )
+
     return known[name]
 
 
@@ -128,6 +132,7 @@ def _bernoulli(a: Any, values: Sequence[Any], length: int, state: Any) -> Result
     for h in values:
         draws, state = a.draw(h, state)
         spikes.append(a.spikes(draws < a.chance(h), h))
+
     return spikes, state
 
 
@@ -136,11 +141,13 @@ def _threshold(a: Any, values: Sequence[Any], length: int, state: Any) -> Result
 
 
 def _signed_delta(a: Any, values: Sequence[Any], length: int, total: Any) -> Result:
-    limit, sent = a.limit(), []
+    limit = a.limit()
+    sent = []
     for h in values:
         total = a.xp.zeros_like(h) if total is None else total
         sent.append(a.xp.clip(a.round(a.rescale(h) - total), -limit, limit))
         total = total + sent[-1]
+
     return sent, total
 
 
@@ -166,11 +173,13 @@ def _first_spike(a: Any, values: Sequence[Any], length: int, state: Any) -> Resu
 
 
 def _phase(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
-    rest, spikes = np.clip(values[0], 0, 1), []
+    rest = np.clip(values[0], 0, 1)
+    spikes = []
     for k in range(length):
         worth = np.float32(max(2.0 ** -(k + 1), float(np.finfo(np.float32).tiny)))  # below, a bit would be 0
         spikes.append(a.fire(rest, worth))
         rest = rest - spikes[-1] * worth
+
     return spikes, None
 
 

@@ -58,7 +58,8 @@ class KernelRunner:
     """
 
     def __init__(self, form: KernelForm, arithmetic: FloatArithmetic) -> None:
-        self.form, self.arithmetic = form, arithmetic
+        self.form = form
+        self.arithmetic = arithmetic
         self.keep = bool(arithmetic.settings.get("keep"))
 
     def start(self, x: NDArray[Any]) -> _Carry:
@@ -91,11 +92,14 @@ def float_kernel(
             raise DataError(f"the kernel {name!r} holds numbers in {key!r} that are not finite")
         if key in _ABOVE_ZERO and not (np.asarray(value) > 0).all():
             raise DataError(f"the kernel {name!r} needs {key} above 0, but has {np.min(value)}")
+
     taps = settings.get("num_taps")
     if name == "Taps" and taps is not None and taps != len(numbers["weight"]):
         raise DataError(f"the kernel {name!r} has num_taps = {taps}, but {len(numbers['weight'])} taps")
+
     if name == "Delay":
         check_ticks(settings["max_ticks"], numbers["ticks"])
+
     return KernelRunner(form, FloatArithmetic(settings, form.constants({**settings, **numbers})))
 
 
@@ -117,9 +121,11 @@ def integer_kernel(
     lag = settings.get("lag") or 1
     if not isinstance(lag, int) or not 1 <= lag <= MOST_STEPS:
         raise DataError(f"an integer kernel has a lag of {lag!r} steps; 1 to {MOST_STEPS} can be")
+
     _required(settings, ("keep", "high", "low_out", "high_out"))
     if name == "Delay":
         check_ticks(settings["max_ticks"], numbers["ticks"])
+
     return KernelRunner(_form(name, own), IntegerArithmetic(settings, numbers))
 
 
@@ -135,6 +141,7 @@ def _form(name: str, own: Mapping[str, Any] | None) -> KernelForm:
             f"there is no kernel {name!r} here; known are {', '.join(known)}. "
             "Give a kernel of your own with stages={name: form}"
         )
+
     return known[name]
 
 
@@ -148,6 +155,7 @@ def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Ca
     """
     if carry is None:
         return fresh
+
     pairs = zip(fresh, carry, strict=True)
     return tuple(np.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs)
 
@@ -170,7 +178,8 @@ def _sum(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
 
 
 def _mean(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
-    total, number = a.bound(carry[0] + x), carry[1] + 1
+    total = a.bound(carry[0] + x)
+    number = carry[1] + 1
     return a.divide(total, number), (total, number)
 
 
@@ -202,7 +211,8 @@ def _history(a: Any, x: Any) -> _Carry:
 
 
 def _fir(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
-    taps, last = a["taps"], a.xp.concatenate([carry[0], x[:, None]], 1)
+    taps = a["taps"]
+    last = a.xp.concatenate([carry[0], x[:, None]], 1)
     weights = a.xp.flip(taps, (0,)).reshape(len(taps), *[1] * (x.ndim + 1 - taps.ndim), *taps.shape[1:])
     return a.rescale((a.xp.moveaxis(last, 1, 0) * weights).sum(0)), (last[:, 1:],)
 
@@ -212,7 +222,8 @@ def _waiting(a: Any, x: Any) -> _Carry:
 
 
 def _delay(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
-    ticks, last = a["ticks"], a.xp.concatenate([carry[0], x[:, None]], 1)
+    ticks = a["ticks"]
+    last = a.xp.concatenate([carry[0], x[:, None]], 1)
     age = a.xp.arange(last.shape[1] - 1, -1, -1).reshape(-1, *[1] * (x.ndim))
     return a.rescale((a.xp.moveaxis(last, 1, 0) * (age == ticks)).sum(0)), (last[:, 1:],)
 

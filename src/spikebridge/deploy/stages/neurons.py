@@ -66,26 +66,35 @@ def membrane_step(a: Any, current: Any, state: _MembraneState, now: Mapping[str,
     i = state.i
     if i is not None:
         i = current = a.bound(a.leak(i, a["decay_syn"]) + current)
+
     v = a.bound(a.leak(state.v, a["decay"], now["v_leak"]) + current)
     if not a.settings["spikes"]:
         return v, _MembraneState(v)
-    adaptation, wait, threshold = state.a, state.wait, now["v_threshold"]
+
+    adaptation = state.a
+    wait = state.wait
+    threshold = now["v_threshold"]
     if adaptation is not None:
         adaptation = a.leak(adaptation, a["decay_adaptation"])
         threshold = threshold + adaptation
+
     if wait is not None:
         v = a.xp.where(wait == 0, v, state.v)
+
     spikes = a.fire(v, threshold)
     if wait is not None:
         spikes = spikes * (wait == 0)
         wait = a.xp.where(spikes > 0, a.settings["refractory"], a.xp.clip(wait - 1, 0, None))
+
     if adaptation is not None:
         adaptation = a.bound(adaptation + a["jump"] * spikes)
+
     fired = a.detached(spikes)
     if a.settings["reset"] in ("subtract", "soft"):  # the second in records of version 0.1
         v = a.bound(v - fired * threshold)
     elif a.settings["reset"] != "none":
         v = v * (1 - fired) + fired * now["v_reset"]
+
     return spikes, _MembraneState(v, wait, i, adaptation)
 
 
@@ -98,7 +107,9 @@ def modulated(a: Any, name: str, effects: Sequence[tuple[Any, str]], ndim: int) 
         effects: integers `(B, *M)` or `(T, B, *M)`, and how each acts.
         ndim: axes of the layer's signal.
     """
-    base, high = a[name], a.settings["high"]
+    base = a[name]
+    high = a.settings["high"]
+
     for number, (signal, by) in enumerate(effects):
         q = signal.reshape(*signal.shape, *[1] * (ndim - signal.ndim))
         if by == "multiply":
@@ -106,8 +117,10 @@ def modulated(a: Any, name: str, effects: Sequence[tuple[Any, str]], ndim: int) 
         else:
             moved = a.rescale(q, f"{name}.add_{number}.")
             base = moved if by == "replace" else base + moved
+
         # one above the highest membrane: a threshold out of reach stays out of reach
         base = a.xp.clip(base, -high, high + 1)
+
     return base
 
 
@@ -130,6 +143,7 @@ class IntegerNeuron:
     def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
         for name in ("high", "spikes", "reset", "refractory"):
             settings[name]
+
         self.arithmetic = IntegerArithmetic(settings, numbers)
         count = sum(name.startswith("multiplier_") for name in numbers)
         self.ratios = [ratio(self.arithmetic.constants, after=f"_{i}") for i in range(count)]
@@ -142,6 +156,7 @@ class IntegerNeuron:
         moved = [rescale(x, *by) for x, by in zip(currents, self.ratios, strict=True)]
         current = sum(moved[1:], moved[0])
         now = {name: modulated(a, name, effects.get(name, ()), current.ndim) for name in QUANTITIES}
+
         return membrane_step(a, current, membrane_start(a, current) if state is None else state, now)
 
 
@@ -159,7 +174,8 @@ class IntegerFactor:
     """
 
     def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        self.name, self.arithmetic = settings["quantity"], IntegerArithmetic(settings, numbers)
+        self.name = settings["quantity"]
+        self.arithmetic = IntegerArithmetic(settings, numbers)
 
     def step(self, given: Sequence[Ints], state: None, effects: Effects) -> tuple[Ints, None]:
         """One step, `(B, *N)`."""
@@ -185,7 +201,8 @@ class IntegerDelay:
     """
 
     def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        self.most, self.ticks = settings["max_ticks"], numbers["ticks"]
+        self.most = settings["max_ticks"]
+        self.ticks = numbers["ticks"]
         check_ticks(self.most, self.ticks)
 
     def step(self, given: Sequence[Ints], state: Ints | None, effects: Effects) -> tuple[Ints, Ints]:
@@ -194,4 +211,5 @@ class IntegerDelay:
         before = np.zeros((len(x), self.most, *x.shape[1:]), x.dtype) if state is None else state
         seen = np.concatenate([before, x[:, None]], axis=1)
         place = np.broadcast_to(self.most - self.ticks, x.shape)[:, None]
+
         return np.take_along_axis(seen, place, axis=1)[:, 0], seen[:, 1:]

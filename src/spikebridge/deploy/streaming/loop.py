@@ -17,7 +17,9 @@ from jaxtyping import Int64
 
 from spikebridge.errors import ConfigError
 
-_FASTEST, _SLOWEST, _EACH_DECADE = 1e-6, 100.0, 100
+_FASTEST = 1e-6
+_SLOWEST = 100.0
+_EACH_DECADE = 100
 
 
 @runtime_checkable
@@ -96,6 +98,7 @@ class Latency:
         total = int(self.counts.sum())
         if not total:
             return None
+
         place = int(np.searchsorted(np.cumsum(self.counts), max(1, np.ceil(share * total))))
         return min(float(_FASTEST * 10 ** (place / _EACH_DECADE)), self.largest)  # a step of the scale may lie above it
 
@@ -124,6 +127,7 @@ class Live:
             raise ConfigError(f"most_behind needs to be 1 bin or more, but got {self.most_behind}")
         if self.seconds is not None and not self.seconds > 0:
             raise ConfigError(f"seconds needs to be above 0, but got {self.seconds}")
+
         self.latency = Latency()
         self.num_bins = self.num_steps = self.num_skipped = 0
         self.working = 0.0
@@ -137,15 +141,20 @@ class Live:
                 if self._is_late():
                     return
                 continue
+
             first = begin = self.num_bins
             stop = begin + 1 if complete - begin <= self.most_behind else complete
             restart = self.source.newest_restart(begin, stop)
             if restart is not None:
                 # a new stream begins with a bin of its own: what its first frame says does not hold for a later one
-                state, begin, stop = None, restart, restart + 1
+                state = None
+                begin = restart
+                stop = restart + 1
+
             begun = perf_counter()
             inputs = self.source.inputs(begin, stop)
             self.num_bins = stop
+
             if inputs is not None:
                 output, state = self.step(inputs, state)
                 now = perf_counter()
@@ -155,6 +164,7 @@ class Live:
                 self.num_steps += 1
                 self.num_skipped += stop - first - 1
                 yield answer
+
             if self._is_late():
                 return
 
@@ -168,6 +178,7 @@ class Live:
             name: None if (value := self.latency.quantile(share)) is None else round(1e3 * value, 3)
             for name, share in (("latency_median_ms", 0.5), ("latency_99_ms", 0.99))
         }
+
         return {
             "num_bins": self.num_bins,
             "num_steps": self.num_steps,

@@ -22,7 +22,8 @@ from spikebridge.errors import ConfigError
 
 Values = NDArray[Any]
 # a network takes many ticks at once for little more than one; the runner takes them one by one
-TOGETHER, ONE_BY_ONE = 64, 8
+TOGETHER = 64
+ONE_BY_ONE = 8
 
 
 @runtime_checkable
@@ -103,12 +104,14 @@ def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapp
     ]
     others = [name for name in inputs if name not in (*events, *frames)]
     flags = [name for name, one in inputs.items() if one.dtype == "bool"]
+
     if len(events) != 1 or len(frames) > 1 or others or flags:
         found = ", ".join(f"{name} {one.shape}" for name, one in inputs.items())
         raise ConfigError(
             "a live stream brings events (2, H, W) and, where wanted, frames (1, H, W) to one input each, but this "
             f"network takes {found}"
         )
+
     counts = not np.isin(sample[events[0]], (0, 1)).all()
     return _StreamInputSpec(dt, events[0], frames[0] if frames else None, inputs, counts)
 
@@ -152,18 +155,22 @@ class NetworkSteps:
         seen = bins[-self.most_together :]
         self.num_unseen += sum(one.num_bins for one in bins[: -len(seen)])
         frame = next((self._frame(one.frame) for one in reversed(bins[: -len(seen)]) if one.frame is not None), frame)
+
         # the ticks up to the sample of the last bin
         stop = clock.phase + (clock.count(tick) + len(seen) - 1) * clock.period + 1
         inputs = {self.spec.events: np.stack([one.events for one in seen])[:, None]}
         held: list[Values] = []
+
         for one in seen:
             frame = frame if one.frame is None else self._frame(one.frame)
             held += [] if frame is None else [frame]
+
         if self.spec.frames is not None:
             if len(held) < len(seen):
                 raise ConfigError("a stream with frames begins with one, but its first bin has none")
             which = self._bins_of_frames(self.spec.inputs[self.spec.frames].clock, clock, tick, stop, len(seen))
             inputs[self.spec.frames] = np.stack(held)[which][:, None]
+
         outputs, inner = self.advance(inputs, inner, stop - tick)
         return outputs, _StreamState(stop, inner, frame)
 
@@ -197,6 +204,7 @@ def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
     numbers = bundle.numbers(manifest.sample.file)
     sample = {name: numbers[f"inputs.{name}"] for name in manifest.inputs if f"inputs.{name}" in numbers}
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
+
     return NetworkSteps(spec, bundle_advance(bundle, integers=integers), ONE_BY_ONE)
 
 
@@ -217,14 +225,17 @@ def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
         state = runner.start(1) if state is None else state
         begun = state.tick
         newest: dict[str, Values] = {}
+
         for tick in range(begun, begun + ticks):
             now = {
                 name: inputs[name][one.clock.between(begun, tick)]
                 for name, one in manifest.inputs.items()
                 if one.clock.fires(tick)
             }
+
             outputs, state = runner.step(now, state)
             newest |= {name: y[0] for name, y in outputs.items()}
+
         return newest, state
 
     return advance

@@ -99,6 +99,7 @@ class SampleSteps:
         reader = self.reader
         if state is None:
             state = self._start(0)
+
         for block in blocks:
             if state.blocks == reader.window:
                 state = self._start(state.windows + 1)
@@ -108,11 +109,13 @@ class SampleSteps:
             weight = state.weight / reader.recency + 1
             mean = state.mean + (outputs[reader.answer].astype(np.float64) - state.mean) / weight
             state = _ReadState(state.blocks + 1, state.windows, front, inner, mean, weight)
+
         best = int(np.argmax(state.mean))
         shares = np.exp(state.mean - state.mean.max())
         seconds = state.blocks * reader.front_end.block / reader.front_end.rate_hz
         name = reader.classes[best] if reader.classes else str(best)
         share = round(float(shares[best] / shares.sum()), 4)
+
         return {"answer": name, "share": share, "window": state.windows, "seconds": round(seconds, 4)}, state
 
     def _start(self, windows: int) -> _ReadState:

@@ -19,7 +19,8 @@ from spikebridge.neurons.state import State
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.engine import prepare
 
-EVENTS, NETWORK = "events", "network"
+EVENTS = "events"
+NETWORK = "network"
 
 
 def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSteps:
@@ -33,12 +34,15 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
         ConfigError: it takes no events, or something that no stream brings.
     """
     if not isinstance(network, HybridNetwork):
-        network, sample = _alone(network), {EVENTS: next(iter(sample.values()))}
+        network = _alone(network)
+        sample = {EVENTS: next(iter(sample.values()))}
+
     hybrid = network.eval()
     inputs = {
         name: InputRecord(clock_record(clock), tuple(sample[name].shape[2:])) for name, clock in hybrid.inputs.items()
     }
     spec = stream_input_spec(inputs, hybrid.dt, {name: x.detach().cpu().numpy() for name, x in sample.items()})
+
     return NetworkSteps(spec, network_advance(hybrid), TOGETHER)
 
 
@@ -90,8 +94,10 @@ def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
         if isinstance(part, Sequential) and name not in modulated:
             with suppress(ConfigError):  # a layer without a step by events
                 parts[name] = EventDrivenPart(part)
+
     live = copy.copy(network)
     live._modules = {**network._modules, "parts": nn.ModuleDict(parts)}
+
     return live
 
 
@@ -104,6 +110,7 @@ def _alone(network: nn.Module) -> HybridNetwork:
         raise ConfigError(
             f"a live network needs neurons of one step, but those of {type(network).__name__} are {found}"
         )
+
     (dt,) = steps
     return HybridNetwork(
         dt=dt,

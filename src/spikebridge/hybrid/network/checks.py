@@ -37,11 +37,14 @@ def check_kinds(**arguments: Any) -> None:
         value = arguments[name]
         if not isinstance(value, Mapping) and not (value is None and name == "clocks"):
             raise ConfigError(f"{name} needs a mapping, {name}={example}, but got {in_words(value)}")
-    links, outputs = arguments["links"], arguments["outputs"]
+
+    links = arguments["links"]
+    outputs = arguments["outputs"]
     if isinstance(links, Transmission | Modulation):
         raise ConfigError(
             f"links is a list, but got one {type(links).__name__}, {describe(links)}; put it in brackets: links=[...]"
         )
+
     if isinstance(links, str | Mapping) or not isinstance(links, Iterable):
         raise ConfigError(f"links is a list of Transmission and Modulation, but got {in_words(links)}")
     if isinstance(outputs, str):
@@ -56,9 +59,11 @@ def check_names(parts: Mapping[str, nn.Module], outputs: Sequence[str]) -> None:
         if not isinstance(part, nn.Module):
             hint = "; layers in a row are a Sequential(*layers)" if isinstance(part, list | tuple) else ""
             raise ConfigError(f"part {name!r} needs to be a module, but is {in_words(part)}{hint}")
+
         if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(f"a part cannot be called {name!r}; the name is taken or holds a dot, choose another")
         refuse_hidden_state(part, name)
+
     for name in outputs:
         if not isinstance(name, str) or owner_of(name, parts) not in parts or name.endswith("."):
             raise ConfigError(f"the output {in_words(name)} is not a part: {did_you_mean(str(name), parts)}")
@@ -80,6 +85,7 @@ def check_part(name: str, part: nn.Module, incoming: Sequence[Route]) -> None:
             f"the stateful part {name!r} takes one signal by position, but {unnamed} links bring one; name the others "
             "with into="
         )
+
     _check_arguments(name, part, unnamed, named)
     for route in incoming:
         if isinstance(route.link, Modulation):
@@ -100,12 +106,15 @@ def steps_of_layers(parts: Mapping[str, nn.Module], plan: NetworkPlan, dt: float
     steps: dict[Stateful, float] = {}
     for name, part in parts.items():
         match_dt(name, part, plan.clocks[name].period * dt, steps)
+
     for route in plan.routes.values():
-        unit, who = route.link.unit, f"the unit {route.name}"
+        unit = route.link.unit
+        who = f"the unit {route.name}"
         if unit is not None and unit.kernel is not None:
             match_dt(who, unit.kernel, unit.kernel_period(route.source) * dt, steps)
         if unit is not None and unit.discretizer is not None:
             match_dt(who, unit.discretizer, route.clock.period * dt, steps)
+
     return steps
 
 
@@ -114,6 +123,7 @@ def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[s
     signature = _signature(part.forward)
     if signature is None:
         return
+
     count = unnamed + isinstance(part, Stateful)  # the state comes second
     try:
         signature.bind(*[None] * count, **dict.fromkeys(named))
@@ -122,6 +132,7 @@ def _check_arguments(name: str, part: nn.Module, unnamed: int, named: Sequence[s
             f"the links of part {name!r} bring {unnamed} signals by position and {sorted(named)} by name, but its "
             f"forward takes {signature}: {error}"
         ) from None
+
     if isinstance(part, Stateful):
         _check_named_inputs(name, part, named)
 
@@ -135,6 +146,7 @@ def _check_named_inputs(name: str, part: Stateful, named: Sequence[str]) -> None
                 f"{argument!r} is a quantity of part {name!r}, which a Modulation acts on: Modulation(..., "
                 f"'{name}.{argument}', by='replace')"
             )
+
         if argument not in known:
             raise ConfigError(f"part {name!r} has no input {argument!r}; {did_you_mean(argument, sorted(known))}")
 
@@ -174,24 +186,30 @@ def infer_input_specs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor])
     _refuse_unknown(clocks, inputs)
     known: dict[str, Tensor] = {}
     like: Tensor | None = None
+
     for name in clocks:
         if name not in inputs:
             raise ConfigError(
                 f"the first call needs every input, to know its shape, but {name!r} is missing; give an empty "
                 "(0, B, *N) where it has no sample yet"
             )
+
         x = inputs[name]
         if not isinstance(x, Tensor) or x.ndim < 2:
             raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got {_shape_or_words(x)}")
         if x.is_complex():
             raise ShapeError(f"input {name!r} needs floats, whole numbers or flags, but got {x.dtype}; use x.abs()")
+
         if like is None and x.is_floating_point():
             like = x
+
         known[name] = empty_spec(x)
+
     like = next(iter(known.values())) if like is None else like.transpose(0, 1)
     for name, empty in known.items():
         dtype = like.dtype if empty.is_floating_point() else empty.dtype
         _refuse_other(name, empty, like.shape[0], dtype, like.device)
+
     return known
 
 
@@ -216,6 +234,7 @@ def check_inputs(clocks: Mapping[str, Clock], inputs: Mapping[str, Tensor], know
             raise ShapeError(
                 f"input {name!r} needs a signal ({shape}), as at the start of the stream, but got {_shape_or_words(x)}"
             )
+
         if x.shape[1] != empty.shape[0] or x.dtype != empty.dtype or x.device != empty.device:
             _refuse_other(name, x.transpose(0, 1), empty.shape[0], empty.dtype, empty.device)
 
@@ -239,6 +258,7 @@ def _refuse_other(name: str, x: Tensor, batch: int, dtype: torch.dtype, device: 
             f"input {name!r} has a batch of {len(x)}, but the stream has {batch}; signals are time first, (T, B, *N): "
             "where the batch comes first, give x.transpose(0, 1)"
         )
+
     mixes = is_autocast(device) and {x.dtype, dtype} <= SINGLE_OR_HALF  # autocast casts where it has to
     if (x.dtype != dtype and not mixes) or x.device != device:
         raise ShapeError(
@@ -250,6 +270,7 @@ def check_finite(name: str, x: Tensor | None) -> None:
     """Raises where an input holds NaN or infinity, if its values can be read without waiting for a device."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() == 0 or not reads_values(x, is_first=True):
         return
+
     # the sum is not finite where any value is not
     total = x.detach().sum(dtype=torch.float32 if x.element_size() < 4 else None)
     if not math.isfinite(number_on_cpu(total) if x.is_cpu else float(total)):
@@ -260,6 +281,7 @@ def refuse_not_finite(name: str, x: Tensor) -> None:
     """Raises where an input holds NaN or infinity; it waits for the signal's device."""
     if x.dtype == torch.bool:
         return
+
     number = int((~x.detach().isfinite()).sum())
     if number:
         raise DataError(
@@ -291,6 +313,7 @@ def refuse_part_not_finite(
                 continue
             row = int((~y.detach().isfinite()).flatten(1).any(1).nonzero()[0])
             found.append((plan.clocks[name].ticks(start, stop)[row], name))
+
     if found:
         # of one tick the first by the order in which parts run: the others have got it from there
         tick, name = min(found, key=lambda one: one[0])
@@ -322,8 +345,10 @@ def needs_finite_check(inputs: Iterable[str], plan: NetworkPlan, parts: Mapping[
         route.name: route.direct and route.link.part not in in_pieces and _guards(parts[route.link.part])
         for route in routes
     }
+
     safe = {route.link.source for route in routes if guarded[route.name]}
     unsafe = {name for route in routes for name in route.sources if not guarded[route.name]}
+
     return [name for name in inputs if name not in safe or name in unsafe]
 
 
@@ -334,6 +359,8 @@ def _guards(part: nn.Module) -> bool:
             # a neuron in its refractory time ignores its input
             own = type(layer).forward is Neuron.forward and type(layer)._loop is Neuron._loop
             return own and not getattr(layer, "refractory", 0)
+
         if type(layer) not in _LINEAR:
             return False
+
     return False

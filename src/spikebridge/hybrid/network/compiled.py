@@ -73,6 +73,7 @@ class CompiledNetwork:
     def __init__(self, network: _Network, block: int = 1) -> None:
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ConfigError(f"a compiled network needs block= as a whole number of ticks above 0, but got {block!r}")
+
         self.network = network
         self.block = block
         self.settled = max(1, *(group.schedule.settled for group in network.plan.groups))
@@ -89,13 +90,16 @@ class CompiledNetwork:
         network = self.network
         if is_reference() or is_checked(False):
             return network(inputs, state, ticks)
+
         if state is None:
             state = network.initial_state(inputs)
         else:
             network.check_stream(state, inputs)
+
         if state.ticks == 0:
             for name, x in inputs.items():
                 check_finite(name, x)
+
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in network.inputs}
         start = state.ticks
         stop = start + count_ticks(network.inputs, given, start, ticks, network.dt)
@@ -104,10 +108,12 @@ class CompiledNetwork:
         first, *blocks = split_inputs(network.inputs, inputs, edges)
         outputs, state = network(first, state, settled - start) if settled > start else ({}, state)
         collected = {name: [y] for name, y in outputs.items()}
+
         if blocks:
             modules = dict(network.named_modules())  # one walk a call
             _refuse_uncompilable(modules, state)
             state = self._run_blocks(modules, blocks, edges[1:], state, collected)
+
         made = {name: torch.cat(ys) for name, ys in collected.items()}
         return {name: made[name] if name in made else network.empty(name, state) for name in network.outputs}, state
 
@@ -130,6 +136,7 @@ class CompiledNetwork:
         parameters = dict((*network.named_parameters(), *network.named_buffers()))
         values, form = _split((state.parts, state.links))
         graph: _Graph | None = None
+
         for (a, b), xs in zip(pairwise(edges), blocks, strict=True):
             ticks = (b - a, *[group.schedule.phase(a) for group in network.plan.groups])
             following = None if graph is None else graph.following.get(ticks)
@@ -141,13 +148,17 @@ class CompiledNetwork:
                         self._graphs.clear()
                     names = [f"network.{name}" for name in parameters], list(xs)
                     following = self._graphs[key] = _Graph(_Ticks(network, range(a, b), names, form))
+
                 if graph is not None:
                     graph.following[ticks] = following
+
             graph = following
             outputs, values = graph([*parameters.values(), *xs.values(), *values])
             form = graph.ticks.after
+
             for name, y in zip(graph.ticks.outputs, outputs, strict=True):
                 collected.setdefault(name, []).append(y)
+
         parts, links = _join(values, form)
         return state._replace(ticks=edges[-1], parts=parts, links=links)
 
@@ -167,10 +178,12 @@ def _form_of(state: State, values: list[Tensor]) -> _Form:
     if isinstance(state, Tensor):
         values.append(state)
         return _TENSOR
+
     if isinstance(state, dict):
         return dict, tuple(state), tuple([_form_of(value, values) for value in state.values()])
     if isinstance(state, tuple | list):
         return type(state), tuple([_form_of(value, values) for value in state])
+
     return state
 
 
@@ -184,9 +197,11 @@ def _filled(form: _Form, values: Iterator[Tensor]) -> State:
         return next(values)
     if type(form) is not tuple:
         return form
+
     children = [_filled(child, values) for child in form[-1]]
     if form[0] is dict:
         return dict(zip(form[1], children, strict=True))
+
     return form[0](*children) if hasattr(form[0], "_fields") else form[0](children)
 
 
@@ -218,19 +233,25 @@ class _Ticks(nn.Module):
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
         number = len(self.input_names)
-        ticks, inputs = self.ticks, dict(zip(self.input_names, tensors[:number], strict=True))
+        ticks = self.ticks
+        inputs = dict(zip(self.input_names, tensors[:number], strict=True))
         pieces = split_inputs(self.network.inputs, inputs, range(ticks.start, ticks.stop + 1))
         parts, links = _join(tensors[number:], self.before)
         collected: dict[str, list[Tensor]] = {}
+
         for tick, now in zip(ticks, pieces, strict=True):
             segment = RowSegment.begin(self.network, now, (parts, links), (tick, tick + 1), checked=False)
             segment.run()
-            parts, links = segment.parts, segment.link_states()
+            parts = segment.parts
+            links = segment.link_states()
+
             for name in self.network.outputs:
                 if (y := segment.signals[name]) is not None:
                     collected.setdefault(name, []).append(y)
+
         values, self.after = _split((parts, links))
         self.outputs = list(collected)
+
         return [*(torch.cat(ys) for ys in collected.values()), *values]
 
 
@@ -257,9 +278,11 @@ class _Graph:
                     f"the ticks of this network cannot be compiled ({type(error).__name__}: {error}); run the network "
                     "itself"
                 ) from error
+
             self._run = run
         else:
             found = self._run(*tensors)
+
         number = len(self.ticks.outputs)
         return found[:number], found[number:]
 
@@ -295,6 +318,7 @@ def _key(
         (id(module), *[value for value in vars(module).values() if isinstance(value, _NUMBERS)]) for module in modules
     ]
     modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
     return tuple(parameters), tuple(xs), tuple(tensors), tuple(numbers), modes
 
 
@@ -305,9 +329,11 @@ def _refuse_uncompilable(modules: Mapping[str, nn.Module], state: State) -> None
             "a compiled network runs float32 and float64, outside of autocast, torch.compile and torch.func, but got "
             f"{state.like.dtype} on {state.like.device}; run the network itself"
         )
+
     for name, one in (*state.parts.items(), *state.links.items()):
         if _draws(one):
             raise ConfigError(f"{name!r} draws random numbers, which a compiled network cannot; run the network itself")
+
     for path, module in modules.items():
         who = f"{type(module).__name__} at {path!r}"
         if module.training and getattr(module, "track_running_stats", False):

@@ -32,6 +32,7 @@ def split_samples(x: Tensor | None, numbers: Sequence[int]) -> list[Tensor | Non
         return [None] * len(numbers)
     if len(numbers) == 1:
         return [x]
+
     return [piece if piece.shape[0] else None for piece in x.split(list(numbers))]
 
 
@@ -74,9 +75,11 @@ def initial_link_state(route: Route, unit: HybridUnit | None, spec: SignalSpec, 
 
 def _initial_value(route: Route, like: Tensor, spec: SignalSpec) -> Tensor:
     initial = route.link.initial if isinstance(route.link, Transmission) else 0.0
-    shape, dtype = (like.shape[0], *spec.shape), spec.dtype
+    shape = (like.shape[0], *spec.shape)
+    dtype = spec.dtype
     if not isinstance(initial, Tensor):
         return like.new_full(shape, initial, dtype=dtype)
+
     value = initial.to(device=like.device, dtype=dtype)
     try:
         return value.expand(shape).clone()
@@ -111,9 +114,11 @@ def refuse_other_link(
     whose = f"{describe(route.link)} has"
     if type(state) is not LinkState:
         raise StateError(f"{whose} a {type(state).__name__} as its state, not a LinkState; {_REMEDY}")
+
     batch = like.shape[0]
     num_made = route.makes.count(tick) * (1 if unit is None else unit.outputs_per_window)
     num_waiting = num_made - route.clock.count(tick - route.delay)
+
     expected = {
         "queue": (batch, num_waiting, *spec.shape) if num_waiting else None,
         "held": (batch, *spec.shape) if state.held is not None or route.has_initial else None,
@@ -169,21 +174,27 @@ class LinkBuffer:
             start: first tick.
             stop: the tick after the last.
         """
-        route, unit = self.route, self.unit
+        route = self.route
+        unit = self.unit
         x = signals[route.link.source]
         if unit is None:
             if x is not None:
                 self._append(x)
             return
+
         context = starts = None
         if route.context is not None:
             context = self._read_context(route.context, signals[str(route.link.context)], start, stop)
+
         if route.trigger is not None:
             starts = self._window_starts(route.trigger, signals[str(trigger_of(route.link))], start, stop)
+
         if x is None:
             return
+
         if self.checked:
             unit.check_inputs(x)
+
         if route.makes.between(start, stop):
             y, self.unit_state = unit(x, self.unit_state, starts=starts, context=context)
             self._append(y)
@@ -196,15 +207,19 @@ class LinkBuffer:
         number = self.route.clock.between(start - delay, stop - delay)
         if number == 0:
             return None
+
         self.changed = True
         popped = []
+
         while number:
             piece = self.waiting.popleft()
             if piece.shape[0] > number:
                 self.waiting.extendleft(reversed(piece.split(number)))
                 piece = self.waiting.popleft()
+
             popped.append(piece)
             number -= piece.shape[0]
+
         return popped[0] if len(popped) == 1 else torch.cat(popped)
 
     def pop_spans(self, spans: Sequence[tuple[int, int]]) -> list[Tensor | None]:
@@ -218,11 +233,15 @@ class LinkBuffer:
         queue = self.initial.queue
         if self.changed:
             queue = torch.cat(list(self.waiting)).transpose(0, 1) if self.waiting else None
-        held, context = self.held, self.context
+
+        held = self.held
+        context = self.context
         if held is not None and held is not self.initial.held:
             held = held.clone()
+
         if context is not None and context is not self.initial.context:
             context = context.clone()
+
         return LinkState(self.unit_state, queue, held, context, self.triggered)
 
     def refuse_values(self, shape: torch.Size) -> None:
@@ -244,6 +263,7 @@ class LinkBuffer:
         before = clock.count(start)
         hold = ZeroOrderHold(self.context, arrived, [count - before for count in clock.counts(ticks)])
         self.context = hold.newest
+
         return hold.values(0, len(ticks)) if ticks else None
 
     def _window_starts(self, clock: Clock, mask: Tensor | None, start: int, stop: int) -> Starts:
@@ -293,14 +313,17 @@ class ZeroOrderHold:
     def values(self, a: int, b: int) -> Tensor:
         """The value at each of the ticks from `a` to before `b`, `(b - a, B, *N)`."""
         counts = self.counts[a:b]
-        first, last = counts[0], counts[-1]
+        first = counts[0]
+        last = counts[-1]
         if first == last:
             row = self._row(first)
             return row.expand(b - a, *row.shape)
+
         if self.arrived is not None and counts == list(range(first, last + 1)):
             # one after another: a part of the signal itself
             new = self.arrived[max(first - 1, 0) : last]
             return new if first else torch.cat([self._row(0).unsqueeze(0), new])
+
         runs = [(self._row(count), len(list(run))) for count, run in groupby(counts)]
         return torch.cat([row.expand(number, *row.shape) for row, number in runs])
 
@@ -316,6 +339,8 @@ class ZeroOrderHold:
             # unbind, not arrived[i]: indexing would cost the whole length each time in the backward pass
             self.rows = self.rows or self.arrived.unbind(0)
             row = self.rows[count - 1]
+
         if row is None:
             raise IndexError("nothing has arrived yet")
+
         return row

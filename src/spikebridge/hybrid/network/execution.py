@@ -63,10 +63,12 @@ def apply_part(
     if checked:
         with refuse_inplace(part, [*signals, *named.values()]):
             return apply_part(part, signals, named, state, effects)
+
     if isinstance(part, Stateful):
         return part(*signals, state, **named, **effects)
     if effects:
         return modulated(part, effects, *signals, **named), None
+
     return outputs_over_time(part, *signals, **named), None
 
 
@@ -94,11 +96,13 @@ def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]
         raise ShapeError(
             f"part {part!r} gives one tensor, or several by name in a dict or a NamedTuple, but gave {in_words(y)}"
         )
+
     if signals[0] == part:
         raise ConfigError(
             f"part {part!r} gives several tensors by name ({words_of_names(y)}); read one of them, such as "
             f"'{part}.{next(iter(several), 'name')}'"
         )
+
     found = {}
     for signal in signals:
         key = signal[len(part) + 1 :]
@@ -107,9 +111,11 @@ def name_outputs(part: str, y: Any, signals: Sequence[str]) -> dict[str, Tensor]
             raise ConfigError(
                 f"part {part!r} gives several tensors by name, but is read as {signal!r}; {did_you_mean(signal, names)}"
             )
+
         found[signal] = value = several[key]
         if not isinstance(value, Tensor):
             raise ShapeError(f"part {part!r} gave {key!r} as {in_words(value)}; all that it gives by name are tensors")
+
     return found
 
 
@@ -149,6 +155,7 @@ class Segment:
             part: [LinkBuffer.begin(route, network.unit_of(route), links[route.name], checked) for route in routes]
             for part, routes in network.plan.incoming.items()
         }
+
         return cls(network, *ticks, signals, dict(parts), buffers, checked)
 
     def run(self) -> None:
@@ -174,7 +181,9 @@ class Segment:
                 if buffer.route not in group.delayed:
                     buffer.push(self.signals, self.start, self.stop)
                 arrivals.append(buffer.pop(self.start, self.stop))
+
             self.signals |= self._run_part(part, arrivals, self.start, self.stop)
+
         for buffer in self._delayed(group):
             buffer.push(self.signals, self.start, self.stop)
 
@@ -186,13 +195,16 @@ class Segment:
             name: split_samples(self.signals[name], [clocks[name].between(a, b) for a, b in spans])
             for name in group.external
         }
+
         outside: dict[str, list[Tensor | None]] = {}
         for buffer in (buffer for part in group.parts for buffer in self.buffers[part]):
             if buffer.route not in group.internal:
                 buffer.push(self.signals, self.start, self.stop)
                 outside[buffer.route.name] = buffer.pop_spans(spans)
+
         delayed = self._delayed(group)
         pieces: dict[str, list[Tensor]] = {s: [] for part in group.parts for s in self.network.plan.signals[part]}
+
         for index, (a, b) in enumerate(spans):
             now = {name: values[index] for name, values in external.items()}
             for part in group.parts:
@@ -201,14 +213,18 @@ class Segment:
                     if buffer.route.name in outside:
                         arrivals.append(outside[buffer.route.name][index])
                         continue
+
                     if buffer.route not in group.delayed:
                         buffer.push(now, a, b)
                     arrivals.append(buffer.pop(a, b))
+
                 now |= (given := self._run_part(part, arrivals, a, b))
                 for signal, y in given.items():
                     pieces[signal] += [] if y is None else [y]
+
             for buffer in delayed:
                 buffer.push(now, a, b)
+
         for signal, values in pieces.items():
             self.signals[signal] = torch.cat(values) if values else None
 
@@ -227,6 +243,7 @@ class Segment:
         signals: list[Tensor] = []
         named: dict[str, Tensor] = {}
         effects: list[tuple[Route, ZeroOrderHold]] = []
+
         for buffer, arrived in zip(self.buffers[name], arrivals, strict=True):
             route = buffer.route
             if route.sampled:
@@ -236,20 +253,27 @@ class Segment:
                 if isinstance(route.link, Modulation):
                     effects.append((route, hold))
                     continue
+
                 x = hold.values(0, len(ticks)) if ticks else None
+
             if x is None:
                 continue
+
             if route.into is None:
                 signals.append(x)
             else:
                 named[route.into] = x
+
         if not ticks:
             return dict.fromkeys(self.network.plan.signals[name])
-        part, state = self.network.parts[name], self.parts[name]
+
+        part = self.network.parts[name]
+        state = self.parts[name]
         if effects:
             y, self.parts[name] = _run_modulated(part, signals, named, state, effects, len(ticks))
         else:
             y, self.parts[name] = apply_part(part, signals, named, state, checked=self.checked)
+
         return name_outputs(name, y, self.network.plan.signals[name])
 
 
@@ -257,10 +281,13 @@ def _hold(buffer: LinkBuffer, arrived: Tensor | None, ticks: list[int], start: i
     """A held link at the ticks of its target; the newest value stays held."""
     if arrived is None:
         return ZeroOrderHold(buffer.held, None, [0] * len(ticks))
-    clock, delay = buffer.route.clock, buffer.route.delay
+
+    clock = buffer.route.clock
+    delay = buffer.route.delay
     before = clock.count(start - delay)
     hold = ZeroOrderHold(buffer.held, arrived, [count - before for count in clock.counts(ticks, delay)])
     buffer.held = hold.newest
+
     return hold
 
 
@@ -269,6 +296,7 @@ def _with_initial(initial: Tensor | None, arrived: Tensor | None, number: int) -
     missing = number - (0 if arrived is None else arrived.shape[0])
     if missing == 0 or initial is None:
         return arrived
+
     gap = initial.expand(missing, *initial.shape)
     return gap if arrived is None else torch.cat([gap, arrived])
 
@@ -285,19 +313,23 @@ def _run_modulated(
     edges = {0, num_ticks}
     for route, hold in effects:
         edges |= set(hold.changes if route.acts_on_a_parameter else (hold.first_tick,))
+
     pieces = list(pairwise(sorted(edges)))
     if len(pieces) == 1:
         return apply_part(part, signals, named, state, _effects(effects, 0, num_ticks))
+
     numbers = [b - a for a, b in pieces]
     # split, not x[a:b]: slices would cost the whole length each time in the backward pass
     columns = [x.split(numbers) for x in signals]
     named_columns = {name: x.split(numbers) for name, x in named.items()}
     outputs = []
+
     for index, (a, b) in enumerate(pieces):
         now = [column[index] for column in columns]
         named_now = {name: column[index] for name, column in named_columns.items()}
         y, state = apply_part(part, now, named_now, state, _effects(effects, a, b))
         outputs.append(y)
+
     return join_tensors(torch.cat, outputs), state
 
 
@@ -307,4 +339,5 @@ def _effects(holds: list[tuple[Route, ZeroOrderHold]], a: int, b: int) -> dict[s
         link = route.link
         if isinstance(link, Modulation) and hold.first_tick <= a:
             effects.setdefault(link.path, []).append(Effect(hold.signal(a, b), link.by))
+
     return effects

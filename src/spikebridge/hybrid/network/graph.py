@@ -51,11 +51,13 @@ class Group:
         """Divides the ticks of a loop: a span ends where a delayed link delivers a value made inside it."""
         if not self.delayed:
             return [(start, stop)]
+
         spans = []
         while start < stop:
             end = min([stop, *(route.makes.next(start) + route.delay for route in self.delayed)])
             spans.append((start, end))
             start = end
+
         return spans
 
 
@@ -126,9 +128,11 @@ def make_plan(
     clocks = _find_clocks(inputs, parts, declared, names, delays)
     clocks |= {signal: clocks[part] for part, given in signals.items() for signal in given}
     routes = {name: _route(name, link, delays[name], clocks, parts) for name, link in names.items()}
+
     for route in routes.values():
         if not route.link.held and route.reads != clocks[route.link.part]:
             raise ConfigError(_mismatch(route, clocks[route.link.part], dt))
+
     incoming = {part: [route for route in routes.values() if route.link.part == part] for part in parts}
     return NetworkPlan(clocks, routes, incoming, _groups_in_order(incoming, list(routes.values()), clocks), signals)
 
@@ -152,6 +156,7 @@ def _signals_of_parts(
     for signal in (*(name for link in links for name in sources_of(link)), *outputs):
         if (part := owner_of(signal, parts)) in found:
             found[part][signal] = None
+
     for part, signals in found.items():
         if part in signals and len(signals) > 1:
             other = next(name for name in signals if name != part)
@@ -159,12 +164,15 @@ def _signals_of_parts(
                 f"part {part!r} is read as {part!r} and as {other!r}; it gives either one tensor, {part!r}, or several "
                 f"by name, such as {other!r}"
             )
+
     return {part: tuple(signals) or (part,) for part, signals in found.items()}
 
 
 def _route(name: str, link: Link, delay: int, clocks: Mapping[str, Clock], parts: Mapping[str, nn.Module]) -> Route:
-    source, trigger = clocks[link.source], trigger_of(link)
+    source = clocks[link.source]
+    trigger = trigger_of(link)
     out = _unit_clock(link, source)
+
     return Route(
         name=name,
         link=link,
@@ -183,9 +191,11 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
     both = set(inputs) & set(parts)
     if both:
         raise ConfigError(f"inputs and parts need different names, but both have {sorted(both)}")
+
     for one in inputs:
         if one not in parts and owner_of(one, parts) in parts:
             raise ConfigError(f"input {one!r} has the name of an output of part {owner_of(one, parts)!r}; rename it")
+
     signals = [*inputs, *parts]
     for link in links:
         if not isinstance(link, Transmission | Modulation):
@@ -193,12 +203,15 @@ def _check_names(inputs: Mapping[str, Clock], parts: Mapping[str, nn.Module], li
         for role, read in (("source", link.source), ("context", link.context), ("trigger", trigger_of(link))):
             if read is not None and (owner_of(read, parts) not in signals or read.endswith(".")):
                 raise ConfigError(f"the {role} of {describe(link)} is no signal: {did_you_mean(read, signals)}")
+
         if link.part not in parts:
             raise ConfigError(f"{describe(link)} leads to no part: {did_you_mean(link.part, parts)}")
+
     sources = {name for link in links for name in sources_of(link)}
     for name in inputs:
         if name not in sources:
             raise ConfigError(f"input {name!r} is read by no link; add a Transmission from it, or remove the input")
+
     for part in parts:
         transmissions = [link for link in links if isinstance(link, Transmission) and link.part == part]
         if not transmissions:
@@ -219,13 +232,16 @@ def _name_links(links: Sequence[Link]) -> dict[str, Link]:
                 f"{'two' if count == 2 else count} links lead from {source!r} to {part!r}, and none of them has a "
                 f"name; give each its name= (in version 0.1 they were, in this order, {', '.join(old)})"
             )
+
     for link in links:
         name = link.name or f"{link.source}_to_{link.part}".replace(".", "_")
         if name in names or "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(
                 f"a link needs a name of its own, without dots and no method's, but got {name!r}; choose another name="
             )
+
         names[name] = link
+
     return names
 
 
@@ -244,6 +260,7 @@ def _find_clocks(
     for name in declared:
         if name not in parts:
             raise ConfigError(f"a clock is declared for {name!r}, which is not a part: {did_you_mean(name, parts)}")
+
     clocks = {**inputs, **declared}
     waiting = [name for name in parts if name not in clocks]
     while waiting:
@@ -254,22 +271,27 @@ def _find_clocks(
                 if link.part == part and not link.held and source in clocks:
                     found[part] = _unit_clock(link, clocks[source]).delayed(delays[name])
                     break
+
         if not found:
             raise ConfigError(
                 f"the clock of {', '.join(map(repr, waiting))} is not known, since it has no sampled input; declare "
                 f"it: clocks={{{waiting[0]!r}: every(...)}}"
             )
+
         clocks |= found
         waiting = [name for name in waiting if name not in found]
+
     return clocks
 
 
 def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
-    link, comes = route.link, route.reads
+    link = route.link
+    comes = route.reads
     text = (
         f"the sampled link {link.source!r} -> {link.target!r} brings a value {comes.describe(dt)}, but {link.part!r} "
         f"runs {wanted.describe(dt)}; "
     )
+
     phase = route.clock.phase
     if wanted.period > comes.period and wanted.period % comes.period == 0:
         length = wanted.period // comes.period
@@ -280,8 +302,10 @@ def _mismatch(route: Route, wanted: Clock, dt: float) -> str:
         joint = f"Hold({comes.period // wanted.period})"
     else:
         return text + "read it held=True, or give both one clock"
+
     if joined == wanted:
         return text + f"{joint} joins them; or read it held=True"
+
     return text + f"after {joint} it would come {joined.describe(dt)}: use that and read it held=True"
 
 
@@ -308,12 +332,14 @@ def _groups_in_order(
             for route in routes
             if route.link.part in members and any(owner_of(s, incoming) in members for s in route.sources)
         )
+
         order = _inside_a_tick(members, internal)
         delayed = tuple(route for route in internal if route.delay > 0)
         read = [name for route in internal for name in route.sources]
         external = dict.fromkeys(name for name in read if owner_of(name, incoming) not in members)
         schedule = Schedule(order, delayed, incoming, clocks)
         groups.append(Group(order, schedule, bool(internal), internal, delayed, tuple(external)))
+
     return groups
 
 
@@ -322,6 +348,7 @@ def _dependencies(parts: list[str], routes: Iterable[Route]) -> dict[str, set[st
     for route in routes:
         if route.link.part in depends:
             depends[route.link.part] |= {owner_of(source, depends) for source in route.sources} & depends.keys()
+
     return depends
 
 
@@ -330,6 +357,7 @@ def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]
     direct = [route for route in internal if route.delay == 0]
     depends = _dependencies(members, direct)
     order: list[str] = []
+
     for component in _strong_components(depends):
         if len(component) > 1 or component[0] in depends[component[0]]:
             ring = _ring(component, depends)
@@ -339,7 +367,9 @@ def _inside_a_tick(members: list[str], internal: tuple[Route, ...]) -> list[str]
                 f"the parts {' -> '.join(map(repr, ring))} form a loop without a delay, so each would wait for the "
                 f"other inside one tick; give one of its links a delay, for example {closing[-1].name!r} delay=ticks(1)"
             )
+
         order += component
+
     return order
 
 
@@ -348,6 +378,7 @@ def _ring(component: list[str], depends: dict[str, set[str]]) -> list[str]:
     way = [component[0]]
     while way[-1] not in way[:-1]:
         way.append(next(name for name in component if name in depends[way[-1]]))
+
     return way[way.index(way[-1]) :][::-1]
 
 
@@ -362,12 +393,14 @@ def _strong_components(depends: dict[str, set[str]]) -> list[list[str]]:
     def visit(name: str) -> None:
         index[name] = low[name] = len(index)
         stack.append(name)
+
         for other in sorted(depends[name], key=rank.__getitem__):
             if other not in index:
                 visit(other)
                 low[name] = min(low[name], low[other])
             elif other in stack:
                 low[name] = min(low[name], index[other])
+
         if low[name] == index[name]:
             cut = stack.index(name)
             components.append(sorted(stack[cut:], key=rank.__getitem__))
@@ -376,4 +409,5 @@ def _strong_components(depends: dict[str, set[str]]) -> list[list[str]]:
     for name in depends:
         if name not in index:
             visit(name)
+
     return components

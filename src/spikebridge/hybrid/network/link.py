@@ -63,6 +63,7 @@ class Transmission:
         _check(self)
         if self.into is not None and not (isinstance(self.into, str) and self.into.isidentifier()):
             raise ConfigError(f"{describe(self)} needs into= as the name of an argument, but got {in_words(self.into)}")
+
         if not is_number(self.initial) and not isinstance(self.initial, Tensor):
             raise ConfigError(
                 f"{describe(self)} needs initial= as a number or a tensor, but got {in_words(self.initial)}; a list "
@@ -123,6 +124,7 @@ class Modulation:
                 f"a modulation's target is a path to a quantity, for example '{self.target}.lif1.v_threshold', but got "
                 f"{self.target!r}"
             )
+
         if self.by not in get_args(By):
             raise ConfigError(f"a modulation acts by one of {', '.join(get_args(By))}, but got {in_words(self.by)}")
 
@@ -157,16 +159,20 @@ def _check(link: Link) -> None:
             raise ConfigError(
                 f"a {kind} needs its {role} as the name of an input or part, such as 'snn', but got {in_words(name)}"
             )
+
     if not isinstance(link.held, bool):
         raise ConfigError(f"{describe(link)} needs held=True or False, but got {in_words(link.held)}")
+
     for word, value in (("name", link.name), ("context", link.context)):
         if value is not None and not isinstance(value, str):
             raise ConfigError(f"{describe(link)} needs {word}= as text, but got {in_words(value)}")
+
     check_delay(link.delay, describe(link))
     if link.unit is not None and not isinstance(link.unit, HybridUnit):
         raise ConfigError(
             f"{describe(link)} needs a HybridUnit or None, but got {in_words(link.unit)}{_as_a_unit(link.unit)}"
         )
+
     if link.context is not None and (link.unit is None or link.unit.nonlinearity is None):
         raise ConfigError(f"{describe(link)} has the context {link.context!r}, but no nonlinearity that could take it")
 
@@ -178,6 +184,7 @@ def _as_a_unit(stage: object) -> str:
     for kind, before in (*places, (nn.Module, "None, None, ")):
         if isinstance(stage, kind):
             return "" if before is None else f"; did you mean HybridUnit({before}{name}(...))?"
+
     return ""
 
 
@@ -234,6 +241,7 @@ class Route:
         direct = sampled and into is None and link.unit is None and self.delay == 0
         has_initial = isinstance(link, Transmission) and (link.held or self.delay > 0)
         computed = {"sampled": sampled, "into": into, "direct": direct, "has_initial": has_initial}
+
         for name, value in {**computed, "sources": sources_of(link)}.items():
             object.__setattr__(self, name, value)
 
@@ -249,14 +257,17 @@ def settings_of(route: Route) -> str:
     link = route.link
     words = ["held"] if link.held else ["sampled"] if isinstance(link, Modulation) else []
     words += [f"delay=ticks({route.delay})"] if route.delay else []
+
     if isinstance(link, Modulation):
         words.append(f"by={link.by!r}")
     elif isinstance(link.initial, Tensor):
         words.append(f"initial={tuple(link.initial.shape)}")
     elif link.initial != 0:
         words.append(f"initial={link.initial:g}")
+
     words += [] if route.into is None else [f"into={route.into!r}"]
     words += [] if link.context is None else [f"context={link.context!r}"]
+
     return "".join(f", {word}" for word in words)
 
 

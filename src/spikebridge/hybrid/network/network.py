@@ -128,8 +128,10 @@ class HybridNetwork(nn.Module):
         super().__init__()
         if not is_positive(dt):
             raise ConfigError(f"a hybrid network needs a base step dt > 0 s, but got {in_words(dt)}")
+
         check_kinds(inputs=inputs, parts=parts, links=links, outputs=outputs, clocks=clocks)
-        links, outputs = list(links), tuple(outputs)
+        links = list(links)
+        outputs = tuple(outputs)
         check_names(parts, outputs)
         self.dt = dt
         self.inputs = clocks_in_ticks(inputs, dt)
@@ -141,18 +143,23 @@ class HybridNetwork(nn.Module):
         self.incoming = self.plan.incoming
         self._has_loops = any(group.delayed for group in self.plan.groups)
         self.units = nn.ModuleDict({r.name: r.link.unit for r in self.routes if r.link.unit is not None})
+
         # shapes, dtypes and devices, no tensors: those of a transform or of a trace are of no use outside of it
         self._checked_inputs: _Key | None = None
         self._signal_specs: dict[_Key, NetworkSpecs] = {}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in parts}
+
         for name, part in parts.items():
             check_part(name, part, self.incoming[name])
+
         # last, so that a network that cannot be built binds nothing
         for layer, step in steps_of_layers(parts, self.plan, dt).items():
             layer.dt = step
+
         for path, stage in self.named_modules():
             if isinstance(stage, Discretizer):
                 stage.bind_path(path)
+
         self._needs_finite_check = needs_finite_check(self.inputs, self.plan, parts)
 
     @property
@@ -198,21 +205,26 @@ class HybridNetwork(nn.Module):
         check_named(inputs)
         if state is not None:
             self.check_stream(state, inputs)
+
         checked = is_checked(state is None or state.ticks == 0)
         if checked:
             # the parts check what leads straight to them, where they run once and from no state
             for name in self._needs_finite_check if state is None and not exact else inputs:
                 check_finite(name, inputs.get(name))
+
         if state is None:
             specs = self._input_specs_of(inputs)
             state = self._start(specs, self._signal_specs_of(specs).links)
+
         given = {name: inputs[name].shape[0] if name in inputs else 0 for name in self.inputs}
         stop = state.ticks + count_ticks(self.inputs, given, state.ticks, ticks, self.dt)
+
         try:
             results = self._run(inputs, state, stop, checked) if not exact else self._run_exactly(inputs, state, stop)
             if defers_checks() and not torch._C._are_functorch_transforms_active() and not state.like.is_meta:
                 last = detach((dict(inputs), state, results[0]))
                 defer_check(self, partial(self._refuse_nan, *last, stop))
+
             return results
         except StateError as error:
             raise with_path(error, self) from None
@@ -245,6 +257,7 @@ class HybridNetwork(nn.Module):
             inputs = {
                 name: x.unsqueeze(0) if isinstance(x, Tensor) and name not in later else x for name, x in inputs.items()
             }
+
         outputs, state = self(inputs, state, ticks=1)
         return {name: y[0] if y.shape[0] else y for name, y in outputs.items()}, state
 
@@ -292,6 +305,7 @@ class HybridNetwork(nn.Module):
         signal_specs = self._infer_signal_specs(specs).links
         state = self._start(specs, signal_specs)
         parts, links = fill_states(self, _time_first(specs), state.links, signal_specs)
+
         return state._replace(parts=parts, links=links)
 
     def forget_shapes(self) -> None:
@@ -305,6 +319,7 @@ class HybridNetwork(nn.Module):
             name: initial_link_state(route, self.unit_of(route), signal_specs[name], like)
             for name, route in self.plan.routes.items()
         }
+
         return NetworkState(0, like, dict.fromkeys(self.incoming), links, specs)
 
     def _input_specs_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -313,12 +328,15 @@ class HybridNetwork(nn.Module):
             (name, getattr(x, "shape", ())[1:], getattr(x, "dtype", None), getattr(x, "device", None))
             for name, x in inputs.items()
         )
+
         key += tuple({autocast_dtype(x.device) for x in inputs.values() if isinstance(x, Tensor)})
         if key == self._checked_inputs:
             return {name: empty_spec(inputs[name]) for name in self.inputs}
+
         specs = infer_input_specs(self.inputs, inputs)
         if _is_constant(specs):
             self._checked_inputs = key
+
         return specs
 
     def _signal_specs_of(self, specs: dict[str, Tensor]) -> NetworkSpecs:
@@ -336,6 +354,7 @@ class HybridNetwork(nn.Module):
         """Raises where a state is of another network, or an input of another stream. It reads no values."""
         if type(state) is not NetworkState or type(state.ticks) is not int:
             refuse_other_form(self, state, _FORM)
+
         for mine, theirs in (
             (self.incoming, state.parts),
             (self.plan.routes, state.links),
@@ -343,12 +362,15 @@ class HybridNetwork(nn.Module):
         ):
             if mine.keys() != theirs.keys():
                 raise ConfigError(f"the state is of another network: it has {list(theirs)}, not {list(mine)}")
+
         for name, x in inputs.items():
             spec = state.inputs.get(name)
             if spec is None or not isinstance(x, Tensor) or not _is_alike(x, spec):
                 check_inputs(self.inputs, inputs, state.inputs)
+
         if torch.compiler.is_compiling():
             return
+
         checked = _STREAMS.get(self)
         if checked is None or checked() is not state.like:
             self._refuse_other_states(state)
@@ -359,6 +381,7 @@ class HybridNetwork(nn.Module):
         specs = self._signal_specs_of(state.inputs).links
         for name, route in self.plan.routes.items():
             refuse_other_link(route, self.unit_of(route), state.links[name], specs[name], state.like, state.ticks)
+
         for name, part in self.parts.items():
             if not isinstance(part, Stateful) and state.parts[name] is not None:
                 raise StateError(
@@ -372,12 +395,15 @@ class HybridNetwork(nn.Module):
     ) -> tuple[dict[str, Tensor], NetworkState]:
         if stop == state.ticks:
             return {name: self.empty(name, state) for name in self.outputs}, state
+
         segment = self._segment(inputs, state, stop, checked)
         segment.run()
         if reads_values(state.like, is_first=False):
             refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop)
+
         made = segment.signals
         outputs = {name: self.empty(name, state) if (y := made[name]) is None else y for name in self.outputs}
+
         return outputs, state._replace(ticks=stop, parts=segment.parts, links=segment.link_states())
 
     def empty(self, name: str, state: NetworkState) -> Tensor:
@@ -398,6 +424,7 @@ class HybridNetwork(nn.Module):
         with without_value_checks(), torch.no_grad(), torch.random.fork_rng(devices=[]):
             segment = self._segment(inputs, state, stop, checked=False)
             segment.run()
+
         refuse_part_not_finite(self.plan, segment.signals, state.ticks, stop, cause)
 
     def _segment(self, inputs: Mapping[str, Tensor], state: NetworkState, stop: int, checked: bool) -> Segment:
@@ -415,6 +442,7 @@ class HybridNetwork(nn.Module):
             outputs, state = self._run(now, state, state.ticks + 1)
             for name, y in outputs.items():
                 collected[name] += [y] if y.shape[0] else []
+
         return {n: torch.cat(ys) if ys else self.empty(n, state) for n, ys in collected.items()}, state
 
     def extra_repr(self) -> str:
@@ -423,6 +451,7 @@ class HybridNetwork(nn.Module):
         lines += [
             f"{describe(route.link)} {route.reads.describe(self.dt)}{settings_of(route)}" for route in self.routes
         ]
+
         return "\n".join(lines)
 
 

@@ -57,6 +57,7 @@ def one_step(layer: nn.Module) -> Step:
         return _SequentialStep(layer)
     if isinstance(layer, Stateful) and kind.forward is Stateful.forward:
         return _by_definition(layer)
+
     return _product(layer, *PRODUCTS[kind]) if kind in PRODUCTS else _by_forward(layer)
 
 
@@ -90,10 +91,12 @@ class KeptStep:
         """Whether it gives what a new step would."""
         if self.reads_tensors:
             return False
+
         for module, kept in zip(self.modules, self.kept, strict=True):
             now = _kept_by(module)
             if len(now) != len(kept) or not all(map(is_, now, kept)) or has_hooks(module):
                 return False
+
         return True
 
 
@@ -105,8 +108,10 @@ def _reads_tensors(module: nn.Module) -> bool:
     """Whether a neuron's step has read tensors, which may be trained meanwhile."""
     if not isinstance(module, Neuron):
         return False
+
     quantities = {name: getattr(module, name) for name in module.modulable}
     read = [*quantities.values(), *module.arguments(dict(quantities)).values()]
+
     return bool(module._parameters or module._buffers) or any(isinstance(value, Tensor) for value in read)
 
 
@@ -132,14 +137,18 @@ class _NeuronStep:
     def __call__(self, x_t: Tensor, state: State, effects: Effects) -> tuple[Tensor, State]:
         if not effects:
             return self.function(x_t, state, **self.arguments)
+
         quantities = dict(self.quantities)
         for name, acts in effects.items():
-            value, ndim = quantities[name], x_t.ndim
+            value = quantities[name]
+            ndim = x_t.ndim
             for row, by in acts:
                 if row.ndim < ndim:  # axes line up from the left
                     row = row.reshape(*row.shape, *[1] * (ndim - row.ndim))
                 value = row if by == "replace" else value + row if by == "add" else value * row
+
             quantities[name] = value
+
         return self.function(x_t, state, **self.layer.arguments(quantities))
 
 
@@ -171,6 +180,7 @@ class _SequentialStep:
         self.names = list(layers._modules)
         children = [layer for layer in layers._modules.values() if layer is not None]
         self.steps = [one_step(layer) for layer in children]
+
         for index, (layer, after) in enumerate(pairwise(children), start=1):
             if isinstance(after, nn.MaxPool2d) and (size := fusable_pool_size(layer, after)):
                 self.steps[index] = _pool(size)
@@ -181,6 +191,7 @@ class _SequentialStep:
         for name, step, old in zip(self.names, self.steps, state.layers, strict=True):
             x_t, new = step(x_t, old, by_layer.get(name, {}))
             states.append(new)
+
         return x_t, SequentialState(tuple(states))
 
 

@@ -44,12 +44,14 @@ class RowSegment(Segment):
         if self.stop - self.start > 1:
             super().run()
             return
+
         now: Rows = {name: None if x is None else x[0] for name, x in self.signals.items()}
         for group in self.network.plan.groups:
             links = {buffer.route.name: _LinkRows(buffer) for part in group.parts for buffer in self.buffers[part]}
             parts = {part: _PartRows(self, part, links) for part in group.parts}
             _run_tick(self.start, group.schedule.at(self.start), now, links, parts)
             self._close(links, parts)
+
             for name in (signal for part in parts.values() for signal in part.signals):
                 y = now[name]
                 # stacked: a copy, so that the caller may write into it
@@ -59,22 +61,28 @@ class RowSegment(Segment):
         if not group.runs_tick_by_tick(self.start):
             super()._run_group(group)
             return
-        start, stop = self.start, self.stop
+
+        start = self.start
+        stop = self.stop
         clocks = self.network.plan.clocks
         columns = {name: iter(() if (x := self.signals[name]) is None else x.unbind(0)) for name in group.external}
         links = {}
+
         for buffer in (buffer for part in group.parts for buffer in self.buffers[part]):
             if outside := buffer.route not in group.internal:
                 buffer.push(self.signals, start, stop)
             links[buffer.route.name] = _LinkRows(buffer, outside)
+
         parts = {part: _PartRows(self, part, links) for part in group.parts}
         rows: dict[str, list[Tensor]] = {signal: [] for part in parts.values() for signal in part.signals}
+
         for tick in range(start, stop):
             now: Rows = {name: next(xs) if clocks[name].has(tick) else None for name, xs in columns.items()}
             _run_tick(tick, group.schedule.at(tick), now, links, parts)
             for signal, values in rows.items():
                 if (y := now[signal]) is not None:
                     values.append(y)
+
         self._close(links, parts)
         for signal, values in rows.items():
             self.signals[signal] = torch.stack(values) if values else None
@@ -97,12 +105,14 @@ def _run_tick(
                 link.send(now, tick)
             if is_due:
                 link.deliver()
+
         part = parts[name]
         y = part.fire() if fires else None
         if part.is_single and (y is None or isinstance(y, Tensor)):
             now[name] = y
         else:
             now |= name_outputs(name, y, part.signals) if fires else dict.fromkeys(part.signals)
+
     for route in schedule.delayed:
         links[route].send(now, tick)
 
@@ -132,20 +142,27 @@ class _LinkRows:
 
     def send(self, now: Rows, tick: int) -> None:
         """Sends what the source gave through the unit."""
-        x, buffer, function = now[self.source], self.buffer, self.function
+        x = now[self.source]
+        buffer = self.buffer
+        function = self.function
         if not self.is_bare or buffer.checked or not (x is None or x.dtype in SINGLE):
             self._send_sequence(now, tick)
             return
+
         if self.route.context is not None and (context := now[str(self.route.link.context)]) is not None:
             buffer.context = context
+
         if x is None:
             return
+
         if function is not None:
             y = function(x) if buffer.context is None else function(x, buffer.context)
             check_rows(function, y, x.shape[0])
             x = y if y.dtype == x.dtype else y.to(x.dtype)
+
         if buffer.held is not None and x.shape != buffer.held.shape:
             buffer.refuse_values(x.shape)
+
         self.waiting.append(x)
 
     def _send_sequence(self, now: Rows, tick: int) -> None:
@@ -154,6 +171,7 @@ class _LinkRows:
         self.buffer.push(signals, tick, tick + 1)
         self.waiting.extend(row for piece in self.buffer.waiting for row in piece.unbind(0))
         self.buffer.waiting.clear()
+
         if signals[self.source] is not None:
             self.buffer.checked = False  # once a stream is enough
 
@@ -207,20 +225,24 @@ class _PartRows:
         signals: list[Tensor] = []
         named: dict[str, Tensor] = {}
         effects: dict[str, list[tuple[Tensor, By]]] = {}
+
         for link in self.links:
             row = link.read()
             if row is None:
                 continue
+
             if isinstance(link.route.link, Modulation):
                 effects.setdefault(link.route.link.path, []).append((row, link.route.link.by))
             elif link.route.into is None:
                 signals.append(row)
             else:
                 named[link.route.into] = row
+
         if not isinstance(self.part, Stateful):
             return self._fire_plain(self.part, signals, named, effects)
         if named or self.state is None:
             return self._fire_checked(signals, named, effects)
+
         (x,) = signals
         shapes = (x.shape, x.dtype, *[(path, r.shape, r.dtype) for path, acts in effects.items() for r, _ in acts])
         if shapes != self.shapes:
@@ -231,10 +253,12 @@ class _PartRows:
                 if len(self.seen) < _MOST_SIGNATURES:
                     self.seen.add((shapes, _signature(self.part, self.state)))
                 return y
+
         if self.step is None:
             rows = [row for acts in effects.values() for row, _ in acts]
             fits = x.dtype in SINGLE and all(row.dtype == x.dtype and row.ndim > 1 for row in rows)
             self.step = self._kept_step() if fits else _checked_step(self.part)
+
         y, self.state = self.step(x, self.state, effects)
         return y
 
@@ -243,6 +267,7 @@ class _PartRows:
         kept = self.kept.get(self.name)
         if kept is None or not kept.is_current:
             kept = self.kept[self.name] = KeptStep.of(self.part)
+
         return kept.step
 
     def _fire_plain(
@@ -270,6 +295,7 @@ class _PartRows:
             timed(effects),
             checked=self.checked and not effects,
         )
+
         self.checked = False
         return first_step(y)
 
@@ -305,4 +331,5 @@ def _form(state: State) -> Any:
         return (type(state), *[None if item is None else _form(item) for item in state])
     if isinstance(state, dict):
         return tuple((name, _form(value)) for name, value in state.items())
+
     return type(state)

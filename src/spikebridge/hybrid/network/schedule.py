@@ -87,6 +87,7 @@ class Schedule:
             found = self._work_out(tick)
             if len(self._ticks) < _MOST_TICKS:
                 self._ticks[key] = found
+
         return found
 
     def _work_out(self, tick: int) -> Tick:

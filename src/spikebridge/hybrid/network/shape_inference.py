@@ -39,8 +39,10 @@ def like_of(network: NetworkGraph, signals: Iterable[Tensor]) -> Tensor:
     known = list(signals)
     if floats := [x for x in known if x.is_floating_point()]:
         return max(floats, key=Tensor.element_size)
+
     weights = (p for module in network.modules() for p in module.parameters(recurse=False) if p.is_floating_point())
     dtype = next((p.dtype for p in weights), torch.get_default_dtype())
+
     return known[0].new_empty(known[0].shape[:2], dtype=dtype)
 
 
@@ -51,9 +53,11 @@ def _through_unit(
     unit = network.unit_of(route)
     if unit is None:
         return known[route.link.source], UnitState()
+
     context = None if route.link.context is None else known[route.link.context]
     starts = None if route.trigger is None else ()
     y, state = unit(known[route.link.source], state, starts=starts, context=context)
+
     return y, state
 
 
@@ -62,29 +66,36 @@ def _through_part(network: NetworkGraph, part: str, known: Mapping[str, Tensor],
     like = like_of(network, known.values())
     signals: list[Tensor] = []
     named: dict[str, Tensor] = {}
+
     for route in network.plan.incoming[part]:
         if not isinstance(route.link, Transmission):
             continue
+
         if route.name in shapes:
             x = like.new_empty((0, like.shape[1], *shapes[route.name]))
         else:
             x, _ = _through_unit(network, route, known)
+
         if route.into is None:
             signals.append(x)
         else:
             named[route.into] = x
+
     return apply_part(network.parts[part], signals, named, checked=True)
 
 
 def _feedback_shapes(network: NetworkGraph, group: Group, known: Mapping[str, Tensor]) -> Shapes:
     """The shapes `*N` on the delayed links of a loop; a tensor given as initial value has the shape already."""
-    given, unknown = {}, []
+    given = {}
+    unknown = []
+
     for route in group.delayed:
         if isinstance(route.link, Transmission):
             if isinstance(route.link.initial, Tensor) and route.link.initial.ndim:
                 given[route.name] = route.link.initial.shape
             else:
                 unknown.append(route)
+
     return _FeedbackSearch(network, unknown).run(group.parts, known, given) if unknown else given
 
 
@@ -108,6 +119,7 @@ class _FeedbackSearch:
             if not new:
                 break
             candidates = [*candidates, *new]
+
         raise ConfigError(
             f"the shape that comes back through {', '.join(describe(route.link) for route in self.unknown)} could not "
             f"be found (last tried: {self.misfit}); give it with Transmission(..., initial=torch.zeros(shape))"
@@ -118,6 +130,7 @@ class _FeedbackSearch:
     ) -> Shapes | None:
         if not parts:
             return shapes
+
         part, *rest = parts
         open_links = [
             route
@@ -131,15 +144,18 @@ class _FeedbackSearch:
             except _MISFITS as misfit:
                 self.misfit = misfit
                 continue
+
             after = {**known, **_named(self.network, part, y)}
             try:
                 right = all(self._is_consistent(route, known, after, trial) for route in self.unknown)
             except _MISFITS as misfit:
                 self.misfit = misfit
                 continue
+
             found = self._try(rest, after, trial, candidates) if right else None
             if found is not None:
                 return found
+
         return None
 
     def _is_consistent(
@@ -149,10 +165,12 @@ class _FeedbackSearch:
         runs_now = all(s in after for s in route.sources) and any(s not in before for s in route.sources)
         if route.name not in trial or not runs_now:
             return True
+
         shape = _through_unit(self.network, route, after)[0].shape[2:]
         if shape != trial[route.name]:
             self.returned.append(shape)
             self.misfit = self.misfit or ConfigError(f"{tuple(trial[route.name])} came back as {tuple(shape)}")
+
         return shape == trial[route.name]
 
 
@@ -160,6 +178,7 @@ def _candidates(network: NetworkGraph, known: Mapping[str, Tensor]) -> list[torc
     """Shapes that a loop may have: of signals, of inputs and outputs of layers, of inputs joined with a signal."""
     shapes = [x.shape[2:] for x in known.values()]
     found = list(shapes)
+
     for module in network.modules():
         if isinstance(module, nn.Linear):
             widths = [shape[0] for shape in shapes if len(shape) == 1]
@@ -169,6 +188,7 @@ def _candidates(network: NetworkGraph, known: Mapping[str, Tensor]) -> list[torc
             for shape in (shape for shape in shapes if len(shape) == len(module.kernel_size) + 1):
                 sizes = [module.out_channels, module.in_channels, module.in_channels - shape[0]]
                 found += [torch.Size([size, *shape[1:]]) for size in sizes if size > 0]
+
     # a shape of ones broadcasts, and comes back as the shape that it was added to
     found += [torch.Size([1] * rank) for rank in range(1, 5)]
     return list(dict.fromkeys(found))
@@ -198,6 +218,7 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
     known = dict(inputs)
     specs: dict[str, SignalSpec] = {}
     device = next(iter(known.values())).device
+
     # random numbers that parts draw here do not change those drawn later
     with _without_statistics(network), torch.random.fork_rng([device] if device.type == "cuda" else []):
         for group in network.plan.groups:
@@ -206,6 +227,7 @@ def infer_shapes(network: NetworkGraph, inputs: Mapping[str, Tensor]) -> Network
                 known |= _named(network, part, _through_part_or_explain(network, part, known, shapes))
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 specs[route.name] = _spec(network, route, known, shapes)
+
     return NetworkSpecs(
         specs,
         {
@@ -236,15 +258,18 @@ def fill_states(
     known = dict(inputs)
     parts: dict[str, State] = {}
     full = dict(links)
+
     with _without_statistics(network):
         for group in network.plan.groups:
             shapes = {route.name: specs[route.name].shape for route in group.delayed}
             for part in group.parts:
                 y, parts[part] = _through_part(network, part, known, shapes)
                 known |= _named(network, part, y)
+
             for route in (route for part in group.parts for route in network.plan.incoming[part]):
                 _, unit = _through_unit(network, route, known, links[route.name].unit)
                 full[route.name] = links[route.name]._replace(unit=unit)
+
     return {part: parts[part] for part in network.plan.incoming}, full
 
 
@@ -258,8 +283,10 @@ def _through_part_or_explain(network: NetworkGraph, part: str, known: Mapping[st
     for route in incoming:
         if route.name not in shapes and all(name in known for name in route.sources):
             _through_unit_or_explain(network, route, known)
+
     given = {route.name: tuple(shapes[route.name]) for route in incoming if route.name in shapes}
     last = _LastEntered(network.parts[part])
+
     try:
         return _through_part(network, part, known, shapes)[0]
     except _MISFITS as misfit:
@@ -299,6 +326,7 @@ class _LastEntered:
                     layer.register_forward_pre_hook(partial(self._enter, path), with_kwargs=True),
                     layer.register_forward_hook(self._leave),
                 ]
+
         return self
 
     def _enter(self, path: str, layer: nn.Module, signals: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -326,20 +354,24 @@ class _LastEntered:
                 f"{who} does not accept the signals of its links{also}: {reason}; give initial values of the right "
                 "shape *N"
             )
+
         if isinstance(misfit, SpikebridgeError):
             return type(misfit)(f"{who}: {reason}")
         if not self.stack:
             return ShapeError(f"{who} does not accept its signals: {reason}")
+
         path, layer, signals = self.stack[-1]
         text = repr(layer)
         name = (type(layer).__name__ if "\n" in text or len(text) > 100 else text) + (f" at {path!r}" if path else "")
         kept = next((p.dtype for p in layer.parameters() if p.is_floating_point()), None)
+
         for x in signals:
             if kept is not None and x.dtype != kept and not isinstance(layer, nn.Embedding):
                 return ShapeError(
                     f"{who} keeps {kept} in its {name}, but its signal is {x.dtype}; give x.to({kept}) (.float(), "
                     f".double()), or move the network with .to({x.dtype})"
                 )
+
         shapes = " and ".join(str(tuple(x.shape[1:])) for x in signals) or "no signal"
         return ShapeError(
             f"{who} does not accept its signals: its {name} got {shapes} (the shape *N of a signal (T, B, *N)), and "
@@ -351,6 +383,7 @@ def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shap
     y = _through_unit_or_explain(network, route, known)
     if shapes.get(route.name, y.shape[2:]) != y.shape[2:]:
         raise unfit_initial(route, shapes[route.name], y.shape[2:])
+
     context = None if route.link.context is None else known[route.link.context]
     trigger = route.sources[-1] if route.trigger is not None else None
     if trigger is not None and owner_of(trigger, network.parts) in network.parts and known[trigger].dtype != torch.bool:
@@ -358,9 +391,11 @@ def _spec(network: NetworkGraph, route: Route, known: Mapping[str, Tensor], shap
             f"the trigger {trigger!r} of {describe(route.link)} is a part that gives floats, so a window would start "
             "at each of its ticks; let it give flags, (T, B), for example x > 0, or name an input"
         )
+
     # a mask has state; with a clock the starts of windows follow from the ticks
     masked = trigger is not None and known[trigger].dtype == torch.bool
     shape, dtype = (None, None) if context is None else (context.shape[2:], context.dtype)
+
     return SignalSpec(y.shape[2:], y.dtype, shape, dtype, masked)
 
 
@@ -372,6 +407,7 @@ def _without_statistics(network: NetworkGraph) -> Iterator[None]:
     if not norms:
         yield
         return
+
     with _STATISTICS:  # of one thread at a time, which would else find the mode of another
         norms = [norm for norm in norms if norm.training]
         for norm in norms:

@@ -135,6 +135,7 @@ def draw_uniform(state: DrawState, num_steps: int, shape: torch.Size | tuple[int
     streams = _mix(_mix(index).unsqueeze(1) ^ state.seed)
     places = _mix(torch.arange(int(torch.Size(shape).numel()), device=device) + 0x1B873593)
     words = _mix(_mix(streams.unsqueeze(-1) ^ places))
+
     # 24 bits: every value is exact in float32, so all dtypes see the same numbers
     uniform = (words >> 8).to(torch.float32) / (1 << 24)
     return uniform.reshape(num_steps, len(state.seed), *shape), DrawState(state.seed, state.num_draws + num_steps)
@@ -145,6 +146,7 @@ def _mix(words: Tensor) -> Tensor:
     words = (words ^ (words >> 16)) * 0x7FEB352D & _WORD
     words = (words ^ (words >> 15)) * 0x31848BAB & _WORD
     words = (words ^ (words >> 14)) * 0x5BD1E995 & _WORD
+
     return words ^ (words >> 16)
 
 
@@ -173,7 +175,8 @@ class Bernoulli(Discretizer):
 
     def bind_path(self, path: str) -> None:
         if self._is_unbound:
-            self.seed, self._is_unbound = seed_of_path(path), False
+            self.seed = seed_of_path(path)
+            self._is_unbound = False
 
     def initial_state(self, batch: int, device: torch.device) -> DrawState:
         seed = int(torch.randint(2**31, (), device="cpu").numpy()) if self.training else self.seed
@@ -185,9 +188,11 @@ class Bernoulli(Discretizer):
         else:
             seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
             refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+
         uniform, state = draw_uniform(state, h.shape[0] * h.shape[1], h.shape[3:])
         probability = clip(h, 0, 1)
         spikes = (uniform.reshape(h.shape) < probability).to(h.dtype)
+
         return straight_through(spikes, probability), state
 
 
@@ -289,6 +294,7 @@ class PoissonPopulation(Discretizer):
         else:
             seeds = TensorForm(h.shape[2:3], torch.int64, h.device)
             refuse_other_form(self, state, TupleForm(DrawState, {"seed": seeds, "num_draws": int}))
+
         expected = h.detach().flatten(0, 1).clamp(0, 1) * self.num_neurons  # spikes of the population in a step
         gaps, state = draw_uniform(state, len(expected), (self._most_spikes(expected), *h.shape[3:]))
         arrivals = -torch.log1p(-gaps).cumsum(2)
@@ -298,6 +304,7 @@ class PoissonPopulation(Discretizer):
         spikes = h.new_zeros(*expected.shape, self.num_neurons + 1)
         spikes = spikes.scatter_add_(-1, neuron, torch.ones_like(neuron, dtype=h.dtype))[..., :-1]
         value = h.unsqueeze(-1)
+
         # 0 where the value is finite, NaN else
         return straight_through(spikes.reshape(*h.shape, self.num_neurons) + 0 * value.detach(), value), state
 
@@ -311,6 +318,7 @@ class PoissonPopulation(Discretizer):
         mean = float(self.num_neurons)
         if expected.is_cpu and expected.numel() and not torch.compiler.is_compiling():
             mean = min(mean, number_on_cpu(expected.nan_to_num(0.0).max()))
+
         return int(mean + 8 * mean**0.5 + 16)
 
 
@@ -351,8 +359,10 @@ class SignedDelta(Discretizer):
         else:
             form = TupleForm(_SignedDeltaState, {"total": TensorForm(h.shape[2:], h.dtype, h.device)})
             refuse_other_form(self, state, form)
+
         total = state.total
         sent = []
+
         for h_t in h.flatten(0, 1).unbind(0):
             change = h_t / self.quantum - total
             number = change.detach().round()
@@ -360,6 +370,7 @@ class SignedDelta(Discretizer):
                 number = number.clamp(-self.limit, self.limit)
             sent.append(straight_through(number, change))
             total = total + sent[-1]
+
         spikes = torch.stack(sent).reshape(h.shape) if sent else torch.empty_like(h)
         return spikes, _SignedDeltaState(total)
 
@@ -382,9 +393,11 @@ class FirstSpike(Discretizer):
         step = torch.arange(length, device=h.device, dtype=h.dtype).reshape(1, -1, *[1] * (h.ndim - 2))
         time = ((1 - value) * length).floor().clamp(max=length - 1)
         edge = Triangle(width=1 / length)
+
         # a value that crosses the lower edge of a step moves the spike there; no step comes before the first
         crossed = edge(value - (length - 1 - step) / length) + (step == 0) * edge(value - 1)
         soft = crossed.diff(dim=1, prepend=torch.zeros_like(crossed[:, :1]))
+
         return straight_through((time == step).to(h.dtype), soft), None
 
 
@@ -414,12 +427,14 @@ class PhaseCode(Discretizer):
         value = rest = clip(h[:, 0], 0, 1)
         least = torch.finfo(h.dtype).tiny  # a bit below would round to 0, which nothing at all reaches
         spikes = []
+
         for k in range(length):
             worth = max(2.0 ** -(k + 1), least)
             hard = (rest >= worth).to(h.dtype)
             bit = self.surrogate(rest - worth) if self.surrogate else straight_through(hard, value)
             rest = rest - bit.detach() * worth
             spikes.append(bit)
+
         return torch.stack(spikes, dim=1), None
 
 

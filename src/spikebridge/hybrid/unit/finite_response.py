@@ -52,6 +52,7 @@ def _fir_step(x_t: Step, carry: FIRCarry, *, taps: Float[Tensor, "n *M"]) -> tup
     """
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
     weights = taps.flip(0).reshape(taps.shape[0], *[1] * (x_t.ndim + 1 - taps.ndim), *taps.shape[1:])
+
     return (last.movedim(1, 0) * weights).sum(0), FIRCarry(last[:, 1:])
 
 
@@ -82,6 +83,7 @@ class _FiniteResponse(Kernel):
         kept = self.num_taps - 1
         newest = x[max(0, len(x) - kept) :]
         steps = before[len(before) + len(newest) - kept :], newest
+
         # a copy, so that the state does not keep a long signal in memory
         return FIRCarry(torch.cat([part.transpose(0, 1) for part in steps], 1))
 
@@ -178,13 +180,17 @@ class Gaussian(_FiniteResponse):
         return self.arguments({"delay": self.delay, "sigma": self.sigma}, place)["taps"]
 
     def arguments(self, quantities: dict[str, Any], x_t: Tensor) -> dict[str, Any]:
-        delay, sigma, dt = quantities["delay"], quantities["sigma"], known_dt(self)
+        delay = quantities["delay"]
+        sigma = quantities["sigma"]
+        dt = known_dt(self)
         if not (isinstance(delay, Tensor) or isinstance(sigma, Tensor)):
             exponents = [-((k * dt - delay) ** 2) / (2 * sigma**2) for k in range(self.num_taps)]
             return {"taps": torch.tensor(exponents, dtype=x_t.dtype, device=x_t.device).softmax(0)}
+
         delay, sigma = (torch.as_tensor(quantity).to(x_t) for quantity in (delay, sigma))
         t = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device) * dt
         t = t.reshape(-1, *[1] * max(delay.ndim, sigma.ndim))
+
         return {"taps": (-((t - delay) ** 2) / (2 * sigma**2)).softmax(0)}
 
 
@@ -210,8 +216,10 @@ def _delay_step(
     """
     if taps is not None:
         return _fir_step(x_t, carry, taps=taps)
+
     last = torch.cat([carry.last, x_t.unsqueeze(1)], dim=1)
     place = (last.shape[1] - 1 - torch.as_tensor(ticks, device=x_t.device)).expand(x_t.shape).unsqueeze(1)
+
     return last.gather(1, place).squeeze(1), FIRCarry(last[:, 1:])
 
 
@@ -273,15 +281,19 @@ class Delay(_FiniteResponse):
         learn: str | Iterable[str] = (),
     ) -> None:
         names_to_learn("Delay", learn, ("delay",))
-        least, most = float(torch.as_tensor(delay).min()), float(torch.as_tensor(delay).max())
+        least = float(torch.as_tensor(delay).min())
+        most = float(torch.as_tensor(delay).max())
         max_delay = most if max_delay is None else max_delay
+
         # single precision may put a delay that is the longest one just above it
         if not 0 <= least <= most <= max_delay * (1 + 1e-6) < math.inf:
             raise ConfigError(
                 f"Delay needs delays from 0 s to max_delay, {max_delay:g} s, but got {least:g} to {most:g} s"
             )
+
         if learn and max_delay == 0:
             raise ConfigError("Delay learns delays up to max_delay, but that is 0 s; give max_delay=0.02, for example")
+
         self.max_delay = float(max_delay)
         super().__init__(keep, dt, learn, delay=delay, sigma=(self.max_delay / 2 or 1.0) if sigma is None else sigma)
         self.first_sigma = float(torch.as_tensor(self.sigma))
@@ -314,9 +326,11 @@ class Delay(_FiniteResponse):
         delay = torch.as_tensor(quantities["delay"], device=x_t.device)
         if not self.is_trained:
             return {"ticks": self._whole(delay)}
+
         place = saturate(delay.to(x_t.dtype), 0.0, self.max_delay) / known_dt(self)
         k = torch.arange(self.num_taps, dtype=x_t.dtype, device=x_t.device).reshape(-1, *[1] * place.ndim)
         sigma = quantities["sigma"] / known_dt(self)
+
         return {"taps": (-((k - place) ** 2) / (2 * sigma**2)).softmax(0)}
 
     def last(self, x: Signal) -> Step:
@@ -327,6 +341,7 @@ class Delay(_FiniteResponse):
             return super()._response(x, before)
         if before is None:
             before = x.new_zeros((self.max_ticks, *x.shape[1:]))
+
         return delayed(x, self._arguments(x)["ticks"], before)
 
     def _whole(self, delay: Tensor) -> Tensor:
@@ -351,6 +366,7 @@ def narrow_delays(module: nn.Module, progress: float) -> None:
     """
     if not 0 <= progress <= 1:
         raise ConfigError(f"narrow_delays needs the share of the training that is done, 0 to 1, but got {progress}")
+
     for layer in module.modules():
         if isinstance(layer, Delay) and "delay" in layer._parameters:
             last = min(known_dt(layer) / 4, layer.first_sigma)

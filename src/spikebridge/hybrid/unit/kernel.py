@@ -83,9 +83,11 @@ class Kernel(Stateful):
         check_dt(who, dt)
         if not isinstance(keep, bool):
             raise ConfigError(f"{who} needs keep=True or False, but got {in_words(keep)}")
+
         self.keep = keep
         self.dt = dt
         learned = names_to_learn(who, learn, quantities)
+
         for name, value in quantities.items():
             getattr(type(self), name).store(self, value, learn=name in learned)
 
@@ -102,6 +104,7 @@ class Kernel(Stateful):
         quantities = {name: self._modulated(modulation.get(name), name, x_t.shape) for name in self.modulable}
         x = upcast(x_t)
         h_t, state = type(self).step_function(x, state, **self.arguments(quantities, x))
+
         return h_t.to(x_t.dtype), state
 
     def check_quantities(self, neurons: Sequence[int]) -> None:
@@ -131,21 +134,26 @@ class Kernel(Stateful):
         if x.dtype in HALF:
             h, state = self.forward(upcast(x), state, **modulation)
             return h.to(x.dtype), state
+
         if state is None:
             self.check_quantities(x.shape[2:])
+
         if modulation or x.ndim < 2 or len(x) == 0 or not (self.can_vectorize(x, state) and self.is_profitable(x)):
             return super().forward(x, state, **modulation)
+
         return self.run_from_start(x) if state is None else self.run(x, state)
 
     def can_vectorize(self, x: Signal, carry: State) -> bool:
         """Whether `run` and `last` serve this signal: same numbers, without a loop over steps."""
         if not self.is_vectorized or not supports_sequence(x):
             return False
+
         carried: tuple[Tensor, ...] = () if carry is None else carry
         # the loop promotes and broadcasts, `run` does not
         for kept in (*self._parameters.values(), *self._buffers.values(), *carried):
             if kept is not None and (kept.device != x.device or state_dtype(kept.dtype) not in (x.dtype, torch.bool)):
                 return False
+
         return all(t.shape[0] == x.shape[1] for t in carried)
 
     def is_profitable(self, x: Signal, num_segments: int = 1) -> bool:
@@ -166,10 +174,12 @@ class Kernel(Stateful):
             carry: after the step before, None at the start of a window.
             resets: for each step True, False, or a flag a sample `(B,)`.
         """
-        step, values = self.bound_step(x[0]), []
+        step = self.bound_step(x[0])
+        values = []
         for x_t, flag in zip(x.unbind(0), [False] * len(x) if resets is None else resets, strict=True):
             h_t, carry = step(x_t, self.reset(x_t, carry, flag))
             values.append(h_t)
+
         return torch.stack(values), carry
 
     def reset(self, x_t: Step, carry: State, flag: Reset) -> State:
@@ -219,10 +229,12 @@ class Kernel(Stateful):
         """A quantity for a step `(B, *N)`."""
         if modulation is None:
             return getattr(self, name)
+
         what = f"{name} of {type(self).__name__}"
         refuse_ambiguous(what, getattr(self, name), shape[1:])
         refuse_ambiguous(what, modulation, shape[1:])
         value = getattr(type(self), name).resolve(self, modulation, len(shape) + 1)
+
         return value[0] if isinstance(value, Tensor) and value.ndim > len(shape) else value
 
     def extra_repr(self) -> str:
@@ -339,9 +351,11 @@ class Mean(Kernel):
     def run(self, x: Signal, carry: MeanCarry | None, resets: Resets | None = None) -> tuple[Signal, MeanCarry]:
         if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x)):
             return self._in_one_pass(x, carry, resets)
+
         total, num_steps = self.initial_state(x[0]) if carry is None else carry
         sums, total = leaky_sum(x, total, 1.0, resets)
         num_steps, passed = leaky_sum(x.new_ones((len(x), *num_steps.shape)), num_steps, 1.0, resets)
+
         return sums.div_(num_steps), MeanCarry(total, passed)
 
     def _in_one_pass(self, x: Signal, carry: MeanCarry | None, resets: bytes | None) -> tuple[Signal, MeanCarry]:
@@ -349,8 +363,10 @@ class Mean(Kernel):
         means, total = one_pass_means(x, total, before, resets)
         begin = -1 if resets is None else resets.rfind(1)
         passed = before + len(x) if begin < 0 else len(x) - begin
+
         if not isinstance(passed, Tensor):
             passed = x.new_full((x.shape[1], *[1] * (x.ndim - 2)), passed)
+
         return means, MeanCarry(total, passed)
 
     def last(self, x: Signal) -> Step:
@@ -417,11 +433,13 @@ class Exponential(Kernel):
     def run(
         self, x: Signal, carry: ExponentialCarry | None, resets: Resets | None = None
     ) -> tuple[Signal, ExponentialCarry]:
-        start, log_tau = None if carry is None else carry.total, self._parameters.get("log_tau")
+        start = None if carry is None else carry.total
+        log_tau = self._parameters.get("log_tau")
         if log_tau is None or self.dt is None or isinstance(resets, Tensor) or not runs_in_one_pass(x, log_tau):
             sums, total = leaky_sum(x, start, decay_per_step(self, self.tau), resets)
         else:
             sums, total = one_pass_sums(x, start, log_tau, resets, self.dt)
+
         return sums, ExponentialCarry(total)
 
     def last(self, x: Signal) -> Step:
@@ -496,22 +514,27 @@ class Alpha(Kernel):
         return super().resets_in_one_pass(x) and not wants_gradients(*self.parameters())
 
     def run(self, x: Signal, carry: AlphaCarry | None, resets: Resets | None = None) -> tuple[Signal, AlphaCarry]:
-        decay, rise = decay_per_step(self, self.tau), known_dt(self) * math.e / self.tau
+        decay = decay_per_step(self, self.tau)
+        rise = known_dt(self) * math.e / self.tau
         if isinstance(resets, bytes) or (resets is None and self.resets_in_one_pass(x)):
             first, second = (None, None) if carry is None else carry
             values, first, second = one_pass_alphas(x, first, second, decay, rise, resets)
             return values, AlphaCarry(first, second)
+
         first, second = self.initial_state(x[0]) if carry is None else carry
         # second + first is a leaky sum of first; second is that sum times the decay
         before = second + first
         both, first, _ = sum_of_sums(x, first, before, decay, resets)
         if resets is not None:
             decay = decay * (1 - resets)
+
         if not isinstance(rise, Tensor):
             late, last = one_step_late(both, before, decay, rise)
             return late, AlphaCarry(first, last)
+
         second = torch.cat([before.unsqueeze(0), both[:-1]])
         second = second * decay
+
         return second * rise, AlphaCarry(first, second[-1].clone())
 
     def last(self, x: Signal) -> Step:
@@ -552,11 +575,14 @@ class Difference(Kernel):
 
     def step(self, x_t: Step, state: _DifferenceCarry, **modulation: Modulated) -> tuple[Step, _DifferenceCarry]:
         refuse_unknown(self, modulation)
-        dtype, x_t = x_t.dtype, upcast(x_t)
+        dtype = x_t.dtype
+        x_t = upcast(x_t)
         started = state.started.reshape(-1, *[1] * x_t.ndim)
+
         # a missing step has the window's first value
         last = torch.where(started, state.last, x_t.unsqueeze(1))
         newest = last if self.lag is None else torch.cat([last[:, 1:], x_t.unsqueeze(1)], dim=1)
+
         return (x_t - last[:, 0]).to(dtype), _DifferenceCarry(newest, torch.ones_like(state.started))
 
     def run(self, x: Signal, carry: _DifferenceCarry, resets: Resets | None = None) -> tuple[Signal, _DifferenceCarry]:

@@ -47,14 +47,17 @@ def scan_with_resets(
     vectorizes = x.shape[0] > 1 and kernel.can_vectorize(x, carry)
     if resets is None and vectorizes and kernel.is_profitable(x):
         return _without_resets(kernel, x, carry)
+
     flags: Sequence[Reset] = [False] * len(x) if resets is None else list(resets)
     if not vectorizes:
         return kernel.loop(x, carry, flags)
+
     of_all = _of_all_samples(flags)
     if of_all is not None and 1 not in of_all:
         return _without_resets(kernel, x, carry) if kernel.is_profitable(x) else kernel.loop(x, carry, flags)
     if of_all is not None and kernel.resets_in_one_pass(x):
         return kernel.run(x, carry, of_all)
+
     starts = [t for t, flag in enumerate(flags) if flag is not False]
     period = _period(starts, flags)
     if kernel.resets_by_decay and not (period and is_faster_in_windows(x)):
@@ -63,10 +66,12 @@ def scan_with_resets(
         values, end = kernel.run(x, kernel.reset(x[0], carry, flags[0]), _as_signal(x, flags))
         # 0 times infinity is not 0: only the loop resets what is not finite
         return (values, end) if _is_finite(end) else kernel.loop(x, carry, flags)
+
     if period:
         return _side_by_side(kernel, x, carry, starts, period)
     if len(x) < _MIN_SEGMENT * (len(starts) + 1):
         return kernel.loop(x, carry, flags)
+
     return _segment_by_segment(kernel, x, carry, starts, flags)
 
 
@@ -84,10 +89,12 @@ def _side_by_side(
     if starts[0]:
         head = x[: starts[0]]
         values.append(kernel.values_from_start(head) if carry is None else kernel.run(head, carry)[0])
+
     body = x if body_ends - starts[0] == len(x) else x[starts[0] : body_ends]
     windows = body.unflatten(0, (-1, period)).movedim(1, 0)
     kept, ends = kernel.run_from_start(windows) if kernel.resets_by_decay else (kernel.values_from_start(windows), None)
     values.append(kept.movedim(0, 1).flatten(0, 1))
+
     if not ends_whole:
         last, carry = kernel.run_from_start(x[starts[-1] :])
         values.append(last)
@@ -96,6 +103,7 @@ def _side_by_side(
     else:
         # the carry of the last window is a part of that of all windows
         carry = type(ends)(*(t[-1].expand(x.shape[1], *t.shape[2:]).clone() for t in ends))
+
     return values[0] if len(values) == 1 else torch.cat(values), carry
 
 
@@ -108,6 +116,7 @@ def _segment_by_segment(
     for t, segment in zip(edges, x.split([b - a for a, b in pairwise([*edges, len(x)])]), strict=True):
         h, carry = kernel.run(segment, kernel.reset(segment[0], carry, flags[t]))
         values.append(h)
+
     return torch.cat(values), carry
 
 
@@ -124,6 +133,7 @@ def _as_signal(x: Signal, flags: Sequence[Reset]) -> Tensor:
         mask = torch.stack([flag.expand_as(none) if isinstance(flag, Tensor) else none | flag for flag in flags])
     else:
         mask = torch.tensor([*of_all], device=x.device).unsqueeze(1)
+
     return mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.ndim - 2))
 
 

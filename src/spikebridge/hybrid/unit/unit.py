@@ -53,8 +53,10 @@ def _place_of(stage: object, name: str) -> str:
         return f"; did you mean Tumbling({stage})?"
     if isinstance(stage, Stateful) and not isinstance(stage, Kernel):
         return "; a spiking layer is the discretizer SpikingLayer(layer)"
+
     kinds = {"window": Window, "kernel": Kernel, "discretizer": Discretizer, "nonlinearity": nn.Module}
     place = next((word for word, kind in kinds.items() if isinstance(stage, kind)), name)
+
     return f"; did you mean {place}=?" if place != name else ""
 
 
@@ -104,19 +106,23 @@ class HybridUnit(nn.Module):
                 raise ConfigError(
                     f"a hybrid unit's {name} is a {kind.__name__}, but got {in_words(stage)}{_place_of(stage, name)}"
                 )
+
         if isinstance(nonlinearity, Stateful):
             raise ConfigError(
                 f"a hybrid unit's nonlinearity has no state, but got {type(nonlinearity).__name__}; a spiking layer is "
                 "the discretizer SpikingLayer(layer)"
             )
+
         if nonlinearity is not None:
             refuse_hidden_state(nonlinearity, "nonlinearity")
+
         self.window = window
         self.kernel = kernel
         self.nonlinearity = nonlinearity
         self.discretizer = discretizer
         self.form: _WindowForm = _window_form(window, kernel, discretizer)
         self.kept = kernel is None or kernel.keep  # whether the kernel gives every step of a window
+
         # whether a window has one value before the discretizer, which then needs no axis for its steps
         self._is_single = self.form == "streaming" or not self.kept
         self._length = window.length or 1 if window is not None else 1
@@ -126,9 +132,11 @@ class HybridUnit(nn.Module):
         """M', the number of values that one window gives; 1 in the streaming form."""
         if self.form == "streaming":
             return 1
+
         kind = self.discretizer.kind if self.discretizer is not None else "steps"
         if kind == "reduces" or (kind == "steps" and not self.kept):
             return 1
+
         return self._length
 
     def window_clock(self, source: Clock) -> Clock:
@@ -147,12 +155,14 @@ class HybridUnit(nn.Module):
             >>> HybridUnit(Tumbling(6), Mean()).clock(Clock(1, 0)), HybridUnit(Hold(3)).clock(Clock(6, 2))
             (Clock(period=6, phase=5), Clock(period=2, phase=2))
         """
-        closes, number = self.window_clock(source), self.outputs_per_window
+        closes = self.window_clock(source)
+        number = self.outputs_per_window
         if closes.period % number:
             raise ConfigError(
                 f"{name} gives {number} values every {closes.period} base ticks, which does not divide; choose a "
                 "length that divides, or a finer base step"
             )
+
         return Clock(closes.period // number, closes.phase)
 
     def forward(
@@ -180,6 +190,7 @@ class HybridUnit(nn.Module):
         """
         (_, _, _, y), state = self._stages(x, state, starts, context)
         y = y.to(x.dtype)
+
         return y if self._is_single and self.discretizer is None else y.flatten(0, 1), state
 
     def stages(
@@ -195,8 +206,12 @@ class HybridUnit(nn.Module):
         windows, h, f, y = (value.to(x.dtype) for value in values)
         if self.form == "streaming":
             windows = windows.unsqueeze(1)
+
         if self._is_single:
-            h, f, y = h.unsqueeze(1), f.unsqueeze(1), y.unsqueeze(1) if self.discretizer is None else y
+            h = h.unsqueeze(1)
+            f = f.unsqueeze(1)
+            y = y.unsqueeze(1) if self.discretizer is None else y
+
         return Stages(windows, h, f, y), state
 
     def _stages(
@@ -215,15 +230,19 @@ class HybridUnit(nn.Module):
         checked = is_checked(state is None)
         if checked:
             self.check_inputs(x)
+
         if state is not None:
             refuse_other_form(self, state, _FORM)
+
         w, k, q = state if state is not None else UnitState()
         if k is not None and w is None and self.form == "streaming" and isinstance(self.window, Sliding):
             raise StateError(f"{type(self.window).__name__} got None as its state; {_REMEDY}", self.window)
+
         windows, flags, w = self._window(self._upcast(x), w, starts)
         h, k = self._kernel(windows, k, flags)
         f = self._nonlinearity(h, context, checked, x.dtype in HALF)
         y, q = self._discretizer(f, q)
+
         return (windows, h, f, y), UnitState(w, k, q)
 
     def _window(
@@ -238,9 +257,11 @@ class HybridUnit(nn.Module):
             raise ConfigError("starts= says where windows of Since start, but this unit has another window")
         if window is None:
             return x, None, None
+
         if self.form == "framed":
             windows, state = window.frame(x, state)
             return windows, None, state
+
         flags, state = window.starts(len(x), state)
         return x, flags, state
 
@@ -250,19 +271,24 @@ class HybridUnit(nn.Module):
             if carry is not None:
                 raise _unused(self, carry)
             return windows, None
+
         if carry is not None and self.form == "streaming":
             kernel.check_state(carry, windows)
+
         if self.form == "framed":
             if carry is not None:
                 raise _unused(kernel, carry)
             if not kernel.keep:
                 return kernel.last_of_windows(windows), None
             return scan_with_resets(kernel, windows.movedim(1, 0), None)[0].movedim(0, 1), None
+
         if len(windows):
             return scan_with_resets(kernel, windows, carry, flags)
+
         nothing = windows.new_zeros(windows.shape[1:])
         initial = kernel.initial_state(nothing)
         h_t, _ = kernel.step(nothing, initial)  # its shape may differ from the input's
+
         return windows.new_empty((0, *h_t.shape)), carry if carry is not None else initial
 
     def _nonlinearity(self, h: Tensor, context: Tensor | None, checked: bool, is_half: bool) -> Tensor:
@@ -270,27 +296,34 @@ class HybridUnit(nn.Module):
             if context is not None:
                 raise ConfigError("a context is for the nonlinearity, but this unit has none")
             return h
+
         if context is not None and len(context) != len(h):
             raise ShapeError(f"the context has {len(context)} values, but the unit has {len(h)} windows")
+
         signals = [h] if context is None else [h, context]
         if is_half:
             signals = [cast_for(self.nonlinearity, signal) for signal in signals]
+
         if not self._is_single:
             num_windows, num_steps = h.shape[:2]
             is_held = self.kernel is None and isinstance(self.window, Hold)
             num_mapped = 1 if is_held else num_steps  # the steps of a held value are one value
             signals[0] = (signals[0][:, :1] if is_held else signals[0]).flatten(0, 1)
+
             if context is not None:
                 held = signals[1].unsqueeze(1)
                 signals[1] = held.expand(-1, num_mapped, *context.shape[1:]).flatten(0, 1)
+
         if checked and self.kernel is None:
             # without a kernel these steps are those of the source, which others read, too
             with refuse_inplace(self.nonlinearity, signals):
                 f = over_time(self.nonlinearity, *signals)
         else:
             f = over_time(self.nonlinearity, *signals)
+
         if self._is_single:
             return f
+
         return f.unflatten(0, (num_windows, num_mapped)).expand(num_windows, num_steps, *f.shape[1:])
 
     def _discretizer(self, f: Tensor, state: State) -> tuple[Tensor, State]:
@@ -298,9 +331,11 @@ class HybridUnit(nn.Module):
             if state is not None:
                 raise _unused(self, state)
             return f, None
+
         y, new = self.discretizer(f.unsqueeze(1) if self._is_single else f, self._length, state)
         if new is None and state is not None:
             raise _unused(self.discretizer, state)
+
         return y, new
 
     def check_inputs(self, x: Tensor) -> None:
@@ -308,9 +343,11 @@ class HybridUnit(nn.Module):
         if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
             came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else in_words(x)
             raise ShapeError(f"a hybrid unit needs a signal of floats (T, B, *N), but got {came}")
+
         for stage in (self.kernel, self.discretizer):
             if stage is not None:
                 _check_dtype(stage, x)
+
         if self.kernel is not None:
             self.kernel.check_quantities(x.shape[2:])
 
@@ -367,18 +404,22 @@ def _window_form(window: Window | None, kernel: Kernel | None, discretizer: Disc
     kept = kernel is None or kernel.keep
     kind = discretizer.kind if discretizer is not None else "steps"
     who = type(discretizer).__name__
+
     if window is None or isinstance(window, Since):
         if kind != "steps":
             raise ConfigError(
                 f"{who} {kind} the steps of a window, but {'without a window' if window is None else 'in Since'} there "
                 "are none to count; use Tumbling, Sliding or Hold"
             )
+
         return "streaming"
+
     if kernel is not None and kept and kind == "expands":
         raise ConfigError(
             f"{who} makes the spikes of one value a window, but the kernel keeps {window.length}; give out its last "
             "one alone (keep=False)"
         )
+
     if isinstance(window, Hold):
         if kind == "reduces" or (not kept and kind != "expands"):
             raise ConfigError(
@@ -386,16 +427,21 @@ def _window_form(window: Window | None, kernel: Kernel | None, discretizer: Disc
                 "the window out, keep the kernel (keep=True), or use a discretizer that expands (FirstSpike, "
                 "PhaseCode, Burst)"
             )
+
         return "framed"
+
     if kept and kind == "expands":
         raise ConfigError(
             f"{who} makes the spikes of one value a window, but without a kernel there are {window.length}; reduce "
             "them first, for example with Mean()"
         )
+
     if kind == "reduces":
         return "framed"
+
     if kept and window.overlaps:
         raise ConfigError(
             "overlapping windows have no kept steps: a step would be given out twice; reduce them, or use Tumbling"
         )
+
     return "streaming" if kept else "framed"

@@ -126,6 +126,7 @@ class Sliding(Window):
         self.stride = whole_number(type(self).__name__, "its stride", stride)
         if self.stride > self.length:
             raise ConfigError(f"Sliding needs stride <= length, or steps are lost, but got {stride} > {length}")
+
         self.overlaps = self.stride < self.length
 
     def frame(self, x: Signal, state: _FrameBuffer | None) -> tuple[Windows, _FrameBuffer]:
@@ -136,9 +137,11 @@ class Sliding(Window):
             self._refuse_longer(state.buffer.shape[1])
             if state.buffer.shape[1]:
                 x = torch.cat([state.buffer.transpose(0, 1), x])
+
         num_steps = len(x)
         num_windows = max(0, (num_steps - self.length) // self.stride + 1)
         used = num_windows * self.stride
+
         if not self.overlaps:
             # a slice of all steps would cost the backward pass a copy
             whole = x if used == num_steps else x[:used]
@@ -147,21 +150,26 @@ class Sliding(Window):
             windows = x.unfold(0, self.length, self.stride).movedim(-1, 1)
         else:
             windows = x.new_empty((0, self.length, *x.shape[1:]))
+
         if used == num_steps:
             return windows, _FrameBuffer(x.new_empty((x.shape[1], 0, *x.shape[2:])))
+
         rest = x[used:]
         if used or x is given:
             # a copy: the state neither keeps a long signal in memory nor changes when the caller writes into it
             rest = rest.clone()
+
         return windows, _FrameBuffer(rest.transpose(0, 1))
 
     def starts(self, num_steps: int, state: _WindowPosition | None) -> tuple[list[bool], _WindowPosition]:
         if state is not None:
             refuse_other_form(self, state, TupleForm(_WindowPosition, {"position": int}))
             self._refuse_longer(state.position)
+
         position = 0 if state is None else state.position
         first = -position % self.length
         flags = [t % self.length == first for t in range(num_steps)]
+
         return flags, _WindowPosition((position + num_steps) % self.length)
 
     def _refuse_longer(self, num_steps: int) -> None:
@@ -243,6 +251,7 @@ def window_starts_from_clock(source: Clock, trigger: Clock, start: int, stop: in
     """
     ticks = source.ticks(start, stop)
     before = [trigger.count(tick - source.period + 1) if tick > source.phase else 0 for tick in ticks]
+
     return [trigger.count(tick + 1) > count for tick, count in zip(ticks, before, strict=True)]
 
 
@@ -270,20 +279,25 @@ def window_starts_from_mask(
     """
     if flags is not None and flags.numel() != len(flags) * len(waiting):
         raise ShapeError(f"a trigger has one flag a sample, (T, B), but got shape {tuple(flags.shape)}")
+
     rows = [] if flags is None else [row.reshape(-1) for row in flags.unbind(0)]
     arrivals = iter(zip(trigger.ticks(start, stop), rows, strict=True) if rows else ())
     none = torch.zeros_like(waiting)
     starts = []
     stamp, row = next(arrivals, (stop, none))
+
     for tick in source.ticks(start, stop):
         while stamp <= tick:
             waiting = waiting | row
             stamp, row = next(arrivals, (stop, none))
+
         starts.append(waiting)
         waiting = none
+
     while stamp < stop:
         waiting = waiting | row
         stamp, row = next(arrivals, (stop, none))
+
     return torch.stack(starts) if starts else none.new_empty((0, len(none))), waiting
 
 
@@ -295,15 +309,18 @@ def window_starts_from_argument(starts: Starts | None, x: Tensor) -> Iterable[bo
         raise ShapeError(f"starts has {len(starts)} steps, but the signal has {len(x)}")
     if not isinstance(starts, Tensor):
         return starts
+
     if starts.dtype != torch.bool or starts.ndim not in (1, 2) or starts.shape[1:] not in ((), x.shape[1:2]):
         raise ShapeError(
             f"starts needs flags (T, B) or (T,) beside a signal {tuple(x.shape)}, but got {starts.dtype} "
             f"{tuple(starts.shape)}"
         )
+
     if not starts.is_cpu:
         # reading flags from a device would wait for it
         return starts.unbind(0) if starts.ndim == 2 else starts.unsqueeze(1).unbind(0)
     if starts.ndim == 1:
         return starts.numpy().tolist()
+
     # a step at which no sample starts a window is cheaper without a mask
     return [row if some else False for row, some in zip(starts.unbind(0), starts.any(1).numpy().tolist(), strict=True)]

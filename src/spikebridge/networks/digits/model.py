@@ -87,6 +87,7 @@ def what_where(
     """
     if variant not in VARIANTS:
         raise ConfigError(f"there is no what/where network {variant!r}; {did_you_mean(variant, VARIANTS)}")
+
     inputs: dict[str, Every] = {}
     parts: dict[str, nn.Module] = {}
     links: list[Transmission | Modulation] = []
@@ -94,19 +95,25 @@ def what_where(
         inputs["frames"] = every(frame_every * dt)
         parts["what"] = _what(hidden, sensor)
         links.append(Transmission("frames", "what"))
+
     if variant != "ann":
         inputs["events"] = every(dt)
         parts["where"] = _where(hidden, sensor)
         links.append(Transmission("events", "where"))
+
     if variant not in ("snn", "modulation"):
         links.append(Transmission("what", "answer", held=True))
+
     if variant != "ann":
         links.append(Transmission("where", "answer", _transmission(variant, hidden, frame_period)))
+
     if variant in ("learned", "modulation", "fixed"):
         links.append(Modulation("what", "where.lif2.v_threshold", _modulation(variant, hidden), by="multiply"))
+
     parts["answer"] = Readout(hidden * sum(link.target == "answer" for link in links), num_classes)
     # the last window ends with the recording, so all events are used
     clocks = {"answer": every(frame_period * dt, (frame_period - 1) * dt)}
+
     return HybridNetwork(dt=dt, inputs=inputs, parts=parts, links=links, outputs=["answer"], clocks=clocks)
 
 
@@ -134,6 +141,7 @@ def parameter_matched(variant: str, hidden: int, **sizes: float | int) -> Hybrid
         # numbers of parameters grow with the width
         above = bisect_left(widths, 0, key=distance)
         nearest = min(widths[max(above - 1, 0) : above + 1], key=lambda h: abs(distance(h)))
+
     return what_where(variant, nearest, **sizes)  # type: ignore[arg-type]
 
 
@@ -157,11 +165,14 @@ def _where(hidden: int, sensor: int) -> Sequential:
         return LIF(tau=0.05, surrogate=Triangle(1.0), learn=("tau",))
 
     flat = 8 * ((sensor + 1) // 2) ** 2
-    conv, fc = nn.Conv2d(2, 8, 5, 2, 2), nn.Linear(flat, hidden)
+    conv = nn.Conv2d(2, 8, 5, 2, 2)
+    fc = nn.Linear(flat, hidden)
+
     with torch.no_grad():
         # one input in twenty is a spike, so default weights would leave every membrane far below its threshold
         conv.weight *= _INITIAL_GAIN
         fc.weight *= _INITIAL_GAIN
+
     return Sequential(conv=conv, lif1=lif(), flat=nn.Flatten(), fc=fc, lif2=lif())
 
 
@@ -169,9 +180,11 @@ def _transmission(variant: str, hidden: int, window: int) -> HybridUnit:
     """Spikes of a window to features; a learned unit starts as the fixed one."""
     if variant not in ("learned", "transmission"):
         return HybridUnit(Tumbling(window), Mean())
+
     identity = nn.Linear(hidden, hidden)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
+
     return HybridUnit(Tumbling(window), FIR(window, (hidden,)), identity)
 
 
@@ -179,7 +192,9 @@ def _modulation(variant: str, hidden: int) -> HybridUnit:
     """Features to factors of thresholds; a learned unit starts without effect."""
     if variant == "fixed":
         return HybridUnit(nonlinearity=ThresholdFactor())
+
     nothing = nn.Linear(hidden, hidden)
     nn.init.zeros_(nothing.weight)
     nn.init.zeros_(nothing.bias)
+
     return HybridUnit(nonlinearity=nn.Sequential(nothing, ThresholdFactor()))

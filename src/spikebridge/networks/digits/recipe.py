@@ -80,9 +80,11 @@ class Camera:
         check_least(self, frame_step=1, num_frames=1, num_steps=1)
         if not 0 <= self.noise < math.inf:
             raise ConfigError(f"noise should be 0 or more, but is {self.noise}")
+
         for name in ("event_loss", "spurious"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a probability from 0 to 1, but is {getattr(self, name)}")
+
         if self.num_steps % self.num_frames:
             raise ConfigError(f"num_frames should divide num_steps, but got {self.num_frames} and {self.num_steps}")
 
@@ -183,10 +185,12 @@ def recordings(config: Config, data: Path | None = None) -> tuple[HybridRecordin
     """Clean recordings of the training samples and of the split that is scored; the same for every seed."""
     if config.dataset == "digits":
         refuse_data_folder(data, "the digits of scikit-learn")
+
     splits = load_digits() if config.dataset == "digits" else load_mnist(data)
     train = splits.train.select(torch.arange(min(config.num_train or 10**9, len(splits.train.labels))))
     scored = splits.test if config.split == "test" else splits.validation
     make = torch.Generator().manual_seed
+
     return (
         hybrid_camera(train.images, train.labels, make(1), _saccades(config)),
         hybrid_camera(scored.images, scored.labels, make(2), _saccades(config)),
@@ -218,6 +222,7 @@ def example(config: Config) -> dict[str, Tensor]:
     images = F.interpolate(digits.images[:, None], 8 if config.dataset == "digits" else 28, mode="bilinear")[:, 0]
     generator = torch.Generator().manual_seed(0)
     seen = hybrid_camera(images, digits.labels, generator, _saccades(config))
+
     return with_noise(config.camera, seen.frames, seen.events, generator)
 
 
@@ -249,6 +254,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     training, scored = recordings(config)
     data = noisy_batches(config, training)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+
     # seeds outside, so that a stopped run has whole comparisons
     for seed in range(config.seed, config.seed + config.num_seeds):
         for name in config.networks:
@@ -258,9 +264,12 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 fit(network, [_phase(config, name, seed)], data, settings=_settings(config, seed, quiet), run=child)
                 child.save_weights(network)
                 child.save_results(score(network, config, scored))
+
             scores[name].append(child.results())
+
     results = report_page.compare(scores)
     run.save_results(results)
+
     return results
 
 
@@ -285,6 +294,7 @@ def score(network: HybridNetwork, config: Config, scored: HybridRecording) -> di
     """Accuracy after each window over four draws of the noise, and the cost of one recording."""
     by_window, confusions = _answers(network, config, scored)
     seen = with_noise(config.camera, scored.frames[:, :32], scored.events[:, :32], torch.Generator().manual_seed(1000))
+
     return {
         "accuracy": by_window[-1],
         "accuracy_by_window": by_window,
@@ -299,12 +309,14 @@ def _answers(network: HybridNetwork, config: Config, scored: HybridRecording) ->
     generator = torch.Generator().manual_seed(1000)
     hits = []
     confusions = torch.zeros(10, 10, dtype=torch.long)
+
     with evaluating(network):
         for _ in range(_NUM_DRAWS):
             logits = _logits(network, config, with_noise(config.camera, scored.frames, scored.events, generator))
             answers = logits.cumsum(0).argmax(-1)
             hits.append((answers == scored.labels).float().mean(1))
             confusions += torch.bincount(10 * scored.labels + answers[-1], minlength=100).reshape(10, 10)
+
     return torch.stack(hits).mean(0).tolist(), confusions.tolist()
 
 
@@ -312,6 +324,7 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
     """Inputs from training samples, on which quantisation is calibrated."""
     training, _ = recordings(config, data)
     some = slice(num_samples)
+
     return with_noise(
         config.camera, training.frames[:, some], training.events[:, some], torch.Generator().manual_seed(2000)
     )
@@ -328,6 +341,7 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
     _, scored = recordings(config, data)
     scores: dict[str, list[dict[str, Any]]] = {}
     children = run.children()
+
     for number, (path, child) in enumerate(children.items(), start=1):
         _log.info("evaluating %s (%d of %d)", path, number, len(children))
         name = path.partition("/")[0]
@@ -336,6 +350,7 @@ def evaluate(run: Run, data: Path | None = None) -> dict[str, Any]:
             network.double()
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, config, scored))
+
     return report_page.compare({name: scores[name] for name in config.networks})
 
 
@@ -352,4 +367,5 @@ def report(run: Run) -> Path:
         "event loss": camera.event_loss,
         "epochs": config.epochs,
     }
+
     return report_page.write(run, facts, build(config), example(config), reproduce_command("digits", config))

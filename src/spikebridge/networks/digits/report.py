@@ -53,9 +53,11 @@ def write(
     scores = _scores(run)
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
+
     results = run.results()
     _log.info("drawing %d networks", len(networks))
     _save_pictures(run, scores, networks)
+
     sections = [
         _result(results, scores),
         _time(scores),
@@ -100,14 +102,19 @@ def _lead(results: Mapping[str, Any]) -> str:
     rows = {row["network"]: row for row in results["networks"]}
     if "learned" not in rows:
         return ""
+
     groups: dict[str, list[str]] = {}
     for row in results["learned against"]:
         groups.setdefault(row["learned is"], []).append(f"{row['network']} ({row['points']:+.1f})")
+
     words = {"ahead": "ahead of", "level": "level with", "behind": "behind"}
     compared = [f"{words.get(verdict, verdict)} {', '.join(names)}" for verdict, names in groups.items()]
-    ours, spread = f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}", rows["learned"]["sd"]
+    ours = f"The learned hybrid reaches {rows['learned']['accuracy %']:.1f}"
+    spread = rows["learned"]["sd"]
+
     if spread is None:
         return f"{ours} % with one seed, which is too few for a comparison."
+
     return f"{ours} ± {spread:.1f} %. In points, it is {'; '.join(compared)}."
 
 
@@ -118,6 +125,7 @@ def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
     if results["learned against"]:
         text = "Differences seed by seed; “level” where the mean lies within two standard errors of zero."
         tables.append(Table(results["learned against"], f"The learned hybrid beside each other network. {text}"))
+
     return Section("Result", "", tables, [Picture(_bars(scores), "Accuracy: mean, spread and every seed.")])
 
 
@@ -130,6 +138,7 @@ def _save_pictures(run: Run, scores: _Scores, networks: Mapping[str, HybridNetwo
     folder = run.path / "pictures"
     folder.mkdir(exist_ok=True)
     drawn = {"accuracy": _bars(scores)} | {name: draw_network(network) for name, network in networks.items()}
+
     for name, svg in drawn.items():
         write_text(folder / f"{name}.svg", svg)
 
@@ -141,8 +150,10 @@ def _time(scores: _Scores) -> Section:
         name: [[100 * score["accuracy_by_window"][k] for score in seeds] for k in range(windows)]
         for name, seeds in scores.items()
     }
+
     figure = accuracy_lines(times, lines, "time since the recording began [ms]")
     text = "Every network answers at the end of each window."
+
     return Section("Accuracy over time", text, pictures=[Picture(to_svg(figure), "Mean of the answers so far.")])
 
 
@@ -155,15 +166,19 @@ def _confusions(scores: _Scores) -> list[Section]:
     }
     if not counted:
         return []
+
     first, counts = next(iter(counted.items()))
     rows = []
+
     for name, matrix in counted.items():
         wrong = matrix.clone().fill_diagonal_(0)
         true, answered = divmod(int(wrong.argmax()), len(wrong))
         share = float(wrong[true, answered] / max(1, int(matrix[true].sum())))
         rows.append({"network": name, "digit": str(true), "taken for": str(answered), "share %": round(100 * share, 2)})
+
     caption = f"Answers of “{first}”, all seeds."
     picture = Picture(to_svg(confusion_matrix(counts, range(len(counts))), caption), caption)
+
     return [Section("Confusions", "", [Table(rows, "The most frequent confusion of each network.")], [picture])]
 
 
@@ -174,10 +189,12 @@ def _replay(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
     )
     if both is None:
         return []
+
     name, network = both
     seen = {one: inputs[one].to(next(network.parameters()).dtype) for one in network.inputs}
     replay = record_network(network, seen, name=f"one recording in “{name}”")
     text = f"One recording in “{name}”, tick by tick: spikes, membranes, what the units give, and the answers."
+
     return [Section("Replay", text, replays=[replay])]
 
 
@@ -193,10 +210,12 @@ def _inside(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor])
                     to_svg(figure), "Learned FIR kernels: the weight of a spike by its age, one line for each neuron."
                 )
             )
+
         if "where" in network.parts:
             spikes = spikes_of_part(network, "where", inputs)[:, 0]
             caption = f"Spikes of the SNN's last layer in “{name}”."
             pictures.append(Picture(to_svg(raster(spikes, network.dt)), caption))
+
     return Section("Inside", "Trained networks of the first seed, one recording.", pictures=pictures)
 
 
@@ -205,6 +224,7 @@ def _drawn(networks: Mapping[str, HybridNetwork], inputs: Mapping[str, Tensor]) 
     first = next(iter(networks.values()))
     summary = summarize(first, {name: inputs[name] for name in first.inputs})
     tables = [Table(summary.parts, summary.title), *([Table(summary.links, "Its links")] if summary.links else [])]
+
     return Section("The networks", "", tables, pictures)
 
 
@@ -218,6 +238,7 @@ def measure_cost(network: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str,
     cost = count_cost(network, inputs)
     total = cost.total
     one = {name: x[:, :1].repeat(8, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
+
     return {
         "macs": total.macs,
         "synops": total.synops,
@@ -246,6 +267,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = [100 * score["accuracy"] for score in seeds]
     means = {key: fmean(score[key] for score in seeds) for key in ("macs", "synops", "updates", "energy_nj", "tick_ms")}
+
     return {
         "network": name,
         "accuracy %": round(fmean(values), 2),
@@ -270,6 +292,7 @@ def _against(name: str, scores: _Scores) -> list[dict[str, Any]]:
         gap = paired_difference(ours, theirs)
         points, sd = gap.rounded(2)
         rows.append({"network": other, "points": points, "sd": sd, "learned is": gap.verdict()})
+
     return rows
 
 

@@ -174,23 +174,29 @@ class Config:
         check_positive(self.units, ("lr", "scale"), "units")
         check_least(self.training, "training", epochs=1, batch_size=1, num_fisher=1, strength=0.0)
         check_positive(self.training, ["lr"], "training")
+
         if not 0 <= self.training.momentum < 1:
             raise ConfigError(f"training.momentum should be from 0 to below 1, but is {self.training.momentum}")
+
         size = self.tasks.group_size
         if self.tasks.num_tasks % size or self.tasks.num_prior % size:
             raise ConfigError(
                 f"num_tasks and num_prior should be whole groups of {size} tasks, but are {self.tasks.num_tasks} "
                 f"and {self.tasks.num_prior}"
             )
+
         if not 0 < self.network.rho <= 1:
             raise ConfigError(f"rho, the share of open neurons, should be above 0 to 1, but is {self.network.rho}")
 
     def trial(self, name: str, seed: int | None = None) -> TrialSettings:
         """One method with one seed, by default the first."""
-        network, units, training = self.network, self.units, self.training
+        network = self.network
+        units = self.units
+        training = self.training
         lr, strength = tuned(self.data.dataset, name)
         shape = (network.num_hidden, network.num_hidden)
         default = replace(DEFAULT, num_steps=network.num_steps, logit_scale=network.logit_scale)
+
         return TrialSettings(
             method=METHODS[name],
             seed=self.seed if seed is None else seed,
@@ -272,9 +278,11 @@ def trained(run: Run) -> dict[str, HybridNetwork]:
 
 
 def _parts(config: Config) -> tuple[Branch, Gating]:
-    features, units = NUM_FEATURES[config.data.dataset], config.trial("hmn").units
+    features = NUM_FEATURES[config.data.dataset]
+    units = config.trial("hmn").units
     backbone = Backbone(features, units.num_hidden, hidden=units.hidden)
     branch = Branch(features, units.num_hidden, settings=config.trial("hmn").branch)
+
     return branch, Gating(backbone, [KWinners(units.rho), KWinners(units.rho)])
 
 
@@ -292,10 +300,12 @@ def recordings(config: Config, data: Path | None = None) -> tuple[LabelledInputs
 
 def task_sequence(config: Config, seed: int, train: LabelledInputs, scored: LabelledInputs) -> TaskSequence:
     """The tasks of one seed, the same for every method."""
-    tasks, generator = config.tasks, torch.Generator().manual_seed(seed)
+    tasks = config.tasks
+    generator = torch.Generator().manual_seed(seed)
     number = tasks.num_prior + tasks.num_tasks
     permutations = GroupedPermutations(train.inputs.shape[-1], number, tasks.group_size, generator=generator)
     split = permutations.split(tasks.num_tasks // tasks.group_size, tasks.seen)
+
     return TaskSequence(permutations, split, train, scored)
 
 
@@ -303,13 +313,16 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every method with every seed, scores it, and writes the table."""
     inputs = recordings(config)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.methods}
+
     # seeds outside, so that a stopped run has whole comparisons
     for seed in range(config.seed, config.seed + config.num_seeds):
         for name in config.methods:
             child = run.child(f"{name}/seed-{seed}")
             scores[name].append(train_trial(config, config.trial(name, seed), child, inputs, quiet))
+
     results = report_page.compare(scores)
     run.save_results(results)
+
     return results
 
 
@@ -327,18 +340,23 @@ def train_trial(
         trial = run_trial(settings, tasks, run, quiet=quiet, snapshots=snapshots)
         save_trial(trial, tasks, run)
         run.save_results(score(trial, settings, tasks, in_full=settings.seed == config.seed))
+
     return run.results()
 
 
 def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = None) -> dict[str, Any]:
     """Scores the trained HMN of a run on its own test images, or on those of a file."""
-    config, options = run.config_as(Config), options or Evaluation()
-    child, settings = find_trial(run, options.method), config.trial(options.method)
+    config = run.config_as(Config)
+    options = options or Evaluation()
+    child = find_trial(run, options.method)
+    settings = config.trial(options.method)
+
     if data is None or data.is_dir():
         train, scored = recordings(config, data)
     else:
         # of the training images only the shape is needed
         train = scored = read_inputs(data, NUM_FEATURES[config.data.dataset])
+
     return evaluate_trial(child, settings, task_sequence(config, config.seed, train, scored), options)
 
 
@@ -348,6 +366,8 @@ def report(run: Run) -> Path:
     fields = {"seed": config.seed, "num_seeds": config.num_seeds}
     for group in (config.data, config.tasks, config.network, config.training):
         fields |= asdict(group)
+
     names = ("dataset", "split", "num_tasks", "num_seeds", "seed", "num_hidden", "rho", "epochs", "batch_size")
     facts = {name: fields[name] for name in names}
+
     return report_page.write(run, facts, build(config), reproduce_command("modulation", config))

@@ -55,7 +55,8 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         networks: to draw.
         command: reproduces the run.
     """
-    results, trials = run.results(), _trials(run)
+    results = run.results()
+    trials = _trials(run)
     sections = [
         _over_tasks(results),
         _table(results),
@@ -71,6 +72,7 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         ),
         Section("How it was measured", _MEASURED),
     ]
+
     return write_report(
         run.path / "report.html",
         "Continual learning with modulated neurons",
@@ -93,10 +95,12 @@ def _lead(results: Mapping[str, Any]) -> str:
     rows = {row["method"]: row for row in results["methods"]}
     if "hmn" not in rows:
         return "Methods of continual learning, compared."
+
     ours = rows["hmn"]
     text = f"After all tasks HMN is {100 * ours['ACC']:.1f} % accurate"
     if ours["one picture"] is not None:
         text += f", {100 * ours['one picture']:.1f} % with the task inferred from one image"
+
     ceiling = f" The upper bound is {100 * rows['single']['ACC']:.1f} %." if "single" in rows else ""
     return f"{text}.{ceiling}"
 
@@ -107,6 +111,7 @@ def _trials(run: Run) -> dict[str, list[dict[str, Any]]]:
     for path, child in run.children().items():
         if path.count("/") == 1 and child.finished:
             trials.setdefault(path.partition("/")[0], []).append(child.results())
+
     return {name: trials[name] for name in METHODS if name in trials}
 
 
@@ -119,12 +124,14 @@ def _over_tasks(results: Mapping[str, Any]) -> Section:
     after: Mapping[str, Sequence[Sequence[float]]] = results["after"]
     pictures = []
     names = _main_first(after)
+
     for start in range(0, len(names), _MOST_LINES):
         some = names[start : start + _MOST_LINES]
         number = len(after[some[0]][0])
         series = {name: 100 * np.array(after[name]).T for name in some}
         figure = accuracy_lines(np.arange(1, number + 1), series, "tasks learned", "mean accuracy so far [%]")
         pictures.append(Picture(to_svg(figure, "accuracy against the number of tasks"), ", ".join(some)))
+
     text = "Mean accuracy on all tasks learned so far (Fig. 3i); bands are one standard deviation over seeds."
     return Section("Accuracy against the number of tasks", text, pictures=pictures)
 
@@ -134,6 +141,7 @@ def _table(results: Mapping[str, Any]) -> Section:
     tables = [Table(results["methods"], "Accuracies from 0 to 1, means over seeds.")]
     if against:
         tables.append(Table(against, "HMN minus each method, seed by seed; level is within two standard errors."))
+
     return Section("Methods", "", tables)
 
 
@@ -141,6 +149,7 @@ def _transfer(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section
     with_curve = {name: seeds[0]["reshuffled"] for name, seeds in trials.items() if "reshuffled" in seeds[0]}
     if not with_curve:
         return []
+
     pictures = []
     for kind, title in _MODES.items():
         series = {name: 100 * np.array(curve[kind]) for name, curve in with_curve.items() if kind in curve}
@@ -149,6 +158,7 @@ def _transfer(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section
             some = {name: series[name] for name in _main_first(series)[:_MOST_LINES]}
             figure = accuracy_lines(shares, some, "share of the permutation shuffled again")
             pictures.append(Picture(to_svg(figure, f"unlearned similar tasks, {title}"), title))
+
     text = "Accuracy on tasks without training: a window of a learned permutation is shuffled again (Fig. 3f)."
     return [Section("Unlearned similar tasks", text, pictures=pictures)]
 
@@ -158,16 +168,21 @@ def _representation(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[S
     gated = [name for name in _main_first(shown) if "gate similarity" in shown[name]][:2]
     if not gated:
         return []
-    group, pictures = shown[gated[0]]["group"], []
+
+    group = shown[gated[0]]["group"]
+    pictures = []
     overlap = matrix_map(shown[gated[0]]["overlap"], group, "overlap of permutations", (0.0, 1.0))
     pictures.append(Picture(to_svg(overlap, "overlap of permutations"), "Similarity of tasks, by construction."))
+
     for name in gated:
         found = shown[name]
         figure = matrix_map(found["gate similarity"], group, f"similarity of gates, {name}", (0.0, 1.0))
         pictures.append(Picture(to_svg(figure, "gate similarity"), "Cosine between gates (Fig. 3b)."))
+
     for name in [*gated[:1], *(other for other in ("snn", "snn_ewc") if other in shown)][:2]:
         figure = matrix_map(shown[name]["activity correlation"], group, f"hidden activity, {name}", (0.0, 1.0))
         pictures.append(Picture(to_svg(figure, "activity"), "Correlation of mean hidden activity (Fig. 3c, d)."))
+
     first = shown[gated[0]]
     if "embedding" in first:
         figure = embedding_map(first["embedding"], group, first["unseen"], f"gates of {gated[0]} in a plane")
@@ -176,14 +191,17 @@ def _representation(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[S
                 to_svg(figure, "embedding"), "One mark for each task, one colour and shape for each group (Fig. 3e)."
             )
         )
+
     figure = signals_map(first["signals"], group, title=f"first gates of each task, {gated[0]}")
     pictures.append(Picture(to_svg(figure, "signals"), "Open neurons of the first layer (Fig. 3h)."))
     keys = ("correlation of gates with overlap", "silhouette")
+
     rows = [
         {"method": name, **{key: round(value[key], 3) for key in keys if value.get(key) is not None}}
         for name, value in shown.items()
         if any(value.get(key) is not None for key in keys)
     ]
+
     tables = [Table(rows, "One number for each map below, first seed.")] if rows else []
     return [Section("Representation of tasks", "First seed.", tables, pictures)]
 
@@ -193,26 +211,36 @@ def _confusions(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Secti
     name = next((name for name in _main_first(trials) if "confusions" in trials[name][0]), None)
     if name is None:
         return []
+
     first = trials[name][0]
     classes = first["confusions"]
     figure = confusion_matrix(classes, range(len(classes)))
     pictures = [Picture(to_svg(figure, "classes"), "Classes: all tasks, each with its gate.")]
+
     if "task confusions" in first:
         counts = np.array(first["task confusions"])
         shares = 100 * counts / counts.sum(1, keepdims=True)
-        tasks, title = range(len(shares)), "share of the images [%]"
+        tasks = range(len(shares))
+        title = "share of the images [%]"
+
         if len(shares) <= _MOST_CELLS:
             figure = heat_map(shares, tasks, tasks, "task", "inferred task", title, np.eye(len(shares)), "{:.0f}")
         else:
             figure = matrix_map(shares, None, title, (0.0, 100.0), column_title="inferred task")
+
         pictures.append(Picture(to_svg(figure, "tasks"), "Tasks: inferred from one unlabelled image."))
+
     return [Section("Confusions", f"“{name}” after the last task, first seed.", pictures=pictures)]
 
 
 def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
-    rows, seconds, kept = [], {}, {}
+    rows = []
+    seconds = {}
+    kept = {}
+
     for name, seeds in trials.items():
-        first, memory = seeds[0], seeds[0]["memory"]
+        first = seeds[0]
+        memory = seeds[0]["memory"]
         cost = first.get("cost", {})
         per_task = np.mean([seed["seconds"] for seed in seeds], 0)
         seconds[name] = per_task
@@ -221,6 +249,7 @@ def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
         in_table = memory["table bits a task"] / 8 + 4 * memory.get("numbers a task", 0)
         kept[name] = (4 * numbers + tasks * in_table) / 1e6
         growth = [seed["growth of seconds"] for seed in seeds if seed["growth of seconds"] is not None]
+
         rows.append(
             {
                 "method": name,
@@ -237,16 +266,19 @@ def _cost(trials: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
                 "energy nJ": None if "energy nJ" not in cost else round(cost["energy nJ"], 1),
             }
         )
+
     pictures = []
     for values, title in ((seconds, "seconds a task"), (kept, "memory [MB]")):
         some = {name: values[name] for name in _main_first(values)[:_MOST_LINES]}
         figure = accuracy_lines(np.arange(1, len(next(iter(some.values()))) + 1), some, "task", title)
         figure.axes[0].set_ylim(bottom=0)
+
         pictures.append(
             Picture(
                 to_svg(figure, f"{title} against tasks"), f"{title[0].upper()}{title[1:]}, against the number of tasks."
             )
         )
+
     text = (
         "Counted operations of the branch for one image. The units run once for each task where the gate is given, "
         "once for each image where it is inferred. Energy is that of the branch, 45 nm. Seconds of a resumed run or "
@@ -277,9 +309,11 @@ def _accuracy_from_one_picture(seed: Mapping[str, Any]) -> float | None:
     modes = seed["modes"]
     if "per_sample" in modes:
         return float(modes["per_sample"])
+
     for mode in ("inferred", "by input"):
         if mode in modes:
             return float(modes[mode]["1"]["accuracy"])
+
     return None
 
 
@@ -305,6 +339,7 @@ def _row(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "opening": first["opening"][0]["mean"] if "opening" in first else None,
         "s a task": _mean([fmean(seed["seconds"]) for seed in seeds]),
     }
+
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
 
 
@@ -319,18 +354,22 @@ def against(name: str, scores: _Scores) -> list[dict[str, Any]]:
     for other in scores:
         if name not in scores or other == name:
             continue
+
         theirs = {seed["seed"]: seed for seed in scores[other]}
         pairs = [(ours, theirs[ours["seed"]]) for ours in scores[name] if ours["seed"] in theirs]
         if not pairs:
             continue
+
         row: dict[str, Any] = {"method": other, "seeds": len(pairs)}
         for title, key in (("ACC", "acc"), ("transfer", "transfer"), ("forgetting", "forgetting")):
             there = [(a[key], b[key]) for a, b in pairs if a[key] is not None and b[key] is not None]
             if there:
                 gap = paired_difference([a for a, _ in there], [b for _, b in there])
                 row[title], row[f"{title} sd"] = gap.rounded(4)
+
         row["ACC is"] = paired_difference([a["acc"] for a, _ in pairs], [b["acc"] for _, b in pairs]).verdict()
         rows.append(row)
+
     return rows
 
 
@@ -365,6 +404,7 @@ def matrix_map(
     grid = _array(values)
     if grid.ndim != 2 or not grid.size:
         raise ShapeError(f"a map needs a matrix (R, C), but got shape {grid.shape}.")
+
     low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if limits is None else limits
     figure, axes = new_figure(4.6, 0.9 + 3.4 * min(1.0, max(0.4, len(grid) / grid.shape[1])), title)
     # clear to full, so that the page shows through where a value is low
@@ -372,6 +412,7 @@ def matrix_map(
     image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, fraction=0.05)
     bar.ax.tick_params(colors=INK, labelsize=9)
+
     if group is not None:
         groups = _array(group)
         if groups.shape != (len(grid),):
@@ -380,6 +421,7 @@ def matrix_map(
             axes.axhline(place, color=INK, linewidth=0.5, alpha=0.5)
             if grid.shape[0] == grid.shape[1]:
                 axes.axvline(place, color=INK, linewidth=0.5, alpha=0.5)
+
     axes.set(xlabel=column_title, ylabel=row_title)
     return figure
 
@@ -408,13 +450,15 @@ def embedding_map(points: ArrayLike, group: ArrayLike, unseen: ArrayLike | None 
     Raises:
         ShapeError: not one point, group and truth value each.
     """
-    places, groups = _array(points), _array(group)
+    places = _array(points)
+    groups = _array(group)
     hollow = np.zeros(len(places), dtype=bool) if unseen is None else _array(unseen).astype(bool)
     if places.shape != (len(groups), 2) or groups.ndim != 1 or hollow.shape != groups.shape:
         raise ShapeError(
             f"an embedding needs points (M, 2) with a group and a truth value each, but got shapes {places.shape}, "
             f"{groups.shape} and {hollow.shape}."
         )
+
     figure, axes = new_figure(4.8, 3.6, title)
     for i, one in enumerate(np.unique(groups)):
         colour = SERIES[i % len(SERIES)]
@@ -423,10 +467,12 @@ def embedding_map(points: ArrayLike, group: ArrayLike, unseen: ArrayLike | None 
         for filled, mark in ((colour, ~hollow), (PAPER, hollow)):
             chosen = (groups == one) & mark
             axes.plot(*places[chosen].T, marker, color=colour, markerfacecolor=filled, markersize=6, linestyle="none")
+
     axes.set_xticks([])
     axes.set_yticks([])
     if hollow.any():
         axes.set_xlabel("hollow: a task that the backbone has not seen")
+
     return figure
 
 

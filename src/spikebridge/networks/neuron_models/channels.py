@@ -60,11 +60,13 @@ class _GateRates(nn.Module):
         x = (v.unsqueeze(-1) + self.shift) / self.scale
         grown = torch.exp(x)
         minus_x = -x[..., :2]
+
         # x / (1 - exp(-x)), 1 at 0
         near = minus_x.abs() < _NEAR_ZERO
         linear = torch.where(near, 1 + minus_x / 2, minus_x / torch.where(near, 1.0, 1 - grown[..., :2]))
         logistic = 1 / (1 + grown[..., 5:])
         opening, closing = (torch.cat([linear, grown[..., 2:5], logistic], -1) * self.factor).split(3, -1)
+
         return opening, closing
 
 
@@ -144,6 +146,7 @@ class MembraneRest(_Channels):
         leak, (of_sodium, of_potassium, of_leak) = self.membrane.conductances[2], self.membrane.reversals
         driven = current if self.coupling == 0 else self.coupling * current
         driving = sodium * of_sodium + potassium * of_potassium + leak * of_leak + driven
+
         return driving / (sodium + potassium + (leak + self.coupling))
 
 
@@ -212,6 +215,7 @@ class ExponentialRest(nn.Module):
         slope = neuron.v_leak - v + neuron.slope * grown + current / neuron.leak
         rest = v + slope * _mean_growth(self.share * (grown - 1)) * (self.share / self.taken)
         rest = torch.minimum(rest, v + (neuron.v_peak + 1 - v) / self.taken)
+
         # a peak is seen half a step late on average, and the reset takes a step: the membrane has moved on meanwhile
         moved = neuron.v_leak - neuron.v_reset + current / neuron.leak
         return torch.where(v >= neuron.v_peak, neuron.v_reset + 1.5 * self.share * moved, rest)
@@ -250,7 +254,9 @@ class Affine(nn.Module):
 
     def __init__(self, scale: float, zero: float = 0.0, weight: float = 0.0) -> None:
         super().__init__()
-        self.scale, self.zero, self.weight = scale, zero, weight
+        self.scale = scale
+        self.zero = zero
+        self.weight = weight
 
     def forward(self, x: Float[Tensor, "*N"], y: Float[Tensor, "*N"] | None = None) -> Float[Tensor, "*N"]:
         """Signals, and their contexts, to their weighted sum."""

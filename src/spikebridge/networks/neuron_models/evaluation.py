@@ -10,7 +10,8 @@ from spikebridge.errors import ConfigError, DataError, ShapeError, is_positive
 from spikebridge.hybrid import HybridNetwork
 
 _BOUNDS = (-300.0, 300.0)  # mV: no membrane is beyond, but one whose integration has exploded is
-_MOST_HALVINGS, _MOST_STEPS = 8, 100_000  # of a search for a stable step
+_MOST_HALVINGS = 8  # of a search for a stable step
+_MOST_STEPS = 100_000
 _BLOCK = 2000  # steps between two looks at the membrane
 
 Neuron = Callable[[float], HybridNetwork]
@@ -40,16 +41,20 @@ def simulate(neuron: Neuron, current: Float[Tensor, "T B *N"], step: float) -> d
     """
     if not is_positive(step):
         raise ConfigError(f"a simulation needs step > 0 s, but got {step!r}")
+
     if not isinstance(current, Tensor) or current.ndim < 3 or not current.is_floating_point():
         shape = tuple(current.shape) if isinstance(current, Tensor) else type(current).__name__
         raise ShapeError(f"a simulation needs a current (T, B, *N) of floats, but got {shape}")
+
     if not bool(current.isfinite().all()):
         raise DataError("a simulation needs a finite current, but got NaN or infinity")
+
     with torch.no_grad():
         outputs, failed = _run(neuron, current, step)
         if failed is None:
             return outputs
         stable = largest_stable_step(neuron, current[: failed + 1], step)
+
     steepest = f"the current reaches {float(current.abs().max()):g}"
     if stable is None:
         remedy = (
@@ -57,6 +62,7 @@ def simulate(neuron: Neuron, current: Float[Tensor, "T B *N"], step: float) -> d
         )
     else:
         remedy = f"the largest stable step is {stable:.3g} s"
+
     raise DataError(
         f"the membrane leaves {_BOUNDS[0]:g} to {_BOUNDS[1]:g} mV at {failed * step:.4g} s with a step of {step:g} s "
         f"({steepest}); {remedy}"
@@ -77,6 +83,7 @@ def largest_stable_step(neuron: Neuron, current: Float[Tensor, "T B *N"], step: 
         finer = current.repeat_interleave(2**halvings, 0)
         if _run(neuron, finer, step / 2**halvings)[1] is None:
             return step / 2**halvings
+
     return None
 
 
@@ -88,18 +95,23 @@ def _halvings(current: Tensor) -> range:
 
 def _run(neuron: Neuron, current: Tensor, step: float) -> tuple[dict[str, Tensor], int | None]:
     """The outputs, and the step at which the membrane left its bounds, if it did."""
-    network, state = neuron(step).to(current.dtype), None
+    network = neuron(step).to(current.dtype)
+    state = None
     pieces: dict[str, list[Tensor]] = {}
+
     for start in range(0, len(current), _BLOCK):
         block = current[start : start + _BLOCK]
         try:
             outputs, state = network({"current": block}, state, ticks=2 * len(block))
         except DataError:  # NaN inside
             return {}, start
+
         v = outputs["membrane"].flatten(1)
         outside = ~((v > _BOUNDS[0]) & (v < _BOUNDS[1])).all(1)
         if bool(outside.any()):
             return {}, start + int(outside.int().argmax())
+
         for name, y in outputs.items():
             pieces.setdefault(name, []).append(y)
+
     return {name: torch.cat(ys) for name, ys in pieces.items()}, None

@@ -31,7 +31,9 @@ from spikebridge.networks.neuron_models.channels import (
 )
 from spikebridge.neurons import Integrator
 
-CURRENT, MEMBRANE, GATES = "current", "membrane", "gates"
+CURRENT = "current"
+MEMBRANE = "membrane"
+GATES = "gates"
 UNITS = ("steady_gates", "gate_tau", "membrane_rest", "membrane_tau")
 """The four units of a Hodgkin-Huxley neuron."""
 _MS = 1e-3
@@ -80,7 +82,9 @@ def rest_of(membrane: MembraneParameters, dendrite: tuple[float, float] = (0.0, 
         >>> round(rest_of(MembraneParameters()), 3)
         -64.996
     """
-    low, high = min(membrane.reversals), -50.0
+    low = min(membrane.reversals)
+    high = -50.0
+
     for _ in range(60):
         v = (low + high) / 2
         m, n, h = SteadyGates().double()(torch.tensor([v], dtype=torch.float64))[0].tolist()
@@ -90,8 +94,10 @@ def rest_of(membrane: MembraneParameters, dendrite: tuple[float, float] = (0.0, 
             membrane.conductances[2],
             dendrite[0],
         )
+
         outward = sum(g_i * (v - e) for g_i, e in zip(g, (*membrane.reversals, dendrite[1]), strict=True))
         low, high = (low, v) if outward > 0 else (v, high)
+
     return (low + high) / 2
 
 
@@ -124,6 +130,7 @@ def hodgkin_huxley(
         *_gates_from(MEMBRANE, f, rest),
         *_membrane_from_gates(f, context=CURRENT),
     ]
+
     return _leapfrog(step, parts, links, outputs=[MEMBRANE, GATES], halfway=[GATES])
 
 
@@ -153,6 +160,7 @@ def voltage_clamp(
     f = _units(membrane, units)
     parts, rest = _at_rest(membrane)
     voltage = "voltage"
+
     links = [
         *_gates_from(voltage, f, rest),
         Transmission(voltage, "prediction", held=True, into="v", initial=rest),
@@ -194,13 +202,16 @@ def two_compartments(
     for name, value in (("coupling", coupling), ("leak", leak)):
         if not is_positive(value):
             raise ConfigError(f"two_compartments needs {name} > 0 mS/cm2, but got {in_words(value)}")
-    both, of_leak = coupling + leak, membrane.reversals[2]
+
+    both = coupling + leak
+    of_leak = membrane.reversals[2]
     # the dendrite at rest is a mean of the soma and its own leak potential, so it acts as a leak of the soma
     parts, rest = _at_rest(membrane, (coupling * leak / both, of_leak))
     dendrite = (coupling * rest + leak * of_leak) / both
     parts["dendrite"] = Integrator(_MS * membrane.capacitance / both, v_leak=dendrite, r=0.0)
     pulled = Affine(coupling / both, -leak * of_leak / coupling, 1 / both)
     f = _units(membrane, None, coupling)
+
     links = [
         Transmission(CURRENT, MEMBRANE),
         *_gates_from(MEMBRANE, f, rest),
@@ -241,6 +252,7 @@ def adaptive_exponential(step: float = 5e-6, neuron: ExponentialParameters = BRE
         "adaptation": Integrator(neuron.tau_adaptation, r=neuron.jump),
         "drive": _OpposedCurrent(),
     }
+
     spikes = HybridUnit(discretizer=Threshold(neuron.v_peak))
     subthreshold = HybridUnit(nonlinearity=Affine(neuron.coupling, neuron.v_leak))
     links: list[Transmission | Modulation] = [
@@ -258,6 +270,7 @@ def adaptive_exponential(step: float = 5e-6, neuron: ExponentialParameters = BRE
             delay=ticks(2), name="membrane_tau",
         ),
     ]  # fmt: skip
+
     return _leapfrog(step, parts, links, outputs=[MEMBRANE, "adaptation"], halfway=["adaptation", "drive"])
 
 
@@ -283,6 +296,7 @@ def _units(
     for name in given or {}:
         if name not in nonlinearities:
             raise ConfigError(f"there is no unit {name!r}; {did_you_mean(name, nonlinearities)}")
+
     return {name: HybridUnit(nonlinearity=one) for name, one in {**nonlinearities, **(given or {})}.items()}
 
 

@@ -103,7 +103,10 @@ def spikes_of_exponential(
         return y[0] - level
 
     peak.terminal = True  # type: ignore[attr-defined]
-    time, state, spikes = 0.0, [p.v_leak, 0.0], []
+    time = 0.0
+    state = [p.v_leak, 0.0]
+    spikes = []
+
     while time < 1e3 * duration:
         found = solve_ivp(
             equations, (time, 1e3 * duration), state, "LSODA", events=peak, rtol=_TOLERANCE, atol=_TOLERANCE
@@ -113,6 +116,7 @@ def spikes_of_exponential(
         time = float(found.t[-1])
         spikes.append(1e-3 * time)
         state = [p.v_reset, float(found.y[1, -1]) + p.jump]
+
     return np.array(spikes)
 
 
@@ -145,6 +149,7 @@ def _hodgkin_huxley(membrane: MembraneParameters) -> Callable[[_Values, float], 
     def equations(y: _Values, inward: float) -> list[float]:
         v, m, h, n = y
         currents = g_sodium * m**3 * h * (v - e_sodium) + g_potassium * n**4 * (v - e_potassium) + g_leak * (v - e_leak)
+
         return [
             (inward - currents) / membrane.capacitance,
             linear((v + 40) / 10) * (1 - m) - 4 * exp(-(v + 65) / 18) * m,
@@ -169,7 +174,9 @@ def _integrate(equations: _Equations, start: _Values, current: _Values, period: 
     values = np.asarray(current, dtype=float)
     per_period = round(period / _GRID)
     changes = [0, *(np.nonzero(np.diff(values))[0] + 1).tolist(), len(values)]
-    pieces, state = [np.array(start)[:, None]], np.array(start)
+    pieces = [np.array(start)[:, None]]
+    state = np.array(start)
+
     for a, b in pairwise(changes):
         times = np.arange((b - a) * per_period + 1) * (1e3 * _GRID)
         found = solve_ivp(
@@ -179,4 +186,5 @@ def _integrate(equations: _Equations, start: _Values, current: _Values, period: 
             raise DataError(f"the equations could not be integrated at a current of {values[a]:g}: {found.message}")
         pieces.append(found.y[:, 1:])
         state = found.y[:, -1]
+
     return np.concatenate(pieces, 1)

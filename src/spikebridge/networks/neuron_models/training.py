@@ -29,7 +29,8 @@ _LR = 1e-2
 _LEAST_GATE = 1e-6
 _BOUND = 12.0
 _THINNED = 10  # samples of a recording for a point
-_MIDDLE, _RANGE = -20.0, 40.0  # mV: membranes as numbers of the order of 1
+_MIDDLE = -20.0  # mV: membranes as numbers of the order of 1
+_RANGE = 40.0
 
 
 def _layers(num_inputs: int, width: int, num_outputs: int) -> nn.Sequential:
@@ -150,10 +151,13 @@ def varied_currents(number: int, duration: float, generator: np.random.Generator
     """
     level, deviation, tau = (generator.uniform(low, high, number) for low, high in ((0, 40), (2, 15), (1, 8)))
     kept = np.exp(-1 / tau)
-    deviations, now = [], generator.normal(size=number)
+    deviations = []
+    now = generator.normal(size=number)
+
     for _ in range(round(1e3 * duration) - 2):
         now = kept * now + np.sqrt(1 - kept**2) * generator.normal(size=number)
         deviations.append(now)
+
     return np.concatenate([np.zeros((2, number)), np.clip(level + deviation * np.array(deviations), -20.0, 70.0)])
 
 
@@ -169,6 +173,7 @@ def recordings(currents: Float[np.ndarray, "K number"], step: float, membrane: M
     v = np.stack([record_hodgkin_huxley(current, _MS, membrane)[:-1:every] for current in currents.T], 1)
     held = np.repeat(currents, round(_MS / step), 0)
     tensors = {name: torch.tensor(x, dtype=torch.float32)[..., None] for name, x in (("voltage", v), ("current", held))}
+
     return Batches(tensors, batch=dict.fromkeys(tensors, 1))
 
 
@@ -184,6 +189,7 @@ def _prediction_error(network: HybridNetwork, batch: dict[str, Tensor]) -> Tenso
     steps_per_ms = _MS / (2 * network.dt)
     slope = (v[1:] - v[:-1]) * steps_per_ms
     error = (predicted[:-1] - v[1:]) * steps_per_ms
+
     return (error / _scale(slope)).square().mean()
 
 
@@ -213,9 +219,11 @@ def fit_units(units: Mapping[str, nn.Module], data: Batches, step: float, num_up
     """
     with torch.no_grad():
         gates = voltage_clamp(step)(dict(data.tensors))[0]["gates"]
+
     points = {**data.tensors, "gates": gates}
     v, current, gates = (points[n].flatten(0, 1)[::_THINNED].double() for n in ("voltage", "current", "gates"))
-    steady, gate_tau = SteadyGates().double()(v), GateTimeConstant().double()(v)
+    steady = SteadyGates().double()(v)
+    gate_tau = GateTimeConstant().double()(v)
     tau = MembraneTimeConstant()(gates)
     slope = _MS * (MembraneRest()(gates, current) - v) / tau
     modules = nn.ModuleDict(dict(units)).double()
@@ -233,6 +241,7 @@ def fit_units(units: Mapping[str, nn.Module], data: Batches, step: float, num_up
 
     for names, loss in (("steady_gates", of_steady_gates), ("gate_tau", of_gate_tau), ("membrane_rest", of_membrane)):
         _minimize(modules[names], loss, num_updates)
+
     modules.float()
 
 
@@ -265,4 +274,5 @@ def _minimize(module: nn.Module, loss: Callable[[], Tensor], num_updates: int, n
     for _ in range(num_first):
         closure()
         adam.step()
+
     lbfgs.step(closure)

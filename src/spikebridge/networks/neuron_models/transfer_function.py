@@ -78,6 +78,7 @@ class TransferFunction(Sequential):
                 f"a transfer function needs a signal and time constants above 0 s, but got {num_signals} signals and "
                 f"{list(tau)}"
             )
+
         times = torch.tensor(tau)
         super().__init__(
             repeat=_Repeat(num_signals, len(tau)),
@@ -137,11 +138,14 @@ def fit_transfer_function(
         function.repeat.scale.copy_(signals.mean((0, 1)).clamp(min=torch.finfo(signals.dtype).tiny))
         function.rate.scale.copy_(rates.mean())
         filtered, _ = Sequential(function.repeat, function.filters, function.flatten)(signals)
-    x, y = filtered.flatten(0, 1), rates.flatten() / rates.mean()
+
+    x = filtered.flatten(0, 1)
+    y = rates.flatten() / rates.mean()
     readout = function.readout
     optimizer = torch.optim.Adam(readout.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     generator = torch.Generator().manual_seed(seed)
+
     for _ in range(num_updates):
         steps = torch.randint(len(x), (min(batch, len(x)),), generator=generator)
         rate = nn.functional.softplus(readout(x[steps])).squeeze(-1)
@@ -150,8 +154,10 @@ def fit_transfer_function(
         loss.backward()
         optimizer.step()
         schedule.step()
+
     with torch.no_grad():
         rate = nn.functional.softplus(readout(x)).squeeze(-1)
+
     return 1 - _deviance(y, rate) / _deviance(y, torch.ones_like(y))
 
 
@@ -162,10 +168,12 @@ def _check(function: TransferFunction, signals: Tensor, rates: Tensor) -> None:
             f"the transfer function needs signals (T, B, {number}) and rates (T, B), but got {tuple(signals.shape)} "
             f"and {tuple(rates.shape)}"
         )
+
     if not rates.numel() or not bool((rates.isfinite() & (rates >= 0)).all()) or not bool((rates > 0).any()):
         raise DataError(
             "rates need to be finite, at least 0, and somewhere above 0; record the population while it fires"
         )
+
     if not bool(signals.isfinite().all()):
         raise DataError("signals hold NaN or infinity; correct the recording first")
 

@@ -28,19 +28,23 @@ def write(run: Run, config: Mapping[str, Any], command: str) -> Path:
     """
     results = run.results()
     sections = []
+
     if "collisions" in results:
         by_source = Table(results["collisions"], f"{results['questions']}, by source of the collisions.")
         thresholds = Table(_thresholds(run), "Options judged rightly at each threshold, on validation videos.")
         units = Table(results["units"], "On validation videos; late is the share of frames off by more than 2.5.")
         sections += [Section("Result", "", [by_source]), Section("The units", "", [units, thresholds])]
+
     for part in ("detector", "parser"):
         if part in results:
             sections.append(Section(f"The {part}", "", [Table([_numbers(results[part])])]))
+
     sections.append(learning_curves({path: child.metrics.rows() for path, child in run.children().items()}))
     sections.append(Section("How it was measured", _METHOD))
     facts = {name: config[name] for name in ("scenes", "num_validation", "num_features", "epochs", "jitter")}
     facts |= run.versions()
     title = "Reasoning about collisions"
+
     return write_report(run.path / "report.html", title, sections, facts, command, _lead(results))
 
 
@@ -57,6 +61,7 @@ def _lead(results: Mapping[str, Any]) -> str:
     """
     if "collisions" not in results:
         return ""
+
     share = {row["from"]: row["per option %"] for row in results["collisions"]}
     return (
         f"From learned collisions the graph judges {share['learned']:.2f} % of the options rightly, "

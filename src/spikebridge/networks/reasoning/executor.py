@@ -74,6 +74,7 @@ class Executor:
             Event(rank, EVENT_KINDS[kind], int(frame), frozenset(int(o) for o in who if o >= 0))
             for rank, (kind, frame, who) in enumerate(zip(listed.kind, listed.frame, listed.objects, strict=True))
         ]
+
         self.causes = set(zip(*(column.tolist() for column in causes_of(listed)), strict=True))
 
     def run(self, tokens: Sequence[str]) -> _ExecutorResult:
@@ -87,16 +88,19 @@ class Executor:
         """
         parse(tokens, self.table)
         stack: list[Any] = []
+
         try:
             for token in tokens:
                 if token in self.table.words:
                     stack.append(token)
                     continue
+
                 number = len(self.table.rows[token].signatures[0].takes)
                 arguments = stack[len(stack) - number :]
                 stack[len(stack) - number :] = [self._operation(token)(*arguments)]
         except _RefusalError as refusal:
             return _ExecutorResult(None, str(refusal))
+
         return _ExecutorResult(str(stack[0]))
 
     def _operation(self, token: str) -> Callable[..., Any]:
@@ -109,12 +113,14 @@ class Executor:
             return lambda events, who: [e for e in events if e.kind == what and e.objects & _members(who)]
         if token in ("filter_start", "filter_end"):
             return lambda events: _first([e for e in events if e.kind == what])
+
         return self._operations[token]
 
     @cached_property
     def _operations(self) -> dict[str, Callable[..., Any]]:
         objects = range(self.scene.num_objects)
         pairs = [frozenset(pair) for pair in combinations(objects, 2)]
+
         return {
             "objects": lambda: list(objects),
             "events": lambda: self.events,
@@ -181,13 +187,16 @@ def execute(
     """
     scene_of = {scene.video: scene for scene in scenes}
     executors: dict[int | str, Executor] = {}
-    values, refusals = [], []
+    values = []
+    refusals = []
+
     for question in questions:
         if question.video not in executors:
             executors[question.video] = Executor(scene_of[question.video], causal=causal)
         outcomes = [executors[question.video].run(program) for program in question.programs]
         values.append([outcome.value for outcome in outcomes])
         refusals.append([outcome.refusal for outcome in outcomes])
+
     return values, refusals
 
 

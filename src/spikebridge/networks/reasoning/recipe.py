@@ -102,6 +102,7 @@ class Config:
             raise ConfigError(f"num_features needs to be a multiple of 8, but got {self.num_features}")
         if not 0 <= self.jitter < math.inf:
             raise ConfigError(f"jitter needs to be 0 px or more, but got {self.jitter}")
+
         check_chosen("part", self.parts, ("collisions", "detector", "parser"))
 
 
@@ -134,12 +135,15 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     results: dict[str, Any] = {}
     if "collisions" in config.parts:
         results |= _train_units(config, run, quiet)
+
     if "detector" in config.parts:
         child = run.child("detector")
         results["detector"] = _results_of(child, lambda: train_detector(DETECTORS[config.size], child, quiet))
+
     if "parser" in config.parts:
         child = run.child("parser")
         results["parser"] = _results_of(child, lambda: train_parser(PARSERS[config.size], child, quiet))
+
     run.save_results(results)
     return results
 
@@ -151,6 +155,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     if options.scenes is not None or options.questions is not None:
         refuse_data_folder(data, "the files of --scenes and --questions")
         return evaluate_files(run, options)
+
     return compare(run, _split(config, data), _is_real(config, data), data)
 
 
@@ -166,6 +171,7 @@ def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     child = run.child("rule")
     if not child.finished:
         child.save_results(choose_rule(split.validation.perceived, cause_questions(split.validation.reference)))
+
     for seed in range(config.seed, config.seed + config.num_seeds):
         unit, presence = _build_units(config, seed)
         settings = Settings(seed=seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
@@ -175,6 +181,7 @@ def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
             fit(presence, [phase], None, settings=settings, run=child)
             child.save_weights(presence)
             child.save_results({})
+
         child.load_weights(presence)
         child = run.child(f"collisions/seed-{seed}")
         if not child.finished:
@@ -182,11 +189,13 @@ def _train_units(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
             fit(unit, [phase], None, settings=settings, run=child)
             child.save_weights(unit)
             child.save_results({})
+
         child.load_weights(unit)
         child = run.child(f"thresholds/seed-{seed}")
         if not child.finished:
             chosen = choose_thresholds(unit.eval(), presence.eval(), split.validation)
             child.save_results({**chosen, **detection_scores(unit, split.validation)})
+
     return compare(run, split, _is_real(config))
 
 
@@ -204,8 +213,10 @@ def _is_real(config: Config, data: Path | None = None) -> bool:
     """Whether the real scenes are used; a folder that was named must have them."""
     if config.scenes == "auto":
         return data is not None or has_real_data()
+
     if config.scenes == "generated":
         refuse_data_folder(data, "generated scenes")
+
     return config.scenes == "real"
 
 

@@ -37,8 +37,11 @@ _RECORDINGS = ("auto", "real", "generated", "both")
 _SCENE_SECONDS = 0.5
 _TUMBLING_SECONDS = 1.5
 _CLIP_RATE = 30.0
-_FILM_SECONDS, _FILM_SENSOR = 2.0, (180, 240)
-_FILM_SIZES, _FILM_SPEEDS, _FILM_CAMERA = (16.0, 64.0), (0.3, 4.0), (2.0, 60.0)  # [px], [sizes a second], [px]
+_FILM_SECONDS = 2.0
+_FILM_SENSOR = (180, 240)
+_FILM_SIZES = (16.0, 64.0)  # [px], [sizes a second], [px]
+_FILM_SPEEDS = (0.3, 4.0)
+_FILM_CAMERA = (2.0, 60.0)
 
 
 class RecordingPart(NamedTuple):
@@ -77,6 +80,7 @@ def recording_parts(
         refuse_data_folder(data, "generated scenes")
     elif kind not in _RECORDINGS:
         refuse_data_folder(data, f"the recording {kind}")
+
     if kind == "generated" or (kind == "auto" and data is None and not _is_found(data)):
         found = generated_parts(split, num_scenes, scenes)
     else:
@@ -86,11 +90,14 @@ def recording_parts(
             part = labelled_part(part, pairs=True)
             remedy = " Without boxes there is --schedule label_free --clips." if split == "train" else ""
             check_labelled(part, f"its part {split!r}", pairs=True, remedy=remedy)
+
         found = [part]
         if kind == "both" and split == "train":
             found += generated_parts(split, num_scenes, scenes)
+
     if frame_step == 1:
         return found
+
     fewer = [
         RecordingPart(
             recording.subsample_frames(frame_step), range(-(-frames.start // frame_step), frames.stop // frame_step)
@@ -99,6 +106,7 @@ def recording_parts(
     ]
     if any(len(part.frames) < 3 for part in fewer):
         raise ConfigError(f"a frame_step of {frame_step} leaves fewer than three frames; use a smaller one")
+
     return fewer
 
 
@@ -113,6 +121,7 @@ def labelled_part(part: RecordingPart, pairs: bool) -> RecordingPart:
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     if pairs:
         known = known & np.concatenate([[False], known[:-1]])
+
     inside = np.flatnonzero(known[frames.start : frames.stop])
     return RecordingPart(recording, range(frames.start + int(inside[0]) if len(inside) else frames.stop, frames.stop))
 
@@ -150,12 +159,14 @@ def run_parts(config: Any, split: str, data: Path | None = None) -> list[Recordi
     """
     asked = split, config.num_scenes if split == "train" else max(1, config.num_scenes // 3)
     options: dict[str, Any] = {"frame_step": config.frame_step, "data": data, "scenes": config.scenes}
+
     if config.schedule == "label_free":
         (first, *_) = recording_parts(config.recording, *asked, **options, needs_boxes=False)
         if not _is_labelled(labelled_part(first, pairs=True)):
             note = f"({first.recording.name} has no boxes)"
             made = generated_parts(*asked, config.scenes)
             return [RecordingPart(replace(scene, name=f"{scene.name} {note}"), frames) for scene, frames in made]
+
     return recording_parts(config.recording, *asked, **options)
 
 
@@ -171,6 +182,7 @@ def _own_folder(path: str) -> Path:
         raise ConfigError(
             f"recording {path!r} is neither the folder of a recording nor one of {', '.join(_RECORDINGS)}."
         )
+
     return folder
 
 
@@ -179,6 +191,7 @@ def _is_found(data: Path | None) -> bool:
         find_files("fe240hz", data)
     except DataError:
         return False
+
     return True
 
 
@@ -242,8 +255,10 @@ def tumbling_parts(split: str, num_scenes: int) -> list[RecordingPart]:
             turning=generator.uniform(0.2, 1.2),
             tumbling=generator.uniform(0.2, 1),
         )
+
         recording = render_recording(scene, _TUMBLING_SECONDS, DT, image_interval=DT, name=f"tumbling {seed}")
         scenes.append(RecordingPart(recording, range(1, recording.num_frames, 3)))
+
     return scenes
 
 
@@ -272,6 +287,7 @@ def _film(seed: int, is_panned: bool) -> Recording:
     uniform = generator.uniform
     size, pace, camera = (float(np.exp(uniform(*np.log(of)))) for of in (_FILM_SIZES, _FILM_SPEEDS, _FILM_CAMERA))
     height, width = _FILM_SENSOR
+
     drawn: dict[str, Any] = {
         "height": height,
         "width": width,
@@ -283,15 +299,19 @@ def _film(seed: int, is_panned: bool) -> Recording:
         "turning": uniform(0, 1.5),
         "tumbling": uniform(0, 1),
     }
+
     scene: Stimulus
     if is_panned:
         scene = PannedPicture(photograph_texture(split_of_seed(seed), 2 * height, 2 * width, generator), **drawn)
     else:
         others = int(generator.integers(0, 5))
         scene = with_photographs(TumblingObjects(**drawn, num_distractors=others, camera_motion=camera))
+
     # thresholds that nothing crosses: no events
-    blind, frames = EventCamera(threshold_mean=1e3), FrameCamera(_CLIP_RATE, noise=uniform(0, 3))
+    blind = EventCamera(threshold_mean=1e3)
+    frames = FrameCamera(_CLIP_RATE, noise=uniform(0, 3))
     dt = 1 / _CLIP_RATE
+
     return render_recording(scene, _FILM_SECONDS, dt, dt, blind, frames, seed, name=f"film {seed}")
 
 
@@ -309,6 +329,7 @@ def clip_parts(data: Path | None = None) -> list[RecordingPart]:
         raise DataError(
             "there are no clips of OTB or VOT in the folder `tracking` of SPIKEBRIDGE_DATA; leave out clips"
         )
+
     # a bin a frame, since there are no events
     recordings = [clip_recording(folder, dt=1 / _CLIP_RATE, frame_rate=_CLIP_RATE) for folder in found]
     return [RecordingPart(recording, range(recording.num_frames)) for recording in recordings]

@@ -211,8 +211,10 @@ class Config:
         check_chosen("network", self.networks, VARIANTS)
         for name in self.networks:
             self.model.options(**self._form(name))
+
         for name in self.scenes:
             check_family(name)
+
         check_least(self, seed=0)
         check_positive(self, ("num_seeds", "num_scenes", "frame_step"))
         if self.pathways.weights_from and (self.detector.weights_from or not self.detector.epochs):
@@ -282,8 +284,10 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every network with every seed, evaluates them, and writes the table."""
-    data, scored = training_data(config), run_parts(config, config.split)
+    data = training_data(config)
+    scored = run_parts(config, config.split)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+
     # seeds in the outer loop, so that a stopped run has whole comparisons
     for seed in _seeds(config):
         for name in config.networks:
@@ -292,6 +296,7 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(seed)
                     network = config.network(name)
+
                 settings = Settings(seed=seed, batch_size=config.pathways.batch_size, accelerator="cpu", quiet=quiet)
                 taken = load_parts(network, config.detector, config.pathways.weights_from, child)
                 steps = phases(config, network, f"{name}, seed {seed}", data.detector, data.unlabelled)
@@ -299,9 +304,12 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
                 taken |= _fitted_spread(config, network, data.detector)
                 child.save_weights(network)
                 child.save_results({**benchmark.score(tracker_of(config, network), scored), **taken})
+
             scores[name].append(child.results())
+
     results = benchmark.compare(scores, scored)
     run.save_results(results)
+
     return results
 
 
@@ -309,11 +317,14 @@ def _fitted_spread(config: Config, network: Sensing, pairs: Dataset | None) -> d
     """Scales what a newly trained detector claims, where that is asked for."""
     if pairs is None or network.finder is None or not config.detector.fit_spread:
         return {}
+
     parts = generated_parts("validation", _NUM_SPREAD_SCENES, config.scenes)
     if config.detector.num_films:
         parts += film_parts("validation", _NUM_SPREAD_SCENES)
+
     samples = detector_samples(parts, lost=config.detector.absent_share, seed=config.seed)
     fitted = fit_spread(network.finder, samples, config.tracker.template_rate)
+
     return {"spread_factor": fitted.factor, "spread_exponent": fitted.exponent}
 
 
@@ -332,6 +343,7 @@ def phases(
     )
     if pairs is None:
         return tracking
+
     # the name of the phase stands in checkpoints
     return [*tracking, detector_phase(f"{name}, finder", pairs, config.detector, config.tracker.template_rate)]
 
@@ -351,10 +363,13 @@ def tracker(run: Run, network: str | None = None, seed: int | None = None) -> Se
     name = network or config.networks[0]
     found = {path: child for path, child in run.children().items() if path.startswith(f"{name}/")}
     chosen = f"{name}/seed-{seed}" if seed is not None else next(iter(found), "")
+
     if chosen not in found:
         raise ConfigError(f"{run.path} has no trained {chosen or name}: {did_you_mean(chosen, run.children())}")
+
     sensing = config.network(name)
     found[chosen].load_weights(sensing)
+
     return tracker_of(config, sensing).with_options(calibrate=True, detector="both", warns=True)
 
 
@@ -373,10 +388,12 @@ def bundle_tracker(path: Path, integers: bool = False) -> SensingTracker:
     card = bundle.manifest.card
     if card.get("recipe") != "sensing" or not {"config", "network"} <= card.keys():
         raise ConfigError(f"{path}: expected a bundle of the recipe sensing, but it is of {card.get('recipe')!r}")
+
     config = from_plain(Config, card["config"], f"{path}: config")
     sensing = config.network(card["network"])
     if bundle.manifest.dt != sensing.dt:
         raise DataError(f"{path}: expected bins of {sensing.dt:g} s, but they have {bundle.manifest.dt:g} s")
+
     tracked = SensingTracker(sensing.eval(), _tracker_options(config), bundle_model(bundle, sensing, integers))
     return tracked.with_options(calibrate=True, detector="both", warns=True)
 
@@ -385,6 +402,7 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
     """Evaluates a network of a run on a recording; without options, all its networks as training did."""
     if options is not None:
         return evaluate_recording(run, data, options, partial(tracker, run))
+
     config = run.config_as(Config)
     scored = run_parts(config, config.split, data)
     trackers = {
@@ -394,11 +412,13 @@ def evaluate(run: Run, data: Path | None = None, options: Evaluation | None = No
         ]
         for name in config.networks
     }
+
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in trackers}
     for name, seeds in trackers.items():
         for number, one in enumerate(seeds, start=1):
             _log.info("tracking with %s (%d of %d)", name, number, len(seeds))
             scores[name].append(benchmark.score(one, scored))
+
     return benchmark.compare(scores, scored)
 
 
@@ -414,6 +434,7 @@ def calibration(config: Config, num_samples: int, data: Path | None = None) -> d
     samples = cut_samples(first.recording, first.frames, config.model.crop, counts=config.model.counts)
     # spread over the recording
     chosen = slice(None, None, max(1, len(samples.frames) // num_samples))
+
     return {
         "frames": samples.frames[chosen][None, :num_samples],
         "boxes": samples.boxes[chosen][None, :num_samples],
@@ -426,6 +447,7 @@ def measure(network: Sensing, config: Config, data: Path | None = None) -> dict[
     scored = run_parts(config, config.split, data)
     tracked = SensingTracker(network.eval(), _tracker_options(config))
     trackers = {"mean_distance_px": tracked, "calibrated_distance_px": tracked.with_options(calibrate=True)}
+
     return {
         name: fmean(interframe(recording, one, frames).score().mean_distance_px for recording, frames in scored)
         for name, one in trackers.items()
@@ -437,7 +459,9 @@ def report(run: Run) -> Path:
     from spikebridge.networks.sensing.report import report as sensing_report
 
     config = run.config_as(Config)
-    made, scored = reproduce_command("sensing", config), run_parts(config, config.split)
+    made = reproduce_command("sensing", config)
+    scored = run_parts(config, config.split)
+
     settings = {
         "split": config.split,
         "frame_step": config.frame_step,

@@ -75,6 +75,7 @@ def _tracked_boxes(
     first = int(recording.frame_bins[frame])
     if first >= recording.num_bins:
         raise DataError(f"{recording.name}: frame {frame} comes at the end, with no bin of events after it.")
+
     state = None
     for b in range(first, recording.num_bins):
         inputs = recording.inputs(b, b + 1)
@@ -119,27 +120,36 @@ def track_recording(
     first = int(recording.frame_bins[frame])
     account = _Account(recording, first, keeps_all=page is not None or viewer is not None)
     stride = max(2, -(-(recording.num_bins - first) // _MOST_PICTURES))
+
     with ExitStack() as stack:
         files = {path: stack.enter_context(atomic_write(path)) for path in (out, animation, page) if path is not None}
         write = None if out is None else _csv_writer(stack, files[out])
         started = perf_counter()
+
         for moment in _tracked_boxes(recording, tracker, frame, box):
             # what is written and drawn is not the tracker's work
             account.add(moment, perf_counter() - started)
             if write is not None:
                 write(_row(recording, moment))
+
             if animation is not None and account.num_boxes % stride == 0:
                 pictures.append(_picture_of(recording, moment, stride))
+
             if tell is not None:
                 tell(moment, account.num_boxes, account.rate)
+
             started = perf_counter()
+
         if animation is not None:
             last = [] if pictures else [_picture_of(recording, moment, stride)]
             encode_animation(files[animation], pictures + last, _SECONDS_EACH, animation.suffix)
+
         if page is not None:
             files[page].write(track_page(recording, account.track(), account.summary()).encode())
+
         if viewer is not None:
             write_viewer_file(viewer, recording, account.track())
+
     return account.summary() | {"boxes": out, "animation": animation, "page": page, "viewer": viewer}
 
 
@@ -162,6 +172,7 @@ def _picture_of(
     boxes = [DrawnBox(truth, COLOUR_TRUE, thin=True)] if np.isfinite(truth).all() else []
     boxes.append(DrawnBox(moment.box, COLOUR_LOST if moment.lost else COLOUR_FOUND))
     caption = f"{stop * recording.dt:6.2f} s   confidence {moment.confidence:.2f}{'   LOST' if moment.lost else ''}"
+
     return tracking_picture(recording.frames[max(0, newest)], events, boxes, caption, factor)
 
 
@@ -175,8 +186,10 @@ def _check_files(out: Path | None, animation: Path | None, page: Path | None, vi
         if not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {path.parent} to write into")
         check_target(path)
+
     if animation is not None:
         check_animation(animation.suffix)
+
     if viewer is not None:
         check_viewer()
 
@@ -186,6 +199,7 @@ def _csv_writer(stack: ExitStack, file: BinaryIO) -> Callable[[Sequence[Any]], A
     stack.callback(text.detach)  # flushes; the file itself is closed once it has its name
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
+
     return writer.writerow
 
 
@@ -198,10 +212,13 @@ class _Account:
     """A summary of all answers, summed as they come: many take no more memory than a few, unless all are kept."""
 
     def __init__(self, recording: Recording, first: int, keeps_all: bool = False) -> None:
-        self.recording, self.first, self.keeps_all = recording, first, keeps_all
+        self.recording = recording
+        self.first = first
+        self.keeps_all = keeps_all
         self.is_labelled = bool(np.isfinite(recording.boxes).all(axis=1).any())
         self.boxes = array("d")  # only where they are compared with true ones, or shown
-        self.confidences, self.losses = array("d"), array("b")
+        self.confidences = array("d")
+        self.losses = array("b")
         self.num_boxes = self.num_lost = 0
         self.confidence = self.seconds = 0.0
 
@@ -212,8 +229,10 @@ class _Account:
         self.num_lost += moment.lost
         self.confidence += moment.confidence
         self.seconds += seconds
+
         if self.is_labelled or self.keeps_all:
             self.boxes.extend(moment.box)
+
         if self.keeps_all:
             self.confidences.append(moment.confidence)
             self.losses.append(moment.lost)
@@ -249,6 +268,7 @@ class _Account:
             if np.isfinite(truths).all(axis=1).any():
                 # its `lost_share` are boxes that do not touch the true one, whatever the tracker reports
                 result["against_truth"] = score(boxes, truths)._asdict()
+
         return result
 
 

@@ -99,6 +99,7 @@ class Config:
         check_least(self, seed=0, num_folds=1, num_series=1)
         if self.num_seeds < 1:
             raise ConfigError("train each network with at least one seed")
+
         if self.dataset not in ("own", "generated") and self.task != _TASK_OF_SET.get(self.dataset, "classify"):
             task = _TASK_OF_SET.get(self.dataset, "classify")
             raise ConfigError(
@@ -119,4 +120,5 @@ class Config:
             raise ConfigError(
                 f"the task {self.task!r} has the networks {', '.join(known)}, but got {', '.join(self.networks)}"
             )
+
         return chosen

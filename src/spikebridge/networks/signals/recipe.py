@@ -197,6 +197,7 @@ def weights_for(data: Path) -> str:
     form = (series.rate_hz, series.num_channels)
     if series.marks is not None and form == (RATE_HZ, 2):
         return _SHIPPED_DETECTOR
+
     name = next((name for name in _SHIPPED if series.name in (name, "own") and form == FORMS[name][:2]), None)
     if name is None:
         reason = (
@@ -206,8 +207,10 @@ def weights_for(data: Path) -> str:
             + ", ".join(f"{name} (channels: {FORMS[name][1]}, {FORMS[name][0]:g} Hz)" for name in _SHIPPED)
             + f" and ecg_100 (marked beats, channels: 2, {RATE_HZ} Hz)"
         )
+
         raise ConfigError(
             f"{data} ({series.name}, {series.num_channels} channels at {series.rate_hz:g} Hz) has no shipped weights: "
             f"{reason}; train a network, then `spikebridge eval RUN --data {data}`"
         )
+
     return _SHIPPED[name]

@@ -52,6 +52,7 @@ def compare(scores: _Scores) -> dict[str, Any]:
 def _row(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     people = _by_person(rows)
     means = {key: fmean(row[key] for row in rows) for key in rows[0] if key.endswith("per_second")}
+
     return {
         "network": name,
         "accuracy %": round(fmean(people.values()), 2),
@@ -71,14 +72,17 @@ def _by_person(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for row in rows:
         for person, accuracy in row["per_group"].items():
             found.setdefault(person, []).append(100 * accuracy)
+
     return {person: fmean(values) for person, values in found.items()}
 
 
 def _against(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """Differences in pairs, one a person: the mean over seeds."""
-    mine, others = _by_person(ours), _by_person(theirs)
+    mine = _by_person(ours)
+    others = _by_person(theirs)
     gap = paired_difference(list(mine.values()), [others[person] for person in mine])
     points, sd = gap.rounded(2)
+
     return {"network": name, "points": points, "sd": sd, "it is": gap.verdict("people")}
 
 
@@ -108,8 +112,10 @@ def write(
     children = run.children()
     for path, child in children.items():
         scores[path.partition("/")[0]].append(child.results())
+
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
+
     results = run.results()
     sections = [
         _result(results, scores),
@@ -124,6 +130,7 @@ def write(
         ),
         Section("How it was measured", _MEASURED),
     ]
+
     title = "One sensor, two clocks"
     return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
 
@@ -134,8 +141,10 @@ def _lead(results: Mapping[str, Any]) -> str:
         f"{row['it is']} {'with' if row['it is'] == 'level' else 'of'} {row['network']} ({row['points']:+.1f} points)"
         for row in results[f"{first['network']} against"]
     )
+
     spread = "" if first["sd"] is None else f" ± {first['sd']:.1f}"
     lead = f"“{first['network']}” is right on {first['accuracy %']:.1f}{spread} % of the windows of people not seen"
+
     return f"{lead}; {compared}." if compared else f"{lead}."
 
 
@@ -144,6 +153,7 @@ def _result(results: Mapping[str, Any], scores: _Scores) -> Section:
     tables = [Table(results["networks"], "Mean and standard deviation over people; operations and energy a second.")]
     if results[f"{first} against"]:
         tables.append(Table(results[f"{first} against"], f"“{first}” beside each other network, in pairs of people."))
+
     bars = accuracy_bars({name: list(_by_person(rows).values()) for name, rows in scores.items()})
     return Section("Result", "", tables, [Picture(to_svg(bars), "Accuracy: mean, spread and every person.")])
 
@@ -156,6 +166,7 @@ def _confusion(scores: _Scores) -> list[Section]:
         classes = range(len(counts))
         figure = heat_map(shares, classes, classes, "label", "answer", "share of the label [%]", form="{:.0f}")
         pictures.append(Picture(to_svg(figure), name))
+
     return [Section("Confusion", "Shares of the answers to each label, over all people.", pictures=pictures[:2])]
 
 

@@ -37,14 +37,19 @@ def sample_reader(config: Mapping[str, Any], results: Mapping[str, Any]) -> Samp
                 else "a forecaster continues a series that has ended"
             )
         )
+
     known = next((one for one in KNOWN_SETS if one.name == config["dataset"]), None)
     if known is not None:
-        rate_hz, num_channels = float(known.rate_hz), known.num_channels
+        rate_hz = float(known.rate_hz)
+        num_channels = known.num_channels
     elif {"rate_hz", "num_channels"} <= results.keys():
-        rate_hz, num_channels = float(results["rate_hz"]), int(results["num_channels"])
+        rate_hz = float(results["rate_hz"])
+        num_channels = int(results["num_channels"])
     else:
         raise ConfigError("the run does not say the rate of its sensor; train it with this version")
+
     sensor = Sensor(from_plain(SensorConfig, config["sensor"]), rate_hz, num_channels)
     window = max(1, round(sensor.config.seconds * rate_hz / sensor.block))
     ticks = sensor.config.frame_period
+
     return SampleReader(sensor, ticks, window, tuple(results.get("classes", ())), sensor.config.recency)

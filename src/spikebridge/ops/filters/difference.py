@@ -48,21 +48,26 @@ def change(x: Float[Tensor, "T B *N"], lag: int | None = None, before: Before | 
 class _Change(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lag: int | None, last: Tensor | None, started: Tensor | None) -> Tensor:
-        ctx.lag, ctx.like = lag, Outline.of(x)
+        ctx.lag = lag
+        ctx.like = Outline.of(x)
         ctx.save_for_backward(started)
         before = x[:1] if last is None or started is None else Before(last, started).steps(x[0])
         y = groups_of(x).pool_empty(x, x)
+
         if lag is None:
             return torch.sub(x, before, out=y)
+
         torch.sub(x[:lag], before[: len(x)], out=y[:lag])
         if lag < len(x):
             torch.sub(x[lag:], x[:-lag], out=y[lag:])
+
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_unusual_backward("a kernel")
-        grad_x, lag = ctx.like.groups.pool_empty(ctx.like, grad), ctx.lag
+        grad_x = ctx.like.groups.pool_empty(ctx.like, grad)
+        lag = ctx.lag
         if lag is None:
             grad_x.copy_(grad)
             of_before = -grad.sum(0, keepdim=True)
@@ -71,14 +76,17 @@ class _Change(torch.autograd.Function):
             torch.sub(grad[:seen], grad[len(grad) - seen :], out=grad_x[:seen])
             grad_x[seen:] = grad[seen:]
             of_before = -grad[:lag]
+
         (started,) = ctx.saved_tensors
         if started is None:
             grad_x[0] += of_before.sum(0)
             return grad_x, None, None, None
+
         flags = _beside(started, of_before)
         of_last = grad.new_zeros((lag or 1, *grad.shape[1:]))
         of_last[: len(of_before)] = of_before.masked_fill(~flags, 0)
         grad_x[0] += of_before.masked_fill(flags, 0).sum(0)
+
         return grad_x, None, of_last, None
 
 

@@ -34,6 +34,7 @@ def finite_response(
     """
     if before is not None:
         before = before.expand(-1, *x.shape[1:]) if len(before) else None
+
     response: Tensor = _FiniteResponse.apply(x, taps, before)
     return response
 
@@ -55,8 +56,10 @@ def last_response(signal: Float[Tensor, "n B *N"], taps: Float[Tensor, "n *M"]) 
         steps = signal.flatten(1) if signal.is_contiguous() else signal.movedim(0, 1).flatten(2)
         with without_autocast(signal.device):
             return (weights.flatten() @ steps).reshape(signal.shape[1:])
+
     weights = weights.reshape(len(taps), *[1] * (signal.ndim - taps.ndim), *taps.shape[1:])
     response: Tensor = _LastResponse.apply(signal, weights)
+
     return response
 
 
@@ -71,6 +74,7 @@ def powers(decay: Tensor | float, x: Float[Tensor, "T B *N"]) -> tuple[Tensor, T
     age = torch.arange(len(x), dtype=x.dtype, device=x.device)
     if isinstance(decay, Tensor):
         age = age.reshape(-1, *[1] * decay.ndim)
+
     return age, decay**age
 
 
@@ -83,6 +87,7 @@ class _LastResponse(torch.autograd.Function):
         response = torch.empty(signal.shape[1:], dtype=signal.dtype, device=signal.device)
         for part in _small_parts(signal):
             torch.sum(signal[:, part] * _of_batch(weights, part, signal.ndim), 0, out=response[part])
+
         return response
 
     @staticmethod
@@ -91,19 +96,23 @@ class _LastResponse(torch.autograd.Function):
         signal, weights = ctx.saved_tensors
         grad_signal = torch.empty_like(signal) if ctx.needs_input_grad[0] else None
         grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
+
         for part in _small_parts(signal):
-            w, g = _of_batch(weights, part, signal.ndim), grad[part]
+            w = _of_batch(weights, part, signal.ndim)
+            g = grad[part]
             if grad_signal is not None:
                 torch.mul(w, g, out=grad_signal[:, part])
             if grad_weights is not None:
                 sums = _of_batch(grad_weights, part, signal.ndim)
                 sums += (signal[:, part] * g).sum_to_size(sums.shape)
+
         return grad_signal, grad_weights
 
 
 def _small_parts(signal: Tensor) -> list[slice]:
     """Parts of the batch of which all steps stay near a processor."""
-    batch, size = signal.shape[1], signal.numel()
+    batch = signal.shape[1]
+    size = signal.numel()
     step = max(1, batch * PART // max(1, size)) if signal.device.type == "cpu" else max(1, batch)
     return [slice(b, min(b + step, batch)) for b in range(0, batch, step)]
 
@@ -117,8 +126,10 @@ class _FiniteResponse(torch.autograd.Function):
         if before is not None:
             # what looks back on the steps before sees them in a row with its own
             _respond(torch.cat([before, x[:past]]), taps, past, response[:past])
+
         if past < len(x):
             _respond(x, taps, past, response[past:])
+
         return response
 
     @staticmethod
@@ -126,6 +137,7 @@ class _FiniteResponse(torch.autograd.Function):
         refuse_unusual_backward("a kernel", grad)
         x, taps, before = ctx.saved_tensors
         grad_x = grad_taps = grad_before = None
+
         if ctx.needs_input_grad[1] and taps[0].numel() == 1 and time_blocks(grad)[0].stop <= len(taps):
             grad_taps = _shares_of_few_steps(x, grad, before, len(taps)).to(taps.dtype).reshape(taps.shape)
         elif ctx.needs_input_grad[1]:
@@ -135,13 +147,16 @@ class _FiniteResponse(torch.autograd.Function):
                 _add_shares(sums, x[:, part], grad[:, part], 0)
                 if before is not None:
                     _add_shares(sums, before[:, part], grad[: len(before), part], len(before))
+
         # backwards in time the taps look ahead: a signal with nothing behind it, read from the other end
         if ctx.needs_input_grad[0]:
             grad_x = groups_of(x).pool_empty(x, x)
             _respond(grad, taps.flip(0), len(taps) - 1, grad_x)
+
         if ctx.needs_input_grad[2]:
             grad_before = torch.empty(before.shape, dtype=x.dtype, device=x.device)
             _respond(grad, taps.flip(0), 0, grad_before)
+
         return grad_x, grad_taps, grad_before
 
 
@@ -153,9 +168,13 @@ def _respond(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     if select("finite response", x, taps) == "native":
         _respond_natively(x, taps, offset, y)
         return
+
     num_taps = len(taps)
     for part in batch_parts(y):
-        weights, given, sums = _of_batch(taps, part, y.ndim), x[:, part], y[:, part]
+        weights = _of_batch(taps, part, y.ndim)
+        given = x[:, part]
+        sums = y[:, part]
+
         for block in time_blocks(sums):
             sums[block] = 0
             for k in range(num_taps):
@@ -171,13 +190,20 @@ def _respond_natively(x: Tensor, taps: Tensor, offset: int, y: Tensor) -> None:
     x = groups.dense(x)
     plan = plan_of(len(y), groups, _CHUNK, torch.get_num_threads())
     job = Respond(plan, signal_at(x, groups), signal_at(y, groups))
-    job.num_given, job.offset, job.num_taps = len(x), offset, len(taps)
+    job.num_given = len(x)
+    job.offset = offset
+    job.num_taps = len(taps)
+
     if taps[0].numel() == 1:
-        numbers, job.taps.step = taps.detach().contiguous(), 1
+        numbers = taps.detach().contiguous()
+        job.taps.step = 1
     else:
         lined_up = taps.detach().reshape(len(taps), *[1] * (x.ndim - taps.ndim), *taps.shape[1:])
         numbers = lined_up.expand(len(taps), *x.shape[1:]).contiguous()
-        job.taps.step, job.taps.group, job.taps.column = x[0].numel(), groups.num_columns, 1
+        job.taps.step = x[0].numel()
+        job.taps.group = groups.num_columns
+        job.taps.column = 1
+
     job.taps.at = numbers.data_ptr()
     run("spikebridge_respond", job)
 
@@ -191,11 +217,14 @@ def _shares_of_few_steps(x: Tensor, grad: Tensor, before: Tensor | None, num_tap
     past = num_taps - 1
     before = x.new_zeros((past, *x.shape[1:])) if before is None else before
     sums = x.new_zeros(num_taps)  # the oldest first
+
     for given, seen in ((grad[:past], torch.cat([before, x[:past]])), (grad[past:], x)):
         for block in time_blocks(given) if len(given) else ():
-            steps, back = given[block].flatten(1), seen[block.start : block.stop + past].flatten(1)
+            steps = given[block].flatten(1)
+            back = seen[block.start : block.stop + past].flatten(1)
             products = steps @ back.T
             sums += products.as_strided((len(steps), num_taps), (len(back) + 1, 1)).sum(0)
+
     return sums.flip(0)
 
 
@@ -206,7 +235,9 @@ def _add_shares(sums: Tensor, x: Tensor, grad: Tensor, offset: int) -> None:
             seen = slice(max(0, block.start + offset - k), min(len(x), block.stop + offset - k))
             if seen.start >= seen.stop:
                 continue
-            g, s = grad[seen.start - offset + k : seen.stop - offset + k], x[seen]
+
+            g = grad[seen.start - offset + k : seen.stop - offset + k]
+            s = x[seen]
             if sums[k].numel() == 1 and g.is_contiguous() and s.is_contiguous():
                 sums[k] += torch.dot(g.flatten(), s.flatten())
             else:

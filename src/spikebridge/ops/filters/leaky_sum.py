@@ -53,14 +53,17 @@ def leaky_sum(
     """
     if isinstance(resets, bytes) or (resets is None and runs_in_one_pass(x, decay)):
         return one_pass_sums(x, start, decay, resets)
+
     start = torch.zeros_like(x[0]) if start is None else start.expand(x.shape[1:])
     if resets is not None and _is_plain(x, start, decay):
         sums = _sum_with_resets(x, start, decay, resets)
         return sums, sums[-1].clone()
+
     # in C a decay of its own for every step and neuron would be spread over the batch first
     spread = resets is not None and isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1
     with without_native() if spread else nullcontext():
         sums, end = run_sequence(NeuronSpec(), x, NeuronMemory(start), NeuronParams(_left(decay, resets)))
+
     return sums, end.v
 
 
@@ -81,6 +84,7 @@ def last_sum(x: Float[Tensor, "T B *N"], decay: Value = 1.0) -> Float[Tensor, "B
         return x.sum(0)
     if supports_one_pass(x, decay):
         return one_pass_last(x, decay)
+
     return x.sum(0) if keeps_all else last_response(x, powers(decay, x)[1])
 
 
@@ -113,8 +117,10 @@ def sum_of_sums(
         f = _sum_with_resets(x, inner, decay, resets)
         z = _sum_with_resets(f, outer, decay, resets)
         return z, f[-1].clone(), z[-1].clone()
+
     left = _left(decay, resets)
     z, end = run_sequence(NeuronSpec(), x, NeuronMemory(outer, inner), NeuronParams(left, decay_syn=left))
+
     return z, end.i if end.i is not None else inner, end.v
 
 
@@ -149,31 +155,40 @@ def _is_plain(x: Tensor, start: Tensor, decay: Value) -> bool:
         return False
     if wants_gradients(x, start, decay):
         return False
+
     return not is_native(x) or (isinstance(decay, Tensor) and decay.ndim > 0 and x.shape[1] > 1)
 
 
 def _sum_with_resets(x: Tensor, start: Tensor, decay: Value, resets: Tensor) -> Tensor:
-    sums, before, left = pool_empty(x.shape, x), start, torch.empty_like(start)
+    sums = pool_empty(x.shape, x)
+    before = start
+    left = torch.empty_like(start)
     factor, decays = (1.0, decay) if isinstance(decay, Tensor) else (decay, None)
+
     for x_t, row, flag in zip(x.unbind(0), sums.unbind(0), (1 - resets).unbind(0), strict=True):
         if decays is not None:
             before = torch.mul(before, decays, out=left)
         # the flag is 0 or 1, so that nothing is lost where product and sum are one operation
         before = torch.addcmul(x_t, before, flag, value=factor, out=row)
+
     return sums
 
 
 class _OneStepLate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sums: Tensor, before: Tensor, decay: Value, factor: float) -> tuple[Tensor, Tensor]:
-        ctx.decay, ctx.factor, ctx.shape = decay, factor, sums.shape
+        ctx.decay = decay
+        ctx.factor = factor
+        ctx.shape = sums.shape
         ctx.set_materialize_grads(False)
         y = groups_of(sums).pool_empty(sums, sums)
         torch.mul(before, _at(decay, 0, sums), out=y[0]).mul_(factor)
+
         for block in time_blocks(sums):
             late = slice(max(block.start, 1), block.stop)
             found = sums[late.start - 1 : late.stop - 1]
             torch.mul(found, in_block(decay, late, sums), out=y[late]).mul_(factor)
+
         return y, (sums[-2] if len(sums) > 1 else before) * _at(decay, len(sums) - 1, sums)
 
     @staticmethod
@@ -182,9 +197,11 @@ class _OneStepLate(torch.autograd.Function):
         some = grad if grad is not None else grad_last
         if some is None:
             return None, None, None, None
+
         decay = ctx.decay
         grad_sums = pool_empty(ctx.shape, some) if grad is None else groups_of(grad).pool_empty(grad, grad)
         before = some.new_zeros(ctx.shape[1:])
+
         if grad is None:
             grad_sums.zero_()
         else:
@@ -192,11 +209,14 @@ class _OneStepLate(torch.autograd.Function):
                 late = slice(max(block.start, 1), block.stop)
                 found = grad_sums[late.start - 1 : late.stop - 1]
                 torch.mul(grad[late], in_block(decay, late, grad), out=found).mul_(ctx.factor)
+
             grad_sums[-1] = 0
             before = grad[0] * _at(decay, 0, grad_sums) * ctx.factor
+
         if grad_last is not None:
             place = grad_sums[-2] if len(grad_sums) > 1 else before
             place += grad_last * _at(decay, len(grad_sums) - 1, grad_sums)
+
         return grad_sums, before, None, None
 
 
@@ -266,17 +286,23 @@ def _run(
     backwards = form in _BACKWARDS
     plan = plan_of(given.shape[0], groups, _CHUNK, torch.get_num_threads())
     job = LeakySum(plan, form)
+
     for place, signal in ((job.x, x), (job.y, y), (job.before, None if found is None else found[0][:-1])):
         if signal is not None:
             _point_to_rows(place, signal, groups, held, backwards)
+
     first_start, second_start, *_ = *start, None, None
     first, second, *_ = *last, None, None
-    job.start_first, job.start_second = at(first_start), at(second_start)
-    job.first, job.second = at(first), at(second)
+    job.start_first = at(first_start)
+    job.start_second = at(second_start)
+    job.first = at(first)
+    job.second = at(second)
     job.start = None if found is None else at(found[1])
     job.anew = resets
+
     for place, value in ((job.decay, decay), (job.factor, factor)):
         point(place, value, given, groups, held)
+
     run("spikebridge_sum", job)
 
 
@@ -285,14 +311,22 @@ def _point_to_rows(place: Signal, signal: Tensor, groups: Groups, held: list[obj
     if signal.stride(0) == 0:
         row = signal[0].contiguous()
         held.append(row)
-        place.at, place.step, place.group = row.data_ptr(), 0, groups.num_columns
+        place.at = row.data_ptr()
+        place.step = 0
+        place.group = groups.num_columns
+
         return
+
     rows = groups.dense(signal)
     held.append(rows)
     begin, (step, group) = rows.data_ptr(), groups.strides(rows)
     if backwards:
-        begin, step = begin + (rows.shape[0] - 1) * step * rows.element_size(), -step
-    place.at, place.step, place.group = begin, step, group
+        begin = begin + (rows.shape[0] - 1) * step * rows.element_size()
+        step = -step
+
+    place.at = begin
+    place.step = step
+    place.group = group
 
 
 _BACKWARD = {_Form.SUM: _Form.SUM_BACKWARD, _Form.MEAN: _Form.MEAN_BACKWARD, _Form.ALPHA: _Form.ALPHA_BACKWARD}
@@ -367,6 +401,7 @@ def one_pass_last(x: Float[Tensor, "T B *N"], decay: Value, dt: float | None = N
     """
     if not wants_gradients(x, decay):
         return _last(x, groups_of(x), _decay_of(decay, dt)[0], None)
+
     last: Tensor = _Last.apply(x, decay, dt)
     return last
 
@@ -385,6 +420,7 @@ def _one_pass(
     if wants_gradients(x, decay, *memory):
         found: tuple[Tensor, ...] = _OnePass.apply(form, x, decay, factor, resets, dt, *memory)
         return found
+
     return _forward(form, x, _groups_for(x, decay), _decay_of(decay, dt)[0], factor, resets, *memory)
 
 
@@ -416,13 +452,17 @@ class _OnePass(torch.autograd.Function):
         dt: float | None,
         *start: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.form, ctx.like, ctx.groups, ctx.resets = form, Outline.of(x), _groups_for(x, decay), resets
+        ctx.form = form
+        ctx.like = Outline.of(x)
+        ctx.groups = _groups_for(x, decay)
+        ctx.resets = resets
         ctx.set_materialize_grads(False)
         decay, exponents = _decay_of(decay, dt)
         y, *memory = _forward(form, x, ctx.groups, decay, factor, resets, *start)
         found = (y, start[0], exponents) if ctx.needs_input_grad[2] else (None, None, None)
         ctx.save_for_backward(*[n if isinstance(n, Tensor) else None for n in (decay, factor)], *found)
         ctx.numbers = [None if isinstance(n, Tensor) else n for n in (decay, factor)]
+
         return y, *memory
 
     @staticmethod
@@ -430,17 +470,24 @@ class _OnePass(torch.autograd.Function):
         refuse_unusual_backward("a kernel", grad, *grads_last)
         if grad is None and all(g is None for g in grads_last):
             return (None,) * (6 + len(grads_last))
+
         *tensors, sums, before, exponents = ctx.saved_tensors
         decay, factor = (n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True))
-        groups, like, start = ctx.groups, ctx.like, _dense(grads_last)
+        groups = ctx.groups
+        like = ctx.like
+        start = _dense(grads_last)
         grad_x = groups.pool_empty(like, next(g for g in (grad, *grads_last) if g is not None))
         memory = [grad_x.new_empty(like.shape[1:]) if needed else None for needed in ctx.needs_input_grad[6:]]
+
         if sums is None:
             _run(_BACKWARD[ctx.form], groups, grad, grad_x, memory, start, _SumArgs(decay, factor, ctx.resets))
             return None, grad_x, None, None, None, None, *memory
-        slope, found = grad_x.new_empty(like.shape[1:]), (sums, *_dense([before]))
+
+        slope = grad_x.new_empty(like.shape[1:])
+        found = (sums, *_dense([before]))
         form = _Form.SUM_BACKWARD_AND_SLOPE
         _run(form, groups, grad, grad_x, (memory[0], slope), start, _SumArgs(decay, resets=ctx.resets, found=found))
+
         return None, grad_x, _grad_of(decay, exponents, slope), None, None, None, *memory
 
 
@@ -450,10 +497,12 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, decay: Value, dt: float | None) -> Tensor:
         slope = x.new_empty(x.shape[1:]) if ctx.needs_input_grad[1] else None
-        ctx.like, ctx.groups = Outline.of(x), groups_of(x)
+        ctx.like = Outline.of(x)
+        ctx.groups = groups_of(x)
         left, exponents = _decay_of(decay, dt)
         ctx.save_for_backward(slope, left if isinstance(left, Tensor) else None, exponents)
         ctx.number = None if isinstance(left, Tensor) else left
+
         return _last(x, ctx.groups, left, slope)
 
     @staticmethod
@@ -462,11 +511,14 @@ class _Last(torch.autograd.Function):
         slope, left, exponents = ctx.saved_tensors
         decay = ctx.number if left is None else left
         grad_x = grad_decay = None
+
         if ctx.needs_input_grad[0]:
             grad_x = ctx.groups.pool_empty(ctx.like, grad)
             _run(_Form.SUM_BACKWARD, ctx.groups, None, grad_x, (), _dense([grad]), _SumArgs(decay))
+
         if slope is not None:
             grad_decay = _grad_of(decay, exponents, grad * slope)
+
         return grad_x, grad_decay, None
 
 

@@ -66,6 +66,8 @@ def align(
     job = _Job(height, width, len(seen.shows), *(one.ctypes.data for one in given), *beyond, num_steps)
     job.motion = after.ctypes.data
     run: Any = library().steps
+
     if run.spikebridge_align(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in an alignment, for the differences")
+
     return after, job.misfit

@@ -91,9 +91,11 @@ def outputs_of(
     y = torch.empty(len(x), len(weight), *size, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).T
     weights = torch.cat([block.flatten() for block in taps.split(_OUTPUTS, 1)])
+
     # pictures are not equally active, so parts are many
     parts = min(len(x), 8 * _threads(x))
     _run(x, y.shape, weight, stride, padding, parts, weights=weights, bias=bias, y=y)
+
     return y
 
 
@@ -113,11 +115,14 @@ def weights_of(
         stride: along rows and columns.
         padding: rows and columns of zeros on each side.
     """
-    gradient, sums = gradient.contiguous(memory_format=CHANNELS_LAST), x.new_empty(_threads(x), weight.numel())
+    gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
+    sums = x.new_empty(_threads(x), weight.numel())
     _run(x, gradient.shape, weight, stride, padding, len(sums), sums=sums, gradient=gradient)
-    num_outputs, num_taps = len(weight), weight[0].numel()
+    num_outputs = len(weight)
+    num_taps = weight[0].numel()
     blocks = [block.reshape(num_taps, -1) for block in sums.sum(0).split(_OUTPUTS * num_taps)]
     of_taps = torch.cat(blocks, 1).T.reshape(num_outputs, *weight.shape[2:], weight.shape[1])
+
     return of_taps.permute(0, 3, 1, 2)
 
 
@@ -137,9 +142,13 @@ def _run(
     """Fills `y`, or `sums`, from the rest of the memory; the shape is that of y."""
     x = x.contiguous(memory_format=CHANNELS_LAST)
     job = _SpikeJob(*x.shape, *shape[1:], *weight.shape[2:], *stride, *padding)
-    job.num_parts, job.num_threads, job.team = parts, _threads(x), library().team
+    job.num_parts = parts
+    job.num_threads = _threads(x)
+    job.team = library().team
+
     for name, tensor in {**memory, "x": x}.items():
         setattr(job, name, None if tensor is None else tensor.data_ptr())
+
     steps: Any = library().steps
     if steps.spikebridge_spike_convolution(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in a convolution, for the list of active inputs")
@@ -178,6 +187,7 @@ def convolve(layer: nn.Conv2d, x: Float[Tensor, "B C Y X"]) -> Float[Tensor, "B 
     if path == "torch":
         y: Tensor = layer(x)
         return y
+
     settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
     return _Convolution.apply(x, layer.weight, layer.bias, path == "native", *settings)
 
@@ -188,9 +198,11 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, may_be_silent: bool, *settings: Any
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.settings, ctx.active = settings, _active_share(x) if may_be_silent else 1.0
+        ctx.settings = settings
+        ctx.active = _active_share(x) if may_be_silent else 1.0
         if _is_few(ctx.active, len(weight), _MOST_ACTIVE):
             return outputs_of(x, weight, bias, *settings[:2])
+
         return torch.conv2d(x, weight, bias, *settings)
 
     @staticmethod
@@ -201,16 +213,21 @@ class _Convolution(torch.autograd.Function):
         settings = (stride, padding, dilation, False, (0, 0), groups)
         of_x: Tensor | None = None
         of_weight: Tensor | None = None
+
         if wants_weight and not torch.is_grad_enabled() and not is_batched(grad):
             if not wants_x and has_few_taps(weight, dilation, groups):
                 of_weight, of_bias = _sums(x, weight, grad, stride, padding)
                 return None, of_weight, of_bias if wants_bias else None, *(None,) * 5
+
             if _is_few(ctx.active, len(weight), _MOST_ACTIVE_BACKWARD):
-                of_weight, wants_weight = weights_of(x, grad, weight, stride, padding), False
+                of_weight = weights_of(x, grad, weight, stride, padding)
+                wants_weight = False
+
         if wants_x or wants_weight:  # of operations that can be differentiated again
             mask = [wants_x, wants_weight, False]
             of_x, dense, _ = torch.ops.aten.convolution_backward(grad, x, weight, None, *settings, mask)
             of_weight = dense if wants_weight else of_weight
+
         return of_x, of_weight, grad.sum((0, 2, 3)) if wants_bias else None, *(None,) * 5
 
 
@@ -218,15 +235,23 @@ def _sums(
     x: Tensor, weight: Tensor, grad: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """The gradients of weight and bias."""
-    x, grad = x.contiguous(), grad.contiguous(memory_format=CHANNELS_LAST)
-    num_taps, team = weight[0].numel(), library().team
+    x = x.contiguous()
+    grad = grad.contiguous(memory_format=CHANNELS_LAST)
+    num_taps = weight[0].numel()
+    team = library().team
     threads = min(torch.get_num_threads(), len(x), 1 + grad.numel() // _WORK_OF_A_THREAD) if team else 1
     sums = x.new_empty(threads, (num_taps // _TAPS + 1) * _TAPS, len(weight))
     job = _Job(*x.shape, *grad.shape[1:], *weight.shape[2:], *stride, *padding)
-    job.x, job.gradient, job.sums = x.data_ptr(), grad.data_ptr(), sums.data_ptr()
-    job.num_parts, job.num_threads, job.team = threads, threads, team
+    job.x = x.data_ptr()
+    job.gradient = grad.data_ptr()
+    job.sums = sums.data_ptr()
+    job.num_parts = threads
+    job.num_threads = threads
+    job.team = team
     steps: Any = library().steps
+
     if steps.spikebridge_convolution_weights(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in the gradient of a convolution")
+
     total = sums.sum(0)
     return total[:num_taps].T.reshape(weight.shape), total[num_taps]

@@ -61,13 +61,18 @@ def correlate(
             f"a template {tuple(template.shape)}, of {num_channels} channels, expected displacements up to {last[0]} "
             f"and {last[1]}, but got {rows.stop - 1} and {columns.stop - 1}"
         )
+
     fits = np.empty((len(rows), len(columns)))
     first = (rows.start * template.shape[1] + columns.start) * num_channels * template.element_size()
     job = _Job(height, width, num_channels, template.shape[1], len(rows), len(columns))
-    job.picture, job.template, job.fits = picture.data_ptr(), template.data_ptr() + first, fits.ctypes.data
+    job.picture = picture.data_ptr()
+    job.template = template.data_ptr() + first
+    job.fits = fits.ctypes.data
     run: Any = library().steps
+
     if run.spikebridge_correlate(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in a correlation, for the list of what is not 0")
+
     return fits
 
 
@@ -86,13 +91,17 @@ def template_fits(pictures: Float[Tensor, "B C H W"], template: Float[Tensor, "1
     side = template.shape[-1]
     if template.shape != (1, channels, side, side):
         raise ShapeError(f"a template (1, {channels}, N, N) was expected, but got {tuple(template.shape)}")
-    template, fits = template.contiguous(), pictures.new_empty(len(pictures), height, width)
+
+    template = template.contiguous()
+    fits = pictures.new_empty(len(pictures), height, width)
     size = _size(max(max(height, width) + side - side // 2, side))  # of small pictures, the template is the larger one
     job = _TemplateFits(*pictures.shape, *pictures.stride(), side, size)
     job.pictures, job.template, job.fits = (one.data_ptr() for one in (pictures, template, fits))
     run: Any = library().steps
+
     if run.spikebridge_template_fits(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in the correlation with a template, for its transforms")
+
     return fits
 
 

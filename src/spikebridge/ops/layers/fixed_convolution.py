@@ -75,17 +75,22 @@ class FixedConvolution(nn.Module):
 
     def __init__(self, layer: nn.Conv2d, relu_from: int | None = None, shortcut: bool = False) -> None:
         super().__init__()
-        self.layer, self.relu_from, self.shortcut = layer, relu_from, shortcut
+        self.layer = layer
+        self.relu_from = relu_from
+        self.shortcut = shortcut
         kernel: Any = layer.kernel_size
         stride: Any = layer.stride
         padding: Any = layer.padding
+
         if shortcut and (stride != (1, 1) or any(k != 2 * p + 1 for k, p in zip(kernel, padding, strict=True))):
             raise ConfigError(f"a shortcut needs outputs of the size of the inputs, but got {layer}; pad half a kernel")
+
         weight = layer.weight.detach().cpu().float()  # as the native library reads them, wherever the layer is
         bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu().float()
         least = torch.full_like(bias, -torch.inf)
         if relu_from is not None:
             least[relu_from:] = 0.0
+
         by_tiles = kernel == (3, 3) and stride == (1, 1) and layer.in_channels >= _TILED_CHANNELS
         parts = 2 if len(weight) % (2 * _WIDTH) == 0 else 1
         num_more = -len(weight) % _WIDTH
@@ -104,11 +109,14 @@ class FixedConvolution(nn.Module):
         taken = self.taken(x)
         if select("fixed convolution", taken, self.layer) == "native":
             return _run(x, [self])
+
         y: Tensor = self.layer(taken)
         if self.shortcut:
             y = y + x[:, : self.layer.out_channels]
+
         if self.relu_from is not None:
             y[:, self.relu_from :].relu_()
+
         return y
 
     def taken(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
@@ -153,6 +161,7 @@ class FixedConvolutions(nn.Sequential):
         layers: list[Any] = list(self)
         if select("fixed convolution", layers[0].taken(x), *(one.layer for one in layers)) == "native":
             return _run(x, layers)
+
         y: Tensor = super().forward(x)
         return y
 
@@ -162,11 +171,13 @@ def _run(x: Tensor, layers: Sequence[FixedConvolution]) -> Tensor:
     jobs = type(known).from_buffer_copy(known)
     for job, layer in zip(jobs, layers, strict=True):
         job.weights, job.bias, job.least = (one.data_ptr() for one in layer.laid_out)
+
     last = jobs[-1]
     y = x.new_empty(last.num_pictures, last.out_height, last.out_width, last.out_channels)
     run: Any = library().steps
     if run.spikebridge_fixed_convolutions(jobs, len(layers), *(ctypes.c_void_p(z.data_ptr()) for z in (x, y))) != 0:
         raise MemoryError("out of memory in convolutions, for their padded pictures")
+
     return y.permute(0, 3, 1, 2)
 
 
@@ -178,6 +189,7 @@ def _plan(shape: torch.Size, strides: tuple[int, ...], num_threads: int, *forms:
         out_size = convolved_size(size, form.kernel, form.stride, form.padding)
         if min(out_size) < 1:
             raise ShapeError(f"a kernel of {form.kernel} needs pictures that are no smaller, but got {tuple(shape)}")
+
         products = number * prod(out_size) * form.out_channels * form.channels * prod(form.kernel)
         jobs[k] = _Job(
             *(number, form.channels, *size, form.out_channels, *out_size),
@@ -185,8 +197,11 @@ def _plan(shape: torch.Size, strides: tuple[int, ...], num_threads: int, *forms:
             *(form.has_shortcut, form.by_tiles, form.parts, None, None, None),
             *(min(num_threads, 1 + products // _WORK_OF_A_THREAD), library().team),
         )
-        size, row = list(out_size), out_size[1] * form.out_channels
+
+        size = list(out_size)
+        row = out_size[1] * form.out_channels
         strides = out_size[0] * row, 1, row, form.out_channels  # what comes out lies channels last
+
     return jobs
 
 

@@ -58,6 +58,7 @@ def linear(layer: nn.Linear, x: Float[Tensor, "*B N"]) -> Float[Tensor, "*B M"]:
     if not packed and select("linear", x, layer) == "torch":
         y: Tensor = layer(x)
         return y
+
     return _Linear.apply(x, layer.weight, layer.bias)
 
 
@@ -74,6 +75,7 @@ class _Linear(torch.autograd.Function):
         rows, of_rows = (signal.reshape(-1, signal.shape[-1]) for signal in (x, grad))
         if rows.dtype == torch.uint8:
             refuse_unusual_backward("a linear layer whose inputs are kept as bytes,", grad)
+
         of_weight = _of_weight(rows, of_rows) if wants_weight else None
         return _of_x(grad, weight) if wants_x else None, of_weight, of_rows.sum(0) if wants_bias else None
 
@@ -90,12 +92,15 @@ def _of_weight(rows: Tensor, of_rows: Tensor) -> Tensor:
         number = max(1, PART // rows.shape[1])
         parts = zip(rows.split(number), of_rows.split(number), strict=True)
         total = torch.zeros(of_rows.shape[1], rows.shape[1], dtype=of_rows.dtype, device=of_rows.device)
+
         for some, of_some in parts:
             total += _of_weight(some.to(of_some.dtype), of_some)
         return total
+
     large = is_linear_profitable(rows.numel(), rows.shape[1], of_rows.shape[1])
     if large and not torch.is_grad_enabled() and not is_batched(of_rows) and _is_silent(rows):
         return _sums(rows, of_rows)
+
     return of_rows.T @ rows
 
 
@@ -107,7 +112,8 @@ def _is_silent(rows: Tensor) -> bool:
 
 def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
     """The gradient of the weights."""
-    rows, of_rows = rows.contiguous(), of_rows.contiguous()
+    rows = rows.contiguous()
+    of_rows = of_rows.contiguous()
     num_rows, num_inputs, num_outputs = *rows.shape, of_rows.shape[1]
     num_blocks = -(-num_outputs // _OUTPUTS)
     sums = rows.new_empty(num_blocks, num_inputs, _OUTPUTS)
@@ -116,10 +122,13 @@ def _sums(rows: Tensor, of_rows: Tensor) -> Tensor:
     threads = min(torch.get_num_threads(), num_blocks) if team else 1
     job = _Job(num_rows, num_inputs, num_outputs)
     job.x, job.gradient, job.sums, job.weights = (t.data_ptr() for t in (rows, of_rows, sums, weights))
-    job.num_threads, job.team = threads, team
+    job.num_threads = threads
+    job.team = team
     steps: Any = library().steps
+
     if steps.spikebridge_linear_weights(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in the gradient of a linear layer")
+
     return weights
 
 
@@ -185,14 +194,17 @@ def _as_bytes(tensor: Tensor) -> Tensor | None:
     """Spikes as bytes that lie as they do; None for what is none, or not worth it."""
     if not tensor.is_floating_point() or tensor.numel() < _FEWEST or tensor.is_meta or not _is_dense(tensor):
         return None
+
     numbers = tensor.as_strided((tensor.numel(),), (1,))
     if not _are_spikes(numbers[:_GLANCE]):
         return None
+
     packed = torch.empty_like(tensor, dtype=torch.uint8)
     for some, place in zip(numbers.split(BLOCK), packed.as_strided(numbers.shape, (1,)).split(BLOCK), strict=True):
         if not _are_spikes(some):
             return None
         place.copy_(some)
+
     return packed
 
 

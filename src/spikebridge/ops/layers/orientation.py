@@ -15,7 +15,8 @@ from spikebridge.errors import ShapeError
 from spikebridge.ops.layers.resampling import check_part
 from spikebridge.ops.native.library import library
 
-CELL, NUM_FEATURES = 4, 10
+CELL = 4
+NUM_FEATURES = 10
 """Side of a cell [px], and the features of each, of orientation.h."""
 
 
@@ -76,14 +77,20 @@ def sampled_features(
             f"patches of whole cells of {CELL} pixels, as many as of the window {tuple(scaling.window.shape)}, were "
             f"expected, but got {x.shape} columns and {y.shape} rows"
         )
+
     check_part(crop, frame.shape)
     frame, x, y = np.ascontiguousarray(frame, np.uint8), *(np.ascontiguousarray(one, np.float32) for one in (x, y))
     features = torch.empty(num_patches, NUM_FEATURES, num_cells, num_cells, dtype=torch.float32)
     job = _Job(frame.ctypes.data, frame.shape[1], *crop, num_patches, side)
     job.levels, job.weights, job.window = (one.data_ptr() for one in scaling[:3])
-    job.x, job.y, job.faint, job.flat = x.ctypes.data, y.ctypes.data, scaling.faint, scaling.flat
+    job.x = x.ctypes.data
+    job.y = y.ctypes.data
+    job.faint = scaling.faint
+    job.flat = scaling.flat
     job.features = features.data_ptr()
     run: Any = library().steps
+
     if run.spikebridge_orientation(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in features of orientation, for the patches")
+
     return features

@@ -54,15 +54,21 @@ def mean_places(
     """
     if select("mean places") != "native":
         return _in_products(maps, factors, corner, middles, variances)
-    num_odds, num_priors = len(factors), len(middles)
-    places, spreads = np.empty((num_odds, num_priors, 2)), np.empty((num_odds, num_priors))
+
+    num_odds = len(factors)
+    num_priors = len(middles)
+    places = np.empty((num_odds, num_priors, 2))
+    spreads = np.empty((num_odds, num_priors))
     job = _Job(*maps[0].shape, num_odds, num_priors, *corner)
     given = [np.ascontiguousarray(x, np.float64) for x in (*maps, factors, middles, variances)]
     job.fits, job.changes, job.factors, job.middles, job.variances = (x.ctypes.data for x in given)
-    job.places, job.spreads = places.ctypes.data, spreads.ctypes.data
+    job.places = places.ctypes.data
+    job.spreads = spreads.ctypes.data
     run: Any = library().steps
+
     if run.spikebridge_places(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in mean places, for the Gaussians")
+
     return places, spreads
 
 
@@ -81,11 +87,14 @@ def _in_products(
     shares = np.exp(odds - odds.max((1, 2), keepdims=True)).transpose(1, 0, 2).reshape(height, -1)
     of_rows = (powers[:, None, width:] * gaussians[:, width:]).reshape(-1, height) @ shares
     of_rows = of_rows.reshape(3, -1, len(factors), width) * gaussians[:, None, :width]
+
     # powers of y, Gaussians, odds, powers of x
     sums = (of_rows.reshape(-1, width) @ powers[:, :width].T).reshape(3, -1, len(factors), 3)
     total = sums[0, ..., 0].T
-    x, y = sums[0, ..., 1].T / total, sums[1, ..., 0].T / total
+    x = sums[0, ..., 1].T / total
+    y = sums[1, ..., 0].T / total
     second = (sums[0, ..., 2] + sums[2, ..., 0]).T / total
+
     return np.stack((x, y), 2), (second - x * x - y * y) / 2
 
 
@@ -95,7 +104,9 @@ def _gaussians(
     """Gaussians along x, then along y, each with the largest value 1: a middle may lie far outside."""
     sides = (width, len(steps) - width)
     away = steps - np.repeat(middles, sides, 1)
-    low, high = steps[[0, width]], steps[[width - 1, -1]]
+    low = steps[[0, width]]
+    high = steps[[width - 1, -1]]
     least = np.square(np.minimum(np.maximum(np.rint(middles), low), high) - middles)
     gaussians: NDArray[np.float64] = np.exp((np.repeat(least, sides, 1) - away * away) / (2 * variances[:, None]))
+
     return gaussians

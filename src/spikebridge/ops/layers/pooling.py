@@ -56,6 +56,7 @@ def max_pool2d(x: Float[Tensor, "B C Y X"], size: int | tuple[int, int]) -> Floa
     height, width = sides_of(size)
     if select("max_pool2d", x, (height, width)) == "torch":
         return F.max_pool2d(x, (height, width))
+
     pooled: Tensor = _MaxPool.apply(x, height, width)
     return pooled
 
@@ -87,8 +88,10 @@ def windows_of(module: nn.Module) -> Size | None:
     """
     if not isinstance(module, nn.MaxPool2d) or type(module) not in (nn.MaxPool2d, MaxPool2d):
         return None
+
     size, stride, padding, dilation = (_pair(getattr(module, name)) for name in SETTINGS)
     plain = stride == size and padding == (0, 0) and dilation == (1, 1)
+
     return size if plain and not (module.ceil_mode or module.return_indices) else None
 
 
@@ -107,6 +110,7 @@ def sides_of(size: int | Size) -> Size:
         raise ConfigError(
             f"pooling needs a size, a whole number of at least 1 or two of them (height, width), but got {size!r}"
         )
+
     return sides
 
 
@@ -137,7 +141,9 @@ class _MaxPool(torch.autograd.Function):
         places = torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=CHANNELS_LAST)
         _run("spikebridge_pool_forward", x, pooled, places, height, width)
         ctx.save_for_backward(places)
-        ctx.shape, ctx.size = x.shape, (height, width)
+        ctx.shape = x.shape
+        ctx.size = (height, width)
+
         return pooled
 
     @staticmethod
@@ -147,5 +153,6 @@ class _MaxPool(torch.autograd.Function):
         full = _pool_empty(ctx.shape, grad)
         if any(side % size for side, size in zip(ctx.shape[2:], ctx.size, strict=True)):
             full.zero_()  # what no window sees has no gradient
+
         _run("spikebridge_pool_backward", full, grad.contiguous(memory_format=CHANNELS_LAST), places, *ctx.size)
         return full, None, None

@@ -64,9 +64,13 @@ class MovedPicture(NamedTuple):
                 f"a picture of two rows and columns at least, channels last, was expected, but got {height} x {width} "
                 f"with strides {self.picture.stride()}"
             )
+
         job = MovedSampling(height, width, len(self.y), len(self.x))
-        job.picture, job.x, job.y = self.picture.data_ptr(), self.x.ctypes.data, self.y.ctypes.data
+        job.picture = self.picture.data_ptr()
+        job.x = self.x.ctypes.data
+        job.y = self.y.ctypes.data
         job.motion[:] = self.motion.ravel().tolist()
+
         return job
 
 
@@ -86,14 +90,19 @@ def sample_patches(
     """
     if len(x) != len(y):
         raise ShapeError(f"columns and rows of as many patches were expected, but got {len(x)} and {len(y)}")
+
     picture, x, y = picture.contiguous(), *(np.ascontiguousarray(one, np.float32) for one in (x, y))
     (num_patches, columns), rows = x.shape, y.shape[1]
     patches = picture.new_empty(num_patches, len(picture), rows, columns)
     job = _Sampling(*picture.shape, num_patches, rows, columns, picture.data_ptr())
-    job.x, job.y, job.patches = x.ctypes.data, y.ctypes.data, patches.data_ptr()
+    job.x = x.ctypes.data
+    job.y = y.ctypes.data
+    job.patches = patches.data_ptr()
     run: Any = library().steps
+
     if run.spikebridge_sample_patches(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in patches of a picture, for their rows")
+
     return patches
 
 
@@ -108,10 +117,13 @@ def sample_moved(moved: MovedPicture) -> Float[Tensor, "2 R S"]:
     """
     seen = moved.picture.new_empty(len(moved.y), len(moved.x), 2)
     job = moved.job()
-    job.seen, job.step = seen.data_ptr(), 2
+    job.seen = seen.data_ptr()
+    job.step = 2
     run: Any = library().steps
+
     if run.spikebridge_sample_moved(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in a moved picture, for a row of places")
+
     return seen.permute(2, 0, 1)
 
 

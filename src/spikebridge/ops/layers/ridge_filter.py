@@ -69,14 +69,17 @@ def filter_response(
                 f"sums {frequencies} of patches as these were expected, but got {tuple(one.numerator.shape)} and "
                 f"{tuple(one.power.shape)}"
             )
+
     given = [one.contiguous() for one in (features, sums.numerator, first.numerator, sums.power, first.power)]
     num_patches, channels, size, _ = features.shape
     response = features.new_empty(num_patches, size, size)
     job = _Response(num_patches, channels, size, *(one.data_ptr() for one in given), first_share, ridge)
     job.response = response.data_ptr()
     run: Any = library().steps
+
     if run.spikebridge_filter_response(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in the response of a filter, for its transforms")
+
     return response
 
 
@@ -94,13 +97,17 @@ def filter_sums(features: Float[Tensor, "C N N"], label: Complex[Tensor, "N M"])
     frequencies = _frequencies(features)
     if label.shape != frequencies[1:]:
         raise ShapeError(f"a label {frequencies[1:]} was expected, but got {tuple(label.shape)}")
-    features, label = features.contiguous(), label.contiguous()
+
+    features = features.contiguous()
+    label = label.contiguous()
     channels, size, _ = features.shape
     sums = FilterSums(label.new_empty(channels, *label.shape), features.new_empty(label.shape))
     job = _Sums(channels, size, *(one.data_ptr() for one in (features, label, *sums)))
     run: Any = library().steps
+
     if run.spikebridge_filter_sums(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in the sums of a filter, for its transforms")
+
     return sums
 
 

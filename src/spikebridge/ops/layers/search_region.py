@@ -89,6 +89,7 @@ def search_region(
             f"frames of one size and patches of an even side were expected, but got frames {now.shape} and "
             f"{before.shape}, {columns.shape} columns and {rows.shape} rows"
         )
+
     check_part((left, top, len(behind.x), len(behind.y)), now.shape)
     frames = [np.ascontiguousarray(frame, np.uint8) for frame in (now, before)]
     columns, rows = (np.ascontiguousarray(one, np.float32) for one in (columns, rows))
@@ -97,9 +98,17 @@ def search_region(
     means = behind.picture.new_empty(num_patches, side // 2, side // 2, _NUM_MEANS)
     job = _Job(behind.job(), now.shape[1], *(frame.ctypes.data for frame in frames), left, top, len(events[0]))
     job.event_x, job.event_y, job.is_on = (one.ctypes.data for one in events)
-    job.num_patches, job.side, job.x, job.y = num_patches, side, columns.ctypes.data, rows.ctypes.data
-    job.dark, job.faint, job.light, job.means = dark, faint, light.data_ptr(), means.data_ptr()
+    job.num_patches = num_patches
+    job.side = side
+    job.x = columns.ctypes.data
+    job.y = rows.ctypes.data
+    job.dark = dark
+    job.faint = faint
+    job.light = light.data_ptr()
+    job.means = means.data_ptr()
     run: Any = library().steps
+
     if run.spikebridge_search_region(ctypes.byref(job)) != 0:
         raise MemoryError("out of memory in what is seen around a box, for a part of the frame")
+
     return light, means.permute(0, 3, 1, 2)

@@ -51,18 +51,22 @@ class SparseLinear(nn.Module):
                 raise ConfigError(
                     f"SparseLinear needs {role} as whole numbers, one a connection, but got {in_words(neurons)}"
                 )
+
             if len(neurons) and not 0 <= int(neurons.min()) <= int(neurons.max()) < number:
                 raise ConfigError(
                     f"SparseLinear has {number} neurons as {role}, numbered from 0, but a connection names neuron "
                     f"{int(neurons.max()) if int(neurons.max()) >= number else int(neurons.min())}"
                 )
+
         values = torch.as_tensor(weights, dtype=torch.get_default_dtype())
         if values.ndim and values.shape != sources.shape:
             raise ConfigError(
                 f"SparseLinear needs one weight, or one for each of {len(sources)} connections, but got "
                 f"{tuple(values.shape)}"
             )
-        self.num_inputs, self.num_outputs = num_inputs, num_outputs
+
+        self.num_inputs = num_inputs
+        self.num_outputs = num_outputs
         self.register_buffer("indices", torch.stack([targets, sources]))
         self.weights = nn.Parameter(values.expand(len(sources)).clone())
         self._rows: tuple[object, Tensor] | None = None
@@ -90,8 +94,10 @@ class SparseLinear(nn.Module):
         """
         if not 0 <= fan_in <= num_inputs:
             raise ConfigError(f"each neuron gets 0 to {num_inputs} connections, but got fan_in={fan_in}")
+
         sources = torch.rand(num_outputs, num_inputs, generator=generator).argsort(1)[:, :fan_in]
         targets = torch.arange(num_outputs).unsqueeze(1).expand_as(sources)
+
         return cls(num_inputs, num_outputs, sources.flatten(), targets.flatten(), weight)
 
     def between(self, sources: Int[Tensor, " N"], targets: Int[Tensor, " M"]) -> "SparseLinear":
@@ -107,6 +113,7 @@ class SparseLinear(nn.Module):
             place = torch.full((number,), -1)
             place[neurons] = torch.arange(len(neurons))
             numbers.append(place[self.indices[row]])
+
         kept = (numbers[0] >= 0) & (numbers[1] >= 0)
         return SparseLinear(len(sources), len(targets), numbers[1][kept], numbers[0][kept], self.weights.detach()[kept])
 
@@ -118,15 +125,18 @@ class SparseLinear(nn.Module):
         """
         if x.shape[-1] != self.num_inputs:
             raise ShapeError(f"SparseLinear takes {self.num_inputs} neurons, but got {tuple(x.shape)}")
+
         rows = x.reshape(-1, self.num_inputs)
         gradients = torch.is_grad_enabled() and (x.requires_grad or self.weights.requires_grad)
         if not gradients and x.is_cpu and not is_reference() and self._is_small() and rows.dtype == self.weights.dtype:
             active = rows.nonzero()
             if len(active) <= _MOST_ACTIVE * rows.numel():
                 return self._add_rows(rows, active).reshape(*x.shape[:-1], self.num_outputs)
+
         targets, sources = self.indices
         y = rows.new_zeros(len(rows), self.num_outputs)
         y = y.index_add(1, targets, rows.index_select(1, sources) * self.weights.to(rows.dtype))
+
         return y.reshape(*x.shape[:-1], self.num_outputs)
 
     def synaptic_operations(self, x: Float[Tensor, "*B N"]) -> float:
@@ -162,4 +172,5 @@ class SparseLinear(nn.Module):
             targets, sources = self.indices
             rows = weights.new_zeros(self.num_inputs, self.num_outputs)
             self._rows = key, rows.index_put_((sources, targets), weights.detach(), accumulate=True)
+
         return self._rows[1]

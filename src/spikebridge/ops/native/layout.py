@@ -92,10 +92,12 @@ def layout_of(signal: Tensor) -> AxisOrder | None:
     """
     if signal.is_contiguous():
         return None
+
     rest = sorted(range(1, signal.ndim), key=lambda axis: (signal.shape[axis] > 1, -signal.stride()[axis]))
     axes = (0, *rest)
     if not signal.permute(axes).is_contiguous():
         return None
+
     return AxisOrder(axes, tuple(sorted(range(signal.ndim), key=axes.__getitem__)))
 
 
@@ -121,6 +123,7 @@ class Groups(NamedTuple):
             shape, strides = signal if isinstance(signal, Outline) else Outline.of(signal)
             if strides[1] > strides[0]:
                 return pool_empty(shape, like, (self.num_columns, shape[0] * self.num_columns, *strides[2:]))
+
         return pool_empty(signal.shape, like)
 
 
@@ -158,6 +161,7 @@ def _is_dense(shape: torch.Size, strides: tuple[int, ...], first: int) -> bool:
         if size != 1 and stride != expected:
             return False
         expected *= size
+
     return True
 
 
@@ -165,11 +169,14 @@ def _is_dense(shape: torch.Size, strides: tuple[int, ...], first: int) -> bool:
 def plan_of(num_steps: int, groups: Groups, chunk: int, threads: int, whole: bool = False) -> LoopPlan:
     """The plan for a signal, without a neuron: at most `chunk` columns at once (`whole`: exactly). It is constant."""
     plan = LoopPlan(num_steps=num_steps, num_groups=groups.number, num_columns=groups.num_columns)
-    team, num_columns = library().team, groups.number * groups.num_columns
+    team = library().team
+    num_columns = groups.number * groups.num_columns
     plan.num_threads = min(threads, 1 + num_steps * num_columns // _WORK_OF_A_THREAD) if team else 1
     plan.team = team
+
     if not whole:
         chunk = -(-min(chunk, groups.num_columns, -(-num_columns // plan.num_threads)) // LINE) * LINE
+
     plan.chunk = chunk
     return plan
 
@@ -187,6 +194,7 @@ def dense_columns(x: np.ndarray, y: np.ndarray, is_on: np.ndarray) -> EventColum
     """
     if not x.shape == y.shape == is_on.shape:
         raise ShapeError(f"columns of events of one length were expected, but got {x.shape}, {y.shape}, {is_on.shape}")
+
     return np.ascontiguousarray(x, np.uint16), np.ascontiguousarray(y, np.uint16), np.ascontiguousarray(is_on, np.bool_)
 
 
@@ -212,28 +220,44 @@ def point(place: CValue, value: Tensor | float, x: Tensor, groups: Groups, held:
     """
     if not isinstance(value, Tensor):
         single = ctypes.c_float(value)
-        place.at, place.step, place.group, place.column = ctypes.addressof(single), 0, 0, 0
+        place.at = ctypes.addressof(single)
+        place.step = 0
+        place.group = 0
+        place.column = 0
         held.append(single)
+
         return
+
     if value.numel() == groups.num_columns > 1 and _is_a_row(value, x):
-        place.step, place.group, place.column, place.at = 0, 0, 1, value.data_ptr()
+        place.step = 0
+        place.group = 0
+        place.column = 1
+        place.at = value.data_ptr()
         held.append(value)
+
         return
+
     value = value.detach().float()  # C reads nothing else
     if _point_to_number(place, value, held):
         return
+
     varies = changes_in_time(value, x)
     if varies and value[0].numel() == 1:
         numbers = value.contiguous()
         place.step = 1
     elif varies:
         numbers = value.expand(x.shape).contiguous()
-        place.step, place.group, place.column = x[0].numel(), groups.num_columns, 1
+        place.step = x[0].numel()
+        place.group = groups.num_columns
+        place.column = 1
     else:
         row = value[0] if value.ndim == x.ndim else value
         for_groups = row.ndim == x.ndim - 1 and len(row) > 1  # else those of one group are those of all
         numbers = row.expand(x.shape[1:] if for_groups or groups.number == 1 else (1, *x.shape[2:])).contiguous()
-        place.step, place.group, place.column = 0, groups.num_columns if for_groups else 0, 1
+        place.step = 0
+        place.group = groups.num_columns if for_groups else 0
+        place.column = 1
+
     place.at = numbers.data_ptr()
     held.append(numbers)
 
@@ -248,8 +272,13 @@ def _point_to_number(place: CValue, value: Tensor, held: list[object]) -> bool:
     """The same for what is one number, if it is."""
     if value.numel() > 1 and any(value.stride()):
         return False
-    place.at, place.step, place.group, place.column = value.data_ptr(), 0, 0, 0
+
+    place.at = value.data_ptr()
+    place.step = 0
+    place.group = 0
+    place.column = 0
     held.append(value)
+
     return True
 
 
@@ -257,8 +286,10 @@ def point_to_signal(place: CValue, signal: Tensor, groups: Groups, held: list[ob
     """Lets a value of the plan point to a signal where it lies."""
     if _point_to_number(place, signal, held):
         return
+
     rows = groups.dense(signal)
-    place.at, place.column = rows.data_ptr(), 1
+    place.at = rows.data_ptr()
+    place.column = 1
     place.step, place.group = groups.strides(rows)
     held.append(rows)
 

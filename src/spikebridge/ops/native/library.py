@@ -134,12 +134,15 @@ def load(path: Path) -> Library:
         if _is_cut_off(path):
             why = f"the native part is damaged ({path} is cut off); install again where there is a C compiler"
             return Library(None, why)
+
         steps = ctypes.CDLL(str(path))
         version = steps.spikebridge_version()
     except (OSError, AttributeError) as error:
         return Library(None, f"the native part cannot be loaded ({error}); install again")
+
     if version != VERSION:
         return Library(None, f"the native part is of version {version}, not {VERSION}; install again")
+
     steps.spikebridge_instructions.restype = ctypes.c_char_p
     return Library(steps, "", steps.spikebridge_instructions().decode(), _torch_team())
 
@@ -148,8 +151,10 @@ def _is_cut_off(path: Path) -> bool:
     """Whether an ELF file ends before its table of sections, which stands last: to load it would end the process."""
     with path.open("rb") as file:
         header = file.read(64)
+
     if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":  # of 64 bits, the lowest byte first
         return False
+
     (start,), (size, number) = struct.unpack_from("<Q", header, 40), struct.unpack_from("<2H", header, 58)
     return path.stat().st_size < start + size * number
 
@@ -166,6 +171,7 @@ def _torch_team() -> int | None:
             return ctypes.cast(linked.GOMP_parallel, ctypes.c_void_p).value
         except (OSError, AttributeError):
             continue
+
     return None
 
 

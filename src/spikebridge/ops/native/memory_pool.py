@@ -20,7 +20,8 @@ from torch import Tensor
 LEAST = 2**17  # bytes; what is smaller is had without the system
 MOST_IDLE = 2**28  # bytes of blocks that wait, or as many as were once lent together; the oldest size goes first
 _SHARE = 1 / 16  # of the machine's memory; more never waits
-PAGE, LINE = 4096, 64  # bytes, the system's and the caches'
+PAGE = 4096  # bytes, the system's and the caches'
+LINE = 64
 STEPS = 8  # lengths of blocks from one power of two to the next
 
 _numbers = itertools.count()
@@ -41,10 +42,13 @@ class _Block(mmap.mmap):
     def of(cls, home: "_Pool", length: int) -> "_Block":
         """A new one."""
         block = cls(-1, length + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        block.home, block.number = home, next(_numbers)
+        block.home = home
+        block.number = next(_numbers)
         block.shift = 5 * LINE * block.number % PAGE
+
         with suppress(OSError):  # a system without large pages
             block.madvise(mmap.MADV_HUGEPAGE)
+
         return block
 
     def lend(self) -> memoryview:
@@ -76,6 +80,7 @@ class _Pool:
             block = self.idle[length].pop()
         except (KeyError, IndexError):
             block = _Block.of(self, length)
+
         self.lent[block.number] = length
         return block
 
@@ -87,6 +92,7 @@ class _Pool:
         blocks.append(block)
         self.idle[length] = blocks
         most = min(max(MOST_IDLE, self.most_lent), _allowed())
+
         while sum(length * len(blocks) for length, blocks in list(self.idle.items())) > most:
             with suppress(StopIteration, RuntimeError, KeyError, IndexError):
                 oldest = next(iter(self.idle))
@@ -117,9 +123,11 @@ def pool_empty(shape: Sequence[int], like: Tensor, strides: Sequence[int] | None
     if size < LEAST or not like.is_cpu or sys.platform != "linux":
         empty = like.new_empty(shape)
         return empty if strides is None else empty.as_strided_(shape, strides)
+
     block = _pool.take(_length_for(size))
     # the tensor alone keeps alive what is lent, and it is no view of another one, so that it may be written to
     memory = torch.frombuffer(block.lend(), dtype=like.dtype, count=count, offset=block.shift)
+
     return memory.resize_(shape) if strides is None else memory.as_strided_(shape, strides)
 
 

@@ -53,6 +53,7 @@ def run_sequence(
         end = NeuronMemory(*memories)
     else:
         y, _, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=False)
+
     return y, end
 
 
@@ -68,6 +69,7 @@ def refuse_unusual_backward(what: str, *grads: Tensor | None) -> None:
             f"{what} on its fast path has no second derivative; run the forward pass inside "
             "spikebridge.ops.reference() to get one, or leave out create_graph=True"
         )
+
     if any(is_batched(grad) for grad in grads):
         raise ConfigError(
             f"{what} on its fast path takes one gradient at a time; run the forward pass inside "
@@ -88,11 +90,14 @@ class _Sequence(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         names = ("x", *NeuronMemory._fields, *NeuronParams._fields)
         ctx.wanted = [n for n, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed]
-        start, values = NeuronMemory(*rest[:3]), NeuronParams(*rest[3:])
+        start = NeuronMemory(*rest[:3])
+        values = NeuronParams(*rest[3:])
         ctx.from_input = any(name in ctx.wanted for name in NEED_THE_INPUT)
+
         # the gradient of a sum needs the sum only for the gradient of the decay
         ctx.needs_membranes = (spec.fires or "decay" in ctx.wanted) and not ctx.from_input
-        ctx.pool, ctx.steps = pool, choose(spec, x)
+        ctx.pool = pool
+        ctx.steps = choose(spec, x)
         y, v, end = _steps(spec, x, pool, donated).forward(spec, x, start, values, keep=ctx.needs_membranes)
         ctx.shape = x.shape
         tensors = [t if isinstance(t, Tensor) else None for t in rest]
@@ -100,6 +105,7 @@ class _Sequence(torch.autograd.Function):
         ctx.numbers = [None if isinstance(t, Tensor) else t for t in rest]
         ctx.spec = spec
         ctx.set_materialize_grads(False)
+
         return y, *end
 
     @staticmethod
@@ -107,16 +113,22 @@ class _Sequence(torch.autograd.Function):
         refuse_unusual_backward("a spiking layer", grad_y, *grad_end)
         kept, *tensors = ctx.saved_tensors
         rest = [n if t is None else t for t, n in zip(tensors, ctx.numbers, strict=True)]
-        start, values = NeuronMemory(*rest[:3]), NeuronParams(*rest[3:])
-        x, v = (None, kept)
+        start = NeuronMemory(*rest[:3])
+        values = NeuronParams(*rest[3:])
+        x = None
+        v = kept
+
         if ctx.from_input:
-            x, v = kept, ctx.steps.forward(ctx.spec, kept, start, values, keep=True).v
+            x = kept
+            v = ctx.steps.forward(ctx.spec, kept, start, values, keep=True).v
         elif not ctx.needs_membranes:
             v = grad_y if grad_y is not None else start.v.new_zeros(ctx.shape)  # for its shape alone
+
         # the gradient of the input reuses the memory of membranes that are not read again
         out = v if ctx.spec.fires and not torch._C._autograd._get_current_graph_task_keep_graph() else None
         ends = {n: g for n, g in zip(NeuronMemory._fields, grad_end, strict=True) if g is not None}
         unused = {"v_reset"} if ctx.spec.reset == "subtract" else set()
         wanted = [n for n in ctx.wanted if n not in unused]
         grads = ctx.steps.backward(BackwardArgs(ctx.spec, x, v, start, values, grad_y, ends, wanted, out, ctx.pool))
+
         return None, None, None, *(grads.get(name) for name in ("x", *NeuronMemory._fields, *NeuronParams._fields))

@@ -66,6 +66,7 @@ class _Trajectory(NamedTuple):
         """The membranes that a block of steps found: those after the resets of the steps before."""
         before = slice(max(block.start - 1, 0), block.stop - 1)
         v = self.v[before]
+
         if self.spec.fires and self.spec.reset == "subtract":
             v = torch.addcmul(v, self.spikes(before), in_block(self.thresholds, before, self.v), value=-1)
         elif self.spec.fires:
@@ -75,6 +76,7 @@ class _Trajectory(NamedTuple):
                 v = silent.mul_(v)
             else:
                 v = torch.where(silent > 0, v, in_block(self.values.v_reset, before, self.v))
+
         return v if block.start > 0 else torch.cat([self.start.v.unsqueeze(0), v])
 
 
@@ -93,16 +95,20 @@ def _rematerialize(
     """
     currents = adaptations = None
     thresholds = values.v_threshold
+
     if start.i is not None and x is not None:
         currents = torch.empty((len(v) + 1, *v.shape[1:]), dtype=v.dtype, device=v.device)
         currents[0] = start.i
         rows = currents.unbind(0)
+
         for t, (x_t, decay) in enumerate(zip(x.unbind(0), each_step(values.decay_syn, v), strict=True)):
             torch.mul(rows[t], decay, out=rows[t + 1]).add_(x_t)
+
     if start.a is not None and spec.fires:
         a, spikes, thresholds = start.a.clone(), torch.empty_like(start.a), torch.empty_like(v)
         adaptations = torch.empty_like(v) if with_adaptations else None
         numbers = [each_step(n, v) for n in (values.v_threshold, values.decay_adaptation, values.jump)]
+
         for t, (v_t, row, threshold, decay, jump) in enumerate(
             zip(v.unbind(0), thresholds.unbind(0), *numbers, strict=True)
         ):
@@ -110,6 +116,7 @@ def _rematerialize(
                 adaptations[t] = a
             torch.add(a.mul_(decay), threshold, out=row)
             a.addcmul_(torch.ge(v_t, row, out=spikes), jump)
+
     return _Trajectory(spec, v, start, values, thresholds, currents, adaptations)
 
 
@@ -123,7 +130,9 @@ class _ParameterGrads:
     """
 
     def __init__(self, sums: dict[str, Tensor], path: _Trajectory, x: Tensor | None) -> None:
-        self.sums, self.path, self.x = sums, path, x
+        self.sums = sums
+        self.path = path
+        self.x = x
 
     @property
     def about_spikes(self) -> bool:
@@ -138,8 +147,10 @@ class _ParameterGrads:
             if not is_number(values.v_leak, 0):
                 found = found - in_block(values.v_leak, block, path.v)
             self._add("decay", block, grad, found)
+
         if "v_leak" in self.sums:
             self._add("v_leak", block, grad, 1 - in_block(values.decay, block, path.v))
+
         drive = self.x if path.currents is None else path.currents[1:]
         if "r" in self.sums and drive is not None:
             self._add("r", block, grad, drive[block])
@@ -159,10 +170,13 @@ class _ParameterGrads:
         reaching = spike.addcmul_(after, spikes) if path.spec.reset == "subtract" else spike
         if "v_threshold" in self.sums:
             self._add("v_threshold", block, reaching, sign=-1)
+
         if "v_reset" in self.sums:
             self._add("v_reset", block, after, spikes)
+
         if after_a is not None and "jump" in self.sums:
             self._add("jump", block, after_a, spikes)
+
         if after_a is not None and path.adaptations is not None:
             self._add("decay_adaptation", block, after_a - reaching, path.adaptations[block])
 
@@ -177,8 +191,10 @@ class _ParameterGrads:
         if right is not None and total.ndim == 0 and left.is_contiguous() and right.is_contiguous():
             total += torch.dot(left.reshape(-1), right.expand_as(left).reshape(-1))
             return
+
         if total.ndim == left.ndim and len(total) > 1:
             total = total[block]
+
         total.add_((left if right is None else left * right).sum_to_size(total.shape), alpha=sign)
 
 
@@ -201,11 +217,14 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
     grad_x = pool_empty(v.shape, v) if out is None else out
     memories = {n: m for n, m in start._asdict().items() if m is not None}
     carries = {n: grad_end[n].clone() if n in grad_end else torch.zeros_like(m) for n, m in memories.items()}
+
     for part in batch_parts(v):
-        start_of_part, values_of_part = start.of_batch(part), values_of_batch(values, part, v.ndim)
+        start_of_part = start.of_batch(part)
+        values_of_part = values_of_batch(values, part, v.ndim)
         x_of_part = None if x is None else x[:, part]
         path = _rematerialize(spec, x_of_part, v[:, part], start_of_part, values_of_part, "decay_adaptation" in sums)
         shares = _ParameterGrads({n: of_batch(total, part, v.ndim) for n, total in sums.items()}, path, x_of_part)
+
         _Backpropagation(
             path,
             None if grad_y is None else grad_y[:, part],
@@ -213,6 +232,7 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
             grad_x[:, part],
             shares if sums else None,
         ).all_steps()
+
     return {n: grad for n, grad in {"x": grad_x, **carries, **sums}.items() if n in wanted}
 
 
@@ -244,8 +264,13 @@ class _Backpropagation:
         out: Tensor,
         shares: _ParameterGrads | None,
     ) -> None:
-        self.path, self.carry, self.out, self.shares = path, carry, out, shares
-        self.spec, self.values, self.v = path.spec, path.values, path.v
+        self.path = path
+        self.carry = carry
+        self.out = out
+        self.shares = shares
+        self.spec = path.spec
+        self.values = path.values
+        self.v = path.v
         self.threshold = as_tensor(path.thresholds, self.v)
         self.decays = each_step(self.values.decay, self.v)
         self._scratch: dict[str, Tensor] = {}
@@ -254,6 +279,7 @@ class _Backpropagation:
         grads = [None] * len(steps) if grad_y is None else grad_y.split(self.size)
         pieces = zip(steps, self.v.split(self.size), grads, out.split(self.size), strict=True)
         self.blocks = [_Block(*piece) for piece in pieces]
+
         # where gradients of membranes stay in `out` as they are, the block before finds those of its next step there
         self.is_bare = shares is None and is_number(self.values.r, 1) and "i" not in carry and "a" not in carry
 
@@ -272,6 +298,7 @@ class _Backpropagation:
         if name not in self._scratch:
             shape = (self.size, *self.v.shape[1:])
             self._scratch[name] = torch.empty(shape, dtype=self.v.dtype, device=self.v.device)
+
         scratch = self._scratch[name]
         return scratch if len(block.v) == self.size else scratch[: len(block.v)]
 
@@ -303,7 +330,9 @@ class _Backpropagation:
         """Adds to the gradient of each step what is left, by decay and slope, of that of the step after it."""
         after = slice(block.steps.start + 1, block.steps.stop + 1)
         carried = after.stop > len(self.v) or not self.is_bare  # the last one's is in the carry, its decay done
-        decay, factor = self.values.decay, 1.0
+        decay = self.values.decay
+        factor = 1.0
+
         if slope is None:
             factors: Sequence[Tensor] = self.decays[after]
         else:
@@ -312,7 +341,9 @@ class _Backpropagation:
                 inside.mul_(in_block(decay, slice(after.start, after.start + len(inside)), self.v))
             else:
                 factor = decay
+
             factors = slope.unbind(0)
+
         rows = grad.unbind(0)
         if not carried:
             rows[-1].addcmul_(factors[-1], self.out[block.steps.stop], value=factor)
@@ -320,6 +351,7 @@ class _Backpropagation:
             rows[-1].add_(self.carry["v"])
         else:
             rows[-1].addcmul_(factors[-1], self.carry["v"])
+
         for t in range(len(rows) - 2, -1, -1):
             rows[t].addcmul_(factors[t], rows[t + 1], value=factor)
 
@@ -327,18 +359,24 @@ class _Backpropagation:
         """Neurons with adaptive thresholds: two gradients are propagated together."""
         v, threshold = block.v, in_block(self.threshold, block.steps, self.v)
         h = surrogate.derivative(torch.sub(v, threshold, out=self._scratch_for("distance", block)))
-        effect, subtracts = self._effect(block, threshold, h), self.spec.reset == "subtract"
+        effect = self._effect(block, threshold, h)
+        subtracts = self.spec.reset == "subtract"
         jumps = torch.mul(h, in_block(self.values.jump, block.steps, self.v), out=self._scratch_for("distance", block))
+
         # a reset to a value cuts what fired; a subtracting one takes away a threshold that has a gradient of its own
         mask = self._scratch_for("mask", block)
         (torch.ge if subtracts else torch.lt)(v, threshold, out=mask)
-        grad, spike = self._grad(block), self._scratch_for("spike", block)
+        grad = self._grad(block)
+        spike = self._scratch_for("spike", block)
         spike.zero_() if block.grad_y is None else torch.mul(block.grad_y, h, out=spike)
-        after, after_a = self._scratch_for("after", block), self._scratch_for("after_a", block)
+        after = self._scratch_for("after", block)
+        after_a = self._scratch_for("after_a", block)
         rows = [tensor.unbind(0) for tensor in (spike, grad, after, after_a, mask, jumps)]
         effects = [None] * len(h) if effect is None else effect.unbind(0)
         decays = self.decays[block.steps], each_step(self.values.decay_adaptation, self.v)[block.steps]
-        carry_u, carry_a = self.carry["v"], self.carry["a"]
+        carry_u = self.carry["v"]
+        carry_a = self.carry["a"]
+
         for spike_t, grad_t, u, a, mask_t, jump_t, effect_t, decay, decay_a in zip(
             *[column[::-1] for column in (*rows, effects, *decays)], strict=True
         ):
@@ -346,35 +384,43 @@ class _Backpropagation:
             u.copy_(carry_u)
             if effect_t is not None:
                 spike_t.addcmul_(effect_t, u)
+
             torch.sub(a, spike_t, out=carry_a)
             if subtracts:
                 torch.add(spike_t, u, out=grad_t)
                 carry_a.addcmul_(u, mask_t, value=-1)
             else:
                 torch.addcmul(spike_t, u, mask_t, out=grad_t)
+
             carry_a.mul_(decay_a)
             torch.mul(grad_t, decay, out=carry_u)
+
         self._finish(block, grad, spike, None, after, after_a)
 
     def _effect(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the spike, through the surrogate; None for not at all."""
         if self.spec.detach_reset:
             return None
+
         effect = self._scratch_for("effect", block)
         if self.spec.reset == "subtract":
             return torch.mul(h, threshold, out=effect).neg_()
+
         return torch.sub(in_block(self.values.v_reset, block.steps, self.v), block.v, out=effect).mul_(h)
 
     def _slope(self, block: _Block, threshold: Tensor, h: Tensor) -> Tensor | None:
         """How the membrane after the reset changes with the one before it; None for one to one."""
-        v, slope = block.v, self._scratch_for("distance", block)  # free by now
+        v = block.v  # free by now
+        slope = self._scratch_for("distance", block)
         if self.spec.reset == "subtract":
             return None if self.spec.detach_reset else torch.mul(h, threshold, out=slope).neg_().add_(1)
+
         torch.lt(v, threshold, out=slope)
         if self.spec.detach_reset:
             return slope
         if is_number(self.values.v_reset, 0):
             return slope.addcmul_(v, h, value=-1)
+
         return slope.addcmul_(in_block(self.values.v_reset, block.steps, self.v) - v, h)
 
     def _finish(
@@ -387,7 +433,10 @@ class _Backpropagation:
         after_a: Tensor | None = None,
     ) -> None:
         """From the gradients of the membranes to those of the values, the input, and what came before the block."""
-        values, v, steps = self.values, self.v, block.steps
+        values = self.values
+        v = self.v
+        steps = block.steps
+
         if self.shares is not None:
             self.shares.add_of_membranes(steps, grad)
             if spike is not None:
@@ -395,19 +444,24 @@ class _Backpropagation:
                     after = self._scratch_for("after", block)
                     torch.mul(grad[1:], in_block(values.decay, slice(steps.start + 1, steps.stop), v), out=after[:-1])
                     after[-1] = self.carry["v"]
+
                 if effect is not None:
                     spike.addcmul_(effect, after)
                 self.shares.add_of_spikes(steps, after, spike, after_a)
+
         if steps.start == 0 or not self.is_bare:
             torch.mul(grad[0], self.decays[steps.start], out=self.carry["v"])
+
         if not is_number(values.r, 1):
             grad.mul_(in_block(values.r, steps, v))
+
         if "i" in self.carry:
             decays = each_step(values.decay_syn, v)[steps]
             _leaky_sum(grad, self.carry["i"], decays)
             torch.mul(grad[0], decays[0], out=self.carry["i"])
             if self.shares is not None:
                 self.shares.add_of_currents(steps, grad)
+
         if self.shares is not None:
             block.out.copy_(grad)
 

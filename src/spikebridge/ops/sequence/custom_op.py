@@ -41,9 +41,11 @@ class _Operands(NamedTuple):
     @classmethod
     def of(cls, flat: tuple[Any, ...]) -> "_Operands":
         """From the operands one after another."""
-        first, end = 1 + len(NeuronMemory._fields), len(_NAMES)
+        first = 1 + len(NeuronMemory._fields)
+        end = len(_NAMES)
         surrogate, width, reset, detach_reset = flat[end + 1 :]
         words = (surrogate, width, reset, detach_reset)
+
         return cls(flat[0], NeuronMemory(*flat[1:first]), flat[first:end], flat[end], words)
 
     @property
@@ -68,6 +70,7 @@ def run_custom_op(
     width = 0.0 if spec.surrogate is None else float(spec.surrogate.width)
     words = (surrogate, width, spec.reset, spec.detach_reset)
     y, _, v, i, a = torch.ops.spikebridge.sequence(x, *start, *tensors, numbers, *words)
+
     return y, NeuronMemory(v, i if start.i is not None else None, a if start.a is not None else None)
 
 
@@ -87,10 +90,12 @@ def _spec_of(surrogate: str, width: float, reset: Any, detach_reset: bool) -> Ne
 def sequence(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Outputs, membranes before the reset, and the last memory; what there is not is empty."""
     given = _Operands.of(flat)
-    x, spec = given.x, given.spec
+    x = given.x
+    spec = given.spec
     y, kept, end = choose(spec, x).forward(spec, x, given.start, given.values, keep=spec.fires)
     declared = _declared(given, torch.device("meta"))
     found = [_with_strides_of(t, like, x) for t, like in zip((y, kept, *end), declared, strict=True)]
+
     return found[0], found[1], found[2], found[3], found[4]
 
 
@@ -108,6 +113,7 @@ def _declared(given: _Operands, device: torch.device) -> tuple[Tensor, ...]:
         x.new_empty(0, device=device) if memory is None else torch.empty_like(x[0], device=device)
         for memory in given.start
     ]
+
     return torch.empty_like(x, device=device), kept, *ends
 
 
@@ -115,9 +121,11 @@ def _with_strides_of(result: Tensor | None, declared: Tensor, x: Tensor) -> Tens
     """A result with the declared strides: itself, or a copy; empty where there is none."""
     if result is None:
         return x.new_empty(0)
+
     axes = zip(result.shape, result.stride(), declared.stride(), strict=True)
     if all(size == 1 or stride == expected for size, stride, expected in axes):
         return result
+
     return result.new_empty_strided(declared.shape, declared.stride()).copy_(result)
 
 
@@ -130,11 +138,13 @@ def _with_strides_of(result: Tensor | None, declared: Tensor, x: Tensor) -> Tens
 def _sequence_backward(x: Tensor | None, *flat: Any) -> list[Tensor]:
     """The gradients that are wanted, in the order of their names, parted by blanks."""
     *operands, grad_y, grad_v, grad_i, grad_a, wanted = flat
-    given, names = _Operands.of(tuple(operands)), wanted.split()
+    given = _Operands.of(tuple(operands))
+    names = wanted.split()
     ends = zip(NeuronMemory._fields, given.start, (grad_v, grad_i, grad_a), strict=True)
     grad_end = {name: grad for name, memory, grad in ends if memory is not None and grad is not None}
     args = BackwardArgs(given.spec, x, given.x, given.start, given.values, grad_y, grad_end, names)
     grads = choose(given.spec, given.x).backward(args)
+
     return [grads[name].contiguous() for name in names]
 
 
@@ -145,7 +155,8 @@ def _(x: Tensor | None, *flat: Any) -> list[Tensor]:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    tensors, ctx.words = inputs[: len(_NAMES)], inputs[len(_NAMES) :]
+    tensors = inputs[: len(_NAMES)]
+    ctx.words = inputs[len(_NAMES) :]
     ctx.unused = {"v_reset"} if ctx.words[3] == "subtract" else set()
     kept = output[1] if ctx.words[1] else output[0]
     ctx.save_for_backward(*tensors, kept)
@@ -156,6 +167,7 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_kept: Any, *grad_end: Tensor
     needed = zip(_NAMES, ctx.needs_input_grad[: len(_NAMES)], strict=True)
     wanted = [name for name, need in needed if need and name not in ctx.unused]
     grads = dict.fromkeys(_NAMES)
+
     if wanted:
         grads_in_order = torch.ops.spikebridge.sequence_backward(
             x if any(name in wanted for name in NEED_THE_INPUT) else None,
@@ -166,7 +178,9 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_kept: Any, *grad_end: Tensor
             *[g if t is not None else None for g, t in zip(grad_end, tensors[:3], strict=True)],
             " ".join(wanted),
         )
+
         grads.update(zip(wanted, grads_in_order, strict=True))
+
     return *grads.values(), *[None] * len(ctx.words)
 
 

@@ -45,6 +45,7 @@ def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: Neur
     y = pool_empty(x.shape, x)
     v = pool_empty(x.shape, x) if keep and spec.fires else None
     end = start.each(lambda m: torch.empty(m.shape, dtype=m.dtype, device=m.device))
+
     for part in batch_parts(x):
         _steps_of_part(
             spec,
@@ -55,6 +56,7 @@ def forward_steps(spec: NeuronSpec, x: Tensor, start: NeuronMemory, values: Neur
             y[:, part],
             None if v is None else v[:, part],
         )
+
     return ForwardResult(y, y if keep and not spec.fires else v, end)
 
 
@@ -70,21 +72,29 @@ def _steps_of_part(
     """Writes outputs to `y`, membranes to `v` if given, and to `now` the memory after each step."""
     # without a backward pass one row serves all steps
     rows = y.unbind(0) if not spec.fires else [torch.empty_like(now.v)] * len(x) if v is None else v.unbind(0)
-    leaks_to_zero, scales = is_number(values.v_leak, 0), not is_number(values.r, 1)
+    leaks_to_zero = is_number(values.v_leak, 0)
+    scales = not is_number(values.r, 1)
+
     # a product of three is rounded from left to right on the processor; elsewhere the order is not defined
     factor = values.decay if isinstance(values.decay, float) and leaks_to_zero and x.device.type == "cpu" else None
     resets_to_zero = spec.fires and spec.reset == "zero" and is_number(values.v_reset, 0)
     if factor is not None and resets_to_zero and not scales and now.i is None and now.a is None:
         _two_operations_a_step(x, factor, values.v_threshold, start.v, now.v, y, rows)
         return
+
     if not spec.fires and leaks_to_zero and not scales and now.i is None:
         _sums(x, values.decay, start.v, now.v, rows)
         return
-    one, before = x.new_ones(()), start.v
-    drive, sum_ = torch.empty_like(now.v), torch.empty_like(now.v)
+
+    one = x.new_ones(())
+    before = start.v
+    drive = torch.empty_like(now.v)
+    sum_ = torch.empty_like(now.v)
+
     for memory, first in zip(now[1:], start[1:], strict=True):
         if memory is not None and first is not None:
             memory.copy_(first)
+
     numbers = [each_step(value, x) for value in values]
     for x_t, y_t, v_t, decay, threshold, v_reset, v_leak, r, decay_syn, decay_adaptation, jump in zip(
         x.unbind(0), y.unbind(0), rows, *numbers, strict=True
@@ -92,24 +102,31 @@ def _steps_of_part(
         current = x_t if now.i is None else now.i.mul_(decay_syn).add_(x_t)
         if scales:
             current = torch.mul(current, r, out=drive)
+
         if factor is not None:
             torch.addcmul(current, before, one, value=factor, out=v_t)
         elif leaks_to_zero:
             torch.mul(before, decay, out=v_t).add_(current)
         else:
             torch.sub(before, v_leak, out=v_t).mul_(decay).add_(v_leak).add_(current)
+
         if not spec.fires:
             before = v_t
             continue
+
         if now.a is not None:
             threshold = torch.add(now.a.mul_(decay_adaptation), threshold, out=sum_)
+
         torch.ge(v_t, threshold, out=y_t)
         torch.addcmul(v_t, y_t, threshold if spec.reset == "subtract" else v_t, value=-1, out=now.v)
         if spec.reset == "zero" and not resets_to_zero:
             now.v.addcmul_(y_t, v_reset)
+
         if now.a is not None:
             now.a.addcmul_(y_t, jump)
+
         before = now.v
+
     if not spec.fires:
         now.v.copy_(before)
 
@@ -119,25 +136,35 @@ def _two_operations_a_step(
 ) -> None:
     """A leak to 0 and a reset to 0 are one product: `decay v`, times 0 where the neuron fired, else times 1."""
     one = x.new_ones(())
-    xs, thresholds, silences = x.unbind(0), each_step(v_threshold, x), y.unbind(0)
-    before, silent, done = start, one, 0
+    xs = x.unbind(0)
+    thresholds = each_step(v_threshold, x)
+    silences = y.unbind(0)
+    before = start
+    silent = one
+    done = 0
+
     for block in time_blocks(x):
         for x_t, silent_t, v_t, threshold in zip(
             xs[block], silences[block], rows[block], thresholds[block], strict=True
         ):
             torch.addcmul(x_t, before, silent, value=decay, out=v_t)
-            before, silent = v_t, torch.lt(v_t, threshold, out=silent_t)
+            before = v_t
+            silent = torch.lt(v_t, threshold, out=silent_t)
+
         # all but the last, which the next step has to know, become spikes
         late = silences[done] if block.stop - done == 2 else y[done : block.stop - 1]
         torch.sub(one, late, out=late)
         done = block.stop - 1
+
     torch.mul(before, silent, out=u)
     torch.sub(one, silent, out=silent)
 
 
 def _sums(x: Tensor, decay: Value, start: Tensor, v: Tensor, rows: Sequence[Tensor]) -> None:
     """A leaky sum."""
-    one, before = x.new_ones(()), start
+    one = x.new_ones(())
+    before = start
+
     if is_number(decay, 1):
         for x_t, v_t in zip(x.unbind(0), rows, strict=True):
             before = torch.add(x_t, before, out=v_t)
@@ -147,4 +174,5 @@ def _sums(x: Tensor, decay: Value, start: Tensor, v: Tensor, rows: Sequence[Tens
     else:
         for x_t, v_t, decay_t in zip(x.unbind(0), rows, each_step(decay, x), strict=True):
             before = torch.mul(before, decay_t, out=v_t).add_(x_t)
+
     v.copy_(before)

@@ -87,20 +87,25 @@ def forward_steps(
         seen = _seen_memory(layout, start), _seen_values(layout, values)
         y, v, end = forward_steps(spec, layout.seen(x), *seen, keep, pool, donated)
         return ForwardResult(layout.given(y), None if v is None else layout.given(v), end.each(layout.given_step))
+
     groups = _groups(x, pool)
     x = groups.dense(x)
     y = groups.pool_empty(x, x) if pool is None else _pooled_empty(x, pool)
     kept = None
+
     if keep and spec.fires:
         kept = standing_alone(x) if donated else groups.pool_empty(x, x)
+
     start = start.each(Tensor.contiguous)
     end = start.each(torch.empty_like)
     held: list[object] = []
     plan = _plan(spec, groups, x, values, _chunk(x, pool), held, whole=pool is not None)
     signals = [signal_at(signal, groups) for signal in (x, y if pool is None else None, kept)]
     job = Forward(plan, *signals, *map(at, (*start, *end)))
+
     if pool is not None:
         job.pooling = _pooling(y, x, groups, pool)
+
     run("spikebridge_forward", job)
     return ForwardResult(y, y if keep and not spec.fires else kept, end)
 
@@ -109,36 +114,44 @@ def backward_steps(args: BackwardArgs) -> dict[str, Tensor]:
     """The gradients of a sequence, as `steps.backward_steps`."""
     if (layout := layout_of(args.v)) is not None:
         return _given_gradients(layout, backward_steps(_seen_args(layout, args)), args.values)
+
     spec, x, v, start, values, grad_y, grad_end, wanted, out, pool = args
     groups = _groups(v, pool)
     v = groups.dense(v)
     x = None if x is None else groups.dense(x)
     memories = {name: m for name, m in start._asdict().items() if m is not None}
+
     # only the share of the decay looks at the first membrane: no copy for others
     first = {name: m.contiguous() for name, m in memories.items() if name != "v" or "decay" in wanted}
     last = {name: grad.contiguous() for name, grad in grad_end.items()}
     grads = {name: m.new_empty(m.shape, dtype=torch.float32) for name, m in memories.items() if name in wanted}
     grad_x = None
+
     if "x" in wanted:
         grad_x = out if out is not None and groups.dense(out) is out else groups.pool_empty(v, start.v)
+
     held: list[object] = []
     histories = (start.a is not None) + (start.i is not None and not {"r", "decay_syn"}.isdisjoint(wanted))
     chunk = _chunk(v, pool)
     if histories and pool is None:
         chunk = min(chunk, max(_LEAST_COLUMNS, _RECALLED // (len(v) * histories)))
+
     plan = _plan(spec, groups, v, values, chunk, held, whole=pool is not None)
     pointers = [at(rows.get(name)) for rows in (first, last) for name in NeuronMemory._fields]
     job = Backward(plan, signal_at(x, groups), signal_at(v, groups), *pointers)
+
     if grad_y is not None and pool is None:
         point_to_signal(job.grad_y, grad_y, groups, held)
     elif grad_y is not None and pool is not None:
         grad_y = groups.dense(grad_y)
         job.pooling = _pooling(grad_y, v, groups, pool)
+
     job.grad_x = signal_at(grad_x, groups)
     job.grad_v, job.grad_i, job.grad_a = (at(grads.get(name)) for name in NeuronMemory._fields)
     sums = {name: _share(job, name, getattr(values, name), v) for name in NeuronParams._fields if name in wanted}
     run("spikebridge_backward", job)
     results = {name: _summed(part, getattr(values, name)) for name, part in sums.items()}
+
     return results | grads | ({} if grad_x is None else {"x": grad_x})
 
 
@@ -193,6 +206,7 @@ def _given_gradients(layout: AxisOrder, grads: dict[str, Tensor], values: Neuron
             given[name] = (layout.given(grad) if value.ndim > 0 else grad).reshape(value.shape)
         else:
             given[name] = layout.given(grad) if name == "x" else layout.given_step(grad)
+
     return given
 
 
@@ -211,12 +225,14 @@ def _plan(
     numbers = values._replace(**dict.fromkeys(tensors, math.nan))
     plan, kept = _plan_of_numbers(spec, numbers, len(x), groups, chunk, threads, whole)
     held.append(kept)
+
     if tensors:
         plan = LoopPlan.from_buffer_copy(plan)
         for name, value in tensors.items():
             point(plan.values[NeuronParams._fields.index(name)], value, x, groups, held)
         if "v_leak" in tensors:
             point(plan.values[_BASE], tensors["v_leak"], x, groups, held)
+
     return plan
 
 
@@ -230,11 +246,13 @@ def _plan_of_numbers(
     plan.through_reset = not spec.detach_reset
     plan.surrogate = 0 if spec.surrogate is None else surrogate_number(spec.surrogate)
     plan.width = 1.0 if spec.surrogate is None else spec.surrogate.width
+
     # nothing is added where the resting value is 0 for good, and -0 is what adds nothing even to -0
     base = -0.0 if values.v_leak == 0 else values.v_leak
     numbers = (ctypes.c_float * (_BASE + 1))(*map(float, (*values, base)))
     for k, place in enumerate(plan.values):
         place.at = ctypes.addressof(numbers) + k * ctypes.sizeof(ctypes.c_float)
+
     return plan, numbers
 
 
@@ -259,6 +277,7 @@ def _share(job: Backward, name: str, value: Tensor, x: Tensor) -> Tensor:
         num_chunks = job.plan.num_groups * -(-job.plan.num_columns // job.plan.chunk)
         part = x.new_empty(num_chunks, dtype=torch.float64)
         share.chunks = part.data_ptr()
+
     return part
 
 

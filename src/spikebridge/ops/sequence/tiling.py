@@ -26,6 +26,7 @@ def batch_parts(x: Tensor) -> list[slice]:
     batch = x.shape[1]
     sample = max(1, x[0].numel() // max(1, batch))
     size = max(1, ROW * torch.get_num_threads() // sample) if x.device.type == "cpu" else max(1, batch)
+
     return [slice(b, min(b + size, batch)) for b in range(0, max(1, batch), size)]
 
 
@@ -65,6 +66,7 @@ def each_step(value: Value, x: Tensor) -> Sequence[Tensor]:
         return [x.new_full((), value)] * len(x)
     if value.ndim < x.ndim:
         return [value] * len(x)
+
     return [value[0]] * len(x) if len(value) == 1 else value.unbind(0)
 
 

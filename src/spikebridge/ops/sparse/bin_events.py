@@ -40,12 +40,14 @@ def event_image(events: EventColumns, crop: tuple[int, int, int, int], counts: b
     """
     if min(crop[2:]) < 1:
         raise ShapeError(f"a crop of one pixel at least was expected, but got {crop}")
+
     image = torch.empty(2, crop[3], crop[2], dtype=torch.float32)
     columns = dense_columns(*events)
     job = _Events(len(columns[0]), *(one.ctypes.data for one in columns))
     run: Any = library().steps
     sides = (ctypes.c_int64 * 4)(*crop)
     run.spikebridge_event_image(ctypes.byref(job), sides, ctypes.c_int64(counts), ctypes.c_void_p(image.data_ptr()))
+
     return image
 
 
@@ -67,9 +69,11 @@ def count_near(events: EventColumns, box: Float[np.ndarray, "4"], limits: tuple[
     """
     left, top, width, height = box.tolist()
     columns = dense_columns(*events)
-    job, counts = _Events(len(columns[0]), *(one.ctypes.data for one in columns)), (ctypes.c_int64 * len(limits))()
+    job = _Events(len(columns[0]), *(one.ctypes.data for one in columns))
+    counts = (ctypes.c_int64 * len(limits))()
     sides = (ctypes.c_float * 4)(0.5 - left, 0.5 - top, max(width, 1.0), max(height, 1.0))
     of_limits = (ctypes.c_float * len(limits))(*limits)
     run: Any = library().steps
     run.spikebridge_count_near(ctypes.byref(job), sides, of_limits, ctypes.c_int64(len(limits)), counts)
+
     return list(counts)

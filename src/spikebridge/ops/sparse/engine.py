@@ -42,6 +42,7 @@ class EventDriven:
             raise ConfigError("the native library is not there; install again with a C compiler, or leave out native=")
         if dense_above is not None and not (isinstance(dense_above, int | float) and 0 <= dense_above <= 1):
             raise ConfigError(f"dense_above is a share of events, from 0 to 1, or None, but got {dense_above!r}")
+
         self.network: Any = network
         self.dense_above = dense_above
         self.layers, self.row = read_layers(network)
@@ -74,6 +75,7 @@ class EventDriven:
         other = is_reference() or torch.is_autocast_enabled("cpu")
         if plan is None or other or not x_t.is_cpu or state is None or x_t.requires_grad:
             return self._first_step(x_t, state)
+
         self.weights.check()
         return plan.step(x_t, state)
 
@@ -83,19 +85,23 @@ class EventDriven:
         self.weights.check()
         if state is None:
             state = self.network.initial_state(x_t)
+
         path = select("live step", x_t)
         # under autocast a layer may give another dtype than it takes
         if path == "reference" or is_autocast(x_t.device):
             with torch.no_grad():
                 return self.network.step(x_t, state)
+
         if path == "torch" or x_t.dtype not in self.functions:
             return self._plain.step(x_t, state)
+
         key = x_t.shape, x_t.dtype
         if key not in self._plans:
             begin = self.network.initial_state(x_t)
             function = self.functions[x_t.dtype]
             plan = NativeSteps(function, self.layers, self.row, begin, x_t, self.dense_above)
             self._plans[key] = plan if plan.fits else None
+
         return (self._plans[key] or self._plain).step(x_t, state)
 
     def _admit(self, x_t: Tensor) -> None:
@@ -153,12 +159,15 @@ class _Snapshot:
         """Raises a `ConfigError` where a layer, parameter, buffer or setting is another, or where there is a hook."""
         if any(self._hooks):
             raise ConfigError(_HOOKED)
+
         for children, kept in self._rows:
             if list(children.values()) != kept:
                 raise ConfigError(_CHANGED)
+
         for store, name, tensor, version in self._tensors:
             if store[name] is not tensor or tensor._version != version:
                 raise ConfigError(_CHANGED)
+
         for store, name, number in self._numbers:
             if store[name] != number:
                 raise ConfigError(_CHANGED)

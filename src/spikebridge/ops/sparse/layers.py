@@ -52,6 +52,7 @@ class EventLayer:
                 state = state[index]
         except (IndexError, KeyError, TypeError):
             raise ShapeError(f"the state holds nothing for {self.name}; give the state of the same network") from None
+
         return state
 
 
@@ -67,6 +68,7 @@ def read_layers(network: nn.Module) -> tuple[list[EventLayer], LayerRow]:
             f"event-driven stepping takes a spikebridge.neurons.Sequential, but got a {kind.__module__}."
             f"{kind.__qualname__}; put its layers into one"
         )
+
     layers: list[EventLayer] = []
     return layers, _read(network, "", (), layers)
 
@@ -84,6 +86,7 @@ def _follows_spec(module: nn.Module) -> bool:
     kind: Any = type(module)
     if not getattr(kind, "follows_spec", False):
         return False
+
     return kind.forward.__qualname__ == "Neuron.forward" and kind.step.__qualname__ == "Neuron.step"
 
 
@@ -98,6 +101,7 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
     places: list[LayerRow | int | None] = []
     # `named_children` would leave out a layer that stands in two places
     layers_of_row = [(name, module) for name, module in row._modules.items() if module is not None]
+
     for index, (name, module) in enumerate(layers_of_row):
         where = f"{path}.{name}" if path else name
         here = (*address, 0, index)  # a container's state has one field, the states of its layers
@@ -105,12 +109,14 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
             inner = _read(module, where, here, layers)
             places.append(inner if hasattr(module, "initial_state") else None)
             continue
+
         reason = _why_not(module)
         if reason:
             raise ConfigError(
                 f"{where!r} is a {type(module).__name__}, which cannot be stepped by events: {reason}; step the "
                 "network itself, or prepare the layers before and after it"
             )
+
         _refuse_hooks(module, where)
         if type(module) in _ABSENT:
             places.append(None)
@@ -120,6 +126,7 @@ def _read(row: nn.Module, path: str, address: tuple[int, ...], layers: list[Even
         else:
             places.append(None)
             layers.append(EventLayer(where, module))
+
     return LayerRow(tuple(places))
 
 
@@ -135,6 +142,7 @@ def _why_not(module: Any) -> str:
     kind = type(module)
     if kind in _ABSENT:
         return "it is random in training mode (use .eval())" if kind is not nn.Identity and module.training else ""
+
     if _follows_spec(module):
         arguments = arguments_of(module, 2)
         if arguments.get("reset") == "none":
@@ -142,15 +150,19 @@ def _why_not(module: Any) -> str:
         surrogate = arguments.get("surrogate")
         known = surrogate is None or type(surrogate).__call__.__qualname__ == "Surrogate.__call__"
         return "" if known else "its surrogate makes spikes in a way of its own"
+
     if hasattr(module, "initial_state"):
         return "its step is not the scheme of charge, fire and reset"
+
     if kind not in _PLAIN:
         names = ", ".join(dict.fromkeys(plain.__name__ for plain in _PLAIN))
         return f"only neurons, {names} can (and Identity, and Dropout in evaluation)"
+
     if kind is nn.Conv2d and module.padding_mode != "zeros":
         return f"its padding is {module.padding_mode!r}, not zeros"
     if kind is nn.MaxPool2d and module.return_indices:
         return "it returns indices too"
     if kind is nn.Flatten and (module.start_dim, module.end_dim) != (1, -1):
         return f"it flattens from axis {module.start_dim} to {module.end_dim}, not from 1 to -1"
+
     return ""

@@ -35,15 +35,19 @@ def _functions_of(loaded: ctypes.CDLL) -> dict[torch.dtype, Callable[..., int]]:
         fits = loaded.spikebridge_events_version() == VERSION
     except AttributeError:
         return {}
+
     if not fits or loaded.spikebridge_events_layer_size() != ctypes.sizeof(_Record):
         return {}
+
     found = {}
     for dtype, name in STEPS.items():
         function = getattr(loaded, name)
-        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        pointer = ctypes.c_void_p
+        number = ctypes.c_int64
         function.argtypes = [pointer, number, pointer, number, pointer, pointer, pointer]
         function.restype = number
         found[dtype] = function
+
     return found
 
 
@@ -70,6 +74,7 @@ class NativeSteps:
     ) -> None:
         with torch.no_grad(), x_t.device:  # C reads what is made here, whatever the default device is
             self.records = _Records(layers, x_t[:0].contiguous(), dense_above)
+
         self.fits = self.records.fits
         self.function = function
         self.row = row
@@ -78,7 +83,8 @@ class NativeSteps:
         self.one_place = x_t.ndim != 4 or x_t.shape[1] == 1 or x_t.shape[2:].numel() == 1
         self.memories = [_Memories(layer, state) for layer in layers if layer.address is not None]
         pointers = ctypes.c_void_p * max(1, self.records.num_states)
-        self.before, self.after = pointers(), pointers()
+        self.before = pointers()
+        self.after = pointers()
         self.calling = threading.Lock()  # the buffers serve one step at a time
         self.fixed = ctypes.addressof(self.records.array), len(self.records.records)
         self.pointers = ctypes.addressof(self.before), ctypes.addressof(self.after)
@@ -90,39 +96,53 @@ class NativeSteps:
             last = last or x_t.is_contiguous(memory_format=torch.channels_last)
             if not last or self.one_place:
                 x_t = x_t.contiguous()
+
         y = torch.empty_like(self.output)
-        before, after, k, states = self.before, self.after, 0, []
+        before = self.before
+        after = self.after
+        k = 0
+        states = []
         held: list[Tensor] = []  # what is rearranged lives until the call is over
+
         with self.calling:
             for memory in self.memories:
                 old = memory.layer.find(state)
                 if type(old) is not memory.kind:
                     raise memory.misfit(old)
+
                 fresh: list[Tensor | None] = []
                 for tensor, expected in zip(old, memory.patterns, strict=True):
                     if tensor is None and expected is None:
                         fresh.append(None)
                         continue
+
                     if tensor is None or expected is None:
                         raise memory.misfit(old)
+
                     pattern, shape, stride, dtype = expected
                     if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
                         raise memory.misfit(old)
+
                     if tensor.stride() != stride:
                         tensor = _arranged(tensor)
                         held.append(tensor)
+
                     new = torch.empty_like(pattern)
                     before[k], after[k] = tensor.data_ptr(), new.data_ptr()
                     fresh.append(new)
                     k += 1
+
                 states.append(memory.kind(*fresh))
+
             bad = self.function(*self.fixed, x_t.data_ptr(), last, *self.pointers, y.data_ptr())
+
         if bad:
             layer = self.records.layers[bad - 1]
             raise DataError(
                 f"{layer.name if layer else 'a layer'} met NaN or infinity in its input or parameters; check the data "
                 "and the weights"
             )
+
         return y, self.row.states(state, states) if states else state
 
 
@@ -140,6 +160,7 @@ class _Memories:
         """What is wrong with the state of another stream or network."""
         there = "; ".join(_describe(t) for t in got) if isinstance(got, tuple) else ""
         own = "; ".join(_describe(None if p is None else p[0]) for p in self.patterns)
+
         return ShapeError(
             f"{self.layer.name} got a state {type(got).__name__}({there}), but its own is "
             f"{self.kind.__name__}({own}); give the state of the same stream"
@@ -160,7 +181,8 @@ def _arranged(step: Tensor) -> Tensor:
 _CONVOLVE, _MULTIPLY, _TAKE_LARGEST, _TAKE_MEAN, _REORDER, _FIRE = range(6)
 _NO_SPIKES, _RESET_TO_VALUE, _RESET_BY_THRESHOLD = range(3)
 # share of events up to which a convolution scatters and a pool looks only where something is (research/speed/live.py)
-_CONVOLUTION_SHARE, _BLOCKS_SHARE = 0.4, 0.7  # the second where channels come in whole blocks
+_CONVOLUTION_SHARE = 0.4  # the second where channels come in whole blocks
+_BLOCKS_SHARE = 0.7
 _POOL_SHARE = 0.5
 BLOCK = 64  # bytes of a block of channels, that of events.c
 
@@ -203,18 +225,23 @@ class _Records:
         self.turned: torch.Size | None = None  # a flattened image whose channels still come last
         self.fits = like.shape[1:].numel() > 0  # whether the native step takes all layers at these shapes
         entry = self._entry(like.shape[1:])
+
         for layer in layers:
             self._add(layer)
+
         if self.turned is not None:
             self._turn_back()
+
         self.array = (_Record * (len(self.records) + 1))(*self.records, entry)
 
     def _add(self, layer: EventLayer) -> None:
         module: Any = layer.module
         if self.turned is not None and not isinstance(module, nn.Linear):
             self._turn_back()
+
         before = self.like
         after = before if layer.address is not None else module(before)
+
         if isinstance(module, nn.Flatten):
             channels, height, width = _image_of(before)
             self.turned = before.shape[1:] if channels > 1 and height * width > 1 else None
@@ -226,6 +253,7 @@ class _Records:
             self._neurons(layer, module)
         else:
             self._pool(layer, module, after)
+
         self.like = after
 
     def _product(self, layer: EventLayer, module: nn.Linear, after: Tensor) -> None:
@@ -234,6 +262,7 @@ class _Records:
         if self.turned is not None:
             weight = weight.reshape(-1, *self.turned).permute(0, 2, 3, 1).flatten(1)
             self.turned = None
+
         record = self._record(layer, _MULTIPLY, after)
         record.weight = self._hold(weight.t().contiguous())
         record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
@@ -244,28 +273,34 @@ class _Records:
         record = self._record(layer, _CONVOLVE, after)
         record.weight = self._hold(weight.flip(-1).permute(0, 2, 3, 4, 1).contiguous())
         record.bias = None if module.bias is None else self._hold(module.bias.detach().contiguous())
-        record.kernel_y, record.kernel_x = high, wide
+        record.kernel_y = high
+        record.kernel_x = wide
         record.stride_y, record.stride_x = module.stride
-        record.pad_y, record.pad_x = padding_of(module, 0), padding_of(module, 1)
+        record.pad_y = padding_of(module, 0)
+        record.pad_x = padding_of(module, 1)
         record.dilation_y, record.dilation_x = module.dilation
         record.groups = module.groups
         record.places = self._hold(_places_of(self.like))
         lanes = BLOCK // weight.element_size()
         dense = set(module.stride) | set(module.dilation) | {module.groups} == {1}
+
         if dense and (high, wide) in ((3, 3), (5, 5)) and module.out_channels % lanes == 0:
             blocks = module.weight.detach().flip(-1).unflatten(0, (-1, lanes)).permute(0, 2, 3, 4, 1)
             record.blocks = self._hold(blocks.contiguous())
             record.target = self._hold(_where_taps_lead(record))
+
         measured = _BLOCKS_SHARE if record.blocks else _CONVOLUTION_SHARE
         share = measured if self.share is None else self.share
         size = self.like.shape[1:].numel()
         record.most_events = int(share * size) if module.groups == 1 else size
+
         reach = [
             (out - 1) * stride + (kernel - 1) * dilation + 1
             for out, stride, kernel, dilation in zip(
                 after.shape[2:], module.stride, module.kernel_size, module.dilation, strict=True
             )
         ]
+
         rows = max(reach[0], record.height + record.pad_y)
         record.padded_width = max(reach[1], record.width + record.pad_x)
         record.padded = self._hold(self.like.new_zeros(rows * record.padded_width * record.channels))
@@ -277,11 +312,13 @@ class _Records:
         record.stride_y, record.stride_x = _pair(module.stride)
         record.pad_y, record.pad_x = _pair(module.padding)
         record.dilation_y, record.dilation_x = _pair(module.dilation) if largest else (1, 1)
+
         # a window whose taps pass by the whole input has minus infinity, which no event sets
         self.fits = self.fits and record.dilation_y <= record.height and record.dilation_x <= record.width
         if not largest:
             record.count_padding = int(module.count_include_pad)
             record.divisor = module.divisor_override or 0
+
         record.most_events = int(_POOL_SHARE * record.channels * record.height * record.width)
         apart = record.stride_y >= record.kernel_y and record.stride_x >= record.kernel_x
         if apart and record.dilation_y == record.dilation_x == 1:
@@ -296,15 +333,19 @@ class _Records:
         if "surrogate" in arguments:
             to_value = arguments.get("reset", "zero") == "zero"
             record.reset = _RESET_TO_VALUE if to_value else _RESET_BY_THRESHOLD
+
         known = {name: value for name, value in arguments.items() if name in NeuronParams._fields}
         values = [torch.as_tensor(value, dtype=self.like.dtype) for value in NeuronParams(**known)]
         record.varied = any(value.numel() > 1 for value in values)
+
         for index, value in enumerate(values):
             spread = value.expand(self.like.shape[1:]) if record.varied else value.reshape(())
             record.parameters[index] = self._hold(_ordered(spread))
+
         state = module.initial_state(self.like)
         fields = [name for name, value in state._asdict().items() if value is not None]
-        record.has_current, record.has_adaptation = "i" in fields, "a" in fields
+        record.has_current = "i" in fields
+        record.has_adaptation = "a" in fields
         record.refractory = arguments.get("refractory", 0)
         record.first_state = self.num_states
         self.num_states += len(fields)
@@ -314,6 +355,7 @@ class _Records:
         self.turned = None
         if shape is None:
             return
+
         record = self._record(None, _REORDER, self.like)
         target = torch.arange(shape.numel(), dtype=torch.int32).reshape(shape)
         record.target = self._hold(target.permute(1, 2, 0).contiguous())
@@ -325,6 +367,7 @@ class _Records:
         self._buffers(record, record.out_channels * record.out_height * record.out_width, record.out_channels)
         self.records.append(record)
         self.layers.append(layer)
+
         return record
 
     def _entry(self, shape: torch.Size) -> _Record:
@@ -335,7 +378,8 @@ class _Records:
 
     def _buffers(self, record: _Record, size: int, place: int = 0) -> None:
         new = self.like.new_zeros
-        record.full, record.cleared = self._hold(new(size + place)), self._hold(new(size))
+        record.full = self._hold(new(size + place))
+        record.cleared = self._hold(new(size))
         record.values = self._hold(new(size + 64))
         record.index = self._hold(new(size + 64, dtype=torch.int32))
         record.flags = self._hold(new(size + 64, dtype=torch.uint8))
@@ -386,6 +430,7 @@ def _only_window(record: _Record, step: Tensor) -> Tensor:
     to_x, in_x = _window_along(x, record.pad_x, record.stride_x, record.kernel_x, record.out_width)
     target = (to_y * record.out_width + to_x) * record.out_channels + c
     none = record.out_channels * record.out_height * record.out_width
+
     return torch.where(in_y & in_x, target, none).to(torch.int32).contiguous()
 
 
@@ -400,4 +445,5 @@ def _where_taps_lead(record: _Record) -> Tensor:
     x = torch.arange(record.width)[:, None] + record.pad_x - torch.arange(record.kernel_x).flip(0)
     inside = ((y >= 0) & (y < record.out_height))[:, None, :, None] & ((x >= 0) & (x < record.out_width))[None, :, None]
     place = y[:, None, :, None] * record.out_width + x[None, :, None]
+
     return torch.where(inside, place, record.out_height * record.out_width).to(torch.int32).contiguous()

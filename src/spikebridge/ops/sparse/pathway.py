@@ -77,15 +77,19 @@ class NativePathway:
         """
         if not (events.is_contiguous() and v.stride(1) == total.stride(1) == 1):
             events, (v, total) = events.contiguous(), (x.contiguous(memory_format=_LAST) for x in (v, total))
+
         record = self._records.get(shapes := (events.shape, v.shape))
         if record is None:
             memory = [x.data_ptr() for x in (self.weights, self.bias, self.out, self.decay, self.leak)]
             record = self._records[shapes] = _Record(*events.shape[1:], *v.shape[1:], *self._sizes, *memory)
-        fired, summed = torch.empty_like(v), torch.empty_like(total)
+
+        fired = torch.empty_like(v)
+        summed = torch.empty_like(total)
         run: Any = library().steps
         run.spikebridge_pathway_step(
             ctypes.byref(record), *[ctypes.c_void_p(x.data_ptr()) for x in (events, v, fired, total, summed)]
         )
+
         return fired, summed
 
 
@@ -104,7 +108,9 @@ def fits_pathway(both: nn.Conv2d, out: nn.Conv2d) -> bool:
         conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros" and type(conv.padding) is tuple
         for conv in (both, out)
     )
+
     centred = tuple(n // 2 for n in out.kernel_size) == out.padding and all(n % 2 for n in out.kernel_size)
     square = both.stride[0] == both.stride[1] and out.stride == (1, 1)
     widths = both.out_channels == 2 * out.in_channels == 2 * out.out_channels <= 2 * _MOST_CHANNELS
+
     return plain and centred and square and widths and out.bias is None

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from spikebridge.ops.sparse.layers import EventLayer, LayerRow
 
 # where gathering rows beats the layer itself: shares of events, and products of a dense pass; measured on one core
-_LINEAR_SHARE, _LINEAR_PRODUCTS = 0.2, 10**5
-_CONVOLUTION_SHARE, _CONVOLUTION_PRODUCTS = 0.002, 3 * 10**7
+_LINEAR_SHARE = 0.2
+_LINEAR_PRODUCTS = 10**5
+_CONVOLUTION_SHARE = 0.002
+_CONVOLUTION_PRODUCTS = 3 * 10**7
 
 
 def _has_few_events(x_t: Tensor, products: int, share: float | None, measured: tuple[float, int]) -> bool:
@@ -21,6 +23,7 @@ def _has_few_events(x_t: Tensor, products: int, share: float | None, measured: t
         share, least = measured
         if products < least:
             return False  # not worth counting
+
     return int(torch.count_nonzero(x_t)) <= share * x_t.numel()
 
 
@@ -36,8 +39,10 @@ class _LinearRows:
         measured = _LINEAR_SHARE, _LINEAR_PRODUCTS
         if x_t.ndim != 2 or not _has_few_events(x_t, self.weight.numel(), self.share, measured):
             return self.layer(x_t)
+
         events = x_t[0].nonzero()[:, 0]
         y = x_t[0].index_select(0, events) @ self.weight.index_select(0, events)
+
         return (y if self.layer.bias is None else y + self.layer.bias).unsqueeze(0)
 
 
@@ -49,13 +54,16 @@ class _ConvolutionRows:
         self.share = share
         groups, (high, wide) = layer.groups, layer.kernel_size
         weight = layer.weight.detach().reshape(groups, -1, layer.in_channels // groups, high, wide)
+
         # (in, ky, kx, out of the group)
         self.weight = weight.permute(0, 2, 3, 4, 1).reshape(layer.in_channels, high, wide, -1).contiguous()
 
     def __call__(self, x_t: Tensor) -> Tensor:
-        measured, products = (_CONVOLUTION_SHARE, _CONVOLUTION_PRODUCTS), x_t[0, 0].numel() * self.weight.numel()
+        measured = (_CONVOLUTION_SHARE, _CONVOLUTION_PRODUCTS)
+        products = x_t[0, 0].numel() * self.weight.numel()
         if x_t.ndim != 4 or not _has_few_events(x_t, products, self.share, measured):
             return self.layer(x_t)
+
         layer = self.layer
         high, wide = self.layer(x_t[:0]).shape[2:]
         c, y, x = x_t[0].nonzero(as_tuple=True)
@@ -67,6 +75,7 @@ class _ConvolutionRows:
         place = (rows[event, ky] * wide + columns[event, kx]) * layer.groups + group
         sums = x_t.new_zeros(int(high * wide) * layer.groups, taps.shape[1]).index_add_(0, place, taps)
         out = sums.reshape(1, high, wide, layer.out_channels).permute(0, 3, 1, 2)
+
         return out if layer.bias is None else out + layer.bias[:, None, None]
 
 
@@ -76,6 +85,7 @@ def padding_of(layer: nn.Conv2d, axis: int) -> int:
         return 0
     if layer.padding == "same":
         return layer.dilation[axis] * (layer.kernel_size[axis] - 1) // 2
+
     return int(layer.padding[axis])
 
 
@@ -99,12 +109,14 @@ class TorchSteps:
     def __init__(self, layers: list[EventLayer], row: LayerRow, dense_above: float | None) -> None:
         self.row = row
         self.stages: list[tuple[EventLayer, Any]] = []
+
         for layer in layers:
             stage: Any = layer.module
             if isinstance(stage, nn.Linear):
                 stage = _LinearRows(stage, dense_above)
             elif isinstance(stage, nn.Conv2d):
                 stage = _ConvolutionRows(stage, dense_above)
+
             self.stages.append((layer, stage))
 
     @torch.no_grad()
@@ -118,4 +130,5 @@ class TorchSteps:
                 y, new = stage(x_t.unsqueeze(0), layer.find(state))
                 x_t = y[0]
                 states.append(new)
+
         return x_t, self.row.states(state, states)

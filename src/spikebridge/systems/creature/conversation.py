@@ -86,19 +86,24 @@ class Conversation:
                 f"the creature remembers objects, collisions and exits, but the question is about {unknown[0]}; ask "
                 "for a number, an attribute, or the first or last object to collide or to leave"
             )
+
         self.asked.append(compile_program(tokens, self.creature.operators))
         self._steps = self._runs(self.asked[-1])
+
         return len(self.asked) - 1
 
     def advance(self, num_ticks: int) -> tuple[Float[Tensor, "T 1 2"], list[ProgramRun]]:
         """The program input of the next ticks, and the runs that end in them."""
-        program, runs = torch.zeros(num_ticks, 1, 2), []
+        program = torch.zeros(num_ticks, 1, 2)
+        runs = []
+
         if self._steps is not None:
             for t in range(num_ticks):
                 number, begins, ends = next(self._steps)
                 program[t, 0, 0], program[t, 0, 1] = number, begins
                 if ends:
                     runs.append(ProgramRun(self._tick + t, len(self.asked) - 1))
+
         self._tick += num_ticks
         return program, runs
 
@@ -112,9 +117,11 @@ class Conversation:
         numbers = {name: number for number, name in enumerate(table.trains, start=1)}
         steps = [0] * program.num_steps(table)
         at = 0
+
         for name in program.names:
             steps[at] = numbers[name]
             at += len(table.trains[name])
+
         while True:
             for t, number in enumerate(steps):
                 yield float(number), float(t == 0), t == len(steps) - 1
@@ -128,12 +135,15 @@ def _read_answer(graph: ConceptGraph, program: Instructions, spikes: Float[Tenso
         program: that it ran.
         spikes: 0 and 1.
     """
-    layout, fired = graph.layout, spikes > 0.5
+    layout = graph.layout
+    fired = spikes > 0.5
     if program.reads in layout.attributes:
         named = [value for value in layout.attributes[program.reads] if fired[layout.shared_index[value]]]
         return named[0] if len(named) == 1 else None
+
     first = layout.shared_index[f"{program.group}_count[1]"]
     level = int(fired[first : first + MAX_COUNTED].sum())
+
     return str(level) if program.reads == "count" else "yes" if level else "no"
 
 
@@ -168,13 +178,16 @@ def questions_of(scene: CreatureScene, seed: int = 0, length: int = 144, pause: 
     generator = np.random.default_rng([scene.seed, seed, 3])
     happened = sorted([t.bin for t in scene.touches] + [left for left, _ in scene.exits])
     found = []
+
     for first in range(pause, scene.num_bins - length + 1, length):
         last = first + length
         times = [first, *(when for when in happened if first < when <= last - length // 6)]
         # what happens too late to be answered moves to the next question
         if any(last - length // 6 < when < last for when in happened):
             continue
+
         found.append(_drawn(scene, generator, first, last, times))
+
     return [one for one in found if one is not None]
 
 
@@ -183,21 +196,26 @@ def _drawn(
 ) -> AskedQuestion | None:
     worlds = {when: scene.scene_until(when) for when in times}
     best = None
+
     for _ in range(40):
         question = _random_question(worlds[first], generator)
         if any(token in UNKNOWN for token in question.program):
             continue
+
         answers = [Executor(worlds[when]).run(question.program).value for when in times]
         if None in answers:
             continue
+
         pairs = [
             (when, str(one))
             for k, (when, one) in enumerate(zip(times, answers, strict=True))
             if not k or one != answers[k - 1]
         ]
+
         best = AskedQuestion(question, first, last, tuple(pairs))
         if len(times) == 1 or len(pairs) > 1:
             return best
+
     return best
 
 
@@ -205,9 +223,11 @@ def _random_question(scene: Scene, generator: Generator) -> Question:
     """One of the reasoning network's templates, or the number of collisions of a named object."""
     if generator.random() < 0.6:
         return descriptive_question(scene, generator)
+
     color = scene.objects[int(generator.integers(len(scene.objects)))][0]
     is_count = bool(generator.random() < 0.6)
     text = f"How many collisions does the {color} object have?" if is_count else f"Does the {color} object collide?"
+
     program = (
         "events",
         "objects",
@@ -217,5 +237,6 @@ def _random_question(scene: Scene, generator: Generator) -> Question:
         "filter_collision",
         "count" if is_count else "exist",
     )
+
     question = Question(scene.video, "descriptive", program, text=text)
     return replace(question, subtype=program[-1])

@@ -73,6 +73,7 @@ def watch(
     talks = [Conversation(creature) for _ in scenes]
     pieces: dict[str, list[Tensor]] = {"tracks": [], "follow": [], "memory": []}
     state = None
+
     with evaluating(creature), torch.no_grad():
         for first in range(0, len(events), _CHUNK):
             bins = events[first : first + _CHUNK]
@@ -80,21 +81,27 @@ def watch(
                 for one in some:
                     if one.first == first:
                         talk.ask(one.question.program)
+
             said = [talk.advance(len(bins) * TICKS_A_BIN) for talk in talks]
             now = -(-first // BINS_A_FRAME), -(-(first + len(bins)) // BINS_A_FRAME)
             inputs = {"frames": frames[slice(*now)], "events": bins, "program": torch.cat([x for x, _ in said], 1)}
             known = {name: x for name, x in inputs.items() if name in creature.inputs}
             outputs, state = creature(known, state, ticks=len(bins) * TICKS_A_BIN)
+
             for name, piece in pieces.items():
                 piece.append(outputs[name])
+
             for b, (talk, (_, runs)) in enumerate(zip(talks, said, strict=True)):
                 for run in runs:
                     spikes = outputs["graph"][run.tick - first * TICKS_A_BIN, b]
                     seen[b].answers.append(RunAnswer(run.tick, run.question, talk.answer(run, spikes)))
+
     whole = {name: torch.cat(piece) for name, piece in pieces.items()}
     for b, watched in enumerate(seen):
-        watched.tracks, watched.follow = whole["tracks"][:, b], whole["follow"][:, b]
+        watched.tracks = whole["tracks"][:, b]
+        watched.follow = whole["follow"][:, b]
         watched.events = whole["memory"][:, b, : NUM_EVENTS * EVENT_SIZE].unflatten(1, (NUM_EVENTS, EVENT_SIZE))
+
     return seen
 
 
@@ -132,14 +139,18 @@ def score_question(seen: Watched, number: int) -> Scored:
         (when / BIN_RATE if k == 0 else (when - 1) / BIN_RATE, value) for k, (when, value) in enumerate(asked.truths)
     ]
     ends = [time for time, _ in changes[1:]] + [asked.last / BIN_RATE]
-    right, latencies = True, list[float | None]()
+    right = True
+    latencies = list[float | None]()
+
     for k, ((start, truth), end) in enumerate(zip(changes, ends, strict=True)):
         within = [(time, value) for time, value in answers if start < time <= min(start + _DEADLINE, end)]
         # where the next event comes before the deadline, its own answer is waited for
         if start + _DEADLINE <= end:
             right &= bool(within) and within[-1][1] == truth
+
         if k:
             latencies.append(_lasting(answers, start, end, truth))
+
     return Scored(right, bool(answers) and answers[-1][1] == changes[-1][1], tuple(latencies), _followed(seen, asked))
 
 
@@ -149,6 +160,7 @@ def _lasting(answers: list[tuple[float, str | None]], start: float, end: float, 
     for time, value in answers:
         if start < time <= end + 1e-9:
             found = (time - start if found is None else found) if value == truth else None
+
     return found
 
 
@@ -159,6 +171,7 @@ def _followed(seen: Watched, asked: AskedQuestion) -> float | None:
         return None
     if not len(seen.follow):
         return None
+
     late = seen.follow[asked.first + round(_DEADLINE * BIN_RATE) : asked.last, COLORS.index(named[0])]
     return float(late.mean())
 
@@ -169,11 +182,16 @@ def _collision_scores(seen: Sequence[Watched]) -> dict[str, Any]:
     Args:
         seen: watched scenes.
     """
-    found, missed, false, delays = 0, 0, 0, list[float]()
+    found = 0
+    missed = 0
+    false = 0
+    delays = list[float]()
+
     for one in seen:
         number = one.events[..., :2].sum((1, 2))
         rows = one.events[-1]
         first = [int((number > j + 0.5).nonzero()[0, 0]) for j in range(int(number[-1]))]
+
         said = [
             (when, tuple(rows[j, 2:].nonzero().flatten().tolist()))
             for j, when in enumerate(first)
@@ -187,7 +205,9 @@ def _collision_scores(seen: Sequence[Watched]) -> dict[str, Any]:
             else:
                 found += 1
                 delays.append((said.pop(match)[0] + 1 - (touch.bin - 1)) / BIN_RATE)
+
         false += len(said)
+
     return {
         "found": found,
         "missed": missed,
@@ -206,6 +226,7 @@ def _track_error(seen: Sequence[Watched]) -> float:
             places = one.tracks[bins, COLORS.index(color)]
             true = torch.from_numpy(one.scene.positions[1:, o][bins]).float()
             errors.append((places[:, :2] - true).norm(dim=1))
+
     return float(torch.cat(errors).mean()) if errors else float("nan")
 
 
@@ -222,6 +243,7 @@ def evaluate_creature(seen: Sequence[Watched]) -> dict[str, Any]:
     latencies = [late for score in scores for late in score.latencies]
     known = np.array([1e3 * late for late in latencies if late is not None])
     followed = [score.followed for score in scores if score.followed is not None]
+
     return {
         "questions": len(scores),
         "right": sum(score.right for score in scores),
@@ -244,13 +266,17 @@ def true_memory(scene: CreatureScene, when: int) -> Float[Tensor, " M"]:
         scene: with its truth.
         when: the bin.
     """
-    events, objects = torch.zeros(NUM_EVENTS, EVENT_SIZE), torch.zeros(NUM_SLOTS, 1 + NUM_VALUES)
+    events = torch.zeros(NUM_EVENTS, EVENT_SIZE)
+    objects = torch.zeros(NUM_SLOTS, 1 + NUM_VALUES)
     slots = [COLORS.index(color) for color, _, _ in scene.objects]
     happened = [(touch.bin, 0, touch[1:3]) for touch in scene.touches] + [(t, 1, (o,)) for t, o in scene.exits]
+
     for j, (_, kind, who) in enumerate(sorted(one for one in happened if one[0] <= when)):
         events[j, kind] = 1
         events[j, [2 + slots[o] for o in who]] = 1
+
     for slot, (_, material, shape) in zip(slots, scene.objects, strict=True):
         kinds = (slot, len(COLORS) + MATERIALS.index(material), len(COLORS) + len(MATERIALS) + SHAPES.index(shape))
         objects[slot, [0, *(1 + value for value in kinds)]] = 1
+
     return torch.cat([events.flatten(), objects.flatten()])

@@ -73,9 +73,11 @@ class LiveCreature:
         """
         if self.parser is None:
             raise DataError("a question in words needs a parser; give one, or ask_program")
+
         question = read_question(self.parser, "live", text)
         if question.kind != "descriptive" or question.program[-1] == DESCRIBE.token:
             raise DataError(f"a creature answers with one word or number, but {text!r} asks for more")
+
         self.ask_program(question.program, text)
 
     def ask_program(self, program: Iterable[str], text: str) -> None:
@@ -102,15 +104,20 @@ class LiveCreature:
         if is_due != (frame is not None):
             wanted = "a frame" if is_due else "no frame"
             raise ShapeError(f"bin {self._bin} needs {wanted}; every {BINS_A_FRAME}th bin has one, from the first on")
+
         program, runs = self._talk.advance(TICKS_A_BIN)
         frames = torch.zeros(0, 1, 3, *events.shape[1:]) if frame is None else frame[None, None]
         inputs = {"frames": frames, "events": events[None, None], "program": program}
+
         with evaluating(self.creature), torch.no_grad():
             outputs, self._state = self.creature(inputs, self._state, ticks=TICKS_A_BIN)
+
         one = outputs["follow"][-1, 0]
         which = one[: len(COLORS)].nonzero().flatten().tolist()
         self.followed = (COLORS[which[0]], float(one[-2]), float(one[-1])) if which else None
-        first, self._bin = self._bin * TICKS_A_BIN, self._bin + 1
+        first = self._bin * TICKS_A_BIN
+        self._bin = self._bin + 1
+
         return [
             LiveAnswer(
                 run.tick / (BIN_RATE * TICKS_A_BIN) + 1 / BIN_RATE,
@@ -132,14 +139,17 @@ def converse(
         asked: a question that was typed by a time of the stream [s], else None.
         write: takes a line.
     """
-    frames, events = scene.frames(), scene.events()
+    frames = scene.frames()
+    events = scene.events()
     last: tuple[str, str | None] | None = None
+
     for number, some in enumerate(events):
         if (text := asked(number / BIN_RATE)) is not None:
             try:
                 live.ask(text)
             except DataError as reason:
                 write(f"{number / BIN_RATE:6.3f} s  {text}  {reason}")
+
         frame = frames[number // BINS_A_FRAME] if number % BINS_A_FRAME == 0 else None
         for answer in live.see(some, frame):
             if (answer.text, answer.value) != last:

@@ -73,6 +73,7 @@ class EventMemory(Stateful):
         who = nn.functional.one_hot(PAIRS, NUM_SLOTS).sum(1)
         collisions = torch.cat([torch.tensor([[1, 0]]).expand(len(PAIRS), 2), who], 1)
         exits = torch.cat([torch.tensor([[0, 1]]).expand(NUM_SLOTS, 2), torch.eye(NUM_SLOTS)], 1)
+
         # the event of each pair, then of each exit
         self.register_buffer("rows", torch.cat([collisions, exits]).float())
         self.register_buffer("colors", torch.eye(NUM_SLOTS))
@@ -92,12 +93,15 @@ class EventMemory(Stateful):
         self, x_t: Tensor, state: _MemoryState, *, tracks: Tensor, slots: Tensor, **modulation: Any
     ) -> tuple[Tensor, _MemoryState]:
         known = slots[..., 3]
-        x, y = tracks[..., 0], tracks[..., 1]
+        x = tracks[..., 0]
+        y = tracks[..., 1]
         in_view = ((x > 0) & (x < WIDTH) & (y > 0) & (y < HEIGHT)).to(x_t.dtype) * tracks[..., 2]
+
         # it has left once it was inside, is near the border, and is seen no more
         border = torch.minimum(torch.minimum(x, WIDTH - x), torch.minimum(y, HEIGHT - y))
         left = state.inside * (1 - in_view) * (border < _NEAR_BORDER).to(x_t.dtype) * (1 - state.gone) * known
         since = (state.since + 1) * tracks[..., 2]
+
         # the taps need a past, and what has left touches nothing
         ready = known * (1 - state.gone) * (since > _PAST).to(x_t.dtype)
         both = ready[:, PAIRS[:, 0]] * ready[:, PAIRS[:, 1]]
@@ -116,8 +120,10 @@ class EventMemory(Stateful):
             nn.functional.one_hot(part.argmax(-1), size).to(x_t.dtype)
             for part, size in zip(slots[..., 4:].split(sizes, -1), sizes, strict=True)
         ]
+
         values = torch.cat([self.colors.expand(x_t.shape[0], -1, -1), *best], -1)
         objects = torch.cat([known.unsqueeze(2), values * known.unsqueeze(2)], 2)
+
         return torch.cat([events.flatten(1), objects.flatten(1)], 1), state
 
 
@@ -159,6 +165,7 @@ class ProgramSpikes(Stateful):
         seen = torch.cat([x_t[:, :1], state.last * (1 - begins)], 1)
         at = seen.long() * self.length + torch.arange(self.length, device=x_t.device)
         charge = self.table[at].sum(1) * self.sizes
+
         return torch.cat([charge, begins], 1), _ProgramState(seen[:, :-1])
 
 
@@ -188,10 +195,12 @@ class ConceptGraph(Stateful):
         self.layout = layout
         self.num_shared = len(layout.shared)
         threshold = torch.full((self.indices.num_neurons,), _PRESET.v_threshold)
+
         for name in ("object_count", "event_count"):
             # a thermometer code: neuron k fires where k members are active
             first = layout.shared_index[f"{name}[1]"]
             threshold[first : first + MAX_COUNTED] = _PRESET.step * (torch.arange(MAX_COUNTED) + 0.5)
+
         self.register_buffer("v_threshold", threshold)
         weight = torch.zeros(self.indices.num_neurons, self.indices.num_neurons)
         source, target, value = _fixed_connections(layout)
@@ -227,20 +236,30 @@ class ConceptGraph(Stateful):
         outside = self.weight.shape[0] - self.num_shared
         v = z @ self.weight.T + nn.functional.pad(x_t[:, :-1], (0, outside)) + self._written(z, memory)
         spikes = (v >= self.v_threshold).to(x_t.dtype)
+
         return spikes, _SpikesState(spikes)
 
     def _written(self, z: Tensor, memory: Tensor) -> Tensor:
         """The charge through connections written from the scene."""
         events, objects = memory.split([NUM_EVENTS * EVENT_SIZE, NUM_SLOTS * _OBJECT_SIZE], 1)
-        events, objects = events.unflatten(1, (NUM_EVENTS, -1)), objects.unflatten(1, (NUM_SLOTS, -1))
-        known, values, kinds, who = objects[..., 0], objects[..., 1:], events[..., :2], events[..., 2:]
-        at, shared = self._first, self.layout.shared_index
-        s, gate, drive = _PRESET.step, _PRESET.gate, _PRESET.drive
+        events = events.unflatten(1, (NUM_EVENTS, -1))
+        objects = objects.unflatten(1, (NUM_SLOTS, -1))
+        known = objects[..., 0]
+        values = objects[..., 1:]
+        kinds = events[..., :2]
+        who = events[..., 2:]
+        at = self._first
+        shared = self.layout.shared_index
+        s = _PRESET.step
+        gate = _PRESET.gate
+        drive = _PRESET.drive
         named = z[:, at["values"] : at["values"] + NUM_VALUES]
         members = z[:, at["object"] : at["object"] + NUM_SLOTS]
         happened = z[:, at["event"] : at["event"] + NUM_EVENTS]
         asked = z[:, [shared["ask_colliding"], shared["ask_leaving"]]]
-        all_objects, all_events = z[:, shared["all_objects"], None], z[:, shared["all_events"], None]
+        all_objects = z[:, shared["all_objects"], None]
+        all_events = z[:, shared["all_events"], None]
+
         charges = {
             "values": s * _sums(members, values),
             "object": s * _sums(named, values.transpose(1, 2)) - drive * all_objects * (1 - known),
@@ -249,10 +268,13 @@ class ConceptGraph(Stateful):
             "event": -drive * all_events * (1 - kinds.sum(2)),
             "event_touched": s * _sums(members, who.transpose(1, 2)) + gate * _sums(asked, kinds.transpose(1, 2)),
         }
-        parts, end = list[Tensor](), 0
+
+        parts = list[Tensor]()
+        end = 0
         for name in sorted(charges, key=lambda name: at[name]):
             parts += [torch.zeros_like(z[:, end : at[name]]), charges[name]]
             end = at[name] + charges[name].shape[1]
+
         return torch.cat([*parts, torch.zeros_like(z[:, end:])], 1)
 
 
@@ -270,6 +292,7 @@ def _fixed_connections(layout: NeuronLayout) -> tuple[Tensor, Tensor, Tensor]:
     worlds = build_worlds([scene], [World(0)], _PRESET.exact, layout.attributes)
     connections = wire(worlds, layout, _PRESET)
     fixed = ~connections.from_scene
+
     return (
         torch.from_numpy(connections.source[fixed]),
         torch.from_numpy(connections.target[fixed]),

@@ -124,6 +124,7 @@ class Follow(Stateful):
         best = (trace > trace.amax(1, keepdim=True) - 1e-3).to(x_t.dtype)
         one = best * (best.sum(1, keepdim=True) < 1.5).to(x_t.dtype)
         place = (one.unsqueeze(2) * tracks[..., :2]).sum(1)
+
         return torch.cat([one, place], 1), _FollowState(trace)
 
 
@@ -136,7 +137,8 @@ class _ObjectRates(nn.Module):
 
     def __init__(self, graph: ConceptGraph) -> None:
         super().__init__()
-        self.first, self.last = graph.objects.start, graph.objects.stop
+        self.first = graph.objects.start
+        self.last = graph.objects.stop
 
     def forward(self, spikes: Float[Tensor, "B N"]) -> Float[Tensor, "B S"]:
         """Those of the set of objects."""
@@ -176,8 +178,10 @@ class Creature(HybridNetwork):
 
     def __init__(self, options: CreatureOptions | None = None) -> None:
         options = options or CreatureOptions()
-        layout, table = NeuronLayout(exact=True), OperatorTable()
+        layout = NeuronLayout(exact=True)
+        table = OperatorTable()
         backbone = Backbone(NUM_VIEW, (options.num_readout, options.num_collisions), hidden=(32,))
+
         super().__init__(
             dt=DT,
             inputs={
@@ -190,7 +194,10 @@ class Creature(HybridNetwork):
             outputs=["tracks", "collisions", "memory", "graph", "follow"],
             clocks={"tracks": every(TICKS_A_BIN * DT)},
         )
-        self.options, self.layout, self.operators = options, layout, table
+
+        self.options = options
+        self.layout = layout
+        self.operators = table
 
     @property
     def graph(self) -> ConceptGraph:
@@ -204,7 +211,8 @@ class Creature(HybridNetwork):
 def _parts(
     options: CreatureOptions, backbone: Backbone, table: OperatorTable, layout: NeuronLayout
 ) -> dict[str, nn.Module]:
-    copies, hidden = options.num_copies, options.num_collisions
+    copies = options.num_copies
+    hidden = options.num_collisions
     parts: dict[str, nn.Module] = {
         "environment": EnvironmentView(backbone),
         "objects": ObjectFeatures(options.num_objects),
@@ -229,8 +237,10 @@ def _parts(
     }
     if not options.has_events:
         del parts["where"]
+
     if not options.is_gated:
         del parts["environment"]
+
     return parts
 
 
@@ -268,17 +278,20 @@ def _links(options: CreatureOptions, backbone: Backbone, graph: ConceptGraph) ->
     if options.has_events:
         unit = additive_unit("learned", options.num_features)
         links += [Transmission("events", "where"), Transmission("where", "tracks", unit, into="change", name="unit")]
+
     if options.is_gated:
         of_readout, of_collisions = (
             nn.Sequential(head, NearestGate(torch.ones(options.num_environments, number)))
             for head, number in zip(backbone.heads, backbone.num_gated, strict=True)
         )
+
         opens = nn.Sequential(of_collisions, _ActiveNeurons())
         links += [
             Transmission("frames", "environment"),
             Transmission("environment", "readout", HybridUnit(nonlinearity=of_readout), into="gate", name="gate1"),
             Modulation("environment", "collisions.gate.gate", HybridUnit(nonlinearity=opens), name="gate2"),
         ]
+
     return links
 
 

@@ -32,7 +32,8 @@ NUM_VIEW = 3 * (HEIGHT // _BLOCK) * (WIDTH // _BLOCK)
 """Values of the environment's view."""
 MAP_SIZES = (1, 2, 2, len(COLORS), len(MATERIALS), len(SHAPES))
 """Maps of the read-out, those of the detector: centre, place in the cell, size, colour, material, shape."""
-_SEEN, _STILL_SEEN = 0.4, 0.12  # scores above which a new slot, and one that is known, is in view
+_SEEN = 0.4  # scores above which a new slot, and one that is known, is in view
+_STILL_SEEN = 0.12
 _OTHER_COLOR = 0.25  # weight of a centre of another colour where a known slot was
 _FADING = 0.9  # of a slot's evidence from frame to frame
 _ONE_PLACE = 10.0  # centres of two objects are never so close [px]
@@ -114,7 +115,8 @@ class ObjectFeatures(nn.Module):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         detector = Detector(num_features)
-        self.stem, self.blocks = detector.stem, detector.blocks
+        self.stem = detector.stem
+        self.blocks = detector.blocks
 
     def forward(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Frames, divided by their mean, to features."""
@@ -140,6 +142,7 @@ class GatedReadout(nn.Module):
         super().__init__()
         self.hidden = nn.Conv2d(num_features, num_hidden, 1)
         self.maps = nn.Conv2d(num_hidden, sum(MAP_SIZES), 1)
+
         with torch.no_grad():
             self.maps.state_dict()["bias"][0] = -4.0  # centres are rare
 
@@ -194,6 +197,7 @@ class Slots(Stateful):
         likely = color.softmax(1)
         rows = torch.arange(x_t.shape[2], dtype=x_t.dtype, device=x_t.device)[:, None] + 0.5
         columns = torch.arange(x_t.shape[3], dtype=x_t.dtype, device=x_t.device)[None, :] + 0.5
+
         # one object has one colour; what is known and near its last place may look like another one in a frame
         away_x = columns - state.place[:, :, 0, None, None] / STRIDE
         away_y = rows - state.place[:, :, 1, None, None] / STRIDE
@@ -201,6 +205,7 @@ class Slots(Stateful):
         share = torch.where(near, _OTHER_COLOR + (1 - _OTHER_COLOR) * likely, likely * (likely > 0.5).to(x_t.dtype))
         score = centre.sigmoid() * share
         peak = score.amax((2, 3))
+
         # maps are valid in the cell of a centre alone
         share = (score >= peak[:, :, None, None]).to(x_t.dtype)
         share = share / share.sum((2, 3), keepdim=True)
@@ -212,6 +217,7 @@ class Slots(Stateful):
         is_seen = (peak > limit).to(x_t.dtype)
         here = torch.stack([x, y], 2)
         evidence = _FADING * state.evidence + peak
+
         # where it is not seen it is taken to be where it was
         last = is_seen.unsqueeze(2) * here + (1 - is_seen).unsqueeze(2) * state.place
         rival = ((here.unsqueeze(2) - last.unsqueeze(1)).norm(dim=-1) < _ONE_PLACE) & (
@@ -224,6 +230,7 @@ class Slots(Stateful):
         state = _SlotsState(now, evidence, state.seen + is_seen, state.attributes + there * found)
         known = (state.seen > 2.5).to(x_t.dtype)
         mean = state.attributes / state.seen.clamp(min=1).unsqueeze(2)
+
         return torch.cat([now, there, known.unsqueeze(2), mean], 2), state
 
 
@@ -238,6 +245,7 @@ def _crops_at(maps: Float[Tensor, "B C h w"], places: Float[Tensor, "B S 2"]) ->
     away = (places - middle.to(maps.device) - 0.5).flatten(0, 1)
     steps = cell_places(_SIDE, maps)
     each = maps.unsqueeze(1).expand(-1, NUM_SLOTS, -1, -1, -1).flatten(0, 1)
+
     return read_at(each, away[:, :1] + steps, away[:, 1:] + steps, CELL)
 
 
@@ -281,6 +289,7 @@ class Tracks(nn.Module):
             around = torch.zeros_like(places).flatten(0, 1)
             moved, _ = soft_argmax(response, around, float(CELL * _REACH))
             places = places + moved.unflatten(0, (-1, NUM_SLOTS))
+
         return torch.cat([places, slots[..., 2:4]], -1)
 
 
@@ -304,8 +313,10 @@ class PairDistances(nn.Module):
 
     def forward(self, tracks: Float[Tensor, "B S 4"]) -> Float[Tensor, "B M P 1"]:
         """The gap is cut off at 21 px; a pair that is not in view is far apart."""
-        first, second = tracks[:, self.pairs[:, 0]], tracks[:, self.pairs[:, 1]]
+        first = tracks[:, self.pairs[:, 0]]
+        second = tracks[:, self.pairs[:, 1]]
         gap = (first[..., :2] - second[..., :2]).square().sum(-1).add(1e-6).sqrt() - 2 * RADIUS
         both = first[..., 2] * second[..., 2]
         gap = (1 - (gap / RADIUS).clamp(-1, 3)) * both
+
         return torch.cat([gap.unsqueeze(1).expand(-1, self.num_copies, -1), both.unsqueeze(1)], 1).unsqueeze(-1)

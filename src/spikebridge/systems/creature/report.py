@@ -43,31 +43,38 @@ def scene_page(seen: Watched) -> str:
                 "after the event [ms]": ", ".join(late),
             }
         )
+
     text = "The newest frame, the events since then, the track of every object, and what was answered at each bin."
     sections = [
         Section("Replay", text, replays=[_replay(seen)]),
         Section("Questions", "", [Table(rows, "Each stands until the next one is asked.")]),
     ]
+
     objects = {color: f"{material} {shape}" for color, material, shape in seen.scene.objects}
     return render_report(f"A creature in {seen.scene.name}", sections, objects)
 
 
 def _replay(seen: Watched) -> Replay:
-    num_bins, present = len(seen.tracks), seen.tracks[..., 2:].amin(-1).numpy() > 0.5
+    num_bins = len(seen.tracks)
+    present = seen.tracks[..., 2:].amin(-1).numpy() > 0.5
     boxes = {}
+
     for color, _, _ in seen.scene.objects:
         slot = COLORS.index(color)
         places = seen.tracks[:, slot, :2].numpy().astype(float)
         around = np.concatenate([places - RADIUS, np.full_like(places, 2 * RADIUS)], 1)
         around[~present[:, slot]] = np.nan
         boxes[color] = around
+
     happened = np.diff(seen.events[..., :2].sum(1).numpy(), axis=0, prepend=0)
     truth = np.zeros((num_bins, 2))
     for touch in seen.scene.touches:
         truth[touch.bin - 1, 0] = 1
+
     for left, _ in seen.scene.exits:
         if left <= num_bins:
             truth[left - 1, 1] = 1
+
     lanes: list[Lane] = [
         Spikes("events of the memory, and true ones", np.concatenate([happened, truth], 1) > 0, _NAMES),
         Spikes("object that is followed", seen.follow[:, : len(COLORS)].numpy(), COLORS),
@@ -89,18 +96,23 @@ def _notes(seen: Watched) -> list[str]:
             true = [value for first, value in asked.truths if first <= when + 1]
             answer = (said[-1] or "no answer") if said else "not yet answered"
             notes[when] = f"{asked.question.text} {answer} (true: {true[-1]})"
+
     return notes
 
 
 def _film(seen: Watched, boxes: dict[str, np.ndarray]) -> Film:
-    frames, events = seen.scene.frames(), seen.scene.events()
+    frames = seen.scene.frames()
+    events = seen.scene.events()
     begins = list(range(0, len(events), _STRIDE))
     points = []
+
     for first in begins:
         polarity, y, x = events[first : first + _STRIDE].amax(0).nonzero().T
         points.append(np.stack([x.numpy(), y.numpy(), 1 - polarity.numpy()], 1))
+
     pictures = [_picture((255 * frame).byte().permute(1, 2, 0).numpy()) for frame in frames]
     starts = [k * BINS_A_FRAME for k in range(len(pictures))]
+
     return Film(WIDTH, HEIGHT, pictures, starts, boxes, points, begins)
 
 

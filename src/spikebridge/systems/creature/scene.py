@@ -162,8 +162,10 @@ class CreatureScene:
                 for first in range(0, self.num_bins + 1, 120)
             ]
         )
+
         generator = torch.Generator().manual_seed(self.seed)
         counts = events_of_images(torch.from_numpy(grey)[:, None], camera, 1 / BIN_RATE, generator)
+
         return (counts[:, 0] > 0).float()
 
     def scene_until(self, when: int) -> Scene:
@@ -174,8 +176,10 @@ class CreatureScene:
             places[samples >= left, o] = np.nan
             if left <= when:  # also between the last sample and now
                 places[-1, o] = np.nan
+
         rows = [(t.bin * _SCENE_RATE // BIN_RATE, t.first, t.second) for t in self.touches if t.bin <= when]
         collisions = np.array(rows, dtype=np.int64).reshape(-1, 3)
+
         return Scene(self.name, self.objects, np.arange(len(samples)), places, collisions)
 
 
@@ -192,12 +196,14 @@ def generate_scene(seed: int, environment: str, ranges: SceneRanges | None = Non
     """
     if environment not in ENVIRONMENTS:
         raise ConfigError(f"there is no environment {environment!r}; {did_you_mean(environment, ENVIRONMENTS)}")
+
     ranges = ranges or SceneRanges()
     generator = np.random.default_rng([seed, list(ENVIRONMENTS).index(environment), 28])
     for _ in range(2000):
         drawn = draw_scene(f"{environment}-{seed}", seed, ENVIRONMENTS[environment], ranges, generator)
         if ranges.contacts[0] <= len(drawn.touches) <= ranges.contacts[1] and _is_clear(drawn.positions, drawn.touches):
             return drawn
+
     raise ConfigError(f"no clear scene in 2000 draws from {ranges}; take fewer objects, or more contacts")
 
 
@@ -226,6 +232,7 @@ def draw_scene(name: str, seed: int, look: Environment, ranges: SceneRanges, gen
     angles = tuple(generator.uniform(0, np.pi / 2, number).tolist())
     table: np.ndarray = (look.table * _pattern(look.pattern, generator)).astype(np.float32)
     light = float(generator.uniform(*ranges.brightness))
+
     return CreatureScene(name, seed, triples, Appearance(light, 0.0, angles, table, None), look, course, touches)
 
 
@@ -236,6 +243,7 @@ def _places(number: int, margin: float, generator: Generator) -> Float[np.ndarra
         place = generator.uniform(margin, (WIDTH - margin, HEIGHT - margin))
         if all(np.linalg.norm(place - other) > 3 * RADIUS for other in places):
             places.append(place)
+
     return np.stack(places)
 
 
@@ -247,6 +255,7 @@ def _pattern(kind: str, generator: Generator) -> Float[np.ndarray, "96 144"]:
         "checks": np.sign(np.sin(columns * np.pi / 12) * np.sin(rows * np.pi / 12)),
         "spots": np.where((rows % 24 - 12) ** 2 + (columns % 24 - 12) ** 2 < 36, 1.0, -0.3),
     }
+
     return 1 + 0.06 * waves[kind]
 
 
@@ -270,33 +279,42 @@ def simulate_table(
         >>> touches[0].bin, round(touches[0].closing)  # 15.9 px apart at 48 px/s
         (80, 48)
     """
-    x, v = places.copy(), velocities.copy()
-    course, touches = [x.copy()], list[_Touch]()
-    step, decay = 1 / (BIN_RATE * _SUBSTEPS), np.exp(-friction / (BIN_RATE * _SUBSTEPS))
+    x = places.copy()
+    v = velocities.copy()
+    course = [x.copy()]
+    touches = list[_Touch]()
+    step = 1 / (BIN_RATE * _SUBSTEPS)
+    decay = np.exp(-friction / (BIN_RATE * _SUBSTEPS))
     pairs = list(combinations(range(len(x)), 2))
     first, second = np.array(pairs).T.reshape(2, -1)
+
     for number in range(1, num_bins + 1):
         for _ in range(_SUBSTEPS):
             x = x + v * step
             v = v * decay
             away = x[second] - x[first]
+
             for k in np.flatnonzero((away**2).sum(1) < (2 * RADIUS) ** 2):
                 i, j = pairs[k]
                 normal = away[k] / np.linalg.norm(away[k])
                 closing = float((v[i] - v[j]) @ normal)
                 if closing <= 0:
                     continue
+
                 push = (1 + BOUNCE) / 2 * closing * normal
                 v[i], v[j] = v[i] - push, v[j] + push
                 if in_view(x[[i, j]]).all():
                     touches.append(_Touch(number, i, j, closing))
+
         course.append(x.copy())
+
     return np.stack(course), tuple(touches)
 
 
 def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
     """How far centres are inside the view, negative outside [px]."""
-    x, y = places[..., 0], places[..., 1]
+    x = places[..., 0]
+    y = places[..., 1]
     distance: np.ndarray = np.min([x, WIDTH - x, y, HEIGHT - y], axis=0)
     return distance
 
@@ -309,18 +327,23 @@ def _is_clear(course: np.ndarray, touches: tuple[_Touch, ...]) -> bool:
         return False
     if any(_border(course[t.bin, [t.first, t.second]]).min() < RADIUS for t in touches):
         return False
+
     for one, other in combinations(touches, 2):
         if {one.first, one.second} & {other.first, other.second} and abs(one.bin - other.bin) < _MIN_BETWEEN * BIN_RATE:
             return False
+
     gone = ~in_view(course)
     seen = ~np.maximum.accumulate(gone, axis=0)
+
     for i, j in combinations(range(course.shape[1]), 2):
         gap = np.linalg.norm(course[:, i] - course[:, j], axis=1) - 2 * RADIUS
         near = np.flatnonzero((gap < _MIN_GAP) & (_border(course[:, [i, j]]).min(1) > -RADIUS))
         at = [t.bin for t in touches if (t.first, t.second) == (i, j)]
         if any(all(abs(when - touch) > 0.2 * BIN_RATE for touch in at) for when in near):
             return False
+
     # an object that has left stays away, and one that lies on the border is neither inside nor outside
     returns = (~gone & ~seen).any()
     dwells = (np.abs(_border(course)) < 1.5).sum(0).max() > 0.2 * BIN_RATE
+
     return not returns and not dwells

@@ -145,6 +145,7 @@ def training_scenes(sizes: TrainingSizes, seed: int = 0) -> _TrainingScenes:
     ]
     looks = list(ENVIRONMENTS.values())
     clips = [draw_scene("clip", k, looks[k % len(looks)], _CLIP, generator) for k in range(sizes.clips)]
+
     return _TrainingScenes(_labelled(stills), tuple(_labelled(few) for few in frames), tuple(clips))
 
 
@@ -154,25 +155,34 @@ def _random_look(generator: np.random.Generator) -> Environment:
     mixing *= generator.uniform(0.5, 1.1, (3, 1))
     rows = tuple(tuple(float(x) for x in row) for row in mixing)
     pattern = str(generator.choice(["plain", "stripes", "checks", "spots"]))
-    table, noise = float(generator.uniform(0.35, 0.8)), float(generator.uniform(0.0, 0.03))
+    table = float(generator.uniform(0.35, 0.8))
+    noise = float(generator.uniform(0.0, 0.03))
+
     return Environment(rows, table, pattern, noise, 0.2, 0.0)  # type: ignore[arg-type]
 
 
 def _labelled(scenes: Sequence[CreatureScene]) -> _Labelled:
     """The first frame of each scene with its objects."""
-    frames, truths, there, apparent = [], torch.zeros(len(scenes), 5, 7), torch.zeros(len(scenes), 5), []
+    frames = []
+    truths = torch.zeros(len(scenes), 5, 7)
+    there = torch.zeros(len(scenes), 5)
+    apparent = []
+
     for k, scene in enumerate(scenes):
         noise = np.random.default_rng([scene.seed, 2]).standard_normal((96, 144, 3))
         seen = scene.render(np.zeros(1, dtype=np.int64))[0] + scene.look.noise * noise
         frames.append(torch.from_numpy(seen.clip(0, 1).astype(np.float32)).permute(2, 0, 1))
         colors = torch.zeros(5, 3)
+
         for o, (color, material, shape) in enumerate(scene.objects):
             x, y = scene.positions[0, o]
             kinds = (COLORS.index(color), MATERIALS.index(material), SHAPES.index(shape))
             truths[k, o] = torch.tensor([x, y, 2 * RADIUS, 2 * RADIUS, *kinds])
             there[k, o] = float(-_BEYOND < x < WIDTH + _BEYOND and -_BEYOND < y < HEIGHT + _BEYOND)
             colors[o] = torch.tensor(np.array(scene.look.mixing) @ np.array(PALETTE[color])).float()
+
         apparent.append(colors)
+
     return _Labelled(torch.stack(frames), truths, there, torch.stack(apparent))
 
 
@@ -195,9 +205,11 @@ def train_senses(
     losses: dict[str, float] = {}
     if creature.options.is_gated:
         losses["environments"] = _train_environments(creature, scenes, settings)
+
     losses["objects"] = _train_objects(creature, scenes.stills, sizes, settings)
     if creature.options.has_events:
         losses["tracks"] = _train_tracks(creature, scenes.clips, sizes, seed, quiet)
+
     return losses
 
 
@@ -220,6 +232,7 @@ def train_readouts(
     losses = {}
     for name, frames in zip(scenes.environments, scenes.frames, strict=True):
         losses[f"read-out, {name}"] = _train_readout(creature, frames, sizes, settings)
+
     for number, (name, few) in enumerate(zip(scenes.environments, scenes.frames, strict=True)):
         # what all environments share is learned in the first one
         paths = ("parts.collisions.fc1.weight", "parts.collisions.fc1.bias", "parts.collisions.fc2.weight")
@@ -228,6 +241,7 @@ def train_readouts(
         pairs = _pair_windows(sizes.windows, [seed, number])
         epochs = sizes.window_epochs * (2 if number == 0 else 1)
         losses[f"collisions, {name}"] = _train_collisions(creature, pairs, gate, epochs, trained, settings)
+
     losses["threshold of collisions"] = _choose_threshold(creature, scenes, sizes, seed)
     return losses
 
@@ -246,15 +260,18 @@ def train_creature(path: Path, seed: int = 0, sizes: TrainingSizes | None = None
     """
     if path.exists():
         raise ConfigError(f"{path} is there: leave out the training to load it, or name a new file")
+
     sizes = sizes or TrainingSizes()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         creature = Creature()
+
     scenes = training_scenes(sizes, seed)
     train_senses(creature, scenes, sizes, seed, quiet)
     train_readouts(creature, scenes, sizes, seed, quiet)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_weights(path, creature)
+
     return creature.eval()
 
 
@@ -270,6 +287,7 @@ def load_creature(path: Path) -> Creature:
     """
     creature = Creature()
     load_weights(path, creature)
+
     return creature.eval()
 
 
@@ -286,11 +304,14 @@ def _train_environments(creature: Creature, scenes: _TrainingScenes, settings: S
     environment = creature.parts["environment"]
     if not isinstance(environment, EnvironmentView):
         raise ConfigError("a gated creature needs an EnvironmentView as its part 'environment'")
+
     heads = [_gating(creature.units[name])[0] for name in ("gate1", "gate2")]
     with torch.no_grad():
         views = torch.stack([environment.view(few.frames) for few in scenes.frames])
         environment.body.centre.copy_(views.mean())
-    number, size = len(views), 8
+
+    number = len(views)
+    size = 8
     pairs = list(product(range(number), repeat=2)) * 6
     generator = torch.Generator().manual_seed(settings.seed)
     draw = torch.randint(views.shape[1], (len(pairs), 2, size), generator=generator)
@@ -305,24 +326,31 @@ def _train_environments(creature: Creature, scenes: _TrainingScenes, settings: S
             OBJECTIVES["dissimilarity"](cosines(a, b), batch["alike"], 1.0) + 10 * density_floor_loss([a, b], 0.2)
             for a, b in zip(*sides, strict=True)
         ]
+
         return torch.stack(losses).sum()
 
-    epochs, trained = 60, ("environment", "gate1", "gate2")
+    epochs = 60
+    trained = ("environment", "gate1", "gate2")
     phase = Phase("environments", trained, objective, epochs, _adam(1e-2), _one_cycle(1e-2, epochs), clip=1.0)
     rows = fit(creature, [phase], data, settings=settings)
+
     with torch.no_grad():
         features = environment.body(views.flatten(0, 1))
         for name, rho in zip(("gate1", "gate2"), _OPEN, strict=True):
             head, nearest = _gating(creature.units[name])
             samples = head(features).unflatten(0, (number, -1)).transpose(0, 1)
             # each environment opens its strongest neurons among those that no earlier one has opened
-            means, taken = samples.mean(0, keepdim=True), torch.zeros_like(samples[0, 0])
+            means = samples.mean(0, keepdim=True)
+            taken = torch.zeros_like(samples[0, 0])
             gates = torch.zeros_like(means)
+
             for k in range(number):
                 gates[0, k] = sample_mean_unit(1, KWinners(rho))(means[:, k : k + 1] - _TAKEN * taken)[0][0, 0]
                 taken = (taken + gates[0, k]).clamp(max=1)
+
             nearest.gates.copy_(gates[0])
             nearest.signals.copy_(samples.sigmoid().mean(0))
+
     return float(rows[-1]["loss"])
 
 
@@ -338,6 +366,7 @@ def _train_objects(creature: Creature, stills: _Labelled, sizes: TrainingSizes, 
     readout = nn.Sequential(nn.Conv2d(number, 64, 1), nn.ReLU(), nn.Conv2d(64, sum(MAP_SIZES) + 3, 1))
     with torch.no_grad():
         readout[2].state_dict()["bias"][0] = -4.0
+
     whole = nn.ModuleDict({"objects": creature.parts["objects"], "readout": readout})
     data = Batches(stills._asdict(), dict.fromkeys(_Labelled._fields, 0))
 
@@ -345,11 +374,13 @@ def _train_objects(creature: Creature, stills: _Labelled, sizes: TrainingSizes, 
         maps = readout(creature.parts["objects"](batch["frames"]))
         own, colors = maps.split([sum(MAP_SIZES), 3], 1)
         loss, parts = detection_loss(_as_maps(own), batch["truths"], batch["there"])
+
         # the name of the colour means nothing under a random light
         return loss - parts["color"] + 10 * _color_error(colors, batch)
 
     epochs = sizes.still_epochs
     phase = Phase("objects", ("",), objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), clip=5.0)
+
     return float(fit(whole, [phase], data, settings=settings)[-1]["loss"])
 
 
@@ -361,7 +392,9 @@ def _as_maps(maps: Tensor) -> Maps:
 def _color_error(colors: Tensor, batch: dict[str, Tensor]) -> Tensor:
     picture, which = batch["there"].nonzero(as_tuple=True)
     cell = (batch["truths"][picture, which, :2] / 4).long()
-    x, y = cell[:, 0].clamp(0, colors.shape[3] - 1), cell[:, 1].clamp(0, colors.shape[2] - 1)
+    x = cell[:, 0].clamp(0, colors.shape[3] - 1)
+    y = cell[:, 1].clamp(0, colors.shape[2] - 1)
+
     # the frame is divided by its mean, so is the colour
     light = batch["frames"].mean((1, 2, 3))[picture, None]
     return (colors[picture, :, y, x] - batch["apparent"][picture, which] / light).square().mean()
@@ -373,6 +406,7 @@ def _train_readout(creature: Creature, frames: _Labelled, sizes: TrainingSizes, 
     with evaluating(creature), torch.no_grad():
         features = torch.cat([parts["objects"](some) for some in frames.frames.split(16)])
         gate = _gate_of(creature, "gate1", frames.frames)
+
     tensors = {"features": features, "gate": gate, "truths": frames.truths, "there": frames.there}
 
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -381,8 +415,10 @@ def _train_readout(creature: Creature, frames: _Labelled, sizes: TrainingSizes, 
 
     epochs = sizes.frame_epochs
     # no weight decay, and a fixed bias: both would change what other environments have learned
-    optimizer, trained = partial(torch.optim.Adam, lr=1e-2), ("parts.readout.hidden", "parts.readout.maps.weight")
+    optimizer = partial(torch.optim.Adam, lr=1e-2)
+    trained = ("parts.readout.hidden", "parts.readout.maps.weight")
     phase = Phase("read-out", trained, objective, epochs, optimizer, _one_cycle(1e-2, epochs), clip=5.0)
+
     return float(fit(creature, [phase], Batches(tensors, dict.fromkeys(tensors, 0)), settings=settings)[-1]["loss"])
 
 
@@ -392,8 +428,10 @@ def _gate_of(creature: Creature, unit: str, frames: Tensor) -> Tensor:
     number = options.num_readout if unit == "gate1" else options.num_collisions
     if not options.is_gated:
         return frames.new_ones(len(frames), number)
+
     nonlinearity: Any = creature.units[unit].nonlinearity
     gates: Tensor = nonlinearity(creature.parts["environment"](frames))
+
     return gates.flatten(1)
 
 
@@ -406,10 +444,15 @@ def _train_tracks(
         "events": torch.stack([clip.events() for clip in clips], 1),
         "course": torch.stack([_course_of_slots(clip) for clip in clips], 1),
     }
+
     axes = {"frames": 0, "events": 1, "course": 1}
-    parts, unit = creature.parts, creature.units["unit"]
+    parts = creature.parts
+    unit = creature.units["unit"]
     settings = Settings(seed=seed, batch_size=2, accelerator="cpu", quiet=quiet)
-    luminance, templates, tracks = Luminance(), SlotTemplates(), parts["tracks"]
+    luminance = Luminance()
+    templates = SlotTemplates()
+    tracks = parts["tracks"]
+
     if not isinstance(tracks, Tracks):
         raise ConfigError("a creature needs Tracks as its part 'tracks'")
 
@@ -428,11 +471,13 @@ def _train_tracks(
         moved = course[picked + 1, ..., :2] - course[0, ..., :2]
         error = (places[..., :2] - slots[..., :2] - moved).square().sum(-1).add(0.04).sqrt()
         there = course[picked + 1, ..., 2] * course[0, ..., 2]
+
         return (error * there).sum() / there.sum()
 
     epochs = sizes.clip_epochs
     trained = ("what", "where", "unit", "tracks")
     phase = Phase("tracks", trained, objective, epochs, _adam(4e-3), _one_cycle(4e-3, epochs), clip=1.0)
+
     return float(fit(creature, [phase], Batches(tensors, axes), settings=settings)[-1]["loss"])
 
 
@@ -444,6 +489,7 @@ def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
         slot = COLORS.index(color)
         course[:, slot, :2] = torch.from_numpy(scene.positions[:, o])
         course[: left.get(o, scene.num_bins + 1), slot, 2] = 1.0
+
     return course
 
 
@@ -472,26 +518,33 @@ def _pair_windows(number: int, seed: Sequence[int], length: int = 144) -> _PairW
         length: bins of each; frames come at any phase.
     """
     generator = np.random.default_rng([*seed, 4])
-    places, target, weight = [], torch.zeros(length, number), torch.ones(length, number)
+    places = []
+    target = torch.zeros(length, number)
+    weight = torch.ones(length, number)
+
     for b in range(number):
         start = generator.uniform(20, 60, (1, 2))
         angle = generator.uniform(0, 2 * np.pi)
         distance = 2 * RADIUS + generator.uniform(3, 35)
         starts = np.concatenate([start, start + distance * np.array([[np.cos(angle), np.sin(angle)]])])
         speeds = generator.uniform(15, 80, (2, 1)) * (generator.random((2, 1)) < (1.0, 0.4))
+
         # towards the other one, a little beside it, or away
         aside = angle + generator.normal(0, 0.5, 2) + np.array([0, np.pi])
         velocities = speeds * np.stack([np.cos(aside), np.sin(aside)], 1) * generator.choice([1, 1, 1, -1])
         course, touches = simulate_table(starts + 30, velocities, 0.15, length)
         places.append(_as_tracked(course[1:], generator))
+
         for touch in touches:
             first = touch.bin - 1
             weight[max(0, first - 2) : first, b] = 0.3
             target[first : first + _MARGIN, b] = 1.0
             weight[first + _MARGIN : first + 4 * _MARGIN, b] = 0.0
+
         gap = np.linalg.norm(course[1:, 0] - course[1:, 1], axis=1) - 2 * RADIUS
         if not touches and gap.min() < 1.5:
             weight[torch.from_numpy(gap < 2.0), b] = 0.0
+
     stacked = torch.from_numpy(np.stack(places, 1)).float()
     return _PairWindows(stacked, target, weight)
 
@@ -501,10 +554,12 @@ def _as_tracked(course: np.ndarray, generator: np.random.Generator) -> np.ndarra
     seen = course.copy()
     phase = int(generator.integers(BINS_A_FRAME))
     for first in range(-phase, len(course), BINS_A_FRAME):
-        begin, end = max(first, 0), min(first + BINS_A_FRAME, len(course))
+        begin = max(first, 0)
+        end = min(first + BINS_A_FRAME, len(course))
         moved = course[begin:end] - course[begin]
         gain = 1 + generator.normal(0, 0.08, (1, 2, 1))
         seen[begin:end] = course[begin] + gain * moved + generator.normal(0, 0.35, (1, 2, 2))
+
     noisy: np.ndarray = seen + generator.normal(0, 0.1, seen.shape)
     return noisy
 
@@ -526,6 +581,7 @@ def _train_collisions(
     phase = Phase("collisions", trained, objective, epochs, optimizer, _one_cycle(1e-2, epochs), clip=1.0)
     own = replace(settings, batch_size=64)
     data = Batches(tensors, dict.fromkeys(tensors, 1))
+
     return float(fit(creature, [phase], data, settings=own)[-1]["loss"])
 
 
@@ -535,6 +591,7 @@ def _signals(creature: Creature, pairs: _PairWindows) -> Float[Tensor, "T B M 1 
     tracks[:, :, :2, :2], tracks[:, :, :2, 2:] = pairs.places, 1.0
     with torch.no_grad():
         signals: Tensor = creature.parts["pairs"](tracks.flatten(0, 1))
+
     return signals.unflatten(0, pairs.places.shape[:2])[:, :, :, :1]
 
 
@@ -552,20 +609,25 @@ def _choose_threshold(creature: Creature, scenes: _TrainingScenes, sizes: Traini
     """
     thresholds = torch.arange(-2.0, 3.0, 0.25)
     errors = torch.zeros(len(thresholds))
+
     for number, few in enumerate(scenes.frames):
         pairs = _pair_windows(sizes.windows // 2, [seed, 100 + number])
         with evaluating(creature), torch.no_grad():
             odds = _odds(creature, _signals(creature, pairs), _gate_of(creature, "gate2", few.frames[:1]))
+
         touches = pairs.target.amax(0) > 0
         first = pairs.target.argmax(0)
         kept = ~touches | (first > 2 * BINS_A_FRAME)  # the first bins have no past
+
         for k, threshold in enumerate(thresholds):
             spikes = (odds > threshold) & (pairs.weight > 0) & (torch.arange(len(odds)) >= BINS_A_FRAME).unsqueeze(1)
             away = (spikes.int().argmax(0) - first).abs()
             wrong = torch.where(touches, ~spikes.any(0) | (away >= _MARGIN), spikes.any(0))
             errors[k] += (wrong & kept).sum()
+
     best = thresholds[errors == errors.min()]
     chosen = float(best[len(best) // 2])
     discretizer: Any = creature.units["spikes"].discretizer
     discretizer.v_threshold.fill_(chosen)
+
     return chosen

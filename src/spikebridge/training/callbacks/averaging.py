@@ -47,20 +47,24 @@ class AveragedWeights(Callback):
     def __init__(self, start: int) -> None:
         if start < 1:
             raise ConfigError(f"AveragedWeights: start is the number of a step, from 1, but is {start}")
-        self.start, self.num_averaged = start, 0
+        self.start = start
+        self.num_averaged = 0
         self._means: dict[str, Tensor] = {}
 
     def on_fit_start(self, training: Training) -> None:
-        self.num_averaged, self._means = 0, {}
+        self.num_averaged = 0
+        self._means = {}
 
     def on_step_end(self, training: Training, values: Mapping[str, float]) -> None:
         if training.step < self.start:
             return
+
         weights = training.weights()
         if not self.num_averaged:
             self._means = {name: _at_least_float32(tensor).clone() for name, tensor in weights.items()}
         else:
             self._add(weights)
+
         self.num_averaged += 1
 
     def _add(self, weights: Mapping[str, Tensor]) -> None:
@@ -81,7 +85,8 @@ class AveragedWeights(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
-        self.num_averaged, self._means = state["num_averaged"], state["means"]
+        self.num_averaged = state["num_averaged"]
+        self._means = state["means"]
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

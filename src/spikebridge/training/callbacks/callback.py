@@ -107,6 +107,7 @@ def check_callbacks(callbacks: Sequence[Any]) -> tuple[Callback, ...]:
     """
     if not isinstance(callbacks, Iterable):
         raise ConfigError(f"callbacks is a list of callbacks, but got {in_words(callbacks)}; put it into a list")
+
     for one in callbacks:
         missing = [name for name in _METHODS if not callable(getattr(one, name, None))]
         if missing:
@@ -114,8 +115,10 @@ def check_callbacks(callbacks: Sequence[Any]) -> tuple[Callback, ...]:
                 f"a callback needs {', '.join(_METHODS)}, but {one!r} lacks {', '.join(missing)}; derive it from "
                 "spikebridge.training.Callback and override only what it needs"
             )
+
         if isinstance(one, type):
             raise ConfigError(f"expected a callback, but got the class {one.__name__}: call it, {one.__name__}(...)")
+
     return tuple(callbacks)
 
 

@@ -32,6 +32,7 @@ class _RowLogger(Callback):
                 f"{type(self).__name__} writes into a run folder, but this training has none: fit(..., run=Run.create("
                 "...))"
             )
+
         if training.writes:
             self._num_sent = self._open(training.run, training.rows)
             self._send(training)
@@ -88,6 +89,7 @@ class TensorBoardLogger(_RowLogger):
         # rows after the checkpoint of a killed training would be shown twice
         if folder.exists():
             shutil.rmtree(folder)
+
         self._writer = writer(str(folder))
         return 0
 
@@ -119,6 +121,7 @@ class WandbLogger(_RowLogger):
     def _open(self, run: Run, rows: list[Row]) -> int:
         wandb = _import("wandb", "wandb")
         kept, known = _kept_id(run, "wandb", lambda: uuid4().hex[:12])
+
         try:
             self._run = wandb.init(
                 project=self.project,
@@ -131,6 +134,7 @@ class WandbLogger(_RowLogger):
             )
         except wandb.errors.Error as error:
             raise ConfigError(f"W&B cannot start: {error}; log in (wandb login), or set WANDB_MODE=offline") from error
+
         self._run.define_metric("*", step_metric="step")
         return len(rows) if known else 0
 
@@ -164,6 +168,7 @@ class MLflowLogger(_RowLogger):
         if self.uri is None:
             # a folder of files needs no server and no database; since version 3 MLflow asks for this consent
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+
         try:
             self._client = mlflow.MlflowClient(self.uri or Path("mlruns").resolve().as_uri())
             found = self._client.get_experiment_by_name(self.experiment)
@@ -172,6 +177,7 @@ class MLflowLogger(_RowLogger):
                 run, "mlflow", lambda: self._client.create_run(experiment, run_name=str(run.path)).info.run_id
             )
             self._id = kept
+
             if known:
                 self._client.set_terminated(kept, "RUNNING")
             else:
@@ -179,6 +185,7 @@ class MLflowLogger(_RowLogger):
                     self._client.log_param(kept, name, value)
         except mlflow.exceptions.MlflowException as error:
             raise ConfigError(f"MLflow cannot start at {self.uri or 'mlruns'}: {error}") from error
+
         return len(rows) if known else 0
 
     def _log(self, numbers: dict[str, float], step: int) -> None:
@@ -243,6 +250,7 @@ def _kept_id(run: Run, name: str, make: Callable[[], str]) -> tuple[str, bool]:
     known = file.exists()
     if not known:
         write_text(file, make())
+
     return read_text(file, f"the id of a run at {name}", max_bytes=1000).strip(), known
 
 
@@ -256,4 +264,5 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in config.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+
     return flat

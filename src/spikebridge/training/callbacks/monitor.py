@@ -29,6 +29,7 @@ def metric_of(row: Row, metric: str, watcher: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         known = [name for name, number in row.items() if isinstance(number, float)]
         raise ConfigError(f"{watcher} watches {metric!r}, which no row has: {did_you_mean(metric, known)}")
+
     return float(value)
 
 
@@ -40,9 +41,14 @@ class _Best:
             raise ConfigError(f"{watcher}: mode should be 'min' (a loss) or 'max' (an accuracy), but is {mode!r}")
         if not 0 <= min_delta < math.inf:
             raise ConfigError(f"{watcher}: min_delta should be 0 or more, but is {min_delta}")
-        self.metric, self.mode, self.min_delta, self.watcher = metric, mode, min_delta, watcher
+
+        self.metric = metric
+        self.mode = mode
+        self.min_delta = min_delta
+        self.watcher = watcher
         self.value: float | None = None
-        self.phase, self.epoch = "", 0
+        self.phase = ""
+        self.epoch = 0
 
     def update(self, row: Row) -> bool:
         """Whether the row is better than all before by more than `min_delta`; NaN never is."""
@@ -50,14 +56,19 @@ class _Best:
         gain = math.inf if self.value is None else (value - self.value) * (1 if self.mode == "max" else -1)
         better = not math.isnan(value) and gain > (0 if self.value is None else self.min_delta)
         if better:
-            self.value, self.phase, self.epoch = value, row["phase"], row["epoch"]
+            self.value = value
+            self.phase = row["phase"]
+            self.epoch = row["epoch"]
+
         return better
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value, "phase": self.phase, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.value, self.phase, self.epoch = state["value"], state["phase"], state["epoch"]
+        self.value = state["value"]
+        self.phase = state["phase"]
+        self.epoch = state["epoch"]
 
 
 class EarlyStopping(Callback):
@@ -91,18 +102,28 @@ class EarlyStopping(Callback):
     ) -> None:
         if patience < 1:
             raise ConfigError(f"EarlyStopping: patience should be at least 1 epoch, but is {patience}")
-        self.patience, self.phase = patience, phase
+
+        self.patience = patience
+        self.phase = phase
         self._make = lambda: _Best(metric, mode, min_delta, "EarlyStopping")
-        self._best, self._num_worse, self._watched = self._make(), 0, ""
+        self._best = self._make()
+        self._num_worse = 0
+        self._watched = ""
 
     def on_fit_start(self, training: Training) -> None:
-        self._best, self._num_worse, self._watched = self._make(), 0, ""
+        self._best = self._make()
+        self._num_worse = 0
+        self._watched = ""
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         if self.phase not in (None, training.phase):
             return
+
         if training.phase != self._watched:
-            self._best, self._num_worse, self._watched = self._make(), 0, training.phase
+            self._best = self._make()
+            self._num_worse = 0
+            self._watched = training.phase
+
         self._num_worse = 0 if self._best.update(row) else self._num_worse + 1
         if self._num_worse >= self.patience:
             best = self._best
@@ -119,7 +140,8 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         self._best.load_state_dict(state["best"])
-        self._num_worse, self._watched = state["num_worse"], state["watched"]
+        self._num_worse = state["num_worse"]
+        self._watched = state["watched"]
 
 
 class BestWeights(Callback):
@@ -148,7 +170,8 @@ class BestWeights(Callback):
     """
 
     def __init__(self, metric: str, mode: _Mode, *, restore: bool = True, phase: str | None = None) -> None:
-        self.restore, self.phase = restore, phase
+        self.restore = restore
+        self.phase = phase
         self._make = lambda: _Best(metric, mode, 0.0, "BestWeights")
         self._best = self._make()
         self._kept: dict[str, Tensor] | None = None
@@ -162,11 +185,13 @@ class BestWeights(Callback):
         return self._best.epoch
 
     def on_fit_start(self, training: Training) -> None:
-        self._best, self._kept = self._make(), None
+        self._best = self._make()
+        self._kept = None
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
         if self.phase not in (None, training.phase) or not self._best.update(row):
             return
+
         weights = training.weights()
         if training.run is None:
             self._kept = {name: cpu_copy(tensor) for name, tensor in weights.items()}

@@ -59,6 +59,7 @@ class Fisher:
     def __post_init__(self) -> None:
         if self.labels not in ("drawn", "all", "predicted"):
             raise ConfigError(f"labels should be 'drawn', 'all' or 'predicted', but is {self.labels!r}")
+
         if self.chunk_size < 1 or (self.num_samples is not None and self.num_samples < 1):
             raise ConfigError(
                 f"Fisher needs at least one sample, but got num_samples={self.num_samples} and "
@@ -108,6 +109,7 @@ class Fisher:
 
         gradients = vmap(grad(loss), in_dims=(None, axis, 0))
         chosen = torch.randperm(len(data), generator=draws)[: self.num_samples]
+
         with preserve_modes(model):
             model.eval()
             for indices in chosen.split(self.chunk_size):
@@ -116,6 +118,7 @@ class Fisher:
                     chances = logits(parameters, x).softmax(1)
                 for label, weight in self._labels(chances, draws):
                     _add_squares(sums, gradients(parameters, x, label), weight)
+
         return {name: total / len(chosen) for name, total in sums.items()}
 
     def _labels(self, chances: Tensor, draws: Generator) -> list[tuple[Tensor, Tensor]]:
@@ -123,9 +126,11 @@ class Fisher:
         ones = torch.ones_like(chances[:, 0])
         if self.labels == "predicted":
             return [(chances.argmax(1), ones)]
+
         if self.labels == "drawn":
             label = torch.multinomial(chances.cpu().float(), 1, generator=draws)[:, 0]
             return [(label.to(chances.device), ones)]
+
         classes = torch.arange(chances.shape[1], device=chances.device)
         return [(label.expand(len(chances)), chances[:, label]) for label in classes]
 
@@ -157,6 +162,7 @@ class _InformationPenalty(QuadraticPenalty):
         draws = Generator().manual_seed(derive_seed(self.fisher.seed, num_tasks))
         information = self.fisher.diagonal(model, data, compute_logits, draws)
         self.scalars["num_tasks"] = num_tasks + 1
+
         with torch.no_grad():
             for name, parameter in trained_parameters(model).items():
                 self.accumulate(name, information[name], parameter.detach(), masks)
@@ -217,6 +223,7 @@ class EWC(_InformationPenalty):
                 # three large numbers that nearly cancel: single precision would leave little of their sum
                 theta = parameter.double()
                 total = total + (square[0].double() * theta.square() - 2 * square[1].double() * theta).sum()
+
         return (self.strength / 2 * total).to(next(iter(parameters.values())).dtype)
 
 
@@ -260,7 +267,8 @@ class OnlineEWC(_InformationPenalty):
         return information, information * self.buffers["anchor"][name]
 
     def accumulate(self, name: str, information: Tensor, parameter: Tensor, masks: Masks | None = None) -> None:
-        old, anchor = self._buffer("information", name, parameter), self._buffer("anchor", name, parameter)
+        old = self._buffer("information", name, parameter)
+        anchor = self._buffer("anchor", name, parameter)
         old.copy_(masked_where(name, self.decay * old + information, old, masks))
         anchor.copy_(masked_where(name, parameter, anchor, masks))
 
@@ -270,4 +278,5 @@ class OnlineEWC(_InformationPenalty):
             if name in self.buffers["information"]:
                 away = parameter - self.buffers["anchor"][name]
                 total = total + (self.buffers["information"][name] * away.square()).sum()
+
         return self.strength / 2 * total

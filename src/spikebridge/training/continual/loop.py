@@ -111,9 +111,11 @@ def fit_tasks(
     check_tasks(tasks)
     if not trained_parameters(module):
         raise ConfigError(f"this {type(module).__name__} has no parameter to train")
+
     settings = settings or ContinualSettings()
     show = progress or choose_progress(settings.quiet)
     lock = nullcontext() if run is None else run.lock()
+
     with lock, preserve_rng_state(), preserve_modes(module), show, Interrupt(active=run is not None) as interrupt:
         return _TaskLoop(module, tasks, method, settings, run, show, interrupt).fit()
 
@@ -122,7 +124,9 @@ class _TaskTrainer:
     """What is trained in one task: the network with masks, or the sub-network of its open neurons."""
 
     def __init__(self, module: nn.Module, subnetwork: Subnetwork, method: ContinualMethod, momentum: Any) -> None:
-        self.module, self.subnetwork, self.method = module, subnetwork, method
+        self.module = module
+        self.subnetwork = subnetwork
+        self.method = method
         self.network = subnetwork.module_for(module)
         self.is_extracted = self.network is not module
         self.quantities = {} if self.is_extracted else subnetwork.quantities
@@ -131,9 +135,11 @@ class _TaskTrainer:
         self.consolidation = whole.extract(subnetwork.gather) if self.is_extracted else whole
         self.masks = {} if self.is_extracted else subnetwork.masks(self.parameters)
         self.optimizer = method.optimizer(self.parameters.values())
+
         if momentum is not None:
             state = {"state": momentum, "param_groups": self.optimizer.state_dict()["param_groups"]}
             self.optimizer.load_state_dict(state)
+
         self.scheduler = None if method.scheduler is None else method.scheduler(self.optimizer)
         self.network.train()
 
@@ -143,6 +149,7 @@ class _TaskTrainer:
         self.optimizer.zero_grad()
         loss.backward()
         masked_step(self.parameters, self.optimizer, self.consolidation, self.masks)
+
         return loss.item()
 
     def end_of_task(self, data: LabelledData) -> None:
@@ -212,8 +219,12 @@ class _TaskLoop(ResumableLoop):
             "consolidation": type(method.consolidation).__name__,
             "num_samples": [[len(task.train), len(task.test)] for task in tasks],
         }
+
         super().__init__(module, run, _ContinualPosition(), identity, interrupt)
-        self.tasks, self.method, self.settings, self.progress = tasks, method, settings, progress
+        self.tasks = tasks
+        self.method = method
+        self.settings = settings
+        self.progress = progress
         self.device = next(module.parameters()).device
         self.accuracies = torch.full((len(tasks) + 1, len(tasks)), math.nan, dtype=torch.float64)
         self.subnetworks: dict[int, Subnetwork] = {}
@@ -224,8 +235,10 @@ class _TaskLoop(ResumableLoop):
         saved = self.resume()
         if saved is not None:
             self.method.consolidation.load_state_dict(saved["consolidation"], self.device)
-            self.accuracies, self.momentum = saved["accuracies"], saved["momentum"]
+            self.accuracies = saved["accuracies"]
+            self.momentum = saved["momentum"]
             set_rng_state(saved["generators"])
+
         self.begin_writing(seed=self.settings.seed, device=str(self.device), num_threads=torch.get_num_threads())
         with self.calling_back(saved):
             if saved is None:
@@ -233,6 +246,7 @@ class _TaskLoop(ResumableLoop):
             for _ in range(self.position.task, len(self.tasks)):
                 self._task(saved)
                 saved = None
+
         return ContinualResult(self.accuracies, self.position.seconds, self.rows)
 
     def _subnetwork(self, task: int) -> Subnetwork:
@@ -241,22 +255,28 @@ class _TaskLoop(ResumableLoop):
         return self.subnetworks[task]
 
     def _task(self, saved: dict[str, Any] | None) -> None:
-        at, task = self.position, self.tasks[self.position.task]
+        at = self.position
+        task = self.tasks[self.position.task]
         subnetwork = self._subnetwork(at.task)
         if subnetwork.extract is not None and not self.settings.fresh_optimizer:
             raise ConfigError(
                 "momentum cannot be kept where sub-networks are extracted; take fresh_optimizer=True, or no extract"
             )
+
         trainer = _TaskTrainer(self.module, subnetwork, self.method, self.momentum)
         if saved is not None and saved["optimizer"] is not None:
             trainer.restore(saved)
+
         if len(at.seconds) == at.task:
             at.seconds.append(0.0)
+
         steps = math.ceil(len(task.train) / self.settings.batch_size)
         title = f"task {at.task + 1}/{len(self.tasks)}"
         self.progress.begin_epoch(title, steps * self.settings.epochs, at.epoch * steps + at.batch)
+
         for _ in range(at.epoch, self.settings.epochs):
             self._epoch(trainer, task)
+
         began = time.perf_counter()
         trainer.end_of_task(task.train)
         self.momentum = None if self.settings.fresh_optimizer else trainer.optimizer.state_dict()["state"]
@@ -267,31 +287,43 @@ class _TaskLoop(ResumableLoop):
         self.log(row)
         self.progress.end_epoch(title, row)
         self.end_epoch(row)
-        at.task, at.epoch, at.loss_sum, at.num_samples = at.task + 1, 0, 0.0, 0
+        at.task = at.task + 1
+        at.epoch = 0
+        at.loss_sum = 0.0
+        at.num_samples = 0
         self.pause(True, lambda: self._state(None))
 
     def _epoch(self, trainer: _TaskTrainer, task: Task) -> None:
-        at, every = self.position, self.settings.checkpoint_every
+        at = self.position
+        every = self.settings.checkpoint_every
         order = epoch_order(len(task.train), self.settings.seed, at.task, at.epoch)
         batches = order.split(self.settings.batch_size)
+
         for indices in batches[at.batch :]:
             began = time.perf_counter()
             x, labels = task.train.select(indices)
             loss = trainer.step(x.to(self.device), labels.to(self.device))
             at.seconds[-1] += time.perf_counter() - began
-            at.step, at.batch = at.step + 1, at.batch + 1
+            at.step = at.step + 1
+            at.batch = at.batch + 1
+
             if not math.isfinite(loss):
                 raise DataError(
                     f"the loss is {loss} in task {at.task + 1}, epoch {at.epoch + 1}, step {at.step}: the training "
                     "has diverged; take a lower learning rate, a proximal step, or look for NaN in the data"
                 )
-            at.loss_sum, at.num_samples = at.loss_sum + loss * len(indices), at.num_samples + len(indices)
+
+            at.loss_sum = at.loss_sum + loss * len(indices)
+            at.num_samples = at.num_samples + len(indices)
             self.progress.step({"loss": loss})
             if at.batch < len(batches):
                 self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
-        at.epoch, at.batch = at.epoch + 1, 0
+
+        at.epoch = at.epoch + 1
+        at.batch = 0
         if trainer.scheduler is not None:
             trainer.scheduler.step()
+
         if at.epoch < self.settings.epochs:
             self.pause(every > 0 and at.step % every == 0, lambda: self._state(trainer))
 
@@ -315,6 +347,7 @@ class _TaskLoop(ResumableLoop):
         if self.method.measure is not None:
             with preserve_rng_state(), evaluating(self.module):
                 measured = self.method.measure(self.module, at.task + 1)
+
         return {
             "kind": "task",
             "task": at.task + 1,
@@ -330,6 +363,7 @@ class _TaskLoop(ResumableLoop):
     def _state(self, trainer: _TaskTrainer | None) -> dict[str, Any]:
         if trainer is not None:
             trainer.write_back()
+
         return {
             "weights": state_tensors(self.module),
             "consolidation": self.method.consolidation.state_dict(),

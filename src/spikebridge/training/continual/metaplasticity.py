@@ -34,6 +34,7 @@ class Metaplasticity(Consolidation):
             raise ConfigError(f"Metaplasticity needs a strength of 0 or more, but got {strength}")
         if damp not in ("shrinking", "all"):
             raise ConfigError(f"damp should be 'shrinking' or 'all', but is {damp!r}")
+
         self.strength = strength
         self.damp = damp
         self._before: dict[str, Tensor] = {}
@@ -47,6 +48,7 @@ class Metaplasticity(Consolidation):
                 parameter = parameters[name]
                 move = damp_step(before, parameter - before, self.strength, only_shrinking=self.damp == "shrinking")
                 parameter.copy_(masked_where(name, before + move, before, masks))
+
         self._before = {}
 
 
@@ -62,4 +64,5 @@ def damp_step(weight: Tensor, move: Tensor, strength: float, *, only_shrinking: 
     factor = torch.exp(-(strength * weight).abs())
     if only_shrinking:
         factor = torch.where(weight * move < 0, factor, torch.ones_like(factor))
+
     return move * factor

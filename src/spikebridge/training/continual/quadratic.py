@@ -49,12 +49,14 @@ class QuadraticPenalty(Consolidation):
             raise ConfigError(f"{type(self).__name__} needs a strength of 0 or more, but got {strength}")
         if step not in ("proximal", "explicit"):
             raise ConfigError(f"step should be 'proximal' or 'explicit', but is {step!r}")
+
         self.strength = strength
         self.step = step
 
     def before_step(self, parameters: Parameters, masks: Masks | None = None) -> None:
         if self.step != "explicit":
             return
+
         with torch.no_grad():
             for name, parameter in parameters.items():
                 square = self.square(name)
@@ -67,6 +69,7 @@ class QuadraticPenalty(Consolidation):
     def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
         if self.step != "proximal":
             return
+
         steps = effective_step_sizes(optimizer)
         with torch.no_grad():
             for name, parameter in parameters.items():
@@ -101,6 +104,7 @@ def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
             f"the proximal step supports SGD, Adam and AdamW, but the optimizer is {type(optimizer).__name__}; "
             "take one of these, or step='explicit'"
         )
+
     steps: dict[Tensor, Tensor | float] = {}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -109,6 +113,7 @@ def effective_step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
                 steps[parameter] = float(group["lr"]) * damp_step / (1 - group["momentum"])
             elif parameter in optimizer.state:
                 steps[parameter] = _adams_step(optimizer.state[parameter], group)
+
     return steps
 
 

@@ -158,10 +158,12 @@ class Consolidation:
                 f"{type(self).__name__} keeps {', '.join(self.buffer_names) or 'nothing'}, but the state has "
                 f"{', '.join(state['buffers']) or 'nothing'}: it is of another method"
             )
+
         self.buffers = {
             kind: {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}
             for kind, tensors in state["buffers"].items()
         }
+
         self.scalars = {**state["scalars"]}
 
     def extract(self, gather: Callable[[str, Tensor], Tensor]) -> "Consolidation":
@@ -175,6 +177,7 @@ class Consolidation:
             kind: {name: gather(name, tensor) for name, tensor in tensors.items()}
             for kind, tensors in self.buffers.items()
         }
+
         small.scalars = {**self.scalars}
         return small
 
@@ -194,7 +197,9 @@ class Consolidation:
                 if whole is None:
                     whole = self._first(kind, shapes[name]).clone()
                     self.buffers[kind][name] = whole
+
                 scatter(name, whole, part)
+
         self.scalars = {**small.scalars}
 
     def _first(self, kind: str, parameter: Tensor) -> Tensor:

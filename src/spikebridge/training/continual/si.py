@@ -41,6 +41,7 @@ class SynapticIntelligence(QuadraticPenalty):
         super().__init__(strength, step)
         if not damping > 0:
             raise ConfigError(f"damping should be above 0, but is {damping}")
+
         self.damping = damping
         self._gradients: dict[str, Tensor] = {}
         self._before: dict[str, Tensor] = {}
@@ -53,6 +54,7 @@ class SynapticIntelligence(QuadraticPenalty):
             self.buffers["anchor"].setdefault(name, start.clone())
             for kind in ("omega", "importance"):
                 self.buffers[kind].setdefault(name, torch.zeros_like(start))
+
         super().before_step(parameters, masks)
 
     def after_step(self, parameters: Parameters, optimizer: Optimizer, masks: Masks | None = None) -> None:
@@ -60,7 +62,9 @@ class SynapticIntelligence(QuadraticPenalty):
         for name, gradient in self._gradients.items():
             move = parameters[name].detach() - self._before[name]
             self.buffers["omega"][name].add_(masked_where(name, -gradient * move, torch.zeros_like(move), masks))
-        self._gradients, self._before = {}, {}
+
+        self._gradients = {}
+        self._before = {}
 
     def end_of_task(
         self,
@@ -72,7 +76,8 @@ class SynapticIntelligence(QuadraticPenalty):
         for name, parameter in trained_parameters(model).items():
             if name not in self.buffers["omega"]:
                 continue
-            omega, anchor = self.buffers["omega"][name], self.buffers["anchor"][name]
+            omega = self.buffers["omega"][name]
+            anchor = self.buffers["anchor"][name]
             way = parameter.detach() - anchor
             self.buffers["importance"][name].add_(omega.clamp(min=0) / (way.square() + self.damping))
             omega.zero_()
@@ -91,6 +96,7 @@ class SynapticIntelligence(QuadraticPenalty):
             if name in self.buffers["importance"]:
                 away = parameter - self.buffers["anchor"][name]
                 total = total + (self.buffers["importance"][name] * away.square()).sum()
+
         return self.strength * total
 
     def _first(self, kind: str, parameter: Tensor) -> Tensor:

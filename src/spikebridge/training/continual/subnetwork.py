@@ -51,14 +51,18 @@ class Subnetwork:
         for name in self.indices:
             if name not in parameters:
                 raise ConfigError(f"indices of {name!r}, but no such parameter: {did_you_mean(name, parameters)}")
+
             parameter = parameters[name]
             mask = torch.ones(parameter.shape, dtype=torch.bool, device=parameter.device)
+
             for axis, open_places in enumerate(self._numbers(name, parameter)):
                 if open_places is not None:
                     line = torch.zeros(parameter.shape[axis], dtype=torch.bool, device=parameter.device)
                     line[open_places] = True
                     mask &= line.reshape([-1 if a == axis else 1 for a in range(parameter.ndim)])
+
             masks[name] = mask
+
         return masks
 
     def gather(self, name: str, whole: Tensor) -> Tensor:
@@ -72,6 +76,7 @@ class Subnetwork:
         for axis, indices in enumerate(self._numbers(name, whole)):
             if indices is not None:
                 part = part.index_select(axis, indices)
+
         return part.clone() if part is whole else part
 
     def scatter(self, name: str, whole: Tensor, part: Tensor) -> None:
@@ -88,9 +93,11 @@ class Subnetwork:
             torch.arange(whole.shape[axis], device=whole.device) if indices is None else indices
             for axis, indices in enumerate(numbers)
         ]
+
         shape = tuple(len(indices) for indices in grid)
         if part.shape != shape:
             raise ShapeError(f"the open part of {name!r} has the shape {shape}, but got {tuple(part.shape)}")
+
         lines = [line.reshape([-1 if a == i else 1 for a in range(whole.ndim)]) for i, line in enumerate(grid)]
         whole[tuple(lines)] = part
 
@@ -111,6 +118,7 @@ class Subnetwork:
         indices = self.indices.get(name, ())
         if len(indices) > whole.ndim:
             raise ShapeError(f"{name!r} has shape {tuple(whole.shape)}, but indices along {len(indices)} axes")
+
         numbers: list[Tensor | None] = []
         for axis, line in enumerate(indices):
             if line is not None and line.dtype == torch.bool:
@@ -118,8 +126,11 @@ class Subnetwork:
                     raise ShapeError(
                         f"{name!r} has {whole.shape[axis]} indices along axis {axis}, but a mask of {len(line)}"
                     )
+
                 line = line.nonzero()[:, 0]
+
             numbers.append(None if line is None else line.to(whole.device))
+
         return [*numbers, *[None] * (whole.ndim - len(numbers))]
 
 
@@ -143,13 +154,16 @@ def masked_step(
     """
     closed = {name: ~mask for name, mask in (masks or {}).items() if name in parameters}
     before = {name: parameters[name].detach().clone() for name in closed}
+
     with torch.no_grad():
         for name, mask in closed.items():
             gradient = parameters[name].grad
             if gradient is not None:
                 gradient.masked_fill_(mask, 0)
+
         consolidation.before_step(parameters, masks)
         optimizer.step()
         consolidation.after_step(parameters, optimizer, masks)
+
         for name, mask in closed.items():
             parameters[name].copy_(torch.where(mask, before[name], parameters[name]))

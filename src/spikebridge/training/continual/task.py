@@ -114,16 +114,19 @@ def accuracy(
     """
     if not len(data):
         raise DataError("an accuracy needs at least one sample, but there is none")
+
     subnetwork = subnetwork or Subnetwork()
     network = subnetwork.module_for(module)
     quantities = subnetwork.quantities if network is module else {}
     place = next(module.parameters(), torch.empty(0)).device
     hits = 0
+
     with preserve_rng_state(), evaluating(network):
         for indices in torch.arange(len(data)).split(batch_size):
             x, labels = data.select(indices)
             logits = forward(network, x.to(place), quantities)
             hits += int((logits.argmax(1) == labels.to(place)).sum())
+
     return hits / len(data)
 
 
@@ -140,6 +143,7 @@ def check_tasks(tasks: Sequence[Task]) -> None:
     """
     if not tasks:
         raise ConfigError("continual learning needs at least one task")
+
     for number, task in enumerate(tasks, start=1):
         for what, data in (("learn from", task.train), ("be scored on", task.test)):
             if len(data) == 0:

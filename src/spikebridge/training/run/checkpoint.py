@@ -54,14 +54,17 @@ def save_checkpoint(folder: Path, step: int, tree: Any) -> Path:
     tensors = {name: cpu_copy(tensor) for name, tensor in tensors.items()}
     path = folder / f"step-{step:08d}.safetensors"
     write_bytes(path, save(tensors, {"version": VERSION, "tree": text, "digest": _digest(text, tensors)}))
+
     # a later checkpoint is of a training that was resumed from before it; it must not win over this one
     others = [file for file in _files(folder) if file != path]
     behind = [file for file in others if file.name < path.name]
     for file in {*others} - {*behind[: _KEPT_SECONDS - 1]}:
         file.unlink()
+
     for file in folder.iterdir():
         if is_temporary(file):
             file.unlink()
+
     return path
 
 
@@ -78,8 +81,10 @@ def load_checkpoint(folder: Path) -> Any | None:
             return read_checkpoint(file)
         except DataError as error:
             _log.warning("%s; trying the checkpoint before it", error)
+
     if files:
         raise DataError(f"no checkpoint in {folder} is whole; remove that folder to start the training anew")
+
     return None
 
 
@@ -97,13 +102,16 @@ def read_checkpoint(path: Path) -> Any:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"the checkpoint {path} is damaged: {error}") from error
+
     if head.get("version", VERSION) != VERSION:
         raise ConfigError(
             f"the checkpoint {path} has version {head['version']}, but this program reads version {VERSION}"
         )
+
     text = head.get("tree", "")
     if head.get("digest") != _digest(text, tensors):
         raise DataError(f"the checkpoint {path} is damaged: its digest does not fit")
+
     return tree_unflatten(text, tensors)
 
 
@@ -118,6 +126,7 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
     return digest.hexdigest()
 
 
@@ -147,6 +156,7 @@ def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
         name = str(len(tensors))
         tensors[name] = node
         return {"tensor": name}
+
     if isinstance(node, dict):
         return {"dict": [[_flatten(key, tensors), _flatten(value, tensors)] for key, value in node.items()]}
     if isinstance(node, tuple):
@@ -155,6 +165,7 @@ def _flatten(node: Any, tensors: dict[str, Tensor]) -> Any:
         return [_flatten(item, tensors) for item in node]
     if node is None or isinstance(node, bool | int | float | str):
         return node
+
     raise ConfigError(
         f"a checkpoint holds tensors and plain values, but something here is a {type(node).__name__}: {node!r}"
     )
@@ -177,9 +188,11 @@ def _unflatten(node: Any, tensors: dict[str, Tensor]) -> Any:
         return [_unflatten(item, tensors) for item in node]
     if not isinstance(node, dict):
         return node
+
     ((mark, inside),) = node.items()
     if mark == "tensor":
         return tensors[inside]
     if mark == "tuple":
         return tuple(_unflatten(item, tensors) for item in inside)
+
     return {_unflatten(key, tensors): _unflatten(value, tensors) for key, value in inside}

@@ -49,6 +49,7 @@ def to_plain(value: Any, where: str = "config") -> Any:
         return [to_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: to_plain(item, f"{where}.{key}") for key, item in value.items()}
+
     raise ConfigError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold; use numbers, words, tuples, dataclasses"
     )
@@ -76,7 +77,9 @@ def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
         return value
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, where)
-    origin, inner = get_origin(kind), get_args(kind)
+
+    origin = get_origin(kind)
+    inner = get_args(kind)
     if origin in (Union, types.UnionType):
         return _first_that_fits(kind, inner, value, where)
     if origin is Literal and value in inner:
@@ -93,6 +96,7 @@ def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
         return _sequence(origin or kind, inner, value, where)
     if origin is dict and isinstance(value, dict):
         return {key: from_plain(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+
     raise ConfigError(
         f"{where} should be {getattr(kind, '__name__', None) if origin is None else kind}, but is {value!r}"
     )
@@ -101,20 +105,24 @@ def from_plain(kind: Any, value: Any, where: str = "config") -> Any:
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} should be the fields of {kind.__name__}, but is {value!r}")
+
     hints = get_type_hints(kind)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
     value = _grouped(kind, fields, value)
+
     # fields that a class has no longer: a config of before may hold the value that stood for their absence
     removed: dict[str, Any] = getattr(kind, "REMOVED_FIELDS", {})
     value = {name: item for name, item in value.items() if name not in removed or item != removed[name]}
     for name in value:
         if name not in fields:
             raise ConfigError(f"{where} has no field {name!r}: {did_you_mean(name, fields)}")
+
     # fields that a class got later: a config of before has their defaults
     added: tuple[str, ...] = getattr(kind, "ADDED_FIELDS", ())
     missing = [name for name in fields if name not in value and name not in added]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}; another version of {kind.__name__} wrote it")
+
     return kind(**{name: from_plain(fields[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
@@ -127,12 +135,14 @@ def _grouped(kind: Any, fields: dict[str, Any], value: dict[str, Any]) -> dict[s
     group_of = {f.name: group for group, hint in groups.items() for f in dataclasses.fields(hint)}
     renamed: dict[str, str] = getattr(kind, "RENAMED_FIELDS", {})
     grouped: dict[str, Any] = {}
+
     for name, item in value.items():
         group = "" if name in fields else group_of.get(name, "")
         # a group may have the name of an earlier field
         path = f".{name}" if name in groups and isinstance(item, dict) else renamed.get(name, f"{group}.{name}")
         group, _, name = path.rpartition(".")
         (grouped.setdefault(group, {}) if group else grouped)[name] = item
+
     return grouped
 
 
@@ -142,6 +152,7 @@ def _first_that_fits(kind: Any, choices: tuple[Any, ...], value: Any, where: str
             return from_plain(choice, value, where)
         except ConfigError:
             continue
+
     raise ConfigError(f"{where} should be {kind}, but is {value!r}")
 
 
@@ -150,8 +161,10 @@ def _sequence(kind: Any, inner: tuple[Any, ...], value: list[Any], where: str) -
         inner = inner[:1] * len(value)
     elif not inner:
         inner = (Any,) * len(value)
+
     if len(inner) != len(value):
         raise ConfigError(f"{where} should hold {len(inner)} values, but holds {len(value)}")
+
     return kind(
         from_plain(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(inner, value, strict=True))
     )
@@ -185,11 +198,14 @@ def reproduce_command(recipe: str, config: Any) -> str:
 def _changed_options(config: Any, prefix: str, group_default: Any = None) -> list[str]:
     words: list[str] = []
     for one in dataclasses.fields(config):
-        value, option = getattr(config, one.name), prefix + one.name.replace("_", "-")
+        value = getattr(config, one.name)
+        option = prefix + one.name.replace("_", "-")
         made = one.default_factory() if callable(one.default_factory) else one.default
         default = made if group_default is None else getattr(group_default, one.name)
+
         if value == default:
             continue
+
         if dataclasses.is_dataclass(value):
             words += _changed_options(value, f"{option}.", default)
         elif isinstance(value, bool):
@@ -198,4 +214,5 @@ def _changed_options(config: Any, prefix: str, group_default: Any = None) -> lis
             words.append(f"--{option}" if value else f"--{group}.no-{last}" if group else f"--no-{last}")
         else:
             words += [f"--{option}", *(quote(str(item)) for item in (value if isinstance(value, tuple) else (value,)))]
+
     return words

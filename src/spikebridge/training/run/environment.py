@@ -75,6 +75,7 @@ def git_revision(folder: Path) -> str | None:
     """
     if _git(folder, "ls-files", "--error-unmatch", ".") is None:
         return None
+
     return _git(folder, "describe", "--always", "--dirty", "--abbrev=40")
 
 
@@ -85,4 +86,5 @@ def _git(folder: Path, *words: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
+
     return answer.stdout.strip()

@@ -24,7 +24,8 @@ from spikebridge.errors import ConfigError
 
 _MAX_BYTES = 4096
 LOCK_NAME = "run.lock"
-_RENEW_EVERY, _STALE_AFTER = 10.0, 120.0  # [s]
+_RENEW_EVERY = 10.0  # [s]
+_STALE_AFTER = 120.0
 _held: dict[tuple[int, Path], int] = {}  # how often this process has locked a folder
 
 
@@ -47,6 +48,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     key = (os.getpid(), folder.resolve())
     _held[key] = _held.get(key, 0) + 1
+
     try:
         if _held[key] > 1:
             yield
@@ -70,6 +72,7 @@ def _locked(file: Path) -> Iterator[None]:
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
+
     try:
         yield
     finally:
@@ -88,6 +91,7 @@ def _acquire(file: Path, text: str) -> None:
             return
         if (holder := _holder(file, now)) is not None:
             raise ConfigError(f"{file.parent} is in use: {holder}")
+
         temporary.replace(file)
         time.sleep(0.05)
         if _read(file) != text:  # another process has recognised the stale lock in the same moment
@@ -108,6 +112,7 @@ def _is_new(file: Path, temporary: Path, text: str) -> bool:
                 new.write(text)
         except FileExistsError:
             return False
+
     return True
 
 
@@ -116,20 +121,28 @@ def _holder(file: Path, now: float) -> str | None:
     try:
         age = now - file.stat().st_mtime
         there = read_json(file, "the lock of a run", _MAX_BYTES)
-        pid, host, place = int(there["pid"]), str(there["host"]), there["place"]
+        pid = int(there["pid"])
+        host = str(there["host"])
+        place = there["place"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         if not file.exists():
             return None
-        there, pid, host, place = {}, None, "", None
+        there = {}
+        pid = None
+        host = ""
+        place = None
+
     who = "an unknown process" if pid is None else f"process {pid} on {host}, begun {there.get('begun')},"
     who += " trains in it"
     if place == _place() and pid is not None and os.name == "posix":
         is_alive = _is_alive(pid) and there.get("started") == _start_of(pid)
         return f"{who}; wait for its end, stop it, or take another folder (--out)" if is_alive else None
+
     if age >= _STALE_AFTER:
         return None
+
     return f"{who}; if it was killed, try again in {max(1, round(_STALE_AFTER - age))} s"
 
 
@@ -145,6 +158,7 @@ def _place() -> list[str]:
     with suppress(OSError):
         found.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
         found.append(str(Path("/proc/self/ns/pid").readlink()))
+
     return found
 
 
@@ -155,6 +169,7 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+
     return True
 
 
@@ -164,6 +179,7 @@ def _start_of(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
+
     return None if fields[0] == "Z" else fields[19]
 
 

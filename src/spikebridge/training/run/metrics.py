@@ -53,6 +53,7 @@ class MetricsFile:
         if lines and not lines[-1].endswith("\n"):
             _log.warning("%s: the last line is unfinished and left out", self.path)
             lines.pop()
+
         return [self._row(line, number) for number, line in enumerate(lines, start=1)]
 
     def truncate(self, num_rows: int) -> None:
@@ -64,6 +65,7 @@ class MetricsFile:
         lines = self._lines()
         if sum(line.endswith("\n") for line in lines) < num_rows:
             raise DataError(f"{self.path} should hold {num_rows} rows, but holds {len(lines)}: it was changed by hand")
+
         if len(lines) > num_rows:
             write_text(self.path, "".join(lines[:num_rows]))
 

@@ -107,24 +107,30 @@ class Run:
                 something that is no run.
             DataError: its config.json is damaged.
         """
-        path, plain = Path(path), to_plain(config)
+        path = Path(path)
+        plain = to_plain(config)
         if not is_first_process():
             return cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
+
         if not (path / "config.json").exists():
             run = cls(path, recipe, plain, resumed=resume, recipe_digest=recipe_digest)
             _begin(run)
             return run
+
         if not resume:
             raise ConfigError(f"{path} holds a run already: resume it (--resume) or take another folder (--out)")
+
         run = cls.open(path)
         if run.recipe != recipe:
             raise ConfigError(
                 f"{path} is a run of the recipe {run.recipe!r}, not of {recipe!r}; take another folder (--out)"
             )
+
         # as plain values of today's class, so that a run of release 0.1 can be resumed
         there = run.config if isinstance(config, dict) else to_plain(run.config_as(type(config)))
         _check_same(there, plain, path)
         run.resumed = True
+
         return run
 
     def lock(self) -> AbstractContextManager[None]:
@@ -156,19 +162,25 @@ class Run:
         path = Path(path)
         if not (path / "config.json").is_file():
             raise ConfigError(f"{path} is not a run folder: it has no config.json")
+
         head = _read_json(path / "config.json")
         if head.get("format") != _FORMAT:
             raise ConfigError(f"{path} is not a run folder: its config.json was written by another program")
+
         if head.get("version") != VERSION:
             raise ConfigError(
                 f"{path} is a run of version {head.get('version')}, but this program reads version {VERSION}"
             )
-        recipe, config = head.get("recipe"), head.get("config")
+
+        recipe = head.get("recipe")
+        config = head.get("config")
         if not isinstance(recipe, str) or not isinstance(config, dict):
             raise DataError(f"{path / 'config.json'} is damaged: it needs a recipe's name and its config")
+
         digest = head.get("recipe_sha256")
         if digest is not None and not isinstance(digest, str):
             raise DataError(f"{path / 'config.json'} is damaged: recipe_sha256 should be text, but is {digest!r:.100}")
+
         return cls(path, recipe, config, recipe_digest=digest)
 
     def config_as(self, kind: type[C]) -> C:
@@ -193,9 +205,11 @@ class Run:
         steps = Path(name).parts
         if not steps or Path(name).is_absolute() or ".." in steps:
             raise ConfigError(f"a run inside a run needs a name like 'hybrid/seed-0', but got {name!r}")
+
         path = self.path / "runs" / name
         inner = Run.create(path, self.recipe, self.config, resume=self.resumed, recipe_digest=self.recipe_digest)
         inner.loggers = self.loggers
+
         return inner
 
     def children(self) -> dict[str, "Run"]:
@@ -204,6 +218,7 @@ class Run:
         found = sorted(
             file.parent for file in folder.glob("**/config.json") if "runs" not in file.relative_to(folder).parts
         )
+
         return {path.relative_to(folder).as_posix(): Run.open(path) for path in found}
 
     def first_child(self, network: str) -> "Run":
@@ -215,6 +230,7 @@ class Run:
         first = next((child for path, child in self.children().items() if path.startswith(f"{network}/")), None)
         if first is None:
             raise DataError(f"{self.path} holds no trained network {network!r}; resume its training (--resume)")
+
         return first
 
     @property
@@ -244,6 +260,7 @@ class Run:
             return self._results  # the first process may not have written its own yet
         if not self.finished:
             raise DataError(f"the run {self.path} has no results yet; resume it (--resume)")
+
         return _read_json(self.path / "results.json")
 
     def save_environment(self, **more: Any) -> None:
@@ -317,6 +334,7 @@ def _begin(run: Run) -> None:
         raise ConfigError(f"{path} is a file; a run needs a folder (--out)")
     if path.is_dir() and any(not is_temporary(file) for file in path.iterdir()):
         raise ConfigError(f"{path} is not empty and not a run folder; take another folder (--out)")
+
     run._made = [parent for parent in path.parents if not parent.exists()]
     path.mkdir(parents=True, exist_ok=True)
     own = {} if run.recipe_digest is None else {"recipe_sha256": run.recipe_digest}

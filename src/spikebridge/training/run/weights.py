@@ -30,6 +30,7 @@ def state_tensors(module: nn.Module) -> dict[str, Tensor]:
             raise ConfigError(
                 f"{name!r} of {type(module).__name__} is a {type(value).__name__}; only tensors can be saved"
             )
+
     return state
 
 
@@ -104,19 +105,24 @@ def check_compatible(weights: Mapping[str, Tensor], module: nn.Module, source: s
     floats = names_of_floats(module)
     if weights.keys().isdisjoint(floats):
         own = {name: tensor for name, tensor in own.items() if name not in floats}
-    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
     kind = type(module).__name__
     if missing:
         raise ConfigError(f"{source} is of another network: it lacks {_some(missing)} of this {kind}")
     if unknown:
         raise ConfigError(f"{source} is of another network: this {kind} has no {_some(unknown)}")
+
     for name, tensor in own.items():
-        there, here = tuple(weights[name].shape), tuple(tensor.shape)
+        there = tuple(weights[name].shape)
+        here = tuple(tensor.shape)
         if there != here:
             raise ConfigError(f"{source} is of another network: {name!r} is {there} there and {here} in this {kind}")
         if _kind_of(weights[name]) != _kind_of(tensor):
             held = f"{weights[name].dtype} there and {tensor.dtype} in this {kind}"
             raise ConfigError(f"{source} is of another network: {name!r} holds {held}")
+
         _check_finite(name, weights[name], tensor, source)
 
 
@@ -140,6 +146,7 @@ def _check_finite(name: str, weight: Tensor, initial: Tensor, source: str) -> No
     weight = weight.detach().cpu()
     if weight.isfinite().all():
         return
+
     bad = ~weight.isfinite() & ~(weight == initial.detach().cpu())
     if bad.any():
         raise DataError(
@@ -164,5 +171,6 @@ def load_exactly(weights: Mapping[str, Tensor], module: nn.Module) -> None:
     for name, tensor in module.state_dict(keep_vars=True).items():
         if name in weights and tensor.dtype != weights[name].dtype:
             tensor.data = tensor.data.to(weights[name].dtype)
+
     with torch.no_grad():
         module.load_state_dict(weights)

@@ -23,10 +23,12 @@ def untold(elapsed=0.5):
 
 
 def run(tracker, *steps):
-    state, boxes = None, []
+    state = None
+    boxes = []
     for inputs in steps:
         box, state = tracker.step(inputs, state)
         boxes.append(box)
+
     return np.array(boxes)
 
 
@@ -53,6 +55,7 @@ def test_the_state_that_was_given_is_left_as_it_was(tracker):
     _, state = tracker.step(told(5), state)
     once, _ = tracker.step(untold(), state)
     again, _ = tracker.step(untold(), state)
+
     assert np.array_equal(once, again)
 
 
@@ -85,6 +88,7 @@ def test_kalman_worked_by_hand():
     first = told(0, elapsed=1.0, frame_age=1.0)
     second = told(6, elapsed=1.0, frame_age=1.0)
     boxes = run(tracker, first, second, untold(1.0))
+
     assert boxes[1, 0] == pytest.approx(6 * 10 / 11 + 6 * 9 / 11)
     assert boxes[2, 0] == pytest.approx(6 * 10 / 11 + 2 * 6 * 9 / 11)
 
@@ -102,6 +106,7 @@ def test_kalman_is_better_than_constant_velocity_where_boxes_are_wrong():
     steps = [told(20.0 * k + rng.normal(0, 2)) for k in range(60)]
     truth = 20.0 * np.arange(1, 61)
     straight, kalman = (run(t, *steps)[10:, 0] - truth[10:] for t in (ConstantVelocity(), Kalman(1.0, 2.0, 50.0)))
+
     assert np.abs(kalman).mean() < 0.5 * np.abs(straight).mean()
 
 
@@ -114,6 +119,7 @@ def test_the_fit_finds_the_noise_that_was_put_in():
     boxes = np.hstack([places, np.full((400, 2), 20.0)])
     boxes[50] = np.nan
     fitted = fit_kalman(boxes, times)
+
     assert fitted.box_noise == pytest.approx(1.5, rel=0.2)
     assert fitted.acceleration == pytest.approx(acceleration, rel=0.5)
 
@@ -121,10 +127,13 @@ def test_the_fit_finds_the_noise_that_was_put_in():
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="Kalman needs box_noise above 0, but got 0"):
         Kalman(acceleration=0.0, box_noise=0.0, speed=1.0)
+
     with pytest.raises(ConfigError, match="acceleration of 0 or more, but got -1"):
         Kalman(acceleration=-1.0, box_noise=1.0, speed=1.0)
+
     with pytest.raises(DataError, match="8 known boxes or more, but got 7"):
         fit_kalman(np.ones((7, 4)), np.arange(7.0))
+
     for number in (0, 1):
         with pytest.raises(DataError, match=f"two or more, but got {number}"):
             Kalman(acceleration=1.0, box_noise=1.0, speed=1.0).surprise(np.ones((number, 2)), np.ones(number))
@@ -172,6 +181,7 @@ def test_a_fitted_kalman_beats_constant_velocity_on_the_real_recording_most_with
     settings = {"frames": TEST, "noise_px": 2.0, "seed": 0}
     straight = interframe(recording, ConstantVelocity(), **settings).score().mean_distance_px
     two, many = (interframe(recording, kalman, num_given=n, **settings).score().mean_distance_px for n in (2, 8))
+
     assert two < 0.95 * straight and many < 0.75 * straight
 
 
@@ -181,4 +191,5 @@ def test_at_fewer_frames_constant_velocity_loses_its_lead_on_the_real_recording(
         subsampled_frames(real[-3], interframe, t, TEST, keep_every=(1, 8)) for t in (StaticBox(), ConstantVelocity())
     )
     lead = {keep: straight[keep].score().mean_distance_px / hold[keep].score().mean_distance_px for keep in (1, 8)}
+
     assert lead[1] < 0.5 and 0.8 < lead[8] < 1

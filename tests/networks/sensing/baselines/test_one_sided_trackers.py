@@ -84,6 +84,7 @@ def test_events_alone_follow_a_target_that_moves():
     torch.manual_seed(0)
     tracker = EventTracker(Sensing(dt=1 / 240).eval(), crop=64)
     found, held = (interframe(scene, one).score().mean_distance_px for one in (tracker, StaticBox()))
+
     assert found < 0.8 * held
 
 
@@ -103,6 +104,7 @@ def test_events_alone_are_followed_by_an_snn_of_any_stride():
     found, held = (
         interframe(scene, one).score().mean_distance_px for one in (EventTracker(sensing, crop=64), StaticBox())
     )
+
     assert found < 0.6 * held
 
 
@@ -112,11 +114,13 @@ def test_in_a_step_of_several_bins_a_target_goes_so_much_further():
     sensing = Sensing(dt=1 / 240).eval()
 
     def error(tracker):
-        distances, state = [], None
+        distances = []
+        state = None
         for b in range(0, scene.num_bins, 2):
             told = {"box": scene.frame_boxes[b // 6]} if b % 12 == 0 else {}
             box, state = tracker.step(scene.inputs(b, b + 2) | told, state)
             distances.append(np.hypot(*(box_center(box) - box_center(scene.boxes[b + 1]))))
+
         return np.mean(distances)
 
     assert error(EventTracker(sensing, crop=64)) < 0.7 * error(StaticBox())
@@ -127,10 +131,13 @@ def test_the_events_of_several_bins_are_said_to_be_in_the_last_one(recording, se
     tracker = EventTracker(seeing.sensing, crop=48, search=48.0)
     _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     _, state = tracker.step(recording.inputs(1, 2), state)
-    dt, events = recording.dt, recording.inputs(2, 5)["events"]
+    dt = recording.dt
+    events = recording.inputs(2, 5)["events"]
     at_once, _ = tracker.step({"events": events, "elapsed": 3 * dt}, state)
+
     for one in (NOTHING, NOTHING, events):
         each, state = tracker.step({"events": one, "elapsed": dt}, state)
+
     np.testing.assert_allclose(at_once, each, atol=1e-5)
 
 
@@ -145,10 +152,12 @@ def test_a_target_that_leaves_the_crop_gets_a_new_one(recording, seeing):
     tracker = EventTracker(seeing.sensing, crop=16, search=4.0)
     _, state = tracker.step(recording.inputs(0, 1) | {"box": boxes[0]}, None)
     crops = {state.crop}
+
     for b in range(1, 40):
         _, state = tracker.step(recording.inputs(b, b + 1), state)
         crops.add(state.crop)
         assert np.abs(state.box[:2] - state.crop_box[:2]).max() <= 4.0
+
     assert len(crops) > 1
     assert all(crop[2:] == (16, 16) for crop in crops)
 
@@ -158,14 +167,19 @@ def test_what_cannot_be_followed_is_refused(recording, seeing):
     for tracker in (FrameTracker(seeing), EventTracker(seeing.sensing, crop=48)):
         with pytest.raises(DataError, match=r"starts with a frame and a box|needs the target's box"):
             tracker.step(step, None)
+
     with pytest.raises(ConfigError, match="needs a network with an SNN"):
         EventTracker(Sensing(1 / 240, SensingOptions(unit="none")))
+
     with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 15"):
         EventTracker(seeing.sensing, crop=15)
+
     with pytest.raises(ConfigError, match="a search of 1 px or more"):
         EventTracker(seeing.sensing, crop=48, search=0.0)
+
     with pytest.raises(ConfigError, match="eval mode"):
         EventTracker(Sensing(dt=1 / 240)).step(step | {"box": recording.frame_boxes[0]}, None)
+
     _, state = FrameTracker(seeing).step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     with pytest.raises(DataError, match="a box is given with its frame"):
         FrameTracker(seeing).step(step | {"box": recording.frame_boxes[0]}, state)
@@ -185,6 +199,7 @@ def test_a_tracker_of_opencv_follows_a_slow_target_and_holds_between_frames(kind
     pytest.importorskip("cv2")
     slow = render_recording(RotatingDisk(height=130, width=130, speed=1.0, change=0.0), duration=0.15, dt=1 / 240)
     boxes = one_pass_evaluation(slow, OpenCVTracker(kind)).boxes
+
     assert (boxes.reshape(-1, 6, 4) == boxes.reshape(-1, 6, 4)[:, :1]).all()
     assert np.array_equal(boxes[0], slow.frame_boxes[0])  # as it was told, not rounded
     assert np.abs(boxes[::6, :2] - slow.frame_boxes[:, :2]).max() < 4
@@ -195,6 +210,7 @@ def test_a_box_that_sticks_out_is_begun_with_what_is_inside():
     inputs = {"events": NOTHING, "elapsed": 0.01, "frame_age": 0.01, "frame": np.zeros((40, 50), np.uint8)}
     box = np.array([-6.0, 36.5, 12.0, 9.0])
     told, state = OpenCVTracker("csrt").step(inputs | {"box": box}, None)
+
     assert np.array_equal(told, box) and not state.lost
 
 
@@ -202,6 +218,7 @@ def test_without_opencv_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ConfigError, match=r"install spikebridge\[opencv\]"):
         OpenCVTracker("kcf")
+
     with pytest.raises(ConfigError, match="did you mean 'csrt'"):
         OpenCVTracker("csr")
 
@@ -212,6 +229,7 @@ def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_the
     walks = [np.cumsum(np.cumsum(rng.normal(0, 2.0, (60, 2)), axis=0) * 0.025, axis=0) + start for start in (0, 900)]
     tracks = [(np.hstack([walk + rng.normal(0, 0.5, walk.shape), np.full((60, 2), 9.0)]), times) for walk in walks]
     both = fit_kalman_to(tracks)
+
     assert 0.3 < both.box_noise < 0.8 and both.speed < 2 * fit_kalman(*tracks[0]).speed
     with pytest.raises(DataError, match="8 known boxes or more, but got 6"):
         fit_kalman_to([(boxes[:3], times[:3]) for boxes, times in tracks])
@@ -220,13 +238,17 @@ def test_a_filter_fitted_on_two_targets_is_not_surprised_by_the_jump_between_the
 @pytest.mark.parametrize("older", [0.0, 0.01])
 def test_a_frame_that_is_no_later_than_the_last_one_moves_no_tracker_of_frames(seeing, older):
     scene = render_recording(MovingObjects(seed=2, size=26.0), duration=0.1, dt=1 / 240)
-    tracker, state = FrameTracker(seeing, "constant_velocity"), None
+    tracker = FrameTracker(seeing, "constant_velocity")
+    state = None
+
     for b in range(14):
         told = {"box": scene.frame_boxes[0]} if b == 0 else {}
         _, state = tracker.step(scene.inputs(b, b + 1) | told, state)
+
     inputs = scene.inputs(14, 15)
     again = inputs | {"frame": scene.frames[0], "frame_age": state.age + inputs["elapsed"] + older}
     (box, known), (expected, without) = tracker.step(again, state), tracker.step(inputs, state)
+
     assert box.tolist() == expected.tolist() and known.age == without.age
 
 
@@ -243,5 +265,6 @@ def test_a_tracker_of_events_resumes_at_once_after_a_pause_of_any_length(recordi
     _, state = tracker.step(recording.inputs(0, 1) | {"box": recording.frame_boxes[0]}, None)
     started = perf_counter()
     box, _ = tracker.step(recording.inputs(1, 2) | {"elapsed": 1e7}, state)
+
     assert perf_counter() - started < 10
     assert np.isfinite(box).all()

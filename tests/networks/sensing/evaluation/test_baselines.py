@@ -20,6 +20,7 @@ def said_last(sensing: Sensing, events: torch.Tensor) -> torch.Tensor:
         change, _ = sensing.parts["where"](events)
         if "membrane" in sensing.parts:
             change, _ = sensing.parts["membrane"](change)
+
     return change[-1]
 
 
@@ -30,9 +31,12 @@ def test_a_forgetful_tracker_knows_nothing_of_earlier_bins_and_leaves_the_other_
     weights = {name: x.clone() for name, x in tracker.sensing.state_dict().items()}
     other = without_memory(tracker)
     events = (torch.rand(4, 1, 2, 48, 48) < 0.3).float()
+
     for network, forgets in ((other.sensing, True), (tracker.sensing, False)):
-        earlier, alone = said_last(network, events), said_last(network, events[-1:])
+        earlier = said_last(network, events)
+        alone = said_last(network, events[-1:])
         assert torch.allclose(earlier, alone, atol=1e-5) is forgets
+
     assert all(torch.equal(x, weights[name]) for name, x in tracker.sensing.state_dict().items())
 
 

@@ -9,7 +9,9 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing.evaluation.latency import DECLARED
 from spikebridge.networks.sensing.evaluation.protocols import one_pass_evaluation, streaming
 
-DT, NUM_BINS, RATIO = 1 / 240, 24, 6
+DT = 1 / 240
+NUM_BINS = 24
+RATIO = 6
 
 
 class Clock:
@@ -26,6 +28,7 @@ def straight():
     frame_bins = np.arange(0, NUM_BINS, RATIO)
     none = make_events(t=[], x=[], y=[], p=[])
     at = np.array([100.0, 50.0, 10.0, 10.0]) + np.arange(NUM_BINS + 1)[:, None] * [1.0, 0, 0, 0]
+
     return Recording(
         name="straight",
         dt=DT,

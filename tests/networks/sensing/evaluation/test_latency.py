@@ -39,6 +39,7 @@ def test_latency_costs_accuracy() -> None:
         return abs(output - truth)
 
     assert streaming_score(times, truths, times, truths, 0.0, error) == 0
+
     late = streaming_score(times, truths, times, truths, 0.11, error, missing=1.0)
     # the first two truths have no output, the others one that is two steps of 0.2 old
     assert late == pytest.approx((2 * 1.0 + 8 * 0.4) / 10)
@@ -47,10 +48,14 @@ def test_latency_costs_accuracy() -> None:
 def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError, match="got shapes"):
         newest_available([0.0], [0.0, 1.0], latencies=[1.0])
+
     with pytest.raises(ShapeError, match="0 s or more"):
         newest_available([0.0], [0.0], latencies=-1.0)
+
     with pytest.raises(ShapeError, match="finite"):
         newest_available([float("nan")], [0.0])
+
     with pytest.raises(ShapeError, match="needs its time"):
         streaming_score([0.0], [], [0.0], [1.0], 0.0, lambda a, b: 0.0)
+
     assert newest_available([1.0], []).tolist() == [-1]

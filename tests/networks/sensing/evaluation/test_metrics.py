@@ -37,15 +37,18 @@ def test_every_figure_worked_by_hand():
     truths = boxes(*[[0, 0, 10, 20]] * 4)
     found = boxes([0, 0, 10, 20], [3, 0, 10, 20], [0, 4, 10, 20], [100, 0, 10, 20])
     result = score(found, truths)
+
     assert result.num_outputs == 4
     assert result.mean_distance_px == (0 + 3 + 4 + 100) / 4
     # strictly below: 3 px is not below 3
     assert (result.precision_3px, result.precision_5px, result.precision_20px) == (0.25, 0.75, 0.75)
+
     # b: 7 * 20 of 400 - 140; c: 10 * 16 of 400 - 160
     iou = [1, 140 / 260, 160 / 240, 0]
     assert result.miou == pytest.approx(sum(iou) / 4)
     # a is above 0 .. 0.95 (20 thresholds), b above 0 .. 0.5 (11), c above 0 .. 0.65 (14), d above none
     assert result.auc == pytest.approx((20 + 11 + 14 + 0) / (4 * 21))
+
     # 0 is below 0.01 .. 0.5 (50), 3/10 below 0.31 .. 0.5 (20), 4/20 below 0.21 .. 0.5 (30), 10 below none
     assert result.normalized_precision == pytest.approx((50 + 20 + 30 + 0) / (4 * 51))
     assert result.lost_share == 0.25
@@ -72,6 +75,7 @@ def test_a_box_without_area_overlaps_nothing_and_is_no_nan():
 def test_overlap_is_symmetric_bounded_and_one_with_itself(pair):
     other = pair[::-1]
     there = overlaps(pair, other)
+
     assert there == pytest.approx(overlaps(other, pair))
     assert (there >= 0).all() and (there <= 1 + 1e-12).all()
     assert overlaps(pair, pair) == pytest.approx(1)
@@ -80,7 +84,9 @@ def test_overlap_is_symmetric_bounded_and_one_with_itself(pair):
 @given(some_boxes, numbers, numbers)
 def test_moving_everything_changes_nothing(pair, right, down):
     moved = np.array([right, down, 0, 0])
-    there, moved_there = score(pair, pair[::-1]), score(pair + moved, pair[::-1] + moved)
+    there = score(pair, pair[::-1])
+    moved_there = score(pair + moved, pair[::-1] + moved)
+
     assert moved_there.mean_distance_px == pytest.approx(there.mean_distance_px, abs=1e-9)
     assert moved_there.miou == pytest.approx(there.miou, abs=1e-9)
 
@@ -107,16 +113,20 @@ def test_figures_agree_with_the_got10k_toolkit():
         return rects[:, :2] + (rects[:, 2:] - 1) / 2
 
     def got10k_overlaps(a, b):
-        left, top = np.maximum(a[:, 0], b[:, 0]), np.maximum(a[:, 1], b[:, 1])
+        left = np.maximum(a[:, 0], b[:, 0])
+        top = np.maximum(a[:, 1], b[:, 1])
         right = np.minimum(a[:, 0] + a[:, 2], b[:, 0] + b[:, 2])
         bottom = np.minimum(a[:, 1] + a[:, 3], b[:, 1] + b[:, 3])
         inter = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+
         return inter / (a[:, 2] * a[:, 3] + b[:, 2] * b[:, 3] - inter)
 
     theirs = np.sqrt(((got10k_centers(found) - got10k_centers(truths)) ** 2).sum(axis=1))
     assert distances(found, truths) == pytest.approx(theirs)
+
     iou = got10k_overlaps(found, truths)
     assert overlaps(found, truths) == pytest.approx(iou)
+
     success = np.greater(iou[:, None], np.linspace(0, 1, 21)[None]).mean(axis=0)
     assert score(found, truths).auc == pytest.approx(success.mean())
     assert score(found, truths).precision_20px == np.less(theirs, 20).mean()
@@ -152,7 +162,9 @@ def test_speed_is_way_over_time_and_unknown_at_the_ends():
     steps = np.arange(7)[:, None]
     truths = steps * np.array([3.0, 4.0, 0, 0]) + np.array([0.0, 0, 9, 9])
     speeds = target_speed(truths, dt=0.01)
+
     assert np.isnan(speeds[[0, 1, 2, 4, 5, 6]]).all() and speeds[3] == pytest.approx(500)
+
     truths[0] = np.nan
     assert np.isnan(target_speed(truths, dt=0.01)[3])
     assert np.isnan(target_speed(truths[:6], dt=0.01)).all()
@@ -162,6 +174,7 @@ def test_slow_and_fast_targets_have_their_own_error():
     truths = boxes(*[[0, 0, 4, 4]] * 4)
     found = truths + np.array([[1], [3], [8], [90]]) * np.array([1.0, 0, 0, 0])
     slow, fast, fastest = error_by_speed(found, truths, np.array([0.0, 99.9, 100.0, np.nan]), [0, 100, 200, 300])
+
     assert (slow.num_outputs, slow.mean_distance_px) == (2, 2.0)
     assert (fast.num_outputs, fast.mean_distance_px, fast.miou) == (1, 8.0, 0.0)
     assert fastest.num_outputs == 0 and np.isnan(fastest.mean_distance_px)
@@ -171,11 +184,15 @@ def test_what_cannot_be_scored_is_refused():
     one = boxes([0, 0, 1, 1])
     with pytest.raises(ShapeError, match=r"both be \(N, 4\), but got \(2, 4\) and \(1, 4\)"):
         score(boxes([0, 0, 1, 1], [0, 0, 1, 1]), one)
+
     with pytest.raises(ShapeError, match="1 of 1 are not finite, first at index 0"):
         score(boxes([0, np.nan, 1, 1]), one)
+
     with pytest.raises(ShapeError, match="needs its bin"):
         score_by_bin(one, one, [1, 2])
+
     with pytest.raises(ShapeError, match="growing edges"):
         error_by_speed(one, one, np.zeros(1), [0.0, 0.0])
+
     with pytest.raises(ShapeError, match="reach of 1 step"):
         target_speed(one, dt=0.1, reach=0)

@@ -19,7 +19,9 @@ from spikebridge.networks.sensing.evaluation.protocols import (
 )
 from spikebridge.networks.sensing.evaluation.runner import TrackingResult
 
-NUM_FRAMES, RATIO, DT = 6, 4, 0.01
+NUM_FRAMES = 6
+RATIO = 4
+DT = 0.01
 NUM_BINS = NUM_FRAMES * RATIO
 
 
@@ -33,6 +35,7 @@ def recording(**changes):
     bin_of = np.arange(NUM_BINS)
     events = make_events(t=bin_of * 10_000 + 5000, x=bin_of, y=bin_of * 0, p=bin_of * 0)
     frame_bins = RATIO * np.arange(NUM_FRAMES)
+
     parts = {
         "name": "straight",
         "dt": DT,
@@ -59,12 +62,14 @@ class Listener:
         told = inputs["box"][0] if "box" in inputs else None
         self.heard.append((inputs["events"].x.tolist(), frame, told))
         state = inputs.get("box", state)
+
         return state, state
 
 
 def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
     listener = Listener()
     outputs = interframe(recording(), listener, range(2, 3))
+
     assert listener.heard == [
         ([4], 1, 104),
         ([5], None, None),
@@ -75,6 +80,7 @@ def test_between_frames_gives_two_boxes_and_every_event_up_to_the_answer():
         ([10], None, None),
         ([11], None, None),
     ]
+
     assert outputs.bins.tolist() == [8, 9, 10, 11] and outputs.bin_of_frame.tolist() == [1, 2, 3, 4]
     assert outputs.truths[:, 0].tolist() == [109, 110, 111, 112]
     assert outputs.boxes[:, 0].tolist() == [108] * 4
@@ -103,6 +109,7 @@ def test_a_frame_without_a_known_box_is_no_start():
     boxes = recording().frame_boxes.copy()
     boxes[3] = np.nan
     outputs = interframe(recording(frame_boxes=boxes), StaticBox())
+
     # neither frame 3 nor frame 4, before which it stands
     assert sorted(set(outputs.bins // RATIO)) == [1, 2, 5]
     assert interframe(recording(frame_boxes=boxes), StaticBox(), range(3, 4)).score().num_outputs == 0
@@ -120,10 +127,13 @@ def test_box_noise_is_the_same_for_every_tracker_and_drawn_once_per_frame():
         interframe(recording(), tracker, noise_px=2.0, seed=3, num_given=1) for tracker in (StaticBox(), StaticBox())
     ]
     assert np.array_equal(shaken[0].boxes, shaken[1].boxes)
+
     told = shaken[0].boxes[::RATIO, :2] - recording().frame_boxes[:, :2]
     part = interframe(recording(), StaticBox(), range(4, 6), noise_px=2.0, seed=3).boxes[::RATIO, :2]
+
     assert np.array_equal(part, told[4:] + recording().frame_boxes[4:, :2])
     assert 0.5 < np.abs(told).mean() < 4 and np.array_equal(shaken[0].boxes[:, 2:], np.full((NUM_BINS, 2), 10.0))
+
     other = interframe(recording(), StaticBox(), noise_px=2.0, seed=4, num_given=1)
     assert not np.array_equal(other.boxes, shaken[0].boxes)
 
@@ -132,6 +142,7 @@ def test_box_noise_is_the_same_for_every_tracker_and_drawn_once_per_frame():
 def test_the_box_is_given_at_every_nth_frame(every, told_at):
     listener = Listener()
     outputs = reset_every(recording(), listener, every=every)
+
     assert listener.starts == 1 and len(outputs.boxes) == NUM_BINS
     assert [frame for _, frame, told in listener.heard if told is not None] == told_at
     assert [frame for _, frame, _ in listener.heard if frame is not None] == list(range(NUM_FRAMES))
@@ -159,11 +170,13 @@ def test_no_answer_depends_on_what_comes_after_it():
     changed = events.x.copy()
     changed[14:] = 0
     later = recording(events=type(events)(changed, events.y, events.on, events.edges, 1, NUM_BINS))
+
     for ask in (
         lambda r: one_pass_evaluation(r, Counter()),
         lambda r: streaming(r, Counter(), latency=declared_latency(0.0, 0.0)),
     ):
-        before, after = ask(recording()).boxes, ask(later).boxes
+        before = ask(recording()).boxes
+        after = ask(later).boxes
         assert np.array_equal(before[:14], after[:14]) and not np.array_equal(before[14:], after[14:])
 
 
@@ -178,6 +191,7 @@ def test_a_busy_worker_takes_all_that_is_new_at_once():
     """2.5 bins of work: at the end of bin 0, then at 3.5 bins (1 and 2), at 6 bins (3, 4, 5), at 8.5 (6, 7) ..."""
     listener = Listener()
     outputs = streaming(recording(), listener, latency=declared_latency(2.5 * DT, 2.5 * DT))
+
     assert [events for events, _, _ in listener.heard[:5]] == [[0], [1, 2], [4, 5], [6, 7], [8, 9, 10]]
     # the frame of bin 4 came with bins 3 to 5: only what is after it is given
     assert [frame for _, frame, _ in listener.heard[:5]] == [0, None, 1, None, 2]
@@ -215,6 +229,7 @@ def test_the_error_by_speed_of_the_target():
     outputs = reset_every(recording(), StaticBox(), every=1)
     speeds = target_speed(recording().boxes, DT)[outputs.bins]
     slow, fast = error_by_speed(outputs.boxes, outputs.truths, speeds, [0, 99, 101])
+
     assert (slow.num_outputs, fast.num_outputs) == (0, NUM_BINS - 6)
     assert fast.mean_distance_px == pytest.approx(2.5, abs=0.2)
 
@@ -222,17 +237,22 @@ def test_the_error_by_speed_of_the_target():
 def test_questions_that_cannot_be_asked_are_refused():
     unknown = recording().frame_boxes.copy()
     unknown[0] = np.nan
+
     for ask in (one_pass_evaluation, streaming):
         with pytest.raises(ConfigError, match="that of frame 0 is not known"):
             ask(recording(frame_boxes=unknown), StaticBox())
         with pytest.raises(ConfigError, match=r"inside the 6 of the recording, with 0 before it"):
             ask(recording(), StaticBox(), range(0, 7))
+
     with pytest.raises(ConfigError, match=r"with 1 before it, but got range\(0, 2\)"):
         interframe(recording(), StaticBox(), range(0, 2))
+
     with pytest.raises(ConfigError, match="num_given of 1 box or more"):
         interframe(recording(), StaticBox(), num_given=0)
+
     with pytest.raises(ConfigError, match="every of 1 or more"):
         reset_every(recording(), StaticBox(), every=0)
+
     with pytest.raises(ConfigError, match="noise_px of 0 or more"):
         one_pass_evaluation(recording(), StaticBox(), noise_px=-1.0)
 

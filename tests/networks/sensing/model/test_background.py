@@ -17,7 +17,8 @@ from spikebridge.networks.sensing.model.background import (
 )
 from spikebridge.ops import without_native
 
-HEIGHT, WIDTH = 120, 160
+HEIGHT = 120
+WIDTH = 160
 NOWHERE = np.array([-50.0, -50.0, 1.0, 1.0])
 
 
@@ -57,19 +58,25 @@ def test_the_motion_of_a_camera_is_found_to_a_third_of_a_pixel_or_a_tenth_of_its
 ) -> None:
     motion = moved([size, turn, shift[0]], [-turn, size, shift[1]])
     picture = wall(seed=seed)
-    before, now = seen(picture, STILL), seen(picture, motion)
+    before = seen(picture, STILL)
+    now = seen(picture, motion)
+
     # something of its own moves as well
-    box, there = np.array([60.0, 40.0, 30.0, 24.0]), np.array([70.0, 36.0, 30.0, 24.0])
-    now, before = with_target(now, there), with_target(before, box)
+    box = np.array([60.0, 40.0, 30.0, 24.0])
+    there = np.array([70.0, 36.0, 30.0, 24.0])
+    now = with_target(now, there)
+    before = with_target(before, box)
     found = camera_motion(now, before, [there, box], STILL)
     corners = np.array([[-0.8, -0.8, 1.0], [0.8, -0.8, 1.0], [-0.8, 0.8, 1.0], [0.8, 0.8, 1.0]])
     off, way = (np.abs(corners @ one.T * [WIDTH / 2, HEIGHT / 2]).max() for one in (found - motion, motion - STILL))
+
     assert off < 0.33 or off < 0.1 * way
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_where_nothing_is_to_be_seen_nothing_moves(grey: int) -> None:
-    frame, start = np.full((HEIGHT, WIDTH), grey, np.uint8), moved([1.0, 0.0, 0.02], [0.0, 1.0, 0.0])
+    frame = np.full((HEIGHT, WIDTH), grey, np.uint8)
+    start = moved([1.0, 0.0, 0.02], [0.0, 1.0, 0.0])
     np.testing.assert_allclose(camera_motion(frame, frame, [NOWHERE], start), STILL)
     everywhere = np.array([0.0, 0.0, WIDTH, HEIGHT])
     frame = wall()[0, 0].numpy().astype(np.uint8)
@@ -78,14 +85,17 @@ def test_where_nothing_is_to_be_seen_nothing_moves(grey: int) -> None:
 
 def test_an_expectation_that_is_far_off_does_no_harm() -> None:
     motion = moved([1.0, 0.0, 0.03], [0.0, 1.0, -0.02])
-    before, now = seen(wall(), STILL), seen(wall(), motion)
+    before = seen(wall(), STILL)
+    now = seen(wall(), motion)
     alone = camera_motion(now, before, [NOWHERE], STILL)
+
     for start in (moved([1, 0, 5], [0, 1, 5]), moved([9, 0, 0], [0, 9, 0]), moved([0, 0, 0], [0, 0, 0])):
         np.testing.assert_allclose(camera_motion(now, before, [NOWHERE], start), alone)
 
 
 def test_a_fast_camera_is_followed_by_what_is_expected_of_it() -> None:
-    before, now = seen(wall(), STILL), seen(wall(), moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]))
+    before = seen(wall(), STILL)
+    now = seen(wall(), moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]))
     found = camera_motion(now, before, [NOWHERE], moved([1.0, 0.0, 0.29], [0.0, 1.0, 0.11]))
     np.testing.assert_allclose(found, moved([1.0, 0.0, 0.3], [0.0, 1.0, 0.1]), atol=0.004)
 
@@ -94,7 +104,8 @@ def test_a_fast_camera_is_followed_by_what_is_expected_of_it() -> None:
 def test_pixels_that_are_left_over_shift_no_place(size: tuple[int, int]) -> None:
     """Cells are two by two pixels from 132 rows on; with a row or a column over they end before the frame does."""
     big = wall(2 * size[0], 2 * size[1])[0, 0].numpy().astype(np.uint8)
-    now, before = big[4:, :-6], big[:-4, 6:]
+    now = big[4:, :-6]
+    before = big[:-4, 6:]
     found = camera_motion(now, before, [NOWHERE], STILL)
     height, width = now.shape
     np.testing.assert_allclose(found[:, 2] * [width / 2, height / 2], [-6.0, 4.0], atol=0.15)
@@ -107,6 +118,7 @@ def test_frames_of_any_size_have_a_background(size: tuple[int, int]) -> None:
         frame, np.array([0.0, 0.0, 1.0, 1.0]), frame, np.array([0.0, 0.0, 1.0, 1.0])
     )
     behind = background.behind((0, 0, size[1], size[0]))
+
     assert behind.shape == (1, 2, *size)
     assert behind.isfinite().all()
 
@@ -116,6 +128,7 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
     places = [np.array([20.0 + 8 * k, 40.0, 24.0, 30.0]) for k in range(8)]
     frames = [with_target(bare, box) for box in places]
     background = initial_background(frames[0])
+
     assert background.behind((0, 0, WIDTH, HEIGHT))[0, 1].max() == 0
     for k in range(1, 8):
         background = background.updated(frames[k - 1], places[k - 1], frames[k], places[k])
@@ -123,14 +136,18 @@ def test_what_was_behind_a_target_is_known_once_it_has_gone_on() -> None:
         # where it was at first, its own margin with it, and ever since
         unknown = np.zeros((HEIGHT, WIDTH), bool)
         margin = 12 * COVERS
-        first, last = 32 - margin, places[k - 1][0] + 12 - margin
+        first = 32 - margin
+        last = places[k - 1][0] + 12 - margin
         unknown[
             int(55 - 15 * COVERS) : int(np.ceil(55 + 15 * COVERS)), int(last) : int(np.ceil(first + 2 * margin))
         ] = 1
+
         assert ((known < 0.5) == unknown).mean() > 0.99
+
         clear = known > 0.99
         assert np.abs(grey - bare)[clear].max() < 12
         assert np.abs(grey - bare)[clear].mean() < 1
+
     assert known.min() == pytest.approx(1.0, abs=1e-3)
 
 
@@ -139,9 +156,11 @@ def test_pixels_that_enter_the_frame_are_unknown() -> None:
     picture = torch.from_numpy(frame.astype(np.float32))[None, None]
     background = Background(torch.cat([picture, torch.ones_like(picture)], 1), moved([1, 0, 0.25], [0, 1, 0]))
     grey, known = background.behind((0, 0, WIDTH, HEIGHT))[0].numpy()
+
     # a quarter of half a width: twenty columns
     assert known[:, : WIDTH - 20].min() == 1
     assert known[:, WIDTH - 20 :].max() == 0
+
     np.testing.assert_allclose(grey[:, : WIDTH - 20], frame[:, 20:], atol=1e-3)
     part = background.behind((30, 10, 50, 40))[0].numpy()
     np.testing.assert_allclose(part[0], grey[10:50, 30:80], atol=1e-3)
@@ -154,12 +173,14 @@ def test_a_background_of_two_frames_ago_is_registered_by_both_motions() -> None:
     straight = later.since(earlier).behind((0, 0, WIDTH, HEIGHT))
     in_steps = later.behind((0, 0, WIDTH, HEIGHT))
     clear = (in_steps[:, 1] > 0.99) & (straight[:, 1] > 0.99)
+
     assert clear.float().mean() > 0.8
     assert (straight - in_steps)[:, 0][clear].abs().mean() < 1.0
 
 
 def test_a_background_is_an_argument_and_a_result() -> None:
-    frame, box = wall()[0, 0].numpy().astype(np.uint8), np.array([20.0, 20.0, 30.0, 30.0])
+    frame = wall()[0, 0].numpy().astype(np.uint8)
+    box = np.array([20.0, 20.0, 30.0, 30.0])
     background = initial_background(frame)
     kept = background.picture.clone()
     one, two = (background.updated(frame, box, frame, box) for _ in range(2))
@@ -172,11 +193,14 @@ def test_a_background_is_an_argument_and_a_result() -> None:
 def test_native_steps_of_a_motion_are_those_of_the_products(shape: tuple[int, int]) -> None:
     y, x = np.mgrid[: shape[0] + 6, : shape[1] + 6]
     wall = (128 + 50 * np.sin(x / 5 + y / 17) + 50 * np.cos(y / 6) + 20 * np.sin(x * y / 90)).astype(np.uint8)
-    now, before = wall[2:-4, 3:-3], wall[3:-3, 1:-5]
+    now = wall[2:-4, 3:-3]
+    before = wall[3:-3, 1:-5]
     start = STILL + np.array([[0.01, -0.02, 0.05], [0.0, 0.01, -0.03]], np.float32)
     box = np.array([10.0, 12.0, 9.0, 7.0])
     got = camera_motion(now, before, [box], start)
+
     with without_native():
         expected = camera_motion(now, before, [box], start)
+
     np.testing.assert_allclose(got, expected, atol=1e-5)
     assert abs(got - STILL).max() > 0.01

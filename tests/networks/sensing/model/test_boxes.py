@@ -24,7 +24,9 @@ def test_a_box_is_its_middle_and_its_size_wherever_it_is(box: np.ndarray, x: flo
 def test_a_box_that_is_kept_on_a_frame_has_its_middle_there_and_moves_no_more_than_it_must(box: np.ndarray) -> None:
     kept = clamp_box(np.zeros((40, 60), np.uint8), box)
     middle = box_center(kept)
+
     assert ((middle >= -1e-9) & (middle <= np.array([60, 40]) + 1e-9)).all()
+
     np.testing.assert_array_equal(kept[2:], box[2:])
     inside = (box_center(box) >= 0) & (box_center(box) <= [60, 40])
     np.testing.assert_allclose(kept[:2][inside], box[:2][inside], atol=1e-9)

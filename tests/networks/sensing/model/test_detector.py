@@ -34,6 +34,7 @@ def test_a_target_of_any_size_fills_the_same_share_of_a_patch() -> None:
     pictures[0, :, 40:60, 30:50] = 1.0
     pictures[1, :, 20:60, 50:90] = 1.0
     small, large = search_patches(pictures, torch.tensor([[30.0, 40, 20, 20], [50.0, 20, 40, 40]]))
+
     assert small.sum() == pytest.approx((PATCH_SIDE / 2.6) ** 2, rel=0.04)
     assert large.sum() == pytest.approx(small.sum().item(), rel=0.04)
 
@@ -46,46 +47,61 @@ def test_pixel_and_cell_agree_at_both_ends_of_the_mask() -> None:
 
 
 def test_a_template_finds_itself_in_the_middle() -> None:
-    finder, picture = TargetDetector().eval(), smooth_noise(96, 96)
+    finder = TargetDetector().eval()
+    picture = smooth_noise(96, 96)
     box = torch.tensor([[30.0, 36.0, 24.0, 20.0]])
+
     with torch.no_grad():
         template = finder.template(picture, box)
         fits = correlation(template, template)[0]
+
     assert divmod(int(fits.argmax()), fits.shape[-1]) == (16, 16)
     assert fits[16, 16].item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_lost_target_is_found_in_the_whole_frame() -> None:
-    finder, picture = TargetDetector().eval(), smooth_noise(160, 200)
-    there, nothing = torch.tensor([[130.0, 90.0, 26.0, 22.0]]), torch.zeros(1, 2, 160, 200)
+    finder = TargetDetector().eval()
+    picture = smooth_noise(160, 200)
+    there = torch.tensor([[130.0, 90.0, 26.0, 22.0]])
+    nothing = torch.zeros(1, 2, 160, 200)
+
     with torch.no_grad():
         template = finder.template(picture, there)
         found = finder.search(picture, nothing, torch.tensor([[10.0, 12.0, 26.0, 22.0]]), template)
+
     torch.testing.assert_close(found, there, atol=3.0, rtol=0)
 
 
 def test_of_two_alike_the_one_that_was_not_there_before_is_found() -> None:
-    finder, wall = TargetDetector().eval(), smooth_noise(160, 200)
+    finder = TargetDetector().eval()
+    wall = smooth_noise(160, 200)
     target = smooth_noise(32, 32)[..., :22, :26]
-    before, now = wall.clone(), wall.clone()
+    before = wall.clone()
+    now = wall.clone()
+
     for picture in (before, now):
         picture[..., 20:42, 30:56] = target
+
     now[..., 100:122, 130:156] = target
     like = torch.tensor([[10.0, 12.0, 26.0, 22.0]])
+
     with torch.no_grad():
         template = finder.template(now, torch.tensor([[30.0, 20.0, 26.0, 22.0]]))
         behind = torch.cat([before, torch.ones_like(before)], 1)
         found = finder.search(now, behind, like, template)
         still = finder.search(before, behind, like, template)
+
     torch.testing.assert_close(found, torch.tensor([[130.0, 100.0, 26.0, 22.0]]), atol=3.0, rtol=0)
     # one that does not move is found, too
     torch.testing.assert_close(still, torch.tensor([[30.0, 20.0, 26.0, 22.0]]), atol=3.0, rtol=0)
 
 
 def test_the_template_never_forgets_the_first_one() -> None:
-    first, newest = torch.ones(2), torch.zeros(2)
+    first = torch.ones(2)
+    newest = torch.zeros(2)
     for _ in range(50):
         assert blend_templates(first, newest, 0.3).tolist() == pytest.approx([0.7, 0.7])
+
     with pytest.raises(ConfigError, match="from 0 to 1"):
         blend_templates(first, newest, 1.5)
 
@@ -93,22 +109,27 @@ def test_the_template_never_forgets_the_first_one() -> None:
 def test_a_moved_picture_moves_the_answer() -> None:
     finder = TargetDetector().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
-    picture, nothing = smooth_noise(128, 128), torch.zeros(1, 2, 128, 128)
+    picture = smooth_noise(128, 128)
+    nothing = torch.zeros(1, 2, 128, 128)
     box = torch.tensor([[50.0, 50.0, 24.0, 24.0]])
     moved = picture.roll((5, -3), (2, 3))
+
     with torch.no_grad():
         template = finder.template(picture, box)
         one = finder(picture, picture, nothing, nothing, box, template, template, 0.3).boxes
         there = box + torch.tensor([-3.0, 5.0, 0, 0])
         two = finder(moved, moved, nothing, nothing, there, template, template, 0.3).boxes
+
     torch.testing.assert_close(two - one, torch.tensor([[-3.0, 5.0, 0.0, 0.0]]), atol=1e-3, rtol=0)
 
 
 def test_several_sizes_agree_on_their_mean() -> None:
     finder = TargetDetector().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
-    picture, nothing = smooth_noise(96, 96), torch.zeros(1, 2, 96, 96)
+    picture = smooth_noise(96, 96)
+    nothing = torch.zeros(1, 2, 96, 96)
     box = torch.tensor([[30.0, 34.0, 24.0, 20.0]])
+
     with torch.no_grad():
         template = finder.template(picture, box)
         found = finder.detect_multiscale(picture, picture, nothing, nothing, box, template, template, 0.3)
@@ -116,20 +137,25 @@ def test_several_sizes_agree_on_their_mean() -> None:
             finder(picture, picture, nothing, nothing, torch.tensor([around]), template, template, 0.3).boxes
             for around in ([42 - 12 * s, 44 - 10 * s, 24 * s, 20 * s] for s in SCALES)
         ]
+
     torch.testing.assert_close(found.boxes, torch.stack(alone).mean(0), atol=1e-3, rtol=1e-4)
 
 
 def test_the_order_of_samples_changes_nothing_in_eval() -> None:
     finder = TargetDetector().eval()
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
-    pictures, events = torch.cat([smooth_noise(96, 96) for _ in range(3)]), torch.rand(3, 2, 96, 96).round()
+    pictures = torch.cat([smooth_noise(96, 96) for _ in range(3)])
+    events = torch.rand(3, 2, 96, 96).round()
     behind = torch.cat([255 * torch.rand(3, 1, 96, 96), torch.ones(3, 1, 96, 96)], 1)
     boxes = torch.tensor([[30.0, 30, 20, 24], [40.0, 28, 12, 24], [20.0, 40, 30, 30]])
+
     with torch.no_grad():
         template = finder.template(pictures, boxes)
         seen = (pictures, pictures, events, behind, boxes, template, template)
-        forth, order = finder(*seen, 0.3).boxes, torch.tensor([2, 0, 1])
+        forth = finder(*seen, 0.3).boxes
+        order = torch.tensor([2, 0, 1])
         back = finder(*(one[order] for one in seen), 0.3).boxes
+
     torch.testing.assert_close(back, forth[order], atol=1e-4, rtol=1e-4)
 
 
@@ -138,7 +164,8 @@ CORNERS = [[30.0, 35.0, 20.0, 16.0], [-3.0, -4.0, 20.0, 30.0], [95.0, 70.0, 30.0
 
 @pytest.mark.parametrize("corner", CORNERS, ids=str)
 def test_the_fused_detector_equals_the_detector_at_every_position(corner: list[float]) -> None:
-    finder, generator = TargetDetector(), np.random.default_rng(0)
+    finder = TargetDetector()
+    generator = np.random.default_rng(0)
     torch.nn.init.normal_(finder.votes.weight, std=0.3)
     frame, before = (smooth_noise(96, 112).round().clamp(0, 255) for _ in range(2))
     x, y = (generator.integers(0, n, 600).astype(np.uint16) for n in (112, 96))
@@ -148,25 +175,34 @@ def test_the_fused_detector_equals_the_detector_at_every_position(corner: list[f
     background = Background(
         torch.cat([smooth_noise(96, 112), known], 1), np.array([[0.98, 0.05, 0.1], [-0.04, 1.01, -0.05]], np.float32)
     )
-    behind, some = background.behind((0, 0, 112, 96)), torch.tensor(CORNERS[:1])
+    behind = background.behind((0, 0, 112, 96))
+    some = torch.tensor(CORNERS[:1])
+
     for _ in range(3):  # so that batch norms have seen something
         known = finder.template(frame, some)
         finder(frame, before, laid_out, behind, some, known, known, 0.3)
+
     ready = FusedDetector(finder.eval())
 
-    box, last = np.array(corner), np.add(corner, [2.0, -3.0, 1.0, 2.0])
+    box = np.array(corner)
+    last = np.add(corner, [2.0, -3.0, 1.0, 2.0])
     rows = [torch.tensor(one[None], dtype=torch.float32) for one in (box, last)]
     bytes_ = [one[0, 0].numpy().astype(np.uint8) for one in (frame, before)]
+
     with torch.no_grad():
-        known, recent = finder.template(frame, rows[0]), finder.template(before, rows[1])
+        known = finder.template(frame, rows[0])
+        recent = finder.template(before, rows[1])
         expected = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, recent, 0.3)
-        first, newest = ready.template(ready.patch(bytes_[0], box)), ready.patch(bytes_[1], last)
+        first = ready.template(ready.patch(bytes_[0], box))
+        newest = ready.patch(bytes_[1], last)
         found, spread = ready.look(*bytes_, events, background, box, first, newest, 0.3)
         anew, off = ready.look(*bytes_, events, background, box, first, None, 0.3)
         alone = finder.detect_multiscale(frame, before, laid_out, behind, rows[0], known, known, 0.3)
         again = finder.search(frame, behind, rows[0], known)[0].numpy()
         np.testing.assert_allclose(ready.search(bytes_[0], background, box, known), again, atol=1e-3)
+
     np.testing.assert_allclose(found, expected.boxes[0].numpy(), atol=1e-3)
     assert spread == pytest.approx(expected.spread.item(), rel=1e-4)
+
     np.testing.assert_allclose(anew, alone.boxes[0].numpy(), atol=1e-3)
     assert off == pytest.approx(alone.spread.item(), rel=1e-4)

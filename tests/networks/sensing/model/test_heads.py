@@ -20,7 +20,8 @@ def seeded() -> None:
 
 
 def plain(maps: Tensor, template: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    there, own = torch.fft.rfft2(maps, s=size), torch.fft.rfft2(template, s=size)
+    there = torch.fft.rfft2(maps, s=size)
+    own = torch.fft.rfft2(template, s=size)
     return (there * own.conj()).sum(1), torch.view_as_real(own).square().sum((1, -1))
 
 
@@ -37,6 +38,7 @@ def test_spectra_and_their_gradients_are_those_of_complex_transforms(
         torch.randn(n, 2, *shape, dtype=torch.float64, requires_grad=True)
         for n, shape in zip(numbers, (there, here), strict=True)
     ]
+
     ours, (cross, own) = spectra(*given, size), plain(given[0], given[1].repeat(times, 1, 1, 1), size)
     theirs = cross, own[: len(ours.own)]
     ways = [torch.randn_like(part) for part in ours]
@@ -44,6 +46,7 @@ def test_spectra_and_their_gradients_are_those_of_complex_transforms(
     found, expected = (torch.autograd.grad(tuple(parts), given, ways) for parts in (ours, theirs))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(cross_spectrum(*given, size), cross)
+
     with torch.no_grad():
         torch.testing.assert_close(tuple(spectra(*given, size)), theirs)
 
@@ -51,7 +54,8 @@ def test_spectra_and_their_gradients_are_those_of_complex_transforms(
 def test_a_held_template_is_given_once_and_says_the_same() -> None:
     head = ChangeHead(reach=2).double()
     template, change = (torch.randn(n, 3, 2, 7, 6, dtype=torch.float64, requires_grad=True) for n in (1, 4))
-    held, repeated = template.expand(4, -1, -1, -1, -1), template.repeat(4, 1, 1, 1, 1)
+    held = template.expand(4, -1, -1, -1, -1)
+    repeated = template.repeat(4, 1, 1, 1, 1)
     ours, theirs = (over_time(head, template=one, change=change) for one in (held, repeated))
     torch.testing.assert_close(ours, theirs)
     way = torch.randn_like(ours)
@@ -60,7 +64,8 @@ def test_a_held_template_is_given_once_and_says_the_same() -> None:
 
 
 def test_a_head_whose_numbers_are_modulated_sample_by_sample_learns_the_same() -> None:
-    head, scales = ChangeHead(reach=2).double(), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    head = ChangeHead(reach=2).double()
+    scales = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     kind: dict[str, Any] = {"dtype": torch.float64, "requires_grad": True}
     template, change = (torch.randn(3, 2, 7, 6, **kind) for _ in range(2))
 
@@ -85,7 +90,8 @@ def test_the_matrix_between_cells_is_the_bicubic_interpolation(num_cells: int, n
 
 @pytest.mark.parametrize("side", [4, 5, 8])
 def test_the_detectors_correlation_is_the_sum_over_the_template(side: int) -> None:
-    features, template = torch.randn(2, 3, side, side), torch.randn(2, 3, side, side)
+    features = torch.randn(2, 3, side, side)
+    template = torch.randn(2, 3, side, side)
     half = side // 2
     room = F.pad(features, (half, side - half - 1) * 2)
     sums = torch.cat([F.conv2d(room[i : i + 1], template[i : i + 1])[0] for i in range(2)])

@@ -38,24 +38,30 @@ def some_inputs(size: int = 32) -> dict[str, Tensor]:
 
 
 def test_the_order_of_bins_changes_what_the_spiking_path_says() -> None:
-    where, events = WherePathway(4, dt=DT).eval(), some_events()
+    where = WherePathway(4, dt=DT).eval()
+    events = some_events()
     with torch.no_grad():
         # the sum over all bins: for a network without memory it does not depend on their order
         forth, back = (where.spiking(x)[0].sum(0) for x in (events, events.flip(0)))
+
     assert (forth - back).abs().max() > 1e-3
 
 
 def test_without_memory_the_order_of_bins_changes_nothing() -> None:
-    where, events = WherePathway(4, dt=DT, memory=False).eval(), some_events()
+    where = WherePathway(4, dt=DT, memory=False).eval()
+    events = some_events()
     with torch.no_grad():
         forth, back = (where.spiking(x)[0].sum(0) for x in (events, events.flip(0)))
+
     torch.testing.assert_close(forth, back, atol=1e-4, rtol=1e-4)
 
 
 def test_time_constants_of_membranes_and_unit_are_learned() -> None:
-    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)), some_inputs()
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4))
+    inputs = some_inputs()
     response, _ = sensing.respond(inputs, None)
     response.square().sum().backward()
+
     for path in ("parts.where.spiking.lif.log_tau", "units.unit.kernel.log_tau", "units.unit.nonlinearity.weight"):
         gradient = sensing.get_parameter(path).grad
         assert gradient is not None
@@ -63,11 +69,14 @@ def test_time_constants_of_membranes_and_unit_are_learned() -> None:
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4, search=4.0, detector=False)), some_inputs()
-    frames, boxes = inputs["frames"][0], inputs["boxes"][0]
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4, search=4.0, detector=False))
+    inputs = some_inputs()
+    frames = inputs["frames"][0]
+    boxes = inputs["boxes"][0]
     start = sensing.begin(frames, boxes, frames + 9 * torch.rand_like(frames), torch.tensor([[1.0, 2.0], [0.5, 0.0]]))
     places, _ = sensing.track(frames, inputs["events"], boxes, start)
     (places - 1).square().sum().backward()
+
     assert [name for name, p in sensing.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -88,34 +97,45 @@ def test_a_learned_unit_starts_as_a_leaky_sum() -> None:
 
 
 def test_steps_are_the_whole() -> None:
-    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval(), some_inputs()
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval()
+    inputs = some_inputs()
+
     with torch.no_grad():
         whole, _ = sensing.respond(inputs, None)
         first, state = sensing.respond({**inputs, "events": inputs["events"][:1]}, None)
         steps = [first]
+
         for events in inputs["events"][1:].split(1):
             response, state = sensing.respond({"events": events}, state)
             steps.append(response)
+
     torch.testing.assert_close(torch.cat(steps), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_no_answer_knows_later_events() -> None:
-    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval(), some_inputs()
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval()
+    inputs = some_inputs()
     other = inputs["events"].clone()
     other[3:] = 1 - other[3:]
+
     with torch.no_grad():
         one, two = (sensing.respond({**inputs, "events": x}, None)[0] for x in (inputs["events"], other))
+
     assert torch.equal(one[:3], two[:3])
     assert not torch.equal(one[3:], two[3:])
 
 
 def test_without_a_unit_events_change_nothing_and_the_target_stays() -> None:
-    sensing, inputs = Sensing(DT, SensingOptions(unit="none", reach=4, search=4.0)).eval(), some_inputs()
-    frames, boxes = inputs["frames"][0], inputs["boxes"][0]
+    sensing = Sensing(DT, SensingOptions(unit="none", reach=4, search=4.0)).eval()
+    inputs = some_inputs()
+    frames = inputs["frames"][0]
+    boxes = inputs["boxes"][0]
+
     with torch.no_grad():
         start = sensing.begin(frames, boxes)
         places, _ = sensing.track(frames, inputs["events"], boxes, start)
         peak = sensing.respond(inputs, None)[0].flatten(2).argmax(2)
+
     assert torch.equal(places[0], places[5])
     assert (peak == 17 * 17 // 2).all()
 
@@ -129,6 +149,7 @@ def test_the_head_finds_the_shift_that_makes_the_change(shift: tuple[int, int]) 
     change = template.roll((y, x), (2, 3)) - template
     score = ChangeHead(reach=6)(template, change)
     row, column = divmod(int(score.argmax()), score.shape[-1])
+
     assert (column - 12, row - 12) == (2 * x, 2 * y)  # a cell is two pixels
 
 
@@ -157,12 +178,15 @@ def test_a_sure_response_moves_the_answer_away_from_the_prediction() -> None:
     sensing = Sensing(DT, SensingOptions(reach=4, search=6.0)).eval()
     response = torch.zeros(1, 17, 17)
     start = MotionPrior(torch.zeros(1, 2), torch.tensor([[2.0, 0.0]]), torch.zeros(1))
+
     with torch.no_grad():
         expected, unsure = sensing.locate(response, torch.ones(1), start)
         response[0, 8, 13] = 99.0
         found, sure = sensing.locate(response, torch.ones(1), start)
+
     torch.testing.assert_close(expected, torch.tensor([[2.0, 0.0]]), atol=0.05, rtol=0)
     torch.testing.assert_close(found, torch.tensor([[5.0, 0.0]]), atol=0.01, rtol=0)
+
     assert sure < unsure
 
 
@@ -171,9 +195,12 @@ def test_a_target_whose_velocity_is_not_known_is_looked_for_further_away() -> No
     response = torch.zeros(2, 33, 33)
     response[:, 16, 16 + 9] = 99.0
     start = MotionPrior(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([torch.inf, 5.0]))
+
     with torch.no_grad():
         unknown, still = sensing.locate(response, torch.ones(2), start)[0]
+
     torch.testing.assert_close(unknown, torch.tensor([9.0, 0.0]), atol=0.01, rtol=0)
+
     assert still.abs().max() < 0.1
 
 
@@ -181,6 +208,7 @@ def test_pictures_that_agree_with_boxes_leave_the_start_alone() -> None:
     motion = torch.tensor([[3.0, -1.0]])
     start = MotionFusion()(motion, motion)
     torch.testing.assert_close(start.motion, motion)
+
     assert start.place.abs().max() == 0
     assert MotionFusion()(motion, motion + 4).spread > start.spread
 
@@ -203,9 +231,12 @@ def test_what_cannot_be_meant_is_refused() -> None:
 
 def test_prior_head_and_detector_read_no_number_from_a_tensor() -> None:
     """Each would make a GPU wait for the host."""
-    sensing, inputs = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval(), some_inputs()
-    frames, boxes = inputs["frames"][0], inputs["boxes"][0]
+    sensing = Sensing(DT, SensingOptions(num_features=4, reach=4)).eval()
+    inputs = some_inputs()
+    frames = inputs["frames"][0]
+    boxes = inputs["boxes"][0]
     nothing = torch.zeros(len(frames), 2, *frames.shape[2:])
+
     assert sensing.finder is not None
     with torch.no_grad(), torch.profiler.profile() as profile:
         start = sensing.begin(frames, boxes, frames, boxes[:, :2])
@@ -214,4 +245,5 @@ def test_prior_head_and_detector_read_no_number_from_a_tensor() -> None:
         sensing.locate(response, torch.ones(len(boxes)), start)
         template = sensing.finder.template(frames, boxes)
         sensing.finder(frames, frames, nothing, nothing, boxes, template, template, a=0.3)
+
     assert "aten::_local_scalar_dense" not in {event.key for event in profile.key_averages()}

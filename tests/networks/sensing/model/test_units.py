@@ -42,23 +42,29 @@ def small(**form: object) -> Sensing:
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_every_form_answers_at_every_bin_and_steps_are_the_whole(form: dict[str, object]) -> None:
-    sensing, inputs = small(**form).eval(), some_inputs()
+    sensing = small(**form).eval()
+    inputs = some_inputs()
     with torch.no_grad():
         whole, _ = sensing.respond(inputs, None)
         first, state = sensing.respond({**inputs, "events": inputs["events"][:2]}, None)
         later, state = sensing.respond({"events": inputs["events"][2:]}, state)
+
     assert whole.shape[:2] == (6, 2)
     assert whole.isfinite().all()
+
     torch.testing.assert_close(torch.cat([first, later]), whole, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_no_form_knows_later_events(form: dict[str, object]) -> None:
-    sensing, inputs = small(**form).eval(), some_inputs()
+    sensing = small(**form).eval()
+    inputs = some_inputs()
     other = inputs["events"].clone()
     other[3:] = 1 - other[3:]
+
     with torch.no_grad():
         one, two = (sensing.respond({**inputs, "events": x}, None)[0] for x in (inputs["events"], other))
+
     assert torch.equal(one[:3], two[:3])
     if form.get("size") != "resnet":  # untrained, its first layer hardly fires
         assert torch.equal(one, two) == (form.get("unit") == "none")
@@ -66,20 +72,26 @@ def test_no_form_knows_later_events(form: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_the_order_of_samples_changes_nothing_in_eval(form: dict[str, object]) -> None:
-    sensing, inputs = small(**form).eval(), some_inputs()
+    sensing = small(**form).eval()
+    inputs = some_inputs()
     turned = {name: x.flip(1) for name, x in inputs.items()}
+
     with torch.no_grad():
         forth, back = (sensing.respond(x, None)[0] for x in (inputs, turned))
+
     torch.testing.assert_close(back.flip(1), forth, atol=1e-4, rtol=1e-3)
 
 
 def test_the_two_forms_differ_in_the_unit_and_not_in_the_pathways() -> None:
-    additive, kernel = small(), small(mode="kernel")
+    additive = small()
+    kernel = small(mode="kernel")
     for path in ("what", "where"):
         ours, theirs = (dict(one.parts[path].named_parameters()) for one in (additive, kernel))
         assert {name: p.shape for name, p in ours.items()} == {name: p.shape for name, p in theirs.items()}
+
     (there,) = (route.link for route in additive.routes if route.name == "unit")
     (back,) = (route.link for route in kernel.routes if route.name == "unit")
+
     assert isinstance(there, Transmission)
     assert (there.source, there.target) == ("where", "head")
     assert isinstance(back, Modulation)
@@ -87,8 +99,10 @@ def test_the_two_forms_differ_in_the_unit_and_not_in_the_pathways() -> None:
 
 
 def test_membranes_of_the_kernel_form_learn_their_time_constants() -> None:
-    sensing, inputs = small(mode="kernel"), some_inputs()
+    sensing = small(mode="kernel")
+    inputs = some_inputs()
     sensing.respond(inputs, None)[0].square().sum().backward()
+
     for path in ("parts.where.spiking.lif.log_tau", "parts.membrane.log_tau", "units.unit.nonlinearity.map.weight"):
         gradient = sensing.get_parameter(path).grad
         assert gradient is not None
@@ -96,7 +110,8 @@ def test_membranes_of_the_kernel_form_learn_their_time_constants() -> None:
 
 
 def test_a_learned_kernel_starts_as_the_bare_cut() -> None:
-    features, box = torch.rand(2, 4, 20, 20), torch.tensor([[0.0, 1.0, 9, 9], [-3.0, 2.5, 9, 9]])
+    features = torch.rand(2, 4, 20, 20)
+    box = torch.tensor([[0.0, 1.0, 9, 9], [-3.0, 2.5, 9, 9]])
     torch.testing.assert_close(TargetKernel(4, 5, mapped=True)(features, box), TargetKernel(4, 5)(features, box))
 
 
@@ -108,6 +123,7 @@ def test_a_kernel_cut_at_the_target_finds_it_where_it_has_gone() -> None:
     moved = features.roll((1, -2), (2, 3))  # one cell down, two to the left
     score = modulated(head, {"weight": kernel.unsqueeze(0)}, box[None], change=moved[None])[0, 0]
     row, column = divmod(int(score.argmax()), score.shape[-1])
+
     assert (column - 8, row - 8) == (-4, 2)  # a cell is two pixels
 
 
@@ -120,21 +136,26 @@ def test_pixels_and_cells_agree() -> None:
 
 
 def test_order_of_bins_changes_what_membranes_of_the_kernel_form_hold() -> None:
-    sensing, inputs = small(mode="kernel").eval(), some_inputs()
+    sensing = small(mode="kernel").eval()
+    inputs = some_inputs()
     with torch.no_grad():
         forth, back = (
             sensing.respond({**inputs, "events": x}, None)[0][-1] for x in (inputs["events"], inputs["events"].flip(0))
         )
+
     assert (forth - back).abs().max() > 1e-3
 
 
 def test_pathways_of_the_papers_size_have_its_weights() -> None:
-    what, where = ResNetWhat(64), resnet_where(64, dt=DT)
+    what = ResNetWhat(64)
+    where = resnet_where(64, dt=DT)
     count = sum(p.numel() for p in what.parameters() if p.ndim == 4)
+
     assert count / 1e6 == pytest.approx(1.90, rel=0.04)  # the demonstration that the authors released has 1.90 million
     with torch.no_grad():
         assert what.eval()(torch.rand(1, 1, 48, 48)).shape == (1, 1024, 6, 6)
         change, _ = where.eval()(torch.ones(2, 1, 2, 48, 48))
+
     assert change.shape == (2, 1, 1024, 6, 6)
 
 
@@ -148,11 +169,14 @@ def test_pathways_of_the_papers_size_have_its_weights() -> None:
     ids=["small", "fires", "inside"],
 )
 def test_layers_of_a_pathway_are_modulated_by_their_paths(make: Any, path: str, channels: int) -> None:
-    pathway, events = make().eval(), 9 * torch.ones(3, 1, 2, 16, 16)
+    pathway = make().eval()
+    events = 9 * torch.ones(3, 1, 2, 16, 16)
+
     assert path in pathway.modulable_paths()
     with torch.no_grad():
         plain, _ = pathway(events)
         silent, _ = pathway(events, **{path: torch.full((1, channels, 1, 1), torch.inf)})
+
     assert not torch.equal(silent, plain)
     with pytest.raises(ConfigError, match="no layer 'nothing'"):
         pathway(events, **{"nothing.v_threshold": torch.ones(1)})

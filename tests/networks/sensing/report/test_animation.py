@@ -27,9 +27,14 @@ def test_events_lie_over_the_frame_where_they_were():
     frame = np.full((6, 8), 100, np.uint8)
     events = SeenEvents(np.array([2, 5]), np.array([1, 4]), np.array([True, False]))
     picture = np.asarray(tracking_picture(frame, events)).astype(int)
+
     assert picture.shape == (6, 8, 3)
-    on, off = picture[1, 2], picture[4, 5]
+
+    on = picture[1, 2]
+    off = picture[4, 5]
+
     assert on[2] > on[0] and off[0] > off[2]  # blue and orange
+
     others = np.delete(picture.reshape(-1, 3), [1 * 8 + 2, 4 * 8 + 5], axis=0)
     assert (others == others[0]).all() and len(set(others[0].tolist())) == 1
 
@@ -39,6 +44,7 @@ def test_a_window_shows_its_part_and_moves_events_and_boxes_along():
     events = SeenEvents(np.array([12, 29]), np.array([6, 19]), np.array([True, True]))
     box = DrawnBox((14, 8, 4, 4), thin=True)
     picture = tracking_picture(frame, events, [box], window=(10, 5, 12, 10))
+
     assert picture.size == (12, 10)
     assert picture.getpixel((2, 1))[2] > 0  # the event at (12, 6)
     assert picture.getpixel((4, 3)) == picture.getpixel((8, 7)) == (255, 255, 255)
@@ -54,6 +60,7 @@ def test_a_large_picture_is_made_smaller_and_a_box_without_area_is_a_point():
 def test_an_animation_has_every_picture_and_its_time(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     write_animation(path, iter(shades(5)), seconds_each=0.05)
+
     with Image.open(path) as picture:
         assert picture.n_frames == 5 and picture.size == (12, 8)
         picture.seek(1)
@@ -65,6 +72,7 @@ def test_an_mp4_has_every_picture(tmp_path):
     av = pytest.importorskip("av")
     path = tmp_path / "half.tmp"
     write_animation(path, shades(5), seconds_each=0.04, suffix=".mp4")
+
     with av.open(str(path)) as container:
         assert len(list(container.decode(video=0))) == 5
         assert container.streams.video[0].average_rate == 25
@@ -74,8 +82,10 @@ def test_without_its_encoder_an_mp4_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ConfigError, match=r"needs an encoder: install spikebridge\[video\], or take \.webp"):
         check_animation(".mp4")
+
     with pytest.raises(ConfigError, match=r"ends in \.webp, \.gif, \.mp4, but got '\.avi'"):
         check_animation(".avi")
+
     with pytest.raises(ConfigError, match="at least one picture"):
         animation_svg([], 0.1)
 
@@ -83,6 +93,7 @@ def test_without_its_encoder_an_mp4_names_the_extra(monkeypatch):
 def test_an_animation_inside_a_page_asks_for_no_other_file():
     svg = animation_svg(shades(3), 0.1, title="a < b")
     assert "<title>a &lt; b</title>" in svg and svg.count("http") == 1  # the name of SVG itself
+
     content = base64.b64decode(re.search(r"base64,([^\"]+)", svg).group(1))
     with Image.open(BytesIO(content)) as picture:
         assert picture.n_frames == 3
@@ -91,6 +102,7 @@ def test_an_animation_inside_a_page_asks_for_no_other_file():
 def test_lines_of_errors_have_a_point_for_each_place():
     figure = error_lines([5, 10, 40], {"a": [3.0, 2.0, 1.0], "b": [9.0, 9.0, 9.0]}, "rate", logarithmic=True)
     axes = figure.axes[0]
+
     assert [line.get_xdata().tolist() for line in axes.lines] == [[5, 10, 40]] * 2
     assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "10", "40"]
     with pytest.raises(ShapeError, match="'a' has 1 errors for 2 places"):

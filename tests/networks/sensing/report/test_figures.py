@@ -45,6 +45,7 @@ def test_fewer_frames_are_a_row_each_as_long_as_there_are_enough(part, tracker):
 def test_bands_of_speed_have_three_methods_each(part, tracker):
     rows = by_speed(tracker, [part])
     assert len(rows) == 3 and rows[0]["to px/s"] == rows[1]["from px/s"] < rows[1]["to px/s"]
+
     methods = {name.partition(",")[0] + name.split(",")[1] for name in rows[0] if "," in name}
     assert methods == {"ANN offline", "ANN streaming", "hybrid streaming"}
     # what comes later is never better for a target that moves on
@@ -57,8 +58,10 @@ def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, t
     late, in_time = (
         streaming(part.recording, one, part.frames, DECLARED["tianjic"].of()).boxes for one in (trusting, at_once)
     )
+
     assert not np.array_equal(late, in_time)
     assert np.array_equal(streaming_declared(part, trusting, "tianjic").boxes, in_time)
+
     rows = by_speed(trusting, [part])
     assert not trusting.options.synchronous
     assert rows == by_speed(at_once, [part])
@@ -67,6 +70,7 @@ def test_with_declared_times_the_hybrid_looks_at_a_frame_in_its_own_step(part, t
 def test_every_time_constant_has_its_own_name():
     networks = {"kernel": Sensing(1 / 240, SensingOptions(mode="kernel")), "learned": Sensing(dt=1 / 240)}
     rows = [(row["network"], row["of"], row["mean ms"]) for row in time_constants(networks)]
+
     assert rows == [
         ("kernel", "membranes of the SNN", 13.0),
         ("kernel", "membranes that are read", 13.0),
@@ -79,6 +83,7 @@ def test_the_cost_of_the_ann_in_every_bin_is_that_many_times_one_frame(part, tra
     samples = cut_samples(part.recording, range(3, 4), 48)
     inputs = {"frames": samples.frames[None], "boxes": samples.boxes[None], "events": samples.events}
     rows = {row["part"]: row for row in cost_rows(tracker.sensing, inputs)}
+
     assert rows["the ANN in every bin"]["MAC"] == 6 * rows["what"]["MAC"]
     assert rows["all"]["of all"] == 1 and rows["where"]["MAC"] == 0 and rows["where"]["spike additions"] > 0
     # 5 x 5 taps twice and 8 x 3 x 3 taps, 8 channels, 24 x 24 cells
@@ -92,6 +97,7 @@ def test_a_network_without_an_snn_has_neither_its_line_nor_a_cost(part, monkeypa
         Sensing(1 / 240, SensingOptions(reach=8, unit="none")).eval(), TrackerOptions(crop=48)
     )
     (row,) = by_frame_rate("frames", frames_alone, [part])
+
     assert list(row) == ["frames a second", "starts", "frames", "hold", "constant_velocity", "kalman"]
     assert cost_rows(frames_alone.sensing, {}) == []
 
@@ -105,11 +111,15 @@ def test_the_moving_pictures_show_the_window_in_which_the_target_is(part, tracke
 def test_figures_are_kept_until_the_run_has_new_results(part, tracker, tmp_path, monkeypatch):
     run = Run(tmp_path, "sensing", {})
     run.save_results({})
+
     assert figures(run, "mine", tracker, [part]) == {"by frame rate": [], "by speed": []}  # too few frames
+
     kept = json.loads((tmp_path / "figures.json").read_text())
     monkeypatch.setattr(sensing_figures, "_LEAST_FRAMES", 1)
     monkeypatch.setattr(sensing_figures, "by_frame_rate", lambda *_: ["measured"])
     monkeypatch.setattr(sensing_figures, "by_speed", lambda *_: ["measured"])
+
     assert figures(run, "mine", tracker, [part]) == kept
+
     (tmp_path / "figures.json").unlink()
     assert figures(run, "mine", tracker, [part])["by speed"] == ["measured"]

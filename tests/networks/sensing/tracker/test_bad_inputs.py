@@ -30,7 +30,10 @@ def tracker() -> SensingTracker:
 
 def followed(recording: Recording, tracker: SensingTracker, **changes: Any) -> tuple[np.ndarray, np.ndarray]:
     """Overlap and confidence at every bin from the first box on."""
-    state, boxes, sure = None, [], []
+    state = None
+    boxes = []
+    sure = []
+
     for b in range(recording.num_bins):
         inputs = recording.inputs(b, b + 1)
         if state is None:
@@ -38,6 +41,7 @@ def followed(recording: Recording, tracker: SensingTracker, **changes: Any) -> t
         box, state = tracker.step({**inputs, **changes}, state)
         boxes.append(box)
         sure.append(state.confidence)
+
     assert np.isfinite(boxes).all()
     return overlaps(np.array(boxes), recording.boxes), np.array(sure)
 
@@ -52,6 +56,7 @@ def one_polarity(one: Recording) -> Recording:
     before = np.concatenate([[0], np.cumsum(keep)])
     columns = {name: np.asarray(getattr(events, name))[keep] for name in ("x", "y", "on")}
     kept = replace(events, **columns, edges=before[events.edges])
+
     return replace(one, events=kept, frame_events=before[one.frame_events])
 
 
@@ -77,31 +82,43 @@ def test_confidence_is_honest(change: Callable[[Recording], Recording], recordin
 def test_a_target_larger_than_the_crop_is_followed(tracker: SensingTracker) -> None:
     scene = MovingObjects(seed=5, height=400, width=400, size=105.0, speed=200.0)
     large = render_recording(scene, 0.2, 1 / 240, image_interval=1 / 480, frame_camera=FrameCamera(40.0), seed=5)
+
     assert np.sqrt(large.boxes[:, 2:].prod(1)).min() > tracker.options.crop
+
     overlap, _ = followed(large, tracker)
     held = overlaps(np.tile(large.frame_boxes[0], (large.num_bins, 1)), large.boxes)
+
     assert overlap.min() > 0.5 > held.min()
     assert overlap.mean() > held.mean() + 0.15
 
 
 def test_frames_that_come_a_second_late_are_used_with_the_events_since(tracker: SensingTracker) -> None:
     recording = family_recording("small", seed=2, seconds=1.1)
-    late, state, overlap = round(1.0 / recording.dt), None, []
+    late = round(1.0 / recording.dt)
+    state = None
+    overlap = []
+
     for b in range(late, recording.num_bins):
         inputs = recording.inputs(b, b + 1)
         inputs.pop("frame", None)
         inputs.pop("frame_age", None)
         arrived = np.flatnonzero(recording.frame_bins == b - late)
+
         if len(arrived):
             k = int(arrived[0])
-            first, stop = int(recording.frame_events[k]), int(recording.events.edges[b + 1])
+            first = int(recording.frame_events[k])
+            stop = int(recording.events.edges[b + 1])
             inputs |= {"events": recording.events.slice_events(first, stop), "frame": recording.frames[k]}
             inputs["frame_age"] = (b + 1) * recording.dt - float(recording.frame_times[k])
+
             if state is None:
                 inputs["box"] = recording.frame_boxes[k]
+
         box, state = tracker.step(inputs, state)
         assert np.isfinite(box).all()
+
         overlap.append(overlaps(box[None], recording.boxes[b][None])[0])
+
     assert state is not None and state.confidence < 0.6 + 0.4 * float(np.mean(overlap))
 
 
@@ -113,9 +130,11 @@ def test_a_clock_that_jumps_ahead_leaves_a_box_with_little_confidence(
     for b in range(30):
         first = {"box": recording.frame_boxes[0]} if state is None else {}
         _, state = tracker.step({**recording.inputs(b, b + 1), **first}, state)
+
     step = recording.inputs(31, 32)
     step["elapsed"] = seconds
     box, state = tracker.step(step, state)
+
     assert np.isfinite(box).all() and state.confidence < 0.5
 
 

@@ -57,15 +57,18 @@ def answer(
 
 def run(strength: float, turn: float, num: int = 40, learns: bool = True) -> tuple[Calibration, list[float]]:
     """Intervals of one bin: the target moves by 3 px, and `turn` px away from its last motion."""
-    calibration, errors = uncalibrated(), []
+    calibration = uncalibrated()
+    errors = []
     generator = np.random.default_rng(0)
     motion = np.array([3.0, 0.0])
+
     for _ in range(num):
         true = np.array([3.0, 0.0]) + turn * generator.normal(size=2)
         place, _, record = answer(true, strength, calibration, interval(motion), 1.0, 0.025, 0)
         calibration = learned(calibration, [record], true, 0.025) if learns else calibration
         errors.append(float(np.hypot(*(place - true))))
         motion = true
+
     return calibration, errors
 
 
@@ -73,9 +76,11 @@ def test_the_gain_is_the_least_squares_with_the_trained_one_as_three_intervals()
     true = np.array([2.0, 1.0])
     _, _, record = answer(true, 0.5, uncalibrated(), interval(true), 1.0, 0.02, 2)
     calibration = learned(uncalibrated(), [record], true, 0.02)
+
     # E = .5 * 16 * 5 = 40 and 2 M = 16 * 5 = 80 at the true displacement; 3 intervals of 80 have the gain 1
     assert calibration.gain(2, 1.0) == pytest.approx((40 + 3 * 80) / (80 + 3 * 80))
     assert calibration.gain(0, 1.0) == 1.0  # another bin
+
     again = learned(calibration, [record], true, 0.02)
     assert again.changes[2] == pytest.approx(80 + 0.9 * 80)
 
@@ -91,6 +96,7 @@ def test_events_five_times_weaker_are_believed_after_some_intervals() -> None:
     calibration, errors = run(strength=0.2, turn=2.0)
     # sums that forget a tenth hold ten intervals of the gain .2, beside three of the trained gain 1
     assert calibration.gain(0, 1.0) == pytest.approx((10 * 0.2 + 3 * 1.0) / 13, abs=0.01)
+
     _, trained = run(strength=0.2, turn=2.0, learns=False)
     assert np.mean(errors[-10:]) < 0.75 * np.mean(trained[-10:])
 
@@ -98,7 +104,9 @@ def test_events_five_times_weaker_are_believed_after_some_intervals() -> None:
 def test_events_that_say_nothing_leave_constant_velocity() -> None:
     calibration, errors = run(strength=0.0, turn=0.2)
     held = [float(np.hypot(*(0.2 * pair))) for pair in np.random.default_rng(0).normal(size=(40, 2))]
+
     assert np.mean(errors[-10:]) < 2 * np.mean(held)
+
     weights = calibration.weights.reshape(-1, 3, 4)
     assert weights.sum() == pytest.approx(1.0)
 
@@ -106,9 +114,12 @@ def test_events_that_say_nothing_leave_constant_velocity() -> None:
 def test_at_constant_acceleration_the_way_is_bent() -> None:
     """3 px in the last interval and 2 px more in each: 5 px until the next frame, 3 / 2 + 2 * 3 / 8 px half way."""
     known = interval(np.array([3.0, 0.0]), np.array([2.0, -1.0]))
-    straight, bent = known.middles(1.0)[0], known.middles(1.0)[-1]
+    straight = known.middles(1.0)[0]
+    bent = known.middles(1.0)[-1]
+
     assert straight.tolist() == [3.0, 0.0] and bent.tolist() == [5.0, -1.0]
     assert known.middles(0.5)[-1].tolist() == [2.25, -0.375]
+
     rows, columns = known.window(1.0)  # 10 px around the middle of both
     assert (rows, columns) == (slice(9, 31), slice(14, 35))
 
@@ -118,11 +129,13 @@ def test_a_target_that_accelerates_is_followed_without_events() -> None:
     for is_known in (True, False):
         calibration = uncalibrated()
         for k in range(30):
-            before, true = np.array([3.0 + 0.3 * k, 0.0]), np.array([3.3 + 0.3 * k, 0.0])
+            before = np.array([3.0 + 0.3 * k, 0.0])
+            true = np.array([3.3 + 0.3 * k, 0.0])
             known = interval(before, (true - before) * is_known)
             place, _, record = answer(true, 0.0, calibration, known, 1.0, 0.025, 0)
             calibration = learned(calibration, [record], true, 0.025)
             errors[is_known] = abs(place[0] - true[0])
+
     assert errors[True] < 0.3 * errors[False]  # the experts of the velocity alone keep a share
 
 
@@ -130,6 +143,7 @@ def test_an_uncertain_box_teaches_less_and_no_bin_nothing() -> None:
     true = np.array([2.0, 0.0])
     _, _, record = answer(true, 0.5, uncalibrated(), interval(true), 1.0, 0.02, 0)
     half = learned(uncalibrated(), [record], true, 0.02, certainty=0.5)
+
     assert half.counts[0] == 0.5
     for bins, certainty in (((), 1.0), ([record], 0.0)):
         assert learned(uncalibrated(), bins, true, 0.02, certainty).counts.sum() == 0
@@ -147,13 +161,16 @@ def tracker(unit: str = "learned") -> SensingTracker:
 
 
 def test_the_acceleration_is_the_second_difference_of_the_boxes(recording: Recording) -> None:
-    one, state = tracker(), None
+    one = tracker()
+    state = None
     middles = recording.frame_boxes[:, :2] + recording.frame_boxes[:, 2:] / 2
+
     for k in range(6):
         b = int(recording.frame_bins[k])
         for now in range(b, int(recording.frame_bins[k + 1])):
             given = {"box": recording.frame_boxes[k]} if now == b else {}
             _, state = one.step({**recording.inputs(now, now + 1), **given}, state)
+
         assert state is not None
         if k >= 2:
             assert state.calibrated is not None
@@ -163,29 +180,37 @@ def test_the_acceleration_is_the_second_difference_of_the_boxes(recording: Recor
 
 
 def test_a_step_does_not_change_the_state_it_is_given(recording: Recording) -> None:
-    one, state = tracker(), None
-    states, boxes = [], []
+    one = tracker()
+    state = None
+    states = []
+    boxes = []
+
     for b in range(recording.num_bins):
         k = np.flatnonzero(recording.frame_bins == b)
         given = {"box": recording.frame_boxes[k[0]]} if len(k) else {}
         states.append(state)
         box, state = one.step({**recording.inputs(b, b + 1), **given}, state)
         boxes.append(box)
+
     resumed = states[20]
     for b in range(20, recording.num_bins):
         k = np.flatnonzero(recording.frame_bins == b)
         given = {"box": recording.frame_boxes[k[0]]} if len(k) else {}
         box, resumed = one.step({**recording.inputs(b, b + 1), **given}, resumed)
         assert np.array_equal(box, boxes[b])
+
     assert resumed is not None
     assert resumed.calibration.counts.max() > 0
 
 
 def test_answers_between_frames_of_a_learning_tracker_are_those_of_one_run_with_all_boxes(recording: Recording) -> None:
     one = tracker()
-    between, run_through = interframe(recording, one), reset_every(recording, one, 1)
+    between = interframe(recording, one)
+    run_through = reset_every(recording, one, 1)
     inside = np.isin(run_through.bins, between.bins)
+
     assert np.array_equal(run_through.boxes[inside], between.boxes)
+
     plain = one.with_options(calibrate=False)
     assert not plain.learns
     assert not np.array_equal(interframe(recording, plain).boxes, between.boxes)
@@ -197,7 +222,9 @@ def test_the_layers_of_the_network_give_the_same_calibrated_boxes_as_the_fused_f
     fused = one_pass_evaluation(recording, tracker())
     monkeypatch.setattr("spikebridge.networks.sensing.tracker.inference.can_fuse", lambda sensing: False)
     layers = tracker()
+
     assert isinstance(layers._inference(layers.sensing, 48).network, EagerInference)
+
     np.testing.assert_allclose(one_pass_evaluation(recording, layers).boxes, fused.boxes, atol=1e-2)
 
 

@@ -50,9 +50,12 @@ def found(box: np.ndarray, spread: float, second: FoundBox | None = None) -> Fou
 def test_the_less_sure_detector_counts_and_how_far_the_two_are_apart() -> None:
     other = found(translate_box(BOX, np.array([0.0, 4.0])), spread=8.0)
     both = found_evidence(BoxEvidence(), found(BOX, 2.0, other))
+
     assert (both.given, both.detector_spread, both.apart) == (False, 0.5, 0.25)
+
     alone = found_evidence(both, found(BOX, 2.0))
     assert (alone.detector_spread, alone.apart) == (0.125, 0.2)
+
     again = given_evidence(both._replace(events=0.1))
     assert (again.given, again.detector_spread, again.events) == (True, 0.0, 0.1)
 
@@ -64,8 +67,10 @@ def test_a_place_that_is_no_number_counts_as_far_away() -> None:
 
 def test_events_are_counted_in_the_box_in_its_middle_and_around_it() -> None:
     # the box has pixels 20 to 35, its middle 24 to 31, and what is around it reaches to 15.2 and 40.8
-    x, y = np.array([20, 35, 24, 36, 15, 14], np.uint16), np.array([20, 35, 31, 30, 30, 30], np.uint16)
+    x = np.array([20, 35, 24, 36, 15, 14], np.uint16)
+    y = np.array([20, 35, 31, 30, 30, 30], np.uint16)
     once = with_events(BoxEvidence(), BinEvents(x, y, np.ones(6, bool)), BOX, 1)
+
     assert once.events == pytest.approx(0.05 * 3 / 256)
     assert once.inner == pytest.approx(0.05 * 1 / 256)
     assert once.around == pytest.approx(0.05 * 2 / 256 / (1.6**2 - 1))
@@ -77,8 +82,10 @@ def test_a_box_three_times_too_large_is_not_filled_and_one_without_events_is_neu
     events = BinEvents(*edges, np.ones(9 * 32, bool))
     fits = with_events(BoxEvidence(), events, BOX, 10)
     large = with_events(BoxEvidence(), events, np.array([4.0, 4.0, 48.0, 48.0]), 10)
+
     assert fits.filled > 0.9 and large.filled < 0.5
     assert BoxEvidence().filled == 0.75
+
     (warned,) = stream_warnings(Beginning(BOX, 0.25, 32), 0.2, BOX + 3, large.filled)[:1]
     assert warned.startswith("first box: ") and "not much larger than the target" in warned
 
@@ -86,6 +93,7 @@ def test_a_box_three_times_too_large_is_not_filled_and_one_without_events_is_neu
 def test_signals_have_no_unit() -> None:
     evidence = BoxEvidence(False, detector_spread=0.1, apart=0.3, events=0.02, inner=0.005, around=0.0)
     made = signals(evidence, BOX * [1, 1, 2, 2], np.array([3.0, 4.0]), age=0.05, num_unsure=2)
+
     assert made.filled == pytest.approx((0.015 + 0.0015) / 0.022)
     assert made.focus == pytest.approx(log(11))
     assert made.moved == pytest.approx(5 / 32)
@@ -102,6 +110,7 @@ def test_confidence_is_the_logistic_function_of_the_signals(monkeypatch: pytest.
     weights = {**dict.fromkeys(Signals._fields, (0.25,)), "focus": (1.0, 2.0, 4.0)}
     monkeypatch.setattr(confidence, "WEIGHTS", weights)
     odds = 0.25 * 7 + 0.5 + 2 * 0.25 + 4 * 0.25  # half of the focus, and two quarters above
+
     assert overlap_confidence(ones) == pytest.approx(1 / (1 + exp(1 - odds)))
 
 
@@ -119,16 +128,21 @@ def test_a_box_whose_middle_is_off_the_sensor_is_lost_without_confidence_until_a
     torch.manual_seed(0)
     options = SensingOptions(num_features=4, reach=6, detector=False)
     tracker = SensingTracker(Sensing(0.005, options).eval(), TrackerOptions(crop=48))
-    box, state, seen = np.array([40.0, 20.0, 8.0, 8.0]), None, []
+    box = np.array([40.0, 20.0, 8.0, 8.0])
+    state = None
+    seen = []
+
     for k in range(8):  # 10 px a frame to the right: at the fourth frame the middle would be at 74 of 64
         given = {"box": translate_box(box, np.array([10.0 * k, 0.0]))} if k < 2 else {}
         frame = Inputs(events=NOTHING, elapsed=0.025, frame=square(), frame_age=0.025)
         _, state = tracker.step({**frame, **given}, state)
         seen.append((box_center(state.box)[0] > 64, state.lost, state.confidence))
+
     off, lost, sure = zip(*seen, strict=True)
     assert any(off) and not any(off[:3])
     assert list(off) == [one == 0 for one in sure]
     assert lost == (False, False, False, *[True] * 5)  # it is searched for, also where the box is back inside
     assert state is not None
+
     _, state = tracker.step({**frame, "box": box}, state)
     assert not state.lost

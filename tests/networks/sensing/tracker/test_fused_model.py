@@ -15,19 +15,22 @@ from spikebridge.networks.sensing.tracker.fused_model import FusedInference, can
 from spikebridge.networks.sensing.tracker.inference import EagerInference, build_inference
 from spikebridge.ops import without_native
 
-DT, PATCH_SIDE = 1 / 240, 64
+DT = 1 / 240
+PATCH_SIDE = 64
 
 
 def trained(**form: Any) -> Sensing:
     """A network whose every weight is something, so that nothing is equal by chance."""
     torch.manual_seed(0)
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=8, search=6.0, **form))
+
     with torch.no_grad():
         for name, parameter in sensing.named_parameters():
             parameter += 0.1 * torch.randn_like(parameter) * (0.3 if "log" in name else 1.0)
         for buffer in sensing.buffers():
             if buffer.is_floating_point():
                 buffer += 0.2 * torch.rand_like(buffer)
+
     return sensing.eval()
 
 
@@ -38,6 +41,7 @@ def frames_and_events(room: int = 0, num_bins: int = 4) -> tuple[Tensor, Tensor,
     events = (torch.rand(num_bins, 1, 2, PATCH_SIDE, PATCH_SIDE) < 0.2).float()
     inside = torch.zeros(PATCH_SIDE, PATCH_SIDE)
     inside[room : PATCH_SIDE - room, room : PATCH_SIDE - room] = 1.0
+
     return frame, before, torch.tensor([[0.3, -0.2, 12.0, 9.0]]), torch.tensor([[2.0, -1.5]]), events * inside
 
 
@@ -47,11 +51,13 @@ def answers(
     """Start, and place and spread after each bin; of the first frame there is no motion."""
     frame, before, box, motion, events = frames_and_events(room)
     rows = []
+
     with torch.no_grad():
         start, state = network.open(frame, box) if first else network.open(frame, box, before, motion)
         for m, bin_ in enumerate(events):
             place, spread, state = network(bin_, state, (m + 1) / len(events))
             rows.append([*place, spread])
+
     return start, np.array(rows)
 
 
@@ -65,9 +71,12 @@ def test_the_fold_says_what_the_network_says_where_nothing_is_near_the_edge(form
     sensing = trained(**form)
     start, said = answers(FusedInference(sensing, PATCH_SIDE), 8, first)
     expected_start, expected = answers(EagerInference(sensing), 8, first)
+
     for ours, theirs in zip(start, expected_start, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
+
     np.testing.assert_allclose(said, expected, atol=2e-3)
+
     assert np.ptp(expected[:, 0]) > 0.01  # the events move it
 
 
@@ -75,11 +84,13 @@ def test_a_start_that_is_known_already_counts_as_in_the_network_also_without_a_p
     sensing = trained(prior=False)
     frame, _, box, _, events = frames_and_events(8)
     said = []
+
     for network in (FusedInference(sensing, PATCH_SIDE), EagerInference(sensing)):
         with torch.no_grad():
             _, state = network.open(frame, box, start=BELIEVED._replace(motion=torch.tensor([[5.0, -3.0]])))
             place, spread, _ = network(events[0], state, 1.0)
         said.append([*place, spread])
+
     np.testing.assert_allclose(*said, atol=2e-3)
 
 
@@ -95,6 +106,7 @@ def test_a_map_that_is_not_the_identity_counts() -> None:
     _, said = answers(FusedInference(sensing, PATCH_SIDE), room=8)
     sensing.units["unit"].nonlinearity = None
     _, without = answers(FusedInference(sensing, PATCH_SIDE), room=8)
+
     assert abs(said - without).max() > 0.01
 
 
@@ -102,12 +114,14 @@ def test_a_map_that_is_not_the_identity_counts() -> None:
 def test_a_restarted_stream_begins_at_its_prior_without_its_events(form: dict[str, Any]) -> None:
     network = build_inference(trained(**form), PATCH_SIDE).network
     assert isinstance(network, FusedInference) is (form == {})
+
     frame, _, box, _, events = frames_and_events()
     with torch.no_grad():
         _, opened = network.open(frame, box)
         later = network.accumulate(events[1], network(events[0], opened, 0.5)[2])
         place, spread, _ = network(events[2], network.restart_events(opened, BELIEVED), 0.5)
         again, same, _ = network(events[2], network.restart_events(later, BELIEVED), 0.5)
+
     np.testing.assert_allclose(again, place, atol=1e-5)
     assert same == pytest.approx(spread, abs=1e-5)
 
@@ -117,12 +131,15 @@ def test_the_fold_renews_its_stream_as_the_network_does(form: dict[str, Any]) ->
     sensing = trained(**form)
     frame, _, box, _, events = frames_and_events(8)
     said = []
+
     for network in (FusedInference(sensing, PATCH_SIDE), EagerInference(sensing)):
         with torch.no_grad():
             state = network.restart_events(network.open(frame, box)[1], BELIEVED)
             _, _, state = network(events[0], state, 0.5)
             place, spread, _ = network(events[1], state, 1.0)
+
         said.append([*place, spread])
+
     np.testing.assert_allclose(*said, atol=2e-3)
 
 
@@ -139,6 +156,7 @@ def test_the_native_pathway_gives_the_responses_of_the_layers(form: dict[str, An
     frame, before, box, motion, events = frames_and_events(0)
     windows = [(slice(3, 14), slice(12, 21)), (slice(0, 33), slice(0, 33)), (slice(25, 33), slice(0, 8))]
     got: dict[bool, list[Any]] = {}
+
     for native in (True, False):
         context = nullcontext() if native else without_native()
         with context, torch.no_grad():
@@ -147,8 +165,10 @@ def test_the_native_pathway_gives_the_responses_of_the_layers(form: dict[str, An
             for window, one in zip(windows, events, strict=False):
                 fits, state = network.fits(one, state, window)
                 rows.append(fits)
+
             place, spread, state = network(events[3], state, 1.0)
             restarted = network.restart_events(state, BELIEVED)
             got[native] = [*rows, place, spread, network(events[0], restarted, 0.5)[0], network.changes(state)]
+
     for ours, theirs in zip(got[True], got[False], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-3, rtol=1e-4)

@@ -72,12 +72,15 @@ def test_a_tracker_looks_at_what_it_is_given(recording: Recording) -> None:
 
 @pytest.mark.parametrize("calibrate", [False, True])
 def test_a_frame_may_come_at_the_very_end_of_a_step(recording: Recording, calibrate: bool) -> None:
-    tracker, state = new_tracker().with_options(calibrate=calibrate), None
+    tracker = new_tracker().with_options(calibrate=calibrate)
+    state = None
+
     for b in range(0, recording.num_bins):
         given: Any = {"box": recording.frame_boxes[0]} if b == 0 else {}
         late: Any = {**recording.inputs(b, b + 1), **given}
         late |= {"frame_age": 0.0} if "frame" in late else {}
         box, state = tracker.step(late, state)
+
         assert np.isfinite(box).all()
 
 
@@ -86,31 +89,38 @@ def test_a_stream_resumes_at_once_after_a_long_pause(recording: Recording) -> No
     _, state = tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
     started = perf_counter()
     answers = [tracker.step({**recording.inputs(1, 2), "elapsed": pause}, state)[0] for pause in (3.0, 1e7)]
+
     assert perf_counter() - started < 10
     assert np.isfinite(answers).all()
 
 
 def test_a_camera_may_fill_the_same_arrays_again(recording: Recording) -> None:
     def boxes(fills: bool) -> list[list[float]]:
-        tracker, state, found = new_tracker(), None, []
-        frame, events = (
-            np.empty((64, 64), np.uint8),
-            BinEvents(*np.zeros((2, 10_000), np.uint16), np.zeros(10_000, bool)),
-        )
+        tracker = new_tracker()
+        state = None
+        found = []
+        frame = np.empty((64, 64), np.uint8)
+        events = BinEvents(*np.zeros((2, 10_000), np.uint16), np.zeros(10_000, bool))
+
         for b in range(recording.num_bins):
             inputs = recording.inputs(b, b + 1)
             if fills:
                 for mine, new in zip(events, inputs["events"], strict=True):
                     mine[: len(new)] = new
                 inputs["events"] = BinEvents(*(mine[: len(inputs["events"].x)] for mine in events))
+
             if fills and "frame" in inputs:
                 frame[:] = inputs["frame"]
                 inputs["frame"] = frame
+
             if state is None:
                 inputs["box"] = recording.frame_boxes[0]
+
             box, state = tracker.step(inputs, state)
             found.append(box.tolist())
+
             assert not np.shares_memory(state.events[-1].x, events.x)  # an untrained finder does not heed them
+
         return found
 
     assert boxes(fills=True) == boxes(fills=False)
@@ -122,8 +132,10 @@ def test_another_default_of_torch_changes_no_answer(recording: Recording, detect
     tracker = new_tracker().with_options(detector=detector)
     expected = followed(tracker, recording)
     torch.set_default_dtype(torch.float64)
+
     for constants in (_means_of_cells, _window, _scaling, _label):
         constants.cache_clear()
+
     np.testing.assert_array_equal(followed(tracker, recording), expected)
     # a network that was made under it
     other = new_tracker().with_options(detector=detector)
@@ -134,11 +146,15 @@ def test_another_default_of_torch_changes_no_answer(recording: Recording, detect
 
 def followed(tracker: SensingTracker, recording: Recording) -> np.ndarray:
     """Each third frame alone, and steps of two bins, so that streams begin anew and bins are waited through."""
-    thinned, state, boxes = recording.subsample_frames(3), None, []
+    thinned = recording.subsample_frames(3)
+    state = None
+    boxes = []
+
     for b in range(0, recording.num_bins, 2):
         inputs = thinned.inputs(b, b + 2)
         if state is None:
             inputs["box"] = thinned.frame_boxes[0]
         box, state = tracker.step(inputs, state)
         boxes.append(box)
+
     return np.stack(boxes)

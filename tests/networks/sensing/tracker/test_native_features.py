@@ -22,9 +22,12 @@ def test_features_are_those_of_the_operations(side: int, box: tuple[float, ...])
     frame = np.random.default_rng(0).integers(0, 255, (61, 83)).astype(np.uint8)
     detector = CorrelationFilter(side=side)
     got = detector._features(frame, np.array(box), detector.scales)
+
     with without_native():
         expected = detector._features(frame, np.array(box), detector.scales)
+
     assert got.shape == (3, 10, side // 4, side // 4)
+
     torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-3)
 
 
@@ -47,33 +50,40 @@ def test_what_is_seen_around_a_box_is_that_of_the_operations(size: tuple[int, in
     random, (height, width) = np.random.default_rng(0), size
     now, before = (random.integers(0, 256, (height, 2 * width)).astype(np.uint8)[:, ::2] for _ in range(2))
     x, y = (random.integers(0, n, 300).astype(np.uint16) for n in (width, height))
-    events, background = BinEvents(x, y, random.random(300) < 0.5), some_background(now)
+    events = BinEvents(x, y, random.random(300) < 0.5)
+    background = some_background(now)
     light, means = _seen(now, before, events, background, np.array(box))
+
     with without_native():
         expected, expected_means = _seen(now, before, events, background, np.array(box))
+
     assert light.shape == (2, 2, 64, 64) and means.shape == (2, 5, 32, 32)
+
     torch.testing.assert_close(light, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(means, expected_means, atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_is_seen_of_no_events_before_an_unknown_background() -> None:
-    frame, nothing = (
-        np.full((40, 40), 90, np.uint8),
-        BinEvents(*(np.empty(0, of) for of in (np.uint16, np.uint16, bool))),
-    )
+    frame = np.full((40, 40), 90, np.uint8)
+    nothing = BinEvents(*(np.empty(0, of) for of in (np.uint16, np.uint16, bool)))
     light, means = _seen(frame, frame, nothing, initial_background(frame), np.array([10.0, 10.0, 8.0, 8.0]))
     assert not light.any() and not means.any()
 
 
 @needs_library
 def test_what_would_be_read_beyond_its_memory_is_refused() -> None:
-    frame, box = np.zeros((40, 40), np.uint8), np.array([10.0, 10.0, 8.0, 8.0])
+    frame = np.zeros((40, 40), np.uint8)
+    box = np.array([10.0, 10.0, 8.0, 8.0])
     nothing = BinEvents(*(np.empty(0, of) for of in (np.uint16, np.uint16, bool)))
+
     with pytest.raises(ShapeError, match="frames of one size"):
         _seen(frame, frame[:30], nothing, initial_background(frame), box)
-    part, places = initial_background(frame).through((0, 0, 9, 9)), np.zeros((1, 4), np.float32)
+
+    part = initial_background(frame).through((0, 0, 9, 9))
+    places = np.zeros((1, 4), np.float32)
     with pytest.raises(ShapeError, match="inside of a frame"):
         search_region(RegionInputs(frame, frame, *nothing, part, (32, 0)), places, places, 8.0, 1e-6)
+
     with pytest.raises(ShapeError, match="whole cells"):
         CorrelationFilter(side=130).start(frame, box)
 

@@ -49,7 +49,9 @@ def test_a_target_below_the_smallest_size_is_named_with_its_size() -> None:
 
 def test_events_and_motion_are_looked_at_once() -> None:
     first = np.array([20.0, 20.0, 16.0, 16.0])
-    quiet, moved = Beginning(first, 0.25, 2), first + np.array([2.0, 0, 0, 0])
+    quiet = Beginning(first, 0.25, 2)
+    moved = first + np.array([2.0, 0, 0, 0])
+
     assert len(stream_warnings(quiet, 0.24, moved)) == 1
     assert len(stream_warnings(quiet, 0.24, first)) == 2
     assert stream_warnings(quiet, 0.26, first) == stream_warnings(quiet._replace(seconds=0.24), 0.2, first) == []
@@ -62,11 +64,13 @@ def test_a_tracker_warns_once_of_a_stream_without_events(number: int, expected: 
     options = SensingOptions(num_features=4, reach=6, detector=False)
     tracker = SensingTracker(Sensing(0.005, options).eval(), TrackerOptions(crop=48, warns=True))
     state = None
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for k in range(100):
             first = {"frame": frame_of(200), "frame_age": 0.005, "box": np.array([20.0, 20.0, 16.0, 16.0])}
             _, state = tracker.step(Inputs(events=events(number), elapsed=0.005, **({} if k else first)), state)
+
     said = [str(one.message) for one in caught if one.category is TrackingWarning]
     assert sum("0 events in 0.25 s" in one for one in said) == expected
     assert sum("it has not moved in 0.25 s" in one for one in said) <= 1

@@ -45,6 +45,7 @@ def test_the_tracker_says_what_the_network_says_of_the_same_samples(
     with torch.no_grad():
         start = tracker.sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
         places, _ = tracker.sensing.track(samples.frames, samples.events, samples.boxes, start)
+
     said = (outputs.boxes[:, :2] + outputs.boxes[:, 2:] / 2).reshape(4, 5, 2)
     here = recording.frame_boxes[1:5]
     expected = places.transpose(0, 1).numpy() + (here[:, :2] + here[:, 2:] / 2)[:, None]
@@ -57,14 +58,19 @@ def test_boxes_are_the_same_without_the_native_library(
 ) -> None:
     tracker = tracker.with_options(calibrate=calibrate, detector="both", warns=False)
     rows: list[list[np.ndarray]] = []
+
     for context in (nullcontext(), without_native()):
-        state, boxes = None, []
+        state = None
+        boxes = []
+
         with context:
             for b in range(int(recording.frame_bins[-1]) + 1):
                 told = {} if state is not None else {"box": recording.frame_boxes[0]}
                 box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
                 boxes.append(np.append(box, [state.spread, state.confidence]))
+
         rows.append(boxes)
+
     np.testing.assert_allclose(*rows, atol=1e-3)
 
 
@@ -76,9 +82,11 @@ def test_nothing_from_before_a_frame_is_left_in_membranes_and_unit(
     disturbed = state
     everywhere = np.indices((64, 64)).reshape(2, -1).astype(np.uint16)
     noise = BinEvents(everywhere[0], everywhere[1], np.ones(64 * 64, bool))
+
     for b in range(1, first):
         _, state = tracker.step(recording.inputs(b, b + 1), state)
         _, disturbed = tracker.step({**recording.inputs(b, b + 1), "events": noise}, disturbed)
+
     assert not np.array_equal(state.box, disturbed.box)
     for b in range(first, second):
         told = {"box": recording.frame_boxes[1]} if b == first else {}
@@ -94,6 +102,7 @@ def test_answers_with_latency_of_nothing_are_those_of_the_closed_loop(
     at_once = streaming(recording, tracker, latency=declared_latency(0.0, 0.0))
     np.testing.assert_allclose(loop.boxes, at_once.boxes)
     slow = streaming(recording, tracker, latency=declared_latency(0.012, 0.02))
+
     assert np.isfinite(slow.boxes).all()  # it takes several bins at once
 
 
@@ -113,11 +122,13 @@ def test_a_restarted_stream_keeps_its_frame_and_none_of_its_events(form: dict[st
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=4, **form)).eval()
     frame = {"frames": 255 * torch.rand(1, 1, 1, 32, 32), "boxes": torch.tensor([[[1.0, 0.0, 9.0, 9.0]]])}
     first, second = (torch.rand(2, 3, 1, 2, 32, 32) < 0.2).float().unbind(0)
+
     with torch.no_grad():
         _, state = sensing.respond({**frame, "events": first}, None)
         again, _ = sensing.respond({"events": second}, sensing.restart_events(state))
         anew, _ = sensing.respond({**frame, "events": second}, None)
         without, _ = sensing.respond({"events": second}, state)
+
     assert torch.equal(again, anew)
     assert "events" not in sensing.inputs or not torch.equal(without, anew)
 
@@ -126,27 +137,34 @@ def test_where_frames_are_late_streams_begin_anew_without_the_ann(
     recording: Recording, tracker: SensingTracker
 ) -> None:
     runs: list[int] = []
-    state, begun = None, []
+    state = None
+    begun = []
+
     for b in range(20):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         _, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **told}, state)
         begun.append(round(state.stream.age / DT))
         if b == 0:
             state.model.network.what.register_forward_hook(lambda *_: runs.append(0))
+
     assert begun == [1, 2, 3, 4, 5] * 4  # steps of 5 ms, streams of 25 ms
     assert runs == []
 
 
 def test_the_way_of_a_stream_is_expected_of_the_next_one(recording: Recording, tracker: SensingTracker) -> None:
-    state, boxes = None, []
+    state = None
+    boxes = []
     for b in range(11):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         box, state = tracker.step({**recording.subsample_frames(8).inputs(b, b + 1), **told}, state)
         boxes.append(box[:2])
+
     assert state is not None
+
     np.testing.assert_allclose(state.stream.start.motion[0].numpy(), boxes[9] - boxes[4], atol=1e-4)
     rest = boxes[9] - state.estimate.box[:2] - state.stream.crop_offset
     np.testing.assert_allclose(state.stream.start.place[0].numpy(), rest, atol=1e-4)
+
     assert np.abs(rest).max() <= 0.5
 
 
@@ -154,18 +172,25 @@ def test_a_target_without_confident_detections_is_lost_after_three_frames_until_
     recording: Recording, tracker: SensingTracker
 ) -> None:
     doubtful = tracker.with_options(accept_confidence=1.0)
-    state, lost = None, []
+    state = None
+    lost = []
+
     for b in range(int(recording.frame_bins[5])):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         _, state = doubtful.step({**recording.inputs(b, b + 1), **told}, state)
         state = doubtful.flush(state)
+
         assert state.estimate.num_unsure == np.searchsorted(recording.frame_bins, b, side="right") - 1
         assert 0 <= state.confidence <= 1
+
         lost.append(state.lost)
+
     assert lost.index(True) == recording.frame_bins[3]
     assert all(lost[recording.frame_bins[3] :])
+
     b = int(recording.frame_bins[5])
     _, state = doubtful.step({**recording.inputs(b, b + 1), "box": recording.frame_boxes[5]}, state)
+
     assert not state.lost
 
 
@@ -174,34 +199,45 @@ def test_a_held_size_is_that_of_the_given_box(recording: Recording, tracker: Sen
     holding = trusting.with_options(hold_size=True)
     measured, held = (one_pass_evaluation(recording, one, range(3)).boxes[:, 2:] for one in (trusting, holding))
     np.testing.assert_allclose(held, np.broadcast_to(recording.frame_boxes[0, 2:], held.shape))
+
     assert not np.allclose(measured[-1], held[-1])
 
 
 def test_only_confident_detections_update_the_template(recording: Recording, tracker: SensingTracker) -> None:
     second = int(recording.frame_bins[1])
     for sure, renewed in ((0.0, True), (1.0, False)):
-        watcher, state = tracker.with_options(accept_confidence=sure), None
+        watcher = tracker.with_options(accept_confidence=sure)
+        state = None
+
         for b in range(second + 1):
             told = {"box": recording.frame_boxes[0]} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
             if b == 0:
                 first, newest = state.estimate.target
+
         state = watcher.flush(state)
         assert state.estimate.target.first is first  # K_0 never changes
         assert (state.estimate.target.newest is newest) is not renewed
 
 
 def test_the_detector_runs_in_the_step_after_a_frame(recording: Recording, tracker: SensingTracker) -> None:
-    trusting, state, boxes = tracker.with_options(accept_confidence=0.0), None, []
+    trusting = tracker.with_options(accept_confidence=0.0)
+    state = None
+    boxes = []
     second = int(recording.frame_bins[1])
+
     for b in range(second + 2):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         box, state = trusting.step({**recording.inputs(b, b + 1), **told}, state)
+
         assert (state.pending is not None) is (b == second)
+
         boxes.append(box)
         if b == second:
-            believed, flushed = state.estimate.box, trusting.flush(state)
+            believed = state.estimate.box
+            flushed = trusting.flush(state)
             assert trusting.flush(flushed) is flushed
+
     np.testing.assert_allclose(boxes[second][2:], recording.frame_boxes[0, 2:])
     np.testing.assert_allclose(boxes[second + 1][2:], flushed.estimate.box[2:])
 
@@ -219,6 +255,7 @@ def to_the_second_frame(recording: Recording, tracker: SensingTracker) -> Any:
     for b in range(int(recording.frame_bins[1]) + 1):
         told = {"box": recording.frame_boxes[0]} if b == 0 else {}
         _, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
+
     return state
 
 
@@ -233,9 +270,11 @@ def test_the_longer_ago_the_last_frame_the_less_is_left_of_the_own_answer(
     recording: Recording, tracker: SensingTracker, monkeypatch: pytest.MonkeyPatch, keep: int, recall: float
 ) -> None:
     found = np.array([20.0, 24.0, 16.0, 12.0])
-    half, thinned = finding(monkeypatch, tracker, found), recording.subsample_frames(keep)
+    half = finding(monkeypatch, tracker, found)
+    thinned = recording.subsample_frames(keep)
     state = to_the_second_frame(thinned, half)
-    own, seen = state.pending.box, half.flush(state).estimate.box
+    own = state.pending.box
+    seen = half.flush(state).estimate.box
     np.testing.assert_allclose(seen, own + recall * (found - own))
 
 
@@ -245,23 +284,29 @@ def test_a_target_that_is_found_beside_its_place_is_cut_out_again_there(
 ) -> None:
     thinned = recording.subsample_frames(keep)
     believed = to_the_second_frame(thinned, tracker).pending.box
+
     for beside, is_far in ((1.0, False), (12.0, True)):
         sure = finding(monkeypatch, tracker, translate_box(believed, np.array([beside, 0.0])))
         state = to_the_second_frame(thinned, sure)
         flushed = sure.flush(state)
         way = flushed.estimate.box[0] - believed[0]
+
         assert way == pytest.approx(beside * (1 - 0.5**keep))
         if not is_far:
             assert flushed.network is state.network
             continue
+
         crop, seen = crop_around(flushed.estimate.box, sure.options.crop)
         # it went so much further since the last frame
         start = state.stream.start
         start = start._replace(motion=start.motion + torch.tensor([[way / keep, 0.0]], dtype=torch.float32))
-        run, box = state.model.network, torch.tensor(seen[None], dtype=torch.float32)
+        run = state.model.network
+        box = torch.tensor(seen[None], dtype=torch.float32)
         _, network = run.open(crop_frame(state.frame, crop)[None], box, start=start)
         network = run.accumulate(crop_events(state.events[0], crop)[None], network)
+
         assert flushed.crop == crop
+
         torch.testing.assert_close(flushed.stream.start.motion, start.motion)
         torch.testing.assert_close(flushed.network.carry, network.carry)
         torch.testing.assert_close(flushed.network.template.kernel, network.template.kernel)
@@ -275,20 +320,24 @@ def test_nothing_is_known_of_the_velocity_of_a_target_that_was_not_surely_seen_i
     monkeypatch.setattr(FusedDetector, "search", lambda self, *now: there)
     sure = finding(monkeypatch, tracker, there)
     state = to_the_second_frame(recording, sure)
+
     assert torch.isfinite(sure.flush(state).stream.start.spread).all()
     for unsure in (1, 3):
         flushed = sure.flush(state._replace(estimate=state.estimate._replace(num_unsure=unsure)))
         start = flushed.stream.start
         assert torch.isinf(start.spread).all()
         assert start.motion.abs().max() == start.place.abs().max() == 0
+
     # looked for in the whole frame, and all of the way is gone from what is found there
     np.testing.assert_allclose(flushed.estimate.box, there)
 
 
 def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recording, tracker: SensingTracker) -> None:
     trusting = tracker.with_options(accept_confidence=0.0)
-    at_once, second = trusting.with_options(synchronous=True), int(recording.frame_bins[1])
+    at_once = trusting.with_options(synchronous=True)
+    second = int(recording.frame_bins[1])
     boxes = {}
+
     for name, one in (("later", trusting), ("at once", at_once)):
         state, boxes[name] = None, []
         for b in range(second + 3):
@@ -297,9 +346,12 @@ def test_a_machine_that_has_the_time_looks_at_a_frame_at_once(recording: Recordi
             boxes[name].append(box)
             if b == second and name == "later":
                 flushed = one.flush(state).box
+
     np.testing.assert_array_equal(boxes["at once"][:second], boxes["later"][:second])
     np.testing.assert_allclose(boxes["at once"][second], flushed)
+
     assert not np.allclose(boxes["later"][second], flushed)
+
     np.testing.assert_allclose(boxes["at once"][second + 1 :], boxes["later"][second + 1 :])
 
 
@@ -310,6 +362,7 @@ def test_little_confidence_starts_a_search_of_the_whole_frame(
     monkeypatch.setattr(FusedDetector, "search", lambda *_: elsewhere)
     monkeypatch.setattr(FusedDetector, "look", lambda *given, **_: (given[5], 1.0 if given[5] is elsewhere else 2.0))
     ends = []
+
     # a box of about 8 px: a spread of 2 px is a confidence of .4, one of 1 px of .86
     for doubtful, convinced in ((0.3, 0.8), (0.5, 0.9), (0.5, 0.8)):
         watcher = tracker.with_options(search_confidence=doubtful, reacquire_confidence=convinced)
@@ -317,20 +370,26 @@ def test_little_confidence_starts_a_search_of_the_whole_frame(
         for b in range(int(recording.frame_bins[1]) + 1):
             told = {"box": np.array([10.0, 12.0, 8.0, 9.0])} if b == 0 else {}
             _, state = watcher.step({**recording.inputs(b, b + 1), **told}, state)
+
         ends.append(watcher.flush(state).estimate)
+
     assert np.abs(ends[0].box - elsewhere).max() > 5
+
     np.testing.assert_allclose(ends[1].box, ends[0].box)
     np.testing.assert_allclose(ends[2].box, elsewhere)
+
     assert [one.spread for one in ends] == [2.0, 2.0, 1.0]
 
 
 def test_no_answer_knows_a_later_event(recording: Recording, tracker: SensingTracker) -> None:
-    events, stop = recording.events, 12
+    events = recording.events
+    stop = 12
     later = int(events.edges[stop])
     other = np.concatenate([events.on[:later], ~events.on[later:]])
     changed = replace(recording, events=replace(events, on=other))
     trusting = tracker.with_options(accept_confidence=0.0)
     one, two = (one_pass_evaluation(r, trusting).boxes for r in (recording, changed))
+
     assert np.array_equal(one[:stop], two[:stop])
     assert not np.array_equal(one[stop:], two[stop:])
 
@@ -339,8 +398,10 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
     nothing = BinEvents(np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, bool))
     told = Inputs(events=nothing, elapsed=DT, frame_age=DT, frame=np.zeros((64, 64), np.uint8))
     box, state = tracker.step({**told, "box": np.array([20.0, 20.0, 10.0, 8.0])}, None)
+
     for _ in range(3):
         box, state = tracker.step(told, state)
+
     state = tracker.flush(state)
     assert np.isfinite(box).all()
     assert box[2:].tolist() == [10.0, 8.0]
@@ -351,6 +412,7 @@ def test_silence_and_a_dead_frame_give_a_box(tracker: SensingTracker) -> None:
 def test_a_crop_follows_the_middle_of_the_box() -> None:
     crop, seen = crop_around(np.array([-3.0, 5.0, 4.0, 2.0]), size=16)
     assert crop[2:] == (16, 16)
+
     # middle (-1, 6): the crop's middle is at left + 8, in the plane where pixel 0 begins at 0
     np.testing.assert_allclose([crop[0] + 8 + seen[0], crop[1] + 8 + seen[1]], [-1.0, 6.0])
     assert abs(seen[:2]).max() <= 0.5
@@ -359,8 +421,10 @@ def test_a_crop_follows_the_middle_of_the_box() -> None:
 def test_a_start_without_frame_or_box_is_refused(recording: Recording, tracker: SensingTracker) -> None:
     with pytest.raises(DataError, match="has no box"):
         tracker.step(recording.inputs(0, 1), None)
+
     with pytest.raises(DataError, match="has no frame"):
         tracker.step(recording.inputs(1, 2), None)
+
     with pytest.raises(DataError, match="given with its frame"):
         tracker.step({**recording.inputs(1, 2), "box": recording.frame_boxes[0]}, None)
 
@@ -369,12 +433,16 @@ def test_a_network_in_training_mode_is_refused(recording: Recording) -> None:
     tracker = SensingTracker(Sensing(dt=DT), TrackerOptions(crop=48))
     with pytest.raises(ConfigError, match="eval mode"):
         tracker.step({**recording.inputs(0, 1), "box": recording.frame_boxes[0]}, None)
+
     with pytest.raises(ConfigError, match="16 px or more, a multiple of 2, but got 47"):
         SensingTracker(Sensing(dt=DT), TrackerOptions(crop=47))
+
     with pytest.raises(ConfigError, match="a multiple of 8, but got 100"):
         SensingTracker(Sensing(DT, SensingOptions(size="resnet", num_features=16)), TrackerOptions(crop=100))
+
     with pytest.raises(ConfigError, match="from 0 to 1"):
         SensingTracker(Sensing(dt=DT), TrackerOptions(detector_gain=2.0))
+
     with pytest.raises(ConfigError, match="longer than 0"):
         SensingTracker(Sensing(dt=DT), TrackerOptions(max_stream=0.0))
 
@@ -392,9 +460,11 @@ def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) 
     torch.manual_seed(0)
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=16)).eval()
     samples = cut_samples(recording, range(1, 2), 32)
+
     with torch.no_grad():
         start = sensing.begin(samples.frames, samples.boxes, samples.before, samples.motion)
         places, _ = sensing.track(samples.frames, samples.events, samples.boxes, start)
+
     said = interframe(recording, SensingTracker(sensing, TrackerOptions(crop=32)), range(1, 2)).boxes
     middle = recording.frame_boxes[1, :2] + recording.frame_boxes[1, 2:] / 2
     # the crop cuts off some of what the fold knows
@@ -406,12 +476,14 @@ def test_a_crop_may_be_smaller_than_the_reach_of_the_head(recording: Recording) 
 def test_a_frame_that_is_not_later_than_the_last_one_is_not_looked_at(
     recording: Recording, tracker: SensingTracker, older: float, recall: float
 ) -> None:
-    watcher, told = tracker.with_options(detector_gain=recall), {"box": recording.frame_boxes[0]}
+    watcher = tracker.with_options(detector_gain=recall)
+    told = {"box": recording.frame_boxes[0]}
     _, state = watcher.step({**recording.inputs(0, 1), **told}, None)
     events = recording.inputs(1, 2)
     again = Inputs(**events, frame=recording.frames[3], frame_age=state.age + DT + older)
     box, known = watcher.step(again, state)
     np.testing.assert_array_equal(box, watcher.step(events, state)[0])
+
     assert known.age == pytest.approx(2 * DT)
     assert known.pending is None
     with pytest.raises(DataError, match="none newer"):
@@ -426,6 +498,7 @@ def test_a_new_stream_uses_changed_weights_where_pytorch_counts_the_change(
     tracker = SensingTracker(sensing, TrackerOptions(crop=48))
     before = interframe(recording, tracker).boxes
     np.testing.assert_array_equal(interframe(recording, tracker).boxes, before)
+
     if is_counted:
         with torch.no_grad():
             sensing.parts["head"].log_scale += 3.0  # type: ignore[operator]
@@ -433,16 +506,20 @@ def test_a_new_stream_uses_changed_weights_where_pytorch_counts_the_change(
         sensing.parts["head"].log_scale.data += 3.0  # type: ignore[operator]
         np.testing.assert_array_equal(interframe(recording, tracker).boxes, before)
         tracker.rebuild()
+
     after = interframe(recording, tracker).boxes
     assert np.abs(after - before).max() > 1e-3
+
     np.testing.assert_array_equal(interframe(recording, SensingTracker(sensing, TrackerOptions(crop=48))).boxes, after)
 
 
 def test_a_new_stream_knows_a_unit_of_another_form(recording: Recording) -> None:
     sensing = Sensing(DT, SensingOptions(num_features=4, reach=6)).eval()
-    tracker, unit = SensingTracker(sensing, TrackerOptions(crop=48)), sensing.units["unit"]
+    tracker = SensingTracker(sensing, TrackerOptions(crop=48))
+    unit = sensing.units["unit"]
     folded = interframe(recording, tracker).boxes
     unit.nonlinearity = torch.nn.Sequential(unit.nonlinearity, torch.nn.Tanh())
+
     assert np.abs(interframe(recording, tracker).boxes - folded).max() > 1e-3
 
 
@@ -452,11 +529,15 @@ def test_a_stream_keeps_the_weights_of_its_start(recording: Recording, form: dic
     for changed in (False, True):
         torch.manual_seed(0)
         sensing = Sensing(DT, SensingOptions(num_features=4, reach=6, **form)).eval()
-        tracker, state = SensingTracker(sensing, TrackerOptions(crop=48)), None
+        tracker = SensingTracker(sensing, TrackerOptions(crop=48))
+        state = None
+
         for b in range(4):
             told = {"box": recording.frame_boxes[0]} if b == 0 else {}
             box, state = tracker.step({**recording.inputs(b, b + 1), **told}, state)
             if changed:
                 torch.nn.init.zeros_(sensing.parts["where"].straight.weight)  # type: ignore[union-attr, arg-type]
+
         boxes.append(box)
+
     np.testing.assert_array_equal(*boxes)

@@ -35,6 +35,7 @@ def test_the_first_frame_has_no_background_and_the_third_two(recording: Recordin
 def test_a_frame_without_a_box_begins_anew(recording: Recording) -> None:
     boxes = recording.frame_boxes.copy()
     boxes[3] = np.nan
+
     assert every(replace(recording, frame_boxes=boxes), range(7)) == {
         0: [],
         1: [1],
@@ -50,10 +51,14 @@ def test_true_boxes_give_the_backgrounds_of_a_tracker_without_errors(recording: 
     generator = np.random.default_rng(0)
     found = dict(background_sequence(recording, range(5), recording.frames.__getitem__, generator, wrong=0.0))
     background = initial_background(recording.frames[0])
+
     for k in range(1, 5):
-        box, there = recording.frame_boxes[k - 1], recording.frame_boxes[k]
+        box = recording.frame_boxes[k - 1]
+        there = recording.frame_boxes[k]
         background = background.updated(recording.frames[k - 1], box, recording.frames[k], there)
+
         assert torch.equal(found[k][1].picture, background.picture)
+
         np.testing.assert_array_equal(found[k][1].motion, background.motion)
 
 
@@ -63,4 +68,5 @@ def test_wrong_boxes_give_other_backgrounds(recording: Recording) -> None:
         generator = np.random.default_rng(0)
         *_, (_, found) = background_sequence(recording, range(6), recording.frames.__getitem__, generator, wrong)
         pictures.append(found[1].picture)
+
     assert not torch.equal(*pictures)

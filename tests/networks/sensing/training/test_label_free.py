@@ -37,6 +37,7 @@ def changed(config: sensing.Config, **changes: Any) -> sensing.Config:
         group, _, inner = name.partition("__")
         value = dataclasses.replace(getattr(config, group), **{inner: value}) if inner else value
         config = dataclasses.replace(config, **{group: value})
+
     return config
 
 
@@ -63,14 +64,17 @@ def write(recording: Recording, folder: Path, boxes: bool) -> str:
     times = [round(1e6 * float(t)) for t in recording.frame_times]
     for k, frame in enumerate(recording.frames):
         Image.fromarray(frame).save(folder / "frames" / f"{k}.png")
+
     (folder / "frames.csv").write_text("\n".join(["file,t_us", *(f"{k}.png,{t}" for k, t in enumerate(times))]))
     bins = np.repeat(np.arange(recording.num_bins), np.diff(recording.events.edges))
     x, y, on = recording.events.slice_bins(0, recording.num_bins)
     write_events(folder / "events.npz", make_events(t=((bins + 0.5) * DT * 1e6).astype(int), x=x, y=y, p=on), 64, 64)
     (folder / "meta.json").write_text(json.dumps({"width": 64, "height": 64}))
+
     if boxes:
         rows = [",".join(map(str, (t, *box))) for t, box in zip(times, recording.frame_boxes.tolist(), strict=True)]
         (folder / "boxes.csv").write_text("\n".join(["t_us,x,y,w,h", *rows]))
+
     return str(folder)
 
 
@@ -86,6 +90,7 @@ def clips(camera: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (clip / "img").mkdir(parents=True)
     for k in range(12):
         Image.fromarray(camera.frames[k]).save(clip / "img" / f"{k:04}.png")
+
     rows = [",".join(str(number) for number in box) for box in camera.frame_boxes[:12].tolist()]
     (clip / "groundtruth_rect.txt").write_text("\n".join(rows))
     monkeypatch.setenv("SPIKEBRIDGE_DATA", str(tmp_path / "data"))
@@ -108,20 +113,25 @@ def change_of(network: torch.nn.Module, samples: TrackingSamples) -> float:
 def test_a_recording_without_any_box_trains_and_its_snn_learns_the_change(unlabelled: str, tmp_path: Path) -> None:
     config = changed(SMALL, recording=unlabelled, clips=True)
     run, results = trained(config, tmp_path / "run")
+
     assert results["recording"] == "scene 2 (unlabelled has no boxes)"
     assert all(np.isfinite(row["distance px"]) for row in results["trackers"])
     assert sensing.evaluate(Run.open(run.path)) == results
     assert "unlabelled has no boxes" in sensing.report(run).read_text()
+
     # beside the same ANN with an SNN as it was at the start, on frames that it was not trained on
     network = sensing.tracker(run).sensing
     held = sensing_parts.recording_parts(unlabelled, "test", 1, needs_boxes=False)[0]
     samples = cut_unlabelled_samples(*held, config.model.crop, np.random.default_rng(0))
     learned = change_of(network, samples)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         start = config.network("learned").state_dict()
+
     heard = {name: start[name] for name in start if name.startswith(("parts.where.", "units."))}
     network.load_state_dict({**network.state_dict(), **heard})
+
     assert learned < 0.8 * change_of(network, samples)
 
 
@@ -132,15 +142,18 @@ def test_with_clips_no_box_of_the_recording_is_read(
     wrong = dataclasses.replace(camera, frame_boxes=camera.frame_boxes[::-1], boxes=camera.boxes[::-1])
     config = changed(SMALL, recording=str(tmp_path), clips=True, detector__epochs=1, detector__num_scenes=0)
     seen = []
+
     for recording in (camera, wrong):
         monkeypatch.setattr(sensing_parts, "load_recording", lambda *_, one=recording, **__: one)
         sensing_parts._loaded.cache_clear()
         seen.append(training_data(config))
+
     one, other = seen
     assert one.unlabelled is not None and other.unlabelled is not None
     for mine, theirs in ((one.labelled, other.labelled), (one.unlabelled, other.unlabelled)):
         for name in ("frames", "events", "after"):
             assert torch.equal(mine.tensors[name], theirs.tensors[name])
+
     # ten frames of the clip, forwards and backwards, one bin each
     assert one.labelled.tensors["events"].shape[:2] == (1, 19)
     assert one.detector is not None and len(one.detector) < 20
@@ -151,7 +164,9 @@ def test_boxes_at_frames_alone_train(camera: Recording, schedule: Any, tmp_path:
     folder = write(camera, tmp_path / "frames alone", boxes=True)
     config = changed(SMALL, recording=folder, schedule=schedule)
     samples = training_data(config).labelled.tensors
+
     assert samples["truths"][:-1].isnan().all() and samples["truths"][-1].isfinite().all()
+
     run, results = trained(config, tmp_path / "run")
     assert results["recording"] == "frames alone"
     # the last bin alone has boxes to compare with
@@ -176,6 +191,7 @@ def test_missing_clips_are_refused(unlabelled: str, tmp_path: Path, monkeypatch:
 def batch(size: int = 32) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     pictures = {name: 255 * torch.rand(4, 1, size, size) for name in ("frames", "before", "after")}
+
     return {
         **pictures,
         "events": torch.rand(3, 4, 2, size, size) < 0.2,
@@ -191,7 +207,8 @@ def small() -> sensing.Sensing:
 
 
 def test_the_loss_is_the_mean_over_the_bins_that_have_a_truth() -> None:
-    network, whole = small().eval(), batch()
+    network = small().eval()
+    whole = batch()
 
     def loss(*bins: int) -> float:
         truths = torch.full_like(whole["truths"], NAN)
@@ -203,7 +220,8 @@ def test_the_loss_is_the_mean_over_the_bins_that_have_a_truth() -> None:
 
 
 def test_where_all_truths_are_known_not_a_bit_is_changed_by_choosing_them() -> None:
-    network, one = small(), batch()
+    network = small()
+    one = batch()
 
     def plain() -> torch.Tensor:
         told = shaken(network, one, 1.0)
@@ -218,15 +236,18 @@ def test_where_all_truths_are_known_not_a_bit_is_changed_by_choosing_them() -> N
         loss = loss_of()
         loss.backward()
         found.append([loss.detach(), *(p.grad.clone() for p in network.parameters() if p.grad is not None)])
+
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("of", [objective, events_objective, frames_objective])
 def test_a_truth_that_is_not_known_reaches_no_gradient(of: Any) -> None:
-    network, one = small(), batch()
+    network = small()
+    one = batch()
     one["truths"][:-1] = NAN
     loss, shown = of(network, one, box_noise=1.0)
     loss.backward()
+
     assert all(value.isfinite() for value in (loss, *shown.values()))
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
@@ -234,11 +255,13 @@ def test_a_truth_that_is_not_known_reaches_no_gradient(of: Any) -> None:
 @pytest.mark.parametrize("of", [objective, events_objective, frames_objective, None])
 @pytest.mark.parametrize("grey", [0.0, 255.0])
 def test_crops_of_one_grey_and_without_events_are_no_trouble(of: Any, grey: float) -> None:
-    network, one = small(), batch()
+    network = small()
+    one = batch()
     flat = {name: torch.full_like(one[name], grey) for name in ("frames", "before", "after")}
     dead = {**one, **flat, "events": torch.zeros_like(one["events"])}
     loss, _ = of(network, dead, box_noise=1.0) if of else change_objective(network, dead)
     loss.backward()
+
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 

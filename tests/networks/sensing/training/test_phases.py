@@ -51,6 +51,7 @@ def test_every_schedule_trains_what_it_can(schedule: str, form: dict[str, str]) 
     phases = tracking_phases(sensing, "x", schedule, replace(SETTINGS, epochs=6))
     fit(sensing, phases, samples(), settings=Settings(batch_size=4, accelerator="cpu", quiet=True))
     unchanged = {name.partition(".")[0] for name, p in sensing.named_parameters() if torch.equal(p, before[name])}
+
     # without labels between frames nothing tells how far to trust a velocity
     assert unchanged == ({"prior", "back", "trust"} if schedule == "label_free" else set())
 
@@ -72,25 +73,30 @@ def test_alternating_phases_have_all_epochs_together(epochs: int, lengths: list[
 
 @pytest.mark.parametrize("change_map", ["linear", "tanh", "joined"])
 def test_the_change_between_frames_is_learned_without_labels(change_map: str) -> None:
-    sensing, one = small(change_map=change_map), batch()
+    sensing = small(change_map=change_map)
+    one = batch()
     no_labels = {**one, **{name: torch.full_like(one[name], torch.nan) for name in ("boxes", "motion", "truths")}}
     loss, _ = change_objective(sensing, no_labels)
     loss.backward()
     trained = {name for name, p in sensing.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+
     # the ANN is aimed at, and does not move towards what is easy
     assert trained == {name for name, _ in sensing.named_parameters() if name.startswith(("parts.where", "units"))}
 
 
 def test_the_ann_learns_from_frames_alone() -> None:
-    sensing, one = small(), batch()
+    sensing = small()
+    one = batch()
     loss, _ = frames_objective(sensing, {**one, "events": torch.zeros_like(one["events"])}, box_noise=0.0)
     loss.backward()
+
     assert sensing.get_parameter("parts.what.straight.weight").grad.abs().sum() > 0  # type: ignore[union-attr]
     assert all(p.grad is None for p in sensing.parts["where"].parameters())
 
 
 def test_the_objective_of_the_events_has_both_parts() -> None:
-    sensing, one = small().eval(), batch()
+    sensing = small().eval()
+    one = batch()
     torch.manual_seed(1)
     loss, shown = events_objective(sensing, one, box_noise=0.0, alike=1.0)
     torch.manual_seed(1)

@@ -37,11 +37,13 @@ def worked() -> Recording:
         height=24,
         width=32,
     )
+
     frames = (np.arange(32) + 10 * np.arange(4)[:, None, None]).repeat(24, axis=1).astype(np.uint8)
     at_frames, at_bins = (
         np.stack([10.0 + bins, np.full(len(bins), 8.0), *np.full((2, len(bins)), 4.0)], axis=1)
         for bins in (2 * np.arange(4), 1 + np.arange(8))
     )
+
     # frame 2 comes after the event
     heard = np.array([0, 0, 1, 1])
     return Recording("worked", DT, events, frames, 2 * DT * np.arange(4), heard, at_frames, at_bins)
@@ -53,15 +55,18 @@ def test_a_sample_with_boxes_at_every_bin(worked: Recording) -> None:
     assert samples.boxes.tolist() == [[0.0, 0.0, 4.0, 4.0]] * 2
     assert samples.motion.tolist() == [[2.0, 0.0]] * 2
     assert samples.truths[:, 0].tolist() == [[1.0, 0.0], [2.0, 0.0]]
+
     # the middle of frame 1 is at (14, 10), so the crop begins at (6, 2), and does not see the event
     for one, k in ((samples.before, 0), (samples.frames, 1), (samples.after, 2)):
         assert one[0, 0, 7].tolist() == [6.0 + 10 * k + x for x in range(16)]
+
     assert samples.events.shape == (2, 2, 2, 16, 16) and not samples.events.any()
 
 
 def test_with_boxes_at_frames_alone_the_last_truth_is_the_next_frames(worked: Recording) -> None:
     alone = replace(worked, boxes=np.full((8, 4), NAN))
     every, some = (cut_samples(one, range(1, 4), 16, both_ways=True) for one in (worked, alone))
+
     # forwards from frames 1 and 2, backwards from frame 2 to 1
     assert some.truths[-1].tolist() == every.truths[-1].tolist() == [[2.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]
     assert some.truths[0].isnan().all()
@@ -73,6 +78,7 @@ def test_a_bin_that_is_known_is_a_truth_beside_one_that_is_not(worked: Recording
     boxes = worked.boxes.copy()
     boxes[2] = NAN
     truths = cut_samples(replace(worked, boxes=boxes), range(1, 4), 16).truths
+
     assert truths[0, 0].isnan().all()
     assert truths[1, 0].tolist() == [2.0, 0.0] and truths[:, 1].isfinite().all()
 
@@ -80,11 +86,13 @@ def test_a_bin_that_is_known_is_a_truth_beside_one_that_is_not(worked: Recording
 def test_a_sample_without_a_box_is_cut_around_an_event(worked: Recording) -> None:
     nobody = replace(worked, boxes=np.full((8, 4), NAN), frame_boxes=np.full((4, 4), NAN))
     samples = cut_unlabelled_samples(nobody, range(1, 4), 16, np.random.default_rng(0), both_ways=True)
+
     # frame 2 has no event after it: one forward sample, and the same interval backwards
     assert samples.events.shape == (2, 2, 2, 16, 16)
     # around (30, 3), moved inside of the sensor, the crop begins at (16, 0)
     for one, k in ((samples.before, 0), (samples.frames, 1), (samples.after, 2)):
         assert one[0, 0, 7].tolist() == [16.0 + 10 * k + x for x in range(16)]
+
     # ON at (14, 3) in the first bin; backwards OFF in the last one
     assert samples.events[:, 0].nonzero().tolist() == [[0, 0, 3, 14]]
     assert samples.events[:, 1].nonzero().tolist() == [[1, 1, 3, 14]]
@@ -98,6 +106,7 @@ def test_changes_are_drawn_from_their_generator_and_no_box_is_read(recording: Re
         cut_unlabelled_samples(one, range(1, 5), 32, np.random.default_rng(seed))
         for one, seed in ((recording, 0), (nobody, 0), (recording, 1))
     )
+
     assert torch.equal(first.frames, again.frames) and torch.equal(first.events, again.events)
     assert not torch.equal(first.frames, other.frames)
     # each sees the event that it was cut around
@@ -115,16 +124,19 @@ def test_a_sample_has_all_labels_that_it_needs(worked: Recording, which: str) ->
     boxes = worked.frame_boxes.copy()
     boxes[{"before": 0, "here": 1, "after": 2}[which]] = NAN
     holey = replace(worked, frame_boxes=boxes, boxes=np.full((8, 4), NAN))
+
     with pytest.raises(ConfigError, match="boxes of a frame, of the one before and of the next one, but no frame of 1"):
         cut_samples(holey, range(1, 2), 16)
 
 
 def test_whatever_boxes_are_missing_no_label_that_counts_is_unknown(recording: Recording) -> None:
     generator = np.random.default_rng(0)
-    boxes, frame_boxes = recording.boxes.copy(), recording.frame_boxes.copy()
+    boxes = recording.boxes.copy()
+    frame_boxes = recording.frame_boxes.copy()
     boxes[generator.random(len(boxes)) < 0.5] = NAN
     frame_boxes[3] = NAN
     samples: TrackingSamples = cut_samples(replace(recording, boxes=boxes, frame_boxes=frame_boxes), range(1, 5), 32)
+
     assert all(part.isfinite().all() for part in (samples.boxes, samples.motion, samples.truths[-1]))
     assert samples.truths.isnan().any()
 
@@ -136,11 +148,14 @@ def test_without_an_event_nothing_changes(worked: Recording) -> None:
 
 def test_a_time_reversed_interval_ends_where_it_began(recording: Recording) -> None:
     samples = cut_samples(recording, range(1, 4), 48, both_ways=True)  # the last one is backward
-    forth, back = samples.truths[:, 0], samples.truths[:, 3]
+    forth = samples.truths[:, 0]
+    back = samples.truths[:, 3]
+
     # the way of the whole interval, forth and back
     torch.testing.assert_close(forth[-1], -back[-1], atol=1e-4, rtol=0)
     # what became brighter becomes darker, last bin first
     assert samples.events[:, 0].sum() > 0
+
     counts = samples.events[:, 0].sum((2, 3)), samples.events[:, 3].flip(0).flip(1).sum((2, 3))
     torch.testing.assert_close(*counts, rtol=0.1, atol=20)  # the two crops are not cut at the same place
 
@@ -149,6 +164,7 @@ def test_samples_are_of_one_length_where_a_frame_comes_a_bin_late(recording: Rec
     times = recording.frame_times.copy()
     times[2] += DT
     late = replace(recording, frame_times=times)
+
     # four bins come after the late frame and six before it; it is still the frame before of the next one
     assert cut_samples(recording, range(1, 5), 48).events.shape[:2] == (5, 4)
     assert cut_samples(late, range(1, 5), 48).events.shape[:2] == (5, 2)

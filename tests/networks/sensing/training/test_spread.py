@@ -16,10 +16,12 @@ def test_claims_that_are_scaled_once_need_no_second_factor_and_any_scale_gives_t
     torch.manual_seed(0)
     detector = TargetDetector()
     first = fit_spread(detector, samples, template_rate=0.3)
+
     assert first.factor > 0 and not detector.training
     assert fit_spread(detector, samples, template_rate=0.3).factor == pytest.approx(1.0, rel=1e-5)
     with torch.no_grad():
         detector.votes.bias[-1] += 1.0
+
     assert fit_spread(detector, samples, template_rate=0.3).factor == pytest.approx(torch.e**-1, rel=1e-5)
 
 
@@ -28,4 +30,5 @@ def test_claims_that_differ_too_little_get_an_exponent_above_one():
     claim = torch.randn(2000)
     square = 2 * torch.distributions.Exponential(1.0).sample((2000,)) * (2 * 1.5 * claim).exp()
     likely = [spread._likelihood(square, 2 * exponent * claim) for exponent in (0.7, 1.0, 1.5, 2.2)]
+
     assert max(likely) == likely[2]

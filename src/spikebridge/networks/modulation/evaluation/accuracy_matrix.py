@@ -73,16 +73,21 @@ def continual_metrics(
     num_tasks = R.shape[1]
     groups = np.arange(num_tasks) if group is None else np.asarray(group)
     marks = np.ones(num_tasks, dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
+
     for name, values in (("group", groups), ("counted", marks)):
         if values.shape != (num_tasks,):
             raise ShapeError(f"{name} needs one value for each of {num_tasks} tasks, but has shape {values.shape}.")
+
     column = np.arange(num_tasks)
-    learnt, before = R[column + 1, column], R[column, column]
+    learnt = R[column + 1, column]
+    before = R[column, column]
     gain = before - R[0]
     mate = np.array([groups[j] in groups[:j] for j in column])
-    first, last = column == 0, column == num_tasks - 1
+    first = column == 0
+    last = column == num_tasks - 1
     lost = np.array([R[j + 1 : num_tasks, j].max(initial=-np.inf) for j in column]) - R[-1]
     edges = learnt[marks]
+
     return ContinualMetrics(
         num_tasks=int(marks.sum()),
         acc=_mean(R[-1], marks),
@@ -121,7 +126,9 @@ def _matrix(accuracies: Any) -> NDArray[np.float64]:
     R = np.asarray(accuracies, dtype=np.float64)
     if R.ndim != 2 or R.shape[0] != R.shape[1] + 1 or R.shape[1] == 0:
         raise ShapeError(f"R needs a row for each number of tasks from 0 to K, (K + 1, K), but has shape {R.shape}.")
+
     if not np.isfinite(R).all():
         row, column = np.argwhere(~np.isfinite(R))[0].tolist()
         raise ShapeError(f"R needs an accuracy in every place, but row {row}, column {column} has none.")
+
     return R

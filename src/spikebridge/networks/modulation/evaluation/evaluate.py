@@ -27,7 +27,8 @@ from spikebridge.training.run.weights import check_compatible, read_weights, sav
 
 _log = logging.getLogger(__name__)
 
-_WEIGHTS, _SNAPSHOTS = "weights.safetensors", "weights_snapshots.safetensors"
+_WEIGHTS = "weights.safetensors"
+_SNAPSHOTS = "weights_snapshots.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def read_inputs(path: Path, num_features: int) -> LabelledInputs:
             f"this network was trained on images of {num_features} pixels, but {path} has images of "
             f"{images[0].numel()}; evaluate one that was trained with --dataset mnist"
         )
+
     return LabelledInputs(images.flatten(1), labels, 0)
 
 
@@ -65,10 +67,13 @@ def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     weights = {f"branch.{name}": _halved(value) for name, value in trial.branch.state_dict().items()}
     if trial.gating is not None:
         weights |= {f"gating.{name}": _halved(value) for name, value in trial.gating.state_dict().items()}
+
     if trial.gates is not None:
         weights |= {f"gates.{n}": layer.to(torch.uint8) for n, layer in enumerate(trial.gates)}
+
     if trial.prototypes is not None:
         weights |= {"codes.means": trial.prototypes.means, "codes.covariances": trial.prototypes.covariances}
+
     weights["orders"] = sequence.permutations.to(torch.int16)
     run.save_weights(weights)
     if trial.snapshots is not None and trial.gates is not None and run.writes:
@@ -94,6 +99,7 @@ def find_trial(run: Run, method: str) -> Run:
     }
     if method not in found:
         raise ConfigError(f"the run has no weights of {method!r} to evaluate; it has {', '.join(found) or 'none'}")
+
     return found[method]
 
 
@@ -118,6 +124,7 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
         if module is not None:
             check_compatible(state(part), module, f"{run.path / _WEIGHTS}, {part}")
             module.load_state_dict(state(part))
+
     return weights
 
 
@@ -141,17 +148,22 @@ def evaluate_trial(
     """
     if not settings.method.has_unit:
         raise ConfigError("without the task's number, only methods with hybrid units can be evaluated")
-    branch, gating = build_branch(settings, sequence), build_gating(settings, sequence).eval()
+
+    branch = build_branch(settings, sequence)
+    gating = build_gating(settings, sequence).eval()
     weights = load_networks(run, branch, gating)
+
     try:
         gates = [weights[f"gates.{n}"].bool() for n in (0, 1)]
         prototypes = GaussianPrototypes(weights["codes.means"], weights["codes.covariances"])
         sequence.all_tasks.permutations[sequence.numbers] = weights["orders"].long()
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{run.path / _WEIGHTS} is of another network: {error}") from error
+
     modes = InferenceModes(branch, gates, sequence, gating, prototypes)
     number = len(sequence.test.labels)
-    samples, direct = min(options.num_samples, number), min(options.direct_samples, number)
+    samples = min(options.num_samples, number)
+    direct = min(options.direct_samples, number)
     first = sequence._replace(test=sequence.test.first(min(options.per_sample_pictures, number)))
     _log.info("inferring %d tasks", len(gates[0]))
     inferred = modes.inferred(samples)
@@ -159,6 +171,7 @@ def evaluate_trial(
     given = modes.given()
     _log.info("scoring with other gates")
     density = density_report(gates)
+
     return {
         "acc": given,
         **_transfer(run, settings, modes),
@@ -188,21 +201,27 @@ def _transfer(run: Run, settings: TrialSettings, modes: InferenceModes) -> dict[
         results = run.results()
         kept = {"bwt": results["bwt"], "fwd": results["transfer"], "fwt": results["fwt"]}
         return {**kept, "bwt_and_fwd_of": "the test pictures of the training run"}
-    branch, gates, num_tasks = modes.branch, modes.gates, len(modes.parts)
+
+    branch = modes.branch
+    gates = modes.gates
+    num_tasks = len(modes.parts)
     snapshots = dequantize_snapshots(read_weights(run.path / _SNAPSHOTS), branch, gates)
     untrained = Branch(branch.sizes[0], branch.num_hidden, branch.sizes[3], branch.settings)
     initialise_branch(untrained, settings, gates)
     R = torch.zeros(num_tasks + 1, num_tasks)
+
     for k, row in enumerate(zip(*gates, strict=True)):
         _log.info("measuring the transfer to task %d of %d", k + 1, num_tasks)
         part = extract_subnetwork(branch, row)
         R[-1, k] = modes.accuracy_of(part, k)
         R[0, k] = modes.accuracy_of(extract_subnetwork(untrained, row), k)
+
         # no measure reads the rows between; the untrained network and the end are known
         for when, at, rows in (("before", k, range(1, k + 1)), ("after", k + 1, range(k + 1, num_tasks))):
             if at not in (0, num_tasks):
                 names = [name for name, _ in part.named_parameters()]
                 part.load_state_dict({name: snapshots[f"{when}.{k}.{name}"] for name in names})
                 R[list(rows), k] = modes.accuracy_of(part, k)
+
     found = continual_metrics(R.numpy(), modes.sequence.group)
     return {"bwt": found.bwt, "fwd": found.transfer, "fwt": found.fwt, "bwt_and_fwd_of": "these pictures"}

@@ -59,8 +59,11 @@ class InferenceModes:
         gating: Gating | None,
         prototypes: GaussianPrototypes | None = None,
     ) -> None:
-        self.branch, self.gates, self.sequence = branch.eval(), list(gates), sequence
-        self._gating, self._prototypes = gating, prototypes
+        self.branch = branch.eval()
+        self.gates = list(gates)
+        self.sequence = sequence
+        self._gating = gating
+        self._prototypes = prototypes
         self.parts = [extract_subnetwork(branch, row) for row in zip(*gates, strict=True)]
 
     @property
@@ -72,6 +75,7 @@ class InferenceModes:
         """
         if self._gating is None:
             raise ConfigError("gates can be inferred from samples only where hybrid units make them")
+
         return self._gating
 
     @property
@@ -83,6 +87,7 @@ class InferenceModes:
         """
         if self._prototypes is None:
             raise ConfigError("inferring the task needs prototypes; give prototypes=task_prototypes(gating, sequence)")
+
         return self._prototypes
 
     def given(self) -> float:
@@ -101,7 +106,9 @@ class InferenceModes:
 
     def nearest_gate(self, num_samples: int = 1) -> _InferenceScore:
         """The stored gate nearest to the mean preactivation of each `num_samples` unlabelled samples of one task."""
-        gating, table = self.gating, GateTable(self.gates)
+        gating = self.gating
+        table = GateTable(self.gates)
+
         return self._with_estimates(
             lambda x: table.infer_task([means_of(layer, num_samples) for layer in gating.preactivations(x)]),
             num_samples,
@@ -113,9 +120,12 @@ class InferenceModes:
         Args:
             sharpness: factor of the cosines.
         """
-        gating, table, labels = self.gating, GateTable(self.gates), self.sequence.test.labels
+        gating = self.gating
+        table = GateTable(self.gates)
+        labels = self.sequence.test.labels
         if len(table) < 2:
             return self.nearest_gate().accuracy
+
         scores = []
         for k in range(len(self.parts)):
             x = self.test_inputs(k)
@@ -123,12 +133,15 @@ class InferenceModes:
                 cosines, nearest = table.cosines(gating.preactivations(x)).topk(2, 1)
                 weights = torch.softmax(sharpness * cosines, 1)
                 answer = torch.zeros(len(labels), self.branch.sizes[3])
+
                 for rank in (0, 1):
                     for task in nearest[:, rank].unique().tolist():
                         chosen = (nearest[:, rank] == task).nonzero()[:, 0]
                         probabilities = self.parts[task](x[:, chosen]).softmax(1)
                         answer[chosen] += weights[chosen, rank, None] * probabilities
+
             scores.append((answer.argmax(1) == labels).float().mean())
+
         return float(torch.stack(scores).mean())
 
     def direct(self, num_samples: int = 1) -> float:
@@ -143,6 +156,7 @@ class InferenceModes:
             batches = torch.arange(used).split(max(num_samples, _DIRECT_BATCH // num_samples * num_samples))
             logits = [per_sample_logits(self.branch, x[:, i], [layer[i] for layer in repeated]) for i in batches]
             scores.append((torch.cat(logits).argmax(1) == self.sequence.test.labels[:used]).float().mean())
+
         return float(torch.stack(scores).mean())
 
     def reshuffled(self, task: int, share: float, mode: InferenceMode) -> float:
@@ -157,12 +171,14 @@ class InferenceModes:
         x = self.sequence.test.permuted(self.sequence.all_tasks.reshuffled(self.sequence.numbers[task], share, draw))
         if mode == "given":
             return float(self._hits(self.parts[task], x).mean())
+
         with torch.no_grad():
             preactivations = self.gating.preactivations(x)
             if mode == "nearest gate":
                 estimate = GateTable(self.gates).infer_task(preactivations)
             else:
                 estimate = self.prototypes.infer_task(prototype_features(preactivations))
+
         return float(self._hits_of_tasks(x, estimate.task).mean())
 
     def accuracy_of(self, part: Branch, task: int) -> float:
@@ -176,6 +192,7 @@ class InferenceModes:
             with torch.no_grad():
                 answer = part(self.test_inputs(k)).argmax(1)
             counts.index_put_((self.sequence.test.labels, answer), torch.tensor(1), accumulate=True)
+
         return counts
 
     def task_confusions(self) -> Int64[Tensor, "K K"]:
@@ -185,6 +202,7 @@ class InferenceModes:
             with torch.no_grad():
                 features = prototype_features(self.gating.preactivations(self.test_inputs(k)))
                 rows.append(torch.bincount(self.prototypes.infer_task(features).task, minlength=len(self.parts)))
+
         return torch.stack(rows)
 
     def activity(self) -> Float[Tensor, "K C2"]:
@@ -196,7 +214,9 @@ class InferenceModes:
                 all_neurons = torch.zeros(gate.shape[1])
                 all_neurons[gate[k]] = rates
                 row.append(all_neurons)
+
             rows.append(torch.cat(row))
+
         return torch.stack(rows)
 
     def test_inputs(self, task: int) -> Float[Tensor, "T N d"]:
@@ -214,11 +234,13 @@ class InferenceModes:
                 chosen = (task == k).nonzero()[:, 0]
                 answer = self.parts[k](x[:, chosen]).argmax(1)
                 hits[chosen] = (answer == self.sequence.test.labels[chosen]).float()
+
         return hits
 
     def _with_estimates(self, infer: Callable[[Tensor], TaskEstimate], num_samples: int) -> _InferenceScore:
         group = torch.tensor(self.sequence.group)
         rows: list[Any] = []
+
         for k in range(len(self.parts)):
             x = self.test_inputs(k)
             with torch.no_grad():
@@ -226,6 +248,7 @@ class InferenceModes:
             each = task.repeat_interleave(num_samples)
             hits = self._hits_of_tasks(x[:, : len(each)], each)
             rows.append([hits.mean(), (task == k).float().mean(), (group[task] == group[k]).float().mean()])
+
         return _InferenceScore(*torch.tensor(rows).mean(0).tolist())
 
 
@@ -238,10 +261,12 @@ def hidden_activity(branch: Branch, x: Float[Tensor, "T N d"]) -> list[Tensor]:
         )
         for name in ("gate1", "gate2")
     ]
+
     try:
         with torch.no_grad():
             branch(x)
     finally:
         for hook in hooks:
             hook.remove()
+
     return found

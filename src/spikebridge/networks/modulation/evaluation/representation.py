@@ -33,6 +33,7 @@ def task_similarity(signals: Values) -> Float[np.ndarray, "K K"]:
     rows = _rows(signals, "signals")
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+
     return (unit @ unit.T).clip(-1, 1)
 
 
@@ -54,6 +55,7 @@ def activity_correlation(activity: Values) -> Float[np.ndarray, "K K"]:
     similarity = task_similarity(centred)
     flat = ~centred.any(axis=1)
     similarity[flat] = similarity[:, flat] = np.nan
+
     return similarity
 
 
@@ -75,16 +77,20 @@ def overlap_correlation(cosines: Values, overlaps: Values) -> float:
         >>> overlap_correlation(cosines, 0.1 + 0.9 * cosines)
         1.0
     """
-    first, second = _rows(cosines, "cosines"), _rows(overlaps, "overlaps")
+    first = _rows(cosines, "cosines")
+    second = _rows(overlaps, "overlaps")
     size = len(first)
     if first.shape != (size, size) or second.shape != (size, size) or size < 3:
         raise ShapeError(
             f"cosines and overlaps need one row and column for each of 3 or more tasks, "
             f"but have shapes {first.shape} and {second.shape}."
         )
+
     pairs = np.triu_indices(size, k=1)
-    a, b = first[pairs] - first[pairs].mean(), second[pairs] - second[pairs].mean()
+    a = first[pairs] - first[pairs].mean()
+    b = second[pairs] - second[pairs].mean()
     norm = np.sqrt((a @ a) * (b @ b))
+
     return round(float(a @ b / norm), 12) if norm > 0 else float("nan")
 
 
@@ -109,12 +115,15 @@ def embed(signals: Values, method: Literal["pca", "tsne"] = "pca", seed: int = 0
     rows = _rows(signals, "signals")
     if len(rows) < 3:
         raise ShapeError(f"an embedding needs 3 or more signals, but got {len(rows)}.")
+
     if method == "pca":
         u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
         plane = u[:, :2] * s[:2]
         return np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
+
     if method != "tsne":
         raise ConfigError(f"method should be 'pca' or 'tsne', but is {method!r}")
+
     # scikit-learn's manifolds take a second to import
     from sklearn.manifold import TSNE
 
@@ -138,13 +147,15 @@ def group_silhouette(signals: Values, group: Values) -> float:
     """
     from sklearn.metrics import silhouette_score
 
-    rows, groups = _rows(signals, "signals"), _array(group)
+    rows = _rows(signals, "signals")
+    groups = _array(group)
     num_groups = len(np.unique(groups))
     if groups.shape != (len(rows),) or not 2 <= num_groups < len(rows):
         raise ShapeError(
             f"a silhouette needs a group for each of {len(rows)} signals, and 2 to {len(rows) - 1} groups, "
             f"but got {num_groups} in shape {groups.shape}."
         )
+
     return float(silhouette_score(rows, groups))
 
 
@@ -171,6 +182,7 @@ def _rows(values: Values, what: str) -> NDArray[np.float64]:
         raise ShapeError(f"{what} need one row for each task, (K, C), but have shape {rows.shape}.")
     if not np.isfinite(rows).all():
         raise ShapeError(f"{what} need finite values, but {int((~np.isfinite(rows)).sum())} are not.")
+
     return rows
 
 

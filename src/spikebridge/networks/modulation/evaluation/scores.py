@@ -45,8 +45,12 @@ def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence, in_full
         settings, sequence: of the trial.
         in_full: also what one seed is enough for: representation, unlearned tasks, cost.
     """
-    R, group, seen = trial.result.accuracies, sequence.group, sequence.seen
-    method, seconds = settings.method, trial.result.seconds
+    R = trial.result.accuracies
+    group = sequence.group
+    seen = sequence.seen
+    method = settings.method
+    seconds = trial.result.seconds
+
     found: dict[str, Any] = {
         "seed": settings.seed,
         "lr": settings.lr,
@@ -64,20 +68,24 @@ def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence, in_full
     }
     if method.one_network_a_task:
         return found
+
     modes = None
     if trial.gates is not None:
         modes = InferenceModes(trial.branch, trial.gates, sequence, trial.gating, trial.prototypes)
         found["opening"] = density_report([layer.bool() for layer in trial.gates])
         found["modes"] |= score_inference(modes, method, settings.seed)
+
     if in_full:
         if modes is not None:
             found["confusions"] = modes.confusions().tolist()
             if method.has_unit and not method.per_sample:
                 found["task confusions"] = modes.task_confusions().tolist()
+
         found["cost"] = _cost(trial, sequence, modes)
         if modes is not None and not method.per_sample:
             found["reshuffled"] = score_reshuffled(modes, method)
         found["representation"] = _representation(trial, sequence, modes)
+
     return found
 
 
@@ -107,13 +115,16 @@ def score_inference(modes: InferenceModes, method: Method, seed: int) -> dict[st
     sequence = modes.sequence
     if method.per_sample:
         return {"per_sample": modes.direct(1)}
+
     if not method.has_unit:
         projection = input_projection(sequence, seed)
         return {"by input": {"1": modes.by_features(projection, task_prototypes(projection, sequence)).row}}
+
     numbers = [number for number in _NUM_SAMPLES if number <= len(sequence.test.labels)]
     # single samples rarely share a gate, so each one runs the whole branch: the first ones of a task are enough
     first = sequence._replace(test=sequence.test.first(min(_NUM_DIRECT, len(sequence.test.labels))))
     single = InferenceModes(modes.branch, modes.gates, first, modes.gating).direct(1)
+
     return {
         "inferred": {str(n): modes.inferred(n).row for n in numbers},
         "nearest gate": {str(n): modes.nearest_gate(n).row for n in numbers},
@@ -126,12 +137,14 @@ def score_reshuffled(modes: InferenceModes, method: Method) -> dict[str, Any]:
     """Accuracy on tasks that were never trained, over the share of a permutation that is shuffled again (Fig. 3f)."""
     kinds: tuple[InferenceMode, ...] = ("given", "inferred", "nearest gate") if method.has_unit else ("given",)
     curves: dict[str, Any] = {"shares": list(RESHUFFLED_SHARES)}
+
     for mode in kinds:
         by_task = reshuffled_accuracy(
             lambda task, share, mode=mode: modes.reshuffled(task, share, mode),  # type: ignore[misc]
             len(modes.parts),
         )
         curves[mode] = _rounded(by_task.mean(1))
+
     return curves
 
 
@@ -143,6 +156,7 @@ def _representation(trial: Trial, sequence: TaskSequence, modes: InferenceModes 
         "unseen": [not one for one in sequence.seen],
         "overlap": [_rounded(row) for row in overlaps],
     }
+
     if modes is None:
         branch = trial.branch.eval()
         inputs = [sequence.test.permuted(permutation)[:, :200] for permutation in sequence.permutations]
@@ -152,14 +166,18 @@ def _representation(trial: Trial, sequence: TaskSequence, modes: InferenceModes 
         gates = torch.cat([layer.float() for layer in modes.gates], 1)
         similarity = task_similarity(gates)
         found["gate similarity"] = [_rounded(row) for row in similarity]
+
         if len(gates) > 2:
             correlation = overlap_correlation(similarity, overlaps)
             # NaN where all tasks have one gate
             found["correlation of gates with overlap"] = correlation if correlation == correlation else None
             found["embedding"] = [_rounded(row) for row in embed(gates)]
+
         if 1 < len(set(sequence.group)) < len(gates):
             found["silhouette"] = group_silhouette(gates, sequence.group)
+
         found["signals"] = modes.gates[0][:, :_NUM_SIGNALS].int().tolist()
+
     found["activity correlation"] = [_rounded(row) for row in activity_correlation(activity).clip(-1, 1)]
     return found
 
@@ -169,6 +187,7 @@ def _memory(trial: Trial, method: Method, sequence: TaskSequence) -> dict[str, A
     branch = sum(parameter.numel() for parameter in trial.branch.parameters())
     gating = 0 if trial.gating is None else sum(parameter.numel() for parameter in trial.gating.parameters())
     bits = [layer.shape[1] for layer in trial.gates or ()]
+
     return {
         "branch": branch * (len(sequence.numbers) if method.one_network_a_task else 1),
         "backbone": gating,
@@ -184,6 +203,7 @@ def _cost(trial: Trial, sequence: TaskSequence, modes: InferenceModes | None) ->
     branch = trial.branch if modes is None else modes.parts[0]
     x = sequence.test.permuted(sequence.permutations[0])[:, :32]
     counted = count_cost(_BatchFirst(branch.eval()), x.transpose(0, 1))
+
     found = {
         "macs": counted.total.macs,
         "synops": counted.total.synops,
@@ -193,6 +213,7 @@ def _cost(trial: Trial, sequence: TaskSequence, modes: InferenceModes | None) ->
     if trial.gating is not None:
         layers = [module for module in trial.gating.modules() if isinstance(module, nn.Linear)]
         found["backbone macs"] = float(sum(layer.weight.numel() for layer in layers))
+
     return found
 
 

@@ -53,7 +53,10 @@ class Backbone(nn.Module):
         super().__init__()
         if min(num_inputs, num_steps, num_bins, *num_gated, *hidden) < 1 or not scale > 0:
             raise ConfigError("a backbone needs sizes of 1 or more and scale > 0")
-        self.num_inputs, self.num_bins, self.scale = num_inputs, num_bins, scale
+
+        self.num_inputs = num_inputs
+        self.num_bins = num_bins
+        self.scale = scale
         self.num_gated = tuple(num_gated)
         self.num_steps = num_steps
         self.over_time = HybridUnit(Tumbling(num_steps), Mean())
@@ -61,6 +64,7 @@ class Backbone(nn.Module):
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.body = nn.Sequential(*layers)
         self.heads = nn.ModuleList(nn.Linear(sizes[-1], number * num_bins) for number in num_gated)
+
         # the mean input: without it the preactivations of all tasks point the same way
         self.register_buffer("centre", torch.zeros(()))
 
@@ -72,6 +76,7 @@ class Backbone(nn.Module):
                     draw = torch.randn(module.weight.shape, generator=generator)
                     module.weight.copy_(draw / math.sqrt(module.in_features))
                     module.bias.zero_()
+
         return self
 
     def fit_mean(self, x: Float[Tensor, "T B N"]) -> "Backbone":
@@ -90,9 +95,11 @@ class Backbone(nn.Module):
         """
         if x.ndim != 3 or x.shape[-1] != self.num_inputs:
             raise ShapeError(f"the backbone needs (T, B, {self.num_inputs}), but got {tuple(x.shape)}")
+
         mean, _ = self.over_time(x)
         if len(mean) != 1:
             raise ShapeError(f"the backbone needs recordings of {self.num_steps} steps, but got {len(x)}")
+
         return self.preactivations(mean[0])
 
     def preactivations(self, mean: Float[Tensor, "*B N"]) -> list[Float[Tensor, "*B _"]]:
@@ -143,7 +150,9 @@ class Gating(nn.Module):
         super().__init__()
         if len(discretizers) != len(backbone.num_gated) or (bins is None) != (backbone.num_bins == 1):
             raise ConfigError("gating needs a discretizer for each layer, and a bin unit where the backbone has bins")
-        self.backbone, self.bins = backbone, bins
+
+        self.backbone = backbone
+        self.bins = bins
         self.discretizers = nn.ModuleList(discretizers)
 
     def preactivations(self, x: Float[Tensor, "T B N"]) -> list[Float[Tensor, "B _"]]:
@@ -168,6 +177,7 @@ class Gating(nn.Module):
         for preactivation, discretizer in zip(preactivations, self.discretizers, strict=True):
             unit = sample_mean_unit(num_samples or len(preactivation), discretizer)  # type: ignore[arg-type]
             gates.append(unit(preactivation.detach().unsqueeze(1))[0][:, 0] > 0)
+
         return gates
 
 
@@ -192,7 +202,10 @@ class BinUnit(nn.Module):
         super().__init__()
         if not 0 < num_closed < num_bins or not scale > 0:
             raise ConfigError(f"BinUnit needs 0 < num_closed < num_bins, but got {num_closed} and {num_bins}")
-        self.num_bins, self.num_closed, self.scale = num_bins, num_closed, scale
+
+        self.num_bins = num_bins
+        self.num_closed = num_closed
+        self.scale = scale
 
     def bins(self, preactivation: Float[Tensor, "B M"]) -> Float[Tensor, "B C n"]:
         """The softmax over bins of each neuron."""
@@ -201,7 +214,8 @@ class BinUnit(nn.Module):
     def score(self, preactivation: Float[Tensor, "B M"]) -> Float[Tensor, "B C"]:
         """The strongest opening bin minus the strongest closing bin; above 0 the neuron is open."""
         grouped = preactivation.unflatten(-1, (-1, self.num_bins))
-        closed, opened = grouped[..., : self.num_closed], grouped[..., self.num_closed :]
+        closed = grouped[..., : self.num_closed]
+        opened = grouped[..., self.num_closed :]
         return opened.amax(-1) - closed.amax(-1)
 
     def forward(self, preactivation: Float[Tensor, "B M"]) -> Bool[Tensor, "B C"]:

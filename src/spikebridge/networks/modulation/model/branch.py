@@ -102,10 +102,12 @@ class Branch(nn.Module):
         super().__init__()
         if len(num_hidden) != _NUM_LAYERS:
             raise ConfigError(f"a branch has {_NUM_LAYERS} hidden layers, but got sizes {tuple(num_hidden)}")
+
         self.sizes = (num_inputs, *num_hidden, num_classes)
         self.settings = settings
         bias = settings.bias
         self.inlet = nn.Linear(num_inputs, num_hidden[0], bias)
+
         self.body = Sequential(
             layer1=_neurons(settings, num_hidden[0]),
             gate1=Gate(),
@@ -148,11 +150,13 @@ class Branch(nn.Module):
         """
         if x.shape[-1] != self.sizes[0] or x.ndim != 3:
             raise ShapeError(f"the branch needs (T, B, {self.sizes[0]}), but got {tuple(x.shape)}")
+
         current = over_time(self.inlet, x)
         if len(x) == 1:
             # a held image gives the same current in every step
             num_steps = 1 if self.settings.neuron == "ann" else self.settings.num_steps
             current = current.expand(num_steps, *current.shape[1:])
+
         y, _ = self.body(current, **modulation)
         return self.read(y)
 
@@ -183,14 +187,17 @@ class Branch(nn.Module):
                 for parameter in self.get_submodule(name).parameters():
                     draw = torch.rand(parameter.shape, generator=generator)
                     parameter.copy_((2 * draw - 1) * bound)
+
         return self
 
 
 def _neurons(settings: BranchSettings, num_neurons: int) -> nn.Module:
     if settings.neuron == "ann":
         return nn.ReLU()
+
     learned = settings.learn_threshold
     threshold = torch.full((num_neurons,), settings.v_threshold) if learned else settings.v_threshold
+
     return LIF(
         settings.tau,
         dt=DT,

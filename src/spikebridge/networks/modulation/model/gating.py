@@ -54,6 +54,7 @@ class KWinners(Discretizer):
         order = h.detach().sort(dim=-1, descending=True, stable=True).indices
         hard = (order.argsort(-1) < number).to(h.dtype)  # the rank of each value
         hard = torch.where(h.isnan(), h.detach(), hard)  # NaN has a rank, too
+
         return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
 
     def extra_repr(self) -> str:
@@ -88,6 +89,7 @@ class DensityController(Discretizer):
         ranked = values.flatten().sort(descending=True).values
         number = max(1, round(self.rho * len(ranked)))
         below = ranked[number] if number < len(ranked) else ranked[-1] - 1
+
         # between the last open and the first closed value
         self.offset = (ranked[number - 1] + below) / 2
         return self
@@ -133,6 +135,7 @@ def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]
             _log.warning(
                 "layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, _FEW_OPEN
             )
+
     return rows
 
 
@@ -165,15 +168,18 @@ def share_gates(
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"share, of the open neurons that are copied, should be from 0 to 1, but is {share}")
+
     directions = torch.cat([layer.float() for layer in own], 1)
     directions = directions / directions.norm(dim=1, keepdim=True).clamp(min=1)
     gates = [layer.clone() for layer in own]
+
     for task in range(1, len(directions)):
         cosine, nearest = (directions[:task] @ directions[task]).max(0)
         if cosine <= threshold:
             continue
         for layer, preactivation in zip(gates, preactivations, strict=True):
             layer[task] = _part_of(layer[nearest], preactivation[task], int(layer[task].sum()), share)
+
     return gates
 
 
@@ -183,4 +189,5 @@ def _part_of(other: Tensor, preactivation: Tensor, number: int, share: float) ->
     gate = torch.zeros_like(other)
     gate[preactivation.masked_fill(~other, -torch.inf).topk(taken).indices] = True
     gate[preactivation.masked_fill(gate, -torch.inf).topk(number - taken).indices] = True
+
     return gate

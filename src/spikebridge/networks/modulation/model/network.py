@@ -67,6 +67,7 @@ def hybrid_modulation_network(branch: Branch, gating: Gating) -> HybridNetwork:
     settings = branch.settings
     if settings.neuron != "snn" or gating.bins is not None or gating.backbone.num_steps != 1:
         raise ConfigError("the graph needs a spiking branch, and a gating for images without bins")
+
     steps = settings.num_steps
     is_last = settings.readout == "integrator"
     read = HybridUnit(Tumbling(steps), discretizer=Last()) if is_last else HybridUnit(Tumbling(steps), Mean())
@@ -74,6 +75,7 @@ def hybrid_modulation_network(branch: Branch, gating: Gating) -> HybridNetwork:
         HybridUnit(None, None, head, discretizer)  # type: ignore[arg-type]
         for head, discretizer in zip(gating.backbone.heads, gating.discretizers, strict=True)
     )
+
     return HybridNetwork(
         dt=DT,
         inputs={"pictures": every(steps * DT)},

@@ -47,11 +47,13 @@ def open_indices(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> dict[str
             f"the branch has hidden layers of {branch.num_hidden} neurons, but got gates of "
             f"{tuple(len(gate) for gate in gates)}"
         )
+
     numbers: list[Tensor | None] = [None, *(gate.nonzero()[:, 0] for gate in gates)]
     if any(index is not None and len(index) == 0 for index in numbers):
         raise ShapeError(
             "a gate closes a whole layer, so nothing is left of the branch; raise rho, the share of open neurons"
         )
+
     return {name: tuple(numbers[layer] for layer in _AXES[name]) for name, _ in branch.named_parameters()}
 
 
@@ -75,16 +77,20 @@ def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Br
     sizes = int(gates[0].sum()), int(gates[1].sum())
     with torch.device("meta"):  # weights come from the whole branch: none are drawn
         part = Branch(branch.sizes[0], sizes, branch.sizes[3], branch.settings)
+
     whole = dict(branch.named_parameters())
     weights = {}
+
     for name, axes in indices.items():
         tensor = whole[name].detach()
         for axis, index in enumerate(axes):
             tensor = tensor if index is None else tensor.index_select(axis, index.to(tensor.device))
         weights[name] = tensor.clone()
+
     floats = names_of_floats(branch)
     weights |= {name: value for name, value in branch.state_dict().items() if name in floats}
     part.load_state_dict(weights, assign=True)
+
     return part.train(branch.training)
 
 
@@ -107,7 +113,9 @@ def per_sample_logits(
             return branch(x, **branch.modulation([gate.to(x.dtype) for gate in gates]))
         first = gates[0].shape[1]
         logits = x.new_empty(x.shape[1], branch.sizes[3])
+
         for number, row in enumerate(rows):
             chosen = (member == number).nonzero()[:, 0]
             logits[chosen] = extract_subnetwork(branch, [row[:first], row[first:]])(x[:, chosen])
+
     return logits

@@ -53,6 +53,7 @@ class GateTable:
             raise ShapeError(
                 f"a table needs one row for each task in each layer, but got {[len(layer) for layer in gates]}"
             )
+
         self.gates = [layer.bool() for layer in gates]
         self.new_below = new_below
         rows = torch.cat(self.gates, 1).float()
@@ -109,7 +110,8 @@ class GaussianPrototypes:
     def __init__(self, means: Float[Tensor, "K r"], covariances: Float[Tensor, "K r r"]) -> None:
         if covariances.shape != (*means.shape, means.shape[-1]):
             raise ShapeError(f"means of {tuple(means.shape)} do not go with covariances of {tuple(covariances.shape)}")
-        self.means, self.covariances = means, covariances
+        self.means = means
+        self.covariances = covariances
         self._roots = torch.linalg.cholesky(covariances)
 
     @classmethod
@@ -120,12 +122,15 @@ class GaussianPrototypes:
             samples: of each task.
             ridge: added to every variance, as a share of their mean; without it constant features would dominate.
         """
-        means, covariances = [], []
+        means = []
+        covariances = []
+
         for values in samples:
             spread = torch.cov(values.T).reshape(values.shape[1], values.shape[1])
             floor = (ridge * spread.diagonal().mean()).clamp(min=1e-12)
             means.append(values.mean(0))
             covariances.append(spread + floor * torch.eye(len(spread)))
+
         return cls(torch.stack(means), torch.stack(covariances))
 
     def __len__(self) -> int:
@@ -141,10 +146,12 @@ class GaussianPrototypes:
         """The log-likelihood of each query under each task, up to a constant."""
         if x.shape[-1] != self.means.shape[1]:
             raise ShapeError(f"the prototypes have {self.means.shape[1]} features, but got {x.shape[-1]}")
+
         columns = []
         for mean, root in zip(self.means, self._roots, strict=True):
             away = torch.linalg.solve_triangular(root, (x - mean).T, upper=False)
             columns.append(-0.5 * away.square().sum(0) - root.diagonal().log().sum())
+
         return torch.stack(columns, 1)
 
     def infer_task(self, x: Float[Tensor, "S r"], num_samples: int = 1) -> TaskEstimate:
@@ -181,6 +188,7 @@ def means_of(values: Float[Tensor, "S C"], num_samples: int) -> Float[Tensor, "Q
     """
     if not 1 <= num_samples <= len(values):
         raise ConfigError(f"num_samples should be from 1 to {len(values)}, but is {num_samples}")
+
     whole = len(values) // num_samples * num_samples
     return values[:whole].unflatten(0, (-1, num_samples)).mean(1)
 
@@ -193,5 +201,6 @@ def _estimate(score: Tensor, new_below: float | None) -> TaskEstimate:
         margin = torch.full_like(best, torch.inf)
     else:
         margin = best - score.scatter(1, task[:, None], -torch.inf).amax(1)
+
     is_new = torch.zeros_like(best, dtype=torch.bool) if new_below is None else best < new_below
     return TaskEstimate(task, best, margin, is_new)

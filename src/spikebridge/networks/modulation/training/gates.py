@@ -37,10 +37,12 @@ _NUM_PROJECTIONS = 64
 
 def build_gating(settings: TrialSettings, sequence: TaskSequence) -> Gating:
     """The backbone and units of a method, untrained."""
-    units, source = settings.units, settings.method.gates
+    units = settings.units
+    source = settings.method.gates
     hidden = () if source == "projection" else units.hidden
     if source == "untrained" and not hidden:
         hidden = (256,)
+
     backbone = Backbone(
         sequence.train.inputs.shape[-1],
         units.num_hidden,
@@ -49,9 +51,11 @@ def build_gating(settings: TrialSettings, sequence: TaskSequence) -> Gating:
         _NUM_BINS if source == "bins" else 1,
         units.scale,
     )
+
     discretizers = [KWinners(units.rho) for _ in units.num_hidden]
     # one open bin for nine closed ones gives about the density that k-winners then set exactly
     bins = BinUnit(_NUM_BINS, _NUM_BINS - max(1, round(_NUM_BINS * units.rho))) if source == "bins" else None
+
     return Gating(_initialised(backbone, settings.seed, sequence), discretizers, bins)
 
 
@@ -75,9 +79,11 @@ def train_gating(
     Returns:
         notes for the results: the share of pairs in one group, and the last loss.
     """
-    units, source = settings.units, settings.method.gates
+    units = settings.units
+    source = settings.method.gates
     if source not in ("similarity", "dissimilarity", "bins"):
         return {}
+
     pairs = TaskPairDataset(
         sequence.all_tasks,
         sequence.split.backbone,
@@ -86,6 +92,7 @@ def train_gating(
         units.num_samples,
         generator=torch.Generator().manual_seed(derive_seed(settings.seed, 2)),
     )
+
     phase = Phase(
         f"units, {source}",
         train=WHOLE,
@@ -94,8 +101,10 @@ def train_gating(
         optimizer=partial(torch.optim.Adam, lr=units.lr),
         scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[_NUM_PASSES - 1], gamma=0.1),
     )
+
     loop = Settings(seed=settings.seed, batch_size=16, accelerator="cpu", quiet=quiet)
     rows = fit(gating, [phase], pairs, settings=loop, run=run)
+
     return {"share of pairs in one group": pairs.share_in_group, "loss of the units": rows[-1]["loss"]}
 
 
@@ -103,14 +112,18 @@ def _gating_loss(gating: nn.Module, batch: PairBatch, *, objective: str, units: 
     """The difference between the similarity of signals and that of their tasks."""
     if not isinstance(gating, Gating):
         raise ConfigError(f"the objective needs a Gating, but got {type(gating).__name__}")
-    backbone, bins = gating.backbone, gating.bins
+
+    backbone = gating.backbone
+    bins = gating.bins
     first, second = (backbone.preactivations(side) for side in (batch.first, batch.second))
     if bins is not None:
         shape = (*batch.first.shape[:2], -1, bins.num_bins)
         sides = [[bins.bins(layer.flatten(0, 1)).reshape(shape) for layer in side] for side in (first, second)]
         return bin_loss(sides[0], sides[1], batch.similarity)
+
     layers = list(zip(backbone.signals(first), backbone.signals(second), strict=True))
     losses = [OBJECTIVES[objective](cosines(a, b), batch.similarity, units.weight) for a, b in layers]
+
     return torch.stack(losses).sum() + units.floor * density_floor_loss([torch.cat(pair) for pair in layers], units.rho)
 
 
@@ -119,15 +132,19 @@ def task_gates(settings: TrialSettings, sequence: TaskSequence, gating: Gating |
 
     Random gates have the same density as those of the units.
     """
-    method, units = settings.method, settings.units
+    method = settings.method
+    units = settings.units
     if not method.is_gated:
         return None
+
     if gating is not None:
         preactivations = _task_preactivations(gating, sequence)
         own = gating.gates(preactivations, num_samples=1)
         return share_gates(own, preactivations, method.shared_fraction) if method.shared_fraction else own
+
     draw = RandomGates(units.num_hidden, units.rho, derive_seed(settings.seed, 3))
     rows = [draw(number) for number in (sequence.group if method.gates == "group" else sequence.numbers)]
+
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
@@ -138,6 +155,7 @@ def _task_preactivations(gating: Gating, sequence: TaskSequence) -> list[Tensor]
         for permutation in sequence.permutations:
             batches = [gating.preactivations(batch) for batch in sequence.train.permuted_batches(permutation)]
             rows.append([torch.cat(layer).mean(0) for layer in zip(*batches, strict=True)])
+
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
 
@@ -148,4 +166,5 @@ def task_prototypes(gating: Gating, sequence: TaskSequence) -> GaussianPrototype
         for permutation in sequence.permutations:
             batches = sequence.train.permuted_batches(permutation)
             samples.append(torch.cat([prototype_features(gating.preactivations(batch)) for batch in batches]))
+
     return GaussianPrototypes.fit(samples)

@@ -137,6 +137,7 @@ def tuned(dataset: str, name: str) -> tuple[float, float]:
             if one in known:
                 lr, strength = known[one]
                 return lr, strength if method.regularizer != "none" else 0.0
+
     lr, strength = _DEFAULT_TUNING[method.regularizer]
     return (0.05 if method.neuron == "ann" else lr), strength
 
@@ -212,7 +213,8 @@ def make_consolidation(settings: TrialSettings, chunk_size: int) -> Consolidatio
         settings: method and strength.
         chunk_size: samples at a time for the Fisher information.
     """
-    kind, strength = settings.method.regularizer, settings.strength
+    kind = settings.method.regularizer
+    strength = settings.strength
     if kind == "ewc":
         return EWC(strength, fisher=Fisher(num_samples=settings.num_fisher, chunk_size=chunk_size, seed=settings.seed))
     if kind == "si":
@@ -221,4 +223,5 @@ def make_consolidation(settings: TrialSettings, chunk_size: int) -> Consolidatio
         return Metaplasticity(strength)
     if kind == "none":
         return Consolidation()
+
     raise ConfigError(f"no regularizer {kind!r}; known: none, ewc, si, meta")

@@ -93,13 +93,16 @@ def bin_loss(
         0.0
     """
     wanted = (1 - target)[:, None, None]
-    apart, uneven = [], []
+    apart = []
+    uneven = []
+
     for a, b in zip(first, second, strict=True):
         num_bins = a.shape[-1]
         away = [((1 - cosines(a[..., k], b[..., k])) - wanted).pow(4).mean() for k in range(num_bins)]
         apart.append(torch.stack(away).mean())
         use = torch.cat([a, b]).mean((0, 1, 2))
         uneven.append((use - 1 / num_bins).abs().max())
+
     return torch.stack(apart).max() + use_weight * torch.stack(uneven).max()
 
 
@@ -153,11 +156,14 @@ class TaskPairDataset:
     ) -> None:
         if num_pairs < 1:
             raise ConfigError(f"the backbone needs num_pairs of 1 or more, but got {num_pairs}")
+
         if means.ndim != 2 or means.shape[1] != tasks.num_features:
             raise ShapeError(
                 f"the permutations have {tasks.num_features} features, but got means of shape {tuple(means.shape)}"
             )
-        self.tasks, self.means = tasks, means
+
+        self.tasks = tasks
+        self.means = means
         balanced = BalancedPairs(allowed, tasks.group, same_group)
         self.pairs = balanced.draw(num_pairs, generator)
         self.share_in_group = balanced.share_in_group(self.pairs)

@@ -25,7 +25,8 @@ class Snapshots:
     """
 
     def __init__(self, branch: Branch, gates: Sequence[Tensor], folder: Path | None) -> None:
-        self.gates, self.folder = gates, folder
+        self.gates = gates
+        self.folder = folder
         self._in_memory: dict[str, dict[str, Tensor]] = {}
         self._save(branch, 0, "before")
 
@@ -35,6 +36,7 @@ class Snapshots:
             self._save(module, num_learned - 1, "after")
             if num_learned < len(self.gates[0]):
                 self._save(module, num_learned, "before")
+
         return {}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -42,6 +44,7 @@ class Snapshots:
         found = dict(self._in_memory)
         if self.folder is not None:
             found |= {file.stem: read_weights(file) for file in sorted(self.folder.glob("*.safetensors"))}
+
         return {f"{part}.{name}": value for part, values in found.items() for name, value in values.items()}
 
     def remove_files(self) -> None:
@@ -52,6 +55,7 @@ class Snapshots:
     def _save(self, branch: Branch, task: int, when: str) -> None:
         part = extract_subnetwork(branch, [layer[task] for layer in self.gates])
         values = {name: parameter.detach().cpu().clone() for name, parameter in part.named_parameters()}
+
         if self.folder is None:
             self._in_memory[f"{when}.{task}"] = values
         else:
@@ -67,12 +71,15 @@ def quantize_snapshots(snapshots: Mapping[str, Tensor], branch: Branch, gates: S
         branch: at the end of the training.
         gates: `(K, C)` a layer.
     """
-    final, found = _final_values(snapshots, branch, gates), {}
+    final = _final_values(snapshots, branch, gates)
+    found = {}
+
     for key, value in snapshots.items():
         distance = value - final[key]
         step = distance.abs().max().clamp(min=1e-12) / 127
         found[key] = (distance / step).round().to(torch.int8)
         found[f"{key}.step"] = step.reshape(1)
+
     return found
 
 

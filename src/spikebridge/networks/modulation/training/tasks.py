@@ -122,12 +122,15 @@ def load_inputs(dataset: DatasetName, split: str, data: Path | None = None) -> t
     num_validation = _NUM_VALIDATION[dataset] if split == "validation" else 0
     if dataset == "nmnist":
         return load_nmnist(data, split, num_validation)
+
     if dataset != "mnist":
         refuse_data_folder(data, "the digits of scikit-learn")
+
     splits = load_mnist(data, num_validation) if dataset == "mnist" else load_digits(num_validation)
     pair = splits.train, splits.validation if split == "validation" else splits.test
     if dataset == "events":
         return _as_events(pair[0], seed=0), _as_events(pair[1], seed=1)
+
     train, scored = (LabelledInputs(samples.images.flatten(1), samples.labels, 0) for samples in pair)
     return train, scored
 
@@ -154,9 +157,11 @@ def load_nmnist(data: Path | None, split: str, num_validation: int) -> tuple[Lab
     train = _read_recordings(train_folder)
     if split == "test":
         return train, _read_recordings(test_folder)
+
     order = fixed_permutation(len(train.labels))
     parts = order[: len(order) - num_validation], order[len(order) - num_validation :]
     kept, held_out = (LabelledInputs(train.inputs[:, part], train.labels[part], 1) for part in parts)
+
     return kept, held_out
 
 
@@ -164,10 +169,12 @@ def _read_recordings(folder: Path) -> LabelledInputs:
     files = [(file, label) for label in range(10) for file in sorted((folder / str(label)).glob("*.bin"))]
     if not files:
         raise DataError(f"{folder}: expected N-MNIST recordings in folders 0 to 9, but there are none.")
+
     steps = np.zeros((_NUM_STEPS, len(files), 2, SENSOR, SENSOR), np.uint8)
     for number, (file, _) in enumerate(files):
         events = read_nmnist(file, repair=True).events
         at = np.minimum(events["t"] * _NUM_STEPS // _DURATION, _NUM_STEPS - 1)
         steps[at, number, np.where(events["p"], 0, 1), events["y"], events["x"]] = 1
+
     labels = torch.tensor([label for _, label in files])
     return LabelledInputs(torch.from_numpy(steps).flatten(2), labels, 1)

@@ -72,22 +72,28 @@ def run_trial(
         gating: backbone and units that are trained already; None trains them.
         measure: measures the branch after each task, given the number of learned tasks; takes the place of snapshots.
     """
-    method, notes = settings.method, {}
+    method = settings.method
+    notes = {}
     if method.has_unit and gating is None:
         gating = build_gating(settings, sequence)
         notes = train_gating(gating, settings, sequence, None if run is None else run.child("units"), quiet)
         gating.eval()
+
     gates = task_gates(settings, sequence, gating)
     prototypes = None if gating is None else task_prototypes(gating, sequence)
     branch = initialise_branch(build_branch(settings, sequence), settings, gates).to(settings.device)
     if gating is not None:
         gating.to(settings.device)
+
     if method.one_network_a_task:
         result = _learn_separately(branch, settings, sequence, quiet)
         return Trial(branch.cpu(), gates, gating, prototypes, result, notes, None)
-    child, saved = None if run is None else run.child("tasks"), None
+
+    child = None if run is None else run.child("tasks")
+    saved = None
     if snapshots and gates is not None:
         saved = Snapshots(branch, gates, None if child is None else child.path / "snapshots")
+
     loop = replace(
         _loop(settings),
         consolidation=make_consolidation(settings, _fisher_chunk(branch, settings)),
@@ -95,22 +101,28 @@ def run_trial(
         forward=partial(_logits_with_own_gates, gating=gating) if gating is not None and method.per_sample else _logits,
         measure=measure or saved,
     )
+
     result = fit_tasks(branch, sequence.tasks(), loop, settings=_loop_settings(settings, quiet), run=child)
     if gating is not None:
         gating.cpu()
+
     return Trial(branch.cpu(), gates, gating, prototypes, result, notes, saved)
 
 
 def build_branch(settings: TrialSettings, sequence: TaskSequence) -> Branch:
     """The branch of a method, not yet initialised, in the size of the method."""
-    method, units = settings.method, settings.units
-    num_inputs, hidden = sequence.train.inputs.shape[-1], units.num_hidden
+    method = settings.method
+    units = settings.units
+    num_inputs = sequence.train.inputs.shape[-1]
+    hidden = units.num_hidden
+
     if method.one_network_a_task:
         hidden = max(1, round(units.rho * hidden[0])), max(1, round(units.rho * hidden[1]))
     elif method.size == "plain":
         hidden = settings.num_plain, settings.num_plain
     elif method.size == "wide":
         hidden = _matched_width(num_inputs, hidden, len(sequence.numbers))
+
     # the logits of an ANN are not summed over steps, so they need no factor
     ann = replace(settings.branch, neuron="ann", logit_scale=1.0)
     return Branch(num_inputs, hidden, _NUM_CLASSES, ann if method.neuron == "ann" else settings.branch)
@@ -128,6 +140,7 @@ def _matched_width(num_inputs: int, hidden: tuple[int, int], num_tasks: int) -> 
     table = num_tasks * sum(hidden) / 32  # bits, as words of 32
     linear = num_inputs + _NUM_CLASSES
     size = round((-linear + math.sqrt(linear**2 + 4 * (branch + heads + table))) / 2)
+
     return size, size
 
 
@@ -136,6 +149,7 @@ def initialise_branch(branch: Branch, settings: TrialSettings, gates: list[Tenso
     fan_in = None
     if gates is not None and settings.scale_by_open_fan_in:
         fan_in = float(gates[0].sum(1).float().mean()), float(gates[1].sum(1).float().mean())
+
     return branch.initialise(torch.Generator().manual_seed(derive_seed(settings.seed, 0)), fan_in)
 
 
@@ -163,11 +177,13 @@ def _learn_separately(branch: Branch, settings: TrialSettings, sequence: TaskSeq
     num_tasks = len(sequence.numbers)
     accuracies = torch.zeros(num_tasks + 1, num_tasks, dtype=torch.float64)
     seconds = []
+
     for k, task in enumerate(sequence.tasks()):
         found = fit_tasks(copy.deepcopy(branch), [task], _loop(settings), settings=_loop_settings(settings, quiet))
         accuracies[: k + 1, k] = found.accuracies[0, 0]
         accuracies[k + 1 :, k] = found.accuracies[1, 0]
         seconds += found.seconds
+
     return ContinualResult(accuracies, seconds, [])
 
 
@@ -199,6 +215,7 @@ def _logits_with_own_gates(module: nn.Module, x: Tensor, quantities: Mapping[str
     x = x if x.ndim == 3 else x.unsqueeze(0)
     with torch.no_grad():
         gates = gating.gates(gating.preactivations(x), num_samples=1)
+
     return _logits(module, x, _as_branch(module).modulation([gate.to(x.dtype) for gate in gates]))
 
 
@@ -214,4 +231,5 @@ def _fisher_chunk(branch: Branch, settings: TrialSettings) -> int:
     share = settings.units.rho if method.is_gated and settings.extract and not method.per_sample else 1.0
     first, second = (size * share for size in branch.num_hidden)
     num_weights = branch.sizes[0] * first + first * second + second * _NUM_CLASSES
+
     return max(1, min(64, int(5e7 / num_weights)))

@@ -83,11 +83,13 @@ def read_program(tokens: Any, place: str, extra: Sequence[str] = ()) -> tuple[st
     words = tokens.split() if isinstance(tokens, str) else tokens
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words) or not words:
         raise DataError(f"{place}: expected a program as a list of tokens, but got {tokens!r:.80}")
+
     program = tuple(name for word in words for name in _ORIGINAL_NAMES.get(word, (word,)))
     known = {*_TOKENS, *extra}
     for name in program:
         if name not in known:
             raise DataError(f"{place}: unknown token {name!r}; {did_you_mean(name, (*_TOKENS, *extra))}")
+
     return program
 
 
@@ -133,11 +135,13 @@ def read_what_if_text(plain: Mapping[str, Any], place: str) -> WhatIfText:
     rows = plain.get("collisions", [])
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 3 for row in rows):
         raise DataError(f"{place}: collisions are [[frame, object, object], ...], but got {rows!r:.80}")
+
     collisions = []
     for frame, first, second in rows:
         if isinstance(frame, bool) or not isinstance(frame, int):
             raise DataError(f"{place}: expected a frame as a whole number, but got {frame!r}")
         collisions.append((frame, _triple_named(first, place), _triple_named(second, place)))
+
     video = video_name(plain.get("video", plain.get("scene_index")), place)
     return WhatIfText(video, str(plain.get("question", "")), _triple_named(plain["removed"], place), tuple(collisions))
 
@@ -154,6 +158,7 @@ def _triple_named(name: Any, place: str) -> _Triple:
         names = [f"{c}{m}{s}" for c in COLORS for m in MATERIALS for s in SHAPES]
         hint = did_you_mean(str(name), names).partition(" Known")[0]
         raise DataError(f"{place}: expected colour, material and shape in one word, but got {name!r}; {hint}")
+
     return found[1], found[2], found[3]
 
 
@@ -181,6 +186,7 @@ def what_if_questions(texts: Sequence[WhatIfText], scenes: Mapping[int | str, Sc
             pairs = _drawn(_candidates(scene, scene.objects.index(text.removed)), text, seed)
             if pairs:
                 made.append(_question(text, scene, pairs))
+
     return made
 
 
@@ -209,6 +215,7 @@ def _question(text: WhatIfText, scene: Scene, pairs: Iterable[tuple[int, int]]) 
         )
         for pair in pairs
     )
+
     program = ("all_events", *object_tokens(text.removed), "filter_counterfact", "belong_to")
     return Question(text.video, "counterfactual", program, choices, text.text)
 
@@ -231,7 +238,8 @@ def object_tokens(triple: _Triple) -> tuple[str, ...]:
 _EXPECTED = "questions"
 _MAX_CHOICES = 64
 _MAX_WHAT_IF_CHOICES = 4
-_YES_NO, _ANSWERED_YES_NO = ("yes", "no"), ("exist", "belong_to", "negate")
+_YES_NO = ("yes", "no")
+_ANSWERED_YES_NO = ("exist", "belong_to", "negate")
 _JUDGED = {"correct": "correct", "wrong": "wrong", "true": "correct", "false": "wrong"}
 _KNOWN = ("video", "question", "question_type", "question_subtype", "program", "answer", "choices", "question_id")
 
@@ -254,7 +262,8 @@ def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
         DataError: with the place: a file that is missing or damaged, a question without a program, an unknown token,
             type or answer, an answer of another kind than the question, or a question or choice that is listed twice.
     """
-    found, places = QuestionFile([], []), dict[Any, str]()
+    found = QuestionFile([], [])
+    places = dict[Any, str]()
 
     def add(kind: list[Any], asked: Question | WhatIfText, place: str) -> None:
         key = asked if isinstance(asked, WhatIfText) else _identity(asked)
@@ -276,6 +285,7 @@ def read_questions(path: Path, extra: Sequence[str] = ()) -> QuestionFile:
             add(found.what_if_texts, read_what_if_text(plain, place), place)
         else:
             add(found.questions, read_question(plain, place, extra), place)
+
     return found
 
 
@@ -299,26 +309,32 @@ def read_question(plain: Mapping[str, Any], place: str, extra: Sequence[str] = (
     if "program" not in plain:
         hint = did_you_mean("program", [key for key in plain if key not in _KNOWN])
         raise DataError(f"{place}: a question needs a program, but has {', '.join(map(str, plain))}; {hint}")
+
     program = read_program(plain["program"], place, extra)
     choices = tuple(
         _choice(one, f"{place}, choice {i}", extra) for i, one in enumerate(_list(plain, "choices", place), start=1)
     )
     if len(choices) > _MAX_CHOICES:
         raise DataError(f"{place}: {len(choices)} choices, but at most {_MAX_CHOICES} are read")
+
     kind = plain.get("question_type", plain.get("type"))
     kind = _kind(program, choices) if kind is None else kind
     if kind not in KINDS:
         raise DataError(f"{place}: unknown question type {kind!r}; {did_you_mean(str(kind), KINDS)}")
+
     if (kind == "descriptive") == bool(choices):
         raise DataError(
             f"{place}: a {kind} question has {'no choices' if choices else 'choices'}, but {len(choices)} came"
         )
+
     if choices and plain.get("answer") is not None:
         raise DataError(f"{place}: a question with choices has an answer for each, not one of its own")
+
     listed = [(choice.program, choice.text) for choice in choices]
     for i, one in enumerate(listed, start=1):
         if one in listed[: i - 1]:
             raise DataError(f"{place}: choices {listed.index(one) + 1} and {i} are the same")
+
     return Question(
         video=video_name(plain.get("video", plain.get("scene_index")), place),
         kind=kind,
@@ -333,12 +349,14 @@ def read_question(plain: Mapping[str, Any], place: str, extra: Sequence[str] = (
 def _choice(plain: Any, place: str, extra: Sequence[str]) -> Choice:
     if not isinstance(plain, Mapping) or "program" not in plain:
         raise DataError(f"{place}: a choice is an object with a program, but got {plain!r:.60}")
+
     answer = plain.get("answer")
     if answer is not None:
         word = str(answer).lower()
         if word not in _JUDGED:
             raise DataError(f"{place}: unknown answer {answer!r}; {did_you_mean(word, ('correct', 'wrong'))}")
         answer = _JUDGED[word]
+
     return Choice(read_program(plain["program"], place, extra), str(plain.get("choice", "")), answer)
 
 
@@ -348,6 +366,7 @@ def _kind(program: Sequence[str], choices: Sequence[Choice]) -> str:
         return "descriptive"
     if "filter_counterfact" in program:
         return "counterfactual"
+
     return "predictive" if "unseen_events" in program else "explanatory"
 
 
@@ -363,15 +382,18 @@ def _parsed_answer(answer: Any, last: str, place: str) -> str | None:
         return None
     if not isinstance(answer, int | str):
         raise DataError(f"{place}: expected an answer as a number or word, but got {answer!r:.60}")
+
     word = {True: "yes", False: "no"}[answer] if isinstance(answer, bool) else str(answer).strip().lower()
     kind = last.removeprefix("query_")
     if last == "count" and not (word.isascii() and word.isdecimal() and len(word) < 4):
         raise DataError(f"{place}: expected a number of objects or events, but the answer is {answer!r:.60}")
+
     values = _YES_NO if last in _ANSWERED_YES_NO else ATTRIBUTES.get(kind) if kind != last else None
     if values is not None and word not in values:
         raise DataError(
             f"{place}: expected an answer to {last!r}, but got {answer!r:.60}; {did_you_mean(word, values)}"
         )
+
     return word
 
 
@@ -381,4 +403,5 @@ def _list(plain: Mapping[str, Any], name: str, place: str) -> list[Any]:
         return []
     if not isinstance(value, list):
         raise DataError(f"{place}: {name} is a list, but got {value!r:.60}")
+
     return value

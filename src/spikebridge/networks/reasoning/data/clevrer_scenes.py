@@ -51,6 +51,7 @@ def read_scenes(path: Path) -> list[Scene]:
         if scene.video in scenes:
             raise DataError(f"{place}: video {scene.video} is listed twice")
         scenes[scene.video] = scene
+
     return list(scenes.values())
 
 
@@ -94,9 +95,11 @@ def _documents(path: Path) -> Iterator[tuple[str, Mapping[str, Any], int | None]
             raise DataError(f"{path}: expected a folder of scenes, but it has no {', '.join(_SUFFIXES)} file")
     else:
         files = [path]
+
     for file in files:
         number = re.search(r"(\d+)\D*$", file.name.partition(".")[0])
         default = int(number[1]) if number else None
+
         if _is_pickle(file):
             value = read_restricted_pickle(file)
             many = value if isinstance(value, list) else [value]
@@ -117,6 +120,7 @@ def _ours(plain: Mapping[str, Any], place: str, video: int | str | None) -> Scen
     what_if = plain.get("counterfactual") or {}
     if not isinstance(what_if, Mapping):
         raise DataError(f"{place}: counterfactual is {{removed object: collisions}}, but got {what_if!r:.60}")
+
     return _scene(_video(plain, ("video",), video, place), plain["objects"], plain["trajectory"], plain["collisions"],
                   what_if, place)  # fmt: skip
 
@@ -125,6 +129,7 @@ def _original(plain: Mapping[str, Any], place: str, video: int | str | None) -> 
     _need(plain, ("object_property", "motion_trajectory", "collision"), _ORIGINAL, place)
     index = _indices([one["object_id"] for one in plain["object_property"]], place)
     objects = [[one["color"], one["material"], one["shape"]] for one in plain["object_property"]]
+
     trajectory = [
         [
             sample["frame_id"],
@@ -139,6 +144,7 @@ def _original(plain: Mapping[str, Any], place: str, video: int | str | None) -> 
         ]
         for sample in plain["motion_trajectory"]
     ]
+
     collisions = [
         [met["frame_id"], *(_listed(index, one, place) for one in met["object_ids"])] for met in plain["collision"]
     ]
@@ -153,27 +159,34 @@ def _simulated(plain: Mapping[str, Any], place: str, video: int | str | None) ->
     def who(one: Any) -> int:
         if not isinstance(one, Mapping):
             return _listed(index, one, place)
+
         triple = [one.get(kind) for kind in ("color", "material", "shape")]
         if triple in triples:
             return triples.index(triple)
+
         return _listed(index, one.get("id", triple), place)
 
     what_if: dict[int | str, Any] = {}
     observed: Mapping[str, Any] | None = None
+
     for run in plain["predictions"]:
         if run.get("what_if", -1) == -1:
             observed = run
         else:
             removed = _listed(index, run["what_if"], place)
             what_if[removed] = [[met["frame"], *map(who, met["objects"])] for met in run["collisions"]]
+
     if observed is None:
         raise DataError(f"{place}: predictions need the one that was observed, what_if = -1, but have none")
+
     trajectory = [
         [sample["frame_index"], [[who(one), one["x"], one["y"]] for one in sample["objects"]]]
         for sample in observed["trajectory"]
     ]
+
     collisions = [[met["frame"], *map(who, met["objects"])] for met in observed["collisions"]]
     keys = ("video", "scene_index", "video_index")
+
     return _scene(_video(plain, keys, video, place), triples, trajectory, collisions, what_if, place)
 
 
@@ -189,17 +202,21 @@ def _scene(
     for name, rows in (("objects", objects), ("trajectory", trajectory), ("collisions", collisions)):
         if not isinstance(rows, list):
             raise DataError(f"{place}: {name} is a list, but got {rows!r:.60}")
+
     if len(objects) > MAX_OBJECTS:
         raise DataError(f"{place}: {len(objects)} objects, but at most {MAX_OBJECTS} are read")
+
     for name, rows in (("collisions", collisions), *((f"collisions without {k}", v) for k, v in what_if.items())):
         if len(rows) > _MAX_COLLISIONS:
             raise DataError(f"{place}: {len(rows)} {name}, but at most {_MAX_COLLISIONS} are read")
+
     return Scene.from_lists(video, objects, trajectory, collisions, dict(what_if))
 
 
 def _need(plain: Mapping[str, Any], needed: Sequence[str], known: Sequence[str], place: str) -> None:
     if not isinstance(plain, Mapping):
         raise DataError(f"{place}: a scene is an object with names, but got {plain!r:.60}")
+
     for name in needed:
         if name not in plain:
             others = [key for key in plain if key not in known]
@@ -221,6 +238,7 @@ def video_name(value: Any, place: str) -> int | str:
     """
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise DataError(f"{place}: expected the number or name of a video, but got {value!r}")
+
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 

@@ -100,9 +100,11 @@ class Scene:
         seen = _collisions(video, collisions, len(triples))
         observed = seen[:, 0] < NUM_OBSERVED_FRAMES
         without = {}
+
         for removed, rows in (what_if or {}).items():
             index = _object(video, "what_if", removed, len(triples))
             without[index] = _collisions(video, rows, len(triples))
+
         return cls(video, triples, frames, positions, seen[observed], seen[~observed], without)
 
     @property
@@ -130,18 +132,22 @@ def _triples(
     for i, named in enumerate(objects):
         if len(named) != 3:
             raise DataError(f"video {video}, object {i}: expected [colour, material, shape], but got {list(named)}")
+
         for word, (kind, values) in zip(named, attributes.items(), strict=True):
             if word not in values:
                 raise DataError(
                     f"video {video}, object {i}: unknown {kind} {word!r}; {did_you_mean(str(word), values)}"
                 )
+
         triple = (str(named[0]), str(named[1]), str(named[2]))
         if triple in triples:
             raise DataError(
                 f"video {video}: objects {triples.index(triple)} and {i} are both a {' '.join(triple)}; no two objects "
                 "share all three attributes"
             )
+
         triples.append(triple)
+
     return tuple(triples)
 
 
@@ -150,8 +156,10 @@ def _object(video: int | str, place: str, value: Any, num_objects: int) -> int:
         index = parse_integer(value) if isinstance(value, str) else _frame(video, place, value)
     except (TypeError, ValueError, DataError):
         index = -1
+
     if not 0 <= index < num_objects:
         raise DataError(f"video {video}, {place}: object {value!r} is not listed; there are {num_objects} objects")
+
     return index
 
 
@@ -169,6 +177,7 @@ def _positions(
     if (np.diff(frames) <= 0).any():
         twice = int(frames[1:][np.diff(frames) <= 0][0])
         raise DataError(f"video {video}, trajectory: frame {twice} is listed twice")
+
     positions = np.full((len(samples), num_objects, 2), np.nan)
     for s, (frame, rows) in enumerate(samples):
         for name, x, y in rows:
@@ -176,23 +185,29 @@ def _positions(
             o = _object(video, place, name, num_objects)
             if isinstance(x, bool) or isinstance(y, bool):
                 raise DataError(f"video {video}, {place}: object {o} is at ({x}, {y}); coordinates are numbers")
+
             if not (abs(x) <= _MAX_COORDINATE and abs(y) <= _MAX_COORDINATE):
                 raise DataError(
                     f"video {video}, {place}: object {o} is at ({x}, {y}), which is not finite or has diverged; "
                     f"coordinates stay within {_MAX_COORDINATE:g}"
                 )
+
             if not np.isnan(positions[s, o, 0]):
                 raise DataError(f"video {video}, {place}: object {o} is listed twice")
+
             positions[s, o] = x, y
+
     return frames, positions
 
 
 def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: int) -> np.ndarray:
     checked: list[tuple[int, int, int]] = []
     seen: set[tuple[int, int, int]] = set()
+
     for row in rows:
         if len(row) != 3:
             raise DataError(f"video {video}, collisions: expected [frame, object, object], but got {list(row)}")
+
         frame = _frame(video, "collisions", row[0])
         place = f"collision at frame {frame}"
         a, b = (_object(video, place, value, num_objects) for value in row[1:])
@@ -200,8 +215,10 @@ def _collisions(video: int | str, rows: Sequence[Sequence[int]], num_objects: in
             raise DataError(f"video {video}, {place}: object {a} collides with itself")
         if (frame, min(a, b), max(a, b)) in seen:
             raise DataError(f"video {video}, {place}: objects {a} and {b} are listed twice")
+
         seen.add((frame, min(a, b), max(a, b)))
         checked.append((frame, a, b))
+
     return np.array(checked, dtype=np.int64).reshape(-1, 3)
 
 

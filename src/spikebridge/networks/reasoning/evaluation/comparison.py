@@ -44,6 +44,7 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
         _row("baked", [noisy], questions),
         _row("fixed", [fixed(noisy)], questions, detection_scores(fixed.unit, split.test)),
     ]
+
     _log.info("answering with the learned collisions")
     readers = {seed: learned_reader(run, seed) for seed in seeds_of(run)}
     detected = {seed: detection_scores(reader.unit, split.test) for seed, reader in readers.items()}
@@ -51,6 +52,7 @@ def compare(run: Run, split: Split, real: bool, data: Path | None = None) -> dic
     rows.append(_row("learned", [reader(noisy) for reader in readers.values()], questions, mean))
     _log.info("answering near the truth")
     rows.append(_row("near truth", [near], questions))
+
     return {
         "questions": f"{len(questions)} {'real' if real else 'generated'} explanatory questions",
         "best_seed": best_seed(run),
@@ -78,6 +80,7 @@ def _row(
     plain = [score_executor(scenes, questions)["explanatory"] for scenes in readings]
     per_option = [100 * one["per_option"] for one in graph]
     per_question = [100 * one["per_question"] for one in graph]
+
     return {
         "from": name,
         "per option %": round(fmean(per_option), 2),

@@ -63,6 +63,7 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     if options.scenes is None or options.questions is None:
         missing = "--scenes" if options.scenes is None else "--questions"
         raise ConfigError(f"scenes and questions belong together; {missing} is missing")
+
     start = time.perf_counter()
     _log.info("reading scenes and questions")
     scenes = read_scenes(options.scenes)
@@ -72,13 +73,16 @@ def evaluate_files(run: Run, options: QuestionEvaluation) -> dict[str, Any]:
     read = time.perf_counter()
     presets: dict[str, Any] = {name: {} for name in options.presets}
     executor: dict[str, Any] = {}
+
     for kind in KINDS:
         some = [question for question in questions if question.kind == kind]
         _log.info("answering %d %s questions", len(some), kind)
         with_collisions = read_collisions(run, scenes, options.collisions, kind) if some else []
+
         for name, scores in presets.items():
             scores |= score(with_collisions, some, name, options.causal and name != _PUBLISHED)
         executor |= score_executor(with_collisions, some, options.causal)
+
     answered = time.perf_counter()
     return {
         "collisions": options.collisions,
@@ -103,6 +107,7 @@ def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[lis
     """
     found = read_questions(path)
     scene_of = {scene.video: scene for scene in scenes}
+
     for number, question in enumerate(found.questions, start=1):
         if question.video not in scene_of:
             known = [str(video) for video in list(scene_of)[:5]]
@@ -110,10 +115,12 @@ def _read_questions(path: Path, scenes: Sequence[Scene], seed: int) -> tuple[lis
                 f"{path}: question {number} is about video {question.video}, but there is no scene of it among "
                 f"{len(scene_of)} ({', '.join(known)}, ...)"
             )
+
     made = what_if_questions(found.what_if_texts, scene_of, seed)
     questions = [*found.questions, *made]
     if not any(answer is not None for question in questions for answer in question.answers):
         raise DataError(f"{path}: expected questions with known answers to compare with, but there are none")
+
     texts = len(found.what_if_texts)
     return questions, {"num_texts_without_choices": texts - len(made)} if texts else {}
 
@@ -129,4 +136,5 @@ def read_collisions(run: Run, scenes: Sequence[Scene], collisions: str, kind: st
     """
     if collisions == "learned":
         return learned_reader(run, kind=kind)(scenes)
+
     return fixed_reader(run)(scenes) if collisions == "rule" else list(scenes)

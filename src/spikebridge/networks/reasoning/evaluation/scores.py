@@ -73,6 +73,7 @@ def tally(questions: Sequence[Question], given: ProgramValues, refusals: bool = 
         if known:
             right = [value == truth for value, truth in known]
             rows[question.kind].append((question.subtype, right, sum(value is None for value, _ in known)))
+
     result = {}
     for kind, found in rows.items():
         if found:
@@ -82,6 +83,7 @@ def tally(questions: Sequence[Question], given: ProgramValues, refusals: bool = 
                 result[kind]["subtypes"] = {
                     name: _shares([row for row in found if row[0] == name], refusals) for name in subtypes
                 }
+
     return result
 
 
@@ -93,6 +95,7 @@ def _shares(rows: Sequence[tuple[str, list[bool], int]], refusals: bool) -> dict
         "num_questions": len(rows),
         "num_options": len(options),
     }
+
     return shares | ({"refusals": sum(number for _, _, number in rows)} if refusals else {})
 
 
@@ -108,6 +111,7 @@ def _flat(scores: Mapping[str, Any]) -> dict[str, float]:
         row[f"{kind} %"] = round(100 * shares["per_option"], 2)
         if shares["per_question"] != shares["per_option"]:
             row[f"{kind} per question %"] = round(100 * shares["per_question"], 2)
+
     return row
 
 
@@ -127,9 +131,11 @@ def calibration(confidences: Sequence[float], right: Sequence[bool], num_bins: i
         >>> calibration([0.95, 0.95, 0.15, 0.15], [True, True, False, True])["expected_calibration_error"]
         0.2
     """
-    sure, hits = np.asarray(confidences, dtype=float), np.asarray(right, dtype=float)
+    sure = np.asarray(confidences, dtype=float)
+    hits = np.asarray(right, dtype=float)
     number = np.minimum((sure * num_bins).astype(int), num_bins - 1)
     bins = []
+
     for k in range(num_bins):
         inside = number == k
         if inside.any():
@@ -142,5 +148,6 @@ def calibration(confidences: Sequence[float], right: Sequence[bool], num_bins: i
                     "right": round(float(hits[inside].mean()), 4),
                 }
             )
+
     away = sum(one["num_answers"] * abs(one["confidence"] - one["right"]) for one in bins) / max(1, len(sure))
     return {"bins": bins, "expected_calibration_error": round(away, 4)}

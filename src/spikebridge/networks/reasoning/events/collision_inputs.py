@@ -69,6 +69,7 @@ def candidate_pairs(scenes: Sequence[Scene]) -> CandidatePairs:
         first, second = np.triu_indices(scene.num_objects, 1)
         near = distance.min(axis=0, initial=np.inf)[first, second] < _MAX_CANDIDATE_DISTANCE
         pairs = np.stack([first[near], second[near]], axis=1)
+
         found = (
             places[:, pairs],
             visible[:, pairs],
@@ -79,12 +80,14 @@ def candidate_pairs(scenes: Sequence[Scene]) -> CandidatePairs:
         )
         for column, values in zip(columns, found, strict=True):
             column.append(values)
+
     axes = (1, 1, 1, 0, 0, 0)
     empty = _empty_shapes()
     joined = [
         np.concatenate(column, axis) if column else np.zeros(shape)
         for column, axis, shape in zip(columns, axes, empty, strict=True)
     ]
+
     signals = [torch.from_numpy(values.astype(np.float32)) for values in joined[:4]]
     return CandidatePairs(*signals, *(torch.from_numpy(values.astype(np.int64)) for values in joined[4:]))
 
@@ -116,11 +119,13 @@ def on_grid(scene: Scene) -> tuple[Float[np.ndarray, "T O 2"], Float[np.ndarray,
     visible = np.zeros((NUM_SAMPLES, scene.num_objects))
     nearest, close = _nearest_samples(scene.frames)
     visible[close] = seen[nearest[close]]
+
     for o in range(scene.num_objects):
         when = scene.frames[seen[:, o]]
         for axis in range(2):
             known = scene.positions[seen[:, o], o, axis]
             places[:, o, axis] = np.interp(GRID, when, known) if len(when) else 1e4 * (1 + o)
+
     return places, visible
 
 
@@ -138,6 +143,7 @@ def _to_the_third(distance: Float[np.ndarray, "T O O"], pairs: Int[np.ndarray, "
     rows = np.arange(len(pairs))
     for one in range(2):
         apart[:, rows, :, pairs[:, one]] = np.inf
+
     return np.minimum(apart.min(axis=-1, initial=np.inf), FAR)
 
 
@@ -195,10 +201,12 @@ def signals(
         ],
         -1,
     )
+
     other = own.flip(2)
     apart = places.flip(2) - places
     towards = torch.cat([apart, apart.norm(dim=-1, keepdim=True)], -1) / SCALES["distance"]
     relative = torch.cat([towards, (speed.flip(2) - speed) / SCALES["velocity"]], -1)
+
     return torch.cat([own, other, relative], -1)[:, :, :orders].clamp(-_LIMIT, _LIMIT)
 
 
@@ -222,6 +230,7 @@ def acceleration(places: Float[Tensor, "T *N"]) -> Float[Tensor, "T *N"]:
     """
     step = places[1:] - places[:-1]
     nothing = torch.zeros_like(places[:1])
+
     return torch.cat([nothing, step[1:] - step[:-1], nothing])
 
 

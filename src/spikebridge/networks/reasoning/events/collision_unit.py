@@ -189,6 +189,7 @@ def expected_frame(scores: Float[Tensor, "*B T"]) -> Float[Tensor, "*B"]:
     samples = torch.arange(at.shape[-1], device=at.device)
     in_peak = (samples - at.argmax(-1, keepdim=True)).abs() <= _PEAK
     share = at.masked_fill(~in_peak, -torch.inf).softmax(-1)
+
     return FRAMES_PER_SAMPLE * (share * samples).sum(-1)
 
 
@@ -249,6 +250,7 @@ class _AccelerationRule(nn.Module):
                 "the rule needs max_distance > 0 px and min_acceleration > 0 px/sample, but got "
                 f"{max_distance} and {min_acceleration}"
             )
+
         self.max_distance = max_distance
         self.min_acceleration = min_acceleration
 
@@ -259,6 +261,7 @@ class _AccelerationRule(nn.Module):
         distance = first[:, DISTANCE] * SCALES["distance"]
         passed = (change / self.min_acceleration).clamp(max=100) - 1
         scores = torch.where(distance < self.max_distance, _SCALE * passed, -_SCALE * 2)
+
         return torch.cat([scores, torch.zeros_like(scores[:, :1])], 1)
 
 

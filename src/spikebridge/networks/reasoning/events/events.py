@@ -20,7 +20,8 @@ EVENT_KINDS = ("start", "end", "out", "in", "collision")
 """Kinds of event, in their order within one frame."""
 START, END, OUT, IN, COLLISION = range(len(EVENT_KINDS))
 
-START_FRAME, END_FRAME = 0, 125
+START_FRAME = 0
+END_FRAME = 125
 _SPEED_LIMIT = 0.1
 """Slower than this is still [position units per frame]."""
 
@@ -81,9 +82,11 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
     num_objects = max((scene.num_objects for scene in scenes), default=0)
     frames = np.full((len(scenes), num_samples), FAR)
     positions = np.full((len(scenes), num_samples, num_objects, 2), np.nan)
+
     for v, scene in enumerate(scenes):
         frames[v, : len(scene.frames)] = scene.frames
         positions[v, : len(scene.frames), : scene.num_objects] = scene.positions
+
     visible = ~np.isnan(positions[..., 0])
     change = np.diff(positions, axis=1) / np.diff(frames, axis=1)[:, :, None, None].clip(min=1)
     nothing = np.full((len(scenes), 1, num_objects, 2), np.nan)
@@ -91,10 +94,12 @@ def tracks_of(scenes: Sequence[Scene]) -> SceneTracks:
     exists = ~np.isnan(both)
     velocity = np.where(exists, both, 0.0).sum(0) / exists.sum(0).clip(min=1)
     moving = visible & (np.hypot(velocity[..., 0], velocity[..., 1]) > _SPEED_LIMIT)
+
     for v, scene in enumerate(scenes):
         if scene.moving is not None:
             seen = (v, slice(len(scene.frames)), slice(scene.num_objects))
             moving[seen] = visible[seen] & scene.moving
+
     return SceneTracks(frames, visible, moving)
 
 
@@ -110,6 +115,7 @@ def observed_events(scenes: Sequence[Scene], tracks: SceneTracks) -> Events:
     """
     seen = tracks.visible
     parts = [_markers(len(scenes))]
+
     for kind, changes, edge in (
         (IN, seen[:, 1:] & ~seen[:, :-1], tracks.frames[:, 1:]),
         (OUT, seen[:, :-1] & ~seen[:, 1:], tracks.frames[:, 1:]),
@@ -117,6 +123,7 @@ def observed_events(scenes: Sequence[Scene], tracks: SceneTracks) -> Events:
         v, s, o = np.nonzero(changes & (edge < NUM_OBSERVED_FRAMES)[:, :, None])
         who = np.stack([o, np.full_like(o, -1)], 1)
         parts.append(Events(v, np.full_like(v, kind), edge[v, s], who, np.ones(len(v))))
+
     parts.append(collision_events([scene.collisions for scene in scenes], [scene.collision_scores for scene in scenes]))
     return in_order(Events(*[np.concatenate(column) for column in zip(*parts, strict=True)]))
 
@@ -128,11 +135,13 @@ def collision_events(
     numbers = np.array([len(listed) for listed in rows], dtype=np.int64)
     scene = np.repeat(np.arange(len(rows)), numbers)
     table = np.concatenate([np.zeros((0, 3), dtype=np.int64), *rows])
+
     if scores is None:
         score = np.ones(len(scene))
     else:
         each = zip(rows, scores, strict=True)
         score = np.concatenate([np.zeros(0), *[np.ones(len(r)) if s is None else s for r, s in each]])
+
     return Events(scene, np.full_like(scene, COLLISION), table[:, 0], table[:, 1:], score)
 
 
@@ -192,13 +201,16 @@ def causes_of(events: Events) -> _Causes:
     most = int(numbers.max(initial=0))
     num_objects = int(events.objects.max(initial=-1)) + 1
     takes_part = np.zeros((len(numbers), most, num_objects), dtype=np.float32)
+
     for column in events.objects.T:
         known = column >= 0
         takes_part[events.scene[known], place[known], column[known]] = 1
+
     earlier = np.tril(np.ones((most, most), dtype=bool), -1)
     needs = _closure((takes_part @ takes_part.transpose(0, 2, 1) > 0) & earlier)
     scene, j, k = np.nonzero(needs)
     first = np.cumsum(numbers) - numbers
+
     return _Causes(first[scene] + j, first[scene] + k)
 
 
@@ -229,13 +241,16 @@ def without_object(scene: Scene, removed: int) -> Int[np.ndarray, "R 3"]:
     follows = with_removed.copy()
     pairs = causes_of(events)
     follows[pairs.event[with_removed[pairs.cause]]] = True
+
     # the frame at which each object leaves its observed course
     leaves = np.full(scene.num_objects, np.iinfo(np.int64).max)
     for column in events.objects.T:
         np.minimum.at(leaves, column[follows], events.frame[follows])
+
     stays = np.concatenate([events.frame[~follows, None], events.objects[~follows]], 1)
     rolled = scene.what_if[removed]
     off_course = (rolled[:, :1] >= leaves[rolled[:, 1:]]).any(1) & (rolled[:, 1:] != removed).all(1)
+
     return np.concatenate([stays, rolled[off_course]])
 
 
@@ -246,4 +261,5 @@ def _closure(needs: Bool[np.ndarray, "V E E"]) -> Bool[np.ndarray, "V E E"]:
     while steps < needs.shape[1]:
         reached = ((reached + reached @ reached) > 0).astype(np.float32)
         steps *= 2
+
     return reached > 0

@@ -94,6 +94,7 @@ def track_signals(scenes: Sequence[Scene]) -> Float[Tensor, "T O C"]:
         nearest = np.minimum(apart.min(axis=-1, initial=np.inf), FAR)
         track = torch.from_numpy(places)
         speed = velocity(track)
+
         channels = (
             (track - HEIGHT / 2) / SCALES["place"],
             speed / SCALES["velocity"],
@@ -104,7 +105,9 @@ def track_signals(scenes: Sequence[Scene]) -> Float[Tensor, "T O C"]:
             speed / _SLOW,
             (speed.norm(dim=-1, keepdim=True) + 0.02).log(),
         )
+
         rows.append(torch.cat(channels, -1).clamp(-8, 8).float())
+
     return torch.cat(rows, 1) if rows else torch.zeros(NUM_SAMPLES, 0, _NUM_CHANNELS)
 
 
@@ -129,6 +132,7 @@ def with_presence(scene: Scene, there: np.ndarray, moving: np.ndarray | None = N
     """
     if not np.array_equal(scene.frames, GRID):
         return scene
+
     positions = scene.positions.copy()
     for o in range(scene.num_objects):
         seen = np.flatnonzero(scene.visible[:, o])
@@ -136,6 +140,7 @@ def with_presence(scene: Scene, there: np.ndarray, moving: np.ndarray | None = N
             for axis in range(2):
                 positions[:, o, axis] = _fill_gaps(seen, scene.positions[seen, o, axis])
             positions[~there[:, o], o] = np.nan
+
     return replace(scene, positions=positions, moving=moving)
 
 
@@ -147,6 +152,7 @@ def _fill_gaps(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
         first = (values[1] - values[0]) / (seen[1] - seen[0])
         last = (values[-1] - values[-2]) / (seen[-1] - seen[-2])
         filled = filled + np.minimum(samples - seen[0], 0) * first + np.maximum(samples - seen[-1], 0) * last
+
     return filled
 
 
@@ -160,11 +166,14 @@ def read_presence(unit: PresenceUnit, scenes: Sequence[Scene], margin: float = _
     """
     if not scenes:
         return []
+
     tracks = track_signals(scenes)
     with torch.no_grad():
         stages, _ = unit.stages(tracks)
+
     in_view, moves = stages.nonlinearity[0, 0].permute(1, 2, 0)
     there = (in_view + margin * (2 * tracks[:, :, _VISIBLE] - 1) > 0).numpy()
     cuts = np.cumsum([scene.num_objects for scene in scenes])[:-1]
     parts = zip(scenes, np.split(there, cuts, axis=1), np.split((moves > 0).numpy(), cuts, axis=1), strict=True)
+
     return [with_presence(scene, seen, moving) for scene, seen, moving in parts]

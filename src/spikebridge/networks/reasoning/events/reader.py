@@ -52,6 +52,7 @@ class CollisionReader:
         found = spikes.numpy()
         rows = np.column_stack([frames.numpy(), pairs.objects.numpy()])[found]
         scores = probabilities.numpy()[found]
+
         # pairs stand in the order of their scenes
         cuts = np.searchsorted(pairs.scene.numpy()[found], np.arange(len(placed) + 1))
         return [
@@ -72,7 +73,10 @@ def detect_collisions(
     Returns:
         Whether each pair collides, the frame, and the probability.
     """
-    spikes, frames, odds = [torch.zeros(0)], [torch.zeros(0)], [torch.zeros(0)]
+    spikes = [torch.zeros(0)]
+    frames = [torch.zeros(0)]
+    odds = [torch.zeros(0)]
+
     with torch.no_grad():
         for some in torch.arange(len(pairs.scene)).split(_BATCH_SIZE):
             x = signals(pairs.places[:, some], pairs.visible[:, some], pairs.third[:, some], pairs.kinds[some])
@@ -80,6 +84,7 @@ def detect_collisions(
             spikes.append(stages.discretizer[0, 0, :, 0])
             frames.append(stages.discretizer[0, 0, :, 1])
             odds.append(log_odds(stages.nonlinearity[0, 0]))
+
     return torch.cat(spikes) > 0.5, torch.cat(frames), torch.cat(odds).sigmoid()
 
 
@@ -91,5 +96,6 @@ def _with_collisions(scene: Scene, rows: Float[np.ndarray, "C 3"], scores: Float
         begins = np.where(seen.any(0), scene.frames[seen.argmax(0)] if len(seen) else 0, 0)
         earliest = begins[whole[:, 1:]].max(axis=1)
         whole[:, 0] = np.clip(whole[:, 0], earliest.clip(max=NUM_OBSERVED_FRAMES - 1), NUM_OBSERVED_FRAMES - 1)
+
     order = np.argsort(whole[:, 0], kind="stable")
     return scene.with_collisions(whole[order], scores[order].astype(np.float64))

@@ -41,6 +41,7 @@ class QuestionAnswers:
         common = {"question": self.question.text, "kind": self.question.kind, "program": list(self.question.program)}
         if self.question.kind == "descriptive":
             return {**common, "answer": answers[0]}
+
         choices = [{"choice": c.text, **one} for c, one in zip(self.question.choices, answers, strict=True)]
         return {**common, "choices": choices}
 
@@ -48,8 +49,10 @@ class QuestionAnswers:
         """Text, one line for each answer."""
         if self.question.kind == "descriptive":
             return _line(self.answers[0])
+
         width = max(len(choice.text) for choice in self.question.choices)
         pairs = zip(self.question.choices, self.answers, strict=True)
+
         return "\n".join(f"{choice.text:<{width}}  {_line(one)}" for choice, one in pairs)
 
 
@@ -75,19 +78,23 @@ def load_observation(path: Path, detector: Detector, video: str | None = None) -
         file = read_video(path)
         perceived = perceive(detector, file.pictures, path.stem, file.rate)
         return Observation(perceived.scene, file.pictures)
+
     return Observation(_chosen(read_scenes(path), video, path))
 
 
 def _chosen(scenes: Sequence[Scene], video: str | None, path: Path) -> Scene:
     if not scenes:
         raise DataError(f"{path}: expected scenes, but there are none.")
+
     names = [str(scene.video) for scene in scenes]
     if video is None:
         if len(scenes) > 1:
             raise DataError(f"{path} holds {len(scenes)} scenes; name one with --video, such as {names[0]}")
         return scenes[0]
+
     if video not in names:
         raise DataError(f"{path} holds no scene of video {video}; {did_you_mean(video, names[:50])}")
+
     return scenes[names.index(video)]
 
 
@@ -109,6 +116,7 @@ def answer_question(
     answers = answer(observation.scene, _queries(question))
     if len(answers) == 1:
         return QuestionAnswers(question, answers[0])
+
     return QuestionAnswers(question, (_described([one for (one,) in answers]),))
 
 

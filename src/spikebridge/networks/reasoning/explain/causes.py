@@ -93,26 +93,35 @@ def trace_causes(
     inputs = _NeededInputs(trace, connections, preset)
     pending = [(len(trace.fired) - 1, trace.names.index(name)) for name in answers]
     chain: dict[tuple[int, int], ExplanationStep] = {}
+
     while pending:
         step, neuron = pending.pop()
         step = inputs.onset(step, neuron)
         if (step, neuron) in chain:
             continue
+
         name = trace.names[neuron]
         meaning = neuron_label(name, trace.objects, trace.events)
         if trace.stimulated[step, neuron]:
             chain[step, neuron] = ExplanationStep(step, name, meaning, instruction=trace.instructions[step])
             continue
+
         evidence = []
         for c in inputs.needed(step, neuron):
             source = int(connections.source[c])
-            source_name, fact, score = trace.names[source], None, 1.0
+            source_name = trace.names[source]
+            fact = None
+            score = 1.0
+
             if connections.from_scene[c]:
                 fact = fact_label(source_name, name, trace.objects, trace.events)
                 score = _fact_score(source_name, name, worlds, layout)
+
             evidence.append(Evidence(inputs.onset(step - 1, source), source_name, fact, score))
             pending.append((step - 1, source))
+
         chain[step, neuron] = ExplanationStep(step, name, meaning, tuple(evidence))
+
     return tuple(chain[key] for key in sorted(chain, reverse=True))
 
 
@@ -120,7 +129,9 @@ class _NeededInputs:
     """The connections that a spike needed."""
 
     def __init__(self, trace: SpikeTrace, connections: Connections, preset: Preset) -> None:
-        self.trace, self.connections, self.preset = trace, connections, preset
+        self.trace = trace
+        self.connections = connections
+        self.preset = preset
         self.order = np.argsort(connections.target, kind="stable")
         self.sorted_targets = connections.target[self.order]
 
@@ -131,14 +142,17 @@ class _NeededInputs:
             if len(needed) != 1 or self.connections.source[needed[0]] != neuron:
                 break
             step -= 1
+
         return step
 
     def needed(self, step: int, neuron: int) -> np.ndarray:
         """Positive connections whose source fired one step before; channels only where the spike needed one."""
         active = self._active(step, neuron)
-        weight, kind = self.connections.weight[active], self.connections.kind[active]
+        weight = self.connections.weight[active]
+        kind = self.connections.kind[active]
         is_channel = ((kind == ConnectionKind.CHANNEL) | (kind == ConnectionKind.TALLY)) & (weight > 0)
         enough = weight[~is_channel].sum() >= self.preset.v_threshold
+
         return active[(weight > 0) & ~(is_channel & enough)]
 
     def _active(self, step: int, neuron: int) -> np.ndarray:
@@ -156,8 +170,10 @@ def _fact_score(source: str, target: str, worlds: Worlds, layout: NeuronLayout) 
         group, _, rest = name.partition("[")
         if rest and group.startswith("event"):
             score *= float(worlds.events.score[int(rest.rstrip("]"))])
+
     objects = [name for name in (source, target) if name.startswith("object[")]
     for kind, values in enumerate(layout.attributes.values()):
         if objects and (source in values or target in values):
             score *= float(worlds.value_scores[int(objects[0].removeprefix("object[").rstrip("]")), kind])
+
     return score

@@ -54,16 +54,20 @@ class Explanation:
     def __init__(
         self, scene: Scene, world: World, program: Instructions, options: RunOptions, tokens: Sequence[str]
     ) -> None:
-        self.scene, self.program, self.options = scene, program, options
+        self.scene = scene
+        self.program = program
+        self.options = options
         self.tokens = tuple(tokens)
         self.removal: Explanation | None = None
         self._batch = assign_slots([scene], [Query(world, program)], options)
         self._stimuli = batch_stimuli(self._batch, options)
         recorder = Recorder(self._batch.graph, options.measures_margins)
         spikes = []
+
         for output in self._batch.graph.run(self._stimuli, columns=1):
             recorder.add(output)
             spikes.append(self._batch.graph.majority(output.spikes)[:, 0].cpu())
+
         self._fired = torch.stack(spikes).numpy()
         result: QueryResult = read_results(self._batch, recorder.record(), options.table)[0]
         self.answer, self.selected = result
@@ -86,9 +90,11 @@ class Explanation:
     @cached_property
     def steps(self) -> tuple[_TraceStep, ...]:
         """Every time step by name; the last one is the silent step at which the answer is read."""
-        trace, steps = self._trace, []
+        trace = self._trace
+        steps = []
         first_object = self.names.index("object[0]") if self.objects else 0
         first_event = self.names.index("event[0]") if self.events else 0
+
         for t, fired in enumerate(self._fired):
             objects = np.flatnonzero(fired[first_object : first_object + len(self.objects)])
             events = np.flatnonzero(fired[first_event : first_event + len(self.events)])
@@ -96,12 +102,14 @@ class Explanation:
             active = tuple(self.names[n] for n in np.flatnonzero(fired))
             held = tuple(objects.tolist()), tuple(events.tolist())
             steps.append(_TraceStep(t, trace.instructions[t], stimulated, active, *held))
+
         return tuple(steps)
 
     @cached_property
     def cause_chain(self) -> tuple[ExplanationStep, ...]:
         """From the answer's spikes back to perceived facts, latest first; empty where no spike is the answer."""
-        layout, worlds = self.options.layout, self._batch.worlds
+        layout = self.options.layout
+        worlds = self._batch.worlds
         connections = wire(worlds, layout, replace(self.options.preset, copies=1))
         return trace_causes(self._answer_neurons(), self._trace, connections, self.options.preset, worlds, layout)
 
@@ -122,8 +130,10 @@ class Explanation:
         batch = GraphBatch(self._batch.worlds, self._batch.graph, slots, (self.program,) * len(places))
         recorder = Recorder(batch.graph, self.options.measures_margins)
         stimuli = [stimulus.spread(len(places)) for stimulus in self._stimuli]
+
         for output in batch.graph.run(stimuli, len(places), silenced=silenced):
             recorder.add(output)
+
         return [result.answer for result in read_results(batch, recorder.record(), self.options.table)]
 
     def critical(self) -> list[str]:
@@ -138,18 +148,24 @@ class Explanation:
         stimulated = np.zeros(self._fired.shape, dtype=bool)
         for step, stimulus in enumerate(self._stimuli):
             stimulated[step, stimulus.neuron.cpu()] = True
+
         trains = self.options.table.trains
         instructions = [name for name in self.program.names for _ in trains[name]] + ["read"]
+
         return SpikeTrace(self._fired, stimulated, self.names, instructions, self.objects, self.events)
 
     def _answer_neurons(self) -> list[str]:
         """The neurons whose spikes at the last step are the answer."""
-        fired, layout, reads = set(self.steps[-1].fired), self.options.layout, self.program.reads
+        fired = set(self.steps[-1].fired)
+        layout = self.options.layout
+        reads = self.program.reads
         if reads in layout.attributes:
             return [value for value in layout.attributes[reads] if value in fired]
+
         if reads == "match":
             named = ["match"] if layout.exact else [n for n in self.names if "_memory[" in n]
             return [name for name in named if name in fired]
+
         groups = ("object", "event") if self.program.group == "both" else (self.program.group,)
         return [name for name in self.names if name.partition("[")[0] in groups and name in fired]
 
@@ -187,14 +203,17 @@ def explain(
     options = RunOptions(preset_of(preset), table if table is not None else OperatorTable(), causal)
     if collisions is not None:
         (scene,) = collisions([scene])
+
     program = (compile_program if options.preset.exact else compile_as_published)(tokens, options.table)
     if program.world != "counterfactual":
         return Explanation(scene, World(0, program.world), program, options, tokens)
     if program.removal is None:
         raise ConfigError("a counterfactual program names the object that is removed, but this one names none")
+
     removal = Explanation(scene, World(0), program.removal, options, tokens)
     explanation = Explanation(scene, World(0, removal.selected), program, options, tokens)
     explanation.removal = removal
     if removal.answer.status != "ok":
         explanation.answer = replace(explanation.answer, status=removal.answer.status)
+
     return explanation

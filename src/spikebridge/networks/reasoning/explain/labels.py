@@ -39,7 +39,9 @@ def event_labels(worlds: Worlds, names: Sequence[str]) -> list[str]:
             "out": "{} leaves",
             "collision": "{} meets {}",
         }[EVENT_KINDS[kind]]
+
         labels.append(f"{text.format(*those)} (frame {frame})")
+
     return labels
 
 
@@ -76,6 +78,7 @@ def neuron_label(name: str, objects: Sequence[str], events: Sequence[str]) -> st
     group, _, rest = name.partition("[")
     if group not in _MEANINGS:
         return _SHARED_MEANINGS.get(name, name.replace("_", " "))
+
     named = objects if group.startswith("object") else events
     return _MEANINGS[group].format(named[int(rest.rstrip("]"))])
 
@@ -94,16 +97,20 @@ def fact_label(source: str, target: str, objects: Sequence[str], events: Sequenc
         group, _, rest = name.partition("[")
         if rest and group.split("_")[0] in ("object", "event"):
             places[group] = int(rest.rstrip("]"))
+
     o = next((i for group, i in places.items() if group.startswith("object")), None)
     among = [j for group, j in places.items() if group.startswith("event")]
     if "event_cause" in places:
         return f"{events[among[1]]} comes before, and is tied by objects to: {events[among[0]]}"
+
     if o is not None and among:
         verb = {"object_moving": "moves when", "object_still": "is still when"}
         says = next((verb[group] for group in places if group in verb), "takes part in:")
         return f"{objects[o]} {says} {events[among[0]]}"
+
     if o is not None:
         value = source if source not in (f"object[{o}]",) else target
         return f"{objects[o]} moves" if "whole" in (source, target) else f"{objects[o]} is {value}"
+
     kinds = {"ask_entering": "an entrance", "ask_leaving": "an exit", "ask_colliding": "a collision"}
     return f"{events[among[0]]} is {kinds.get(source, f'the {source}')}"

@@ -62,12 +62,14 @@ def as_text(explanation: Explanation, question: str = "") -> str:
     lines = [question] if question else []
     if explanation.removal is not None:
         lines += [f"removed: {_removed_label(explanation)}"]
+
     answer = explanation.answer
     lines.append(f"answer: {answer.value} ({answer.status}, confidence {answer.confidence:.2f})")
     for step in explanation.steps:
         sets = _sets(explanation, step.objects, step.events)
         parts = [", ".join(step.stimulated), *(f"{name}: {', '.join(words)}" for name, words in sets.items() if words)]
         lines.append(f"step {step.step}, {step.instruction}: {'; '.join(part for part in parts if part) or 'silence'}")
+
     lines.append("because" if explanation.cause_chain else _no_evidence_text(explanation))
     for link in explanation.cause_chain:
         lines.append(f"  {_step_text(link)}")
@@ -75,11 +77,14 @@ def as_text(explanation: Explanation, question: str = "") -> str:
             fact = f": {one.fact}" if one.fact else ""
             score = f" ({one.score:.2f})" if one.fact and one.score < 1 else ""
             lines.append(f"    step {one.step}, {one.neuron}{fact}{score}")
+
     return "\n".join(lines)
 
 
 def _as_dict(explanation: Explanation, question: str = "") -> dict[str, Any]:
-    answer, world = explanation.answer, explanation.program.world
+    answer = explanation.answer
+    world = explanation.program.world
+
     return {
         "schema": "spikebridge.explanation",
         "version": _SCHEMA_VERSION,
@@ -174,14 +179,17 @@ def _sections(explanation: Explanation) -> list[Section]:
         }
         for link in explanation.cause_chain
     ]
+
     sets = [
         {"step": str(step.step), "instruction": step.instruction, "from outside": ", ".join(step.stimulated)}
         | {name: "; ".join(words) for name, words in _sets(explanation, step.objects, step.events).items()}
         for step in explanation.steps
     ]
+
     tables = [Table(facts, "Perceived facts that the answer needs.")] if facts else []
     tables += [Table(chain, "The whole chain, spike by spike, latest first", folded=True)] if chain else []
     nothing = _no_evidence_text(explanation)
+
     return [
         Section("Why", [] if chain else f"{nothing[0].upper()}{nothing[1:]}.", tables),
         Section(
@@ -206,17 +214,21 @@ def _replay(explanation: Explanation) -> Replay:
     fired = sorted({name for step in explanation.steps for name in step.fired}, key=order.__getitem__)
     row_of = {name: row for row, name in enumerate(fired)}
     values = np.zeros((len(explanation.steps), len(fired)), dtype=int)
+
     for t, step in enumerate(explanation.steps):
         for name in step.fired:
             values[t, row_of[name]] = 2 if name in step.stimulated else 1
+
     reasons = _reasons(explanation, row_of)
     for t, row in reasons:
         values[t, row] = 3
+
     notes = []
     for step in explanation.steps:
         sets = _sets(explanation, step.objects, step.events)
         parts = [step.instruction, *(f"{name}: {', '.join(words)}" for name, words in sets.items() if words)]
         notes.append("; ".join(parts))
+
     return Replay("spikes of the graph", [Spikes("spikes", values, fired, _KINDS)], notes=notes, reasons=reasons)
 
 
@@ -228,16 +240,19 @@ def _reasons(explanation: Explanation, row_of: dict[str, int]) -> dict[tuple[int
         for one in link.evidence:
             key = (one.step, one.neuron)
             used[key] = max(used.get(key, 0), link.step - 1)
+
     reasons = {}
     for link in explanation.cause_chain:
         row = row_of[link.neuron]
         by = f", by {link.instruction}" if link.instruction else ""
         causes = [Cause(one.step, row_of[one.neuron], one.fact or "") for one in link.evidence]
         reasons[link.step, row] = Reason(link.meaning + by, causes)
+
         # what no other spike needed is the answer, which is read at the last step
         for t in range(link.step + 1, used.get((link.step, link.neuron), last) + 1):
             if link.neuron in explanation.steps[t].fired:
                 reasons[t, row] = Reason(f"{link.meaning}, active since", [Cause(link.step, row)])
+
     return reasons
 
 
@@ -288,8 +303,11 @@ def explanation_page(observation: Observation, answered: QuestionAnswers) -> str
     frames = _key_frames(observation)
     if answered.question.kind == "descriptive":
         return as_html(explanations[0], answered.question.text, frames)
+
     question = answered.question
-    rows, sections = [], []
+    rows = []
+    sections = []
+
     for number, (choice, one, explanation) in enumerate(
         zip(question.choices, answered.answers, explanations, strict=True), start=1
     ):
@@ -301,14 +319,17 @@ def explanation_page(observation: Observation, answered: QuestionAnswers) -> str
                 "confidence": round(one.confidence, 2),
             }
         )
+
         why, fired = _sections(explanation)
         heading = f"{number}. {choice.text}: {one.value or 'no answer'}"
         paragraphs = (*why.paragraphs, *fired.paragraphs)
         tables = (*why.tables, *fired.tables)
         sections.append(Section(heading, paragraphs, tables, replays=fired.replays, folded=one.value != "correct"))
+
     article = "An" if question.kind[0] == "e" else "A"
     lead = f"{article} {question.kind} question: each choice is judged by a run of the graph of its own."
     marked = [k for k, one in enumerate(answered.answers) if one.value == "correct"]
+
     return render_report(
         question.text, [Section("Answers", "", [Table(rows, marked=marked)]), *_video(frames), *sections], lead=lead
     )
@@ -322,33 +343,40 @@ def _key_frames(observation: Observation) -> list[tuple[str, str]]:
     met = sorted(scene.collisions.tolist())
     moments += [(frame, f"{names[a]} meets {names[b]}") for frame, a, b in met[: _MAX_PICTURES - 2]]
     moments += [(int(scene.frames[-1]), "the video ends")] if len(scene.frames) > 1 else []
+
     return [(f"frame {frame}: {words}", _data_uri(_picture(observation, frame, names))) for frame, words in moments]
 
 
 def _picture(observation: Observation, frame: int, names: list[str]) -> Image.Image:
     scene = observation.scene
     sample = int(np.abs(scene.frames - frame).argmin())
+
     if observation.pictures is not None:
         original = Image.fromarray(observation.pictures[min(frame, len(observation.pictures) - 1)])
         image = original.resize((original.width * _SCALE, original.height * _SCALE), Image.Resampling.NEAREST)
     else:
         image = Image.new("RGB", _extent(scene), (224, 222, 214))
+
     draw = ImageDraw.Draw(image)
     for o, name in enumerate(names):
         here = scene.positions[sample, o]
         if np.isnan(here).any():
             continue
+
         path = scene.positions[max(0, sample - _TRAIL) : sample + 1, o] * _SCALE
         path = path[~np.isnan(path[:, 0])]
         if len(path) > 1:
             draw.line([tuple(point) for point in path.tolist()], fill=(255, 255, 255), width=1)
+
         x, y = (here * _SCALE).tolist()
         if observation.pictures is None:
             color = tuple(round(255 * share) for share in PALETTE.get(scene.objects[o][0], (0.5, 0.5, 0.5)))
             draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=color)
         else:
             draw.rectangle((x - 16, y - 16, x + 16, y + 16), outline=(255, 255, 255))
+
         _label(draw, name, x, y - 28, image.width)
+
     return image
 
 

@@ -65,6 +65,7 @@ class Instructions:
             BLANK.sub(lambda blank: words[int(blank[1])], name) if "{" in name else name for name in self.names
         )
         removal = None if self.removal is None else self.removal.filled(words)
+
         return replace(self, names=names, removal=removal)
 
     def num_steps(self, table: OperatorTable) -> int:
@@ -89,23 +90,29 @@ def compile_program(tokens: Sequence[str], table: OperatorTable) -> Instructions
     tree = parse(tokens, table)
     if tree.gives != "answer":
         raise ConfigError(f"a program gives an answer, but this one gives {tree.gives}: {' '.join(tokens)}")
+
     planner = _Planner(table)
     negated = False
     while tree.token == "negate":
-        tree, negated = tree.arguments[0], not negated
+        tree = tree.arguments[0]
+        negated = not negated
         planner.after.append("negate")
+
     if negated and tree.token != "belong_to":
         raise ConfigError("negate inverts belong_to only")
     if tree.token == "belong_to" and tree.arguments[1].gives == "happening events":
         return _hypothetical(tree, planner, negated)
+
     argument = tree.arguments[0]
     if tree.token == "belong_to":
         planner.belong_to(*tree.arguments)
         return planner.done("match", "both", negated)
+
     planner.evaluate(argument)
     planner.add(tree.token)
     group = argument.group or "both"
     reads = tree.token if tree.token in ("count", "exist") else tree.token.removeprefix("query_")
+
     return planner.done(reads, group, negated)
 
 
@@ -118,11 +125,13 @@ def _hypothetical(tree: ProgramNode, planner: "_Planner", negated: bool) -> Inst
     first, second = [probe for probe in planner.probes if probe.group == "object"][-2:]
     world: Literal["predicted", "counterfactual"] = "predicted"
     removal = None
+
     if happening.token == "filter_counterfact":
         world = "counterfactual"
         finder = _Planner(planner.table)
         finder.evaluate(happening.arguments[1])
         removal = finder.done("object", "object", False)
+
     return planner.done("exist", "event", negated, world, removal, (first, second))
 
 
@@ -133,11 +142,13 @@ def _check_possible_event(choice: ProgramNode, happening: ProgramNode) -> None:
     while event.token == "filter_collision":
         objects.append(event.arguments[1].gives)
         event = event.arguments[0]
+
     if event.token != "all_events" or objects != ["object", "object"]:
         raise ConfigError(
             "a possible event is the collision of two objects: all_events, then filter_collision twice, each behind a "
             "single object (unique), then unique"
         )
+
     if happening.token == "filter_counterfact" and happening.arguments[0].token != "all_events":
         raise ConfigError("filter_counterfact runs over all_events; filters belong to the choice")
 
@@ -177,17 +188,20 @@ class _Planner:
         operator = node.operator
         if operator is None:
             return
+
         group = node.group
         self._arguments(node, operator)
         if operator.admits and group in self.stale:
             self.add(f"forget {group}s")
             self.stale.discard(group)
+
         self._checks_before(node)
         name = self._instruction(node)
         if name is not None:
             self.add(name)
             self.stale |= {argument.group for argument in node.arguments}
             self.stale -= {group, *operator.forgets}
+
         self._checks_after(node, group)
 
     def belong_to(self, entry: ProgramNode, events: ProgramNode) -> None:
@@ -198,12 +212,15 @@ class _Planner:
         begin = len(self.names)
         self.add(f"store {group}s")
         self.evaluate(events)
+
         if self.names[begin + 1 : begin + 2] == ["events"]:
             # one instruction for both, as in the paper
             self.names[begin : begin + 2] = [f"events, storing {group}s"]
             self._shift_probes(begin, -len(self.table.trains[f"store {group}s"]))
+
         if group == "object" and "object" in self.stale:
             self.add("forget objects")
+
         self.add("belong_to")
 
     def _shift_probes(self, begin: int, steps: int) -> None:
@@ -221,7 +238,9 @@ class _Planner:
                     f"{node.token!r} would need two sets of events here; it runs over all events, so put further "
                     "filters behind it"
                 )
+
             held = held[1:]
+
         if len(held) == 2:
             first, second = held
             if first.group in second.writes:
@@ -229,6 +248,7 @@ class _Planner:
             if first.group in second.writes:
                 raise ConfigError(f"{node.token!r} would need two sets of {first.group}s here, but there is one")
             held = [first, second]
+
         for argument in held:
             self.evaluate(argument)
 
@@ -267,18 +287,24 @@ def compile_as_published(tokens: Sequence[str], table: OperatorTable) -> Instruc
         ('events', 'objects', 'filter_red', 'silence', 'filter_moving', 'count')
     """
     parse(tokens, table)
-    program, negated = list(tokens), tokens[-1] == "negate"
+    program = list(tokens)
+    negated = tokens[-1] == "negate"
     if "unseen_events" in program:
         choice = program[: program.index("unseen_events")]
         names = [*_instructions(["events", *choice[1:]], table), "unseen_events"]
         return Instructions(tuple(names), "exist", negated=negated, world="predicted")
+
     if "filter_counterfact" in program:
-        begin, end = program.index("all_events", 1), program.index("filter_counterfact")
+        begin = program.index("all_events", 1)
+        end = program.index("filter_counterfact")
         names = [*_instructions(["events", *program[1:begin]], table), "filter_counterfact"]
         removal = Instructions(("silence", *_instructions(program[begin + 1 : end], table)), "object")
+
         return Instructions(tuple(names), "exist", negated=negated, world="counterfactual", removal=removal)
+
     ends = program[-2] if negated else program[-1]
     reads = "match" if ends == "belong_to" else ends.removeprefix("query_")
+
     return Instructions(tuple(_instructions(program, table)), reads, negated=negated)
 
 
@@ -290,13 +316,17 @@ def _instructions(program: Sequence[str], table: OperatorTable) -> list[str]:
             joined.append(f"filter_{joined.pop()}")
         elif not (kind == "order" and joined[-1] in ORDERS):  # an order word alone is the instruction
             joined.append(token)
+
     if "query_frame" in joined:
-        begin, end = joined.index("events"), joined.index("query_frame") + 1
+        begin = joined.index("events")
+        end = joined.index("query_frame") + 1
         joined = joined[begin:end] + joined[:begin] + joined[end:]
+
     # a motion filter without a time is judged at the events that are there
     joined = ["silence" if t == "null" else t for t in joined if t not in ("unique", "query_frame")]
     if {"filter_moving", "filter_stationary"} & set(joined) and joined[0] != "events":
         joined = ["events", *joined]
+
     return _with_memory(joined)
 
 
@@ -308,4 +338,5 @@ def _with_memory(joined: Sequence[str]) -> list[str]:
             names[-1] = "events, storing both"
         else:
             names.append(token)
+
     return names

@@ -96,20 +96,24 @@ def reasoning_network(
     Raises:
         ConfigError: a preset with branches, copies or a leak.
     """
-    chosen, table = preset_of(preset), table if table is not None else OperatorTable()
+    chosen = preset_of(preset)
+    table = table if table is not None else OperatorTable()
     if chosen.saturates or chosen.copies > 1 or chosen.decay > 0:
         raise ConfigError(
             f"the hybrid network needs preset 'paper' or 'scaled' without copies or leak, but got {chosen.name!r}"
         )
+
     layout = NeuronLayout(chosen.exact, table.attributes)
     worlds = build_worlds([scene], [World(0)], chosen.exact, table.attributes)
-    indices, connections = neuron_indices(worlds, layout), wire(worlds, layout, chosen)
+    indices = neuron_indices(worlds, layout)
+    connections = wire(worlds, layout, chosen)
     weight = nn.Linear(indices.num_neurons, indices.num_neurons, bias=False)
     objects = torch.as_tensor(indices.of_objects("object"))
     values = torch.tensor([layout.shared_index[value] for value in layout.values])
     matrix = torch.zeros_like(weight.weight)
     source, target = (torch.as_tensor(array) for array in (connections.source, connections.target))
     matrix.index_put_((target, source), torch.as_tensor(connections.weight, dtype=matrix.dtype), accumulate=True)
+
     # the modulation link sets these weights
     matrix[values[:, None], objects] = 0
     matrix[objects[:, None], values] = 0
@@ -119,6 +123,7 @@ def reasoning_network(
     )
     lookup = OperatorLookup(table, layout)
     threshold = torch.full((indices.num_neurons,), chosen.v_threshold)
+
     return HybridNetwork(
         dt=0.001,
         inputs={"scores": every(0.001), "program": every(0.001)},
@@ -157,4 +162,5 @@ def network_inputs(
     values = [value for values in table.attributes.values() for value in values]
     seen = torch.tensor([[*(float(value in triple) for value in values), 1.0] for triple in scene.objects])
     scores = seen.expand(len(program), len(programs), *seen.shape)
+
     return {"scores": scores, "program": program}

@@ -142,6 +142,7 @@ class NeuronLayout:
         names = self.names(num_objects, num_events)
         if name not in names:
             raise ConfigError(f"there is no neuron {name!r} in this graph; {did_you_mean(name, names)}")
+
         return names.index(name)
 
 
@@ -184,7 +185,8 @@ class NeuronIndices:
 
     def of_events(self, group: str) -> np.ndarray:
         """`(E,)` a group's neuron of each event."""
-        num_objects, num_events = len(self.world_of_object), len(self.world_of_event)
+        num_objects = len(self.world_of_object)
+        num_events = len(self.world_of_event)
         start = len(self.layout.shared) * self.num_worlds + len(_OBJECT_GROUPS) * num_objects
         return start + self.layout.event_groups.index(group) * num_events + np.arange(num_events)
 
@@ -240,8 +242,10 @@ class Preset:
                 "a preset needs 0 < step < drive and a threshold above the gate (drive - step), up to the drive, but "
                 f"got drive={self.drive}, step={self.step}, v_threshold={self.v_threshold}"
             )
+
         if not isinstance(self.copies, int) or isinstance(self.copies, bool) or self.copies < 1:
             raise ConfigError(f"a preset needs copies as a whole number of at least 1, but got {self.copies!r}")
+
         if self.decay != 0 and not 0 < self.decay < self.max_decay:
             raise ConfigError(
                 f"preset {self.name!r} needs a decay of 0 or below {self.max_decay:.3g} a step, since above it silent "
@@ -306,4 +310,5 @@ def preset_of(preset: str | Preset) -> Preset:
         return preset
     if preset not in PRESETS:
         raise ConfigError(f"there is no preset {preset!r}; {did_you_mean(preset, PRESETS)}")
+
     return PRESETS[preset]

@@ -103,6 +103,7 @@ class Recorder:
             slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
             for rows in (graph.indices.of_objects("object"), graph.indices.of_events("event"))
         )
+
         self._objects: list[Tensor] = []
         self._events: list[Tensor] = []
         self._distance: Tensor | None = None
@@ -117,21 +118,26 @@ class Recorder:
         if self._measures_margins:
             distance = self.graph.threshold_distance(output.v)
             self._distance = distance if self._distance is None else torch.minimum(self._distance, distance)
+
         self._last = output
 
     def record(self) -> GraphRecord:
         """The record, after the last step."""
         if self._last is None:
             raise RuntimeError("a run has at least one step")
-        indices, preset = self.graph.indices, self.graph.preset
+
+        indices = self.graph.indices
+        preset = self.graph.preset
         shape = len(indices.layout.shared), indices.num_worlds, self._last.v.shape[1]
         number = shape[0] * shape[1]
         spikes = self.graph.majority(self._last.spikes)[:number].reshape(shape)
         membranes = self.graph.mean_membrane(self._last.v)[:number].reshape(shape) / preset.step
+
         if self._distance is None:
             margins = torch.full(shape[1:], preset.margin / preset.step)
         else:
             margins = self.graph.minimum_by_world(self._distance)
+
         return GraphRecord(torch.stack(self._objects), torch.stack(self._events), spikes, membranes, margins)
 
 
@@ -145,6 +151,7 @@ def read_results(batch: GraphBatch, record: GraphRecord, table: OperatorTable) -
     """
     if not batch.slots:
         return []
+
     total = len(record.objects)
     begins = [total - program.num_steps(table) for program in batch.programs]
     values, conflicts = _values(batch, record)
@@ -154,15 +161,21 @@ def read_results(batch: GraphBatch, record: GraphRecord, table: OperatorTable) -
     margins = record.margins.cpu().numpy()
     full_margin = batch.graph.preset.margin / batch.graph.preset.step
     results = []
+
     for number, slot in enumerate(batch.slots):
-        value, status, margin = values[number], statuses[number], float(margins[slot])
+        value = values[number]
+        status = statuses[number]
+        margin = float(margins[slot])
         if status == "ok" and conflicts[number]:
             status = "conflict"
+
         if status == "ok" and value is None:
             status = "empty"
+
         share = min(max(margin / full_margin, 0.0), 1.0) if full_margin > 0 else 1.0
         answer = GraphAnswer(value, status, float(confidences[number] * share), margin)
         results.append(QueryResult(answer, selected[number]))
+
     return results
 
 
@@ -170,10 +183,13 @@ def with_removal(result: QueryResult, removal: QueryResult | None) -> QueryResul
     """The result of a counterfactual query, which also relies on the query that selected the removed object."""
     if removal is None:
         return result
-    own, other = result.answer, removal.answer
+
+    own = result.answer
+    other = removal.answer
     status = other.status if other.status != "ok" else own.status
     confidence = own.confidence * other.confidence
     answer = replace(own, status=status, confidence=confidence, margin=min(own.margin, other.margin))
+
     return result._replace(answer=answer)
 
 
@@ -188,14 +204,17 @@ def _values(batch: GraphBatch, record: GraphRecord) -> tuple[list[str | None], l
         group: _count_by_world(spikes[-1:], world, len(batch.worlds.worlds))[0].cpu().numpy()[worlds, columns]
         for group, spikes, world in _sets(batch, record)
     }
+
     values: list[str | None] = []
     conflicts = []
+
     for p, program in enumerate(batch.programs):
         if program.reads in layout.attributes:
             named = [value for value in layout.attributes[program.reads] if fired[index[value], p]]
             values.append(named[0] if named else None)
             conflicts.append(len(named) > 1)
             continue
+
         if not layout.exact:
             level = round(float(membranes[index["match" if program.reads == "match" else "count"], p]))
         elif program.reads == "match":
@@ -205,8 +224,10 @@ def _values(batch: GraphBatch, record: GraphRecord) -> tuple[list[str | None], l
             level = int(fired[first : first + MAX_COUNTED, p].sum())
             if level == MAX_COUNTED:
                 level = int(sizes[program.group][p])
+
         values.append(_level_as_value(program, level))
         conflicts.append(False)
+
     return values, conflicts
 
 
@@ -238,6 +259,7 @@ def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> 
     collisions = record.events & is_collision[:, None]
     sizes["collision"] = _count_by_world(collisions, batch.worlds.events.scene, number).cpu().numpy()
     statuses: list[_Status] = []
+
     for program, slot, begin in zip(batch.programs, batch.slots, begins, strict=True):
         status: _Status = "ok"
         for probe in program.probes:
@@ -245,9 +267,12 @@ def _statuses(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) -> 
             status = _probe_status(probe, int(size))
             if status != "ok":
                 break
+
         if status == "ok" and program.pair is not None and _selects_one_object(batch, record, slot, program, begin):
             status = "ambiguous"
+
         statuses.append(status)
+
     return statuses
 
 
@@ -262,17 +287,22 @@ def _selects_one_object(batch: GraphBatch, record: GraphRecord, slot: Slot, prog
     own = torch.as_tensor(batch.worlds.world_of_object == slot.world, device=record.objects.device)
     if program.pair is None or int(own.sum()) == 2:
         return False  # two objects form only one pair, whichever references name it
+
     first, second = (record.objects[begin + probe.step, :, slot.column][own] for probe in program.pair)
     return bool((first == second).all())
 
 
 def _selected_objects(batch: GraphBatch, record: GraphRecord) -> list[int]:
     """The last active object of each slot at the last step, -1 without one."""
-    last, first, numbers = record.objects[-1].cpu().numpy(), batch.worlds.first_object, batch.worlds.num_objects
+    last = record.objects[-1].cpu().numpy()
+    first = batch.worlds.first_object
+    numbers = batch.worlds.num_objects
     selected = []
+
     for world, column in batch.slots:
         active = np.flatnonzero(last[first[world] : first[world] + numbers[world], column])
         selected.append(int(active[-1]) if len(active) else -1)
+
     return selected
 
 
@@ -286,13 +316,18 @@ def _confidences(batch: GraphBatch, record: GraphRecord, begins: Sequence[int]) 
     confidences = np.ones(len(batch.programs))
     if (worlds.value_scores == 1).all() and (worlds.events.score == 1).all():
         return confidences
+
     numbers = {"object": worlds.num_objects, "event": worlds.num_events}
     scores = {"object": worlds.value_scores.prod(1), "event": worlds.events.score}
+
     for group, spikes, _ in _sets(batch, record):
-        fired, first = spikes.cpu().numpy(), np.cumsum(numbers[group]) - numbers[group]
+        fired = spikes.cpu().numpy()
+        first = np.cumsum(numbers[group]) - numbers[group]
+
         for p, (program, slot, begin) in enumerate(zip(batch.programs, batch.slots, begins, strict=True)):
             own = slice(first[slot.world], first[slot.world] + numbers[group][slot.world])
             steps = {begin + probe.step for probe in program.probes if probe.group == group and probe.most == 1}
             used = fired[sorted(steps | {len(fired) - 1}), own, slot.column].any(0)
             confidences[p] *= scores[group][own][used].prod()
+
     return confidences

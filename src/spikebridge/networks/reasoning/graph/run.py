@@ -84,7 +84,8 @@ class RunOptions:
     @property
     def measures_margins(self) -> bool:
         """Whether margins depend on the run: with faults, with a leak, or where channels add up."""
-        has_faults, preset = self.execution.faults is not None, self.preset
+        has_faults = self.execution.faults is not None
+        preset = self.preset
         return has_faults or preset.decay > 0 or (preset.exact and not preset.saturates)
 
 
@@ -142,19 +143,23 @@ def answer(
     given = [scenes] if isinstance(scenes, Scene) else list(scenes)
     if collisions is not None:
         given = list(collisions(given))
+
     number_of = {scene.video: number for number, scene in enumerate(given)}
     if len(number_of) < len(given):
         twice = next(scene.video for number, scene in enumerate(given) if number_of[scene.video] != number)
         raise DataError(f"there are two scenes of video {twice}; give each once")
+
     compiler = _CachedCompiler(options)
     asked = []
     for question in questions:
         scene = 0 if isinstance(scenes, Scene) else _scene_number(question.video, number_of)
         asked.append([(scene, compiler(tokens)) for tokens in question.programs])
+
     results = iter(_run_in_two_passes(given, [pair for pairs in asked for pair in pairs], options))
     answers = [tuple(next(results).answer for _ in pairs) for pairs in asked]
     if abstain:
         return [tuple(one if one.status == "ok" else replace(one, value=None) for one in many) for many in answers]
+
     return answers
 
 
@@ -164,6 +169,7 @@ def _scene_number(video: int | str, number_of: dict[int | str, int]) -> int:
             f"a question is about video {video}, but there is no scene of it; "
             f"{did_you_mean(str(video), [str(known) for known in list(number_of)[:20]])}"
         )
+
     return number_of[video]
 
 
@@ -182,6 +188,7 @@ class _CachedCompiler:
                 self.known[blank] = self.compile(blank, self.table)
             except ConfigError:
                 return self.compile(tokens, self.table)  # raises again, with the words that were given
+
         return self.known[blank].filled(words)
 
 
@@ -198,12 +205,15 @@ def _run_in_two_passes(
     results = dict(zip(observed, first[len(removals) :], strict=True))
     others = [number for number in range(len(asked)) if number not in results]
     queries = []
+
     for scene, program in (asked[number] for number in others):
         condition = "predicted" if program.world == "predicted" else removed[scene, program.removal].selected
         queries.append(Query(World(scene, condition), program))
+
     for number, result in zip(others, _run_queries(scenes, queries, options), strict=True):
         scene, program = asked[number]
         results[number] = with_removal(result, removed.get((scene, program.removal)))
+
     return [results[number] for number in range(len(asked))]
 
 
@@ -222,6 +232,7 @@ def _run_queries(scenes: Sequence[Scene], queries: Sequence[Query], options: Run
     for numbers in _split(queries):
         batch = assign_slots(scenes, [queries[number] for number in numbers], options)
         results |= dict(zip(numbers, read_results(batch, run_batch(batch, options), options.table), strict=True))
+
     return [results[number] for number in range(len(queries))]
 
 
@@ -230,11 +241,13 @@ def _split(queries: Sequence[Query]) -> list[list[int]]:
     of_world: dict[World, list[int]] = {}
     for number, query in enumerate(queries):
         of_world.setdefault(query.world, []).append(number)
+
     parts: list[list[list[int]]] = []
     for numbers in sorted(of_world.values(), key=len):
         if not parts or len(parts[-1]) == _MAX_WORLDS or len(numbers) > 4 * len(parts[-1][0]):
             parts.append([])
         parts[-1].append(numbers)
+
     return [[number for numbers in part for number in numbers] for part in parts]
 
 
@@ -246,10 +259,12 @@ def assign_slots(scenes: Sequence[Scene], queries: Sequence[Query], options: Run
     )
     taken = [0] * len(number_of)
     slots = []
+
     for query in queries:
         number = number_of[query.world]
         slots.append(Slot(number, taken[number]))
         taken[number] += 1
+
     graph = SpikingGraph(
         wire(worlds, options.layout, options.preset),
         neuron_indices(worlds, options.layout),
@@ -268,17 +283,20 @@ def batch_stimuli(batch: GraphBatch, options: RunOptions) -> list[StimulusSpikes
     sizes = stimulus_sizes(options.layout, options.preset.drive)
     program, step, neuron = spikes.transpose(0, 1).nonzero(as_tuple=True)
     number = torch.bincount(program, minlength=len(number_of))
+
     # every slot takes a copy of the spikes of its program
     runs = torch.tensor([number_of[ran] for ran in batch.programs])
     slot = torch.repeat_interleave(number[runs])
     begin = number[runs].cumsum(0) - number[runs]
     of = (number.cumsum(0) - number)[runs][slot] + torch.arange(len(slot)) - begin[slot]
     order = torch.argsort(step[of], stable=True)
-    slot, of = slot[order], of[order]
+    slot = slot[order]
+    of = of[order]
     world, column = torch.tensor(batch.slots)[slot].unbind(1)
     target = neuron[of] * len(batch.worlds.worlds) + world
     cuts = torch.bincount(step[of], minlength=len(spikes)).tolist()
     parts = (part.to(options.execution.device).split(cuts) for part in (target, column, sizes[neuron[of]]))
+
     return [StimulusSpikes(*pieces) for pieces in zip(*parts, strict=True)]
 
 
@@ -287,4 +305,5 @@ def run_batch(batch: GraphBatch, options: RunOptions) -> GraphRecord:
     recorder = Recorder(batch.graph, options.measures_margins)
     for output in batch.graph.run(batch_stimuli(batch, options), batch.columns):
         recorder.add(output)
+
     return recorder.record()

@@ -57,10 +57,12 @@ def _warn_of_sums(connections: Connections, indices: NeuronIndices, preset: Pres
     """Warns where so many channels end on a neuron that they could fire it alone."""
     if preset.saturates or not preset.exact or len(connections.source) == 0:
         return
+
     channels = (connections.kind == ConnectionKind.CHANNEL) & (connections.weight > 0)
     number = np.bincount(connections.target[channels], minlength=indices.num_neurons)
     most = int(np.ceil(preset.v_threshold / preset.step)) - 1
     worlds = len(set(indices.world_of_neuron[number > most].tolist()))
+
     if worlds:
         warnings.warn(
             f"preset {preset.name!r} is exact while at most {most} channels add up, but up to {number.max()} end on "
@@ -123,12 +125,14 @@ class SpikingGraph:
         self.num_neurons = indices.num_neurons
         self._generator = torch.Generator(device).manual_seed(self.faults.seed)
         device = torch.device(device)
+
         # copies with equal connections get equal sums: that of the mean over the presynaptic copies
         self.has_equal_copies = preset.copies > 1 and self.faults.weight_noise == 0
         summed = 1 if self.has_equal_copies else preset.copies
         block = torch.as_tensor(indices.world_of_neuron, device=device).repeat(summed)
         source, target, weight, kind = self._expanded(connections, summed, device)
         self.num_connections = len(connections.source) * preset.copies**2
+
         on_branch = (
             (kind == ConnectionKind.CHANNEL) & (weight > 0)
             if preset.saturates
@@ -137,9 +141,11 @@ class SpikingGraph:
         if self.faults.bits is not None:
             grid = weight.abs().max() / (2 ** (self.faults.bits - 1) - 1)
             weight = (weight / grid).round() * grid
+
         if self.faults.weight_noise > 0:
             drawn = torch.randn(weight.shape, generator=self._generator, device=device)
             weight = weight * (1 + self.faults.weight_noise * drawn)
+
         at = ~on_branch
         self.soma = graph_sums(Weights(source[at], target[at], weight[at], block), path)
         at = on_branch
@@ -154,24 +160,31 @@ class SpikingGraph:
         source, target = (torch.as_tensor(a, device=device) for a in (connections.source, connections.target))
         weight = torch.as_tensor(connections.weight, dtype=torch.float32, device=device) / copies
         kind = torch.as_tensor(connections.kind, device=device)
+
         if copies == 1:
             return source, target, weight, kind
+
         shift = torch.arange(copies, device=device) * number
         source = (source + shift[:, None]).repeat_interleave(copies, 0).flatten()
         target = (target + shift[:, None]).repeat(copies, 1).flatten()
+
         return source, target, weight.repeat(copies**2), kind.repeat(copies**2)
 
     def _quantities(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Threshold `(N, 1)` and decay `(N, 1)` of each neuron; a count neuron has its own threshold and no memory."""
-        preset, layout, worlds = self.preset, self.indices.layout, self.indices.num_worlds
+        preset = self.preset
+        layout = self.indices.layout
+        worlds = self.indices.num_worlds
         threshold = torch.full((self.num_neurons,), preset.v_threshold)
         decay = torch.full((self.num_neurons,), preset.decay)
+
         if layout.exact:
             first = layout.shared_index["object_count[1]"] * worlds
             counters = slice(first, first + len(layout.count_neurons) * worlds)
             heights = (torch.arange(MAX_COUNTED) + 0.5) * preset.step
             threshold[counters] = heights.repeat(2).repeat_interleave(worlds)
             decay[counters] = 0.0
+
         threshold, decay = (q.repeat(preset.copies).unsqueeze(1).to(device) for q in (threshold, decay))
         return threshold, decay if preset.decay > 0 else None
 
@@ -199,20 +212,26 @@ class SpikingGraph:
             Membranes and spikes of every step. The state after the last is `state_of(moment)`.
         """
         state = state if state is not None else self.start(columns)
-        v, spikes = state.v.T.contiguous(), state.spikes.T.contiguous()
+        v = state.v.T.contiguous()
+        spikes = state.spikes.T.contiguous()
+
         # expanded to the shape of the membranes: the comparison is twice as fast
         threshold = self.v_threshold.expand_as(v).contiguous()
         not_silenced = None if silenced is None else (~silenced).float().repeat(self.preset.copies, 1)
+
         for stimulus in stimuli:
             v = self._charge(stimulus, v, spikes)
             spikes = (v >= threshold).to(v.dtype)
             if self.alive is not None:
                 spikes *= self.alive
+
             if not_silenced is not None:
                 spikes *= not_silenced
+
             if self.faults.deleted > 0:
                 drawn = torch.rand(spikes.shape, generator=self._generator, device=spikes.device)
                 spikes *= drawn >= self.faults.deleted
+
             yield StepOutput(v, spikes)
 
     def state_of(self, moment: StepOutput) -> _SpikingGraphState:
@@ -224,14 +243,18 @@ class SpikingGraph:
         charge = self.soma(sent)
         if self.branch is not None:
             charge.add_(self.branch(sent) >= self.preset.step / 2, alpha=self.preset.step)
+
         if self.has_equal_copies:
             charge = charge.repeat(self.preset.copies, 1)
+
         if self.decay is not None:
             # negative potentials are not kept, or inhibition would accumulate
             charge += self.decay * v.clamp(min=0) * (1 - spikes)
+
         # indexed addition is exact since a stimulus names each neuron of a column once
         by_copy = charge.view(self.preset.copies, -1)
         by_copy[:, stimulus.neuron * charge.shape[1] + stimulus.column] += stimulus.size
+
         return charge
 
     def majority(self, spikes: Float[Tensor, "M Q"]) -> Bool[Tensor, "N Q"]:

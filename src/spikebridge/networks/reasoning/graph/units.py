@@ -73,6 +73,7 @@ class OperatorLookup(nn.Module):
         self.numbers = {name: number for number, name in enumerate(table.trains, start=1)}
         self.length = max(len(steps) for steps in table.trains.values())
         rows = torch.zeros(len(self.numbers) + 1, self.length, len(layout.shared))
+
         for name, number in self.numbers.items():
             for k, neurons in enumerate(table.trains[name]):
                 for neuron in neurons:
@@ -81,6 +82,7 @@ class OperatorLookup(nn.Module):
                     elif layout.exact:
                         hint = did_you_mean(neuron, layout.shared)
                         raise ConfigError(f"operator {name!r} stimulates {neuron!r}, which is not a neuron; {hint}")
+
         self.register_buffer("rows", rows.flatten(0, 1))
 
     def forward(self, instructions: Float[Tensor, "B L"]) -> Float[Tensor, "B G"]:
@@ -115,9 +117,11 @@ def program_begins(
     lengths = [program.num_steps(table) for program in programs]
     longest = max(lengths, default=1)
     begins = np.zeros((len(programs), longest, 1), dtype=np.float32)
+
     for p, program in enumerate(programs):
         steps = np.cumsum([longest - lengths[p], *[durations[name] for name in program.names[:-1]]])
         begins[p, steps, 0] = [lookup.numbers[name] for name in program.names]
+
     return torch.from_numpy(begins).transpose(0, 1)
 
 

@@ -143,6 +143,7 @@ class _ConnectionList:
     def as_arrays(self, preset: Preset) -> Connections:
         numbers = [len(source) for source, *_ in self.parts]
         sizes = [size for _, _, size, _ in self.parts]
+
         return Connections(
             source=np.concatenate([source for source, *_ in self.parts]),
             target=np.concatenate([target for _, target, *_ in self.parts]),
@@ -172,16 +173,20 @@ def wire(worlds: Worlds, layout: NeuronLayout, preset: Preset) -> Connections:
     connections = _ConnectionList()
     for source, target, size in (*_FIXED, *(_FIXED_IF_EXACT if layout.exact else _FIXED_IN_PAPER)):
         connections.join(*_pair_up(indices, source, target), size)
+
     for kind, values in layout.attributes.items():
         for value in values:
             connections.join(indices.of_worlds(f"kind_{kind}"), indices.of_worlds(value), _G)
+
     _join_order(connections, worlds, indices)
     if layout.exact:
         _join_counters(connections, indices, "object", indices.of_objects("object"), worlds.world_of_object)
         _join_counters(connections, indices, "event", indices.of_events("event"), worlds.events.scene)
+
     _write_values(connections, worlds, indices)
     _write_events(connections, worlds, indices)
     _write_motion(connections, worlds, indices)
+
     return connections.as_arrays(preset)
 
 
@@ -195,6 +200,7 @@ def _pair_up(indices: NeuronIndices, source: str, target: str) -> tuple[np.ndarr
             return indices.of_objects(name)
         if kind == "event":
             return indices.of_events(name)
+
         each = indices.of_worlds(name)
         return each if world is None else each[world]
 
@@ -205,15 +211,21 @@ def _join_order(connections: _ConnectionList, worlds: Worlds, indices: NeuronInd
     """An active event inhibits `earlier` of all events from itself on, and `later` of all events up to itself."""
     k, j = worlds.event_pairs()
     event = indices.of_events("event")
-    earlier, later = indices.of_events("event_earlier"), indices.of_events("event_later")
+    earlier = indices.of_events("event_earlier")
+    later = indices.of_events("event_later")
     connections.join(event[k[k <= j]], earlier[j[k <= j]], _MINUS_S)
     connections.join(event[k[k >= j]], later[j[k >= j]], _MINUS_S)
+
     if not indices.layout.exact:
         return
+
     frame = worlds.events.frame
-    before, after = indices.of_events("event_before"), indices.of_events("event_after")
+    before = indices.of_events("event_before")
+    after = indices.of_events("event_after")
+
     for group, holds in ((before, frame[k] <= frame[j]), (after, frame[k] >= frame[j])):
         connections.join(event[k[holds]], group[j[holds]], _MINUS_S)
+
     # two collisions of one pair are the same answer, so memory accepts either
     who = np.sort(worlds.events.objects, axis=1)
     alike = (worlds.events.kind[k] == worlds.events.kind[j]) & (who[k] == who[j]).all(1) & (who[k] >= 0).any(1)
@@ -242,29 +254,38 @@ def _write_values(connections: _ConnectionList, worlds: Worlds, indices: NeuronI
 
 
 def _write_events(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
-    events, event = worlds.events, indices.of_events("event")
-    touched, cause = indices.of_events("event_touched"), indices.of_events("event_cause")
+    events = worlds.events
+    event = indices.of_events("event")
+    touched = indices.of_events("event_touched")
+    cause = indices.of_events("event_cause")
+
     for kind, marker in ((START, "start"), (END, "end")):
         which = events.kind == kind
         connections.join(indices.of_worlds(marker)[events.scene[which]], event[which], _S, from_scene=True)
+
     for kind, asks in ((IN, "ask_entering"), (OUT, "ask_leaving"), (COLLISION, "ask_colliding")):
         which = events.kind == kind
         connections.join(indices.of_worlds(asks)[events.scene[which]], touched[which], _G, from_scene=True)
+
     for column in events.objects.T:
         known = column >= 0
         who = worlds.first_object[events.scene[known]] + column[known]
         connections.join(event[known], indices.of_objects("object_involved")[who], _S, from_scene=True)
         connections.join(indices.of_objects("object")[who], touched[known], _S, from_scene=True)
+
     connections.join(event[worlds.causes.event], cause[worlds.causes.other], _S, from_scene=True)
 
 
 def _write_motion(connections: _ConnectionList, worlds: Worlds, indices: NeuronIndices) -> None:
     event = indices.of_events("event")
-    moving, still = indices.of_objects("object_moving"), indices.of_objects("object_still")
+    moving = indices.of_objects("object_moving")
+    still = indices.of_objects("object_still")
     connections.join(event[worlds.moving.event], moving[worlds.moving.other], _S, from_scene=True)
     connections.join(event[worlds.not_still.event], still[worlds.not_still.other], _MINUS_S, from_scene=True)
+
     if not indices.layout.exact:
         return
+
     whole = indices.of_worlds("whole")[worlds.world_of_object]
     connections.join(whole[worlds.whole_moving], moving[worlds.whole_moving], _S, from_scene=True)
     connections.join(whole[~worlds.whole_still], still[~worlds.whole_still], _MINUS_S, from_scene=True)

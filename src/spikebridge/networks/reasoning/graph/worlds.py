@@ -28,10 +28,12 @@ from spikebridge.networks.reasoning.events.events import (
     without_object,
 )
 
-_MAX_OBJECTS, _MAX_EVENTS = 128, 256
+_MAX_OBJECTS = 128
+_MAX_EVENTS = 256
 """Limits of an exact graph."""
 
-PAPER_EVENTS, _PAPER_HYPOTHETICAL_EVENTS = 20, 5
+PAPER_EVENTS = 20
+_PAPER_HYPOTHETICAL_EVENTS = 5
 """Events that the published network keeps of observed worlds, and of predicted or counterfactual ones."""
 
 
@@ -139,6 +141,7 @@ def build_worlds(
     world_of_object = np.repeat(np.arange(len(worlds)), [scene.num_objects for scene in of_world])
     observed = all(world.condition == "observed" for world in worlds)
     tracks = tracks_of(of_world if observed else [])
+
     if observed:
         events = observed_events(of_world, tracks)
         events = events if exact else first_of_each(events, PAPER_EVENTS)
@@ -146,9 +149,11 @@ def build_worlds(
         pairs = zip(of_world, worlds, strict=True)
         events = collision_events([_hypothetical_collisions(scene, world, exact, causal) for scene, world in pairs])
         events = in_order(events) if exact else first_of_each(events, _PAPER_HYPOTHETICAL_EVENTS)
+
     num_objects = np.array([scene.num_objects for scene in of_world], dtype=np.int64)
     if exact:
         _check_sizes(of_world, num_objects, np.bincount(events.scene, minlength=len(worlds)))
+
     motion = _motion(tracks, events, world_of_object, num_objects, exact, observed)
     return Worlds(
         worlds=tuple(worlds),
@@ -170,21 +175,25 @@ def _motion(
     observed: bool,
 ) -> dict[str, Any]:
     """The motion fields of `Worlds`; empty where the worlds were not observed."""
-    each, local = _all_pairs(events.scene, num_objects), ranks(world_of_object)
+    each = _all_pairs(events.scene, num_objects)
+    local = ranks(world_of_object)
     if not observed:
         nothing = np.zeros(len(local), dtype=bool)
         none = _IndexPairs(each.event[:0], each.other[:0])
         return {"moving": none, "not_still": each, "whole_moving": nothing, "whole_still": nothing}
+
     at = events.scene[each.event], nearest_samples(tracks, events)[each.event], local[each.other]
     moves = tracks.moving[at]
     still = tracks.visible[at] & ~moves
     if not exact:
         takes_part = (events.objects[each.event] == local[each.other][:, None]).any(1)
         moves = moves | (takes_part & (events.kind[each.event] == COLLISION))
+
     in_time = np.less(tracks.frames, NUM_OBSERVED_FRAMES)[:, :, None]
     of_object = world_of_object, local
     ever_seen = (tracks.visible & in_time).any(1)[of_object]
     ever_moving = (tracks.moving & in_time).any(1)[of_object]
+
     return {
         "moving": _IndexPairs(each.event[moves], each.other[moves]),
         "not_still": _IndexPairs(each.event[~still], each.other[~still]),
@@ -196,6 +205,7 @@ def _motion(
 def _hypothetical_collisions(scene: Scene, world: World, exact: bool, causal: bool) -> np.ndarray:
     if world.condition == "predicted":
         return scene.predicted
+
     removed = int(world.condition)
     if removed not in scene.what_if:
         if removed < 0 or not exact:
@@ -204,6 +214,7 @@ def _hypothetical_collisions(scene: Scene, world: World, exact: bool, causal: bo
             f"video {scene.video} has no what-if roll-out without object {removed} "
             f"({' '.join(scene.objects[removed])}); it has those without {sorted(scene.what_if) or 'none'}"
         )
+
     return without_object(scene, removed) if causal else scene.what_if[removed]
 
 
@@ -224,7 +235,9 @@ def _all_pairs(world_of_event: np.ndarray, numbers: np.ndarray) -> _IndexPairs:
 def _value_indices(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, ...]]) -> np.ndarray:
     named = np.array([triple for scene in scenes for triple in scene.objects], dtype=object)
     named = named.reshape(-1, len(attributes)).astype(str)
-    places, start = np.zeros(named.shape, dtype=np.int64), 0
+    places = np.zeros(named.shape, dtype=np.int64)
+    start = 0
+
     for column, (kind, values) in enumerate(attributes.items()):
         order = np.argsort(values)
         found = order[np.searchsorted(np.array(values)[order], named[:, column]).clip(max=len(values) - 1)]
@@ -232,8 +245,10 @@ def _value_indices(scenes: Sequence[Scene], attributes: Mapping[str, tuple[str, 
         if wrong.any():
             word = str(named[:, column][wrong][0])
             raise ConfigError(f"the graph has no {kind} {word!r}; {did_you_mean(word, values)}")
+
         places[:, column] = start + found
         start += len(values)
+
     return places
 
 

@@ -65,10 +65,13 @@ class Grammar:
         top = stack[-1] if stack else ""
         values = top in ("objects", "events")
         tokens |= {word for word, type_ in self._types.items() if values and (type_ == "order") == (top == "events")}
+
         if top in {*self._types.values()}:  # the operator of a word follows directly
             tokens = {token for token in tokens if self._takes(token, top)}
+
         if stack in _ENDS[kind]:
             tokens.add("<end>")
+
         return frozenset(tokens)
 
     def _takes(self, token: str, top: str) -> bool:
@@ -83,6 +86,7 @@ class Grammar:
             same = len(under) == len(takes) and all(map(_fits_type, under, takes))
             if same:
                 found.append((takes, signature.gives))
+
         return found
 
 

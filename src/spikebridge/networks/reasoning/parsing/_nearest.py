@@ -65,6 +65,7 @@ def nearest_question(vocabulary: Vocabulary, text: str, kind: str) -> str:
     words = {"thing": nouns[0], "things": f"{nouns[0]}s", "other": nouns[1]}
     asked = _plain(text)
     known = [pattern.format(**words) for pattern in _QUESTIONS[kind] if len(named) > 1 or "{other}" not in pattern]
+
     return max(known, key=lambda one: SequenceMatcher(None, asked, _plain(one), autojunk=False).ratio())
 
 
@@ -76,16 +77,20 @@ def _named(vocabulary: Vocabulary, text: str) -> list[str]:
     """The objects that a text names, as words in the order color, material, shape."""
     groups: list[dict[str, str]] = []
     joins = False
+
     for word in vocabulary.normalize(text):
         value = word if word in vocabulary.kinds else word.removesuffix("s")
         kind = vocabulary.kinds.get(value)
         if kind is None:
             joins = False
             continue
+
         if not joins or kind in groups[-1]:
             groups.append({})
+
         groups[-1][kind] = value
         joins = True
+
     return [_noun(vocabulary, group) for group in groups]
 
 

@@ -125,14 +125,17 @@ def disagreement(text: TokenizedText, program: Sequence[str]) -> str:
     for operator, needed in _NEEDS.items():
         if operator in written and not words & needed:
             return f"{operator} without a word for it"
+
     for rule in _RULES:
         found = words & rule.words
         if found and not written & rule.operators:
             return repr(min(found))
+
     if "filter_stationary" in written and any(a == "still" and b in _MOVE for a, b in pairwise(text.tokens)):
         return "filter_stationary for what is still moving"
     if text.tokens[0] == TEXT_KINDS["question"] and words & _FUTURE and not written & _HYPOTHETICAL:
         return repr(min(words & _FUTURE))
+
     either = "or" in words and "query_material" in written
     if "or" in words and not either:
         return "'or'"
@@ -140,9 +143,11 @@ def disagreement(text: TokenizedText, program: Sequence[str]) -> str:
         return "exist for a question that asks what, which or how many"
     if "describe" in written and words & _ATTRIBUTE_WORDS:
         return "describe for a question about one attribute"
+
     unused = [slot for slot in text.slots if slot not in written and not (either and slot.startswith("<material"))]
     if unused:
         return repr(text.slots[unused[0]])
+
     return _grouping(text, program)
 
 
@@ -154,8 +159,10 @@ def _grouping(text: TokenizedText, program: Sequence[str]) -> str:
             groups.append(set())
         elif token in text.slots and groups:
             groups[-1].add(token)
+
     runs: list[set[str]] = []
     joins = False
+
     for token in text.tokens:
         if token in text.slots:
             if not joins:
@@ -164,14 +171,18 @@ def _grouping(text: TokenizedText, program: Sequence[str]) -> str:
             joins = True
         elif token not in ("made", "of", "out", "object", "objects", "one"):
             joins = False
+
     num_selected = sum(map(bool, groups)) - ("query_collision_partner" in program)
     if num_selected > len(runs):
         return "more objects than the text names"
+
     for run in runs:
         if not any(run <= group for group in groups) and "or" not in text.tokens:
             return " ".join(repr(text.slots[slot]) for slot in sorted(run)) + " apart"
+
     if "exist" not in program and "count" not in program:  # `is the red cube metal?` joins what stands apart
         for group in groups:
             if group and not any(group <= run for run in runs) and "or" not in text.tokens:
                 return " ".join(repr(text.slots[slot]) for slot in sorted(group)) + " together"
+
     return ""

@@ -185,6 +185,7 @@ class OperatorTable:
             rows[f"filter_{kind}"] = Operator(f"filter_{kind}", (Signature(("objects", kind), "objects"),))
             asks: _Steps = ((f"kind_{kind}",),)
             rows[f"query_{kind}"] = Operator(f"query_{kind}", (Signature(("object",), "answer"),), asks)
+
         return rows
 
     @cached_property
@@ -248,6 +249,7 @@ def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str,
     """
     words: list[str] = []
     blank = []
+
     for token in tokens:
         kind = table.words.get(token)
         if kind in table.attributes:
@@ -255,6 +257,7 @@ def with_blanks(tokens: Sequence[str], table: OperatorTable) -> tuple[tuple[str,
             words.append(token)
         else:
             blank.append(token)
+
     return tuple(blank), words
 
 
@@ -279,20 +282,25 @@ def parse(tokens: Sequence[str], table: OperatorTable) -> ProgramNode:
         if operator is None:
             stack.append(ProgramNode(token, _type_of(token, place, table)))
             continue
+
         begin = max(len(stack) - table.numbers_of_arguments[token], 0)
         arguments = tuple(stack[begin:])
         found = tuple([node.gives for node in arguments])
         gives = table.results.get((token, found))
+
         if gives is None:
             wanted = " or ".join(f"({', '.join(signature.takes)})" for signature in operator.signatures)
             raise ConfigError(f"{token!r} at place {place} takes {wanted}, but finds ({', '.join(found)})")
+
         group = _TYPES[gives] or ""
         within = arguments[1:] if operator.over_all else arguments
         writes = frozenset((group, *operator.forgets)).union(*[node.writes for node in within])
         stack[begin:] = [ProgramNode(token, gives, arguments, operator, group, writes)]
+
     if len(stack) != 1:
         left = ", ".join(node.gives for node in stack) or "nothing"
         raise ConfigError(f"a program leaves one value, but this one leaves {left}: {' '.join(tokens)}")
+
     return stack[0]
 
 
@@ -300,8 +308,10 @@ def _type_of(token: str, place: int, table: OperatorTable) -> str:
     """The type of a word, or of a blank."""
     if token in table.words:
         return table.words[token]
+
     blank = BLANK.fullmatch(token)
     if blank is None:
         known = [*table.rows, *table.words]
         raise ConfigError(f"unknown token {token!r} at place {place}; {did_you_mean(token, known)}")
+
     return blank[2]

@@ -83,6 +83,7 @@ class Parser(nn.Module):
         hidden = self.decoder(
             inside, memory, tgt_mask=future, memory_key_padding_mask=(texts == 0).T, tgt_is_causal=True
         )
+
         return self.output(hidden)
 
     def with_vocabulary(self, vocabulary: Vocabulary) -> "Parser":
@@ -94,11 +95,15 @@ class Parser(nn.Module):
         Raises:
             ConfigError: other kinds; they would need other slots.
         """
-        own, given = self.vocabulary.attributes, vocabulary.attributes
+        own = self.vocabulary.attributes
+        given = vocabulary.attributes
         if tuple(given) != tuple(own):
             raise ConfigError(f"the parser supports values of {', '.join(own)}, but got {', '.join(given)}")
+
         other = copy.copy(self)
-        other.vocabulary, other.grammar = vocabulary, Grammar(vocabulary)
+        other.vocabulary = vocabulary
+        other.grammar = Grammar(vocabulary)
+
         return other
 
     def question(self, video: int | str, text: str, choices: Sequence[str] = ()) -> Question:
@@ -127,10 +132,12 @@ class Parser(nn.Module):
         read = [self.vocabulary.tokenize(text, kind) for text, kind in zip(texts, kinds, strict=True)]
         for text in read:
             self.vocabulary.check_known(text)
+
         parsed = []
         for first in range(0, len(read), 256):
             part = slice(first, first + 256)
             parsed += self._decode(read[part], kinds[part])
+
         return parsed
 
     def _decode(self, texts: Sequence[TokenizedText], kinds: Sequence[str]) -> list[_ParsedProgram]:
@@ -142,9 +149,11 @@ class Parser(nn.Module):
         log_probability = torch.zeros(len(texts))
         open_ = set(range(len(texts)))
         programs = torch.full((1, len(texts)), self.vocabulary.outputs["<begin>"])
+
         while open_ and len(programs) <= _MAX_PROGRAM_LENGTH:
             scores = self._write(programs, memory, numbers)[-1].log_softmax(-1)
             following = torch.zeros(len(texts), dtype=torch.long)
+
             for b in sorted(open_):
                 named = self.grammar.allowed(stacks[b], kinds[b])
                 may = [
@@ -156,6 +165,7 @@ class Parser(nn.Module):
                     written[b] = []
                     open_.discard(b)
                     continue
+
                 following[b] = may[int(scores[b, may].argmax())]
                 log_probability[b] += scores[b, following[b]]
                 token = outputs[following[b]]
@@ -164,7 +174,9 @@ class Parser(nn.Module):
                 else:
                     written[b].append(token)
                     stacks[b] = self.grammar.push(stacks[b], token)
+
             programs = torch.cat([programs, following[None]])
+
         filled = [
             () if b in open_ else tuple(text.slots.get(token, token) for token in written[b])
             for b, text in enumerate(texts)
@@ -201,9 +213,11 @@ def read_question(parser: Parser, video: int | str, text: str, choices: Sequence
         raise DataError(f"this question has no choices: {text!r:.100}")
     if kind != "descriptive" and not choices:
         raise DataError(f"this question is {kind} and needs choices to judge: {text!r:.100}")
+
     mark = "cause" if kind == "explanatory" else "event"
     programs = read_programs(parser, choices, mark) if choices else []
     read = tuple(Choice(one, words) for one, words in zip(programs, choices, strict=True))
+
     return Question(video, kind, program, read, text)
 
 
@@ -225,10 +239,12 @@ def read_programs(parser: Parser, texts: Sequence[str], kind: str) -> list[tuple
             parser.vocabulary.check_known(tokens)
         except DataError as unknown:
             raise DataError(f"{unknown}; {_hint(parser, text, kind)}") from None
+
     parsed = parser.parse(texts, [kind] * len(texts))
     for text, tokens, one in zip(texts, tokenized, parsed, strict=True):
         if doubt := _doubt(parser.vocabulary, tokens, one):
             raise DataError(f"{text!r:.100} is not understood ({doubt}); {_hint(parser, text, kind)}")
+
     return [one.program for one in parsed]
 
 
@@ -240,6 +256,7 @@ def _doubt(vocabulary: Vocabulary, tokens: TokenizedText, parsed: _ParsedProgram
         return f"the program that was found has no place for {why}" if why.startswith("'") else why
     if parsed.score < _LEAST_PROBABILITY:
         return f"the best program has a probability of {parsed.score:.2f}"
+
     return ""
 
 

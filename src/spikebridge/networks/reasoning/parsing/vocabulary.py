@@ -19,7 +19,9 @@ TEXT_KINDS = {"question": "<question>", "cause": "<cause>", "event": "<event>"}
 _NUM_SLOTS = 4
 """Slots for each kind of attribute."""
 MAX_TEXT_LENGTH = 40
-_PAD, _BEGIN, _END = "<pad>", "<begin>", "<end>"
+_PAD = "<pad>"
+_BEGIN = "<begin>"
+_END = "<end>"
 _INPUT_WORDS = (
     "'s a about absence absent after afterwards and any anymore anything appear appearance appeared appearing "
     "appears are arrival arrive arrived arrives arriving as assuming at away because been before beginning begins "
@@ -129,12 +131,15 @@ class Vocabulary:
         """
         if kind not in TEXT_KINDS:
             raise ConfigError(f"no kind of text {kind!r}; {did_you_mean(kind, TEXT_KINDS)}")
+
         words = self.normalize(text)
         if not 0 < len(words) < MAX_TEXT_LENGTH:
             raise DataError(f"expected a text of 1 to {MAX_TEXT_LENGTH - 1} words, but got {len(words)}: {text!r:.80}")
+
         tokens: list[str] = [TEXT_KINDS[kind]]
         slots: dict[str, str] = {}
         unknown: list[str] = []
+
         for word in words:
             value = word if word in self.kinds else word.removesuffix("s")
             if value in self.kinds:
@@ -143,6 +148,7 @@ class Vocabulary:
                 tokens.append(word)
             else:
                 unknown.append(word)
+
         return TokenizedText(tuple(tokens), {slot: value for value, slot in slots.items()}, tuple(unknown))
 
     def normalize(self, text: str) -> list[str]:
@@ -154,6 +160,7 @@ class Vocabulary:
         """
         plain = re.sub(r"n't\b", " not", text.lower().replace("\u2019", "'"))
         words = [word for word in re.findall(r"'s\b|[^\s?.,!;:\"']+", plain) if word not in _FILLERS]
+
         return [_SPELLINGS.get(word, word) for word in words]
 
     def check_known(self, text: TokenizedText) -> None:
@@ -183,6 +190,7 @@ class Vocabulary:
         missing = [token for token in program if token in self.kinds and token not in places]
         if missing:
             raise DataError(f"the program has {missing[0]!r}, which the text does not name")
+
         return tuple(places.get(token, token) for token in program)
 
 
@@ -193,5 +201,7 @@ def _slot(value: str, kind: str, slots: dict[str, str], text: str) -> str:
             raise DataError(
                 f"a text names at most {_NUM_SLOTS} different values of a {kind}, but this one more: {text!r:.80}"
             )
+
         slots[value] = f"<{kind} {number}>"
+
     return slots[value]

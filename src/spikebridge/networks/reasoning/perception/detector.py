@@ -83,6 +83,7 @@ class Detector(nn.Module):
         super().__init__()
         self.attributes = dict(ATTRIBUTES if attributes is None else attributes)
         self._sizes = (1, 2, 2, *(len(values) for values in self.attributes.values()))
+
         self.stem = nn.Sequential(
             nn.Conv2d(3, num_features // 2, 5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(num_features // 2),
@@ -91,6 +92,7 @@ class Detector(nn.Module):
             nn.BatchNorm2d(num_features),
             nn.ReLU(),
         )
+
         self.blocks = nn.Sequential(_Block(num_features, 1), _Block(num_features, 2))
         self.heads = nn.Conv2d(num_features, sum(self._sizes), 1)
         with torch.no_grad():
@@ -107,6 +109,7 @@ class Detector(nn.Module):
         """
         maps = self.heads(self.features(pictures))
         centre, *others = maps.split(self._sizes, dim=1)
+
         return Maps(centre[:, 0], *others)
 
     def features(self, pictures: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
@@ -123,8 +126,10 @@ class Detector(nn.Module):
                 f"Detector needs pictures (B, 3, H, W) with sides that are multiples of {STRIDE}, but got "
                 f"{tuple(pictures.shape)}"
             )
+
         light = pictures.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
         features: Tensor = self.blocks(self.stem(pictures / light - 1))
+
         return features
 
 
@@ -148,7 +153,8 @@ def detection_loss(
     cells = truths[..., :2] / STRIDE
     column = cells[..., 0].long().clamp(0, width - 1)
     row = cells[..., 1].long().clamp(0, height - 1)
-    rows, columns = torch.arange(height), torch.arange(width)
+    rows = torch.arange(height)
+    columns = torch.arange(width)
     away = (rows[:, None] - row[..., None, None]).square() + (columns - column[..., None, None]).square()
     near = (torch.exp(-away / (2 * 0.8**2)) * there[..., None, None]).amax(1)
     is_centre = near == 1
@@ -162,9 +168,11 @@ def detection_loss(
     middle = torch.stack([column, row], -1)[picture, which] + 0.5
     losses["place"] = (maps.place[at] - (cells[picture, which] - middle)).abs().sum() / num
     losses["size"] = (maps.size[at] - truths[picture, which, 2:4] / STRIDE).abs().sum() / num
+
     for k, name in enumerate(ATTRIBUTES):
         wanted = truths[picture, which, 4 + k].long()
         losses[name] = F.cross_entropy(getattr(maps, name)[at], wanted, reduction="sum") / num
+
     weights = {"place": 2.0, "size": 0.2}
     return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(), losses
 
@@ -189,6 +197,7 @@ def detect(
         batch = torch.from_numpy(np.ascontiguousarray(pictures[first : first + batch_size]))
         maps = detector(batch.permute(0, 3, 1, 2).float() / 255)
         parts.append(_peaks(maps, first, min_score))
+
     return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -200,4 +209,5 @@ def _peaks(maps: Maps, first: int, min_score: float) -> Detections:
     place = torch.stack([column, row], -1) + 0.5 + maps.place[at]
     named = [getattr(maps, name)[at].log_softmax(-1) for name in ATTRIBUTES]
     found = [place * STRIDE, maps.size[at] * STRIDE, score[picture, row, column], *named]
+
     return Detections((picture + first).numpy(), *(values.double().numpy() for values in found))

@@ -54,6 +54,7 @@ class _Track:
         if self.frames:
             step = (position - self.position) / (frame - self.frames[-1])
             self.velocity = step if len(self.frames) == 1 else 0.6 * self.velocity + 0.4 * step
+
         self.log_likelihood = logs if not self.frames else self.log_likelihood + logs
         self.position = position
         self.frames.append(frame)
@@ -90,10 +91,13 @@ def track_objects(
     tracks = [track for track in tracks if len(track.frames) >= _MIN_DETECTIONS]
     tracks.sort(key=lambda track: track.frames[0])
     positions = np.full((num_frames, len(tracks), 2), np.nan)
+
     for o, track in enumerate(tracks):
         positions[track.frames, o] = detections.position[track.rows]
+
     scores = np.array([detections.score[track.rows].mean() for track in tracks])
     objects, attribute_scores = classifier.classify(tracks)
+
     return ObjectTracks(objects, attribute_scores, positions, scores)
 
 
@@ -108,12 +112,15 @@ def _link(detections: Detections, logs: np.ndarray, classifier: "_Classifier") -
     for frame in np.unique(detections.frame).tolist():
         rows = np.flatnonzero(detections.frame == frame)
         taken = _assign(tracks, frame, detections.position[rows], logs[rows], classifier)
+
         for k, row in enumerate(rows.tolist()):
             track = taken.get(k)
             if track is None:
                 track = _Track()
                 tracks.append(track)
+
             track.add(frame, row, detections.position[row], logs[row])
+
     return tracks
 
 
@@ -123,6 +130,7 @@ def _assign(
     """The track of each detection."""
     if not tracks:
         return {}
+
     lost = np.array([frame - track.frames[-1] for track in tracks])
     expected = np.stack([track.position + track.velocity * n for track, n in zip(tracks, lost, strict=True)])
     away = np.linalg.norm(expected[:, None] - positions[None], axis=2)
@@ -130,9 +138,11 @@ def _assign(
     alike = classifier.similarity(known, logs)
     cost = away + _DISSIMILARITY_COST * (1 - alike)
     gate = np.minimum(_GATE + _GATE_GROWTH * (lost - 1), _MAX_GATE)
+
     # in the next frame the position suffices; later another object may be there
     impossible = (away > gate[:, None]) | ((alike < _MIN_SIMILARITY) & (lost[:, None] > 2))
     chosen = linear_sum_assignment(np.where(impossible, 1e4, cost))
+
     return {int(k): tracks[t] for t, k in zip(*chosen, strict=True) if not impossible[t, k]}
 
 
@@ -151,6 +161,7 @@ def _merge(tracks: list[_Track], classifier: "_Classifier") -> list[_Track]:
                 tracks.remove(second)
                 joined = True
                 break
+
     return tracks
 
 
@@ -168,6 +179,7 @@ class _Classifier:
         probability = np.ones((len(known), len(logs)))
         for one, other in zip(np.split(known, self.ends, 1), np.split(logs, self.ends, 1), strict=True):
             probability *= np.exp(one) @ np.exp(other).T
+
         return probability
 
     def best(self, track: _Track) -> int:
@@ -183,12 +195,15 @@ class _Classifier:
         """Attribute values of all tracks, no two alike, and their probabilities."""
         if not tracks:
             return (), np.zeros((0, 3))
+
         logs = np.stack([self.triple_logs(track.log_likelihood) for track in tracks])
         chosen = self.triples[linear_sum_assignment(-logs)[1]]
         objects = tuple((self.kinds[0][c], self.kinds[1][m], self.kinds[2][s]) for c, m, s in chosen.tolist())
         scores = []
+
         for track, triple in zip(tracks, chosen, strict=True):
             parts = np.split(track.log_likelihood / len(track.frames), self.ends)
             shares = [np.exp(part - part.max()) / np.exp(part - part.max()).sum() for part in parts]
             scores.append([share[v] for share, v in zip(shares, triple, strict=True)])
+
         return objects, np.array(scores)

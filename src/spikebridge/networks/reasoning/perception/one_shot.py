@@ -34,9 +34,11 @@ def _with_value(attributes: Mapping[str, tuple[str, ...]], kind: str, value: str
     """
     if kind not in attributes:
         raise ConfigError(f"no kind of attribute {kind!r}; {did_you_mean(kind, attributes)}")
+
     taken = [known for values in attributes.values() for known in values]
     if value in taken:
         raise ConfigError(f"{value!r} exists already")
+
     return {name: (*values, value) if name == kind else values for name, values in attributes.items()}
 
 
@@ -70,17 +72,23 @@ def learn_value(
     attributes = _with_value(detector.attributes, kind, value)
     first, last = rows_of(detector, kind)
     state = dict(detector.state_dict())
-    weight, bias = state["heads.weight"][:, :, 0, 0], state["heads.bias"]
-    rows, offsets = weight[first:last], bias[first:last]
+    weight = state["heads.weight"][:, :, 0, 0]
+    bias = state["heads.bias"]
+    rows = weight[first:last]
+    offsets = bias[first:last]
     pictures = [shown] if isinstance(shown, LabeledPicture) else shown
-    new, old = object_features(detector, pictures, STRIDE**2), object_features(detector, known)
+    new = object_features(detector, pictures, STRIDE**2)
+    old = object_features(detector, known)
+
     if len(new) == 0:
         raise ConfigError(f"{value!r} is to be learned from pictures with objects of it, but none is shown")
+
     row, offset = imprinted_row(rows, offsets, new, old)
     learned = Detector(detector.heads.in_channels, attributes)
     state["heads.weight"] = torch.cat([weight[:last], row[None], weight[last:]])[:, :, None, None]
     state["heads.bias"] = torch.cat([bias[:last], offset[None], bias[last:]])
     learned.load_state_dict(state)
+
     return learned.eval()
 
 
@@ -104,15 +112,18 @@ def imprinted_row(
     seen = torch.cat([new, old])
     sign = torch.cat([torch.ones(len(new)), -torch.ones(len(old))])
     wanted = (seen @ rows.T + offsets).amax(1) + _MARGIN * sign
-    row, offset = rows.mean(0), offsets.mean()
+    row = rows.mean(0)
+    offset = offsets.mean()
     share = torch.cat([torch.full((len(new),), 1 / len(new)), torch.full((len(old),), 1 / max(1, len(old)))])
     usual = row
+
     for _ in range(_ROUNDS):
         # only margins that are violated count
         open_ = sign * (wanted - (seen @ row + offset)) > 0
         pull = seen[open_].T * share[open_]
         away = wanted[open_] - (seen[open_] @ usual + offset)
         row = usual + torch.linalg.solve(pull @ seen[open_] + _STIFFNESS * torch.eye(len(row)), pull @ away)
+
     return row, offset
 
 
@@ -144,6 +155,7 @@ def object_features(
             features = detector.features(torch.from_numpy(moved).permute(2, 0, 1)[None].float() / 255)[0]
             for x, y in ((points + np.array([right, down])) / STRIDE).tolist():
                 found += _beside(features, x, y)
+
     return torch.stack(found) if found else torch.zeros(0, detector.heads.in_channels)
 
 

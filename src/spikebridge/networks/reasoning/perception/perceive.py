@@ -59,6 +59,7 @@ def perceive(
     frames = np.arange(0, NUM_OBSERVED_FRAMES, GRID)
     rows = roll_out(motion)
     number = len(tracks.objects)
+
     scene = Scene(
         name,
         tracks.objects,
@@ -88,11 +89,13 @@ def check_pictures(shape: tuple[int, ...], rate: float | None = None) -> None:
         raise DataError(
             f"a video is pictures of red, green and blue (F, {HEIGHT}, {WIDTH}, 3), but this one is {shape}"
         )
+
     if shape[1:3] != (HEIGHT, WIDTH):
         raise DataError(
             f"the detector expects pictures of {WIDTH} x {HEIGHT} pixels, but this video has {shape[2]} x {shape[1]}; "
             "scale it, or train a detector for it"
         )
+
     if shape[0] != NUM_OBSERVED_FRAMES:
         raise DataError(f"the detector expects videos of {NUM_OBSERVED_FRAMES} pictures, but this one has {shape[0]}")
     if rate is not None and not 0.9 < rate / _RATE < 1.1:
@@ -110,6 +113,7 @@ def check_tracks(tracks: ObjectTracks) -> None:
         raise DataError("no object was found in this video; expected objects rolling on a table, seen from above")
     if number > _MAX_OBJECTS:
         raise DataError(f"{number} objects were found in this video, but the detector supports at most {_MAX_OBJECTS}")
+
     score = float(np.mean(tracks.scores))
     if score < _MIN_SCORE:
         raise DataError(
@@ -147,6 +151,7 @@ def roll_out(motion: FittedMotion, removed: int | None = None, num_frames: int =
     rows = []
     for frame in range(num_frames):
         rows += world.step(frame)
+
     return np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
 
 
@@ -163,19 +168,24 @@ class _PartlyRecordedTable:
         """Simulates one frame; returns its collisions."""
         contacts = self.table.step() if frame > 0 else []
         rows = [(t.frame, t.first, t.second) for t in contacts if self._is_new(t)]
+
         for at, a, b in self.motion.collisions:
             if at == frame and {a, b} <= self.recorded:
                 rows.append((at, a, b))
             if at == frame + 1 and len({a, b} & self.recorded) == 1:
                 self._release(({a, b} & self.recorded).pop(), frame)
+
         if frame == self.motion.num_frames - 1:
             for o in list(self.recorded):
                 self._release(o, frame)
+
         for o in self.recorded:
             self._place(o, frame)
+
         for o in self.table.numbers:
             if o not in self.recorded and is_gone(np.array(self.table.position(o))):
                 self.table.take(o)
+
         return rows
 
     def _is_new(self, contact: Contact) -> bool:
@@ -183,6 +193,7 @@ class _PartlyRecordedTable:
         pair = {contact.first, contact.second}
         if pair <= self.recorded:
             return False
+
         self.recorded -= pair
         return bool(in_view(np.array([self.table.position(o) for o in pair])).all())
 

@@ -36,6 +36,7 @@ def _find_collisions(positions: Float[np.ndarray, "F O 2"], friction: float) -> 
     filled = _fill_gaps(positions, friction)
     hidden = np.isnan(positions[..., 0])
     candidates = []
+
     for a, b in combinations(range(positions.shape[1]), 2):
         apart = np.linalg.norm(filled[:, a] - filled[:, b], axis=1)
         apart[np.isnan(apart)] = np.inf
@@ -44,12 +45,14 @@ def _find_collisions(positions: Float[np.ndarray, "F O 2"], friction: float) -> 
             tolerance = _TOLERANCE_HIDDEN if hidden[frame, [a, b]].any() else _TOLERANCE
             if apart[frame] < 2 * RADIUS + _MAX_CLOSING_SPEED / 2 + tolerance and apart[frame] == around.min():
                 candidates.append((frame, a, b, float(apart[frame]) - 2 * RADIUS - tolerance))
+
     candidates.sort()
     found: list[_Collision] = []
     for k, (frame, a, b, gap) in enumerate(candidates):
         later = [(f, one, other) for f, one, other, _ in candidates[k + 1 :]]
         if _reverses(positions, (frame, a, b), gap, found, later, friction):
             found.append((frame, a, b))
+
     return found
 
 
@@ -64,14 +67,17 @@ def _reverses(
     """Whether the relative velocity along the line of the centres reverses, as far as it was observed."""
     frame, a, b = candidate
     ends = []
+
     for o in (a, b):
         first = max([f for f, *pair in earlier if o in pair], default=0)
         last = min([f for f, *pair in later if o in pair and f > frame + 2], default=len(positions))
         before = _velocity(positions[:, o], range(frame - 1, first - 1, -1), frame, friction)
         ends.append((before, _velocity(positions[:, o], range(frame + 1, last), frame, friction)))
+
     seen = [before if before is not None else after for before, after in ends]
     if seen[0] is None or seen[1] is None:
         return False
+
     line = seen[1].place - seen[0].place
     line = line / max(float(np.hypot(*line)), 1e-9)
     (before_a, after_a), (before_b, after_b) = ends
@@ -84,12 +90,15 @@ def _reverses(
                 return alone and pushed > max(
                     _MIN_REVERSAL / 2, _NUM_DEVIATIONS * float(np.sqrt(before.variance + after.variance))
                 )
+
         return False
+
     closing = float((before_a.velocity - before_b.velocity) @ line)
     parting = float((after_b.velocity - after_a.velocity) @ line)
     deviation = float(np.sqrt(before_a.variance + before_b.variance + after_a.variance + after_b.variance))
     touches = gap < closing / 2  # between two frames the gap shrinks by this
     reverses = closing + parting > max(_MIN_REVERSAL, _NUM_DEVIATIONS * deviation)
+
     return touches and reverses and closing > 0.05 and parting > 0.0
 
 
@@ -106,9 +115,11 @@ def _velocity(places: np.ndarray, frames: range, at: int, friction: float) -> _V
     chosen = np.array(sorted(near if len(near) >= 6 else seen[:6]))
     if len(chosen) < 3:
         return None
+
     start = int(chosen[0])
     position, velocity, rest, _ = fit_segment(chosen - start, places[chosen], friction)
     place, velocity = MotionSegment(start, at, position, velocity, rest).at(at, friction)
+
     return _VelocityEstimate(place, velocity, 12 * _NOISE**2 / len(chosen) ** 3)
 
 
@@ -125,6 +136,7 @@ def _fill_gaps(positions: np.ndarray, friction: float) -> np.ndarray:
             back = _extrapolate(positions[:, o], range(first, len(positions)), frames, friction)
             turn = int(np.linalg.norm(onward - back, axis=1).argmin())
             filled[frames, o] = np.where((np.arange(len(frames)) <= turn)[:, None], onward, back)
+
     return filled
 
 
@@ -133,9 +145,11 @@ def _extrapolate(places: np.ndarray, side: range, frames: np.ndarray, friction: 
     chosen = np.array(sorted(f for f in side[:_WINDOW] if not np.isnan(places[f, 0])))
     if len(chosen) < 3:
         return np.repeat(places[side[0]][None], len(frames), axis=0)
+
     start = int(chosen[0])
     position, velocity, rest, _ = fit_segment(chosen - start, places[chosen], friction)
     segment = MotionSegment(start, start, position, velocity, rest)
+
     return np.stack([segment.at(int(f), friction)[0] for f in frames])
 
 
@@ -170,6 +184,7 @@ class FittedMotion(NamedTuple):
         """
         segments = self.segments[number]
         last = [s for s in segments if s.first < frame or (s.first == frame and not before)]
+
         return (last[-1] if last else segments[0]).at(frame, self.friction)
 
     def positions(self) -> Float[np.ndarray, "F O 2"]:
@@ -205,9 +220,11 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> FittedMotion:
             friction = _fit_friction(_free_segments(positions, _find_collisions(positions, friction)))
         if friction > _MIN_FRICTION:
             break
+
     collisions = _find_collisions(positions, friction)
     segments = []
     weights = []
+
     for o in range(positions.shape[1]):
         own = [
             (first, last, *_observations(positions[:, o], first, last))
@@ -215,6 +232,7 @@ def fit_motion(positions: Float[np.ndarray, "F O 2"]) -> FittedMotion:
         ]
         segments.append(_fit_segments(own, friction))
         weights.append([len(frames) for _, _, frames, _ in own])
+
     _conserve_momentum(segments, weights, collisions, friction)
     return FittedMotion(friction, tuple(map(tuple, segments)), tuple(collisions), len(positions))
 
@@ -229,6 +247,7 @@ def _conserve_momentum(
         weak = [(o, k) for o, k in sides if weights[o][k] < _FEW]
         if len(weak) != 1:
             continue
+
         o, k = weak[0]
         other = b if o == a else a
         after = k == cut[o]
@@ -239,6 +258,7 @@ def _conserve_momentum(
         )
         wanted = velocity - push if after else velocity + push
         begin = segments[o][k].first
+
         if after:
             segments[o][k] = segments[o][k]._replace(position=place, velocity=wanted, rest=np.inf)
         else:
@@ -256,12 +276,18 @@ def _fit_segments(pieces: list[tuple[int, int, np.ndarray, np.ndarray]], frictio
         if len(frames) >= 2:
             position, velocity, rest, _ = fit_segment(frames - first, places, friction)
         elif len(frames) == 1:
-            position, velocity, rest = places[0], np.zeros(2), 0.0
+            position = places[0]
+            velocity = np.zeros(2)
+            rest = 0.0
         elif segments:
-            position, velocity, rest = segments[-1].at(first, friction)[0], np.zeros(2), 0.0
+            position = segments[-1].at(first, friction)[0]
+            velocity = np.zeros(2)
+            rest = 0.0
         else:
             continue
+
         segments.append(MotionSegment(first, last, position, velocity, rest))
+
     return segments
 
 
@@ -285,6 +311,7 @@ def _free_segments(positions: np.ndarray, collisions: list[_Collision]) -> list[
             frames, places = _observations(positions[:, o], first, last)
             if len(frames) >= 8:
                 pieces.append((frames - first, places))
+
     return pieces
 
 
@@ -293,6 +320,7 @@ def _fit_friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
     moving = [piece for piece in pieces if np.ptp(piece[1], axis=0).max() > 4]
     if not moving:
         return _INITIAL_FRICTIONS[0]
+
     errors = [sum(fit_segment(frames, places, k)[3] for frames, places in moving) for k in _FRICTIONS]
     best = int(np.argmin(errors))
     if 0 < best < len(errors) - 1:
@@ -300,4 +328,5 @@ def _fit_friction(pieces: list[tuple[np.ndarray, np.ndarray]]) -> float:
         bend = before - 2 * here + after
         shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
         return float(_FRICTIONS[best] + shift * (_FRICTIONS[1] - _FRICTIONS[0]))
+
     return float(_FRICTIONS[best])

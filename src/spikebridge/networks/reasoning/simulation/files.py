@@ -61,6 +61,7 @@ def write_video(path: Path, pictures: UInt8[np.ndarray, "F H W 3"], rate: float 
     check_video_name(path)
     suffix = path.suffix.lower()
     path.parent.mkdir(parents=True, exist_ok=True)
+
     with atomic_write(path) as file:
         if suffix == ".npz":
             np.savez_compressed(file, pictures=pictures, rate=np.array(rate))
@@ -82,6 +83,7 @@ def read_video(path: Path) -> VideoFile:
     """
     if path.is_dir():
         return VideoFile(_stack([_open_picture(file) for file in list_images(path)], path), None)
+
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _read_npz(path)
@@ -89,18 +91,21 @@ def read_video(path: Path) -> VideoFile:
         return _read_animation(path)
     if suffix == ".mp4":
         return _read_mp4(path)
+
     kinds = ", ".join(VIDEO_SUFFIXES)
     raise DataError(f"{path}: expected a video ({kinds}, or a folder of {', '.join(SUFFIXES)}), but got another format")
 
 
 def _read_npz(path: Path) -> VideoFile:
     arrays = read_npz(path, ["pictures", "rate"])
-    pictures, rate = arrays["pictures"], arrays["rate"]
+    pictures = arrays["pictures"]
+    rate = arrays["rate"]
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or rate.size != 1:
         raise DataError(
             f"{path}: expected pictures as bytes (F, H, W, 3) and one rate, but got {pictures.dtype} {pictures.shape} "
             f"and {rate.shape}"
         )
+
     return VideoFile(pictures, float(rate.reshape(())))
 
 
@@ -108,10 +113,13 @@ def _read_animation(path: Path) -> VideoFile:
     with open_image(path, "a video", _ANIMATION_FORMATS) as image:
         number = getattr(image, "n_frames", 1)
         _check_size(number, image.width, image.height, path)
-        durations, frames = [], []
+        durations = []
+        frames = []
+
         for frame in ImageSequence.Iterator(image):
             frames.append(np.asarray(frame.convert("RGB")))
             durations.append(float(frame.info.get("duration", 0)))
+
     mean = float(np.mean(durations))
     return VideoFile(_stack(frames, path), 1000 / mean if mean > 0 else None)
 
@@ -121,15 +129,19 @@ def _read_mp4(path: Path) -> VideoFile:
         import av
     except ImportError as error:
         raise ConfigError("an .mp4 needs a decoder: pip install 'spikebridge[video]', or take .webp") from error
+
     # the format is given, or FFmpeg would look for one that reads other files or addresses
     with decoding(path, "a video"), av.open(str(checked_file(path, "a video")), format="mp4") as container:
         stream = container.streams.video[0]
         _check_size(min(stream.frames or 1, _MAX_FRAMES), stream.width, stream.height, path)
         frames = []
+
         for frame in container.decode(stream):
             frames.append(frame.to_ndarray(format="rgb24"))
             _check_size(len(frames), stream.width, stream.height, path)
+
         rate = float(stream.average_rate) if stream.average_rate else None
+
     return VideoFile(_stack(frames, path), rate)
 
 

@@ -46,11 +46,13 @@ def sample_paraphrase(generator: Generator) -> SampledText:
         _cause: 0.07,
         _possible_event: 0.04,
     }
+
     chosen = list(forms)[int(generator.choice(len(forms), p=list(forms.values())))]
     kind, phrase = chosen(generator)
     text = " ".join(phrase.text.split())
     if generator.random() < 0.06:
         text = re.sub(r"\b(the|a|an) ", "", text)
+
     return SampledText(kind, text, phrase.program)
 
 
@@ -63,7 +65,8 @@ class _Draw:
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
-        self.one, self.other = sample_reference(generator), sample_reference(generator)
+        self.one = sample_reference(generator)
+        self.other = sample_reference(generator)
         self.set = sample_reference(generator, 0)
         self.motion = choose(generator, tuple(wordings.MOVES))
         self.border = choose(generator, tuple(wordings.ACTS))
@@ -71,6 +74,7 @@ class _Draw:
         order, self.events = self._order()
         self.rank = choose(generator, ("", "", "first", "second", "last"))
         split = self._predicate()
+
         self.words: dict[str, tuple[str, ...]] = {
             **wordings.WORDINGS,
             **wordings.LOCAL,
@@ -96,9 +100,11 @@ class _Draw:
             front = self.words[field][0].strip()
             if front and pattern.endswith(f"{{{field}}}") and self.generator.random() < 0.2:
                 return f"{self.fill(front)}, {self.fill(pattern.removesuffix(f'{{{field}}}'))}"
+
         while (found := _FIELD.search(pattern)) is not None:
             words = choose(self.generator, self.words[found[1]])
             pattern = pattern[: found.start()] + words + pattern[found.end() :]
+
         return pattern
 
     def program(self, pattern: str) -> tuple[str, ...]:
@@ -109,12 +115,14 @@ class _Draw:
         sets = {"<A>": (self.one, "unique"), "<B>": (self.other, "unique"), "[A]": (self.one, "")}
         sets |= {"[S]": (self.set, ""), "[P]": (self.said, "")}
         tokens: list[str] = []
+
         for token in filled.replace("[]", "objects").split():
             if token in sets:
                 reference, end = sets[token]
                 tokens += [*reference.program(), *end.split()]
             else:
                 tokens.append(token)
+
         return tuple(tokens)
 
     def phrase(self, program: str, pattern: str) -> Phrase:
@@ -129,14 +137,17 @@ class _Draw:
             "cylinder": ("cylinder", "cylinder", "tube"),
             None: ("object", "thing", "thing", "item", "one"),
         }
+
         noun = choose(self.generator, nouns[reference.shape]) + ("s" if plural else "")
         material = reference.material
         if material == "metal" and self.generator.random() < 0.2:
             material = "metallic"
+
         words = " ".join(word for word in (reference.color, material, noun) if word)
         if reference.material and self.generator.random() < 0.1:
             made = " ".join(word for word in (reference.color, noun) if word)
             words = f"{made} made of {reference.material}"
+
         return f"the {words}" if article else words
 
     def _time(self) -> tuple[str, str]:
@@ -148,16 +159,20 @@ class _Draw:
             return choose(self.generator, wordings.START), "events filter_start query_frame"
         if which < 0.75:
             return choose(self.generator, wordings.END), "events filter_end query_frame"
+
         text, border = self._passing()
         when = choose(self.generator, ("when", "as", "at the moment when", "while", "the moment"))
+
         return f"{when} {text}", f"events {border} unique query_frame"
 
     def _order(self) -> tuple[str, str]:
         """Before or after an entrance or exit, and its program; without words, all events."""
         if self.generator.random() < 0.6:
             return "", "events"
+
         text, border = self._passing()
         order = choose(self.generator, ("before", "after"))
+
         return f"{order} {text}", f"events events {border} unique filter_{order}"
 
     def _passing(self) -> tuple[str, str]:
@@ -166,6 +181,7 @@ class _Draw:
         table = wordings.ACTS[border]
         words = choose(self.generator, table[choose(self.generator, ("acts", "acts", "acted"))])
         words = words.replace("{in}", choose(self.generator, table["in"]))
+
         return f"{self.noun(who)} {words}", " ".join((*who.program(), "unique", border))
 
     def _predicate(self) -> dict[str, tuple[str, ...]]:
@@ -174,16 +190,20 @@ class _Draw:
         if not kinds:
             self.set = sample_reference(self.generator)
             kinds = [kind for kind, value in zip(ATTRIBUTES, self.set, strict=True) if value is not None]
+
         kind = choose(self.generator, kinds)
         value = getattr(self.set, kind)
         rest = self.set._replace(**{kind: None})
         self.said = Reference(**{kind: value})
         said: tuple[str, ...] = (value,)
+
         if kind == "material":
             said = (value, f"made of {value}", f"made out of {value}")
+
         if kind == "shape":
             article_noun = self.noun(Reference(shape=value), article=False)
             said = (f"a {article_noun}",)
+
         return {
             "predicate": said,
             "of_set": (self.noun(rest, article=False),),
@@ -219,13 +239,16 @@ def _about_one(generator: Generator) -> tuple[str, Phrase]:
     draw = _Draw(generator)
     if form.asks and (not form.nouns or generator.random() < 0.4):
         return "question", draw.phrase(f"{form.program} describe", choose(generator, form.asks))
+
     one = draw.fill(choose(generator, form.nouns))
     kind = choose(generator, (*ATTRIBUTES, *ATTRIBUTES, "object"))
     of_one = {"material": wordings.MATERIAL_ASKS, "shape": wordings.SHAPE_ASKS}.get(kind, ())
     asks = wordings.OBJECT_ASKS if kind == "object" else (*wordings.ATTRIBUTE_ASKS, *of_one)
     pattern = choose(generator, asks)
+
     if " or " in pattern and any(reference.material for reference in (draw.one, draw.set)):
         pattern = "what is {one} made of"
+
     asked = "describe" if kind == "object" else f"query_{kind}"
     return "question", Phrase(pattern.format(kind=kind, one=one), draw.program(f"{form.program} {asked}"))
 
@@ -239,14 +262,18 @@ def _event(draw: _Draw, style: str) -> Phrase:
         "plain": (wordings.MEETINGS_PLAIN, wordings.PASSINGS_PLAIN),
         "to": (("{A} to {hit} {B}", "{A} and {B} to {meet}"), ("{A} to {act}",)),
     }
+
     pattern = choose(draw.generator, styles[style][0 if meets else 1])
     second = "filter_collision <B> filter_collision" if meets else draw.border
+
     return draw.phrase(f"events <A> {second} unique", pattern)
 
 
 def _about_cause(generator: Generator) -> tuple[str, Phrase]:
-    draw, style = _Draw(generator), choose(generator, ("noun", "noun", "plain", "plain", "clause", "to", "not"))
+    draw = _Draw(generator)
+    style = choose(generator, ("noun", "noun", "plain", "plain", "clause", "to", "not"))
     event = _event(draw, "noun" if style == "not" else style)
+
     asks = {
         "noun": wordings.WHY_NOUN,
         "clause": wordings.WHY_CLAUSE,
@@ -254,8 +281,10 @@ def _about_cause(generator: Generator) -> tuple[str, Phrase]:
         "to": wordings.WHY_TO,
         "not": wordings.NOT_WHY,
     }[style]
+
     text = draw.fill(choose(generator, asks).replace("{event}", "@")).replace("@", event.text)
     ends = ("filter_ancestor", "belong_to", *(("negate",) if style == "not" else ()))
+
     return "question", Phrase(text, ("events", *event.program, *ends))
 
 
@@ -268,13 +297,16 @@ def _about_removal(generator: Generator) -> tuple[str, Phrase]:
     supposed = draw.fill(choose(generator, wordings.SUPPOSE))
     negated = generator.random() < 0.4
     program = "all_events <A> filter_counterfact belong_to" + (" negate" if negated else "")
+
     if not negated and generator.random() < 0.3 and supposed.startswith(("if", "without", "when")):
         text = draw.fill(choose(generator, wordings.WHAT_IF).replace("{supposed}", "@")).replace("@", supposed)
         return "question", Phrase(text, draw.program(program))
+
     then = draw.fill(choose(generator, wordings.NOT_THEN if negated else wordings.THEN))
     orders = (f"{supposed}, {then}", f"{then} {supposed}", f"{supposed}, then {then}")
     if supposed.startswith(("suppose", "imagine", "had", "assuming")):
         orders = (f"{supposed}, {then}", f"{supposed}. {then}", f"{supposed}: {then}")
+
     return "question", Phrase(choose(generator, orders), draw.program(program))
 
 
@@ -282,8 +314,10 @@ def _cause(generator: Generator) -> tuple[str, Phrase]:
     draw = _Draw(generator)
     if generator.random() < 0.25:
         return "cause", draw.phrase("<A>", choose(generator, wordings.PRESENCE))
+
     event = _event(draw, choose(generator, ("noun", "clause")))
     start = choose(generator, ("", "", "", "that ", "because "))
+
     return "cause", Phrase(start + event.text, event.program)
 
 

@@ -62,11 +62,13 @@ def uncertain_pairs(video: RollingVideo, removed: int | None = None) -> frozense
     horizons = (NUM_FRAMES - _HORIZON, NUM_FRAMES + _HORIZON)
     generator = np.random.default_rng([video.seed, 17, 0 if removed is None else removed + 1])
     uncertain: set[Pair] = set()
+
     for _ in range(_NUM_PERTURBATIONS):
         starts = [_perturbed(start, i, first, world.positions, generator) for i, start in enumerate(video.starts)]
         contacts = simulate(starts, video.friction, removed, first, horizons[1])[1]
         for horizon in horizons:
             uncertain |= usual ^ _colliding_pairs([contact for contact in contacts if contact.frame < horizon], after)
+
     return frozenset(uncertain)
 
 
@@ -86,16 +88,21 @@ def _perturbed(
     start: ObjectStart, number: int, frame: int, positions: np.ndarray, generator: np.random.Generator
 ) -> ObjectStart:
     """The state of an object at a frame with noise; before its entry, its initial state with noise."""
-    place, velocity = np.array(start.position), np.array(start.velocity)
+    place = np.array(start.position)
+    velocity = np.array(start.velocity)
     when = start.frame
+
     if frame > start.frame:
-        place, when = positions[frame, number], frame
+        place = positions[frame, number]
+        when = frame
         velocity = place - positions[frame - 1, number]
         if np.isnan(place).any() or np.isnan(velocity).any() or is_gone(place):
             return ObjectStart(NUM_FRAMES + _HORIZON, start.position, start.velocity)
+
     place = place + _POSITION_NOISE * generator.standard_normal(2)
     if velocity.any():
         velocity = velocity + _VELOCITY_NOISE * generator.standard_normal(2)
+
     return ObjectStart(when, tuple(place.tolist()), tuple(velocity.tolist()))
 
 
@@ -141,6 +148,7 @@ def _unique_reference(scene: Scene, number: int, generator: Generator) -> Refere
         fits = [o for o in objects if all(v is None or v == w for v, w in zip(values, o, strict=True))]
         if len(fits) == 1:
             return Reference(*values)
+
     return Reference(*objects[number])
 
 
@@ -187,6 +195,7 @@ class _QuestionGenerator:
     def generate(self, num_each: int) -> list[Question]:
         makers = (self._descriptive, self._explanatory, self._predictive, self._counterfactual)
         questions: list[Question] = []
+
         for make in makers:
             found: dict[tuple[str, ...], Question] = {}
             for _ in range(_TRIES):
@@ -195,7 +204,9 @@ class _QuestionGenerator:
                 question = make()
                 if question is not None and None not in question.answers:
                     found.setdefault((question.text, *(choice.text for choice in question.choices)), question)
+
             questions += found.values()
+
         return questions
 
     def _answered(self, question: Question) -> Question | None:
@@ -203,9 +214,11 @@ class _QuestionGenerator:
         answers = self.oracle(self.scene, question)
         if question.kind == "descriptive":
             return replace(question, answer=answers[0])
+
         choices = [replace(c, answer=a) for c, a in zip(question.choices, answers, strict=True) if a is not None]
         if len(choices) < 2 or len({choice.answer for choice in choices}) < 2:
             return None
+
         return replace(question, choices=tuple(choices[:_MAX_CHOICES]))
 
     def _refer(self, number: int) -> Reference:
@@ -218,12 +231,14 @@ class _QuestionGenerator:
         effect = self._event(("collision", "collision", "filter_out"))
         if effect is None:
             return None
+
         negated = bool(self.generator.random() < 0.5)
         what, happened = effect
         phrase = cause_question(happened, negated, self.generator)
         events = [self._event(("collision", "filter_in")) for _ in range(8)]
         offered = {key: cause for key, cause in (one for one in events if one is not None) if key != what}
         causes = [*offered.values(), *(presence_phrase(self._refer(o)) for o in range(len(self.scene.objects)))]
+
         return self._chosen("explanatory", phrase, causes)
 
     def _event(self, kinds: Sequence[str]) -> tuple[tuple, Phrase] | None:
@@ -235,11 +250,13 @@ class _QuestionGenerator:
                 return None
             a, b = pairs[int(self.generator.integers(len(pairs)))]
             return (kind, a, b), collision_phrase(self._refer(a), self._refer(b), self.generator)
+
         seen = self.scene.visible
         inside = seen[0] if kind == "filter_in" else seen[-1]
         moved = [o for o in range(seen.shape[1]) if not inside[o] and seen[:, o].any()]
         if not moved:
             return None
+
         who = int(self.generator.choice(moved))
         return (kind, who), border_event_phrase(kind, self._refer(who), self.generator)
 
@@ -247,6 +264,7 @@ class _QuestionGenerator:
         uncertain = self._uncertain(None)
         right = _pairs(self.scene.predicted.tolist())
         pairs = set(combinations(range(len(self.scene.objects)), 2))
+
         return self._about_pairs(
             "predictive", prediction_question(self.generator), right - uncertain, pairs - right - uncertain, 2
         )
@@ -263,6 +281,7 @@ class _QuestionGenerator:
         negated = bool(self.generator.random() < 0.5)
         phrase = counterfactual_question(self._refer(removed), negated, self.generator)
         wrong = (wrong | self._one_of(pairs - right)) - uncertain
+
         return self._about_pairs("counterfactual", phrase, right - uncertain, wrong, _MAX_CHOICES)
 
     def _uncertain(self, removed: int | None) -> frozenset[Pair]:
@@ -270,6 +289,7 @@ class _QuestionGenerator:
             return frozenset()
         if removed not in self._uncertain_pairs:
             self._uncertain_pairs[removed] = uncertain_pairs(self.video, removed)
+
         return self._uncertain_pairs[removed]
 
     def _one_of(self, pairs: set[Pair]) -> set[Pair]:
@@ -281,12 +301,15 @@ class _QuestionGenerator:
     ) -> Question | None:
         if not right or not wrong:
             return None
+
         chosen = [self._some(right, num_choices // 2), self._some(wrong, num_choices // 2)]
         pairs = sorted(chosen[0] + chosen[1])
         events = []
+
         for a, b in pairs:
             a, b = (a, b) if self.generator.random() < 0.5 else (b, a)
             events.append(collision_phrase(self._refer(a), self._refer(b), self.generator, possible=True))
+
         return self._chosen(kind, phrase, events)
 
     def _some(self, pairs: set[Pair], number: int) -> list[Pair]:

@@ -78,15 +78,18 @@ def render_frames(
     # the table is a little darker away from the light
     table = video.appearance.table * (1 - 0.15 * (rows / HEIGHT + columns / WIDTH) / 2)
     image = np.repeat(table.astype(np.float32)[None, :, :, None], len(chosen), axis=0) * np.ones(3, np.float32)
+
     for where, frame in zip(image, chosen, strict=True):
         for i in np.flatnonzero(~np.isnan(video.positions[frame, :, 0])):
             _draw(where, video, int(i), video.positions[frame, i], palette, {**_SHADERS, **(shaders or {})})
         _hide(where, video, int(frame))
+
     image *= video.appearance.brightness
     if video.appearance.noise > 0:
         for where, frame in zip(image, chosen, strict=True):
             generator = np.random.default_rng([video.seed, int(frame)])
             where += video.appearance.noise * generator.standard_normal(where.shape, dtype=np.float32)
+
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -100,10 +103,14 @@ def _draw(
 ) -> None:
     x, y = centre
     reach = RADIUS * 1.4 + 3
-    left, right = max(0, int(x - reach)), min(WIDTH, int(x + reach) + 1)
-    top, bottom = max(0, int(y - reach)), min(HEIGHT, int(y + reach) + 1)
+    left = max(0, int(x - reach))
+    right = min(WIDTH, int(x + reach) + 1)
+    top = max(0, int(y - reach))
+    bottom = min(HEIGHT, int(y + reach) + 1)
+
     if left >= right or top >= bottom:
         return
+
     across = (np.arange(left, right) + 0.5 - x)[None, :] / RADIUS
     down = (np.arange(top, bottom) + 0.5 - y)[:, None] / RADIUS
     color, material, shape = video.objects[number]
@@ -112,8 +119,10 @@ def _draw(
     part *= (1 - 0.45 * np.minimum(shadow * 2, 1))[..., None]
     covered, shade, shine = shaders[shape](across, down, video.appearance.angles[number])
     lit = np.array(palette[color]) * shade[..., None] + _GLOSS[material] * shine[..., None]
+
     if material == "metal":
         lit = 0.85 * lit + 0.08
+
     part += covered[..., None] * (lit - part)
 
 
@@ -136,10 +145,12 @@ def _cube(across: np.ndarray, down: np.ndarray, angle: float) -> tuple[np.ndarra
     v = down * np.cos(angle) - across * np.sin(angle)
     outside = np.maximum(abs(u), abs(v))
     top = _covered(0.62 - outside)
+
     # each of the four sides faces the light in its own way
     facing = np.where(abs(u) > abs(v), np.sign(u) * np.cos(angle), -np.sign(v) * np.sin(angle)) * _LIGHT[0]
     facing += np.where(abs(u) > abs(v), np.sign(u) * np.sin(angle), np.sign(v) * np.cos(angle)) * _LIGHT[1]
     streak = np.exp(-(((u - v) / 0.22) ** 2)) * top
+
     return _covered(CUBE - outside), (0.55 + 0.3 * facing) * (1 - top) + top, streak
 
 
@@ -156,7 +167,9 @@ def _hide(image: np.ndarray, video: _Renderable, frame: int) -> None:
     occluder = video.appearance.occluder
     if occluder is None:
         return
+
     left = occluder.left + occluder.velocity * frame
-    first, last = max(0, round(left)), min(WIDTH, round(left + occluder.width))
+    first = max(0, round(left))
+    last = min(WIDTH, round(left + occluder.width))
     if first < last:
         image[:, first:last] = _OCCLUDER_SHADE

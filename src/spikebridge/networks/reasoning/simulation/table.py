@@ -63,9 +63,11 @@ class RollingTable:
     def __init__(self, friction: float, frame: int = 0) -> None:
         if not friction >= 0:
             raise ConfigError(f"a table needs a friction of 0 or more, but got {friction}")
+
         self._engine = _engine()
         self._space: Any = self._engine.Space()
         self._space.damping = float(np.exp(-friction))
+
         # overlapping discs are not pushed apart beyond the bounce, so that no energy is added
         self._space.collision_bias = 1.0
         self._space.collision_slop = 0.5
@@ -91,6 +93,7 @@ class RollingTable:
             self._space.add(body, shape)
             self._shapes[number] = shape
             self._numbers[shape] = number
+
         shape.body.position = tuple(float(value) for value in position)
         shape.body.velocity = tuple(float(value) for value in velocity)
 
@@ -121,9 +124,11 @@ class RollingTable:
         self._touches = []
         for _ in range(_SUBSTEPS):
             self._space.step(1 / _SUBSTEPS)
+
         for shape in self._shapes.values():
             if shape.body.velocity.length < REST:
                 shape.body.velocity = (0.0, 0.0)
+
         return self._touches
 
     def _begin(self, arbiter: Any, space: Any, data: Any) -> None:
@@ -150,6 +155,7 @@ def distance(num_frames: np.ndarray, friction: float) -> np.ndarray:
     """
     if friction < 1e-9:
         return np.asarray(num_frames, dtype=np.float64)
+
     share = -np.expm1(-friction / _SUBSTEPS) * _SUBSTEPS
     return np.asarray(-np.expm1(-friction * num_frames) / share)
 
@@ -161,6 +167,7 @@ def _engine() -> Any:
         raise ConfigError(
             "rolling objects need pymunk, which is not installed: pip install 'spikebridge[videos]'"
         ) from error
+
     return pymunk
 
 
@@ -210,8 +217,11 @@ def fit_segment(frames: np.ndarray, positions: np.ndarray, friction: float) -> _
     fits = np.where(np.isinf(rests), stops > frames.max() - slack, abs(stops - rests) < slack)
     errors[~fits | (speed < 0.8 * REST) | (power < 1e-9)] = np.inf
     best = int(errors.argmin())
+
     if not errors[best] < still.error:
         return still
+
     rest = max(float(np.floor(stops[best])) + 1, float(frames.max())) if np.isinf(rests[best]) else float(rests[best])
     position = lying - velocity[best] * moved[best].mean()
+
     return _SegmentFit(position, velocity[best], rest, float(errors[best]))

@@ -114,9 +114,11 @@ def collision_phrase(first: Reference, second: Reference, generator: Generator, 
         generator: chooses the wording.
         possible: select among possible events, not among observed ones.
     """
-    a, b = _object_phrase(first), _object_phrase(second)
+    a = _object_phrase(first)
+    b = _object_phrase(second)
     text = choose(generator, _MEETS if possible else _MEETINGS).format(a.text, b.text)
     source = "all_events" if possible else "events"
+
     return Phrase(text, (source, *a.program, "filter_collision", *b.program, "filter_collision", "unique"))
 
 
@@ -143,10 +145,12 @@ def counterfactual_question(removed: Reference, negated: bool, generator: Genera
     supposed = choose(generator, _SUPPOSED).format(who.text)
     verb = choose(generator, ("will", "would")) + (" not" if negated else "")
     ask = choose(generator, _ASKS)
+
     if generator.random() < 0.5:
         text = f"{supposed[0].upper()}{supposed[1:]}, {ask[0].lower()}{ask[1:]} {verb} happen?"
     else:
         text = f"{ask} {verb} happen {supposed}?"
+
     return Phrase(text, ("all_events", *who.program, "filter_counterfact", "belong_to", *_negated(negated)))
 
 
@@ -166,13 +170,16 @@ def _time_phrase(generator: Generator, reference: Reference | None) -> Phrase:
         who = _object_phrase(reference)
         program = ("events", *who.program, _FILTERS[verb], "unique", "query_frame")
         return Phrase(f" when {who.text} {verb} the scene", program)
+
     which = int(generator.integers(3))
     if which == 0:
         return Phrase("", ("null",))
+
     begins = which == 1
     words = (" when the video begins", " at the beginning of the video")
     if not begins:
         words = (" when the video ends", " at the end of the video")
+
     return Phrase(choose(generator, words), ("events", "filter_start" if begins else "filter_end", "query_frame"))
 
 
@@ -180,10 +187,12 @@ def _order_phrase(generator: Generator, reference: Reference | None) -> Phrase:
     """Before or after an entrance or exit; without a reference, all events. Its program gives a set of events."""
     if reference is None:
         return Phrase("", ("events",))
+
     order = choose(generator, ("before", "after"))
     verb = choose(generator, tuple(_FILTERS))
     who = _object_phrase(reference)
     program = ("events", "events", *who.program, _FILTERS[verb], "unique", f"filter_{order}")
+
     return Phrase(f" {order} {who.text} {verb} the scene", program)
 
 
@@ -211,6 +220,7 @@ def descriptive(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> t
     forms = (_moving_number, _acting_number, _collision_number, _set_number, _order, _partner, _moving_one)
     weights = (0.2, 0.2, 0.12, 0.03, 0.15, 0.2, 0.1)
     form = forms[int(generator.choice(len(forms), p=weights))]
+
     return form(generator, refer_set, refer_one)
 
 
@@ -232,25 +242,31 @@ def _set_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> t
 
 
 def _moving_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    who, move = refer_set(), choose(generator, tuple(_MOVES))
+    who = refer_set()
+    move = choose(generator, tuple(_MOVES))
     when = _time_phrase(generator, _maybe(generator, refer_one, 0.3))
+
     subtype, words = _number(
         generator,
         ("How many {1} {0} are there{2}?", "How many {0} are {1}{2}?"),
         ("Are there any {1} {0}{2}?", "Are any {0} {1}{2}?"),
     )
+
     text = words.format(who.text(plural=True), move, when.text)
     return subtype, Phrase(text, (*who.program(), *when.program, _MOVES[move], subtype))
 
 
 def _acting_number(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
-    who, act = refer_set(), choose(generator, tuple(_ACTS))
+    who = refer_set()
+    act = choose(generator, tuple(_ACTS))
     when = _order_phrase(generator, _maybe(generator, refer_one))
+
     subtype, words = _number(
         generator,
         ("How many {0} that {1} the scene{2}?", "How many {0} {1} the scene{2}?"),
         ("Are there any {0} that {1} the scene{2}?", "Do any {0} {1} the scene{2}?"),
     )
+
     text = words.format(who.text(plural=True), act, when.text)
     return subtype, Phrase(text, (*when.program, *who.program(), _ACTS[act], subtype))
 
@@ -262,6 +278,7 @@ def _collision_number(generator: Generator, refer_set: _Refer, refer_one: _Refer
         ("How many collisions happen{0}?", "How many collisions are there{0}?"),
         ("Are there any collisions{0}?",),
     )
+
     return subtype, Phrase(words.format(when.text), (*when.program, "objects", "filter_collision", subtype))
 
 
@@ -281,6 +298,7 @@ def _order(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[
     order, chosen = _ordered(generator)
     what = choose(generator, ("to {0} the scene", "that {0}s the scene")).format(act)
     text = f"{words} the {order}object {what}?"
+
     return kind, Phrase(text, ("events", "objects", _ACTS[act], *chosen, "query_object", f"query_{kind}"))
 
 
@@ -290,16 +308,19 @@ def _partner(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tupl
     who = _object_phrase(refer_one())
     what = choose(generator, ("to collide with", "that collides with"))
     program = ("events", *who.program, "filter_collision", *chosen, *who.program, "query_collision_partner")
+
     return kind, Phrase(f"{words} the {order}object {what} {who.text}?", (*program, f"query_{kind}"))
 
 
 def _moving_one(generator: Generator, refer_set: _Refer, refer_one: _Refer) -> tuple[str, Phrase]:
     kind, words = _attribute(generator)
-    who, move = refer_set(), choose(generator, tuple(_MOVES))
+    who = refer_set()
+    move = choose(generator, tuple(_MOVES))
     when = _time_phrase(generator, _maybe(generator, refer_one, 0.3))
     plural = partial(who.text, plural=True)
     text = choose(generator, (f"{words} the {move} one of the {plural()}", f"{words} the {move} {who.text()}"))
     program = (*who.program(), *when.program, _MOVES[move], "unique", f"query_{kind}")
+
     return kind, Phrase(f"{text}{when.text}?", program)
 
 
@@ -327,6 +348,7 @@ def sample_text(generator: Generator) -> SampledText:
     form = str(generator.choice(list(forms), p=list(forms.values())))
     kind = form if form in ("cause", "event") else "question"
     phrase = _phrase(form, generator)
+
     return SampledText(kind, phrase.text, phrase.program)
 
 
@@ -334,10 +356,12 @@ def _phrase(form: str, generator: Generator) -> Phrase:
     negated = bool(generator.random() < 0.5)
     if form == "descriptive":
         return descriptive(generator, lambda: sample_reference(generator, 0), lambda: sample_reference(generator))[1]
+
     if form == "cause of":
         return cause_question(
             _event(generator, ("collision", "collision", "filter_out", "filter_in")), negated, generator
         )
+
     if form == "without":
         return counterfactual_question(sample_reference(generator), negated, generator)
     if form == "next":
@@ -346,6 +370,7 @@ def _phrase(form: str, generator: Generator) -> Phrase:
         return collision_phrase(sample_reference(generator), sample_reference(generator), generator, possible=True)
     if generator.random() < 0.3:
         return presence_phrase(sample_reference(generator))
+
     return _event(generator, ("collision", "filter_in", "filter_out"))
 
 

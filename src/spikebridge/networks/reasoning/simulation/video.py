@@ -23,7 +23,8 @@ from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, NUM_OBSERVED_FRAMES, SHAPES, Scene
 from spikebridge.networks.reasoning.simulation.table import RADIUS, Contact, RollingTable
 
-HEIGHT, WIDTH = 96, 144
+HEIGHT = 96
+WIDTH = 144
 NUM_FRAMES = NUM_OBSERVED_FRAMES + 58
 GRID = 5
 """Frames between two samples of a scene."""
@@ -139,6 +140,7 @@ class RollingVideo:
         size = np.broadcast_to(half[None, :, None], self.positions.shape)
         boxes = np.concatenate([self.positions - size, 2 * size], axis=2)
         boxes[~in_view(self.positions)] = np.nan
+
         return boxes
 
     def without(self, removed: int) -> "RollingVideo":
@@ -151,6 +153,7 @@ class RollingVideo:
         positions = self.positions[frames].copy()
         positions[~in_view(positions)] = np.nan
         rows = _contact_rows(self.contacts)
+
         return Scene(
             self.name,
             self.objects,
@@ -178,7 +181,9 @@ def in_view(positions: Float[np.ndarray, "*S 2"]) -> np.ndarray:
         >>> in_view(np.array([[0.0, 10.0], [144.0, 10.0], [np.nan, 0.0]])).tolist()
         [True, False, False]
     """
-    x, y = positions[..., 0], positions[..., 1]
+    x = positions[..., 0]
+    y = positions[..., 1]
+
     return (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
 
 
@@ -204,16 +209,20 @@ def simulate(
     table = RollingTable(friction, first)
     positions = np.full((num_frames, len(starts), 2), np.nan)
     contacts: list[Contact] = []
+
     for frame in range(first, num_frames):
         if frame > first:
             contacts += table.step()
+
         for i, start in enumerate(starts):
             if start.frame == frame and i != removed:
                 table.put(i, start.position, start.velocity)
+
         for i in table.numbers:
             positions[frame, i] = table.position(i)
             if is_gone(positions[frame, i]):
                 table.take(i)
+
     seen = [t for t in contacts if in_view(positions[t.frame, [t.first, t.second]]).all()]
     return positions, tuple(seen)
 
@@ -238,11 +247,13 @@ def generate_video(split: str, number: int, ranges: Ranges = INSIDE) -> RollingV
 
     if split not in _SPLITS:
         raise ConfigError(f"no split {split!r}; {did_you_mean(split, _SPLITS)}")
+
     generator: Generator = np.random.default_rng([_SPLITS[split], number])
     for _ in range(1000):
         video = _sample_candidate(f"{split}-{number}", number, generator, ranges)
         if find_ambiguity(video) is None:
             return video
+
     raise ConfigError(f"only ambiguous videos in 1000 samples from {ranges}; take fewer or slower objects")
 
 
@@ -275,6 +286,7 @@ def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges
     lying = _places(num_lying, generator)
     starts = [ObjectStart(0, place, (0.0, 0.0)) for place in lying]
     starts += [_roll_in(lying, generator, ranges) for _ in range(num_objects - num_lying)]
+
     appearance = Appearance(
         brightness=float(generator.uniform(*ranges.brightness)),
         noise=float(generator.uniform(*ranges.noise)),
@@ -282,6 +294,7 @@ def _sample_candidate(name: str, seed: int, generator: Generator, ranges: Ranges
         table=float(generator.uniform(0.45, 0.65)),
         occluder=_occluder(generator) if generator.random() < ranges.occluder else None,
     )
+
     friction = float(generator.uniform(*ranges.friction))
     return RollingVideo(name, seed, tuple(triples), tuple(starts), friction, appearance)
 
@@ -293,6 +306,7 @@ def _places(num_places: int, generator: Generator) -> list[tuple[float, float]]:
         place = (generator.uniform(15, WIDTH - 15), generator.uniform(15, HEIGHT - 15))
         if all(np.hypot(place[0] - x, place[1] - y) > 3 * RADIUS for x, y in places):
             places.append(place)
+
     return places
 
 
@@ -304,10 +318,13 @@ def _roll_in(lying: list[tuple[float, float]], generator: Generator, ranges: Ran
     sides += [(along * WIDTH, -outside), (along * WIDTH, HEIGHT + outside)]
     begin = np.array(sides[generator.integers(4)])
     aim = np.array(lying[generator.integers(len(lying))]) + generator.uniform(-12, 12, 2)
+
     if generator.random() < 0.3:
         aim = np.array([generator.uniform(30, WIDTH - 30), generator.uniform(25, HEIGHT - 25)])
+
     path = aim - begin
     velocity = path / np.hypot(*path) * generator.uniform(*ranges.speed)
+
     return ObjectStart(int(generator.integers(0, _LAST_ENTRY)), tuple(begin.tolist()), tuple(velocity.tolist()))
 
 
@@ -316,6 +333,7 @@ def _occluder(generator: Generator) -> _Occluder:
     width = float(generator.uniform(8, 16))
     arrival = float(generator.uniform(10, 60))  # frame at which its front edge comes into view
     left = -width - velocity * arrival if velocity > 0 else WIDTH - velocity * arrival
+
     return _Occluder(left, width, velocity)
 
 
@@ -328,15 +346,19 @@ def find_ambiguity(video: RollingVideo) -> str | None:
         return "nothing happens"
     if any(contact.closing < MIN_CLOSING_SPEED for contact in contacts):
         return "a contact is too soft to be visible"
+
     for contact in contacts:
         if _outside_by(positions[contact.frame, [contact.first, contact.second]]).max() > -_BORDER:
             return "a contact happens at the border"
+
     late = range(NUM_OBSERVED_FRAMES - _QUIET_FRAMES, NUM_OBSERVED_FRAMES + 3)
     if any(contact.frame in late for contact in video.contacts):
         return "a contact happens in the last observed frames"
+
     for one, other in combinations(contacts, 2):
         if {one.first, one.second} & {other.first, other.second} and abs(one.frame - other.frame) < _MIN_FRAMES_BETWEEN:
             return "two contacts of one object come too soon after each other"
+
     return _near_miss(seen, contacts) or _at_border(seen) or _occluded(video)
 
 
@@ -344,17 +366,20 @@ def _near_miss(seen: np.ndarray, contacts: list[Contact]) -> str | None:
     met: dict[tuple[int, int], list[int]] = {(contact.first, contact.second): [] for contact in contacts}
     for contact in contacts:
         met[contact.first, contact.second].append(contact.frame)
+
     for i, j in combinations(range(seen.shape[1]), 2):
         gaps = np.hypot(*(seen[:, i] - seen[:, j]).T) - 2 * RADIUS
         near = [int(frame) for frame in np.flatnonzero(gaps < _MIN_GAP)]
         if any(all(abs(frame - at) > 8 for at in met.get((i, j), [])) for frame in near):
             return "two objects nearly miss each other, or stay together"
+
     return None
 
 
 def _outside_by(positions: np.ndarray) -> np.ndarray:
     """How far centres are outside the picture, negative inside [px]."""
-    x, y = positions[..., 0], positions[..., 1]
+    x = positions[..., 0]
+    y = positions[..., 1]
     return np.max([-x, x - WIDTH, -y, y - HEIGHT], axis=0)
 
 
@@ -363,6 +388,7 @@ def _at_border(seen: np.ndarray) -> str | None:
     around = np.abs(_outside_by(seen)) < 1.5
     if (around.sum(axis=0) > 6).any():
         return "an object stays on the border"
+
     last = _outside_by(seen[-1])
     return "an object leaves as the video ends" if (np.abs(last) < 3).any() else None
 
@@ -372,10 +398,12 @@ def _occluded(video: RollingVideo) -> str | None:
     occluder = video.appearance.occluder
     if occluder is None:
         return None
+
     visible = in_view(video.positions[:NUM_OBSERVED_FRAMES])
     for frame, i in np.argwhere(visible[1:] != visible[:-1]):
         x = video.positions[frame : frame + 2, i, 0]
         left = occluder.left + occluder.velocity * frame
         if np.nanmin(x) < left + occluder.width + 15 and np.nanmax(x) > left - 15:
             return "an entrance or exit is hidden"
+
     return None

@@ -76,15 +76,20 @@ def _samples(split: str, num_videos: int, num_pictures: int) -> Batches:
         num_videos: numbers 0 to this.
         num_pictures: of each video, at random frames.
     """
-    shown, truths, there = [], [], []
+    shown = []
+    truths = []
+    there = []
+
     for number in range(num_videos):
         video = generate_video(split, number)
         frames = np.random.default_rng(number).choice(NUM_OBSERVED_FRAMES, num_pictures, replace=False)
         shown.append(render_frames(video, frames))
+
         for frame in frames:
             rows = _objects_in(video, int(frame))
             truths.append(np.concatenate([rows, np.zeros((_MOST_OBJECTS - len(rows), 7))]))
             there.append(np.arange(_MOST_OBJECTS) < len(rows))
+
     tensors = {
         "pictures": torch.from_numpy(np.concatenate(shown)),
         "truths": torch.tensor(np.stack(truths), dtype=torch.float32),
@@ -100,6 +105,7 @@ def _objects_in(video: RollingVideo, frame: int) -> np.ndarray:
     if occluder is not None:
         from_left = video.positions[frame, :, 0] - occluder.left - occluder.velocity * frame
         seen &= ~((from_left >= 0) & (from_left <= occluder.width))
+
     named = [[values.index(v) for v, values in zip(t, ATTRIBUTES.values(), strict=True)] for t in video.objects]
     return np.concatenate([video.positions[frame], video.boxes[frame, :, 2:], np.array(named)], axis=1)[seen]
 
@@ -125,11 +131,13 @@ def train_detector(config: DetectorConfig, run: Run, quiet: bool = False) -> dic
         ),
         clip=5.0,
     )
+
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
     fit(detector, [phase], data, settings=settings, run=run)
     run.save_weights(detector)
     results = score(detector, config.num_scored)
     run.save_results(results)
+
     return results
 
 
@@ -143,14 +151,19 @@ def score(detector: Detector, num_videos: int) -> dict[str, Any]:
     Returns:
         `recall` and `precision` within 4 px, `error_px`, and the accuracy of `color`, `material` and `shape`.
     """
-    hits, found, true, errors = 0, 0, 0, []
+    hits = 0
+    found = 0
+    true = 0
+    errors = []
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
+
     with evaluating(detector):
         for number in range(num_videos):
             video = generate_video("validation", number)
             frames = np.arange(0, NUM_OBSERVED_FRAMES, 4)
             detections = detect(detector, render_frames(video, frames))
             found += len(detections.frame)
+
             for k, frame in enumerate(frames):
                 here = np.flatnonzero(detections.frame == k)
                 for truth in _objects_in(video, int(frame)):
@@ -158,13 +171,16 @@ def score(detector: Detector, num_videos: int) -> dict[str, Any]:
                     away = np.hypot(*(detections.position[here] - truth[:2]).T)
                     if len(here) == 0 or away.min() > 4:
                         continue
+
                     hits += 1
                     errors.append(float(away.min()))
                     for a, name in enumerate(ATTRIBUTES):
                         best = getattr(detections, name)[here[away.argmin()]].argmax()
                         right[name].append(bool(best == truth[4 + a]))
+
     named = {name: float(np.mean(values)) if values else 0.0 for name, values in right.items()}
     error = float(np.mean(errors)) if errors else None
+
     return {"recall": hits / max(1, true), "precision": hits / max(1, found), "error_px": error, **named}
 
 

@@ -20,7 +20,8 @@ from spikebridge.networks.reasoning.events.events import tracks_of
 from spikebridge.networks.reasoning.graph.run import answer
 from spikebridge.networks.reasoning.simulation.video import generate_video
 
-NEVER, UNKNOWN = -1.0, -2.0
+NEVER = -1.0
+UNKNOWN = -2.0
 """Labels of a pair that does not collide, and of one with an object that the reference scene does not have."""
 
 
@@ -61,6 +62,7 @@ def real_split(num_validation: int, seed: int, data: Path | None = None) -> Spli
     free = [scene.video for scene in perceived if scene.video not in asked]
     order = [free[i] for i in np.random.default_rng(seed).permutation(len(free))]
     chosen_on = set(order[:num_validation]) - silver
+
     return Split(both.take(set(order[num_validation:])), both.take(chosen_on), both.take(asked))
 
 
@@ -95,6 +97,7 @@ def _degraded(scene: Scene, seed: int) -> Scene:
     positions = scene.positions + generator.normal(0, 0.5, scene.positions.shape)
     lost = generator.random(positions.shape[:2]) < 1 / 30
     positions[lost] = np.nan
+
     return Scene(scene.video, scene.objects, scene.frames, positions, predicted=scene.predicted, what_if=scene.what_if)
 
 
@@ -112,13 +115,17 @@ def collision_labels(pairs: CandidatePairs, scenes: SceneSet) -> Float[Tensor, "
         for frame, a, b in reference.collisions.tolist():
             pair = frozenset((a, b))
             when[pair] = min(float(frame), when.get(pair, np.inf))
+
         known.append(([true.get(o) for o in perceived.objects], when))
+
     labels = []
     for scene, (a, b) in zip(pairs.scene.tolist(), pairs.objects.tolist(), strict=True):
         places, when = known[scene]
-        first, second = places[a], places[b]
+        first = places[a]
+        second = places[b]
         missing = first is None or second is None
         labels.append(UNKNOWN if missing else when.get(frozenset((first, second)), NEVER))
+
     return torch.tensor(labels)
 
 
@@ -132,13 +139,16 @@ def presence_labels(scenes: SceneSet) -> Float[Tensor, "T O 2"]:
     """
     columns = []
     for perceived, reference in zip(*scenes, strict=True):
-        there, moving = reference.visible, tracks_of([reference]).moving[0]
+        there = reference.visible
+        moving = tracks_of([reference]).moving[0]
         both = np.stack([there, np.where(there, moving, np.nan)], -1).astype(np.float32)
+
         for triple in perceived.objects:
             if triple in reference.objects and len(reference.frames) == NUM_SAMPLES:
                 columns.append(both[:, reference.objects.index(triple)])
             else:
                 columns.append(np.full((NUM_SAMPLES, 2), np.nan, dtype=np.float32))
+
     return torch.from_numpy(np.stack(columns, 1)) if columns else torch.zeros(NUM_SAMPLES, 0, 2)
 
 
@@ -155,6 +165,7 @@ def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4
     """
     generator = np.random.default_rng([13, seed])
     questions = []
+
     for scene in scenes:
         for row in scene.collisions.tolist():
             options = _choices(scene, row)
@@ -162,6 +173,7 @@ def cause_questions(scenes: Sequence[Scene], seed: int = 0, max_choices: int = 4
             program = ("events", *_collision_tokens(scene, row), "filter_ancestor", "belong_to")
             choices = tuple(Choice(options[i]) for i in drawn)
             questions.append(Question(scene.video, "explanatory", program, choices))
+
     answers = answer(scenes, questions)
     return [
         Question(
@@ -180,6 +192,7 @@ def _choices(scene: Scene, asked: Sequence[int]) -> list[tuple[str, ...]]:
     presences = [object_tokens(triple) for triple in scene.objects]
     entrances = [("events", *object_tokens(scene.objects[o]), "filter_in", "unique") for o in enters]
     meetings = [_collision_tokens(scene, row) for row in scene.collisions.tolist() if row != list(asked)]
+
     return [*presences, *entrances, *meetings]
 
 
@@ -195,4 +208,5 @@ def has_real_data(data: Path | None = None) -> bool:
         find_files("clevrer", data)
     except DataError:
         return False
+
     return True

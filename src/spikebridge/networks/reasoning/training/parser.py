@@ -86,6 +86,7 @@ def texts_of(questions: Sequence[Question]) -> list[SampledText]:
         texts.append(SampledText("question", question.text, question.program))
         mark = "cause" if question.kind == "explanatory" else "event"
         texts += [SampledText(mark, choice.text, choice.program) for choice in question.choices]
+
     return texts
 
 
@@ -95,10 +96,12 @@ def _batches(parser: Parser, texts: Sequence[SampledText]) -> Batches:
     read = [vocabulary.tokenize(one.text, one.kind) for one in texts]
     for text in read:
         vocabulary.check_known(text)
+
     written = [
         torch.tensor([vocabulary.outputs[t] for t in ("<begin>", *vocabulary.with_slots(one.program, text), "<end>")])
         for one, text in zip(texts, read, strict=True)
     ]
+
     tensors = {"texts": parser.encode(read), "programs": nn.utils.rnn.pad_sequence(written)}
     return Batches(tensors, batch=dict.fromkeys(tensors, 1))
 
@@ -112,6 +115,7 @@ def _objective(parser: Parser, batch: dict[str, Tensor]) -> tuple[Tensor, dict[s
     wanted = programs[1:length]
     loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=0)
     right = ((logits.argmax(-1) == wanted) | (wanted == 0)).all(0).float().mean()
+
     return loss, {"whole": right}
 
 
@@ -122,6 +126,7 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
     real = _real_texts(config, data)
     if real:
         texts += texts_of(read_questions(real["train"]).questions)
+
     phase = Phase(
         "parser",
         train=WHOLE,
@@ -131,23 +136,27 @@ def train_parser(config: ParserConfig, run: Run, quiet: bool = False, data: Path
         scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=config.epochs),
         clip=1.0,
     )
+
     settings = Settings(seed=config.seed, batch_size=config.batch_size, accelerator="cpu", quiet=quiet)
     fit(parser, [phase], _batches(parser, texts), settings=settings, run=run)
     run.save_weights(parser)
     results = _score_parser(parser, real, min(1000, config.num_texts // 6))
     run.save_results(results)
+
     return results
 
 
 def _real_texts(config: ParserConfig, data: Path | None) -> dict[str, Path]:
     if config.real == "no":
         return {}
+
     try:
         files = {path.name.partition(".")[0]: path for path in find_files("clevrer", data)}
     except DataError:
         if config.real == "yes":
             raise
         return {}
+
     return {
         "train": files["questions_explanatory_train_texts"],
         "test": files["questions_explanatory_real"],
@@ -172,21 +181,27 @@ def _score_parser(parser: Parser, real: dict[str, Path], num_texts: int = 1000) 
     with evaluating(parser):
         texts = sample_texts(1000, num_texts)
         results["generated"] = float(np.mean(_correct(parser, texts)))
+
         if "test" in real:
             questions = read_questions(real["test"]).questions
             right = _correct(parser, texts_of(questions))
             results["real_texts"] = {"num": len(right), "exact": float(np.mean(right))}
-            whole, first = [], 0
+            whole = []
+            first = 0
+
             for question in questions:
                 last = first + 1 + len(question.choices)
                 whole.append(all(right[first:last]))
                 first = last
+
             results["real_questions"] = {"num": len(whole), "exact": float(np.mean(whole))}
+
         if "what_if" in real:
             asked = read_questions(real["what_if"]).what_if_texts
             parsed = parser.parse([one.text for one in asked], ["question"] * len(asked))
             named = [_names(one.program, text.removed) for one, text in zip(parsed, asked, strict=True)]
             results["removed_objects"] = {"num": len(named), "exact": float(np.mean(named))}
+
     return results
 
 
@@ -199,8 +214,10 @@ def _names(program: tuple[str, ...], removed: Sequence[str]) -> bool:
     """Whether a what-if program removes an object by values of the removed object."""
     if "filter_counterfact" not in program:
         return False
+
     until = program[: program.index("filter_counterfact")]
     values = [until[k - 1] for k, token in enumerate(until) if token in _FILTERS]
+
     return bool(values) and set(values) <= set(removed)
 
 

@@ -22,6 +22,7 @@ def seeds_of(run: Run) -> list[int]:
     names = [name for name, child in run.children().items() if name.startswith("thresholds/seed-") and child.finished]
     if not names:
         raise ConfigError(f"{run.path} has no trained collision unit; train it with --parts collisions")
+
     return sorted(int(name.rpartition("-")[2]) for name in names)
 
 
@@ -46,11 +47,13 @@ def learned_reader(run: Run, seed: int | None = None, kind: str = "explanatory")
     """
     chosen = best_seed(run) if seed is None else seed
     num_features = int(run.config["num_features"])
-    unit, presence = CollisionUnit(num_features), PresenceUnit(num_features // 2)
+    unit = CollisionUnit(num_features)
+    presence = PresenceUnit(num_features // 2)
     children = run.children()
     children[f"collisions/seed-{chosen}"].load_weights(unit)
     children[f"presence/seed-{chosen}"].load_weights(presence)
     unit.set_threshold(unit_settings(run, chosen)["thresholds"][threshold_kind(kind)])
+
     return CollisionReader(unit.eval(), presence.eval())
 
 

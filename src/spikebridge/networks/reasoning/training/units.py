@@ -60,6 +60,7 @@ def collision_phase(scenes: SceneSet, epochs: int, lr: float, jitter: float) -> 
         {**columns, "kinds": pairs.kinds[use], "when": when[use]},
         batch={**dict.fromkeys(columns, 1), "kinds": 0, "when": 0},
     )
+
     return _phase("collision unit", partial(collision_objective, jitter=jitter), data, epochs, lr)
 
 
@@ -74,6 +75,7 @@ def presence_phase(scenes: SceneSet, epochs: int, lr: float) -> Phase:
     there = presence_labels(scenes)
     known = torch.nonzero(~there[..., 0].isnan().any(0)).squeeze(1)
     tensors = {"tracks": track_signals(scenes.perceived)[:, known], "there": there[:, known]}
+
     return _phase("presence unit", _presence_objective, Batches(tensors, batch={"tracks": 1, "there": 1}), epochs, lr)
 
 
@@ -102,6 +104,7 @@ def collision_objective(
     when = batch["when"]
     loss = collision_time_loss(scores, when)
     hits = ((scores.argmax(1) < scores.shape[1] - 1) == (when >= 0)).float().mean()
+
     return loss, {"accuracy": hits}
 
 
@@ -123,6 +126,7 @@ def collision_time_loss(scores: Float[Tensor, "B T2"], when: Float[Tensor, "B"])
     share = at - before
     rows = torch.arange(len(when))
     collides = -(logs[rows, before] * (1 - share) + logs[rows, before + 1] * share)
+
     return torch.where(when >= 0, collides, -logs[:, -1]).mean()
 
 
@@ -138,6 +142,7 @@ def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
     places = torch.where(turned[:, None, None], mirrored(batch["places"]), batch["places"])
     places = places + jitter * torch.rand(size, 1, 1) * torch.randn_like(places)
     none = torch.zeros(size, dtype=torch.long)
+
     return CandidatePairs(
         places=torch.where(swapped[:, None, None], places.flip(2), places),
         visible=torch.where(swapped[:, None], batch["visible"].flip(2), batch["visible"]),
@@ -151,10 +156,12 @@ def augmented(batch: dict[str, Tensor], jitter: float) -> CandidatePairs:
 def _presence_objective(unit: PresenceUnit, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy of "in view" and of "moves" over the samples with a label."""
     stages, _ = unit.stages(batch["tracks"])
-    scores, true = stages.nonlinearity[0, 0], batch["there"].permute(1, 2, 0)
+    scores = stages.nonlinearity[0, 0]
+    true = batch["there"].permute(1, 2, 0)
     known = ~true.isnan()
     loss = F.binary_cross_entropy_with_logits(scores, true.nan_to_num(), weight=known.float(), reduction="none")
     hits = ((scores > 0) == (true > 0.5))[known].float().mean()
+
     return loss.sum((0, 2)).div(known.sum((0, 2)).clamp(min=1)).sum(), {"accuracy": hits}
 
 
@@ -169,6 +176,7 @@ def choose_rule(scenes: Sequence[Scene], questions: Sequence[Question]) -> dict[
         (near, jolt): _option_accuracy(CollisionReader(FixedCollisionUnit(near, jolt))(scenes), questions)
         for near, jolt in _RULES
     }
+
     near, jolt = max(tried, key=lambda rule: tried[rule])
     return {"near": near, "jolt": jolt}
 
@@ -182,6 +190,7 @@ def _option_accuracy(scenes: Sequence[Scene], questions: Sequence[Question]) -> 
         for one, truth in zip(given, question.answers, strict=True)
         if truth is not None
     ]
+
     return sum(correct) / len(correct)
 
 
@@ -198,8 +207,10 @@ def detection_scores(unit: HybridUnit, scenes: SceneSet) -> dict[str, float]:
     pairs = candidate_pairs(scenes.perceived)
     when = collision_labels(pairs, scenes)
     spikes, frames, _ = detect_collisions(unit, pairs)
-    detected, true = spikes & (when != UNKNOWN), when >= 0
+    detected = spikes & (when != UNKNOWN)
+    true = when >= 0
     away = (frames - when)[detected & true].abs()
+
     return {
         "recall": _share(detected[true]),
         "precision": _share(true[detected]),
@@ -239,13 +250,16 @@ def choose_thresholds(unit: CollisionUnit, presence: PresenceUnit, scenes: Scene
     asked = {"descriptive": _descriptive_questions(scenes.reference), "explanatory": cause_questions(scenes.reference)}
     reader = CollisionReader(unit, presence)
     tried: dict[str, dict[str, float]] = {kind: {} for kind in asked}
+
     for value in THRESHOLDS:
         unit.set_threshold(value)
         read = reader(scenes.perceived)
         for kind, questions in asked.items():
             tried[kind][f"{value:g}"] = round(_option_accuracy(read, questions), 5)
+
     best = {kind: float(max(found, key=lambda v: (found[v], float(v)))) for kind, found in tried.items()}
     unit.set_threshold(best["explanatory"])
+
     return {"thresholds": best, "tried": tried}
 
 
@@ -262,4 +276,5 @@ def _descriptive_questions(scenes: Sequence[Scene], seed: int = 0, num_each: int
     generator = np.random.default_rng([19, seed])
     questions = [descriptive_question(scene, generator) for scene in scenes for _ in range(num_each)]
     answers, _ = execute(scenes, questions)
+
     return [replace(one, answer=a) for one, (a,) in zip(questions, answers, strict=True) if a is not None]

@@ -77,13 +77,16 @@ class FrameTracker:
         """
         if state is not None and not {"frame", "box"} & inputs.keys():
             return self._waited(inputs, state)
+
         # the ANN looks where the target is expected, and time went by although it saw no events
         expecting = state.found._replace(box=state.box, age=state.age) if state is not None else None
         found = self.tracker.flush(self.tracker.step({**inputs, "events": _NOTHING}, expecting)[1])
         if state is not None and found.frame is state.found.frame:  # the new one is no later
             return self._waited(inputs, state)
+
         given: Inputs = {**inputs, "box": inputs.get("box", found.frame_box)}
         box, between = self.between.step(given, state.between if state is not None else None)
+
         return box, _FrameState(box, found, between, found.age)
 
     def _waited(self, inputs: Inputs, state: _FrameState) -> tuple[Float[np.ndarray, "4"], _FrameState]:

@@ -54,8 +54,10 @@ class StaticBox:
         """
         if "box" in inputs:
             state = _StaticBoxState(check_box(inputs["box"]))
+
         if state is None:
             raise _missing_box()
+
         return state.box, state
 
 
@@ -80,13 +82,16 @@ class _BoxTracker:
         """
         left = inputs["elapsed"]
         if "box" in inputs:
-            box, left = check_box(inputs["box"]), _age(inputs)
+            box = check_box(inputs["box"])
+            left = _age(inputs)
             if state is None:
                 state = self._started(box)
             else:
                 state = self._given(self._later(state, inputs["elapsed"] - left), box)
+
         if state is None:
             raise _missing_box()
+
         state = self._later(state, left)
         return self._box(state), state
 
@@ -200,13 +205,16 @@ class Kalman(_BoxTracker):
         """
         if len(centers) < 2:
             raise DataError(f"places that follow each other are two or more, but got {len(centers)}.")
+
         state = self._started(np.concatenate([centers[0], np.zeros(2)]))
         total = 0.0
+
         for place, dt in zip(centers[1:], np.diff(times), strict=True):
             state = self._later(state, float(dt))
             variance = state.covariance[0, 0] + self.box_noise**2
             total += float(((place - state.mean[0]) ** 2).sum() / (2 * variance) + np.log(2 * np.pi * variance))
             state = self._given(state, np.concatenate([place, np.zeros(2)]))
+
         return total / (len(centers) - 1)
 
     def _started(self, box: NDArray[np.float64]) -> _KalmanState:
@@ -273,6 +281,7 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
             f"fitting the noise of a Kalman filter needs 8 known boxes or more, but got {num_known}; leave it out, or "
             "take more frames."
         )
+
     steps = np.concatenate([np.diff(centers, axis=0) for centers, _ in ways])
     period = float(np.concatenate([np.diff(times) for _, times in ways]).mean())
     speed = max(float(steps.std() / period), 1e-3)
@@ -285,6 +294,7 @@ def fit_kalman_to(tracks: Sequence[tuple[NDArray[np.float64], NDArray[np.float64
     best = (np.log10(speed**2 / period), np.log10(max(float(steps.std()), 1e-3)) - 1)
     for width in (2.0, 0.8, 0.3, 0.1):
         best = min([(a, n) for a in best[0] + width * _AROUND for n in best[1] + width * _AROUND], key=surprise)
+
     return Kalman(float(10 ** best[0]), float(10 ** best[1]), speed)
 
 

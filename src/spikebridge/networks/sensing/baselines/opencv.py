@@ -59,6 +59,7 @@ class OpenCVTracker:
             if state is None or "box" in inputs:
                 raise DataError("a tracker starts with a frame and a box, but this step has no frame.")
             return state.box, state
+
         frame = grey_frame(inputs["frame"])
         if "box" in inputs:
             # the given box itself is kept until the next frame
@@ -69,4 +70,5 @@ class OpenCVTracker:
         else:
             found = self.detector.find(frame, state.target)
             state = _OpenCVState(state.box if found is None else found, state.target, found is None)
+
         return state.box, state

@@ -69,18 +69,22 @@ class EventTracker:
     def __init__(self, sensing: Sensing, crop: int = 96, search: float = 4.0, sharpness: float = 40.0) -> None:
         if "where" not in sensing.parts:
             raise ConfigError("a tracker of events needs a network with an SNN, but its hybrid unit is `none`.")
+
         check_crop(crop, sensing.stride)
         if not search >= 1 or not sharpness > 0:
             raise ConfigError(
                 "a tracker of events needs a search of 1 px or more and a sharpness above 0, but got "
                 f"{search} and {sharpness}."
             )
+
         self.sensing = sensing
         self.cut = Template(stride=sensing.stride)
         self.correlate = ChangeHead(crop // (2 * sensing.stride), sensing.stride)
+
         with torch.no_grad():
             self.correlate.g.zero_()  # what the template would take away where it was does not count
             self.correlate.log_scale.zero_()
+
         self.crop = crop
         self.search = search
         self.sharpness = sharpness
@@ -101,16 +105,19 @@ class EventTracker:
         """
         if state is None:
             check_inference(self.sensing)
+
         check_times(inputs)
         if "box" in inputs:
             # what the target looks like is remembered, where it is is new
             state = self._begun(check_box(inputs["box"]), state)
         elif state is None:
             raise DataError("the first step needs the target's box, but has no box.")
+
         # a given box holds at its frame, where the step has one
         since = inputs.get("frame_age", inputs["elapsed"]) if "box" in inputs else inputs["elapsed"]
         with torch.no_grad():
             state = self._seen(inputs["events"], num_bins(since, self.sensing.dt), state)
+
         away = np.abs(state.box[:2] - state.crop_box[:2]).max()
         return state.box, self._begun(state.box, state) if away > _EDGE * self.crop else state
 
@@ -122,17 +129,21 @@ class EventTracker:
 
     def _seen(self, events: BinEvents, length: int, state: _EventState) -> _EventState:
         """The events of a step of so many bins, which are said to be in its last one."""
-        where, network = self.sensing.parts["where"], state.network
+        where = self.sensing.parts["where"]
+        network = state.network
         for _ in range(length - 1):
             _, network = where(torch.zeros(1, 1, 2, self.crop, self.crop), network)
+
         features, network = where(crop_events(events, state.crop, self.sensing.counts)[None, None], network)
         state = state._replace(network=network)
         if not len(events.x):
             return state
+
         if state.template is None:
             _, seen = crop_around(state.box, self.crop)
             template = self.cut(features[0], torch.tensor(seen[None], dtype=torch.float32))
             return state._replace(template=template, template_at=seen[:2])
+
         size = features[0].norm() * state.template.norm()
         response = self.correlate(state.template, features[0]) / size.clamp(min=1e-6) * self.sharpness
         # from where the target was in the crop of the template to where it is in this one
@@ -141,4 +152,5 @@ class EventTracker:
         last = state.box[:2] - state.crop_box[:2] + shift
         place, _ = soft_argmax(response, torch.tensor(last[None], dtype=torch.float32), self.search * length)
         moved = place[0].double().numpy() - shift
+
         return state._replace(box=np.concatenate([state.crop_box[:2] + moved, state.box[2:]]))

@@ -59,9 +59,11 @@ def baseline_names(words: str, networks: Sequence[str]) -> list[str]:
     names = [word.strip().replace("-", "_").replace(" ", "_") for word in words.split(",") if word.strip()]
     if names == ["none"] and "none" not in networks:
         return []
+
     for name in names:
         if name not in _BASELINES and name not in networks:
             raise ConfigError(f"no baseline {name!r}: {did_you_mean(name, [*_BASELINES, *networks])}")
+
     return list(dict.fromkeys(names))
 
 
@@ -101,6 +103,7 @@ def baseline(
         "kcf": lambda: OpenCVTracker("kcf"),
         "csrt": lambda: OpenCVTracker("csrt"),
     }
+
     tracker: Tracker = makers[name]() if name in makers else trained(name)
     return tracker
 
@@ -115,6 +118,7 @@ def without_memory(network: SensingTracker) -> SensingTracker:
     for module in other.sensing.modules():
         if isinstance(module, LIF | Integrator):
             module.tau = torch.full_like(torch.as_tensor(module.tau), 1e-3 * float(module.dt or 1))
+
     return other
 
 

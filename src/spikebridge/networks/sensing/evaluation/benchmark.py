@@ -41,8 +41,10 @@ def target_speeds(
     known = speeds[np.isfinite(speeds)]
     if not len(known):
         return speeds, []
+
     edges = np.unique(np.quantile(known, shares))
     edges[-1] = np.nextafter(edges[-1], np.inf)  # the fastest is in the last band
+
     return speeds, edges.tolist()
 
 
@@ -56,6 +58,7 @@ def streaming_declared(part: RecordingPart, tracker: Tracker, latency: str) -> T
     """
     if isinstance(tracker, SensingTracker):
         tracker = tracker.with_options(synchronous=True)
+
     sees_events = not isinstance(tracker, FrameTracker | OpenCVTracker)
     return streaming(part.recording, tracker, part.frames, DECLARED[latency].of(sees_events))
 
@@ -74,6 +77,7 @@ def score(tracker: Tracker, scored: Sequence[RecordingPart]) -> dict[str, Any]:
     for noise in (1, 2):
         shaken = join_results([interframe(r, tracker, frames, noise_px=noise) for r, frames in scored])
         result[f"shaken_{noise}px"] = shaken.score().mean_distance_px
+
     loop = join_results([one_pass_evaluation(r, tracker, frames) for r, frames in scored]).score()
     return {**result, "closed_loop": loop._asdict()}
 
@@ -89,6 +93,7 @@ def compare(scores: Mapping[str, Sequence[Mapping[str, Any]]], scored: Sequence[
     baselines = {name: [score(tracker, scored)] for name, tracker in _BASELINES.items()}
     everyone = {**scores, **baselines}
     reference = baselines["constant velocity"][0]
+
     # where boxes are rare there may be a bin after frames that never has one
     bins = [m for m, one in enumerate(reference["per_bin"]) if one["num_outputs"]]
     return {

@@ -116,8 +116,10 @@ class TrackingEvaluation:
         for name in ("keep_every", "every"):
             if not getattr(self, name) >= 1:
                 raise ConfigError(f"{name} needs to be 1 or more, but got {getattr(self, name)}")
+
         if not 0 <= self.box_noise < float("inf"):
             raise ConfigError(f"box_noise needs to be 0 px or more, but got {self.box_noise}")
+
         _ = self.degradation
 
     @property
@@ -156,18 +158,22 @@ def evaluate_recording(
     tracker = chosen(options.network)
     names = baseline_names(options.baselines, sorted({path.partition("/")[0] for path in run.children()}))
     _log.info("reading the recording")
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         split, parts = _parts(run, data, options, tracker.sensing.dt)
         rates = _rates(parts, options) if options.protocol == "D" else {}
+
     messages = [str(one.message) for one in caught] + [text for part in parts for text in _unsuitable(part)]
     # all of them first: a missing package is reported before minutes of work
     beside = {name: baseline(name, tracker, parts, options.box_noise, options.seed, chosen) for name in names}
     for text in messages:
         print(f"warning: {printable(text)}", file=sys.stderr)
+
     results = _measured(parts, rates, tracker, options, "network")
     others = {name: _measured(parts, rates, other, options, name) for name, other in beside.items()}
     recording, frames = parts[0]
+
     return {
         "protocol": options.protocol,
         "recording": ", ".join(part.recording.name for part in parts),
@@ -197,19 +203,23 @@ def _parts(run: Run, data: Path | None, options: TrackingEvaluation, dt: float) 
         scenes = generated_parts("test", _NUM_SCENES)
         changed = [part._replace(recording=degraded(part.recording, options.degradation)) for part in scenes]
         return "generated", [_thinned(scene, options) for scene in changed]
+
     folder = data.expanduser() if data is not None else data_folder()
     offsets = options.event_offset, options.box_offset
     recording = load_recording(folder, options.recording, dt, *offsets, options.repair, options.allow_truncated)
     recording = degraded(recording, options.degradation)
     split = options.split
+
     if split == "auto":
         # frames of its training would favour the network
         split = "test" if recording.name in _trained_on(run) else "all"
+
     whole = range(_FIRST[options.protocol], recording.num_frames)
     frames = whole if split == "all" else temporal_splits(recording.num_frames)[split]
     needs_two = options.protocol in _NEEDS_TWO
     part = labelled_part(_thinned(RecordingPart(recording, frames), options), needs_two)
     check_labelled(part, split, needs_two)
+
     return split, [part]
 
 
@@ -217,10 +227,12 @@ def _unsuitable(part: RecordingPart) -> list[str]:
     """What a tracker can hardly follow: the first box, and a stream without events."""
     recording, frames = part
     first, stop = bin_range(recording, frames)
-    number, box = recording.events.edges[[first, stop]], recording.frame_boxes[frames.start]
+    number = recording.events.edges[[first, stop]]
+    box = recording.frame_boxes[frames.start]
     beginning = Beginning(box, (stop - first) * recording.dt, int(number[1] - number[0]))
     moved = translate_box(box, box[2:])  # the truth is known, so that it need not move
     known = np.isfinite(box).all()
+
     return [
         *(first_box_warnings(recording.frames[frames.start], box) if known else []),
         *stream_warnings(beginning, 0.0, moved),
@@ -253,6 +265,7 @@ def _measured(
     started = perf_counter()
     _log.info("tracking with %s", name)
     results = _figures(parts, [_asked(part, tracker, options) for part in parts])
+
     if options.protocol == "B":
         results["by_every"] = [
             {
@@ -261,10 +274,13 @@ def _measured(
             }
             for every in _EVERY
         ]
+
     if options.protocol == "D":
         results["by_frame_rate"] = [_at_rate(fewer, tracker, options, keep) for keep, fewer in rates.items()]
+
     seconds = perf_counter() - started
     print(f"{printable(name)}: {results['mean_distance_px']:.3f} px ({seconds:.1f} s)", file=sys.stderr)
+
     return results
 
 
@@ -274,16 +290,19 @@ def _figures(parts: Sequence[RecordingPart], outputs: Sequence[TrackingResult]) 
     # fifths of the answers, from the slowest to the fastest target
     speeds, edges = target_speeds(parts, outputs, _FIFTHS)
     bands = error_by_speed(joined.boxes, joined.truths, speeds, edges) if len(edges) > 2 else []
+
     return {**results, "by_speed": [band._asdict() for band in bands]}
 
 
 def _asked(part: RecordingPart, tracker: Tracker, options: TrackingEvaluation) -> TrackingResult:
     if options.protocol in _NEEDS_TWO:
         return interframe(part.recording, tracker, part.frames, noise_px=options.box_noise, seed=options.seed)
+
     if options.protocol == "E":
         if options.latency == "measured":
             return streaming(part.recording, tracker, part.frames)
         return streaming_declared(part, tracker, options.latency)
+
     return _closed_loop(part, tracker, options, options.every if options.protocol == "B" else None)
 
 
@@ -294,6 +313,7 @@ def _closed_loop(
     only_frames = recording.has_frames_only
     if only_frames and isinstance(tracker, SensingTracker):
         tracker = tracker.with_options(synchronous=True)
+
     result = reset_every(recording, tracker, every, part.frames, noise_px=options.box_noise, seed=options.seed)
     return at_frames(recording, result) if only_frames else result
 
@@ -310,6 +330,7 @@ def _rates(parts: Sequence[RecordingPart], options: TrackingEvaluation) -> dict[
                 f"{keep} times fewer frames are left out of by_frame_rate: no two that follow one another have boxes.",
                 stacklevel=2,
             )
+
     return rates
 
 

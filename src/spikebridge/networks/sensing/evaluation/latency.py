@@ -44,17 +44,21 @@ def newest_available(truth_times: _Times, output_times: _Times, latencies: _Time
             f"times are lists of numbers, latencies one number or one for each output, but got shapes {truths.shape}, "
             f"{outputs.shape} and {waits.shape}"
         )
+
     if not (np.isfinite(truths).all() and np.isfinite(outputs).all()) or np.isnan(waits).any() or (waits < 0).any():
         raise ShapeError("times must be finite and latencies 0 s or more; correct them first")
     if not len(outputs):
         return np.full(len(truths), -1)
+
     order = np.argsort(outputs + waits, kind="stable")
     there = (outputs + waits)[order]
     # the newest by its data among those that are there: a late straggler never replaces a newer one
     newest = order.copy()
+
     for i in range(1, len(order)):
         if outputs[newest[i - 1]] > outputs[order[i]]:
             newest[i] = newest[i - 1]
+
     place = np.searchsorted(there, truths, side="right") - 1
     return np.where(place < 0, -1, newest[place])
 
@@ -89,8 +93,10 @@ def streaming_score(
             f"each truth and each output needs its time, and there is at least one truth, but got {len(truths)} truths "
             f"at {len(truth_times)} times and {len(outputs)} outputs at {len(output_times)}"
         )
+
     newest = newest_available(truth_times, output_times, latencies)
     scores = [missing if i < 0 else score(outputs[i], truth) for i, truth in zip(newest, truths, strict=True)]
+
     return float(np.mean(scores))
 
 

@@ -76,6 +76,7 @@ def overlaps(boxes: Boxes, truths: Boxes) -> Float[np.ndarray, " N"]:
     upper_left = np.maximum(boxes[:, :2], truths[:, :2])
     lower_right = np.minimum(boxes[:, :2] + boxes[:, 2:], truths[:, :2] + truths[:, 2:])
     shared = (lower_right - upper_left).clip(min=0).prod(axis=1)
+
     # a negative size is no area, it must not become one when two of them are multiplied
     union = boxes[:, 2:].clip(min=0).prod(axis=1) + truths[:, 2:].clip(min=0).prod(axis=1) - shared
     return np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
@@ -102,14 +103,20 @@ def score(boxes: Boxes, truths: Boxes) -> TrackingScore:
     """
     boxes, truths = _pairs(boxes, truths)
     known = np.isfinite(truths).all(axis=1)
-    boxes, truths = boxes[known], truths[known]
+    boxes = boxes[known]
+    truths = truths[known]
+
     if not len(boxes):
         return TrackingScore(0, *[float("nan")] * 8)
-    distance, overlap = distances(boxes, truths), overlaps(boxes, truths)
+
+    distance = distances(boxes, truths)
+    overlap = overlaps(boxes, truths)
     offset = box_center(boxes) - box_center(truths)
+
     # relative to a truth without size every distance is infinite
     with np.errstate(divide="ignore", invalid="ignore"):
         normalized = np.linalg.norm(offset / truths[:, 2:].clip(min=0), axis=1)
+
     return TrackingScore(
         num_outputs=len(boxes),
         mean_distance_px=float(distance.mean()),
@@ -161,6 +168,7 @@ def score_by_bin(boxes: Boxes, truths: Boxes, bin_of_frame: ArrayLike) -> dict[i
     place = np.asarray(bin_of_frame)
     if place.shape != (len(boxes),):
         raise ShapeError(f"each of {len(boxes)} boxes needs its bin, but got shape {place.shape}.")
+
     return {int(m): score(boxes[place == m], truths[place == m]) for m in np.unique(place)}
 
 
@@ -182,11 +190,13 @@ def target_speed(truths: Boxes, dt: float, reach: int = 3) -> Float[np.ndarray, 
     """
     if reach < 1 or not dt > 0:
         raise ShapeError(f"a speed needs a reach of 1 step or more and dt above 0 s, but got {reach=}, {dt=}.")
+
     speeds = np.full(len(truths), np.nan)
     if len(truths) > 2 * reach:
         middle = box_center(np.asarray(truths, dtype=float))
         way = np.linalg.norm(middle[2 * reach :] - middle[: -2 * reach], axis=1)
         speeds[reach:-reach] = way / (2 * reach * dt)
+
     return speeds
 
 
@@ -214,6 +224,7 @@ def error_by_speed(
             f"bands need 2 or more growing edges and a speed for each of {len(boxes)} boxes, "
             f"but got edges {list(edges)} and speeds of shape {speeds.shape}."
         )
+
     bands = []
     for slowest, fastest in pairwise(edges):
         inside = (speeds >= slowest) & (speeds < fastest)
@@ -221,17 +232,21 @@ def error_by_speed(
         bands.append(
             _SpeedBand(float(slowest), float(fastest), result.num_outputs, result.mean_distance_px, result.miou)
         )
+
     return bands
 
 
 def _pairs(boxes: NDArray[Any], truths: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    boxes, truths = np.asarray(boxes, dtype=np.float64), np.asarray(truths, dtype=np.float64)
+    boxes = np.asarray(boxes, dtype=np.float64)
+    truths = np.asarray(truths, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.shape != truths.shape:
         raise ShapeError(f"boxes and truths must both be (N, 4), but got {boxes.shape} and {truths.shape}.")
+
     wrong = ~np.isfinite(boxes).all(axis=1)
     if wrong.any():
         raise ShapeError(
             f"a tracker always gives a box, also when it is lost, but {int(wrong.sum())} of {len(boxes)} are not "
             f"finite, first at index {int(wrong.argmax())}. Give the last good box instead."
         )
+
     return boxes, truths

@@ -70,12 +70,15 @@ def interframe(
     """
     if num_given < 1:
         raise ConfigError(f"answers after a frame need num_given of 1 box or more, but got {num_given}.")
+
     num_frames = len(recording.frame_bins)
     frames = range(num_given - 1, num_frames) if frames is None else frames
     check_frames(frames, num_frames, num_before=num_given - 1)
     given = add_box_noise(recording.frame_boxes, noise_px, seed)
+
     if getattr(tracker, "learns", False):
         return _learning_interframe(recording, tracker, frames, num_given, given)
+
     parts = []
     for k in frames:
         known = {i: given[i] for i in range(k - num_given + 1, k + 1)}
@@ -83,8 +86,10 @@ def interframe(
             boxes = run_tracker(recording, tracker, *bin_range(recording, range(k - num_given + 1, k + 1)), known)
             first, stop = bin_range(recording, range(k, k + 1))
             parts.append(as_result(recording, boxes[len(boxes) - (stop - first) :], first))
+
     if not parts:
         return as_result(recording, np.empty((0, 4)), 0)
+
     return join_results(parts)
 
 
@@ -96,10 +101,12 @@ def _learning_interframe(
     usable = [k for k in frames if known[k - num_given + 1 : k + 1].all()]
     if not usable:
         return as_result(recording, np.empty((0, 4)), 0)
+
     start = usable[0] - num_given + 1
     first, stop = bin_range(recording, range(start, usable[-1] + 1))
     boxes = run_tracker(recording, tracker, first, stop, {k: given[k] for k in range(start, frames.stop) if known[k]})
     parts = [bin_range(recording, range(k, k + 1)) for k in usable]
+
     return join_results([as_result(recording, boxes[a - first : b - first], a) for a, b in parts])
 
 
@@ -131,11 +138,13 @@ def reset_every(
     check_frames(frames, len(recording.frame_bins))
     if every is not None and every < 1:
         raise ConfigError(f"a box at every N-th frame needs every of 1 or more, but got {every}.")
+
     given = add_box_noise(recording.frame_boxes, noise_px, seed)
     check_first_box(given, frames)
     chosen = frames[:: every or len(frames)]
     first, stop = bin_range(recording, frames)
     known = {k: given[k] for k in chosen if np.isfinite(given[k]).all()}
+
     return as_result(recording, run_tracker(recording, tracker, first, stop, known), first)
 
 
@@ -151,6 +160,7 @@ def at_frames(recording: TrackingSequence, result: TrackingResult) -> TrackingRe
     """
     frames = np.flatnonzero(np.isin(recording.frame_bins, result.bins))
     rows = recording.frame_bins[frames] - result.bins[0]
+
     return TrackingResult(
         result.boxes[rows], recording.frame_boxes[frames], result.bins[rows], result.bin_of_frame[rows]
     )
@@ -261,8 +271,14 @@ def streaming(
     check_frames(frames, len(recording.frame_bins))
     check_first_box(recording.frame_boxes, frames)
     first, stop = bin_range(recording, frames)
-    dt, done, free, state = recording.dt, first, 0.0, None
-    boxes, stamps, waits = [], [], []
+    dt = recording.dt
+    done = first
+    free = 0.0
+    state = None
+    boxes = []
+    stamps = []
+    waits = []
+
     while done < stop:
         begin = max(free, (done + 1) * dt)
         # rounded, so that a bin that ends at this moment is included
@@ -270,6 +286,7 @@ def streaming(
         inputs = recording.inputs(done, newest)
         if done == first:
             inputs = {**inputs, "box": recording.frame_boxes[frames.start]}
+
         started = perf_counter()
         box, state = tracker.step(inputs, state)
         free = begin + (perf_counter() - started if latency is None else latency(inputs))
@@ -277,10 +294,12 @@ def streaming(
         stamps.append(newest * dt)
         waits.append(free - newest * dt)
         done = newest
+
     # a nanosecond of tolerance against rounding errors
     served = newest_available((np.arange(first, stop) + 1) * dt + 1e-9, stamps, np.array(waits).clip(min=0))
     # index -1 is the last of this list: the box before any result
     shown = np.array([*boxes, recording.frame_boxes[frames.start]])
+
     return as_result(recording, shown[served], first)
 
 
@@ -301,7 +320,9 @@ def add_box_noise(boxes: Float[np.ndarray, "F 4"], noise_px: float, seed: int) -
     """
     if not 0 <= noise_px < float("inf"):
         raise ConfigError(f"noise of given boxes needs noise_px of 0 or more, but got {noise_px!r}.")
+
     moved = np.random.default_rng(seed).normal(0, noise_px, (len(boxes), 2)) if noise_px else 0.0
     given = boxes.copy()
     given[:, :2] += moved
+
     return given

@@ -91,14 +91,17 @@ def run_tracker(
         stop: the bin after the last one.
         given: boxes by frame; each is an input together with its frame.
     """
-    state, boxes = None, []
+    state = None
+    boxes = []
     newest = np.searchsorted(recording.frame_bins, np.arange(first, stop), side="right") - 1
+
     for b, k in zip(range(first, stop), newest.tolist(), strict=True):
         inputs = recording.inputs(b, b + 1)
         if "frame" in inputs and k in given:
             inputs = {**inputs, "box": given[k]}
         box, state = tracker.step(inputs, state)
         boxes.append(box)
+
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
@@ -112,6 +115,7 @@ def as_result(recording: TrackingSequence, boxes: Float[np.ndarray, "N 4"], firs
     """
     bins = np.arange(first, first + len(boxes))
     newest = np.searchsorted(recording.frame_bins, bins, side="right") - 1
+
     return TrackingResult(boxes, recording.boxes[bins], bins, bins - recording.frame_bins[newest] + 1)
 
 

@@ -100,12 +100,14 @@ class WherePathway(Stateful):
         n = num_features
         self.straight = nn.Conv2d(2, n, 5, STRIDE, 2, bias=False)
         taus = torch.full((n, 1, 1), tau if memory else _NO_MEMORY)
+
         self.spiking = Sequential(
             conv=nn.Conv2d(2, n, 5, STRIDE, 2, bias=False),
             norm=nn.BatchNorm2d(n),
             lif=LIF(taus, dt=dt, learn=("tau",) if memory else ()),
             out=nn.Conv2d(n, n, 3, 1, 1, bias=False),
         )
+
         _start_as_gaussians(self.straight)
 
     def modulable_paths(self) -> list[str]:
@@ -129,6 +131,7 @@ def _start_as_gaussians(conv: nn.Conv2d) -> None:
     """Gaussians with standard deviations of one and two pixels in turn, positive for ON, negative for OFF."""
     rows = torch.arange(5.0) - 2
     away = rows.square()[:, None] + rows.square()[None, :]
+
     with torch.no_grad():
         for channel, kernel in enumerate(conv.weight):
             gaussian = (-away / (2 * (1.0 + channel % 2) ** 2)).exp()
@@ -173,6 +176,7 @@ class _Bottleneck(nn.Module):
             nn.ReLU(),
             *_conv(width, 4 * width, 1),
         )
+
         self.shortcut = nn.Sequential(*_conv(num_in, 4 * width, 1, stride))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H2 W2"]:
@@ -237,6 +241,7 @@ class SpikingBottleneck(Stateful):
             _lif(width, dt),
             *_conv(width, 4 * width, 1),
         )
+
         self.shortcut = nn.Sequential(*_conv(num_in, 4 * width, 1, stride))
         self.fire = _lif(4 * width, dt) if fires else None
 
@@ -262,6 +267,7 @@ class SpikingBottleneck(Stateful):
         y = y + over_time(self.shortcut, x)
         if self.fire is None:
             return y, _SpikingBottleneckState(body, None)
+
         spikes, fire = self.fire(y, None if state is None else state.fire, **by_layer.get("fire", {}))
         return spikes, _SpikingBottleneckState(body, fire)
 

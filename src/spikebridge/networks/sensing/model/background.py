@@ -58,12 +58,14 @@ def camera_motion(
     starts = [STILL, start]
     fine = max(1, round(now.shape[0] / _ROWS))
     pictures = [_means(frame, fine) for frame in (now, before)]
+
     for side, number in _PLACES.items():
         new, last = (np.log(_means(picture, side) + DARK) for picture in pictures)
         if min(new.shape) > 1:  # else it has no slopes
             whole = np.array([[now.shape[1]], [now.shape[0]]], np.float32) / (side * fine)
             away = ~_covered(boxes, new.shape, side * fine)
             starts = [_aligned(_steepest(new, away, whole, number), last, whole, starts)]
+
     return starts[0]
 
 
@@ -84,6 +86,7 @@ def _steepest(
     middles = np.stack(np.divmod(chosen, picture.shape[1])[::-1]) + np.float32(0.5)
     places = np.concatenate([2 * middles / whole - 1, np.ones((1, len(chosen)), np.float32)], dtype=np.float32)
     slopes = np.concatenate([whole[0] / 2 * across[chosen] * places, whole[1] / 2 * down[chosen] * places])
+
     return SeenPlaces(places, picture.ravel()[chosen], away.ravel()[chosen].astype(np.float32), slopes)
 
 
@@ -96,6 +99,7 @@ def _aligned(
         sides = float(beyond[0, 0]), float(beyond[1, 0])
         start = starts[0] if len(starts) == 1 else min(starts, key=lambda one: align(seen, last, sides, one, 0)[1])
         return align(seen, last, sides, start, _STEPS)[0]
+
     picture = torch.from_numpy(last)[None, None]
 
     def compared(motion: Numbers) -> tuple[Numbers, Numbers]:
@@ -110,9 +114,11 @@ def _aligned(
         off, counted = compared(motion)
         typical = 2 * np.partition(np.abs(off), len(off) // 2)[len(off) // 2] + 0.01
         weighed = seen.slopes * (counted / (1 + (off / typical) ** 2))
+
         # the small term leaves the motion unchanged where there is no contrast
         step = np.linalg.solve(weighed @ seen.slopes.T + 1e-3 * np.eye(6, dtype=np.float32), weighed @ off)
         motion = motion - motion[:, :2] @ step.reshape(2, 3)
+
     return motion
 
 
@@ -129,6 +135,7 @@ def _covered(boxes: list[Box], cells: tuple[int, ...], side: int) -> NDArray[np.
         beside = np.abs(x - left - width / 2) <= COVERS * width / 2
         above = np.abs(y - top - height / 2) <= COVERS * height / 2
         covered |= above[:, None] & beside
+
     return covered
 
 
@@ -136,12 +143,17 @@ def _means(picture: Numbers | NDArray[np.uint8], side: int) -> Numbers:
     """Means of square cells; incomplete cells at the lower and the right edge are left out."""
     if side == 1:
         return picture.astype(np.float32)
+
     rows, columns = (n // side for n in picture.shape)
-    high, means = np.zeros((rows, side * columns), np.float32), np.zeros((rows, columns), np.float32)
+    high = np.zeros((rows, side * columns), np.float32)
+    means = np.zeros((rows, columns), np.float32)
+
     for i in range(side):
         high += picture[i : side * rows : side, : side * columns]
+
     for i in range(side):
         means += high[:, i::side]
+
     means /= side * side
     return means
 
@@ -185,6 +197,7 @@ class Background(NamedTuple):
         height, width = self.picture.shape[2:]
         left, top, across, down = crop
         picture = self.picture.contiguous(memory_format=torch.channels_last)[0]
+
         return MovedPicture(picture, self.motion, _line(left, across, width), _line(top, down, height))
 
     def behind(self, crop: Crop) -> Float[Tensor, "1 2 h w"]:
@@ -195,14 +208,17 @@ class Background(NamedTuple):
         """
         if self.is_native:
             return sample_moved(self.through(crop))[None]
+
         _, motion, x, y = self.through(crop)
         (a, b, c), (d, e, f) = motion
         there = np.empty((len(y), len(x), 2), np.float32)
         np.add((b * y + c)[:, None], a * x, out=there[..., 0])
         np.add((e * y + f)[:, None], d * x, out=there[..., 1])
         seen = F.grid_sample(self.picture, torch.from_numpy(there)[None], padding_mode="border", align_corners=False)
+
         if there.size and np.abs(there[[0, -1]][:, [0, -1]]).max() >= 1:  # of the corners, which lie furthest out
             seen[:, 1] *= torch.from_numpy((np.abs(there[..., 0]) < 1) & (np.abs(there[..., 1]) < 1))
+
         return seen
 
     def since(self, earlier: "Background") -> "Background":
@@ -232,6 +248,7 @@ class Background(NamedTuple):
         covered = (COVERS * box[2:] / 2).tolist()
         left, top, width, height = crop = crop_covering(box_center(box).tolist(), covered, frame.shape)
         picture[:, :, top : top + height, left : left + width] = self.behind(crop)
+
         return Background(picture, camera_motion(new, frame, [predicted, box], self.motion))
 
 

@@ -49,6 +49,7 @@ def check_box(box: ArrayLike) -> Box:
     given = np.array(box, dtype=np.float64)
     if given.shape != (4,) or not np.isfinite(given).all() or not (given[2:] > 0).all():
         raise DataError(f"a box needs four numbers x, y, w, h, and a size above 0 px, but got {given.tolist()}.")
+
     return given
 
 
@@ -131,6 +132,7 @@ def crop_around(box: Float[np.ndarray, "4"], size: int) -> tuple[Crop, Float[np.
     """
     middle = box_center(box)
     left, top = np.round(middle - size / 2).astype(int).tolist()
+
     return (left, top, size, size), np.concatenate([middle - size / 2 - [left, top], box[2:]])
 
 
@@ -152,6 +154,7 @@ def crop_covering(middle: Sequence[float], half: Sequence[float], shape: tuple[i
         (start := min(max(floor(at - reach), 0), size - least), max(min(ceil(at + reach), size), start + least))
         for at, reach, size in zip(middle, half, (width, height), strict=True)
     )
+
     return left, top, right - left, bottom - top
 
 
@@ -179,6 +182,8 @@ def crop_bytes(frame: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
     left, top, width, height = crop
     if 0 <= left <= frame.shape[1] - width and 0 <= top <= frame.shape[0] - height:
         return frame[top : top + height, left : left + width]
+
     rows = np.arange(top, top + height).clip(0, frame.shape[0] - 1)
     columns = np.arange(left, left + width).clip(0, frame.shape[1] - 1)
+
     return frame[np.ix_(rows, columns)]

@@ -64,6 +64,7 @@ def blend_templates(first: Tensor, newest: Tensor, a: float) -> Tensor:
     """
     if not 0 <= a <= 1:
         raise ConfigError(f"the share of the newest template is a number from 0 to 1, but got {a}")
+
     return (1 - a) * first + a * newest
 
 
@@ -88,6 +89,7 @@ class TargetDetector(nn.Module):
         super().__init__()
         self.what = WhatPathway(num_features)
         n = num_hidden
+
         self.body = nn.Sequential(
             *_layer(4 * num_features + 7, n, 2),
             *_layer(n, n, 1),
@@ -97,6 +99,7 @@ class TargetDetector(nn.Module):
             *_layer(2 * n, 2 * n, 1),
             nn.Dropout2d(0.05),
         )
+
         # log-odds, four edges and the logarithm of the spread
         self.votes = nn.Conv2d(2 * n, 6, 1)
         with torch.no_grad():
@@ -142,10 +145,12 @@ class TargetDetector(nn.Module):
         patch = look(now)
         seen, last = self.what(torch.cat([patch, look(before)])).chunk(2)
         mask = target_mask(boxes, seen.shape[-1])
-        event_map, new = F.avg_pool2d(look(events), STRIDE), _background_difference(patch, look(behind))
+        event_map = F.avg_pool2d(look(events), STRIDE)
+        new = _background_difference(patch, look(behind))
         alike = correlation(seen, blend_templates(first, newest, a)).unsqueeze(1)
         known = torch.cat([first, newest], 1).expand(len(seen), -1, -1, -1)
         votes = self.votes(self.body(torch.cat([seen, seen - last, known, mask, event_map, new, alike], 1)))
+
         return _decode_votes(votes, boxes)
 
     def detect_multiscale(
@@ -176,6 +181,7 @@ class TargetDetector(nn.Module):
         boxes = torch.cat([box[:, :2] + box[:, 2:] / 2 - sizes / 2, sizes], 1)
         several = (x.expand(len(boxes), -1, -1, -1) for x in (now, before, events, behind))
         found = self(*several, boxes, first, newest, a)
+
         return Detection(*(part.mean(0, keepdim=True) for part in found))
 
     def search(
@@ -226,10 +232,12 @@ def search_full_frame(
     new = _correlate(F.avg_pool2d(stands_out, STRIDE, ceil_mode=True), mask / mask.sum())
     fits = clip(fits, low=0) * (new + _MIN_WEIGHT)
     row, column = divmod(int(fits[0].argmax()), fits.shape[-1])
+
     # the template's middle is the edge between two cells
     cell = torch.tensor([[column, row]], dtype=box.dtype, device=box.device)
     whole = torch.tensor([[fits.shape[-1], fits.shape[-2]]], dtype=box.dtype, device=box.device)
     extent = torch.tensor([[picture.shape[-1], picture.shape[-2]]], dtype=box.dtype, device=box.device)
+
     return torch.cat([cell / whole * extent - box[:, 2:] / 2, box[:, 2:]], 1)
 
 
@@ -256,25 +264,32 @@ def _correlate(features: Float[Tensor, "B C H W"], template: Float[Tensor, "#B C
     height, width = features.shape[2:]
     num_cells = template.shape[-1]
     half = num_cells // 2
+
     # what wraps around is farther away than half a template
     size = (height + num_cells - half, width + num_cells - half)
     fits = torch.fft.irfft2(cross_spectrum(features, template, size), s=size).roll((half, half), (1, 2))
+
     return fits[:, :height, :width]
 
 
 def _decode_votes(votes: Float[Tensor, "B 6 N N"], boxes: Float[Tensor, "B 4"]) -> Detection:
     """The mean of the boxes that the cells vote for."""
     num_cells = votes.shape[-1]
-    odds, shifts, log_spread = votes[:, 0], votes[:, 1:5], votes[:, 5]
+    odds = votes[:, 0]
+    shifts = votes[:, 1:5]
+    log_spread = votes[:, 5]
     share = odds.flatten(1).softmax(1).reshape(odds.shape)
     steps = cell_offsets(num_cells, like=votes)
-    x, y = steps.expand(num_cells, num_cells), steps.unsqueeze(1).expand(num_cells, num_cells)
+    x = steps.expand(num_cells, num_cells)
+    y = steps.unsqueeze(1).expand(num_cells, num_cells)
+
     # an untrained detector predicts a quarter of the patch on each side of a cell
     edges = torch.stack([x - 0.25, y - 0.25, x + 0.25, y + 0.25]) + shifts
     left, top, right, bottom = ((share.unsqueeze(1) * edges).sum((2, 3)) * patch_side(boxes)[:, None]).unbind(1)
     size = torch.stack([right - left, bottom - top], 1).clamp(min=2.0)
     middle = boxes[:, :2] + boxes[:, 2:] / 2 + torch.stack([left + right, top + bottom], 1) / 2
     spread = (share * log_spread).sum((1, 2)).exp() * patch_side(boxes) / CELL
+
     return Detection(torch.cat([middle - size / 2, size], 1), spread, odds)
 
 
@@ -352,6 +367,7 @@ def _sampling_grid(
     # -1 and 1 are the outer edges of the picture
     x = 2 * (middles[:, :1] + sides[:, :1] * steps) / pictures.shape[3] - 1
     y = 2 * (middles[:, 1:] + sides[:, 1:] * steps) / pictures.shape[2] - 1
+
     return torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
 
 
@@ -364,8 +380,10 @@ def target_mask(boxes: Float[Tensor, "B 4"], num_cells: int) -> Float[Tensor, "B
     """
     half = 0.55 * boxes[:, 2:] / patch_side(boxes)[:, None]
     steps = cell_offsets(num_cells, like=boxes)
-    x, y = steps / half[:, :1], steps / half[:, 1:]
+    x = steps / half[:, :1]
+    y = steps / half[:, 1:]
     away = (x.square()[:, None, :] + y.square()[:, :, None]).sqrt()
+
     return torch.sigmoid(4 * (1 - away)).unsqueeze(1)
 
 

@@ -56,6 +56,7 @@ class Template(nn.Module):
         x = (x - box[:, :1]) / half[:, :1]
         y = (y - box[:, 1:2]) / half[:, 1:]
         away = (x.square().unsqueeze(1) + y.square().unsqueeze(2)).sqrt()
+
         return torch.sigmoid(self.hardness * (1 - away)).unsqueeze(1)
 
 
@@ -68,6 +69,7 @@ def cut_out(features: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"]) 
     """
     rest = 1 - mask
     around = (features * rest).sum((2, 3), keepdim=True) / rest.sum((2, 3), keepdim=True)
+
     return mask * (features - around)
 
 
@@ -117,9 +119,11 @@ class ChangeHead(nn.Module):
         """
         if change is None:
             change = torch.zeros_like(template)
+
         side = 2 * self.stride * self.reach + 1
         if template.shape[0] == 0:  # the transform of nothing is refused; len() would fix the batch of an exported head
             return template.new_empty((0, side, side))
+
         height, width = change.shape[-2:]
         size = (height + self.reach, width + self.reach)  # so that nothing wraps around
         # |T_d - T_0|^2 = 2 (|T|^2 - <T, T_d>), also for features that leave the crop
@@ -129,6 +133,7 @@ class ChangeHead(nn.Module):
         score = (explained.unflatten(0, (-1, template.shape[0])) - moved).flatten(0, 1)
         score = score - explained[:, middle, middle, None, None]
         finer: Tensor = _Finer.apply(score, side)
+
         return self.log_scale.exp() * finer
 
     def _near(self, correlation: Float[Tensor, "B H W"]) -> Float[Tensor, "B D D"]:
@@ -205,9 +210,11 @@ def spectra(maps: Float[Tensor, "B C H W"], template: Float[Tensor, "S C H2 W2"]
         >>> divmod(int(fits[0].argmax()), 8)  # one row down, two columns to the right
         (1, 2)
     """
-    maps, template = upcast(maps), upcast(template)  # there are no transforms in bfloat16
+    maps = upcast(maps)  # there are no transforms in bfloat16
+    template = upcast(template)
     if _is_learned(maps, template):
         return _SpectraPair(*_Spectra.apply(maps, template, size))
+
     place = torch.fft.rfft2(template, s=size)
     return _SpectraPair(_cross(maps, place, size), _own(place))
 
@@ -222,9 +229,11 @@ def cross_spectrum(
         template: as there.
         size: as there.
     """
-    maps, template = upcast(maps), upcast(template)
+    maps = upcast(maps)
+    template = upcast(template)
     if _is_learned(maps, template):
         return spectra(maps, template, size).cross
+
     return _cross(maps, torch.fft.rfft2(template, s=size), size)
 
 
@@ -264,7 +273,9 @@ class _Spectra(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, cross: Tensor, own: Tensor) -> tuple[Tensor | None, ...]:
         maps, template = context.saved_tensors
-        size, wanted = context.size, context.needs_input_grad
+        size = context.size
+        wanted = context.needs_input_grad
+
         # a column that stands for itself and its mirror image would count twice in the backward pass
         half = torch.full_like(own[0, 0], 0.5)
         half[:: size[1] // 2 if size[1] % 2 == 0 else len(half)] = 1.0
@@ -272,12 +283,14 @@ class _Spectra(torch.autograd.Function):
         of_maps = torch.empty_like(maps) if wanted[0] else None
         of_place = (2 * own * half).unsqueeze(1) * place
         number = len(template)
+
         for i, seen in zip(range(0, len(maps), number), (cross * half).unsqueeze(1).split(number), strict=True):
             some = slice(i, i + number)
             if of_maps is not None:
                 of_maps[some] = _maps(seen * place, size, maps)
             if wanted[1]:
                 of_place = of_place + seen.conj() * torch.fft.rfft2(maps[some], s=size)
+
         return of_maps, _maps(of_place, size, template) if wanted[1] else None, None
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from spikebridge.errors import ConfigError, ShapeError
 
-_POSITIVE, _NEGATIVE = 0.45, 0.2
+_POSITIVE = 0.45
+_NEGATIVE = 0.2
 
 
 def box_overlap(boxes: Float[Tensor, "*S 4"], others: Float[Tensor, "*R 4"]) -> Float[Tensor, "*Q"]:
@@ -40,6 +41,7 @@ def box_overlap(boxes: Float[Tensor, "*S 4"], others: Float[Tensor, "*R 4"]) -> 
     far = torch.minimum(boxes[..., :2] + boxes[..., 2:], others[..., :2] + others[..., 2:])
     shared = (far - corner).clamp(min=0).prod(-1)
     union = boxes[..., 2:].prod(-1) + others[..., 2:].prod(-1) - shared
+
     return torch.where(union > 0, shared / union.where(union > 0, torch.ones_like(union)), torch.zeros_like(shared))
 
 
@@ -73,6 +75,7 @@ def anchor_presence(
     positive = overlap > _POSITIVE
     weight = positive * positive_weight + (overlap < _NEGATIVE).to(logits.dtype)
     each = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), weight, reduction="sum")
+
     return each / weight.sum().clamp(min=torch.finfo(logits.dtype).tiny)
 
 
@@ -112,6 +115,7 @@ def anchor_box(
     """
     positive = box_overlap(anchors, boxes.unsqueeze(1)) > _POSITIVE
     wrong = F.smooth_l1_loss(offsets, anchor_offsets(boxes.unsqueeze(1), anchors), reduction="none").sum(-1)
+
     return (wrong * positive).sum() / positive.sum().clamp(min=1)
 
 
@@ -138,9 +142,11 @@ def map_presence(
     """
     if not sigma > 0:
         raise ConfigError(f"map_presence needs sigma > 0 cells, but got {sigma}")
+
     rows, columns = (torch.arange(n, dtype=response.dtype, device=response.device) for n in response.shape[1:])
     away = (rows - centers[:, 1:]).square().unsqueeze(2) + (columns - centers[:, :1]).square().unsqueeze(1)
     wanted = (-away / (2 * sigma**2)).flatten(1).softmax(1)
+
     return -(wanted * response.flatten(1).log_softmax(1)).sum(1).mean()
 
 
@@ -164,8 +170,10 @@ def signed_response(response: Float[Tensor, "B H W"], centers: Float[Tensor, "B 
     """
     rows, columns = (torch.arange(n, dtype=response.dtype, device=response.device) for n in response.shape[1:])
     away = (rows - centers[:, 1:]).square().unsqueeze(2) + (columns - centers[:, :1]).square().unsqueeze(1)
-    search_slice, counts = away <= 1, (away <= 1) | (away > 4)
+    search_slice = away <= 1
+    counts = (away <= 1) | (away > 4)
     sign = torch.where(search_slice, 1.0, -1.0).to(response.dtype)
+
     return (counts * (0.1 * response.square() - sign * response)).sum((1, 2)).mean()
 
 
@@ -198,9 +206,11 @@ def center_box(
     """
     if not cell > 0:
         raise ConfigError(f"center_box needs a cell above 0 px, but got {cell}")
+
     middle = boxes[:, :2] + boxes[:, 2:] / 2
     place = F.smooth_l1_loss(centers / cell, middle / cell, reduction="none")
     size = F.smooth_l1_loss(log_sizes, (boxes[:, 2:] / first[:, 2:]).log(), reduction="none")
+
     return (place + size).sum(1).mean()
 
 
@@ -241,4 +251,5 @@ def feature_change(
             f"feature_change needs one shape, but got {tuple(change.shape)}, {tuple(features.shape)} and "
             f"{tuple(next_features.shape)}"
         )
+
     return (change - (next_features - features).detach()).square().mean()

@@ -110,6 +110,7 @@ class MotionFusion(nn.Module):
         place = torch.sigmoid(self.place_base + self.place_slope * size) * away
         motion = by_box + torch.sigmoid(self.motion_base + self.motion_slope * size) * away
         spread = self.log_spread.exp() * (away.square().sum(1) + 1e-6).sqrt()
+
         return MotionPrior(place, motion, spread)
 
 
@@ -154,6 +155,7 @@ class ConstantVelocityPrior(nn.Module):
         """
         steps = torch.arange(side, dtype=predicted.dtype, device=predicted.device) - side // 2
         away = (steps - predicted[:, :1]).square().unsqueeze(1) + (steps - predicted[:, 1:]).square().unsqueeze(2)
+
         return -away / (2 * self.variance(age, spread))[:, None, None]
 
 
@@ -184,22 +186,26 @@ def soft_argmax(
         if not search >= 1:
             raise ConfigError(f"a search needs 1 px or more, but got {search}")
         search = around.new_tensor([search])
+
     side = log_odds.shape[-1]
     steps = torch.arange(side, dtype=log_odds.dtype, device=log_odds.device) - side // 2
     middle = around.clamp(-(side // 2), side // 2)
     outside = (steps - middle.unsqueeze(-1)).abs() > search[:, None, None]
     odds = log_odds.masked_fill(outside[:, 0].unsqueeze(1) | outside[:, 1].unsqueeze(2), -torch.inf)
     share = odds.flatten(1).softmax(1).reshape(odds.shape)
-    x, y = share.sum(1), share.sum(2)
+    x = share.sum(1)
+    y = share.sum(2)
     place = torch.stack([(x * steps).sum(1), (y * steps).sum(1)], 1)
     second = (x * steps.square()).sum(1) + (y * steps.square()).sum(1)
     variance = (second - place.square().sum(1)) / 2
+
     return place, variance.clamp(min=1e-6).sqrt()
 
 
 SPREAD_FACTOR = 2.0
 """Factor of the estimated spread: errors are correlated from bin to bin."""
-_MAX_DEVIATIONS, _MAX_DISTANCE = 3.0, 8.0  # of d0, in standard deviations and in pixels
+_MAX_DEVIATIONS = 3.0  # of d0, in standard deviations and in pixels
+_MAX_DISTANCE = 8.0
 _MIN_SPREAD = 0.5  # a smaller standard deviation would fall between the pixels
 
 
@@ -242,12 +248,14 @@ def bayes_update(
         >>> place.round(1).tolist()
         [2.9, 0.0]
     """
-    half, motion = len(fits) // 2, expected.motion * age
+    half = len(fits) // 2
+    motion = expected.motion * age
     spread = max(SPREAD_FACTOR * uncertainty.spread, _MIN_SPREAD)
     before = x0, y0 = [
         search_slice(place, min(_MAX_DEVIATIONS * spread, _MAX_DISTANCE), half) for place in expected.place.tolist()
     ]
     after = x1, y1 = [search_slice(place, search, half) for place in (expected.place + motion).tolist()]
+
     # displacements from each of the first places to each of the others, which may be more than the map has
     ways = [range(to.start - of.stop + 1, to.stop - of.start) for of, to in zip(before, after, strict=True)]
     far = max(half, *(max(-way.start, way.stop - 1) for way in ways))
@@ -257,12 +265,16 @@ def bayes_update(
     own = np.arange(-half, half + 1)
     began = _gaussian(own[x0], own[y0], expected.place, spread**2) - fits[y0, x0]
     went = _gaussian(steps[x], steps[y], motion, variance) + still[y, x]
+
     with np.errstate(divide="ignore"):  # places that nothing leads to
         share = _odds(np.log(_summed(_odds(went), _odds(began))) + fits[y1, x1])
+
     share /= share.sum()
-    of_x, of_y = share.sum(0), share.sum(1)
+    of_x = share.sum(0)
+    of_y = share.sum(1)
     place = np.array([of_x @ own[x1], of_y @ own[y1]])
     left = float(of_x @ own[x1] ** 2 + of_y @ own[y1] ** 2 - place @ place) / 2
+
     return place, max(left, 1e-6) ** 0.5
 
 

@@ -64,6 +64,7 @@ class Sensing(HybridNetwork):
         what, where = _pathways(options)
         super().__init__(**sensing_graph(options, what, where, dt))
         self.options = options
+
         # the names of these attributes are keys of saved weights
         self.prior = ConstantVelocityPrior() if options.prior else None
         self.back = ChangeHead(options.reach, options.stride) if options.prior else None
@@ -109,6 +110,7 @@ class Sensing(HybridNetwork):
         age = torch.arange(1, num_steps + 1, dtype=events.dtype, device=events.device) / num_steps
         repeated = MotionPrior(*(part.repeat(num_steps, *[1] * (part.ndim - 1)) for part in start))
         places, spreads = self.locate(response.flatten(0, 1), age.repeat_interleave(batch), repeated)
+
         return places.reshape(num_steps, batch, 2), spreads.reshape(num_steps, batch)
 
     def begin(
@@ -129,8 +131,10 @@ class Sensing(HybridNetwork):
         still = torch.zeros_like(boxes[:, :2])
         if self.trust is None or self.back is None or before is None or motion is None:
             return MotionPrior(still, still, torch.full_like(still[:, 0], torch.inf))
+
         now, then = self.parts["what"](torch.cat([frames, before])).chunk(2)
         back, _ = soft_argmax(self.back(self.cut(now, boxes), then - now), -motion, self.search)
+
         return self.trust(motion, -back)
 
     def respond(
@@ -147,8 +151,10 @@ class Sensing(HybridNetwork):
         Args:
             state: of `respond`.
         """
-        batch, device = state.like.shape[0], state.like.device
+        batch = state.like.shape[0]
+        device = state.like.device
         parts = {name: None if name in _OF_EVENTS else known for name, known in state.parts.items()}
+
         links = {
             route.name: state.links[route.name]._replace(unit=unit.initial_state(batch, device))
             if route.link.source in _OF_EVENTS and (unit := self.unit_of(route)) is not None
@@ -171,6 +177,7 @@ class Sensing(HybridNetwork):
         """
         if "unit" not in self.units or "membrane" in self.parts:
             raise ConfigError("only a network of the additive form with a unit has a change of features")
+
         starts = torch.zeros(len(events), dtype=torch.bool, device=events.device)
         starts[:1] = True
         context = None
@@ -178,6 +185,7 @@ class Sensing(HybridNetwork):
             if features is None:
                 raise ConfigError("a joined map reads the features of the frame; give features")
             context = features.expand(len(events), *features.shape)
+
         change: Tensor = self.units["unit"](self.parts["where"](events)[0], starts=starts, context=context)[0]
         return change
 
@@ -198,15 +206,19 @@ class Sensing(HybridNetwork):
             odds = response + self.prior(predicted, age, start.spread, response.shape[-1])
             search = self.search * torch.where(start.spread.isinf(), UNKNOWN_VELOCITY_FACTOR, 1.0)
             place, spread = soft_argmax(odds, predicted, search)
+
         return start.place + place, spread
 
 
 def _pathways(options: SensingOptions) -> tuple[nn.Module, nn.Module]:
     """ANN and SNN."""
-    num_features, memory = options.num_features, options.memory
+    num_features = options.num_features
+    memory = options.memory
     if options.size == "small":
         return WhatPathway(num_features), WherePathway(num_features, memory=memory)
+
     width = num_features // 16
     if width < 1 or resnet_features(width) != num_features or not memory:
         raise ConfigError(f"a resnet has a multiple of 16 features, and memory, but got {num_features=}, {memory=}")
+
     return ResNetWhat(width), resnet_where(width)

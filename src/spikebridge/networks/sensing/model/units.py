@@ -106,14 +106,17 @@ def additive_unit(
     """
     if kind == "fixed":
         return HybridUnit(Since("frames"), Sum(keep=True))
+
     taus = torch.full((num_features, 1, 1), tau)
     identity = nn.Conv2d(num_features, num_features, side, 1, side // 2, bias=False)
     nn.init.dirac_(identity.weight)
     nonlinearity: nn.Module = identity
+
     if change_map == "tanh":
         nonlinearity = nn.Sequential(identity, nn.Tanh())
     elif change_map == "joined":
         nonlinearity = _JoinedMap(identity)
+
     return HybridUnit(Since("frames"), Exponential(taus, dt=dt, keep=True, learn=("tau",)), nonlinearity)
 
 
@@ -160,6 +163,7 @@ class SensingOptions:
         """Refuses what does not fit together."""
         if not self.search >= 1:
             raise ConfigError(f"a search needs 1 px or more, but got {self.search}")
+
         values = {
             "mode": (self.mode, Mode),
             "hybrid unit": (self.unit, _UnitKind),
@@ -169,16 +173,21 @@ class SensingOptions:
         for name, (value, known) in values.items():
             if value not in get_args(known):
                 raise ConfigError(f"there is no {name} {value!r}; {did_you_mean(str(value), get_args(known))}")
+
         if self.size not in get_args(Size):
             raise ConfigError(
                 f"there are no pathways of size {self.size!r}; {did_you_mean(str(self.size), get_args(Size))}"
             )
-        mode, unit, change_map = self.mode, self.unit, self.change_map
+
+        mode = self.mode
+        unit = self.unit
+        change_map = self.change_map
         if change_map != "linear" and (mode, unit) != ("additive", "learned"):
             raise ConfigError(
                 f"{change_map=} is a map of the learned unit of the additive form, but got {mode=} and {unit=}; leave "
                 "out change_map, or take mode='additive' and unit='learned'"
             )
+
         if self.counts and unit == "none":
             raise ConfigError("counts are of events, but a network with unit='none' sees none; leave out counts")
         if mode == "kernel" and self.head == "change":
@@ -214,10 +223,14 @@ def sensing_graph(options: SensingOptions, what: nn.Module, where: nn.Module, dt
         >>> list(sensing_graph(SensingOptions(mode="kernel", reach=4), what, where, dt=0.01)["parts"])
         ['what', 'where', 'membrane', 'head']
     """
-    mode, unit, n, stride = options.mode, options.unit, options.num_features, options.stride
+    mode = options.mode
+    unit = options.unit
+    n = options.num_features
+    stride = options.stride
     parts: dict[str, nn.Module] = {"what": what}
     inputs = {"frames": every(_NEVER_AGAIN * dt), "boxes": every(_NEVER_AGAIN * dt)}
     links: list[Link] = [Transmission("frames", "what")]
+
     if options.head_kind == "change":
         parts["template"] = Template(stride=stride)
         links += [
@@ -231,10 +244,12 @@ def sensing_graph(options: SensingOptions, what: nn.Module, where: nn.Module, dt
             links.append(Transmission("what", "head", held=True, into="features"))
         if mode == "additive" or unit != "none":
             links.append(_cut(options))
+
     if unit != "none":
         inputs["events"] = every(dt)
         parts["where"] = where
         links.append(Transmission("events", "where"))
+
         if mode == "additive":
             adds = additive_unit(unit, n, side=options.map_side, change_map=options.change_map)
             beside = "what" if options.change_map == "joined" else None
@@ -242,11 +257,13 @@ def sensing_graph(options: SensingOptions, what: nn.Module, where: nn.Module, dt
         else:
             parts["membrane"] = Integrator(torch.full((n, 1, 1), 0.013), learn=("tau",))
             links += [Transmission("where", "membrane"), Transmission("membrane", "head", into="change")]
+
     has_change_head = options.head_kind == "change"
     parts["head"] = (
         ChangeHead(options.reach, stride) if has_change_head else CorrelationHead(n, options.reach, stride=stride)
     )
     clocks = {"head": every(dt)}
+
     return {"dt": dt, "inputs": inputs, "parts": parts, "links": links, "outputs": ["head"], "clocks": clocks}
 
 
@@ -277,6 +294,7 @@ class TargetKernel(nn.Module):
         super().__init__()
         if size < 1 or size % 2 == 0:
             raise ConfigError(f"a kernel's side is an odd number of cells, but got {size}")
+
         self.size = size
         self.stride = stride
         self.map = nn.Conv2d(num_features, num_features, 1, bias=False) if mapped else None
@@ -294,6 +312,7 @@ class TargetKernel(nn.Module):
         cut = read_at(features, box[:, :1] + steps, box[:, 1:2] + steps, self.stride)
         if self.map is not None:
             cut = self.map(cut)
+
         return F.normalize(cut.flatten(1), dim=1).reshape(cut.shape).unsqueeze(1)
 
 
@@ -385,6 +404,8 @@ class CorrelationHead(nn.Module):
         side = 2 * self.stride * self.reach + 1
         if seen is None:
             return box.new_zeros((len(box), side, side))
+
         response = F.conv2d(seen, self.weight, padding=self.weight.shape[-1] // 2)
         steps = torch.arange(side, dtype=box.dtype, device=box.device) - side // 2
+
         return read_at(response, box[:, :1] + steps, box[:, 1:2] + steps, self.stride)[:, 0] * self.log_scale.exp()

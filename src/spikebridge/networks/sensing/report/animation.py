@@ -23,9 +23,12 @@ from spikebridge.data.io.atomic import atomic_write
 from spikebridge.errors import ConfigError
 
 _ANIMATIONS = (".webp", ".gif", ".mp4")
-COLOUR_ON, COLOUR_OFF = (79, 143, 240), (240, 138, 48)
+COLOUR_ON = (79, 143, 240)
+COLOUR_OFF = (240, 138, 48)
 """Of events, the colours of the first two series of figures."""
-COLOUR_FOUND, COLOUR_LOST, COLOUR_TRUE = (80, 220, 120), (240, 70, 90), (255, 255, 255)
+COLOUR_FOUND = (80, 220, 120)
+COLOUR_LOST = (240, 70, 90)
+COLOUR_TRUE = (255, 255, 255)
 """Of boxes: the tracker's, the same where the target is lost, the true one."""
 _WHITE = (255, 255, 255)
 _MOST_SIDE = 640
@@ -75,26 +78,34 @@ def tracking_picture(
     shown = frame[top : top + height, left : left + width]
     grey = np.sqrt(shown.astype(np.float32) * 255).astype(np.uint8)
     picture = np.repeat((grey * 0.7).astype(np.uint8)[:, :, None], 3, axis=2)
+
     if events is not None:
-        x, y = events.x.astype(int) - left, events.y.astype(int) - top
+        x = events.x.astype(int) - left
+        y = events.y.astype(int) - top
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
         for colour, chosen in ((COLOUR_ON, inside & events.on), (COLOUR_OFF, inside & ~events.on)):
             # a share of the frame shines through
             under = picture[y[chosen], x[chosen]] // 3
             picture[y[chosen], x[chosen]] = under + (np.array(colour) * 2 // 3).astype(np.uint8)
+
     image = Image.fromarray(picture)
     factor = min(scale, _MOST_SIDE / max(image.size))
     if factor != 1:
         size = tuple(max(1, round(side * factor)) for side in image.size)
         image = image.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)  # type: ignore[arg-type]
+
     draw = ImageDraw.Draw(image)
     for one in boxes:
-        x1, y1 = (float(one.box[0]) - left) * factor, (float(one.box[1]) - top) * factor
+        x1 = (float(one.box[0]) - left) * factor
+        y1 = (float(one.box[1]) - top) * factor
         w, h = (max(float(side) * factor, 0) for side in one.box[2:])
         draw.rectangle((x1, y1, x1 + w, y1 + h), outline=one.colour, width=1 if one.thin else 2)
+
     if caption:
         draw.text((5, image.height - 17), caption, fill=_WHITE, font=ImageFont.load_default(12), stroke_width=1,
                   stroke_fill=(0, 0, 0))  # fmt: skip
+
     return image
 
 
@@ -131,9 +142,11 @@ def encode_animation(file: BinaryIO, pictures: Iterable[Image.Image], seconds_ea
     first = next(rest, None)
     if first is None:
         raise ConfigError("an animation needs at least one picture.")
+
     if suffix == ".mp4":
         _write_mp4(file, first, rest, seconds_each)
         return
+
     quality: dict[str, Any] = {"quality": 40, "method": 4} if suffix == ".webp" else {"optimize": True}
     milliseconds = max(1, round(1000 * seconds_each))
     first.save(
@@ -156,8 +169,10 @@ def check_animation(suffix: str) -> str:
     """
     if suffix.lower() not in _ANIMATIONS:
         raise ConfigError(f"an animation ends in {', '.join(_ANIMATIONS)}, but got {suffix or 'no suffix'!r}.")
+
     if suffix.lower() == ".mp4":
         _encoder()
+
     return suffix.lower()
 
 
@@ -177,6 +192,7 @@ def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: s
     shown = list(pictures)
     if not shown:
         raise ConfigError("an animation needs at least one picture.")
+
     content = BytesIO()
     shown[0].save(
         content,
@@ -188,8 +204,10 @@ def animation_svg(pictures: Iterable[Image.Image], seconds_each: float, title: s
         quality=45,
         method=4,
     )
+
     width, height = shown[0].size
     data = b64encode(content.getvalue()).decode("ascii")
+
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-figure" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}"><title>{escape(title)}</title>'
@@ -201,13 +219,18 @@ def _write_mp4(file: BinaryIO, first: Image.Image, rest: Iterator[Image.Image], 
     av = _encoder()
     # H.264 needs even sides
     width, height = (side - side % 2 for side in first.size)
+
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1 / seconds_each).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width = width
+        stream.height = height
+        stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "23"}
+
         for picture in chain([first], rest):
             frame = av.VideoFrame.from_image(picture.crop((0, 0, width, height)))
             container.mux(stream.encode(frame))
+
         container.mux(stream.encode())
 
 

@@ -50,8 +50,12 @@ _LEAST_STARTS = 4
 _LEAST_FRAMES = 60
 _METHODS = ("hold", "constant_velocity", "kalman", "events")
 _THIRDS = (0.0, 1 / 3, 2 / 3, 1.0)
-_TRUE, _HYBRID, _FRAMES = (255, 255, 255), (80, 220, 120), (250, 200, 60)
-_MOST_BINS, _STRIDE, _MARGIN = 96, 2, 16
+_TRUE = (255, 255, 255)
+_HYBRID = (80, 220, 120)
+_FRAMES = (250, 200, 60)
+_MOST_BINS = 96
+_STRIDE = 2
+_MARGIN = 16
 
 
 def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[RecordingPart]) -> dict[str, Any]:
@@ -68,6 +72,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Record
     if path.exists() and results.exists() and path.stat().st_mtime >= results.stat().st_mtime:
         known: dict[str, Any] = read_json(path, "figures of a run")
         return known
+
     enough = sum(len(part.frames) for part in parts) >= _LEAST_FRAMES
     measured = {
         "by frame rate": by_frame_rate(name, tracker, parts) if enough else [],
@@ -75,6 +80,7 @@ def figures(run: Run, name: str, tracker: SensingTracker, parts: Sequence[Record
     }
     if run.writes:
         write_text(path, json.dumps(measured, indent=2) + "\n")
+
     return measured
 
 
@@ -89,19 +95,24 @@ def by_frame_rate(name: str, tracker: SensingTracker, parts: Sequence[RecordingP
     methods = _METHODS if "where" in tracker.sensing.parts else _METHODS[:-1]
     others = {other: baseline(other, tracker, parts, 0.0, 0, _none_of_the_run) for other in methods}
     rows = []
+
     for keep in _KEEP:
         kept = [subsample_part(part, keep, num_before=1) for part in parts]
         starts = [(part.recording, k) for part in kept for k in part.frames]
         if len(starts) < _LEAST_STARTS:
             continue
+
         # evenly spread, so that every part of the recording counts
         chosen = [starts[i] for i in np.unique(np.linspace(0, len(starts) - 1, _MOST_STARTS).round().astype(int))]
         rate = 1 / float(np.diff(kept[0].recording.frame_times).mean())
         row: dict[str, Any] = {"frames a second": round(rate, 2), "starts": len(chosen)}
         _log.info("tracking at %.3g frames a second", rate)
+
         for method, one in {name: tracker, **others}.items():
             row[method] = join_results([_after(one, r, k) for r, k in chosen]).score().mean_distance_px
+
         rows.append(row)
+
     return rows
 
 
@@ -119,15 +130,18 @@ def by_speed(tracker: SensingTracker, parts: Sequence[RecordingPart]) -> list[di
         "ANN, streaming": [streaming_declared(part, ann, "tianjic") for part in parts],
         "hybrid, streaming": [streaming_declared(part, tracker, "tianjic") for part in parts],
     }
+
     speeds, edges = target_speeds(parts, next(iter(asked.values())), _THIRDS)
     if len(edges) < 2:
         return []
+
     rows: list[dict[str, Any]] = [{"from px/s": round(low), "to px/s": round(high)} for low, high in pairwise(edges)]
     for method, outputs in asked.items():
         joined = join_results(outputs)
         bands = error_by_speed(joined.boxes, joined.truths, speeds, edges)
         for row, band in zip(rows, bands, strict=True):
             row |= {f"{method}, IoU": round(band.miou, 3), f"{method}, px": round(band.mean_distance_px, 2)}
+
     return rows
 
 
@@ -143,10 +157,12 @@ def cost_rows(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> list[dict
     """
     if "events" not in network.inputs:
         return []
+
     cost = count_cost(network, {name: x for name, x in inputs.items() if name in network.inputs})
     everywhere = cost.parts["what"].scaled(len(inputs["events"]))
     owners = [(name, done) for group in (cost.parts, cost.links) for name, done in group.items() if done.num_operations]
     rows = [_cost(name, done) for name, done in [*owners, ("all", cost.total), ("the ANN in every bin", everywhere)]]
+
     return [{**row, "of all": round(row["uJ"] / rows[-2]["uJ"], 2)} for row in rows]
 
 
@@ -164,6 +180,7 @@ def moving_pictures(tracker: SensingTracker, part: RecordingPart) -> list[Image.
     followed = one_pass_evaluation(recording, tracker, shown)
     alone = one_pass_evaluation(recording, baseline("ann_hold", tracker, [part], 0.0, 0, _none_of_the_run), shown)
     window = _window(recording, followed)
+
     return [
         _drawn(recording, int(followed.bins[i]), window, followed.boxes[i], alone.boxes[i], followed.truths[i])
         for i in range(0, len(followed.bins), _STRIDE)
@@ -177,6 +194,7 @@ def _drawn(recording: Recording, bin_: int, window: Crop, hybrid: Any, alone: An
     events = SeenEvents(*recording.events.slice_bins(max(0, bin_ - 1), bin_ + 1))
     scale = max(1.0, min(4.0, 480 / window[2]))
     caption = f"{(bin_ + 1) * recording.dt:.3f} s"
+
     return tracking_picture(recording.frames[newest], events, boxes, caption, scale, window)
 
 
@@ -188,6 +206,7 @@ def _window(recording: Recording, followed: TrackingResult) -> Crop:
     low = (boxes[:, :2].min(axis=0) - _MARGIN).clip(0, size - 1).astype(int)
     high = np.ceil(boxes[:, :2] + boxes[:, 2:]).max(axis=0) + _MARGIN
     wide, tall = (high.clip(low + 1, size) - low).astype(int).tolist()
+
     return int(low[0]), int(low[1]), wide, tall
 
 
@@ -240,9 +259,11 @@ def error_lines(
     figure.patch.set_facecolor("none")
     axes = figure.subplots()
     axes.set_facecolor("none")
+
     for i, (name, values) in enumerate(errors.items()):
         if len(values) != len(x):
             raise ShapeError(f"{name!r} has {len(values)} errors for {len(x)} places on the axis")
+
         (line,) = axes.plot(
             x,
             values,
@@ -253,12 +274,15 @@ def error_lines(
             markersize=5 if i == 0 else 4,
             label=name,
         )
+
         show_values(line, [f"{name}: {value:.4g} at {place:g}" for place, value in zip(x, values, strict=True)])
+
     if logarithmic:
         axes.set(xscale="log", yscale="log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
+
     axes.set_xticks(list(x), [f"{place:g}" for place in x])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -269,4 +293,5 @@ def error_lines(
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+
     return figure

@@ -70,6 +70,7 @@ def write(
     results = run.results()
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
+
     first = next(iter(networks))
     measured = figures(run, first, tracker, scored)
     sections = [
@@ -94,6 +95,7 @@ def write(
         ),
         Section("How it was measured", _MEASURED),
     ]
+
     facts = {**settings, **run.versions()}
     return write_report(run.path / "report.html", "Tracking between frames", sections, facts, command, _lead(results))
 
@@ -121,12 +123,14 @@ def _rates(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Error against frame rate; nothing where there are frames of one rate alone."""
     if len(rows) < 2:
         return []
+
     names = [name for name in rows[0] if name not in ("frames a second", "starts")]
     lines = {_spoken(name): [row[name] for row in rows] for name in names}
     places = [row["frames a second"] for row in rows]
     figure = error_lines(places, lines, "frames a second", logarithmic=True)
     picture = Picture(to_svg(figure, "Error against frame rate"), "Mean distance between frames (protocol A).")
     spoken = [{_spoken(key): value for key, value in row.items()} for row in rows]
+
     return [Section("Error against frame rate", _RATES, [Table(spoken)], [picture])]
 
 
@@ -145,6 +149,7 @@ def _seen(tracker: SensingTracker, part: RecordingPart) -> Section:
         "White, thin: the truth. Green: the hybrid. Yellow, thin: its ANN alone, which waits for the next frame. Blue "
         "and orange: ON and OFF events of the last two bins. Slowed down five times; the first box alone was given."
     )
+
     title = f"Boxes on {part.recording.name}"
     return Section(
         "What it looks like", "", (), [Picture(animation_svg(moving_pictures(tracker, part), 0.04, title), caption)]
@@ -159,6 +164,7 @@ def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> lis
     """What each change of the network does, where several were trained with equal seeds."""
     if len(networks) < 2:
         return []
+
     found = {row["tracker"]: row for row in rows}
     reference = found[networks[0]]
     table = [
@@ -172,6 +178,7 @@ def _ablation(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> lis
         }
         for name in networks
     ]
+
     return [Section("Ablation", "Equal training, equal seeds.", [Table(table, marked=[0])])]
 
 
@@ -193,4 +200,5 @@ def time_constants(networks: Mapping[str, HybridNetwork]) -> list[dict[str, Any]
                 what = next(what for begin, what in _REMEMBER.items() if path.startswith(begin))
                 shown = {"least ms": taus.min(), "mean ms": taus.mean(), "most ms": taus.max()}
                 rows.append({"network": name, "of": what, **{key: round(v.item(), 1) for key, v in shown.items()}})
+
     return rows

@@ -15,7 +15,8 @@ from spikebridge.analysis.report import Section, Table, render_report
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.networks.sensing.evaluation.metrics import distances, overlaps
 
-_MAX_SIDE, _QUALITY = 346, 55
+_MAX_SIDE = 346
+_QUALITY = 55
 _EVENT_SETS = 240
 
 
@@ -48,11 +49,13 @@ def track_page(recording: Recording, track: TrackedBoxes, summary: Mapping[str, 
         for name, value in summary.items()
         if not isinstance(value, Mapping) and value is not None
     }
+
     sections = [Section("Replay", _REPLAY, replays=[_track_replay(recording, track)])]
     truth = summary.get("against_truth")
     if truth is not None:
         score = {name.replace("_", " "): value for name, value in truth.items()}
         sections.append(Section("Score", "", [Table([score], "Against the true boxes; distances in pixels.")]))
+
     return render_report(f"Track of {recording.name}", sections, plain, lead=_lead(summary))
 
 
@@ -77,19 +80,24 @@ def _track_replay(recording: Recording, track: TrackedBoxes) -> Replay:
     truths = np.asarray(recording.boxes[track.first : stop], dtype=float)
     known = np.isfinite(truths).all(axis=1)
     lanes: list[Lane] = []
+
     if known.any():
-        away, shared = np.full(len(known), np.nan), np.full(len(known), np.nan)
+        away = np.full(len(known), np.nan)
+        shared = np.full(len(known), np.nan)
         away[known] = distances(track.boxes[known], truths[known])
         shared[known] = overlaps(track.boxes[known], truths[known])
         lanes += [Traces("distance to the true centre", {"distance": away}, "px")]
         lanes += [Traces("overlap with the true box", {"overlap": shared})]
+
     lanes.append(Traces("confidence", {"confidence": track.confidence}))
     if track.lost.any():
         lanes.append(Traces("target lost", {"lost": track.lost}, steps=True))
+
     edges = np.asarray(recording.events.edges[track.first : stop + 1])
     lanes.append(Traces("events in a bin", {"events": np.diff(edges)}))
     boxes = {"tracker": track.boxes} | ({"true box": truths} if known.any() else {})
     film = _film(recording, track.first, stop, boxes)
+
     return Replay(f"track of {recording.name}", lanes, recording.dt, film, word="bin")
 
 
@@ -101,8 +109,10 @@ def _film(recording: Recording, first: int, stop: int, boxes: Mapping[str, Any])
         frames[k] for k in sorted({round(p) for p in np.linspace(0, len(frames) - 1, min(len(frames), MAX_PICTURES))})
     ]
     pictures = [_picture(recording.frames[k]) for k in chosen]
-    events, begins = [], []
+    events = []
+    begins = []
     stride = max(1, -(-(stop - first) // _EVENT_SETS))
+
     for b in range(first, stop, stride):
         # the events since the newest frame, of two bins at least
         newest = int(np.searchsorted(starts, b, side="right")) - 1
@@ -110,6 +120,7 @@ def _film(recording: Recording, first: int, stop: int, boxes: Mapping[str, Any])
         seen = recording.events.slice_bins(max(0, since, b - 2 * stride), b + 1)
         events.append(np.stack([seen.x, seen.y, seen.on], axis=1).astype(int))
         begins.append(b - first)
+
     return Film(
         recording.events.width,
         recording.events.height,
@@ -129,4 +140,5 @@ def _picture(frame: UInt8[np.ndarray, "H W"]) -> str:
     image.thumbnail((_MAX_SIDE, _MAX_SIDE))
     content = BytesIO()
     image.save(content, "webp", quality=_QUALITY, method=4)
+
     return f"data:image/webp;base64,{b64encode(content.getvalue()).decode('ascii')}"

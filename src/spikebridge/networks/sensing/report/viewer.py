@@ -55,26 +55,32 @@ def write_viewer_file(path: Path, recording: Recording, track: TrackedBoxes) -> 
     truths = np.asarray(recording.boxes, dtype=float)
     frame_of = {int(b): k for k, b in enumerate(recording.frame_bins)}
     newest = int(np.searchsorted(recording.frame_bins, track.first, side="right")) - 1
+
     with atomic_write(path) as file:
         for row, box in enumerate(track.boxes):
             b = track.first + row
             stream.set_time("bin", sequence=b)
             stream.set_time("time", duration=(b + 1) * recording.dt)
             frame = frame_of.get(b, max(newest, 0) if row == 0 and recording.num_frames else None)
+
             if frame is not None:
                 stream.log("camera/frame", rerun.Image(np.asarray(recording.frames[frame]), color_model="L"))
+
             x, y, on = recording.events.slice_bins(b, b + 1)
             points = np.stack([x, y], axis=1).astype(np.float32) + 0.5
             colours = np.where(np.asarray(on)[:, None], COLOUR_ON, COLOUR_OFF).astype(np.uint8)
             stream.log("camera/events", rerun.Points2D(points, colors=colours, radii=0.5))
             _log_box(stream, rerun, "camera/tracker", box, COLOUR_LOST if track.lost[row] else COLOUR_FOUND)
             stream.log("confidence", rerun.Scalars(float(track.confidence[row])))
+
             if np.isfinite(truths[b]).all():
                 _log_box(stream, rerun, "camera/truth", truths[b], COLOUR_TRUE)
                 stream.log("distance [px]", rerun.Scalars(float(distances(box[None], truths[b][None])[0])))
                 stream.log("overlap", rerun.Scalars(float(overlaps(box[None], truths[b][None])[0])))
+
             if row % _BINS_IN_MEMORY == _BINS_IN_MEMORY - 1:
                 file.write(pieces.read() or b"")
+
         file.write(pieces.read() or b"")
 
 

@@ -25,7 +25,8 @@ from spikebridge.networks.sensing.model.sensing import Sensing
 from spikebridge.networks.sensing.tracker.fused_detector import FusedDetector
 from spikebridge.networks.sensing.tracker.inference import EagerInference, EagerState, InferenceModel
 
-_PARTS, _UNIT = {"what", "template", "where", "head"}, "unit"
+_PARTS = {"what", "template", "where", "head"}
+_UNIT = "unit"
 _GRAPH = ("parts.", "units.")
 
 
@@ -62,6 +63,7 @@ class _BundleInference(EagerInference):
         with torch.no_grad():
             head.g.fill_(gain)
             head.log_scale.fill_(log(scale))
+
         sensing.parts["what"] = _BundlePart(runner, "what")
         sensing.cut = _BundlePart(runner, "template")  # type: ignore[assignment]
         super().__init__(sensing)
@@ -98,9 +100,11 @@ def bundle_model(bundle: Bundle, sensing: Sensing, integers: bool = False) -> In
             f"{bundle.path}: a tracker needs a bundle of the parts {', '.join(sorted(_PARTS))} with a change head, but "
             f"got {', '.join(manifest.parts)}"
         )
+
     _load_left_out(bundle, sensing)
     runner = integer_runner(bundle) if integers else Runner(bundle)
     detector = None if sensing.finder is None else FusedDetector(sensing.finder.eval())
+
     return InferenceModel(_BundleInference(sensing.eval(), runner), detector, sensing.counts)
 
 
@@ -109,12 +113,14 @@ def _load_left_out(bundle: Bundle, sensing: Sensing) -> None:
     found = bundle.numbers(bundle.manifest.left_out_numbers)
     own = sensing.state_dict()
     wanted = {name: x for name, x in own.items() if not name.startswith(_GRAPH)}
+
     for name, x in wanted.items():
         if name not in found or found[name].shape != tuple(x.shape):
             raise DataError(
                 f"{bundle.path}: expected numbers {name!r} of shape {tuple(x.shape)} of a module beside the graph, but "
                 f"they are {'not there' if name not in found else found[name].shape}; export the bundle anew"
             )
+
     sensing.load_state_dict({**own, **{name: torch.from_numpy(found[name].copy()) for name in wanted}})
 
 
@@ -124,8 +130,10 @@ def _read_head(head: _BundlePart, shape: tuple[int, ...]) -> tuple[float, float]
     template[:, 0, shape[1] // 2, shape[2] // 2] = 1.0
     without, with_change = (-float(head(template, change)[0, 0, 0]) for change in (0 * template, template))
     scale = with_change - without
+
     if not (np.isfinite(without) and scale > 0):
         raise DataError(
             f"a head with the answers {without:g} and {with_change:g} to a template of one cell has no scale"
         )
+
     return without / scale, scale

@@ -77,6 +77,7 @@ class Calibration(NamedTuple):
         t = min(number, _MAX_BINS - 1)
         if not self.changes[t] > 0:
             return trained
+
         prior = _TRAINED_COUNT * self.changes[t] / self.counts[t]
         return max(float((self.fits[t] + trained * prior) / (self.changes[t] + prior)), 0.0)
 
@@ -98,6 +99,7 @@ def uncalibrated() -> Calibration:
     losses = np.full((1 + len(_EVENT_WEIGHTS), 3, 1 + len(_WIDTHS)), _HANDICAP)
     losses[0, 1, 0] = 0.0  # trained weight, corrected by pictures, trained width
     nothing = np.zeros(_MAX_BINS)
+
     return Calibration(nothing, nothing, nothing, losses.ravel())
 
 
@@ -160,8 +162,10 @@ class Interval(NamedTuple):
         Args:
             age: as of `middles`.
         """
-        half, middles = len(self.changes) // 2, self.middles(age)
+        half = len(self.changes) // 2
+        middles = self.middles(age)
         x, y = ((middles.min(0) + middles.max(0)) / 2).tolist()
+
         return _near(y, self.search, half), _near(x, self.search, half)
 
 
@@ -181,13 +185,15 @@ def begin_interval(
         trained: see `Interval`.
         search: see `Interval`.
     """
-    widths, all_starts = np.square((trained.width, *_WIDTHS)), (*starts, starts[0])
+    widths = np.square((trained.width, *_WIDTHS))
+    all_starts = (*starts, starts[0])
     motion, place = (
         np.repeat([getattr(one, name) for one in all_starts], len(widths), 0) for name in ("motion", "place")
     )
     bent = np.repeat([np.zeros(2), np.zeros(2), acceleration], len(widths), 0)
     growth = np.concatenate([widths[:, 1] + start.spread**2 for start in all_starts])
     variance = np.tile(widths[:, 0], len(all_starts))
+
     return Interval(motion, bent, place, variance, growth, changes, trained, search)
 
 
@@ -218,13 +224,15 @@ def calibrated_place(
     experts = ((trained.weight, trained.gain), *((weight, gain) for weight in _EVENT_WEIGHTS))
     factors = np.array([(weight * gain, -weight * gain * gain) for weight, gain in experts])
     corner = columns.start - half, rows.start - half
-    middles, spread = interval.middles(age), interval.variance + interval.growth * age**2
+    middles = interval.middles(age)
+    spread = interval.variance + interval.growth * age**2
     around, variances = mean_places((fits, changes), factors, corner, middles, spread)
     places = (around + interval.place).reshape(-1, 2)
     shares = calibration.weights
     place = shares @ places
     variance = shares @ (variances.ravel() + np.square(places - place).sum(1) / 2)
     record = BinRecord(number, elapsed, fits, changes, np.array(corner, dtype=np.float64), places)
+
     return place, max(float(variance), 1e-6) ** 0.5, record
 
 
@@ -246,15 +254,18 @@ def learned(
     """
     if not bins or not certainty > 0:
         return calibration
+
     fits, changes, counts, losses = (part * _FORGETTING for part in calibration)
     ways = motion * np.minimum(np.array([[record.elapsed / period] for record in bins]), 1.0)
     losses += certainty * np.hypot(*(np.array([record.places for record in bins]) - ways[:, None]).T).sum(1)
     places = (ways - np.array([record.corner for record in bins])).tolist()
+
     for record, (x, y) in zip(bins, places, strict=True):
         t = min(record.number, _MAX_BINS - 1)
         fits[t] += certainty * _at(record.fits, x, y)
         changes[t] += certainty * 2 * _at(record.changes, x, y)
         counts[t] += certainty
+
     return Calibration(fits, changes, counts, losses)
 
 
@@ -267,8 +278,12 @@ def _near(middle: float, search: float, half: int) -> slice:
 def _at(values: Float[np.ndarray, "H W"], x: float, y: float) -> float:
     """Linear interpolation between pixels; beyond the edge, the edge."""
     height, width = values.shape
-    x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
-    left, top = min(int(x), width - 2), min(int(y), height - 2)
-    x, y = x - left, y - top
+    x = min(max(x, 0.0), width - 1.0)
+    y = min(max(y, 0.0), height - 1.0)
+    left = min(int(x), width - 2)
+    top = min(int(y), height - 2)
+    x = x - left
+    y = y - top
     (a, b), (c, d) = values[top : top + 2, left : left + 2].tolist()
+
     return float((1 - y) * ((1 - x) * a + x * b) + y * ((1 - x) * c + x * d))

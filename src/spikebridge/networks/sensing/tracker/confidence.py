@@ -135,10 +135,13 @@ def found_evidence(last: BoxEvidence, found: FoundBox) -> BoxEvidence:
         last: before.
         found: by the detectors.
     """
-    size, spread, apart = size_of(found.box), found.spread, _UNCOMPARED
+    size = size_of(found.box)
+    spread = found.spread
+    apart = _UNCOMPARED
     if found.second is not None:
         spread = max(spread, found.second.spread)
         apart = float(np.hypot(*(box_center(found.box) - box_center(found.second.box)))) / size
+
     return last._replace(given=False, detector_spread=_at_most(spread / size), apart=_at_most(apart))
 
 
@@ -154,6 +157,7 @@ def with_events(evidence: BoxEvidence, events: BinEvents, box: Box, num_bins: in
     inside, inner, near = _count_near(events, box, (1.0, _INNER, _RING))
     kept = _KEPT**num_bins
     new = (1 - kept) / num_bins / max(float(box[2] * box[3]), 1.0)
+
     return evidence._replace(
         events=kept * evidence.events + new * inside,
         inner=kept * evidence.inner + new * inner,
@@ -165,11 +169,13 @@ def _count_near(events: BinEvents, box: Box, limits: tuple[float, ...]) -> list[
     """See `count_near`."""
     if select("bin events", events.x) == "native":
         return count_near(events, box, limits)
+
     left, top, width, height = box.tolist()
     # from the middle of the box, in sides
     x = np.abs((events.x.astype(np.float32) + (0.5 - left)) / max(width, 1.0) - 0.5)
     y = np.abs((events.y.astype(np.float32) + (0.5 - top)) / max(height, 1.0) - 0.5)
     away = 2 * np.maximum(x, y)
+
     return [int(np.count_nonzero(away < limit)) for limit in limits]
 
 
@@ -206,6 +212,7 @@ def overlap_confidence(signals: Signals) -> float:
         odds += weights[0] * x
         for limit, (before, after) in zip(limits, pairwise(weights), strict=True):
             odds += (after - before) * max(x - limit, 0.0)
+
     return 1 / (1 + exp(-min(max(odds, -30.0), 30.0)))
 
 
@@ -226,15 +233,20 @@ def target_contrast(frame: NDArray[np.uint8], box: Box) -> float:
         >>> target_contrast(frame, np.array([25.0, 25.0, 10.0, 10.0]))
         0.0
     """
-    inside, around = _sampled(frame, box, 1.0), _sampled(frame, box, _RING)
+    inside = _sampled(frame, box, 1.0)
+    around = _sampled(frame, box, _RING)
     steps = np.abs((np.arange(_SIDE) + 0.5) / _SIDE - 0.5) * _RING
     around = around[np.maximum(steps[:, None], steps) > 0.5 + 0.05]
     levels = np.log(np.concatenate([inside.ravel(), around]) + 8)
-    low, high = levels.min(), levels.max()
+    low = levels.min()
+    high = levels.max()
+
     if high - low < 0.05:  # of noise
         return 0.0
+
     classes = np.minimum((12 * (levels - low) / (high - low)).astype(int), 11)
     first, second = (np.bincount(part, minlength=12) / len(part) for part in np.split(classes, [inside.size]))
+
     return float(1 - np.sqrt(first * second).sum())
 
 
@@ -245,6 +257,7 @@ def _sampled(frame: NDArray[np.uint8], box: Box, factor: float) -> Float[np.ndar
         (middle + steps * side).clip(0, extent - 1).astype(int)
         for middle, side, extent in zip(box_center(box), box[2:], frame.shape[::-1], strict=True)
     )
+
     return frame[rows[:, None], columns].astype(np.float64)
 
 

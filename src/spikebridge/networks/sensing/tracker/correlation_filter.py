@@ -182,9 +182,11 @@ class CorrelationFilter:
         penalties = [1.0 if scale == 1 else self.scale_penalty for scale in self.scales]
         best = int((response.max((1, 2)) * penalties).argmax())
         place, ratio = _peak(response[best])
-        scale, box = self.scales[best], patch.box
+        scale = self.scales[best]
+        box = patch.box
         shift = place * (scale * self.context * _size(box) / self._num_cells)
         found = clamp_box(patch.frame, box_from_center(box_center(box) + shift, scale * box[2:]))
+
         return FoundBox(box, found, _size(box) / max(ratio, 1e-3))
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _FilterState) -> _FilterState:
@@ -197,6 +199,7 @@ class CorrelationFilter:
         """
         new = self._learned(frame, box)
         sums = (torch.lerp(old, one, self.rate) for old, one in zip(target.sums, new, strict=True))
+
         return target._replace(sums=FilterSums(*sums))
 
     def _response(self, features: Float[Tensor, "K C N N"], target: _FilterState) -> Float[Tensor, "K N N"]:
@@ -204,10 +207,12 @@ class CorrelationFilter:
         ridge = self.ridge * (target.first_power + _LEAST_POWER)  # the power is that of all channels
         if select("ridge filter", features) == "native":
             return filter_response(features, target.sums, target.first, self.first_share, ridge)
+
         numerator, power = (
             torch.lerp(one, first, self.first_share) for one, first in zip(target.sums, target.first, strict=True)
         )
         spectrum = (torch.fft.rfft2(features) * numerator).sum(1) / (power + ridge)
+
         return torch.fft.irfft2(spectrum, s=features.shape[2:])
 
     def _learned(self, frame: NDArray[np.uint8], box: Box) -> FilterSums:
@@ -216,6 +221,7 @@ class CorrelationFilter:
         label = _label(self._num_cells, self.label * self._num_cells / self.context)
         if select("ridge filter", features) == "native":
             return filter_sums(features, label)
+
         seen = torch.fft.rfft2(features)
         return FilterSums(seen.conj() * label, (seen.real.square() + seen.imag.square()).sum(0))
 
@@ -227,15 +233,18 @@ class CorrelationFilter:
         x, y = (box_center(box) - crop[:2]).tolist()
         steps = np.array(sides)[:, None] * _steps(self.side)
         scaling = _scaling(self._num_cells)
+
         if select("orientation features", scaling.levels) == "native":
             columns, rows = ((middle - 0.5 + steps).astype(np.float32) for middle in (x, y))
             return sampled_features(frame, crop, columns, rows, scaling)
+
         grid = np.empty((len(scales), self.side, self.side, 2), np.float32)
         # -1 and 1 are the outer edges of the picture
         grid[..., 0] = (2 * (x + steps) / crop[2] - 1)[:, None, :]
         grid[..., 1] = (2 * (y + steps) / crop[3] - 1)[:, :, None]
         several = (crop_frame(frame, crop)[None] + _LEAST_LIGHT).log().expand(len(scales), -1, -1, -1)
         patches = F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
+
         return patch_features(patches[:, 0]).mul_(_window(self._num_cells))
 
 
@@ -310,10 +319,12 @@ class MixedDetector:
 
     def detect(self, inputs: DetectorInputs, target: _MixedTarget) -> tuple[FoundBox, _MixedTarget]:
         """See `BoxDetector`."""
-        last, target = target.candidate, self._searched(inputs, target)
+        last = target.candidate
+        target = self._searched(inputs, target)
         found = target.candidate
         if last is not None and found is not None and not _are_apart(last.box, found.box):
             return found._replace(is_elsewhere=True), self._restarted(target)
+
         one, learned = self.learned.detect(inputs, target.learned)
         other, filtered = self.filter.detect(inputs, target.filtered)
         claims = _Claims(confidence(one.spread, one.box), _size(other.box) / other.spread)
@@ -321,30 +332,37 @@ class MixedDetector:
         is_heard = len(inputs.events.x) > 0 or inputs.lost
         chosen, second = (one, other) if is_surer and is_heard else (other, one)
         box = self._drawn(chosen.box, target.size) if chosen is one else chosen.box
+
         return chosen._replace(box=box, second=second), target._replace(learned=learned, filtered=filtered, last=claims)
 
     def update(self, frame: NDArray[np.uint8], box: Box, target: _MixedTarget) -> _MixedTarget:
         """See `BoxDetector`."""
         learned = self.learned.update(frame, box, target.learned)
         filtered = self.filter.update(frame, box, target.filtered)
-        usual, last = target.usual, target.last
+        usual = target.usual
+        last = target.last
+
         if usual is None or last is None:
             usual = last
         else:
             usual = _Claims(*(old + self.rate * (new - old) for old, new in zip(usual, last, strict=True)))
+
         return target._replace(learned=learned, filtered=filtered, usual=usual)
 
     def _searched(self, inputs: DetectorInputs, target: _MixedTarget) -> _MixedTarget:
         """After a search of the whole frame, where the box is in doubt. Without events the trained one is too sure."""
         if inputs.confidence >= self.doubt or len(inputs.events.x) == 0:
             return target._replace(num_doubted=0, candidate=None)
+
         target = target._replace(num_doubted=target.num_doubted + 1)
         if target.num_doubted < self.search_after and target.candidate is None:
             return target
+
         sized = inputs._replace(box=box_from_center(box_center(inputs.box), target.size))
         found = self.learned.search(sized, target.learned)
         is_sure = confidence(found.spread, found.box) > self.learned.reacquire_confidence
         elsewhere = found if is_sure and _are_apart(found.box, inputs.box) else None
+
         return target._replace(num_doubted=0, candidate=elsewhere)
 
     def _restarted(self, target: _MixedTarget) -> _MixedTarget:
@@ -383,21 +401,27 @@ def patch_features(patches: Float[Tensor, "K S S"]) -> Float[Tensor, "K C N N"]:
     down = beyond[:, 2:, 1:-1] - beyond[:, :-2, 1:-1]
     both = along * down
     parts = patches.new_empty(num_patches, len(_WEIGHTS), side, side)
-    strength, cosine, sine = parts[:, 0], parts[:, 1], parts[:, 2]
+    strength = parts[:, 0]
+    cosine = parts[:, 1]
+    sine = parts[:, 2]
     torch.add(along.square_(), down.square_(), out=strength).sqrt_().add_(_FAINT_GRADIENT)
     torch.div(along.sub_(down), strength, out=cosine)
     torch.div(both.mul_(2), strength, out=sine)
+
     # of the angle n a by those of (n - 1) a and (n - 2) a
     doubled = (2 * cosine).div_(strength)[:, None]
     torch.mul(doubled, parts[:, 1:3], out=parts[:, 3:5])[:, 0].sub_(strength)
     for n in range(5, 2 * _HARMONICS + 1, 2):
         torch.mul(doubled, parts[:, n - 2 : n], out=parts[:, n : n + 2]).sub_(parts[:, n - 4 : n - 2])
+
     parts[:, -1] = patches
     cells = parts.unflatten(2, (-1, CELL)).sum(3) @ _means_of_cells(side)
     cells *= patches.new_tensor(_WEIGHTS)[:, None, None]
     cells[:, -1:] -= cells[:, -1:].mean((2, 3), keepdim=True)
     power = cells.square().mean((2, 3))
-    oriented, grey = power[:, :-1].sum(1, keepdim=True).sqrt() + _FLAT, 3 * power[:, -1:].sqrt() + _FLAT
+    oriented = power[:, :-1].sum(1, keepdim=True).sqrt() + _FLAT
+    grey = 3 * power[:, -1:].sqrt() + _FLAT
+
     return cells.div_(torch.cat([oriented.expand(-1, cells.shape[1] - 1), grey], 1)[:, :, None, None])
 
 
@@ -437,7 +461,8 @@ def _label(num_cells: int, deviation: float) -> Complex[Tensor, "N M"]:
 
 def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], float]:
     """Place of the largest value [cells], between cells by a parabola; and the peak-to-sidelobe ratio."""
-    num_cells, response = len(response), response.astype(np.float64)
+    num_cells = len(response)
+    response = response.astype(np.float64)
     row, column = divmod(int(response.argmax()), num_cells)
     peak = float(response[row, column])
     lines = response[row], response[:, column]
@@ -448,13 +473,17 @@ def _peak(response: Float[np.ndarray, "N N"]) -> tuple[NDArray[np.float64], floa
     mean = (response.sum() - beside.sum()) / number
     square = (np.vdot(response, response) - np.vdot(beside, beside)) / number
     ratio = (peak - float(mean)) / (max(float(square - mean * mean), 0.0) ** 0.5 + _FAINT)
+
     return (np.array(place) + num_cells / 2) % num_cells - num_cells / 2, ratio
 
 
 def _vertex(line: Float[np.ndarray, " N"], at: int) -> float:
     """Where the parabola through a value and its neighbours is largest, relative to the value."""
-    before, here, after = float(line[at - 1]), float(line[at]), float(line[(at + 1) % len(line)])
+    before = float(line[at - 1])
+    here = float(line[at])
+    after = float(line[(at + 1) % len(line)])
     bend = before - 2 * here + after
+
     return min(max((before - after) / (2 * bend), -0.5), 0.5) if bend < 0 else 0.0
 
 

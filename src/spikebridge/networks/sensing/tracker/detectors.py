@@ -119,11 +119,13 @@ class LearnedDetector:
         """See `BoxDetector`. For a lost target only the first template is used: the newest may not show the target."""
         if inputs.lost:
             return self.search(inputs, target), target
+
         found = FoundBox(inputs.box, *self._look(inputs, inputs.box, target.first, target.newest))
         if confidence(found.spread, found.box) < self.search_confidence:
             other = self.search(inputs, target)
             if confidence(other.spread, other.box) > self.reacquire_confidence:
                 return other, target
+
         return found, target
 
     def search(self, inputs: DetectorInputs, target: LearnedTarget) -> FoundBox:

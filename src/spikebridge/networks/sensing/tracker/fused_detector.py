@@ -89,6 +89,7 @@ class FusedDetector(nn.Module):
         own = deepcopy(detector).requires_grad_(False)
         self.what = FusedWhat(own.what)
         self.votes = FixedConvolutions(*_fused(own.body), FixedConvolution(own.votes))
+
         for module in self.what.modules():
             if isinstance(module, nn.Conv2d):  # with so few channels this order of values is faster
                 module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
@@ -102,6 +103,7 @@ class FusedDetector(nn.Module):
         """
         crop = _around(frame, box, 1.0)
         light = log_intensity(_patches(crop_frame(frame, crop)[None], crop, box, (1.0,)))
+
         return TargetPatch(light, _shape(box, 1.0))
 
     def template(self, patch: TargetPatch) -> Float[Tensor, "1 C N N"]:
@@ -142,20 +144,24 @@ class FusedDetector(nn.Module):
         light = light.reshape(2 * number, 1, PATCH_SIDE, PATCH_SIDE)
         features = self.what.of_light(light if newest is None else torch.cat([light, newest.light]))
         both = features[: 2 * number].unflatten(0, (number, 2))
-        seen, change = both[:, 0], both[:, 0] - both[:, 1]
+        seen = both[:, 0]
+        change = both[:, 0] - both[:, 1]
         shapes = [_shape(box, scale) for scale in SCALES]
         masks = _masks(shapes if newest is None else [*shapes, newest.shape])
         recent = first if newest is None else cut_out(features[-1:], masks[-1:])
         alike = _alike(seen, blend_templates(first, recent, a)).unsqueeze(1)
         every = [seen, change, first, recent, masks[:number], means, alike]
         sizes = [maps.shape[1] for maps in every]
+
         # channels last, as the convolutions read them
         inputs = features.new_empty(number, _CELLS, _CELLS, sum(sizes)).permute(0, 3, 1, 2)
         for part, maps in zip(inputs.split(sizes, 1), every, strict=True):
             part.copy_(maps)
+
         votes = self.votes(inputs)
         sides = np.array([_side(box, scale) for scale in SCALES])
         boxes, spreads = _decode_votes(votes.double().numpy(), box, sides)
+
         return boxes.sum(0) / number, float(spreads.sum()) / number
 
     def search(
@@ -172,6 +178,7 @@ class FusedDetector(nn.Module):
         whole = (0, 0, frame.shape[1], frame.shape[0])
         like = torch.tensor(box[None], dtype=torch.float32)
         there = search_full_frame(self.what, crop_frame(frame, whole)[None], background.behind(whole), like, template)
+
         return there[0].double().numpy()
 
 
@@ -202,11 +209,13 @@ def _seen(
     if background.is_native and select("bin events", events.x) == "native":
         inputs = RegionInputs(now, before, *events, background.through(crop), crop[:2])
         return search_region(inputs, *_places_read(crop, box, SCALES), DARK, FAINT)
+
     frames = [crop_frame(frame, crop)[None] for frame in (now, before)]
     pictures = torch.cat([*frames, crop_events(events, crop)[None], background.behind(crop)], 1)
     patches = _patches(pictures, crop, box, SCALES)
     brighter = log_contrast(patches[:, :1], patches[:, 4:])
     means = _means_of_cells(torch.cat([patches[:, 2:4], brighter, brighter.abs(), patches[:, 5:]], 1))
+
     return log_intensity(patches[:, :2, None])[:, :, 0], means
 
 
@@ -227,11 +236,13 @@ def _patches(
     columns, rows = _places_read(crop, box, scales)
     if select("resampling", pictures) == "native":
         return sample_patches(pictures[0], columns, rows)
+
     grid = np.empty((len(scales), PATCH_SIDE, PATCH_SIDE, 2), np.float32)
     # -1 and 1 are the outer edges of the picture
     grid[..., 0] = ((2 * columns + 1) / crop[2] - 1)[:, None, :]
     grid[..., 1] = ((2 * rows + 1) / crop[3] - 1)[:, :, None]
     several = pictures.expand(len(scales), -1, -1, -1)
+
     return F.grid_sample(several, torch.from_numpy(grid), padding_mode="border", align_corners=False)
 
 
@@ -263,12 +274,16 @@ def _decode_votes(
     votes: Float[np.ndarray, "K 6 N N"], box: Box, sides: Float[np.ndarray, " K"]
 ) -> tuple[Float[np.ndarray, "K 4"], Float[np.ndarray, " K"]]:
     """See `TargetDetector.forward`: the mean over cells of the boxes that they vote for, and its spread."""
-    odds, shifts = votes[:, 0].reshape(len(votes), -1), votes[:, 1:].reshape(len(votes), 5, -1)
+    odds = votes[:, 0].reshape(len(votes), -1)
+    shifts = votes[:, 1:].reshape(len(votes), 5, -1)
     share = np.exp(odds - odds.max(1, keepdims=True))
     share /= share.sum(1, keepdims=True)
-    middle, shifts = share @ _middles(votes.shape[-1]), (shifts @ share[..., None])[..., 0]
+    middle = share @ _middles(votes.shape[-1])
+    shifts = (shifts @ share[..., None])[..., 0]
+
     # an untrained detector gives a quarter of the patch to each side of a cell
     first, last = (sides[:, None] * (middle + side + shifts[:, i : i + 2]) for side, i in ((-0.25, 0), (0.25, 2)))
     size = np.maximum(last - first, 2.0)
     middle = box_center(box) + (first + last) / 2
+
     return np.concatenate([middle - size / 2, size], 1), np.exp(shifts[:, 4]) * sides / CELL

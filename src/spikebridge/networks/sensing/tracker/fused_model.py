@@ -91,6 +91,7 @@ def can_fuse(sensing: Sensing) -> bool:
     kinds = {"what": WhatPathway, "where": WherePathway, "head": ChangeHead}
     if set(sensing.units) != {"unit"} or any(type(sensing.parts[name]) is not kinds[name] for name in kinds):
         return False
+
     unit = sensing.units["unit"]
     return type(unit.kernel) in (Exponential, Sum) and unit.discretizer is None and _is_linear_map(unit.nonlinearity)
 
@@ -105,6 +106,7 @@ def trained_head(head: ChangeHead, prior: ConstantVelocityPrior | None) -> Train
     gain = head.g.item()
     if prior is None or not gain > 0:
         return None
+
     return TrainedHead(
         gain, exp(head.log_scale.item()) / gain, (exp(prior.log_start.item()), exp(prior.log_growth.item()))
     )
@@ -126,6 +128,7 @@ class FusedWhat(nn.Module):
         super().__init__()
         first, norm, _, last = list[Any](what.bent)
         both = _joined(what.straight, fuse_conv_bn_eval(first, norm))
+
         # the linear branch is added to the other one
         last = FixedConvolution(deepcopy(last), shortcut=True)
         self.layers = FixedConvolutions(FixedConvolution(both, relu_from=what.straight.out_channels), last)
@@ -174,11 +177,15 @@ class FusedInference(nn.Module):
         self.what = FusedWhat(what)
         self.cut = sensing.cut.margin, sensing.cut.hardness
         self.events = _joined(where.straight, fuse_conv_bn_eval(spiking.conv, spiking.norm))
-        self.membranes, self.leak, self.out = _Membranes(spiking.lif), _Leak(unit.kernel), deepcopy(spiking.out)
+        self.membranes = _Membranes(spiking.lif)
+        self.leak = _Leak(unit.kernel)
+        self.out = deepcopy(spiking.out)
         self.trust = None if sensing.trust is None else _FusedMotionFusion(sensing.trust)
         self.requires_grad_(False)
         self.pathway = _native_pathway(self.events, self.membranes, self.leak, self.out)
-        self.search, self.stride = sensing.search, sensing.stride
+        self.search = sensing.search
+        self.stride = sensing.stride
+
         # as in the head, so that nothing comes in again from the other side; and no less than what is read of it
         self.side = max(-(-crop // sensing.stride), head.reach + 1) + head.reach
         self.head = _FusedHead(head, sensing.prior)
@@ -206,21 +213,25 @@ class FusedInference(nn.Module):
         own = (spectrum.real.square() + spectrum.imag.square()).sum(0) * self.first_shift
         template = spectrum.conj() * self.first_shift
         deficit = self.head.deficit(own)
+
         if start is not None:
             expected = to_numpy(start)
         else:
             expected = self._expected(features, motion, template, deficit)
             start = MotionPrior(*(torch.tensor(np.array(part)[None], dtype=box.dtype) for part in expected))
+
         if self.pathway is not None and select("pathway step", frame, self.events, self.out) == "native":
             mapped = _MappedTemplate(deficit, self._cells(target), is_native=True)
         else:
             mapped = _MappedTemplate(deficit, self._mapped(template), is_native=False)
+
         return start, self._new(mapped, expected, features)
 
     def restart_events(self, state: FusedState, start: MotionPrior) -> FusedState:
         """See `Inference.restart_events`."""
         place, motion, spread = to_numpy(start)
         uncertainty = StartUncertainty(spread, self.head.unchanged(state.template.deficit))
+
         return self._new(state.template, MotionPriorNp(place, motion, 0.0), state.membranes.v)._replace(
             uncertainty=uncertainty
         )
@@ -230,8 +241,10 @@ class FusedInference(nn.Module):
     ) -> tuple[Float[np.ndarray, "2"], float, FusedState]:
         """See `Inference.__call__`."""
         response, state = self._respond(events, state)
-        template, expected = state.template, state.expected
+        template = state.template
+        expected = state.expected
         place, spread = self.head.answer(response, template.deficit, expected, age, self.search, state.uncertainty)
+
         return place, spread, state
 
     def fits(
@@ -254,9 +267,11 @@ class FusedInference(nn.Module):
     ) -> MotionPriorNp:
         if self.trust is None or self.back is None or motion is None or len(features) == 1:
             return MotionPriorNp(np.zeros(2), np.zeros(2), inf)
+
         seen = self.back.transformed((self._spectrum(features[1] - features[0]) * template).sum(0))
         gone = motion[0].double().numpy()
         came, _ = self.back.answer(seen, deficit, MotionPriorNp(np.zeros(2), -gone, 0.0), 1.0, self.search)
+
         return self.trust(gone, -came)
 
     def _new(self, template: _MappedTemplate, expected: MotionPriorNp, like: Tensor) -> FusedState:
@@ -275,11 +290,14 @@ class FusedInference(nn.Module):
     def _sum(self, events: Tensor, state: FusedState) -> tuple[Float[Tensor, "1 C H2 W2"], FusedState]:
         if self.pathway is not None and state.template.is_native:
             v, total = self.pathway.step(events, state.membranes.v, state.carry.total)
-            membranes, carry = state.membranes._replace(v=v), state.carry._replace(total=total)
+            membranes = state.membranes._replace(v=v)
+            carry = state.carry._replace(total=total)
             return total, state._replace(membranes=membranes, carry=carry)
+
         straight, current = self.events(events).chunk(2, 1)
         spikes, membranes = self.membranes(current, state.membranes)
         total, carry = self.leak(self.out(spikes) + straight, state.carry)
+
         return total, state._replace(membranes=membranes, carry=carry)
 
     def _spectrum(self, maps: Float[Tensor, "*S H2 W2"]) -> Complex[Tensor, "*S N M"]:
@@ -346,10 +364,13 @@ class _Leak(nn.Module):
 def _native_pathway(events: nn.Conv2d, membranes: _Membranes, leak: _Leak, out: nn.Conv2d) -> NativePathway | None:
     """The layers of a bin in one native call; None for neurons or layers that it does not have."""
     settings = dict(membranes.arguments)
-    decay, threshold = torch.as_tensor(settings.pop("decay")), settings.pop("v_threshold")
+    decay = torch.as_tensor(settings.pop("decay"))
+    threshold = settings.pop("v_threshold")
     plain = {"reset": "zero", "v_reset": 0.0, "v_leak": 0.0, "r": 1.0, "refractory": 0}
+
     if any(settings.get(name) != value for name, value in plain.items()) or not isinstance(threshold, float):
         return None
+
     remembered = torch.as_tensor(getattr(leak.step, "keywords", {}).get("decay", 1.0))
     return NativePathway(events, out, decay, remembered, threshold) if fits_pathway(events, out) else None
 
@@ -359,8 +380,10 @@ def _is_linear_map(module: nn.Module | None) -> bool:
         return True
     if type(module) is not nn.Conv2d or module.bias is not None or module.padding_mode != "zeros":
         return False
+
     sides = module.kernel_size
     plain = module.stride == module.dilation == (1, 1) and module.groups == 1
+
     return plain and all(n % 2 for n in sides) and module.padding == tuple(n // 2 for n in sides)
 
 
@@ -371,6 +394,7 @@ def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     biases = [conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias for conv in (first, second)]
     both.weight = nn.Parameter(torch.cat([first.weight, second.weight]).detach())
     both.bias = nn.Parameter(torch.cat(biases).detach())
+
     return both
 
 
@@ -380,6 +404,7 @@ def _adjoint_convolution(weight: Float[Tensor, "O C K K"]) -> FixedConvolution:
     adjoint = nn.Conv2d(num_outputs, num_inputs, side, padding=side - 1, bias=False, dtype=weight.dtype)
     adjoint.requires_grad_(False)
     adjoint.weight.copy_(weight.transpose(0, 1).flip(-2, -1))
+
     return FixedConvolution(adjoint)
 
 
@@ -409,6 +434,7 @@ class _FusedMotionFusion:
         place, motion = (
             away / (1 + exp(-base - slope * log(square + 0.1))) for base, slope in (self.place, self.motion)
         )
+
         return MotionPriorNp(place, by_box + motion, self.spread * (square + 1e-6) ** 0.5)
 
 
@@ -423,9 +449,11 @@ def ellipse_masks(
         margin: added to the half axes [px].
         hardness: how fast the mask falls.
     """
-    middles, halves = boxes[:, :2, None], 0.55 * boxes[:, 2:, None] + margin
+    middles = boxes[:, :2, None]
+    halves = 0.55 * boxes[:, 2:, None] + margin
     away = ((places - middles) / halves) ** 2
     masks = 1 / (1 + np.exp(np.minimum(hardness * (np.sqrt(away[:, :1] + away[:, 1, :, None]) - 1), 80.0)))
+
     return torch.from_numpy(masks.astype(np.float32))[:, None]
 
 
@@ -443,17 +471,23 @@ class _FusedHead:
     """
 
     def __init__(self, head: ChangeHead, prior: ConstantVelocityPrior | None = None) -> None:
-        self.reach, self.g, self.scale = head.reach, head.g.item(), exp(head.log_scale.item())
-        num_cells, num_pixels = 2 * head.reach + 1, 2 * head.stride * head.reach + 1
+        self.reach = head.reach
+        self.g = head.g.item()
+        self.scale = exp(head.log_scale.item())
+        num_cells = 2 * head.reach + 1
+        num_pixels = 2 * head.stride * head.reach + 1
         self.between: NDArray[np.float64] = between_cells(num_cells, num_pixels).double().numpy()
         self.half = num_pixels // 2
         used = self.between != 0
-        first, last = used.argmax(1), num_cells - 1 - used[:, ::-1].argmax(1)
+        first = used.argmax(1)
+        last = num_cells - 1 - used[:, ::-1].argmax(1)
+
         # of the cells that pixels from here on read, the first, and of those that pixels up to here read, the last
         self.first = np.minimum.accumulate(first[::-1])[::-1].tolist()
         self.last = np.maximum.accumulate(last).tolist()
         steps = np.arange(num_pixels, dtype=np.float64) - self.half
         self.powers: NDArray[np.float64] = np.stack([np.ones(num_pixels), steps, steps**2])
+
         # of its variance: at the beginning, and what it has grown by at age 1
         logs = () if prior is None else (prior.log_start, prior.log_growth)
         self.prior = None if prior is None else tuple(exp(2 * log.item()) for log in logs)
@@ -491,23 +525,28 @@ class _FusedHead:
             every = range(2 * self.reach + 1)
             fits = self.scale * (self.between @ response(every, every) @ self.between.T)
             return bayes_update(fits, uncertainty, expected, self._variance(expected, age), age, search)
+
         middle = expected.motion * age
         if self.prior is not None and expected.spread == inf:
             search *= UNKNOWN_VELOCITY_FACTOR
+
         columns, rows = (search_slice(place, search, self.half) for place in middle.tolist())
         # a constant counts for nothing, so the place that was never left need not have 0
         (y, of_rows), (x, of_columns) = self._read_by(rows), self._read_by(columns)
         score = self.scale * (response(y, x) + self.g * deficit[y.start : y.stop, x.start : x.stop])
         odds = of_rows @ score @ of_columns.T
+
         if self.prior is not None:
             away = (self.powers[1, :, None] - middle[::-1]) ** 2 / (2 * self._variance(expected, age))
             odds -= away[rows, :1] + away[columns, 1]
+
         share = np.exp(odds - odds.max())
         # rows for 1, y, y^2 and columns for 1, x, x^2
         moments = self.powers[:, rows] @ share @ self.powers[:, columns].T
         sums = moments[0, 1], moments[1, 0], moments[0, 2] + moments[2, 0]
         along_x, along_y, second = (float(value / moments[0, 0]) for value in sums)
         variance = (second - along_x * along_x - along_y * along_y) / 2
+
         return expected.place + np.array([along_x, along_y]), max(variance, 1e-6) ** 0.5
 
     def per_pixel(self, response: _Response, window: tuple[slice, slice]) -> Float[np.ndarray, "h w"]:
@@ -518,11 +557,13 @@ class _FusedHead:
             window: rows and columns of the whole map.
         """
         (rows, of_rows), (columns, of_columns) = (self._read_by(pixels) for pixels in window)
-        cells, middle = response(rows, columns), self.reach
+        cells = response(rows, columns)
+        middle = self.reach
         if middle in rows and middle in columns:
             still = cells[middle - rows.start, middle - columns.start]
         else:
             still = response(range(middle, middle + 1), range(middle, middle + 1))[0, 0]
+
         return of_rows @ cells @ of_columns.T - still
 
     def transformed(self, spectrum: Complex[Tensor, "N M"]) -> _Response:

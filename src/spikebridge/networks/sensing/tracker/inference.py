@@ -160,10 +160,12 @@ class EagerInference(nn.Module):
     def restart_events(self, state: EagerState, start: MotionPrior) -> EagerState:
         """See `Inference.restart_events`."""
         network = None if state.network is None else self._restarted(state.network)
-        uncertainty, head = None, self.sensing.parts["head"]
+        uncertainty = None
+        head = self.sensing.parts["head"]
         if isinstance(head, ChangeHead):
             uncertainty = StartUncertainty(float(start.spread), self._unchanged(head, state))
             start = start._replace(spread=torch.zeros_like(start.spread))
+
         return state._replace(start=start, network=network, uncertainty=uncertainty)
 
     @torch.no_grad()
@@ -176,9 +178,12 @@ class EagerInference(nn.Module):
         if state.uncertainty is None:
             place, spread = self.sensing.locate(response[-1], ages, state.start)
             return place[0].double().numpy(), float(spread), later
-        prior, expected = self.sensing.prior, to_numpy(state.start)
+
+        prior = self.sensing.prior
+        expected = to_numpy(state.start)
         variance = inf if prior is None else float(prior.variance(ages, state.start.spread))
         fits = _as_map(response[-1]) - state.uncertainty.unchanged
+
         return *bayes_update(fits, state.uncertainty, expected, variance, age, self.sensing.search), later
 
     @torch.no_grad()
@@ -190,6 +195,7 @@ class EagerInference(nn.Module):
         response, later = self._respond(events, state)
         fits = (_as_map(response[-1]) - self._unchanged(head, state)) / exp(head.log_scale.item())
         half = len(fits) // 2
+
         return fits[window] - fits[half, half], later
 
     @torch.no_grad()
@@ -248,6 +254,7 @@ def check_inference(sensing: Sensing) -> None:
     """
     if sensing.training:
         raise ConfigError("a tracker needs its network in eval mode; call .eval()")
+
     for name, x in sensing.named_parameters():
         if x.is_floating_point() and (x.dtype != torch.float32 or x.device.type != "cpu"):
             raise ConfigError(
@@ -268,6 +275,7 @@ def build_inference(sensing: Sensing, crop: int) -> InferenceModel:
     """
     check_inference(sensing)
     network: Inference = FusedInference(sensing, crop) if can_fuse(sensing) else EagerInference(deepcopy(sensing))
+
     return InferenceModel(network, None if sensing.finder is None else FusedDetector(sensing.finder), sensing.counts)
 
 
@@ -294,6 +302,8 @@ class InferenceCache:
         weights = [*sensing.named_parameters(), *sensing.named_buffers()]
         key = sensing, crop, [(name, id(x), x._version) for name, x in weights]
         if self._model is None or self._key != key:
-            self._model, self._key = build_inference(sensing, crop), key
+            self._model = build_inference(sensing, crop)
+            self._key = key
             self._kept = [x for _, x in weights]  # so that no other tensor gets the id of one of them
+
         return self._model

@@ -50,7 +50,8 @@ def check_times(inputs: Inputs) -> None:
     Raises:
         DataError: a time is not a number above 0, or a frame has no time.
     """
-    elapsed, age = inputs["elapsed"], inputs.get("frame_age", None if "frame" in inputs else 0.0)
+    elapsed = inputs["elapsed"]
+    age = inputs.get("frame_age", None if "frame" in inputs else 0.0)
     if not (isfinite(elapsed) and elapsed > 0):
         raise DataError(f"elapsed: expected the seconds since the last step, above 0, but got {elapsed}.")
     if age is None or not (isfinite(age) and age >= 0):
@@ -73,6 +74,7 @@ def grey_frame(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if not isinstance(frame, np.ndarray) or frame.ndim != 2 or not frame.size or frame.dtype != np.uint8:
         came = f"{frame.dtype} of shape {tuple(frame.shape)}" if hasattr(frame, "dtype") else type(frame).__name__
         raise DataError(f"frame: expected an array (H, W) of grey levels from 0 to 255, uint8, but got {came}.")
+
     return frame
 
 
@@ -105,4 +107,5 @@ def events_seen(events: BinEvents, crop: Crop, counts: bool) -> Float[Tensor, "1
     """
     is_native = select("bin events", events.x) == "native"
     image = event_image(events, crop, counts) if is_native else crop_events(events, crop, counts)
+
     return image[None]

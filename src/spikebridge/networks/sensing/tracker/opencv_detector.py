@@ -47,8 +47,10 @@ class OpenCVDetector:
         if self.kind not in get_args(OpenCVKind):
             close = did_you_mean(self.kind, ["kcf", "csrt"])
             raise ConfigError(f"OpenCV's trackers here are kcf and csrt, not {self.kind!r}; {close}")
+
         if not 0 < self.brightened < float("inf"):
             raise ConfigError(f"brightened is a factor above 0, but got {self.brightened!r}")
+
         _opencv()
 
     def start(self, frame: NDArray[np.uint8], box: Box) -> OpenCVTarget:
@@ -60,9 +62,11 @@ class OpenCVDetector:
             int(np.clip(round(v), low + 2, most))
             for v, low, most in zip(box[:2] + box[2:], (left, top), (width, height), strict=True)
         )
+
         name = "TrackerKCF_create" if self.kind == "kcf" else "TrackerCSRT_create"
         tracker = getattr(_opencv(), name)()
         tracker.init(self._picture(frame), (left, top, right - left, bottom - top))
+
         return OpenCVTarget(tracker)
 
     def detect(self, inputs: DetectorInputs, target: OpenCVTarget) -> tuple[FoundBox, OpenCVTarget]:

@@ -54,17 +54,21 @@ def first_box_warnings(frame: NDArray[np.uint8], box: Box) -> list[str]:
         >>> first_box_warnings(np.zeros((40, 40), np.uint8), np.array([10.0, 10.0, 8.0, 9.0]))[1]
         'first box: 8 x 9 px is below the smallest size of 12 x 12 px; such a target is lost easily'
     """
-    contrast, found = target_contrast(frame, box), []
+    contrast = target_contrast(frame, box)
+    found = []
+
     if contrast < _LEAST_CONTRAST:
         found.append(
             f"first box: its grey levels are those of its surroundings (contrast {contrast:.2f}, expected at least "
             f"{_LEAST_CONTRAST}); check that it is on the target"
         )
+
     if size_of(box) < MIN_TARGET_SIDE:
         found.append(
             f"first box: {box[2]:g} x {box[3]:g} px is below the smallest size of {MIN_TARGET_SIDE:g} x "
             f"{MIN_TARGET_SIDE:g} px; such a target is lost easily"
         )
+
     return found
 
 
@@ -101,19 +105,23 @@ def stream_warnings(beginning: Beginning, before: float, box: Box, filled: float
     first, seconds, num_events = beginning
     if not before < _SECONDS <= seconds:
         return []
+
     found = []
     if np.hypot(*(box_center(box) - box_center(first))) < _LEAST_MOTION * size_of(first):
         found.append(
             f"first box: it has not moved in {seconds:.2f} s; check that it is on the target and not on background"
         )
+
     if filled < _LEAST_FILLED:
         found.append(
             f"first box: {1 - filled:.0%} of its events fall into its middle; check that it is not much larger than the"
             " target"
         )
+
     if num_events < _LEAST_RATE * seconds:
         found.append(
             f"stream: {num_events} events in {seconds:.2f} s; without events a box moves at constant velocity between "
             "frames"
         )
+
     return found

@@ -130,6 +130,7 @@ class TrackerOptions:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} needs to be a number from 0 to 1, but got {getattr(self, name)}")
+
         if not self.max_stream > 0:
             raise ConfigError(f"max_stream needs to be longer than 0 s, but got {self.max_stream}")
         if self.detector not in get_args(DetectorName):
@@ -280,6 +281,7 @@ class SensingTracker:
         """
         other = copy(self)
         other.options = replace(self.options, **changes)
+
         return other
 
     @property
@@ -307,14 +309,17 @@ class SensingTracker:
         """
         if self.sensing.training:  # the rest is checked when the weights are read
             check_inference(self.sensing)
+
         check_inputs(inputs, None if state is None else state.frame)
         has_frame = "frame" in inputs and (state is None or _period(inputs, state) > _SAME_TIME)
         if "box" in inputs and not has_frame:
             raise DataError("a box is given with its frame, but this step has no frame, or none newer than the last.")
+
         before = 0.0 if state is None else state.beginning.seconds
         with torch.inference_mode():
             if state is not None:
                 state = self.flush(state)
+
             if has_frame:
                 age = max(inputs["frame_age"], _SAME_TIME)  # an unknown velocity times no time would be no number
                 state = self._accumulate(inputs["events"], age, self._start_frame(inputs, state))
@@ -322,11 +327,14 @@ class SensingTracker:
                 state = self._accumulate(inputs["events"], inputs["elapsed"], state)
             else:
                 raise DataError("a tracker starts with a frame and a box, but the first step has no frame.")
+
             if self.options.synchronous:
                 state = self.flush(state)
+
         if self.options.warns:
             warn([] if before else first_box_warnings(state.frame, state.beginning.box))
             warn(stream_warnings(state.beginning, before, state.box, state.evidence.filled))
+
         return state.box, state
 
     def flush(self, state: TrackingState) -> TrackingState:
@@ -342,24 +350,32 @@ class SensingTracker:
         """A frame has come: a new crop and a new event stream."""
         model = self._opened() if last is None else last.model
         period = self.sensing.dt if last is None else _period(inputs, last)
-        frame, pending, predicted = inputs["frame"].copy(), None, None  # the caller may fill the same array again
+        frame = inputs["frame"].copy()  # the caller may fill the same array again
+        pending = None
+        predicted = None
+
         if last is not None:
             predicted = _predicted_box(inputs["elapsed"] - inputs["frame_age"], last)
+
         if is_given := "box" in inputs:
-            box, detector = check_box(inputs["box"]), self._detector(model)
+            box = check_box(inputs["box"])
+            detector = self._detector(model)
             estimate = _TargetEstimate(box, 0.0, 0, None if detector is None else detector.start(frame, box))
             evidence = given_evidence(None if last is None else last.evidence)
         elif last is not None and predicted is not None:
-            estimate, evidence = _predicted_estimate(frame, predicted, last), last.evidence
+            estimate = _predicted_estimate(frame, predicted, last)
+            evidence = last.evidence
             events = BinEvents(*(np.concatenate(column) for column in zip(*last.events, strict=True)))
             pending = _PendingFrame(estimate.box, last.frame, events, period, box_center(last.estimate.box), last.bins)
         else:
             raise DataError("the first step needs the target's box, but has no box.")
+
         box = estimate.box
         calibration = uncalibrated() if last is None else last.calibration
         if last is not None and is_given:
             moved = box_center(box) - box_center(last.estimate.box)
             calibration = learned(calibration, last.bins, moved, period)
+
         crop, stream, network, calibrated = self._open_stream(model, frame, box, period, last)
         return TrackingState(
             box=box,
@@ -391,9 +407,13 @@ class SensingTracker:
         self, model: InferenceModel, frame: NDArray[np.uint8], box: Box, period: float, last: TrackingState | None
     ) -> tuple[Crop, _EventStreamState, Any, Interval | None]:
         """The crop around the box and the event stream of a frame; its prior is the motion since the last frame."""
-        options, calibrated, velocity = self.options, None, None
+        options = self.options
+        calibrated = None
+        velocity = None
         crop, local_box = crop_around(box, options.crop)
-        picture, boxes = crop_frame(frame, crop)[None], _row(local_box)
+        picture = crop_frame(frame, crop)[None]
+        boxes = _row(local_box)
+
         if last is None:
             start, network = model.network.open(picture, boxes)
         elif period < 1.5 * options.max_stream:
@@ -403,25 +423,33 @@ class SensingTracker:
             if options.calibrate and model.network.trained is not None and isfinite(float(start.spread)):
                 by_boxes = MotionPriorNp(np.zeros(2), moved, 0.0)
                 acceleration = np.zeros(2) if before is None else moved - before * period
-                trained, changes = model.network.trained, model.network.changes(network)
+                trained = model.network.trained
+                changes = model.network.changes(network)
                 starts = by_boxes, to_numpy(start)
                 calibrated = begin_interval(starts, acceleration, changes, trained, self.sensing.search)
         else:
             # frames this far apart do not show the motion, and the uncertainty of the velocity grows with its age
-            age, period = period / options.max_stream, options.max_stream
+            age = period / options.max_stream
+            period = options.max_stream
             motion = _row((box_center(box) - box_center(last.frame_box)) / age)
             spread = torch.full_like(motion[:, 0], _VELOCITY_DRIFT * (age - 1) ** 0.5)
             start = MotionPrior(torch.zeros_like(motion), motion, spread)
             _, network = model.network.open(picture, boxes, start=start)
+
         stream = _EventStreamState(start, period, 0.0, np.zeros(2), np.zeros(2), velocity)
         return crop, stream, network, calibrated
 
     def _detect(self, state: TrackingState, pending: _PendingFrame) -> TrackingState:
         """The detector's answer on the last frame, blended with the predicted box."""
-        options, known, detector, box = self.options, state.estimate, self._detector(state.model), pending.box
+        options = self.options
+        known = state.estimate
+        detector = self._detector(state.model)
+        box = pending.box
+
         if detector is None or known.target is None:
             evidence = found_evidence(state.evidence, FoundBox(box, box, known.spread))
             return state._replace(evidence=evidence, pending=None)
+
         seen = state.frame, pending.before, pending.events, state.background
         inputs = DetectorInputs(*seen, box, state.lost, state.confidence)
         answer, target = detector.detect(inputs, known.target)
@@ -429,25 +457,32 @@ class SensingTracker:
         state = state._replace(evidence=found_evidence(state.evidence, answer))
         gain = 1 - (1 - options.detector_gain) ** (pending.elapsed / options.max_stream)
         blended = clamp_box(state.frame, around + gain * (found - around))
+
         if options.hold_size:
             blended = box_from_center(box_center(blended), box[2:])
+
         if confidence(spread, blended) < options.accept_confidence or not np.isfinite(blended).all():
             unsure = known._replace(spread=spread, num_unsure=known.num_unsure + 1, target=target)
             return state._replace(estimate=unsure, pending=None)
+
         estimate = _TargetEstimate(blended, spread, 0, detector.update(state.frame, blended, target))
         is_followed = not (known.num_unsure or answer.is_elsewhere)
         if is_followed:
-            moved, certainty = box_center(blended) - pending.origin, confidence(spread, blended)
+            moved = box_center(blended) - pending.origin
+            certainty = confidence(spread, blended)
             calibration = learned(state.calibration, pending.bins, moved, pending.elapsed, certainty)
             state = state._replace(calibration=calibration)
+
         # the correction also applies to the boxes since then
         shift = box_center(blended) - box_center(box)
         now, corrected = (box_from_center(box_center(one) + shift, blended[2:]) for one in (state.box, state.frame_box))
         velocity = state.stream.velocity if is_followed else None
         stream = state.stream._replace(velocity=None if velocity is None else velocity + shift / pending.elapsed)
         state = state._replace(box=now, estimate=estimate, frame_box=corrected, stream=stream, pending=None)
+
         if hypot(*shift) <= _RECUT_DISTANCE * sqrt(blended[2:].prod()):
             return state
+
         start = state.stream.start
         if is_followed:
             # the target moved by this much more since the last frame
@@ -456,16 +491,19 @@ class SensingTracker:
             # its place in the last frame is unknown, and so is its velocity
             unknown = torch.zeros_like(start.motion)
             start = MotionPrior(unknown, unknown, torch.full_like(start.spread, torch.inf))
+
         return self._reopen(state, start)
 
     def _reopen(self, state: TrackingState, start: MotionPrior) -> TrackingState:
         """The event stream of the last frame again, cut at the detected box."""
-        run, stream = state.model.network, state.stream
+        run = state.model.network
+        stream = state.stream
         crop, local_box = crop_around(state.estimate.box, self.options.crop)
         opened = run.open(crop_frame(state.frame, crop)[None], _row(local_box), start=start)[1]
         (events,) = state.events  # only those of the frame's own step: the next step flushes
         grid = events_seen(events, crop, state.model.counts)
         network = run.accumulate(grid, self._skip_bins(run, opened, state.age))
+
         return state._replace(stream=stream._replace(start=start), crop=crop, network=network, calibrated=None, bins=())
 
     def _detector(self, model: InferenceModel) -> BoxDetector | None:
@@ -476,23 +514,28 @@ class SensingTracker:
             learned = LearnedDetector(
                 model.detector, options.template_rate, options.search_confidence, options.reacquire_confidence
             )
+
         if options.detector == "learned":
             return learned
         if options.detector == "csrt" or options.detector == "kcf":
             return OpenCVDetector(options.detector)
         if options.detector == "filter" or learned is None:
             return CorrelationFilter()
+
         return MixedDetector(learned, CorrelationFilter())
 
     def _accumulate(self, events: BinEvents, elapsed: float, state: TrackingState) -> TrackingState:
         """The events of one step, which has several bins if the tracker was busy."""
         if state.stream.age > max(0.0, self.options.max_stream - self.sensing.dt / 2):
             state = self._restart_events(state)
+
         model = state.model
         network = self._skip_bins(model.network, state.network, elapsed)
         stream = state.stream._replace(age=state.stream.age + elapsed)
         grid = events_seen(events, state.crop, model.counts)
-        age, bins = stream.age / stream.period, state.bins
+        age = stream.age / stream.period
+        bins = state.bins
+
         if state.calibrated is None:
             place, spread, network = model.network(grid, network, age)
         else:
@@ -500,12 +543,16 @@ class SensingTracker:
             number = num_bins(stream.age, self.sensing.dt) - 1
             place, spread, record = calibrated_place(fits, state.calibration, state.calibrated, age, stream.age, number)
             bins = (*bins, record)
+
         last = state.estimate.box
         moved = place + stream.crop_offset
         box = np.concatenate([last[:2] + moved, last[2:]])
         evidence = with_events(state.evidence, events, box, num_bins(elapsed, self.sensing.dt))
-        estimate, beginning, since = state.estimate, state.beginning, state.age + elapsed
+        estimate = state.estimate
+        beginning = state.beginning
+        since = state.age + elapsed
         known = signals(evidence, box, moved, since, estimate.num_unsure)
+
         return state._replace(
             box=box,
             spread=spread,
@@ -525,18 +572,21 @@ class SensingTracker:
         for _ in range(num_bins(elapsed, self.sensing.dt) - 1):
             side = self.options.crop
             network = run.accumulate(torch.zeros(1, 2, side, side, dtype=torch.float32), network)
+
         return network
 
     def _restart_events(self, state: TrackingState) -> TrackingState:
         """The next frame is late: a new stream at the current place, with the displacement of the last as motion."""
         offset = box_center(state.box) - box_center(state.estimate.box)
         whole = np.round(offset)
-        rest, motion = _row(offset - whole), _row(offset - state.stream.target_offset)
+        rest = _row(offset - whole)
+        motion = _row(offset - state.stream.target_offset)
         left, top = (whole - state.stream.crop_offset).astype(int).tolist()
         crop = (state.crop[0] + left, state.crop[1] + top, self.options.crop, self.options.crop)
         start = MotionPrior(rest, motion, torch.tensor([state.spread], dtype=torch.float32))
         stream = _EventStreamState(start, state.stream.age, 0.0, offset, whole)
         network = state.model.network.restart_events(state.network, start)
+
         return state._replace(stream=stream, crop=crop, network=network, calibrated=None)
 
 
@@ -566,6 +616,7 @@ def _predicted_estimate(
     _, spread, num_unsure, target = last.estimate
     if target is None:
         spread = hypot(spread, last.spread)  # without a detector errors add up from frame to frame
+
     num_unsure = max(num_unsure, _LOST_AFTER if _is_off(predicted, frame) else 0)
     return _TargetEstimate(clamp_box(frame, predicted), spread, num_unsure, target)
 

@@ -17,7 +17,8 @@ from spikebridge.networks.sensing.model.detector import resample
 PICTURES = ("now", "before", "given", "events", "behind")
 BOXES = ("box", "box_before", "box_given")
 _FAR = 0.2
-_SWOLLEN, _SWELLS = 0.3, 0.5
+_SWOLLEN = 0.3
+_SWELLS = 0.5
 _WHOLLY = 0.6
 _COARSE = 0.3
 _SILENT = 0.1
@@ -40,6 +41,7 @@ def jitter_boxes(boxes: Float[Tensor, "B 4"], box_noise: float) -> Float[Tensor,
     stretch = 0.12 * much * (torch.randn(count, 1) + torch.randn(count, 2))
     swollen = min(1.0, box_noise) * (torch.rand(count, 1) < _SWOLLEN) * (2 * torch.rand(count, 1) - 1)
     sizes = boxes[:, 2:] * (stretch + _SWELLS * swollen).clamp(-1, 1).exp()
+
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
@@ -67,6 +69,7 @@ def correlated_jitter(
     size, earlier = (one[:, 2:].prod(1, keepdim=True).sqrt() for one in (boxes, before))
     middle = box_centers(before) + share * (box_centers(predicted) - box_centers(boxes)) / size * earlier
     sizes = before[:, 2:] * (predicted[:, 2:] / boxes[:, 2:]) ** share
+
     return torch.cat([middle - sizes / 2, sizes], 1)
 
 
@@ -76,14 +79,17 @@ def random_flip(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     Args:
         batch: square pictures of one size, channels before rows, and boxes.
     """
-    ways, middle = draw_flips(len(batch["box"])), batch["now"].shape[-1] / 2
+    ways = draw_flips(len(batch["box"]))
+    middle = batch["now"].shape[-1] / 2
     stack = torch.cat([batch[name] for name in PICTURES], 1)
     pictures = flip_images(stack, ways).split([batch[name].shape[1] for name in PICTURES], 1)
     boxes = {}
+
     for name in BOXES:
         sizes = flip_vectors(batch[name][:, 2:], ways, signed=False)
         places = middle + flip_vectors(box_centers(batch[name]) - middle, ways)
         boxes[name] = torch.cat([places - sizes / 2, sizes], 1)
+
     return {**batch, **dict(zip(PICTURES, pictures, strict=True)), **boxes}
 
 
@@ -97,20 +103,26 @@ def swap_background(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]
         batch: square pictures of one size, and boxes.
         share: of the samples.
     """
-    count, side = len(batch["box"]), batch["now"].shape[-1]
-    other, chosen = torch.randperm(count), torch.rand(count) < share
+    count = len(batch["box"])
+    side = batch["now"].shape[-1]
+    other = torch.randperm(count)
+    chosen = torch.rand(count) < share
+
     # the other target is one to two sizes away; pictures wrap around at their edges
-    angle, far = 2 * torch.pi * torch.rand(count), side * (0.2 + 0.3 * torch.rand(count))
+    angle = 2 * torch.pi * torch.rand(count)
+    far = side * (0.2 + 0.3 * torch.rand(count))
     outline = 2 ** (1 + 2 * torch.rand(count, 1)), 1 + 0.2 * torch.rand(count, 1)
     columns, rows = (
         (torch.arange(side) + (far * way)[chosen].round().long()[:, None]) % side for way in (angle.cos(), angle.sin())
     )
     power, wide = (part[chosen] for part in outline)
     here, then = (_covered(batch[name][chosen], side, power, wide) for name in ("box", "box_before"))
+
     # the background of the other sample, at times unknown where the target is
     hidden = here * (torch.rand(len(here), 1, 1, 1) < _HIDDEN)
     masks = {"now": here, "before": then, "events": torch.maximum(here, then), "behind": torch.zeros_like(here)}
     pictures = {}
+
     for name, mask in masks.items():
         own = batch[name].float()
         beside = other[chosen, None, None, None], torch.arange(own.shape[1])[:, None, None]
@@ -118,6 +130,7 @@ def swap_background(batch: dict[str, Tensor], share: float) -> dict[str, Tensor]
         if name == "behind":
             around[:, 1:] *= 1 - hidden
         pictures[name] = own.index_put((chosen,), around + mask * (own[chosen] - around))
+
     return {**batch, **pictures}
 
 
@@ -136,12 +149,14 @@ def jitter_aspect(batch: dict[str, Tensor], most: float = 0.3) -> dict[str, Tens
         batch: square pictures of one size, and boxes.
         most: the largest change of a side, as a logarithm.
     """
-    count, side = len(batch["box"]), batch["now"].shape[-1]
+    count = len(batch["box"])
+    side = batch["now"].shape[-1]
     factor = (most * (2 * torch.rand(count, 2) - 1)).exp()
     stack = torch.cat([batch[name].float() for name in PICTURES], 1)
     stack = resample(stack, torch.full((count, 2), side / 2), side / factor, side)
     pictures = dict(zip(PICTURES, stack.split([batch[name].shape[1] for name in PICTURES], 1), strict=True))
     boxes = {name: _scaled(batch[name], factor, side / 2) for name in BOXES}
+
     return {**batch, **pictures, **boxes}
 
 
@@ -154,7 +169,8 @@ def lower_resolution(batch: dict[str, Tensor], most: float = 2.5) -> dict[str, T
         batch: square pictures of one size, and boxes.
         most: the largest factor along a side.
     """
-    count, side = len(batch["box"]), batch["now"].shape[-1]
+    count = len(batch["box"])
+    side = batch["now"].shape[-1]
     few = round(side * most ** -torch.rand(()).item())
     chosen = torch.rand(count) < _COARSE
 
@@ -179,11 +195,14 @@ def jitter_illumination(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     changed = {name: 255 * (x / 255).pow(gamma) for name, x in frames.items()}
     changed["behind"] = light * changed["behind"]
     noise = 4 * torch.rand(count, 1, 1, 1)
+
     for name in ("now", "before"):
         changed[name] = light * changed[name] + noise * torch.randn_like(changed[name])
+
     has_events = (torch.rand(count, 1, 1, 1) > _SILENT).float()
     pictures = {name: x.clamp(0, 255) for name, x in changed.items()}
     pictures["behind"] = torch.cat([pictures["behind"], known / 255], 1)
+
     return {**batch, **pictures, "events": has_events * batch["events"] / 255}
 
 
@@ -205,11 +224,13 @@ def vary_camera(batch: dict[str, Tensor], lose_events: float, contrast: float) -
         events = batch["events"]
         share = lose_events * torch.rand(1, events.shape[1], 1, 1, 1)
         varied["events"] = events * (torch.rand(events.shape) >= share)
+
     if contrast:
         factor = (contrast * (2 * torch.rand(batch["frames"].shape[0], 1, 1, 1) - 1)).exp()
         mean = batch["frames"].float().mean((1, 2, 3), keepdim=True)
         for name in ("frames", "before", "after"):
             varied[name] = (mean + factor * (batch[name].float() - mean)).clamp(0, 255)
+
     return varied
 
 
@@ -286,6 +307,7 @@ def flip_vectors(pairs: Float[Tensor, "*T B 2"], ways: _Flips, signed: bool = Tr
     """
     if signed:
         pairs = torch.where(torch.stack([ways.across, ways.down], 1), -pairs, pairs)
+
     return torch.where(ways.swap[:, None], pairs.flip(-1), pairs)
 
 

@@ -42,10 +42,12 @@ def training_data(config: Any) -> TrainingData:
     parts = _pathway_parts(config, recorded) or clip_parts()
     labelled = _joined([cut_samples(*part, config.model.crop, **cut) for part in parts])
     unlabelled = None
+
     if label_free:
         generator = np.random.default_rng(config.seed)
         parts = _pathway_parts(config, recording_parts(*asked, needs_boxes=False, scenes=config.scenes))
         unlabelled = _joined([cut_unlabelled_samples(*part, config.model.crop, generator, **cut) for part in parts])
+
     trains_detector = config.detector.epochs and not config.detector.weights_from
     return TrainingData(labelled, unlabelled, detector_data(config, recorded) if trains_detector else None)
 
@@ -68,4 +70,5 @@ def detector_data(config: Any, parts: Sequence[RecordingPart]) -> DetectorDatase
     """
     own = tumbling_parts("train", config.detector.num_scenes) + film_parts("train", config.detector.num_films)
     clips = clip_parts() if config.clips else []
+
     return detector_samples([*parts, *own, *clips], lost=config.detector.absent_share, seed=config.seed)

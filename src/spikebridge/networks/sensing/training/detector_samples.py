@@ -96,16 +96,20 @@ class DetectorDataset:
         """The samples of these numbers, in this order."""
         row = self.rows.select(indices)
         backwards = row.pop("is_backwards")[:, None, None, None]
-        pair, both = self.pairs[row.pop("pair")], self.events[row["events"]]
+        pair = self.pairs[row.pop("pair")]
+        both = self.events[row["events"]]
         events = 255 // _LOUDEST * torch.cat([both >> _NIBBLE, both & _LOUDEST], 1)
+
         # backwards in time what became brighter becomes darker
         before, now = torch.where(backwards, pair.flip(1), pair).split(1, 1)
         events = torch.where(backwards, events.flip(1), events)
         grey = self.behind[row["behind"]]
         known = grey < _UNKNOWN
+
         # a difference of nothing, also where pictures are resampled
         behind = torch.cat([torch.where(known, grey, now), known.byte() * 255], 1)
         pictures = {"now": now, "before": before, "events": events, "behind": behind, "given": self.given[row["given"]]}
+
         return {**row, **pictures}
 
 
@@ -134,38 +138,51 @@ def detector_samples(
     chosen = [(part, frames, _pairs(part, frames, apart, lost, generator)) for part, frames in parts]
     if not any(pairs for *_, pairs in chosen):
         raise ConfigError("a detector needs two neighbouring frames with boxes to be trained on, but got none")
+
     num_pairs = sum(len(pairs) for *_, pairs in chosen)
     num_views = sum(len(pair.views) for *_, pairs in chosen for pair in pairs)
     num_with_events = sum(len(pairs) for part, _, pairs in chosen if part.events.num_events)
     num_given_frames = sum(len({view.given for pair in pairs for view in pair.views}) for *_, pairs in chosen)
+
     # filled in place: stacking them would take twice the memory
     shown, between, behind, given = (
         torch.zeros(number, channels, _PICTURE, _PICTURE, dtype=torch.uint8)
         for number, channels in ((num_pairs, 2), (1 + num_with_events, 1), (num_views, 1), (num_given_frames, 1))
     )
-    at_pair, at_events, at_given = count(), count(1), count()
+
+    at_pair = count()
+    at_events = count(1)
+    at_given = count()
     rows: list[dict[str, ArrayLike]] = []
+
     for part, frames, pairs in chosen:
         if not pairs:
             continue
+
         read = lru_cache(maxsize=_KEPT)(part.frames.__getitem__)
         known: dict[int, int] = {}
         uses: dict[_Seen, list[tuple[int, FramePair]]] = {}
+
         for pair in pairs:
-            number, event_row = next(at_pair), next(at_events) if part.events.num_events else 0
+            number = next(at_pair)
+            event_row = next(at_events) if part.events.num_events else 0
             shown[number] = _cut(_grey(read(pair.earlier), read(pair.later)), pair.around)
             if event_row:
                 between[event_row] = _events_between(part, pair)
+
             for view in pair.views:
                 if view.given not in known:
                     known[view.given] = next(at_given)
                     given[known[view.given]] = _cut(_grey(read(view.given)), part.frame_boxes[view.given])
+
                 places = {"pair": number, "behind": len(rows), "events": event_row, "given": known[view.given]}
                 uses.setdefault(_seen(pair, view), []).append((len(rows), pair))
                 rows.append({**_boxes(part, pair, view), **places})
+
         for where, background in _backgrounds(part, range(frames[0], frames[-1] + 1), read, uses, generator):
             for row, pair in uses[where]:
                 behind[row] = _as_bytes(background, pair.around)
+
     columns = {name: torch.from_numpy(np.array([row[name] for row in rows])) for name in rows[0]}
     return DetectorDataset(Batches(columns, batch=dict.fromkeys(columns, 0)), shown, between, behind, given)
 
@@ -176,15 +193,18 @@ def _pairs(
     known = np.isfinite(recording.frame_boxes).all(axis=1)
     has_no_events = not recording.events.num_events
     found = []
+
     for gap in (1,) if has_no_events else _GAPS:
         for k in frames[gap:]:
             if not (known[k - gap] and known[k]):
                 continue
+
             search_slice = [j for j in frames if known[j] and abs(j - k) <= apart]
             ways = [bool(generator.integers(2))] if has_no_events else [False, True]
             views = tuple(_View(int(generator.choice(search_slice)), way, is_there=True) for way in ways)
             pair = FramePair(k - gap, k, recording.frame_boxes[[k - gap, k]].mean(0), views)
             found.append(pair)
+
             for view in views:
                 here = recording.frame_boxes[k - gap if view.is_backwards else k]
                 if (
@@ -192,6 +212,7 @@ def _pairs(
                     and (away := random_background_box(recording, here, generator)) is not None
                 ):
                     found.append(pair._replace(around=away, views=(view._replace(is_there=False),)))
+
     return found
 
 
@@ -210,11 +231,13 @@ def _as_bytes(background: Background | None, around: NDArray[np.float64]) -> Ten
     """A part of a background as bytes: 255 where it is unknown."""
     if background is None:
         return torch.full((1, _PICTURE, _PICTURE), _UNKNOWN, dtype=torch.uint8)
+
     reach = _side(around) / 2 + 1
     middle = box_center(around).tolist()
     crop = crop_covering(middle, (reach, reach), tuple(background.picture.shape[2:]), least=1)
     seen = background.behind(crop)[0]
     grey, known = _cut(torch.cat([seen[:1], 255 * seen[1:]]), around - [*crop[:2], 0, 0]).split(1)
+
     return torch.where(known > 127, grey.clamp(max=_UNKNOWN - 1), _UNKNOWN)
 
 
@@ -226,6 +249,7 @@ def random_background_box(
     for middle in generator.random((_TRIES, 2)) * extent:
         if np.hypot(*(middle - box[:2] - box[2:] / 2)) > _OUT_OF_SIGHT * box[2:].prod() ** 0.5:
             return np.concatenate([middle - box[2:] / 2, box[2:]])
+
     return None
 
 
@@ -275,7 +299,8 @@ def _cut(picture: Tensor, box: NDArray[np.float64]) -> Tensor:
 
 
 _RESTART_SHARE = 0.03  # of the frames
-_OFF, _SWOLLEN = 0.06, 0.1  # of a target's size; as a logarithm
+_OFF = 0.06  # of a target's size; as a logarithm
+_SWOLLEN = 0.1
 _LASTS = 0.9  # share of an error that the next frame has, too
 
 
@@ -294,7 +319,9 @@ def background_sequence(
         wrong: factor of the errors of the boxes; 0 for true boxes and a background from the first frame on.
     """
     found: dict[int, Background] = {}
-    error, last = generator.normal(size=4), None
+    error = generator.normal(size=4)
+    last = None
+
     for k in frames:
         box = recording.frame_boxes[k]
         if last is None or abs(k - last) > 1 or not np.isfinite(box).all():
@@ -306,6 +333,7 @@ def background_sequence(
             known = _with_error(recording.frame_boxes[last], wrong * error)
             background = before.updated(read(last), known, read(k), box)
             found = {1: background, 2: background.since(before)} if found else {1: background}
+
         last = k if np.isfinite(box).all() else None
         error = _LASTS * error + (1 - _LASTS**2) ** 0.5 * generator.normal(size=4)
         yield k, found

@@ -81,6 +81,7 @@ def tracking_objective(
     one = jitter_samples(network, vary_camera(batch, lose_events, contrast), box_noise)
     places, _ = network.track(one.samples.frames, one.samples.events, one.boxes, one.start)
     known = one.samples.truths.isfinite().all(-1)
+
     # chosen first: what is not known would also spoil the gradient of what is
     away = (places + one.here - one.samples.truths)[known].square().sum(-1)
     return (away + 0.25).sqrt().mean(), {"distance_px": away.sqrt().mean()}
@@ -104,6 +105,7 @@ def frames_objective(network: Sensing, batch: Batch, *, box_noise: float, quiet:
     away = (places - truth).square().sum(-1)
     presence = map_presence(response, truth + response.shape[-1] // 2, sigma=network.stride)
     loss = 0.1 * presence + (away + 0.25).sqrt().mean() + quiet * feature_size(now)
+
     return loss, {"distance_px": away.sqrt().mean()}
 
 
@@ -118,6 +120,7 @@ def events_objective(network: Sensing, batch: Batch, *, box_noise: float, alike:
     """
     loss, shown = tracking_objective(network, batch, box_noise=box_noise)
     change, _ = change_objective(network, batch)
+
     return loss + alike * change, {**shown, "change": change}
 
 
@@ -131,6 +134,7 @@ def change_objective(network: Sensing, batch: Batch) -> Result:
     samples = random_flip_samples(TrackingSamples(**batch))
     with torch.no_grad():  # what is aimed at stands still, or the best features were those that never change
         now, after = network.parts["what"](torch.cat([samples.frames, samples.after])).chunk(2)
+
     loss = feature_change(network.change(samples.events, now)[-1], now, after)
     return loss, {"distance": loss.detach()}
 
@@ -146,9 +150,11 @@ def jitter_samples(network: Sensing, batch: Batch, box_noise: float) -> _Jittere
     samples = random_flip_samples(TrackingSamples(**batch))
     size = len(samples.boxes)
     noise = box_noise * torch.rand(size, 1) * (torch.rand(size, 1) < 0.5)
-    here, before = noise * torch.randn(size, 2), noise * torch.randn(size, 2)
+    here = noise * torch.randn(size, 2)
+    before = noise * torch.randn(size, 2)
     boxes = torch.cat([samples.boxes[:, :2] + here, samples.boxes[:, 2:]], 1)
     start = network.begin(samples.frames, boxes, samples.before, samples.motion + here - before)
+
     return _JitteredSamples(samples, boxes, here, start)
 
 
@@ -161,6 +167,7 @@ def random_flip_samples(samples: TrackingSamples) -> TrackingSamples:
     ways = draw_flips(len(samples.boxes))
     pictures = partial(flip_images, ways=ways)
     places, sizes = samples.boxes.split(2, 1)
+
     return TrackingSamples(
         frames=pictures(samples.frames).float(),
         before=pictures(samples.before).float(),
@@ -209,6 +216,7 @@ def detection_objective(
     overlap = box_overlap(found.boxes, one["box"])
     off = box_centers(found.boxes) - box_centers(one["box"])
     place = 10 * F.smooth_l1_loss(away, torch.zeros_like(away), beta=0.05, reduction="none").mean(1) + 1 - overlap
+
     loss = (
         (there * place).mean()
         + 0.1 * _presence(found, predicted, one["box"], there)
@@ -223,6 +231,7 @@ def _presence(found: Detection, predicted: Tensor, truth: Tensor, there: Tensor)
     inside = (box_centers(truth) - box_centers(predicted)) / side * PATCH_SIDE + PATCH_SIDE / 2
     cells = (inside - 0.5) / (PATCH_SIDE / found.odds.shape[-1])
     chosen = there > 0
+
     return map_presence(found.odds[chosen], cells[chosen]) if chosen.any() else found.odds.sum() * 0
 
 

@@ -32,7 +32,8 @@ from spikebridge.training.run.weights import check_compatible, read_weights
 Schedule = Literal["joint", "alternate", "label_free"]
 _Source = Literal["finder", "pathways"]
 _ROUNDS = 2  # of alternating phases
-_ANN_MODULES, _PRIOR_MODULES = ("what", "head"), ("prior", "back", "trust")
+_ANN_MODULES = ("what", "head")
+_PRIOR_MODULES = ("prior", "back", "trust")
 _SNN_MODULES = ("where", "unit", "membrane")
 
 
@@ -106,6 +107,7 @@ class DetectorTraining:
         for name in ("background_swaps", "template_error", "absent_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"detector.{name} is a share, from 0 to 1, but got {getattr(self, name)}")
+
         if self.weights_from and self.start_from:
             raise ConfigError(
                 "a detector is loaded from detector.weights_from or trained further from detector.start_from: "
@@ -115,7 +117,8 @@ class DetectorTraining:
 
 def _check_range(settings: Any, group: str, above_0: tuple[str, ...], from_0: tuple[str, ...]) -> None:
     for name in (*above_0, *from_0):
-        value, words = getattr(settings, name), "above 0" if name in above_0 else "0 or more"
+        value = getattr(settings, name)
+        words = "above 0" if name in above_0 else "0 or more"
         if not (value > 0 if name in above_0 else value >= 0):
             raise ConfigError(f"{group}.{name} needs to be {words}, but got {value}")
 
@@ -146,17 +149,21 @@ def tracking_phases(
         all_but_detector = tuple(name for name in trainable if name != "finder")
         camera: dict[str, Any] = {"lose_events": training.lose_events, "contrast": training.contrast}
         joint = partial(objectives.tracking_objective, box_noise=training.box_noise, **camera)
+
         return [phase("", all_but_detector, joint)]
+
     if "unit" not in network.units or "template" not in network.parts:
         raise ConfigError(
             f"the schedule {schedule} needs the additive form with its change head and a unit; take joint"
         )
+
     ann, prior, snn = (_present(network, names) for names in (_ANN_MODULES, _PRIOR_MODULES, _SNN_MODULES))
     on_frames = partial(objectives.frames_objective, box_noise=training.box_noise)
     if schedule == "label_free":
         # the next frame shows the target so well that a prior trained with it would be ignored; it stays as it is
         on_changes = phase(", events", snn, objectives.change_objective)
         return [phase(", frames", ann, on_frames), replace(on_changes, data=unlabelled)]
+
     phases = []
     for i in range(1, _ROUNDS + 1):
         # the first rounds get the remainder
@@ -165,6 +172,7 @@ def tracking_phases(
         # the head's scale belongs to both
         on_events = partial(objectives.events_objective, box_noise=training.box_noise)
         phases.append(phase(f", events {i}", (*snn, "head", *prior), on_events, length))
+
     return phases
 
 
@@ -202,9 +210,11 @@ def load_parts(network: Sensing, detector: DetectorTraining, pathways: str, chil
     loaded: dict[str, Any] = {}
     if detector.start_from:
         loaded["start"] = load_part(network, "finder", Path(detector.start_from), child)["finder"]
+
     for part, path in sources.items():
         if path:
             loaded |= load_part(network, part, Path(path), child)
+
     return loaded
 
 
@@ -227,16 +237,20 @@ def load_part(network: Sensing, part: _Source, path: Path, child: Run) -> dict[s
     known = Run.open(path).children()
     own = network.state_dict()
     mine = {key for key in own if key.startswith("finder.") == (part == "finder")}
+
     if name not in known or not mine:
         raise ConfigError(f"the {part} of {path} cannot be loaded: {did_you_mean(name, known)}")
+
     weights = read_weights(known[name].path / "weights.safetensors")
     if missing := sorted(mine - weights.keys() - names_of_floats(network)):
         raise ConfigError(f"the {part} of {path} cannot be loaded: {missing[0]!r} is not there")
+
     merged = {**own, **{key: weights[key] for key in mine & weights.keys()}}
     check_compatible(merged, network, str(path))
     network.load_state_dict(merged)
     earlier = known[name].results() if known[name].finished else {}
     record = {"config": known[name].config, "environment": known[name].environment()}
+
     return {part: earlier.get(part, record)}
 
 
@@ -245,6 +259,7 @@ def _detect(
 ) -> objectives.Result:
     if network.finder is None:
         raise ConfigError("this network has no detector to train")
+
     return objectives.detection_objective(
         network.finder,
         batch,

@@ -106,6 +106,7 @@ def cut_samples(
             "samples need boxes of a frame, of the one before and of the next one, but no frame of "
             f"{frames.start} to {frames.stop - 1} has all of them"
         )
+
     return _stacked(known, as_bytes)
 
 
@@ -150,8 +151,10 @@ def cut_unlabelled_samples(
     intervals = _intervals(recording, frames, both_ways)
     rows = [_around_an_event(recording, read, one, size, counts, generator) for one in intervals]
     kept = [row for row in rows if row is not None]
+
     if not kept:
         raise ConfigError(f"changes need events between frames, but after {frames.start} to {frames.stop - 1} are none")
+
     return _stacked(kept, as_bytes)
 
 
@@ -162,9 +165,11 @@ def _intervals(recording: Recording, frames: range, both_ways: bool) -> Iterator
     num_bins = Counter(lengths.values()).most_common(1)[0][0] if lengths else 0
     if num_bins < 1:
         raise ConfigError("samples need frames that have neighbours, with bins of events between, but there are none")
+
     inside = [k for k, length in lengths.items() if length == num_bins]
     for k in inside:
         yield _Interval((k - 1, k, k + 1), _binned(recording, k, num_bins), starts[k] + np.arange(num_bins))
+
     for k in inside if both_ways else []:
         if k + 2 < min(frames.stop, len(starts)):
             bins = [BinEvents(one.x, one.y, ~one.on) for one in _binned(recording, k, num_bins)[::-1]]
@@ -188,8 +193,10 @@ def _around_the_box(
     there = box_center(recording.boxes[one.places])
     if not np.isfinite(there[-1]).all():
         there[-1] = box_center(after)
+
     if not np.isfinite([*before, *here, *there[-1]]).all():
         return None
+
     crop, box = crop_around(here, size)
     return _cut_out(read, one, crop, counts, box, box_center(here) - box_center(before), there - box_center(here))
 
@@ -201,11 +208,13 @@ def _around_an_event(
     x, y = (np.concatenate([getattr(events, name) for events in one.bins]) for name in ("x", "y"))
     if not len(x):
         return None
+
     drawn = generator.integers(len(x))
     left, top = (
         min(max(int(at[drawn]) - size // 2, 0), max(extent - size, 0))
         for at, extent in ((x, recording.events.width), (y, recording.events.height))
     )
+
     unknown = np.full((len(one.bins), 2), np.nan)
     return _cut_out(read, one, (left, top, size, size), counts, np.full(4, np.nan), unknown[0], unknown)
 
@@ -223,6 +232,7 @@ def _cut_out(
     grids = torch.stack([crop_events(bin_, crop, counts) for bin_ in one.bins])
     events = grids.clamp(max=255).byte() if counts else grids.bool()
     boxes, way, gone = (torch.tensor(label, dtype=torch.float32) for label in (box, motion, truths))
+
     return TrackingSamples(now, before, events, boxes, way, gone, after)
 
 

@@ -20,7 +20,8 @@ from spikebridge.networks.sensing.training.detector_samples import DetectorDatas
 
 _MEDIAN = 2 * log(2)
 """Of the squared distance from the centre over the variance of an axis, for a Gaussian in the plane."""
-_BOX_NOISE, _TEMPLATE_NOISE = (0.5, 1.5), 0.2  # a tracker that follows its target predicts well, another one badly
+_BOX_NOISE = (0.5, 1.5)  # a tracker that follows its target predicts well, another one badly
+_TEMPLATE_NOISE = 0.2
 _BATCH = 64
 _EXPONENTS = tuple(2 ** (k / 4) for k in (0, 1, -1, 2, -2, 3, -3, 4, 5, 6))
 _FREEDOM = 3.0  # degrees, of a Student distribution: a few errors are far larger than the others
@@ -59,8 +60,11 @@ def fit_spread(
             for noise in _BOX_NOISE
             for i in torch.arange(len(samples)).split(_BATCH)
         ]
+
         square, claim, there = (torch.cat(column) for column in zip(*pairs, strict=True))
-        best, most = _FittedSpread(1.0, 1.0), -float("inf")
+        best = _FittedSpread(1.0, 1.0)
+        most = -float("inf")
+
         for exponent in _EXPONENTS:
             scaled = 2 * exponent * claim
             factor = (float((square.log() - scaled)[there].median().exp()) / _MEDIAN) ** 0.5
@@ -68,9 +72,12 @@ def fit_spread(
                 raise ConfigError(f"a detector's spread is scaled by a factor above 0, but its errors give {factor}")
             likelihood = _likelihood(square, scaled + 2 * log(factor))
             if likelihood > most + _GAIN:
-                best, most = _FittedSpread(factor, exponent), likelihood
+                best = _FittedSpread(factor, exponent)
+                most = likelihood
+
         detector.votes.weight[-1] *= best.exponent
         detector.votes.bias[-1] = best.exponent * detector.votes.bias[-1] + log(best.factor)  # type: ignore[index]
+
     return best
 
 
@@ -93,6 +100,8 @@ def _errors(
     behind = torch.cat([grey, known / 255], 1)
     found = detector(now, before, events / 255, behind, predicted, first, newest, a)
     away = box_centers(found.boxes) - box_centers(batch["box"])
-    cell, there = patch_side(predicted) / CELL, batch["is_there"]
+    cell = patch_side(predicted) / CELL
+    there = batch["is_there"]
     square = torch.where(there, away.square().sum(1) / cell.square(), torch.tensor((CELL / 2) ** 2))
+
     return square, (found.spread / cell).log(), there

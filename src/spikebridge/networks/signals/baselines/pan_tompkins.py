@@ -9,7 +9,9 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-_WINDOW, _REFRACTORY, _T_WAVE = 0.15, 0.2, 0.36  # seconds
+_WINDOW = 0.15  # seconds
+_REFRACTORY = 0.2
+_T_WAVE = 0.36
 _SEARCH_BACK = 1.66  # of the mean interval without a beat
 _LEARNING = 2.0  # seconds from which the first thresholds come
 
@@ -34,9 +36,11 @@ def pan_tompkins(ecg: Float[np.ndarray, " N"], rate_hz: float) -> Int64[np.ndarr
     energy = np.convolve(slope**2, np.ones(width) / width)[: len(ecg)]
     peaks = 1 + np.flatnonzero((energy[1:-1] >= energy[:-2]) & (energy[1:-1] > energy[2:]))
     found = _chosen(peaks, energy, slope, rate_hz)
+
     # the energy peaks behind the beat: the place is the largest band-passed value before, less the filter's delay
     delay = round(0.02 * rate_hz)
     places = [max(0, p - width) + int(np.argmax(np.abs(band[max(0, p - width) : p + 1]))) - delay for p in found]
+
     return np.array(sorted({max(0, place) for place in places}), np.int64)
 
 
@@ -45,7 +49,8 @@ def _chosen(
 ) -> list[int]:
     """The peaks of the energy that are beats."""
     first = energy[: round(_LEARNING * rate_hz)]
-    signal, noise = float(first.max()) / 2, float(first.mean()) / 2
+    signal = float(first.max()) / 2
+    noise = float(first.mean()) / 2
     found: list[int] = []
     left: list[int] = []  # peaks between the thresholds since the last beat
 
@@ -62,8 +67,10 @@ def _chosen(
             best = max(left, key=lambda one: energy[one])
             if energy[best] > threshold / 2:
                 accept(best, 0.25)
+
         if found and peak - found[-1] < _REFRACTORY * rate_hz:
             continue
+
         is_t_wave = (
             bool(found)
             and peak - found[-1] < _T_WAVE * rate_hz
@@ -74,6 +81,7 @@ def _chosen(
         else:
             noise = 0.125 * float(energy[peak]) + 0.875 * noise
             left.append(peak)
+
     return found
 
 

@@ -19,8 +19,10 @@ def change_speed(windows: Windows, most: float, generator: np.random.Generator) 
         most: logarithm of the largest factor.
         generator: of the draws.
     """
-    samples, lengths = np.zeros_like(windows.samples), windows.lengths.copy()
+    samples = np.zeros_like(windows.samples)
+    lengths = windows.lengths.copy()
     factors = np.exp(generator.uniform(-most, most, len(lengths)))
+
     for index, factor in enumerate(factors):
         before = windows.samples[index, : windows.lengths[index]]
         number = min(int(len(before) / factor), samples.shape[1])
@@ -30,6 +32,7 @@ def change_speed(windows: Windows, most: float, generator: np.random.Generator) 
         right = np.minimum(left + 1, len(before) - 1)
         samples[index, :number] = before[left] * (1 - part) + before[right] * part
         lengths[index] = number
+
     return windows._replace(samples=samples, lengths=lengths)
 
 
@@ -44,6 +47,7 @@ def tilt_spectrum(windows: Windows, most: float, generator: np.random.Generator)
     part = generator.uniform(-most, most, (len(windows.label), 1, 1)).astype(np.float32)
     samples = windows.samples.copy()
     samples[:, 1:] -= part * windows.samples[:, :-1]
+
     return windows._replace(samples=samples)
 
 
@@ -61,6 +65,7 @@ def add_noise(windows: Windows, signal_to_noise: tuple[float, float], generator:
     ratio = generator.uniform(*signal_to_noise, len(samples))
     spread = np.sqrt(power) * 10 ** (-ratio / 20)
     noise = generator.standard_normal(samples.shape, dtype=np.float32) * spread[:, None, None].astype(np.float32)
+
     return windows._replace(samples=samples + noise * recorded[:, :, None])
 
 
@@ -77,11 +82,14 @@ def rotate_axes(windows: Windows, most: float, generator: np.random.Generator) -
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     angle = generator.normal(0, most, (number, 1, 1))
     cross = np.zeros((number, 3, 3))
+
     for row, column, part, sign in ((0, 1, 2, -1), (0, 2, 1, 1), (1, 2, 0, -1)):
         cross[:, row, column] = sign * axis[:, part]
         cross[:, column, row] = -sign * axis[:, part]
+
     turned = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     vectors = windows.samples.reshape(*windows.samples.shape[:2], -1, 3)
+
     return windows._replace(
         samples=np.einsum("bij,btvj->btvi", turned.astype(np.float32), vectors).reshape(windows.samples.shape)
     )
@@ -99,6 +107,7 @@ def mirror_arm(windows: Windows, generator: np.random.Generator) -> Windows:
     """
     mirrored = generator.random((len(windows.label), 1, 1)) < 0.5
     signs = np.where(mirrored, np.array([-1, 1, 1, 1, -1, -1]), 1).astype(np.float32)
+
     return windows._replace(samples=windows.samples * signs)
 
 
@@ -116,9 +125,11 @@ def shift_electrodes(windows: Windows, most: int, generator: np.random.Generator
         >>> shift_electrodes(ring, 1, np.random.default_rng(2)).samples.ravel().tolist()
         [1.0, 2.0, 3.0, 0.0]
     """
-    number, width = len(windows.label), windows.samples.shape[2]
+    number = len(windows.label)
+    width = windows.samples.shape[2]
     places = (np.arange(width) + generator.integers(-most, most + 1, (number, 1))) % width
     parts = windows.past.shape[1] // width
+
     past = (
         np.take_along_axis(windows.past, np.concatenate([places + width * part for part in range(parts)], 1), 1)
         if parts
@@ -129,9 +140,12 @@ def shift_electrodes(windows: Windows, most: int, generator: np.random.Generator
 
 def change_gains(windows: Windows, spread: float, generator: np.random.Generator) -> Windows:
     """Every channel of a window with a gain of its own, `exp` of a normal number with this standard deviation."""
-    number, width = len(windows.label), windows.samples.shape[2]
+    number = len(windows.label)
+    width = windows.samples.shape[2]
     gains = generator.normal(0, spread, (number, 1, width)).astype(np.float32)
     past = windows.past.copy()
+
     if past.shape[1]:
         past[:, :width] += 2 * gains[:, 0]  # a level is the logarithm of a variance
+
     return windows._replace(samples=windows.samples * np.exp(gains), past=past)

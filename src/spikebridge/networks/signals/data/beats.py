@@ -56,11 +56,14 @@ def match_beats(
     while i < len(detected) and j < len(true):
         distance = int(detected[i]) - int(true[j])
         if abs(distance) <= tolerance * rate_hz:
-            found, i, j = found + 1, i + 1, j + 1
+            found = found + 1
+            i = i + 1
+            j = j + 1
         elif distance < 0:
             i += 1
         else:
             j += 1
+
     return BeatCounts(found, len(true) - found, len(detected) - found)
 
 
@@ -80,6 +83,7 @@ def with_noise(ecg: Float[Tensor, "T C"], snr_db: float | None, seed: int = 0) -
     """
     if snr_db is None:
         return ecg
+
     draw = torch.randn(ecg.shape, generator=torch.Generator().manual_seed(seed), dtype=ecg.dtype)
     return ecg + draw * (ecg.var(0) * 10 ** (-snr_db / 10)).sqrt()
 
@@ -101,14 +105,17 @@ def generated_heart(seconds: float = 90.0, seed: int = 0, rate_hz: float = 360.0
         ((10800, 2), [316, 590, 836])
     """
     generator = np.random.default_rng(seed)
-    length, second = round(seconds * rate_hz), rate_hz
+    length = round(seconds * rate_hz)
+    second = rate_hz
     beats = np.cumsum(generator.uniform(0.67, 1.0, int(seconds / 0.67) + 1) * second).astype(np.int64)
     beats = beats[beats < length - second / 6]
     time = np.arange(length)
     ecg = 0.02 * generator.standard_normal((length, 2))
+
     for beat in beats.tolist():
         near = slice(max(0, beat - round(second / 9)), beat + round(second / 1.8))
         pulse = np.exp(-(((time[near] - beat) / (0.011 * second)) ** 2) / 2)
         wave = 0.2 * np.exp(-(((time[near] - beat) / second - 0.3) ** 2) / (2 * 0.07**2))
         ecg[near] += np.stack([pulse + wave, 0.6 * pulse + wave], 1)
+
     return replace(make_series([ecg], rate_hz, channel_names=("MLII", "V5")), marks=beats)

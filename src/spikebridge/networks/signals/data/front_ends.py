@@ -88,9 +88,11 @@ class AudioFrontEnd:
         """
         steps = 1 / self.dt
         fast = self.num_filters * (4 * self.rate_hz + (2 + 4) * steps)
-        length, number = round(self.window * self.rate_hz), self._spectra
+        length = round(self.window * self.rate_hz)
+        number = self._spectra
         spectrum = 1.5 * length * np.log2(length) + 3 * length + 4 * self.num_bands
         slow = spectrum * number * steps / self.frame_period
+
         return float(fast * signal + slow * frames)
 
     @property
@@ -131,9 +133,12 @@ class AudioFrontEnd:
         Args:
             num_signals: B, that run together.
         """
-        bands, nothing = self.num_filters, _MeanLevel(0, np.zeros((num_signals, 1)))
+        bands = self.num_filters
+        nothing = _MeanLevel(0, np.zeros((num_signals, 1)))
         history = np.zeros((num_signals, round(self.window * self.rate_hz) - self._hop), np.float32)
-        filters, smoothing = np.zeros((bands, num_signals, 2)), np.zeros((bands, num_signals, 1))
+        filters = np.zeros((bands, num_signals, 2))
+        smoothing = np.zeros((bands, num_signals, 1))
+
         return _AudioState(filters, smoothing, nothing, history, nothing)
 
     def advance(
@@ -157,6 +162,7 @@ class AudioFrontEnd:
         used = samples[:, : samples.shape[1] // self.period * self.period]
         signal, filters, smoothing, level = self._envelopes(used, state, warp)
         frames, history, frame_level = self._frames(used, state, warp)
+
         return {"signal": signal, "frames": frames}, _AudioState(filters, smoothing, level, history, frame_level)
 
     def _envelopes(
@@ -164,27 +170,37 @@ class AudioFrontEnd:
     ) -> "tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64], _MeanLevel]":
         from scipy.signal import lfilter
 
-        levels, filters, smoothing = [], state.filters.copy(), state.smoothing.copy()
+        levels = []
+        filters = state.filters.copy()
+        smoothing = state.smoothing.copy()
         decay = np.float32(np.exp(-self.dt / _SMOOTHING))
+
         for band, (b, a) in enumerate(_band_passes(self.rate_hz, self.num_filters, warp)):
             passed, filters[band] = lfilter(b, a, samples, axis=-1, zi=filters[band])
             level = np.abs(passed).reshape(len(samples), -1, self.step).mean(-1)
             smooth, smoothing[band] = lfilter([1 - decay], [1, -decay], level, axis=-1, zi=smoothing[band])
             levels.append(smooth)
-        stacked, quiet, silence = np.stack(levels, 0).swapaxes(0, 2), np.sqrt(_QUIET), np.sqrt(_SILENCE)
+
+        stacked = np.stack(levels, 0).swapaxes(0, 2)
+        quiet = np.sqrt(_QUIET)
+        silence = np.sqrt(_SILENCE)
         signal, level_so_far = self._relative(stacked, self.dt, (quiet, silence), state.level)
+
         return signal, filters, smoothing, level_so_far
 
     def _frames(
         self, samples: NDArray[np.float32], state: "_AudioState", warp: float
     ) -> "tuple[NDArray[np.float32], NDArray[np.float32], _MeanLevel]":
-        length, number, hop = round(self.window * self.rate_hz), self._spectra, self._hop
+        length = round(self.window * self.rate_hz)
+        number = self._spectra
+        hop = self._hop
         padded = np.concatenate([state.history, samples], 1)
         windows = np.lib.stride_tricks.sliding_window_view(padded, length, 1)[:, ::hop]
         spectra = np.fft.rfft(windows * np.hanning(length).astype(np.float32), axis=-1)
         power = (np.abs(spectra).astype(np.float32) ** 2) @ _mel_bank(self.rate_hz, length, self.num_bands, warp)
         levels, level = self._relative(power.swapaxes(0, 1), hop / self.rate_hz, (_QUIET, _SILENCE), state.frame_level)
         frames = levels[: len(levels) // number * number].reshape(-1, number, *levels.shape[1:]).mean(1)
+
         return frames, padded[:, padded.shape[1] - state.history.shape[1] :], level
 
     @staticmethod
@@ -193,11 +209,14 @@ class AudioFrontEnd:
     ) -> "tuple[NDArray[np.float32], _MeanLevel]":
         """Logarithms of `(T, B, N)` beside the mean over N and the steps so far: a louder voice gives the same."""
         quiet, silence = floors
-        memory, mean = max(1, round(_MEMORY / seconds)), before.mean.copy()
+        memory = max(1, round(_MEMORY / seconds))
+        mean = before.mean.copy()
         relative = np.empty(levels.shape, np.float32)
+
         for step, level in enumerate(levels, start=before.num_steps):
             mean += (level.mean(1, keepdims=True) - mean) / min(step + 1, memory)
             relative[step - before.num_steps] = np.log(level / (mean + silence) + quiet)
+
         return relative, _MeanLevel(before.num_steps + len(levels), mean)
 
 
@@ -256,6 +275,7 @@ class ChannelFrontEnd:
                 f"gravity needs 6 channels, acceleration before rotation, but there are {self.num_inputs}; "
                 "leave sensor.gravity out"
             )
+
         if self.context < 2 or self.frame_period < 1:
             raise ConfigError(
                 f"a frame summarises 2 samples or more, one every sample or less often, but got {self.context} and "
@@ -293,8 +313,10 @@ class ChannelFrontEnd:
             286.0
         """
         pairs = self._num_pairs * (1 + 2 * len(self.lags))
-        a_sample, a_frame = 2 * self.num_channels + pairs, 8 * self.num_channels + 2 * pairs
+        a_sample = 2 * self.num_channels + pairs
+        a_frame = 8 * self.num_channels + 2 * pairs
         shared = self.gravity * self.rate_hz * _COST_OF_GRAVITY
+
         return float(shared + frames * self.rate_hz * (a_sample + a_frame / self.frame_period))
 
     def inputs(self, samples: Float32[np.ndarray, "B L C"]) -> Mapping[str, NDArray[np.float32]]:
@@ -340,10 +362,13 @@ class ChannelFrontEnd:
         state_after = state.gravity
         if self.gravity:
             used, state_after = _beside_gravity(used, round(_GRAVITY_MEMORY * self.rate_hz), state.gravity)
-        known, before = np.concatenate([state.history, used], 1), state.history.shape[1]
+
+        known = np.concatenate([state.history, used], 1)
+        before = state.history.shape[1]
         stops = range(before + self.frame_period, known.shape[1] + 1, self.frame_period)
         frames = [_statistics(known[:, max(0, stop - self.context) : stop], self.lags) for stop in stops]
         inputs = {"signal": np.ascontiguousarray(used.swapaxes(0, 1)), "frames": np.stack(frames)}
+
         return inputs, _ChannelState(known[:, max(0, known.shape[1] - self.context) :], state_after)
 
 
@@ -386,16 +411,21 @@ def _beside_gravity(
         >>> [round(float(value), 2) for value in seen[0, 0, 6:]]
         [5.0, 0.0, 1.6, 1.2]
     """
-    acceleration, rotation = samples[..., :3], samples[..., 3:]
-    mean, up = before.mean, np.empty_like(acceleration)
+    acceleration = samples[..., :3]
+    rotation = samples[..., 3:]
+    mean = before.mean
+    up = np.empty_like(acceleration)
+
     for step in range(samples.shape[1]):
         mean = mean + (acceleration[:, step] - mean) / min(before.num_steps + step + 1, memory)
         up[:, step] = mean
+
     up /= np.linalg.norm(up, axis=-1, keepdims=True) + _LEAST_GRAVITY
     seen = []
     for vectors in (acceleration, rotation):
         along = (vectors * up).sum(-1, keepdims=True)
         seen += [along, np.linalg.norm(vectors - along * up, axis=-1, keepdims=True)]
+
     after = _Gravity(before.num_steps + samples.shape[1], mean)
     return np.concatenate([samples, *seen], -1).astype(np.float32), after
 
@@ -410,9 +440,11 @@ def _statistics(x: NDArray[np.float32], lags: tuple[int, ...]) -> NDArray[np.flo
     rows, columns = np.triu_indices(x.shape[2], 1)
     scale = spread[:, rows] * spread[:, columns]
     correlations = [products[:, rows, columns] / scale]
+
     for lag in lags:
         later = np.einsum("bti,btj->bij", centred[:, :-lag], centred[:, lag:]) / max(x.shape[1] - lag, 1)
         correlations.append((later - later.swapaxes(1, 2))[:, rows, columns] / scale)
+
     levels = [mean, np.log(variance + _FLOOR), np.log(changes + _FLOOR)]
     return np.concatenate([*levels, *correlations], 1).astype(np.float32)
 
@@ -430,13 +462,17 @@ def _edges(rate_hz: float, number: int, warp: float) -> NDArray[np.float64]:
 @lru_cache(maxsize=64)
 def _mel_bank(rate_hz: float, length: int, num_bands: int, warp: float) -> NDArray[np.float32]:
     """Triangles over the bins of a spectrum, each with the sum 1, `(length // 2 + 1, num_bands)`."""
-    edges, bins = _edges(rate_hz, num_bands + 2, warp), np.arange(length // 2 + 1) * rate_hz / length
+    edges = _edges(rate_hz, num_bands + 2, warp)
+    bins = np.arange(length // 2 + 1) * rate_hz / length
     least = rate_hz / length  # a band is two bins wide at least, or it may have none
     bank = np.zeros((len(bins), num_bands), np.float32)
+
     for band in range(num_bands):
         low, centre, high = edges[band : band + 3]
-        rise, fall = max(centre - low, least), max(high - centre, least)
+        rise = max(centre - low, least)
+        fall = max(high - centre, least)
         bank[:, band] = np.clip(np.minimum((bins - centre + rise) / rise, (centre + fall - bins) / fall), 0, None)
+
     return bank / np.maximum(bank.sum(0), 1e-6)
 
 
@@ -447,6 +483,7 @@ def _band_passes(
     """Two-pole band-passes with gain 1 at their centre, each as wide as the distance of its neighbours."""
     edges = _edges(rate_hz, number + 2, warp)
     filters = []
+
     for low, centre, high in zip(edges, edges[1:], edges[2:], strict=False):
         radius = np.exp(-np.pi * max(high - low, 30.0) / 2 / rate_hz)
         angle = 2 * np.pi * centre / rate_hz
@@ -454,4 +491,5 @@ def _band_passes(
         z = np.exp(-1j * angle)
         gain = abs((1 - z**2) / (a[0] + a[1] * z + a[2] * z**2))
         filters.append((np.array([1.0, 0.0, -1.0]) / gain, a))
+
     return tuple(filters)

@@ -76,6 +76,7 @@ class SensorConfig:
             raise ConfigError(
                 f"gravity is for a sensor of motion, but the kind is {self.kind}; leave sensor.gravity out"
             )
+
         if not 0 <= self.augmentation <= 3:
             raise ConfigError(f"augmentation is a strength from 0 to 3, but is {self.augmentation}")
 
@@ -103,6 +104,7 @@ class Sensor:
                 f"a voice has one channel, but the series have {self.num_channels}; choose one of them (stereo is not "
                 "mixed down), or another --sensor.kind"
             )
+
         if self.config.kind == "motion" and self.config.augmentation and self.num_channels % 3:
             raise ConfigError(
                 "in training a motion sensor is turned, so its channels come in threes (x, y, z), but there are "
@@ -115,6 +117,7 @@ class Sensor:
         config = self.config
         if config.kind == "voice":
             return AudioFrontEnd(self.rate_hz, config.dt, config.frame_period, config.num_filters, config.num_bands)
+
         lags = tuple(round(seconds * self.rate_hz) for seconds in config.lag_seconds)
         return ChannelFrontEnd(
             self.rate_hz, config.frame_period, self.num_channels, config.context, lags, config.gravity
@@ -131,10 +134,12 @@ class Sensor:
                 f"the network reads {self.num_channels} channels at {self.rate_hz:g} Hz, but the series have "
                 f"{series.num_channels} at {series.rate_hz:g} Hz; nothing is resampled"
             )
+
         config = self.config
         windows = windows_of(series, config.seconds, config.stride_seconds)
         if not self.num_past:
             return windows
+
         return with_past(windows, max(1, round(config.past_seconds / (config.stride_seconds or config.seconds))))
 
     @property
@@ -162,13 +167,16 @@ class Sensor:
             inputs = front.inputs(windows.samples[:, :, 0], warp)
         else:
             inputs = front.inputs(windows.samples)
+
         if self.num_past:
             frames = inputs["frames"]
             past = np.broadcast_to(windows.past, (len(frames), *windows.past.shape))
             inputs = {**inputs, "frames": np.concatenate([frames, past], 2)}
+
         last = np.maximum(np.ceil(windows.lengths / front.period), 1)
         answer = np.arange(len(inputs["frames"]))[:, None]
         weight = np.where(answer < last, float(self.config.recency) ** (answer - len(answer) + 1), 0)
+
         return {**inputs, "weight": weight.astype(np.float32)}
 
     @property
@@ -186,6 +194,7 @@ class Sensor:
             raise ConfigError(
                 "the frames of this network hold levels of windows before (sensor.past_seconds), so it has no live form"
             )
+
         return self.front_end.initial_state(1)
 
     def advance(self, samples: Float32[np.ndarray, "L C"], state: Any) -> tuple[Mapping[str, NDArray[np.float32]], Any]:
@@ -203,9 +212,11 @@ class Sensor:
         strength = self.config.augmentation
         order = generator.permutation(len(windows.label))
         chunks = []
+
         for places in np.array_split(order, max(1, len(order) // _AT_ONCE)):
             warp = float(np.round(np.exp(np.clip(generator.normal(0, 0.1 * strength), -0.25, 0.25)), 2))
             chunks.append(self.inputs(_changed(windows.select(places), self.config, generator), warp))
+
         back = np.argsort(order)
         return {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, back] for name in chunks[0]}
 
@@ -214,9 +225,11 @@ def _changed(windows: Windows, config: SensorConfig, generator: np.random.Genera
     strength = config.augmentation
     if not strength:
         return windows
+
     if config.kind == "muscle":
         windows = shift_electrodes(windows, config.rotation, generator)
         return change_gains(windows, 0.2 * strength, generator)
+
     windows = change_speed(windows, 0.15 * strength, generator)
     if config.kind == "motion":
         if windows.samples.shape[2] == 6:
@@ -224,5 +237,6 @@ def _changed(windows: Windows, config: SensorConfig, generator: np.random.Genera
         windows = rotate_axes(windows, 0.3 * strength, generator)
         windows = change_gains(windows, 0.1 * strength, generator)
         return add_noise(windows, (20, 50), generator)
+
     windows = tilt_spectrum(windows, min(0.6 * strength, 0.95), generator)
     return add_noise(windows, (8, 50), generator)

@@ -31,16 +31,20 @@ def load_series(dataset: str, data: Path | None = None) -> SensorSeries:
             return generated_gestures()
         if data.is_dir():
             raise ConfigError(f"the run uses generated gestures and reads nothing from {data}; leave --data out")
+
     if dataset == "own":
         if data is None:
             raise ConfigError("a set of your own needs a file: --data my.npz (`spikebridge data check` checks one)")
         return read_series(data)
+
     if data is None or data.is_dir():
         return find_series(dataset, data)
+
     series = read_series(data)
     # series in the general form may be recordings of the same sensor; their rate and channels are checked where used
     if series.name not in (dataset, "own"):
         raise DataError(f"{data} holds the set {series.name!r}, but {dataset!r} is asked for")
+
     return series
 
 
@@ -56,8 +60,10 @@ def folds_of_set(series: SensorSeries, num_folds: int | None) -> list[SeriesSpli
     """
     if series.name != "myo":
         return folds_of(series, num_folds)
+
     part = series.keys["part"]
     name = f"{len(np.unique(series.group[part > 1]))} people" if series.group is not None else "others"
+
     return [SeriesSplit(name, np.flatnonzero(part == 0), np.flatnonzero(part > 1), "group")]
 
 
@@ -84,6 +90,7 @@ def with_classes(series: SensorSeries, names: Sequence[str]) -> SensorSeries:
     places = [str(place) for place in range(len(names))]
     if series.label is not None and not {*series.label_names} <= {*names} and {*series.label_names} <= {*places}:
         return replace(series.with_label_names(places), label_names=tuple(names))
+
     return series.with_label_names(names)
 
 
@@ -97,13 +104,18 @@ def generated_gestures(num_people: int = 6, num_each: int = 8, seed: int = 0) ->
         >>> len(series), series.num_channels, series.label_names
         (144, 3, ('circle', 'push', 'shake'))
     """
-    generator, rate_hz = np.random.default_rng(seed), 50.0
+    generator = np.random.default_rng(seed)
+    rate_hz = 50.0
     time = np.arange(round(2 * rate_hz)) / rate_hz
-    made, label, group = [], [], []
+    made = []
+    label = []
+    group = []
+
     for person in range(num_people):
         speed, strength = np.exp(generator.normal(0, 0.2, 2))
         angle = generator.normal(0, 0.4)
         turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+
         for name in _NAMES:
             for _ in range(num_each):
                 phase = 2 * np.pi * (speed * time + generator.random())
@@ -113,8 +125,10 @@ def generated_gestures(num_people: int = 6, num_each: int = 8, seed: int = 0) ->
                     "shake": [np.cos(3 * phase), flat, flat],
                     "push": [np.maximum(np.sin(phase), 0) ** 3, flat, 0.5 * np.sin(phase)],
                 }[name]
+
                 noise = generator.normal(0, 0.3, (len(time), 3))
                 made.append(strength * np.stack(wave, 1) @ turn.T + [0, 0, 1] + noise)
                 label.append(name)
                 group.append(f"person {person + 1}")
+
     return make_series(made, rate_hz, label, group, ("x", "y", "z"))

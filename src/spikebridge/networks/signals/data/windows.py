@@ -63,6 +63,7 @@ def windows_of(series: SensorSeries, seconds: float, stride_seconds: float | Non
     """
     if series.label is None:
         raise DataError("the series have no labels to train on or to score; add an array `label`.")
+
     length = round(seconds * series.rate_hz)
     if stride_seconds is None:
         place = np.arange(len(series))
@@ -70,16 +71,20 @@ def windows_of(series: SensorSeries, seconds: float, stride_seconds: float | Non
         cut = series
     else:
         cut = cut_windows(series, seconds, stride_seconds)
-        place, lengths = cut.keys["series"], np.full(len(cut), length)
+        place = cut.keys["series"]
+        lengths = np.full(len(cut), length)
         if not len(cut):
             raise DataError(
                 f"no series is as long as a window of {seconds:g} s; the longest has {series.seconds.max():g} s."
             )
+
     samples = np.zeros((len(cut), length, series.num_channels), np.float32)
     for index, number in enumerate(lengths):
         samples[index, :number] = cut[index][:number]
+
     group = np.zeros(len(cut), np.int64) if series.group is None else series.group[place]
     past = np.zeros((len(cut), 0), np.float32)
+
     return Windows(samples, lengths.astype(np.int64), series.label[place], group, place.astype(np.int64), past)
 
 
@@ -104,14 +109,19 @@ def with_past(windows: Windows, number: int) -> Windows:
         [-6.0, -5.33, -4.8]
     """
     levels = np.log(windows.samples.var(1) + _FLOOR)
-    mean, square = np.empty_like(levels), np.empty_like(levels)
+    mean = np.empty_like(levels)
+    square = np.empty_like(levels)
+
     for group in np.unique(windows.group):
         places = np.flatnonzero(windows.group == group)
-        first, second = np.full(levels.shape[1], _GUESS), np.full(levels.shape[1], _GUESS**2 + 1)
+        first = np.full(levels.shape[1], _GUESS)
+        second = np.full(levels.shape[1], _GUESS**2 + 1)
+
         for count, place in enumerate(places, start=_WEIGHT_OF_GUESS + 1):
             mean[place], square[place] = first, second
             share = 1 / min(count, number)
             first = first + share * (levels[place] - first)
             second = second + share * (levels[place] ** 2 - second)
+
     spread = np.sqrt(np.maximum(square - mean**2, 0.01))
     return windows._replace(past=np.concatenate([mean, spread], 1).astype(np.float32))

@@ -29,6 +29,7 @@ def logits_of(network: HybridNetwork, sensor: Sensor, windows: Windows) -> Float
         for start in range(0, len(windows.label), _AT_ONCE):
             some = windows.select(np.arange(start, min(start + _AT_ONCE, len(windows.label))))
             chunks.append(answers(network, tensors_of(sensor.inputs(some), some.label)))
+
     return torch.cat(chunks, 1)
 
 
@@ -47,6 +48,7 @@ def score(network: HybridNetwork, sensor: Sensor, windows: Windows, group_names:
     """
     logits = logits_of(network, sensor, windows)
     found = logits.argmax(-1).numpy()
+
     return {
         **accuracies(found[-1], windows, group_names),
         "accuracy_by_answer": (found == windows.label).mean(1).tolist(),
@@ -71,6 +73,7 @@ def accuracies(
     groups = np.unique(windows.group)
     names = group_names or ("all",)
     per_group = {names[group]: float(right[windows.group == group].mean()) for group in groups}
+
     return {
         "accuracy": float(right.mean()),
         "per_group": per_group,
@@ -90,6 +93,7 @@ def _confusion_matrix(
     """
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (label, found), 1)
+
     return counts.tolist()
 
 
@@ -98,9 +102,11 @@ def _cost(network: HybridNetwork, sensor: Sensor, windows: Windows) -> Mapping[s
     some = windows.select(np.arange(min(_NUM_COUNTED, len(windows.label))))
     inputs = tensors_of(sensor.inputs(some), some.label)
     counted = count_cost(network, {name: inputs[name] for name in network.inputs})
-    total, seconds = counted.total, some.samples.shape[1] / sensor.rate_hz
+    total = counted.total
+    seconds = some.samples.shape[1] / sensor.rate_hz
     features = sensor.front_end.macs_per_second(frames="frames" in network.inputs, signal="signal" in network.inputs)
     profile = hardware_profile("45nm")
+
     return {
         "macs_per_second": total.macs / seconds,
         "synops_per_second": total.synops / seconds,

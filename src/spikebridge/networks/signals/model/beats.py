@@ -81,15 +81,18 @@ def beat_network(num_channels: int = 2, num_neurons: int = 16, threshold: float 
         >>> outputs["snn"].shape, outputs["ann"].shape
         (torch.Size([720, 1, 1]), torch.Size([1, 1, 1]))
     """
-    mix, filters = nn.Linear(num_channels, num_neurons), FIR(NUM_TAPS, (num_neurons,))
+    mix = nn.Linear(num_channels, num_neurons)
+    filters = FIR(NUM_TAPS, (num_neurons,))
     snn = Sequential(
         lif=LIF(tau=0.01, v_threshold=0.3, reset="subtract"),
         fc=nn.Linear(num_neurons, 1),
         membrane=Integrator(tau=0.008),
         beat=AdaptiveLIF(tau=_AT_ONCE, tau_adaptation=0.2, jump=20.0, v_threshold=threshold, reset="none"),
     )
+
     with torch.no_grad():
         filters.weight.normal_(std=0.3)
+
     change = HybridUnit(None, Difference(lag=1))
     return HybridNetwork(
         dt=1 / RATE_HZ,
@@ -112,6 +115,7 @@ def scores_of(network: HybridNetwork, ecg: Float[Tensor, "T B C"]) -> Float[Tens
     unit: Any = network.units["mix_to_snn"]
     filtered, _ = unit(network.parts["mix"](ecg))
     y, _ = Sequential(**layers)(filtered)  # type: ignore[arg-type]
+
     return y[..., 0]
 
 
@@ -127,6 +131,7 @@ def beats_of(network: HybridNetwork, ecg: Float[Tensor, "T C"]) -> Int64[np.ndar
     """
     with torch.no_grad():
         spikes = network.eval()({"ecg": held_at_both_ends(ecg).unsqueeze(1)})[0]["snn"]
+
     return places_of(spikes.flatten())
 
 

@@ -57,19 +57,23 @@ def forecast_network(
         "taps": Sequential(copies=copies, delay=Delay(torch.arange(float(num_taps)), dt=1.0)),
         "readout": _Readout(num_taps, num_features, num_spiking),
     }
+
     links = [Transmission("x", "taps")]
     if num_features:
         parts["ann"] = nn.Sequential(_random(num_taps, num_features, scale, draw), nn.Tanh())
+
     if num_spiking:
         parts["snn"] = Sequential(
             fc=_random(num_taps, num_spiking, 2 * scale, draw), lif=LIF(tau=4.0, v_threshold=0.5, reset="subtract")
         )
+
     links += [Transmission("taps", part) for part in ("ann", "snn") if part in parts] + [
         Transmission("taps", "readout")
     ]
     links += [Transmission("ann", "readout")] if num_features else []
     links += [Transmission("snn", "readout", HybridUnit(None, Exponential(4.0)))] if num_spiking else []
     network = HybridNetwork(dt=1.0, inputs={"x": every(1.0)}, parts=parts, links=links, outputs=list(parts))
+
     return network.double().eval()
 
 
@@ -78,6 +82,7 @@ def _random(num_inputs: int, num_outputs: int, scale: float, draw: torch.Generat
     with torch.no_grad():
         linear.weight.copy_(torch.randn(linear.weight.shape, generator=draw) * scale)
         linear.bias.copy_(torch.randn(linear.bias.shape, generator=draw) * scale)
+
     return linear
 
 
@@ -95,11 +100,13 @@ def fit_readout(network: HybridNetwork, x: Float[Tensor, " T"], ridge: float = 1
     seen: list[Tensor] = []
     readout = network.parts["readout"]
     handle = readout.register_forward_hook(lambda module, given, y: seen.append(torch.cat(given, -1)))
+
     try:
         with torch.no_grad():
             _, state = network({"x": x.reshape(-1, 1, 1)})
     finally:
         handle.remove()
+
     first = len(x) // 20  # the state fills first
     rows = torch.cat(seen).reshape(len(x), -1)[first:-1]
     rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], 1)
@@ -107,9 +114,11 @@ def fit_readout(network: HybridNetwork, x: Float[Tensor, " T"], ridge: float = 1
     normal = rows.T @ rows + ridge * len(rows) * torch.eye(rows.shape[1], dtype=rows.dtype)
     weights = torch.linalg.solve(normal, rows.T @ target)
     linear = readout.get_submodule("map")
+
     with torch.no_grad():
         linear.get_parameter("weight").copy_(weights[:-1].unsqueeze(0))
         linear.get_parameter("bias").copy_(weights[-1:])
+
     return state
 
 
@@ -128,9 +137,11 @@ def continued(
     with torch.no_grad():
         outputs, state = network({"x": x.reshape(-1, 1, 1)})
         y = outputs["readout"][-1]
+
         for _ in range(num_samples):
             y = y.clamp(*bounds)
             predictions.append(y.reshape(()))
             outputs, state = network.step({"x": y}, state)
             y = outputs["readout"]
+
     return torch.stack(predictions)

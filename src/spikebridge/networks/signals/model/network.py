@@ -146,16 +146,21 @@ def signals_network(variant: str, shape: Shape) -> HybridNetwork:
     """
     if variant not in VARIANTS:
         raise ConfigError(f"there is no signals network {variant!r}; {did_you_mean(variant, VARIANTS)}")
+
     draft = _Draft(shape)
     if variant != "snn":
         draft.add_ann()
+
     if variant != "ann":
         draft.add_snn(unit=_transmission(variant, shape))
+
     if variant in ("learned", "fixed"):
         draft.links.append(Modulation("ann", "snn.lif2.v_threshold", _modulation(variant, shape)))
+
     sides = [name for name in ("ann", "snn") if name in draft.parts]
     for sources in [[side] for side in sides] if variant == "none" else [sides]:
         draft.add_context(sources)
+
     draft.add_answer()
     return draft.network()
 
@@ -174,7 +179,8 @@ class _Draft:
     @property
     def _frame_clock(self) -> Every:
         """Frames end with the base steps that they summarise."""
-        dt, period = self.shape.dt, self.shape.frame_period
+        dt = self.shape.dt
+        period = self.shape.frame_period
         return every(period * dt, (period - 1) * dt)
 
     def add_ann(self) -> None:
@@ -197,14 +203,17 @@ class _Draft:
 
     def add_context(self, sources: Sequence[str]) -> None:
         """Features of the sources together, and context layers on them."""
-        shape, prefix = self.shape, "_".join(sources)
+        shape = self.shape
+        prefix = "_".join(sources)
         target = f"{prefix}_features"
         self.parts[target] = _FeatureLayer(shape.hidden * len(sources), shape.hidden, shape.dropout)
         self.links += [Transmission(source, target, self.units.get(source)) for source in sources]
+
         for layer in range(shape.depth):
             source, target = target, f"{prefix}_context{layer + 1}"
             self.parts[target] = _FeatureLayer(shape.hidden, shape.hidden, shape.dropout)
             self.links.append(Transmission(source, target, HybridUnit(kernel=_context(shape))))
+
         self.ends.append(target)
 
     def add_answer(self) -> None:
@@ -224,6 +233,7 @@ def _context(shape: Shape) -> FIR:
     kernel = FIR(shape.taps, (shape.hidden,), keep=True)
     with torch.no_grad():
         kernel.weight.normal_(0.0, shape.taps**-0.5)
+
     return kernel
 
 
@@ -231,11 +241,13 @@ def _snn(shape: Shape) -> Sequential:
     def lif() -> LIF:
         return LIF(tau=0.02, surrogate=Triangle(1.0), learn=("tau",))
 
-    fc1, fc2 = nn.Linear(shape.num_channels, shape.hidden), nn.Linear(shape.hidden, shape.hidden)
+    fc1 = nn.Linear(shape.num_channels, shape.hidden)
+    fc2 = nn.Linear(shape.hidden, shape.hidden)
     with torch.no_grad():
         # most steps bring no spike, so default weights would leave every membrane far below its threshold
         fc1.weight *= _INITIAL_GAIN
         fc2.weight *= _INITIAL_GAIN
+
     return Sequential(fc1=fc1, lif1=lif(), fc2=fc2, lif2=lif())
 
 
@@ -243,9 +255,11 @@ def _transmission(variant: str, shape: Shape) -> HybridUnit:
     """Spikes of a frame period to features; a learned unit starts as the fixed one."""
     if variant != "learned":
         return HybridUnit(Tumbling(shape.frame_period), Mean())
+
     identity = nn.Linear(shape.hidden, shape.hidden)
     nn.init.eye_(identity.weight)
     nn.init.zeros_(identity.bias)
+
     return HybridUnit(Tumbling(shape.frame_period), FIR(shape.frame_period, (shape.hidden,)), identity)
 
 
@@ -253,9 +267,11 @@ def _modulation(variant: str, shape: Shape) -> HybridUnit:
     """Features to factors of thresholds; a learned unit starts without effect."""
     if variant == "fixed":
         return HybridUnit(nonlinearity=_PositiveFactor())
+
     nothing = nn.Linear(shape.hidden, shape.hidden)
     nn.init.zeros_(nothing.weight)
     nn.init.zeros_(nothing.bias)
+
     return HybridUnit(nonlinearity=nn.Sequential(nothing, _PositiveFactor()))
 
 
@@ -294,14 +310,19 @@ def parameter_matched(variant: str, shape: Shape) -> HybridNetwork:
     """
     if variant == "learned":
         return signals_network(variant, shape)
+
     with torch.random.fork_rng(devices=[]):
         goal = num_parameters(signals_network("learned", shape))
-        low, high = shape.hidden // 2, 3 * shape.hidden
+        low = shape.hidden // 2
+        high = 3 * shape.hidden
+
         while low < high:  # more hidden features, more parameters
             middle = (low + high) // 2
             enough = num_parameters(signals_network(variant, shape._replace(hidden=middle))) >= goal
             low, high = (low, middle) if enough else (middle + 1, high)
+
         near = {
             h: abs(num_parameters(signals_network(variant, shape._replace(hidden=h))) - goal) for h in (low - 1, low)
         }
+
     return signals_network(variant, shape._replace(hidden=min(near, key=near.__getitem__)))

@@ -49,12 +49,17 @@ def _form_of(config: Config) -> tuple[Sensor, int]:
         rate_hz, num_channels, num_classes = FORMS[config.dataset]
     else:
         series = load_series(config.dataset, config.data)
-        rate_hz, num_channels, num_classes = series.rate_hz, series.num_channels, series.num_classes
+        rate_hz = series.rate_hz
+        num_channels = series.num_channels
+        num_classes = series.num_classes
+
     return Sensor(config.sensor, rate_hz, num_channels), num_classes
 
 
 def _shape(config: Config, sensor: Sensor, num_classes: int) -> Shape:
-    front, sizes = sensor.front_end, config.network
+    front = sensor.front_end
+    sizes = config.network
+
     return Shape(
         front.dt,
         front.frame_period,
@@ -76,6 +81,7 @@ def example(config: Config) -> dict[str, Tensor]:
     samples = 0.1 * generator.standard_normal((4, length, sensor.num_channels), dtype=np.float32)
     none = np.zeros(4, np.int64)
     windows = Windows(samples, np.full(4, length), none, none, none, np.zeros((4, sensor.num_past), np.float32))
+
     return {name: torch.from_numpy(x) for name, x in sensor.inputs(windows).items() if name != "weight"}
 
 
@@ -97,13 +103,16 @@ def _folds(config: Config, series: SensorSeries, sensor: Sensor) -> list[_Fold]:
     """The chosen folds; one without a test where everybody is trained on."""
     if config.num_series is not None:
         series = series.select(np.linspace(0, len(series) - 1, min(config.num_series, len(series))).astype(np.int64))
+
     windows = sensor.windows(series)
     if config.folds == ():
         return [_Fold("", windows, windows.select(np.zeros(0, np.int64)))]
+
     splits = folds_of_set(series, config.num_folds)
     chosen = range(len(splits)) if config.folds is None else config.folds
     if any(not 0 <= number < len(splits) for number in chosen):
         raise ConfigError(f"there are the folds 0 to {len(splits) - 1}, but {config.folds} are asked for")
+
     return [
         _Fold(
             f"fold-{number}",
@@ -120,25 +129,31 @@ def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     if config.dataset == "own":
         for finding in check_series(series):
             warnings.warn(str(finding), stacklevel=2)
+
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     shape = _shape(config, sensor, series.num_classes)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in config.networks}
+
     for fold in _folds(config, series, sensor):
         for seed in range(config.seed, config.seed + config.num_seeds):
             children = {name: run.child("/".join(filter(None, (name, fold.name, f"seed-{seed}")))) for name in scores}
             missing = [name for name, child in children.items() if not child.finished]
             if missing:
                 data = training_batches(sensor, fold.train, config.training, seed)
+
             for name in missing:
                 network = _seeded(name, shape, seed)
                 train_windows(network, data, config.training, seed, quiet, children[name])
                 children[name].save_weights(network)
                 results = score(network, sensor, fold.scored, series.group_names)
                 children[name].save_results({**results, **_about(series)})
+
             for name, child in children.items():
                 scores[name].append(child.results())
+
     results = report_page.compare(scores)
     run.save_results(results)
+
     return results
 
 
@@ -157,17 +172,20 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
     """Scores a run: its networks on the people left out, or with a file its first network on the series of the file."""
     if data is not None and not data.is_dir():
         return evaluate_file(run, config, load_series(config.dataset, data))
+
     series = load_series(config.dataset, config.data if data is None else data)
     sensor = Sensor(config.sensor, series.rate_hz, series.num_channels)
     shape = _shape(config, sensor, series.num_classes)
     folds = {fold.name: fold for fold in _folds(config, series, sensor)}
     scores: dict[str, list[dict[str, Any]]] = {}
+
     for path, child in run.children().items():
         name, *middle, _ = path.split("/")
         fold = folds["/".join(middle)]
         network = parameter_matched(name, shape)
         child.load_weights(network)
         scores.setdefault(name, []).append(score(network, sensor, fold.scored, series.group_names))
+
     return report_page.compare({name: scores[name] for name in config.networks})
 
 
@@ -181,6 +199,7 @@ def evaluate_file(run: Run, config: Config, series: SensorSeries) -> dict[str, A
     windows = sensor.windows(with_classes(series, child.results()["classes"]))
     windows = windows.select(np.isin(windows.series, scored_series(series)))
     found = logits_of(network, sensor, windows)[-1].argmax(-1).numpy()
+
     return {"dataset": config.dataset, "network": name, **accuracies(found, windows, series.group_names)}
 
 

@@ -82,18 +82,23 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     """Trains a detector with every seed, scores it, and writes the table."""
     config.networks_of(_NETWORKS)
     first, last = _one_recording(config).thirds()
+
     for seed in range(config.seed, config.seed + config.num_seeds):
         child = run.child(f"learned/seed-{seed}")
         if child.finished:
             continue
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _network(config, first.ecg.shape[1])
+
         train_beats(network, first.ecg, first.beats, config.beats, seed, child, quiet)
         child.save_weights(network)
         child.save_results(_scores(network, last, seed))
+
     results = _compared([child.results() for child in run.children().values()])
     run.save_results(results)
+
     return results
 
 
@@ -101,15 +106,18 @@ def _series(config: Config, data: Path | None = None) -> SensorSeries:
     """Marked series at the rate of the detector."""
     if config.dataset == "generated" and data is None:
         return generated_heart(config.beats.seconds or 90.0)
+
     series = load_series(
         "own" if config.dataset == "generated" else config.dataset, config.data if data is None else data
     )
     if series.marks is None:
         raise DataError("the series have no marked beats; add an array `beat_at`, the samples of the beats")
+
     if series.rate_hz != RATE_HZ:
         raise DataError(
             f"the detector reads {RATE_HZ} Hz, but the series have {series.rate_hz:g}; nothing is resampled"
         )
+
     return series
 
 
@@ -117,11 +125,14 @@ def _one_recording(config: Config, data: Path | None = None) -> _Recording:
     series = _series(config, data)
     if len(series) != 1:
         raise DataError(f"a detector is trained on one recording, but there are {len(series)} series")
+
     recording = _recordings(series)[0]
     if config.beats.seconds is not None:
         recording = recording.part(0, round(config.beats.seconds * RATE_HZ))
+
     if any(len(part.beats) == 0 for part in recording.thirds()):
         raise DataError("the first two thirds and the last third of the recording need a marked beat each")
+
     return recording
 
 
@@ -131,6 +142,7 @@ def _recordings(series: SensorSeries) -> list[_Recording]:
         ecg = torch.from_numpy(np.asarray(series[index]))
         marks = np.zeros(0, np.int64) if series.marks is None else series.marks
         found.append(_Recording(ecg - ecg.median(0).values, marks[(marks >= start) & (marks < stop)] - start))
+
     return found
 
 
@@ -138,6 +150,7 @@ def _scores(network: HybridNetwork, recording: _Recording, seed: int) -> dict[st
     """All detectors with and without noise, and the cost of the network."""
     plain = _without_ann(network)
     rows = []
+
     for snr in _SNRS:
         noisy = with_noise(recording.ecg, snr, seed=100 + seed)
         found = {
@@ -150,9 +163,11 @@ def _scores(network: HybridNetwork, recording: _Recording, seed: int) -> dict[st
             rows.append(
                 {"detector": detector, "snr_db": snr, **_row(match_beats(places, recording.beats, RATE_HZ)), **latest}
             )
+
     stretch = recording.ecg[: 10 * RATE_HZ].unsqueeze(1)
     counted = count_cost(network, {"ecg": stretch})
     micro_joules = 1e6 * energy(counted, hardware_profile("45nm")).total * RATE_HZ / len(stretch)
+
     return {
         "beats": len(recording.beats),
         "parameters": num_parameters(network),
@@ -166,8 +181,10 @@ def _without_ann(network: HybridNetwork) -> HybridNetwork:
     mix: Any = network.parts["mix"]
     other = beat_network(mix.in_features, mix.out_features).eval()
     other.load_state_dict(network.state_dict())
+
     for parameter in other.parts["ann"].get_submodule("fc2").parameters():
         nn.init.zeros_(parameter)
+
     return other
 
 
@@ -175,8 +192,10 @@ def _latest_ms(found: Int64[np.ndarray, " M"], beats: Int64[np.ndarray, " K"]) -
     """The longest time from a beat to its spike [ms], which is `LATENCY` after the place that it stands for."""
     if len(found) == 0:
         return None
+
     distance = np.array([found[np.abs(found - beat).argmin()] - beat for beat in beats])
     matched = distance[np.abs(distance) <= _NEAR]
+
     return round(1000 * float(matched.max() + LATENCY) / RATE_HZ, 1) if len(matched) else None
 
 
@@ -206,8 +225,10 @@ def _compared(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "latest ms": max(latest, default=None),
             }
         )
+
     energies = fmean(score["energy_uj_per_second"] for score in scores)
     sizes = {name: scores[0][name] for name in ("beats", "parameters")}
+
     return {"detectors": rows, **sizes, "uJ/s": round(energies, 3)}
 
 
@@ -218,33 +239,40 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
     """
     if data is not None and not data.is_dir():
         return _evaluate_file(config, run, _series(config, data))
+
     last = _one_recording(config, data).thirds()[1]
     scores = []
     for path, child in run.children().items():
         network = _network(config, last.ecg.shape[1])
         child.load_weights(network)
         scores.append(_scores(network.eval(), last, int(path.rpartition("-")[2])))
+
     return _compared(scores)
 
 
 def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, Any]:
-    child, network = run.first_child("learned"), _network(config, series.num_channels)
+    child = run.first_child("learned")
+    network = _network(config, series.num_channels)
     try:
         child.load_weights(network)
     except ConfigError:
         raise DataError(f"the detector reads another number of channels than the {series.num_channels} here") from None
+
     recordings = _recordings(series)
     if series.name == "ecg_100":
         recordings = [recording.thirds()[1] for recording in recordings]
+
     counts = [match_beats(beats_of(network, one.ecg), one.beats, RATE_HZ) for one in recordings]
     total = BeatCounts(*np.sum(counts, 0).tolist())
     groups = ["all"] * len(series) if series.group is None else [series.group_names[g] for g in series.group]
+
     per_group = {
         name: _share_right(
             BeatCounts(*np.sum([c for c, g in zip(counts, groups, strict=True) if g == name], 0).tolist())
         )
         for name in dict.fromkeys(groups)
     }
+
     about = {"dataset": config.dataset, "network": "learned", "beats": total.found + total.missed}
     return {**about, **_row(total), "accuracy": _share_right(total), "per_group": per_group}
 
@@ -271,7 +299,8 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 
 def report(config: Config, run: Run) -> Path:
     """Writes report.html: the table, a stretch of the signal with beats and detections, the network."""
-    results, network = run.results(), next(iter(build(config).values()))
+    results = run.results()
+    network = next(iter(build(config).values()))
     run.first_child("learned").load_weights(network)
     last = _one_recording(config).thirds()[1].part(0, _SHOWN)
     found = {"beats": last.beats, "detected": beats_of(network, last.ecg)}
@@ -279,6 +308,7 @@ def report(config: Config, run: Run) -> Path:
     rows = {
         path: [row for row in child.metrics.rows() if row["kind"] == "step"] for path, child in run.children().items()
     }
+
     sections = [
         Section("Result", _MEASURED, [Table(results["detectors"], "Errors of each seed; means over seeds.")]),
         Section(
@@ -287,9 +317,11 @@ def report(config: Config, run: Run) -> Path:
         learning_curves(rows),
         Section("The network", pictures=[Picture(draw_network(network), _NETWORKS["learned"])]),
     ]
+
     facts = {"dataset": config.dataset, "seeds": len(run.children()), "beats": results["beats"], **run.versions()}
     lead = f"Errors among {results['beats']} beats of the last third: {best['errors']} (one number a seed)."
     command = reproduce_command("signals", config)
+
     return write_report(run.path / "report.html", "Beats of a heart", sections, facts, command, lead)
 
 

@@ -35,7 +35,8 @@ _NETWORKS = {
     "ann": "the ANN alone",
     "snn": "spiking neurons alone",
 }
-_FIRST, _STARTS = 30, 30
+_FIRST = 30
+_STARTS = 30
 _HALF = 10 * POINTS_PER_LYAPUNOV_TIME
 _SPREAD = 0.25  # standard deviation of the Mackey-Glass series, to which the sizes of random weights belong
 _SHORTEST = 100  # samples
@@ -81,6 +82,7 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
     series = _series(config)
     names = config.networks_of(_NETWORKS)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+
     with choose_progress(quiet) as progress:
         for index in range(len(series)):
             half = _half(series, index)
@@ -91,11 +93,15 @@ def train(config: Config, run: Run, quiet: bool) -> dict[str, Any]:
                     fit_readout(network, half.inputs, config.forecast.ridge)
                     child.save_weights(network)
                     child.save_results({**_errors(half.forecast(network), half), "mean": half.mean, "gain": half.gain})
+
                 scores[name].append(child.results())
+
             errors = {f"sMAPE {name}": rows[-1]["smape"] for name, rows in scores.items()}
             progress.end_epoch(f"series {index + 1}/{len(series)}", errors)
+
     results = _compared(scores)
     run.save_results(results)
+
     return results
 
 
@@ -106,14 +112,18 @@ def _series(config: Config, data: Path | None = None) -> SensorSeries:
     else:
         own = "own" if config.dataset in ("mackey_glass", "generated") else config.dataset
         series = load_series(own, config.data if data is None else data)
+
     if series.num_channels != 1:
         raise DataError(
             f"a forecaster reads one channel, but the series have {series.num_channels}; choose one of them"
         )
+
     if int((series.stops - series.starts).min()) < _SHORTEST:
         raise DataError(f"a forecast needs series of {_SHORTEST} samples or more, but one is shorter")
+
     if config.num_series is not None:
         series = series.select(np.arange(min(config.num_series, len(series))))
+
     return series
 
 
@@ -123,6 +133,7 @@ def _mackey_glass_starts() -> SensorSeries:
     x = mackey_glass((_FIRST + _STARTS) * points, tau=17.0, start=0.72066, warm_up=0.0)
     firsts = [round(start * points / 2) for start in range(_FIRST, _FIRST + _STARTS)]
     pieces = [x[0][first : first + 2 * _HALF] for first in firsts]
+
     return replace(make_series(pieces, x.rate_hz, channel_names=["x"]), name="mackey_glass")
 
 
@@ -132,6 +143,7 @@ def _half(series: SensorSeries, index: int) -> _Half:
     spread = float(known.std())
     if not spread > 0:
         raise DataError(f"series {index} does not change in its first half, so there is nothing to forecast from")
+
     mean = float(torch.from_numpy(known).mean())
     return _Half(known, following, mean, 1.0 if series.name == "mackey_glass" else _SPREAD / spread)
 
@@ -154,10 +166,12 @@ def _compared(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, An
                 "series": len(values),
             }
         )
+
     number = len(next(iter(scores.values())))
     each = [
         {"series": i} | {name: round(found[i]["smape"], 2) for name, found in scores.items()} for i in range(number)
     ]
+
     return {"networks": rows, "series": each}
 
 
@@ -169,6 +183,7 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
     series = _series(config, data)
     if data is not None and not data.is_dir():
         return _evaluate_file(config, run, series)
+
     scores: dict[str, list[dict[str, Any]]] = {}
     for path, child in run.children().items():
         name, _, number = path.partition("/series-")
@@ -176,12 +191,14 @@ def evaluate(config: Config, run: Run, data: Path | None = None) -> dict[str, An
         child.load_weights(network)
         half = _half(series, int(number))
         scores.setdefault(name, []).append(_errors(half.forecast(network), half))
+
     return _compared({name: scores[name] for name in config.networks_of(_NETWORKS)})
 
 
 def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, Any]:
     name = config.networks_of(_NETWORKS)[0]
-    child, network = run.first_child(name), _network(config, name, config.seed)
+    child = run.first_child(name)
+    network = _network(config, name, config.seed)
     child.load_weights(network)
     fitted = child.results()
     halves = [_half(series, i)._replace(mean=fitted["mean"], gain=fitted["gain"]) for i in range(len(series))]
@@ -193,6 +210,7 @@ def _evaluate_file(config: Config, run: Run, series: SensorSeries) -> dict[str, 
         group: fmean(row["smape"] for row, one in zip(rows, groups, strict=True) if one == group)
         for group in dict.fromkeys(groups)
     }
+
     means = {key: fmean(row[key] for row in rows) for key in ("smape", "nrmse")}
     return {"dataset": config.dataset, "network": name, **means, "per_group": per_group}
 
@@ -212,12 +230,15 @@ def measure(network: HybridNetwork, config: Config, data: Path | None = None) ->
 
 def report(config: Config, run: Run) -> Path:
     """Writes report.html: the table, errors of every series, the first forecast, the networks."""
-    results, half = run.results(), _half(_series(config), 0)
+    results = run.results()
+    half = _half(_series(config), 0)
     networks = build(config)
     lines = {"signal": half.following}
+
     for name, network in networks.items():
         run.first_child(name).load_weights(network)
         lines[name] = half.forecast(network)
+
     scores = {name: [row[name] for row in results["series"]] for name in networks}
     time = np.arange(len(half.following))
     sections = [
@@ -232,6 +253,7 @@ def report(config: Config, run: Run) -> Path:
         ),
         Section("The networks", pictures=[Picture(draw_network(n), _NETWORKS[name]) for name, n in networks.items()]),
     ]
+
     first = results["networks"][0]
     facts = {
         "dataset": config.dataset,
@@ -239,9 +261,11 @@ def report(config: Config, run: Run) -> Path:
         "features": config.forecast.features,
         **run.versions(),
     }
+
     spread = "" if first["sd"] is None else f" ± {first['sd']:.1f}"
     lead = f"“{first['network']}” forecasts with a mean error (sMAPE) of {first['sMAPE']:.1f}{spread} %."
     command = reproduce_command("signals", config)
+
     return write_report(run.path / "report.html", "A forecast", sections, facts, command, lead)
 
 

@@ -31,17 +31,21 @@ def mix_within_class(batch: dict[str, Tensor], generator: torch.Generator, *, sh
         generator: of the draws.
         share: of the windows that are mixed.
     """
-    label, weight = batch["label"], batch["weight"]
+    label = batch["label"]
+    weight = batch["weight"]
     partner = _partners(label, generator)
     draws = torch.rand(2, len(label), 1, generator=generator)
     own = torch.where(draws[0] < share, _LEAST_OWN + (1 - _LEAST_OWN) * draws[1], 1.0)
     lengths = (weight > 0).sum(0)
     mixed = {}
+
     for name in ("frames", "signal"):
-        x, length = batch[name], lengths * (len(batch[name]) // len(weight))
+        x = batch[name]
+        length = lengths * (len(batch[name]) // len(weight))
         other = _stretched(x[:, partner], length[partner], length)
         inside = torch.arange(len(x))[:, None] < length
         mixed[name] = torch.where(inside[:, :, None], own * x + (1 - own) * other, x)
+
     return {**batch, **mixed}
 
 
@@ -57,6 +61,7 @@ def _partners(label: Int64[Tensor, " B"], generator: torch.Generator) -> Int64[T
     for of_class in label.unique():
         members = order[label[order] == of_class]
         partner[members] = members.roll(1)
+
     return partner
 
 
@@ -93,12 +98,14 @@ def mask_frames(batch: dict[str, Tensor], generator: torch.Generator, *, most: f
     frames = batch["frames"]
     num_frames, number, num_features = frames.shape
     hidden = torch.zeros_like(frames, dtype=torch.bool)
+
     for size, axis in ((num_features, 2), (num_frames, 0)):
         width = torch.rand(number, generator=generator) * most * size
         start = torch.rand(number, generator=generator) * size
         place = torch.arange(size)[:, None]
         inside = (place >= start) & (place < start + width.floor())
         hidden |= inside.T[None] if axis == 2 else inside[:, :, None]
+
     mean = frames.mean((0, 1))
     return {**batch, "frames": torch.where(hidden, mean, frames)}
 
@@ -112,8 +119,10 @@ def drop_modality(batch: dict[str, Tensor], generator: torch.Generator, *, share
         share: of the windows whose frames are all the mean frame, and of those whose signal is 0: no spikes.
     """
     draw = torch.rand(len(batch["label"]), 1, generator=generator)
-    frames, signal = batch["frames"], batch["signal"]
+    frames = batch["frames"]
+    signal = batch["signal"]
     frames = torch.where(draw < share, frames.mean((0, 1)), frames)
+
     return {**batch, "frames": frames, "signal": signal.masked_fill(draw > 1 - share, 0.0)}
 
 

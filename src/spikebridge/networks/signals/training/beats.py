@@ -25,7 +25,8 @@ from spikebridge.training.phase import Phase
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings, check_positive
 
-_NEAR, _AROUND = 4, 14  # samples around a beat that are beat, and that count for neither
+_NEAR = 4  # samples around a beat that are beat, and that count for neither
+_AROUND = 14
 _BEAT_WEIGHT = 4.0
 _OFFSET = 2.0  # of the membrane, so that silence is no beat
 _SETTLE = 60  # samples at the start of a piece that do not count
@@ -91,8 +92,10 @@ def train_beats(
         checkpoint_every=_CHECKPOINT_EVERY,
         quiet=quiet,
     )
+
     rows = fit(network, [_filter_phase(config)], _Pieces(ecg, beats, config, seed), settings=settings, run=run)
     _train_threshold(network.eval(), ecg, beats, seed)
+
     return [row["loss"] for row in rows if row["kind"] == "step"]
 
 
@@ -122,17 +125,24 @@ class _Pieces(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     """Random pieces of a recording with noise; every pass draws the same ones."""
 
     def __init__(self, ecg: Tensor, beats: Int64[np.ndarray, " M"], config: BeatConfig, seed: int) -> None:
-        self.ecg, self.beats, self.config, self.seed = ecg, beats, config, seed
+        self.ecg = ecg
+        self.beats = beats
+        self.config = config
+        self.seed = seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        config, ecg = self.config, self.ecg
-        chance, noise = np.random.default_rng(self.seed), torch.Generator().manual_seed(self.seed)
+        config = self.config
+        ecg = self.ecg
+        chance = np.random.default_rng(self.seed)
+        noise = torch.Generator().manual_seed(self.seed)
         length = round(config.piece_seconds * RATE_HZ)
+
         for _ in range(config.steps):
             pieces = [_piece(ecg, self.beats, length, chance) for _ in range(config.batch_size)]
             x = torch.stack([piece for piece, *_ in pieces], 1)
             snr = torch.from_numpy(chance.uniform(-3, 24, (1, config.batch_size, 1))).to(x.dtype)
             x = x + torch.randn(x.shape, generator=noise, dtype=x.dtype) * (ecg.var(0) * 10 ** (-snr / 10)).sqrt()
+
             for place, (_, target, weight) in enumerate(pieces):
                 yield x[:, place], target, weight
 
@@ -147,14 +157,18 @@ def _piece(
     x = F.interpolate(ecg[first : first + taken].T.unsqueeze(0), size=length, mode="linear", align_corners=True)[0].T
     sign = np.where(chance.random(ecg.shape[1]) < 0.3, -1.0, 1.0) if chance.random() < 0.6 else np.ones(ecg.shape[1])
     x = x * torch.from_numpy(sign * np.exp(chance.uniform(-0.5, 0.9))).to(x.dtype)
-    target, weight = torch.zeros(length), torch.ones(length)
+    target = torch.zeros(length)
+    weight = torch.ones(length)
     inside = beats[(beats >= first) & (beats < first + taken)]
     places = np.rint((inside - first) * (length - 1) / (taken - 1)).astype(int) + LATENCY
+
     for place in places:
         weight[max(0, place - _AROUND) : place + _AROUND + 1] = 0
+
     for place in places:  # after all of the above, which may reach over the next beat
         weight[place - _NEAR : place + _NEAR + 1] = _BEAT_WEIGHT
         target[place - _NEAR : place + _NEAR + 1] = 1
+
     return x, target, weight
 
 
@@ -162,25 +176,33 @@ def _train_threshold(network: HybridNetwork, ecg: Tensor, beats: Int64[np.ndarra
     """Fits the ANN to the factor with the fewest errors at each level of noise, the middle one of several."""
     neuron: Any = network.parts["snn"].get_submodule("beat")
     ann = network.parts["ann"]
-    factors, powers, scores = torch.tensor(_FACTORS), [], []
+    factors = torch.tensor(_FACTORS)
+    powers = []
+    scores = []
+
     for snr in _SNRS:
         noisy = with_noise(ecg, snr, seed + 1)
         with torch.no_grad():
             scores.append(scores_of(network, held_at_both_ends(noisy).unsqueeze(1)))
         change = torch.diff(noisy, dim=0).square()
         powers.append(change[: len(change) // MEAN_OF * MEAN_OF].reshape(-1, MEAN_OF, ecg.shape[1]).mean(1))
+
     with torch.no_grad():  # every level of noise with every factor, in one pass
         score = torch.cat(scores, 1).repeat_interleave(len(factors), 1).unsqueeze(2)
         thresholds = factors.repeat(len(_SNRS)).unsqueeze(1) * neuron.v_threshold
         spikes = neuron(score, v_threshold=thresholds)[0][..., 0]
+
     chosen = []
     for number, power in enumerate(powers):
         columns = spikes[:, number * len(factors) : (number + 1) * len(factors)].T
         errors = [match_beats(places_of(column), beats, RATE_HZ).errors for column in columns]
         best = [factor for factor, wrong in zip(_FACTORS, errors, strict=True) if wrong == min(errors)]
         chosen.append(torch.full((len(power), 1), best[len(best) // 2]))
-    x, y = torch.cat(powers), torch.cat(chosen).log()
+
+    x = torch.cat(powers)
+    y = torch.cat(chosen).log()
     optimizer = torch.optim.Adam(ann.parameters(), lr=0.02)
+
     for _ in range(300):
         loss = (ann(x).log() - y).square().mean()
         optimizer.zero_grad()

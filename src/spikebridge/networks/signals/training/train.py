@@ -62,6 +62,7 @@ class LearningConfig:
         for name in ("smoothing", "masking", "averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, but is {getattr(self, name)}")
+
         if not 0 <= self.modality_dropout <= 0.5:
             raise ConfigError(
                 "modality_dropout is a share from 0 to 0.5, since as many windows lose the one input as the other, but "
@@ -86,6 +87,7 @@ def training_batches(sensor: Sensor, windows: Windows, config: LearningConfig, s
     axes = {name: 0 if name == "label" else 1 for name in tensors}
     mix = partial(mix_within_class, share=config.mixing) if config.mixing else None
     mask = partial(mask_frames, most=config.masking) if config.masking else None
+
     return Batches(tensors, axes, augment=partial(in_turn, changes=(mix, mask)) if mix or mask else None)
 
 
@@ -95,6 +97,7 @@ def answers(network: HybridNetwork, batch: Mapping[str, Tensor]) -> Tensor:
     inputs = {name: batch[name].to(dtype) for name in network.inputs}
     logits = network(inputs)[0]["answer"]
     weight = batch["weight"].to(dtype)[:, :, None]
+
     return (logits * weight).cumsum(0) / weight.cumsum(0).clamp(min=1e-6)
 
 
@@ -124,6 +127,7 @@ def train_windows(
     if config.modality_dropout and len(network.inputs) > 1:
         drop = partial(drop_modality, share=config.modality_dropout)
         data = Batches(data.tensors, data.batch, partial(in_turn, changes=(data.augment, drop)))
+
     settings = Settings(seed=seed, quiet=quiet, batch_size=config.batch_size, accelerator="cpu")
     steps = config.epochs * -(-len(data.tensors["label"]) // config.batch_size)
     last = max(1, round(config.averaging * steps))
