@@ -1,7 +1,7 @@
 """Names of the last release that moved or left the package. Each ends in one line that says where it is now.
 
-`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets` and `networks`. An option, a
-preset or a network of a recipe is named "RECIPE.NAME". A row of `imports` also serves all modules below it.
+`_moved.json` has a table for each kind of name: `imports`, `commands`, `options`, `presets` and `networks`. An option,
+a preset or a network of a recipe is named "RECIPE.NAME". A row of `imports` also serves all modules below it.
 
 The import hook is the last entry of `sys.meta_path`: Python asks it only for paths that no other hook knows. Where a
 package has no attribute `name`, `from package import name` looks for the module `package.name`: one hook serves modules
