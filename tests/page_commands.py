@@ -174,7 +174,7 @@ def _looked_up(words: Sequence[str]) -> str:
         unknown = {name for group in asked for name in group.split(",")} - extras.keys()
         return f"no such extra: {', '.join(sorted(unknown))}" if unknown else ""
 
-    return "" if words[0] == "cd" else f"no rule for {words[0]!r}"
+    return "" if words[0] == "cd" or words[:2] == ["git", "clone"] else f"no rule for {words[0]!r}"
 
 
 class _Running:

@@ -13,6 +13,7 @@ from page_commands import run_commands
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOTES = sorted((ROOT / "research").rglob("NOTES.md"))
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MOST_LINES = 150
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -51,7 +52,7 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert run_page(page.read_text(), str(page), with_commands=not checked) == ""
 
 
-@every_page
+@pytest.mark.parametrize("page", [*PAGES, *NOTES], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:\s]+)\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
@@ -60,7 +61,7 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 def test_a_page_of_explanations_is_short() -> None:
     pages = (ROOT / "docs" / "explanation").glob("*.md")
     long = {page.name: lines for page in pages if (lines := len(page.read_text().splitlines())) > MOST_LINES}
-    assert long == {}, "history and attempts go to docs/log.md"
+    assert long == {}, "history and attempts go to research/*/NOTES.md"
 
 
 def test_names_live_on_from_block_to_block_and_a_wrong_number_is_seen() -> None:

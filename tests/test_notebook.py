@@ -4,7 +4,7 @@ import ast
 import json
 from pathlib import Path
 
-from research.pages import tutorial_notebook
+from docs.tutorials import notebook as tutorial_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "tutorials" / "train-your-own.ipynb"
@@ -37,4 +37,4 @@ def test_every_cell_of_the_notebook_is_python_with_an_id_of_its_own() -> None:
 
 def test_the_notebook_is_that_of_the_page() -> None:
     text = tutorial_notebook.notebook(tutorial_notebook.PAGE.read_text(encoding="utf-8"))
-    assert NOTEBOOK.read_text(encoding="utf-8") == text, "python research/pages/tutorial_notebook.py writes it again"
+    assert NOTEBOOK.read_text(encoding="utf-8") == text, "python docs/tutorials/notebook.py writes it again"

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from research.pages.made_page import DOCS, measured, write_or_check
+from research.pages.made_page import measured, write_or_check
 from spikebridge.deploy import Bundle, QConfig, QConfigMapping, Runner, Tolerance, add_integers, compare_bundle, export
 from spikebridge.deploy import quantize as quantize_network
 from spikebridge.deploy.c.export import bundle_sample, write_c
@@ -38,7 +38,6 @@ from spikebridge.neurons import LIF, AdaptiveLIF, Sequential, Stateful
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "residual_delays.json"
-PAGE = DOCS / "how-to" / "deploy.md"
 DT = 0.001
 STEPS = 24
 CHANNELS = 4
@@ -264,7 +263,7 @@ def main() -> int:
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     table = measured(("form", "held against", "largest difference", "limit"), [table_row(row) for row in rows])
 
-    return write_or_check(PAGE, {"residual_delays": table}, Path(__file__), __doc__ or "")
+    return write_or_check(Path(__file__), __doc__, {"residual_delays": table})
 
 
 if __name__ == "__main__":

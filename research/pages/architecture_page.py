@@ -8,7 +8,6 @@ an arrow that follows from two others is left out. Nothing of the package is run
 `results/layout.json`, `slowdown.json`, `same_answers.json` and `mutations.json`; scripts of these names measure them.
 """
 
-import argparse
 import ast
 import json
 import sys
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from research.pages.made_page import filled, path_in_project, table
+from research.pages.made_page import path_in_project, table, write_or_check
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = PROJECT / "src" / "spikebridge"
 IMAGES = PROJECT / "docs" / "images"
-PAGE = PROJECT / "docs" / "explanation" / "architecture-measured.md"
 RESULTS = PROJECT / "research" / "project" / "results" / "layout.json"
 TIMES = RESULTS.with_name("slowdown.json")
 ANSWERS = RESULTS.with_name("same_answers.json")
@@ -348,11 +346,12 @@ def _interval(one: dict[str, Any]) -> str:
     return f"{low:.0%} to {high:.0%}"
 
 
-def written_page() -> str:
-    """The page with its tables."""
+def tables() -> dict[str, str]:
+    """The tables of the page, from their results."""
     files = (RESULTS, TIMES, ANSWERS, MUTATIONS)
     results, times, answers, mutations = (json.loads(path.read_text(encoding="utf-8")) for path in files)
-    tables = {
+
+    return {
         "calls": calls_table(results),
         "layout": layout_table(results),
         "slowdown": slowdown_table(times),
@@ -360,32 +359,22 @@ def written_page() -> str:
         "mutations": mutations_table(mutations),
     }
 
-    return filled(PAGE.read_text(encoding="utf-8"), tables, path_in_project(Path(__file__)))
+
+def draw() -> None:
+    """Writes the pictures."""
+    for path, text in pictures().items():
+        path.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
-    """Writes or checks the pictures and the page; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    made = {**pictures(), PAGE: written_page()}
-    old = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    """Writes or checks the pictures and the pages; the exit code."""
+    code = write_or_check(Path(__file__), __doc__, tables(), draw)
+    old = [path for path, text in pictures().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
 
-    if check:
-        for path in old:
-            print(
-                f"{path.relative_to(PROJECT)} is out of date: python research/pages/architecture_page.py",
-                file=sys.stderr,
-            )
+    for path in old:
+        print(f"{path.relative_to(PROJECT)} is out of date: python {path_in_project(Path(__file__))}", file=sys.stderr)
 
-        return int(bool(old))
-
-    for path, text in made.items():
-        draft = path.with_name(f"{path.name}.part")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-
-    return 0
+    return max(code, int(bool(old)))
 
 
 if __name__ == "__main__":

@@ -813,45 +813,32 @@ def verdicts() -> str:
     return table(("claim of the paper", "verdict"), rows)
 
 
-EXPLANATION = DOCS / "explanation"
-PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    EXPLANATION / "what-hybrid-units-can-do.md": {
-        "neuron accuracy": neuron_accuracy,
-        "neuron units": neuron_units,
-        "neuron cost": neuron_cost,
-        "channels": channels,
-        "periods": periods,
-    },
-    EXPLANATION / "ways-to-learn-a-unit.md": {
-        "ways": ways,
-        "ways in sensing": ways_in_sensing,
-        "ways in reasoning": ways_in_reasoning,
-    },
-    EXPLANATION / "how-hybrid-units-scale.md": {
-        "approximations": approximations,
-        "twins": twins,
-        "parts": parts,
-        "clocks": clocks,
-        "latencies": latencies,
-    },
-    EXPLANATION / "many-chips.md": {
-        "mean rates": mean_rates,
-        "responses": responses,
-        "mean field cost": mean_field_cost,
-        "chips": chips,
-        "processes": processes,
-    },
-    EXPLANATION / "tasks-and-concepts.md": {
-        "tasks": tasks,
-        "rivals": rivals,
-        "concepts": concepts,
-    },
-    EXPLANATION / "joined-pathways.md": {"depth": depth},
-    EXPLANATION / "one-creature.md": {
-        "creature": creature_environments,
-        "creature without": creature_without,
-    },
-    DOCS.parent / "README.md": {"verdicts": verdicts},
+TABLES: dict[str, Callable[[], str]] = {
+    "neuron accuracy": neuron_accuracy,
+    "neuron units": neuron_units,
+    "neuron cost": neuron_cost,
+    "channels": channels,
+    "periods": periods,
+    "ways": ways,
+    "ways in sensing": ways_in_sensing,
+    "ways in reasoning": ways_in_reasoning,
+    "approximations": approximations,
+    "twins": twins,
+    "parts": parts,
+    "clocks": clocks,
+    "latencies": latencies,
+    "mean rates": mean_rates,
+    "responses": responses,
+    "mean field cost": mean_field_cost,
+    "chips": chips,
+    "processes": processes,
+    "tasks": tasks,
+    "rivals": rivals,
+    "concepts": concepts,
+    "depth": depth,
+    "creature": creature_environments,
+    "creature without": creature_without,
+    "verdicts": verdicts,
 }
 FIGURES = (
     draw_neurons,
@@ -869,17 +856,15 @@ FIGURES = (
 )
 
 
+def draw() -> None:
+    """Draws the figures of the notes."""
+    for figure in FIGURES:
+        figure()
+
+
 def main() -> int:
     """Writes or checks the pages."""
-    codes = [
-        write_or_check(page, {name: make() for name, make in tables.items()}, Path(__file__), __doc__)
-        for page, tables in PAGES.items()
-    ]
-    if "--check" not in sys.argv:
-        for figure in FIGURES:
-            figure()
-
-    return max(codes)
+    return write_or_check(Path(__file__), __doc__, {name: make() for name, make in TABLES.items()}, draw)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,6 @@ def main() -> int:
         "hidden": hidden(_load("closed_loop/hidden_targets")),
     }
 
-    explanation = DOCS / "explanation"
     costs = "data, hybrid / ANN [MB/s]", "energy, hybrid / ANN [mW]"
     others = _load("between_frames/equivalent_frame_rate_research")
 
@@ -159,10 +158,7 @@ def main() -> int:
         "research-rates": equivalent(others, ("frames, `sensing_research`", *_RATE_TITLES), has_costs=False),
         "fast": fast(rates),
     }
-    return max(
-        write_or_check(explanation / "tracking-events.md", tables, Path(__file__), __doc__, draw),
-        write_or_check(explanation / "tracking-confidence.md", other, Path(__file__), __doc__),
-    )
+    return write_or_check(Path(__file__), __doc__, tables | other, draw)
 
 
 if __name__ == "__main__":

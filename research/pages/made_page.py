@@ -1,4 +1,8 @@
-"""Tables of pages made from results: rows, marks in the page, and writing or checking it."""
+"""Tables of pages made from results: rows, marks in the pages, and writing or checking them.
+
+A table stands between `<!-- NAME: made by SCRIPT -->` and `<!-- end of NAME -->`, in a page of docs/, in the README or in
+notes of research/. One table may stand in several pages.
+"""
 
 import argparse
 import re
@@ -6,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 RESEARCH = Path(__file__).resolve().parent.parent
-DOCS = RESEARCH.parent / "docs"
+PROJECT = RESEARCH.parent
+DOCS = PROJECT / "docs"
 MISSING = "Not measured yet."
 
 
@@ -18,7 +23,7 @@ def result_file(script: str) -> Path:
 
 def path_in_project(script: Path) -> str:
     """The path of a script as pages name it."""
-    return script.resolve().relative_to(RESEARCH.parent).as_posix()
+    return script.resolve().relative_to(PROJECT).as_posix()
 
 
 def line(*cells: str) -> str:
@@ -41,49 +46,61 @@ def measured(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return table(titles, rows) if rows else MISSING
 
 
-def filled(page: str, tables: Mapping[str, str], script: str) -> str:
-    """The page with every table between its marks."""
-    for name, text in tables.items():
-        begin = f"<!-- {name}: made by {script} -->"
-        end = f"<!-- end of {name} -->"
-        between_marks = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not between_marks.search(page):
-            raise SystemExit(f"the page has no block {name}")
-        made = f"{begin}\n\n{text}\n\n{end}"
-        page = between_marks.sub(lambda _, made=made: made, page)
+def pages_of(script: str) -> list[Path]:
+    """The pages with a mark of a script."""
+    pages = [PROJECT / "README.md", *DOCS.rglob("*.md"), *RESEARCH.rglob("NOTES.md")]
+    return [page for page in sorted(pages) if f": made by {script} -->" in page.read_text(encoding="utf-8")]
 
-    return page
+
+def filled(page: str, tables: Mapping[str, str], script: str) -> str:
+    """The page with each of its tables between its marks."""
+    marks = re.compile(
+        rf"<!-- (?P<name>[^:\n]+): made by {re.escape(script)} -->.*?<!-- end of (?P=name) -->", re.DOTALL
+    )
+
+    def block(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in tables:
+            raise SystemExit(f"a page asks {script} for the table {name!r}; it makes {', '.join(tables)}")
+        return f"<!-- {name}: made by {script} -->\n\n{tables[name]}\n\n<!-- end of {name} -->"
+
+    return marks.sub(block, page)
 
 
 def write_or_check(
-    page: Path, tables: Mapping[str, str], script: Path, description: str, draw: Callable[[], None] | None = None
+    script: Path, description: str | None, tables: Mapping[str, str], draw: Callable[[], None] | None = None
 ) -> int:
-    """Writes the page and its figures; with --check it only compares.
+    """Writes the pages of a script and their figures; with --check it only compares.
 
     Args:
-        page: the page.
-        tables: the text between each pair of marks.
-        script: the script that makes them.
+        script: the script that makes the tables.
         description: the text of its --help.
-        draw: makes the figures of the page.
+        tables: the text between each pair of marks.
+        draw: makes the figures of the pages.
 
     Returns:
-        The exit code: 1 where the page differs from the results.
+        The exit code: 1 where a page differs from the results.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args().check
-    old = page.read_text(encoding="utf-8")
-    new = filled(old, tables, path_in_project(script))
 
+    name = path_in_project(script)
+    old = {page: page.read_text(encoding="utf-8") for page in pages_of(name)}
+    new = {page: filled(text, tables, name) for page, text in old.items()}
+    unused = [table for table in tables if not any(f"<!-- {table}: made by {name}" in text for text in old.values())]
+
+    if unused:
+        raise SystemExit(f"no page has the table {unused[0]!r} of {name}")
     if check:
         return int(new != old)
 
     if draw is not None:
         draw()
 
-    draft = page.with_suffix(".md.part")
-    draft.write_text(new, encoding="utf-8")
-    draft.replace(page)
+    for page, text in new.items():
+        draft = page.with_suffix(".md.part")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(page)
 
     return 0

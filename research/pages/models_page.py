@@ -7,10 +7,8 @@ python research/pages/models_page.py --check   # exit code 1 where the page says
 import sys
 from pathlib import Path
 
-from research.pages.made_page import DOCS, table, write_or_check
+from research.pages.made_page import table, write_or_check
 from spikebridge.pretrained.models import ModelCard, model_cards
-
-PAGE = DOCS / "reference" / "models.md"
 
 
 def overview(cards: list[ModelCard]) -> str:
@@ -58,7 +56,7 @@ def main() -> int:
     """Writes or checks the page."""
     cards = model_cards()
     tables = {block.__name__: block(cards) for block in (overview, data, figures, commands)}
-    return write_or_check(PAGE, tables, Path(__file__), __doc__)
+    return write_or_check(Path(__file__), __doc__, tables)
 
 
 if __name__ == "__main__":

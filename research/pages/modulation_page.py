@@ -14,11 +14,6 @@ import numpy as np
 
 from research.pages.made_page import DOCS, result_file, table, write_or_check
 
-PAGES = {
-    DOCS / "explanation" / "modulation.md": ("digits", "mnist", "opening"),
-    DOCS / "explanation" / "modulation-similarity.md": ("similarity",),
-    DOCS / "reference" / "modulation.md": ("open20", "branch", "small"),
-}
 SHIPPED = DOCS.parent / "src" / "spikebridge" / "pretrained" / "modulation" / "runs" / "hmn" / "seed-0" / "results.json"
 CORRELATION = "correlation of gates with overlap"
 UNLEARNED = ("hmn", "projection", "xdg_ewc", "group_ewc", "gated_ann")
@@ -148,17 +143,7 @@ def main() -> int:
         for data in ("digits", "mnist")
     }
 
-    codes = [
-        write_or_check(
-            page,
-            {name: tables[name] for name in names},
-            Path(__file__),
-            __doc__,
-            (lambda: draw(shipped, reshuffled)) if "similarity" in names else None,
-        )
-        for page, names in PAGES.items()
-    ]
-    return max(codes)
+    return write_or_check(Path(__file__), __doc__, tables, lambda: draw(shipped, reshuffled))
 
 
 if __name__ == "__main__":

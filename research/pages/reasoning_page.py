@@ -12,10 +12,6 @@ from typing import Any
 
 from research.pages.made_page import DOCS, head, line, result_file, write_or_check
 
-PAGES = {
-    DOCS / "explanation" / "reasoning.md": ("targets", "accuracy"),
-    DOCS / "explanation" / "reasoning-measurements.md": ("budget", "collisions", "twins", "speed", "faults"),
-}
 IMAGES = DOCS / "images"
 ASKED = {"compartment": "graph", "executor": "executor", "executor + guess": "executor + guess",
          "executor, clips": "executor with the clip at 20 events"}  # fmt: skip
@@ -235,12 +231,7 @@ MAKERS: dict[str, tuple[Callable[[Any], str], str]] = {
 def main() -> int:
     """Writes the pages and the figures, or checks the pages."""
     tables = {name: make(_results(results)) for name, (make, results) in MAKERS.items()}
-    codes = []
-    for page, names in PAGES.items():
-        own = {name: tables[name] for name in names}
-        codes.append(write_or_check(page, own, Path(__file__), __doc__, None if codes else draw))
-
-    return max(codes)
+    return write_or_check(Path(__file__), __doc__, tables, draw)
 
 
 if __name__ == "__main__":

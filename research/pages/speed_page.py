@@ -9,10 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from research.pages.made_page import DOCS, head, line, result_file, write_or_check
-
-PAGE = DOCS / "explanation" / "speed.md"
-PARTS = DOCS / "explanation" / "speed-of-layers.md"
+from research.pages.made_page import head, line, result_file, write_or_check
 
 LINEAR = {"dense product": "F.linear", "events, one native call": "events", "events, PyTorch": "PyTorch"}
 FORMS = {
@@ -205,17 +202,13 @@ def main() -> int:
         "live networks": live_networks(whole),
         "loops": loops(looped),
         "memory": memory(peers),
-    }
-
-    parts = {
         "silence": silence(peers),
         "linear": linear(stream),
         "kernels": kernels(peers),
         "growth": growth(peers),
     }
 
-    pages = ((PAGE, tables), (PARTS, parts))
-    return max(write_or_check(page, made, Path(__file__), __doc__) for page, made in pages)
+    return write_or_check(Path(__file__), __doc__, tables)
 
 
 if __name__ == "__main__":

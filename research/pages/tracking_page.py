@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from research.pages.made_page import DOCS, MISSING, measured, result_file, write_or_check
+from research.pages.made_page import MISSING, measured, result_file, write_or_check
 
 WORDS = {"network": "**hybrid**", "ann_hold": "its ANN, held", "ann_constant_velocity": "its ANN, constant velocity"}
 WORDS |= {"events": "its SNN alone", "decay_0": "its membranes reset in every bin", "kcf": "KCF", "csrt": "CSRT"}
@@ -460,42 +460,33 @@ def _mean_and_sd(figure: dict[str, Any]) -> str:
 
 
 Block = Callable[[dict[str, Any], dict[str, Any]], str]
-PAGES: dict[str, dict[str, Block]] = {
-    "tracking.md": {
-        "seeds": seeds,
-        "rates": rates,
-        "between": between,
-        "closed": closed,
-        "cost": cost,
-    },
-    "tracking-closed-loop.md": {
-        "loops": loops,
-        "slower": slower,
-        "slow": slow,
-        "often": often,
-        "halves": halves,
-        "tumbling": tumbling,
-        "rest": rest,
-        "drift": drift,
-    },
-    "tracking-other-cameras.md": {"steps": steps, "clips": clips},
-    "tracking-left-out.md": {
-        "family-errors": family_errors,
-        "family-loops": family_loops,
-    },
-    "tracking-default-weights.md": {
-        "weights": weights,
-        "pedestrians": pedestrians,
-        "photographs": photographs,
-    },
-    "tracking-ablations.md": {
-        "ablation": ablation,
-        "units": units,
-        "elsewhere": elsewhere,
-        "unseen": unseen,
-        "labels": labels,
-        "targets": targets,
-    },
+BLOCKS: dict[str, Block] = {
+    "seeds": seeds,
+    "rates": rates,
+    "between": between,
+    "closed": closed,
+    "cost": cost,
+    "loops": loops,
+    "slower": slower,
+    "slow": slow,
+    "often": often,
+    "halves": halves,
+    "tumbling": tumbling,
+    "rest": rest,
+    "drift": drift,
+    "steps": steps,
+    "clips": clips,
+    "family-errors": family_errors,
+    "family-loops": family_loops,
+    "weights": weights,
+    "pedestrians": pedestrians,
+    "photographs": photographs,
+    "ablation": ablation,
+    "units": units,
+    "elsewhere": elsewhere,
+    "unseen": unseen,
+    "labels": labels,
+    "targets": targets,
 }
 
 
@@ -561,13 +552,9 @@ def main() -> int:
     files |= {"steps": "between_frames/cost", "photographs": "closed_loop/photograph_loops"}
     files |= {"pedestrians": "closed_loop/pedestrian_loops"}
     results[1].update({name: _read(file) for name, file in files.items()})
-    codes = []
+    tables = {name: block(*results) for name, block in BLOCKS.items()}
 
-    for page, blocks in PAGES.items():
-        tables = {name: block(*results) for name, block in blocks.items()}
-        codes.append(write_or_check(DOCS / "explanation" / page, tables, Path(__file__), __doc__))
-
-    return max(codes)
+    return write_or_check(Path(__file__), __doc__, tables)
 
 
 if __name__ == "__main__":

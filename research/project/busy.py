@@ -10,7 +10,7 @@ a thread a core, each waiting in a loop. Besides wall time, CPU time is measured
 largest relative difference of the results from those of one thread is written beside the times; numbers that differ
 between two runs on one thread, and those named as times, are left out of it. Where the machine is quiet, one thread has
 as much CPU time as wall time. Results are written to research/project/results/busy.json;
-`python research/pages/busy_page.py` makes the table of docs/how-to/choose-threads.md.
+`python research/pages/project_page.py` makes the table of docs/how-to/choose-threads.md.
 """
 
 import argparse

@@ -16,11 +16,10 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from research.pages.made_page import DOCS, measured, write_or_check
+from research.pages.made_page import measured, write_or_check
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "extras.json"
-PAGE = DOCS / "how-to" / "install.md"
 LEFT_OUT = ("docs", "test", "dev", "bench")
 
 
@@ -93,7 +92,7 @@ def main() -> int:
     rows = [(f"`{row['extra']}`", str(len(row["packages"])), f"{row['megabytes']:.0f}") for row in known]
     table = measured(("extra", "packages", "MB"), rows)
 
-    return write_or_check(PAGE, {"extras": table}, Path(__file__), __doc__ or "")
+    return write_or_check(Path(__file__), __doc__, {"extras": table})
 
 
 if __name__ == "__main__":

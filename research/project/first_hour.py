@@ -7,7 +7,7 @@ A walk runs the Python blocks and shell commands of a page in order and unedited
 is a process of its own, and the Python blocks share one. Of a slow command the quick form runs, which the page shows
 beside it; what needs a device is left out, and so is `pip install`. "Busy" is one counting process a core. A command
 that fails, or a block that prints something else than the page says, is in the results. They are written to
-results/first_hour.json; `research/pages/first_hour_page.py` makes docs/explanation/first-hour.md of them.
+results/first_hour.json; `research/pages/project_page.py` makes docs/explanation/first-hour.md of them.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""The table of docs/how-to/choose-threads.md, made from the results of busy.py.
+"""Tables of choosing threads and of the first hour with the package, made from results.
 
-python research/pages/busy_page.py           # writes the page
-python research/pages/busy_page.py --check   # exit code 1 where the page says something else than the results
+python research/pages/project_page.py           # writes the pages
+python research/pages/project_page.py --check   # exit code 1 where a page differs from the results
 """
 
 import json
@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from research.pages.made_page import DOCS, MISSING, head, line, result_file, write_or_check
+from research.pages.made_page import MISSING, head, line, result_file, table, write_or_check
 
-RESULTS = result_file("project/busy")
-PAGE = DOCS / "how-to" / "choose-threads.md"
+WALKS = ("readme", "train", "track", "deploy")
 
 
 def times(measured: dict[str, Any]) -> str:
@@ -46,10 +45,41 @@ def _ratio(rows: dict[str, Any], load: str) -> str:
     return f"{known['auto'] / min(known.values()):.2f}" if "auto" in known else "-"
 
 
+def steps(measured: dict[str, Any], name: str) -> str:
+    """A row a step: the line of the page, what is typed, seconds quiet and busy; last the sum."""
+    walk = measured.get("walks", {}).get(name)
+    if walk is None:
+        return MISSING
+
+    loads = [load for load in ("quiet", "busy") if load in walk]
+    rows = [
+        (str(each[0]["line"]), _typed(each[0]["what"]), *map(_step_seconds, each))
+        for each in zip(*(walk[load] for load in loads), strict=True)
+    ]
+
+    sums = [f"**{sum(row['seconds'] for row in walk[load]):.0f}**" for load in loads]
+    state = f"{measured['cores']} cores, load average {measured['load_before']} before the first walk."
+    titles = ("line", "what is typed", *(f"seconds, {load}" for load in loads))
+
+    return "\n".join([table(titles, [*rows, ("", "all", *sums)]), "", state])
+
+
+def _typed(what: str) -> str:
+    return what if what.startswith("Python: ") else f"`{' '.join(what.split())}`".replace("|", "\\|")
+
+
+def _step_seconds(row: dict[str, Any]) -> str:
+    return "failed" if "failed" in row else f"{row['seconds']:.1f}"
+
+
 def main() -> int:
-    """Writes or checks the page."""
-    table = times(json.loads(RESULTS.read_text(encoding="utf-8"))) if RESULTS.exists() else MISSING
-    return write_or_check(PAGE, {"threads": table}, Path(__file__), __doc__ or "")
+    """Writes or checks the pages."""
+    busy, first_hour = (
+        json.loads(result_file(f"project/{name}").read_text(encoding="utf-8")) for name in ("busy", "first_hour")
+    )
+    tables = {"threads": times(busy)} | {name: steps(first_hour, name) for name in WALKS}
+
+    return write_or_check(Path(__file__), __doc__, tables)
 
 
 if __name__ == "__main__":

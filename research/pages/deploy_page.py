@@ -1,7 +1,7 @@
-"""The tables of docs/how-to/quantise.md, made from research/deploy/results/integers.json.
+"""The tables of the pages on integers and on NeuroBench measures, made from results of research/deploy.
 
-python research/pages/quantise_page.py           # writes the page
-python research/pages/quantise_page.py --check   # exit code 1 where the page says something else than the results
+python research/pages/deploy_page.py           # writes the pages
+python research/pages/deploy_page.py --check   # exit code 1 where a page differs from the results
 """
 
 import json
@@ -10,12 +10,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from research.pages.made_page import DOCS, MISSING, result_file, table, write_or_check
+from research.pages.made_page import measured, result_file, table, write_or_check
 
-RESULTS = result_file("deploy/integers")
-C_RESULTS = result_file("deploy/c_model")
-PAGE = DOCS / "how-to" / "quantise.md"
 Row = dict[str, Any]
+COUNTED = ("Effective_MACs", "Effective_ACs", "Dense")
 
 
 def digits(results: Row) -> str:
@@ -94,12 +92,60 @@ def _clipped(seeds: list[Row]) -> str:
     return f"`{path}` {100 * share:.2f} %" if path else "none"
 
 
+def networks(rows: list[dict[str, Any]]) -> str:
+    """A row a network."""
+    titles = ("network", "parameters", "footprint kB", "connection sparsity", "activation sparsity")
+    lines = []
+
+    for row in rows:
+        sizes = (str(row["ParameterCount"]), f"{row['Footprint'] / 1000:.1f}")
+        sparsity = (f"{row['ConnectionSparsity']:.4f}", f"{row['ActivationSparsity']:.3f}")
+        counts = (f"{row['SynapticOperations'][key] / 1000:.1f} k" for key in COUNTED)
+        accuracy = row.get("ClassificationAccuracy")
+        last = (f"{row['MembraneUpdates']:.0f}", "-" if accuracy is None else f"{100 * accuracy:.1f}")
+        lines.append((f"{row['recipe']}: {row['network']}", *sizes, *sparsity, *counts, *last))
+
+    return measured((*titles, *COUNTED, "membrane updates", "accuracy %"), lines)
+
+
+def harness(models: list[dict[str, Any]]) -> str:
+    """A row a measure: the figure of both, or of each."""
+    keys = list(dict.fromkeys(key for row in models for key in row["ours"]))
+    lines = []
+
+    for key in keys:
+        cells = []
+        for row in models:
+            ours = row["ours"].get(key)
+            theirs = row["harness"].get(key)
+            cells.append("-" if ours is None else _digits(ours) if ours == theirs else f"{ours}, harness {theirs}")
+
+        lines.append((f"`{key}`", *cells))
+
+    return measured(("measure", *(row["model"] for row in models)), lines)
+
+
+def _digits(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(_digits(value[key]) for key in COUNTED)
+    return repr(value)
+
+
 def main() -> int:
-    """Writes or checks the page."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    tables = {block.__name__: block(results) for block in (digits, sensing)}
-    tables["c_models"] = c_models(json.loads(C_RESULTS.read_text(encoding="utf-8"))) if C_RESULTS.exists() else MISSING
-    return write_or_check(PAGE, tables, Path(__file__), __doc__)
+    """Writes or checks the pages."""
+    names = ("integers", "c_model", "neurobench_networks", "neurobench_harness")
+    integers, c_model, neurobench, beside_harness = (
+        json.loads(result_file(f"deploy/{name}").read_text(encoding="utf-8")) for name in names
+    )
+
+    tables = {
+        "digits": digits(integers),
+        "sensing": sensing(integers),
+        "c_models": c_models(c_model),
+        "networks": networks(neurobench["networks"]),
+        "harness": harness(beside_harness["models"]),
+    }
+    return write_or_check(Path(__file__), __doc__, tables)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """docs/tutorials/train-your-own.ipynb, made from the page beside it: text becomes text cells, code becomes code cells.
 
-python research/pages/tutorial_notebook.py           # writes the notebook
-python research/pages/tutorial_notebook.py --check   # exit code 1 where the notebook says something else than the page
+python docs/tutorials/notebook.py           # writes the notebook
+python docs/tutorials/notebook.py --check   # exit code 1 where the notebook says something else than the page
 
 Outputs are left out; the test of the page holds them. Lines after a prompt lose it, and so do the expected outputs.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "train-your-own.md"
+PAGE = Path(__file__).with_name("train-your-own.md")
 _BLOCK = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 
 

@@ -1,0 +1,185 @@
+"""Measures how a tree of Python files is written: code lines, air, comments, packed assignments, words of docstrings.
+
+    python research/project/style.py [FOLDER ...]    # src/spikebridge, tests and research without arguments
+
+- Code lines: lines that are no docstring, no comment and not blank.
+- Air: the share of blank lines among the lines inside functions; comments the same, those on lines of their own.
+- Packed assignments: `a, b = x, y`, unless values are exchanged; per 1,000 code lines inside functions.
+- Fragments: docstrings that begin with a word of `FRAGMENTS`, such as "What a link brings.".
+- Exported names: the different names of `__all__`. A docstring is one of an unexported name where neither the
+  function or class nor the class around it is exported.
+"""
+
+import ast
+import io
+import sys
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FRAGMENTS = {"What", "Of", "Where", "How", "Whether", "Which", "Whose", "When", "Why"}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DOCUMENTED = (*FUNCTIONS, ast.ClassDef, ast.Module)
+FOLDERS = ("src/spikebridge", "tests", "research")
+
+
+@dataclass
+class Style:
+    """Counts of a tree; two of them add up."""
+
+    files: int = 0
+    code: int = 0
+    docstrings: int = 0
+    body: int = 0
+    blank: int = 0
+    comments: int = 0
+    packed: int = 0
+    unexported: int = 0
+    fragments: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Style") -> "Style":
+        return Style(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+    @property
+    def air(self) -> float:
+        """Blank lines inside functions [%]."""
+        return self._share(self.blank)
+
+    @property
+    def commented(self) -> float:
+        """Comments inside functions [%]."""
+        return self._share(self.comments)
+
+    @property
+    def packed_per_1000(self) -> float:
+        """Packed assignments per 1,000 code lines inside functions."""
+        return 1000 * self.packed / max(self.body, 1)
+
+    def _share(self, lines: int) -> float:
+        return 100 * lines / max(self.body + self.blank + self.comments, 1)
+
+
+def measure(root: Path) -> dict[str, Style]:
+    """The style of each folder of a tree; files at its top count as the folder "."."""
+    exported = exported_names(root)
+    styles: dict[str, Style] = {}
+
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        folder = parts[0] if len(parts) > 1 else "."
+        styles[folder] = styles.get(folder, Style()) + measure_file(path, exported)
+
+    return styles
+
+
+def measure_file(path: Path, exported: frozenset[str] = frozenset()) -> Style:
+    """The style of one file."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    lines = text.split("\n")
+
+    blank = {number for number, line in enumerate(lines, 1) if not line.strip()}
+    comments = _comment_lines(text, lines)
+    docstrings = {number for node in ast.walk(tree) for number in _docstring_lines(node)}
+    code = set(range(1, len(lines) + 1)) - blank - comments - docstrings
+
+    inside = {number for node in ast.walk(tree) if isinstance(node, FUNCTIONS) for number in _body_lines(node)}
+    packed = sum(_is_packed(node) for node in ast.walk(tree))
+    unexported = sum(len(_docstring_lines(node)) for node in _unexported(tree, exported))
+    fragments = [f"{path}:{line}: {words}" for line, words in _fragments(tree)]
+
+    return Style(
+        1,
+        len(code),
+        len(docstrings),
+        len(inside & code),
+        len(inside & blank - docstrings),
+        len(inside & comments),
+        packed,
+        unexported,
+        fragments,
+    )
+
+
+def exported_names(root: Path) -> frozenset[str]:
+    """All names that stand in `__all__` of the packages of a tree, in `__init__.py` or the stub beside it."""
+    names: set[str] = set()
+    for path in (*root.rglob("__init__.py"), *root.rglob("__init__.pyi")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                names |= {word.value for word in ast.walk(node.value) if isinstance(word, ast.Constant)}
+
+    return frozenset(names)
+
+
+def _comment_lines(text: str, lines: list[str]) -> set[int]:
+    """Lines that hold nothing but a comment."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    starts = [token.start[0] for token in tokens if token.type == tokenize.COMMENT]
+    return {number for number in starts if lines[number - 1].lstrip().startswith("#")}
+
+
+def _docstring_lines(node: ast.AST) -> range:
+    if not isinstance(node, DOCUMENTED) or ast.get_docstring(node) is None:
+        return range(0)
+
+    string = node.body[0]
+    return range(string.lineno, (string.end_lineno or string.lineno) + 1)
+
+
+def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> range:
+    docstring = _docstring_lines(function)
+    first = docstring.stop if docstring else function.body[0].lineno
+    return range(first, (function.end_lineno or first) + 1)
+
+
+def _is_packed(node: ast.AST) -> bool:
+    """True if several values are assigned in one statement; exchanged values need one."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Tuple):
+        return False
+    if not isinstance(node.value, ast.Tuple) or len(node.targets[0].elts) < 2:
+        return False
+
+    targets = {ast.unparse(target) for target in node.targets[0].elts}
+    return targets.isdisjoint(ast.unparse(value) for value in node.value.elts)
+
+
+def _unexported(node: ast.AST, exported: frozenset[str]) -> Iterator[ast.AST]:
+    """Functions and classes that are not exported, nor inside of one that is."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (*FUNCTIONS, ast.ClassDef)):
+            if child.name in exported:
+                continue
+            yield child
+
+        yield from _unexported(child, exported)
+
+
+def _fragments(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The line and the first line of each docstring that begins with a fragment."""
+    for node in ast.walk(tree):
+        docstring = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
+        if docstring and docstring.split()[0].strip(",.;:") in FRAGMENTS:
+            yield getattr(node, "lineno", 1), docstring.splitlines()[0]
+
+
+def main() -> None:
+    """Prints a row for each folder and one for the tree."""
+    for name in sys.argv[1:] or FOLDERS:
+        root = ROOT / name
+        styles = measure(root)
+        total = sum(styles.values(), Style())
+
+        print(f"{name}: {len(exported_names(root))} exported names, {len(total.fragments)} fragments")
+        for folder, one in [*sorted(styles.items(), key=lambda item: -item[1].code), ("all", total)]:
+            print(
+                f"  {folder:12} files {one.files:4}  code {one.code:6}  air {one.air:4.1f} %  "
+                f"comments {one.commented:4.1f} %  packed {one.packed_per_1000:4.1f} per 1,000  "
+                f"docstring lines of unexported names {one.unexported:6}"
+            )
+
+
+if __name__ == "__main__":
+    main()

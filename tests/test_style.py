@@ -1,0 +1,153 @@
+"""How the project is written: air, one assignment a line, reasons, first words of docstrings, sizes, and the border."""
+
+import ast
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import spikebridge
+from research.project.style import Style, exported_names, measure, measure_file
+
+ROOT = Path(spikebridge.__file__).parent
+PROJECT = Path(__file__).resolve().parent.parent
+SIZES: dict[str, int] = json.loads((Path(__file__).parent / "code_lines.json").read_text(encoding="utf-8"))
+
+# the redesign that these tests describe is under way
+pytestmark = pytest.mark.xfail(strict=False)
+MAX_GROWTH = 1.02
+MIN_AIR = 5.0
+MIN_COMMENTS = {"src": 2.5, "tests": 1.0, "research": 1.0}
+MAX_PACKED = 4.0
+MAX_EXPORTED = 290
+MAX_UNEXPORTED_DOCSTRINGS = 5000
+MAX_SCRIPTS = 12
+
+
+@cache
+def styles(tree: str) -> dict[str, Style]:
+    """The style of the folders of a tree."""
+    return measure(ROOT if tree == "src" else PROJECT / tree)
+
+
+def total(tree: str) -> Style:
+    """The style of a whole tree."""
+    return sum(styles(tree).values(), Style())
+
+
+@pytest.mark.parametrize("tree", ["src", "tests", "research"])
+def test_functions_have_air(tree: str) -> None:
+    assert total(tree).air >= MIN_AIR
+
+
+@pytest.mark.parametrize("tree", ["src", "tests", "research"])
+def test_comments_give_reasons_often_enough(tree: str) -> None:
+    assert total(tree).commented >= MIN_COMMENTS[tree]
+
+
+@pytest.mark.parametrize("tree", ["src", "tests", "research"])
+def test_a_line_holds_one_assignment(tree: str) -> None:
+    assert total(tree).packed_per_1000 <= MAX_PACKED
+
+
+@pytest.mark.parametrize("tree", ["src", "tests", "research"])
+def test_docstrings_begin_with_a_noun_or_a_verb(tree: str) -> None:
+    assert total(tree).fragments == []
+
+
+def test_exported_names_are_few_and_only_they_have_long_docstrings() -> None:
+    assert len(exported_names(ROOT)) <= MAX_EXPORTED
+    assert total("src").unexported <= MAX_UNEXPORTED_DOCSTRINGS
+
+
+def test_no_folder_grows_unnoticed() -> None:
+    """A change that needs more lines raises the number of its folder, and its commit says why."""
+    now = {folder: one.code for folder, one in styles("src").items()}
+    assert now.keys() == SIZES.keys()
+
+    grown = {folder: lines for folder, lines in now.items() if lines > MAX_GROWTH * SIZES[folder]}
+    assert grown == {}, "see tests/code_lines.json"
+
+    # a number that is too large would let the folder fill again
+    shrunk = {folder: lines for folder, lines in now.items() if lines * MAX_GROWTH < SIZES[folder]}
+    assert shrunk == {}, "enter the smaller numbers in tests/code_lines.json"
+
+
+def test_a_folder_of_research_is_one_subject() -> None:
+    folders = {path.parent for path in (PROJECT / "research").rglob("*") if path.is_file()}
+    wide = {
+        folder.relative_to(PROJECT).as_posix(): len(files)
+        for folder in folders
+        if "__pycache__" not in folder.parts
+        and len(files := [one for one in folder.iterdir() if one.is_file()]) > MAX_SCRIPTS
+    }
+
+    assert wide == {}
+
+
+def test_counts_of_style_are_those_by_hand(tmp_path: Path) -> None:
+    file = tmp_path / "small.py"
+    file.write_text(
+        '"""What a file is."""\n\n'
+        "def f(a, b):\n"
+        '    """Sum."""\n'
+        "    x, y = a, b\n"
+        "    a, b = b, a\n"
+        "\n"
+        "    # a reason\n"
+        "    return x + y\n"
+    )
+
+    style = measure_file(file)
+
+    assert (style.code, style.docstrings, style.body, style.blank, style.comments) == (4, 2, 3, 1, 1)
+    assert (style.packed, style.unexported) == (1, 1)
+    assert style.fragments == [f"{file}:1: What a file is."]
+
+
+def test_what_is_installed_is_reached_by_users() -> None:
+    """A module of the wheel is reached from an exported name or a command, not from research or tests alone."""
+    modules = _modules()
+    waiting = [name for name in modules if _is_entry(name, modules[name])]
+    reached: set[str] = set()
+
+    while waiting:
+        name = waiting.pop()
+        if name in modules and name not in reached:
+            reached.add(name)
+            waiting += [*_imports(modules[name]), name.rpartition(".")[0]]
+
+    assert sorted(modules.keys() - reached) == []
+
+
+def _modules() -> dict[str, Path]:
+    """All modules of the package by their dotted names."""
+    names = {path: ("spikebridge", *path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.rglob("*.py")}
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in names.items()}
+
+
+def _is_entry(name: str, path: Path) -> bool:
+    """True for the command line, the recipes, and the packages of a layer that export names."""
+    is_package = path.name == "__init__.py" and name.count(".") == 1
+    return is_package or path.stem in ("__main__", "recipe") or name == "spikebridge.cli.main"
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules that a file imports or names in a string, with those of the stub beside an `__init__.py`."""
+    stub = path.with_suffix(".pyi")
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (path, stub) if file.exists()]
+    names: set[str] = set()
+
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            # stubs import from their own folder
+            package = ".".join(("spikebridge", *path.parent.relative_to(ROOT).parts)) if node.level else ""
+            module = ".".join(filter(None, (package, node.module)))
+            names |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("spikebridge."):
+            names.add(node.value)
+
+    return names
