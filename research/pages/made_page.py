@@ -1,7 +1,7 @@
 """Tables of pages made from results: rows, marks in the pages, and writing or checking them.
 
-A table stands between `<!-- NAME: made by SCRIPT -->` and `<!-- end of NAME -->`, in a page of docs/, in the README or in
-notes of research/. One table may stand in several pages.
+A table stands between `<!-- NAME: made by SCRIPT -->` and `<!-- end of NAME -->` in a page of docs/, in the README or
+in notes of research/. One table may stand in several pages.
 """
 
 import argparse
