@@ -19,6 +19,7 @@ FORMS = {
     "windows of 20, last values": "windows, last",
 }
 SILENT = ("floor", "no neurons")  # rows without spikes
+LIBRARIES = ("SpikingJelly", "snnTorch", "Norse", "sinabs")
 
 
 def machine(peers: dict[str, Any]) -> str:
@@ -26,6 +27,30 @@ def machine(peers: dict[str, Any]) -> str:
     facts = peers["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     return f"{facts['processor']}, {facts['cores']} cores, {facts['system']}; {facts['native']}. {versions}."
+
+
+def summary(peers: dict[str, Any], stream: dict[str, Any]) -> str:
+    """Each library against this package, in the same process: times, and memory, as multiples of ours."""
+    layer = {row["name"]: row for row in peers["layers"][2]["rows"]}
+    dense, convolutional = (
+        {row["name"]: row for row in table["rows"]} for table in (peers["networks"][0], peers["networks"][2])
+    )
+    steps = {row["name"]: row for row in stream["live"][1]["rows"]}
+    memory_of = {row["name"]: row for row in peers["memory"]}
+    titles = ("a layer, training", "784-1000-10, training", "convolutions, training", "live step", "peak memory")
+    lines = [head("times ours", *titles)]
+
+    for name in LIBRARIES:
+        ratios = (
+            layer[name]["cpu_ratio"],
+            dense[name]["cpu_ms"] / dense["native, Sequential"]["cpu_ms"],
+            convolutional[name]["cpu_ms"] / convolutional["native, channels last, Sequential"]["cpu_ms"],
+            steps[name]["us_a_step"] / steps["events, one native call"]["us_a_step"],
+            memory_of[name]["mb"][1] / memory_of["native, Sequential"]["mb"][1],
+        )
+        lines.append(line(name, *(f"{ratio:.1f}" for ratio in ratios)))
+
+    return "\n".join(lines)
 
 
 def layers(peers: dict[str, Any]) -> str:
@@ -196,6 +221,7 @@ def main() -> int:
     peers, stream, whole, looped = (json.loads(result_file(f"speed/{name}").read_text()) for name in names)
     tables = {
         "machine": machine(peers),
+        "summary": summary(peers, stream),
         "layers": layers(peers),
         "networks": networks(peers),
         "live": live(stream),
