@@ -24,8 +24,6 @@ from typing import Any
 
 import torch
 
-from spikebridge.cli.failure import status
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.evaluate import load_networks
@@ -36,6 +34,8 @@ from spikebridge.networks.modulation.training.gates import build_gating, task_pr
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
 from spikebridge.networks.modulation.training.trial import build_branch
+from spikebridge.recipes import train_all
+from spikebridge.recipes.messages import status
 from spikebridge.training import Run
 from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.environment import describe_environment

@@ -12,9 +12,9 @@ from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
 from spikebridge.cli.command import Command, CommandResult, DataFolder
-from spikebridge.cli.failure import status
 from spikebridge.data import catalog
 from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.recipes.messages import status
 
 _Folder = Annotated[Path, Positional, arg(metavar="FOLDER", help_behavior_hint="")]
 _File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
@@ -304,4 +304,4 @@ def _write_recording(make: Any, folder: Path, seconds: float, seed: int) -> Comm
 
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is a whole number from 0 to {2**32 - 1}, but got {seed}")
+        raise ConfigError(f"seed is an integer from 0 to {2**32 - 1}, but got {seed}")

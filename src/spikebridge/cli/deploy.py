@@ -1,25 +1,39 @@
-"""`spikebridge export`, `quantize`, `compare`, `place`, `run` and `draw`: networks as bundles and integer models."""
+"""`spikebridge export`, `quantize`, `compare`, `place` and `run`: networks as bundles and integer models."""
 
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunCommand, RunOrRecipe, check_data
-from spikebridge.cli.failure import status
-from spikebridge.data.io.atomic import check_target
+from spikebridge.cli import formatting
+from spikebridge.cli.command import (
+    Command,
+    CommandResult,
+    DataFolder,
+    Flag,
+    OneNetwork,
+    RunCommand,
+    RunOrRecipe,
+    check_data,
+)
 from spikebridge.errors import ConfigError
-
-_log = logging.getLogger(__name__)
+from spikebridge.recipes.bundle import export_target, is_bundle, load_of_bundle, open_bundle
+from spikebridge.recipes.live import inputs_from_samples
+from spikebridge.recipes.messages import status
+from spikebridge.recipes.target import resolve_target
 
 _ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
 _IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
 _AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
 _Bits = Annotated[int, arg(metavar="BITS")]
 _Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
+_BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
+_InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
+_OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
+_ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
+_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle, NETWORK_c)")]
+_Exported = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,31 +66,22 @@ class Quantize(RunCommand):
     def execute(self) -> CommandResult:
         """Quantises, writes, and measures before and after."""
         check_data(self.data)
-        target = targets.resolve_target(self.target, self.own, self.network)
-        from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
+        target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.quantization.config import QConfig
+        from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
 
         region = QConfig("*", self.weights, self.activations, self.membranes, self.power_of_two)
-        results = quantize_run(
-            target.module,
-            target.trained_run(),
-            out,
-            region,
-            QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle),
-            progress=status,
+        options = QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle)
+        results = quantize_run(target.recipe, target.trained_run(), out, region, options, progress=status)
+        paths = "\n".join(str(path) for path in (out, self.bundle) if path is not None)
+
+        return CommandResult(
+            {"out": out, "bundle": self.bundle, **results}, f"{formatting.results(results)}\n\n{paths}"
         )
-
-        made = {"out": out, "bundle": self.bundle}
-        paths = "\n".join(str(path) for path in made.values() if path is not None)
-
-        return CommandResult({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
-
-
-_BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +103,12 @@ class Compare(Command):
         bundle = Bundle.open(self.bundle)
         comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
         rows = [asdict(row) for row in comparison.rows]
-        words = "within tolerance" if comparison.passed else "NOT within tolerance"
-        text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {words}"])
+        verdict = "within tolerance" if comparison.passed else "NOT within tolerance"
+        text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {verdict}"])
+        data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
+        data |= {"left_out": list(comparison.left_out)}
 
-        data = {
-            "bundle": self.bundle,
-            "passed": comparison.passed,
-            "rows": rows,
-            "left_out": list(comparison.left_out),
-        }
         return CommandResult(data, text, code=0 if comparison.passed else 1)
-
-
-_ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +120,7 @@ class PlaceBundle(Command):
     chips: Annotated[int, arg(metavar="K")] = 1
     """Number of chips."""
     chip: _ChipName = "spinnaker"
-    """What a chip can do: `spinnaker`, or a TOML file with memory, operations, events, latency and energies."""
+    """The abilities of a chip: `spinnaker`, or a TOML file with memory, operations, events, latency and energies."""
 
     def execute(self) -> CommandResult:
         """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
@@ -130,17 +128,16 @@ class PlaceBundle(Command):
         from spikebridge.deploy.bundle.bundle import Bundle
 
         chip = SPINNAKER if self.chip == SPINNAKER.name else read_chip(self.chip)
-        bundle = Bundle.open(self.bundle)
-        placed = place(targets.load_of_bundle(bundle), chip, self.chips)
-        timing = placed.timing
-        parts = [{"part": name, "chip": number} for name, number in placed.chips.items()]
+        placement = place(load_of_bundle(Bundle.open(self.bundle)), chip, self.chips)
+        timing = placement.timing
+        parts = [{"part": name, "chip": number} for name, number in placement.chips.items()]
 
         figures = {
             "latency [ms]": 1e3 * timing.latency,
             "keeps up": timing.keeps_up,
             "power [W]": timing.energy,
-            "chips in use": len(placed.memory),
-            "largest memory [bytes]": max(placed.memory),
+            "chips in use": len(placement.memory),
+            "largest memory [bytes]": max(placement.memory),
             "busiest chip": f"{max(timing.busy):.1%}",
         }
 
@@ -149,10 +146,6 @@ class PlaceBundle(Command):
         data = {"bundle": self.bundle, "chip": asdict(chip), "parts": parts, "path": path, **figures}
 
         return CommandResult(data, text, code=0 if timing.keeps_up else 1)
-
-
-_InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
-_OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +172,7 @@ class RunBundle(Command):
         bundle = Bundle.open(self.bundle)
         inputs = None
         if self.input is not None and self.input.suffix.lower() == ".wav":
-            inputs = targets.inputs_from_samples(bundle, self.input)
+            inputs = inputs_from_samples(bundle, self.input)
 
         ran = run_bundle(bundle, self.input, status, integers=self.integers, inputs=inputs)
         if self.out is not None:
@@ -194,105 +187,6 @@ class RunBundle(Command):
         text = f"{formatting.table(outputs)}\n\n{ran.ticks} ticks, {ran.ticks_per_second:.0f} a second"
 
         return CommandResult(data | ({"out": self.out} if self.out is not None else {}), text)
-
-
-OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
-_SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
-Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draw(RunCommand):
-    """Draw a network, or the parts and files of a bundle, as an SVG diagram."""
-
-    target: Drawn
-    """A run folder, a recipe's name, the path of a recipe file, or the folder of a bundle."""
-    network: OneNetwork = None
-    """The network of the recipe to draw."""
-    out: _SvgFile = None
-    """The SVG file to write."""
-
-    def execute(self) -> CommandResult:
-        """Builds the network, sums it up and draws it."""
-        if self.out is not None:
-            check_target(self.out)
-
-        if targets.is_bundle(self.target):
-            return self._draw_bundle(Path(self.target))
-
-        target = targets.resolve_target(self.target, self.own, self.network)
-        name, network = target.hybrid_network(self.network)
-        from spikebridge.analysis.plots.figures import draw_network
-        from spikebridge.analysis.summary import summarize
-
-        _log.info("counting the operations of %s", name)
-        summary = str(summarize(network, target.inputs(network)))
-        _log.info("drawing %s", name)
-        path = self.out or Path(f"{name}.svg")
-        targets.write_file(path, draw_network(network))
-
-        return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
-
-    def _draw_bundle(self, folder: Path) -> CommandResult:
-        targets.refuse_choices(str(folder), self.own, self.network)
-        from spikebridge.analysis.plots.bundle_diagram import draw_bundle
-        from spikebridge.deploy.bundle.bundle import Bundle
-
-        bundle = Bundle.open(folder)
-        path = self.out or Path(f"{folder.resolve().stem}.svg")
-        targets.write_file(path, draw_bundle(asdict(bundle.manifest)))
-        parts = [{"part": name, "side": one.side, "file": one.file} for name, one in bundle.manifest.parts.items()]
-
-        return CommandResult(
-            {"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}"
-        )
-
-
-_PageFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.html)")]
-_LayerPaths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all)")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayNetwork(RunCommand):
-    """Run a network on an example and write a page that replays it: spikes, membranes, units and outputs over time."""
-
-    target: RunOrRecipe
-    """A run folder, a recipe's name, or the path of a recipe file; without a run the network is untrained."""
-    network: OneNetwork = None
-    """The network of the recipe."""
-    sample: Annotated[int, arg(metavar="N")] = 0
-    """The sample of the recipe's example."""
-    layers: _LayerPaths = ()
-    """The layers of neurons to show, such as `where.lif1`."""
-    out: _PageFile = None
-    """The HTML file to write."""
-
-    def execute(self) -> CommandResult:
-        """Records the network and writes the page."""
-        if self.out is not None:
-            check_target(self.out)
-
-        target = targets.resolve_target(self.target, self.own)
-        name, network = target.hybrid_network(self.network)
-        note = target.training_note()
-        if note is None:
-            name, network, _ = target.trained_network(name)
-
-        from spikebridge.analysis.replay.network import record_network
-        from spikebridge.analysis.report import Section, write_report
-
-        replay = record_network(network, target.inputs(network), self.sample, self.layers or None, name)
-        path = self.out or Path(f"{name}.html")
-        section = Section("Replay", [] if note is None else f"{note[0].upper()}{note[1:]}.", replays=[replay])
-        write_report(path, f"{name} on an example", [section], {"network": self.target, "sample": self.sample})
-        lanes = [{"lane": lane.name, "shown": lane.note} for lane in replay.lanes]
-        data = {"network": name, "page": path, "lanes": lanes}
-
-        return CommandResult(data, f"{formatting.table(lanes)}\n\npage: {path}")
-
-
-_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle, NETWORK_c)")]
-_Exported = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,31 +208,13 @@ class Export(RunCommand):
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
         if self.kind == "c":
             return self._export_c()
-        if targets.is_bundle(self.target):
+        if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
-        target = targets.resolve_target(self.target, self.own, self.network)
-        name, network, run = target.trained_network(self.network)
-        from spikebridge.deploy.bundle.export import export
+        target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.compare import compare_bundle
 
-        inputs: Any = target.inputs(network)
-        card = {
-            "recipe": run.recipe,
-            "network": name,
-            "config": run.config,
-            "results": run.results() if run.finished else {},
-            "environment": run.environment() if (run.path / "environment.json").is_file() else {},
-        }
-
-        bundle = export(
-            network,
-            inputs if isinstance(inputs, dict) else {"signal": inputs},
-            self.out or Path(f"{name}.bundle"),
-            card=card,
-            progress=status,
-        )
-
+        name, bundle = export_target(target, self.network, self.out, status)
         comparison = compare_bundle(bundle, progress=status)
         manifest = bundle.manifest
         parts = [
@@ -365,20 +241,18 @@ class Export(RunCommand):
     def _export_c(self) -> CommandResult:
         """Writes the integer model as C."""
         check_data(self.data)
-        if targets.is_bundle(self.target):
-            targets.refuse_choices(self.target, self.own, self.network)
-            from spikebridge.deploy.bundle.bundle import Bundle
+        if is_bundle(self.target):
             from spikebridge.deploy.c.export import bundle_sample, write_c
 
-            name = Path(self.target).resolve().stem
-            written = write_c(*bundle_sample(Bundle.open(Path(self.target))), self.out or Path(f"{name}_c"))
+            sample = bundle_sample(open_bundle(self.target, self.own, self.network))
+            written = write_c(*sample, self.out or Path(f"{Path(self.target).resolve().stem}_c"))
         else:
-            target = targets.resolve_target(self.target, self.own, self.network)
-            name, _, _ = target.trained_network(self.network)
-            from spikebridge.cli.quantize_run import QuantizeOptions, run_to_c
+            target = resolve_target(self.target, self.own, self.network)
+            from spikebridge.recipes.quantize import QuantizeOptions, run_to_c
 
+            name, _, _ = target.trained_network(self.network)
             options = QuantizeOptions(network=name, data=self.data)
-            written = run_to_c(target.module, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
+            written = run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
 
         files = [{"file": file.name, "bytes": file.stat().st_size} for file in sorted(written.folder.iterdir())]
         sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}

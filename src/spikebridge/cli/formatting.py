@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spikebridge.cli.recipes import Listing
+from spikebridge.recipes.outline import Listing
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -34,7 +34,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _value_text(value: Any, column: str = "") -> str:
-    """A value as text: four significant digits, a dash for None; the standard deviation ("sd") of one seed is "n/a".
+    """A value as text with four significant digits; None is a dash, the standard deviation ("sd") of one seed "n/a".
 
     Example:
         >>> _value_text(0.123456), _value_text(None), _value_text(True), _value_text(None, "sd")
@@ -100,7 +100,7 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
 
 
 def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str:
-    """What `spikebridge list` prints."""
+    """Recipes and building blocks, for `spikebridge list`."""
     lines = ["recipes", *(_entry(recipe) for recipe in recipes)]
     for kind, entries in blocks.items():
         if entries:
@@ -110,7 +110,7 @@ def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str
 
 
 def data_sets(entries: Sequence[dict[str, Any]]) -> str:
-    """What `spikebridge data` prints: what is there, and for the rest what is missing and where it comes from."""
+    """Data sets, for `spikebridge data`: present ones, and for the others the missing files and their source."""
     lines = []
     for entry in entries:
         lines.append(f"{'here' if entry['present'] else '-':<6}{entry['name']:<10} {entry['about']}")
@@ -135,6 +135,18 @@ def findings(found: Sequence[dict[str, Any]]) -> str:
 
     line = "{severity}: {network}: {where} is {kind}: {what}\n  remedy: {remedy}"
     return "\n".join(line.format(**one) for one in found)
+
+
+def operations(rows: Sequence[dict[str, Any]]) -> str:
+    """A paragraph for each operation; an arrow marks the path that runs here."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row['operation']}: {row['about']}")
+        for path in row["paths"]:
+            mark = "->" if path["path"] == row["here"] else "  "
+            lines.append(f"  {mark} {path['path']:<10} {path['when']}")
+
+    return "\n".join(lines)
 
 
 def _entry(entry: Listing) -> str:

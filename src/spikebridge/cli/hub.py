@@ -25,7 +25,7 @@ class Push(Command):
     """Make a new repository private."""
 
     def execute(self) -> CommandResult:
-        """Uploads the files that a run or a bundle consists of."""
+        """Uploads the files of a run or a bundle."""
         from spikebridge.pretrained.hub import push
 
         address = push(self.folder, self.repository, private=self.private)

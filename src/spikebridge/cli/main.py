@@ -1,8 +1,8 @@
-"""The `spikebridge` command: arguments in, results out, no logic.
+"""The `spikebridge` command: words in, results out, no logic.
 
 A command is a dataclass in one of the files beside this one; its fields are its options. This file parses the arguments
 into such an object, executes it, prints its result, and turns every failure into one line. Exit codes: 0 done, 1
-findings or a fault of the program, 2 a mistake in the arguments or the data, 130 stopped by Ctrl-C.
+findings or an error of the program, 2 a mistake in the arguments or the data, 130 stopped by Ctrl-C.
 """
 
 import contextlib
@@ -15,16 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikebridge.cli.apps import Ask, RunLive, Track, WatchScene
+from spikebridge._moved import moved
+from spikebridge.cli.ask import Ask
 from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
-from spikebridge.cli.deploy import Compare, Draw, Export, PlaceBundle, Quantize, ReplayNetwork, RunBundle
+from spikebridge.cli.deploy import Compare, Export, PlaceBundle, Quantize, RunBundle
 from spikebridge.cli.doctor import Doctor, List, Models
-from spikebridge.cli.failure import elapsed_time, explain, interrupt_after_loading, status, warnings_in_one_line
-from spikebridge.cli.hub.commands import Pull, Push
-from spikebridge.cli.sweep.command import SweepCommand
+from spikebridge.cli.draw import Draw, ReplayNetwork
+from spikebridge.cli.failure import elapsed_time, interrupt_after_loading, warnings_in_one_line
+from spikebridge.cli.hub import Pull, Push
+from spikebridge.cli.live import RunLive
+from spikebridge.cli.sweeps import SweepCommand
+from spikebridge.cli.track import Track
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, deferred_checks, did_you_mean, printable
+from spikebridge.recipes.messages import explain, status
 
 COMMANDS: dict[str, type[Command]] = {
     "list": List,
@@ -40,7 +45,6 @@ COMMANDS: dict[str, type[Command]] = {
     "copy": Copy,
     "track": Track,
     "ask": Ask,
-    "watch": WatchScene,
     "live": RunLive,
     "export": Export,
     "compare": Compare,
@@ -98,7 +102,7 @@ def _execute(words: list[str]) -> int:
     name = words[0]
     rest = words[1:]
     if name not in COMMANDS:
-        raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
+        raise ConfigError(moved("commands", name) or f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
 
     set_threads_from(rest)
     with elapsed_time(f"spikebridge {name}", active=not COMMANDS[name].shows_progress):

@@ -1,16 +1,10 @@
-"""The trained networks of a run as integer models: quantised, written, and measured before and after.
-
-A recipe that can be quantised has `calibration(config, num_samples, data)`, the inputs to choose scales on, and may
-have `measure(network, config, data)`, the figures that quantisation may cost, and `REGIONS`, or `regions(config)`, the
-paths that have an integer form where not all have one.
-"""
+"""The trained networks of a run as integer models: quantised, written, and measured before and after."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -25,25 +19,20 @@ from spikebridge.deploy.integer.bundle import integer_inputs
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
 from spikebridge.deploy.quantization.lowering import add_integers, integer_model
 from spikebridge.deploy.quantization.network import quantize
-from spikebridge.deploy.quantization.report import Saturation, memory, quantized_paths, saturation
+from spikebridge.deploy.quantization.report import memory, quantized_paths, saturation
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.training.run.run import Run
 
-_NUM_SHOWN = 8  # samples for costs and clipping
-_SUMMARY = "quantization.json"
+_NUM_SAMPLES = 8  # for costs and clipping
 
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """What is quantised, and on which data.
+    """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
 
-    Attributes:
-        paths: of parts, units and layers; the recipe's own without any, or everything.
-        network: one of the recipe's networks, all without it.
-        num_calibration: training samples on which scales are chosen.
-        data: the folder with data sets.
-        bundle: of one of the networks; that network alone is quantised, and its integer model is written there.
+    With the bundle of a network that network alone is quantised, and its integer model is written there.
     """
 
     paths: Sequence[str] = ()
@@ -54,184 +43,141 @@ class QuantizeOptions:
 
 
 def quantize_run(
-    module: ModuleType,
+    recipe: Recipe,
     run: Run,
     out: Path | None,
     qconfig: QConfig,
     options: QuantizeOptions,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Quantises every trained network of a run, and writes one folder with an integer model for each.
+    """Quantises every trained network of a run, and writes a folder with an integer model for each.
 
-    Args:
-        module: the recipe.
-        run: with weights.
-        out: the folder to make; None makes none.
-        qconfig: widths.
-        options: what is quantised, and on which data.
-        progress: gets the name of each network.
-
-    Returns:
-        One row a network, and where values were clipped.
-
-    Raises:
-        ConfigError: a recipe, network, region or number that cannot be meant.
-        ExportError: the folder is there already, a layer has no integer form, or the bundle is of another network.
-        DataError: the bundle is damaged.
+    Without `out` no folder is made. Gives a row for each network, and the signals that were clipped.
     """
     if out is not None and out.exists():
         raise ExportError(f"{out} is there already; name another folder or remove it first")
 
-    data = options.data
-    opened = None if options.bundle is None else _opened(options.bundle, run)
-    if opened is not None and options.network is None:
-        options = replace(options, network=opened.manifest.card.get("network"))
+    bundle = None if options.bundle is None else _bundle_of(options.bundle, run)
+    if bundle is not None and options.network is None:
+        options = replace(options, network=bundle.manifest.card.get("network"))
 
-    config = run.config_as(module.Config)
+    config = run.config_as(recipe.Config)
+    plan = _plan(recipe, config, qconfig, options)
     rows = []
     clipped = []
 
     with nullcontext() if out is None else atomic_folder(out) as draft:
-        for path, one in _quantized(module, run, qconfig, options, progress):
-            if opened is not None:
-                add_integers(opened, one.network, one.whole)
+        for path, network in _quantized(recipe, run, plan, options, progress):
+            if bundle is not None:
+                add_integers(bundle, network.trained, network.quantized)
             if draft is not None:
-                one.model.save(draft / path.replace("/", "-"))
-            rows.append({"network": path, **one.figures(module, config, data)})
-            clipped += [{"network": path, **asdict(most)} for most in one.clipped()]
-            if opened is not None:
+                network.model.save(draft / path.replace("/", "-"))
+
+            rows.append({"network": path, **network.figures(recipe, config, options.data)})
+            outside = [one for one in saturation(network.quantized, network.samples) if one.share > 0]
+            clipped += [{"network": path, **asdict(one)} for one in outside]
+            if bundle is not None:
                 break  # a bundle holds the first one of its name
 
         results = {"networks": rows, "clipped": clipped}
-        plan = _plan(module, run, qconfig, options)
-        about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [r.path for r in plan.qconfigs]}
+        about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [one.path for one in plan.qconfigs]}
         if draft is not None:
-            write_text(draft / _SUMMARY, json.dumps({**about, **results}, indent=1) + "\n")
+            write_text(draft / "quantization.json", json.dumps({**about, **results}, indent=1) + "\n")
 
     return results
 
 
-def _plan(module: ModuleType, run: Run, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
-    has_own = hasattr(module, "regions")
-    own = module.regions(run.config_as(module.Config)) if has_own else getattr(module, "REGIONS", ())
-    return qconfigs_for(list(options.paths) or list(own), qconfig)
-
-
-def _quantized(
-    module: ModuleType, run: Run, qconfig: QConfig, options: QuantizeOptions, progress: Callable[[str], None]
-) -> Iterator[tuple[str, "_Quantized"]]:
-    """The trained networks of a run by path, quantised one after the other."""
-    if not hasattr(module, "calibration"):
-        raise ConfigError(
-            f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
-        )
-
-    if options.num_calibration < 1:
-        raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
-
-    children = _children(run, options.network)
-    config = run.config_as(module.Config)
-    plan = _plan(module, run, qconfig, options)
-    signals = module.calibration(config, options.num_calibration, options.data)
-
-    for path, child in children.items():
-        progress(path)
-        trained = module.build(config)[path.partition("/")[0]]
-        child.load_weights(trained)
-        yield path, _Quantized(trained.eval(), signals, plan)
-
-
 def run_to_c(
-    module: ModuleType,
+    recipe: Recipe,
     run: Run,
     out: Path,
     options: QuantizeOptions,
     progress: Callable[[str], None] = lambda line: None,
 ) -> WrittenC:
-    """Quantises a trained network of a run to 8 bits, and writes the integer model as C.
-
-    Args:
-        module: the recipe.
-        run: with weights.
-        out: the folder to make.
-        options: what is quantised, and on which data; the first network without a name.
-        progress: gets the name of the network.
-
-    Raises:
-        ConfigError: a recipe or network that cannot be meant.
-        ExportError: the folder is there already, or a layer has no integer form or no C form.
-    """
+    """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
     if out.exists():
         raise ExportError(f"{out} is there already; name another folder or remove it first")
 
-    _, one = next(_quantized(module, run, QConfig(), options, progress))
-    traced = record_trace(one.whole, one.some, one.ticks)
-    known = {kind: {name: x.numpy() for name, x in several.items()} for kind, several in traced._asdict().items()}
-    inputs = integer_inputs(one.model, {name: x.numpy() for name, x in one.some.items()}, known, f"{run.path}")
+    plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
+    _, network = next(_quantized(recipe, run, plan, options, progress))
+    trace = record_trace(network.quantized, network.samples, network.ticks)
+    known = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
+    samples = {name: x.numpy() for name, x in network.samples.items()}
+    inputs = integer_inputs(network.model, samples, known, f"{run.path}")
 
-    return write_c(one.model, inputs, one.ticks, out)
+    return write_c(network.model, inputs, network.ticks, out)
+
+
+def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
+    """The numbers of each region: the paths that the user names, else those of the recipe, else everything."""
+    own = recipe.regions(config) if defines(recipe, "regions") else ()
+    return qconfigs_for(list(options.paths or own), qconfig)
+
+
+def _quantized(
+    recipe: Recipe, run: Run, plan: QConfigMapping, options: QuantizeOptions, progress: Callable[[str], None]
+) -> Iterator[tuple[str, "_Quantized"]]:
+    """The trained networks of a run by path, quantised one after the other."""
+    if not defines(recipe, "calibration"):
+        raise ConfigError(
+            f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
+        )
+    if options.num_calibration < 1:
+        raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
+
+    children = _trained_children(run, options.network)
+    config = run.config_as(recipe.Config)
+    signals = recipe.calibration(config, options.num_calibration, options.data)
+
+    for path, child in children.items():
+        progress(path)
+        network: Any = recipe.build(config)[path.partition("/")[0]]
+        child.load_weights(network)
+        yield path, _Quantized(network.eval(), signals, plan)
 
 
 class _Quantized:
-    """One network, quantised.
-
-    Args:
-        network: in evaluation mode.
-        signals: to choose scales on.
-        plan: of regions.
-    """
+    """A trained network with its quantised form and its integer model; scales are chosen on `signals`."""
 
     def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:
         inputs = {name: x for name, x in signals.items() if name in network.inputs}
-        self.network = network
-        self.some = {name: x[:, :_NUM_SHOWN] for name, x in inputs.items()}
-        self.whole = quantize(network, inputs, plan)
-        self.model = integer_model(self.whole, self.some)
+        self.trained = network
+        self.samples = {name: x[:, :_NUM_SAMPLES] for name, x in inputs.items()}
+        self.quantized = quantize(network, inputs, plan)
+        self.model = integer_model(self.quantized, self.samples)
 
     @property
     def ticks(self) -> int:
-        """Base ticks of the samples for costs and clipping."""
-        clocks = {name: self.network.clock_of(name) for name in self.some}
-        return min(clock.phase + len(self.some[name]) * clock.period for name, clock in clocks.items())
+        """Base ticks of the samples."""
+        clocks = {name: self.trained.clock_of(name) for name in self.samples}
+        return min(clock.phase + len(self.samples[name]) * clock.period for name, clock in clocks.items())
 
-    def figures(self, module: ModuleType, config: Any, data: Path | None) -> dict[str, Any]:
-        """What the recipe measures, memory, operations and energy, before and after."""
+    def figures(self, recipe: Recipe, config: Any, data: Path | None) -> dict[str, Any]:
+        """The measures of the recipe, memory, operations and energy, before and after."""
         row: dict[str, Any] = {}
-        if hasattr(module, "measure"):
-            before, after = (module.measure(one, config, data) for one in (self.network, self.whole))
+        if defines(recipe, "measure"):
+            before, after = (recipe.measure(network, config, data) for network in (self.trained, self.quantized))
             for name, value in before.items():
                 row |= {name: value, f"{name} after": after[name]}
 
-        used = memory(self.network, self.whole, self.model, self.some)
+        used = memory(self.trained, self.quantized, self.model, self.samples)
         row |= {"bytes": used.parameters, "bytes after": used.integers}
         row |= {"state bytes": used.state, "state bytes after": used.integer_state}
 
-        return row | expenses(self.network, self.whole, self.some)
-
-    def clipped(self) -> list[Saturation]:
-        """The signals that leave their grids."""
-        return [one for one in saturation(self.whole, self.some) if one.share > 0]
+        return row | expenses(self.trained, self.quantized, self.samples)
 
 
-def expenses(network: HybridNetwork, whole: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
-    """Operations and energy a sample, before and after: each network is run and counted for itself.
+def expenses(trained: HybridNetwork, quantized: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
+    """Operations and energy [nJ] a sample, before and after; each network is run and counted for itself.
 
-    What is quantised has the prices of 8 bits, changes of scale among its operations; what stays real has those of 32.
-
-    Args:
-        network: the trained one.
-        whole: the same, quantised.
-        inputs: `(T, B, *N)` each.
-
-    Returns:
-        Synaptic operations, all operations, and energy [nJ].
+    Quantised parts have the prices of 8 bits, changes of scale among their operations; the others those of 32.
     """
     real, narrow = (hardware_profile(name) for name in ("45nm", "45nm-int8"))
-    before = count_cost(network, inputs)
-    after = count_cost(whole, inputs)
-    prices = dict.fromkeys(quantized_paths(whole), narrow)
-    joules_after = sum(joules(done, prices.get(name, real)) for name, done in after.parts.items())
-    joules_after += sum(joules(done, prices.get(f"units.{name}", real)) for name, done in after.links.items())
+    before = count_cost(trained, inputs)
+    after = count_cost(quantized, inputs)
+    prices = dict.fromkeys(quantized_paths(quantized), narrow)
+    joules_after = sum(joules(count, prices.get(name, real)) for name, count in after.parts.items())
+    joules_after += sum(joules(count, prices.get(f"units.{name}", real)) for name, count in after.links.items())
 
     return {
         "synaptic operations": before.total.synops,
@@ -243,7 +189,7 @@ def expenses(network: HybridNetwork, whole: HybridNetwork, inputs: dict[str, Ten
     }
 
 
-def _opened(path: Path, run: Run) -> Bundle:
+def _bundle_of(path: Path, run: Run) -> Bundle:
     bundle = Bundle.open(path)
     recipe = bundle.manifest.card.get("recipe", run.recipe)
     if recipe != run.recipe:
@@ -251,15 +197,16 @@ def _opened(path: Path, run: Run) -> Bundle:
     return bundle
 
 
-def _children(run: Run, network: str | None) -> dict[str, Run]:
-    found = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
-    if not found:
+def _trained_children(run: Run, network: str | None) -> dict[str, Run]:
+    """The inner runs with weights, or those of one network, named with or without its seed."""
+    children = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
+    if not children:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
     if network is None:
-        return found
+        return children
 
-    chosen = {path: child for path, child in found.items() if network in (path, path.partition("/")[0])}
+    chosen = {path: child for path, child in children.items() if network in (path, path.partition("/")[0])}
     if not chosen:
-        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, found)}")
+        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, children)}")
 
     return chosen

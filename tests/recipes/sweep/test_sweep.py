@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 
 from spikebridge.cli.main import main
-from spikebridge.cli.recipes import load_recipe
-from spikebridge.cli.sweep import cell
-from spikebridge.cli.sweep.grid import Range, Setting, cells_of, parse_seeds, parse_settings
-from spikebridge.cli.sweep.sweep import train_all
-from spikebridge.cli.sweep.table import CellResult, Objective, metrics_of, summarize_cells
+from spikebridge.cli.sweeps import _option
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.recipes import load_recipe, train_all
+from spikebridge.recipes.sweep import cell
+from spikebridge.recipes.sweep.grid import (
+    Cell,
+    Range,
+    Setting,
+    cells_of,
+    parse_seeds,
+    parse_settings,
+    values_of_seed,
+    with_values,
+)
+from spikebridge.recipes.sweep.table import CellResult, Objective, metrics_of, summarize_cells
 from spikebridge.training import Run
+from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.metrics import MetricsFile
 
 Capture = pytest.CaptureFixture[str]
@@ -37,11 +47,33 @@ class _Config:
 
 def test_settings_become_options_of_train() -> None:
     settings = parse_settings(["lr=0.1,0.2", "networks=a b,c", "clips=true,False", "camera.noise=1"], _Config())
-    words = [cell.words for cell in cells_of(settings, None, ["--preset", "quick"])]
+    options = {one.name: [_option(one, text) for text in one.values] for one in settings}
 
-    assert len(words) == 8
-    assert words[0] == ("--lr", "0.1", "--networks", "a", "b", "--clips", "--camera.noise", "1", "--preset", "quick")
-    assert words[3][2:5] == ("--networks", "c", "--no-clips")
+    assert options == {
+        "lr": [("--lr", "0.1"), ("--lr", "0.2")],
+        "networks": [("--networks", "a", "b"), ("--networks", "c")],
+        "clips": [("--clips",), ("--no-clips",)],
+        "camera.noise": [("--camera.noise", "1")],
+    }
+
+
+def test_every_combination_of_values_is_a_cell() -> None:
+    settings = parse_settings(["lr=0.1,0.2", "networks=a b,c", "camera.noise=1"], _Config())
+    plain = {("lr", "0.1"): 0.1, ("lr", "0.2"): 0.2, ("networks", "a b"): ["a", "b"], ("networks", "c"): ["c"]}
+    cells = cells_of(settings, {**plain, ("camera.noise", "1"): 1.0}, {7: values_of_seed(7, _Config(), settings)})
+
+    assert len(cells) == 4
+    assert cells[2].settings == {"lr": "0.2", "networks": "a b", "camera.noise": "1"}
+    assert with_values(to_plain(_Config()), cells[2].values) == {
+        "lr": 0.2,
+        "networks": ["a", "b"],
+        "clips": False,
+        "camera": {"noise": 1.0},
+        "seed": 7,
+    }
+
+
+def test_settings_may_be_ranges() -> None:
     assert parse_settings(["lr=0.001:0.1:log", "camera.noise=0:1"], _Config()) == [
         Setting("lr", 0.1, (), Range(0.001, 0.1, True)),
         Setting("camera.noise", 0.5, (), Range(0, 1, False)),
@@ -76,7 +108,9 @@ def test_wrong_seeds_are_refused(text: str) -> None:
 
 def test_names_of_cells_are_folders_and_differ() -> None:
     values = ("a/b", "a%2Fb", "..", "ä", "x" * 300, "x" * 299 + "y")
-    names = [one.name for one in cells_of([Setting("data", "", values)], None)]
+    names = [
+        one.name for one in cells_of([Setting("data", "", values)], {("data", one): one for one in values}, {None: {}})
+    ]
     assert len(set(names)) == len(values)
     assert all("/" not in name and len(name.encode()) < 200 and name != ".." for name in names)
 
@@ -187,7 +221,7 @@ def test_a_cell_that_fails_is_one_line_and_the_rest_continues(
 ) -> None:
     tried = []
     monkeypatch.setattr(
-        "spikebridge.cli.sweep.executors.train_cell", lambda order: (tried.append(order), cell.train_cell(order))[1]
+        "spikebridge.recipes.sweep.executors.train_cell", lambda order: (tried.append(order), cell.train_cell(order))[1]
     )
     code = sweep("--set", f"fail=never,{fail}", "--out", "out", "--retry", retry)
     said = capsys.readouterr()
@@ -241,8 +275,8 @@ def test_where_every_cell_fails_there_is_no_table(recipe: str, capsys: Capture) 
         (["--set", "lr=0.1:0.2"], "--set lr is a range, from which only a search draws"),
         (["--seeds", "x"], "--seeds takes A:B"),
         (["--preset", "lnog"], "has no preset 'lnog'"),
-        (["--workers", "0"], "--workers is a whole number from 1 on, but got 0"),
-        (["--retry", "-1"], "--retry is a whole number from 0 on"),
+        (["--workers", "0"], "--workers is an integer from 1 on, but got 0"),
+        (["--retry", "-1"], "--retry is an integer from 0 on"),
         (["--maximize", "a", "--minimize", "b"], "exclude each other"),
         (["--scheduler", "tcp://127.0.0.1:1", "--slurm"], "exclude each other"),
         (["--slurm-option", "a=1"], "is for --slurm"),
@@ -281,12 +315,12 @@ def test_two_sweeps_in_one_folder_are_refused(recipe: str, capsys: Capture) -> N
 
 
 def test_a_worker_of_another_version_is_one_line() -> None:
-    order = cell.Order("digits", "nowhere", (), "log", version="0.0.1")
-    outcome = cell.train_cell(order)
+    order = cell.Order(Cell("one", {}, None, {}), "digits", {}, "nowhere", "log", version="0.0.1")
+    result, is_retryable = cell.train_cell(order)
 
-    assert outcome.error is not None
-    assert "the sweep 0.0.1; install the same on both" in outcome.error
-    assert outcome.is_final
+    assert result.error is not None
+    assert "the sweep 0.0.1; install the same on both" in result.error
+    assert not is_retryable
     assert not Path("nowhere").exists()
 
 

@@ -1,1 +1,1 @@
-"""`spikebridge sweep`: many trainings of a recipe, over settings and seeds or by a search, on one machine or many."""
+"""Sweeps: many trainings of a recipe, over settings and seeds or by a search, on one machine or many."""

@@ -1,21 +1,23 @@
-"""The training of one cell, in whatever process or machine it runs: a command line of `train`, and what came of it."""
+"""The training of one cell, in whatever process or machine it runs."""
 
 import contextlib
 import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import spikebridge
-from spikebridge.cli.command import add_settings, parse_command, set_threads_from
-from spikebridge.cli.failure import explain
-from spikebridge.cli.recipes import load_recipe
-from spikebridge.cli.sweep.study import Pruning, open_trial
-from spikebridge.cli.train import Train
 from spikebridge.errors import SpikebridgeError
+from spikebridge.recipes.load import load_recipe
+from spikebridge.recipes.messages import explain
+from spikebridge.recipes.sweep.grid import Cell, Pruning
+from spikebridge.recipes.sweep.study import open_trial
+from spikebridge.recipes.sweep.table import CellResult, result_of
+from spikebridge.recipes.training import train_recipe
+from spikebridge.threads import parse_threads, set_threads
 from spikebridge.training.run.config_io import from_plain
 from spikebridge.training.run.run import follow_rows
 
@@ -24,97 +26,64 @@ _ONE_AT_A_TIME = threading.Lock()  # torch's generators, stdout and stderr are t
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker needs to train a cell.
+    """A cell as a worker gets it: the recipe by name or absolute path, all settings, the run folder, a file for output.
 
-    Attributes:
-        recipe: its name, or the absolute path of a recipe file.
-        folder: of the run.
-        words: further options of `train`.
-        log: file for what the training prints.
-        config: all settings as plain values, where words do not give them.
-        pruning: of a trial of a search.
-        version: of the program that gives the order.
+    A worker with another version of the program refuses it.
     """
 
+    cell: Cell
     recipe: str
+    config: dict[str, Any]
     folder: str
-    words: tuple[str, ...]
     log: str
-    config: dict[str, Any] | None = None
-    pruning: Pruning | None = None
+    threads: str = "auto"
     version: str = spikebridge.__version__
-
-
-class Outcome(NamedTuple):
-    """What came of a cell.
-
-    Attributes:
-        results: None where it failed.
-        error: one line, None where it did not fail.
-        is_final: whether the same would come of another attempt.
-        is_pruned: whether the search stopped it.
-        seconds: it took, in the worker.
-        cpu_seconds: of its process.
-    """
-
-    results: dict[str, Any] | None = None
-    error: str | None = None
-    is_final: bool = False
-    is_pruned: bool = False
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
 
 
 class _PrunedError(Exception):
     """Raised inside a training that a search stops."""
 
 
-def train_cell(order: Order) -> Outcome:
-    """Trains a cell, or resumes its training; whatever goes wrong there is an outcome, and the sweep continues."""
+def train_cell(order: Order) -> tuple[CellResult, bool]:
+    """Trains a cell, or resumes its training; gives its result, and True if another attempt may have another one.
+
+    Whatever goes wrong is a result, and the sweep continues.
+    """
     if order.version != spikebridge.__version__:
-        return Outcome(
-            error=f"the worker has spikebridge {spikebridge.__version__}, the sweep {order.version}; install the same "
-            "on both",
-            is_final=True,
-        )
+        there = f"the worker has spikebridge {spikebridge.__version__}, the sweep {order.version}"
+        return result_of(order.cell, error=f"{there}; install the same on both"), False
 
     with _ONE_AT_A_TIME:
-        wall = time.perf_counter()
-        cpu = time.process_time()
-        outcome = _train(order)
-        return outcome._replace(seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu)
+        start = time.perf_counter()
+        cpu_start = time.process_time()
+        result, is_retryable = _train(order)
+        seconds = time.perf_counter() - start
+        return replace(result, seconds=seconds, cpu_seconds=time.process_time() - cpu_start), is_retryable
 
 
-def _train(order: Order) -> Outcome:
+def _train(order: Order) -> tuple[CellResult, bool]:
+    cell = order.cell
     try:
-        with _printing_to(order.log), _reporting(order.pruning):
-            set_threads_from(["--threads", "auto", *order.words])
-            return Outcome(results=_command(order).execute().data.get("results"))
+        with _printing_to(order.log), _reporting(cell.pruning):
+            # before the recipe loads PyTorch, which reads the number once
+            set_threads(parse_threads(order.threads))
+            settings = from_plain(load_recipe(order.recipe).Config, order.config)
+            trained = train_recipe(order.recipe, settings, Path(order.folder), resume=True, quiet=True)
+            return result_of(cell, trained.results), False
     except _PrunedError:
-        return Outcome(is_pruned=True)
+        return replace(result_of(cell), state="pruned"), False
     except (KeyboardInterrupt, SystemExit) as stop:
-        return Outcome(error=f"stopped ({type(stop).__name__})")
+        return result_of(cell, error=f"stopped ({type(stop).__name__})"), True
     except BaseException as failure:  # noqa: BLE001  # a library may raise anything
         # a mistake in the settings stays one; a full disk may be emptied
-        final = isinstance(failure, SpikebridgeError) and not isinstance(failure, OSError)
-        return Outcome(error=" ".join(explain(failure)[0].removeprefix("error: ").split()), is_final=final)
-
-
-def _command(order: Order) -> Train:
-    """What `spikebridge train` would execute."""
-    if order.config is not None:
-        settings = from_plain(load_recipe(order.recipe).Config, order.config)
-        form: Any = add_settings(Train, "recipe", order.recipe, settings)
-        return cast(Train, form(out=Path(order.folder), resume=True, quiet=True))
-
-    words = [order.recipe, "--out", order.folder, "--resume", "--quiet", *order.words]
-    # None stands for a help that was asked for: no word does
-    return cast(Train, parse_command(Train, "spikebridge train", words))
+        is_retryable = not isinstance(failure, SpikebridgeError) or isinstance(failure, OSError)
+        line = explain(failure)[0].removeprefix("error: ")
+        return result_of(cell, error=" ".join(line.split())), is_retryable
 
 
 @contextlib.contextmanager
 def _printing_to(log: str) -> Iterator[None]:
-    """What the block prints goes into a file, or nowhere where the file cannot be written."""
+    """Stdout and stderr go into a file, or nowhere where the file cannot be written."""
     try:
         Path(log).parent.mkdir(parents=True, exist_ok=True)
         file = Path(log).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115

@@ -1,25 +1,21 @@
-"""The settings of a sweep: `--set NAME=VALUE,...` and `--seeds A:B` as cells, one training each."""
+"""The settings of a sweep: `NAME=VALUE,...` and seeds `A:B` as cells, one training each."""
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from spikebridge.data.io.number_text import parse_integer, parse_real
 from spikebridge.errors import ConfigError, did_you_mean
 
-_MOST_CELLS = 100_000
-_MOST_LETTERS = 150  # of a folder's name; file systems hold 255 bytes
+_MAX_CELLS = 100_000
+_MAX_LETTERS = 150  # of a folder's name; file systems hold 255 bytes
 
 
 class Range(NamedTuple):
-    """A range of numbers that a search draws from, with both ends.
-
-    Args:
-        low, high: its ends.
-        is_log: draw uniformly in the logarithm.
-    """
+    """Numbers that a search draws, both ends included; with `is_log` uniformly in the logarithm."""
 
     low: float
     high: float
@@ -28,84 +24,41 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a recipe's `Config` and what it is set to.
-
-    Attributes:
-        name: as in the command line of `train`, with dots and dashes: "camera.noise".
-        default: its value in the preset.
-        values: as typed; several words of one value are separated by spaces.
-        range: what a search draws from, in the place of values.
-    """
+    """A setting of a recipe, named as the option of `train`, with the values as typed or the range of a search."""
 
     name: str
     default: Any
     values: tuple[str, ...] = ()
     range: Range | None = None
 
-    def words(self, value: str) -> tuple[str, ...]:
-        """The options of `train` that set it.
 
-        Example:
-            >>> Setting("networks", ("ann",)).words("learned ann"), Setting("camera.clips", False).words("false")
-            (('--networks', 'learned', 'ann'), ('--camera.no-clips',))
-        """
-        if isinstance(self.default, bool) and value.lower() in ("true", "false"):
-            group, dot, last = self.name.rpartition(".")
-            return (f"--{self.name}" if value.lower() == "true" else f"--{group}{dot}no-{last}",)
+class Pruning(NamedTuple):
+    """The trial of a search to which a training reports a metric: file and name of the study, number of the trial."""
 
-        return (f"--{self.name}", *value.split())
+    journal: str
+    study: str
+    trial: int
+    metric: str
 
 
 @dataclass(frozen=True)
 class Cell:
     """One training of a sweep.
 
-    Attributes:
-        settings: names and values as typed.
-        seed: None for the seed of the preset.
-        words: the options of `train`.
-        given_name: of the run folder, in the place of one made of the settings.
-        config: all settings, a dataclass, in the place of options.
+    `name` is that of its run folder. `settings` are names and values as typed, `values` the same as plain values with
+    those of the seed. A trial of a search has its number, and a `pruning` if it may be stopped.
     """
 
+    name: str
     settings: dict[str, str]
     seed: int | None
-    words: tuple[str, ...]
-    given_name: str | None = None
-    config: Any = None
-
-    @property
-    def name(self) -> str:
-        """The name of its run folder.
-
-        Example:
-            >>> Cell({"lr": "0.01", "networks": "learned ann"}, 3, ()).name
-            'lr=0.01,networks=learned+ann,seed=3'
-        """
-        if self.given_name is not None:
-            return self.given_name
-
-        given = self.settings if self.seed is None else {**self.settings, "seed": str(self.seed)}
-        text = ",".join(f"{name}={value}" for name, value in given.items()) or "preset"
-        name = re.sub(r"[^\w.,=+-]", lambda found: f"%{ord(found[0]):X}", text.replace(" ", "+"))
-        if len(name) <= _MOST_LETTERS and len(name.encode()) == len(name):
-            return name
-
-        import hashlib  # here, as in `recipe_digest`
-
-        plain = name.encode("ascii", "ignore").decode()[:_MOST_LETTERS]
-        return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    values: dict[str, Any]
+    trial: int = 0
+    pruning: Pruning | None = None
 
 
 def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
-    """The settings of `--set`.
-
-    Args:
-        words: `NAME=VALUE,...`, or `NAME=LOW:HIGH` and `NAME=LOW:HIGH:log` for a search.
-        config: the recipe's settings to start from, a dataclass.
-
-    Raises:
-        ConfigError: no such field, no value, or a name or value given twice.
+    """The settings in words such as `NAME=VALUE,...`, or for a search `NAME=LOW:HIGH` and `NAME=LOW:HIGH:log`.
 
     Example:
         >>> @dataclass
@@ -115,7 +68,7 @@ def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
         [Setting(name='lr', default=0.1, values=('0.01', '0.003'), range=None)]
     """
     known = dict(_fields(config))
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
 
     for word in words:
         name, equals, text = word.partition("=")
@@ -127,55 +80,52 @@ def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
             raise ConfigError(f"--set {word}: the recipe has no setting {name!r}; {did_you_mean(name, known)}")
         if name == "seed":
             raise ConfigError(f"--set {word}: seeds are given with --seeds, such as --seeds 0:4")
-        if name in found:
+        if name in settings:
             raise ConfigError(f"--set {name} is given twice; separate its values by commas: --set {name}=A,B")
         if len(set(values)) < len(values):
             raise ConfigError(f"--set {word}: a value is given twice")
 
-        drawn = _range(name, text) if len(values) == 1 else None
-        found[name] = Setting(name, known[name], () if drawn else values, drawn)
+        span = _range(name, text) if len(values) == 1 else None
+        settings[name] = Setting(name, known[name], () if span else values, span)
 
-    return list(found.values())
+    return list(settings.values())
 
 
 def parse_seeds(text: str) -> list[int]:
-    """The seeds of `--seeds`: from A to before B, or single ones.
-
-    Raises:
-        ConfigError: it is neither, or holds no seed.
+    """The seeds in words: from A to before B, or single ones.
 
     Example:
         >>> parse_seeds("0:4"), parse_seeds("3"), parse_seeds("1,5")
         ([0, 1, 2, 3], [3], [1, 5])
     """
+    is_range = ":" in text
     try:
-        ends = [parse_integer(one) for one in text.split(":" if ":" in text else ",")]
-        seeds = list(range(*ends)[:_MOST_CELLS]) if ":" in text and len(ends) == 2 else ends if ":" not in text else []
+        numbers = [parse_integer(one) for one in text.split(":" if is_range else ",")]
     except ValueError:
-        seeds = []
+        numbers = []
 
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds takes A:B (A to before B) or A,B,..., whole numbers from 0 on, but got {text!r}")
+    if is_range:
+        numbers = list(range(*numbers)[:_MAX_CELLS]) if len(numbers) == 2 else []
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise ConfigError(f"--seeds takes A:B (A to before B) or A,B,..., integers from 0 on, but got {text!r}")
 
-    return seeds
+    return numbers
 
 
-def cells_of(settings: Sequence[Setting], seeds: Sequence[int] | None, more: Sequence[str] = ()) -> list[Cell]:
+def cells_of(
+    settings: Sequence[Setting], plain: Mapping[tuple[str, str], Any], seeds: Mapping[int | None, dict[str, int]]
+) -> list[Cell]:
     """A cell for each combination of values and each seed.
 
-    Args:
-        settings: with values.
-        seeds: None for the seed of the preset.
-        more: further options of each cell.
-
-    Raises:
-        ConfigError: a range, which only a search draws from, or too many cells.
+    `plain` holds the value of each setting's name and text, `seeds` the settings of each seed (`values_of_seed`).
 
     Example:
-        >>> [cell.name for cell in cells_of([Setting("lr", 0.1, ("0.01", "0.1"))], [0, 1])]
-        ['lr=0.01,seed=0', 'lr=0.01,seed=1', 'lr=0.1,seed=0', 'lr=0.1,seed=1']
+        >>> plain = {("lr", "0.01"): 0.01, ("lr", "0.1"): 0.1}
+        >>> cells = cells_of([Setting("lr", 0.1, ("0.01", "0.1"))], plain, {0: {"seed": 0}, 1: {"seed": 1}})
+        >>> cells[3]
+        Cell(name='lr=0.1,seed=1', settings={'lr': '0.1'}, seed=1, values={'lr': 0.1, 'seed': 1}, trial=0, pruning=None)
     """
-    number = len(seeds or [0])
+    number = len(seeds)
     for setting in settings:
         if setting.range is not None:
             raise ConfigError(
@@ -184,44 +134,85 @@ def cells_of(settings: Sequence[Setting], seeds: Sequence[int] | None, more: Seq
 
         number *= len(setting.values)
 
-    if number > _MOST_CELLS:
-        raise ConfigError(f"a sweep of {number} cells is more than {_MOST_CELLS}; give fewer values")
+    if number > _MAX_CELLS:
+        raise ConfigError(f"a sweep of {number} cells is more than {_MAX_CELLS}; give fewer values")
 
-    found = []
-    for values in itertools.product(*(setting.values for setting in settings)):
-        words = [word for setting, value in zip(settings, values, strict=True) for word in setting.words(value)]
-        given = {setting.name: value for setting, value in zip(settings, values, strict=True)}
-        for seed in [None] if seeds is None else seeds:
-            own = () if seed is None else ("--seed", str(seed))
-            found.append(Cell(given, seed, (*words, *own, *more)))
+    cells = []
+    for texts in itertools.product(*(setting.values for setting in settings)):
+        typed = {setting.name: text for setting, text in zip(settings, texts, strict=True)}
+        values = {name: plain[name, text] for name, text in typed.items()}
+        cells += [Cell(_folder_name(typed, seed), typed, seed, values | own) for seed, own in seeds.items()]
 
-    return found
+    return cells
+
+
+def values_of_seed(seed: int | None, config: Any, settings: Sequence[Setting]) -> dict[str, int]:
+    """The settings with which a recipe trains one seed."""
+    if seed is None:
+        return {}
+
+    is_swept = any(setting.name == "num-seeds" for setting in settings)
+    return {"seed": seed} | ({"num-seeds": 1} if hasattr(config, "num_seeds") and not is_swept else {})
+
+
+def with_values(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of plain settings with other values, which have the names of options.
+
+    Example:
+        >>> with_values({"lr": 0.1, "camera": {"noise": 0.6}}, {"camera.noise": 1.0})
+        {'lr': 0.1, 'camera': {'noise': 1.0}}
+    """
+    changed = deepcopy(config)
+    for name, value in values.items():
+        *groups, last = name.replace("-", "_").split(".")
+        place = changed
+        for group in groups:
+            place = place[group]
+        place[last] = value
+
+    return changed
+
+
+def _folder_name(settings: Mapping[str, str], seed: int | None) -> str:
+    """The name of a cell's run folder.
+
+    Example:
+        >>> _folder_name({"lr": "0.01", "networks": "learned ann"}, 3)
+        'lr=0.01,networks=learned+ann,seed=3'
+    """
+    typed = dict(settings) if seed is None else {**settings, "seed": str(seed)}
+    text = ",".join(f"{name}={value}" for name, value in typed.items()) or "preset"
+    name = re.sub(r"[^\w.,=+-]", lambda letter: f"%{ord(letter[0]):X}", text.replace(" ", "+"))
+    if len(name) <= _MAX_LETTERS and name.isascii():
+        return name
+
+    import hashlib  # here, as in `recipe_digest`
+
+    plain = name.encode("ascii", "ignore").decode()[:_MAX_LETTERS]
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _range(name: str, text: str) -> Range | None:
     """`LOW:HIGH` or `LOW:HIGH:log` as a range; None for anything else."""
-    ends = text.split(":")
-    if not 2 <= len(ends) <= 3:
-        return None
-
+    low, *rest = text.split(":")
     try:
-        low = parse_real(ends[0].strip())
-        high = parse_real(ends[1].strip())
-    except ValueError:
+        ends = (parse_real(low.strip()), parse_real(rest[0].strip()))
+    except (ValueError, IndexError):
         return None
 
-    is_log = len(ends) == 3
-    if (is_log and (ends[2].strip() != "log" or low <= 0)) or not low < high:
+    is_log = len(rest) == 2 and rest[1].strip() == "log"
+    if (len(rest) > 1 and not is_log) or not ends[0] < ends[1] or (is_log and ends[0] <= 0):
         raise ConfigError(f"--set {name} takes a range as LOW:HIGH or LOW:HIGH:log, log from above 0, but got {text!r}")
 
-    return Range(low, high, is_log)
+    return Range(*ends, is_log)
 
 
-def _fields(config: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every field of a dataclass by its option's name, nested ones with dots."""
     for field in fields(config):
-        name, value = field.name.replace("_", "-"), getattr(config, field.name)
+        name = prefix + field.name.replace("_", "-")
+        value = getattr(config, field.name)
         if is_dataclass(value):
-            yield from _fields(value, f"{prefix}{name}.")
+            yield from _fields(value, f"{name}.")
         else:
-            yield f"{prefix}{name}", value
+            yield name, value

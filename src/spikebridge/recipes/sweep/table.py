@@ -1,4 +1,4 @@
-"""What came of a sweep: numbers in the results of its cells, a row for each combination of settings, the best one."""
+"""The table of a sweep: numbers in the results of its cells, a row for each combination of settings, the best one."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,73 +7,61 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from spikebridge.errors import ConfigError, did_you_mean
-
-State = Literal["finished", "failed", "pruned"]
+from spikebridge.recipes.sweep.grid import Cell
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell at the end of a sweep.
+    """A cell at the end of a sweep: settings as typed, numbers of its results by name, and the time it took [s].
 
-    Attributes:
-        name: of its run folder.
-        settings: names and values as typed.
-        seed: None for that of the preset.
-        state: how it ended.
-        metrics: numbers of its results by name.
-        error: one line, where it failed.
-        seconds, cpu_seconds: of its training; 0 where it was finished before the times were kept.
+    The times are 0 where a cell was finished before they were kept.
     """
 
     name: str
     settings: dict[str, str]
     seed: int | None
-    state: State
+    state: Literal["finished", "failed", "pruned"]
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
 
+def result_of(cell: Cell, results: Mapping[str, Any] | None = None, error: str | None = None) -> CellResult:
+    """A cell that is finished with these results, or failed."""
+    metrics = {} if results is None else metrics_of(results)
+    return CellResult(cell.name, cell.settings, cell.seed, "failed" if results is None else "finished", metrics, error)
+
+
 @dataclass(frozen=True)
 class Objective:
-    """What makes a cell the best.
+    """A number in the results whose highest or lowest value is the best.
 
-    Attributes:
-        metric: its name, or the last words of it, without units: `learned.accuracy` stands for
-            "networks.learned.accuracy %".
-        maximize: whether the highest value is the best, else the lowest.
+    The last words of its name are enough: `learned.accuracy` stands for "networks.learned.accuracy %".
     """
 
     metric: str
     maximize: bool = True
 
     def value(self, metrics: Mapping[str, float], where: str) -> float:
-        """The metric of a cell.
-
-        Raises:
-            ConfigError: it is not there, or several are meant.
+        """The metric of a cell; a `ConfigError` if it is not there, or if the name fits several.
 
         Example:
             >>> Objective("accuracy").value({"accuracy %": 90.0, "loss": 0.3}, "the results")
             90.0
         """
         wanted = _plain_name(self.metric)
-        found = {name: value for name, value in metrics.items() if f" {_plain_name(name)}".endswith(f" {wanted}")}
-        exact = [value for name, value in found.items() if _plain_name(name) == wanted]
+        fitting = {name: value for name, value in metrics.items() if f" {_plain_name(name)}".endswith(f" {wanted}")}
+        exact = [value for name, value in fitting.items() if _plain_name(name) == wanted]
         if len(exact) == 1:
             return exact[0]
-        if len(found) == 1:
-            return next(iter(found.values()))
-        if found:
-            raise ConfigError(f"{where} have several {self.metric!r}: {', '.join(found)}; name one of them")
+        if len(fitting) == 1:
+            return next(iter(fitting.values()))
+        if fitting:
+            raise ConfigError(f"{where} have several {self.metric!r}: {', '.join(fitting)}; name one of them")
 
-        known = list(dict.fromkeys(map(_last, metrics)))
-        raise ConfigError(f"{where} have no number {self.metric!r}; {did_you_mean(self.metric, known)}")
-
-    def best(self, values: Iterable[float]) -> float:
-        """The best of some values."""
-        return max(values) if self.maximize else min(values)
+        last_parts = dict.fromkeys(_plain_name(name.rpartition(".")[2]) for name in metrics)
+        raise ConfigError(f"{where} have no number {self.metric!r}; {did_you_mean(self.metric, last_parts)}")
 
 
 def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
@@ -87,10 +75,10 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
         >>> metrics_of({"table": [{"network": "ann", "px": 2.0}, {"network": "snn", "px": 3.0}]})
         {'table.ann.px': 2.0, 'table.snn.px': 3.0}
     """
-    found = dict(_numbers(results, ()))
-    last = [path[-1] for path in found]
+    numbers = dict(_numbers(results, ()))
+    last = [path[-1] for path in numbers]
 
-    return {path[-1] if last.count(path[-1]) == 1 else ".".join(path): value for path, value in found.items()}
+    return {path[-1] if last.count(path[-1]) == 1 else ".".join(path): value for path, value in numbers.items()}
 
 
 def first_objective(cells: Iterable[CellResult]) -> Objective | None:
@@ -100,9 +88,6 @@ def first_objective(cells: Iterable[CellResult]) -> Objective | None:
 
 def summarize_cells(cells: Sequence[CellResult], objective: Objective) -> list[dict[str, Any]]:
     """A row for each combination of settings: mean and spread over its seeds, the best one marked.
-
-    Raises:
-        ConfigError: a finished cell has no such metric.
 
     Example:
         >>> cells = [
@@ -118,37 +103,37 @@ def summarize_cells(cells: Sequence[CellResult], objective: Objective) -> list[d
     for cell in cells:
         groups.setdefault(tuple(cell.settings.values()), []).append(cell)
 
-    means: list[float | None] = []
-    rows = []
-
-    for group in groups.values():
-        finished = [cell for cell in group if cell.state == "finished"]
-        values = [objective.value(cell.metrics, f"the results of {cell.name}") for cell in finished]
-        means.append(fmean(values) if values else None)
-
-        rows.append(
-            {
-                **group[0].settings,
-                "cells": len(finished),
-                objective.metric: means[-1],
-                "sd": stdev(values) if len(values) > 1 else None,
-                "lowest": min(values, default=None),
-                "highest": max(values, default=None),
-                "seconds": fmean(cell.seconds for cell in finished) if finished else None,
-                "failed": len(group) - len(finished),
-            }
-        )
-
+    values = [_values(group, objective) for group in groups.values()]
+    rows = [_row(group, objective.metric, one) for group, one in zip(groups.values(), values, strict=True)]
     if not any(row["failed"] for row in rows):
         for row in rows:
             del row["failed"]
 
-    there = [mean for mean in means if mean is not None]
-    best = objective.best(there) if there else None
+    # not from the rows, where a metric may have the name of another column
+    means = [fmean(one) if one else None for one in values]
+    best = (max if objective.maximize else min)((mean for mean in means if mean is not None), default=None)
 
     return [
         {**row, "best": "*" if mean is not None and mean == best else ""} for row, mean in zip(rows, means, strict=True)
     ]
+
+
+def _values(group: Sequence[CellResult], objective: Objective) -> list[float]:
+    return [objective.value(cell.metrics, f"the results of {cell.name}") for cell in group if cell.state == "finished"]
+
+
+def _row(group: Sequence[CellResult], metric: str, values: Sequence[float]) -> dict[str, Any]:
+    """The cells of one combination of settings, with the metric of those that are finished."""
+    return {
+        **group[0].settings,
+        "cells": len(values),
+        metric: fmean(values) if values else None,
+        "sd": stdev(values) if len(values) > 1 else None,
+        "lowest": min(values, default=None),
+        "highest": max(values, default=None),
+        "seconds": fmean(cell.seconds for cell in group if cell.state == "finished") if values else None,
+        "failed": len(group) - len(values),
+    }
 
 
 def _numbers(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -167,8 +152,3 @@ def _numbers(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 def _plain_name(name: str) -> str:
     """A name without units and signs, in small letters."""
     return re.sub(r"\W+", " ", name).strip().lower()
-
-
-def _last(name: str) -> str:
-    """The last part of a name."""
-    return _plain_name(name.rpartition(".")[2])
