@@ -29,34 +29,34 @@ class ShowData(Command):
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
-        """The form of `data make KIND`, of `data check` and of `data send`."""
-        if words[:1] == ["check"]:
-            return _Check, f"{program} check", words[1:]
-        if words[:1] == ["send"]:
-            return _Send, f"{program} send", words[1:]
+        """The form of `data check`, of `data send` and of `data make KIND`."""
         if not words or words[0].startswith("-"):
             return cls, program, words
+
+        for length in (1, 2):
+            name = " ".join(words[:length])
+            if name in _FORMS:
+                return _FORMS[name], f"{program} {name}", words[length:]
+
         if words[0] != "make":
             raise ConfigError(f"no command 'data {words[0]}': {did_you_mean(words[0], ('check', 'make', 'send'))}")
-
-        program = f"{program} make"
-        words = words[1:]
-        if words and words[0] in _KINDS:
-            return _KINDS[words[0]], f"{program} {words[0]}", words[1:]
         if "-h" in words or "--help" in words:
-            return _Make, program, words
-        if not words or words[0].startswith("-"):
-            raise ConfigError(f"the first argument must be a kind of data: {program} KIND PATH; {', '.join(_KINDS)}")
+            return _Make, f"{program} make", words[1:]
 
-        raise ConfigError(f"no kind of data {words[0]!r}: {did_you_mean(words[0], _KINDS)}")
+        kinds = [name.removeprefix("make ") for name in _FORMS if name.startswith("make ")]
+        if len(words) == 1 or words[1].startswith("-"):
+            raise ConfigError(
+                f"the first argument must be a kind of data: {program} make KIND PATH; {', '.join(kinds)}"
+            )
+
+        raise ConfigError(f"no kind of data {words[1]!r}: {did_you_mean(words[1], kinds)}")
 
     def execute(self) -> CommandResult:
         """Looks for files; nothing is downloaded."""
-        entries = catalog.available(self.data)
         sets = [
             {"name": entry.data_set.name, "present": entry.present, "missing": list(entry.missing)}
             | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
-            for entry in entries
+            for entry in catalog.available(self.data)
         ]
 
         return CommandResult({"data sets": sets}, formatting.data_sets(sets))
@@ -76,15 +76,26 @@ class _Make(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeMovingObject(Command):
+class _Drawn(Command):
+    """The option of examples that are drawn at random."""
+
+    seed: int = 0
+    """Number of the example."""
+
+    def __post_init__(self) -> None:
+        """Refuses a number that is no seed."""
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is an integer from 0 to {2**32 - 1}, but got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MakeMovingObject(_Drawn):
     """Make a recording of a moving object: frames, events and boxes, for `track` and `live sensing`."""
 
     folder: _Folder
     """The folder to write; there may be none of that name."""
     seconds: float = 1.0
     """Length of the recording."""
-    seed: int = 0
-    """Draws the scene."""
     family: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: an object of 32 px)")] = None
     """A family of scenes: plain, dim, deforming, textured, uniform, distractors, smooth, jerky, small, large,
     high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once; or dark, the
@@ -92,43 +103,36 @@ class _MakeMovingObject(Command):
 
     def execute(self) -> CommandResult:
         """Renders and writes."""
-        _check_seed(self.seed)
         from spikebridge.data.simulation.examples import moving_object
 
         return _write_recording(partial(moving_object, family=self.family), self.folder, self.seconds, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeMovingDigit(Command):
+class _MakeMovingDigit(_Drawn):
     """Make a recording of a moving digit: frames and events of 16 x 16 pixels, for networks of the recipe `digits`."""
 
     folder: _Folder
     """The folder to write; there may be none of that name."""
     seconds: float = 0.3
     """Length of the recording, in steps of 0.3 s."""
-    seed: int = 0
-    """Draws the digit and its way."""
 
     def execute(self) -> CommandResult:
         """Renders and writes."""
-        _check_seed(self.seed)
         from spikebridge.data.simulation.examples import moving_digit
 
         return _write_recording(moving_digit, self.folder, self.seconds, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeRolling(Command):
+class _MakeRolling(_Drawn):
     """Make a video of rolling objects, for `ask`."""
 
     file: _File
     """The file to write: .npz or .webp; an existing file is replaced."""
-    seed: int = 0
-    """Number of the video."""
 
     def execute(self) -> CommandResult:
         """Simulates, renders and writes."""
-        _check_seed(self.seed)
         from spikebridge.networks.reasoning.simulation.files import check_video_name, write_video
         from spikebridge.networks.reasoning.simulation.render import render_frames
         from spikebridge.networks.reasoning.simulation.video import generate_video
@@ -144,19 +148,16 @@ class _MakeRolling(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeTasks(Command):
+class _MakeTasks(_Drawn):
     """Make a file of handwritten digits, 28 x 28 pixels, for `eval modulation --data`."""
 
     file: _File
     """The .npz file to write; an existing file is replaced."""
     images: int = 400
     """Number of digits, 1 to 400."""
-    seed: int = 0
-    """Draws the digits."""
 
     def execute(self) -> CommandResult:
         """Enlarges and writes."""
-        _check_seed(self.seed)
         if self.file.suffix != ".npz":
             raise ConfigError(f"digits are written as .npz, but got {self.file.name!r}")
 
@@ -276,11 +277,13 @@ class _Check(Command):
         return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in found)))
 
 
-_KINDS: dict[str, type[Command]] = {
-    "moving-object": _MakeMovingObject,
-    "moving-digit": _MakeMovingDigit,
-    "rolling": _MakeRolling,
-    "tasks": _MakeTasks,
+_FORMS: dict[str, type[Command]] = {
+    "check": _Check,
+    "send": _Send,
+    "make moving-object": _MakeMovingObject,
+    "make moving-digit": _MakeMovingDigit,
+    "make rolling": _MakeRolling,
+    "make tasks": _MakeTasks,
 }
 
 
@@ -300,8 +303,3 @@ def _write_recording(make: Any, folder: Path, seconds: float, seed: int) -> Comm
         data["first_box"] = ",".join(f"{value:.1f}" for value in first)
 
     return CommandResult(data, formatting.facts(data))
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is an integer from 0 to {2**32 - 1}, but got {seed}")

@@ -1,8 +1,8 @@
 """`spikebridge doctor`, `list` and `models`: the installation, its contents, and the networks of a run."""
 
-import importlib.util
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,35 +18,6 @@ from spikebridge.training.run.environment import installed_version
 
 if TYPE_CHECKING:
     from spikebridge.pretrained.models import ModelCard
-
-_REQUIRED = (
-    "torch",
-    "lightning-fabric",
-    "numpy",
-    "scikit-learn",
-    "safetensors",
-    "jaxtyping",
-    "tyro",
-    "rich",
-    "jinja2",
-    "matplotlib",
-)
-# the module that tells whether an extra is installed
-_EXTRAS = {
-    "onnx": "onnxscript",
-    "nir": "nir",
-    "tensorboard": "tensorboard",
-    "wandb": "wandb",
-    "mlflow": "mlflow",
-    "aedat": "aedat",
-    "faery": "faery",
-    "camera": "dv_processing",
-    "opencv": "cv2",
-    "video": "av",
-    "videos": "pymunk",
-    "docs": "sphinx",
-    "test": "pytest",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +67,11 @@ def _installation_facts() -> dict[str, Any]:
 
     from spikebridge.ops.sequence.native import description
 
+    packages = _packages()
     devices = ["cpu", *(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))]
     return {
         "versions": {"spikebridge": installed_version("spikebridge"), "python": platform.python_version()}
-        | {name: installed_version(name) for name in _REQUIRED},
+        | {name: installed_version(name) for name in packages.pop("")},
         "threads": {
             "cores": os.cpu_count(),
             "used": torch.get_num_threads(),
@@ -107,10 +79,23 @@ def _installation_facts() -> dict[str, Any]:
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
         },
         "devices": {"found": devices},
-        "extras": {name: importlib.util.find_spec(module) is not None for name, module in _EXTRAS.items()},
+        "extras": {extra: all(map(installed_version, names)) for extra, names in packages.items()},
         "fast paths": {"spiking layers": description()},
         "data": {"SPIKEBRIDGE_DATA": os.environ.get("SPIKEBRIDGE_DATA")},
     }
+
+
+def _packages() -> dict[str, list[str]]:
+    """The packages that each extra needs, and under an empty name those that the program itself needs."""
+    from importlib.metadata import requires  # slow, and no help page needs it
+
+    packages: dict[str, list[str]] = {"": []}
+    for requirement in requires("spikebridge") or ():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        extra = re.search(r"extra == ['\"](\w+)", requirement)
+        packages.setdefault(extra[1] if extra else "", []).append(name)
+
+    return packages
 
 
 def _operations() -> list[dict[str, Any]]:
