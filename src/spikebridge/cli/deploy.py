@@ -1,4 +1,4 @@
-"""`spikebridge export`, `quantize`, `compare`, `place` and `run`: networks as bundles and integer models."""
+"""`spikebridge export`, `quantize`, `compare`, `place`, `run`, `push` and `pull`: networks for other machines."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +34,10 @@ _OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(de
 _ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
 _BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle, NETWORK_c)")]
 _Exported = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
+
+_Pushed = Annotated[Path, Positional, arg(metavar="RUN_OR_BUNDLE", help_behavior_hint="")]
+_Repository = Annotated[str, Positional, arg(metavar="OWNER/NAME", help_behavior_hint="")]
+_Pulled = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,3 +264,39 @@ class Export(RunCommand):
         data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
 
         return CommandResult(data, f"{text}\ncheck it in {written.folder}: {written.command}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push(Command):
+    """Upload a run or a bundle to a Hugging Face hub, with a model card made from its record (extra: hub)."""
+
+    folder: _Pushed
+    """The folder of a run or a bundle."""
+    repository: _Repository
+    """The repository; it is made where there is none."""
+    private: Flag = False
+    """Make a new repository private."""
+
+    def execute(self) -> CommandResult:
+        """Uploads the files of a run or a bundle."""
+        from spikebridge.pretrained.hub import push
+
+        address = push(self.folder, self.repository, private=self.private)
+        return CommandResult({"repository": self.repository, "address": address}, address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull(Command):
+    """Download a run or a bundle from a Hugging Face hub and check the hash of every file (extra: hub)."""
+
+    repository: _Repository
+    """The repository."""
+    out: _Pulled = None
+    """The folder to create."""
+
+    def execute(self) -> CommandResult:
+        """Downloads, checks and writes; nothing of it is executed."""
+        from spikebridge.pretrained.hub import pull
+
+        folder = pull(self.repository, self.out or Path(self.repository.rpartition("/")[2]))
+        return CommandResult({"repository": self.repository, "folder": folder}, str(folder))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
+from spikebridge.cli.apps import Detector, print_status
 from spikebridge.cli.command import CommandResult, Flag, OneNetwork, RunCommand
-from spikebridge.cli.track import Detector, print_status
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes import live
 from spikebridge.recipes.bundle import is_bundle

@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge._moved import moved
-from spikebridge.cli.ask import Ask
+from spikebridge.cli.apps import Ask, Track
 from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
-from spikebridge.cli.deploy import Compare, Export, PlaceBundle, Quantize, RunBundle
-from spikebridge.cli.doctor import Doctor, List, Models
-from spikebridge.cli.draw import Draw, ReplayNetwork
+from spikebridge.cli.deploy import Compare, Export, PlaceBundle, Pull, Push, Quantize, RunBundle
+from spikebridge.cli.doctor import Doctor, Draw, List, Models, ReplayNetwork
 from spikebridge.cli.failure import elapsed_time, interrupt_after_loading, warnings_in_one_line
-from spikebridge.cli.hub import Pull, Push
 from spikebridge.cli.live import RunLive
 from spikebridge.cli.sweeps import SweepCommand
-from spikebridge.cli.track import Track
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, deferred_checks, did_you_mean, printable
 from spikebridge.recipes.messages import explain, status

@@ -23,7 +23,7 @@ class Listing:
     presets: tuple[str, ...] = ()
 
 
-class Outline(NamedTuple):
+class OptionOutline(NamedTuple):
     """The options of a dataclass of settings, as typed without dashes, each with its choices (none: any value)."""
 
     options: dict[str, tuple[str, ...]]
@@ -80,18 +80,18 @@ def network_names(recipe: str) -> tuple[str, ...]:
     return () if outline is None else outline.options.get("networks", ())
 
 
-def read_outline(recipe: str, kind: str) -> Outline | None:
+def read_outline(recipe: str, kind: str) -> OptionOutline | None:
     """The options of a recipe's `Config` or `Evaluation`; None where the source does not show all of them."""
     try:
         source = _Source.read(recipe_file(recipe))
         if kind == "Evaluation" and not {kind, "*"} & source.names.keys():
-            return Outline({}, {}, ())  # a recipe may go without
+            return OptionOutline({}, {}, ())  # a recipe may go without
         options = _options(source.find(kind))
         renamed = _renamed(source.find(kind))
     except (OSError, SyntaxError, ValueError, LookupError):
         return None  # loading the recipe gives the reason
 
-    return Outline(options, renamed, _keys(source.names.get("PRESETS")))
+    return OptionOutline(options, renamed, _keys(source.names.get("PRESETS")))
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,10 @@ def run_to_c(
 
 def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
     """The numbers of each region: the paths that the user names, else those of the recipe, else everything."""
-    own = recipe.regions(config) if defines(recipe, "regions") else ()
+    own = getattr(recipe, "REGIONS", ())
+    if defines(recipe, "regions"):
+        own = recipe.regions(config)
+
     return qconfigs_for(list(options.paths or own), qconfig)
 
 

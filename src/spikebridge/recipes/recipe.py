@@ -1,4 +1,4 @@
-"""The names that a recipe defines: seven that every recipe has, and nine optional hooks of single commands."""
+"""The names that a recipe defines: seven that every recipe has, and optional hooks of single commands."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ HOOKS = (
     "weights_for",
     "calibration",
     "measure",
+    "REGIONS",
     "regions",
     "tracker",
     "bundle_tracker",
@@ -39,6 +40,9 @@ class Recipe(Protocol):
     """Settings by name; `default` is where `train` starts."""
     Evaluation: type[Any]
     """Hook of `eval`: a dataclass of further options, given to `evaluate` as its third argument."""
+
+    REGIONS: Sequence[str]
+    """Hook of `quantize`: the paths that have an integer form, where not all have one."""
 
     def build(self, config: Any) -> "dict[str, nn.Module]":
         """Every network of the comparison by name, untrained."""
@@ -71,7 +75,7 @@ class Recipe(Protocol):
         """Hook of `quantize`: the figures that quantisation may change."""
 
     def regions(self, config: Any) -> Sequence[str]:
-        """Hook of `quantize`: the paths that have an integer form, where not all have one; empty for all."""
+        """Hook of `quantize`: the same as `REGIONS`, where the paths depend on the settings; empty for all."""
 
     def tracker(self, run: Run, network: str | None = None) -> Any:
         """Hook of `track` and `live`: a trained network as a tracker, `networks.sensing.SensingTracker`."""

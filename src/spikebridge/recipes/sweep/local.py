@@ -25,7 +25,7 @@ _SERVER_VARIABLES = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def start_server(recipe: str) -> None:
-    """Starts the server that loads PyTorch and a recipe of the package, while this process goes on."""
+    """Starts the server that loads PyTorch and a recipe of the package, while this process continues."""
     if _METHOD != "forkserver":
         return
 

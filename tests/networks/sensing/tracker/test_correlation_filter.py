@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from spikebridge.cli.track import Detector
+from spikebridge.cli.apps import Detector
 from spikebridge.data.events.binned import BinEvents, EventBins
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
