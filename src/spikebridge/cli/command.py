@@ -103,11 +103,8 @@ def parse_command(command: type[C], program: str, words: list[str]) -> C | None:
     return cast(C, parsed)
 
 
-def parse_options(form: Any, program: str, words: list[str], add_help: bool = True) -> tuple[Any, list[str]]:
-    """The options of a dataclass, and the words that are none of its options.
-
-    With `add_help`, `--help` prints the options and stops with `SystemExit(0)`.
-    """
+def parse_options(form: Any, program: str, words: list[str]) -> tuple[Any, list[str]]:
+    """The options of a dataclass, and the words that are none of its options; `--help` stops with `SystemExit(0)`."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), _strict_numbers():
@@ -118,7 +115,6 @@ def parse_options(form: Any, program: str, words: list[str], add_help: bool = Tr
                 description=inspect.getdoc(form),
                 args=words,
                 return_unknown_args=True,
-                add_help=add_help,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -211,15 +207,26 @@ def _option_name(one: "dataclasses.Field[Any]") -> str | None:
     return str(renamed).replace("_", "-")
 
 
+def option_value(words: list[str], name: str) -> str | None:
+    """The value of an option that is needed before the words are parsed; None where they do not give one.
+
+    Example:
+        >>> option_value(["--preset", "quick", "--out=run"], "out")
+        'run'
+    """
+    values = [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
+    values += [value for word, value in itertools.pairwise(words) if word == f"--{name}" and not value.startswith("--")]
+    return values[-1] if values else None
+
+
 def set_threads_from(words: list[str]) -> None:
     """Sets the number of threads before the words are parsed, since parsing loads a recipe and PyTorch with it.
 
     In a process that has loaded PyTorch already the number stays, unless the words name one.
     """
-    values = [word.partition("=")[2] for word in words if word.startswith("--threads=")]
-    values += [value for word, value in itertools.pairwise(words) if word == "--threads"]
-    if values:
-        set_threads(parse_threads(values[-1]))
+    number = option_value(words, "threads")
+    if number is not None:
+        set_threads(parse_threads(number))
     elif "torch" not in sys.modules:
         set_threads()
 

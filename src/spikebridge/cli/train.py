@@ -18,8 +18,8 @@ from spikebridge.cli.command import (
     RunOrRecipe,
     add_settings,
     check_data,
+    option_value,
     own_options,
-    parse_options,
     write_file,
 )
 from spikebridge.cli.words import refuse_misspelt
@@ -71,9 +71,11 @@ class Train(Command):
         program = f"{program} {word}"
         refuse_misspelt(word, "Config", program, rest, own_options(cls))
         recipe = load_recipe(word)
-        start = parse_options(_Start, program, rest, add_help=False)[0]
-        resumed = (start.out or run_folder(word, resume=True)) if start.resume and start.preset is None else None
-        form = add_settings(cls, "recipe", word, initial_settings(recipe, word, start.preset, resumed))
+        resumed = None
+        if "--resume" in rest:
+            resumed = Path(option_value(rest, "out") or run_folder(word, resume=True))
+
+        form = add_settings(cls, "recipe", word, initial_settings(recipe, word, option_value(rest, "preset"), resumed))
         form.__doc__ = recipe.__doc__
 
         return form, program, rest
@@ -97,15 +99,6 @@ class Train(Command):
         return CommandResult({"run": path, "report": trained.report, "results": trained.results}, text)
 
 
-@dataclass(frozen=True)
-class _Start:
-    """The options of `train` that say where the settings start."""
-
-    preset: str | None = None
-    out: Path | None = None
-    resume: bool = False
-
-
 @dataclass(frozen=True, kw_only=True)
 class Eval(RunCommand):
     """Evaluate a run, or the pretrained weights of a recipe; `eval RECIPE --help` shows its options."""
@@ -125,9 +118,9 @@ class Eval(RunCommand):
 
         word = words[0]
         rest = words[1:]
-        own = parse_options(OwnRecipe, program, rest, add_help=False)[0]
-        recipe_word = targets.recipe_word(word, own)
-        refuse_misspelt(recipe_word, "Evaluation", f"{program} {word}", rest, own_options(cls))
+        file = option_value(rest, "recipe")
+        own = OwnRecipe(None if file is None else Path(file), "--edited" in rest)
+        refuse_misspelt(targets.recipe_word(word, own), "Evaluation", f"{program} {word}", rest, own_options(cls))
         recipe = targets.resolve_target(word, own).recipe
         if not defines(recipe, "Evaluation"):
             return cls, program, words

@@ -33,10 +33,9 @@ class Setting:
 
 
 class Pruning(NamedTuple):
-    """The trial of a search to which a training reports a metric: file and name of the study, number of the trial."""
+    """The trial of a search to which a training reports a metric: the file of the study, and the trial's identifier."""
 
     journal: str
-    study: str
     trial: int
     metric: str
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.errors import ConfigError
-from spikebridge.recipes.sweep.grid import Cell, Pruning, Setting
+from spikebridge.recipes.sweep.grid import Cell, Pruning, Range, Setting
 from spikebridge.recipes.sweep.table import CellResult, Objective
 
 _NAME = "sweep"
@@ -24,13 +24,14 @@ class Study:
     """
 
     def __init__(self, folder: Path, settings: Sequence[Setting], objective: Objective, prunes: bool) -> None:
-        self._optuna = _import_optuna()
+        optuna = _import_optuna()
         self.journal = folder / "study.journal"
         self.settings = settings
         self.objective = objective
         self.prunes = prunes
+        self._states = optuna.trial.TrialState
         direction = "maximize" if objective.maximize else "minimize"
-        self._study = self._optuna.create_study(
+        self._study = optuna.create_study(
             storage=_storage(self.journal), study_name=_NAME, direction=direction, load_if_exists=True
         )
 
@@ -39,7 +40,7 @@ class Study:
             raise ConfigError(f"the study in {folder} is to {there}, not to {direction}")
 
         # another seed for a resumed search, which would else draw its first trials again
-        self._study.sampler = self._optuna.samplers.TPESampler(seed=len(self._study.trials))
+        self._study.sampler = optuna.samplers.TPESampler(seed=len(self._study.trials))
 
     def cells(
         self, number: int, plain: Mapping[tuple[str, str], Any], seed: int | None, own: dict[str, int]
@@ -48,64 +49,63 @@ class Study:
 
         `plain` holds the value of each setting's name and text, `own` the settings of the seed.
         """
-        running = self._optuna.trial.TrialState.RUNNING
-        left = [(trial, trial.params) for trial in self._study.trials if trial.state == running]
-
-        for trial, drawn in itertools.chain(left, self._new_trials(number)):
+        left = [trial for trial in self._study.trials if trial.state == self._states.RUNNING]
+        for trial in itertools.chain(left, self._new_trials(number)):
+            drawn = trial.params
             settings = {name: value if isinstance(value, str) else repr(value) for name, value in drawn.items()}
             values = {name: plain.get((name, value), value) for name, value in drawn.items()}
             pruning = None
             if self.prunes:
-                pruning = Pruning(str(self.journal), _NAME, trial._trial_id, self.objective.metric)
+                pruning = Pruning(str(self.journal), trial._trial_id, self.objective.metric)
 
             yield Cell(f"trial-{trial.number:04d}", settings, seed, values | own, trial.number, pruning)
 
-    def tell(self, cell: Cell, result: CellResult) -> None:
-        """Notes the end of a trial."""
-        states = self._optuna.trial.TrialState
-        if result.state == "finished":
-            self._study.tell(cell.trial, self.objective.value(result.metrics, "the results"))
-        else:
-            self._study.tell(cell.trial, state=states.PRUNED if result.state == "pruned" else states.FAIL)
-
-    def _new_trials(self, number: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+    def _new_trials(self, number: int) -> Iterator[Any]:
         while len(self._study.trials) < number:
             trial = self._study.ask()
             try:
-                drawn = {setting.name: _draw(trial, setting) for setting in self.settings}
+                for setting in self.settings:
+                    _draw(trial, setting)
             except ValueError as error:
-                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+                self._study.tell(trial, state=self._states.FAIL)
                 raise ConfigError(
                     f"the study in {self.journal} draws from other values ({error}); take another folder (--out)"
                 ) from None
 
-            yield trial, drawn
+            yield trial
+
+    def tell(self, cell: Cell, result: CellResult) -> None:
+        """Notes the end of a trial."""
+        if result.state == "finished":
+            self._study.tell(cell.trial, self.objective.value(result.metrics, "the results"))
+        else:
+            self._study.tell(cell.trial, state=self._states[{"failed": "FAIL", "pruned": "PRUNED"}[result.state]])
 
 
 def open_trial(pruning: Pruning) -> tuple[Any, int]:
     """A trial as a worker reports to it, and the last step it has reported."""
     optuna = _import_optuna()
-    study = optuna.load_study(study_name=pruning.study, storage=_storage(Path(pruning.journal)))
+    study = optuna.load_study(study_name=_NAME, storage=_storage(Path(pruning.journal)))
     reported = next(one.intermediate_values for one in study.trials if one._trial_id == pruning.trial)
 
     return optuna.trial.Trial(study, pruning.trial), max(reported, default=0)
 
 
-def _draw(trial: Any, setting: Setting) -> Any:
+def _draw(trial: Any, setting: Setting) -> None:
     span = setting.range
     if span is None:
-        return trial.suggest_categorical(setting.name, list(setting.values))
-    if _takes_integers(setting):
-        return trial.suggest_int(setting.name, int(span.low), int(span.high), log=span.is_log)
+        trial.suggest_categorical(setting.name, list(setting.values))
+    elif _takes_integers(setting.default, span):
+        trial.suggest_int(setting.name, int(span.low), int(span.high), log=span.is_log)
+    else:
+        trial.suggest_float(setting.name, span.low, span.high, log=span.is_log)
 
-    return trial.suggest_float(setting.name, span.low, span.high, log=span.is_log)
 
-
-def _takes_integers(setting: Setting) -> bool:
-    """True if the default is an integer, or there is no default number and both ends of the range are integers."""
-    if isinstance(setting.default, int | float) and not isinstance(setting.default, bool):
-        return isinstance(setting.default, int)
-    return setting.range is not None and all(float(end).is_integer() for end in setting.range[:2])
+def _takes_integers(default: Any, span: Range) -> bool:
+    """True if the default is an integer, or if it is no number and both ends of the range are integers."""
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return isinstance(default, int)
+    return span.low.is_integer() and span.high.is_integer()
 
 
 def _storage(journal: Path) -> Any:

@@ -51,14 +51,13 @@ class Objective:
             90.0
         """
         wanted = _plain_name(self.metric)
-        fitting = {name: value for name, value in metrics.items() if f" {_plain_name(name)}".endswith(f" {wanted}")}
-        exact = [value for name, value in fitting.items() if _plain_name(name) == wanted]
-        if len(exact) == 1:
-            return exact[0]
-        if len(fitting) == 1:
-            return next(iter(fitting.values()))
-        if fitting:
-            raise ConfigError(f"{where} have several {self.metric!r}: {', '.join(fitting)}; name one of them")
+        names = [name for name in metrics if _plain_name(name) == wanted]
+        if len(names) != 1:
+            names = [name for name in metrics if f" {_plain_name(name)}".endswith(f" {wanted}")]
+        if len(names) == 1:
+            return metrics[names[0]]
+        if names:
+            raise ConfigError(f"{where} have several {self.metric!r}: {', '.join(names)}; name one of them")
 
         last_parts = dict.fromkeys(_plain_name(name.rpartition(".")[2]) for name in metrics)
         raise ConfigError(f"{where} have no number {self.metric!r}; {did_you_mean(self.metric, last_parts)}")
