@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
-from spikebridge.cli.command import Command, CommandResult, Flag, RunCommand, write_file
+from spikebridge.cli.command import Command, CommandResult, File, Flag, Name, RunCommand, write_file
 from spikebridge.data.io.atomic import check_target
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError, DataError
@@ -19,7 +19,6 @@ from spikebridge.recipes.target import resolve_target
 
 Detector = Literal["both", "learned", "filter", "csrt", "kcf"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
-_File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
 _BoxOffset = Annotated[int | None, arg(metavar="BINS", help_behavior_hint="(default: estimated from the boxes)")]
 
 _Observed = Annotated[Path, Positional, arg(metavar="VIDEO_OR_SCENE", help_behavior_hint="")]
@@ -40,13 +39,13 @@ class Track(RunCommand):
     """The tracker: a recipe with shipped weights, a run folder, or the folder of a bundle."""
     integers: Flag = False
     """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
-    out: _File = None
+    out: File = None
     """Write the boxes to this CSV file, with the columns t_us,x,y,w,h,confidence,lost."""
-    animation: _File = None
+    animation: File = None
     """Write an animation of boxes, frames and events (.webp, .gif, .mp4); .mp4 needs spikebridge[video]."""
-    page: _File = None
+    page: File = None
     """Write an .html page to replay the track: frames, events, boxes, error and confidence over time."""
-    viewer: _File = None
+    viewer: File = None
     """Write an .rrd file of the Rerun viewer, for long recordings; needs spikebridge[viewer]."""
     repair: Flag = False
     """Drop events outside the sensor and sort events by time, instead of refusing the recording."""
@@ -207,9 +206,9 @@ class Ask(Command):
     """A question in English, such as "What color is the first object to enter the scene?"."""
     choices: Annotated[tuple[str, ...], arg(metavar="TEXT", help_behavior_hint="(default: none)")] = ()
     """Answer options of a multiple-choice question, such as "the presence of the red cube"."""
-    video: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the only one)")] = None
-    """The scene to use, in a file with several scenes."""
-    explain: _File = None
+    video: Name = None
+    """The scene to use, in a file with several scenes (default: the only one)."""
+    explain: File = None
     """Write an .html page with pictures, the spikes of each neuron and the reasoning steps."""
 
     def execute(self) -> CommandResult:

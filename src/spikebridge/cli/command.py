@@ -28,12 +28,12 @@ from spikebridge.threads import parse_threads, set_threads
 
 _Threads = Annotated[str, arg(metavar="N|auto")]
 Flag = Annotated[bool, FlagCreatePairsOff, arg(help_behavior_hint="")]
-Network = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")]
-OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
-DataFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
 Recipe = Annotated[str, Positional, arg(metavar="RECIPE", help_behavior_hint="")]
 RunOrRecipe = Annotated[str, Positional, arg(metavar="RUN_OR_RECIPE", help_behavior_hint="")]
-_RecipeFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the recipe of the package)")]
+RunRecipeOrBundle = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
+File = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 SETTINGS = "settings"
 
 
@@ -78,8 +78,9 @@ C = TypeVar("C", bound=Command)
 class RunCommand(Command):
     """The options of commands that open a run."""
 
-    recipe: _RecipeFile = None
-    """The recipe file of your own that made the run. It is executed; a run folder never names code to execute."""
+    recipe: File = None
+    """The recipe file of your own that made the run (default: the recipe of the package). It is executed; a run folder
+    never names code to execute."""
     edited: Flag = False
     """Accept a recipe file that was edited after the run was started."""
 

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
-from spikebridge.cli.command import Command, CommandResult, DataFolder
+from spikebridge.cli.command import Command, CommandResult, Folder
 from spikebridge.data import catalog
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.recipes.messages import status
 
-_Folder = Annotated[Path, Positional, arg(metavar="FOLDER", help_behavior_hint="")]
+_NewFolder = Annotated[Path, Positional, arg(metavar="FOLDER", help_behavior_hint="")]
 _File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
 
 
@@ -24,8 +24,8 @@ _File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
 class ShowData(Command):
     """Show which data sets are found; `data check` checks series, `make` writes examples, `send` sends a stream."""
 
-    data: DataFolder = None
-    """The folder with data sets."""
+    data: Folder = None
+    """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
@@ -92,7 +92,7 @@ class _Drawn(Command):
 class _MakeMovingObject(_Drawn):
     """Make a recording of a moving object: frames, events and boxes, for `track` and `live sensing`."""
 
-    folder: _Folder
+    folder: _NewFolder
     """The folder to write; there may be none of that name."""
     seconds: float = 1.0
     """Length of the recording."""
@@ -112,7 +112,7 @@ class _MakeMovingObject(_Drawn):
 class _MakeMovingDigit(_Drawn):
     """Make a recording of a moving digit: frames and events of 16 x 16 pixels, for networks of the recipe `digits`."""
 
-    folder: _Folder
+    folder: _NewFolder
     """The folder to write; there may be none of that name."""
     seconds: float = 0.3
     """Length of the recording, in steps of 0.3 s."""
@@ -174,7 +174,7 @@ class _MakeTasks(_Drawn):
 class _Send(Command):
     """Send a recording as a live stream of text lines, at its own speed, to try `spikebridge live`."""
 
-    folder: _Folder
+    folder: _NewFolder
     """The folder of a recording, such as one of `spikebridge data make`."""
     to: Annotated[str, arg(metavar="RECEIVER")] = "-"
     """`-`: standard output; tcp:PORT: a program on this machine that waits there for a sender."""

@@ -10,11 +10,13 @@ from spikebridge.cli import formatting
 from spikebridge.cli.command import (
     Command,
     CommandResult,
-    DataFolder,
+    File,
     Flag,
-    OneNetwork,
+    Folder,
+    Name,
     RunCommand,
     RunOrRecipe,
+    RunRecipeOrBundle,
     check_data,
 )
 from spikebridge.errors import ConfigError
@@ -23,21 +25,13 @@ from spikebridge.recipes.live import inputs_from_samples
 from spikebridge.recipes.messages import status
 from spikebridge.recipes.target import resolve_target
 
-_ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
-_IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
-_AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
 _Bits = Annotated[int, arg(metavar="BITS")]
 _Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
 _BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
-_InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
-_OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
 _ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
-_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle, NETWORK_c)")]
-_Exported = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
 
 _Pushed = Annotated[Path, Positional, arg(metavar="RUN_OR_BUNDLE", help_behavior_hint="")]
 _Repository = Annotated[str, Positional, arg(metavar="OWNER/NAME", help_behavior_hint="")]
-_Pulled = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +40,10 @@ class Quantize(RunCommand):
 
     target: RunOrRecipe
     """A run folder, or the name of a recipe with pretrained weights."""
-    out: _ModelFolder = None
-    """The folder to create; with --bundle it is only created if --out is given."""
-    network: _AnyNetwork = None
-    """The network of the recipe to quantise."""
+    out: Folder = None
+    """The folder to create (default: NAME.integer); with --bundle it is only created if --out is given."""
+    network: Name = None
+    """The network of the recipe to quantise (default: all of them)."""
     regions: _Paths = ()
     """Parts (`where`), units (`units.LINK`) or layers to quantise; the others stay in floating point."""
     weights: _Bits = 8
@@ -62,10 +56,10 @@ class Quantize(RunCommand):
     """Use scales that are powers of two, so that rescaling is a bit shift."""
     calibrate: Annotated[int, arg(metavar="N")] = 128
     """Number of training samples for calibration of the scales."""
-    bundle: _IntoBundle = None
+    bundle: Folder = None
     """Write the integer model into this bundle; only the network of the bundle is quantised."""
-    data: DataFolder = None
-    """The folder with data sets."""
+    data: Folder = None
+    """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
         """Quantises, writes, and measures before and after."""
@@ -158,9 +152,10 @@ class RunBundle(Command):
 
     bundle: _BundlePath
     """The folder that `spikebridge export` wrote."""
-    input: _InputFile = None
-    """An .npz or .safetensors file with an array (T, B, ...) for each input; for a network of `signals` also a .wav."""
-    out: _OutputFile = None
+    input: File = None
+    """A file .npz or .safetensors with an array (T, B, ...) for each input, for `signals` also .wav (default: the
+    bundle's sample)."""
+    out: File = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
     """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
@@ -197,16 +192,16 @@ class RunBundle(Command):
 class Export(RunCommand):
     """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with the network, or as C."""
 
-    target: _Exported
+    target: RunRecipeOrBundle
     """A run folder, the name of a recipe with pretrained weights, or for C a bundle with an integer model."""
     kind: Annotated[Literal["bundle", "c"], arg(name="target")] = "bundle"
     """What to write: a bundle, or the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle)."""
-    network: OneNetwork = None
-    """The network of the recipe to export."""
-    out: _BundleFolder = None
-    """The folder to create."""
-    data: DataFolder = None
-    """The folder with data sets, for the calibration of integers."""
+    network: Name = None
+    """The network of the recipe to export (default: the first one)."""
+    out: Folder = None
+    """The folder to create (default: NETWORK.bundle, or NETWORK_c)."""
+    data: Folder = None
+    """The folder with data sets, for the calibration of integers (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
@@ -291,8 +286,8 @@ class Pull(Command):
 
     repository: _Repository
     """The repository."""
-    out: _Pulled = None
-    """The folder to create."""
+    out: Folder = None
+    """The folder to create (default: NAME)."""
 
     def execute(self) -> CommandResult:
         """Downloads, checks and writes; nothing of it is executed."""

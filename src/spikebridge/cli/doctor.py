@@ -14,11 +14,12 @@ from spikebridge.cli import formatting
 from spikebridge.cli.command import (
     Command,
     CommandResult,
+    File,
     Flag,
-    Network,
-    OneNetwork,
+    Name,
     RunCommand,
     RunOrRecipe,
+    RunRecipeOrBundle,
     write_file,
 )
 from spikebridge.data import catalog
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
-_SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
-_PageFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.html)")]
 _LayerPaths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all)")]
 
 
@@ -46,8 +44,8 @@ class Doctor(RunCommand):
 
     run: Annotated[str | None, Positional, arg(metavar="[RUN]", help_behavior_hint="")] = None
     """A run folder; or a recipe, whose networks are checked with pretrained or else untrained weights."""
-    network: Network = None
-    """The network of the recipe to check."""
+    network: Name = None
+    """The network of the recipe to check (default: all)."""
     paths: Flag = False
     """List the implementations of each operation, fastest first, and which one runs here."""
 
@@ -141,12 +139,12 @@ def _operations() -> list[dict[str, Any]]:
 class Draw(RunCommand):
     """Draw a network, or the parts and files of a bundle, as an SVG diagram."""
 
-    target: _Drawn
+    target: RunRecipeOrBundle
     """A run folder, a recipe's name, the path of a recipe file, or the folder of a bundle."""
-    network: OneNetwork = None
-    """The network of the recipe to draw."""
-    out: _SvgFile = None
-    """The SVG file to write."""
+    network: Name = None
+    """The network of the recipe to draw (default: the first one)."""
+    out: File = None
+    """The SVG file to write (default: NETWORK.svg)."""
 
     def execute(self) -> CommandResult:
         """Builds the network, sums it up and draws it."""
@@ -188,14 +186,14 @@ class ReplayNetwork(RunCommand):
 
     target: RunOrRecipe
     """A run folder, a recipe's name, or the path of a recipe file; without a run the network is untrained."""
-    network: OneNetwork = None
-    """The network of the recipe."""
+    network: Name = None
+    """The network of the recipe (default: the first one)."""
     sample: Annotated[int, arg(metavar="N")] = 0
     """The sample of the recipe's example."""
     layers: _LayerPaths = ()
     """The layers of neurons to show, such as `where.lif1`."""
-    out: _PageFile = None
-    """The HTML file to write."""
+    out: File = None
+    """The HTML file to write (default: NETWORK.html)."""
 
     def execute(self) -> CommandResult:
         """Records the network and writes the page."""

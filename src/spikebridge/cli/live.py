@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
 from spikebridge.cli.apps import Detector, print_status
-from spikebridge.cli.command import CommandResult, Flag, OneNetwork, RunCommand
+from spikebridge.cli.command import CommandResult, Flag, Name, RunCommand
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.recipes import live
 from spikebridge.recipes.bundle import is_bundle
@@ -32,8 +32,8 @@ class RunLive(RunCommand):
 
     target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
     """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
-    network: OneNetwork = None
-    """The network of the recipe to run."""
+    network: Name = None
+    """The network of the recipe to run (default: the first one)."""
     signal: _Source = ""
     """Samples of a sensor in place of events: a WAV, npz or CSV file (played in real time), or `-`: WAV from standard
     input. For a network of `signals`."""

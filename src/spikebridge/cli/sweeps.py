@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import UseAppendAction, arg
 
 from spikebridge.cli import formatting
-from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Recipe, parse_command
+from spikebridge.cli.command import SETTINGS, Command, CommandResult, Flag, Folder, Name, Recipe, parse_command
 from spikebridge.cli.train import Train
 from spikebridge.errors import ConfigError
 from spikebridge.recipes.load import load_recipe
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from spikebridge.recipes.sweep.table import Objective
 
 _Values = Annotated[tuple[str, ...], UseAppendAction, arg(name="set", metavar="NAME=V,V,...", help_behavior_hint="")]
-_Text = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 _Seeds = Annotated[str | None, arg(metavar="A:B", help_behavior_hint="(default: that of the preset)")]
 _Number = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core, worker, or 16 jobs)")]
 _Address = Annotated[str | None, arg(metavar="tcp://HOST:PORT", help_behavior_hint="")]
 _Options = Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=VALUE", help_behavior_hint="")]
-_Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE-sweep)")]
 _OF_SEVERAL = ("cells", "sd", "lowest", "highest")
 _MAX_ROWS = 20  # of the table of a search
 
@@ -48,19 +46,19 @@ class SweepCommand(Command):
     """A setting of the recipe and its values; can be repeated. A search also draws from LOW:HIGH and LOW:HIGH:log."""
     seeds: _Seeds = None
     """Seeds of each combination of settings: from A to before B, or A,B,..."""
-    preset: _Text = None
+    preset: Name = None
     """The named set of settings to start from."""
-    out: _Folder = None
-    """The folder of the sweep: a run folder for each cell, the table, a figure and a report."""
+    out: Folder = None
+    """The folder of the sweep: runs of the cells, table, figure, report (default: a new one, runs/RECIPE-sweep)."""
     resume: Flag = False
     """Resume the sweep in --out; start a new one if there is none. More settings and seeds may be given."""
     workers: _Number = None
     """Cells that train at a time."""
     retry: int = 1
     """How often a cell is tried again whose worker was lost, or that failed in a way that another attempt may not."""
-    maximize: _Text = None
+    maximize: Name = None
     """The number in the results whose highest value is the best, such as accuracy."""
-    minimize: _Text = None
+    minimize: Name = None
     """The number in the results whose lowest value is the best."""
     search: Literal["optuna"] | None = None
     """Search with Optuna instead of training every combination; needs the extra spikebridge[tune]."""

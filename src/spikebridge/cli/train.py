@@ -12,7 +12,10 @@ from spikebridge.cli.command import (
     SETTINGS,
     Command,
     CommandResult,
+    File,
     Flag,
+    Folder,
+    Name,
     Recipe,
     RunCommand,
     RunOrRecipe,
@@ -30,11 +33,8 @@ from spikebridge.recipes.recipe import defines
 from spikebridge.recipes.target import OwnRecipe
 from spikebridge.recipes.training import initial_settings, run_folder, train_recipe
 
-_Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
-_RunFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE)")]
 _Loggers = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="(default: none)")]
 _DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
-_ComparisonFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: comparison.html)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,10 @@ class Train(Command):
 
     recipe: Recipe
     """A recipe's name (see `spikebridge list`) or the path of a recipe file: the first argument."""
-    preset: _Preset = None
-    """The named set of settings to start from; other options override single settings."""
-    out: _RunFolder = None
-    """The folder to write the run into: configuration, weights, results and report."""
+    preset: Name = None
+    """The named set of settings to start from; other options override single settings (default: `default`)."""
+    out: Folder = None
+    """The folder of the run: configuration, weights, results and report (default: a new one, runs/RECIPE)."""
     resume: Flag = False
     """Resume the run in --out from its last checkpoint; start a new run if there is none."""
     quiet: Flag = False
@@ -147,8 +147,8 @@ class Report(RunCommand):
 
     runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN [RUN ...]", help_behavior_hint="")]
     """A run folder, or several to compare: results, settings, learning curves."""
-    out: _ComparisonFile = None
-    """The file of a comparison."""
+    out: File = None
+    """The file of a comparison (default: comparison.html)."""
 
     def execute(self) -> CommandResult:
         """Opens the run and lets its recipe write the report, or writes the comparison."""
