@@ -22,7 +22,6 @@ from spikebridge.training.run.lock import lock_folder
 
 if TYPE_CHECKING:
     from spikebridge.recipes.sweep.executors import Workers
-    from spikebridge.recipes.sweep.sweep import Sweep
     from spikebridge.recipes.sweep.table import Objective
 
 _Values = Annotated[tuple[str, ...], UseAppendAction, arg(name="set", metavar="NAME=V,V,...", help_behavior_hint="")]
@@ -88,23 +87,27 @@ class SweepCommand(Command):
 
         recipe = load_recipe(self.recipe)
         config = initial_settings(recipe, self.recipe, self.preset)
-        settings = parse_settings(self.values, config)
-        seeds = self._seeds(config)
-        plain = self._plain_values(settings)
-        own = {seed: values_of_seed(seed, config, settings) for seed in seeds}
-        cells = cells_of(settings, plain, own) if self.search is None else []
+        settings = parse_settings(self.values, config, self._read)
+        seeds = {seed: values_of_seed(seed, config, settings) for seed in self._seeds(config)}
+        cells = cells_of(settings, seeds) if self.search is None else []
 
         folder = self.out or run_folder(f"{Path(self.recipe).stem}-sweep", self.resume)
+        objective = self._objective()
         tell = (lambda line: None) if self.quiet else status
-        sweep = Sweep(folder, self.recipe, to_plain(config), self._objective(), tell, self.threads)
+        sweep = Sweep(folder, self.recipe, to_plain(config), objective, tell, self.threads)
         sweep.begin(self.preset, self.search, self.resume)
 
         try:
             with lock_folder(folder):
-                if self.search is None:
+                # a search has an objective, else `_check` has refused it
+                if self.search is None or objective is None:
                     sweep.run_grid(cells, self._workers(folder), self.retry)
                 else:
-                    self._search(sweep, settings, plain, own)
+                    from spikebridge.recipes.sweep.study import Study
+
+                    study = Study(folder, settings, objective, self.pruning)
+                    trials = study.cells(self.trials, *next(iter(seeds.items())))
+                    sweep.run_search(study, trials, self.trials, self._workers(folder), self.retry)
 
                 return self._result(folder, sweep.finish(self._command(folder)))
         except KeyboardInterrupt:
@@ -153,38 +156,16 @@ class SweepCommand(Command):
 
         return seeds
 
-    def _plain_values(self, settings: list[Setting]) -> dict[tuple[str, str], Any]:
-        """The value of each setting's name and text, as `train` reads it; wrong ones are refused at once."""
+    def _read(self, setting: Setting, text: str) -> Any:
+        """The plain value of a setting, as `train` reads it; a wrong one is refused before anything is trained."""
         preset = [] if self.preset is None else ["--preset", self.preset]
-        plain = {}
+        try:
+            train = parse_command(Train, "spikebridge train", [self.recipe, *_option(setting, text), *preset])
+        except ConfigError as error:
+            raise ConfigError(f"--set {setting.name}={text}: {error}") from None
 
-        for setting in settings:
-            for text in setting.values:
-                try:
-                    words = [self.recipe, *_option(setting, text), *preset]
-                    parsed = parse_command(Train, "spikebridge train", words)
-                except ConfigError as error:
-                    raise ConfigError(f"--set {setting.name}={text}: {error}") from None
-
-                path = [SETTINGS, *setting.name.replace("-", "_").split(".")]
-                plain[setting.name, text] = to_plain(reduce(getattr, path, parsed))
-
-        return plain
-
-    def _search(
-        self,
-        sweep: "Sweep",
-        settings: list[Setting],
-        plain: dict[tuple[str, str], Any],
-        own: dict[int | None, dict[str, int]],
-    ) -> None:
-        from spikebridge.recipes.sweep.study import Study
-
-        objective = self._objective()
-        if objective is not None:  # `_check` has refused a search without
-            study = Study(sweep.folder, settings, objective, self.pruning)
-            cells = study.cells(self.trials, plain, *next(iter(own.items())))
-            sweep.run_search(study, cells, self.trials, self._workers(sweep.folder), self.retry)
+        path = [SETTINGS, *setting.name.replace("-", "_").split(".")]
+        return to_plain(reduce(getattr, path, train))
 
     def _workers(self, folder: Path) -> "AbstractContextManager[Workers]":
         from spikebridge.recipes.sweep import executors

@@ -103,17 +103,16 @@ class Target:
         networks = self.networks(name)
         rows = []
 
-        for network_name, network in networks.items():
+        for number, (network_name, network) in enumerate(networks.items(), start=1):
             run = self._run_of(network_name)
             if run is not None and defines(self.recipe, "trained"):
-                networks[network_name] = self.trained_network(network_name)[1]
+                network = self.trained_network(network_name)[1]
             elif run is not None:
                 run.load_weights(network)
 
-        for number, (network_name, network) in enumerate(networks.items(), start=1):
             _log.info("checking %s (%d of %d)", network_name, number, len(networks))
-            found = diagnose(network.eval(), self.inputs(network))
-            rows += [{"network": network_name} | asdict(one) for one in found]
+            findings = diagnose(network.eval(), self.inputs(network))
+            rows += [{"network": network_name} | asdict(one) for one in findings]
 
         return rows
 

@@ -2,9 +2,9 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from spikebridge.data.io.number_text import parse_integer, parse_real
@@ -24,11 +24,11 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting of a recipe, named as the option of `train`, with the values as typed or the range of a search."""
+    """A setting of a recipe, named as the option of `train`, with values by their text, or the range of a search."""
 
     name: str
     default: Any
-    values: tuple[str, ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)
     range: Range | None = None
 
 
@@ -44,8 +44,8 @@ class Pruning(NamedTuple):
 class Cell:
     """One training of a sweep.
 
-    `name` is that of its run folder. `settings` are names and values as typed, `values` the same as plain values with
-    those of the seed. A trial of a search has its number, and a `pruning` if it may be stopped.
+    `name` is that of its run folder. `settings` are names and values as typed, `values` the same as values, with those
+    of the seed. A trial of a search has its number, and a `pruning` if it may be stopped.
     """
 
     name: str
@@ -56,15 +56,17 @@ class Cell:
     pruning: Pruning | None = None
 
 
-def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
+def parse_settings(words: Iterable[str], config: Any, read: Callable[[Setting, str], Any]) -> list[Setting]:
     """The settings in words such as `NAME=VALUE,...`, or for a search `NAME=LOW:HIGH` and `NAME=LOW:HIGH:log`.
+
+    `read` gives the plain value of a text.
 
     Example:
         >>> @dataclass
         ... class Config:
         ...     lr: float = 0.1
-        >>> parse_settings(["lr=0.01,0.003"], Config())
-        [Setting(name='lr', default=0.1, values=('0.01', '0.003'), range=None)]
+        >>> parse_settings(["lr=0.01,0.003"], Config(), lambda setting, text: float(text))
+        [Setting(name='lr', default=0.1, values={'0.01': 0.01, '0.003': 0.003}, range=None)]
     """
     known = dict(_fields(config))
     settings: dict[str, Setting] = {}
@@ -72,8 +74,8 @@ def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip().removeprefix("--").replace("_", "-")
-        values = tuple(value.strip() for value in text.split(","))
-        if not equals or not all(values):
+        texts = [value.strip() for value in text.split(",")]
+        if not equals or not all(texts):
             raise ConfigError(f"--set takes NAME=VALUE,VALUE,..., but got {word!r}")
         if name not in known:
             raise ConfigError(f"--set {word}: the recipe has no setting {name!r}; {did_you_mean(name, known)}")
@@ -81,11 +83,14 @@ def parse_settings(words: Iterable[str], config: Any) -> list[Setting]:
             raise ConfigError(f"--set {word}: seeds are given with --seeds, such as --seeds 0:4")
         if name in settings:
             raise ConfigError(f"--set {name} is given twice; separate its values by commas: --set {name}=A,B")
-        if len(set(values)) < len(values):
+        if len(set(texts)) < len(texts):
             raise ConfigError(f"--set {word}: a value is given twice")
 
-        span = _range(name, text) if len(values) == 1 else None
-        settings[name] = Setting(name, known[name], () if span else values, span)
+        setting = Setting(name, known[name], range=_range(name, text))
+        if setting.range is None:
+            setting = replace(setting, values={one: read(setting, one) for one in texts})
+
+        settings[name] = setting
 
     return list(settings.values())
 
@@ -111,18 +116,13 @@ def parse_seeds(text: str) -> list[int]:
     return numbers
 
 
-def cells_of(
-    settings: Sequence[Setting], plain: Mapping[tuple[str, str], Any], seeds: Mapping[int | None, dict[str, int]]
-) -> list[Cell]:
-    """A cell for each combination of values and each seed.
-
-    `plain` holds the value of each setting's name and text, `seeds` the settings of each seed (`values_of_seed`).
+def cells_of(settings: Sequence[Setting], seeds: Mapping[int | None, dict[str, int]]) -> list[Cell]:
+    """A cell for each combination of values and each seed, which is given with its settings (`values_of_seed`).
 
     Example:
-        >>> plain = {("lr", "0.01"): 0.01, ("lr", "0.1"): 0.1}
-        >>> cells = cells_of([Setting("lr", 0.1, ("0.01", "0.1"))], plain, {0: {"seed": 0}, 1: {"seed": 1}})
-        >>> cells[3]
-        Cell(name='lr=0.1,seed=1', settings={'lr': '0.1'}, seed=1, values={'lr': 0.1, 'seed': 1}, trial=0, pruning=None)
+        >>> cells = cells_of([Setting("lr", 0.1, {"0.01": 0.01, "1e-1": 0.1})], {0: {"seed": 0}, 1: {"seed": 1}})
+        >>> (len(cells), cells[3].name, cells[3].settings, cells[3].values)
+        (4, 'lr=1e-1,seed=1', {'lr': '1e-1'}, {'lr': 0.1, 'seed': 1})
     """
     number = len(seeds)
     for setting in settings:
@@ -139,7 +139,7 @@ def cells_of(
     cells = []
     for texts in itertools.product(*(setting.values for setting in settings)):
         typed = {setting.name: text for setting, text in zip(settings, texts, strict=True)}
-        values = {name: plain[name, text] for name, text in typed.items()}
+        values = {setting.name: setting.values[typed[setting.name]] for setting in settings}
         cells += [Cell(_folder_name(typed, seed), typed, seed, values | own) for seed, own in seeds.items()]
 
     return cells
@@ -208,9 +208,9 @@ def _range(name: str, text: str) -> Range | None:
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every field of a dataclass by its option's name, nested ones with dots."""
-    for field in fields(config):
-        name = prefix + field.name.replace("_", "-")
-        value = getattr(config, field.name)
+    for one in fields(config):
+        name = prefix + one.name.replace("_", "-")
+        value = getattr(config, one.name)
         if is_dataclass(value):
             yield from _fields(value, f"{name}.")
         else:

@@ -1,7 +1,7 @@
 """A search with Optuna: each trial is a cell, the study a journal file in the folder of the sweep."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,17 @@ class Study:
         # another seed for a resumed search, which would else draw its first trials again
         self._study.sampler = optuna.samplers.TPESampler(seed=len(self._study.trials))
 
-    def cells(
-        self, number: int, plain: Mapping[tuple[str, str], Any], seed: int | None, own: dict[str, int]
-    ) -> Iterator[Cell]:
+    def cells(self, number: int, seed: int | None, own: dict[str, int]) -> Iterator[Cell]:
         """Cells until there are `number` trials in the study: those that a stopped search left, then new ones.
 
-        `plain` holds the value of each setting's name and text, `own` the settings of the seed.
+        All have the same seed, with its settings.
         """
+        known = {setting.name: setting.values for setting in self.settings}
         left = [trial for trial in self._study.trials if trial.state == self._states.RUNNING]
         for trial in itertools.chain(left, self._new_trials(number)):
             drawn = trial.params
             settings = {name: value if isinstance(value, str) else repr(value) for name, value in drawn.items()}
-            values = {name: plain.get((name, value), value) for name, value in drawn.items()}
+            values = {name: known.get(name, {}).get(value, value) for name, value in drawn.items()}
             pruning = None
             if self.prunes:
                 pruning = Pruning(str(self.journal), trial._trial_id, self.objective.metric)
