@@ -423,6 +423,7 @@ def test_the_installation_is_examined(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["doctor", "--json"]) == 0
 
     facts = json.loads(capsys.readouterr().out)
+    assert list(facts) == ["versions", "threads", "devices", "extras", "fast paths", "data"]
     assert facts["versions"]["torch"]
     assert facts["threads"]["used"] >= 1
     assert facts["extras"]["test"] is True

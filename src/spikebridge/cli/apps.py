@@ -72,7 +72,6 @@ class Track(RunCommand):
     """Show no progress."""
 
     def execute(self) -> CommandResult:
-        """Loads recording and network, and tracks."""
         source, tracker = self._tracker()
         from spikebridge.data.recordings.degradation import Degradation, degraded
         from spikebridge.data.recordings.recording import parse_box
@@ -212,7 +211,6 @@ class Ask(Command):
     """Write an .html page with pictures, the spikes of each neuron and the reasoning steps."""
 
     def execute(self) -> CommandResult:
-        """Perceives the scene, parses the question, and answers."""
         from spikebridge.networks.reasoning.explain.ask import answer_question, load_observation
         from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser

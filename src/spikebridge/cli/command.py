@@ -168,12 +168,7 @@ def add_settings(command: type[Command], name: str, word: str, settings: Any) ->
 
 
 def own_options(command: type[Command]) -> list[str]:
-    """The options of a command as they are typed, without dashes in front; a positional argument is none.
-
-    Example:
-        >>> own_options(Command)
-        ['json', 'threads']
-    """
+    """The options of a command as they are typed, without dashes in front; a positional argument is none."""
     return [name for one in dataclasses.fields(command) if (name := _option_name(one)) is not None]
 
 
@@ -209,12 +204,7 @@ def _option_name(one: "dataclasses.Field[Any]") -> str | None:
 
 
 def option_value(words: list[str], name: str) -> str | None:
-    """The value of an option that is needed before the words are parsed; None where they do not give one.
-
-    Example:
-        >>> option_value(["--preset", "quick", "--out=run"], "out")
-        'run'
-    """
+    """The value of an option that is needed before the words are parsed; None where they do not give one."""
     values = [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
     values += [value for word, value in itertools.pairwise(words) if word == f"--{name}" and not value.startswith("--")]
     return values[-1] if values else None

@@ -102,7 +102,6 @@ class _MakeMovingObject(_Drawn):
     same in little light; or photographs, of parts of real ones (needs the extra `photographs`)."""
 
     def execute(self) -> CommandResult:
-        """Renders and writes."""
         from spikebridge.data.simulation.examples import moving_object
 
         return _write_recording(partial(moving_object, family=self.family), self.folder, self.seconds, self.seed)
@@ -118,7 +117,6 @@ class _MakeMovingDigit(_Drawn):
     """Length of the recording, in steps of 0.3 s."""
 
     def execute(self) -> CommandResult:
-        """Renders and writes."""
         from spikebridge.data.simulation.examples import moving_digit
 
         return _write_recording(moving_digit, self.folder, self.seconds, self.seed)
@@ -132,7 +130,6 @@ class _MakeRolling(_Drawn):
     """The file to write: .npz or .webp; an existing file is replaced."""
 
     def execute(self) -> CommandResult:
-        """Simulates, renders and writes."""
         from spikebridge.networks.reasoning.simulation.files import check_video_name, write_video
         from spikebridge.networks.reasoning.simulation.render import render_frames
         from spikebridge.networks.reasoning.simulation.video import generate_video
@@ -157,7 +154,6 @@ class _MakeTasks(_Drawn):
     """Number of digits, 1 to 400."""
 
     def execute(self) -> CommandResult:
-        """Enlarges and writes."""
         if self.file.suffix != ".npz":
             raise ConfigError(f"digits are written as .npz, but got {self.file.name!r}")
 
@@ -184,7 +180,6 @@ class _Send(Command):
     """Playback speed."""
 
     def execute(self) -> CommandResult:
-        """Sends all lines, then says how many."""
         from spikebridge.data.streams.send import send_recording
 
         output = None if self.json else sys.stdout.buffer
@@ -211,7 +206,6 @@ class _Check(Command):
     """The .svg to write; an existing file is replaced."""
 
     def execute(self) -> CommandResult:
-        """Reads, checks and draws."""
         from spikebridge.data.io.atomic import check_target, write_text
         from spikebridge.data.signals.checks import check_series
         from spikebridge.data.signals.files import read_series

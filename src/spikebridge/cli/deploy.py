@@ -62,7 +62,6 @@ class Quantize(RunCommand):
     """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
-        """Quantises, writes, and measures before and after."""
         check_data(self.data)
         target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.quantization.config import QConfig
@@ -273,7 +272,6 @@ class Push(Command):
     """Make a new repository private."""
 
     def execute(self) -> CommandResult:
-        """Uploads the files of a run or a bundle."""
         from spikebridge.pretrained.hub import push
 
         address = push(self.folder, self.repository, private=self.private)
@@ -290,7 +288,6 @@ class Pull(Command):
     """The folder to create (default: NAME)."""
 
     def execute(self) -> CommandResult:
-        """Downloads, checks and writes; nothing of it is executed."""
         from spikebridge.pretrained.hub import pull
 
         folder = pull(self.repository, self.out or Path(self.repository.rpartition("/")[2]))

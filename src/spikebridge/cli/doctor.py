@@ -74,13 +74,7 @@ class Doctor(RunCommand):
 
 
 def _installation_facts() -> dict[str, Any]:
-    """Versions, threads, devices, extras, fast paths and data: the facts of a bug report.
-
-    Example:
-        >>> facts = _installation_facts()
-        >>> sorted(facts)
-        ['data', 'devices', 'extras', 'fast paths', 'threads', 'versions']
-    """
+    """Versions, threads, devices, extras, fast paths and data: the facts of a bug report."""
     import torch
 
     from spikebridge.ops.sequence.native import description
@@ -147,7 +141,6 @@ class Draw(RunCommand):
     """The SVG file to write (default: NETWORK.svg)."""
 
     def execute(self) -> CommandResult:
-        """Builds the network, sums it up and draws it."""
         if self.out is not None:
             check_target(self.out)
         if is_bundle(self.target):
@@ -196,7 +189,6 @@ class ReplayNetwork(RunCommand):
     """The HTML file to write (default: NETWORK.html)."""
 
     def execute(self) -> CommandResult:
-        """Records the network and writes the page."""
         if self.out is not None:
             check_target(self.out)
 
@@ -240,7 +232,6 @@ class Models(Command):
     """Only this network."""
 
     def execute(self) -> CommandResult:
-        """Reads the cards; loads no network."""
         from spikebridge.pretrained.models import model_card, model_cards
 
         cards = model_cards() if self.name is None else [model_card(self.name)]

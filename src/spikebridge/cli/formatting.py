@@ -7,14 +7,7 @@ from spikebridge.recipes.outline import Listing
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows under the names of the first row; numbers to the right, words to the left.
-
-    Example:
-        >>> print(table([{"network": "hybrid", "accuracy": 0.9512}, {"network": "ann", "accuracy": 0.9}]))
-        network  accuracy
-        hybrid     0.9512
-        ann           0.9
-    """
+    """Rows under the names of the first row; numbers to the right, words to the left."""
     if not rows:
         return "nothing"
 
@@ -34,12 +27,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _value_text(value: Any, column: str = "") -> str:
-    """A value as text with four significant digits; None is a dash, the standard deviation ("sd") of one seed "n/a".
-
-    Example:
-        >>> _value_text(0.123456), _value_text(None), _value_text(True), _value_text(None, "sd")
-        ('0.1235', '-', 'yes', 'n/a (needs 2 seeds)')
-    """
+    """A value as text with four significant digits; None is a dash, the standard deviation ("sd") of one seed "n/a"."""
     if value is None and column.split(" ")[0] == "sd":
         return "n/a (needs 2 seeds)"
     if value is None:
@@ -55,16 +43,7 @@ def _value_text(value: Any, column: str = "") -> str:
 
 
 def results(values: dict[str, Any]) -> str:
-    """Results: single values first, then every list of rows as a table under its name.
-
-    Example:
-        >>> print(results({"accuracy": 0.95, "table": [{"network": "ann", "accuracy": 0.9}]}))
-        accuracy  0.95
-        <BLANKLINE>
-        table
-        network  accuracy
-        ann           0.9
-    """
+    """Results: single values first, then every list of rows as a table under its name."""
     tables = {name: value for name, value in values.items() if _is_table(value)}
     singles = {name: value for name, value in values.items() if name not in tables}
     blocks = [facts(singles)] if singles else []
@@ -77,12 +56,6 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
     """Names and values in two columns; a value that has names of its own is indented under its name.
 
     A list of rows is left out: inside of a value it is for machines.
-
-    Example:
-        >>> print(facts({"python": "3.11", "extras": {"docs": False}}))
-        python  3.11
-        extras
-          docs  no
     """
     values = {name: value for name, value in values.items() if not _is_table(value)}
     plain = [name for name, value in values.items() if not isinstance(value, dict)]
@@ -122,14 +95,7 @@ def data_sets(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def findings(found: Sequence[dict[str, Any]]) -> str:
-    """The doctor's findings, or one line where there are none.
-
-    Example:
-        >>> fault = {"network": "snn", "severity": "warning", "where": "lif", "kind": "dead", "what": "no spike"}
-        >>> print(findings([fault | {"remedy": "lower v_threshold"}]))
-        warning: snn: lif is dead: no spike
-          remedy: lower v_threshold
-    """
+    """The doctor's findings, or one line where there are none."""
     if not found:
         return "no findings: the networks look healthy"
 

@@ -54,15 +54,7 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line and gives its exit code.
-
-    Args:
-        arguments: the words after `spikebridge`; None takes those of the process.
-
-    Example:
-        >>> main(["lst"])
-        2
-    """
+    """Runs one command line and gives its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
 

@@ -75,7 +75,6 @@ class SweepCommand(Command):
     """Show no progress."""
 
     def execute(self) -> CommandResult:
-        """Trains the cells, then writes the table, the figure and the report."""
         self._check()
         if self.scheduler is None and not self.slurm:
             from spikebridge.recipes.sweep.local import start_server
@@ -216,12 +215,7 @@ class SweepCommand(Command):
 
 
 def _option(setting: Setting, text: str) -> tuple[str, ...]:
-    """The option of `train` that gives a setting a value; several words of one value are separated by spaces.
-
-    Example:
-        >>> _option(Setting("networks", ("ann",)), "learned ann"), _option(Setting("camera.clips", False), "false")
-        (('--networks', 'learned', 'ann'), ('--camera.no-clips',))
-    """
+    """The option of `train` that gives a setting a value; several words of one value are separated by spaces."""
     if isinstance(setting.default, bool) and text.lower() in ("true", "false"):
         group, dot, last = setting.name.rpartition(".")
         return (f"--{setting.name}" if text.lower() == "true" else f"--{group}{dot}no-{last}",)

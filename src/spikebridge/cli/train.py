@@ -81,7 +81,6 @@ class Train(Command):
         return form, program, rest
 
     def execute(self) -> CommandResult:
-        """Trains, then writes the report."""
         if self.logger:
             from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
 
@@ -131,7 +130,6 @@ class Eval(RunCommand):
         return form, f"{program} {word}", rest
 
     def execute(self) -> CommandResult:
-        """Loads the run and evaluates it."""
         check_data(self.data)
         target = targets.resolve_target(self.target, self.own).for_data(self.data)
         run = target.trained_run()
@@ -151,7 +149,6 @@ class Report(RunCommand):
     """The file of a comparison (default: comparison.html)."""
 
     def execute(self) -> CommandResult:
-        """Opens the run and lets its recipe write the report, or writes the comparison."""
         if not self.runs:
             raise ConfigError("expected the folder of a run, but got none: spikebridge report RUN [RUN ...]")
 
@@ -181,7 +178,6 @@ class Copy(Command):
     """The file to write, such as ./my.py."""
 
     def execute(self) -> CommandResult:
-        """Writes the file unless there is one already."""
         if self.recipe not in RECIPES:
             raise ConfigError(f"no recipe {self.recipe!r}: {did_you_mean(self.recipe, RECIPES)}")
         if self.file.suffix != ".py":

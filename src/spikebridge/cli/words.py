@@ -55,10 +55,6 @@ def unknown_option(word: str, known: Iterable[str], renamed: Mapping[str, str], 
 
     `known` are options with their dashes, `renamed` fields of release 0.1 with their names now. `owner` is the recipe
     or the command that might have had the option.
-
-    Example:
-        >>> unknown_option("--lr=1", ["--optimizer.lr"], {}, "spikebridge train my.py", "my.py")
-        'the option --lr is now --optimizer.lr (see spikebridge train my.py --help)'
     """
     name = word.split("=", 1)[0].replace("_", "-")
     bare = name.removeprefix("--")

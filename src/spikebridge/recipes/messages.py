@@ -16,14 +16,7 @@ def status(line: str) -> None:
 
 
 def explain(failure: BaseException) -> tuple[str, int]:
-    """The line and the exit code of a failure.
-
-    Example:
-        >>> explain(MemoryError())
-        ('error: there is not enough memory for this input', 2)
-        >>> explain(KeyError("v"))
-        ("unexpected KeyError: 'v' (--debug shows where)", 1)
-    """
+    """The line and the exit code of a failure."""
     text = str(failure)
     if isinstance(failure, KeyboardInterrupt):
         return text or "stopped", 130

@@ -70,12 +70,7 @@ def list_building_blocks(kind: str) -> list[Listing]:
 
 
 def network_names(recipe: str) -> tuple[str, ...]:
-    """The networks that a recipe may train; none where it has no option `networks`.
-
-    Example:
-        >>> "learned" in network_names("digits")
-        True
-    """
+    """The networks that a recipe may train; none where it has no option `networks`."""
     outline = read_outline(recipe, "Config")
     return () if outline is None else outline.options.get("networks", ())
 

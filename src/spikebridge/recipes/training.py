@@ -108,10 +108,5 @@ def run_folder(recipe: str, resume: bool) -> Path:
 
 
 def resume_command(recipe: str, out: str) -> str:
-    """The command that resumes a run.
-
-    Example:
-        >>> resume_command("digits", "my run")
-        "spikebridge train digits --out 'my run' --resume"
-    """
+    """The command that resumes a run."""
     return shlex.join(["spikebridge", "train", recipe, "--out", out, "--resume"])

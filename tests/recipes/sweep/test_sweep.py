@@ -113,7 +113,14 @@ def test_wrong_seeds_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
+def test_seeds_are_a_range_or_single_numbers() -> None:
+    assert [parse_seeds(text) for text in ("0:4", "3", "1,5")] == [[0, 1, 2, 3], [3], [1, 5]]
+
+
 def test_names_of_cells_are_folders_and_differ() -> None:
+    (one,) = cells_of([Setting("lr", 0.1, {"0.01": 0.01}), Setting("networks", (), {"learned ann": []})], {3: {}})
+    assert one.name == "lr=0.01,networks=learned+ann,seed=3"
+
     values = ("a/b", "a%2Fb", "..", "ä", "x" * 300, "x" * 299 + "y")
     names = [one.name for one in cells_of([Setting("data", "", dict.fromkeys(values))], {None: {}})]
     assert len(set(names)) == len(values)
@@ -139,6 +146,15 @@ def test_the_table_has_means_spreads_and_the_best() -> None:
     )
 
     assert [row["best"] for row in summarize_cells(cells, Objective("accuracy", maximize=False))] == ["*", ""]
+
+
+def test_numbers_of_results_have_short_names_where_these_differ() -> None:
+    row = {"network": "ann", "accuracy %": 90.0, "sd": None, "good": True}
+    assert metrics_of({"table": [row], "seed": 3}) == {"accuracy %": 90.0, "seed": 3}
+
+    rows = [{"network": "ann", "px": 2.0}, {"network": "snn", "px": 3.0}]
+    assert metrics_of({"table": rows}) == {"table.ann.px": 2.0, "table.snn.px": 3.0}
+    assert Objective("accuracy").value({"accuracy %": 90.0, "loss": 0.3}, "the results") == 90.0
 
 
 def test_a_metric_is_named_by_its_last_words() -> None:

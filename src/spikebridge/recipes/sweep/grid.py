@@ -60,13 +60,6 @@ def parse_settings(words: Iterable[str], config: Any, read: Callable[[Setting, s
     """The settings in words such as `NAME=VALUE,...`, or for a search `NAME=LOW:HIGH` and `NAME=LOW:HIGH:log`.
 
     `read` gives the plain value of a text.
-
-    Example:
-        >>> @dataclass
-        ... class Config:
-        ...     lr: float = 0.1
-        >>> parse_settings(["lr=0.01,0.003"], Config(), lambda setting, text: float(text))
-        [Setting(name='lr', default=0.1, values={'0.01': 0.01, '0.003': 0.003}, range=None)]
     """
     known = dict(_fields(config))
     settings: dict[str, Setting] = {}
@@ -96,12 +89,7 @@ def parse_settings(words: Iterable[str], config: Any, read: Callable[[Setting, s
 
 
 def parse_seeds(text: str) -> list[int]:
-    """The seeds in words: from A to before B, or single ones.
-
-    Example:
-        >>> parse_seeds("0:4"), parse_seeds("3"), parse_seeds("1,5")
-        ([0, 1, 2, 3], [3], [1, 5])
-    """
+    """The seeds in words: from A to before B, or single ones."""
     is_range = ":" in text
     try:
         numbers = [parse_integer(one) for one in text.split(":" if is_range else ",")]
@@ -117,13 +105,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def cells_of(settings: Sequence[Setting], seeds: Mapping[int | None, dict[str, int]]) -> list[Cell]:
-    """A cell for each combination of values and each seed, which is given with its settings (`values_of_seed`).
-
-    Example:
-        >>> cells = cells_of([Setting("lr", 0.1, {"0.01": 0.01, "1e-1": 0.1})], {0: {"seed": 0}, 1: {"seed": 1}})
-        >>> (len(cells), cells[3].name, cells[3].settings, cells[3].values)
-        (4, 'lr=1e-1,seed=1', {'lr': '1e-1'}, {'lr': 0.1, 'seed': 1})
-    """
+    """A cell for each combination of values and each seed, which is given with its settings (`values_of_seed`)."""
     number = len(seeds)
     for setting in settings:
         if setting.range is not None:
@@ -155,12 +137,7 @@ def values_of_seed(seed: int | None, config: Any, settings: Sequence[Setting]) -
 
 
 def with_values(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of plain settings with other values, which have the names of options.
-
-    Example:
-        >>> with_values({"lr": 0.1, "camera": {"noise": 0.6}}, {"camera.noise": 1.0})
-        {'lr': 0.1, 'camera': {'noise': 1.0}}
-    """
+    """A copy of plain settings with other values, which have the names of options."""
     changed = deepcopy(config)
     for name, value in values.items():
         *groups, last = name.replace("-", "_").split(".")
@@ -173,12 +150,7 @@ def with_values(config: dict[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def _folder_name(settings: Mapping[str, str], seed: int | None) -> str:
-    """The name of a cell's run folder.
-
-    Example:
-        >>> _folder_name({"lr": "0.01", "networks": "learned ann"}, 3)
-        'lr=0.01,networks=learned+ann,seed=3'
-    """
+    """The name of a cell's run folder."""
     typed = dict(settings) if seed is None else {**settings, "seed": str(seed)}
     text = ",".join(f"{name}={value}" for name, value in typed.items()) or "preset"
     name = re.sub(r"[^\w.,=+-]", lambda letter: f"%{ord(letter[0]):X}", text.replace(" ", "+"))

@@ -68,11 +68,6 @@ class LocalExecutor(Executor):
     """Processes that each run one call at a time, and last for many.
 
     A `ProcessPoolExecutor` of several processes ends all of them where one is killed, so each is a pool of its own.
-
-    Example:
-        >>> with LocalExecutor() as executor:
-        ...     executor.submit(abs, -3).result()
-        3
     """
 
     def __init__(self) -> None:

@@ -14,13 +14,10 @@ _NAME = "sweep"
 
 
 class Study:
-    """The trials of a search in a folder: which settings to try next, and their values.
+    """The trials of a search: which settings to try next, and their values.
 
-    Args:
-        folder: of the sweep; all workers see it.
-        settings: what is drawn, from values or ranges.
-        objective: the number in the results that is searched for.
-        prunes: stop trials whose rows of metrics.jsonl fall behind in it.
+    The folder is that of the sweep, which all workers see. With `prunes`, trials stop whose rows of metrics.jsonl fall
+    behind in the metric of the objective.
     """
 
     def __init__(self, folder: Path, settings: Sequence[Setting], objective: Objective, prunes: bool) -> None:

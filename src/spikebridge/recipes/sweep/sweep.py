@@ -41,13 +41,8 @@ _VERSION = 1
 class Sweep:
     """A sweep of a recipe, given by name or file, in a folder.
 
-    Args:
-        folder: of the sweep.
-        recipe: its name, or the path of a recipe file.
-        config: settings that all cells share, as plain values.
-        objective: which cell is the best; None takes the first number in the results.
-        tell: gets a line for each cell that ended.
-        threads: of each worker.
+    `config` are plain settings that all cells share. Without an objective, the first number in the results decides.
+    `tell` gets a line for each cell that ended.
     """
 
     def __init__(

@@ -44,12 +44,7 @@ class Objective:
     maximize: bool = True
 
     def value(self, metrics: Mapping[str, float], where: str) -> float:
-        """The metric of a cell; a `ConfigError` if it is not there, or if the name fits several.
-
-        Example:
-            >>> Objective("accuracy").value({"accuracy %": 90.0, "loss": 0.3}, "the results")
-            90.0
-        """
+        """The metric of a cell; a `ConfigError` if it is not there, or if the name fits several."""
         wanted = _plain_name(self.metric)
         names = [name for name in metrics if _plain_name(name) == wanted]
         if len(names) != 1:
@@ -67,12 +62,6 @@ def metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
     """Every number in the results of a run, by the last part of its name where that names one alone.
 
     A row of a table has the first word in it as its name.
-
-    Example:
-        >>> metrics_of({"table": [{"network": "ann", "accuracy %": 90.0, "sd": None}], "seed": 3})
-        {'accuracy %': 90.0, 'seed': 3}
-        >>> metrics_of({"table": [{"network": "ann", "px": 2.0}, {"network": "snn", "px": 3.0}]})
-        {'table.ann.px': 2.0, 'table.snn.px': 3.0}
     """
     numbers = dict(_numbers(results, ()))
     last = [path[-1] for path in numbers]
@@ -86,18 +75,7 @@ def first_objective(cells: Iterable[CellResult]) -> Objective | None:
 
 
 def summarize_cells(cells: Sequence[CellResult], objective: Objective) -> list[dict[str, Any]]:
-    """A row for each combination of settings: mean and spread over its seeds, the best one marked.
-
-    Example:
-        >>> cells = [
-        ...     CellResult(f"{lr}-{seed}", {"lr": lr}, seed, "finished", {"accuracy": a})
-        ...     for lr, seed, a in [("0.1", 0, 80.0), ("0.1", 1, 84.0), ("0.2", 0, 70.0), ("0.2", 1, 70.0)]
-        ... ]
-        >>> for row in summarize_cells(cells, Objective("accuracy")):
-        ...     print(row["lr"], row["cells"], row["accuracy"], round(row["sd"], 3), row["best"])
-        0.1 2 82.0 2.828 *
-        0.2 2 70.0 0.0
-    """
+    """A row for each combination of settings: mean and spread over its seeds, the best one marked."""
     groups: dict[tuple[str, ...], list[CellResult]] = {}
     for cell in cells:
         groups.setdefault(tuple(cell.settings.values()), []).append(cell)
