@@ -72,6 +72,7 @@ class Track(RunCommand):
     """Show no progress."""
 
     def execute(self) -> CommandResult:
+        # the tracker first: a wrong word costs no reading of a recording
         source, tracker = self._tracker()
         from spikebridge.data.recordings.degradation import Degradation, degraded
         from spikebridge.data.recordings.recording import parse_box
@@ -81,6 +82,7 @@ class Track(RunCommand):
         init = None if self.init is None or port is not None else parse_box(self.init)
         degradation = Degradation(self.lose_events, self.add_events, self.contrast, self.blur)
 
+        # warnings are part of the result, since they say how far the boxes can be trusted
         with warnings.catch_warnings(record=True) as of_loading:
             warnings.simplefilter("always")
             recording = self._load(tracker.sensing.dt)
@@ -170,7 +172,8 @@ def _pick(recording: Any, port: int) -> Any:
 
     try:
         start = largest_moving_region(recording)
-    except DataError:  # nothing moves yet, so the page begins without a box
+    except DataError:
+        # nothing moves yet, so the page begins without a box
         start = None
 
     return pick_box(recording.frames[0], start, port, print_status)
@@ -215,6 +218,7 @@ class Ask(Command):
         from spikebridge.networks.reasoning.explain.page import explanation_page
         from spikebridge.pretrained.perception import shipped_detector, shipped_parser
 
+        # before the work, which a wrong path would lose
         if self.explain is not None:
             check_target(self.explain)
 

@@ -95,7 +95,8 @@ def parse_command(command: type[C], program: str, words: list[str]) -> C | None:
     form, program, words = command.specialize(program, words)
     try:
         parsed, unknown = parse_options(form, program, words)
-    except SystemExit:  # only the help was asked for
+    except SystemExit:
+        # only the help was asked for
         return None
 
     if unknown:
@@ -118,6 +119,7 @@ def parse_options(form: Any, program: str, words: list[str]) -> tuple[Any, list[
                 return_unknown_args=True,
             )
     except SystemExit as stop:
+        # after the help
         if not stop.code:
             raise
         raise ConfigError(parser_refusal(stop, output.getvalue(), program)) from None
@@ -160,6 +162,7 @@ def add_settings(command: type[Command], name: str, word: str, settings: Any) ->
             f"{word}: {kind.__name__} has {', '.join(sorted(clash))}, an option of the command itself; rename it"
         )
 
+    # the first argument is parsed already, and settings have no prefix of their own
     fields: list[Any] = [
         (name, Suppress[str], field(default=word)),
         (SETTINGS, Annotated[kind, arg(name="")], field(default=settings)),
@@ -196,6 +199,7 @@ def _options(form: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _option_name(one: "dataclasses.Field[Any]") -> str | None:
+    # the annotations of tyro
     notes = getattr(one.type, "__metadata__", ())
     if Positional in notes or Suppress in notes:
         return None

@@ -33,6 +33,7 @@ class ShowData(Command):
         if not words or words[0].startswith("-"):
             return cls, program, words
 
+        # one word, or two such as "make rolling"
         for length in (1, 2):
             name = " ".join(words[:length])
             if name in _FORMS:
@@ -182,6 +183,7 @@ class _Send(Command):
     def execute(self) -> CommandResult:
         from spikebridge.data.streams.send import send_recording
 
+        # stdout is either for the lines or for the JSON document
         output = None if self.json else sys.stdout.buffer
         num_lines = send_recording(self.folder.expanduser(), self.to, self.frames, self.speed, output, status)
         if not self.json:
@@ -214,6 +216,7 @@ class _Check(Command):
         if path.suffix == ".aedat":
             return self._check_gestures(path)
 
+        # in the current folder, since that of the data may be read-only
         drawing = Path(f"{path.resolve().stem}-check.svg") if self.draw is None else self.draw.expanduser()
         if drawing.suffix != ".svg":
             raise ConfigError(f"a drawing is written as .svg, but got {drawing.name!r}")
@@ -239,6 +242,7 @@ class _Check(Command):
             "findings": [one._asdict() for one in found],
         }
 
+        # names are enough for people
         shown = {**data, "classes": list(data["classes"])}
         return self._found(data, shown, found)
 
@@ -293,6 +297,7 @@ def _write_recording(make: Any, folder: Path, seconds: float, seed: int) -> Comm
     data |= {"events": int(recording.events.edges[-1]), "seconds": round(recording.num_bins * recording.dt, 3)}
     first = recording.frame_boxes[0]
 
+    # a recording without boxes has NaN
     if (first == first).all():
         data["first_box"] = ",".join(f"{value:.1f}" for value in first)
 

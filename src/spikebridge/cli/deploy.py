@@ -67,6 +67,7 @@ class Quantize(RunCommand):
         from spikebridge.deploy.quantization.config import QConfig
         from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 
+        # with a bundle the integer model has a place already
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
@@ -167,6 +168,7 @@ class RunBundle(Command):
         if self.out is not None:
             check_destination(self.out)
 
+        # samples of a sensor pass the front end of the recipe; other files hold the inputs themselves
         bundle = Bundle.open(self.bundle)
         inputs = None
         if self.input is not None and self.input.suffix.lower() == ".wav":
@@ -209,6 +211,7 @@ class Export(RunCommand):
         if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
+        # a bundle is checked at once, while its network is there
         target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.compare import compare_bundle
 
@@ -248,6 +251,7 @@ class Export(RunCommand):
             target = resolve_target(self.target, self.own, self.network)
             from spikebridge.recipes.quantize import QuantizeOptions, run_to_c
 
+            # the name of the first trained network, where the user names none
             name, _, _ = target.trained_network(self.network)
             options = QuantizeOptions(network=name, data=self.data)
             written = run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_c"), options, status)

@@ -68,6 +68,7 @@ class Doctor(RunCommand):
         note = target.training_note()
         findings = target.findings(self.network)
         text = "\n".join([*([note] if note else []), formatting.findings(findings)])
+        # a recipe that was never trained is no fault, a run without weights is
         faulty = bool(findings) or (note is not None and target.run is not None)
 
         return CommandResult({"training": note or "finished", "findings": findings}, text, code=int(faulty))
@@ -99,7 +100,8 @@ def _installation_facts() -> dict[str, Any]:
 
 def _packages() -> dict[str, list[str]]:
     """The packages that each extra needs, and under an empty name those that the program itself needs."""
-    from importlib.metadata import requires  # slow, and no help page needs it
+    # slow, and no help page needs it
+    from importlib.metadata import requires
 
     packages: dict[str, list[str]] = {"": []}
     for requirement in requires("spikebridge") or ():
@@ -117,6 +119,7 @@ def _operations() -> list[dict[str, Any]]:
     from spikebridge.neurons import Arctan
     from spikebridge.ops.selection import OPERATIONS, select
 
+    # a probe may draw numbers
     with torch.random.fork_rng(devices=[]):
         return [
             {
@@ -141,6 +144,7 @@ class Draw(RunCommand):
     """The SVG file to write (default: NETWORK.svg)."""
 
     def execute(self) -> CommandResult:
+        # before the work, which a wrong path would lose
         if self.out is not None:
             check_target(self.out)
         if is_bundle(self.target):
@@ -192,6 +196,7 @@ class ReplayNetwork(RunCommand):
         if self.out is not None:
             check_target(self.out)
 
+        # an untrained network can be replayed, too; the page says so
         target = resolve_target(self.target, self.own)
         name, network = target.hybrid_network(self.network)
         note = target.training_note()

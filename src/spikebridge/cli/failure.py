@@ -47,6 +47,7 @@ def elapsed_time(task: str, active: bool = True) -> Iterator[None]:
             line = ", ".join(filter(None, (stage, f"{time.monotonic() - start:.0f} s")))
             line = f"{task}: {line}"
 
+            # a file of output is not filled
             if sys.stderr.isatty():
                 pause = 1.0
                 print(f"\r\x1b[K{printable(line)}", end="", file=sys.stderr, flush=True)
@@ -74,6 +75,7 @@ def interrupt_after_loading() -> Iterator[None]:
 
     PyTorch drops an exception that is raised while it loads numpy; the command would continue, or fail half loaded.
     """
+    # a program that runs commands in other threads, or handles Ctrl-C itself, keeps its way
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
@@ -124,6 +126,7 @@ def warnings_in_one_line(at_once: bool = False) -> Iterator[None]:
     def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
         show(message)
 
+    # both ways in which the package warns
     with _log_shown_by(show, logging.WARNING), warnings.catch_warnings():
         warnings.showwarning = show_warning
         yield

@@ -14,6 +14,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     names = list(rows[0])
     cells = [[_value_text(row.get(name), name) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
+    # a column with a number is one of numbers, although some are missing
     to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
     lines = []
 
@@ -32,6 +33,7 @@ def _value_text(value: Any, column: str = "") -> str:
         return "n/a (needs 2 seeds)"
     if value is None:
         return "-"
+    # before numbers, since a bool is an integer
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

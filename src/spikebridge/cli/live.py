@@ -85,6 +85,7 @@ class RunLive(RunCommand):
                         view.add(answer)
                     if not self.json and answer.output:
                         print(json.dumps(_line(answer)), flush=True)
+            # Ctrl-C is the usual end of a stream; the summary follows
             except KeyboardInterrupt:
                 stopped = True
 
@@ -138,7 +139,8 @@ class RunLive(RunCommand):
         return step, open_samples(self.signal, request, stdin, self.speed)
 
     def _open_view(self, stack: ExitStack, source: Any) -> "_View":
-        import webbrowser  # here, so that `--help` starts sooner
+        # here, so that `--help` starts sooner
+        import webbrowser
 
         from spikebridge.analysis.replay.live_view import LiveView
 
@@ -149,6 +151,7 @@ class RunLive(RunCommand):
         return _View(view)
 
     def _summarize(self, stream: Any, source: Any, step: Any, stopped: bool) -> CommandResult:
+        # a recording is its own source, a stream of lines has one
         origin = getattr(source, "source", source)
         counters = [(step, "num_unseen"), (origin, "num_bad"), (origin, "num_late"), (origin, "num_dropped")]
         counts = {name: getattr(one, name) for one, name in counters if hasattr(one, name)}

@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
 
     try:
+        # these run for hours
         at_once = words[:1] in (["train"], ["sweep"], ["live"])
         with interrupt_after_loading(), contextlib.nullcontext() if debug else warnings_in_one_line(at_once):
             return _execute([word for word in words if word != "--debug"])
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except BaseException as failure:  # the one place where nothing may get through, not even the panic of a library
+    # the one place where nothing may get through, not even the panic of a library
+    except BaseException as failure:
         if debug:
             raise
         message, code = explain(failure)
@@ -93,6 +95,7 @@ def _execute(words: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(moved("commands", name) or f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
 
+    # parsing loads a recipe, and PyTorch reads the number of threads when it is loaded
     set_threads_from(rest)
     with elapsed_time(f"spikebridge {name}", active=not COMMANDS[name].shows_progress):
         command = parse_command(COMMANDS[name], f"spikebridge {name}", rest)

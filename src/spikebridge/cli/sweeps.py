@@ -185,6 +185,7 @@ class SweepCommand(Command):
             if field.name in ("recipe", "out", "resume", "json", "quiet") or value == field.default:
                 continue
 
+            # as tyro spells options
             if isinstance(value, bool):
                 words.append(f"--{name}" if value else f"--no-{name}")
             else:

@@ -71,6 +71,7 @@ class Train(Command):
         program = f"{program} {word}"
         refuse_misspelt(word, "Config", program, rest, own_options(cls))
         recipe = load_recipe(word)
+        # other options change single settings of the run that is resumed, or of the preset
         resumed = None
         if "--resume" in rest:
             resumed = Path(option_value(rest, "out") or run_folder(word, resume=True))
@@ -82,7 +83,8 @@ class Train(Command):
 
     def execute(self) -> CommandResult:
         if self.logger:
-            from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
+            # here, since it imports PyTorch
+            from spikebridge.training.callbacks.loggers import check_loggers
 
             check_loggers(self.logger)
 
@@ -133,6 +135,7 @@ class Eval(RunCommand):
         check_data(self.data)
         target = targets.resolve_target(self.target, self.own).for_data(self.data)
         run = target.trained_run()
+        # a recipe without `Evaluation` takes no options
         options = [getattr(self, SETTINGS)] if hasattr(self, SETTINGS) else []
         results = target.recipe.evaluate(run, self.data, *options)
 

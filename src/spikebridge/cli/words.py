@@ -29,6 +29,7 @@ def refuse_misspelt(recipe: str, kind: str, program: str, words: list[str], own:
     name = ""
 
     for word in words:
+        # a value belongs to the option before it
         value = word
         if word.startswith("--"):
             name, _, value = word[2:].partition("=")
@@ -79,6 +80,7 @@ def unknown_option(word: str, known: Iterable[str], renamed: Mapping[str, str], 
 
 def parser_refusal(stop: SystemExit, box: str, program: str) -> str:
     """The line about words that tyro refused: our own error behind its exit, or the first paragraph of its box."""
+    # a check of settings raises inside of the parser, which hides it
     cause = stop.__context__
     while cause is not None:
         if isinstance(cause, SpikebridgeError):

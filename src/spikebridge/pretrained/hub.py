@@ -56,6 +56,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     _check_name(repository)
     names = _names(folder)
 
+    # a copy, so that nothing of the folder changes while it is uploaded
     with TemporaryDirectory() as place, _one_line(repository):
         draft = Path(place)
         _copy_files(names, folder, draft)
@@ -134,6 +135,7 @@ def _checked_names(folder: Path, where: str) -> list[str]:
         raise DataError(f"{where}: {_FILES} is not a list of files")
 
     for name, digest in digests.items():
+        # the list comes from the hub: a name in it may be anything
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
             raise DataError(f"{where}: the file {name!r} leads out of the folder")
@@ -230,6 +232,7 @@ def _chosen_upload(api: Any, repository: str) -> Iterator[None]:
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, get_session
 
+    # the client reads this constant at each upload
     before = constants.HF_HUB_DISABLE_XET
     token = f"{api.endpoint}/api/models/{repository}/xet-write-token/main"
     answer = get_session().get(token, headers=build_hf_headers())
@@ -260,6 +263,7 @@ def _reason(error: BaseException) -> str:
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
 
+    # the client wraps the answer of a server more than once
     codes = [getattr(getattr(one, "response", None), "status_code", None) for one in causes]
     code = next((one for one in codes if one is not None), None)
     if code is not None:

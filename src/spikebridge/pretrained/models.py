@@ -113,6 +113,7 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
 
         return load_from_hub(name, seed=seed)
 
+    # a part that is trained on its own has no recipe
     run = _run(name)
     if run.recipe == name and not run.children():
         from copy import deepcopy

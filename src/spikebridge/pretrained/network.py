@@ -16,6 +16,7 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
 
     `name` is that of the run in messages.
     """
+    # the name comes from a file, so it must not lead out of the package
     file = Path(__file__).parent.parent / "networks" / run.recipe / "recipe.py"
     if "/" in run.recipe or not file.is_file():
         raise ConfigError(f"{name!r} is of the recipe {run.recipe!r}, which this package does not have")

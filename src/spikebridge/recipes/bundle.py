@@ -36,6 +36,7 @@ def export_target(
     name, trained, run = target.trained_network(network)
     from spikebridge.deploy.bundle.export import export
 
+    # a layer that is no hybrid network has one input without a name
     inputs: Any = target.inputs(trained)
     card = {
         "recipe": run.recipe,

@@ -78,7 +78,8 @@ def recipe_digest(word: str) -> str | None:
     if word in RECIPES:
         return None
 
-    import hashlib  # here, since it loads a library for cryptography that `--help` does not need
+    # here, since it loads a library for cryptography that `--help` does not need
+    import hashlib
 
     return hashlib.sha256(read_bytes(Path(word), "a recipe file", _MAX_BYTES)).hexdigest()
 

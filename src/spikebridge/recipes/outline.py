@@ -80,11 +80,13 @@ def read_outline(recipe: str, kind: str) -> OptionOutline | None:
     try:
         source = _Source.read(recipe_file(recipe))
         if kind == "Evaluation" and not {kind, "*"} & source.names.keys():
-            return OptionOutline({}, {}, ())  # a recipe may go without
+            # a recipe may go without
+            return OptionOutline({}, {}, ())
         options = _options(source.find(kind))
         renamed = _renamed(source.find(kind))
     except (OSError, SyntaxError, ValueError, LookupError):
-        return None  # loading the recipe gives the reason
+        # loading the recipe gives the reason
+        return None
 
     return OptionOutline(options, renamed, _keys(source.names.get("PRESETS")))
 
@@ -133,6 +135,7 @@ def _options(settings: _Found | None, prefix: str = "") -> dict[str, tuple[str, 
         options |= _options(settings.source.find(ast.unparse(base)), prefix)
 
     checked = _checked_choices(settings)
+    # class variables such as RENAMED_FIELDS are no options
     for node in settings.node.body:
         if not isinstance(node, ast.AnnAssign) or ast.unparse(node.annotation).startswith("ClassVar"):
             continue
@@ -209,6 +212,7 @@ def _bound(tree: ast.AST) -> dict[str, ast.AST]:
 def _keys(table: ast.AST | None) -> tuple[str, ...]:
     """The keys of a dictionary whose keys are all written out; none of anything else."""
     keys = table.keys if isinstance(table, ast.Dict) else []
+    # a key that is computed, or another table that is unpacked, leaves the table unknown
     words = tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
     return words if len(words) == len(keys) else ()
 

@@ -76,8 +76,9 @@ def quantize_run(
             rows.append({"network": path, **network.figures(recipe, config, options.data)})
             outside = [one for one in saturation(network.quantized, network.samples) if one.share > 0]
             clipped += [{"network": path, **asdict(one)} for one in outside]
+            # a bundle holds the first network of its name
             if bundle is not None:
-                break  # a bundle holds the first one of its name
+                break
 
         results = {"networks": rows, "clipped": clipped}
         about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [one.path for one in plan.qconfigs]}

@@ -65,6 +65,7 @@ class Target:
         if self.run.finished:
             return None
 
+        # a folder that was only begun has settings alone
         again = resume_command(self.run.recipe, self.word)
         files = [file for file in self.run.path.rglob("*") if file.is_file()]
         if any(file.parent.name == "checkpoint" or file.name in _LEFT_BY_TRAINING for file in files):
@@ -104,6 +105,7 @@ class Target:
         rows = []
 
         for number, (network_name, network) in enumerate(networks.items(), start=1):
+            # a recipe knows best how its weights are kept
             run = self._run_of(network_name)
             if run is not None and defines(self.recipe, "trained"):
                 network = self.trained_network(network_name)[1]
@@ -177,6 +179,7 @@ def _resolved(word: str, own: OwnRecipe) -> tuple[str, Run | None]:
     if own.recipe is not None:
         raise ConfigError(f"{word} is no run folder; --recipe names the recipe file of a run")
 
+    # parts of a recipe are shipped under names of their own, such as sensing_research
     shipped = shipped_run(word)
     if word in RECIPES or Path(word).suffix == ".py":
         return word, shipped
@@ -187,6 +190,7 @@ def _resolved(word: str, own: OwnRecipe) -> tuple[str, Run | None]:
 
 
 def _with_run(word: str, recipe: Recipe, run: Run) -> Target:
+    # networks, methods or parts: whatever the recipe calls them
     lists = [value for value in run.config.values() if isinstance(value, list)]
     for name in itertools.chain(*lists):
         if line := moved("networks", f"{run.recipe}.{name}"):

@@ -56,6 +56,7 @@ def _train(recipe: Recipe, word: str, settings: Any, run: Run, quiet: bool) -> T
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; `{again}` resumes") from None
     except SpikebridgeError:
+        # settings that were refused at once leave no folder
         run.discard()
         raise
     except OSError as error:

@@ -37,6 +37,7 @@ def local_workers(number: int | None, recipe: str) -> Iterator[Workers]:
 
     try:
         yield Workers(executor, number or num_cores())
+    # after Ctrl-C nobody waits for cells that are training
     except BaseException:
         executor.shutdown(cancel_futures=True)
         raise
@@ -48,7 +49,8 @@ def local_workers(number: int | None, recipe: str) -> Iterator[Workers]:
 def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
     """The workers of a Dask cluster; by default as many cells at a time as there are."""
     distributed = _import("distributed")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a failure is reported in one line
+    # a failure is reported in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
     try:
         client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
@@ -63,6 +65,7 @@ def dask_workers(address: str, number: int | None) -> Iterator[Workers]:
         num_workers = len(client.nthreads())
         if num_workers == 0:
             raise ConfigError(f"the Dask scheduler at {address} has no workers: dask worker {address} --nthreads 1")
+        # a cell that is tried again is the same call, which a pure function would not repeat
         executor = client.get_executor(pure=False)
         try:
             yield Workers(executor, number or num_workers)

@@ -157,7 +157,8 @@ def _folder_name(settings: Mapping[str, str], seed: int | None) -> str:
     if len(name) <= _MAX_LETTERS and name.isascii():
         return name
 
-    import hashlib  # here, as in `recipe_digest`
+    # here, as in `recipe_digest`
+    import hashlib
 
     plain = name.encode("ascii", "ignore").decode()[:_MAX_LETTERS]
     return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

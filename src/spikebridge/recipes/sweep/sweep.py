@@ -133,7 +133,8 @@ class Sweep:
 
     def finish(self, command: str) -> dict[str, Any]:
         """Writes results.json, figure.svg and report.html, and gives the results; `command` makes the same sweep."""
-        from spikebridge.recipes.sweep._report import write_sweep_report  # imports matplotlib
+        # here, since it imports matplotlib
+        from spikebridge.recipes.sweep._report import write_sweep_report
 
         cells = list(self.results.values())
         objective = self.objective or first_objective(cells)
@@ -174,7 +175,8 @@ class Sweep:
 
         try:
             self.ended.append({"cell": row.pop("name"), **row})
-        except OSError as error:  # a full disk, which may be emptied before the next cell ends
+        except OSError as error:
+            # a full disk, which may be emptied before the next cell ends
             self.tell(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
 
         words = result.error or result.state

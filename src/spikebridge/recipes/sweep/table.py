@@ -45,6 +45,7 @@ class Objective:
 
     def value(self, metrics: Mapping[str, float], where: str) -> float:
         """The metric of a cell; a `ConfigError` if it is not there, or if the name fits several."""
+        # a whole name goes before the end of a longer one
         wanted = _plain_name(self.metric)
         names = [name for name in metrics if _plain_name(name) == wanted]
         if len(names) != 1:
