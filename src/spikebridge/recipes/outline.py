@@ -5,6 +5,7 @@ Running a recipe imports PyTorch, which takes seconds. So `list` and a misspelt 
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,8 +59,7 @@ def list_recipes() -> list[Listing]:
 def list_building_blocks(kind: str) -> list[Listing]:
     """The building blocks of a kind of `BLOCKS`, in the order of their export."""
     folder, bases, but = BLOCKS[kind]
-    sources = [_Source.read(path) for path in sorted((_PACKAGE / folder).rglob("*.py"))]
-    classes = {name: node for one in sources for name, node in one.names.items() if isinstance(node, ast.ClassDef)}
+    classes = _classes(folder)
     exports = _Source.read(_PACKAGE / folder / "__init__.py").names
 
     def derives(name: str) -> bool:
@@ -67,6 +67,13 @@ def list_building_blocks(kind: str) -> list[Listing]:
         return any(parent in bases or derives(parent) for parent in parents)
 
     return [Listing(name, _first_line(classes[name])) for name in exports if name not in but and derives(name)]
+
+
+# several kinds share a folder
+@cache
+def _classes(folder: str) -> dict[str, ast.ClassDef]:
+    sources = [_Source.read(path) for path in sorted((_PACKAGE / folder).rglob("*.py"))]
+    return {name: node for one in sources for name, node in one.names.items() if isinstance(node, ast.ClassDef)}
 
 
 def network_names(recipe: str) -> tuple[str, ...]:
