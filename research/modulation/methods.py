@@ -212,7 +212,7 @@ def main() -> None:
         if name in (words.methods or METHODS) and (words.seeds is None or seed in words.seeds)
     }
 
-    train_all("modulation", configs, folder, workers=words.workers, tell=told)
+    train_all("modulation", configs, folder, workers=words.workers, progress=told)
 
 
 if __name__ == "__main__":

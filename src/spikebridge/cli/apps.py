@@ -92,11 +92,11 @@ class Track(RunCommand):
             init = _pick(recording, port) if port is not None else _propose(recording)
 
         with (
-            progress_reporter(recording.num_bins, self.quiet) as tell,
+            progress_reporter(recording.num_bins, self.quiet) as progress,
             warnings.catch_warnings(record=True) as of_tracking,
         ):
             warnings.simplefilter("always")
-            summary = track_recording(recording, tracker, init, *self._files, tell)
+            summary = track_recording(recording, tracker, init, *self._files, progress)
 
         messages = [str(one.message) for one in (*of_loading, *of_tracking)]
         first = {} if init is None else {"first_box": init.tolist()}

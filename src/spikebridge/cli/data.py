@@ -223,11 +223,11 @@ class _Check(Command):
 
         check_target(drawing)
         series = read_series(path, self.rate, checked=False)
-        found = check_series(series)
+        findings = check_series(series)
         from spikebridge.analysis.plots.series import series_figure
         from spikebridge.analysis.plots.style import to_svg
 
-        write_text(drawing, to_svg(series_figure(series, found), f"series of {path.name}"))
+        write_text(drawing, to_svg(series_figure(series, findings), f"series of {path.name}"))
         label_counts = [] if series.label is None else [series.label_names[i] for i in series.label.tolist()]
         data: dict[str, Any] = {
             "file": path,
@@ -239,12 +239,12 @@ class _Check(Command):
             "classes": {name: label_counts.count(name) for name in dict.fromkeys(sorted(label_counts))},
             "groups": [series.group_names[group] for group in series.groups],
             "drawing": drawing,
-            "findings": [one._asdict() for one in found],
+            "findings": [one._asdict() for one in findings],
         }
 
         # names are enough for people
         shown = {**data, "classes": list(data["classes"])}
-        return self._found(data, shown, found)
+        return self._result(data, shown, findings)
 
     def _check_gestures(self, path: Path) -> CommandResult:
         """Counts of events and of gestures; nothing is drawn."""
@@ -256,7 +256,7 @@ class _Check(Command):
 
         events = read_events(path, SENSOR, SENSOR).events
         labels = read_gesture_labels(path.with_name(f"{path.stem}_labels.csv"))
-        found = check_gestures(events, labels)
+        findings = check_gestures(events, labels)
         names = [GESTURES[one.label] for one in labels]
 
         data: dict[str, Any] = {
@@ -265,14 +265,14 @@ class _Check(Command):
             "ON events": int(events["p"].sum()),
             "seconds": round(float(events["t"][-1] - events["t"][0]) / 1e6, 3) if len(events) else 0.0,
             "gestures": {name: names.count(name) for name in dict.fromkeys(names)},
-            "findings": [one._asdict() for one in found],
+            "findings": [one._asdict() for one in findings],
         }
-        return self._found(data, {**data, "gestures": names}, found)
+        return self._result(data, {**data, "gestures": names}, findings)
 
-    def _found(self, data: dict[str, Any], shown: dict[str, Any], found: Sequence[Any]) -> CommandResult:
+    def _result(self, data: dict[str, Any], shown: dict[str, Any], findings: Sequence[Any]) -> CommandResult:
         lines = [formatting.facts({name: value for name, value in shown.items() if value not in (None, [])})]
-        lines += [f"{one.level}: {one}" for one in found] or ["no finding"]
-        return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in found)))
+        lines += [f"{one.level}: {one}" for one in findings] or ["no finding"]
+        return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in findings)))
 
 
 _FORMS: dict[str, type[Command]] = {

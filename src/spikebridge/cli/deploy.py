@@ -211,7 +211,7 @@ class Export(RunCommand):
         if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
-        # a bundle is checked at once, while its network is there
+        # an export is compared at once, while its network is at hand
         target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.compare import compare_bundle
 

@@ -96,13 +96,13 @@ def data_sets(entries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def findings(found: Sequence[dict[str, Any]]) -> str:
+def findings(rows: Sequence[dict[str, Any]]) -> str:
     """The doctor's findings, or one line where there are none."""
-    if not found:
+    if not rows:
         return "no findings: the networks look healthy"
 
     line = "{severity}: {network}: {where} is {kind}: {what}\n  remedy: {remedy}"
-    return "\n".join(line.format(**one) for one in found)
+    return "\n".join(line.format(**one) for one in rows)
 
 
 def operations(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """The `spikebridge` command: words in, results out, no logic.
 
-A command is a dataclass in one of the files beside this one; its fields are its options. This file parses the arguments
-into such an object, executes it, prints its result, and turns every failure into one line. Exit codes: 0 done, 1
+A command is a dataclass in another file of this folder; its fields are its options. This file parses the arguments into
+such an object, executes it, prints its result, and turns every failure into one line. Exit codes: 0 done, 1
 findings or an error of the program, 2 a mistake in the arguments or the data, 130 stopped by Ctrl-C.
 """
 
@@ -101,7 +101,7 @@ def _execute(words: list[str]) -> int:
         command = parse_command(COMMANDS[name], f"spikebridge {name}", rest)
         if command is None:
             return 0
-        # stdout is for the JSON document; whatever a recipe prints is for stderr
+        # stdout is for the JSON document; prints of a recipe go to stderr
         output = contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext()
         # at the end: NaN in the last output of a network is an error that names the part
         with output, deferred_checks():

@@ -92,8 +92,8 @@ class SweepCommand(Command):
 
         folder = self.out or run_folder(f"{Path(self.recipe).stem}-sweep", self.resume)
         objective = self._objective()
-        tell = (lambda line: None) if self.quiet else status
-        sweep = Sweep(folder, self.recipe, to_plain(config), objective, tell, self.threads)
+        progress = (lambda line: None) if self.quiet else status
+        sweep = Sweep(folder, self.recipe, to_plain(config), objective, progress, self.threads)
         sweep.begin(self.preset, self.search, self.resume)
 
         try:

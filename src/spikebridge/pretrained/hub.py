@@ -51,7 +51,7 @@ _NO_ANSWER = {"ConnectionError", "TimeoutError", "TransportError"}  # of Python,
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
     """Uploads the folder of a finished run or of a bundle as one commit; gives the address of the repository.
 
-    A repository `owner/name` that is not there is made, on request a private one.
+    A missing repository `owner/name` is made, on request a private one.
     """
     _check_name(repository)
     names = _names(folder)

@@ -151,7 +151,7 @@ def _figure(results: dict[str, Any], value: list[Any], spread: list[Any] | None)
 
 def _lookup(results: dict[str, Any], path: list[Any]) -> float:
     try:
-        found: Any = reduce(lambda node, key: node[key], path, results)
-        return float(found)
+        value: Any = reduce(lambda node, key: node[key], path, results)
+        return float(value)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"the results of a pretrained network have no number at {path}") from error

@@ -110,13 +110,13 @@ class _Source:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
         return cls(_first_line(tree), _bound(tree))
 
-    def find(self, name: str) -> "_Found | None":
+    def find(self, name: str) -> "_Definition | None":
         """The class, function or value of a name; one that is imported from the package is found there."""
         node = self.names.get(name)
         if isinstance(node, ast.Name):
             return self.find(node.id)
         if not isinstance(node, ast.ImportFrom):
-            return None if node is None else _Found(self, node)
+            return None if node is None else _Definition(self, node)
 
         module = _PACKAGE.parent.joinpath(*(node.module or "").split("."))
         path = next((one for one in (module.with_suffix(".py"), module / "__init__.py") if one.is_file()), None)
@@ -125,14 +125,14 @@ class _Source:
         return None if path is None else _Source.read(path).find(original)
 
 
-class _Found(NamedTuple):
+class _Definition(NamedTuple):
     """A class, function or value, and the file that holds it."""
 
     source: _Source
     node: ast.AST
 
 
-def _options(settings: _Found | None, prefix: str = "") -> dict[str, tuple[str, ...]]:
+def _options(settings: _Definition | None, prefix: str = "") -> dict[str, tuple[str, ...]]:
     """The options of a dataclass with their choices; a `LookupError` where a base of it is not found."""
     if settings is None or not isinstance(settings.node, ast.ClassDef):
         raise LookupError(prefix)
@@ -180,7 +180,7 @@ def _literals(source: _Source, annotation: ast.AST) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _checked_choices(settings: _Found) -> dict[str, tuple[str, ...]]:
+def _checked_choices(settings: _Definition) -> dict[str, tuple[str, ...]]:
     """Fields that a dataclass looks up in a table, `check_chosen(KIND, self.FIELD, TABLE)`, and the table's keys."""
     choices = {}
     for node in ast.walk(settings.node):
@@ -189,13 +189,13 @@ def _checked_choices(settings: _Found) -> dict[str, tuple[str, ...]]:
                 func=ast.Name("check_chosen"),
                 args=[_, ast.Attribute(value=ast.Name("self"), attr=field), ast.Name(table)],
             ):
-                found = settings.source.find(table)
-                choices[field] = () if found is None else _keys(found.node)
+                definition = settings.source.find(table)
+                choices[field] = () if definition is None else _keys(definition.node)
 
     return choices
 
 
-def _renamed(settings: _Found | None) -> dict[str, str]:
+def _renamed(settings: _Definition | None) -> dict[str, str]:
     """`RENAMED_FIELDS` of a dataclass: fields of release 0.1 and their names now."""
     table = None if settings is None else _bound(settings.node).get("RENAMED_FIELDS")
     return {} if table is None else dict(ast.literal_eval(table))

@@ -32,7 +32,7 @@ _NUM_SAMPLES = 8  # for costs and clipping
 class QuantizeOptions:
     """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
 
-    With the bundle of a network that network alone is quantised, and its integer model is written there.
+    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle.
     """
 
     paths: Sequence[str] = ()

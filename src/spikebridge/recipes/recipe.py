@@ -86,7 +86,7 @@ class Recipe(Protocol):
     def sample_reader(self, config: Mapping[str, Any], results: Mapping[str, Any]) -> Any:
         """Hook of `live --signal` and `run --input FILE.wav`: a reader of samples (`deploy.streaming.SampleReader`).
 
-        It stands in a module `stream` beside the recipe, which imports no PyTorch: bundles run without it.
+        It stands in a module `stream` next to the recipe, which imports no PyTorch: bundles run without it.
         """
 
 

@@ -190,7 +190,7 @@ def _resolved(word: str, own: OwnRecipe) -> tuple[str, Run | None]:
 
 
 def _with_run(word: str, recipe: Recipe, run: Run) -> Target:
-    # networks, methods or parts: whatever the recipe calls them
+    # recipes call them networks, methods or parts
     lists = [value for value in run.config.values() if isinstance(value, list)]
     for name in itertools.chain(*lists):
         if line := moved("networks", f"{run.recipe}.{name}"):

@@ -50,8 +50,8 @@ def train_cell(order: Order) -> tuple[CellResult, bool]:
     Whatever goes wrong is a result, and the sweep continues.
     """
     if order.version != spikebridge.__version__:
-        there = f"the worker has spikebridge {spikebridge.__version__}, the sweep {order.version}"
-        return result_of(order.cell, error=f"{there}; install the same on both"), False
+        versions = f"the worker has spikebridge {spikebridge.__version__}, the sweep {order.version}"
+        return result_of(order.cell, error=f"{versions}; install the same on both"), False
 
     with _ONE_AT_A_TIME:
         start = time.perf_counter()

@@ -37,7 +37,7 @@ def local_workers(number: int | None, recipe: str) -> Iterator[Workers]:
 
     try:
         yield Workers(executor, number or num_cores())
-    # after Ctrl-C nobody waits for cells that are training
+    # after Ctrl-C cells that are training are stopped, too
     except BaseException:
         executor.shutdown(cancel_futures=True)
         raise

@@ -44,8 +44,8 @@ class Pruning(NamedTuple):
 class Cell:
     """One training of a sweep.
 
-    `name` is that of its run folder. `settings` are names and values as typed, `values` the same as values, with those
-    of the seed. A trial of a search has its number, and a `pruning` if it may be stopped.
+    `name` is that of its run folder. `settings` are names with values as typed, `values` the same parsed, together with
+    the settings of the seed. A trial of a search has its number, and a `pruning` if it may be stopped.
     """
 
     name: str

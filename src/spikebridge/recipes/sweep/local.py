@@ -1,7 +1,7 @@
 """Processes of this machine for the cells of a sweep.
 
-On Linux they are forked from a server that has loaded PyTorch once and has no threads. A program with threads cannot be
-forked safely, nor one that has loaded the system libraries of other platforms: there each process starts from nothing.
+On Linux they are forked from a server that has loaded PyTorch once and has no threads: a program with threads cannot be
+forked safely. Neither can one that has loaded the system libraries of other platforms, where each process starts from nothing.
 """
 
 import contextlib

@@ -32,9 +32,9 @@ class Study:
             storage=_storage(self.journal), study_name=_NAME, direction=direction, load_if_exists=True
         )
 
-        there = self._study.direction.name.lower()
-        if there != direction:
-            raise ConfigError(f"the study in {folder} is to {there}, not to {direction}")
+        stored = self._study.direction.name.lower()
+        if stored != direction:
+            raise ConfigError(f"the study in {folder} is to {stored}, not to {direction}")
 
         # another seed for a resumed search, which would else draw its first trials again
         self._study.sampler = optuna.samplers.TPESampler(seed=len(self._study.trials))

@@ -42,7 +42,7 @@ class Sweep:
     """A sweep of a recipe, given by name or file, in a folder.
 
     `config` are plain settings that all cells share. Without an objective, the first number in the results decides.
-    `tell` gets a line for each cell that ended.
+    `progress` gets a line for each cell that ended.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Sweep:
         recipe: str,
         config: dict[str, Any],
         objective: Objective | None = None,
-        tell: Callable[[str], None] = status,
+        progress: Callable[[str], None] = status,
         threads: str = "auto",
     ) -> None:
         self.folder = folder
         self.recipe = recipe
         self.config = config
         self.objective = objective
-        self.tell = tell
+        self.progress = progress
         self.threads = threads
         self.ended = MetricsFile(folder / "cells.jsonl")
         self.results: dict[str, CellResult] = {}
@@ -77,16 +77,16 @@ class Sweep:
             write_text(file, json.dumps(head | subject, indent=2) + "\n")
             return
 
-        there = read_json(file, "the subject of a sweep")
-        if not isinstance(there, dict) or not head.items() <= there.items():
+        stored = read_json(file, "the subject of a sweep")
+        if not isinstance(stored, dict) or not head.items() <= stored.items():
             raise ConfigError(f"{file} is not that of a sweep of this version")
         if not resume:
             raise ConfigError(f"{self.folder} holds a sweep: resume it (--resume) or take another folder (--out)")
 
         for name, value in subject.items():
-            if there.get(name) != value:
+            if stored.get(name) != value:
                 raise ConfigError(
-                    f"{self.folder} is a sweep with {name} = {there.get(name)!r}, not {value!r}; resume it with "
+                    f"{self.folder} is a sweep with {name} = {stored.get(name)!r}, not {value!r}; resume it with "
                     "the same, or take another folder (--out)"
                 )
 
@@ -107,12 +107,12 @@ class Sweep:
             self.results[cell.name] = replace(finished, seconds=row["seconds"], cpu_seconds=row["cpu_seconds"])
 
         if len(missing) < len(cells):
-            self.tell(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
+            self.progress(f"{len(cells) - len(missing)} of {len(cells)} cells are finished already")
         if not missing:
             return
 
-        with workers as there:
-            for cell, result in train_cells(there, map(self._order, missing), retry):
+        with workers as started:
+            for cell, result in train_cells(started, map(self._order, missing), retry):
                 self._end(cell, result, len(cells))
 
     def run_search(
@@ -126,8 +126,8 @@ class Sweep:
                 raise DataError(f"{self.ended.path} is damaged: {error}") from None
             self.results[result.name] = result
 
-        with workers as there:
-            for cell, result in train_cells(there, map(self._order, cells), retry):
+        with workers as started:
+            for cell, result in train_cells(started, map(self._order, cells), retry):
                 study.tell(cell, result)
                 self._end(cell, result, number)
 
@@ -177,13 +177,13 @@ class Sweep:
             self.ended.append({"cell": row.pop("name"), **row})
         except OSError as error:
             # a full disk, which may be emptied before the next cell ends
-            self.tell(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
+            self.progress(f"{self.ended.path}: {error.strerror}; the time that {cell.name} took is not kept")
 
         words = result.error or result.state
         if self.objective is not None and result.state == "finished":
             words += f", {self.objective.metric} {self.objective.value(result.metrics, 'the results'):.4g}"
 
-        self.tell(f"{len(self.results)}/{number} {cell.name}: {words} ({result.seconds:.1f} s)")
+        self.progress(f"{len(self.results)}/{number} {cell.name}: {words} ({result.seconds:.1f} s)")
 
 
 def train_all(
@@ -193,7 +193,7 @@ def train_all(
     *,
     workers: int | None = 1,
     retry: int = 1,
-    tell: Callable[[str], None] = status,
+    progress: Callable[[str], None] = status,
 ) -> dict[str, Run]:
     """Trains a recipe with each of several settings, as the cells of a sweep, or resumes those in the folder.
 
@@ -206,7 +206,7 @@ def train_all(
         folder: the folder of the sweep.
         workers: cells that train at a time, each in a process of its own; None for one a core.
         retry: attempts after one in which a cell has lost its process, or has failed in a way that another may not.
-        tell: gets a line for each cell that ended.
+        progress: gets a line for each cell that ended.
 
     Returns:
         The run of each cell.
@@ -219,7 +219,7 @@ def train_all(
         if Path(name).name != name:
             raise ConfigError(f"a cell is named like a folder, without slashes, but got {name!r}")
 
-    sweep = Sweep(folder, recipe, {}, tell=tell)
+    sweep = Sweep(folder, recipe, {}, progress=progress)
     sweep.begin(resume=True)
     cells = [Cell(name, {}, None, to_plain(config)) for name, config in configs.items()]
 
