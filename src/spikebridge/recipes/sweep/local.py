@@ -1,7 +1,7 @@
 """Processes of this machine for the cells of a sweep.
 
 On Linux they are forked from a server that has loaded PyTorch once and has no threads: a program with threads cannot be
-forked safely. Neither can one that has loaded the system libraries of other platforms, where each process starts from nothing.
+forked safely. Neither can one with the system libraries of other platforms, where each process loads PyTorch itself.
 """
 
 import contextlib
