@@ -94,7 +94,7 @@ def parse_command(command: type[C], program: str, words: list[str]) -> C | None:
     """A command with its options set, or None where only its help was asked for."""
     form, program, words = command.specialize(program, words)
     try:
-        parsed, unknown = parse_options(form, program, words)
+        parsed, unknown = _parse_options(form, program, words)
     except SystemExit:
         # only the help was asked for
         return None
@@ -105,7 +105,7 @@ def parse_command(command: type[C], program: str, words: list[str]) -> C | None:
     return cast(C, parsed)
 
 
-def parse_options(form: Any, program: str, words: list[str]) -> tuple[Any, list[str]]:
+def _parse_options(form: Any, program: str, words: list[str]) -> tuple[Any, list[str]]:
     """The options of a dataclass, and the words that are none of its options; `--help` stops with `SystemExit(0)`."""
     output = io.StringIO()
     try:
