@@ -13,25 +13,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REQUIRED = ("Config", "PRESETS", "train", "evaluate", "report", "build", "example")
-HOOKS = (
-    "Evaluation",
-    "trained",
-    "weights_for",
-    "calibration",
-    "measure",
-    "REGIONS",
-    "regions",
-    "tracker",
-    "bundle_tracker",
-    "sample_reader",
-)
 
 
 class Recipe(Protocol):
     """A Python file that describes a comparison of networks: settings, training, evaluation, report.
 
-    A recipe is a module, so its functions have no `self`. Names in `REQUIRED` are needed. Those in `HOOKS` are
-    optional, and each says which command it serves. The page "Write a recipe" has an example.
+    A recipe is a module, so its functions have no `self`. Seven names are required. The others are optional hooks, and
+    each says which command it serves. The page "Write a recipe" has an example.
     """
 
     Config: type[Any]
