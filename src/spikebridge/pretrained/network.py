@@ -22,7 +22,7 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
         raise ConfigError(f"{name!r} is of the recipe {run.recipe!r}, which this package does not have")
 
     recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
-    trained = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").exists()}
+    trained = trained_runs(run)
     first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
     seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}
     check_seed(name, seed, seeds)
@@ -37,6 +37,11 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
         raise ConfigError(f"{name!r} has no weights of {first!r}")
 
     return network.eval()
+
+
+def trained_runs(run: Run) -> dict[str, Run]:
+    """The inner runs with weights, by their path, such as "learned/seed-0"."""
+    return {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
 
 
 def check_seed(name: str, seed: int | None, seeds: dict[int, Run]) -> None:

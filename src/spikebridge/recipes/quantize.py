@@ -22,6 +22,7 @@ from spikebridge.deploy.quantization.network import quantize
 from spikebridge.deploy.quantization.report import memory, quantized_paths, saturation
 from spikebridge.errors import ConfigError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
+from spikebridge.pretrained.network import trained_runs
 from spikebridge.recipes.recipe import Recipe, defines
 from spikebridge.training.run.run import Run
 
@@ -203,7 +204,7 @@ def _bundle_of(path: Path, run: Run) -> Bundle:
 
 def _trained_children(run: Run, network: str | None) -> dict[str, Run]:
     """The inner runs with weights, or those of one network, named with or without its seed."""
-    children = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
+    children = trained_runs(run)
     if not children:
         raise ConfigError(f"{run.path} has no trained networks; train it first")
     if network is None:

@@ -11,6 +11,7 @@ from typing import Any
 from spikebridge._moved import moved
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.pretrained import shipped_run
+from spikebridge.pretrained.network import trained_runs
 from spikebridge.recipes.load import RECIPES, load_recipe, recipe_digest
 from spikebridge.recipes.outline import network_names
 from spikebridge.recipes.recipe import Recipe, default_settings, defines
@@ -138,9 +139,8 @@ class Target:
 
     def _run_of(self, network: str) -> Run | None:
         """The run that trained a network: the inner run of its name, or the first one under it (a seed)."""
-        inner = self.run.children() if self.run is not None else {}
-        names = (name for name in inner if name == network or name.startswith(f"{network}/"))
-        return next((inner[name] for name in names if (inner[name].path / _WEIGHTS).exists()), None)
+        runs = {} if self.run is None else trained_runs(self.run)
+        return next((run for path, run in runs.items() if f"{path}/".startswith(f"{network}/")), None)
 
 
 def resolve_target(word: str, own: OwnRecipe = _PACKAGED, network: str | None = None) -> Target:
