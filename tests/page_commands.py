@@ -31,8 +31,8 @@ from torch import nn
 
 from spikebridge.cli.command import parse_command as parse
 from spikebridge.cli.main import COMMANDS, main
-from spikebridge.cli.recipes import load_recipe, recipe_files
 from spikebridge.deploy.onnx.writer import write_onnx
+from spikebridge.recipes.load import RECIPES, load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 300  # seconds; a command that waits for another one which has failed is ended
@@ -105,7 +105,7 @@ def run_commands(block: str, first: int = 1) -> list[str]:
 
 def _serve() -> None:
     """Answers one line for each line: folder, block and first line in, failures out."""
-    for name in recipe_files():
+    for name in RECIPES:
         load_recipe(name)
 
     for name in IMPORTED_ONCE:

@@ -28,6 +28,7 @@ LAYERS = (
     ("networks",),
     ("systems",),
     ("pretrained",),
+    ("recipes",),
     ("cli",),
     ("__main__",),
 )

@@ -14,12 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from spikebridge.cli import targets
 from spikebridge.deploy.bundle.export import export
 from spikebridge.deploy.compare import ComparisonRow, compare_bundle
 from spikebridge.deploy.run import run_bundle
 from spikebridge.errors import SpikebridgeError
 from spikebridge.pretrained import shipped
+from spikebridge.recipes.target import resolve_target
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "bundles.json"
@@ -35,7 +35,7 @@ def worst(rows: list[ComparisonRow], level: str) -> dict[str, Any]:
 
 def measured(word: str, name: str | None, folder: Path) -> dict[str, Any]:
     """One network: exported, compared, run."""
-    target = targets.resolve_target(word)
+    target = resolve_target(word)
     name, network, run = target.trained_network(name)
     inputs = target.inputs(network)
     inputs = inputs if isinstance(inputs, dict) else {"signal": inputs}
@@ -69,7 +69,7 @@ def main() -> None:
 
     for word in [*shipped(), *options.runs]:
         try:
-            names = list(targets.resolve_target(word).networks())
+            names = list(resolve_target(word).networks())
         except SpikebridgeError as reason:
             print(f"{word}: {reason}")
             continue

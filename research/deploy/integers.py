@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikebridge.cli.quantize_run import expenses
 from spikebridge.deploy import QConfig, QConfigMapping, integer_model, memory, quantize, saturation
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.recipes.quantize import expenses
 from spikebridge.training import WHOLE, Phase, Run, Settings, fit
 from spikebridge.training.run.environment import describe_environment
 
@@ -127,11 +127,11 @@ def train_on(whole: Any, config: Any) -> None:
 
 def sensing_rows(word: str) -> list[dict[str, Any]]:
     """The trained networks of a sensing run: protocol A before and after."""
-    from spikebridge.cli import targets
     from spikebridge.networks.sensing import recipe as sensing
     from spikebridge.networks.sensing.recipe import REGIONS, calibration, measure
+    from spikebridge.recipes.target import resolve_target
 
-    run = targets.resolve_target(word).trained_run()
+    run = resolve_target(word).trained_run()
     config = run.config_as(sensing.Config)
     rows = []
 

@@ -1,6 +1,6 @@
-"""Sweeps of 24 short cells on two workers, beside half the sum of their cells: what a sweep itself costs.
+"""The cost of a sweep itself: 24 short cells on two workers, compared with half the sum of their times.
 
-    python research/deploy/sweep_cost.py  # three minutes on two quiet cores; other work beside it counts as cost
+    python research/deploy/sweep_cost.py  # three minutes on two quiet cores; other work meanwhile counts as cost
     python research/deploy/sweep_cost.py --quick   # four cells; writes nothing
 
 The time is that of the whole command: loading PyTorch, cells, table, figure and report. Cells of one network are the
@@ -31,28 +31,28 @@ SWEEPS = {
 QUICK = {"one network": ("--set", "networks=ann,snn", "--seeds", "0:2")}
 
 
-def measured(name: str, options: tuple[str, ...]) -> dict[str, Any]:
-    """Runs a sweep as its user does, and compares its time to that of its cells."""
+def measure_sweep(name: str, options: tuple[str, ...]) -> dict[str, Any]:
+    """Runs a sweep as its user does, and compares its time with that of its cells."""
     words = ["sweep", "digits", "--preset", "quick", *options, "--workers", str(WORKERS)]
     with TemporaryDirectory() as place:
         folder = Path(place) / "sweep"
-        begun = time.monotonic()
+        start = time.monotonic()
         load = os.getloadavg()[0]
         command = [sys.executable, "-m", "spikebridge", *words, "--out", str(folder), "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
         cells = json.loads((folder / "results.json").read_text(encoding="utf-8"))["cells"]
 
-    share = sum(cell["seconds"] for cell in cells) / WORKERS
+    half = sum(cell["seconds"] for cell in cells) / WORKERS
     return {
         "a cell has": name,
         "cells": len(cells),
         "seconds": round(seconds, 2),
-        "half the sum of the cells": round(share, 2),
-        "ratio": round(seconds / share, 3),
+        "half the sum of the cells": round(half, 2),
+        "ratio": round(seconds / half, 3),
         "CPU seconds of the cells": round(sum(cell["cpu_seconds"] for cell in cells), 1),
         "goal": GOAL,
-        "met": seconds <= GOAL * share,
+        "met": seconds <= GOAL * half,
         "load before": round(load, 2),
         "load after": round(os.getloadavg()[0], 2),
         "command": f"spikebridge {' '.join(words)}",
@@ -67,12 +67,12 @@ def main() -> None:
     rows = []
 
     for name, options in (QUICK if quick else SWEEPS).items():
-        rows.append(measured(name, options))
+        rows.append(measure_sweep(name, options))
         print(json.dumps(rows[-1]), flush=True)
 
     if not quick:
-        found = {"rows": rows, "cores": os.cpu_count(), "environment": describe_environment()}
-        write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+        results = {"rows": rows, "cores": os.cpu_count(), "environment": describe_environment()}
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

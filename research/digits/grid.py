@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from spikebridge.analysis.plots.figures import heat_map, to_svg
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 

@@ -12,8 +12,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.recipes import train_all
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "noise.json"

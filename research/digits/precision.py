@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, get_args, get_type_hints
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.networks.digits import recipe as digits
+from spikebridge.recipes import train_all
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"

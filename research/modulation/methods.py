@@ -24,8 +24,6 @@ from typing import Any
 
 import torch
 
-from spikebridge.cli.failure import status
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.evaluate import load_networks
@@ -36,6 +34,8 @@ from spikebridge.networks.modulation.training.gates import build_gating, task_pr
 from spikebridge.networks.modulation.training.methods import METHODS
 from spikebridge.networks.modulation.training.tasks import LabelledInputs
 from spikebridge.networks.modulation.training.trial import build_branch
+from spikebridge.recipes import train_all
+from spikebridge.recipes.messages import status
 from spikebridge.training import Run
 from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.environment import describe_environment
@@ -212,7 +212,7 @@ def main() -> None:
         if name in (words.methods or METHODS) and (words.seeds is None or seed in words.seeds)
     }
 
-    train_all("modulation", configs, folder, workers=words.workers, tell=told)
+    train_all("modulation", configs, folder, workers=words.workers, progress=told)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import recipe as modulation
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 

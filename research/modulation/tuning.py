@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from research.modulation.point import FIGURES, SEED, Config
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation.training.methods import METHODS
+from spikebridge.recipes import train_all
 from spikebridge.training.run.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results" / "tuning.json"

@@ -29,8 +29,8 @@ from typing import Any
 import torch
 
 from spikebridge.cli.main import main as spikebridge
-from spikebridge.cli.recipes import load_recipe
 from spikebridge.data.io.atomic import atomic_write, write_text
+from spikebridge.recipes import load_recipe
 from spikebridge.training.run import checkpoint
 
 RESULTS = Path(__file__).parent / "results" / "killed_trainings.json"

@@ -33,7 +33,6 @@ from torch import Tensor
 from research.signals.plane import decision_time
 from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.energy import hardware_profile, joules
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import recipe as signals
@@ -42,6 +41,7 @@ from spikebridge.networks.signals.data.sets import folds_of_set, load_series
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import score
 from spikebridge.networks.signals.training.train import tensors_of
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.run.environment import describe_environment

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.model.network import VARIANTS
 from spikebridge.networks.signals.report import compare
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.run.config_io import reproduce_command
 from spikebridge.training.run.environment import describe_environment

@@ -24,9 +24,9 @@ import numpy as np
 
 from spikebridge.analysis.comparison import paired_difference
 from spikebridge.analysis.plots.style import PAGE_WIDTH, SERIES, legend_beside, new_figure, show_values, to_svg
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.signals import recipe as signals
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 

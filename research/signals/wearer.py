@@ -28,7 +28,6 @@ import torch
 from torch import nn
 
 from spikebridge.analysis.comparison import paired_difference
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.signals import recipe as signals
@@ -37,6 +36,7 @@ from spikebridge.networks.signals.data.sets import load_series
 from spikebridge.networks.signals.data.windows import Windows
 from spikebridge.networks.signals.evaluation.evaluate import logits_of
 from spikebridge.networks.signals.training.train import tensors_of
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 from spikebridge.training.run.environment import describe_environment
 

@@ -70,7 +70,7 @@ def test_a_video_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["make", "task", "x.npz"], "did you mean 'tasks'?"),
         (["make", "tasks", "x.csv"], "digits are written as .npz, but got 'x.csv'"),
         (["make", "tasks", "x.npz", "--images", "401"], "there are 400 test digits"),
-        (["make", "tasks", "x.npz", "--seed", "-1"], "seed is a whole number from 0"),
+        (["make", "tasks", "x.npz", "--seed", "-1"], "seed is an integer from 0"),
         (["make", "rolling", "x.mp4"], "a video is written as .npz or .webp, but got 'x.mp4'"),
         (["make", "moving-object", ".", "--seconds", "1"], ". is there already"),
         (["make", "moving-object", "x", "--seconds", "nan"], "0.1 to 60 seconds long, but got nan"),

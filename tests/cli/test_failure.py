@@ -14,9 +14,10 @@ from typing import ClassVar
 import pytest
 
 from spikebridge.cli.command import Command, CommandResult
-from spikebridge.cli.failure import explain, interrupt_after_loading
+from spikebridge.cli.failure import interrupt_after_loading
 from spikebridge.cli.main import COMMANDS, main
 from spikebridge.errors import DataError, printable
+from spikebridge.recipes.messages import explain
 
 Run = Callable[..., tuple[int, str, str]]
 

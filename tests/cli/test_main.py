@@ -18,11 +18,12 @@ from unittest.mock import Mock
 import pytest
 
 import spikebridge as package
-from spikebridge.cli import failure, targets
+from spikebridge.cli import failure
 from spikebridge.cli.command import Command, CommandResult
 from spikebridge.cli.main import COMMANDS, main
-from spikebridge.cli.recipes import refuse_misspelt
+from spikebridge.cli.words import refuse_misspelt
 from spikebridge.pretrained import shipped, shipped_run
+from spikebridge.recipes import target
 from spikebridge.training.run.run import Run
 
 RECIPE = '''
@@ -422,6 +423,7 @@ def test_the_installation_is_examined(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["doctor", "--json"]) == 0
 
     facts = json.loads(capsys.readouterr().out)
+    assert list(facts) == ["versions", "threads", "devices", "extras", "fast paths", "data"]
     assert facts["versions"]["torch"]
     assert facts["threads"]["used"] >= 1
     assert facts["extras"]["test"] is True
@@ -818,7 +820,7 @@ def test_a_fault_of_the_program_is_one_line_unless_debug_asks_for_more(
 
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(targets, "open_run", Mock(side_effect=RuntimeError("thirteen")))
+        patch.setattr(target, "open_run", Mock(side_effect=RuntimeError("thirteen")))
         assert main(words) == 1
         assert capsys.readouterr().err == "spikebridge: unexpected RuntimeError: thirteen (--debug shows where)\n"
 

@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fuzz.specimens import FORMATS, Format
-from spikebridge.cli.failure import explain
 from spikebridge.errors import SpikebridgeError
+from spikebridge.recipes.messages import explain
 
 RESULTS = Path(__file__).parents[2] / "research" / "project" / "results" / "fuzz.json"
 CPU_SECONDS = 10  # of one file; a reader that waits takes no processor time

@@ -12,10 +12,10 @@ import torch
 
 import spikebridge
 from spikebridge.cli.main import main
-from spikebridge.cli.targets import resolve_target
 from spikebridge.errors import ConfigError
 from spikebridge.pretrained import shipped, shipped_run
 from spikebridge.pretrained.models import load_pretrained, model_card, model_cards
+from spikebridge.recipes.target import resolve_target
 from spikebridge.training.run.config_io import reproduce_command
 
 RECIPES = ("sensing", "sensing_research", "modulation", "reasoning", "signals", "signals_ecg", "signals_watch")

@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.networks.sensing.training.phases import DetectorTraining
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 
 RESULTS = Path(__file__).parent / "results" / "label_free.json"

@@ -41,7 +41,6 @@ from research.sensing.between_frames import memory as sensing_memory
 from research.sensing.between_frames import training as sensing_training
 from research.sensing.between_frames.targets import ALONE, beside_targets
 from research.sensing.between_frames.unseen_recording import PIECES, write
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.catalog import find_files
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
@@ -49,6 +48,7 @@ from spikebridge.networks.sensing import recipe as sensing
 from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.recipe import Config, Evaluation
 from spikebridge.networks.sensing.training.phases import DetectorTraining, PathwayTraining
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 
 RESULTS = Path(__file__).parent / "results" / "pathways.json"

@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.sensing import data as sensing_parts
 from spikebridge.networks.sensing import recipe as sensing
@@ -25,6 +24,7 @@ from spikebridge.networks.sensing.evaluation import benchmark as sensing_scores
 from spikebridge.networks.sensing.evaluation.protocols import interframe
 from spikebridge.networks.sensing.evaluation.runner import join_results
 from spikebridge.networks.sensing.tracker.tracker import SensingTracker
+from spikebridge.recipes import train_all
 from spikebridge.training import Run
 
 RESULTS = Path(__file__).parent / "results" / "units.json"

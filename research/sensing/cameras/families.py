@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 
-from spikebridge.cli.sweep.sweep import train_all
 from spikebridge.data.io.atomic import write_text
 from spikebridge.data.recordings.degradation import Degradation, degraded
 from spikebridge.data.simulation.families import SCENE_FAMILIES
@@ -34,6 +33,7 @@ from spikebridge.networks.sensing.data import RecordingPart, generated_parts
 from spikebridge.networks.sensing.evaluation.protocols import interframe, one_pass_evaluation
 from spikebridge.networks.sensing.evaluation.runner import Tracker, join_results
 from spikebridge.networks.sensing.training.phases import DetectorTraining, PathwayTraining
+from spikebridge.recipes import train_all
 from spikebridge.training.run.environment import describe_environment
 
 _RESULTS = Path(__file__).with_name("results") / "families.json"

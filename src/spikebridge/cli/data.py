@@ -11,12 +11,12 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from spikebridge.cli import formatting
-from spikebridge.cli.command import Command, CommandResult, DataFolder
-from spikebridge.cli.failure import status
+from spikebridge.cli.command import Command, CommandResult, Folder
 from spikebridge.data import catalog
 from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.recipes.messages import status
 
-_Folder = Annotated[Path, Positional, arg(metavar="FOLDER", help_behavior_hint="")]
+_NewFolder = Annotated[Path, Positional, arg(metavar="FOLDER", help_behavior_hint="")]
 _File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
 
 
@@ -24,39 +24,40 @@ _File = Annotated[Path, Positional, arg(metavar="FILE", help_behavior_hint="")]
 class ShowData(Command):
     """Show which data sets are found; `data check` checks series, `make` writes examples, `send` sends a stream."""
 
-    data: DataFolder = None
-    """The folder with data sets."""
+    data: Folder = None
+    """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
     @classmethod
     def specialize(cls, program: str, words: list[str]) -> tuple[Any, str, list[str]]:
-        """The form of `data make KIND`, of `data check` and of `data send`."""
-        if words[:1] == ["check"]:
-            return _Check, f"{program} check", words[1:]
-        if words[:1] == ["send"]:
-            return _Send, f"{program} send", words[1:]
+        """The form of `data check`, of `data send` and of `data make KIND`."""
         if not words or words[0].startswith("-"):
             return cls, program, words
+
+        # one word, or two such as "make rolling"
+        for length in (1, 2):
+            name = " ".join(words[:length])
+            if name in _FORMS:
+                return _FORMS[name], f"{program} {name}", words[length:]
+
         if words[0] != "make":
             raise ConfigError(f"no command 'data {words[0]}': {did_you_mean(words[0], ('check', 'make', 'send'))}")
-
-        program = f"{program} make"
-        words = words[1:]
-        if words and words[0] in _KINDS:
-            return _KINDS[words[0]], f"{program} {words[0]}", words[1:]
         if "-h" in words or "--help" in words:
-            return _Make, program, words
-        if not words or words[0].startswith("-"):
-            raise ConfigError(f"the first argument must be a kind of data: {program} KIND PATH; {', '.join(_KINDS)}")
+            return _Make, f"{program} make", words[1:]
 
-        raise ConfigError(f"no kind of data {words[0]!r}: {did_you_mean(words[0], _KINDS)}")
+        kinds = [name.removeprefix("make ") for name in _FORMS if name.startswith("make ")]
+        if len(words) == 1 or words[1].startswith("-"):
+            raise ConfigError(
+                f"the first argument must be a kind of data: {program} make KIND PATH; {', '.join(kinds)}"
+            )
+
+        raise ConfigError(f"no kind of data {words[1]!r}: {did_you_mean(words[1], kinds)}")
 
     def execute(self) -> CommandResult:
         """Looks for files; nothing is downloaded."""
-        entries = catalog.available(self.data)
         sets = [
             {"name": entry.data_set.name, "present": entry.present, "missing": list(entry.missing)}
             | {"about": entry.data_set.about, "source": entry.data_set.source, "licence": entry.data_set.licence}
-            for entry in entries
+            for entry in catalog.available(self.data)
         ]
 
         return CommandResult({"data sets": sets}, formatting.data_sets(sets))
@@ -76,59 +77,60 @@ class _Make(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeMovingObject(Command):
+class _Drawn(Command):
+    """The option of examples that are drawn at random."""
+
+    seed: int = 0
+    """Number of the example."""
+
+    def __post_init__(self) -> None:
+        """Refuses a number that is no seed."""
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is an integer from 0 to {2**32 - 1}, but got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MakeMovingObject(_Drawn):
     """Make a recording of a moving object: frames, events and boxes, for `track` and `live sensing`."""
 
-    folder: _Folder
+    folder: _NewFolder
     """The folder to write; there may be none of that name."""
     seconds: float = 1.0
     """Length of the recording."""
-    seed: int = 0
-    """Draws the scene."""
     family: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: an object of 32 px)")] = None
     """A family of scenes: plain, dim, deforming, textured, uniform, distractors, smooth, jerky, small, large,
     high-thresholds, noisy, moving-camera or long-exposure; or varied, which changes all of it at once; or dark, the
     same in little light; or photographs, of parts of real ones (needs the extra `photographs`)."""
 
     def execute(self) -> CommandResult:
-        """Renders and writes."""
-        _check_seed(self.seed)
         from spikebridge.data.simulation.examples import moving_object
 
         return _write_recording(partial(moving_object, family=self.family), self.folder, self.seconds, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeMovingDigit(Command):
+class _MakeMovingDigit(_Drawn):
     """Make a recording of a moving digit: frames and events of 16 x 16 pixels, for networks of the recipe `digits`."""
 
-    folder: _Folder
+    folder: _NewFolder
     """The folder to write; there may be none of that name."""
     seconds: float = 0.3
     """Length of the recording, in steps of 0.3 s."""
-    seed: int = 0
-    """Draws the digit and its way."""
 
     def execute(self) -> CommandResult:
-        """Renders and writes."""
-        _check_seed(self.seed)
         from spikebridge.data.simulation.examples import moving_digit
 
         return _write_recording(moving_digit, self.folder, self.seconds, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeRolling(Command):
+class _MakeRolling(_Drawn):
     """Make a video of rolling objects, for `ask`."""
 
     file: _File
     """The file to write: .npz or .webp; an existing file is replaced."""
-    seed: int = 0
-    """Number of the video."""
 
     def execute(self) -> CommandResult:
-        """Simulates, renders and writes."""
-        _check_seed(self.seed)
         from spikebridge.networks.reasoning.simulation.files import check_video_name, write_video
         from spikebridge.networks.reasoning.simulation.render import render_frames
         from spikebridge.networks.reasoning.simulation.video import generate_video
@@ -144,19 +146,15 @@ class _MakeRolling(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _MakeTasks(Command):
+class _MakeTasks(_Drawn):
     """Make a file of handwritten digits, 28 x 28 pixels, for `eval modulation --data`."""
 
     file: _File
     """The .npz file to write; an existing file is replaced."""
     images: int = 400
     """Number of digits, 1 to 400."""
-    seed: int = 0
-    """Draws the digits."""
 
     def execute(self) -> CommandResult:
-        """Enlarges and writes."""
-        _check_seed(self.seed)
         if self.file.suffix != ".npz":
             raise ConfigError(f"digits are written as .npz, but got {self.file.name!r}")
 
@@ -173,7 +171,7 @@ class _MakeTasks(Command):
 class _Send(Command):
     """Send a recording as a live stream of text lines, at its own speed, to try `spikebridge live`."""
 
-    folder: _Folder
+    folder: _NewFolder
     """The folder of a recording, such as one of `spikebridge data make`."""
     to: Annotated[str, arg(metavar="RECEIVER")] = "-"
     """`-`: standard output; tcp:PORT: a program on this machine that waits there for a sender."""
@@ -183,9 +181,9 @@ class _Send(Command):
     """Playback speed."""
 
     def execute(self) -> CommandResult:
-        """Sends all lines, then says how many."""
         from spikebridge.data.streams.send import send_recording
 
+        # stdout is either for the lines or for the JSON document
         output = None if self.json else sys.stdout.buffer
         num_lines = send_recording(self.folder.expanduser(), self.to, self.frames, self.speed, output, status)
         if not self.json:
@@ -210,7 +208,6 @@ class _Check(Command):
     """The .svg to write; an existing file is replaced."""
 
     def execute(self) -> CommandResult:
-        """Reads, checks and draws."""
         from spikebridge.data.io.atomic import check_target, write_text
         from spikebridge.data.signals.checks import check_series
         from spikebridge.data.signals.files import read_series
@@ -219,17 +216,18 @@ class _Check(Command):
         if path.suffix == ".aedat":
             return self._check_gestures(path)
 
+        # in the current folder, since that of the data may be read-only
         drawing = Path(f"{path.resolve().stem}-check.svg") if self.draw is None else self.draw.expanduser()
         if drawing.suffix != ".svg":
             raise ConfigError(f"a drawing is written as .svg, but got {drawing.name!r}")
 
         check_target(drawing)
         series = read_series(path, self.rate, checked=False)
-        found = check_series(series)
+        findings = check_series(series)
         from spikebridge.analysis.plots.series import series_figure
         from spikebridge.analysis.plots.style import to_svg
 
-        write_text(drawing, to_svg(series_figure(series, found), f"series of {path.name}"))
+        write_text(drawing, to_svg(series_figure(series, findings), f"series of {path.name}"))
         label_counts = [] if series.label is None else [series.label_names[i] for i in series.label.tolist()]
         data: dict[str, Any] = {
             "file": path,
@@ -241,11 +239,12 @@ class _Check(Command):
             "classes": {name: label_counts.count(name) for name in dict.fromkeys(sorted(label_counts))},
             "groups": [series.group_names[group] for group in series.groups],
             "drawing": drawing,
-            "findings": [one._asdict() for one in found],
+            "findings": [one._asdict() for one in findings],
         }
 
+        # names are enough for people
         shown = {**data, "classes": list(data["classes"])}
-        return self._found(data, shown, found)
+        return self._result(data, shown, findings)
 
     def _check_gestures(self, path: Path) -> CommandResult:
         """Counts of events and of gestures; nothing is drawn."""
@@ -257,7 +256,7 @@ class _Check(Command):
 
         events = read_events(path, SENSOR, SENSOR).events
         labels = read_gesture_labels(path.with_name(f"{path.stem}_labels.csv"))
-        found = check_gestures(events, labels)
+        findings = check_gestures(events, labels)
         names = [GESTURES[one.label] for one in labels]
 
         data: dict[str, Any] = {
@@ -266,21 +265,23 @@ class _Check(Command):
             "ON events": int(events["p"].sum()),
             "seconds": round(float(events["t"][-1] - events["t"][0]) / 1e6, 3) if len(events) else 0.0,
             "gestures": {name: names.count(name) for name in dict.fromkeys(names)},
-            "findings": [one._asdict() for one in found],
+            "findings": [one._asdict() for one in findings],
         }
-        return self._found(data, {**data, "gestures": names}, found)
+        return self._result(data, {**data, "gestures": names}, findings)
 
-    def _found(self, data: dict[str, Any], shown: dict[str, Any], found: Sequence[Any]) -> CommandResult:
+    def _result(self, data: dict[str, Any], shown: dict[str, Any], findings: Sequence[Any]) -> CommandResult:
         lines = [formatting.facts({name: value for name, value in shown.items() if value not in (None, [])})]
-        lines += [f"{one.level}: {one}" for one in found] or ["no finding"]
-        return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in found)))
+        lines += [f"{one.level}: {one}" for one in findings] or ["no finding"]
+        return CommandResult(data, "\n".join(lines), code=int(any(one.level == "error" for one in findings)))
 
 
-_KINDS: dict[str, type[Command]] = {
-    "moving-object": _MakeMovingObject,
-    "moving-digit": _MakeMovingDigit,
-    "rolling": _MakeRolling,
-    "tasks": _MakeTasks,
+_FORMS: dict[str, type[Command]] = {
+    "check": _Check,
+    "send": _Send,
+    "make moving-object": _MakeMovingObject,
+    "make moving-digit": _MakeMovingDigit,
+    "make rolling": _MakeRolling,
+    "make tasks": _MakeTasks,
 }
 
 
@@ -296,12 +297,8 @@ def _write_recording(make: Any, folder: Path, seconds: float, seed: int) -> Comm
     data |= {"events": int(recording.events.edges[-1]), "seconds": round(recording.num_bins * recording.dt, 3)}
     first = recording.frame_boxes[0]
 
+    # a recording without boxes has NaN
     if (first == first).all():
         data["first_box"] = ",".join(f"{value:.1f}" for value in first)
 
     return CommandResult(data, formatting.facts(data))
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is a whole number from 0 to {2**32 - 1}, but got {seed}")

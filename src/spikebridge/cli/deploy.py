@@ -1,25 +1,37 @@
-"""`spikebridge export`, `quantize`, `compare`, `place`, `run` and `draw`: networks as bundles and integer models."""
+"""`spikebridge export`, `quantize`, `compare`, `place`, `run`, `push` and `pull`: networks for other machines."""
 
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from spikebridge.cli import formatting, targets
-from spikebridge.cli.command import Command, CommandResult, DataFolder, Flag, RunCommand, RunOrRecipe, check_data
-from spikebridge.cli.failure import status
-from spikebridge.data.io.atomic import check_target
+from spikebridge.cli import formatting
+from spikebridge.cli.command import (
+    Command,
+    CommandResult,
+    File,
+    Flag,
+    Folder,
+    Name,
+    RunCommand,
+    RunOrRecipe,
+    RunRecipeOrBundle,
+    check_data,
+)
 from spikebridge.errors import ConfigError
+from spikebridge.recipes.bundle import export_target, is_bundle, load_of_bundle, open_bundle
+from spikebridge.recipes.live import inputs_from_samples
+from spikebridge.recipes.messages import status
+from spikebridge.recipes.target import resolve_target
 
-_log = logging.getLogger(__name__)
-
-_ModelFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NAME.integer)")]
-_IntoBundle = Annotated[Path | None, arg(metavar="BUNDLE", help_behavior_hint="(default: none)")]
-_AnyNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all of them)")]
 _Bits = Annotated[int, arg(metavar="BITS")]
 _Paths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all that the recipe names)")]
+_BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
+_ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
+
+_Pushed = Annotated[Path, Positional, arg(metavar="RUN_OR_BUNDLE", help_behavior_hint="")]
+_Repository = Annotated[str, Positional, arg(metavar="OWNER/NAME", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +40,10 @@ class Quantize(RunCommand):
 
     target: RunOrRecipe
     """A run folder, or the name of a recipe with pretrained weights."""
-    out: _ModelFolder = None
-    """The folder to create; with --bundle it is only created if --out is given."""
-    network: _AnyNetwork = None
-    """The network of the recipe to quantise."""
+    out: Folder = None
+    """The folder to create (default: NAME.integer); with --bundle it is only created if --out is given."""
+    network: Name = None
+    """The network of the recipe to quantise (default: all of them)."""
     regions: _Paths = ()
     """Parts (`where`), units (`units.LINK`) or layers to quantise; the others stay in floating point."""
     weights: _Bits = 8
@@ -44,39 +56,30 @@ class Quantize(RunCommand):
     """Use scales that are powers of two, so that rescaling is a bit shift."""
     calibrate: Annotated[int, arg(metavar="N")] = 128
     """Number of training samples for calibration of the scales."""
-    bundle: _IntoBundle = None
+    bundle: Folder = None
     """Write the integer model into this bundle; only the network of the bundle is quantised."""
-    data: DataFolder = None
-    """The folder with data sets."""
+    data: Folder = None
+    """The folder with data sets (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
-        """Quantises, writes, and measures before and after."""
         check_data(self.data)
-        target = targets.resolve_target(self.target, self.own, self.network)
-        from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
+        target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.quantization.config import QConfig
+        from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 
+        # with a bundle the integer model has a place already
         out = self.out
         if out is None and self.bundle is None:
             out = Path(f"{Path(self.target).stem}.integer")
 
         region = QConfig("*", self.weights, self.activations, self.membranes, self.power_of_two)
-        results = quantize_run(
-            target.module,
-            target.trained_run(),
-            out,
-            region,
-            QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle),
-            progress=status,
+        options = QuantizeOptions(self.regions, self.network, self.calibrate, self.data, self.bundle)
+        results = quantize_run(target.recipe, target.trained_run(), out, region, options, progress=status)
+        paths = "\n".join(str(path) for path in (out, self.bundle) if path is not None)
+
+        return CommandResult(
+            {"out": out, "bundle": self.bundle, **results}, f"{formatting.results(results)}\n\n{paths}"
         )
-
-        made = {"out": out, "bundle": self.bundle}
-        paths = "\n".join(str(path) for path in made.values() if path is not None)
-
-        return CommandResult({**made, **results}, f"{formatting.results(results)}\n\n{paths}")
-
-
-_BundlePath = Annotated[Path, Positional, arg(metavar="BUNDLE", help_behavior_hint="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +101,12 @@ class Compare(Command):
         bundle = Bundle.open(self.bundle)
         comparison = compare_bundle(bundle, Tolerance(self.tolerance, self.spikes), progress=status)
         rows = [asdict(row) for row in comparison.rows]
-        words = "within tolerance" if comparison.passed else "NOT within tolerance"
-        text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {words}"])
+        verdict = "within tolerance" if comparison.passed else "NOT within tolerance"
+        text = "\n".join([formatting.table(rows), "", *comparison.left_out, f"{self.bundle}: {verdict}"])
+        data = {"bundle": self.bundle, "passed": comparison.passed, "rows": rows}
+        data |= {"left_out": list(comparison.left_out)}
 
-        data = {
-            "bundle": self.bundle,
-            "passed": comparison.passed,
-            "rows": rows,
-            "left_out": list(comparison.left_out),
-        }
         return CommandResult(data, text, code=0 if comparison.passed else 1)
-
-
-_ChipName = Annotated[str, arg(metavar="NAME_OR_FILE")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +118,7 @@ class PlaceBundle(Command):
     chips: Annotated[int, arg(metavar="K")] = 1
     """Number of chips."""
     chip: _ChipName = "spinnaker"
-    """What a chip can do: `spinnaker`, or a TOML file with memory, operations, events, latency and energies."""
+    """The abilities of a chip: `spinnaker`, or a TOML file with memory, operations, events, latency and energies."""
 
     def execute(self) -> CommandResult:
         """Counts on the sample of the bundle, places, simulates; the exit code is 1 where the chips do not keep up."""
@@ -130,17 +126,16 @@ class PlaceBundle(Command):
         from spikebridge.deploy.bundle.bundle import Bundle
 
         chip = SPINNAKER if self.chip == SPINNAKER.name else read_chip(self.chip)
-        bundle = Bundle.open(self.bundle)
-        placed = place(targets.load_of_bundle(bundle), chip, self.chips)
-        timing = placed.timing
-        parts = [{"part": name, "chip": number} for name, number in placed.chips.items()]
+        placement = place(load_of_bundle(Bundle.open(self.bundle)), chip, self.chips)
+        timing = placement.timing
+        parts = [{"part": name, "chip": number} for name, number in placement.chips.items()]
 
         figures = {
             "latency [ms]": 1e3 * timing.latency,
             "keeps up": timing.keeps_up,
             "power [W]": timing.energy,
-            "chips in use": len(placed.memory),
-            "largest memory [bytes]": max(placed.memory),
+            "chips in use": len(placement.memory),
+            "largest memory [bytes]": max(placement.memory),
             "busiest chip": f"{max(timing.busy):.1%}",
         }
 
@@ -151,19 +146,16 @@ class PlaceBundle(Command):
         return CommandResult(data, text, code=0 if timing.keeps_up else 1)
 
 
-_InputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the bundle's sample)")]
-_OutputFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")]
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunBundle(Command):
     """Run a bundle without PyTorch, tick by tick."""
 
     bundle: _BundlePath
     """The folder that `spikebridge export` wrote."""
-    input: _InputFile = None
-    """An .npz or .safetensors file with an array (T, B, ...) for each input; for a network of `signals` also a .wav."""
-    out: _OutputFile = None
+    input: File = None
+    """A file .npz or .safetensors with an array (T, B, ...) for each input, for `signals` also .wav (default: the
+    bundle's sample)."""
+    out: File = None
     """Write all outputs to this .npz or .safetensors file."""
     integers: Flag = False
     """Run the integer model of the quantised parts (written by `quantize --bundle`)."""
@@ -176,10 +168,11 @@ class RunBundle(Command):
         if self.out is not None:
             check_destination(self.out)
 
+        # samples of a sensor pass the front end of the recipe; other files hold the inputs themselves
         bundle = Bundle.open(self.bundle)
         inputs = None
         if self.input is not None and self.input.suffix.lower() == ".wav":
-            inputs = targets.inputs_from_samples(bundle, self.input)
+            inputs = inputs_from_samples(bundle, self.input)
 
         ran = run_bundle(bundle, self.input, status, integers=self.integers, inputs=inputs)
         if self.out is not None:
@@ -196,149 +189,33 @@ class RunBundle(Command):
         return CommandResult(data | ({"out": self.out} if self.out is not None else {}), text)
 
 
-OneNetwork = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the first one)")]
-_SvgFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.svg)")]
-Drawn = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draw(RunCommand):
-    """Draw a network, or the parts and files of a bundle, as an SVG diagram."""
-
-    target: Drawn
-    """A run folder, a recipe's name, the path of a recipe file, or the folder of a bundle."""
-    network: OneNetwork = None
-    """The network of the recipe to draw."""
-    out: _SvgFile = None
-    """The SVG file to write."""
-
-    def execute(self) -> CommandResult:
-        """Builds the network, sums it up and draws it."""
-        if self.out is not None:
-            check_target(self.out)
-
-        if targets.is_bundle(self.target):
-            return self._draw_bundle(Path(self.target))
-
-        target = targets.resolve_target(self.target, self.own, self.network)
-        name, network = target.hybrid_network(self.network)
-        from spikebridge.analysis.plots.figures import draw_network
-        from spikebridge.analysis.summary import summarize
-
-        _log.info("counting the operations of %s", name)
-        summary = str(summarize(network, target.inputs(network)))
-        _log.info("drawing %s", name)
-        path = self.out or Path(f"{name}.svg")
-        targets.write_file(path, draw_network(network))
-
-        return CommandResult({"network": name, "path": path, "summary": summary}, f"{summary}\n\ndrawing: {path}")
-
-    def _draw_bundle(self, folder: Path) -> CommandResult:
-        targets.refuse_choices(str(folder), self.own, self.network)
-        from spikebridge.analysis.plots.bundle_diagram import draw_bundle
-        from spikebridge.deploy.bundle.bundle import Bundle
-
-        bundle = Bundle.open(folder)
-        path = self.out or Path(f"{folder.resolve().stem}.svg")
-        targets.write_file(path, draw_bundle(asdict(bundle.manifest)))
-        parts = [{"part": name, "side": one.side, "file": one.file} for name, one in bundle.manifest.parts.items()]
-
-        return CommandResult(
-            {"bundle": folder, "path": path, "parts": parts}, f"{formatting.table(parts)}\n\ndrawing: {path}"
-        )
-
-
-_PageFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: NETWORK.html)")]
-_LayerPaths = Annotated[tuple[str, ...], arg(metavar="PATH", help_behavior_hint="(default: all)")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayNetwork(RunCommand):
-    """Run a network on an example and write a page that replays it: spikes, membranes, units and outputs over time."""
-
-    target: RunOrRecipe
-    """A run folder, a recipe's name, or the path of a recipe file; without a run the network is untrained."""
-    network: OneNetwork = None
-    """The network of the recipe."""
-    sample: Annotated[int, arg(metavar="N")] = 0
-    """The sample of the recipe's example."""
-    layers: _LayerPaths = ()
-    """The layers of neurons to show, such as `where.lif1`."""
-    out: _PageFile = None
-    """The HTML file to write."""
-
-    def execute(self) -> CommandResult:
-        """Records the network and writes the page."""
-        if self.out is not None:
-            check_target(self.out)
-
-        target = targets.resolve_target(self.target, self.own)
-        name, network = target.hybrid_network(self.network)
-        note = target.training_note()
-        if note is None:
-            name, network, _ = target.trained_network(name)
-
-        from spikebridge.analysis.replay.network import record_network
-        from spikebridge.analysis.report import Section, write_report
-
-        replay = record_network(network, target.inputs(network), self.sample, self.layers or None, name)
-        path = self.out or Path(f"{name}.html")
-        section = Section("Replay", [] if note is None else f"{note[0].upper()}{note[1:]}.", replays=[replay])
-        write_report(path, f"{name} on an example", [section], {"network": self.target, "sample": self.sample})
-        lanes = [{"lane": lane.name, "shown": lane.note} for lane in replay.lanes]
-        data = {"network": name, "page": path, "lanes": lanes}
-
-        return CommandResult(data, f"{formatting.table(lanes)}\n\npage: {path}")
-
-
-_BundleFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: NETWORK.bundle, NETWORK_c)")]
-_Exported = Annotated[str, Positional, arg(metavar="RUN_RECIPE_OR_BUNDLE", help_behavior_hint="")]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Export(RunCommand):
     """Export a trained network for other machines: as a bundle (NIR, ONNX), compared with the network, or as C."""
 
-    target: _Exported
+    target: RunRecipeOrBundle
     """A run folder, the name of a recipe with pretrained weights, or for C a bundle with an integer model."""
     kind: Annotated[Literal["bundle", "c"], arg(name="target")] = "bundle"
     """What to write: a bundle, or the integer model as C99 (of a run: with 8 bits; other widths by way of a bundle)."""
-    network: OneNetwork = None
-    """The network of the recipe to export."""
-    out: _BundleFolder = None
-    """The folder to create."""
-    data: DataFolder = None
-    """The folder with data sets, for the calibration of integers."""
+    network: Name = None
+    """The network of the recipe to export (default: the first one)."""
+    out: Folder = None
+    """The folder to create (default: NETWORK.bundle, or NETWORK_c)."""
+    data: Folder = None
+    """The folder with data sets, for the calibration of integers (default: $SPIKEBRIDGE_DATA)."""
 
     def execute(self) -> CommandResult:
         """Exports on the recipe's example, then runs every level; the exit code is 1 where one is too far off."""
         if self.kind == "c":
             return self._export_c()
-        if targets.is_bundle(self.target):
+        if is_bundle(self.target):
             raise ConfigError(f"{self.target} is a bundle already; `--target c` writes its integer model as C")
 
-        target = targets.resolve_target(self.target, self.own, self.network)
-        name, network, run = target.trained_network(self.network)
-        from spikebridge.deploy.bundle.export import export
+        # an export is compared at once, while its network is at hand
+        target = resolve_target(self.target, self.own, self.network)
         from spikebridge.deploy.compare import compare_bundle
 
-        inputs: Any = target.inputs(network)
-        card = {
-            "recipe": run.recipe,
-            "network": name,
-            "config": run.config,
-            "results": run.results() if run.finished else {},
-            "environment": run.environment() if (run.path / "environment.json").is_file() else {},
-        }
-
-        bundle = export(
-            network,
-            inputs if isinstance(inputs, dict) else {"signal": inputs},
-            self.out or Path(f"{name}.bundle"),
-            card=card,
-            progress=status,
-        )
-
+        name, bundle = export_target(target, self.network, self.out, status)
         comparison = compare_bundle(bundle, progress=status)
         manifest = bundle.manifest
         parts = [
@@ -365,20 +242,19 @@ class Export(RunCommand):
     def _export_c(self) -> CommandResult:
         """Writes the integer model as C."""
         check_data(self.data)
-        if targets.is_bundle(self.target):
-            targets.refuse_choices(self.target, self.own, self.network)
-            from spikebridge.deploy.bundle.bundle import Bundle
+        if is_bundle(self.target):
             from spikebridge.deploy.c.export import bundle_sample, write_c
 
-            name = Path(self.target).resolve().stem
-            written = write_c(*bundle_sample(Bundle.open(Path(self.target))), self.out or Path(f"{name}_c"))
+            sample = bundle_sample(open_bundle(self.target, self.own, self.network))
+            written = write_c(*sample, self.out or Path(f"{Path(self.target).resolve().stem}_c"))
         else:
-            target = targets.resolve_target(self.target, self.own, self.network)
-            name, _, _ = target.trained_network(self.network)
-            from spikebridge.cli.quantize_run import QuantizeOptions, run_to_c
+            target = resolve_target(self.target, self.own, self.network)
+            from spikebridge.recipes.quantize import QuantizeOptions, run_to_c
 
+            # the name of the first trained network, where the user names none
+            name, _, _ = target.trained_network(self.network)
             options = QuantizeOptions(network=name, data=self.data)
-            written = run_to_c(target.module, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
+            written = run_to_c(target.recipe, target.trained_run(), self.out or Path(f"{name}_c"), options, status)
 
         files = [{"file": file.name, "bytes": file.stat().st_size} for file in sorted(written.folder.iterdir())]
         sizes = {"table_bytes": written.table_bytes, "state_bytes": written.state_bytes}
@@ -386,3 +262,37 @@ class Export(RunCommand):
         data = {"folder": written.folder, "name": written.name, **sizes, "files": files, "check": written.command}
 
         return CommandResult(data, f"{text}\ncheck it in {written.folder}: {written.command}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push(Command):
+    """Upload a run or a bundle to a Hugging Face hub, with a model card made from its record (extra: hub)."""
+
+    folder: _Pushed
+    """The folder of a run or a bundle."""
+    repository: _Repository
+    """The repository; it is made where there is none."""
+    private: Flag = False
+    """Make a new repository private."""
+
+    def execute(self) -> CommandResult:
+        from spikebridge.pretrained.hub import push
+
+        address = push(self.folder, self.repository, private=self.private)
+        return CommandResult({"repository": self.repository, "address": address}, address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull(Command):
+    """Download a run or a bundle from a Hugging Face hub and check the hash of every file (extra: hub)."""
+
+    repository: _Repository
+    """The repository."""
+    out: Folder = None
+    """The folder to create (default: NAME)."""
+
+    def execute(self) -> CommandResult:
+        from spikebridge.pretrained.hub import pull
+
+        folder = pull(self.repository, self.out or Path(self.repository.rpartition("/")[2]))
+        return CommandResult({"repository": self.repository, "folder": folder}, str(folder))

@@ -3,24 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spikebridge.cli.recipes import Listing
+from spikebridge.recipes.outline import Listing
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows under the names of the first row; numbers to the right, words to the left.
-
-    Example:
-        >>> print(table([{"network": "hybrid", "accuracy": 0.9512}, {"network": "ann", "accuracy": 0.9}]))
-        network  accuracy
-        hybrid     0.9512
-        ann           0.9
-    """
+    """Rows under the names of the first row; numbers to the right, words to the left."""
     if not rows:
         return "nothing"
 
     names = list(rows[0])
     cells = [[_value_text(row.get(name), name) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[column]) for line in cells)) for column, name in enumerate(names)]
+    # a column with a number is one of numbers, although some are missing
     to_right = [any(isinstance(row.get(name), int | float) for row in rows) for name in names]
     lines = []
 
@@ -34,16 +28,12 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _value_text(value: Any, column: str = "") -> str:
-    """A value as text: four significant digits, a dash for None; the standard deviation ("sd") of one seed is "n/a".
-
-    Example:
-        >>> _value_text(0.123456), _value_text(None), _value_text(True), _value_text(None, "sd")
-        ('0.1235', '-', 'yes', 'n/a (needs 2 seeds)')
-    """
+    """A value as text with four significant digits; None is a dash, the standard deviation ("sd") of one seed "n/a"."""
     if value is None and column.split(" ")[0] == "sd":
         return "n/a (needs 2 seeds)"
     if value is None:
         return "-"
+    # before numbers, since a bool is an integer
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -55,16 +45,7 @@ def _value_text(value: Any, column: str = "") -> str:
 
 
 def results(values: dict[str, Any]) -> str:
-    """Results: single values first, then every list of rows as a table under its name.
-
-    Example:
-        >>> print(results({"accuracy": 0.95, "table": [{"network": "ann", "accuracy": 0.9}]}))
-        accuracy  0.95
-        <BLANKLINE>
-        table
-        network  accuracy
-        ann           0.9
-    """
+    """Results: single values first, then every list of rows as a table under its name."""
     tables = {name: value for name, value in values.items() if _is_table(value)}
     singles = {name: value for name, value in values.items() if name not in tables}
     blocks = [facts(singles)] if singles else []
@@ -77,12 +58,6 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
     """Names and values in two columns; a value that has names of its own is indented under its name.
 
     A list of rows is left out: inside of a value it is for machines.
-
-    Example:
-        >>> print(facts({"python": "3.11", "extras": {"docs": False}}))
-        python  3.11
-        extras
-          docs  no
     """
     values = {name: value for name, value in values.items() if not _is_table(value)}
     plain = [name for name, value in values.items() if not isinstance(value, dict)]
@@ -100,7 +75,7 @@ def facts(values: dict[str, Any], indent: str = "") -> str:
 
 
 def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str:
-    """What `spikebridge list` prints."""
+    """Recipes and building blocks, for `spikebridge list`."""
     lines = ["recipes", *(_entry(recipe) for recipe in recipes)]
     for kind, entries in blocks.items():
         if entries:
@@ -110,7 +85,7 @@ def listing(recipes: Sequence[Listing], blocks: dict[str, list[Listing]]) -> str
 
 
 def data_sets(entries: Sequence[dict[str, Any]]) -> str:
-    """What `spikebridge data` prints: what is there, and for the rest what is missing and where it comes from."""
+    """Data sets, for `spikebridge data`: present ones, and for the others the missing files and their source."""
     lines = []
     for entry in entries:
         lines.append(f"{'here' if entry['present'] else '-':<6}{entry['name']:<10} {entry['about']}")
@@ -121,20 +96,25 @@ def data_sets(entries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def findings(found: Sequence[dict[str, Any]]) -> str:
-    """The doctor's findings, or one line where there are none.
-
-    Example:
-        >>> fault = {"network": "snn", "severity": "warning", "where": "lif", "kind": "dead", "what": "no spike"}
-        >>> print(findings([fault | {"remedy": "lower v_threshold"}]))
-        warning: snn: lif is dead: no spike
-          remedy: lower v_threshold
-    """
-    if not found:
+def findings(rows: Sequence[dict[str, Any]]) -> str:
+    """The doctor's findings, or one line where there are none."""
+    if not rows:
         return "no findings: the networks look healthy"
 
     line = "{severity}: {network}: {where} is {kind}: {what}\n  remedy: {remedy}"
-    return "\n".join(line.format(**one) for one in found)
+    return "\n".join(line.format(**one) for one in rows)
+
+
+def operations(rows: Sequence[dict[str, Any]]) -> str:
+    """A paragraph for each operation; an arrow marks the path that runs here."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row['operation']}: {row['about']}")
+        for path in row["paths"]:
+            mark = "->" if path["path"] == row["here"] else "  "
+            lines.append(f"  {mark} {path['path']:<10} {path['when']}")
+
+    return "\n".join(lines)
 
 
 def _entry(entry: Listing) -> str:

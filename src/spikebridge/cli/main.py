@@ -1,8 +1,8 @@
-"""The `spikebridge` command: arguments in, results out, no logic.
+"""The `spikebridge` command: words in, results out, no logic.
 
-A command is a dataclass in one of the files beside this one; its fields are its options. This file parses the arguments
-into such an object, executes it, prints its result, and turns every failure into one line. Exit codes: 0 done, 1
-findings or a fault of the program, 2 a mistake in the arguments or the data, 130 stopped by Ctrl-C.
+A command is a dataclass in another file of this folder; its fields are its options. This file parses the arguments into
+such an object, executes it, prints its result, and turns every failure into one line. Exit codes: 0 done, 1
+findings or an error of the program, 2 a mistake in the arguments or the data, 130 stopped by Ctrl-C.
 """
 
 import contextlib
@@ -15,16 +15,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikebridge.cli.apps import Ask, RunLive, Track, WatchScene
+from spikebridge._moved import moved
+from spikebridge.cli.apps import Ask, Track
 from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
-from spikebridge.cli.deploy import Compare, Draw, Export, PlaceBundle, Quantize, ReplayNetwork, RunBundle
-from spikebridge.cli.doctor import Doctor, List, Models
-from spikebridge.cli.failure import elapsed_time, explain, interrupt_after_loading, status, warnings_in_one_line
-from spikebridge.cli.hub.commands import Pull, Push
-from spikebridge.cli.sweep.command import SweepCommand
+from spikebridge.cli.deploy import Compare, Export, PlaceBundle, Pull, Push, Quantize, RunBundle
+from spikebridge.cli.doctor import Doctor, Draw, List, Models, ReplayNetwork
+from spikebridge.cli.failure import elapsed_time, interrupt_after_loading, warnings_in_one_line
+from spikebridge.cli.live import RunLive
+from spikebridge.cli.sweeps import SweepCommand
 from spikebridge.cli.train import Copy, Eval, Report, Train
 from spikebridge.errors import ConfigError, deferred_checks, did_you_mean, printable
+from spikebridge.recipes.messages import explain, status
 
 COMMANDS: dict[str, type[Command]] = {
     "list": List,
@@ -40,7 +42,6 @@ COMMANDS: dict[str, type[Command]] = {
     "copy": Copy,
     "track": Track,
     "ask": Ask,
-    "watch": WatchScene,
     "live": RunLive,
     "export": Export,
     "compare": Compare,
@@ -53,19 +54,12 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line and gives its exit code.
-
-    Args:
-        arguments: the words after `spikebridge`; None takes those of the process.
-
-    Example:
-        >>> main(["lst"])
-        2
-    """
+    """Runs one command line and gives its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("SPIKEBRIDGE_DEBUG") == "1"
 
     try:
+        # these run for hours
         at_once = words[:1] in (["train"], ["sweep"], ["live"])
         with interrupt_after_loading(), contextlib.nullcontext() if debug else warnings_in_one_line(at_once):
             return _execute([word for word in words if word != "--debug"])
@@ -73,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader (`| head`) has gone; nothing may be written to the pipe again, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except BaseException as failure:  # the one place where nothing may get through, not even the panic of a library
+    # the one place where nothing may get through, not even the panic of a library
+    except BaseException as failure:
         if debug:
             raise
         message, code = explain(failure)
@@ -98,14 +93,15 @@ def _execute(words: list[str]) -> int:
     name = words[0]
     rest = words[1:]
     if name not in COMMANDS:
-        raise ConfigError(f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
+        raise ConfigError(moved("commands", name) or f"no command {name!r}: {did_you_mean(name, COMMANDS)}")
 
+    # parsing loads a recipe, and PyTorch reads the number of threads when it is loaded
     set_threads_from(rest)
     with elapsed_time(f"spikebridge {name}", active=not COMMANDS[name].shows_progress):
         command = parse_command(COMMANDS[name], f"spikebridge {name}", rest)
         if command is None:
             return 0
-        # stdout is for the JSON document; whatever a recipe prints is for stderr
+        # stdout is for the JSON document; prints of a recipe go to stderr
         output = contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext()
         # at the end: NaN in the last output of a network is an error that names the part
         with output, deferred_checks():

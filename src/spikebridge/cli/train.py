@@ -1,36 +1,40 @@
 """`spikebridge train`, `eval`, `report` and `copy`: the commands of a recipe."""
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from spikebridge.cli import formatting, targets
+from spikebridge.cli import formatting
 from spikebridge.cli.command import (
     SETTINGS,
     Command,
     CommandResult,
+    File,
     Flag,
-    OwnRecipe,
+    Folder,
+    Name,
     Recipe,
     RunCommand,
     RunOrRecipe,
     add_settings,
     check_data,
+    option_value,
     own_options,
-    parse_options,
+    write_file,
 )
-from spikebridge.cli.recipes import load_recipe, recipe_digest, recipe_files, recipe_id, recipe_source, refuse_misspelt
-from spikebridge.data.io.atomic import check_target, is_disk_full
-from spikebridge.errors import ConfigError, DataError, SpikebridgeError
-from spikebridge.training.run.run import Run
+from spikebridge.cli.words import refuse_misspelt
+from spikebridge.errors import ConfigError, did_you_mean
+from spikebridge.recipes import target as targets
+from spikebridge.recipes.load import RECIPES, load_recipe, recipe_file
+from spikebridge.recipes.recipe import defines
+from spikebridge.recipes.target import OwnRecipe
+from spikebridge.recipes.training import initial_settings, run_folder, train_recipe
 
-_Preset = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: `default`)")]
-_RunFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new one, runs/RECIPE)")]
 _Loggers = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="(default: none)")]
+_DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +45,10 @@ class Train(Command):
 
     recipe: Recipe
     """A recipe's name (see `spikebridge list`) or the path of a recipe file: the first argument."""
-    preset: _Preset = None
-    """The named set of settings to start from; other options override single settings."""
-    out: _RunFolder = None
-    """The folder to write the run into: configuration, weights, results and report."""
+    preset: Name = None
+    """The named set of settings to start from; other options override single settings (default: `default`)."""
+    out: Folder = None
+    """The folder of the run: configuration, weights, results and report (default: a new one, runs/RECIPE)."""
     resume: Flag = False
     """Resume the run in --out from its last checkpoint; start a new run if there is none."""
     quiet: Flag = False
@@ -58,70 +62,42 @@ class Train(Command):
         if not words or words[0].startswith("-"):
             if "-h" in words or "--help" in words:
                 return cls, program, words
-            known = ", ".join(recipe_files()) or "none"
-            raise ConfigError(f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {known}.")
+            raise ConfigError(
+                f"the first argument must be a recipe: {program} RECIPE [OPTIONS]. Known: {', '.join(RECIPES)}."
+            )
 
-        recipe = words[0]
+        word = words[0]
         rest = words[1:]
-        refuse_misspelt(recipe, "Config", f"{program} {recipe}", rest, own_options(cls))
-        module = load_recipe(recipe)
-        settings = targets.initial_settings(module, recipe, rest)
-        form = add_settings(cls, "recipe", recipe, settings)
-        form.__doc__ = module.__doc__
+        program = f"{program} {word}"
+        refuse_misspelt(word, "Config", program, rest, own_options(cls))
+        recipe = load_recipe(word)
+        # other options change single settings of the run that is resumed, or of the preset
+        resumed = None
+        if "--resume" in rest:
+            resumed = Path(option_value(rest, "out") or run_folder(word, resume=True))
 
-        return form, f"{program} {recipe}", rest
+        form = add_settings(cls, "recipe", word, initial_settings(recipe, word, option_value(rest, "preset"), resumed))
+        form.__doc__ = recipe.__doc__
+
+        return form, program, rest
 
     def execute(self) -> CommandResult:
-        """Trains, then writes the report."""
-        module = load_recipe(self.recipe)
-        settings = getattr(self, SETTINGS)
         if self.logger:
-            from spikebridge.training.callbacks.loggers import check_loggers  # imports torch
+            # here, since it imports PyTorch
+            from spikebridge.training.callbacks.loggers import check_loggers
 
             check_loggers(self.logger)
 
-        path = self.out or targets.run_folder(self.recipe, self.resume)
-        digest = recipe_digest(self.recipe)
-        run = Run.create(path, recipe_id(self.recipe), settings, resume=self.resume, recipe_digest=digest)
-        if run.recipe_digest != digest:
-            warnings.warn(f"{self.recipe} was edited after {path} was started", stacklevel=2)
-
-        run.loggers = self.logger
-        with run.lock():
-            return self._train(module, run)
-
-    def _train(self, module: Any, run: Run) -> CommandResult:
+        path = self.out or run_folder(self.recipe, self.resume)
         settings = getattr(self, SETTINGS)
-        path = run.path
-        resume = targets.resume_command(self.recipe, str(path))
+        trained = train_recipe(self.recipe, settings, path, resume=self.resume, quiet=self.quiet, loggers=self.logger)
+        if trained.results is None:
+            return CommandResult({}, "", printed=False)
 
-        try:
-            # a recipe that shows progress takes `quiet`; it is only given where it is asked for
-            results = module.train(settings, run, **({"quiet": True} if self.quiet else {}))
-            if not run.writes:
-                return CommandResult({}, "", printed=False)
-            report = module.report(run)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; `{resume}` resumes") from None
-        except SpikebridgeError:
-            run.discard()
-            raise
-        except OSError as error:
-            if not is_disk_full(error):
-                raise
-            # every file is written in whole or not at all, so the last checkpoint is good
-            raise DataError(
-                f"{error.filename or path}: {error.strerror}; the run is whole up to its last checkpoint: free some "
-                f"space, then `{resume}` resumes"
-            ) from error
+        text = formatting.results(trained.results)
+        text += "" if trained.report is None else f"\n\nreport: {trained.report}"
 
-        written = report is not None and Path(report).is_file()
-        data = {"run": path, "report": report if written else None, "results": results}
-
-        return CommandResult(data, formatting.results(results) + (f"\n\nreport: {report}" if written else ""))
-
-
-_DataPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="(default: $SPIKEBRIDGE_DATA)")]
+        return CommandResult({"run": path, "report": trained.report, "results": trained.results}, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,30 +119,27 @@ class Eval(RunCommand):
 
         word = words[0]
         rest = words[1:]
-        own = parse_options(OwnRecipe, program, rest, add_help=False)[0]
+        file = option_value(rest, "recipe")
+        own = OwnRecipe(None if file is None else Path(file), "--edited" in rest)
         refuse_misspelt(targets.recipe_word(word, own), "Evaluation", f"{program} {word}", rest, own_options(cls))
-        options = getattr(targets.resolve_target(word, own).module, "Evaluation", None)
-
-        if options is None:
+        recipe = targets.resolve_target(word, own).recipe
+        if not defines(recipe, "Evaluation"):
             return cls, program, words
 
-        form = add_settings(cls, "target", word, options())
+        form = add_settings(cls, "target", word, recipe.Evaluation())
         form.__doc__ = "Evaluate a run, or the pretrained weights of a recipe."
 
         return form, f"{program} {word}", rest
 
     def execute(self) -> CommandResult:
-        """Loads the run and evaluates it."""
         check_data(self.data)
         target = targets.resolve_target(self.target, self.own).for_data(self.data)
         run = target.trained_run()
-        options = getattr(self, SETTINGS, None)
-        results = target.module.evaluate(run, self.data, *([] if options is None else [options]))
+        # a recipe without `Evaluation` takes no options
+        options = [getattr(self, SETTINGS)] if hasattr(self, SETTINGS) else []
+        results = target.recipe.evaluate(run, self.data, *options)
 
         return CommandResult({"run": run.path, **results}, formatting.results(results))
-
-
-_ComparisonFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: comparison.html)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,44 +148,27 @@ class Report(RunCommand):
 
     runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN [RUN ...]", help_behavior_hint="")]
     """A run folder, or several to compare: results, settings, learning curves."""
-    out: _ComparisonFile = None
-    """The file of a comparison."""
+    out: File = None
+    """The file of a comparison (default: comparison.html)."""
 
     def execute(self) -> CommandResult:
-        """Opens the run and lets its recipe write the report, or writes the comparison."""
         if not self.runs:
             raise ConfigError("expected the folder of a run, but got none: spikebridge report RUN [RUN ...]")
+
         if len(self.runs) > 1:
-            return self._compare()
+            from spikebridge.recipes.comparison import write_comparison
+
+            path = self.out or Path("comparison.html")
+            write_comparison(self.runs, path)
+            return CommandResult({"report": path}, f"comparison: {path}")
+
         if self.out is not None:
             raise ConfigError("--out names the file of a comparison; the report of one run is written into its folder")
 
         target = targets.open_run(self.runs[0], self.own)
-        report = target.module.report(target.trained_run())
+        report = target.recipe.report(target.trained_run())
 
         return CommandResult({"report": report}, f"report: {report}")
-
-    def _compare(self) -> CommandResult:
-        from spikebridge.analysis.comparison import RunRecord, compare_runs
-        from spikebridge.analysis.report import write_report
-
-        path = self.out or Path("comparison.html")
-        check_target(path)
-        names = [one.resolve().name for one in self.runs]
-        records = []
-
-        for folder, name in zip(self.runs, names, strict=True):
-            run = Run.open(folder)
-            metrics = {child: inner.metrics.rows() for child, inner in run.children().items()}
-            metrics |= {run.recipe: rows} if (rows := run.metrics.rows()) else {}
-            results = run.results() if run.finished else None
-            shown = name if names.count(name) == 1 else str(folder)
-            records.append(RunRecord(shown, run.config, results, run.environment(), metrics))
-
-        title = "Comparison of " + ", ".join(record.name for record in records)
-        write_report(path, title, compare_runs(records), command=f"spikebridge report {' '.join(map(str, self.runs))}")
-
-        return CommandResult({"report": path}, f"comparison: {path}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,12 +181,12 @@ class Copy(Command):
     """The file to write, such as ./my.py."""
 
     def execute(self) -> CommandResult:
-        """Writes the file unless there is one already."""
-        text = recipe_source(self.recipe)
+        if self.recipe not in RECIPES:
+            raise ConfigError(f"no recipe {self.recipe!r}: {did_you_mean(self.recipe, RECIPES)}")
         if self.file.suffix != ".py":
             raise ConfigError(f"a recipe is a Python file: its name must end in .py, but got {self.file}")
         if os.path.lexists(self.file):
             raise ConfigError(f"{self.file} exists; name another file or remove it first")
 
-        targets.write_file(self.file, text)
+        write_file(self.file, recipe_file(self.recipe).read_text(encoding="utf-8"))
         return CommandResult({"path": self.file}, f"{self.file}: edit it, then `spikebridge train {self.file}`")

@@ -1,6 +1,6 @@
 """Weights that come with the package: one run folder for each recipe, as its training wrote it.
 
-Each has its record (settings, results, versions, seed, git revision), so that one command reproduces it.
+Each has its record (settings, results, versions, seed, git revision), so one command reproduces it.
 """
 
 from pathlib import Path
@@ -11,15 +11,12 @@ _FOLDER = Path(__file__).resolve().parent
 
 
 def shipped() -> list[str]:
-    """Names of the shipped runs, in order."""
+    """The names of the shipped runs, in order."""
     return sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
 
 
 def shipped_run(name: str) -> Run | None:
-    """The shipped run of a name, or None.
-
-    Args:
-        name: of a recipe, or of a part that is trained on its own.
+    """The shipped run of a recipe, or of a part that is trained on its own; None if there is none of that name.
 
     Example:
         >>> shipped_run("unknown") is None

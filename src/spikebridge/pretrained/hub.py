@@ -5,8 +5,8 @@
     network = spikebridge.load_pretrained("hf://owner/name")
 
 A repository holds the files of the folder, `README.md` made from its record, and `files.json` with the SHA-256 of each
-file. What comes from a hub is never executed: weights are safetensors, and the recipe is the one of this package. The
-address and the token are those of `huggingface_hub` (`HF_ENDPOINT`, `HF_TOKEN`, `hf auth login`). Extra: `hub`.
+file. Nothing from a hub is executed: weights are safetensors, and the recipe is the one of this package. The address
+and the token are those of `huggingface_hub` (`HF_ENDPOINT`, `HF_TOKEN`, `hf auth login`). Extra: `hub`.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -37,110 +37,124 @@ _CARD = "README.md"
 _FORMAT = "spikebridge files"
 _RUN_FILES = ("config.json", "environment.json", "results.json", "metrics.jsonl", "weights.safetensors", "card.json")
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
-_CHUNK = 1 << 20
-_MOST_FILES = 10_000
+_MAX_FILES = 10_000
+_BLOCK = 1 << 20  # bytes
 _REFUSALS = {
     401: "the hub refused it (401): log in with `hf auth login`, or set HF_TOKEN",
     403: "the hub refused it (403): the token may not do this",
     404: "the hub does not have it (404), or the token may not see it",
     413: "the hub refused it (413): a file is too large",
 }
-_SILENCE = {"ConnectionError", "TimeoutError", "TransportError"}  # of Python, and of the client under the client
+_NO_ANSWER = {"ConnectionError", "TimeoutError", "TransportError"}  # of Python, and of the client under the client
 
 
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
-    """Uploads a run or a bundle, as one commit.
+    """Uploads the folder of a finished run or of a bundle as one commit; gives the address of the repository.
 
-    Args:
-        folder: of a finished run, or of a bundle.
-        repository: `owner/name`; it is made where there is none.
-        private: whether a new repository is private.
-
-    Returns:
-        Its address.
-
-    Raises:
-        ConfigError: the folder is neither, the name cannot be, or `huggingface_hub` is missing.
-        DataError: the hub refused or did not answer.
+    A missing repository `owner/name` is made, on request a private one.
     """
     _check_name(repository)
     names = _names(folder)
 
+    # a copy, so that nothing of the folder changes while it is uploaded
     with TemporaryDirectory() as place, _one_line(repository):
         draft = Path(place)
-        for name in names:
-            target = draft / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, target)
-
+        _copy_files(names, folder, draft)
         write_text(draft / _CARD, _model_page(folder, repository))
-        known = {name: _digest(draft / name) for name in (*names, _CARD)}
-        write_text(draft / _FILES, json.dumps({"format": _FORMAT, "sha256": known}, indent=1) + "\n")
+        digests = {name: _digest(draft / name) for name in (*names, _CARD)}
+        write_text(draft / _FILES, json.dumps({"format": _FORMAT, "sha256": digests}, indent=1) + "\n")
         api = _api()
         address = str(api.create_repo(repository, private=private, exist_ok=True))
 
-        with _way_of_large_files(api, repository):
-            words = f"{folder.resolve().name}: new files"
-            api.upload_folder(repo_id=repository, folder_path=draft, commit_message=words)
+        with _chosen_upload(api, repository):
+            message = f"{folder.resolve().name}: new files"
+            api.upload_folder(repo_id=repository, folder_path=draft, commit_message=message)
 
     return address
 
 
 def pull(repository: str, out: Path) -> Path:
-    """Downloads a run or a bundle into a new folder, whole or not at all.
-
-    Args:
-        repository: `owner/name`.
-        out: the folder to make.
-
-    Raises:
-        ConfigError: the folder is there already, the name cannot be, or `huggingface_hub` is missing.
-        DataError: the hub refused or did not answer, or a file is not the one that was pushed.
-    """
+    """Downloads a run or a bundle from `owner/name` into a new folder, whole or not at all; every hash is checked."""
     _check_name(repository)
     if out.exists():
         raise ConfigError(f"{out} is there already; name another folder or remove it first")
 
     with atomic_folder(out) as draft, TemporaryDirectory() as place:
         with _one_line(repository):
-            got = Path(_api().snapshot_download(repository, local_dir=place))
-        for name in _checked(got, repository):
-            target = draft / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(got / name, target)
+            snapshot = Path(_api().snapshot_download(repository, local_dir=place))
+        _copy_files(_checked_names(snapshot, f"{_PREFIX}{repository}"), snapshot, draft)
 
     return out
 
 
 def load_from_hub(address: str, *, seed: int | None = None) -> "nn.Module":
-    """The network of a run on a hub, with its weights, in eval mode.
-
-    Args:
-        address: `hf://owner/name`.
-        seed: of its training; None takes the first one.
-
-    Raises:
-        ConfigError: no such seed, or the run is of a recipe that this package does not have.
-        DataError: as in `pull`, or what came is no run.
-    """
-    repository = address.removeprefix(_PREFIX)
+    """The network of a run at `hf://owner/name` with its weights, in eval mode; of the first seed if none is named."""
     with TemporaryDirectory() as place:
-        run = Run.open(pull(repository, Path(place) / "run"))
+        run = Run.open(pull(address.removeprefix(_PREFIX), Path(place) / "run"))
         return network_of_run(run, address, seed)
 
 
-def _model_page(folder: Path, repository: str) -> str:
-    """The model card of a run or bundle: what it is, figures, data, licence, command, energy.
+def _names(folder: Path) -> list[str]:
+    """The files of a run or bundle, and nothing else that lies in its folder."""
+    if (folder / MANIFEST).is_file():
+        return [MANIFEST, *Bundle.open(folder).manifest.files]
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} is neither a run folder nor a bundle")
 
-    Args:
-        folder: of a run or bundle.
-        repository: `owner/name`.
-    """
+    folders = [folder, *(child.path for child in Run.open(folder).children().values())]
+    paths = [path / name for path in folders for name in _RUN_FILES if (path / name).is_file()]
+    if not any(path.name == "weights.safetensors" for path in paths):
+        raise ConfigError(f"{folder} has no weights; train it first")
+
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _copy_files(names: Iterable[str], source: Path, target: Path) -> None:
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_binary(path, "a file of a run or bundle") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+
+    return digest.hexdigest()
+
+
+def _checked_names(folder: Path, where: str) -> list[str]:
+    """The files that a repository lists, none of which may be missing, lead out of the folder, or have another hash."""
+    if not (folder / _FILES).is_file():
+        raise DataError(f"{where} has no {_FILES}, so it was not pushed by spikebridge; expected a run or a bundle")
+
+    listed: Any = read_json(folder / _FILES, "the list of files of a repository")
+    digests = listed.get("sha256") if isinstance(listed, dict) and listed.get("format") == _FORMAT else None
+    if not isinstance(digests, dict) or len(digests) > _MAX_FILES:
+        raise DataError(f"{where}: {_FILES} is not a list of files")
+
+    for name, digest in digests.items():
+        # the list comes from the hub: a name in it may be anything
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
+            raise DataError(f"{where}: the file {name!r} leads out of the folder")
+        path = folder / name
+        if folder.resolve() not in path.resolve().parents or not path.is_file():
+            raise DataError(f"{where}: {name} is missing")
+        if _digest(path) != digest:
+            raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
+
+    return list(digests)
+
+
+def _model_page(folder: Path, repository: str) -> str:
+    """The model card of a run or bundle: data, licence, command, energy, figures."""
     record = _record(folder)
-    results = record["results"]
-    config = record["config"]
-    energy = {key: value for key, value in _numbers(results) if "energy" in key.lower() or key.lower().endswith("nj")}
-    figures = dict(_numbers(results))
+    recipe = record.get("recipe", "unknown")
+    figures = dict(_numbers(record.get("results")))
+    energy = {key: value for key, value in figures.items() if "energy" in key.lower() or key.lower().endswith("nj")}
+    kind = "bundle" if (folder / MANIFEST).is_file() else "run"
 
     lines = [
         "---",
@@ -149,16 +163,16 @@ def _model_page(folder: Path, repository: str) -> str:
         "---",
         f"# {repository.partition('/')[2]}",
         "",
-        f"A {record['kind']} of spikebridge, recipe `{record['recipe']}`.",
+        f"A {kind} of spikebridge, recipe `{recipe}`.",
         "",
         f"    spikebridge pull {repository}",
         "",
         "| | |",
         "|---|---|",
-        f"| data | {config.get('dataset', 'see the recipe')} |",
-        f"| licence of the weights | {record['licence']} |",
-        f"| command | `spikebridge train {record['recipe']}` with `config.json` |",
-        f"| revision | {record['environment'].get('git_revision', 'unknown')} |",
+        f"| data | {(record.get('config') or {}).get('dataset', 'see the recipe')} |",
+        f"| licence of the weights | {_licence(folder)} |",
+        f"| command | `spikebridge train {recipe}` with `config.json` |",
+        f"| revision | {(record.get('environment') or {}).get('git_revision', 'unknown')} |",
         "",
     ]
     for title, values in (("Energy", energy), ("Figures", figures)):
@@ -169,27 +183,19 @@ def _model_page(folder: Path, repository: str) -> str:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """What a run or a bundle says of itself."""
+    """Recipe, config, environment and results of a run or a bundle."""
     if (folder / MANIFEST).is_file():
-        card: dict[str, Any] = dict(Bundle.open(folder).manifest.card)
-        kind = "bundle"
-        known = card
-    else:
-        run = Run.open(folder)
-        environment = run.environment() if (folder / "environment.json").is_file() else {}
-        kind = "run"
-        known = {"recipe": run.recipe, "config": run.config, "environment": environment}
-        known["results"] = run.results() if run.finished else {}
+        return dict(Bundle.open(folder).manifest.card)
 
-    own: Any = read_json(folder / "card.json", "a model card") if (folder / "card.json").is_file() else {}
-    return {
-        "kind": kind,
-        "recipe": str(known.get("recipe", "unknown")),
-        "config": known.get("config") or {},
-        "results": known.get("results") or {},
-        "environment": known.get("environment") or {},
-        "licence": _cell(str(own.get("weights_licence", "not stated: see the licence of the data"))),
-    }
+    run = Run.open(folder)
+    environment = run.environment() if (folder / "environment.json").is_file() else {}
+    results = run.results() if run.finished else {}
+    return {"recipe": run.recipe, "config": run.config, "environment": environment, "results": results}
+
+
+def _licence(folder: Path) -> str:
+    card: Any = read_json(folder / "card.json", "a model card") if (folder / "card.json").is_file() else {}
+    return _cell(str(card.get("weights_licence", "not stated: see the licence of the data")))
 
 
 def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -202,61 +208,8 @@ def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def _cell(text: str) -> str:
-    """Words inside a table of a page that may hold markup."""
+    """A text without the signs of markup, for a table."""
     return re.sub(r"[|<>\n\r`]", " ", text)
-
-
-def _names(folder: Path) -> list[str]:
-    """The files to upload: what a run or bundle consists of, and nothing else that lies in its folder."""
-    if (folder / MANIFEST).is_file():
-        return [MANIFEST, *Bundle.open(folder).manifest.files]
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder} is neither a run folder nor a bundle")
-
-    run = Run.open(folder)
-    folders = [folder, *(child.path for child in run.children().values())]
-    names = [path.relative_to(folder) / name for path in folders for name in _RUN_FILES if (path / name).is_file()]
-    if not any(name.name == "weights.safetensors" for name in names):
-        raise ConfigError(f"{folder} has no weights; train it first")
-
-    return [name.as_posix() for name in names]
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_binary(path, "a file of a run or bundle") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-
-    return digest.hexdigest()
-
-
-def _checked(folder: Path, repository: str) -> list[str]:
-    """The files that the repository lists, each with the hash that it had when it was pushed.
-
-    Raises:
-        DataError: there is no list, or a file is missing, leads out of the folder, or is another one.
-    """
-    where = f"{_PREFIX}{repository}"
-    if not (folder / _FILES).is_file():
-        raise DataError(f"{where} has no {_FILES}, so it was not pushed by spikebridge; expected a run or a bundle")
-
-    listed: Any = read_json(folder / _FILES, "the list of files of a repository")
-    known = listed.get("sha256") if isinstance(listed, dict) and listed.get("format") == _FORMAT else None
-    if not isinstance(known, dict) or len(known) > _MOST_FILES:
-        raise DataError(f"{where}: {_FILES} is not a list of files")
-
-    for name, digest in known.items():
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
-            raise DataError(f"{where}: the file {name!r} leads out of the folder")
-        path = folder / name
-        if folder.resolve() not in path.resolve().parents or not path.is_file():
-            raise DataError(f"{where}: {name} is missing")
-        if _digest(path) != digest:
-            raise DataError(f"{where}: {name} is damaged or was changed: its SHA-256 is not the one in {_FILES}")
-
-    return list(known)
 
 
 def _check_name(repository: str) -> None:
@@ -274,11 +227,12 @@ def _api() -> Any:
 
 
 @contextmanager
-def _way_of_large_files(api: Any, repository: str) -> Iterator[None]:
-    """Large files go the way that the hub has: Xet, or Git LFS. The client tries Xet alone, for minutes."""
+def _chosen_upload(api: Any, repository: str) -> Iterator[None]:
+    """Large files go by Xet if the hub has it, else by Git LFS. The client would try Xet alone, for minutes."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, get_session
 
+    # the client reads this constant at each upload
     before = constants.HF_HUB_DISABLE_XET
     token = f"{api.endpoint}/api/models/{repository}/xet-write-token/main"
     answer = get_session().get(token, headers=build_hf_headers())
@@ -293,7 +247,7 @@ def _way_of_large_files(api: Any, repository: str) -> Iterator[None]:
 
 @contextmanager
 def _one_line(repository: str) -> Iterator[None]:
-    """What a hub answers, or does not, as one line."""
+    """Failures of a hub, of the store of its large files, or of the way there, as one line."""
     try:
         yield
     except (ConfigError, DataError):
@@ -305,20 +259,18 @@ def _one_line(repository: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Why a hub, or the store of its large files, did not do what was asked."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
 
+    # the client wraps the answer of a server more than once
     codes = [getattr(getattr(one, "response", None), "status_code", None) for one in causes]
     code = next((one for one in codes if one is not None), None)
-    if code in _REFUSALS:
-        return _REFUSALS[code]
     if code is not None:
-        return f"the hub answered {code}; try again later"
+        return _REFUSALS.get(code, f"the hub answered {code}; try again later")
 
     kinds = {kind.__name__ for one in causes for kind in type(one).__mro__}
-    words = " ".join(f"{error}: {causes[-1]}".split()) if len(causes) > 1 else " ".join(str(error).split())
-    words = words[:300] or type(error).__name__
+    words = f"{error}: {causes[-1]}" if len(causes) > 1 else str(error)
+    words = " ".join(words.split())[:300] or type(error).__name__
 
-    return f"the hub did not answer ({words})" if kinds & _SILENCE else f"the hub refused it ({words})"
+    return f"the hub did not answer ({words})" if kinds & _NO_ANSWER else f"the hub refused it ({words})"

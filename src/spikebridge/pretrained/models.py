@@ -1,7 +1,7 @@
-"""The networks that come with the package: what each is, of what it was trained, under which licence; and loading one.
+"""The networks that come with the package: a card for each, and loading one.
 
-What a card says stands in `card.json` beside the weights; sizes, settings, figures and revision come from the record of
-the training. Reading cards needs no torch.
+The texts of a card stand in `card.json` next to the weights; sizes, settings, figures and revision come from the record
+of the training. Reading cards needs no torch.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What there is to know about a pretrained network before it is used.
+    """Facts about a pretrained network before it is used.
 
-    Attributes:
-        name: for `load_pretrained`.
-        about: what it does.
-        returns: what `load_pretrained` gives.
-        num_values: weights and buffers of one network.
-        num_bytes: of all its files of weights, of every seed.
-        weights_licence: of the weights.
-        data: for each data set of the training: name, what was used, licence, source.
-        generated: data that the training made itself.
-        figures: measure and value, from the record.
-        command: that made it.
-        revision: of the sources that made it, a git commit; with `-dirty` if they had changes that it lacks.
+    `num_values` counts weights and buffers of one network, `num_bytes` its files of weights of every seed. `data` has
+    name, used part, licence and source of each data set of the training; `generated` is about data that the training
+    made itself. `revision` is the git commit of the sources, with `-dirty` if they were changed.
     """
 
     name: str
@@ -65,9 +56,6 @@ def model_cards() -> list[ModelCard]:
 
 def model_card(name: str) -> ModelCard:
     """The card of one pretrained network.
-
-    Raises:
-        ConfigError: there is none of that name.
 
     Example:
         >>> model_card("sensing_research").data[0][:3]
@@ -101,15 +89,15 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
     """A pretrained network with its weights, in eval mode, on the CPU.
 
     Args:
-        name: of a network that comes with the package (`spikebridge models` lists them), or `hf://owner/name`, a run
-            on a Hugging Face hub (extra `hub`).
-        seed: of its training, where there are several; None takes the one that the card names.
+        name: a network that comes with the package (`spikebridge models` lists them), or `hf://owner/name`, a run on a
+            Hugging Face hub (extra `hub`).
+        seed: the seed of its training, where there are several; None takes the one that the card names.
 
     Returns:
-        a new module: changing it changes no other.
+        A new module: changing it changes no other.
 
     Raises:
-        ConfigError: there is none of that name or seed.
+        ConfigError: no network has that name or seed.
 
     Example:
         >>> import spikebridge
@@ -125,6 +113,7 @@ def load_pretrained(name: str, *, seed: int | None = None) -> "nn.Module":
 
         return load_from_hub(name, seed=seed)
 
+    # a part that is trained on its own has no recipe
     run = _run(name)
     if run.recipe == name and not run.children():
         from copy import deepcopy
@@ -162,7 +151,7 @@ def _figure(results: dict[str, Any], value: list[Any], spread: list[Any] | None)
 
 def _lookup(results: dict[str, Any], path: list[Any]) -> float:
     try:
-        found: Any = reduce(lambda node, key: node[key], path, results)
-        return float(found)
+        value: Any = reduce(lambda node, key: node[key], path, results)
+        return float(value)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"the results of a pretrained network have no number at {path}") from error

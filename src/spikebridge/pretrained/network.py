@@ -12,26 +12,23 @@ if TYPE_CHECKING:
 
 
 def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
-    """The first network of a run with its weights, in eval mode. The recipe is the one of this package.
+    """The first network of a run with its weights, in eval mode; of the first seed if none is named.
 
-    Args:
-        run: with weights.
-        name: of the run, for messages.
-        seed: of its training, where there are several; None takes the first one.
-
-    Raises:
-        ConfigError: the recipe is not of this package, or there is no such seed.
+    `name` is that of the run in messages.
     """
-    if not (Path(__file__).parent.parent / "networks" / run.recipe / "recipe.py").is_file() or "/" in run.recipe:
+    # the name comes from a file, so it must not lead out of the package
+    file = Path(__file__).parent.parent / "networks" / run.recipe / "recipe.py"
+    if "/" in run.recipe or not file.is_file():
         raise ConfigError(f"{name!r} is of the recipe {run.recipe!r}, which this package does not have")
 
     recipe = import_module(f"spikebridge.networks.{run.recipe}.recipe")
-    trained = {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").exists()}
+    trained = trained_runs(run)
     first, untrained = next(iter(recipe.build(run.config_as(recipe.Config)).items()))
     seeds = {int(path.rpartition("-")[2]): child for path, child in trained.items() if path.startswith(f"{first}/")}
     check_seed(name, seed, seeds)
     network: nn.Module = untrained
 
+    # a recipe that chooses among its seeds does so if the user does not
     if hasattr(recipe, "trained") and (seed is None or len(seeds) == 1):
         network = recipe.trained(run)[first]
     elif seeds:
@@ -40,6 +37,11 @@ def network_of_run(run: Run, name: str, seed: int | None = None) -> "nn.Module":
         raise ConfigError(f"{name!r} has no weights of {first!r}")
 
     return network.eval()
+
+
+def trained_runs(run: Run) -> dict[str, Run]:
+    """The inner runs with weights, by their path, such as "learned/seed-0"."""
+    return {path: child for path, child in run.children().items() if (child.path / "weights.safetensors").is_file()}
 
 
 def check_seed(name: str, seed: int | None, seeds: dict[int, Run]) -> None:

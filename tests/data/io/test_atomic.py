@@ -142,13 +142,13 @@ ALLOWED = {
     # a lock is made where there is none, which a file that replaces another cannot say
     *(("training/run/lock.py", name) for name in ("write_text", "replace", "open")),
     # the log of a sweep's cell grows while its process prints
-    ("cli/sweep/cell.py", "open"),
+    ("recipes/sweep/cell.py", "open"),
     # into a temporary folder, or into one that takes its name when it is whole
     ("pretrained/hub.py", "copyfile"),
     # TensorBoard writes its own folder
     ("training/run/metrics.py", "SummaryWriter"),
     # folders of their own, made of `write_bytes` and `write_text`
-    ("cli/quantize_run.py", "save"),
+    ("recipes/quantize.py", "save"),
     ("data/recordings/write.py", "save"),
     ("deploy/bundle/export.py", "save"),
     ("deploy/quantization/lowering.py", "save"),

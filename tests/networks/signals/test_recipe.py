@@ -11,7 +11,6 @@ import torch
 
 from spikebridge.analysis.summary import num_parameters
 from spikebridge.cli.main import main
-from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
 from spikebridge.data.signals.series import make_series
 from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.errors import ConfigError, DataError
@@ -26,6 +25,7 @@ from spikebridge.networks.signals.training.train import (
     train_windows,
     training_batches,
 )
+from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 from spikebridge.training import Run
 
 QUICK = signals.PRESETS["quick"]

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from spikebridge.cli.main import main
-from spikebridge.cli.quantize_run import QuantizeOptions, quantize_run
 from spikebridge.data.signals.series import make_series
 from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
 from spikebridge.deploy.quantization.network import quantize
@@ -22,6 +21,7 @@ from spikebridge.networks.signals.data.beats import generated_heart
 from spikebridge.networks.signals.model.beats import beat_network
 from spikebridge.networks.signals.tasks import detect
 from spikebridge.networks.signals.training.beats import BeatConfig, train_beats
+from spikebridge.recipes.quantize import QuantizeOptions, quantize_run
 from spikebridge.training.run.run import Run, follow_rows
 
 BEATS = BeatConfig(neurons=4, steps=8, batch_size=4, piece_seconds=2.0, lr=0.02, seconds=30.0)

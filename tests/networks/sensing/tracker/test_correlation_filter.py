@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from spikebridge.cli import apps
+from spikebridge.cli.apps import Detector
 from spikebridge.data.events.binned import BinEvents, EventBins
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.simulation.render import render_recording
@@ -427,7 +427,7 @@ def test_a_frame_in_colours_is_refused(recording: Recording) -> None:
 
 
 def test_the_commands_offer_the_detectors_that_there_are() -> None:
-    assert set(get_args(apps._Detector)) == set(get_args(DetectorName))
+    assert set(get_args(Detector)) == set(get_args(DetectorName))
 
 
 def test_of_a_clip_the_answer_to_each_frame_is_compared_with_the_box_in_it(recording: Recording) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from spikebridge.cli.sweep import executors
-from spikebridge.cli.sweep.executors import Workers
+from spikebridge.recipes.sweep import executors, local
+from spikebridge.recipes.sweep.executors import Workers
 
 RECIPE = '''"""A recipe that trains nothing."""
 
@@ -112,4 +112,4 @@ def in_place(number: int | None, recipe: str) -> Iterator[Workers]:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Local cells run in this process."""
     monkeypatch.setattr(executors, "local_workers", in_place)
-    monkeypatch.setattr(executors, "begin_to_load", lambda recipe: None)
+    monkeypatch.setattr(local, "start_server", lambda recipe: None)

@@ -9,13 +9,23 @@ from typing import Any
 import pytest
 
 from spikebridge.cli.main import main
-from spikebridge.cli.recipes import load_recipe
-from spikebridge.cli.sweep import cell
-from spikebridge.cli.sweep.grid import Range, Setting, cells_of, parse_seeds, parse_settings
-from spikebridge.cli.sweep.sweep import train_all
-from spikebridge.cli.sweep.table import CellResult, Objective, metrics_of, summarize_cells
+from spikebridge.cli.sweeps import _option
 from spikebridge.errors import ConfigError, DataError
+from spikebridge.recipes import load_recipe, train_all
+from spikebridge.recipes.sweep import cell
+from spikebridge.recipes.sweep.grid import (
+    Cell,
+    Range,
+    Setting,
+    cells_of,
+    parse_seeds,
+    parse_settings,
+    values_of_seed,
+    with_values,
+)
+from spikebridge.recipes.sweep.table import CellResult, Objective, metrics_of, summarize_cells
 from spikebridge.training import Run
+from spikebridge.training.run.config_io import to_plain
 from spikebridge.training.run.metrics import MetricsFile
 
 Capture = pytest.CaptureFixture[str]
@@ -35,16 +45,45 @@ class _Config:
     seed: int = 0
 
 
-def test_settings_become_options_of_train() -> None:
-    settings = parse_settings(["lr=0.1,0.2", "networks=a b,c", "clips=true,False", "camera.noise=1"], _Config())
-    words = [cell.words for cell in cells_of(settings, None, ["--preset", "quick"])]
+def as_typed(setting: Setting, text: str) -> str:
+    return text
 
-    assert len(words) == 8
-    assert words[0] == ("--lr", "0.1", "--networks", "a", "b", "--clips", "--camera.noise", "1", "--preset", "quick")
-    assert words[3][2:5] == ("--networks", "c", "--no-clips")
-    assert parse_settings(["lr=0.001:0.1:log", "camera.noise=0:1"], _Config()) == [
-        Setting("lr", 0.1, (), Range(0.001, 0.1, True)),
-        Setting("camera.noise", 0.5, (), Range(0, 1, False)),
+
+def test_settings_become_options_of_train() -> None:
+    words = ["lr=0.1,0.2", "networks=a b,c", "clips=true,False", "camera.noise=1"]
+    settings = parse_settings(words, _Config(), as_typed)
+    options = {one.name: [_option(one, text) for text in one.values] for one in settings}
+
+    assert options == {
+        "lr": [("--lr", "0.1"), ("--lr", "0.2")],
+        "networks": [("--networks", "a", "b"), ("--networks", "c")],
+        "clips": [("--clips",), ("--no-clips",)],
+        "camera.noise": [("--camera.noise", "1")],
+    }
+
+
+def test_every_combination_of_values_is_a_cell() -> None:
+    def read(setting: Setting, text: str) -> Any:
+        return text.split() if setting.name == "networks" else float(text)
+
+    settings = parse_settings(["lr=0.1,0.2", "networks=a b,c", "camera.noise=1"], _Config(), read)
+    cells = cells_of(settings, {7: values_of_seed(7, _Config(), settings)})
+
+    assert len(cells) == 4
+    assert cells[2].settings == {"lr": "0.2", "networks": "a b", "camera.noise": "1"}
+    assert with_values(to_plain(_Config()), cells[2].values) == {
+        "lr": 0.2,
+        "networks": ["a", "b"],
+        "clips": False,
+        "camera": {"noise": 1.0},
+        "seed": 7,
+    }
+
+
+def test_settings_may_be_ranges() -> None:
+    assert parse_settings(["lr=0.001:0.1:log", "camera.noise=0:1"], _Config(), as_typed) == [
+        Setting("lr", 0.1, {}, Range(0.001, 0.1, True)),
+        Setting("camera.noise", 0.5, {}, Range(0, 1, False)),
     ]
 
 
@@ -65,7 +104,7 @@ def test_settings_become_options_of_train() -> None:
 )
 def test_wrong_settings_are_one_line(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse_settings(words, _Config())
+        parse_settings(words, _Config(), as_typed)
 
 
 @pytest.mark.parametrize("text", ["", "a", "2:2", "3:1", "0,0", "-1:2", "1_0", "0:1:2"])
@@ -74,9 +113,16 @@ def test_wrong_seeds_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
+def test_seeds_are_a_range_or_single_numbers() -> None:
+    assert [parse_seeds(text) for text in ("0:4", "3", "1,5")] == [[0, 1, 2, 3], [3], [1, 5]]
+
+
 def test_names_of_cells_are_folders_and_differ() -> None:
+    (one,) = cells_of([Setting("lr", 0.1, {"0.01": 0.01}), Setting("networks", (), {"learned ann": []})], {3: {}})
+    assert one.name == "lr=0.01,networks=learned+ann,seed=3"
+
     values = ("a/b", "a%2Fb", "..", "ä", "x" * 300, "x" * 299 + "y")
-    names = [one.name for one in cells_of([Setting("data", "", values)], None)]
+    names = [one.name for one in cells_of([Setting("data", "", dict.fromkeys(values))], {None: {}})]
     assert len(set(names)) == len(values)
     assert all("/" not in name and len(name.encode()) < 200 and name != ".." for name in names)
 
@@ -100,6 +146,15 @@ def test_the_table_has_means_spreads_and_the_best() -> None:
     )
 
     assert [row["best"] for row in summarize_cells(cells, Objective("accuracy", maximize=False))] == ["*", ""]
+
+
+def test_numbers_of_results_have_short_names_where_these_differ() -> None:
+    row = {"network": "ann", "accuracy %": 90.0, "sd": None, "good": True}
+    assert metrics_of({"table": [row], "seed": 3}) == {"accuracy %": 90.0, "seed": 3}
+
+    rows = [{"network": "ann", "px": 2.0}, {"network": "snn", "px": 3.0}]
+    assert metrics_of({"table": rows}) == {"table.ann.px": 2.0, "table.snn.px": 3.0}
+    assert Objective("accuracy").value({"accuracy %": 90.0, "loss": 0.3}, "the results") == 90.0
 
 
 def test_a_metric_is_named_by_its_last_words() -> None:
@@ -187,7 +242,7 @@ def test_a_cell_that_fails_is_one_line_and_the_rest_continues(
 ) -> None:
     tried = []
     monkeypatch.setattr(
-        "spikebridge.cli.sweep.executors.train_cell", lambda order: (tried.append(order), cell.train_cell(order))[1]
+        "spikebridge.recipes.sweep.executors.train_cell", lambda order: (tried.append(order), cell.train_cell(order))[1]
     )
     code = sweep("--set", f"fail=never,{fail}", "--out", "out", "--retry", retry)
     said = capsys.readouterr()
@@ -241,8 +296,8 @@ def test_where_every_cell_fails_there_is_no_table(recipe: str, capsys: Capture) 
         (["--set", "lr=0.1:0.2"], "--set lr is a range, from which only a search draws"),
         (["--seeds", "x"], "--seeds takes A:B"),
         (["--preset", "lnog"], "has no preset 'lnog'"),
-        (["--workers", "0"], "--workers is a whole number from 1 on, but got 0"),
-        (["--retry", "-1"], "--retry is a whole number from 0 on"),
+        (["--workers", "0"], "--workers is an integer from 1 on, but got 0"),
+        (["--retry", "-1"], "--retry is an integer from 0 on"),
         (["--maximize", "a", "--minimize", "b"], "exclude each other"),
         (["--scheduler", "tcp://127.0.0.1:1", "--slurm"], "exclude each other"),
         (["--slurm-option", "a=1"], "is for --slurm"),
@@ -281,12 +336,12 @@ def test_two_sweeps_in_one_folder_are_refused(recipe: str, capsys: Capture) -> N
 
 
 def test_a_worker_of_another_version_is_one_line() -> None:
-    order = cell.Order("digits", "nowhere", (), "log", version="0.0.1")
-    outcome = cell.train_cell(order)
+    order = cell.Order(Cell("one", {}, None, {}), "digits", {}, "nowhere", "log", version="0.0.1")
+    result, is_retryable = cell.train_cell(order)
 
-    assert outcome.error is not None
-    assert "the sweep 0.0.1; install the same on both" in outcome.error
-    assert outcome.is_final
+    assert result.error is not None
+    assert "the sweep 0.0.1; install the same on both" in result.error
+    assert not is_retryable
     assert not Path("nowhere").exists()
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from spikebridge.cli.main import main
-from spikebridge.cli.sweep import executors
-from spikebridge.cli.sweep.executors import LocalExecutor, slurm_workers
 from spikebridge.errors import ConfigError
+from spikebridge.recipes.sweep import executors, local
+from spikebridge.recipes.sweep.executors import slurm_workers
+from spikebridge.recipes.sweep.local import LocalExecutor
 
 Capture = pytest.CaptureFixture[str]
 
@@ -40,7 +41,7 @@ def test_a_killed_process_takes_no_other_call_with_it() -> None:
 
 
 def test_a_process_has_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    executors.begin_to_load("digits")
+    local.start_server("digits")
     monkeypatch.setenv("SPIKEBRIDGE_TRY", "1")
     with LocalExecutor() as executor:
         found = [executor.submit(os.getenv, name).result() for name in ("SPIKEBRIDGE_TRY", "OPENBLAS_NUM_THREADS")]
@@ -48,12 +49,12 @@ def test_a_process_has_the_variables_of_now(monkeypatch: pytest.MonkeyPatch) -> 
     assert found == ["1", os.getenv("OPENBLAS_NUM_THREADS")]
 
 
-@pytest.mark.skipif(executors._METHOD != "forkserver", reason="processes are spawned")
+@pytest.mark.skipif(local._METHOD != "forkserver", reason="processes are spawned")
 def test_ctrl_c_waits_for_a_process_that_is_starting() -> None:
     reached = []
 
     def interrupted() -> None:
-        with executors._without_ctrl_c():
+        with local.delayed_interrupt():
             signal.raise_signal(signal.SIGINT)
             reached.append("the end of the block")
 
@@ -145,7 +146,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(
     recipe: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("spikebridge.cli.sweep.executors._CONNECT_SECONDS", "0.2s")
+    monkeypatch.setattr("spikebridge.recipes.sweep.executors._CONNECT_TIMEOUT", "0.2s")
 
     assert main(["sweep", recipe, "--scheduler", "tcp://127.0.0.1:1", "--out", "out"]) == 2
 

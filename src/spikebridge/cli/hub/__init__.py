@@ -1,1 +1,0 @@
-"""Runs and bundles on a hub."""

@@ -1,0 +1,206 @@
+"""`spikebridge live`: a network on a stream of events or samples."""
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from spikebridge.cli import formatting
+from spikebridge.cli.apps import Detector, print_status
+from spikebridge.cli.command import CommandResult, Flag, Name, RunCommand
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.recipes import live
+from spikebridge.recipes.bundle import is_bundle
+from spikebridge.recipes.messages import status
+
+_Source = Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(default: none)")]
+_Events = Annotated[str, arg(metavar="SOURCE", help_behavior_hint="(required without --signal)")]
+_Frames = Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="(default: they come with the events)")]
+_Init = Annotated[str | None, arg(metavar="x,y,w,h", help_behavior_hint="(default: the recording's first box)")]
+_Sensor = Annotated[str | None, arg(metavar="WxH", help_behavior_hint="(default: that of the recording or network)")]
+_Seconds = Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="(default: to the end)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLive(RunCommand):
+    """Run a network on a live stream of events or samples; the outputs are printed as JSON lines."""
+
+    shows_progress = True
+
+    target: Annotated[str, Positional, arg(metavar="NETWORK", help_behavior_hint="")]
+    """A run folder, a recipe with shipped weights such as `sensing`, or the folder of a bundle."""
+    network: Name = None
+    """The network of the recipe to run (default: the first one)."""
+    signal: _Source = ""
+    """Samples of a sensor in place of events: a WAV, npz or CSV file (played in real time), or `-`: WAV from standard
+    input. For a network of `signals`."""
+    events: _Events = ""
+    """The folder of a recording or a file of events (played in real time); `-`: lines from standard input;
+    `tcp:PORT`: lines from a local TCP client; `camera`: a connected event camera (needs spikebridge[camera])."""
+    frames: _Frames = None
+    """A separate source of frames: `-`, `tcp:PORT`, `camera`; or, with a file of events, a folder with frames.csv."""
+    init: _Init = None
+    """The target's box in the first frame [px], for a tracker."""
+    detector: Detector = "both"
+    """The detector of a tracker's target in a frame; see `track`."""
+    no_calibration: Flag = False
+    """A tracker uses its trained gains and weights; by default it calibrates itself while it runs."""
+    integers: Flag = False
+    """Of a bundle: the integer model of the quantised parts (written by `quantize --bundle`)."""
+    sensor: _Sensor = None
+    """Width and height of the sensor for a source of lines or a file of events, such as 346x260."""
+    most_behind: Annotated[int, arg(metavar="BINS")] = 2
+    """Largest backlog of bins; beyond it one step processes all pending bins, and skipped outputs are counted."""
+    seconds: _Seconds = None
+    """Stop after this many seconds."""
+    loop: Flag = False
+    """Play a recording in a loop."""
+    speed: Annotated[float, arg(metavar="FACTOR")] = 1.0
+    """Playback speed of a recording."""
+    allow_truncated: Flag = False
+    """Accept a file of events that ends inside a packet, and take the whole events before."""
+    view: Flag = False
+    """Show outputs, spikes and pictures on a page in the browser that follows the stream."""
+    port: Annotated[int, arg(metavar="PORT", help_behavior_hint="(default: a free one)")] = 0
+    """The port of the page on the loopback address."""
+
+    def execute(self) -> CommandResult:
+        """Steps at every bin; the last line is the summary."""
+        self._check()
+        step, source = self._open_signal() if self.signal else self._open_events()
+        from spikebridge.deploy.streaming.loop import Live
+
+        stopped = False
+        with ExitStack() as stack:
+            view = self._open_view(stack, source) if self.view else None
+            watched = step if view is None else view.watching(step)
+            stream = Live(source, watched, self.most_behind, self.seconds)
+
+            try:
+                for answer in stream:
+                    if view is not None:
+                        view.add(answer)
+                    if not self.json and answer.output:
+                        print(json.dumps(_line(answer)), flush=True)
+            # Ctrl-C is the usual end of a stream; the summary follows
+            except KeyboardInterrupt:
+                stopped = True
+
+        return self._summarize(stream, source, step, stopped)
+
+    def _check(self) -> None:
+        """Refuses options that do not fit together."""
+        if bool(self.events) == bool(self.signal):
+            problem = "both are given" if self.events else "--events is missing"
+            raise ConfigError(
+                f"expected a source of events or of samples, but {problem}: spikebridge live NETWORK --events SOURCE, "
+                "or --signal SOURCE"
+            )
+        if self.integers and not is_bundle(self.target):
+            raise ConfigError("--integers is of a bundle; give its folder: spikebridge live BUNDLE --integers")
+        if self.port and not self.view:
+            raise ConfigError("--port is the port of the page of --view; give both or none")
+
+        for name in ("frames", "init", "sensor", "loop", "allow_truncated"):
+            if self.signal and getattr(self, name):
+                raise ConfigError(f"--{name.replace('_', '-')} is for events; leave it out with --signal")
+
+    def _open_events(self) -> tuple[Any, Any]:
+        options = {"calibrate": not self.no_calibration, "detector": self.detector}
+        step, request = live.event_steps(self.target, self.network, self.own, options, self.integers)
+        from spikebridge.data.recordings.recording import parse_box
+        from spikebridge.data.streams.sources import LiveSource, parse_sensor_size
+
+        source = LiveSource(
+            self.events,
+            self.frames,
+            None if self.init is None else parse_box(self.init),
+            None if self.sensor is None else parse_sensor_size(self.sensor),
+            self.loop,
+            self.speed,
+            sys.stdin.buffer if "-" in (self.events, self.frames) else None,
+            self.allow_truncated,
+            print_status,
+        )
+        return step, source.open(request)
+
+    def _open_signal(self) -> tuple[Any, Any]:
+        step, request = live.sample_steps(self.target, self.network, self.own, self.integers)
+        from spikebridge.data.streams.samples import open_samples
+
+        stdin = None
+        if self.signal == "-":
+            # a thread that waits in a buffered reader holds its lock, and the end of the program would wait for it
+            stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+
+        return step, open_samples(self.signal, request, stdin, self.speed)
+
+    def _open_view(self, stack: ExitStack, source: Any) -> "_View":
+        # here, so that `--help` starts sooner
+        import webbrowser
+
+        from spikebridge.analysis.replay.live_view import LiveView
+
+        view = stack.enter_context(LiveView(f"{self.target} on {self.events or self.signal}", source.dt, self.port))
+        print_status(f"the stream is shown on {view.address}")
+        webbrowser.open(view.address)
+
+        return _View(view)
+
+    def _summarize(self, stream: Any, source: Any, step: Any, stopped: bool) -> CommandResult:
+        # a recording is its own source, a stream of lines has one
+        origin = getattr(source, "source", source)
+        counters = [(step, "num_unseen"), (origin, "num_bad"), (origin, "num_late"), (origin, "num_dropped")]
+        counts = {name: getattr(one, name) for one, name in counters if hasattr(one, name)}
+
+        bad = getattr(origin, "first_error", "") and f"{origin.num_bad} bad packets, the first: {origin.first_error}"
+        if not stream.num_steps and not stopped:
+            missing = "no sample" if self.signal else "no event bin and no frame"
+            raise DataError(f"{self.signal or self.events} gave {missing}" + (f"; {bad}" if bad else ""))
+
+        if bad:
+            print_status(bad)
+
+        summary = stream.summary() | counts
+        status(formatting.facts(summary))
+
+        return CommandResult(summary, json.dumps({"summary": summary}), code=130 if stopped else 0)
+
+
+class _View:
+    """The page of a stream, with the pictures among the network's inputs."""
+
+    def __init__(self, view: Any) -> None:
+        self._view = view
+        self._picture: Any = None
+
+    def watching(self, step: Any) -> Any:
+        """The step function, which keeps the picture among its inputs."""
+
+        def watched(inputs: Any, state: Any) -> Any:
+            self._picture = inputs.get("frame") if isinstance(inputs, dict) else None
+            return step(inputs, state)
+
+        return watched
+
+    def add(self, answer: Any) -> None:
+        """Shows an answer."""
+        picture = self._picture
+        is_grey = getattr(picture, "ndim", 0) == 2 and getattr(picture, "dtype", None) == "uint8"
+        values = {name: value for name, value in answer.output.items() if name != "box"}
+        values |= {"latency [ms]": 1e3 * answer.latency}
+
+        self._view.add(answer.bin, values, picture if is_grey else None, answer.output.get("box"))
+
+
+def _line(answer: Any) -> dict[str, Any]:
+    """An answer as a line of JSON: arrays under "outputs", then plain values and times."""
+    arrays = {name: value for name, value in answer.output.items() if hasattr(value, "tolist")}
+    outputs = {name: value.astype(float).round(6).tolist() for name, value in arrays.items()}
+    plain = {name: value for name, value in answer.output.items() if name not in arrays}
+    times = {"latency_ms": round(1e3 * answer.latency, 3), "skipped": answer.num_bins - 1}
+
+    return {"bin": answer.bin, **({"outputs": outputs} if outputs else {}), **plain, **times}

@@ -1,0 +1,8 @@
+"""Recipes and what is done with any of them: loading, training, sweeps, evaluation, streams, quantisation.
+
+What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

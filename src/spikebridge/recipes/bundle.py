@@ -1,0 +1,75 @@
+"""Bundles of trained networks: which words name one, the export of a run, the load for a placement on chips."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikebridge.errors import ConfigError
+from spikebridge.recipes.target import OwnRecipe, Target
+
+if TYPE_CHECKING:
+    from spikebridge.analysis.chips import NetworkLoad
+    from spikebridge.deploy.bundle.bundle import Bundle
+
+
+def is_bundle(word: str) -> bool:
+    """True if a word names the folder of a bundle."""
+    return (Path(word) / "manifest.json").is_file()
+
+
+def open_bundle(word: str, own: OwnRecipe, network: str | None = None) -> "Bundle":
+    """A bundle; neither a recipe file nor a network may be named for it, since it holds one network and no code."""
+    if network is not None:
+        raise ConfigError(f"{word} is a bundle, which holds one network; leave --network out")
+    if own.recipe is not None:
+        raise ConfigError(f"{word} is a bundle, which needs no recipe; leave --recipe out")
+
+    from spikebridge.deploy.bundle.bundle import Bundle
+
+    return Bundle.open(Path(word))
+
+
+def export_target(
+    target: Target, network: str | None, out: Path | None, progress: Callable[[str], None]
+) -> tuple[str, "Bundle"]:
+    """Exports a trained network on the recipe's example, with the record of its run; gives its name and the bundle."""
+    name, trained, run = target.trained_network(network)
+    from spikebridge.deploy.bundle.export import export
+
+    # a layer that is no hybrid network has one input without a name
+    inputs: Any = target.inputs(trained)
+    card = {
+        "recipe": run.recipe,
+        "network": name,
+        "config": run.config,
+        "results": run.results() if run.finished else {},
+        "environment": run.environment() if (run.path / "environment.json").is_file() else {},
+    }
+
+    bundle = export(
+        trained,
+        inputs if isinstance(inputs, dict) else {"signal": inputs},
+        out or Path(f"{name}.bundle"),
+        card=card,
+        progress=progress,
+    )
+    return name, bundle
+
+
+def load_of_bundle(bundle: "Bundle") -> "NetworkLoad":
+    """The needs of the parts and links of a bundle on its sample; memory is the size of their files."""
+    import torch
+
+    from spikebridge.analysis.chips import measure_load
+    from spikebridge.deploy.bundle.rebuild import rebuild
+
+    manifest = bundle.manifest
+    memory = {name: float(manifest.files[part.file].size) for name, part in manifest.parts.items()}
+    for link in manifest.links:
+        if link.numbers is not None and link.source in memory:
+            memory[link.source] += manifest.files[link.numbers].size
+
+    numbers = bundle.numbers(manifest.sample.file)
+    inputs = {name: torch.from_numpy(numbers[f"inputs.{name}"].copy()) for name in manifest.inputs}
+
+    return measure_load(rebuild(bundle), inputs, memory)

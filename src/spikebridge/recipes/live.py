@@ -1,0 +1,135 @@
+"""Networks on live streams: the step function of a network, a tracker or a bundle, and the stream that it needs."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikebridge.errors import ConfigError, DataError
+from spikebridge.recipes.bundle import is_bundle, open_bundle
+from spikebridge.recipes.load import RECIPES, load_recipe, recipe_file
+from spikebridge.recipes.recipe import defines
+from spikebridge.recipes.target import OwnRecipe, Target, resolve_target
+
+if TYPE_CHECKING:
+    from spikebridge.deploy.bundle.bundle import Bundle
+
+
+def run_tracker(target: Target, network: str | None = None) -> Any:
+    """A network of a run as a tracker; None if its recipe has none."""
+    return target.recipe.tracker(target.trained_run(), network) if defines(target.recipe, "tracker") else None
+
+
+def bundle_tracker(word: str, own: OwnRecipe, integers: bool) -> Any:
+    """The network of a bundle as a tracker; None if its recipe has none."""
+    name = open_bundle(word, own).manifest.card.get("recipe")
+    if name not in RECIPES:
+        return None
+
+    recipe = load_recipe(name)
+    return recipe.bundle_tracker(Path(word), integers) if defines(recipe, "bundle_tracker") else None
+
+
+def event_steps(word: str, network: str | None, own: OwnRecipe, options: dict[str, Any], integers: bool) -> Any:
+    """The step function `output, state = step(inputs, state)` of a stream of events, and its `StreamRequest`.
+
+    `options` are those of a tracker; `integers` chooses the integer model of a bundle.
+    """
+    if is_bundle(word):
+        bundle = open_bundle(word, own, network)
+        tracker = bundle_tracker(word, own, integers)
+    else:
+        target = resolve_target(word, own, network)
+        tracker = run_tracker(target, network)
+
+    from spikebridge.data.streams.sources import StreamRequest
+
+    if tracker is not None:
+        tracker = tracker.with_options(**options)
+        return _tracker_steps(tracker), StreamRequest(tracker.sensing.dt, tracks_target=True)
+
+    if is_bundle(word):
+        from spikebridge.deploy.streaming.network import bundle_steps
+
+        steps = bundle_steps(bundle, integers=integers)
+    else:
+        from spikebridge.deploy.streaming.torch_network import network_steps
+
+        name, trained, _ = target.trained_network(network)
+        inputs = target.inputs(trained)
+        steps = network_steps(trained, inputs if isinstance(inputs, dict) else {name: inputs})
+
+    spec = steps.spec
+    return steps, StreamRequest(
+        spec.bin, sensor=spec.sensor, frame=spec.frame, counts=spec.counts, most_together=steps.most_together
+    )
+
+
+def _tracker_steps(tracker: Any) -> Any:
+    """The step of a tracker with plain values as output."""
+
+    def step(inputs: Any, state: Any) -> tuple[dict[str, Any], Any]:
+        box, state = tracker.step(inputs, state)
+        plain = {"confidence": round(float(state.confidence), 4), "lost": bool(state.lost)}
+        return {"box": [round(float(value), 3) for value in box], **plain}, state
+
+    return step
+
+
+def sample_steps(word: str, network: str | None, own: OwnRecipe, integers: bool) -> Any:
+    """The step function `answer, state = step(blocks, state)` of a stream of samples, and its `SampleRequest`."""
+    import numpy as np
+
+    from spikebridge.data.streams.samples import SampleRequest
+    from spikebridge.deploy.streaming.samples import SampleSteps
+
+    if is_bundle(word):
+        from spikebridge.deploy.streaming.network import bundle_advance
+
+        bundle = open_bundle(word, own, network)
+        reader = _reader_of_bundle(bundle)
+        steps = SampleSteps(reader, frozenset(bundle.manifest.inputs), bundle_advance(bundle, integers=integers))
+    else:
+        _, trained, run = resolve_target(word, own, network).trained_network(network)
+        reader = _sample_reader(word, run.recipe, run.config, run.results() if run.finished else {})
+        from spikebridge.deploy.streaming.torch_network import network_advance
+
+        steps = SampleSteps(reader, frozenset(trained.inputs), network_advance(trained))
+
+    # one step of silence, so that libraries are loaded before the stream begins
+    front = reader.front_end
+    steps([np.zeros((front.block, front.num_channels), np.float32)], None)
+
+    return steps, SampleRequest(front.rate_hz, front.num_channels, front.block)
+
+
+def inputs_from_samples(bundle: "Bundle", file: Path) -> dict[str, Any]:
+    """The inputs of a bundle from a file of samples, through the front end of its recipe; zeros fill the end."""
+    import numpy as np
+
+    from spikebridge.data.signals.files import read_series
+    from spikebridge.data.streams.samples import SampleReplay, SampleRequest
+
+    front = _reader_of_bundle(bundle).front_end
+    series = read_series(file)
+    if len(series) != 1:
+        raise DataError(f"{file}: expected one series, but there are {len(series)}; `live --signal` plays all of them")
+
+    replay = SampleReplay(series, SampleRequest(front.rate_hz, front.num_channels, front.block), name=str(file))
+    inputs, _ = front.advance(np.concatenate(replay.inputs(0, replay.num_blocks)), front.initial_state())
+
+    return {name: x for name, x in inputs.items() if name in bundle.manifest.inputs}
+
+
+def _reader_of_bundle(bundle: "Bundle") -> Any:
+    card = bundle.manifest.card
+    return _sample_reader(f"{bundle.path}", str(card.get("recipe")), card.get("config"), card.get("results"))
+
+
+def _sample_reader(word: str, recipe: str, config: Any, results: Any) -> Any:
+    if recipe not in RECIPES or not recipe_file(recipe).with_name("stream.py").is_file():
+        raise ConfigError(
+            f"{word} is of the recipe {recipe!r}, which reads no samples of a sensor; --signal is for signals"
+        )
+
+    module = importlib.import_module(f"spikebridge.networks.{recipe}.stream")
+    return module.sample_reader(config or {}, results or {})

@@ -1,0 +1,217 @@
+"""The trained networks of a run as integer models: quantised, written, and measured before and after."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from spikebridge.analysis.cost import count_cost
+from spikebridge.analysis.energy import energy, hardware_profile, joules
+from spikebridge.data.io.atomic import atomic_folder, write_text
+from spikebridge.deploy.bundle.bundle import Bundle
+from spikebridge.deploy.bundle.trace import record_trace
+from spikebridge.deploy.c.export import WrittenC, write_c
+from spikebridge.deploy.integer.bundle import integer_inputs
+from spikebridge.deploy.quantization.config import QConfig, QConfigMapping, qconfigs_for
+from spikebridge.deploy.quantization.lowering import add_integers, integer_model
+from spikebridge.deploy.quantization.network import quantize
+from spikebridge.deploy.quantization.report import memory, quantized_paths, saturation
+from spikebridge.errors import ConfigError, ExportError, did_you_mean
+from spikebridge.hybrid import HybridNetwork
+from spikebridge.pretrained.network import trained_runs
+from spikebridge.recipes.recipe import Recipe, defines
+from spikebridge.training.run.run import Run
+
+_NUM_SAMPLES = 8  # for costs and clipping
+
+
+@dataclass(frozen=True)
+class QuantizeOptions:
+    """The paths and the network to quantise (all without), and the data: training samples in a folder of data sets.
+
+    With the bundle of a network that network alone is quantised, and its integer model is written into the bundle.
+    """
+
+    paths: Sequence[str] = ()
+    network: str | None = None
+    num_calibration: int = 128
+    data: Path | None = None
+    bundle: Path | None = None
+
+
+def quantize_run(
+    recipe: Recipe,
+    run: Run,
+    out: Path | None,
+    qconfig: QConfig,
+    options: QuantizeOptions,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Quantises every trained network of a run, and writes a folder with an integer model for each.
+
+    Without `out` no folder is made. Gives a row for each network, and the signals that were clipped.
+    """
+    if out is not None and out.exists():
+        raise ExportError(f"{out} is there already; name another folder or remove it first")
+
+    bundle = None if options.bundle is None else _bundle_of(options.bundle, run)
+    if bundle is not None and options.network is None:
+        options = replace(options, network=bundle.manifest.card.get("network"))
+
+    config = run.config_as(recipe.Config)
+    plan = _plan(recipe, config, qconfig, options)
+    rows = []
+    clipped = []
+
+    with nullcontext() if out is None else atomic_folder(out) as draft:
+        for path, network in _quantized(recipe, run, plan, options, progress):
+            if bundle is not None:
+                add_integers(bundle, network.trained, network.quantized)
+            if draft is not None:
+                network.model.save(draft / path.replace("/", "-"))
+
+            rows.append({"network": path, **network.figures(recipe, config, options.data)})
+            outside = [one for one in saturation(network.quantized, network.samples) if one.share > 0]
+            clipped += [{"network": path, **asdict(one)} for one in outside]
+            # a bundle holds the first network of its name
+            if bundle is not None:
+                break
+
+        results = {"networks": rows, "clipped": clipped}
+        about = {"recipe": run.recipe, "region": asdict(qconfig), "regions": [one.path for one in plan.qconfigs]}
+        if draft is not None:
+            write_text(draft / "quantization.json", json.dumps({**about, **results}, indent=1) + "\n")
+
+    return results
+
+
+def run_to_c(
+    recipe: Recipe,
+    run: Run,
+    out: Path,
+    options: QuantizeOptions,
+    progress: Callable[[str], None] = lambda line: None,
+) -> WrittenC:
+    """Quantises a trained network of a run, by default the first one, to 8 bits, and writes the integer model as C."""
+    if out.exists():
+        raise ExportError(f"{out} is there already; name another folder or remove it first")
+
+    plan = _plan(recipe, run.config_as(recipe.Config), QConfig(), options)
+    _, network = next(_quantized(recipe, run, plan, options, progress))
+    trace = record_trace(network.quantized, network.samples, network.ticks)
+    known = {kind: {name: x.numpy() for name, x in values.items()} for kind, values in trace._asdict().items()}
+    samples = {name: x.numpy() for name, x in network.samples.items()}
+    inputs = integer_inputs(network.model, samples, known, f"{run.path}")
+
+    return write_c(network.model, inputs, network.ticks, out)
+
+
+def _plan(recipe: Recipe, config: Any, qconfig: QConfig, options: QuantizeOptions) -> QConfigMapping:
+    """The numbers of each region: the paths that the user names, else those of the recipe, else everything."""
+    own = getattr(recipe, "REGIONS", ())
+    if defines(recipe, "regions"):
+        own = recipe.regions(config)
+
+    return qconfigs_for(list(options.paths or own), qconfig)
+
+
+def _quantized(
+    recipe: Recipe, run: Run, plan: QConfigMapping, options: QuantizeOptions, progress: Callable[[str], None]
+) -> Iterator[tuple[str, "_Quantized"]]:
+    """The trained networks of a run by path, quantised one after the other."""
+    if not defines(recipe, "calibration"):
+        raise ConfigError(
+            f"the recipe {run.recipe!r} has no calibration(config, num_samples, data) to choose scales on"
+        )
+    if options.num_calibration < 1:
+        raise ConfigError(f"scales are chosen on 1 sample at least, but got {options.num_calibration}")
+
+    children = _trained_children(run, options.network)
+    config = run.config_as(recipe.Config)
+    signals = recipe.calibration(config, options.num_calibration, options.data)
+
+    for path, child in children.items():
+        progress(path)
+        network: Any = recipe.build(config)[path.partition("/")[0]]
+        child.load_weights(network)
+        yield path, _Quantized(network.eval(), signals, plan)
+
+
+class _Quantized:
+    """A trained network with its quantised form and its integer model; scales are chosen on `signals`."""
+
+    def __init__(self, network: HybridNetwork, signals: dict[str, Tensor], plan: QConfigMapping) -> None:
+        inputs = {name: x for name, x in signals.items() if name in network.inputs}
+        self.trained = network
+        self.samples = {name: x[:, :_NUM_SAMPLES] for name, x in inputs.items()}
+        self.quantized = quantize(network, inputs, plan)
+        self.model = integer_model(self.quantized, self.samples)
+
+    @property
+    def ticks(self) -> int:
+        """Base ticks of the samples."""
+        clocks = {name: self.trained.clock_of(name) for name in self.samples}
+        return min(clock.phase + len(self.samples[name]) * clock.period for name, clock in clocks.items())
+
+    def figures(self, recipe: Recipe, config: Any, data: Path | None) -> dict[str, Any]:
+        """The measures of the recipe, memory, operations and energy, before and after."""
+        row: dict[str, Any] = {}
+        if defines(recipe, "measure"):
+            before, after = (recipe.measure(network, config, data) for network in (self.trained, self.quantized))
+            for name, value in before.items():
+                row |= {name: value, f"{name} after": after[name]}
+
+        used = memory(self.trained, self.quantized, self.model, self.samples)
+        row |= {"bytes": used.parameters, "bytes after": used.integers}
+        row |= {"state bytes": used.state, "state bytes after": used.integer_state}
+
+        return row | expenses(self.trained, self.quantized, self.samples)
+
+
+def expenses(trained: HybridNetwork, quantized: HybridNetwork, inputs: dict[str, Tensor]) -> dict[str, float]:
+    """Operations and energy [nJ] a sample, before and after; each network is run and counted for itself.
+
+    Quantised parts have the prices of 8 bits, changes of scale among their operations; the others those of 32.
+    """
+    real, narrow = (hardware_profile(name) for name in ("45nm", "45nm-int8"))
+    before = count_cost(trained, inputs)
+    after = count_cost(quantized, inputs)
+    prices = dict.fromkeys(quantized_paths(quantized), narrow)
+    joules_after = sum(joules(count, prices.get(name, real)) for name, count in after.parts.items())
+    joules_after += sum(joules(count, prices.get(f"units.{name}", real)) for name, count in after.links.items())
+
+    return {
+        "synaptic operations": before.total.synops,
+        "synaptic operations after": after.total.synops,
+        "operations": before.total.num_operations,
+        "operations after": after.total.num_operations,
+        "energy nJ": energy(before, real).total * 1e9,
+        "energy nJ after": joules_after * 1e9,
+    }
+
+
+def _bundle_of(path: Path, run: Run) -> Bundle:
+    bundle = Bundle.open(path)
+    recipe = bundle.manifest.card.get("recipe", run.recipe)
+    if recipe != run.recipe:
+        raise ConfigError(f"{path} is a bundle of the recipe {recipe!r}, but {run.path} is a run of {run.recipe!r}")
+    return bundle
+
+
+def _trained_children(run: Run, network: str | None) -> dict[str, Run]:
+    """The inner runs with weights, or those of one network, named with or without its seed."""
+    children = trained_runs(run)
+    if not children:
+        raise ConfigError(f"{run.path} has no trained networks; train it first")
+    if network is None:
+        return children
+
+    chosen = {path: child for path, child in children.items() if network in (path, path.partition("/")[0])}
+    if not chosen:
+        raise ConfigError(f"{run.path} has no trained network {network!r}; {did_you_mean(network, children)}")
+
+    return chosen

@@ -1,0 +1,87 @@
+"""Names of the last release that moved or left: the command line says where they are now, without PyTorch."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from spikebridge import _moved
+from spikebridge.cli.main import main
+from spikebridge.errors import ConfigError
+from spikebridge.recipes.target import resolve_target
+
+TABLES = {
+    "imports": {},
+    "commands": {"follow": "is now `spikebridge track`"},
+    "options": {
+        "sensing.model.backbone": "left the package; research/sensing has it",
+        "sensing.clips-only": "left with the clips",
+        "sensing.shake": "is now --box-noise",
+        "quantize.bitwidth": "is now --weights",
+    },
+    "presets": {"digits.paper": "is now the preset 'five'"},
+    "networks": {
+        "digits.resnet": "left the package; research/digits has it",
+        "sensing.kernel": "left the package; research/sensing has it",
+    },
+}
+LINES = {
+    "follow recording": "follow is now `spikebridge track`",
+    "train sensing --model.backbone resnet": "--model.backbone of sensing left the package; research/sensing has it",
+    "train sensing --model.backbone=resnet": "--model.backbone of sensing left the package; research/sensing has it",
+    "train sensing --no-clips_only": "--clips-only of sensing left with the clips",
+    "eval sensing --shake 1": "--shake of sensing is now --box-noise",
+    "train digits --preset paper": "the preset 'paper' of digits is now the preset 'five'",
+    "train digits --networks ann resnet": "the network 'resnet' of digits left the package; research/digits has it",
+    "draw digits --network resnet": "the network 'resnet' of digits left the package; research/digits has it",
+    "quantize sensing --bitwidth 4": "--bitwidth of quantize is now --weights",
+}
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that this release does not have."""
+    monkeypatch.setattr(_moved, "_tables", lambda: TABLES)
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("words", LINES)
+def test_a_name_that_moved_is_one_line_with_its_place(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"spikebridge: error: {LINES[words]}")
+
+
+def test_the_line_comes_without_pytorch() -> None:
+    program = f"""
+        import sys
+        from spikebridge import _moved
+        from spikebridge.cli.main import main
+        _moved._tables = lambda: {TABLES}
+        for words in {list(LINES)}:
+            assert main(words.split()) == 2
+            assert "torch" not in sys.modules, words
+    """
+
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("tables")
+def test_other_names_are_guessed_as_before(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("trian digits", "train sensing --model.sise small", "train digits --preset defualt"):
+        assert main(words.split()) == 2
+        assert "did you mean " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_run_with_a_network_that_left_says_where_it_is(tmp_path: Path) -> None:
+    head = {"format": "spikebridge run", "version": 1, "recipe": "sensing"}
+    (tmp_path / "config.json").write_text(json.dumps({**head, "config": {"networks": ["learned", "kernel"]}}))
+
+    with pytest.raises(ConfigError, match=r"the network 'kernel' of sensing left the package; research/sensing has it"):
+        resolve_target(str(tmp_path))
