@@ -40,7 +40,7 @@ class LayerActivity:
 
     @property
     def kind(self) -> Literal["spikes", "values"]:
-        """Spikes, where a layer of neurons or a discretizer gave only whole numbers; else values."""
+        """Spikes, where a layer of neurons or a discretizer gave only integers; else values."""
         return "spikes" if self.is_spiking and self._whole else "values"
 
     @property

@@ -15,7 +15,7 @@
 
 Activation functions, pooling, normalisation and additions of signals are not counted: beside products they are few.
 Products are counted where they happen, below `torch.vmap` and below `nn` modules, so functional calls and modulated
-weights are included. A signal counts as spikes where it holds only small whole numbers over the whole run.
+weights are included. A signal counts as spikes where it holds only small integers over the whole run.
 """
 
 import math
@@ -37,7 +37,7 @@ from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
 from spikebridge.ops import SparseLinear
 
-# several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
+# several spikes may share a step: events in one bin, signed spikes; an image of larger integers is no spike train
 _MAX_SPIKES = 8
 
 _aten: Any = torch.ops.aten
@@ -133,7 +133,7 @@ class _ProductCounter(TorchDispatchMode):
 
 
 def _count_spikes(x: Tensor) -> int | None:
-    """The spikes in a signal, or None where it is no spike train: it holds values that are no small whole numbers.
+    """The spikes in a signal, or None where it is no spike train: it holds values that are no small integers.
 
     Example:
         >>> _count_spikes(torch.tensor([0.0, 1.0, -2.0])), _count_spikes(torch.tensor([0.5]))

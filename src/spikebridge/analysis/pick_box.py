@@ -69,7 +69,7 @@ def pick_box(
     Raises:
         ConfigError: the port is in use, there is no browser, or the page was closed or left alone for ten minutes.
     """
-    parse_port(port, least=0)
+    parse_port(port, min_port=0)
     answer = _Answer()
     path = f"/{secrets.token_urlsafe(16)}/"
 

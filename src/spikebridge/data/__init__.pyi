@@ -4,7 +4,7 @@ from .events.binning import bin_events, collate, collate_padded
 from .events.dvs_gesture import GESTURES, read_gesture_labels, read_gestures
 from .events.events import EVENT, check_events, make_events, slice_time
 from .events.files import EventFile, read_events, write_events
-from .events.nmnist import read_nmnist
+from .events.formats.nmnist import read_nmnist
 from .images.digits import load_digits
 from .images.labelled import LabelledImages, read_digit_file
 from .images.mnist import load_mnist

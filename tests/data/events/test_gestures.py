@@ -115,7 +115,7 @@ def test_gestures_are_cut_out_with_times_of_their_own(tmp_path: Path, capsys: py
         ("class,startTime_usec,endTime_usec\n", "a gesture a line"),
         ("class,startTime_usec,endTime_usec\n\n12,1,2\n", "line 3: expected a class from 1 to 11"),
         ("class,startTime_usec,endTime_usec\n1,5,5\n", "an end after its begin"),
-        ("class,startTime_usec,endTime_usec\n1,x,5\n", "line 2: expected a whole number"),
+        ("class,startTime_usec,endTime_usec\n1,x,5\n", "line 2: expected an integer"),
         ("class,startTime_usec,endTime_usec\n1,5\n", "line 2: expected 3 values, but there are 2"),
     ],
 )

@@ -79,7 +79,7 @@ def test_too_large_a_validation_part_is_refused(tmp_path):
         ({"train_images": np.zeros((20, 8, 8), np.uint8)}, r"train_images: expected bytes \(N, 28, 28\).*\(20, 8, 8\)"),
         ({"train_images": np.zeros((20, 28, 28))}, r"expected bytes .* but got float64"),
         ({"train_images": np.zeros((0, 28, 28), np.uint8)}, r"expected bytes"),
-        ({"train_labels": np.zeros(19, np.uint8)}, r"train_labels: expected 20 whole numbers"),
+        ({"train_labels": np.zeros(19, np.uint8)}, r"train_labels: expected 20 integers"),
         ({"test_labels": np.full(10, 11, np.uint8)}, r"labels from 0 to 9, but 10 are not, first 11 at index 0"),
         ({"test_labels": np.array([None] * 10)}, "test_labels: expected numbers, but the header declares object"),
     ],

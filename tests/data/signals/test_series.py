@@ -59,7 +59,7 @@ def test_a_label_that_is_empty_or_no_place_is_refused() -> None:
     with pytest.raises(DataError, match="1 of 2 are not, first 5 of series 1"):
         named_column("label", [0, 5], 2, ["a", "b"])
 
-    with pytest.raises(DataError, match="whole numbers or texts, but series 1 has"):
+    with pytest.raises(DataError, match="integers or texts, but series 1 has"):
         named_column("label", np.array([0.0, np.nan]), 2)
 
     with pytest.raises(ConfigError, match="one value a series"):

@@ -203,9 +203,9 @@ def test_a_file_of_digits_keeps_its_order(tmp_path) -> None:
         ({"images": np.zeros((6, 27, 28), np.uint8)}, r"mine.npz, images: expected bytes \(N, 28, 28\).*\(6, 27, 28\)"),
         ({"images": np.zeros((6, 28, 28))}, r"expected bytes \(N, 28, 28\), but got float64"),
         ({"images": np.zeros((0, 28, 28), np.uint8)}, "expected bytes"),
-        ({"labels": np.arange(5)}, r"labels: expected 6 whole numbers.*int64 \(5,\)"),
+        ({"labels": np.arange(5)}, r"labels: expected 6 integers.*int64 \(5,\)"),
         ({"labels": np.full(6, 10)}, "labels from 0 to 9, but 6 are not, first 10 at index 0"),
-        ({"labels": np.full(6, 1.0)}, "expected 6 whole numbers"),
+        ({"labels": np.full(6, 1.0)}, "expected 6 integers"),
     ],
 )
 def test_files_with_other_arrays_are_refused(tmp_path, changed, message: str) -> None:

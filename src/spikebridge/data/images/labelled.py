@@ -106,7 +106,7 @@ def read_digit_file(path: Path) -> LabelledImages:
     """Reads digits from an npz file, in its order.
 
     Args:
-        path: an npz file with `images`, bytes `(N, 28, 28)`, and `labels`, `(N,)` whole numbers from 0 to 9.
+        path: an npz file with `images`, bytes `(N, 28, 28)`, and `labels`, `(N,)` integers from 0 to 9.
 
     Returns:
         Images `(N, 28, 28)` in [0, 1], and their labels.
@@ -149,7 +149,7 @@ def make_labelled_digits(
 
     Args:
         images: bytes `(N, 28, 28)`.
-        labels: `(N,)` whole numbers from 0 to 9.
+        labels: `(N,)` integers from 0 to 9.
         images_from: where they come from, for the message.
         labels_from: the same for the labels.
 
@@ -161,7 +161,7 @@ def make_labelled_digits(
 
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise DataError(
-            f"{labels_from}: expected {len(images)} whole numbers, one for each image of {images_from}, "
+            f"{labels_from}: expected {len(images)} integers, one for each image of {images_from}, "
             f"but got {labels.dtype} {labels.shape}."
         )
 

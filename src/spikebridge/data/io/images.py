@@ -46,7 +46,7 @@ class ImageFiles(Sequence[np.ndarray]):
         self.height, self.width = read_grey(self.paths[0]).shape
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.paths)
 
     @overload
@@ -56,7 +56,7 @@ class ImageFiles(Sequence[np.ndarray]):
     def __getitem__(self, index: slice) -> "ImageFiles": ...
 
     def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImageFiles":
-        """One image, read now; or some of them, still in their files.
+        """One image, read from its file; or a selection, still in the files.
 
         Raises:
             DataError: the file is damaged, or its image has another size than the first one.
@@ -79,7 +79,7 @@ class ImagesInMemory(Sequence[np.ndarray]):
 
     Args:
         column: one image a row, at least one.
-        rows: which of them; all without it.
+        rows: a selection; None for all.
 
     Example:
         >>> images = ImagesInMemory(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
@@ -93,7 +93,7 @@ class ImagesInMemory(Sequence[np.ndarray]):
         self.height, self.width = column[:1].shape[1:]
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.rows)
 
     @overload
@@ -103,7 +103,7 @@ class ImagesInMemory(Sequence[np.ndarray]):
     def __getitem__(self, index: slice) -> "ImagesInMemory": ...
 
     def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImagesInMemory":
-        """One image; or some of them, still where they are."""
+        """One image; or a selection that shares the column."""
         if isinstance(index, slice):
             return ImagesInMemory(self.column, self.rows[index])
 
@@ -114,25 +114,10 @@ class ImagesInMemory(Sequence[np.ndarray]):
 
 
 def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """One image as grey levels from 0 to 255; colours are converted to luma (ITU-R 601).
-
-    Args:
-        path: the file.
-
-    Returns:
-        Rows and columns of grey levels; of 16 bits the upper 8.
-
-    Raises:
-        DataError: the file is missing, damaged, of an unknown kind, or too large.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "white.png"
-        >>> Image.new("RGB", (1, 1), (255, 255, 255)).save(path)
-        >>> read_grey(path).tolist()
-        [[255]]
-    """
+    """One image as grey levels from 0 to 255: luma (ITU-R 601) of colours, the upper 8 of 16 bits."""
     with open_image(path, "an image") as image:
         _check(image, path)
+        # Pillow clips 16 bits to 8 instead of scaling them
         if image.mode.startswith("I;16"):
             return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.array(image.convert("L"))
@@ -140,25 +125,7 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
 
 @contextmanager
 def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
-    """An image file, opened for reading its pixels in the `with` block.
-
-    Args:
-        path: the file.
-        expected: what should be there, for the message.
-        formats: Pillow's names of the formats that are read; others, some of which start programs, are not tried.
-
-    Raises:
-        DataError: the file is missing, damaged, or of another format.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "page.png"
-        >>> _ = path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
-        >>> with open_image(path, "an image") as image:
-        ...     image.size
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: ...page.png: expected an image, but it is damaged or of another kind (cannot ...
-    """
+    """An image file of one of Pillow's `formats`, open in the `with` block; some other formats start programs."""
     with (
         open_binary(path, expected) as file,
         decoding(path, expected),
@@ -168,24 +135,7 @@ def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> I
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder in the order of the last number in their names, so that 10 comes after 9.
-
-    Args:
-        folder: where they lie.
-
-    Returns:
-        Their paths.
-
-    Raises:
-        DataError: there is no such folder, or no image in it.
-
-    Example:
-        >>> folder = Path(getfixture("tmp_path"))
-        >>> for name in ("10.png", "9.png", "notes.txt"):
-        ...     (folder / name).touch()
-        >>> [path.name for path in list_images(folder)]
-        ['9.png', '10.png']
-    """
+    """The image files of a folder in the order of the last number in their names, so that 10 comes after 9."""
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of images, but there is none.")
 
@@ -197,20 +147,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def check_consecutive(paths: Sequence[Path]) -> None:
-    """Refuses file numbers with a gap, where the numbers alone give the times.
-
-    Args:
-        paths: in order.
-
-    Raises:
-        DataError: their numbers do not grow by one.
-
-    Example:
-        >>> check_consecutive([Path("00007.png"), Path("00009.png")])
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: 00009.png: expected an image of number 8 after 00007.png; is one missing?
-    """
+    """Refuses file numbers with a gap, where the numbers alone give the times."""
     for before, after in pairwise(paths):
         expected = _number(before) + 1
         if _number(after) != expected:

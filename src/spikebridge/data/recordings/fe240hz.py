@@ -192,7 +192,7 @@ def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]
     for chunk in npz_columns(path, limits):
         for name, column in chunk.items():
             if column.dtype.kind not in "iub":
-                raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
+                raise DataError(f"{path}, {name}: expected integers, but got {column.dtype}.")
 
         bins = np.concatenate([[last], chunk["bin"].astype(np.int64)])
         errors = errors.with_rows(

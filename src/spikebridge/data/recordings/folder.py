@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.events.binning import bin_edges
-from spikebridge.data.events.camera_formats import aedat4_frames
-from spikebridge.data.events.files import EVENT_SUFFIXES, BufferedEvents, buffer_events
+from spikebridge.data.events.files import EVENT_FORMATS, BufferedEvents, buffer_events, event_files, frames_reader
 from spikebridge.data.io.column import column_searchsorted
 from spikebridge.data.io.images import ImageFiles, ImagesInMemory, list_images
 from spikebridge.data.io.json_text import read_json
@@ -115,7 +114,7 @@ def _read_meta(folder: Path) -> _Meta:
         if name not in known:
             raise DataError(f"{path}: {name!r} is not known; {did_you_mean(name, known)}")
         if name != "name" and (not isinstance(value, int) or isinstance(value, bool)):
-            raise DataError(f"{path}, {name}: expected a whole number, but got {value!r}.")
+            raise DataError(f"{path}, {name}: expected an integer, but got {value!r}.")
         if name.endswith("_us") and abs(value) > _MAX_OFFSET_US:
             raise DataError(f"{path}, {name}: expected at most {_MAX_OFFSET_US} us either way, but got {value}.")
 
@@ -129,12 +128,12 @@ def _read_meta(folder: Path) -> _Meta:
 
 
 def _events_path(folder: Path) -> Path:
-    there = [folder / f"events{suffix}" for suffix in EVENT_SUFFIXES if (folder / f"events{suffix}").exists()]
-    if len(there) != 1:
-        came = ", ".join(path.name for path in there) or "none"
-        raise DataError(f"{folder}: expected one file events with {', '.join(EVENT_SUFFIXES)}, but there is {came}.")
+    paths = event_files(folder)
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
+        raise DataError(f"{folder}: expected one file events with {', '.join(EVENT_FORMATS)}, but there is {names}.")
 
-    return there[0]
+    return paths[0]
 
 
 def _warn_repaired(path: Path, events: BufferedEvents) -> None:
@@ -155,8 +154,9 @@ def read_frames(
         DataError: a time or an image is missing, or times do not grow.
     """
     path = folder / "frames.csv"
-    if not path.exists() and events_path.suffix == ".aedat4":
-        return aedat4_frames(events_path, allow_truncated)
+    frames_of = frames_reader(events_path)
+    if not path.exists() and frames_of is not None:
+        return frames_of(events_path, allow_truncated)
 
     rows = _read_csv(path, ("file", "t_us"))
     times = np.array([_parse_time(row[1], f"{path}, line {i}") for i, row in rows], np.int64)

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikebridge.data.events.camera_formats import aedat4_frames
-from spikebridge.data.events.files import buffer_events
+from spikebridge.data.events.files import buffer_events, frames_reader
 from spikebridge.data.recordings.fe240hz import load_fe240hz
 from spikebridge.data.recordings.folder import build_recording, check_bin_width, load_recording_folder, read_frames
 from spikebridge.data.recordings.recording import Recording
@@ -97,7 +96,7 @@ def find_recording(path: Path, name: str | None = None) -> Path:
         ConfigError: none has the name.
     """
     if path.is_file():
-        if path.suffix != ".aedat4":
+        if frames_reader(path) is None:
             raise DataError(
                 f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file; give the "
                 "folder it lies in."
@@ -262,8 +261,12 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False, allo
         spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
     """
     check_bin_width(dt)
+    read_camera_frames = frames_reader(path)
+    if read_camera_frames is None:
+        raise DataError(f"{path}: expected an .aedat4 file of events and frames; give the folder of a recording.")
+
     events = buffer_events(path, repair=repair, allow_truncated=allow_truncated)
-    frames, times = aedat4_frames(path, allow_truncated)
+    frames, times = read_camera_frames(path, allow_truncated)
     if (frames.height, frames.width) != (events.height, events.width):
         raise DataError(
             f"{path}: expected frames of the sensor's {events.width} x {events.height} pixels, but they are "

@@ -187,7 +187,7 @@ def _number(path: Path, array: NDArray[Any] | None, name: str, default: float) -
 def _starts(path: Path, starts: NDArray[Any], num_samples: int) -> NDArray[np.int64]:
     where = f"{path}, starts"
     if starts.ndim != 1 or starts.dtype.kind not in "iu" or len(starts) < 2:
-        raise DataError(f"{where}: expected whole numbers (S + 1,), but got {starts.dtype} {starts.shape}.")
+        raise DataError(f"{where}: expected integers (S + 1,), but got {starts.dtype} {starts.shape}.")
     if starts.max() > num_samples:
         raise DataError(f"{where}: expected places up to {num_samples}, but got {starts.max()}.")
 
@@ -298,7 +298,7 @@ def _marks(path: Path, marks: NDArray[Any] | None, num_samples: int) -> NDArray[
     if marks is None:
         return None
     if marks.ndim != 1 or marks.dtype.kind not in "iu" or (np.diff(marks.astype(np.int64)) <= 0).any():
-        raise DataError(f"{path}, beat_at: expected rising whole numbers, but got {marks.dtype} {marks.shape}.")
+        raise DataError(f"{path}, beat_at: expected rising integers, but got {marks.dtype} {marks.shape}.")
 
     if len(marks) and not (int(marks[0]) >= 0 and int(marks[-1]) < num_samples):
         raise DataError(

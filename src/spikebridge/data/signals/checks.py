@@ -92,7 +92,7 @@ def _values(series: SensorSeries) -> Iterator[SeriesFinding]:
             "cut these stretches out or fill them in the way that suits the sensor",
         )
 
-    # most units of a spike train are silent, and its counts are small whole numbers
+    # most units of a spike train are silent, and its counts are small integers
     continuous = series.name != "spike_trains"
     for channel, name in enumerate(names if continuous else ()):
         dead = [index for index, channels in enumerate(faults.constant) if channel in channels]

@@ -217,7 +217,7 @@ def named_column(
         whole = column.dtype.kind == "f" and (column == np.floor(column))
         if not np.all(whole):
             first = int(np.argmin(whole)) if column.dtype.kind == "f" else 0
-            raise DataError(f"{what}: expected whole numbers or texts, but series {first} has {column[first]!r}.")
+            raise DataError(f"{what}: expected integers or texts, but series {first} has {column[first]!r}.")
 
         column = column.astype(np.int64)
 

@@ -105,7 +105,7 @@ def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, 
 
     label = h5["labels"][()]
     if label.dtype.kind not in "iu":
-        raise DataError(f"{path}, labels: expected whole numbers, but got {label.dtype}.")
+        raise DataError(f"{path}, labels: expected integers, but got {label.dtype}.")
 
     names = None
     speaker = None
@@ -131,7 +131,7 @@ def _binned(where: str, times: Any, units: Any, rate_hz: float) -> NDArray[np.fl
         )
 
     if np.asarray(times).dtype.kind != "f" or np.asarray(units).dtype.kind not in "iu":
-        raise DataError(f"{where}: expected times as floats and units as whole numbers.")
+        raise DataError(f"{where}: expected times as floats and units as integers.")
 
     seconds = np.asarray(times, np.float64)
     channels = np.asarray(units, np.int64)

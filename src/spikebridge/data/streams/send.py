@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikebridge.data.events.files import EVENT_SUFFIXES, read_events
+from spikebridge.data.events.files import event_files, read_events
 from spikebridge.data.io.images import ImageFiles
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.data.recordings.folder import read_frames
@@ -75,12 +75,11 @@ def send_recording(
 
 def _due_lines(folder: Path) -> Iterator[_Lines]:
     """Events and frames of a folder, some milliseconds at a time; a frame comes before the events after it."""
-    path = next(
-        (folder / f"events{suffix}" for suffix in EVENT_SUFFIXES if (folder / f"events{suffix}").is_file()), None
-    )
-    if path is None:
+    paths = event_files(folder)
+    if not paths:
         raise DataError(f"{folder}: expected the folder of a recording with a file of events, but there is none")
 
+    path = paths[0]
     events = read_events(path).events
     images, frame_times = read_frames(folder, path)
     if not isinstance(images, ImageFiles):

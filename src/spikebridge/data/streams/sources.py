@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from spikebridge.data.events.files import EVENT_SUFFIXES
+from spikebridge.data.events.files import EVENT_FORMATS, frames_reader
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.data.io.safe_open import Stream
 from spikebridge.data.recordings.load import load_camera_file, load_events, load_recording
@@ -135,7 +135,7 @@ class LiveSource:
 
     def _recording(self, request: StreamRequest) -> Recording:
         path = Path(self.events).expanduser()
-        if not path.is_file() and path.suffix not in EVENT_SUFFIXES:
+        if not path.is_file() and path.suffix not in EVENT_FORMATS:
             if self.frames is not None:
                 raise ConfigError(f"{self.events}: a recording brings its own frames; leave --frames out")
             if self.sensor is not None and request.sensor is None:
@@ -146,7 +146,7 @@ class LiveSource:
             return load_recording(path, dt=request.dt, allow_truncated=self.allow_truncated)
 
         frames = None if self.frames is None else Path(self.frames).expanduser()
-        if request.frames and frames is None and path.suffix == ".aedat4":
+        if request.frames and frames is None and frames_reader(path) is not None:
             return load_camera_file(path, request.dt, allow_truncated=self.allow_truncated)
 
         height, width = self.sensor or request.sensor or (None, None)
@@ -221,7 +221,7 @@ def parse_sensor_size(words: str) -> Size:
     """Rows and columns from `WIDTHxHEIGHT`.
 
     Raises:
-        ConfigError: not two whole numbers above 0.
+        ConfigError: not two integers above 0.
 
     Example:
         >>> parse_sensor_size("346x260")

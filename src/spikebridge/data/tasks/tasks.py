@@ -177,7 +177,7 @@ class TaskSamples:
     The tensors are shared by all tasks; a batch is cut out, put in order and made floating-point when it is drawn.
 
     Args:
-        inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; whole numbers (events in bytes) too.
+        inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; integers (events in bytes) too.
         labels: `(N,)`.
         batch_axis: the axis of the samples, 0 or 1.
         order: `(d,)`, where each feature of the flattened shape comes from; None leaves them.
