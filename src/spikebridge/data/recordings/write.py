@@ -23,8 +23,8 @@ def write_recording(recording: Recording, folder: Path) -> None:
     gets no `boxes.csv`.
 
     Args:
-        recording: to write.
-        folder: to make, in whole or not at all.
+        recording: frames, events and boxes on one clock.
+        folder: the folder to make; it is complete or absent.
 
     Raises:
         ConfigError: there is something of that name already.
