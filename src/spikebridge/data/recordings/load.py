@@ -115,8 +115,8 @@ def find_recording(path: Path, name: str | None = None) -> Path:
             "holds one, but found neither."
         )
 
-    names = ", ".join(folder.name for folder in folders[:8]) + (", .." if len(folders) > 8 else "")
-    raise DataError(f"{path}: expected one recording, but it holds {len(folders)} ({names}); name one (--recording).")
+    some = ", ".join(folder.name for folder in folders[:8]) + (", .." if len(folders) > 8 else "")
+    raise DataError(f"{path}: expected one recording, but it holds {len(folders)} ({some}); name one (--recording).")
 
 
 def find_recordings(path: Path) -> list[Path]:

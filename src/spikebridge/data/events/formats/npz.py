@@ -34,7 +34,7 @@ def npz_events(path: Path, options: ReadOptions) -> tuple[Chunks, Sensor | None]
 def npz_content(events: Events, height: int, width: int) -> bytes:
     """An npz file of events."""
     content = io.BytesIO()
-    columns = {name: events[name] for name in _COLUMNS}
-    np.savez(content, **columns, width=np.int64(width), height=np.int64(height))
+    t, x, y, p = (events[name] for name in _COLUMNS)
+    np.savez(content, t=t, x=x, y=y, p=p, width=np.int64(width), height=np.int64(height))
 
     return content.getvalue()
