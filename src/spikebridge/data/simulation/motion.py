@@ -65,6 +65,15 @@ def random_sines(generator: np.random.Generator, amplitude: float, slowest: floa
     return SumOfSines(amplitude * shares, rate, generator.uniform(0, 2 * pi, 3))
 
 
+def random_pair(
+    generator: np.random.Generator, amplitude: float, slowest: float, fastest: float
+) -> tuple[SumOfSines, SumOfSines]:
+    """Two sums of sines, one for each axis."""
+    first = random_sines(generator, amplitude, slowest, fastest)
+    second = random_sines(generator, amplitude, slowest, fastest)
+    return first, second
+
+
 def random_motion(
     generator: np.random.Generator, reach: tuple[float, float], speed: float, scale_change: float, turning: float
 ) -> Motion:
