@@ -50,9 +50,7 @@ def data_folder(explicit: Path | None = None) -> Path:
     """The folder that holds the data sets."""
     folder_name = explicit if explicit is not None else os.environ.get(VARIABLE)
     if not folder_name:
-        raise DataError(
-            f"no data folder is named: set {VARIABLE} to the folder that holds the data sets, or give --data."
-        )
+        raise DataError(f"no data folder is named: set {VARIABLE} to the folder of the data sets, or give --data.")
 
     folder = Path(folder_name).expanduser()
     if not folder.is_dir():

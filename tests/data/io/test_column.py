@@ -155,5 +155,5 @@ def test_copies_share_the_rows_and_outlive_the_column():
 
 
 def test_a_column_in_a_file_is_not_pickled():
-    with pytest.raises(DataError, match="cannot be pickled, or sent to another process; read them there"):
+    with pytest.raises(DataError, match="cannot be pickled for another process; read them there"):
         pickle.dumps(FileColumn(np.int64))

@@ -181,7 +181,7 @@ GOOD_META = '"width": 8, "height": 6'
         ({"meta.json": None}, r"meta\.json: expected a json file with width and height, but there is no such file"),
         ({"meta.json": "{"}, r"meta\.json: this is no JSON"),
         ({"meta.json": "[1]"}, "expected names and values, but found list"),
-        ({"meta.json": '{"width": 8}'}, "height: expected a number of pixels from 1 to 65536, but got None"),
+        ({"meta.json": '{"width": 8}'}, "height: expected pixels from 1 to 65536, but got None"),
         ({"meta.json": '{"width": 8.5, "height": 6}'}, r"width: expected an integer, but got 8\.5"),
         ({"meta.json": f'{{{GOOD_META}, "event_ofset_us": 1}}'}, "did you mean 'event_offset_us'"),
         ({"meta.json": '{"width": 6, "height": 8}'}, "sensor's 6 x 8 pixels .* but they are 8 x 6. Resize and crop"),

@@ -76,7 +76,7 @@ def test_units_and_names_of_labels_are_applied(tmp_path: Path) -> None:
         ({"label": ["a", "b"]}, r"one entry a series, \(3,\), but got \(2,\)"),
         ({"label": ["a", "", "b"]}, "1 of 3 series have an empty one, first series 1"),
         ({"label": [0, 2, 0], "label_names": ["a", "b"]}, "first 2 of series 1"),
-        ({"samples": np.zeros((2, 12))}, "transpose the array"),
+        ({"samples": np.zeros((2, 12))}, "transpose them"),
         ({"samples": np.zeros((2, 2, 2))}, r"expected numbers \(N, channels\)"),
         ({"channel_names": ["left"]}, "expected 2 texts, one a channel"),
         ({"samples": np.full(12, np.nan)}, "12 of 12 values are NaN .* data check"),
@@ -165,7 +165,7 @@ def test_damaged_wav_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     for content, message in (
         (b"ID3 not a wave", "byte 0: expected 'RIFF'"),
-        (wav_bytes(bytes(8), declared=20), "expected 20 bytes of samples, but 8 are there; it is cut short"),
+        (wav_bytes(bytes(8), declared=20), "expected 20 bytes of samples, but it is cut after 8"),
         (wav_bytes(b""), "expected samples, but there are none"),
         (wav_bytes(bytes(8), bits=12), "format 1 of 12 bits; save it as 16-bit PCM"),
         (wav_bytes(bytes(8), encoding=85), "format 85"),

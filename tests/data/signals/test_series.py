@@ -48,7 +48,7 @@ def test_labels_of_a_file_are_places_in_the_classes_of_a_network() -> None:
     moved = series.with_label_names(["fist", "wave", "rest"])
 
     assert moved.label.tolist() == [2, 1] * 4
-    with pytest.raises(DataError, match="'rest', which is not a class"):
+    with pytest.raises(DataError, match="'rest', not a class"):
         series.with_label_names(["wave", "fist"])
 
 

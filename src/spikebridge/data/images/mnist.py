@@ -80,9 +80,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != bytes([0, 0, _UINT8]) or not 1 <= magic[3] <= 4:
-        raise DataError(
-            f"{path}, byte 0: expected an idx file of bytes (00 00 08 and 1 to 4 axes), but got {magic.hex(' ')}."
-        )
+        raise DataError(f"{path}, byte 0: expected an idx file, 00 00 08 and 1 to 4 axes, but got {magic.hex(' ')}.")
 
     num_axes = magic[3]
     header = file.read(4 * num_axes)
@@ -94,7 +92,7 @@ def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     start = 4 + 4 * num_axes
     if not fits(shape):
         raise DataError(
-            f"{path}, byte 4: expected at most {MAX_BYTES} values, but the header declares {shape}, that is {size}."
+            f"{path}, byte 4: expected at most {MAX_BYTES} values, but it declares {shape}, that is {size}."
         )
 
     values = read_at_most(file, size + 1)

@@ -135,9 +135,7 @@ def photograph_texture(
 def _path(photograph: _Photograph) -> Path:
     found = find_spec(photograph.package)
     if found is None or not found.submodule_search_locations:
-        raise ConfigError(
-            "scenes of photographs take the pictures of scikit-image: pip install 'spikebridge[photographs]'"
-        )
+        raise ConfigError("scenes of photographs need scikit-image: pip install 'spikebridge[photographs]'")
 
     return Path(found.submodule_search_locations[0]) / photograph.file
 

@@ -98,9 +98,7 @@ class FileColumn:
         Raises:
             DataError: always.
         """
-        raise DataError(
-            "events or frames in a temporary file cannot be pickled, or sent to another process; read them there."
-        )
+        raise DataError("events or frames in a temporary file cannot be pickled for another process; read them there.")
 
     def _read(self, size: int, place: int) -> bytes:
         """Bytes of the file, as many as one read returns."""

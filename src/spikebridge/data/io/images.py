@@ -161,9 +161,7 @@ def _number(path: Path) -> int:
 
 def _check(image: Image.Image, path: Path) -> None:
     if image.width * image.height > _MAX_PIXELS:
-        raise DataError(
-            f"{path}: expected at most {_MAX_PIXELS} pixels, but it declares {image.width} x {image.height}."
-        )
+        raise DataError(f"{path}: expected at most {_MAX_PIXELS} pixels, but it has {image.width} x {image.height}.")
 
     if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
         raise DataError(

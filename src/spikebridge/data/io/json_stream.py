@@ -74,9 +74,7 @@ def _whole(first: bytes, file: Readable, path: str) -> bytes:
     """The first line of a file and the rest of it."""
     content = first + read_at_most(file, MAX_DOCUMENT_BYTES + 1 - len(first))
     if len(content) > MAX_DOCUMENT_BYTES:
-        raise DataError(
-            f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write one object a line instead."
-        )
+        raise DataError(f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write an object a line.")
 
     return content
 

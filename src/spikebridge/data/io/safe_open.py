@@ -91,9 +91,7 @@ def read_text(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> str:
     try:
         return read_bytes(path, expected, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}, byte {error.start}: expected {expected} in UTF-8, but found {error.reason}."
-        ) from None
+        raise DataError(f"{path}, byte {error.start}: expected {expected} in UTF-8, but got {error.reason}.") from None
 
 
 def checked_file(path: Path, expected: str, max_bytes: int | None = None) -> Path:
@@ -120,9 +118,7 @@ def open_unpacked(path: Path, expected: str) -> Iterator[Readable]:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 yield io.BufferedReader(_Limited(unpacked, max_bytes, f"{path}: expected {expected}"), _READ_BYTES)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{path}: expected {expected}, but the gzip file is damaged or cut short ({error})."
-            ) from error
+            raise DataError(f"{path}: expected {expected}, but the gzip file is damaged or cut ({error}).") from error
 
 
 class _Limited(io.RawIOBase):

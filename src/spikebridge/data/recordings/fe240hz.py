@@ -118,9 +118,7 @@ def _align_boxes(
 ) -> tuple[Float[np.ndarray, "F 4"], int]:
     """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
     if not (folder / _FRAME_BOXES).exists():
-        raise DataError(
-            f"{folder}: expected {_FRAME_BOXES}, which holds the boxes of the frames. Give box_offset (--box-offset)."
-        )
+        raise DataError(f"{folder}: expected {_FRAME_BOXES}, the boxes of the frames. Give box_offset (--box-offset).")
 
     frame_boxes = read_boxes(folder / _FRAME_BOXES)
     _check_number(folder / _FRAME_BOXES, "frame boxes", len(frame_boxes), num_frames)

@@ -101,9 +101,7 @@ def _read_meta(folder: Path) -> _Meta:
 
     for name in ("width", "height"):
         if not 1 <= values.get(name, 0) <= 2**16:
-            raise DataError(
-                f"{path}, {name}: expected a number of pixels from 1 to {2**16}, but got {values.get(name)!r}."
-            )
+            raise DataError(f"{path}, {name}: expected pixels from 1 to {2**16}, but got {values.get(name)!r}.")
 
     return _Meta(**{**values, "name": str(values.get("name", folder.name))})
 

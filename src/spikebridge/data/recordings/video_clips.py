@@ -64,9 +64,8 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
     missing = len(frames) - len(boxes)
     if missing < 0 or (missing and not allow_unlabelled):
         remedy = "allow_unlabelled=True keeps frames without a box." if missing > 0 else "Images are missing."
-        raise DataError(
-            f"{folder}: expected one box a frame, but got {len(frames)} images and {len(boxes)} boxes. {remedy}"
-        )
+        counts = f"{len(frames)} images and {len(boxes)} boxes"
+        raise DataError(f"{folder}: expected one box a frame, but got {counts}. {remedy}")
 
     boxes = valid_boxes(np.concatenate([boxes, np.full((missing, 4), np.nan)]), frames.height, frames.width)
     if np.isnan(boxes[0]).any():

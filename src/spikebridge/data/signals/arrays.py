@@ -107,9 +107,7 @@ def _refuse_misspelt(path: Path, names: Sequence[str], known: _KnownSet) -> None
             continue
         meant = _OTHER_NAMES.get(name.lower()) or next(iter(get_close_matches(name, expected, n=1, cutoff=0.8)), None)
         if meant is not None and meant not in names:
-            raise DataError(
-                f"{path}: there is no array {name!r} in the general form; did you mean {meant!r}? Rename it."
-            )
+            raise DataError(f"{path}: no array {name!r} is in the general form; did you mean {meant!r}? Rename it.")
 
 
 def _hint(name: str, names: Sequence[str]) -> str:
@@ -123,9 +121,7 @@ def _samples(path: Path, arrays: dict[str, NDArray[Any]], known: _KnownSet) -> N
         raise DataError(f"{path}, samples: expected numbers (N, channels), but got {raw.dtype} {raw.shape}.")
 
     if raw.ndim == 2 and raw.shape[1] > raw.shape[0]:
-        raise DataError(
-            f"{path}, samples: expected (N, channels), time first, but got {raw.shape}; transpose the array."
-        )
+        raise DataError(f"{path}, samples: expected (N, channels), time first, but got {raw.shape}; transpose them.")
 
     if not fits(raw.shape, np.dtype(np.float32).itemsize):
         raise DataError(f"{path}, samples: expected at most {MAX_BYTES} bytes as float32, but got {raw.shape}.")
@@ -263,8 +259,6 @@ def _marks(path: Path, marks: NDArray[Any] | None, num_samples: int) -> NDArray[
         raise DataError(f"{path}, beat_at: expected rising integers, but got {marks.dtype} {marks.shape}.")
 
     if len(marks) and not (int(marks[0]) >= 0 and int(marks[-1]) < num_samples):
-        raise DataError(
-            f"{path}, beat_at: expected samples from 0 to {num_samples - 1}, but got {marks[0]} to {marks[-1]}."
-        )
+        raise DataError(f"{path}, beat_at: expected 0 to {num_samples - 1}, but got {marks[0]} to {marks[-1]}.")
 
     return marks.astype(np.int64)

@@ -123,9 +123,7 @@ class SensorSeries:
         used = [self.label_names[i] for i in np.unique(self.label)]
         unknown = [name for name in used if name not in places]
         if unknown:
-            raise DataError(
-                f"a series has the label {unknown[0]!r}, which is not a class; {did_you_mean(unknown[0], names)}"
-            )
+            raise DataError(f"a series has the label {unknown[0]!r}, not a class; {did_you_mean(unknown[0], names)}")
 
         table = np.array([places.get(name, -1) for name in self.label_names], np.int64)
         return replace(self, label=table[self.label], label_names=tuple(names))
@@ -226,9 +224,8 @@ def named_column(
         column = np.char.strip(column)
         empty = column == ""
         if empty.any():
-            raise DataError(
-                f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {int(empty.argmax())}."
-            )
+            first = int(empty.argmax())
+            raise DataError(f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {first}.")
 
     if names is None:
         unique, index = np.unique(column, return_inverse=True)
@@ -273,9 +270,8 @@ def cut_windows(series: SensorSeries, seconds: float, stride_seconds: float | No
     length = round(seconds * series.rate_hz)
     stride = length if stride_seconds is None else round(stride_seconds * series.rate_hz)
     if length < 1 or stride < 1:
-        raise ConfigError(
-            f"windows of {seconds} s, one every {stride_seconds} s, are below one sample at {series.rate_hz:g} Hz"
-        )
+        rate = f"{series.rate_hz:g} Hz"
+        raise ConfigError(f"windows of {seconds} s, one every {stride_seconds} s, are below one sample at {rate}")
 
     number = np.maximum((series.stops - series.starts - length) // stride + 1, 0)
     owner = np.repeat(np.arange(len(series)), number)

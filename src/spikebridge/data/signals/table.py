@@ -56,9 +56,7 @@ def read_csv_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
         rate_hz = _rate_of_times(table, starts, stops, rate_hz)
 
     if rate_hz is None:
-        raise DataError(
-            f"{path}: expected a column 'time' in seconds, or the samples a second with rate_hz=, but there is neither."
-        )
+        raise DataError(f"{path}: expected a column 'time' in seconds, or rate_hz=, the samples a second.")
 
     label = _cells_of_series(table, "label", starts)
     group = _cells_of_series(table, "group", starts)

@@ -77,9 +77,7 @@ def read_wav(path: Path) -> tuple[Float32[np.ndarray, "L C"], int]:
         content = read_at_most(file, MAX_BYTES if header.num_bytes is None else header.num_bytes)
 
     if header.num_bytes is not None and len(content) < header.num_bytes:
-        raise DataError(
-            f"{path}: expected {header.num_bytes} bytes of samples, but {len(content)} are there; it is cut short."
-        )
+        raise DataError(f"{path}: expected {header.num_bytes} bytes of samples, but it is cut after {len(content)}.")
 
     samples = header.decode(content)
     if len(samples) == 0:
@@ -124,9 +122,7 @@ def read_wav_format(file: Readable, name: str) -> WavFormat:
 def _exactly(file: Readable, size: int, name: str, place: int) -> bytearray:
     content = read_at_most(file, size)
     if len(content) < size:
-        raise DataError(
-            f"{name}, byte {place}: expected {size} bytes of the header, but the file ends after {len(content)}."
-        )
+        raise DataError(f"{name}, byte {place}: expected {size} bytes of the header, but it ends after {len(content)}.")
 
     return content
 

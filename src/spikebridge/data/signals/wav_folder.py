@@ -47,9 +47,7 @@ def read_wav_folder(folder: Path) -> SensorSeries:
     """
     files = _from_table(folder) if (folder / TABLE).exists() else _from_names(folder)
     if not files:
-        raise DataError(
-            f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but there are none."
-        )
+        raise DataError(f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but found none.")
 
     rates: dict[str, float] = {}
     first_with: dict[int, str] = {}  # the first file with a number of channels
@@ -88,9 +86,7 @@ def read_wav_folder(folder: Path) -> SensorSeries:
 
 
 def _from_names(folder: Path) -> list[_LabelledFile]:
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and not _is_left_out(path, folder)
-    )
+    paths = sorted(one for one in folder.rglob("*") if one.suffix.lower() == ".wav" and not _is_ignored(one, folder))
     if len(paths) > _MAX_FILES:
         raise DataError(f"{folder}: expected at most {_MAX_FILES} WAV files, but there are {len(paths)}.")
 
@@ -108,7 +104,7 @@ def _from_names(folder: Path) -> list[_LabelledFile]:
     return files
 
 
-def _is_left_out(path: Path, folder: Path) -> bool:
+def _is_ignored(path: Path, folder: Path) -> bool:
     """True if a file is hidden, or a recording of noise without a word."""
     parts = path.relative_to(folder).parts
     return any(part.startswith(".") for part in parts) or _NOISE in parts
@@ -120,7 +116,7 @@ def _from_table(folder: Path) -> list[_LabelledFile]:
     header = [name.strip() for name in next(rows, [])]
     if header not in (["file", "label"], ["file", "label", "group"]):
         raise DataError(
-            f"{path}: expected the header 'file,label' or 'file,label,group', but found {','.join(header)!r:.80}."
+            f"{path}: expected the header 'file,label' or 'file,label,group', but got {','.join(header):.70}"
         )
 
     files = []
@@ -136,9 +132,7 @@ def _from_table(folder: Path) -> list[_LabelledFile]:
             raise DataError(f"{path}, line {line}: expected a file below {folder}, but found {name!r}.")
 
         if not label or group == [""]:
-            raise DataError(
-                f"{path}, line {line}: expected a label{' and a group' if group else ''}, but one is empty."
-            )
+            raise DataError(f"{path}, line {line}: expected a {' and a '.join(header[1:])}, but one is empty.")
 
         files.append(_LabelledFile(inside, label, group[0] if group else None))
 

@@ -35,9 +35,8 @@ def moving_object(seconds: float = 1.0, seed: int = 0, family: str | None = None
     if family is not None:
         return family_recording(family, seed, seconds)
 
-    return render_recording(
-        MovingObjects(seed=seed), seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object"
-    )
+    scene = MovingObjects(seed=seed)
+    return render_recording(scene, seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object")
 
 
 def moving_digit(seconds: float = 0.3, seed: int = 0) -> Recording:
@@ -82,9 +81,7 @@ def task_digits(num_images: int = 400, seed: int = 0) -> LabelledImages:
     """
     test = load_digits().test
     if not 1 <= num_images <= len(test.labels):
-        raise ConfigError(
-            f"there are {len(test.labels)} test digits, so take 1 to {len(test.labels)}, not {num_images}"
-        )
+        raise ConfigError(f"there are {len(test.labels)} test digits: take 1 to {len(test.labels)}, not {num_images}")
 
     chosen = test.select(torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(seed))[:num_images])
     enlarged = F.interpolate(chosen.images[:, None], (20, 20), mode="bicubic", align_corners=False).clamp(0, 1)

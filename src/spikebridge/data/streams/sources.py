@@ -43,7 +43,7 @@ class StreamRequest:
         tracks_target: it is a tracker: single events, frames of the sensor's size, and a box in the first one.
         sensor: rows and columns of its event frames; None for single events of any sensor.
         frame: rows and columns of its frames; None without frames, unless it is a tracker.
-        counts: event frames hold the number of events per pixel; else 1 where there was any.
+        counts: event frames hold the number of events per pixel; else a pixel is 1 after any event.
         most_together: event frames that it takes in one step; None for any number.
     """
 
@@ -56,7 +56,7 @@ class StreamRequest:
 
     @property
     def frames(self) -> bool:
-        """Whether it needs frames."""
+        """True if the network needs frames."""
         return self.tracks_target or self.frame is not None
 
 
@@ -67,11 +67,11 @@ class LiveSource:
     Args:
         events: a name of the table above.
         frames: the name of a separate source of frames.
-        box: of the target in the first frame.
-        sensor: rows and columns, where neither network nor source gives them.
+        box: the box of the target in the first frame.
+        sensor: rows and columns, if neither network nor source gives them.
         loop: restart a recording after its end.
-        speed: of a recording.
-        lines: what `-` reads.
+        speed: playback speed of a recording.
+        lines: the standard input, for `-`.
         allow_truncated: accept a file of events that ends inside a packet.
         report: called with a message while the stream waits.
     """
@@ -111,18 +111,16 @@ class LiveSource:
             raise ConfigError(f"{self.events} is played from a file, so its frames are a folder, not {self.frames!r}")
 
         recording = self._recording(request)
-        found = recording.events.height, recording.events.width
-        if request.sensor not in (None, found):
-            raise DataError(
-                f"{self.events}: {_pixels(found)}, but this network takes events of {_pixels(request.sensor)}"
-            )
+        sensor = recording.events.height, recording.events.width
+        if request.sensor not in (None, sensor):
+            raise DataError(f"{self.events}: {_pixels(sensor)}, but this network takes {_pixels(request.sensor)}")
 
         if request.frames and not recording.num_frames:
             raise ConfigError(f"{self.events} has no frames, which this network needs; --frames names their folder")
 
         last = "" if recording.last_event_us is None else f", the last at {recording.last_event_us} us"
         self.report(f"{self.events}: {recording.events.num_events} events{last}")
-        size = request.frame or found
+        size = request.frame or sensor
         if request.frames and recording.frames[0].shape != size:
             frame = _pixels(recording.frames[0].shape)
             raise DataError(f"{self.events}: frames of {frame}, but this network takes those of {_pixels(size)}")
@@ -139,9 +137,7 @@ class LiveSource:
             if self.frames is not None:
                 raise ConfigError(f"{self.events}: a recording brings its own frames; leave --frames out")
             if self.sensor is not None and request.sensor is None:
-                raise ConfigError(
-                    "--sensor applies to lines and files of events; leave it out, the recording has its sensor size"
-                )
+                raise ConfigError("--sensor applies to lines and files of events; leave it out for a recording")
 
             return load_recording(path, dt=request.dt, allow_truncated=self.allow_truncated)
 
@@ -157,9 +153,7 @@ class LiveSource:
             raise ConfigError("--allow-truncated applies to files; leave it out for a live stream")
 
         if self.loop or self.speed != 1.0:
-            raise ConfigError(
-                "--loop and --speed apply to recordings; leave them out for a live stream, which runs in real time"
-            )
+            raise ConfigError("--loop and --speed apply to recordings; leave them out for a live stream")
 
         if request.tracks_target and self.box is None:
             raise ConfigError("a live stream needs the target's box in its first frame: --init x,y,w,h")
@@ -174,9 +168,7 @@ class LiveSource:
         if device is not None:
             size = sensor_size(device)
             if request.sensor not in (None, size):
-                raise DataError(
-                    f"a camera of {_pixels(size)}, but this network takes events of {_pixels(request.sensor)}"
-                )
+                raise DataError(f"a camera of {_pixels(size)}, but this network takes {_pixels(request.sensor)}")
 
         if size is None:
             raise ConfigError("text lines do not hold the size of the sensor; give it, such as --sensor 346x260")
@@ -208,25 +200,12 @@ class LiveSource:
 
 
 def _is_live(word: str) -> bool:
-    """Whether a name is that of a live stream.
-
-    Example:
-        >>> _is_live("tcp:5000"), _is_live("recordings/one")
-        (True, False)
-    """
+    """True if a name is that of a live stream."""
     return word in ("-", "camera") or word.startswith("tcp:")
 
 
 def parse_sensor_size(words: str) -> Size:
-    """Rows and columns from `WIDTHxHEIGHT`.
-
-    Raises:
-        ConfigError: not two integers above 0.
-
-    Example:
-        >>> parse_sensor_size("346x260")
-        (260, 346)
-    """
+    """Rows and columns from the words `WIDTHxHEIGHT`."""
     width, _, height = words.partition("x")
     if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**16 and 0 < int(height) <= 2**16):
         raise ConfigError(f"a sensor is WIDTHxHEIGHT in pixels, such as 346x260, but got {words!r}")

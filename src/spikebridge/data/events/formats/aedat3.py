@@ -62,9 +62,7 @@ def _read_header(path: Path, file: BinaryIO) -> bytes:
         if not line:
             break
 
-    raise DataError(
-        f"{path}: expected the line {_END_OF_HEADER.decode()} within {_MAX_HEADER} bytes, but it is not there."
-    )
+    raise DataError(f"{path}: expected the line {_END_OF_HEADER.decode()} within {_MAX_HEADER} bytes, but found none.")
 
 
 def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
@@ -107,9 +105,7 @@ def _decoded(path: Path, packet: _Packet, content: bytes) -> Columns:
     data = words[:, 0]
     time = words[:, 1]
     if (time >= 2**31).any():
-        raise DataError(
-            f"{path}: expected times of 31 bits in the packet at byte {packet.place}, but found longer ones."
-        )
+        raise DataError(f"{path}: expected times of 31 bits in the packet at byte {packet.place}, but some are longer.")
 
     # the camera's own filters mark noise as invalid
     valid = (data & 1) == 1

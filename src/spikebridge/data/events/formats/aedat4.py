@@ -138,9 +138,7 @@ def _check_packet_sizes(path: Path) -> None:
             # the decoder ends the process at a description of the streams that is no text
             header.text[header.text.find(b"<") : header.text.rfind(b">") + 1].decode()
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}: expected {_EXPECTED}, but its list of streams is no text ({error.reason})."
-            ) from None
+            raise DataError(f"{path}: expected {_EXPECTED}, but its streams are no text ({error.reason}).") from None
 
         for packet, next_packet in _packets(file, header.packets, header.end_of_packets(size)):
             num_bytes = next_packet - packet - _PACKET_HEAD
