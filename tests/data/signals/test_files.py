@@ -170,7 +170,7 @@ def test_damaged_wav_files_are_refused(tmp_path: Path) -> None:
         (wav_bytes(bytes(8), bits=12), "format 1 of 12 bits; save it as 16-bit PCM"),
         (wav_bytes(bytes(8), encoding=85), "format 85"),
         (wav_bytes(bytes(8), channels=0), "0 channels"),
-        (wav_bytes(bytes(8))[:30], "bytes of the header, but the file ends"),
+        (wav_bytes(bytes(8))[:30], "bytes of the header, but it ends"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):

@@ -23,7 +23,7 @@ from spikebridge.data.streams import binner as binner
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.replay import ReplaySource
-from spikebridge.data.streams.text import feed_lines, start_line_reader, start_socket_reader
+from spikebridge.data.streams._text import feed_lines, start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 BOX = np.array([0.0, 0.0, 2.0, 2.0])

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 
-class Window(NamedTuple):
+class ObjectWindow(NamedTuple):
     """A view of an image around an object, and the places of its pixels along and across the object [px]."""
 
     pixels: NDArray[np.float64]
@@ -21,7 +21,7 @@ class Window(NamedTuple):
 
 def window_around(
     image: Float[np.ndarray, "H W"], place: tuple[float, float], reach: tuple[float, float], angle: float
-) -> Window:
+) -> ObjectWindow:
     """The window around a turned object, which reaches at most `reach` from its middle along x and y [px, rad]."""
     x, y = place
     left, top = (max(0, int(middle - far) - 1) for middle, far in zip(place, reach, strict=True))
@@ -31,7 +31,7 @@ def window_around(
     along = (columns - x) * cos(angle) + (rows - y) * sin(angle)
     across = (rows - y) * cos(angle) - (columns - x) * sin(angle)
 
-    return Window(pixels, along, across)
+    return ObjectWindow(pixels, along, across)
 
 
 def ellipse_extent(along: float, across: float, angle: float) -> tuple[float, float]:

@@ -86,28 +86,16 @@ class ObjectScene(ABC):
             )
 
     def box(self, t: float) -> Float[np.ndarray, "4"]:
-        """The box around the target's outline.
-
-        Args:
-            t: time [s].
-        """
+        """The box around the target's outline at a time [s]."""
         upper_left, lower_right = self._target.extent(t)
         return np.concatenate([np.array(self.center(t)) + upper_left, lower_right - upper_left])
 
     def center(self, t: float) -> tuple[float, float]:
-        """The middle of the target.
-
-        Args:
-            t: time [s].
-        """
+        """The middle of the target at a time [s]."""
         return self._place(self._target, t)
 
     def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """The image of the camera.
-
-        Args:
-            t: time [s].
-        """
+        """The image of the camera at a time [s]."""
         image = self._background.view(t, self.height, self.width)
         # the target comes last and hides the others
         for body in (*self._bodies[1:], self._target):

@@ -91,12 +91,7 @@ class MovingBackground(NamedTuple):
 
 
 def canvas_size(height: int, width: int, camera_motion: float) -> tuple[int, int]:
-    """Rows and columns of a canvas that the field of view never leaves.
-
-    Example:
-        >>> canvas_size(100, 120, camera_motion=7.5)
-        (120, 140)
-    """
+    """Rows and columns of a canvas that the field of view never leaves."""
     margin = 2 * (ceil(camera_motion) + 2)
     return height + margin, width + margin
 

@@ -27,7 +27,7 @@ from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.replay import EventFrameSource, ReplaySource
-from spikebridge.data.streams.text import start_line_reader, start_socket_reader
+from spikebridge.data.streams._text import start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 Size = tuple[int, int]
