@@ -21,9 +21,9 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.data.streams import binner as binner
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
+from spikebridge.data.streams._text import feed_lines, start_line_reader, start_socket_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.replay import ReplaySource
-from spikebridge.data.streams._text import feed_lines, start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 BOX = np.array([0.0, 0.0, 2.0, 2.0])

@@ -155,7 +155,7 @@ def test_settings_that_cannot_be_meant_are_refused(make, message: str) -> None:
 
 def test_samples_that_do_not_fit_are_refused() -> None:
     tasks = GroupedPermutations(6, 1, generator=seeded())
-    with pytest.raises(ShapeError, match=r"orders are of 6 features, but a sample of shape \(4,\) has 4"):
+    with pytest.raises(ShapeError, match=r"orders are of 6 features, but a sample of shape \(4,\) does not fit"):
         tasks.samples(0, torch.zeros(3, 4), torch.arange(3))
 
     with pytest.raises(ShapeError, match="3 labels, but batch_axis=0"):

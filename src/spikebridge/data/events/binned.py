@@ -71,29 +71,27 @@ class EventBins:
 
     def __post_init__(self) -> None:
         num_events = len(self.x)
-        if not len(self.y) == len(self.on) == num_events or not len(self.edges):
+        lengths = [len(column) for column in (self.x, self.y, self.on, self.edges)]
+        if len({*lengths[:3]}) > 1 or not len(self.edges):
             raise ShapeError(
-                f"event bins need columns of one length and at least one edge, but got {len(self.x)}, {len(self.y)} "
-                f"and {len(self.on)} values and {len(self.edges)} edges."
+                f"event bins need x, y and on, columns of one length, and edges, but got lengths {lengths}."
             )
 
         if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
             raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
 
         errors = RowErrors()
+        kind = f"outside the sensor of {self.width} x {self.height} pixels"
         for x, y in iter_chunks(self.x, self.y):
-            errors = errors.with_rows(
-                {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}
-            )
+            errors = errors.with_rows({kind: (x >= self.width) | (y >= self.height)})
 
         if errors:
             raise DataError(f"{errors}.")
 
         largest = int(np.diff(self.edges).max(initial=0))
         if largest > MAX_EVENTS_PER_BIN:
-            raise DataError(
-                f"expected at most {MAX_EVENTS_PER_BIN} events a bin, but one has {largest}; are times in microseconds?"
-            )
+            limit = f"at most {MAX_EVENTS_PER_BIN} events a bin"
+            raise DataError(f"expected {limit}, but one has {largest}; are times in microseconds?")
 
     @property
     def num_bins(self) -> int:

@@ -116,10 +116,7 @@ def collate(sequences: Sequence[Shaped[torch.Tensor, "T *N"]]) -> Shaped[torch.T
     _check_samples(sequences)
     lengths = [len(sequence) for sequence in sequences]
     if len(set(lengths)) > 1:
-        raise ShapeError(
-            f"a batch needs samples of one length, but got lengths {lengths}. "
-            "Cut them to one length, or use collate_padded()."
-        )
+        raise ShapeError(f"a batch needs samples of one length, but got lengths {lengths}; use collate_padded().")
 
     return torch.stack(list(sequences), dim=1)
 
@@ -161,10 +158,8 @@ def _bins_until_last(events: Events, num_pixels: int, dt: float, start: int) -> 
 
     num_bins = int((last - start) // (dt * 1e6)) + 2
     if num_bins * 2 * num_pixels > _MAX_VALUES:
-        raise DataError(
-            f"the last event is at {last} us, which needs {num_bins} bins of {dt} s or {num_bins * 2 * num_pixels} "
-            "values. Give num_bins, or cut the events with slice_time() first."
-        )
+        size = f"{num_bins} bins of {dt} s"
+        raise DataError(f"the last event is at {last} us, which needs {size}: give num_bins, or cut with slice_time().")
 
     # the division may round down, so the last bin is found among edges that surely reach beyond the event
     return int(np.searchsorted(bin_edges(num_bins, dt, start), last, side="right"))

@@ -66,10 +66,8 @@ def read_gesture_labels(path: Path) -> list[GestureLabel]:
 
             number, start, stop = (parse_integer(cell.strip()) for cell in row)
             if not 1 <= number <= len(GESTURES) or not 0 <= start < stop < 2**62:
-                raise DataError(
-                    f"{where}: expected a class from 1 to {len(GESTURES)} and an end after its begin, but found "
-                    f"{','.join(row)!r:.80}."
-                )
+                expected = f"a class from 1 to {len(GESTURES)} and an end after its start"
+                raise DataError(f"{where}: expected {expected}, but found {','.join(row)!r:.80}.")
 
             labels.append(GestureLabel(number - 1, start, stop))
     except (ValueError, csv.Error) as error:
@@ -87,24 +85,14 @@ def check_gestures(events: Events, labels: Sequence[GestureLabel]) -> list[Serie
     edges = np.searchsorted(events["t"], [(label.start_us, label.stop_us) for label in labels]).reshape(-1, 2)
     empty = np.flatnonzero(edges[:, 0] == edges[:, 1]).tolist()
     if empty:
-        findings.append(
-            SeriesFinding(
-                "error",
-                f"{len(empty)} of {len(labels)} gestures have no event, first gesture {empty[0]}",
-                "check that the table is that of the recording",
-            )
-        )
+        problem = f"{len(empty)} of {len(labels)} gestures have no event, first gesture {empty[0]}"
+        findings.append(SeriesFinding("error", problem, "check that the table is that of the recording"))
 
     overlapping = [i for i, (label, later) in enumerate(pairwise(labels), 1) if later.start_us < label.stop_us]
     if overlapping:
-        findings.append(
-            SeriesFinding(
-                "warning",
-                f"{len(overlapping)} of {len(labels)} gestures begin before the one before them ends, first gesture "
-                f"{overlapping[0]}",
-                "correct the table: events of the overlap are in both",
-            )
-        )
+        count = f"{len(overlapping)} of {len(labels)}"
+        problem = f"{count} gestures begin before the one before them ends, first gesture {overlapping[0]}"
+        findings.append(SeriesFinding("warning", problem, "correct the table: events of the overlap are in both"))
 
     return findings
 
@@ -126,8 +114,7 @@ def read_gestures(path: Path) -> list[tuple[Events, int]]:
         gesture = slice_time(events, start, stop).copy()
         if not len(gesture):
             raise DataError(
-                f"{path}: expected events from {start} to {stop} us, where the table has {GESTURES[label]!r}, but "
-                "there is none."
+                f"{path}: expected events of {GESTURES[label]!r} from {start} to {stop} us, but found none."
             )
 
         gesture["t"] -= start

@@ -64,8 +64,7 @@ def split_validation(samples: LabelledImages, num_validation: int) -> tuple[Labe
     num_samples = len(samples.labels)
     if not 0 <= num_validation < num_samples:
         raise ConfigError(
-            f"num_validation must be from 0 to {num_samples - 1} (the training part has {num_samples} samples), "
-            f"but got {num_validation}."
+            f"num_validation is from 0 to {num_samples - 1} in {num_samples} samples, but got {num_validation}."
         )
 
     num_train = num_samples - num_validation
@@ -112,18 +111,14 @@ def make_labelled_digits(
         raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
 
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"{labels_from}: expected {len(images)} integers, one for each image of {images_from}, "
-            f"but got {labels.dtype} {labels.shape}."
-        )
+        expected = f"{len(images)} integers, one an image"
+        raise DataError(f"{labels_from}: expected {expected}, but got {labels.dtype} {labels.shape}.")
 
     wrong = (labels < 0) | (labels >= _NUM_CLASSES)
     if wrong.any():
         index = int(wrong.argmax())
-        raise DataError(
-            f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
-            f"first {labels[index]} at index {index}."
-        )
+        count = f"{int(wrong.sum())} are not, first {labels[index]} at index {index}"
+        raise DataError(f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {count}.")
 
     # before the images become floats, four times as large
     if not fits(images.shape, _FLOAT_BYTES):

@@ -66,10 +66,9 @@ class ImageFiles(Sequence[np.ndarray]):
 
         image = read_grey(self.paths[index])
         if image.shape != (self.height, self.width):
-            raise DataError(
-                f"{self.paths[index]}: expected {self.width} x {self.height} pixels as in {self.paths[0].name}, "
-                f"but got {image.shape[1]} x {image.shape[0]}."
-            )
+            expected = f"{self.width} x {self.height} pixels as in {self.paths[0].name}"
+            size = f"{image.shape[1]} x {image.shape[0]}"
+            raise DataError(f"{self.paths[index]}: expected {expected}, but got {size}.")
 
         return image
 
@@ -165,6 +164,5 @@ def _check(image: Image.Image, path: Path) -> None:
 
     if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
         raise DataError(
-            f"{path}: expected grey or colour levels of 8 or 16 bits, but the image is of mode {image.mode!r}; "
-            "save it as 8-bit grey first."
+            f"{path}: expected 8 or 16 bits a level, but got mode {image.mode!r}; save it as 8-bit grey first."
         )

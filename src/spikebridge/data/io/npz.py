@@ -87,10 +87,8 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBER
     with _opened_member(archive, key, path) as member:
         header = _header(member, where, kinds)
         if not fits(header.shape, header.dtype.itemsize):
-            raise DataError(
-                f"{where}: expected numbers in at most {MAX_BYTES} bytes, but the header declares {header.dtype} "
-                f"{header.shape}."
-            )
+            declared = f"{header.dtype} {header.shape}"
+            raise DataError(f"{where}: expected numbers in at most {MAX_BYTES} bytes, but it declares {declared}.")
 
         values = _values(member, header, prod(header.shape), where)
         _check_end(member, header, where)

@@ -137,10 +137,8 @@ class _Limited(io.RawIOBase):
         content = self._file.read(len(buffer))
         self._remaining -= len(content)
         if self._remaining < 0:
-            raise DataError(
-                f"{self._message} of at most {self._max_bytes} bytes ({_MAX_GROWTH} for each byte of the gzip file), "
-                "but there are more."
-            )
+            limit = f"{self._max_bytes} bytes, {_MAX_GROWTH} for each byte of the gzip file"
+            raise DataError(f"{self._message} of at most {limit}, but there are more.")
 
         buffer[: len(content)] = content
         return len(content)

@@ -135,10 +135,8 @@ def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
     check_consecutive(frames.paths)
     events, bins_per_frame = read_sparse_events(folder / _EVENTS)
     if bins_per_frame != _BINS_PER_FRAME:
-        raise DataError(
-            f"{folder / _EVENTS}, shape: expected {_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz, but got "
-            f"{bins_per_frame}."
-        )
+        expected = f"{_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz"
+        raise DataError(f"{folder / _EVENTS}, shape: expected {expected}, but got {bins_per_frame}.")
 
     _check_number(folder / "img", "frames", len(frames), events.num_bins // bins_per_frame)
     if len(frames) * bins_per_frame != events.num_bins:
@@ -217,10 +215,8 @@ def _check_offset(name: str, offset: int, num_frames: int, number: int) -> None:
     """Refuses an offset at which no frame has a bin or a box."""
     lowest = (1 - num_frames) * _BINS_PER_FRAME
     if not lowest <= offset < number:
-        raise ConfigError(
-            f"{name}: expected a number from {lowest} to {number - 1}, at which frames and bins have a common time, "
-            f"but got {offset}."
-        )
+        expected = f"a number from {lowest} to {number - 1}, with a common time of frames and bins"
+        raise ConfigError(f"{name}: expected {expected}, but got {offset}.")
 
 
 def _boxes_at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.ndarray, "M 4"]:

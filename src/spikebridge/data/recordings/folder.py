@@ -64,10 +64,10 @@ def load_recording_folder(
     frames, frame_times = read_frames(folder, events_path, allow_truncated)
 
     if (frames.height, frames.width) != (meta.height, meta.width):
-        raise DataError(
-            f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
-            f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
-        )
+        sensor = f"the sensor's {meta.width} x {meta.height} pixels (meta.json)"
+        remedy = "Resize and crop them to the view of the event pixels."
+        size = f"{frames.width} x {frames.height}"
+        raise DataError(f"{folder}: expected frames of {sensor}, but they are {size}. {remedy}")
 
     events = buffer_events(events_path, meta.height, meta.width, repair, allow_truncated)
     _warn_repaired(events_path, events)
@@ -150,10 +150,8 @@ def read_frames(
     unlisted = sorted(existing - listed)
     if missing or unlisted:
         first = f"{missing[0]!r} is not there" if missing else f"{unlisted[0]!r} has no time"
-        raise DataError(
-            f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(existing)} "
-            f"images and frames.csv {len(names)} times; {first}."
-        )
+        counts = f"frames/ holds {len(existing)} images and frames.csv {len(names)} times"
+        raise DataError(f"{folder}: expected one time for each image, but {counts}; {first}.")
 
     _check_increasing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
@@ -171,10 +169,8 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
     usable = valid_boxes(boxes, meta.height, meta.width)
 
     if len(usable) and np.isnan(usable[0]).any():
-        raise DataError(
-            f"{path}, line 2: expected a first box inside the image of {meta.width} x {meta.height} pixels, but got "
-            f"{boxes[0].tolist()}."
-        )
+        expected = f"a first box inside the image of {meta.width} x {meta.height} pixels"
+        raise DataError(f"{path}, line 2: expected {expected}, but got {boxes[0].tolist()}.")
 
     return times + meta.box_offset_us, usable
 
@@ -260,10 +256,8 @@ def build_recording(
     num_bins = int(end / (dt * 1e6)) + 1
 
     if num_bins > MAX_BINS:
-        raise DataError(
-            f"{path}: the last time is {end} us after the first, which needs {num_bins} bins of {dt} s; at most "
-            f"{MAX_BINS} are possible. Is a time damaged, or not in microseconds?"
-        )
+        limit = f"needs {num_bins} bins of {dt} s, more than {MAX_BINS}. Is a time damaged, or not in microseconds?"
+        raise DataError(f"{path}: the last time, {end} us after the first, {limit}")
 
     edges = column_searchsorted(events.t, bin_edges(num_bins, dt, start - event_offset))
     return Recording(
@@ -292,10 +286,8 @@ def _check_increasing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
     backward = np.diff(times) <= 0
     if backward.any():
         index = int(backward.argmax()) + 1
-        raise DataError(
-            f"{path}: expected times that grow, but {int(backward.sum())} do not, first at index {index}: "
-            f"{times[index]} us after {times[index - 1]} us."
-        )
+        first = f"first at index {index}: {times[index]} us after {times[index - 1]} us"
+        raise DataError(f"{path}: expected times that grow, but {int(backward.sum())} do not, {first}.")
 
 
 def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
@@ -306,11 +298,10 @@ def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[A
     # a single frame lasts until the last event
     last = event_times[-1] if len(frame_times) == 1 else frame_times[-1]
     if event_times[-1] < frame_times[0] or event_times[0] > last:
-        raise DataError(
-            f"{path}: expected frames and events of one time, but frames are from {frame_times[0]} to "
-            f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
-            "say by how much with event_offset_us in meta.json."
-        )
+        frames = f"frames are from {frame_times[0]} to {frame_times[-1]} us"
+        events = f"events from {event_times[0]} to {event_times[-1]} us"
+        remedy = "If their clocks differ, give event_offset_us in meta.json."
+        raise DataError(f"{path}: expected frames and events of one time, but {frames} and {events}. {remedy}")
 
     # a file that was cut between two packets looks whole
     missing = frame_times[-1] - event_times[-1]

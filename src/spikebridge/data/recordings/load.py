@@ -81,10 +81,7 @@ def find_recording(path: Path, name: str | None = None) -> Path:
     """The folder, or the camera's file, of the one recording that path and name select."""
     if path.is_file():
         if frames_reader(path) is None:
-            raise DataError(
-                f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file; give the "
-                "folder it lies in."
-            )
+            raise DataError(f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file.")
 
         if name is not None:
             raise ConfigError(f"{path}: a file is one recording; leave out its name, {name!r}.")
@@ -110,10 +107,8 @@ def find_recording(path: Path, name: str | None = None) -> Path:
         return folders[0]
 
     if not folders:
-        raise DataError(
-            f"{path}: expected a recording (events_sparse.npz, or meta.json with frames and events), or a folder that "
-            "holds one, but found neither."
-        )
+        expected = "a recording (events_sparse.npz, or meta.json with frames and events), or a folder that holds one"
+        raise DataError(f"{path}: expected {expected}, but found neither.")
 
     some = ", ".join(folder.name for folder in folders[:8]) + (", .." if len(folders) > 8 else "")
     raise DataError(f"{path}: expected one recording, but it holds {len(folders)} ({some}); name one (--recording).")
@@ -216,9 +211,7 @@ def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False, allo
     events = buffer_events(path, repair=repair, allow_truncated=allow_truncated)
     frames, times = read_camera_frames(path, allow_truncated)
     if (frames.height, frames.width) != (events.height, events.width):
-        raise DataError(
-            f"{path}: expected frames of the sensor's {events.width} x {events.height} pixels, but they are "
-            f"{frames.width} x {frames.height}."
-        )
+        sizes = f"the sensor's {events.width} x {events.height} pixels, but they are {frames.width} x {frames.height}"
+        raise DataError(f"{path}: expected frames of {sizes}.")
 
     return build_recording(path, events, frames, times, dt)

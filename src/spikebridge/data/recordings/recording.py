@@ -101,10 +101,8 @@ class Recording:
         num_bins = self.events.num_bins
         lengths = (len(self.frame_times), len(self.frame_events), len(self.frame_boxes))
         if lengths != (num_frames,) * 3 or len(self.boxes) != num_bins:
-            raise ShapeError(
-                f"{self.name}: {num_frames} frames need as many times, event indices and boxes, and {num_bins} bins as "
-                f"many boxes, but got {lengths} and {len(self.boxes)}."
-            )
+            needed = f"{num_frames} frames need as many times, event indices and boxes, {num_bins} bins as many boxes"
+            raise ShapeError(f"{self.name}: {needed}, but got {lengths} and {len(self.boxes)}.")
 
         if not (self.dt > 0 and (np.diff(self.frame_times) > 0).all() and (self.frame_times >= 0).all()):
             raise ShapeError(f"{self.name}: dt must be above 0 s, and frame times must be 0 s or more and grow.")
@@ -136,13 +134,10 @@ class Recording:
         """
         height = self.events.height
         width = self.events.width
-
         if init is not None:
             if np.isnan(valid_boxes(init[None], height, width)).any():
-                raise DataError(
-                    f"{self.name}: expected a first box inside the image of {width} x {height} pixels, but got "
-                    f"{init.tolist()}."
-                )
+                expected = f"a first box inside the image of {width} x {height} pixels"
+                raise DataError(f"{self.name}: expected {expected}, but got {init.tolist()}.")
 
             return 0, init
 

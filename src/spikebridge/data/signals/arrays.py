@@ -162,10 +162,8 @@ def _starts(path: Path, starts: NDArray[Any], num_samples: int) -> NDArray[np.in
 
     starts = starts.astype(np.int64)
     if starts[0] != 0 or starts[-1] != num_samples:
-        raise DataError(
-            f"{where}: expected S + 1 places from 0 to the number of samples, {num_samples}, but they go from "
-            f"{starts[0]} to {starts[-1]}; append the end of the last series."
-        )
+        expected = f"S + 1 places from 0 to {num_samples}, the end of the last series"
+        raise DataError(f"{where}: expected {expected}, but they go from {starts[0]} to {starts[-1]}.")
 
     empty = np.diff(starts) <= 0
     if empty.any():
@@ -233,10 +231,7 @@ def refuse_two_rates(where: str, rates: dict[str, float], kind: str) -> None:
         for i, (rate, names) in enumerate(largest_first[:3])
     ]
 
-    raise DataError(
-        f"{where}: expected one rate, but {' and '.join(parts)}; nothing is resampled: bring them to one rate with the "
-        "tool that you trust."
-    )
+    raise DataError(f"{where}: expected one rate, but {' and '.join(parts)}; nothing is resampled: do so first.")
 
 
 def _channel_names(path: Path, names: NDArray[Any] | None, number: int) -> tuple[str, ...]:
@@ -245,8 +240,7 @@ def _channel_names(path: Path, names: NDArray[Any] | None, number: int) -> tuple
 
     if names.shape != (number,) or names.dtype.kind != "U":
         raise DataError(
-            f"{path}, channel_names: expected {number} texts, one a channel of samples, but got {names.dtype} "
-            f"{names.shape}."
+            f"{path}, channel_names: expected {number} texts, one a channel, but got {names.dtype} {names.shape}."
         )
 
     return tuple(names.tolist())

@@ -1,6 +1,7 @@
 """Checks of series before a network is trained on them: values, channels, rates, labels, groups."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,10 @@ class SeriesFinding(NamedTuple):
     def __str__(self) -> str:
         """Problem and remedy in one line."""
         return f"{self.problem}; {self.remedy}"
+
+
+_error = partial(SeriesFinding, "error")
+_warning = partial(SeriesFinding, "warning")
 
 
 def check_series(series: SensorSeries) -> list[SeriesFinding]:
@@ -53,19 +58,14 @@ def _known_set(series: SensorSeries) -> Iterator[SeriesFinding]:
         return
 
     if series.rate_hz != known.rate_hz:
-        yield SeriesFinding(
-            "error",
-            f"the arrays are those of {known.name}, which has {known.rate_hz:g} Hz, but rate_hz is {series.rate_hz:g}",
-            "correct it, or rename the arrays to label and group if this is a recording of your own",
-        )
+        rates = f"which has {known.rate_hz:g} Hz, but rate_hz is {series.rate_hz:g}"
+        remedy = "correct it, or rename the arrays to label and group if this is a recording of your own"
+        yield _error(f"the arrays are those of {known.name}, {rates}", remedy)
 
     if series.num_channels != known.num_channels:
-        yield SeriesFinding(
-            "error",
-            f"the arrays are those of {known.name}, which has {known.num_channels} channels, but samples has "
-            f"{series.num_channels}",
-            "a missing channel cannot be left out: give all of them in their order",
-        )
+        channels = f"which has {known.num_channels} channels, but samples has {series.num_channels}"
+        remedy = "a missing channel cannot be left out: give all of them in their order"
+        yield _error(f"the arrays are those of {known.name}, {channels}", remedy)
 
 
 class _Faults(NamedTuple):
@@ -86,42 +86,28 @@ def _values(series: SensorSeries) -> Iterator[SeriesFinding]:
     if faults.num_not_finite:
         index, channel, sample = faults.first
         num_values = int((series.stops - series.starts).sum()) * series.num_channels
-        yield SeriesFinding(
-            "error",
-            f"{faults.num_not_finite} of {num_values} values are NaN or infinite, first in series {index}, channel "
-            f"{names[channel]}, sample {sample}",
-            "cut these stretches out or fill them in the way that suits the sensor",
-        )
+        first = f"first in series {index}, channel {names[channel]}, sample {sample}"
+        remedy = "cut these stretches out or fill them in the way that suits the sensor"
+        yield _error(f"{faults.num_not_finite} of {num_values} values are NaN or infinite, {first}", remedy)
 
     # most units of a spike train are silent, and its counts are small integers
     continuous = series.name != "spike_trains"
     for channel, name in enumerate(names if continuous else ()):
         dead = [index for index, channels in enumerate(faults.constant) if channel in channels]
         if len(dead) == len(series):
-            yield SeriesFinding(
-                "warning", f"channel {name} never changes", "it looks like a missing channel: check the sensor"
-            )
+            yield _warning(f"channel {name} never changes", "it looks like a missing channel: check the sensor")
         elif dead:
-            yield SeriesFinding(
-                "warning",
-                f"channel {name} does not change in {len(dead)} of {len(series)} series, first series {dead[0]}",
-                "it looks like a loose contact: leave these series out",
-            )
+            problem = f"channel {name} does not change in {len(dead)} of {len(series)} series, first series {dead[0]}"
+            yield _warning(problem, "it looks like a loose contact: leave these series out")
 
     if faults.clipped and continuous:
-        yield SeriesFinding(
-            "warning",
-            f"{len(faults.clipped)} of {len(series)} series are clipped, first series {faults.clipped[0]}",
-            "record with less gain",
-        )
+        problem = f"{len(faults.clipped)} of {len(series)} series are clipped, first series {faults.clipped[0]}"
+        yield _warning(problem, "record with less gain")
 
     if faults.repeated:
         index, copy = faults.repeated[0]
-        yield SeriesFinding(
-            "warning",
-            f"{len(faults.repeated)} series are there twice, first series {copy}, which is series {index} again",
-            "remove the copies: a copy in the test set flatters",
-        )
+        problem = f"{len(faults.repeated)} series are there twice, first series {copy}, which is series {index} again"
+        yield _warning(problem, "remove the copies: a copy in the test set flatters")
 
 
 def _find_faults(series: SensorSeries) -> _Faults:
@@ -180,10 +166,9 @@ def _lengths(series: SensorSeries) -> Iterator[SeriesFinding]:
     """Findings about lengths that show a wrong rate."""
     median = float(np.median(series.seconds))
     if not _MIN_SECONDS <= median <= _MAX_SECONDS:
-        yield SeriesFinding(
-            "warning",
-            f"at {series.rate_hz:g} Hz the series last {median:.3g} s in the median",
-            "check rate_hz: it is the number of samples a second, in Hz, not in kHz and not the step",
+        problem = f"at {series.rate_hz:g} Hz the series last {median:.3g} s in the median"
+        yield _warning(
+            problem, "check rate_hz: it is the number of samples a second, in Hz, not in kHz and not the step"
         )
 
 
@@ -193,18 +178,11 @@ def _groups(series: SensorSeries) -> Iterator[SeriesFinding]:
         return
 
     if series.group is None:
-        yield SeriesFinding(
-            "warning",
-            "there are no groups",
-            "add `group`, the person or device of each series: without it a split is random, and its accuracy says "
-            "nothing about unseen people",
-        )
+        reason = "without it a split is random, and its accuracy says nothing about unseen people"
+        yield _warning("there are no groups", f"add `group`, the person or device of each series: {reason}")
     elif len(series.groups) < 2:
-        yield SeriesFinding(
-            "warning",
-            f"all series are of one group, {series.group_names[series.groups[0]]!r}",
-            "record a second person: the accuracy on unseen people cannot be measured",
-        )
+        problem = f"all series are of one group, {series.group_names[series.groups[0]]!r}"
+        yield _warning(problem, "record a second person: the accuracy on unseen people cannot be measured")
 
 
 def _labels(series: SensorSeries) -> Iterator[SeriesFinding]:
@@ -213,24 +191,21 @@ def _labels(series: SensorSeries) -> Iterator[SeriesFinding]:
         return
 
     if series.label is None:
-        yield SeriesFinding("warning", "there are no labels", "add `label` to train or to measure an accuracy")
+        yield _warning("there are no labels", "add `label` to train or to measure an accuracy")
         return
 
     counts = np.bincount(series.label, minlength=series.num_classes)
     present = np.flatnonzero(counts).tolist()
     if len(present) < 2:
-        yield SeriesFinding(
-            "warning", f"all series have the label {series.label_names[present[0]]!r}", "a classifier needs two classes"
+        yield _warning(
+            f"all series have the label {series.label_names[present[0]]!r}", "a classifier needs two classes"
         )
         return
 
     single = [series.label_names[i] for i in np.flatnonzero(counts == 1).tolist()]
     if single:
-        yield SeriesFinding(
-            "warning",
-            f"{len(single)} of {len(present)} classes have one series only, first {single[0]!r}",
-            "record more: a class cannot be in training and test with one series",
-        )
+        problem = f"{len(single)} of {len(present)} classes have one series only, first {single[0]!r}"
+        yield _warning(problem, "record more: a class cannot be in training and test with one series")
 
     # with one group there is a finding already
     if series.group is None or len(series.groups) < 2:
@@ -239,8 +214,5 @@ def _labels(series: SensorSeries) -> Iterator[SeriesFinding]:
     groups_of = {i: np.unique(series.group[series.label == i]) for i in present if counts[i] > 1}
     of_one_group = [series.label_names[i] for i, groups in groups_of.items() if len(groups) == 1]
     if of_one_group:
-        yield SeriesFinding(
-            "warning",
-            f"{len(of_one_group)} of {len(present)} classes are of one group only, first {of_one_group[0]!r}",
-            "record it from a second one: with that group held out the class cannot be learned",
-        )
+        problem = f"{len(of_one_group)} of {len(present)} classes are of one group only, first {of_one_group[0]!r}"
+        yield _warning(problem, "record it from a second one: with that group held out the class cannot be learned")

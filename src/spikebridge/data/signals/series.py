@@ -234,10 +234,8 @@ def named_column(
     wrong = (column < 0) | (column >= len(names)) if column.dtype.kind != "U" else ~np.isin(column, list(names))
     if wrong.any():
         first = int(wrong.argmax())
-        raise DataError(
-            f"{what}: expected 0 to {len(names) - 1}, places in the {len(names)} names, but {int(wrong.sum())} of "
-            f"{number} are not, first {column[first]!s} of series {first}."
-        )
+        count = f"{int(wrong.sum())} of {number} are not, first {column[first]!s} of series {first}"
+        raise DataError(f"{what}: expected 0 to {len(names) - 1}, places in the names, but {count}.")
 
     if column.dtype.kind == "U":
         places = {name: place for place, name in enumerate(names)}

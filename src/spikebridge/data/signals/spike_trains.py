@@ -103,10 +103,8 @@ def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, 
 def _binned(where: str, times: Any, units: Any, rate_hz: float) -> NDArray[np.float32]:
     """The spikes of one sample, counted in bins, `(T, 700)`."""
     if np.shape(times) != np.shape(units) or np.ndim(times) != 1 or len(times) > _MAX_SPIKES:
-        raise DataError(
-            f"{where}: expected a time and a unit for each of at most {_MAX_SPIKES} spikes, but got "
-            f"{np.shape(times)} and {np.shape(units)}."
-        )
+        expected = f"a time and a unit for each of at most {_MAX_SPIKES} spikes"
+        raise DataError(f"{where}: expected {expected}, but got {np.shape(times)} and {np.shape(units)}.")
 
     if np.asarray(times).dtype.kind != "f" or np.asarray(units).dtype.kind not in "iu":
         raise DataError(f"{where}: expected times as floats and units as integers.")

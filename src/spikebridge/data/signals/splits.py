@@ -42,10 +42,8 @@ def group_folds(series: SensorSeries, num_folds: int | None = None) -> list[Seri
     groups = series.groups
     if series.group is None or len(groups) < 2:
         count = "none are given" if series.group is None else f"there is only {series.group_names[groups[0]]!r}"
-        raise ConfigError(
-            f"a split by group needs two groups or more, but {count}; give `group`, or split at random, which says "
-            "nothing about unseen people"
-        )
+        remedy = "give `group`, or split at random, which says nothing about unseen people"
+        raise ConfigError(f"a split by group needs two groups or more, but {count}; {remedy}")
 
     num_folds = len(groups) if num_folds is None else num_folds
     if not 2 <= num_folds <= len(groups):

@@ -149,10 +149,8 @@ def _rate_of_times(table: _Table, starts: NDArray[np.int64], stops: NDArray[np.i
 
         if not step > 0 or not is_even.all():
             first = start + int(np.argmin(is_even)) if step > 0 else start
-            raise DataError(
-                f"{table.at(first)}, time: expected equal steps within a series, but series {number} is uneven; "
-                "nothing is resampled: bring the samples to equal steps first."
-            )
+            where = f"{table.at(first)}, time"
+            raise DataError(f"{where}: expected equal steps, but series {number} is uneven; nothing is resampled.")
 
         # rounded, so that series of one device have one rate
         rates[str(number)] = float(f"{1 / step:.4g}")

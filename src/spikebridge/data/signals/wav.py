@@ -137,9 +137,9 @@ def _format(content: bytearray, name: str, place: int) -> WavFormat:
         encoding = int.from_bytes(content[24:26], "little")
 
     if bits not in _BITS.get(encoding, ()):
+        expected = "PCM of 8, 16, 24 or 32 bits, float of 32 or 64, mu-law or A-law"
         raise DataError(
-            f"{name}: expected PCM of 8, 16, 24 or 32 bits, float of 32 or 64, mu-law or A-law, but it is format "
-            f"{encoding} of {bits} bits; save it as 16-bit PCM."
+            f"{name}: expected {expected}, but got format {encoding} of {bits} bits; save it as 16-bit PCM."
         )
 
     if not 1 <= num_channels <= _MAX_CHANNELS or not 1 <= rate_hz <= _MAX_RATE:

@@ -93,10 +93,8 @@ def _from_names(folder: Path) -> list[_LabelledFile]:
     files = []
     for path in paths:
         if path.parent.parent != folder:
-            raise DataError(
-                f"{path}: expected {folder}/LABEL/{path.name}, a folder named by the label; write {TABLE} with the "
-                "header file,label,group for files in other places."
-            )
+            remedy = f"files in other places need {TABLE} with the header file,label,group"
+            raise DataError(f"{path}: expected {folder}/LABEL/{path.name}, a folder named by the label; {remedy}.")
 
         speaker = _COMMANDS.fullmatch(path.name)
         files.append(_LabelledFile(path, path.parent.name, speaker[1] if speaker else None))

@@ -155,10 +155,8 @@ def simulate(
     """
     times = np.asarray(t)
     if images.ndim != 3 or len(images) < 2 or times.shape != (len(images),) or times.dtype.kind not in "iu":
-        raise ShapeError(
-            f"simulate needs at least 2 images (S, H, W) and whole microseconds (S,), but got images {images.shape} "
-            f"and times {times.dtype} {times.shape}."
-        )
+        shapes = f"images {images.shape} and times {times.dtype} {times.shape}"
+        raise ShapeError(f"simulate needs at least 2 images (S, H, W) and whole microseconds (S,), but got {shapes}.")
 
     if not ((images >= 0) & (images <= 1)).all():
         raise DataError("simulate needs intensities in [0, 1], but some are outside or not a number.")

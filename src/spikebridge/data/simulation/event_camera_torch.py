@@ -24,9 +24,9 @@ def check_steppable(camera: EventCamera) -> None:
     """Refuses settings that need the exact time of each event: refractory time and censoring."""
     for name in ("refractory", "first_event_per_group"):
         if getattr(camera, name):
+            setting = f"{name}={getattr(camera, name)} needs the exact times of events"
             raise ConfigError(
-                f"{name} needs the exact times of events, which cameras in steps do not keep, but got "
-                f"{name}={getattr(camera, name)}. Use simulate() and bin its events, or leave {name} out."
+                f"{setting}, which cameras in steps do not keep; leave it out, or bin those of simulate()."
             )
 
 

@@ -53,10 +53,8 @@ class RotatingDisk:
             raise ConfigError(f"a disk has no {self.target!r}; {did_you_mean(self.target, _SHAPES)}")
 
         if min(self.height, self.width) < 32 or not self.change >= 0:
-            raise ConfigError(
-                f"a disk needs 32 x 32 pixels or more and a change of 0 or more, but got {self.width} x {self.height}, "
-                f"change={self.change}."
-            )
+            settings = f"{self.width} x {self.height}, change={self.change}"
+            raise ConfigError(f"a disk needs 32 x 32 pixels or more and a change of 0 or more, but got {settings}.")
 
     @property
     def radius(self) -> float:

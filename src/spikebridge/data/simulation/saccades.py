@@ -173,19 +173,13 @@ def subsample_frames(frames: Float[Tensor, "F *S"], keep_every: int) -> Float[Te
 
 def _check_images(images: Tensor, labels: Tensor, saccades: Saccades) -> None:
     if images.dim() != 3 or not images.is_floating_point() or labels.shape != images.shape[:1]:
-        raise ShapeError(
-            f"hybrid_camera needs float images (B, H, W) and labels (B,), but got {images.dtype} "
-            f"{tuple(images.shape)} and labels {tuple(labels.shape)}. Bytes are divided by 255 first."
-        )
+        shapes = f"{images.dtype} {tuple(images.shape)} and labels {tuple(labels.shape)}"
+        raise ShapeError(f"hybrid_camera needs float images (B, H, W) in [0, 1] and labels (B,), but got {shapes}.")
 
     if not bool(((images >= 0) & (images <= 1)).all()):
-        raise DataError(
-            "hybrid_camera needs intensities in [0, 1], but some are outside or not a number. "
-            "Divide by the brightest possible value first, and add noise to the frames afterwards (`add_noise`)."
-        )
+        remedy = "Divide by the brightest value, and add noise to the frames afterwards (`add_noise`)."
+        raise DataError(f"hybrid_camera needs intensities in [0, 1], but some are outside or not a number. {remedy}")
 
     if saccades.sensor <= 2 * saccades.border:
-        raise ConfigError(
-            f"a sensor of {saccades.sensor} px is too small for two borders of {saccades.border} px; "
-            "use a larger sensor or a shorter side."
-        )
+        borders = f"two borders of {saccades.border} px; use a larger sensor or a shorter side"
+        raise ConfigError(f"a sensor of {saccades.sensor} px is too small for {borders}.")

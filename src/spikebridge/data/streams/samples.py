@@ -68,10 +68,9 @@ def open_samples(
 
 def _refuse_another_sensor(name: str, rate_hz: float, num_channels: int, request: SampleRequest) -> None:
     if (rate_hz, num_channels) != (request.rate_hz, request.num_channels):
-        raise DataError(
-            f"{name}: the network reads {_sensor(request.num_channels, request.rate_hz)}, but got "
-            f"{_sensor(num_channels, rate_hz)}; nothing is resampled and no channel is dropped"
-        )
+        needed = _sensor(request.num_channels, request.rate_hz)
+        sensor = f"{_sensor(num_channels, rate_hz)}; nothing is resampled and no channel is dropped"
+        raise DataError(f"{name}: the network reads {needed}, but got {sensor}")
 
 
 def _sensor(num_channels: int, rate_hz: float) -> str:

@@ -25,9 +25,9 @@ from spikebridge.data.io.safe_open import Stream
 from spikebridge.data.recordings.load import load_camera_file, load_events, load_recording
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
+from spikebridge.data.streams._text import start_line_reader, start_socket_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.replay import EventFrameSource, ReplaySource
-from spikebridge.data.streams._text import start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 Size = tuple[int, int]

@@ -145,9 +145,9 @@ class GroupedPermutations:
         """
         num_features = inputs.shape[batch_axis + 1 :].numel()
         if num_features != self.num_features:
+            shape = tuple(inputs.shape[batch_axis + 1 :])
             raise ShapeError(
-                f"the orders are of {self.num_features} features, but a sample of shape "
-                f"{tuple(inputs.shape[batch_axis + 1 :])} has {num_features}"
+                f"the orders are of {self.num_features} features, but a sample of shape {shape} does not fit"
             )
 
         return TaskSamples(inputs, labels, batch_axis, order=self.permutations[task])

@@ -145,10 +145,8 @@ class TaskSamples:
         subset: Int64[Tensor, " M"] | None = None,
     ) -> None:
         if batch_axis not in (0, 1) or inputs.ndim <= batch_axis or inputs.shape[batch_axis] != len(labels):
-            raise ShapeError(
-                f"inputs need one sample a label along batch_axis 0 or 1: {len(labels)} labels, "
-                f"but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
-            )
+            shape = f"{len(labels)} labels, but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
+            raise ShapeError(f"inputs need one sample a label along batch_axis 0 or 1: {shape}")
 
         self.inputs = inputs
         self.labels = labels

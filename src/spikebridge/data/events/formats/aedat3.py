@@ -76,10 +76,8 @@ def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
         kind, _, event_bytes, _, overflows, capacity, number, _ = _HEADER.unpack(head)
         num_bytes = capacity * event_bytes
         if not (event_bytes > 0 and 0 <= number <= capacity and num_bytes <= _MAX_PACKET and 0 <= overflows < 2**31):
-            raise DataError(
-                f"{path}, byte {place}: expected a packet of at most {_MAX_PACKET} bytes, but it declares {number} of "
-                f"{capacity} events of {event_bytes} bytes after {overflows} overflows."
-            )
+            declared = f"{number} of {capacity} events of {event_bytes} bytes after {overflows} overflows"
+            raise DataError(f"{path}, byte {place}: expected at most {_MAX_PACKET} bytes, but it declares {declared}.")
 
         if kind == _POLARITY and event_bytes != _EVENT_BYTES:
             raise DataError(f"{path}, byte {place}: expected events of {_EVENT_BYTES} bytes, but got {event_bytes}.")

@@ -129,10 +129,8 @@ def _check_packet_sizes(path: Path) -> None:
         size = os.fstat(file.fileno()).st_size
         header = _read_header(file)
         if header.packets > size:
-            raise DataError(
-                f"{path}: expected {_EXPECTED}, but the header at byte {_HEADER} has "
-                f"{header.packets - _HEADER - 4} bytes, and the file {size}."
-            )
+            length = header.packets - _HEADER - 4
+            raise DataError(f"{path}: expected {_EXPECTED}, but its header has {length} bytes, and the file {size}.")
 
         try:
             # the decoder ends the process at a description of the streams that is no text
@@ -143,10 +141,8 @@ def _check_packet_sizes(path: Path) -> None:
         for packet, next_packet in _packets(file, header.packets, header.end_of_packets(size)):
             num_bytes = next_packet - packet - _PACKET_HEAD
             if not 0 < num_bytes <= _MAX_PACKET:
-                raise DataError(
-                    f"{path}: expected {_EXPECTED}, but the packet at byte {packet} has {num_bytes} bytes; 1 to "
-                    f"{_MAX_PACKET} are read."
-                )
+                limits = f"{num_bytes} bytes, not 1 to {_MAX_PACKET}"
+                raise DataError(f"{path}: expected {_EXPECTED}, but the packet at byte {packet} has {limits}.")
 
 
 class _Header(NamedTuple):

@@ -50,10 +50,8 @@ def _chunks(path: Path, allow_truncated: bool) -> Chunks:
 
         remainder = size % _RECORD_BYTES
         if remainder and not allow_truncated:
-            raise DataError(
-                f"{path}, byte {size - remainder}: expected an event of {_RECORD_BYTES} bytes, but only {remainder} "
-                "are left."
-            )
+            where = f"{path}, byte {size - remainder}"
+            raise DataError(f"{where}: expected an event of {_RECORD_BYTES} bytes, but only {remainder} are left.")
 
         while chunk := file.read(_RECORD_BYTES * CHUNK_ROWS):
             records = np.frombuffer(chunk[: len(chunk) // _RECORD_BYTES * _RECORD_BYTES], np.uint8)
