@@ -147,11 +147,7 @@ def write_report(
 
 
 def render_report(
-    title: str,
-    sections: Sequence[Section],
-    facts: Mapping[str, Any] | None = None,
-    command: str = "",
-    lead: str = "",
+    title: str, sections: Sequence[Section], facts: Mapping[str, Any] | None = None, command: str = "", lead: str = ""
 ) -> str:
     """The report as HTML text.
 

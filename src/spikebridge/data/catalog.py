@@ -31,7 +31,7 @@ class _DataSet(NamedTuple):
 
 
 class _DataSetStatus(NamedTuple):
-    """A data set, and what is missing of the layout that is nearest to complete."""
+    """A data set, and the missing files of the layout that is nearest to complete."""
 
     data_set: _DataSet
     present: bool
@@ -124,7 +124,7 @@ def _status(data_set: _DataSet, folder: Path | None) -> _DataSetStatus:
         return _DataSetStatus(data_set, False, data_set.layouts[0])
 
     by_layout = tuple(_missing(layout, folder) for layout in data_set.layouts)
-    # with no file of any layout, the first one is what people usually have
+    # with no file of any layout, the first one is the most usual
     missing = by_layout[0] if by_layout == data_set.layouts else min(by_layout, key=len)
 
     return _DataSetStatus(data_set, not missing, missing)

@@ -65,10 +65,7 @@ def series_figure(series: SensorSeries, findings: Sequence[SeriesFinding] = ()) 
 
 
 def marked_signal(
-    x: ArrayLike,
-    rate_hz: float,
-    marks: Mapping[str, NDArray[np.int64]],
-    value_title: str = "",
+    x: ArrayLike, rate_hz: float, marks: Mapping[str, NDArray[np.int64]], value_title: str = ""
 ) -> Figure:
     """A signal over time with rows of marks above it, such as true and detected beats.
 

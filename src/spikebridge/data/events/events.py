@@ -59,6 +59,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
     if columns["t"].ndim != 1 or len(set(shapes.values())) > 1:
         raise ShapeError(f"events need four vectors of one length, but got shapes {shapes}.")
 
+    # an assignment would wrap values that a field cannot hold
     events = np.empty(len(columns["t"]), EVENT)
     bounds = {"t": (-(2**63), 2**63 - 1), "x": (0, _PIXEL_LIMIT), "y": (0, _PIXEL_LIMIT), "p": (0, 1)}
     for name, column in columns.items():

@@ -10,7 +10,7 @@
 | `.es`, `.raw` (EVT2, EVT3) | package `faery` |
 
 All formats are read in chunks, so a file may be larger than memory. A file that ends between two packets looks complete
-in every format; the number of events and the last time are what its reader can compare.
+in every format; its number of events and last time tell.
 """
 
 import os
@@ -79,11 +79,7 @@ class BufferedEvents(NamedTuple):
 
 
 def read_events(
-    path: Path,
-    height: int | None = None,
-    width: int | None = None,
-    repair: bool = False,
-    allow_truncated: bool = False,
+    path: Path, height: int | None = None, width: int | None = None, repair: bool = False, allow_truncated: bool = False
 ) -> EventFile:
     """Reads all events of a file into memory; the suffix decides the format.
 
@@ -112,6 +108,7 @@ def read_events(
     parts = [np.empty(0, EVENT)]
     size = 0
 
+    # counted while it is read: no header says the number of events
     for chunk in chunks:
         parts.append(chunk)
         size += chunk.nbytes
@@ -127,11 +124,7 @@ def read_events(
 
 
 def buffer_events(
-    path: Path,
-    height: int | None = None,
-    width: int | None = None,
-    repair: bool = False,
-    allow_truncated: bool = False,
+    path: Path, height: int | None = None, width: int | None = None, repair: bool = False, allow_truncated: bool = False
 ) -> BufferedEvents:
     """Reads events that may be longer than memory; see `read_events`. Repaired ones have to fit, to be sorted."""
     if repair:
@@ -247,6 +240,7 @@ def _check_end(path: Path, chunks: Iterator[Events], allow_truncated: bool) -> I
     except DataError as error:
         failure = error
 
+    # an unfinished packet explains a failure at the end of some readers; any other failure is damage
     cut = failure.inside if isinstance(failure, CutFileError) else find_cut(path, decoded)
     if failure is not None and (cut is None or not EVENT_FORMATS[path.suffix].fails_when_cut):
         raise failure

@@ -1,4 +1,4 @@
-"""Photographs that may be used freely, as textures of generated scenes: drawn textures lack what real ones have.
+"""Photographs that may be used freely, as textures of generated scenes: they have more structure than drawn ones.
 
 They come with scikit-image (the extra `photographs`), scikit-learn and matplotlib; nothing is downloaded, and none of
 them is part of this package. Each is of one split by its name, so that a validated network was never trained on it.

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 from PIL import Image
 
 from spikebridge.data.io.column import Column
@@ -49,14 +48,8 @@ class ImageFiles(Sequence[np.ndarray]):
         """Number of images."""
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "ImageFiles": ...
-
-    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImageFiles":
-        """One image, read from its file; or a selection, still in the files.
+    def __getitem__(self, index: int | slice) -> Any:
+        """One image `(H, W)` of bytes, read from its file; or a selection, still in the files.
 
         Raises:
             DataError: the file is damaged, or its image has another size than the first one.
@@ -95,21 +88,14 @@ class ImagesInMemory(Sequence[np.ndarray]):
         """Number of images."""
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "ImagesInMemory": ...
-
-    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImagesInMemory":
-        """One image; or a selection that shares the column."""
+    def __getitem__(self, index: int | slice) -> Any:
+        """One image `(H, W)` of bytes; or a selection that shares the column."""
         if isinstance(index, slice):
             return ImagesInMemory(self.column, self.rows[index])
 
+        # a column in a file gives slices alone
         row = self.rows[index]
-        image: NDArray[np.uint8] = self.column[row : row + 1][0]
-
-        return image
+        return self.column[row : row + 1][0]
 
 
 def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:

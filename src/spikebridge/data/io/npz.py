@@ -54,6 +54,7 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
             rows = min(CHUNK_ROWS, shape[0] - start)
             yield {key: _values(members[key], header, rows, f"{path}, {key}", start) for key, header in headers.items()}
 
+        # a member of more values than its header declares is damaged
         for key, member in members.items():
             _check_end(member, headers[key], f"{path}, {key}")
 

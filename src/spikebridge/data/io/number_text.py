@@ -19,7 +19,7 @@ def parse_integer(word: str) -> int:
 
 
 def parse_port(word: str | int, form: str = "a port", min_port: int = 1) -> int:
-    """The number of an internet port; `form` is what the user typed, with PORT in place of the number."""
+    """The number of an internet port; `form` is the form of the option, with PORT in place of the number."""
     try:
         port = parse_integer(word) if isinstance(word, str) else word
     except ValueError:

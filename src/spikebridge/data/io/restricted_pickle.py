@@ -58,6 +58,7 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
         for number, (operation, argument, position) in enumerate(pickletools.genops(content)):
             if number >= _MAX_INSTRUCTIONS:
                 raise DataError(f"{place}: expected at most {_MAX_INSTRUCTIONS} instructions, but there are more.")
+            # the memory that the value needs is bounded by the instructions that made it
             if operation.name == "STOP":
                 value = _single_value(stack, place)
                 _check_tree(value, _MAX_SHARING * (number + 1), place)

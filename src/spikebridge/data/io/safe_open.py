@@ -4,7 +4,7 @@ Only regular files are read. The kind of a file is checked before it is opened, 
 writer and opening a device may act on it; its size is checked before it is read. `open_binary` gives the open file,
 `read_bytes` and `read_text` its content, and `checked_file` the path for a library that opens a file by its name.
 
-`expected` says what should be there, for messages: "an idx file".
+`expected` names the expected content, for messages: "an idx file".
 """
 
 import gzip
@@ -59,7 +59,8 @@ def open_binary(path: Path, expected: str, max_bytes: int | None = None) -> Iter
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: expected {expected}, but there is no such file.") from None
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+    except (OSError, ValueError) as error:
+        # a name with a zero byte is a ValueError
         why = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: expected {expected}, but it cannot be read ({why}).") from error
 
@@ -192,7 +193,7 @@ def line_blocks(stream: Stream) -> Iterator[bytes]:
     """Yields the complete lines of a stream, all that have arrived in one block; a line that is too long is cut."""
     unfinished = b""
     source: Any = stream
-    # `read1` returns what has arrived, without waiting for more
+    # `read1` does not wait for more than has arrived
     read = getattr(source, "read1", source.read)
 
     while block := read(_READ_BYTES):

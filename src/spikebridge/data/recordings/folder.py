@@ -72,6 +72,7 @@ def load_recording_folder(
     events = buffer_events(events_path, meta.height, meta.width, repair, allow_truncated)
     _warn_repaired(events_path, events)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
+    # boxes may go on after the last event and frame
     until = int(box_times[-1]) if len(box_times) else None
     recording = build_recording(folder, events, frames, frame_times, dt, meta.event_offset_us, until)
     bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6

@@ -5,7 +5,7 @@
 | `events_sparse.npz` | FE240hz |
 | `meta.json` | a recording of your own |
 | a file `.aedat4` instead of a folder | events and frames of a camera |
-| images beside a file of boxes | a video clip: frames without events |
+| images and a file of boxes | a video clip: frames without events |
 | other folders | searched for recordings, up to three levels; clips count if there is nothing else, or by name |
 """
 
@@ -67,6 +67,7 @@ def load_recording(
             raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
         return recording
 
+    # a setting that would be ignored is refused
     _refuse_settings(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
     if folder.is_file():
         return load_camera_file(folder, dt, repair, allow_truncated)

@@ -63,6 +63,7 @@ def _best_place(sums: NDArray[np.float64], w: int, h: int) -> tuple[float, tuple
     width = sums.shape[1] - 1
     x = np.arange(0, width - w + 1, _STEP)
     y = np.arange(0, height - h + 1, _STEP)
+    # at the edges of the image the ring is narrower, and its area smaller
     ring = int(_RING * min(w, h))
     left = np.maximum(x - ring, 0)
     top = np.maximum(y - ring, 0)

@@ -37,7 +37,7 @@ class VideoClip(NamedTuple):
 
 
 def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
-    """One clip: a folder `img`, `imgs` or `color` of images beside `groundtruth_rect.txt` or `groundtruth.txt`.
+    """One clip: a folder `img`, `imgs` or `color` of images, and `groundtruth_rect.txt` or `groundtruth.txt`.
 
     Args:
         folder: of the clip.
@@ -68,6 +68,7 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
         raise DataError(f"{folder}: expected one box a frame, but got {counts}. {remedy}")
 
     boxes = valid_boxes(np.concatenate([boxes, np.full((missing, 4), np.nan)]), frames.height, frames.width)
+    # a tracker starts at the first box
     if np.isnan(boxes[0]).any():
         raise DataError(f"{path}, line 1: expected a box inside the image, but the first one is empty or outside.")
 
@@ -107,7 +108,7 @@ def find_clips(folder: Path | None = None) -> list[Path]:
 
 
 def is_clip(folder: Path) -> bool:
-    """True if a folder holds images beside a file of boxes, and no events."""
+    """True if a folder holds images and a file of boxes, but no events."""
     has_boxes = _first_existing(folder, _BOX_FILES) is not None
     has_images = _first_existing(folder, _IMAGE_FOLDERS) is not None
     return has_boxes and has_images and not any(folder.glob("events*"))

@@ -55,6 +55,7 @@ def write_recording(recording: Recording, folder: Path) -> None:
         write_text(draft / "meta.json", json.dumps(meta))
         boxes = _boxes(recording)
 
+        # an empty table would be refused
         if boxes:
             rows = ([time, *(f"{value:.4f}" for value in box)] for time, box in sorted(boxes.items()))
             _write_csv(draft / "boxes.csv", ("t_us", "x", "y", "w", "h"), rows)

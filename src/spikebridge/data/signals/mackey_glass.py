@@ -39,7 +39,8 @@ def mackey_glass(
 
     step = dt / _SUBSTEPS
     past = max(2, round(tau / step))
-    step = tau / past  # the delay is an integral number of steps
+    # the delay is an integral number of steps
+    step = tau / past
     x = _integrate(round((warm_up + num_samples * dt) / step) + 1, past, step, (beta, gamma, exponent, start))
     time = warm_up + dt * np.arange(num_samples)
 

@@ -201,7 +201,7 @@ def check_rate(rate_hz: object, where: str = "") -> None:
 
 
 def named_column(
-    what: str, values: Sequence[Any] | NDArray[Any] | None, number: int, names: Sequence[str] | None = None
+    kind: str, values: Sequence[Any] | NDArray[Any] | None, number: int, names: Sequence[str] | None = None
 ) -> tuple[Int64[np.ndarray, " S"] | None, tuple[str, ...]]:
     """Labels or groups as places in a list of names, and the names; without given ones they are the sorted values."""
     if values is None:
@@ -209,14 +209,14 @@ def named_column(
 
     column = np.asarray(values)
     if column.shape != (number,):
-        raise ConfigError(f"{what} has one value a series, ({number},), but got {column.shape}")
+        raise ConfigError(f"{kind} has one value a series, ({number},), but got {column.shape}")
 
     # floats are accepted if they are integral
     if column.dtype.kind not in "biuU":
         integral = column.dtype.kind == "f" and (column == np.floor(column))
         if not np.all(integral):
             first = int(np.argmin(integral)) if column.dtype.kind == "f" else 0
-            raise DataError(f"{what}: expected integers or texts, but series {first} has {column[first]!r}.")
+            raise DataError(f"{kind}: expected integers or texts, but series {first} has {column[first]!r}.")
 
         column = column.astype(np.int64)
 
@@ -225,7 +225,7 @@ def named_column(
         empty = column == ""
         if empty.any():
             first = int(empty.argmax())
-            raise DataError(f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {first}.")
+            raise DataError(f"{kind}: {int(empty.sum())} of {number} series have an empty one, first series {first}.")
 
     if names is None:
         unique, index = np.unique(column, return_inverse=True)
@@ -235,7 +235,7 @@ def named_column(
     if wrong.any():
         first = int(wrong.argmax())
         count = f"{int(wrong.sum())} of {number} are not, first {column[first]!s} of series {first}"
-        raise DataError(f"{what}: expected 0 to {len(names) - 1}, places in the names, but {count}.")
+        raise DataError(f"{kind}: expected 0 to {len(names) - 1}, places in the names, but {count}.")
 
     if column.dtype.kind == "U":
         places = {name: place for place, name in enumerate(names)}

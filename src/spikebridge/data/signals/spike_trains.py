@@ -85,6 +85,7 @@ def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, 
     if label.dtype.kind not in "iu":
         raise DataError(f"{path}, labels: expected integers, but got {label.dtype}.")
 
+    # names and speakers are optional: arrays that do not fit are ignored
     names = None
     speaker = None
     keys = h5.get("extra/keys")

@@ -49,8 +49,9 @@ def read_wav_folder(folder: Path) -> SensorSeries:
     if not files:
         raise DataError(f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but found none.")
 
+    # the rate of each file, the first file with a number of channels, and all lengths, filled by the generator
     rates: dict[str, float] = {}
-    first_with: dict[int, str] = {}  # the first file with a number of channels
+    first_with: dict[int, str] = {}
     lengths: list[int] = []
 
     def chunks() -> Iterator[dict[str, NDArray[np.float32]]]:

@@ -126,10 +126,7 @@ def camera_step(
 
 
 def simulate(
-    images: Float[np.ndarray, "S H W"],
-    t: ArrayLike,
-    camera: EventCamera,
-    generator: np.random.Generator,
+    images: Float[np.ndarray, "S H W"], t: ArrayLike, camera: EventCamera, generator: np.random.Generator
 ) -> Events:
     """Events of a camera that is shown these images.
 

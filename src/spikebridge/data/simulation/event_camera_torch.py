@@ -58,6 +58,7 @@ def sensor_step(
     Only leak and shot noise depend on `dt`, the length of the step [s].
     """
     threshold_on, threshold_off = state.threshold.unbind(1)
+    # a leak lowers the reference, so that ON events appear by themselves
     reference = state.reference - camera.leak * dt * threshold_on
     change = (image + camera.log_offset).log() - reference
     num_on = (change / threshold_on).floor().clamp(min=0)
@@ -73,10 +74,7 @@ def sensor_step(
 
 
 def events_of_images(
-    images: Float[Tensor, "S B H W"],
-    camera: EventCamera,
-    dt: float = 1.0,
-    generator: torch.Generator | None = None,
+    images: Float[Tensor, "S B H W"], camera: EventCamera, dt: float = 1.0, generator: torch.Generator | None = None
 ) -> Float[Tensor, "T B 2 H W"]:
     """Counts of events between neighbouring images: S images make T = S - 1 bins.
 

@@ -77,6 +77,7 @@ def triangle_path(
     """
     angle = 2 * pi / 3 * torch.arange(4, dtype=progress.dtype)
     corners = torch.stack([angle.sin(), -angle.cos()], dim=-1) / sqrt(3)
+    # exactly closed, in spite of rounding
     corners[3] = corners[0]
     along = 3 * ((progress[:, None] + start) % 1.0)
     first = along.floor().long().clamp(max=2)

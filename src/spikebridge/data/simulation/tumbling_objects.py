@@ -168,6 +168,7 @@ def _outline(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArr
     """Amplitude and phase of the harmonics: some are missing, and high ones are weaker."""
     number = len(_HARMONICS)
     strength = 0.25 * generator.normal(size=number) / _HARMONICS**0.7 * (generator.random(number) < 0.5)
+    # bounded, so that an outline is never thin
     strength *= min(1.0, _MAX_HARMONICS / max(1e-9, np.abs(strength).sum()))
     return strength, generator.uniform(0, 2 * pi, number)
 

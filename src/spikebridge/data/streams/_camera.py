@@ -62,6 +62,7 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
                 table = batch.numpy()
                 feed.add(make_events(table["timestamp"], table["x"], table["y"], table["polarity"]))
 
+            # the interface has no call that waits
             if frame is None and batch is None:
                 sleep(_IDLE)
     except RuntimeError as error:

@@ -162,6 +162,7 @@ class EventFrameSource:
         """One event frame per bin; bins older than the last `most_together` are one entry without events."""
         begin = first if self.most_together is None else max(first, stop - self.most_together)
         bins = []
+        # older bins are skipped, but a frame in them is still the newest one
         if begin > first:
             frame = self.source.inputs(first, begin).get("frame")
             no_events = np.zeros((2, self.crop[3], self.crop[2]), np.float32)

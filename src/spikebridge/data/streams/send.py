@@ -76,6 +76,7 @@ def _due_lines(folder: Path) -> Iterator[_Lines]:
 
     names = [str(file.resolve()) for file in images.paths]
     last = max(int(events["t"][-1]) if len(events) else 0, int(frame_times[-1]))
+    # a batch ends where a frame is due
     edges = np.union1d(np.arange(0, last + 2, round(_TICK * 1e6)), frame_times)
     cuts = np.append(np.searchsorted(events["t"], edges), len(events))
     frame_of = dict(zip(frame_times.tolist(), names, strict=True))

@@ -128,6 +128,7 @@ class LiveSource:
         if request.tracks_target:
             return ReplaySource(recording, *recording.first_box(self.box), self.loop, self.speed)
 
+        # event frames count every event once
         first = None if request.frame is None else 0
         return ReplaySource(recording, first, None, self.loop, self.speed, buffer_events=False)
 

@@ -67,6 +67,7 @@ class GroupedPermutations:
         if not 1 <= low <= high <= num_features:
             raise ConfigError(f"window should be (min, max) of 1 to {num_features} features, but is ({low}, {high})")
 
+        # each task of a group changes the order of the one before
         orders: list[Tensor] = []
         for task in range(num_tasks):
             if task % group_size == 0:

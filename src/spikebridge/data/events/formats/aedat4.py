@@ -76,6 +76,7 @@ def aedat4_frames(path: Path, allow_truncated: bool = False) -> Frames:
                 yield {"frames": image[None]}
 
     def complete_frames() -> Iterator[dict[str, NDArray[np.uint8]]]:
+        # the decoder fails at a cut, after it has given the complete frames
         try:
             yield from frames()
         except DataError:

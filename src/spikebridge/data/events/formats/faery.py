@@ -91,6 +91,7 @@ def raw_cut(file: BinaryIO, size: int, decoded: DecodedSize) -> str | None:
     if remainder:
         return f"the word at byte {size - remainder}"
 
+    # EVT3 sends 32 pixels as a base and three words
     if version.startswith("3") and size > start:
         file.seek(size - word)
         (last,) = struct.unpack("<H", file.read(word))
