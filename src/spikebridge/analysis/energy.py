@@ -8,10 +8,10 @@ operation.
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from spikebridge.analysis.cost import Cost, Operations
+from spikebridge.analysis.templates import resource_text
 from spikebridge.errors import ConfigError, did_you_mean
 
 
@@ -132,5 +132,5 @@ def published_chips() -> list[PublishedChip]:
 
 
 def _hardware() -> dict[str, Any]:
-    hardware: dict[str, Any] = json.loads((files("spikebridge.analysis") / "hardware.json").read_text(encoding="utf-8"))
+    hardware: dict[str, Any] = json.loads(resource_text("hardware.json"))
     return hardware

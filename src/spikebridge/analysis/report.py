@@ -5,14 +5,13 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from spikebridge.analysis.replay.replay import Replay
+from spikebridge.analysis.templates import page_template, resource_text
 from spikebridge.data.io.atomic import write_text
 from spikebridge.errors import ConfigError
 
@@ -189,21 +188,13 @@ def render_live_page(title: str, events: str) -> str:
 
 def _render(**values: Any) -> str:
     """The template with the style, and with the script where one is needed."""
-    folder = files("spikebridge.analysis")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    script = "\n" + (folder / "replay" / "replay.js").read_text(encoding="utf-8") + "\n" if values["has_script"] else ""
-
+    script = f"\n{resource_text('replay/replay.js')}\n" if values["has_script"] else ""
     # the browser runs this script and no other one, and asks for nothing from outside
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    return template.render(
-        {"events": "", **values},
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        digest=digest,
-        svg=Markup,
+    style = Markup(resource_text("report.css"))
+
+    return page_template("report.html.j2").render(
+        {"events": "", **values}, style=style, script=Markup(script), digest=digest, svg=Markup
     )
 
 

@@ -5,12 +5,12 @@ The drawing is plain text with its colours as variables of CSS, so it follows a 
 
 from collections.abc import Iterator
 from html import escape
-from importlib.resources import files
 from itertools import pairwise
 from math import ceil
 
 from spikebridge.analysis.plots.boxes import LABEL_LINE, LABEL_SIZE, LINE, TAG, TEXT_SIZE, Box, LinkLabel, text_width
 from spikebridge.analysis.plots.layout import Layout, Wire, layout_network
+from spikebridge.analysis.templates import resource_text
 from spikebridge.hybrid import HybridNetwork
 
 _MARGIN = 20.0
@@ -64,7 +64,7 @@ def draw_layout(layout: Layout, title: str | None, description: str) -> str:
 
     # a graph narrower than its legend stands in the middle
     left = _MARGIN - layout.left + (width - layout.right + layout.left) / 2
-    style = (files("spikebridge.analysis.plots") / "drawing.css").read_text(encoding="utf-8")
+    style = resource_text("plots/drawing.css")
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]} {total[1]}" '
         f'width="{total[0]}" height="{total[1]}" role="img">',

@@ -223,6 +223,12 @@ def _span(values: NDArray[Any]) -> float:
     return float(np.ptp(there)) if there.size else -1.0
 
 
+def hold_last(values: NDArray[Any], is_present: NDArray[np.bool_]) -> NDArray[Any]:
+    """Rows `(T, N)` in which a missing one repeats the row before it; those before the first stay as they are."""
+    last = np.maximum.accumulate(np.where(is_present, np.arange(len(values)), -1))
+    return np.where((last >= 0)[:, None], values[last], values)
+
+
 def _columns(values: NDArray[Any], stride: int) -> NDArray[Any]:
     """`(C, stride, ...)`: steps by column; the last column repeats its last step."""
     missing = -len(values) % stride

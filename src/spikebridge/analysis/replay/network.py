@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikebridge.analysis.hooks import Call, display_path, evaluating, is_layer, trace_calls, unwrap_vmap
-from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces
+from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces, hold_last
 from spikebridge.analysis.replay.replay import Replay
 from spikebridge.analysis.summary import kind_of
 from spikebridge.errors import ConfigError, did_you_mean
@@ -142,11 +142,7 @@ def _dense(rows: Mapping[int, NDArray[Any]], num_ticks: int, held: bool = False)
     for tick, row in rows.items():
         dense[tick] = row
 
-    if held:
-        last = np.maximum.accumulate(np.where(np.isin(np.arange(num_ticks), list(rows)), np.arange(num_ticks), -1))
-        dense[last >= 0] = dense[last[last >= 0]]
-
-    return dense
+    return hold_last(dense, np.isin(np.arange(num_ticks), list(rows))) if held else dense
 
 
 def _layer_lanes(path: str, one: _Recorded, num_ticks: int) -> list[Lane]:

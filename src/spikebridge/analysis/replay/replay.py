@@ -7,16 +7,14 @@ opened; its script only moves a cursor over it, so that a browser without script
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.analysis.replay.lanes import MAX_COLUMNS, Lane, Spikes
+from spikebridge.analysis.templates import page_template
 from spikebridge.errors import ShapeError
 
 MAX_PICTURES = 120
@@ -157,7 +155,7 @@ class Replay:
         """The replay as an element of a page."""
         film = self._film()
         return Markup(
-            _template().render(
+            page_template("replay/replay.html.j2").render(
                 replay=self,
                 film=film,
                 is_spikes=lambda lane: isinstance(lane, Spikes),
@@ -249,12 +247,3 @@ def _json_in_html(value: Any) -> str:
     """JSON that ends no element and begins none, whatever its texts are."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    folder = files("spikebridge.analysis.replay")
-    return environment.from_string((folder / "replay.html.j2").read_text(encoding="utf-8"))
