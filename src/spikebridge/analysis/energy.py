@@ -1,9 +1,9 @@
 """Energy of counted operations by a stated model of hardware.
 
 The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
-update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not in it, so it is a
-lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of an
-operation.
+update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not included, so that
+it is a lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of
+an operation.
 """
 
 import json
@@ -57,7 +57,7 @@ class Energy:
 
     @property
     def power(self) -> float | None:
-        """The total a second of signal [W], None where there is no clock."""
+        """The total a second of signal [W]; None without a clock."""
         return self.total / self.seconds if self.seconds else None
 
 
@@ -78,7 +78,7 @@ def energy(cost: Cost, profile: HardwareProfile) -> Energy:
     """The energy of a counted run.
 
     Args:
-        cost: from `count_cost`.
+        cost: the operations, from `count_cost`.
         profile: energy of single operations, from `hardware_profile(name)` or your own.
 
     Example:
@@ -95,10 +95,10 @@ def energy(cost: Cost, profile: HardwareProfile) -> Energy:
 
 
 def hardware_profile(name: str = "45nm") -> HardwareProfile:
-    """A hardware profile that comes with the package.
+    """A hardware profile of the package.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no profile has the name.
 
     Example:
         >>> hardware_profile("45nm").mac, hardware_profile("45nm").ac
