@@ -104,7 +104,7 @@ def test_gestures_are_cut_out_with_times_of_their_own(tmp_path: Path, capsys: py
     assert "1 of 1 gestures have no event" in capsys.readouterr().out
     assert main(["data", "check", str(path), "--rate", "3"]) == 2
 
-    with pytest.raises(DataError, match="events of 'hand clapping' from .* but found none"):
+    with pytest.raises(DataError, match=r"events of 'hand clapping' from .* but found none"):
         read_gestures(path)
 
 

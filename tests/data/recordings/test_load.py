@@ -87,7 +87,7 @@ def test_one_of_several_has_to_be_named(tmp_path):
 
 def test_what_is_no_recording_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="expected the folder of a recording or .* but this is another file"):
+    with pytest.raises(DataError, match=r"expected the folder of a recording or .* but this is another file"):
         find_recording(tmp_path / "file")
 
     with pytest.raises(DataError, match="there is no such folder"):
