@@ -164,8 +164,8 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
 
 def _rows(call: Call) -> Tensor | None:
     """A layer's outputs with all axes of time and batch in one; None if it gave no tensor."""
-    y = call.output[0] if type(call.output) is tuple and call.output else call.output
-    if not isinstance(y, Tensor) or y.is_complex():
+    y = call.signals.get("")
+    if y is None or y.is_complex():
         return None
 
     y, num_axes = unwrap_vmap(y)

@@ -175,10 +175,7 @@ def measure_load(
     events: Counter[str] = Counter()
 
     def count_events(call: Call) -> None:
-        # a stateful layer gives its output and its state
-        signal = call.output[0] if isinstance(call.output, tuple) else call.output
-        tensors = signal.values() if isinstance(signal, dict) else [signal]
-        events[call.path] += sum(int(torch.count_nonzero(t)) for t in tensors if isinstance(t, Tensor))
+        events[call.path] += sum(int(torch.count_nonzero(signal)) for signal in call.signals.values())
 
     with trace_calls(network, count_events):
         cost = count_cost(network, dict(inputs))

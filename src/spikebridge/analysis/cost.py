@@ -379,12 +379,11 @@ def _run(network: nn.Module, inputs: Any, dt: float | None) -> tuple[int, float 
 def _operations_of(call: Call) -> Operations | None:
     """The operations of a module apart from its products."""
     module = call.module
-    output = call.output
     if isinstance(module, _Counted):
-        return Operations(**module.counted(output))
+        return Operations(**module.counted(call.output))
 
-    y = output[0] if type(output) is tuple and output else output
-    if not isinstance(y, Tensor):
+    y = call.signals.get("")
+    if y is None:
         return None
 
     num_values = unwrap_vmap(y)[0].numel()

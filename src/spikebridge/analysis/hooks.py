@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Kernel
 from spikebridge.neurons import Sequential, Stateful
+from spikebridge.neurons.stateless import tensors_by_name
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 
@@ -32,6 +33,13 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     output: Any = None
+
+    @property
+    def signals(self) -> dict[str, Tensor]:
+        """The tensors of the output by name, without a state; a single one has the name ""."""
+        y = self.output[0] if type(self.output) is tuple and self.output else self.output
+        values = {"": y} if isinstance(y, Tensor) else tensors_by_name(y) or {}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spikebridge.analysis.hooks import Call, evaluating, is_layer, trace_calls
+from spikebridge.analysis.hooks import Call, Inputs, evaluating, is_layer, trace_calls
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.neurons import Integrator, Stateful
-from spikebridge.neurons.stateless import tensors_by_name
 
-_ONCE_PERIOD = 2**20  # ticks
-Inputs = Tensor | Mapping[str, Tensor]
+_ONCE_PERIOD = 2**20  # ticks; no stream is longer
 
 
 @dataclass(frozen=True)
@@ -195,21 +193,18 @@ def _shapes(network: nn.Module, inputs: Inputs) -> dict[str, str]:
     """The output shape of each module, without time and batch."""
     shapes: dict[str, str] = {}
 
-    def leave(call: Call) -> None:
-        y = call.output[0] if type(call.output) is tuple and call.output else call.output
-        several = {"": y} if isinstance(y, Tensor) else tensors_by_name(y) or {}
-        # vmap hides the batch axis; a plain module has time folded into it
-        num_axes = {
-            key: 2 if isinstance(call.module, Stateful) and not is_vmapped(value) else 1
-            for key, value in several.items()
-            if isinstance(value, Tensor)
-        }
-        if num_axes:
-            words = [f"{key} {_shape_text(several[key].shape[n:])}".strip() for key, n in num_axes.items()]
+    def record(call: Call) -> None:
+        words = []
+        for name, value in call.signals.items():
+            # vmap hides the batch axis; a plain module has time folded into it
+            num_axes = 2 if isinstance(call.module, Stateful) and not is_vmapped(value) else 1
+            words.append(f"{name} {_shape_text(value.shape[num_axes:])}".strip())
+
+        if words:
             shapes[call.path] = ", ".join(words)
 
     is_vmapped = torch._C._functorch.is_functorch_wrapped_tensor
-    with evaluating(network), trace_calls(network, leave):
+    with evaluating(network), trace_calls(network, record):
         network(inputs)
 
     return shapes
