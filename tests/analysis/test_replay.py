@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.analysis.replay.lanes import Spikes, Traces
+from spikebridge.analysis.replay.live_view import LiveView
 from spikebridge.analysis.replay.network import record_network
 from spikebridge.analysis.replay.replay import Cause, Film, Reason, Replay
 from spikebridge.analysis.report import Section, render_report
@@ -202,6 +203,12 @@ def test_a_single_neuron_has_a_lane_of_spikes_and_one_of_membranes() -> None:
         ("snn: spikes", "1 neuron, 2 spikes"),
         ("snn: membranes", "0 to 1"),
     ]
+
+
+def test_a_live_view_shows_the_newest_bins() -> None:
+    with LiveView("a network", dt=0.01) as view:
+        view.add(0, {"answer": [0.5, 0.5]})
+        assert view.replay().summary == "1 bin, 0.01 s"
 
 
 def test_only_the_chosen_layers_are_shown(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:

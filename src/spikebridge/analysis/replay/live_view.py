@@ -1,7 +1,7 @@
-"""A page that follows a stream: the newest bins as a replay, sent to a browser of this machine as they come.
+"""A page that follows a stream: a replay of the newest bins, sent to a browser of this machine.
 
-The page is served on the loopback address under a secret path; the replays come as server-sent events. Without a reader
-nothing is drawn, and the memory is that of the newest bins.
+The page is served on the loopback address under a secret path; the replays are server-sent events. Without a reader
+nothing is drawn. Only the newest bins are kept in memory.
 """
 
 import json
@@ -43,21 +43,9 @@ class _Step(NamedTuple):
 
 
 class LiveView:
-    """The page of a stream. Use it as a context; the page stays in the browser after the end.
+    """The page of a stream with bins of `dt` seconds, on a port of this machine; port 0 takes a free one.
 
-    Args:
-        title: the title of the page.
-        dt: length of a bin [s].
-        port: a port of the loopback address; 0 takes a free one.
-
-    Raises:
-        ConfigError: the port is in use, or is none.
-
-    Example:
-        >>> with LiveView("a network", dt=0.01) as view:
-        ...     view.add(0, {"answer": [0.5, 0.5]})
-        ...     view.replay().summary
-        '1 bin, 0.01 s'
+    Use it as a context; the page stays in the browser after the end.
     """
 
     def __init__(self, title: str, dt: float, port: int = 0) -> None:
@@ -92,10 +80,7 @@ class LiveView:
         picture: UInt8[np.ndarray, "H W"] | None = None,
         box: ArrayLike | None = None,
     ) -> None:
-        """Adds the output of a step, numbers or arrays by name, up to a bin of the stream.
-
-        `picture` are grey levels that came with it, and `box` is `x, y, w, h` over the picture.
-        """
+        """Adds the output at a bin, numbers or arrays by name, a grey picture, and a box `x, y, w, h` over it."""
         values = {name: np.asarray(value, dtype=float).ravel() for name, value in output.items() if _has_numbers(value)}
         with self._changed:
             if picture is not None:
@@ -113,7 +98,7 @@ class LiveView:
 
         times = [step.bin - steps[0].bin for step in steps]
         num_bins = times[-1] + 1
-        # many bins were skipped, so each step gets one
+        # a stream that skips many bins would be drawn as a few far strokes, so each step gets one column
         if num_bins > 4 * _NUM_BINS:
             times = list(range(len(steps)))
             num_bins = len(steps)
@@ -136,8 +121,10 @@ class LiveView:
                     ended = self._ended
                     newest = self._newest()
 
-                running = "waiting for events" if newest < 0 else f"live, bin {newest}"
-                state = "the stream has ended" if ended else running
+                state = "waiting for events" if newest < 0 else f"live, bin {newest}"
+                if ended:
+                    state = "the stream has ended"
+
                 yield {"replay": str(self.replay().html()), "state": state, "ended": ended}
                 if ended:
                     return
@@ -158,15 +145,17 @@ class LiveView:
 
 @dataclass(eq=False)
 class _Picture:
+    """Grey levels, which become an address when they are first shown."""
+
     grey: NDArray[np.uint8]
 
     @cached_property
     def address(self) -> str:
-        """The picture as a `data:` address, encoded when it is first shown."""
+        """The picture as a `data:` address."""
         content = BytesIO()
-        # the square root lifts dark parts
-        lifted = np.sqrt(self.grey.astype(np.float32) * 255).astype(np.uint8)
-        Image.fromarray(lifted).save(content, "jpeg", quality=60)
+        # the square root makes dark parts visible
+        levels = np.sqrt(self.grey.astype(np.float32) * 255).astype(np.uint8)
+        Image.fromarray(levels).save(content, "jpeg", quality=60)
         return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode('ascii')}"
 
 
@@ -181,7 +170,7 @@ def _has_numbers(value: Any) -> bool:
 
 
 def _lane(name: str, rows: Sequence[NDArray[Any] | None], times: Sequence[int], num_bins: int) -> Lane:
-    """Spikes if all values are -1, 0 or 1 and there are several, else traces that hold until the next step."""
+    """A lane of spikes for several values that are all -1, 0 or 1, else of traces that hold until the next step."""
     width = max(len(row) for row in rows if row is not None)
     values = np.full((num_bins, width), np.nan)
     for time, row in zip(times, rows, strict=True):
