@@ -2,13 +2,11 @@
 
 The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
 update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not included, so that
-it is a lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of
-an operation.
+the energy is a lower bound, for networks of both kinds.
 """
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from spikebridge.analysis.cost import Cost, Operations
 from spikebridge.analysis.templates import resource_text
@@ -28,17 +26,6 @@ class HardwareProfile:
     def __post_init__(self) -> None:
         if not self.mac > 0 or not self.ac > 0:
             raise ConfigError(f"the profile {self.name!r} needs prices above 0 J, but got mac={self.mac}, ac={self.ac}")
-
-
-@dataclass(frozen=True)
-class PublishedChip:
-    """A published energy figure of a whole chip."""
-
-    name: str
-    what: str
-    value: float
-    unit: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ class Energy:
 
 
 def joules(operations: Operations, profile: HardwareProfile) -> float:
-    """The energy of some operations [J].
+    """Adds up the energy of operations [J].
 
     Example:
         >>> round(joules(Operations(macs=10, updates=1), hardware_profile("45nm")) * 1e12, 2)  # 10 * 4.6 + (4.6 + 0.9)
@@ -104,33 +91,8 @@ def hardware_profile(name: str = "45nm") -> HardwareProfile:
         >>> hardware_profile("45nm").mac, hardware_profile("45nm").ac
         (4.6e-12, 9e-13)
     """
-    known = {entry["name"]: entry for entry in _hardware()["profiles"]}
-    if name not in known:
-        raise ConfigError(f"there is no hardware profile {name!r}; {did_you_mean(name, known)}")
+    profiles = {entry["name"]: entry for entry in json.loads(resource_text("hardware.json"))}
+    if name not in profiles:
+        raise ConfigError(f"there is no hardware profile {name!r}; {did_you_mean(name, profiles)}")
 
-    return HardwareProfile(**known[name])
-
-
-def hardware_profiles() -> list[str]:
-    """The names of all profiles.
-
-    Example:
-        >>> hardware_profiles()
-        ['45nm', '45nm-float16', '45nm-int8']
-    """
-    return [entry["name"] for entry in _hardware()["profiles"]]
-
-
-def published_chips() -> list[PublishedChip]:
-    """Published energy figures of whole chips, for comparison.
-
-    Example:
-        >>> sorted({chip.name for chip in published_chips()})
-        ['Loihi', 'Tianjic', 'TrueNorth']
-    """
-    return [PublishedChip(**entry) for entry in _hardware()["anchors"]]
-
-
-def _hardware() -> dict[str, Any]:
-    hardware: dict[str, Any] = json.loads(resource_text("hardware.json"))
-    return hardware
+    return HardwareProfile(**profiles[name])

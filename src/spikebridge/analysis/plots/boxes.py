@@ -155,6 +155,7 @@ def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> L
 
 
 def argument_text(name: str | None) -> str:
+    """The argument of the target that a link sets, if it has a name."""
     return "" if name is None else f"as {name}"
 
 
@@ -166,6 +167,7 @@ def foot_text(context: str | None, held: bool, delay: int) -> str:
 
 
 def rate_text(clock: Clock, dt: float) -> str:
+    """A clock as a frequency, with its first tick if that is not 0."""
     return frequency(clock, dt) + (f", from tick {clock.phase}" if clock.phase else "")
 
 
