@@ -47,12 +47,10 @@ class LayerActivity:
 
     @property
     def mean_magnitude(self) -> float:
-        """The mean of the absolute values."""
         return self._sum / self.num_values if self.num_values else 0.0
 
     @property
     def share_nonzero(self) -> float:
-        """The share of values that are not zero."""
         return self._num_nonzero / self.num_values if self.num_values else 0.0
 
     @property
@@ -203,6 +201,7 @@ def membrane_trace(
     if not hasattr(state, "v"):
         raise ConfigError(f"{type(layer).__name__} has no membrane to trace; choose a layer of neurons")
 
+    # step by step: a call of the layer returns the last membrane only
     varying, constant = split_in_time(modulation, len(x), x.ndim)
     membranes = []
     for t, x_t in enumerate(x.unbind(0)):

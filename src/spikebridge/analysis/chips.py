@@ -192,6 +192,7 @@ def measure_load(
     for route in network.routes:
         source = owner_of(route.link.source, network.parts)
         if source in operations:
+            # the chip of a part also computes the units of its outgoing links
             operations[source] += cost.links.get(route.name, Operations()).num_operations / num_firings[source]
 
         path = source if route.link.unit is None else f"units.{route.name}"
@@ -477,6 +478,7 @@ class _Placer:
         chip_free = [0.0] * num_chips
         memory_left = [self.chip.memory] * num_chips
 
+        # in the order in which they run, so that the sources of a part have their chips
         for name, part in self.load.parts.items():
             links = [x for x in self.load.links if x.target == name and not x.delay and x.source in finish]
             choices = []
@@ -503,6 +505,7 @@ class _Placer:
         num_trials = 0
         moved = True
 
+        # a move may make room or sense for another one, so that all parts are tried again
         while moved:
             moved = False
             for name in chips:

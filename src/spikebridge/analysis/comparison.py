@@ -38,6 +38,7 @@ def _results(runs: Sequence[RunRecord]) -> Section:
     text = [f"Not finished, so without results: {', '.join(unfinished)}."] if unfinished else []
     numbers = {run.name: dict(flat_numbers(run.results or {})) for run in runs}
     paths = list(dict.fromkeys(path for results in numbers.values() for path in results))
+    # the other runs are compared with the first one
     first, *others = numbers
     rows = []
 

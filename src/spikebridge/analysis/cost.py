@@ -395,6 +395,7 @@ def _operations_of(call: Call) -> Operations | None:
     if isinstance(module, HybridUnit):
         return Operations(macs=_kernel_values(module, call.args[0], y))
     if isinstance(module, Discretizer):
+        # the layer inside counts its updates itself
         return None if isinstance(module, SpikingLayer) else Operations(compares=max(num_values, call.args[0].numel()))
     if isinstance(module, Gain | Gate | Kernel):
         return Operations(macs=num_values)

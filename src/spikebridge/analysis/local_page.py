@@ -16,11 +16,9 @@ class PageRequest(BaseHTTPRequestHandler):
     """A request of the browser."""
 
     def do_GET(self) -> None:
-        """Answers a request for a page."""
         self.get()
 
     def do_POST(self) -> None:
-        """Answers a message of the page."""
         self.post()
 
     def get(self) -> None:
@@ -69,6 +67,5 @@ class LocalPage:
         threading.Thread(target=serve, args=(_POLL_SECONDS,), name="local page", daemon=True).start()
 
     def close(self) -> None:
-        """Ends the server."""
         self._server.shutdown()
         self._server.server_close()

@@ -51,7 +51,6 @@ class _Counts:
     stepped: set[str] = field(default_factory=set)
 
     def add(self, call: Call) -> None:
-        """Adds one call of a module."""
         module = call.module
         if isinstance(module, _CONNECTIONS):
             x = call.args[0]
@@ -127,6 +126,7 @@ def neurobench(
         with evaluating(network), trace_calls(network, counts[-1].add):
             outputs, size = _run(network, inputs)
         sizes.append(size)
+        # answers are kept, outputs are not: they may be as long as the stream
         if targets is not None and scores:
             pairs.append((_checked(outputs if answer is None else answer(outputs), targets), targets))
 
@@ -169,6 +169,7 @@ def _run(network: nn.Module, inputs: Any) -> tuple[Any, int]:
     if not isinstance(network, Stateful):
         return network(inputs), len(inputs)
 
+    # the harness counts by calls, one for each step
     state = None
     rows = []
     for x_t in inputs.split(1):

@@ -39,6 +39,7 @@ def pick_box(
 
     try:
         report(f"draw the box on {page.address}")
+        # with a port of the user's choice the page may be opened by hand
         if not open_page(page.address) and not port:
             raise ConfigError("there is no browser on this machine to draw a box in; give the box: --init x,y,w,h")
         return answer.wait()
@@ -102,8 +103,6 @@ def _parse_answer(content: bytes, height: int, width: int) -> list[float] | None
 
 
 def _requests(page: bytes, path: str, shape: tuple[int, ...], answer: _Answer) -> type[PageRequest]:
-    """Handles requests of the page, and its answer."""
-
     class Request(PageRequest):
         def get(self) -> None:
             if self.path != path:

@@ -35,7 +35,6 @@ class Table:
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows as texts."""
         return [[cell_text(row.get(name), name) for name, _ in self.columns] for row in self.rows]
 
 
@@ -61,7 +60,6 @@ class Section:
 
     @property
     def paragraphs(self) -> list[str]:
-        """The text in paragraphs."""
         texts = [self.text] if isinstance(self.text, str) else self.text
         return [text for text in texts if text]
 
@@ -111,6 +109,7 @@ def write_report(
         ConfigError: two sections with one heading, or a picture that is no SVG.
     """
     path = Path(path)
+    # first, so that an error leaves an older report as it is
     html = render_report(title, sections, facts, command, lead)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, html)

@@ -106,6 +106,7 @@ def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
             continue
 
         if other is route:
+            # behind the nonlinearity, so that the other stages keep their shapes and clocks
             unit = link.unit or HybridUnit()
             link = replace(link, unit=HybridUnit(unit.window, unit.kernel, _Zeros(unit.nonlinearity), unit.discretizer))
 
@@ -132,6 +133,7 @@ def _link_signals(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor]:
 
     def record(call: Call) -> None:
         is_unit = call.path.startswith("units.") and call.path.count(".") == 1
+        # a part that is no output of the network shows its values only in its calls
         if is_unit or (call.path in network.parts and isinstance(call.module, Stateful)):
             for key, signal in call.signals.items():
                 pieces.setdefault(f"{call.path}.{key}" if key else call.path, []).append(signal)

@@ -106,7 +106,6 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def _file_width(name: str) -> float:
-    """The width of a file name [px], in a monospace font."""
     return 0.62 * _FILE_SIZE * len(name)
 
 

@@ -108,6 +108,7 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
         response = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
         style = _line_style(i)
         if response.shape[1] > 1:
+            # single neurons, faintly behind their mean
             axes.plot(time, response, color=style["color"], linewidth=0.6, alpha=0.35)
         axes.plot(time, response.mean(1), **style, markersize=3, linewidth=1.5, label=name)
 
@@ -155,6 +156,7 @@ def heat_map(
 
     for (r, c), value in np.ndenumerate(grid):
         if not np.isnan(value):
+            # numbers stay readable on the palest and on the darkest cell
             axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
             weight = "bold" if flags[r, c] else "normal"
             axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
@@ -223,6 +225,7 @@ def accuracy_lines(
             axes.fill_between(positions, mean - spread, mean + spread, color=style["color"], alpha=0.16, linewidth=0)
 
         (line,) = axes.plot(positions, mean, **style, markersize=4, linewidth=1.6, label=name)
+        # matplotlib writes no marker for a mean that is not finite
         drawn = [point for point in zip(positions, mean, spread, strict=True) if np.isfinite(point[1])]
         show_values(line, [f"{name}: {y:.5g}{f' ± {sd:.2g}' if has_seeds else ''} at {x:g}" for x, y, sd in drawn])
 

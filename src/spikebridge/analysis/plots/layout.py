@@ -103,6 +103,7 @@ def _place_rows(columns: list[list[Box]], labels: list[LinkLabel]) -> None:
     for column in columns:
         _stack(column, [0.0] * len(column), _BOX_DISTANCE)
 
+    # near their sources first, then near their targets
     for column in columns[1:]:
         _align(column, {box: [label.source for label in box.incoming if label.routing != "below"] for box in column})
 

@@ -109,6 +109,7 @@ def _draw_counts(axes: Axes, series: SensorSeries) -> None:
     counts = np.array([[((label == row) & (group == column)).sum() for column in groups] for row in labels])
     axes.imshow(np.where(counts > 0, counts, np.nan), aspect="auto", cmap="Blues", vmin=0, vmax=2 * counts.max())
 
+    # smaller cells have no room for their number
     if counts.size <= 120:
         for (row, column), number in np.ndenumerate(counts):
             axes.text(column, row, f"{number}", ha="center", va="center", color=INK, fontsize=7)

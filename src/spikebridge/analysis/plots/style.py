@@ -71,6 +71,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
     """A figure as an SVG element for HTML or a file; `title` is for readers who cannot see the picture."""
     figure.patch.set_facecolor("none")
     out = StringIO()
+    # texts stay texts; without a date, and with one salt for all ids, equal figures are equal files
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
 

@@ -60,7 +60,6 @@ class Spikes:
 
     @property
     def names(self) -> list[str]:
-        """The names of the drawn neurons."""
         return [self.neurons[n] if self.neurons else str(n) for n in self.shown.tolist()]
 
     @property
@@ -79,7 +78,6 @@ class Spikes:
 
     @property
     def width_of_names(self) -> Literal["narrow", "wide"]:
-        """The width of the column with the names of the rows."""
         return "wide" if self.is_named and any(len(name) > 3 for name in self.names) else "narrow"
 
     @property
@@ -127,7 +125,6 @@ class Traces:
 
     @property
     def names(self) -> list[str]:
-        """The names of the drawn lines."""
         return list(self._shown)
 
     @property

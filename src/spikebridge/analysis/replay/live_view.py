@@ -129,6 +129,7 @@ class LiveView:
                 if ended:
                     return
 
+                # a browser draws a whole replay for each message
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended, _MIN_INTERVAL)
         finally:
@@ -151,7 +152,6 @@ class _Picture:
 
     @cached_property
     def address(self) -> str:
-        """The picture as a `data:` address."""
         content = BytesIO()
         # the square root makes dark parts visible
         levels = np.sqrt(self.grey.astype(np.float32) * 255).astype(np.uint8)
@@ -189,6 +189,7 @@ def _film(steps: Sequence[_Step], times: Sequence[int], num_bins: int) -> Film |
     boxes = np.full((num_bins, 4), np.nan)
 
     for time, step in zip(times, steps, strict=True):
+        # a picture is that of all steps until the next one
         if step.picture is not None and (not pictures or pictures[-1][1] is not step.picture):
             pictures.append((time, step.picture))
         if step.box is not None:
@@ -205,8 +206,6 @@ def _film(steps: Sequence[_Step], times: Sequence[int], num_bins: int) -> Film |
 
 
 def _requests(view: LiveView, path: str) -> type[PageRequest]:
-    """Handles requests of the page, and of its events."""
-
     class Request(PageRequest):
         def get(self) -> None:
             if self.path == path:

@@ -41,10 +41,7 @@ def record_network(
     layers: Sequence[str] | None = None,
     name: str = "hybrid network",
 ) -> Replay:
-    """Runs a network tick by tick and records its layers, units and parts.
-
-    The replay has a lane of spikes and one of membranes for each layer of neurons, one of traces for each unit and
-    output.
+    """Runs a network tick by tick: lanes of spikes and membranes of each layer of neurons, traces of units and outputs.
 
     Args:
         network: the network; it is not changed.
@@ -149,6 +146,7 @@ def _layer_lanes(path: str, record: _Record, num_ticks: int) -> list[Lane]:
             lanes.append(_value_lane(f"{path}: values", record.outputs, num_ticks))
 
     if record.membranes:
+        # a layer at a slower clock keeps its membrane between its ticks
         v = _dense(record.membranes, num_ticks, held=True)
         neurons = busiest or range(min(v.shape[1], _MAX_MEMBRANES))
         lanes.append(Traces(f"{path}: membranes", {str(n): v[:, n] for n in neurons}))
