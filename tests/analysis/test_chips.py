@@ -136,7 +136,7 @@ def test_a_chip_is_read_from_a_file(tmp_path: Path) -> None:
             read_chip(file)
 
 
-def test_the_command_refuses_what_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["place", str(tmp_path), "--chips", "2"]) == 2
     assert "is not a bundle" in capsys.readouterr().err
     assert main(["place", str(tmp_path), "--chip", str(tmp_path / "no.toml")]) == 2
