@@ -48,7 +48,7 @@ def test_recording_changes_no_result_and_leaves_nothing_behind(
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
-def test_hooks_go_when_the_block_fails(network: HybridNetwork) -> None:
+def test_a_block_that_fails_leaves_no_hooks(network: HybridNetwork) -> None:
     with pytest.raises(RuntimeError, match="stop"), record_activity(network):
         raise RuntimeError("stop")
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
@@ -150,7 +150,7 @@ def test_a_membrane_is_what_it_is_after_each_step() -> None:
     assert membrane_trace(IF(), torch.ones(3, 1, 1), v_threshold=v_threshold).flatten().tolist() == [1.0, 2.0, 0.0]
 
 
-def test_what_cannot_be_traced_or_was_not_run_is_named(network: HybridNetwork) -> None:
+def test_a_layer_that_cannot_be_traced_or_has_not_run_is_named(network: HybridNetwork) -> None:
     with (
         pytest.raises(ConfigError, match=r"no layer 'where.fc' with a membrane; .*where.lif"),
         record_activity(network, traces=["where.fc"]),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from spikebridge.analysis import Chip, NetworkLoad, measure_load, place, read_chip, simulate
-from spikebridge.analysis.chips import LinkLoad, PartLoad
+from spikebridge.analysis.chips import LinkLoad, PartLoad, path_in_words
 from spikebridge.cli.main import main
 from spikebridge.errors import ConfigError, DataError
 from spikebridge.hybrid import Clock, HybridNetwork, Transmission, every, ticks
@@ -18,7 +18,7 @@ SLOW = Chip("slow", memory=8.0, operations=1000.0, events=1000.0, latency=0.002,
 
 
 def diamond() -> NetworkLoad:
-    """a, then b beside c, then d; 10 ms each, 3 ms for a value."""
+    """a, then b and c at once, then d; 10 ms each, 3 ms for a value."""
     links = [("x", "a"), ("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
     return NetworkLoad(
         0.1,
@@ -35,7 +35,7 @@ def test_the_latency_is_that_of_the_schedule_by_hand() -> None:
     assert one.energy == pytest.approx(2.0 + 40 / 0.1 * 1e-3)
 
     two = simulate(diamond(), {"a": 0, "b": 0, "c": 1, "d": 0}, SLOW)
-    # a 10, to c 3, c 10, to d 3, d 10; b runs beside
+    # a 10, to c 3, c 10, to d 3, d 10; b runs at the same time
     assert two.latency == pytest.approx(0.036)
     assert [step.what for step in two.path] == ["a", "a -> c", "c", "c -> d", "d"]
 
@@ -48,6 +48,17 @@ def test_a_placement_is_as_good_as_the_best_of_all_by_search() -> None:
     assert place(load, chip, 2).timing.latency == pytest.approx(best)
     assert place(load, chip, 1).timing.latency == pytest.approx(0.04)
     assert set(place(load, chip, 64).chips.values()) == {0, 1}
+
+
+def test_the_critical_path_is_a_table_in_milliseconds() -> None:
+    rows = path_in_words(simulate(diamond(), dict.fromkeys("abcd", 0), SLOW, num_ticks=1).path)
+    assert rows[0] == {"step": "a", "chip": 0, "start [ms]": 0.0, "stop [ms]": 10.0}
+
+
+def test_a_simulation_covers_two_periods_of_all_clocks() -> None:
+    # b fires at ticks 5, 11, 17 and 23: 24 ticks of 0.1 s with 6 and 4 operations of 1 ms
+    parts = {"a": PartLoad(1.0, 1.0, Clock(4, 0)), "b": PartLoad(1.0, 1.0, Clock(6, 5))}
+    assert simulate(NetworkLoad(0.1, parts, (), ("b",)), {"a": 0, "b": 0}, SLOW).busy == pytest.approx((0.010 / 2.4,))
 
 
 def test_a_network_that_does_not_fit_is_refused() -> None:
@@ -125,7 +136,7 @@ def test_a_chip_is_read_from_a_file(tmp_path: Path) -> None:
             read_chip(file)
 
 
-def test_the_command_refuses_what_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_a_folder_that_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["place", str(tmp_path), "--chips", "2"]) == 2
     assert "is not a bundle" in capsys.readouterr().err
     assert main(["place", str(tmp_path), "--chip", str(tmp_path / "no.toml")]) == 2

@@ -7,7 +7,7 @@ from spikebridge.analysis.comparison import PairedDifference, paired_difference
 from spikebridge.errors import ShapeError
 
 
-def test_paired_differences_do_not_see_what_seeds_have_in_common() -> None:
+def test_paired_differences_are_free_of_the_spread_that_seeds_share() -> None:
     result = paired_difference([0.5, 0.7, 0.9], [0.4, 0.6, 0.7])
     assert result.mean == pytest.approx(0.4 / 3)
     assert result.sd == pytest.approx(0.057735)

@@ -131,7 +131,7 @@ def test_multiply_accumulates_of_convolutions() -> None:
     assert count_cost(nn.ConvTranspose2d(3, 2, 3), values(1, 3, 4, 4)).total.macs == 16 * 3 * 2 * 9
 
 
-def test_functional_products_are_seen() -> None:
+def test_functional_products_are_counted() -> None:
     class Correlation(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return F.conv2d(x, x[:1, :, :2, :2]).flatten(1) @ torch.full((9, 5), 0.3)
@@ -264,7 +264,7 @@ def test_counting_leaves_the_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_what_cannot_be_counted_is_refused(network: HybridNetwork) -> None:
+def test_a_module_that_cannot_be_counted_is_refused(network: HybridNetwork) -> None:
     with pytest.raises(ConfigError, match="LSTM at '0' cannot be counted; use its cell"):
         count_cost(nn.Sequential(nn.LSTM(2, 2)), values(3, 1, 2))
 
@@ -293,7 +293,7 @@ def test_a_fourier_transform_and_a_complex_product_by_hand() -> None:
     assert count_cost(Filtered(), x).total == Operations(macs=2 * 1.5 * 128 * 7 + 4 * 72)
 
 
-def test_a_run_of_ones_own_counts_what_is_between_modules_too() -> None:
+def test_a_run_counts_the_products_between_modules_too() -> None:
     fc = nn.Linear(4, 3, bias=False)
 
     def run() -> int:

@@ -51,7 +51,7 @@ def test_healthy_plain_networks_give_no_findings() -> None:
     assert diagnose(snn, torch.randn(20, 8, 4), lambda y: y[-1].square().mean()) == []
 
 
-def test_the_patient_is_left_as_it_was(inputs: Outputs) -> None:
+def test_a_diagnosis_leaves_the_network_as_it_is(inputs: Outputs) -> None:
     class Normed(What):
         def __init__(self) -> None:
             super().__init__()
@@ -98,7 +98,7 @@ def test_a_rectifier_that_lets_nothing_through_is_dead() -> None:
     assert diagnose(network, torch.randn(5, 4)) == []
 
 
-def test_membranes_that_only_fall_are_told_from_those_that_rise_too_little() -> None:
+def test_membranes_that_only_fall_are_distinguished_from_those_that_rise_too_little() -> None:
     layer = Sequential(fc=nn.Linear(2, 3, bias=True), fire=IF())
     nn.init.constant_(layer.fc.weight, -1.0)
     nn.init.constant_(layer.fc.bias, 0.0)
@@ -111,7 +111,7 @@ def test_membranes_that_only_fall_are_told_from_those_that_rise_too_little() -> 
     assert diagnose(layer, x) == []
 
 
-def test_only_the_first_of_a_chain_of_silent_layers_is_ill() -> None:
+def test_only_the_first_of_a_chain_of_silent_layers_is_dead() -> None:
     layers = Sequential(fire1=IF(v_threshold=100.0), fc=nn.Linear(2, 2, bias=False), fire2=IF())
     assert kinds(diagnose(layers, torch.rand(5, 1, 2))) == [("dead", "fire1")]
     (finding,) = diagnose(Sequential(fire=IF()), torch.zeros(5, 1, 2))
@@ -208,7 +208,7 @@ def test_a_vanishing_gradient_is_found() -> None:
     assert diagnose(network(0.1), x, lambda y: y.square().mean()) == []
 
 
-def test_what_is_frozen_needs_no_gradient(network: HybridNetwork, inputs: Outputs) -> None:
+def test_a_frozen_module_needs_no_gradient(network: HybridNetwork, inputs: Outputs) -> None:
     network.parts["where"].requires_grad_(False)
     network.units["what_to_where"].requires_grad_(False)
     network.units["where_to_what"].requires_grad_(False)
@@ -228,7 +228,7 @@ def test_batch_normalisation_in_training_mixes_samples() -> None:
 
 
 class Centred(nn.Module):
-    """Takes the mean of what stands beside it away."""
+    """Subtracts the mean over samples or over features."""
 
     def __init__(self, over_batch: bool) -> None:
         super().__init__()
@@ -269,7 +269,7 @@ def test_inputs_and_parts_that_reach_no_output_are_unused(inputs: Outputs) -> No
 
 
 class Add(nn.Module):
-    """Adds what comes."""
+    """Adds its inputs."""
 
     def forward(self, *signals: Tensor) -> Tensor:
         return torch.stack(signals).sum(0)
@@ -282,14 +282,14 @@ def test_a_transmission_through_zero_weights_is_unused(network: HybridNetwork, i
     (finding,) = diagnose(network, inputs)
 
     assert (finding.kind, finding.where) == ("unused", "where_to_what")
-    assert "initialise the weights of its nonlinearity anew" in finding.remedy
+    assert "initialise the weights of its nonlinearity again" in finding.remedy
 
     nonlinearity.reset_parameters()
     assert diagnose(network, inputs) == []
 
 
 class Deaf(What):
-    """Does not listen to the events."""
+    """Ignores the events."""
 
     def forward(self, x: Tensor, motion: Tensor) -> Tensor:
         return super().forward(x, torch.ones_like(motion))
@@ -298,7 +298,7 @@ class Deaf(What):
 def test_a_link_that_its_target_ignores_is_unused(inputs: Outputs) -> None:
     findings = diagnose(what_where(what=Deaf()), inputs, loss)
     assert ("unused", "where_to_what") in kinds(findings)
-    assert all("check" in f.remedy and "uses what it gets" in f.remedy for f in findings if f.kind == "unused")
+    assert all("check" in f.remedy and "uses its values" in f.remedy for f in findings if f.kind == "unused")
 
 
 def test_a_modulation_that_leaves_its_target_as_it_is_is_unused(inputs: Outputs) -> None:
@@ -311,7 +311,7 @@ def test_a_modulation_that_leaves_its_target_as_it_is_is_unused(inputs: Outputs)
     assert "it leaves where.lif.v_threshold as it is" in finding.what
 
 
-def test_what_speaks_only_through_a_constant_modulation_is_not_blamed(inputs: Outputs) -> None:
+def test_a_part_whose_only_link_is_a_constant_modulation_is_no_finding_of_its_own(inputs: Outputs) -> None:
     torch.manual_seed(0)
     gain = HybridUnit(None, None, nn.Linear(12, 1))
     nn.init.zeros_(gain.nonlinearity.weight)
@@ -346,7 +346,7 @@ def test_a_constant_modulation_is_found(inputs: Outputs, layers: Callable[[], nn
     (finding,) = diagnose(network, inputs)
 
     assert (finding.kind, finding.where) == ("constant modulation", "what_to_where")
-    assert "initialise the weights of its nonlinearity anew" in finding.remedy
+    assert "initialise the weights of its nonlinearity again" in finding.remedy
 
     nn.init.normal_(linear.weight, std=0.3)
     assert diagnose(network, inputs) == []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from spikebridge.analysis.plots.boxes import Box, LinkLabel
+from spikebridge.analysis.plots.boxes import Box, LinkLabel, text_width
 from spikebridge.analysis.plots.layout import layout_network, spread
 from spikebridge.analysis.plots.network_diagram import draw_network
 from spikebridge.hybrid import (
@@ -139,6 +139,11 @@ def test_texts_fit_into_their_boxes(build: type) -> None:
         assert label.width >= 6 * max([len(label.heading), len(label.foot), *(len(text) for _, text in label.stages)])
 
 
+def test_wide_letters_need_more_room() -> None:
+    assert text_width("", 12.0) == 0.0
+    assert text_width("mm", 10.0) > text_width("ii", 10.0)
+
+
 def test_the_drawing_names_parts_clocks_units_delays_and_quantities() -> None:
     texts = words(draw_network(six_parts(), "Six & more"))
     for text in (
@@ -185,6 +190,10 @@ def test_names_are_text_and_no_markup() -> None:
 def test_a_drawing_asks_for_nothing_outside() -> None:
     svg = draw_network(six_parts())
     assert re.findall(r"https?://[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
+
+
+def test_elements_that_do_not_touch_keep_their_positions() -> None:
+    assert spread([0.0, 100.0], [10.0, 10.0], distance=2.0) == [0.0, 100.0]
 
 
 @given(st.lists(st.tuples(st.floats(-100, 100), st.floats(1, 50)), max_size=8))

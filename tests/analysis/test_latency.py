@@ -30,7 +30,7 @@ def test_every_tick_is_measured_after_the_warm_up(network: HybridNetwork, inputs
     assert 0 < times.median <= times.p99 < 1
     assert network.training
 
-    with pytest.raises(ConfigError, match="last 24 ticks, and 24 of them warm up"):
+    with pytest.raises(ConfigError, match="last 24 ticks, no more than the warm-up of 24"):
         measure_steps(network, inputs, warmup=24)
 
     with pytest.raises(ConfigError, match="warmup is a number of ticks, 0 or more, but is -1"):

@@ -81,7 +81,7 @@ def test_another_program_does_not_know_the_address() -> None:
 
 
 def test_a_closed_page_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RELOAD", 0.05)
+    monkeypatch.setattr(module, "_RELOAD_SECONDS", 0.05)
     with pytest.raises(ConfigError, match="the page was closed before a box was drawn"):
         pick_box(PICTURE, open_page=browser(lambda address: post(f"{address}closed", b"")))
 
@@ -93,12 +93,12 @@ def test_a_page_that_is_loaded_again_is_still_open(monkeypatch: pytest.MonkeyPat
         threading.Event().wait(0.3)
         post(f"{address}box", b"[0, 0, 9, 9]")
 
-    monkeypatch.setattr(module, "_RELOAD", 0.2)
+    monkeypatch.setattr(module, "_RELOAD_SECONDS", 0.2)
     assert pick_box(PICTURE, open_page=browser(visit)).tolist() == [0, 0, 9, 9]
 
 
 def test_a_page_that_is_left_alone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(module, "_TIMEOUT", 0.05)
     with pytest.raises(ConfigError, match="no box was drawn for ten minutes"):
         pick_box(PICTURE, open_page=lambda address: True)
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from spikebridge.analysis.replay.lanes import Spikes, Traces
+from spikebridge.analysis.replay.live_view import LiveView
 from spikebridge.analysis.replay.network import record_network
 from spikebridge.analysis.replay.replay import Cause, Film, Reason, Replay
 from spikebridge.analysis.report import Section, render_report
 from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.hybrid import HybridNetwork
+from spikebridge.hybrid import HybridNetwork, Transmission, every
+from spikebridge.neurons import IF
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
@@ -185,6 +187,28 @@ def test_the_network_runs_as_without_a_replay(network: HybridNetwork, inputs: di
     what = np.array(lanes["output of what"].values(1)).T
     np.testing.assert_allclose(what[::6], outputs["what"][:, 1].detach().numpy(), rtol=1e-3)
     np.testing.assert_array_equal(what[1], what[0])
+
+
+def test_a_single_neuron_has_a_lane_of_spikes_and_one_of_membranes() -> None:
+    network = HybridNetwork(
+        dt=0.001,
+        inputs={"x": every(0.001)},
+        parts={"snn": IF(v_threshold=2.0)},
+        links=[Transmission("x", "snn")],
+        outputs=["snn"],
+    )
+    replay = record_network(network, {"x": torch.ones(4, 1, 1)})
+
+    assert [(lane.name, lane.note) for lane in replay.lanes] == [
+        ("snn: spikes", "1 neuron, 2 spikes"),
+        ("snn: membranes", "0 to 1"),
+    ]
+
+
+def test_a_live_view_shows_the_newest_bins() -> None:
+    with LiveView("a network", dt=0.01) as view:
+        view.add(0, {"answer": [0.5, 0.5]})
+        assert view.replay().summary == "1 bin, 0.01 s"
 
 
 def test_only_the_chosen_layers_are_shown(network: HybridNetwork, inputs: dict[str, Tensor]) -> None:

@@ -131,10 +131,26 @@ def test_headings_that_share_an_address_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "0.5"), (1e-9, "1e-09"), (123456.7, "123,457"), (True, "yes"), ([1, 2.5], "1, 2.5"), (-3, "-3"), ("", "–")],
+    [
+        (0.123456, "0.1235"),
+        (0.5, "0.5"),
+        (1e-9, "1e-09"),
+        (12345, "12,345"),
+        (1234567.8, "1,234,568"),
+        (True, "yes"),
+        ([1, 2.5], "1, 2.5"),
+        (-3, "-3"),
+        ("", "–"),
+        (None, "–"),
+        ("3 ± 1", "3 ± 1"),
+    ],
 )
 def test_cells_are_written_for_readers(value: object, text: str) -> None:
     assert cell_text(value) == text
+
+
+def test_the_standard_deviation_of_one_seed_is_not_available() -> None:
+    assert cell_text(None, "sd") == "n/a (needs 2 seeds)"
 
 
 def test_an_empty_table_and_an_empty_figure_are_no_faults() -> None:

@@ -61,7 +61,7 @@ def test_a_name_in_a_figure_is_text() -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;: 1 at 1" in svg
 
 
-def test_a_confusion_matrix_has_shares_of_rows_and_frames_what_is_right() -> None:
+def test_a_confusion_matrix_has_shares_of_rows_and_frames_right_answers() -> None:
     axes = confusion_matrix([[3, 1], [2, 2]], ["cat", "dog"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["75", "25", "50", "50"]
     assert len([patch for patch in axes.patches if not patch.get_fill()]) == 2

@@ -79,4 +79,9 @@ def test_stages_are_named_in_words() -> None:
 def test_a_read_out_that_never_fires_makes_no_snn() -> None:
     assert kind_of(Sequential(nn.Linear(2, 2), Integrator(dt=0.001))) == "ANN"
     assert kind_of(Sequential(IF(), Integrator(dt=0.001))) == "SNN"
+
+
+def test_clocks_are_frequencies_and_one_without_an_end_is_once() -> None:
     assert frequency(Clock(4, 1), 0.001) == "250 Hz"
+    assert frequency(Clock(1, 0), 1 / 1500) == "1.5 kHz"
+    assert frequency(Clock(2**30, 0), 0.001) == "once"

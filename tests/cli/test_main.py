@@ -344,7 +344,7 @@ def test_missing_arguments_are_named(refused: Callable[..., str]) -> None:
 
 def test_a_value_of_the_wrong_kind_is_refused(here: Path, refused: Callable[..., str]) -> None:
     for word in ("many", "1_3", "\u0663"):
-        said = f"cannot read the value of --steps: expected a whole number, but found {word!r} (see"
+        said = f"cannot read the value of --steps: expected an integer, but found {word!r} (see"
         assert f"spikebridge: error: {said}" in refused("train", "./my.py", "--steps", word)
 
     said = "cannot read the value of --optimizer.lr: expected a number, but found '1_3.5' (see"

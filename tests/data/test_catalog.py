@@ -1,3 +1,5 @@
+"""Known data sets: which are there, what is missing of the others, and where they come from."""
+
 import json
 import os
 import subprocess
@@ -7,7 +9,7 @@ import pytest
 
 from spikebridge.cli.main import main
 from spikebridge.data import catalog
-from spikebridge.data.catalog import DATA_SETS, available, data_folder, find_files
+from spikebridge.data.catalog import DATA_SETS, available, data_folder, find_files, refuse_data_folder
 from spikebridge.errors import ConfigError, DataError
 
 
@@ -94,6 +96,12 @@ def test_a_missing_set_is_reported_with_its_official_source(tmp_path):
 def test_a_misspelt_name_is_recognised():
     with pytest.raises(ConfigError, match="did you mean 'nmnist'"):
         find_files("nmmist")
+
+
+def test_a_folder_that_would_not_be_read_is_refused(tmp_path):
+    refuse_data_folder(None, "the digits of scikit-learn")
+    with pytest.raises(ConfigError, match="uses the digits of scikit-learn and reads nothing from mine; leave --data"):
+        refuse_data_folder("mine", "the digits of scikit-learn")
 
 
 def test_every_set_says_what_it_is_and_where_it_comes_from():

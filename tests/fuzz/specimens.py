@@ -280,8 +280,8 @@ def _lines_of_a_stream(folder: Path) -> None:
 
 def _read_lines(folder: Path) -> object:
     from spikebridge.data.io.safe_open import line_blocks
+    from spikebridge.data.streams._text import feed_lines
     from spikebridge.data.streams.binner import EventBinner, FrameOptions
-    from spikebridge.data.streams.text import feed_lines
 
     feed = EventBinner(0.001, 8, 8, frames=FrameOptions(required=False))
     for block in line_blocks(io.BytesIO((folder / "lines.txt").read_bytes())):

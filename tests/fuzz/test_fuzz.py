@@ -109,17 +109,16 @@ def test_a_file_can_be_made_again(tmp_path: Path) -> None:
 
 
 def test_every_reader_has_a_specimen() -> None:
-    from spikebridge.data.events.files import EVENT_SUFFIXES
+    from spikebridge.data.events.files import EVENT_FORMATS
     from spikebridge.data.io.images import SUFFIXES
-    from spikebridge.data.signals.files import SERIES_SUFFIXES
+    from spikebridge.data.signals.files import SERIES_FORMATS
     from spikebridge.networks.reasoning.data.clevrer_scenes import _SUFFIXES
     from spikebridge.networks.reasoning.simulation.files import VIDEO_SUFFIXES
 
     files = {Path(one.file).suffix for one in FORMATS.values()}
     same = {".hdf5": ".h5", ".jpeg": ".jpg", ".tiff": ".tif", ".pkl": ".p", ".pickle": ".p"}
     wanted = {
-        same.get(suffix, suffix)
-        for suffix in (*EVENT_SUFFIXES, *SUFFIXES, *SERIES_SUFFIXES, *_SUFFIXES, *VIDEO_SUFFIXES)
+        same.get(suffix, suffix) for suffix in (*EVENT_FORMATS, *SUFFIXES, *SERIES_FORMATS, *_SUFFIXES, *VIDEO_SUFFIXES)
     }
 
     assert wanted <= files

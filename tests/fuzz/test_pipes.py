@@ -17,8 +17,8 @@ from spikebridge.data.io.images import read_grey
 from spikebridge.data.io.npz import read_npz
 from spikebridge.data.recordings.load import load_recording
 from spikebridge.data.recordings.recording import read_boxes
+from spikebridge.data.streams._text import feed_lines
 from spikebridge.data.streams.binner import EventBinner, FrameOptions
-from spikebridge.data.streams.text import feed_lines
 from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.integer.file import read_integer
 from spikebridge.deploy.nir.file import open_graph

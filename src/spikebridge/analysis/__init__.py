@@ -1,6 +1,6 @@
 """Activity, cost, energy, latency, health, figures and reports of any network.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+`__init__.pyi` lists the names; each is imported when it is first used.
 """
 
 import lazy_loader

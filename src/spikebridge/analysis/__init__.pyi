@@ -2,7 +2,7 @@ from .activity import membrane_trace, record_activity
 from .chips import Chip, NetworkLoad, Placement, measure_load, place, read_chip, simulate
 from .cost import Cost, Operations, count_cost, count_run
 from .doctor.doctor import diagnose
-from .energy import Energy, HardwareProfile, energy, hardware_profile, hardware_profiles, joules, published_chips
+from .energy import Energy, energy, hardware_profile, joules
 from .latency import architectural_latency, measure_steps
 from .neurobench import neurobench
 from .summary import summarize
@@ -11,7 +11,6 @@ __all__ = [
     "Chip",
     "Cost",
     "Energy",
-    "HardwareProfile",
     "NetworkLoad",
     "Operations",
     "Placement",
@@ -21,14 +20,12 @@ __all__ = [
     "diagnose",
     "energy",
     "hardware_profile",
-    "hardware_profiles",
     "joules",
     "measure_load",
     "measure_steps",
     "membrane_trace",
     "neurobench",
     "place",
-    "published_chips",
     "read_chip",
     "record_activity",
     "simulate",

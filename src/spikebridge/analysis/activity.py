@@ -18,34 +18,26 @@ from spikebridge.neurons.base import split_in_time
 
 @dataclass
 class LayerActivity:
-    """The outputs of one layer over a run.
-
-    Attributes:
-        path: of the layer.
-        layer: its class.
-        num_values: neurons times steps times samples.
-        num_spikes: sum of the sizes of all values where the layer spikes, else 0.
-        largest: the largest value.
-    """
+    """The outputs of one layer over a run."""
 
     path: str
-    layer: str
+    layer: str  # its class
     is_spiking: bool = False
-    num_values: int = 0
+    num_values: int = 0  # neurons times steps times samples
     largest: float = float("-inf")
-    _sum: float = 0.0
+    _sum: float = 0.0  # of the absolute values
     _num_nonzero: int = 0
-    _whole: bool = True
-    _active: dict[torch.Size, Tensor] = field(default_factory=dict)
+    _is_integral: bool = True
+    _active: dict[torch.Size, Tensor] = field(default_factory=dict)  # neurons, by shape of the layer
 
     @property
     def kind(self) -> Literal["spikes", "values"]:
-        """Spikes, where a layer of neurons or a discretizer gave only whole numbers; else values."""
-        return "spikes" if self.is_spiking and self._whole else "values"
+        """Spikes, if a layer of neurons or a discretizer gave only integers; else values."""
+        return "spikes" if self.is_spiking and self._is_integral else "values"
 
     @property
     def num_spikes(self) -> int:
-        """All spikes of the run; a value of 2 or -2 is two spikes."""
+        """All spikes of the run, 0 for a layer that does not spike; a value of 2 or -2 is two spikes."""
         return round(self._sum) if self.kind == "spikes" else 0
 
     @property
@@ -55,12 +47,10 @@ class LayerActivity:
 
     @property
     def mean_magnitude(self) -> float:
-        """The mean of the absolute values."""
         return self._sum / self.num_values if self.num_values else 0.0
 
     @property
     def share_nonzero(self) -> float:
-        """The share of values that are not zero."""
         return self._num_nonzero / self.num_values if self.num_values else 0.0
 
     @property
@@ -76,10 +66,11 @@ class LayerActivity:
         self.largest = max(self.largest, float(values.max()))
         self._sum += float(values.abs().sum())
         self._num_nonzero += int((values != 0).sum())
-        self._whole = self._whole and bool((values == values.round()).all())
+        self._is_integral = self._is_integral and bool((values == values.round()).all())
         active = (values != 0).any(0)
-        known = self._active.get(active.shape)
-        self._active[active.shape] = active if known is None else known | active
+        # a layer may run at several sizes
+        earlier = self._active.get(active.shape)
+        self._active[active.shape] = active if earlier is None else earlier | active
 
 
 @dataclass
@@ -104,13 +95,13 @@ class Activity:
         return [
             {
                 "layer": path,
-                "kind": one.kind,
-                "spikes": one.num_spikes if one.kind == "spikes" else None,
-                "rate": one.rate if one.kind == "spikes" else None,
-                "mean |y|": one.mean_magnitude,
-                "active neurons": one.share_active,
+                "kind": layer.kind,
+                "spikes": layer.num_spikes if layer.kind == "spikes" else None,
+                "rate": layer.rate if layer.kind == "spikes" else None,
+                "mean |y|": layer.mean_magnitude,
+                "active neurons": layer.share_active,
             }
-            for path, one in self.layers.items()
+            for path, layer in self.layers.items()
         ]
 
 
@@ -123,7 +114,7 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
         traces: paths of layers whose membranes are kept, step by step; each such layer runs twice.
 
     Raises:
-        ConfigError: a trace of a layer that is not there or has no state.
+        ConfigError: a trace of a layer that does not exist or has no state.
 
     Example:
         >>> from spikebridge.neurons import IF, Sequential
@@ -133,17 +124,18 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
         >>> activity["fire"].num_spikes, activity["fire"].rate
         (6, 0.5)
     """
-    wanted = set(traces)
+    traced = set(traces)
     stateful = {display_path(network, n) for n, m in network.named_modules() if isinstance(m, Stateful) and is_layer(m)}
-    for path in wanted - stateful:
+    for path in traced - stateful:
         raise ConfigError(f"there is no layer {path!r} with a membrane; {did_you_mean(path, stateful)}")
 
     activity = Activity()
-    tracing = False
+    is_tracing = False
 
-    def leave(call: Call) -> None:
-        nonlocal tracing
-        if tracing or not is_layer(call.module):
+    def record(call: Call) -> None:
+        nonlocal is_tracing
+        # the second run of a layer, for its membrane, is not recorded
+        if is_tracing or not is_layer(call.module):
             return
 
         rows = _rows(call)
@@ -154,31 +146,32 @@ def record_activity(network: nn.Module, traces: Iterable[str] = ()) -> Iterator[
         name = type(call.module).__name__
         activity.layers.setdefault(call.path, LayerActivity(call.path, name, is_spiking)).add(rows)
 
-        if call.path in wanted:
-            tracing = True
+        if call.path in traced:
+            is_tracing = True
             try:
                 with torch.no_grad():
                     trace = membrane_trace(call.module, *call.args, **call.kwargs)  # type: ignore[arg-type]
             finally:
-                tracing = False
+                is_tracing = False
 
             activity._pieces.setdefault(call.path, []).append(trace)
 
-    with trace_calls(network, leave):
+    with trace_calls(network, record):
         yield activity
 
 
 def _rows(call: Call) -> Tensor | None:
-    """A layer's outputs with all axes of time and batch in one; None where it gave no tensor."""
-    y = call.output[0] if type(call.output) is tuple and call.output else call.output
-    if not isinstance(y, Tensor) or y.is_complex():
+    """A layer's outputs with all axes of time and batch in one; None if it gave no tensor."""
+    y = call.signals.get("")
+    if y is None or y.is_complex():
         return None
 
     y, num_axes = unwrap_vmap(y)
+    # the axis of samples is the last of these; a discretizer has windows and steps in them before it, a layer steps
     if isinstance(call.module, Discretizer):
-        num_axes += 2  # windows, steps in them, samples
+        num_axes += 2
     elif isinstance(call.module, Stateful):
-        num_axes += 1  # steps, samples
+        num_axes += 1
 
     return y.flatten(0, num_axes) if y.ndim > num_axes else y.flatten().unsqueeze(1)
 
@@ -186,13 +179,13 @@ def _rows(call: Call) -> Tensor | None:
 def membrane_trace(
     layer: Stateful, x: Float[Tensor, "T B *N"], state: Any = None, **modulation: Any
 ) -> Float[Tensor, "T B *N"]:
-    """A layer's membrane after each step (after the reset where it fired).
+    """A layer's membrane after each step (after the reset if it fired).
 
     Args:
         layer: a layer whose state begins with its membrane.
-        x: its input.
-        state: of an earlier part of the stream, or None.
-        modulation: as the layer takes it.
+        x: the input of the layer.
+        state: the state after an earlier part of the stream, or None.
+        modulation: modulated quantities, as the layer takes them.
 
     Raises:
         ConfigError: the layer has no membrane.
@@ -208,6 +201,7 @@ def membrane_trace(
     if not hasattr(state, "v"):
         raise ConfigError(f"{type(layer).__name__} has no membrane to trace; choose a layer of neurons")
 
+    # step by step: a call of the layer returns the last membrane only
     varying, constant = split_in_time(modulation, len(x), x.ndim)
     membranes = []
     for t, x_t in enumerate(x.unbind(0)):
@@ -220,23 +214,12 @@ def membrane_trace(
 def spikes_of_part(
     network: HybridNetwork, part: str, inputs: Mapping[str, Float[Tensor, "T B *N"]]
 ) -> Float[Tensor, "K B *M"]:
-    """The output spikes of one part of a network in evaluation mode, at all its ticks.
+    """The output spikes of an SNN of a network in evaluation mode, `(K, B, *M)` at all its ticks.
 
-    Args:
-        network: a hybrid network.
-        part: an SNN of it.
-        inputs: by name; those that the network does not have are left out.
-
-    Example:
-        >>> from spikebridge.hybrid import Transmission, every
-        >>> from spikebridge.neurons import IF, Sequential
-        >>> parts, links = {"snn": Sequential(IF(v_threshold=2.0))}, [Transmission("x", "snn")]
-        >>> network = HybridNetwork(dt=0.01, inputs={"x": every(0.01)}, parts=parts, links=links, outputs=["snn"])
-        >>> spikes_of_part(network, "snn", {"x": torch.ones(4, 1, 1), "unused": torch.ones(4, 1, 1)}).flatten().tolist()
-        [0.0, 1.0, 0.0, 1.0]
+    Inputs that the network does not have are ignored.
     """
     pieces: list[Tensor] = []
-    hook = network.parts[part].register_forward_hook(lambda module, given, result: pieces.append(result[0]))
+    hook = network.parts[part].register_forward_hook(lambda module, args, result: pieces.append(result[0]))
 
     try:
         with evaluating(network):

@@ -1,52 +1,53 @@
-"""A network on several chips: which chip holds which part, and what latency and energy follow.
+"""A network on several chips: a chip for each part, and the latency and energy that follow.
 
-`measure_load` says what each part and link needs, counted on real inputs. `place` gives each part a chip of limited
+`measure_load` counts on real inputs how much each part and link needs. `place` gives each part a chip of limited
 memory: the list schedule HEFT (H. Topcuoglu et al., IEEE TPDS 13, 2002, section 4), then single moves while they
 shorten the latency. `simulate` runs the placed parts tick by tick:
 
-| what | takes |
+| step | time |
 |---|---|
-| a part and the units of its outgoing links | their operations by the chip's speed, one part at a time |
+| a part and the units of its outgoing links | their operations by the speed of the chip, one part at a time |
 | a value to another chip | its events by the bandwidth of the sender's port, in turn, then the latency of a message |
-| a value to the same chip | no time |
+| a value to the same chip | none |
 
 A part waits for its tick in real time, and for every value that is due at it. An event is a number that is not 0.
 """
 
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikebridge.analysis.cost import count_cost
+from spikebridge.analysis.cost import Operations, count_cost
 from spikebridge.analysis.hooks import Call, trace_calls
 from spikebridge.data.io.safe_open import read_text
 from spikebridge.errors import ConfigError, DataError, did_you_mean, is_number
 from spikebridge.hybrid import Clock, HybridNetwork
 from spikebridge.hybrid.network.graph import owner_of
 
-_MOST_TRIALS = 600  # moves that are simulated
-_BYTES_OF_A_NUMBER = 4
+_MAX_TRIALS = 600  # each trial is a whole simulation: a large network would search for minutes
+_BYTES_PER_NUMBER = 4
 
 
 @dataclass(frozen=True)
 class Chip:
-    """What a chip can do.
+    """A chip: its memory, speed, bandwidth and power.
 
     Args:
         name: of the chip.
         memory: for parameters [bytes].
-        operations: a second, of any kind.
-        events: that its port sends to other chips a second.
+        operations: of any kind [1/s].
+        events: that its port sends to other chips [1/s].
         latency: of a message to another chip [s].
         energy_of_an_operation: [J].
         energy_of_an_event: sent to another chip [J].
-        power: of a chip that is on, whatever it does [W].
+        power: of a chip that is on, busy or idle [W].
         source: of the numbers.
 
     Raises:
@@ -75,9 +76,9 @@ class Chip:
                     raise ConfigError(f"a chip needs its {field.name} as text, but got {value!r}")
                 continue
 
-            least = "above" if field.name in ("memory", "operations", "events") else "at least"
-            if not is_number(value) or not math.isfinite(value) or value < 0 or (least == "above" and value == 0):
-                raise ConfigError(f"the chip {self.name!r} needs {field.name} {least} 0, but got {value!r}")
+            bound = "above" if field.name in ("memory", "operations", "events") else "at least"
+            if not is_number(value) or not math.isfinite(value) or value < 0 or (bound == "above" and value == 0):
+                raise ConfigError(f"the chip {self.name!r} needs {field.name} {bound} 0, but got {value!r}")
 
 
 # published: memory, 40 bits a packet, 1 W with all cores busy; assumed: 16 of 18 cores for neurons with 10^7 operations
@@ -95,7 +96,7 @@ SPINNAKER = Chip(
 
 
 def read_chip(path: Path | str) -> Chip:
-    """A chip from a TOML file with the arguments of `Chip` as keys.
+    """Reads a chip from a TOML file with the arguments of `Chip` as keys.
 
     Raises:
         DataError: the file is missing, no TOML, or lacks a number.
@@ -107,25 +108,24 @@ def read_chip(path: Path | str) -> Chip:
         spikebridge.errors.DataError: ...
     """
     try:
-        given = tomllib.loads(read_text(Path(path), "the numbers of a chip", 1 << 16))
+        values = tomllib.loads(read_text(Path(path), "the numbers of a chip", 1 << 16))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path} is no TOML file: {error}") from None
 
     names = [field.name for field in fields(Chip)]
-    for name in given:
+    for name in values:
         if name not in names:
             raise DataError(f"{path}: a chip has no {name!r}; {did_you_mean(name, names)}")
 
-    given.setdefault("name", Path(path).stem)
     for name in ("memory", "operations", "events"):
-        if name not in given:
+        if name not in values:
             raise DataError(f"{path} lacks {name}; a chip needs memory, operations and events")
 
-    return Chip(**given)
+    return Chip(**{"name": Path(path).stem, **values})
 
 
 class PartLoad(NamedTuple):
-    """What a part needs: operations in a tick at which it fires, units of its links included, and bytes."""
+    """A part's operations in a tick at which it fires, those of its links' units included, and its bytes."""
 
     operations: float
     memory: float
@@ -133,7 +133,7 @@ class PartLoad(NamedTuple):
 
 
 class LinkLoad(NamedTuple):
-    """What a link carries: events a value, the clock of its values, and their delay in ticks."""
+    """A link's events per value, the clock of its values, and their delay in ticks."""
 
     source: str
     target: str
@@ -144,7 +144,14 @@ class LinkLoad(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkLoad:
-    """What a network needs. Parts stand in the order in which they run inside a tick; inputs are no parts."""
+    """The needs of a network's parts, in the order in which they run inside a tick, and of its links.
+
+    Attributes:
+        dt: the base step [s].
+        parts: the load of each part; the inputs of the network are no parts.
+        links: the load of each link.
+        outputs: the parts that give the outputs of the network.
+    """
 
     dt: float
     parts: dict[str, PartLoad]
@@ -165,40 +172,36 @@ def measure_load(
     Raises:
         ConfigError: a part that never fires on these inputs.
     """
-    sizes: dict[str, list[float]] = {}
+    events: Counter[str] = Counter()
 
-    def leave(call: Call) -> None:
-        if isinstance(call.output, Tensor | tuple | dict):
-            y = call.output[0] if isinstance(call.output, tuple) else call.output
-            tensors = list(y.values()) if isinstance(y, dict) else [y]
-            active = sum(float(torch.count_nonzero(t)) for t in tensors if isinstance(t, Tensor))
-            sizes.setdefault(call.path, [0.0])[0] += active
+    def count_events(call: Call) -> None:
+        events[call.path] += sum(int(torch.count_nonzero(signal)) for signal in call.signals.values())
 
-    with trace_calls(network, leave):
+    with trace_calls(network, count_events):
         cost = count_cost(network, dict(inputs))
 
-    ticks = round((cost.seconds or 0.0) / network.dt)
-    firings = {name: network.clock_of(name).count(ticks) for name in network.parts}
-    for name, number in firings.items():
+    num_ticks = round((cost.seconds or 0.0) / network.dt)
+    num_firings = {name: network.clock_of(name).count(num_ticks) for name in network.parts}
+    for name, number in num_firings.items():
         if not number:
-            raise ConfigError(f"part {name!r} never fires in {ticks} ticks; give longer inputs")
+            raise ConfigError(f"part {name!r} never fires in {num_ticks} ticks; give longer inputs")
 
-    sources = {route.name: owner_of(route.link.source, network.parts) for route in network.routes}
-    operations = {name: cost.parts[name].num_operations / firings[name] for name in network.parts}
+    operations = {name: cost.parts[name].num_operations / num_firings[name] for name in network.parts}
     links = []
 
     for route in network.routes:
-        source = sources[route.name]
-        if source in firings:
-            operations[source] += cost.links.get(route.name, type(cost.total)()).num_operations / firings[source]
-        path = source if route.link.unit is None else f"units.{route.name}"
-        values = max(route.clock.count(ticks), 1) * cost.num_samples
-        events = sizes.get(path, [0.0])[0] / values
-        links.append(LinkLoad(source, route.link.part, events, route.clock, route.delay))
+        source = owner_of(route.link.source, network.parts)
+        if source in operations:
+            # the chip of a part also computes the units of its outgoing links
+            operations[source] += cost.links.get(route.name, Operations()).num_operations / num_firings[source]
 
-    bytes_of = memory or {}
+        path = source if route.link.unit is None else f"units.{route.name}"
+        num_values = max(route.clock.count(num_ticks), 1) * cost.num_samples
+        links.append(LinkLoad(source, route.link.part, events[path] / num_values, route.clock, route.delay))
+
+    memory = {**{name: _bytes_of(part) for name, part in network.parts.items()}, **(memory or {})}
     parts = {
-        name: PartLoad(operations[name], bytes_of.get(name, _bytes_of(network, name)), network.clock_of(name))
+        name: PartLoad(operations[name], memory[name], network.clock_of(name))
         for group in network.plan.groups
         for name in group.parts
     }
@@ -206,12 +209,12 @@ def measure_load(
     return NetworkLoad(network.dt, parts, tuple(links), tuple(owner_of(o, network.parts) for o in network.outputs))
 
 
-def _bytes_of(network: HybridNetwork, part: str) -> float:
-    return float(_BYTES_OF_A_NUMBER * sum(p.numel() for p in network.parts[part].parameters()))
+def _bytes_of(part: nn.Module) -> float:
+    return float(_BYTES_PER_NUMBER * sum(parameter.numel() for parameter in part.parameters()))
 
 
 class PathStep(NamedTuple):
-    """Something that takes time on the way to an output [s]: a part, or a value to another chip ("a -> b")."""
+    """A part or a value to another chip ("a -> b") on the way to an output, from start to stop [s]."""
 
     what: str
     chip: int
@@ -221,21 +224,13 @@ class PathStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """What a placed network takes.
+    """The simulated latency, energy and work of a placed network."""
 
-    Attributes:
-        latency: from a tick until the outputs of that tick, the longest [s].
-        keeps_up: whether no chip has more work than time, and the latency does not grow from tick to tick.
-        energy: a second of signal [J].
-        path: the steps that the longest latency consists of, first to last.
-        busy: share of the time that each chip computes.
-    """
-
-    latency: float
-    keeps_up: bool
-    energy: float
-    path: tuple[PathStep, ...]
-    busy: tuple[float, ...]
+    latency: float  # the longest from a tick until the outputs of that tick [s]
+    keeps_up: bool  # no chip has more work than time, and the latency does not grow from tick to tick
+    energy: float  # of a second of signal [J]
+    path: tuple[PathStep, ...]  # the steps of the longest latency, first to last
+    busy: tuple[float, ...]  # the share of the time in which each chip computes
 
 
 def simulate(load: NetworkLoad, chips: Mapping[str, int], chip: Chip, num_ticks: int | None = None) -> Timing:
@@ -244,8 +239,8 @@ def simulate(load: NetworkLoad, chips: Mapping[str, int], chip: Chip, num_ticks:
     Args:
         load: of the network.
         chips: the chip of each part, numbered from 0.
-        chip: what each of them can do.
-        num_ticks: how many; None takes two periods of all clocks.
+        chip: the kind of all chips.
+        num_ticks: length of the simulation; None takes two periods of all clocks.
 
     Raises:
         ConfigError: a part without a chip.
@@ -263,130 +258,135 @@ def simulate(load: NetworkLoad, chips: Mapping[str, int], chip: Chip, num_ticks:
         if name not in chips:
             raise ConfigError(f"part {name!r} has no chip")
 
-    return _Simulation(load, chips, chip).run(num_ticks if num_ticks is not None else 2 * _period_of(load))
+    return _Simulation(load, chips, chip).run(2 * _period_of(load) if num_ticks is None else num_ticks)
 
 
 def _period_of(load: NetworkLoad) -> int:
-    """Ticks after which all clocks repeat.
-
-    Example:
-        >>> parts = {"a": PartLoad(1.0, 1.0, Clock(4, 0)), "b": PartLoad(1.0, 1.0, Clock(6, 5))}
-        >>> _period_of(NetworkLoad(0.1, parts, (), ()))
-        12
-    """
+    """Ticks after which all clocks repeat."""
     return math.lcm(*(part.clock.period for part in load.parts.values()))
 
 
+class _Moment(NamedTuple):
+    """A time [s], and the index of the step that ends at it; -1 if it waits for no step."""
+
+    time: float
+    step: int
+
+
 class _Simulation:
-    """Simulated time: when chips and ports are free, when values arrive, and what each moment waited for."""
+    """Simulated time: the moments at which chips and ports are free and values arrive."""
 
     def __init__(self, load: NetworkLoad, chips: Mapping[str, int], chip: Chip) -> None:
+        num_chips = max(chips.values()) + 1
         self.load = load
         self.chips = chips
         self.chip = chip
-        number = max(chips.values()) + 1
-        self.free = [0.0] * number
-        self.port = [0.0] * number
-        self.busy = [0.0] * number
-        self.steps: list[tuple[PathStep, int]] = []  # with the index of the step that it waited for, -1 for none
-        self.last = [-1] * number  # step of each chip
-        self.sent = [-1] * number  # and of its port
-        self.events = self.operations = 0.0
-        self.incoming = {name: [i for i, link in enumerate(load.links) if link.target == name] for name in load.parts}
-        self.outgoing = {name: [i for i, link in enumerate(load.links) if link.source == name] for name in load.parts}
-        self.arrivals: list[dict[int, tuple[float, int]]] = [{} for _ in load.links]
+
+        self.chip_free = [_Moment(0.0, -1)] * num_chips
+        self.port_free = [_Moment(0.0, -1)] * num_chips
+        self.busy = [0.0] * num_chips
+        self.num_events = 0.0
+        self.num_operations = 0.0
+
+        self.steps: list[tuple[PathStep, int]] = []  # each with the index of the step that it waited for
+        self.arrivals: list[dict[int, _Moment]] = [{} for _ in load.links]  # by the tick of the value
 
     def run(self, num_ticks: int) -> Timing:
-        lateness: list[tuple[int, float, int]] = []
+        late: list[tuple[int, _Moment]] = []
         for tick in range(num_ticks):
             for name, part in self.load.parts.items():
-                if part.clock.count(tick + 1) > part.clock.count(tick):
-                    done, step = self._fire(name, tick)
+                if part.clock.has(tick):
+                    stop = self._fire(name, tick)
                     if name in self.load.outputs:
-                        lateness.append((tick, done - tick * self.load.dt, step))
+                        late.append((tick, _Moment(stop.time - tick * self.load.dt, stop.step)))
 
-        _, latency, step = max(lateness, key=lambda one: one[1], default=(0, 0.0, -1))
-        half = [max((late for t, late, _ in lateness if a <= t < b), default=0.0) for a, b in self._halves(num_ticks)]
+        longest = max((moment for _, moment in late), key=lambda moment: moment.time, default=_Moment(0.0, -1))
         seconds = num_ticks * self.load.dt
-        energy = self.operations * self.chip.energy_of_an_operation + self.events * self.chip.energy_of_an_event
+        energy = self.num_operations * self.chip.energy_of_an_operation + self.num_events * self.chip.energy_of_an_event
+
+        # work that piles up makes the second half later than the first
+        first = max((moment.time for tick, moment in late if tick < num_ticks // 2), default=0.0)
+        second = max((moment.time for tick, moment in late if tick >= num_ticks // 2), default=0.0)
+        keeps_up = second <= first + 0.5 * self.load.dt and max(self.busy) <= seconds * (1 + 1e-9)
 
         return Timing(
-            latency,
-            half[1] <= half[0] + 0.5 * self.load.dt and max(self.busy) <= seconds * (1 + 1e-9),
-            energy / seconds + self.chip.power * len(self.free),
-            tuple(self._path(step)),
-            tuple(busy / seconds for busy in self.busy),
+            latency=longest.time,
+            keeps_up=keeps_up,
+            energy=energy / seconds + self.chip.power * len(self.busy),
+            path=tuple(self._path(longest.step)),
+            busy=tuple(busy / seconds for busy in self.busy),
         )
 
-    def _halves(self, num_ticks: int) -> list[tuple[int, int]]:
-        return [(0, num_ticks // 2), (num_ticks // 2, num_ticks)]
+    def _fire(self, name: str, tick: int) -> _Moment:
+        """Runs a part, sends its values, and returns the moment at which it is done."""
+        chip = self.chips[name]
+        num_operations = self.load.parts[name].operations
+        begin = max(_Moment(tick * self.load.dt, -1), self.chip_free[chip], *self._due(name, tick))
+        stop = self._add_step(name, chip, begin, begin.time + num_operations / self.chip.operations)
 
-    def _fire(self, name: str, tick: int) -> tuple[float, int]:
-        here = self.chips[name]
-        operations = self.load.parts[name].operations
-        start, cause = max((tick * self.load.dt, -1), (self.free[here], self.last[here]), *self._due(name, tick))
-        stop = start + operations / self.chip.operations
-        self.steps.append((PathStep(name, here, start, stop), cause))
-        step = len(self.steps) - 1
-        self.free[here], self.last[here] = stop, step
-        self.busy[here] += stop - start
-        self.operations += operations
-        self._send(name, tick, stop, step)
+        self.chip_free[chip] = stop
+        self.busy[chip] += stop.time - begin.time
+        self.num_operations += num_operations
+        self._send(name, tick, stop)
 
-        return stop, step
+        return stop
 
-    def _due(self, name: str, tick: int) -> list[tuple[float, int]]:
-        """When the newest values that are due at a tick arrive."""
-        found = []
-        for index in self.incoming[name]:
-            link = self.load.links[index]
-            arrivals = self.arrivals[index]
-            ready = [made for made in arrivals if made + link.delay <= tick]
+    def _add_step(self, name: str, chip: int, begin: _Moment, stop: float) -> _Moment:
+        self.steps.append((PathStep(name, chip, begin.time, stop), begin.step))
+        return _Moment(stop, len(self.steps) - 1)
+
+    def _due(self, name: str, tick: int) -> list[_Moment]:
+        """The arrivals of the newest values that are due at a part's tick; older values are forgotten."""
+        due = []
+        for link, arrivals in zip(self.load.links, self.arrivals, strict=True):
+            ready = [sent for sent in arrivals if sent + link.delay <= tick] if link.target == name else []
             if ready:
-                found.append(arrivals[max(ready)])
-                for made in ready[:-1]:
-                    del arrivals[made]
+                due.append(arrivals[max(ready)])
+                for sent in ready[:-1]:
+                    del arrivals[sent]
 
-        return found
+        return due
 
-    def _send(self, name: str, tick: int, stop: float, step: int) -> None:
-        here = self.chips[name]
-        reached: dict[tuple[int, float], tuple[float, int]] = {}
+    def _send(self, name: str, tick: int, stop: _Moment) -> None:
+        chip = self.chips[name]
+        messages: dict[tuple[int, float], _Moment] = {}  # one for all parts of a chip that read the same value
 
-        for index in self.outgoing[name]:
-            link = self.load.links[index]
-            if link.clock.count(tick + 1) == link.clock.count(tick):
+        for link, arrivals in zip(self.load.links, self.arrivals, strict=True):
+            if link.source != name or not link.clock.has(tick):
                 continue
 
-            there = self.chips[link.target]
-            key = (there, link.events)
-            if there != here and key not in reached:  # one message for all parts of a chip that read the same
-                begin, cause = max((stop, step), (self.port[here], self.sent[here]))
-                self.port[here] = begin + link.events / self.chip.events
-                arrives = self.port[here] + self.chip.latency
-                self.steps.append((PathStep(f"{name} -> {link.target}", here, begin, arrives), cause))
-                self.sent[here] = len(self.steps) - 1
-                self.events += link.events
-                reached[key] = arrives, self.sent[here]
+            target = self.chips[link.target]
+            if target == chip:
+                arrivals[tick] = stop
+                continue
 
-            self.arrivals[index][tick] = reached[key] if there != here else (stop, step)
+            if (target, link.events) not in messages:
+                begin = max(stop, self.port_free[chip])
+                sent = begin.time + link.events / self.chip.events
+                arrival = self._add_step(f"{name} -> {link.target}", chip, begin, sent + self.chip.latency)
+                # the port is free while the message travels
+                self.port_free[chip] = _Moment(sent, arrival.step)
+                self.num_events += link.events
+                messages[target, link.events] = arrival
+
+            arrivals[tick] = messages[target, link.events]
 
     def _path(self, step: int) -> list[PathStep]:
         path = []
         while step >= 0:
-            found, step = self.steps[step]
-            path.append(found)
+            path_step, step = self.steps[step]
+            path.append(path_step)
 
         return path[::-1]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Parts on chips.
+    """A chip for each part of a network, and the timing that follows.
 
     Attributes:
         chips: the chip of each part, numbered from 0.
-        chip: what each of them can do.
+        chip: the kind of all chips.
         timing: of the simulation.
         memory: bytes on each chip.
     """
@@ -402,8 +402,8 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
 
     Args:
         load: of the network.
-        chip: what each chip can do.
-        num_chips: how many there are; some may stay empty, and are switched off.
+        chip: the kind of all chips.
+        num_chips: the largest number of chips; some may stay empty, and are switched off.
 
     Raises:
         ConfigError: no chip, a part larger than a chip, or a network larger than all chips.
@@ -412,13 +412,15 @@ def place(load: NetworkLoad, chip: Chip, num_chips: int) -> Placement:
         >>> load = NetworkLoad(0.1, {name: PartLoad(10.0, 4.0, Clock(1, 0)) for name in "abc"},
         ...     (LinkLoad("a", "c", 1.0, Clock(1, 0), 0), LinkLoad("b", "c", 1.0, Clock(1, 0), 0)), ("c",))
         >>> slow = Chip("slow", memory=8.0, operations=1000.0, events=1000.0)
-        >>> placement = place(load, slow, 2)  # a beside b, then c: 10 ms, 1 ms for a value, 10 ms
+        >>> placement = place(load, slow, 2)  # a and b at once, then c: 10 ms, 1 ms for a value, 10 ms
         >>> round(placement.timing.latency, 4), placement.memory
         (0.021, (8.0, 4.0))
     """
     _check_memory(load, chip, num_chips)
     placer = _Placer(load, chip, num_chips)
     chips = placer.improve(placer.best_start())
+
+    # without the numbers of empty chips
     used = sorted(set(chips.values()))
     chips = {name: used.index(number) for name, number in chips.items()}
     memory = [0.0] * len(used)
@@ -458,59 +460,66 @@ class _Placer:
 
     def best_start(self) -> dict[str, int]:
         """The best of the schedules on 1, 2, 4, ... chips: where messages are slow, fewer chips are faster."""
-        found = []
+        schedules = []
         for number in {min(2**k, self.num_chips) for k in range(self.num_chips.bit_length() + 1)}:
             try:
-                found.append(_Placer(self.load, self.chip, number).start())
+                schedules.append(self._schedule(number))
             except ConfigError:
-                if number == self.num_chips and not found:
+                # parts that fill few chips badly may fit on more
+                if number == self.num_chips and not schedules:
                     raise
 
-        return min(found, key=self._score)
+        return min(schedules, key=self._score)
 
-    def start(self) -> dict[str, int]:
+    def _schedule(self, num_chips: int) -> dict[str, int]:
         """HEFT on one tick at which every part fires; links with a delay bind nothing in that tick."""
-        load = self.load
-        finish = dict[str, float]()
-        free = [0.0] * self.num_chips
-        left = [self.chip.memory] * self.num_chips
         chips = dict[str, int]()
+        finish = dict[str, float]()
+        chip_free = [0.0] * num_chips
+        memory_left = [self.chip.memory] * num_chips
 
-        for name, part in load.parts.items():
-            before = [link for link in load.links if link.target == name and not link.delay and link.source in finish]
-            best: tuple[float, int] | None = None
+        # in the order in which they run, so that the sources of a part have their chips
+        for name, part in self.load.parts.items():
+            links = [x for x in self.load.links if x.target == name and not x.delay and x.source in finish]
+            choices = []
+            for number in range(num_chips):
+                if part.memory <= memory_left[number]:
+                    ready = [finish[x.source] + self._transfer(x, chips[x.source], number) for x in links]
+                    begin = max([chip_free[number], *ready])
+                    choices.append((begin + part.operations / self.chip.operations, number))
 
-            for number in range(self.num_chips):
-                if part.memory > left[number]:
-                    continue
-                ready = [finish[link.source] + self._transfer(link, chips[link.source] != number) for link in before]
-                begin = max([free[number], *ready])
-                best = min(best or (math.inf, 0), (begin + part.operations / self.chip.operations, number))
-
-            if best is None:
+            if not choices:
                 raise ConfigError(f"part {name!r} finds no chip with {part.memory:.0f} bytes left; give one chip more")
 
-            finish[name], chips[name] = best
-            free[best[1]], left[best[1]] = best[0], left[best[1]] - part.memory
+            stop, number = min(choices)
+            chips[name] = number
+            finish[name] = stop
+            chip_free[number] = stop
+            memory_left[number] -= part.memory
 
         return chips
 
     def improve(self, chips: dict[str, int]) -> dict[str, int]:
         """Moves one part at a time while the latency falls."""
         best = self._score(chips)
-        trials = 0
+        num_trials = 0
         moved = True
 
-        while moved and trials < _MOST_TRIALS:
+        # a move may make room or sense for another one, so that all parts are tried again
+        while moved:
             moved = False
             for name in chips:
                 for number in self._candidates(chips):
-                    if number == chips[name] or not self._fits(chips, name, number) or trials >= _MOST_TRIALS:
+                    if number == chips[name] or not self._fits(chips, name, number):
                         continue
-                    trials += 1
-                    other = {**chips, name: number}
-                    if (score := self._score(other)) < best:
-                        chips = other
+                    if num_trials == _MAX_TRIALS:
+                        return chips
+
+                    num_trials += 1
+                    trial = {**chips, name: number}
+                    score = self._score(trial)
+                    if score < best:
+                        chips = trial
                         best = score
                         moved = True
 
@@ -521,25 +530,21 @@ class _Placer:
         used = set(chips.values())
         return sorted(used) + [number for number in range(self.num_chips) if number not in used][:1]
 
-    def _transfer(self, link: LinkLoad, leaves: bool) -> float:
-        return link.events / self.chip.events + self.chip.latency if leaves else 0.0
+    def _transfer(self, link: LinkLoad, source: int, target: int) -> float:
+        return link.events / self.chip.events + self.chip.latency if source != target else 0.0
 
     def _fits(self, chips: Mapping[str, int], name: str, number: int) -> bool:
-        used = sum(self.load.parts[other].memory for other, there in chips.items() if there == number)
+        used = sum(self.load.parts[other].memory for other, chip in chips.items() if chip == number)
         return used + self.load.parts[name].memory <= self.chip.memory
 
     def _score(self, chips: Mapping[str, int]) -> tuple[float, int]:
-        """The latency, and the number of chips where it is equal."""
-        return round(simulate(self.load, chips, self.chip, _period_of(self.load)).latency, 12), len(set(chips.values()))
+        """The latency, and the number of chips, which decides between equal latencies."""
+        timing = simulate(self.load, chips, self.chip, _period_of(self.load))
+        return round(timing.latency, 12), len(set(chips.values()))
 
 
 def path_in_words(path: Sequence[PathStep]) -> list[dict[str, Any]]:
-    """The critical path as rows of a table, times in milliseconds.
-
-    Example:
-        >>> path_in_words([PathStep("a", 0, 0.0, 0.01)])
-        [{'step': 'a', 'chip': 0, 'start [ms]': 0.0, 'stop [ms]': 10.0}]
-    """
+    """The critical path as rows of a table, times in milliseconds."""
     return [
         {"step": step.what, "chip": step.chip, "start [ms]": 1e3 * step.start, "stop [ms]": 1e3 * step.stop}
         for step in path

@@ -1,4 +1,4 @@
-"""Comparison of runs: results side by side, settings that differ, learning curves; differences in pairs."""
+"""Comparison of runs: results in columns, settings that differ, learning curves; differences in pairs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,45 +15,20 @@ _MAX_ROWS = 400
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run folder holds, as plain values.
-
-    Args:
-        name: of the run, different for each.
-        settings: nested, as in config.json.
-        results: nested, as in results.json; None of a run that is not finished.
-        environment: versions and machine.
-        metrics: rows by training.
-    """
+    """The content of a run folder as plain values."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Any] | None = None
+    results: Mapping[str, Any] | None = None  # None for a run that is not finished
     environment: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Rows] = field(default_factory=dict)
+    metrics: Mapping[str, Rows] = field(default_factory=dict)  # rows by training
 
 
 def compare_runs(runs: Sequence[RunRecord]) -> list[Section]:
-    """The sections of a report that compares runs.
-
-    Args:
-        runs: two or more, of different names.
-
-    Raises:
-        ConfigError: fewer than two runs, or two of one name.
-
-    Example:
-        >>> sections = compare_runs([RunRecord("a", {"lr": 0.1}, {"accuracy": 0.5}),
-        ...                          RunRecord("b", {"lr": 0.2}, {"accuracy": 0.75})])
-        >>> sections[0].tables[0].rows
-        [{'result': 'accuracy', 'a': 0.5, 'b': 0.75, 'b − a': 0.25}]
-        >>> sections[1].tables[0].rows
-        [{'setting': 'lr', 'a': 0.1, 'b': 0.2}]
-    """
+    """The sections of a report that compares two or more runs of different names."""
     names = [run.name for run in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
-        raise ConfigError(
-            f"a comparison needs two or more runs of different names, but got {', '.join(names) or 'none'}"
-        )
+        raise ConfigError(f"a comparison needs two or more runs of different names, but got {', '.join(names) or None}")
 
     return [_results(runs), _settings(runs), _curves(runs), _environments(runs)]
 
@@ -62,16 +37,16 @@ def _results(runs: Sequence[RunRecord]) -> Section:
     unfinished = [run.name for run in runs if run.results is None]
     text = [f"Not finished, so without results: {', '.join(unfinished)}."] if unfinished else []
     numbers = {run.name: dict(flat_numbers(run.results or {})) for run in runs}
-    paths = list(dict.fromkeys(path for found in numbers.values() for path in found))
-    first, *others = [run.name for run in runs]
+    paths = list(dict.fromkeys(path for results in numbers.values() for path in results))
+    # the other runs are compared with the first one
+    first, *others = numbers
     rows = []
 
     for path in paths[:_MAX_ROWS]:
-        row: dict[str, Any] = {"result": path} | {name: found.get(path) for name, found in numbers.items()}
+        row: dict[str, Any] = {"result": path} | {name: results.get(path) for name, results in numbers.items()}
         for other in others:
-            a = row[first]
-            b = row[other]
-            row[f"{other} − {first}"] = None if a is None or b is None else b - a
+            is_paired = row[first] is not None and row[other] is not None
+            row[f"{other} − {first}"] = row[other] - row[first] if is_paired else None
 
         rows.append(row)
 
@@ -99,20 +74,20 @@ def _environments(runs: Sequence[RunRecord]) -> Section:
     return Section("Environment", text, [Table(rows)] if rows else [])
 
 
-def _differing(what: str, values: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _differing(title: str, runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each name whose values differ."""
-    paths = dict.fromkeys(path for found in values.values() for path in found)
-    rows = [{what: path} | {name: found.get(path) for name, found in values.items()} for path in paths]
-    return [row for row in rows if any(row[name] != next(iter(list(row.values())[1:])) for name in values)]
+    rows = []
+    for path in dict.fromkeys(path for values in runs.values() for path in values):
+        values = {name: values.get(path) for name, values in runs.items()}
+        first, *others = values.values()
+        if any(other != first for other in others):
+            rows.append({title: path, **values})
+
+    return rows
 
 
 def flat_numbers(results: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of nested results by path; a row of a table is named by its first text.
-
-    Example:
-        >>> list(flat_numbers({"networks": [{"network": "ann", "accuracy": 0.9}], "seeds": 2}))
-        [('networks / ann / accuracy', 0.9), ('seeds', 2)]
-    """
+    """The numbers of nested results by path; a row of a table is named by its first text."""
     for name, value in _flat(results, path, " / "):
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield name, value
@@ -135,30 +110,14 @@ def _flat(value: Any, path: str = "", between: str = ".") -> Iterator[tuple[str,
 
 
 class PairedDifference(NamedTuple):
-    """The difference of two methods over the same seeds or people.
-
-    Args:
-        mean: of the differences.
-        sd: their standard deviation; NaN for one pair.
-        number: of pairs.
-    """
+    """The difference of two methods over the same seeds or people."""
 
     mean: float
-    sd: float
-    number: int
+    sd: float  # NaN for one pair
+    number: int  # of pairs
 
     def verdict(self, pairs: str = "seeds") -> str:
-        """Whether the first method is ahead or behind; level where the mean is within two standard errors of zero.
-
-        Args:
-            pairs: what the pairs are, in words.
-
-        Example:
-            >>> PairedDifference(0.01, 0.002, 4).verdict(), PairedDifference(0.01, 0.02, 4).verdict()
-            ('ahead', 'level')
-            >>> paired_difference([0.5], [0.4]).verdict("people")
-            'n/a (needs 2 people)'
-        """
+        """ "ahead" or "behind" for the first method; "level" if the mean is within two standard errors of 0."""
         if self.number < 2:
             return f"n/a (needs 2 {pairs})"
         if abs(self.mean) <= 2 * self.sd / self.number**0.5:
@@ -172,18 +131,7 @@ class PairedDifference(NamedTuple):
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
-    """The difference of two methods, pair by pair.
-
-    Args:
-        first, second: a score for each seed or person, in the same order.
-
-    Raises:
-        ShapeError: not the same number of scores, or none.
-
-    Example:
-        >>> paired_difference([0.5, 0.75], [0.25, 0.5])
-        PairedDifference(mean=0.25, sd=0.0, number=2)
-    """
+    """The difference of two methods, from scores of the same seeds or people in the same order."""
     if len(first) != len(second) or not len(first):
         raise ShapeError(f"paired scores need the same seeds, but there are {len(first)} and {len(second)}.")
 

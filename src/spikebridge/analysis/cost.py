@@ -1,6 +1,6 @@
 """The operations of a network on real inputs, per part and per link: counted while it runs, never assumed.
 
-| what | counted as |
+| element | counted as |
 |---|---|
 | a layer with real inputs | multiply-accumulates: every pair of numbers that is multiplied, padding included |
 | a layer with spike inputs | synaptic operations: every spike times the weights that it meets, exact at borders |
@@ -9,27 +9,37 @@
 | a bias | one addition for every output value |
 | a layer of neurons | one update a neuron and step |
 | a gain or a gate | one multiply-accumulate a value |
-| a unit's kernel | one multiply-accumulate a value and step; one for every tap where all steps are kept |
+| a unit's kernel | one multiply-accumulate a value and step; one for every tap if all steps are kept |
 | a unit's discretizer | one comparison a value, the larger number of inputs and outputs |
-| a layer of another kind | what its method `counted` returns |
+| a layer of another kind | the return value of its method `counted` |
 
-Activation functions, pooling, normalisation and additions of signals are not counted: beside products they are few.
-Products are counted where they happen, below `torch.vmap` and below `nn` modules, so functional calls and modulated
-weights are included. A signal counts as spikes where it holds only small whole numbers over the whole run.
+Activation functions, pooling, normalisation and additions of signals are not counted: they are few in comparison with
+products. Products are counted where they happen, below `torch.vmap` and below `nn` modules, so functional calls and
+modulated weights are included. A signal counts as spikes if it holds only small integers over the whole run.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikebridge.analysis.hooks import Call, CallStack, evaluating, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import (
+    Call,
+    CallStack,
+    Inputs,
+    check_inputs,
+    evaluating,
+    is_layer,
+    trace_calls,
+    unwrap_vmap,
+)
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import Discretizer, Gain, Gate, HybridNetwork, HybridUnit, Kernel
 from spikebridge.hybrid.unit.discretizer import SpikingLayer
@@ -37,20 +47,14 @@ from spikebridge.neurons import Stateful
 from spikebridge.neurons.dt import bound_for_now, check_dt, dt_of
 from spikebridge.ops import SparseLinear
 
-# several spikes may share a step: events in one bin, signed spikes; an image of larger whole numbers is no spike train
+# several spikes may share a step: events in one bin, signed spikes; an image of larger integers is no spike train
 _MAX_SPIKES = 8
 
 _aten: Any = torch.ops.aten
 # matrix products, and the argument at which their two matrices begin
 _MATRIX = {
-    _aten.mm: 0,
-    _aten.bmm: 0,
-    _aten.mv: 0,
-    _aten.dot: 0,
-    _aten.addmm: 1,
-    _aten.baddbmm: 1,
-    _aten.addbmm: 1,
-    _aten.addmv: 1,
+    **dict.fromkeys((_aten.mm, _aten.bmm, _aten.mv, _aten.dot), 0),
+    **dict.fromkeys((_aten.addmm, _aten.baddbmm, _aten.addbmm, _aten.addmv), 1),
 }
 _TRANSFORMS = {_aten._fft_r2c, _aten._fft_c2r, _aten._fft_c2c}
 _ATTENTION = {
@@ -63,7 +67,7 @@ _ATTENTION = {
 
 @dataclass
 class _ProductCount:
-    """One product of a network over a run: its multiply-accumulates, and its additions where its input is spikes."""
+    """One product of a network over a run: its multiply-accumulates, and its additions if its input is spikes."""
 
     macs: int = 0
     synops: int = 0
@@ -71,12 +75,7 @@ class _ProductCount:
 
 
 class _ProductCounter(TorchDispatchMode):
-    """Counts all products inside the block.
-
-    Args:
-        network: its parameters and buffers are weights, never spikes.
-        calls: the running modules.
-    """
+    """Counts all products inside the block. Parameters and buffers of the network are weights, never spikes."""
 
     def __init__(self, network: nn.Module, calls: CallStack) -> None:
         super().__init__()
@@ -91,37 +90,38 @@ class _ProductCounter(TorchDispatchMode):
         with self:
             result = func.decompose(*args, **(kwargs or {}))
 
-        if result is not NotImplemented:
-            return result
-
-        result = func(*args, **(kwargs or {}))
-        kind = func.overloadpacket
-        # a kernel is counted by its steps, also where it runs as a product
-        in_a_kernel = self.calls.stack and isinstance(self.calls.stack[-1].module, HybridUnit | Kernel)
-        if self.calls.stack and not in_a_kernel and not self.calls.shows_shapes:
-            if kind in _MATRIX:
-                self._add(*self._matrix(*args[_MATRIX[kind] :][:2]))
-            elif kind is _aten.convolution:
-                self._add(*_convolution(args, result))
-            elif kind in _TRANSFORMS:
-                self._add(_transform(args, result), None)
-            elif kind is _aten.mul and all(isinstance(x, Tensor) and x.is_complex() and x.ndim for x in args[:2]):
-                self._add(4 * result.numel(), None)
-            elif kind in _ATTENTION:
-                query, key, value = args[:3]
-                self._add(query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1]), None)
+        if result is NotImplemented:
+            result = func(*args, **(kwargs or {}))
+            # a kernel is counted by its steps, even if it runs as a product
+            is_kernel = self.calls.stack and isinstance(self.calls.stack[-1].module, HybridUnit | Kernel)
+            if self.calls.stack and not is_kernel and not self.calls.shows_shapes:
+                self._count(func.overloadpacket, args, result)
 
         return result
+
+    def _count(self, kind: Any, args: tuple[Any, ...], result: Any) -> None:
+        """Adds the operations of a product; any other operator adds none."""
+        if kind in _MATRIX:
+            self._add(*self._matrix(*args[_MATRIX[kind] :][:2]))
+        elif kind is _aten.convolution:
+            self._add(*_convolution(args, result))
+        elif kind in _TRANSFORMS:
+            self._add(_transform(args, result), None)
+        elif kind is _aten.mul and all(isinstance(x, Tensor) and x.is_complex() and x.ndim for x in args[:2]):
+            self._add(4 * result.numel(), None)
+        elif kind in _ATTENTION:
+            query, key, value = args[:3]
+            self._add(query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1]), None)
 
     def _matrix(self, a: Tensor, b: Tensor) -> tuple[int, int | None]:
         """Products of (m, k) with (k, n): a value of the first has n products, a value of the second m."""
         num_rows = a.shape[-2] if a.ndim > 1 else 1
         num_columns = b.shape[-1] if b.ndim > 1 else 1
         signal, fan_out = (b, num_rows) if _storages([a]) & self._weights else (a, num_columns)
-        spikes = _count_spikes(signal)
-        real = 4 if signal.is_complex() else 1
+        num_spikes = _count_spikes(signal)
+        num_products = 4 if signal.is_complex() else 1
 
-        return signal.numel() * fan_out * real, None if spikes is None else spikes * fan_out
+        return signal.numel() * fan_out * num_products, None if num_spikes is None else num_spikes * fan_out
 
     def _add(self, macs: int, synops: int | None) -> None:
         call = self.calls.stack[-1]
@@ -133,12 +133,7 @@ class _ProductCounter(TorchDispatchMode):
 
 
 def _count_spikes(x: Tensor) -> int | None:
-    """The spikes in a signal, or None where it is no spike train: it holds values that are no small whole numbers.
-
-    Example:
-        >>> _count_spikes(torch.tensor([0.0, 1.0, -2.0])), _count_spikes(torch.tensor([0.5]))
-        (3, None)
-    """
+    """The spikes in a signal, or None if it is no spike train: it holds values that are no small integers."""
     if not x.numel():
         return 0
     if x.is_complex():
@@ -161,23 +156,25 @@ def _convolution(args: tuple[Any, ...], result: Tensor) -> tuple[int, int | None
     spikes = x.abs().sum(1, keepdim=True, dtype=torch.float64)
     ones = spikes.new_ones((1, 1, *weight.shape[2:]))
 
-    # how many output positions each spike reaches, borders and strides included
+    # a convolution with ones: the output positions that each spike reaches, borders and strides included
     if transposed:
         convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
-        reached = convolve(spikes, ones, None, stride, padding, output_padding, 1, dilation)
+        positions = convolve(spikes, ones, None, stride, padding, output_padding, 1, dilation)
         fan_out = weight.shape[1]
     else:
-        reached = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3](spikes, ones, None, stride, padding, dilation)
+        positions = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3](spikes, ones, None, stride, padding, dilation)
         fan_out = weight.shape[0] // groups
 
-    return macs, round(float(reached.sum())) * fan_out
+    return macs, round(float(positions.sum())) * fan_out
 
 
 def _transform(args: tuple[Any, ...], result: Tensor) -> int:
     x, dims = args[:2]
-    whole = x if x.numel() >= result.numel() else result  # of real values one side is only half there
-    points = math.prod(whole.shape[d] for d in dims)
-    return round((3.0 if x.is_complex() and result.is_complex() else 1.5) * whole.numel() * math.log2(max(points, 1)))
+    # of real values one side has only half of the frequencies
+    larger = x if x.numel() >= result.numel() else result
+    num_points = math.prod(larger.shape[d] for d in dims)
+    factor = 3.0 if x.is_complex() and result.is_complex() else 1.5
+    return round(factor * larger.numel() * math.log2(max(num_points, 1)))
 
 
 def _storages(tensors: Iterable[Tensor]) -> set[int]:
@@ -220,12 +217,9 @@ class Operations:
         return float(sum(getattr(self, f.name) for f in fields(self)))
 
 
-Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
-
-
 @runtime_checkable
 class _Counted(Protocol):
-    """A layer that counts its own operations beside products, such as an integer layer."""
+    """A layer that counts its own operations apart from products, such as an integer layer."""
 
     def counted(self, output: Any) -> dict[str, float]:
         """Numbers of operations by kind (`Operations`) in the call that gave this output."""
@@ -236,11 +230,11 @@ class Cost:
     """Operations a sample.
 
     Attributes:
-        parts: by part; a module that is no hybrid network is one part, "network".
-        links: by link, for those with a unit.
-        layers: by path of the module that did them.
-        num_samples: over how many samples the mean was taken.
-        seconds: of signal in each sample, None where there is no clock.
+        parts: operations by part; a module that is no hybrid network is one part, "network".
+        links: operations by link, for those with a unit.
+        layers: operations by path of the module that did them.
+        num_samples: number of samples of the mean.
+        seconds: length of the signal of each sample [s]; None without a clock.
     """
 
     parts: dict[str, Operations]
@@ -278,10 +272,10 @@ def count_cost(network: nn.Module, inputs: Inputs, dt: float | None = None) -> C
     Args:
         network: a hybrid network, a stateful layer or any module.
         inputs: by name for a hybrid network, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module.
-        dt: step of the clock [s], where the layers of the module have none.
+        dt: step of the clock [s], if the layers of the module have none.
 
     Raises:
-        ConfigError: a module whose products cannot be seen, or a step that is not above 0.
+        ConfigError: a module whose products cannot be counted, or a step that is not above 0.
 
     Example:
         >>> cost = count_cost(nn.Linear(4, 3), torch.full((2, 4), 0.5))
@@ -299,11 +293,11 @@ def count_run(network: nn.Module, run: Callable[[], int]) -> Cost:
     """Counts the operations of modules and the products between them while your own function runs them.
 
     Args:
-        network: the modules; those of several things together in an `nn.ModuleDict`.
+        network: the modules; several of them together in an `nn.ModuleDict`.
         run: calls them in any way; it returns the number of samples of the mean.
 
     Raises:
-        ConfigError: a module whose products cannot be seen.
+        ConfigError: a module whose products cannot be counted.
 
     Example:
         >>> twice = nn.Linear(4, 3, bias=False)
@@ -323,34 +317,35 @@ def _counted(network: nn.Module, run: Callable[[], tuple[int, float | None]], al
         if isinstance(module, nn.RNNBase):
             raise ConfigError(f"the products of {type(module).__name__} at {path!r} cannot be counted; use its cell")
 
-    layers: dict[str, Operations] = {}
+    layers: defaultdict[str, Operations] = defaultdict(Operations)
 
-    def leave(call: Call) -> None:
+    def count(call: Call) -> None:
         operations = _operations_of(call)
         if operations is not None:
-            layers[call.path] = layers.get(call.path, Operations()) + operations
+            layers[call.path] += operations
 
     with (
         evaluating(network),
         _attention_in_steps(),
-        trace_calls(network, leave) as calls,
+        trace_calls(network, count) as calls,
         _ProductCounter(network, calls) as products,
     ):
+        # products between the modules belong to the network itself
         if alone:
             calls.stack.append(Call("", network, empty=False))
         num_samples, seconds = run()
 
+    # only now it is known which signals were spikes over the whole run
     for (path, _), product in products.counts.items():
-        operations = Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
-        layers[path] = layers.get(path, Operations()) + operations
+        layers[path] += Operations(synops=product.synops) if product.spikes_only else Operations(macs=product.macs)
 
     if num_samples == 0:
         raise ShapeError("a cost is a mean over samples, but the inputs hold none; give at least one")
 
-    layers = {path: operations.scaled(1 / num_samples) for path, operations in layers.items()}
-    parts, links = _by_owner(network, layers)
+    means = {path: operations.scaled(1 / num_samples) for path, operations in layers.items()}
+    parts, links = _by_owner(network, means)
 
-    return Cost(parts, links, layers, num_samples, seconds)
+    return Cost(parts, links, means, num_samples, seconds)
 
 
 @contextmanager
@@ -364,16 +359,12 @@ def _attention_in_steps() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, float | None]:
-    """One run; the number of samples, and the seconds of each."""
+def _run(network: nn.Module, inputs: Any, dt: float | None) -> tuple[int, float | None]:
+    """Runs the network; the number of samples, and the seconds of each."""
+    check_inputs(network, inputs)
     if isinstance(network, HybridNetwork):
-        if not isinstance(inputs, Mapping):
-            raise ConfigError("a hybrid network needs its inputs by name, {'frames': ...}, but got one tensor")
         _, state = network(inputs)
         return len(state.like), state.ticks * network.dt
-
-    if not isinstance(inputs, Tensor):
-        raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
 
     with bound_for_now(network, dt):
         network(inputs)
@@ -386,14 +377,13 @@ def _run(network: nn.Module, inputs: Inputs, dt: float | None) -> tuple[int, flo
 
 
 def _operations_of(call: Call) -> Operations | None:
-    """The operations of a module beside its products."""
+    """The operations of a module apart from its products."""
     module = call.module
-    output = call.output
     if isinstance(module, _Counted):
-        return Operations(**module.counted(output))
+        return Operations(**module.counted(call.output))
 
-    y = output[0] if type(output) is tuple and output else output
-    if not isinstance(y, Tensor):
+    y = call.signals.get("")
+    if y is None:
         return None
 
     num_values = unwrap_vmap(y)[0].numel()
@@ -405,6 +395,7 @@ def _operations_of(call: Call) -> Operations | None:
     if isinstance(module, HybridUnit):
         return Operations(macs=_kernel_values(module, call.args[0], y))
     if isinstance(module, Discretizer):
+        # the layer inside counts its updates itself
         return None if isinstance(module, SpikingLayer) else Operations(compares=max(num_values, call.args[0].numel()))
     if isinstance(module, Gain | Gate | Kernel):
         return Operations(macs=num_values)
@@ -417,7 +408,7 @@ def _operations_of(call: Call) -> Operations | None:
 
 
 def _kernel_values(unit: HybridUnit, x: Tensor, y: Tensor) -> int:
-    """Values that a unit's kernel took in: each of a running signal, each of every window of a cut one."""
+    """The number of values that entered a unit's kernel: those of a running signal, or of all windows."""
     if unit.kernel is None:
         return 0
 

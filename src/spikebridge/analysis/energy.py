@@ -1,17 +1,15 @@
 """Energy of counted operations by a stated model of hardware.
 
 The model: a multiply-accumulate costs `mac`; a synaptic operation, an addition and a comparison cost `ac`; a neuron's
-update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not in it, so it is a
-lower bound, for networks of both kinds. Published totals of chips are anchors to compare with, never prices of an
-operation.
+update costs one `mac` (the leak) and one `ac` (the comparison with the threshold). Moving data is not included, so that
+the energy is a lower bound, for networks of both kinds.
 """
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
 
 from spikebridge.analysis.cost import Cost, Operations
+from spikebridge.analysis.templates import resource_text
 from spikebridge.errors import ConfigError, did_you_mean
 
 
@@ -31,17 +29,6 @@ class HardwareProfile:
 
 
 @dataclass(frozen=True)
-class PublishedChip:
-    """A published energy figure of a whole chip."""
-
-    name: str
-    what: str
-    value: float
-    unit: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Energy:
     """Energy a sample [J], per part and per link."""
 
@@ -57,12 +44,12 @@ class Energy:
 
     @property
     def power(self) -> float | None:
-        """The total a second of signal [W], None where there is no clock."""
+        """The total a second of signal [W]; None without a clock."""
         return self.total / self.seconds if self.seconds else None
 
 
 def joules(operations: Operations, profile: HardwareProfile) -> float:
-    """The energy of some operations [J].
+    """Adds up the energy of operations [J].
 
     Example:
         >>> round(joules(Operations(macs=10, updates=1), hardware_profile("45nm")) * 1e12, 2)  # 10 * 4.6 + (4.6 + 0.9)
@@ -78,7 +65,7 @@ def energy(cost: Cost, profile: HardwareProfile) -> Energy:
     """The energy of a counted run.
 
     Args:
-        cost: from `count_cost`.
+        cost: the operations, from `count_cost`.
         profile: energy of single operations, from `hardware_profile(name)` or your own.
 
     Example:
@@ -95,42 +82,17 @@ def energy(cost: Cost, profile: HardwareProfile) -> Energy:
 
 
 def hardware_profile(name: str = "45nm") -> HardwareProfile:
-    """A hardware profile that comes with the package.
+    """A hardware profile of the package.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no profile has the name.
 
     Example:
         >>> hardware_profile("45nm").mac, hardware_profile("45nm").ac
         (4.6e-12, 9e-13)
     """
-    known = {entry["name"]: entry for entry in _hardware()["profiles"]}
-    if name not in known:
-        raise ConfigError(f"there is no hardware profile {name!r}; {did_you_mean(name, known)}")
+    profiles = {entry["name"]: entry for entry in json.loads(resource_text("hardware.json"))}
+    if name not in profiles:
+        raise ConfigError(f"there is no hardware profile {name!r}; {did_you_mean(name, profiles)}")
 
-    return HardwareProfile(**known[name])
-
-
-def hardware_profiles() -> list[str]:
-    """The names of all profiles.
-
-    Example:
-        >>> hardware_profiles()
-        ['45nm', '45nm-float16', '45nm-int8']
-    """
-    return [entry["name"] for entry in _hardware()["profiles"]]
-
-
-def published_chips() -> list[PublishedChip]:
-    """Published energy figures of whole chips, for comparison.
-
-    Example:
-        >>> sorted({chip.name for chip in published_chips()})
-        ['Loihi', 'Tianjic', 'TrueNorth']
-    """
-    return [PublishedChip(**entry) for entry in _hardware()["anchors"]]
-
-
-def _hardware() -> dict[str, Any]:
-    hardware: dict[str, Any] = json.loads((files("spikebridge.analysis") / "hardware.json").read_text(encoding="utf-8"))
-    return hardware
+    return HardwareProfile(**profiles[name])

@@ -1,39 +1,45 @@
 """Calls of the modules of a network during a run, by path; the run is not changed.
 
 Paths are those of `named_modules`; in a hybrid network "where.lif1" is a layer of the part "where", and
-"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only infer shapes, are left out.
+"units.where_to_what.nonlinearity" a stage of a link's unit. Empty signals, which only infer shapes, are ignored.
 Modules with modulated weights run inside `torch.vmap`; their tensors are unwrapped.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.errors import ConfigError
 from spikebridge.hybrid import HybridNetwork, Kernel
 from spikebridge.neurons import Sequential, Stateful
+from spikebridge.neurons.stateless import tensors_by_name
+
+Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 
 
 @dataclass
 class Call:
-    """One call of a module.
-
-    Attributes:
-        path: of the module.
-        empty: the call only infers a shape.
-        num_products: products counted so far in this call.
-    """
+    """One call of a module."""
 
     path: str
     module: nn.Module
-    empty: bool
-    num_products: int = 0
+    empty: bool  # the call only infers a shape
+    num_products: int = 0  # counted so far in this call
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     output: Any = None
+
+    @property
+    def signals(self) -> dict[str, Tensor]:
+        """The tensors of the output by name, without a state; a single one has the name ""."""
+        y = self.output[0] if type(self.output) is tuple and self.output else self.output
+        values = {"": y} if isinstance(y, Tensor) else tensors_by_name(y) or {}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass
@@ -44,25 +50,13 @@ class CallStack:
 
     @property
     def shows_shapes(self) -> bool:
-        """Whether the present call is inside one with an empty signal."""
+        """True if the present call is inside one with an empty signal."""
         return any(call.empty for call in self.stack)
 
 
 @contextmanager
 def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterator[CallStack]:
-    """Calls `on_output` after each call of a module, except for empty signals.
-
-    Args:
-        network: any module; all modules in it are followed.
-        on_output: gets the call with its arguments and output; its result is ignored.
-
-    Example:
-        >>> paths = []
-        >>> with trace_calls(nn.Sequential(nn.ReLU()), lambda call: paths.append(call.path)):
-        ...     _ = nn.ReLU()(torch.ones(1))  # another one
-        >>> paths
-        []
-    """
+    """Calls `on_output` after each call of a module in the network, except for empty signals."""
     calls = CallStack()
 
     def begin(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -70,11 +64,10 @@ def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterat
         empty = signal is not None and signal.numel() == 0
         calls.stack.append(Call(path, module, empty))
 
-    def end(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        counts = not calls.shows_shapes and output is not None
+    def end(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        is_real = not calls.shows_shapes and output is not None
         call = calls.stack.pop()
-
-        if counts:
+        if is_real:
             call.args = args
             call.kwargs = kwargs
             call.output = output
@@ -82,17 +75,9 @@ def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterat
 
     handles = []
     for name, module in network.named_modules():
-        path = display_path(network, name)
-
-        def before(module: nn.Module, args: Any, kwargs: Any, path: str = path) -> None:
-            begin(path, module, args, kwargs)
-
-        def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            end(args, kwargs, output)
-
-        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_pre_hook(partial(begin, display_path(network, name)), with_kwargs=True))
         # also after an error: a network infers shapes by trial, and a failed call has ended too
-        handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
+        handles.append(module.register_forward_hook(end, with_kwargs=True, always_call=True))
 
     try:
         yield calls
@@ -102,23 +87,12 @@ def trace_calls(network: nn.Module, on_output: Callable[[Call], None]) -> Iterat
 
 
 def display_path(network: nn.Module, name: str) -> str:
-    """The path of a module as users write it: in a hybrid network without the prefix "parts".
-
-    Example:
-        >>> display_path(nn.Sequential(), "0.weight")
-        '0.weight'
-    """
+    """The path of a module as users write it: in a hybrid network without the prefix "parts"."""
     return name.removeprefix("parts.") if isinstance(network, HybridNetwork) else name
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a module is a layer by itself: a stateful one without stateful ones inside, or one without children.
-
-    Example:
-        >>> from spikebridge.neurons import IF
-        >>> is_layer(IF()), is_layer(nn.ReLU()), is_layer(Sequential(IF()))
-        (True, True, False)
-    """
+    """True for a stateful module without stateful ones inside, and for any other module without children."""
     if isinstance(module, Stateful):
         inside = (child for child in module.modules() if child is not module)
         return not isinstance(module, Kernel | Sequential) and not any(isinstance(child, Stateful) for child in inside)
@@ -127,12 +101,7 @@ def is_layer(module: nn.Module) -> bool:
 
 
 def unwrap_vmap(x: Tensor) -> tuple[Tensor, int]:
-    """The tensor below all `vmap`s, with their axes in front, and the number of these axes.
-
-    Example:
-        >>> unwrap_vmap(torch.ones(2, 3))[1]
-        0
-    """
+    """The tensor below all `vmap`s, with their axes in front, and the number of these axes."""
     functorch = torch._C._functorch
     x = x.detach()
     num_axes = 0
@@ -147,18 +116,17 @@ def unwrap_vmap(x: Tensor) -> tuple[Tensor, int]:
     return x.detach(), num_axes
 
 
+def check_inputs(network: nn.Module, inputs: Inputs) -> None:
+    """Refuses inputs of the wrong form: by name for a hybrid network, one tensor for any other module."""
+    if isinstance(network, HybridNetwork) and not isinstance(inputs, Mapping):
+        raise ConfigError("a hybrid network needs its inputs by name, {'frames': ...}, but got one tensor")
+    if not isinstance(network, HybridNetwork) and not isinstance(inputs, Tensor):
+        raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
+
+
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients inside the block; every module gets its own mode back.
-
-    Example:
-        >>> layer = nn.Dropout()
-        >>> with evaluating(layer):
-        ...     layer.training
-        False
-        >>> layer.training
-        True
-    """
+    """Evaluation mode and no gradients inside the block; every module gets its own mode back."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
 

@@ -23,16 +23,10 @@ from spikebridge.hybrid.network.link import Route
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Wall time of single ticks [s].
-
-    Attributes:
-        median: half of the ticks took less.
-        p99: 99 of 100 ticks took less.
-        num_ticks: how many were measured.
-    """
+    """Wall time of single ticks [s]."""
 
     median: float
-    p99: float
+    p99: float  # 99 of 100 ticks took less
     num_ticks: int
 
 
@@ -48,7 +42,7 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
     """Runs a stream tick by tick and measures the wall time of each tick.
 
     Args:
-        network: in evaluation mode while it is measured.
+        network: a hybrid network; it is in evaluation mode while it is measured.
         inputs: every input, `(K, B, *N)`; their ticks are the stream.
         warmup: ticks at the start that are not measured.
 
@@ -61,41 +55,41 @@ def measure_steps(network: HybridNetwork, inputs: Mapping[str, Tensor], warmup: 
     times = []
     with evaluating(network):
         state = network.initial_state(inputs)
-        given = [clock.phase + len(inputs[name]) * clock.period for name, clock in network.inputs.items()]
-        num_ticks = max(0, min(given))
+        lengths = [clock.phase + len(inputs[name]) * clock.period for name, clock in network.inputs.items()]
+        num_ticks = max(0, min(lengths))
         if num_ticks <= warmup:
-            raise ConfigError(
-                f"the inputs last {num_ticks} ticks, and {warmup} of them warm up; give a longer stream, or fewer"
-            )
+            raise ConfigError(f"the inputs last {num_ticks} ticks, no more than the warm-up of {warmup}; give more")
 
         for tick in range(num_ticks):
-            now = {
+            # the inputs that have a sample at this tick
+            samples = {
                 name: inputs[name][clock.count(tick)]
                 for name, clock in network.inputs.items()
                 if clock.count(tick + 1) > clock.count(tick)
             }
 
             start = perf_counter()
-            _, state = network.step(now, state)
+            _, state = network.step(samples, state)
+            # a GPU computes after the call has returned
             if state.like.is_cuda:
                 torch.cuda.synchronize(state.like.device)
 
             times.append(perf_counter() - start)
 
-    measured = np.array(times[warmup:])
-    return StepTimes(float(np.median(measured)), float(np.quantile(measured, 0.99)), len(measured))
+    seconds = np.array(times[warmup:])
+    return StepTimes(float(np.median(seconds)), float(np.quantile(seconds, 0.99)), len(seconds))
 
 
 def architectural_latency(network: HybridNetwork, source: str, output: str) -> TickLatency:
     """The ticks from a sample of an input until the first output that uses it, along any path through the network.
 
     Args:
-        network: its links, clocks, windows and delays.
-        source: an input.
-        output: a part, or "part.key".
+        network: a hybrid network.
+        source: the name of an input.
+        output: the name of a part, or "part.key".
 
     Raises:
-        ConfigError: there is no such input or part, or no way between them.
+        ConfigError: there is no such input or part, or no path between them.
 
     Example:
         >>> from torch import nn
@@ -135,31 +129,32 @@ def architectural_latency(network: HybridNetwork, source: str, output: str) -> T
 def _first_use(network: HybridNetwork, source: str, tick: int) -> dict[str, int]:
     """The first tick at which each part gives an output that uses a sample of `source` from `tick`."""
     first = {source: tick}
-    waiting = {source}
-    while waiting:
+    queue = {source}
+    while queue:
         # the earliest signal is final (Dijkstra)
-        signal = min(waiting, key=first.__getitem__)
-        waiting.remove(signal)
+        signal = min(queue, key=first.__getitem__)
+        queue.remove(signal)
 
         for route in network.routes:
             for stamp in _stamps(network, route, signal, first[signal]):
                 target = route.link.part
-                reads = network.clock_of(target).next(stamp + route.delay)
-                if reads < first.get(target, reads + 1):
-                    first[target] = reads
-                    waiting.add(target)
+                arrival = network.clock_of(target).next(stamp + route.delay)
+                if arrival < first.get(target, arrival + 1):
+                    first[target] = arrival
+                    queue.add(target)
 
     return first
 
 
 def _stamps(network: HybridNetwork, route: Route, signal: str, tick: int) -> list[int]:
     """The first ticks at which a link gives a value that uses a signal's value of a tick, for each of its roles."""
-    link, unit, parts = route.link, route.link.unit, network.parts
+    link = route.link
+    unit = link.unit
+    parts = network.parts
     stamps = []
+    # values spread over a window (Hold, latency codes) begin with the tick at which the window closes
     if owner_of(link.source, parts) == signal:
-        closes = tick if unit is None else unit.window_clock(network.clock_of(signal)).next(tick)
-        # values spread over a window (Hold, latency codes) begin when it opens
-        stamps.append(closes)
+        stamps.append(tick if unit is None else unit.window_clock(network.clock_of(signal)).next(tick))
 
     if link.context is not None and owner_of(link.context, parts) == signal and unit is not None:
         stamps.append(unit.window_clock(network.clock_of(link.source)).next(tick))

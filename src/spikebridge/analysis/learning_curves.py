@@ -13,31 +13,20 @@ from spikebridge.errors import is_number
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 _PLACES = ("epoch", "task", "step")
-_NOT_DRAWN = {*_PLACES, "kind", "phase", "seconds"}
+_NO_METRICS = {*_PLACES, "kind", "phase", "seconds"}
 _MAX_FIGURES = 8
 _MAX_LINES = 8
 
 
 def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curves") -> Section:
-    """A figure for each metric with a line for each network, mean and one standard deviation over its seeds.
+    """A figure for each metric, with a line for each network: mean and standard deviation over its seeds.
 
-    Args:
-        trainings: rows of metrics by the name of the training; "learned/seed-0" and "learned/seed-1" make one line.
-        heading: of the section.
-
-    Returns:
-        A section; without metrics it says so.
-
-    Example:
-        >>> rows = [{"kind": "epoch", "epoch": 1, "loss": 2.0}, {"kind": "epoch", "epoch": 2, "loss": 1.0}]
-        >>> section = learning_curves({"ann/seed-0": rows, "ann/seed-1": rows})
-        >>> [picture.caption for picture in section.pictures]
-        ['loss']
+    The rows of trainings "learned/seed-0" and "learned/seed-1" make one line.
     """
     groups: dict[str, list[Rows]] = {}
     for name, rows in trainings.items():
-        if drawn := _whole_epochs(rows):
-            groups.setdefault(_without_seed(name), []).append(drawn)
+        if rows:
+            groups.setdefault(_without_seed(name), []).append(_whole_epochs(rows))
 
     metrics = list(dict.fromkeys(key for seeds in groups.values() for rows in seeds for key in _metrics(rows)))
     # the learning rate is a setting, so it stands last
@@ -57,31 +46,25 @@ def learning_curves(trainings: Mapping[str, Rows], heading: str = "Learning curv
 
 
 def _whole_epochs(rows: Rows) -> Rows:
-    """The rows of epochs or tasks, where there are any; else those of steps."""
-    whole = [row for row in rows if row.get("kind") != "step"]
-    return whole or list(rows)
+    """The rows of epochs or tasks, if there are any; else those of steps."""
+    return [row for row in rows if row.get("kind") != "step"] or list(rows)
 
 
 def _without_seed(name: str) -> str:
-    """The name of a training without its seed and fold.
-
-    Example:
-        >>> _without_seed("hmn/seed-0/tasks"), _without_seed("ann/fold-2-seed-0"), _without_seed("parser")
-        ('hmn/tasks', 'ann', 'parser')
-    """
+    """The name of a training without its seed and fold."""
     return re.sub(r"(^|/)((seed|fold)-\d+-?)+(?=/|$)", "", name).strip("/") or name
 
 
 def _metrics(rows: Rows) -> Iterable[str]:
-    return (name for row in rows for name, value in row.items() if is_number(value) and name not in _NOT_DRAWN)
+    return (name for row in rows for name, value in row.items() if is_number(value) and name not in _NO_METRICS)
 
 
 def _figure(metric: str, groups: Mapping[str, Sequence[Rows]]) -> Picture:
-    having = {name: seeds for name, seeds in groups.items() if any(metric in row for rows in seeds for row in rows)}
-    having = dict(list(having.items())[:_MAX_LINES])
-    length = max(len(rows) for seeds in having.values() for rows in seeds)
-    series = {name: _values(metric, seeds, length) for name, seeds in having.items()}
-    first = next(iter(having.values()))[0][0]
+    measured = {name: seeds for name, seeds in groups.items() if any(metric in row for rows in seeds for row in rows)}
+    measured = dict(list(measured.items())[:_MAX_LINES])
+    length = max(len(rows) for seeds in measured.values() for rows in seeds)
+    series = {name: _values(metric, seeds, length) for name, seeds in measured.items()}
+    first = next(iter(measured.values()))[0][0]
     place = next((name for name in _PLACES if name in first), "row")
     figure = accuracy_lines(np.arange(1, length + 1), series, place, metric)
 
@@ -89,11 +72,13 @@ def _figure(metric: str, groups: Mapping[str, Sequence[Rows]]) -> Picture:
 
 
 def _values(metric: str, seeds: Sequence[Rows], length: int) -> NDArray[np.float64]:
-    """`(length, seeds)`; NaN where a row has no number or a training ended earlier."""
+    """The values of a metric, `(length, seeds)`; NaN if a row has no number or a training ended earlier."""
     values = np.full((length, len(seeds)), np.nan)
     for column, rows in enumerate(seeds):
         for place, row in enumerate(rows):
-            if is_number(value := row.get(metric)) and np.isfinite(value):
+            value = row.get(metric)
+            # a loss that diverged is a gap in the line
+            if is_number(value) and np.isfinite(value):
                 values[place, column] = value
 
     return values

@@ -10,8 +10,8 @@
 | `MembraneUpdates` | a sample: membranes that a step has changed, and all of the first step |
 | `ClassificationAccuracy`, `R2`, `SMAPE` | of the answers |
 
-`Dense` is every weight with every value that it meets, padding left out. Effective are those pairs without a zero: ACs
-where the input of the layer at that step holds 0, 1 and -1 alone, else MACs.
+`Dense` is every weight with every value that it meets, without padding. Effective are those pairs without a zero: ACs
+if the input of the layer at that step holds 0, 1 and -1 alone, else MACs.
 
 Source: J. Yik et al., "The NeuroBench framework for benchmarking neuromorphic computing algorithms and systems", Nature
 Communications 16:1545 (2025). A network is stepped tick by tick, as the harness steps a spiking network. One rule is
@@ -27,12 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikebridge.analysis.hooks import Call, evaluating, is_layer, trace_calls, unwrap_vmap
+from spikebridge.analysis.hooks import Call, Inputs, check_inputs, evaluating, is_layer, trace_calls, unwrap_vmap
 from spikebridge.errors import ConfigError, ShapeError
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Stateful
 
-Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 Score: TypeAlias = Literal["ClassificationAccuracy", "R2", "SMAPE"]
 _CONNECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS = (nn.ReLU, nn.Sigmoid)
@@ -41,7 +40,7 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 @dataclass
 class _Counts:
-    """What the calls of one batch add up to."""
+    """Sums over the calls of one batch."""
 
     dense: int = 0
     macs: int = 0
@@ -52,31 +51,27 @@ class _Counts:
     stepped: set[str] = field(default_factory=set)
 
     def add(self, call: Call) -> None:
-        """One call of a module."""
         module = call.module
         if isinstance(module, _CONNECTIONS):
             x = call.args[0]
-            weight = module.weight
-            effective, dense = (
-                _pairs(module, _ones(x, all_ones), _ones(weight, all_ones)) for all_ones in (False, True)
-            )
-            self.dense += dense
-
+            self.dense += _pairs(module, _ones(x, everywhere=True), _ones(module.weight, everywhere=True))
+            effective = _pairs(module, _ones(x, everywhere=False), _ones(module.weight, everywhere=False))
             if _is_spikes(unwrap_vmap(x)[0]):
                 self.acs += effective
             else:
                 self.macs += effective
         elif isinstance(module, _ACTIVATIONS):
-            self._activation(call.output)
+            self._add_activation(call.output)
         elif isinstance(module, Stateful) and is_layer(module) and hasattr(call.output[1], "v"):
-            self._activation(call.output[0])
+            self._add_activation(call.output[0])
             before: Any = call.args[1] if len(call.args) > 1 else call.kwargs.get("state")
             after = unwrap_vmap(call.output[1].v)[0]
-            first = call.path not in self.stepped or before is None
+            # at the first step the harness knows no earlier membrane
+            is_first = call.path not in self.stepped or before is None
             self.stepped.add(call.path)
-            self.updates += after.numel() if first else int((after != unwrap_vmap(before.v)[0]).sum())
+            self.updates += after.numel() if is_first else int((after != unwrap_vmap(before.v)[0]).sum())
 
-    def _activation(self, y: Tensor) -> None:
+    def _add_activation(self, y: Tensor) -> None:
         y = unwrap_vmap(y)[0]
         self.values += y.numel()
         self.nonzero += int(torch.count_nonzero(y))
@@ -95,23 +90,23 @@ def neurobench(
         batches: inputs and targets `(B, ...)` of each batch; inputs by name for a hybrid network, `(T, B, *N)` for a
             stateful layer, `(B, *N)` for a plain module. A target of None is not scored.
         answer: makes answers `(B, ...)`, in the form of the targets, of the outputs: by name `(K, B, *M)` of a hybrid
-            network, `(T, B, *M)` of a stateful layer, what a plain module gives. None takes the outputs as they are.
-        scores: which scores there are; `R2` is the mean over the columns of targets `(B, columns)`.
+            network, `(T, B, *M)` of a stateful layer, the return value of a plain module. None takes the outputs.
+        scores: the scores to compute; `R2` is the mean over the columns of targets `(B, columns)`.
 
     Returns:
         Measures under the names of the harness. `ActivationSparsity`, `ClassificationAccuracy` and `SMAPE` are means
         over batches, weighted by their samples, as in the harness.
 
     Raises:
-        ConfigError: a recurrent layer of PyTorch, whose products cannot be seen, or an unknown score.
+        ConfigError: a recurrent layer of PyTorch, whose products cannot be counted, or an unknown score.
         ShapeError: no batch, or answers of another shape than the targets.
 
     Example:
         >>> layer = nn.Linear(2, 2, bias=False)
         >>> _ = nn.init.constant_(layer.weight, 1.0)
         >>> layer.weight.data[0, 0] = 0.0
-        >>> found = neurobench(layer, [(torch.tensor([[0.5, 0.0], [1.0, 0.5]]), None)])
-        >>> found["SynapticOperations"], found["ConnectionSparsity"]
+        >>> measures = neurobench(layer, [(torch.tensor([[0.5, 0.0], [1.0, 0.5]]), None)])
+        >>> measures["SynapticOperations"], measures["ConnectionSparsity"]
         ({'Effective_MACs': 2.0, 'Effective_ACs': 0.0, 'Dense': 4.0}, 0.25)
     """
     for name in scores:
@@ -122,16 +117,16 @@ def neurobench(
         if isinstance(module, _RECURRENT):
             raise ConfigError(f"the operations of {type(module).__name__} at {path!r} are not counted")
 
-    counted: list[_Counts] = []
+    counts: list[_Counts] = []
     pairs: list[tuple[Tensor, Tensor]] = []
     sizes: list[int] = []
 
     for inputs, targets in batches:
-        counts = _Counts()
-        with evaluating(network), trace_calls(network, counts.add):
+        counts.append(_Counts())
+        with evaluating(network), trace_calls(network, counts[-1].add):
             outputs, size = _run(network, inputs)
-        counted.append(counts)
         sizes.append(size)
+        # answers are kept, outputs are not: they may be as long as the stream
         if targets is not None and scores:
             pairs.append((_checked(outputs if answer is None else answer(outputs), targets), targets))
 
@@ -139,20 +134,20 @@ def neurobench(
         raise ShapeError("a measure is a mean over samples, but the batches hold none; give at least one")
 
     total = sum(sizes)
-    sparsity = [(c.values - c.nonzero) / c.values if c.values else 0.0 for c in counted]
+    sparsity = [(c.values - c.nonzero) / c.values if c.values else 0.0 for c in counts]
     operations = {"Effective_MACs": "macs", "Effective_ACs": "acs", "Dense": "dense"}
 
     return {
         **_static(network),
         "ActivationSparsity": _mean(sparsity, sizes),
-        "SynapticOperations": {key: sum(getattr(c, name) for c in counted) / total for key, name in operations.items()},
-        "MembraneUpdates": sum(c.updates for c in counted) / total,
+        "SynapticOperations": {key: sum(getattr(c, name) for c in counts) / total for key, name in operations.items()},
+        "MembraneUpdates": sum(c.updates for c in counts) / total,
         **{name: _SCORES[name](pairs) for name in scores},
     }
 
 
 def _static(network: nn.Module) -> dict[str, Any]:
-    """What needs no run."""
+    """The measures that need no run."""
     weights = [module.weight for module in network.modules() if isinstance(module, _CONNECTIONS)]
     number = sum(weight.numel() for weight in weights)
     zeros = sum(int((weight == 0).sum()) for weight in weights)
@@ -166,18 +161,15 @@ def _static(network: nn.Module) -> dict[str, Any]:
     }
 
 
-def _run(network: nn.Module, inputs: Inputs) -> tuple[Any, int]:
-    """The outputs, and the number of samples; whatever has time runs step by step."""
+def _run(network: nn.Module, inputs: Any) -> tuple[Any, int]:
+    """The outputs, and the number of samples; a network with time runs step by step."""
+    check_inputs(network, inputs)
     if isinstance(network, HybridNetwork):
-        if not isinstance(inputs, Mapping):
-            raise ConfigError("a hybrid network needs its inputs by name, {'frames': ...}, but got one tensor")
-        return _run_ticks(network, inputs)
-
-    if not isinstance(inputs, Tensor):
-        raise ConfigError(f"{type(network).__name__} needs one tensor, but got {type(inputs).__name__}")
+        return _run_ticks(network, dict(inputs))
     if not isinstance(network, Stateful):
         return network(inputs), len(inputs)
 
+    # the harness counts by calls, one for each step
     state = None
     rows = []
     for x_t in inputs.split(1):
@@ -193,30 +185,31 @@ def _run_ticks(network: HybridNetwork, inputs: Mapping[str, Tensor]) -> tuple[di
         if name not in inputs:
             raise ShapeError(f"input {name!r} is missing; there are {', '.join(clocks)}")
 
-    ticks = min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
+    num_ticks = min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
     state = None
-    given = []
+    rows: list[dict[str, Tensor]] = []
 
-    for tick in range(ticks):
-        places = {name: (clock.count(tick), clock.count(tick + 1)) for name, clock in clocks.items()}
-        outputs, state = network({name: inputs[name][slice(*place)] for name, place in places.items()}, state, ticks=1)
-        given.append(outputs)
+    for tick in range(num_ticks):
+        samples = {name: inputs[name][clock.count(tick) : clock.count(tick + 1)] for name, clock in clocks.items()}
+        outputs, state = network(samples, state, ticks=1)
+        rows.append(outputs)
 
     size = next(iter(inputs.values())).shape[1]
-    return {name: torch.cat([outputs[name] for outputs in given]) for name in (given[0] if given else ())}, size
+    return {name: torch.cat([row[name] for row in rows]) for name in (rows[0] if rows else ())}, size
 
 
 def _ones(x: Tensor, everywhere: bool) -> Tensor:
-    """1 where a value is not zero, or everywhere."""
+    """1 for each value that is not zero, or for all values."""
     return torch.ones_like(x, dtype=torch.float64) if everywhere else (x != 0).double()
 
 
 def _pairs(layer: nn.Module, x: Tensor, weight: Tensor) -> int:
-    """How many pairs of a value and a weight meet."""
+    """The number of pairs of a value and a weight that meet."""
     if isinstance(layer, nn.Linear):
         y = F.linear(x, weight)
     else:
-        convolution: Any = layer  # with its padding, whatever mode that has
+        # this method pads in the mode of the layer
+        convolution: Any = layer
         y = convolution._conv_forward(x, weight, None)
 
     return round(float(unwrap_vmap(y)[0].sum()))
@@ -233,7 +226,7 @@ def _checked(answers: Tensor, targets: Tensor) -> Tensor:
 
 
 def _mean(values: Sequence[float], sizes: Sequence[int]) -> float:
-    """Weighted by samples, in the order of operations of the harness."""
+    """The mean weighted by samples, in the order of operations of the harness."""
     total = 0.0
     for value, size in zip(values, sizes, strict=True):
         total += (value * size) / sum(sizes)
@@ -242,29 +235,31 @@ def _mean(values: Sequence[float], sizes: Sequence[int]) -> float:
 
 
 def _accuracy(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
-    right = [torch.mean((answers == targets).float()).item() for answers, targets in pairs]
-    return _mean(right, [len(targets) for _, targets in pairs])
+    shares = [torch.mean((answers == targets).float()).item() for answers, targets in pairs]
+    return _mean(shares, [len(targets) for _, targets in pairs])
 
 
 def _smape(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
-    found = []
+    errors = []
     for answers, targets in pairs:
-        errors = 200 * torch.mean((answers - targets).abs() / (answers.abs() + targets.abs()))
-        found.append(torch.nan_to_num(errors, nan=200.0).item())
+        error = 200 * torch.mean((answers - targets).abs() / (answers.abs() + targets.abs()))
+        # 0 / 0 is the largest error in the harness
+        errors.append(torch.nan_to_num(error, nan=200.0).item())
 
-    return _mean(found, [len(targets) for _, targets in pairs])
+    return _mean(errors, [len(targets) for _, targets in pairs])
 
 
 def _r2(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
-    targets = torch.cat([known for _, known in pairs])
-    if targets.ndim != 2:
-        raise ShapeError(f"R2 needs targets (B, columns), but got {tuple(targets.shape)}")
+    all_targets = torch.cat([targets for _, targets in pairs])
+    if all_targets.ndim != 2:
+        raise ShapeError(f"R2 needs targets (B, columns), but got {tuple(all_targets.shape)}")
 
-    errors = [sum(((known - found)[:, k] ** 2).sum().item() for found, known in pairs) for k in range(targets.shape[1])]
-    spread = [column.var(correction=0) * len(column) for column in targets.unbind(1)]
-    each = [1 - error / own for error, own in zip(errors, spread, strict=True)]
+    scores = []
+    for k, column in enumerate(all_targets.unbind(1)):
+        error = sum(((targets - answers)[:, k] ** 2).sum().item() for answers, targets in pairs)
+        scores.append(1 - error / (column.var(correction=0) * len(column)))
 
-    return float(sum(each[1:], each[0]) / len(each))
+    return float(sum(scores[1:], scores[0]) / len(scores))
 
 
 _SCORES: dict[str, Callable[[Sequence[tuple[Tensor, Tensor]]], float]] = {

@@ -3,16 +3,15 @@
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from spikebridge.analysis.replay.replay import Replay
+from spikebridge.analysis.templates import page_template, resource_text
 from spikebridge.data.io.atomic import write_text
 from spikebridge.errors import ConfigError
 
@@ -21,29 +20,21 @@ _NUMBER = re.compile(r"^[-+±~<>≤≥]?\s*\d")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under the names of the first row; columns of numbers are aligned to the right.
-
-    Args:
-        rows: one mapping a row; a float is written with four digits, a text as it is.
-        caption: what the table shows.
-        marked: indices of highlighted rows.
-        folded: closed at first, with the caption as its title.
-    """
+    """Rows under the names of the first row; columns of numbers are aligned to the right."""
 
     rows: Sequence[Mapping[str, Any]]
     caption: str = ""
-    marked: Sequence[int] = ()
-    folded: bool = False
+    marked: Sequence[int] = ()  # indices of highlighted rows
+    folded: bool = False  # closed at first, with the caption as its title
 
     @property
     def columns(self) -> list[tuple[str, bool]]:
-        """Names, and whether the column is one of numbers."""
+        """Names, and True for a column of numbers."""
         names = list(self.rows[0]) if self.rows else []
         return [(name, _are_numbers([row.get(name) for row in self.rows])) for name in names]
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows as texts."""
         return [[cell_text(row.get(name), name) for name, _ in self.columns] for row in self.rows]
 
 
@@ -57,30 +48,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, then tables, pictures, thumbnails and replays.
-
-    Args:
-        heading: a few words.
-        text: one paragraph or several.
-        tables: numbers.
-        pictures: SVG with captions, at page width.
-        thumbnails: small pictures beside each other.
-        replays: recordings to step through.
-        folded: closed at first.
-    """
+    """A heading with paragraphs, then tables, pictures, thumbnails and replays."""
 
     heading: str
-    text: str | Sequence[str] = ()
-    tables: Sequence[Table] = field(default_factory=tuple)
-    pictures: Sequence[Picture] = field(default_factory=tuple)
-    thumbnails: Sequence[Picture] = ()
+    text: str | Sequence[str] = ()  # one paragraph, or several
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()  # at page width
+    thumbnails: Sequence[Picture] = ()  # small, several in a row
     replays: Sequence[Replay] = ()
-    folded: bool = False
+    folded: bool = False  # closed at first
 
     @property
     def paragraphs(self) -> list[str]:
-        """The text in paragraphs."""
-        texts = [self.text] if isinstance(self.text, str) else list(self.text)
+        texts = [self.text] if isinstance(self.text, str) else self.text
         return [text for text in texts if text]
 
     @property
@@ -90,14 +70,7 @@ class Section:
 
 
 def cell_text(value: Any, column: str = "") -> str:
-    """A value as text; the standard deviation ("sd") of one seed is "n/a".
-
-    Example:
-        >>> cell_text(0.123456), cell_text(12345), cell_text(1234567.8), cell_text(None), cell_text("3 ± 1")
-        ('0.1235', '12,345', '1,234,568', '–', '3 ± 1')
-        >>> cell_text(None, "sd")
-        'n/a (needs 2 seeds)'
-    """
+    """A value as text: four digits of a float; the standard deviation ("sd") of one seed is "n/a"."""
     if value is None and column.split(" ")[0] == "sd":
         return "n/a (needs 2 seeds)"
     if value is None or value == "":
@@ -125,20 +98,18 @@ def write_report(
     """Writes a report atomically. The file is self-contained.
 
     Args:
-        path: the HTML file.
-        title: of the report.
+        path: the HTML file, which is also returned.
+        title: the heading of the page.
         sections: in order.
         facts: about the run: seed, versions, git revision.
-        command: what makes the same run again.
+        command: the command that repeats the run.
         lead: the result in a sentence or two, under the title.
-
-    Returns:
-        The path.
 
     Raises:
         ConfigError: two sections with one heading, or a picture that is no SVG.
     """
     path = Path(path)
+    # first, so that an error leaves an older report as it is
     html = render_report(title, sections, facts, command, lead)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, html)
@@ -147,29 +118,17 @@ def write_report(
 
 
 def render_report(
-    title: str,
-    sections: Sequence[Section],
-    facts: Mapping[str, Any] | None = None,
-    command: str = "",
-    lead: str = "",
+    title: str, sections: Sequence[Section], facts: Mapping[str, Any] | None = None, command: str = "", lead: str = ""
 ) -> str:
-    """The report as HTML text.
-
-    Example:
-        >>> html = render_report("Digits & more", [Section("Result", "x < y")])
-        >>> "Digits &amp; more" in html, "x &lt; y" in html
-        (True, True)
-    """
+    """The report as HTML text, with the arguments of `write_report`."""
     anchors = [section.anchor for section in sections]
     for anchor in anchors:
         if anchors.count(anchor) > 1:
             raise ConfigError(f"two sections of the report have the address {anchor!r}; give each a heading of its own")
 
-    for picture in (picture for section in sections for picture in (*section.pictures, *section.thumbnails)):
-        if not picture.svg.lstrip().startswith("<svg"):
-            raise ConfigError(
-                "a picture of a report is an SVG element, from draw_network or to_svg; it begins with <svg"
-            )
+    pictures = [picture for section in sections for picture in (*section.pictures, *section.thumbnails)]
+    if not all(picture.svg.lstrip().startswith("<svg") for picture in pictures):
+        raise ConfigError("a picture of a report is an SVG element, from draw_network or to_svg; it begins with <svg")
 
     return _render(
         title=title,
@@ -182,39 +141,25 @@ def render_report(
 
 
 def render_live_page(title: str, events: str) -> str:
-    """A page of the same look that follows a stream of replays.
-
-    Args:
-        title: of the page.
-        events: the address of the server-sent events, on the server of the page.
-    """
+    """A page of the same look that follows a stream of replays; `events` is the address of its server-sent events."""
     return _render(title=title, lead="", facts={}, command="", sections=[], has_script=True, events=events)
 
 
 def _render(**values: Any) -> str:
-    """The template with the style, and with the script where one is needed."""
-    folder = files("spikebridge.analysis")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    script = "\n" + (folder / "replay" / "replay.js").read_text(encoding="utf-8") + "\n" if values["has_script"] else ""
-
+    """The template with the style, and with the script if the page needs it."""
+    script = f"\n{resource_text('replay/replay.js')}\n" if values["has_script"] else ""
     # the browser runs this script and no other one, and asks for nothing from outside
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    return template.render(
-        {"events": "", **values},
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        digest=digest,
-        svg=Markup,
+    style = Markup(resource_text("report.css"))
+
+    return page_template("report.html.j2").render(
+        {"events": "", **values}, style=style, script=Markup(script), digest=digest, svg=Markup
     )
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    there = [value for value in values if value is not None and value != ""]
-    return bool(there) and all(
-        (isinstance(value, int | float) and not isinstance(value, bool))
-        or (isinstance(value, str) and _NUMBER.match(value) is not None)
-        for value in there
+    filled = [value for value in values if value is not None and value != ""]
+    return bool(filled) and all(
+        _NUMBER.match(x) if isinstance(x, str) else isinstance(x, int | float) and not isinstance(x, bool)
+        for x in filled
     )

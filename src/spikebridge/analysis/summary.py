@@ -5,28 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spikebridge.analysis.hooks import Call, evaluating, is_layer, trace_calls
+from spikebridge.analysis.hooks import Call, Inputs, evaluating, is_layer, trace_calls
 from spikebridge.hybrid import Clock, Gain, Gate, HybridNetwork, HybridUnit, Modulation
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.neurons import Integrator, Stateful
-from spikebridge.neurons.stateless import tensors_by_name
 
-_ONCE_PERIOD = 2**20  # ticks
-Inputs = Tensor | Mapping[str, Tensor]
+_ONCE_PERIOD = 2**20  # ticks; no stream is longer
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Tables about a network.
-
-    Attributes:
-        title: one line.
-        inputs: a row for each input.
-        parts: a row for each part, or for each layer of a module that is no hybrid network.
-        links: a row for each link.
-    """
+    """Tables about a network: a row for each input, part (or layer of a plain module) and link."""
 
     title: str
     inputs: list[dict[str, Any]]
@@ -39,11 +30,11 @@ class Summary:
 
 
 def summarize(network: nn.Module, inputs: Inputs | None = None) -> Summary:
-    """A summary.
+    """Summarizes a network in tables.
 
     Args:
         network: a hybrid network or any module.
-        inputs: for the shapes of what comes out of each part; a few samples, run once.
+        inputs: a few samples, run once for the shape of each output; without them there are no shapes.
 
     Example:
         >>> from spikebridge.neurons import IF, Sequential
@@ -56,7 +47,7 @@ def summarize(network: nn.Module, inputs: Inputs | None = None) -> Summary:
     """
     shapes = {} if inputs is None else _shapes(network, inputs)
     if isinstance(network, HybridNetwork):
-        return _of_hybrid(network, inputs, shapes)
+        return _hybrid_summary(network, shapes)
 
     rows = [
         {"layer": path, "class": type(module).__name__, "shape": shapes.get(path), "parameters": num_parameters(module)}
@@ -67,13 +58,7 @@ def summarize(network: nn.Module, inputs: Inputs | None = None) -> Summary:
 
 
 def kind_of(module: nn.Module) -> Literal["ANN", "SNN"]:
-    """Whether a module has neurons with a membrane that spike.
-
-    Example:
-        >>> from spikebridge.neurons import IF, Sequential
-        >>> kind_of(Sequential(nn.Linear(2, 2), IF())), kind_of(nn.Linear(2, 2))
-        ('SNN', 'ANN')
-    """
+    """The kind of a module: an SNN has spiking neurons."""
     silent = (Integrator, Gain, Gate)
     layers = (child for child in module.modules() if isinstance(child, Stateful) and is_layer(child))
 
@@ -86,13 +71,7 @@ def num_parameters(module: nn.Module) -> int:
 
 
 def stages_of(unit: HybridUnit | None) -> dict[str, str]:
-    """The stages that a unit has, by letter, in words.
-
-    Example:
-        >>> from spikebridge.hybrid import Mean, Tumbling
-        >>> stages_of(HybridUnit(Tumbling(6), Mean(), nn.Linear(64, 32)))
-        {'W': 'Tumbling(6)', 'H': 'Mean', 'F': 'Linear 64→32'}
-    """
+    """The stages of a unit by letter, such as `{"W": "Tumbling(6)", "F": "Linear 64→32"}`."""
     if unit is None:
         return {}
 
@@ -101,12 +80,7 @@ def stages_of(unit: HybridUnit | None) -> dict[str, str]:
 
 
 def frequency(clock: Clock, dt: float) -> str:
-    """A clock in Hz; "once" where its period is longer than any stream.
-
-    Example:
-        >>> frequency(Clock(6, 0), 1 / 240), frequency(Clock(1, 0), 1 / 1500), frequency(Clock(2**30, 0), 0.001)
-        ('40 Hz', '1.5 kHz', 'once')
-    """
+    """A clock in Hz; "once" if its period is longer than any stream."""
     if clock.period >= _ONCE_PERIOD:
         return "once"
 
@@ -139,11 +113,9 @@ def _in_words(stage: nn.Module) -> str:
     return f"{name}({type(layer).__name__})" if isinstance(layer, nn.Module) else name
 
 
-def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[str, str]) -> Summary:
-    given = inputs if isinstance(inputs, Mapping) else {}
-    rows_in: list[dict[str, Any]] = [
-        dict(input=name, shape=_shape_text(given[name].shape[2:]) if name in given else None, **_clock(network, name))
-        for name in network.inputs
+def _hybrid_summary(network: HybridNetwork, shapes: Mapping[str, str]) -> Summary:
+    inputs: list[dict[str, Any]] = [
+        {"input": name, "shape": shapes.get(name), **_clock(network, name)} for name in network.inputs
     ]
 
     parts: list[dict[str, Any]] = [
@@ -162,15 +134,13 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
     for route in network.routes:
         link = route.link
         stages = stages_of(link.unit)
-        acts = f"modulation, {link.by}" if isinstance(link, Modulation) else "transmission"
-        into = None if isinstance(link, Modulation) else link.into
-
+        argument = None if isinstance(link, Modulation) else link.into
         links.append(
             {
                 "link": route.name,
                 "from": link.source,
-                "to": f"{link.target} ({into})" if into else link.target,
-                "acts as": acts,
+                "to": f"{link.target} ({argument})" if argument else link.target,
+                "acts as": f"modulation, {link.by}" if isinstance(link, Modulation) else "transmission",
                 **{letter: stages.get(letter, "-") for letter in "WHFQ"},
                 "read": "held" if link.held else "sampled",
                 "delay": route.delay,
@@ -182,34 +152,30 @@ def _of_hybrid(network: HybridNetwork, inputs: Inputs | None, shapes: Mapping[st
         f"HybridNetwork, base step {network.dt * 1000:.4g} ms, {len(network.parts)} parts, {len(links)} links, "
         f"{num_parameters(network):,} parameters"
     )
-    return Summary(title, _filled(rows_in), _filled(parts), links)
+    return Summary(title, _filled(inputs), _filled(parts), links)
 
 
 def _clock(network: HybridNetwork, name: str) -> dict[str, Any]:
     clock = network.clock_of(name)
-    ticks = f"{clock.period} from {clock.phase}"
-    return {"clock": frequency(clock, network.dt), "ticks": ticks}
+    return {"clock": frequency(clock, network.dt), "ticks": f"{clock.period} from {clock.phase}"}
 
 
 def _shapes(network: nn.Module, inputs: Inputs) -> dict[str, str]:
-    """The output shape of each module, without time and batch."""
-    shapes: dict[str, str] = {}
+    """The shapes of inputs by name and of outputs by path, without time and batch."""
+    shapes = {name: _shape_text(x.shape[2:]) for name, x in inputs.items()} if isinstance(inputs, Mapping) else {}
 
-    def leave(call: Call) -> None:
-        y = call.output[0] if type(call.output) is tuple and call.output else call.output
-        several = {"": y} if isinstance(y, Tensor) else tensors_by_name(y) or {}
-        # vmap hides the batch axis; a plain module has time folded into it
-        num_axes = {
-            key: 2 if isinstance(call.module, Stateful) and not is_vmapped(value) else 1
-            for key, value in several.items()
-            if isinstance(value, Tensor)
-        }
-        if num_axes:
-            words = [f"{key} {_shape_text(several[key].shape[n:])}".strip() for key, n in num_axes.items()]
+    def record(call: Call) -> None:
+        words = []
+        for name, value in call.signals.items():
+            # vmap hides the batch axis; a plain module has time folded into it
+            num_axes = 2 if isinstance(call.module, Stateful) and not is_vmapped(value) else 1
+            words.append(f"{name} {_shape_text(value.shape[num_axes:])}".strip())
+
+        if words:
             shapes[call.path] = ", ".join(words)
 
     is_vmapped = torch._C._functorch.is_functorch_wrapped_tensor
-    with evaluating(network), trace_calls(network, leave):
+    with evaluating(network), trace_calls(network, record):
         network(inputs)
 
     return shapes
@@ -226,16 +192,12 @@ def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Columns of text, numbers to the right."""
-    names = list(rows[0])
-    cells = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in rows]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    to_right = [isinstance(value, int) for value in rows[0].values()]
+    """The rows as columns of text, integers aligned to the right."""
+    columns = []
+    for name, first in rows[0].items():
+        texts = [name, *(f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for row in rows)]
+        width = max(map(len, texts))
+        columns.append([text.rjust(width) if isinstance(first, int) else text.ljust(width) for text in texts])
 
-    lines = [
-        "  ".join(
-            text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, to_right, strict=True)
-        )
-        for line in [names, *cells]
-    ]
+    lines = ["  ".join(texts) for texts in zip(*columns, strict=True)]
     return "\n".join(line.rstrip() for line in lines)

@@ -1,6 +1,6 @@
 """Events, cameras, recordings and data sets that any network may use.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+`__init__.pyi` lists the names; each is imported when it is first used.
 """
 
 import lazy_loader

@@ -36,8 +36,8 @@ def test_columns_of_different_lengths_are_refused():
         ("x", -1, "x of an event must be from 0 to 65535, but 1 are not, first -1 at index 1"),
         ("y", 65536, "first 65536 at index 1"),
         ("p", 2, "p of an event must be from 0 to 1"),
-        ("t", 0.5, "whole numbers for t"),
-        ("t", float("nan"), "whole numbers for t"),
+        ("t", 0.5, "integers for t"),
+        ("t", float("nan"), "integers for t"),
         ("t", 1e300, "t of an event must be from"),
         ("t", 2**63, "t of an event must be from"),
     ],
@@ -50,7 +50,7 @@ def test_values_that_the_type_cannot_hold_never_wrap_round(column, value, messag
 
 
 def test_text_is_no_number():
-    with pytest.raises(DataError, match="whole numbers for x"):
+    with pytest.raises(DataError, match="integers for x"):
         make_events([0], ["a"], [0], [0])
 
 

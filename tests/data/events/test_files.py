@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nmnist_files import write_nmnist
 from spikebridge.data.catalog import data_folder
-from spikebridge.data.events.camera_formats import aedat4_frames
 from spikebridge.data.events.events import EVENT, make_events
 from spikebridge.data.events.files import buffer_events, read_events, write_events
-from spikebridge.data.events.nmnist import write_nmnist
+from spikebridge.data.events.formats.aedat4 import aedat4_frames
 from spikebridge.data.io.column import FileColumn
 from spikebridge.errors import ConfigError, DataError
 
@@ -53,7 +53,7 @@ def in_small_chunks(monkeypatch):
     for place in (
         "io.column.MAX_MEMORY_BYTES",
         "io.npz.CHUNK_ROWS",
-        "events.nmnist.CHUNK_ROWS",
+        "events.formats.nmnist.CHUNK_ROWS",
         "io.safe_open._READ_BYTES",
     ):
         monkeypatch.setattr(f"spikebridge.data.{place}", 0 if "MAX" in place else 13)
@@ -90,7 +90,7 @@ def test_a_fault_far_into_a_file_is_reported_with_its_place(tmp_path, in_small_c
     path = tmp_path / "events.csv"
 
     for fault, message in (
-        ("57,1,2,on", r"from line \d+ on: expected 4 whole numbers t,x,y,p a line, but could not convert string 'on'"),
+        ("57,1,2,on", r"from line \d+ on: expected 4 integers t,x,y,p a line, but could not convert string 'on'"),
         ("57,1,2,7", r"from event 5\d on: p of an event must be from 0 to 1"),
         ("57,1,99,1", r"of 100 events, 1 outside the sensor of 34 x 20 pixels, first at index 57\."),
         ("3,1,2,1", r"of 100 events, 1 earlier than the event before, first at index 57\."),
@@ -160,10 +160,10 @@ def test_a_small_bin_file_of_another_sensor_is_read(tmp_path):
         (
             ".csv",
             b"t,x,y,p\n1,2,3,1\n5,6\n",
-            "from line 2 on: expected 4 whole numbers t,x,y,p a line, but .* row 2$",
+            "from line 2 on: expected 4 integers t,x,y,p a line, but .* row 2$",
         ),
         (".csv", b"t,x,y,p\n1,2,3,on\n", "could not convert string 'on'"),
-        (".csv", b"t,x,y,p\n1,2,3\n", "expected 4 whole numbers t,x,y,p a line, but there are 3"),
+        (".csv", b"t,x,y,p\n1,2,3\n", "expected 4 integers t,x,y,p a line, but there are 3"),
         (".csv", b"t,x,y,p\n1.5,2,3,1\n", "could not convert string '1.5'"),
         (".csv", b"t,x,y,p\n1,2,3,7\n", "p of an event must be from 0 to 1, but 1 are not, first 7 at index 0"),
         (".csv", b"t,x,y,p\n1,-2,3,1\n", "x of an event must be from 0 to 65535, but 1 are not, first -2 at index 0"),
@@ -202,9 +202,9 @@ def test_a_cut_npz_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0}, "width: expected one whole number from 1 to 65536"),
-        ({"height": [1, 2]}, "height: expected one whole number"),
-        ({"t": [0.5]}, "whole numbers for t"),
+        ({"width": 0}, "width: expected one integer from 1 to 65536"),
+        ({"height": [1, 2]}, "height: expected one integer"),
+        ({"t": [0.5]}, "integers for t"),
         ({"x": [1, 2]}, "columns of one length"),
     ],
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nmnist_files import write_nmnist
 from spikebridge.data.events.events import make_events
-from spikebridge.data.events.files import read_events, write_events
-from spikebridge.data.events.nmnist import write_nmnist
-from spikebridge.data.events.truncation import DecodedSize, find_cut
+from spikebridge.data.events.files import find_cut, read_events, write_events
+from spikebridge.data.events.formats.event_format import DecodedSize
 from spikebridge.data.recordings.load import load_events
 from spikebridge.errors import DataError
 

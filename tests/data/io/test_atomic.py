@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import spikebridge
-from spikebridge.data.io.atomic import append_text, atomic_folder, atomic_write, write_text
+from spikebridge.data.io.atomic import append_text, atomic_folder, atomic_write, is_disk_full, is_temporary, write_text
 from spikebridge.errors import ConfigError
 
 ROOT = Path(spikebridge.__file__).parent
@@ -51,23 +51,23 @@ def test_a_file_does_not_take_the_place_of_anything_else(tmp_path: Path, write: 
 
 
 @pytest.mark.usefixtures("either_way")
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("of yesterday")
-    with pytest.raises(OSError) as told, atomic_write(path) as file:
+    with pytest.raises(OSError) as raised, atomic_write(path) as file:
         file.write(b"half")
         raise OSError(ENOSPC, os.strerror(ENOSPC))
 
-    assert told.value.filename == str(path)
+    assert raised.value.filename == str(path)
     assert path.read_text() == "of yesterday" and names(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.usefixtures("either_way")
-def test_a_file_that_cannot_be_opened_is_told_by_its_own_name(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_reported_by_its_own_name(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "a.txt"
-    with pytest.raises(FileNotFoundError) as told:
+    with pytest.raises(FileNotFoundError) as raised:
         write_text(path, "never")
-    assert told.value.filename == str(path)
+    assert raised.value.filename == str(path)
 
 
 @pytest.mark.usefixtures("either_way")
@@ -124,6 +124,19 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "new").symlink_to("nowhere")
     with pytest.raises(ConfigError, match="new is there already"), atomic_folder(tmp_path / "new"):
         pytest.fail("nothing may be written")
+
+
+def test_text_is_appended_and_a_first_one_makes_the_file(tmp_path: Path) -> None:
+    append_text(tmp_path / "a.txt", "abc")
+    append_text(tmp_path / "a.txt", "def")
+    assert (tmp_path / "a.txt").read_text() == "abcdef"
+
+
+def test_temporary_files_and_a_full_disk_are_recognised() -> None:
+    assert is_temporary(Path("run/.config.json.4711.tmp"))
+    assert not is_temporary(Path("run/config.json"))
+    assert is_disk_full(OSError(ENOSPC, "No space left on device"))
+    assert not is_disk_full(FileNotFoundError(2, "No such file or directory"))
 
 
 # the one module that writes, and temporary files without a name, which hold long columns

@@ -74,21 +74,21 @@ def test_places_are_those_of_the_whole_column(column, values, chunk):
         assert column_searchsorted(column, values).tolist() == np.searchsorted(column, values).tolist()
 
 
-def test_chunks_of_several_columns_go_side_by_side(monkeypatch):
+def test_chunks_of_several_columns_have_the_same_rows(monkeypatch):
     monkeypatch.setattr(columns, "CHUNK_ROWS", 2)
     found = [(x.tolist(), y.tolist()) for x, y in iter_chunks(np.arange(3), np.arange(3) * 10)]
     assert found == [([0, 1], [0, 10]), ([2], [20])]
 
 
-def test_rows_of_a_file_follow_one_another():
+def test_a_file_gives_consecutive_rows_only():
     column = FileColumn(np.int16)
     column.append(np.arange(4, dtype=np.int16))
-    with pytest.raises(IndexError, match="follow one another, but got a step of 2"):
+    with pytest.raises(IndexError, match="consecutive rows, but got a step of 2"):
         column[::2]
 
 
 @pytest.mark.parametrize("preads", [True, False], ids=["pread", "as on Windows"])
-def test_threads_read_side_by_side(monkeypatch, preads):
+def test_threads_read_at_the_same_time(monkeypatch, preads):
     if not preads:
         monkeypatch.delattr(os, "pread")
 
@@ -155,5 +155,5 @@ def test_copies_share_the_rows_and_outlive_the_column():
 
 
 def test_a_column_in_a_file_is_not_pickled():
-    with pytest.raises(DataError, match="cannot be pickled, or sent to another process; read them there"):
+    with pytest.raises(DataError, match="cannot be pickled for another process; read them there"):
         pickle.dumps(FileColumn(np.int64))

@@ -1,3 +1,5 @@
+"""Grey images of files: levels, order, and files that are refused."""
+
 import subprocess
 from pathlib import Path
 from unittest.mock import Mock
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikebridge.data.io.images import ImageFiles, list_images, read_grey
+from spikebridge.data.io.images import ImageFiles, check_consecutive, list_images, read_grey
 from spikebridge.errors import DataError
 
 
@@ -36,7 +38,13 @@ def test_images_come_in_the_order_of_their_numbers(tmp_path):
     assert [path.name for path in list_images(tmp_path)] == ["cover.png", "frame_1.PNG", "frame_9.png", "frame_10.png"]
 
 
-def test_images_are_read_when_asked_for_and_may_be_thinned(tmp_path):
+def test_a_gap_in_the_numbers_is_refused():
+    check_consecutive([Path("00007.png"), Path("00008.png")])
+    with pytest.raises(DataError, match=r"00009\.png: expected an image of number 8 after 00007\.png; is one missing"):
+        check_consecutive([Path("00007.png"), Path("00009.png")])
+
+
+def test_images_are_read_on_access_and_may_be_subsampled(tmp_path):
     paths = [save(tmp_path / f"{k}.png", np.full((2, 3), k, np.uint8)) for k in range(5)]
     images = ImageFiles(paths)
 
@@ -77,7 +85,7 @@ def test_what_is_no_image_is_refused(tmp_path):
 def test_a_header_that_declares_too_much_is_refused_before_memory_is_taken(tmp_path):
     path = tmp_path / "a.pgm"
     path.write_bytes(b"P5 10000 8000 255\n")
-    with pytest.raises(DataError, match="at most 67108864 pixels, but it declares 10000 x 8000"):
+    with pytest.raises(DataError, match="at most 67108864 pixels, but it has 10000 x 8000"):
         read_grey(path)
 
 

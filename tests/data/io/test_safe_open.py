@@ -1,6 +1,7 @@
 """Only regular files are opened, and never more is read or unpacked than the limits say."""
 
 import gzip
+import io
 import os
 import socket
 import time
@@ -9,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from spikebridge.data.io import safe_open
-from spikebridge.data.io.safe_open import checked_file, open_binary, open_unpacked, read_bytes, read_text
+from spikebridge.data.io.safe_open import (
+    checked_file,
+    decoding,
+    fits,
+    line_blocks,
+    open_binary,
+    open_unpacked,
+    read_at_most,
+    read_bytes,
+    read_text,
+)
 from spikebridge.errors import DataError
 
 
@@ -29,7 +40,7 @@ def test_a_link_to_a_pipe_is_refused(tmp_path: Path) -> None:
         checked_file(tmp_path / "link", "a table")
 
 
-def test_a_pipe_that_appears_after_the_look_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_that_appears_after_the_check_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_bytes(b"abc")
     regular = (tmp_path / "file").stat()
@@ -125,3 +136,26 @@ def test_an_error_in_the_block_is_not_taken_for_one_of_the_file(tmp_path: Path) 
     (tmp_path / "file").write_bytes(b"abc")
     with pytest.raises(ZeroDivisionError), open_binary(tmp_path / "file", "bytes"):
         1 / 0  # noqa: B018
+
+
+def test_an_error_of_a_decoder_becomes_a_data_error_with_the_name_of_the_file() -> None:
+    message = r"a\.png: expected an image, but it is damaged or of another kind \(index out of range\)"
+    with pytest.raises(DataError, match=message), decoding(Path("a.png"), "an image"):
+        raise IndexError("index out of range")
+
+
+def test_a_declared_array_fits_below_1_gib_and_empty_axes_count_as_1() -> None:
+    assert fits((60000, 28, 28))
+    assert fits((2**28,), num_bytes=4)
+    assert not fits((2**28 + 1,), num_bytes=4)
+    assert not fits((0, 2**40))
+    assert not fits((-1,))
+
+
+def test_a_read_stops_at_the_end_of_the_content_or_at_the_limit() -> None:
+    assert read_at_most(io.BytesIO(b"abc"), 2**40) == b"abc"
+    assert read_at_most(io.BytesIO(b"abc"), 2) == b"ab"
+
+
+def test_lines_come_complete_and_the_last_one_without_its_end() -> None:
+    assert list(line_blocks(io.BytesIO(b"1,2,3,1\n5,6"))) == [b"1,2,3,1\n", b"5,6"]

@@ -1,8 +1,10 @@
+"""Boxes in text files and on the command line: counted from 0, NaN if unknown."""
+
 import numpy as np
 import pytest
 
-from spikebridge.data.recordings.recording import read_boxes, valid_boxes
-from spikebridge.errors import DataError
+from spikebridge.data.recordings.recording import parse_box, read_boxes, valid_boxes
+from spikebridge.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("text", ["11,21,5,6\n2,3,4,5\n", "11\t21\t5\t6\r\n2\t3\t4\t5", "11 21 5 6\n 2 3, 4;5 \n\n\n"])
@@ -65,3 +67,13 @@ def test_boxes_that_cannot_be_a_label_are_unknown_and_others_unchanged():
     assert np.isnan(usable).any(axis=1).tolist() == [False, True, True, True, True, True, True, False, True]
     assert usable[0].tolist() == [1.5, 2, 3, 4] and usable[7].tolist() == [-1, 0, 2, 2]
     assert boxes[1].tolist() == [1, 2, 0, 4]
+
+
+def test_four_words_are_a_box():
+    assert parse_box("10,20,5.5,6").tolist() == [10, 20, 5.5, 6]
+
+
+@pytest.mark.parametrize("words", ["1,2,3", "1,2,3,4,5", "1,2,0,4", "1,2,3,-4", "1,2,nan,4", "a,b,c,d", ""])
+def test_words_that_are_no_box_are_refused(words):
+    with pytest.raises(ConfigError, match=r"expected a box x,y,w,h: four numbers in pixels with w and h above 0"):
+        parse_box(words)

@@ -199,7 +199,7 @@ GOOD = {"bin": [0, 1], "x": [0, 1], "y": [0, 1], "p": [True, False], "shape": [1
         ({"bin": [1, 0]}, "of 2 events, 1 in an earlier bin than the one before, first at index 1"),
         ({"bin": [0, 6]}, "of 2 events, 1 with bin outside of 0 to 5, first at index 1"),
         ({"x": [0, 2]}, "of 2 events, 1 with x outside of 0 to 1, first at index 1"),
-        ({"y": [0.0, 1.0]}, "y: expected whole numbers, but got float64"),
+        ({"y": [0.0, 1.0]}, "y: expected integers, but got float64"),
         ({"p": [True]}, "expected columns of one length"),
         ({"shape": [1, 6, 2]}, "expected frames, bins a frame, rows and columns"),
         ({"shape": [1, 0, 2, 2]}, "expected frames, bins a frame, rows and columns"),

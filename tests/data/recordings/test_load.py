@@ -1,4 +1,4 @@
-"""Which folder is meant, and how it is read."""
+"""Recordings are found by path and name, and read by their layout."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,7 @@ from spikebridge.data.recordings.folder import load_recording_folder
 from spikebridge.data.recordings.load import (
     find_recording,
     find_recordings,
+    is_part_of_recording,
     load_camera_file,
     load_events,
     load_recording,
@@ -64,6 +65,15 @@ def test_a_clip_is_meant_where_there_is_nothing_else_or_by_name(tmp_path):
     assert [folder.name for folder in find_recordings(tmp_path)] == ["biker", "mine"]
 
 
+def test_files_that_a_layout_reads_are_part_of_a_recording(tmp_path):
+    folder = tmp_path / "mine"
+    assert is_part_of_recording(folder, folder)
+    assert is_part_of_recording(folder, folder / "boxes.csv")
+    assert is_part_of_recording(folder, folder / "frames" / "0.png")
+    assert not is_part_of_recording(folder, folder / "result.csv")
+    assert not is_part_of_recording(folder, tmp_path / "boxes.csv")
+
+
 def test_one_of_several_has_to_be_named(tmp_path):
     own(tmp_path / "a")
     own(tmp_path / "b")
@@ -77,7 +87,7 @@ def test_one_of_several_has_to_be_named(tmp_path):
 
 def test_what_is_no_recording_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="this is another file; give the folder"):
+    with pytest.raises(DataError, match=r"expected the folder of a recording or .* but this is another file"):
         find_recording(tmp_path / "file")
 
     with pytest.raises(DataError, match="there is no such folder"):

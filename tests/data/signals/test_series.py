@@ -48,7 +48,7 @@ def test_labels_of_a_file_are_places_in_the_classes_of_a_network() -> None:
     moved = series.with_label_names(["fist", "wave", "rest"])
 
     assert moved.label.tolist() == [2, 1] * 4
-    with pytest.raises(DataError, match="'rest', which is not a class"):
+    with pytest.raises(DataError, match="'rest', not a class"):
         series.with_label_names(["wave", "fist"])
 
 
@@ -59,7 +59,7 @@ def test_a_label_that_is_empty_or_no_place_is_refused() -> None:
     with pytest.raises(DataError, match="1 of 2 are not, first 5 of series 1"):
         named_column("label", [0, 5], 2, ["a", "b"])
 
-    with pytest.raises(DataError, match="whole numbers or texts, but series 1 has"):
+    with pytest.raises(DataError, match="integers or texts, but series 1 has"):
         named_column("label", np.array([0.0, np.nan]), 2)
 
     with pytest.raises(ConfigError, match="one value a series"):

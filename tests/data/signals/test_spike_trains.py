@@ -69,7 +69,7 @@ def test_data_check_shows_classes_and_speakers(tmp_path: Path, capsys: pytest.Ca
         ({"labels": None}, "there is no labels"),
         ({"spikes/units": None}, "there is no spikes/units"),
         ({"labels": np.array([0, 1])}, r"one entry a sample"),
-        ({"labels": np.array([0.5, 1, 2])}, "labels: expected whole numbers"),
+        ({"labels": np.array([0.5, 1, 2])}, "labels: expected integers"),
         ({"spikes/units": np.zeros((3, 2), np.uint16)}, "expected one entry a sample"),
         ({"spikes/times": np.zeros(3)}, "expected a list of numbers for each sample"),
         ({"spikes/units": [[0, 5], [699], [1]]}, r"sample 0: expected a time and a unit .* \(3,\) and \(2,\)"),

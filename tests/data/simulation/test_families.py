@@ -47,8 +47,8 @@ def test_families_differ_in_their_own_property(recordings):
 
 def test_distractors_beside_the_target_stay_at_their_distance():
     scene = MovingObjects(seed=1, size=20, num_distractors=2, beside=True)
-    for body in scene._distractors:
-        away = [np.hypot(*np.subtract(scene._center(body, t), scene.center(t))) for t in (0.0, 0.3, 0.9)]
+    for body in scene._bodies[1:]:
+        away = [np.hypot(*np.subtract(scene._place(body, t), scene.center(t))) for t in (0.0, 0.3, 0.9)]
         assert away == pytest.approx([away[0]] * 3)
         assert 20 <= away[0] <= 28
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from spikebridge.data.simulation.drawing import sample_bilinear
 from spikebridge.data.simulation.panned_picture import PannedPicture
-from spikebridge.data.simulation.textures import sample_bilinear
 from spikebridge.data.simulation.tumbling_objects import TumblingObjects
 from spikebridge.errors import ConfigError
 

@@ -137,14 +137,14 @@ def test_half_a_second_is_kept_and_no_more_than_so_many(monkeypatch: pytest.Monk
         if millisecond:
             stream.inputs(millisecond - 1, millisecond)
 
-    assert 1000 <= stream._recent._number <= 1010
+    assert 1000 <= stream._recent._num_events <= 1010
 
     monkeypatch.setattr(recent_events, "MAX_BUFFERED_EVENTS", 7)
     for millisecond in range(3000, 3010):
         stream.add(numbered(1000 * millisecond, 1000 * millisecond + 500))
         stream.inputs(millisecond - 1, millisecond)
 
-    assert stream._recent._number <= 9  # the newest bin comes on top
+    assert stream._recent._num_events <= 9  # the newest bin comes on top
 
     stream.add_frame(3_000_000, picture(1))
     stream.add(numbered(3_010_000))
@@ -159,13 +159,13 @@ def test_what_came_before_the_newest_frame_is_let_go() -> None:
     for bin_ in range(4):
         stream.inputs(bin_, bin_ + 1)
 
-    assert stream._recent._number == 3
+    assert stream._recent._num_events == 3
 
     stream.add_frame(4000, picture(1))
     stream.add(numbered(5100, first=4))
     stream.inputs(4, 5)
 
-    assert stream._recent._number == 1
+    assert stream._recent._num_events == 1
 
 
 def test_a_damaged_time_does_not_refuse_the_frames_after_it() -> None:
@@ -236,7 +236,7 @@ def test_who_follows_nothing_gets_every_event_once_and_late_frames_as_they_come(
     stream.add(numbered(5100, first=4))
 
     assert brought(stream.inputs(4, 5)) == ([3], 1, 4000)
-    assert (stream.num_bad, stream._recent._number) == (0, 0)
+    assert (stream.num_bad, stream._recent._num_events) == (0, 0)
 
 
 NUM_BINS = 12

@@ -134,7 +134,7 @@ def test_a_camera_brings_the_events_and_lines_the_frames(files: Path, monkeypatc
 
     assert bins[0].frame is not None
     assert [float(one.events.sum()) for one in bins] == [1, 1]
-    with pytest.raises(DataError, match="a camera of 6 x 4 pixels, but this network takes events of 9 x 9 pixels"):
+    with pytest.raises(DataError, match="a camera of 6 x 4 pixels, but this network takes 9 x 9 pixels"):
         LiveSource("camera").open(StreamRequest(dt=0.001, sensor=(9, 9)))
 
 

@@ -21,9 +21,9 @@ from spikebridge.data.simulation.render import render_recording
 from spikebridge.data.simulation.rotating_disk import RotatingDisk
 from spikebridge.data.streams import binner as binner
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
+from spikebridge.data.streams._text import feed_lines, start_line_reader, start_socket_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.replay import ReplaySource
-from spikebridge.data.streams.text import feed_lines, start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 BOX = np.array([0.0, 0.0, 2.0, 2.0])
@@ -124,7 +124,7 @@ def test_what_cannot_be_meant_is_counted_and_the_stream_continues(monkeypatch: p
     stream.add(at(2600, 2700, 3100, 3200, 4100))
 
     assert stream.num_dropped > 0
-    assert stream._waiting <= 3
+    assert stream._num_queued <= 3
 
 
 def test_the_file_of_a_frame_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ def test_what_is_missing_for_a_camera_is_said(monkeypatch: pytest.MonkeyPatch) -
         open_camera()
 
     blind = SimpleNamespace(isEventStreamAvailable=lambda: True, isFrameStreamAvailable=lambda: False)
-    with pytest.raises(DataError, match="has to give events and frames"):
+    with pytest.raises(DataError, match="lacks events or frames"):
         start_camera_reader(blind, sensor())
 
     deaf = SimpleNamespace(isEventStreamAvailable=lambda: False)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from nmnist_files import write_nmnist
 from spikebridge.data.events.events import make_events
-from spikebridge.data.events.nmnist import write_nmnist
 from spikebridge.errors import DataError
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.training.tasks import load_nmnist

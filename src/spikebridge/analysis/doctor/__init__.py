@@ -1,1 +1,1 @@
-"""Doctor."""
+"""Diagnosis of a network: faults and their remedies."""

@@ -1,4 +1,4 @@
-"""The doctor: finds faults that training hides, and names a remedy for each.
+"""Diagnosis of a network: finds faults that training hides, and names a remedy for each.
 
 | fault | meaning |
 |---|---|
@@ -16,8 +16,9 @@ from copy import deepcopy
 from torch import nn
 
 from spikebridge.analysis.doctor.checks import batch_dependence, missing_gradients, silent_and_saturated_layers
-from spikebridge.analysis.doctor.finding import Finding, Inputs, Loss
-from spikebridge.analysis.doctor.links import layers_that_never_run, wiring
+from spikebridge.analysis.doctor.finding import Finding, Loss
+from spikebridge.analysis.doctor.links import idle_wiring, uncalled_layers
+from spikebridge.analysis.hooks import Inputs
 from spikebridge.errors import ShapeError
 from spikebridge.hybrid import HybridNetwork
 
@@ -27,33 +28,37 @@ def diagnose(network: nn.Module, inputs: Inputs, loss: Loss | None = None) -> li
 
     Args:
         network: a hybrid network, a stateful layer or any module.
-        inputs: a few samples: by name, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module. What does
-            not happen on them counts as never happening.
+        inputs: a few samples: by name, `(T, B, *N)` for a stateful layer, `(B, *N)` for a plain module. An effect that
+            they do not show counts as absent.
         loss: of the outputs (those of a hybrid network by name); without it gradients are not checked.
 
     Returns:
         The findings; an empty list for a healthy network.
 
+    Raises:
+        ShapeError: an empty input, or a loss of several numbers.
+
     Example:
         >>> import torch
         >>> from spikebridge.neurons import IF, Sequential
-        >>> for one in diagnose(Sequential(fire=IF(v_threshold=100.0)), torch.ones(4, 1, 1)):
-        ...     print(f"{one.where} is {one.kind}: {one.remedy}")
+        >>> for finding in diagnose(Sequential(fire=IF(v_threshold=100.0)), torch.ones(4, 1, 1)):
+        ...     print(f"{finding.where} is {finding.kind}: {finding.remedy}")
         fire is dead: lower v_threshold to about 2, or scale its input by 50
     """
     tensors = inputs.values() if isinstance(inputs, dict) else [inputs]
     if any(x.numel() == 0 for x in tensors):  # type: ignore[union-attr]
-        raise ShapeError("the doctor needs inputs to look at a network with, but an input is empty; give a few samples")
+        raise ShapeError("a diagnosis needs inputs to run the network on, but an input is empty; give a few samples")
 
-    patient = deepcopy(network)
-    findings = silent_and_saturated_layers(patient, inputs)
-    findings += layers_that_never_run(patient, inputs)
-    if isinstance(patient, HybridNetwork):
-        findings += wiring(patient, inputs, ill={finding.where.split(".")[0] for finding in findings})
+    network = deepcopy(network)
+    findings = silent_and_saturated_layers(network, inputs)
+    findings += uncalled_layers(network, inputs)
+    if isinstance(network, HybridNetwork):
+        findings += idle_wiring(network, inputs, faulty={finding.where.split(".")[0] for finding in findings})
 
-    findings += batch_dependence(patient, inputs)
+    findings += batch_dependence(network, inputs)
     if loss is not None:
+        # an unused part gets no gradient, for the same reason
         unused = {finding.where for finding in findings if finding.kind == "unused"}
-        findings += [f for f in missing_gradients(patient, inputs, loss) if f.where.split(".")[0] not in unused]
+        findings += [f for f in missing_gradients(network, inputs, loss) if f.where.split(".")[0] not in unused]
 
     return findings

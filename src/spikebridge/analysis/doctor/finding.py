@@ -1,16 +1,15 @@
 """A finding of the doctor: a fault, its place and its remedy; and the run that all checks share."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.analysis.hooks import Inputs
 from spikebridge.hybrid import HybridNetwork
 
-Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 Loss: TypeAlias = Callable[..., Tensor]
 Kind: TypeAlias = Literal[
     "dead", "saturated", "no gradient", "vanishing gradient", "batch-dependent", "unused", "constant modulation"
@@ -19,26 +18,19 @@ Kind: TypeAlias = Literal[
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault.
-
-    Args:
-        kind: which one.
-        where: path of a layer, name of a part, input or link.
-        what: the observation, with its numbers.
-        remedy: what to do.
-        severity: an "error" spoils results or training, a "warning" may be intended.
-    """
+    """A fault: its place (a layer, part, input or link), the observation with its numbers, and the remedy."""
 
     kind: Kind
     where: str
     what: str
     remedy: str
-    severity: Literal["error", "warning"] = "warning"
+    severity: Literal["error", "warning"] = "warning"  # a warning may be intended
 
 
 def run(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
-    """The outputs by name, always with the same random draws; a module that is no hybrid network has one, "output"."""
-    with _fixed_seed():
+    """The outputs by name, always with the same random draws; a plain module has one, "output"."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         y = network(inputs)
 
     if isinstance(network, HybridNetwork):
@@ -46,20 +38,3 @@ def run(network: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
         return outputs
 
     return {"output": y[0] if isinstance(y, tuple) else y}
-
-
-@contextmanager
-def _fixed_seed(seed: int = 0) -> Iterator[None]:
-    """Seeds the global random-number generator inside the block; its state is restored afterwards.
-
-    Example:
-        >>> with _fixed_seed():
-        ...     a = torch.rand(3)
-        >>> with _fixed_seed():
-        ...     b = torch.rand(3)
-        >>> torch.equal(a, b)
-        True
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

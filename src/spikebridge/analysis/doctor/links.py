@@ -6,43 +6,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.analysis.doctor.finding import Finding, Inputs, run
-from spikebridge.analysis.hooks import Call, display_path, trace_calls
+from spikebridge.analysis.doctor.finding import Finding, run
+from spikebridge.analysis.hooks import Call, Inputs, display_path, trace_calls
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Link, Route, sources_of
 from spikebridge.neurons import Stateful
-from spikebridge.neurons.stateless import tensors_by_name
 
+# kinds that are always called, unlike layers whose weights another module may read
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def layers_that_never_run(network: nn.Module, inputs: Inputs) -> list[Finding]:
-    """Layers with weights that were not called."""
-    ran = set()
+def uncalled_layers(network: nn.Module, inputs: Inputs) -> list[Finding]:
+    """Finds layers with weights that a run never calls."""
+    called = set()
 
-    def leave(call: Call) -> None:
-        ran.add(call.path)
+    def record(call: Call) -> None:
+        called.add(call.path)
 
-    with torch.no_grad(), trace_calls(network, leave):
+    with torch.no_grad(), trace_calls(network, record):
         run(network, inputs)
 
-    # kinds that are always called, and not read by others as some layers' inner parts are
     layers = {display_path(network, name): m for name, m in network.named_modules() if type(m) in _LAYERS}
     return [
         Finding("unused", path, f"this {type(layer).__name__} was never called", "call it in forward, or leave it out")
         for path, layer in layers.items()
-        if path not in ran
+        if path not in called
     ]
 
 
-def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Finding]:
-    """Signals that reach no output, links without effect, and constant modulation.
+def idle_wiring(network: HybridNetwork, inputs: Inputs, faulty: set[str]) -> list[Finding]:
+    """Finds signals that reach no output, links without effect, and constant modulation.
 
-    Args:
-        network: the network.
-        inputs: of a run.
-        ill: parts with a dead or saturated layer; that their links make no difference is no fault of the links.
+    That the links of `faulty` parts have no effect is no fault of the links.
     """
     useful = _reaching_an_output(network)
     findings = [
@@ -57,22 +53,23 @@ def wiring(network: HybridNetwork, inputs: Inputs, ill: set[str]) -> list[Findin
     ]
 
     with torch.no_grad():
-        values = _values_of_links(network, inputs)
-        constant = [r for r in network.routes if isinstance(r.link, Modulation) and _is_constant(values.get(r.name))]
-        findings += [_constant(route, values[route.name]) for route in constant]
+        signals = _link_signals(network, inputs)
+        constant = [r for r in network.routes if isinstance(r.link, Modulation) and _is_constant(signals.get(r.name))]
+        findings += [_constant(route, signals[route.name]) for route in constant]
 
         # a source whose only link is constant has no effect either, for the same reason
-        ill = ill | {owner_of(route.link.source, network.parts) for route in constant}
-        whole = run(network, inputs)
+        faulty = faulty | {owner_of(route.link.source, network.parts) for route in constant}
+        outputs = run(network, inputs)
 
         for route in network.routes:
             ends = {route.link.part, owner_of(route.link.source, network.parts)}
-            if route.link.part not in useful or route in constant or ill & ends:
+            if route.link.part not in useful or route in constant or faulty & ends:
                 continue
+
             other = _without(network, route)
-            without = run(other, {name: dict(inputs)[name] for name in other.inputs})
-            if all(torch.equal(whole[name], without[name]) for name in whole):
-                findings.append(_makes_no_difference(route))
+            others = run(other, {name: dict(inputs)[name] for name in other.inputs})
+            if all(torch.equal(outputs[name], others[name]) for name in outputs):
+                findings.append(_without_effect(route.name, route.link))
 
     return findings
 
@@ -89,8 +86,8 @@ def _reaching_an_output(network: HybridNetwork) -> set[str]:
         useful |= more
 
 
-class _Silence(nn.Module):
-    """Zeros, shaped like what a nonlinearity gives."""
+class _Zeros(nn.Module):
+    """Zeros in the shape of a nonlinearity's output."""
 
     def __init__(self, inner: nn.Module | None) -> None:
         super().__init__()
@@ -101,27 +98,28 @@ class _Silence(nn.Module):
 
 
 def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
-    """The same network with a modulation left out, or zeros in the place of a transmission."""
+    """The same network without a modulation, or with zeros in the place of a transmission."""
     links: list[Link] = []
     for other in network.routes:
         link: Any = replace(other.link, name=other.name)
         if other is route and isinstance(link, Modulation):
             continue
+
         if other is route:
-            unit = link.unit
-            stages = (None,) * 4 if unit is None else (unit.window, unit.kernel, unit.nonlinearity, unit.discretizer)
-            link = replace(link, unit=HybridUnit(stages[0], stages[1], _Silence(stages[2]), stages[3]))
+            # behind the nonlinearity, so that the other stages keep their shapes and clocks
+            unit = link.unit or HybridUnit()
+            link = replace(link, unit=HybridUnit(unit.window, unit.kernel, _Zeros(unit.nonlinearity), unit.discretizer))
 
         links.append(link)
 
     clocks = {
         name: Every(clock.period * network.dt, clock.phase * network.dt) for name, clock in network.plan.clocks.items()
     }
-    read = {name for link in links for name in sources_of(link)}
+    sources = {name for link in links for name in sources_of(link)}
 
     return HybridNetwork(
         dt=network.dt,
-        inputs={name: clocks[name] for name in network.inputs if name in read},
+        inputs={name: clocks[name] for name in network.inputs if name in sources},
         parts=dict(network.parts.items()),
         links=links,
         outputs=network.outputs,
@@ -129,54 +127,52 @@ def _without(network: HybridNetwork, route: Route) -> HybridNetwork:
     )
 
 
-def _values_of_links(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor]:
-    """The values of each link over a run, `(K, B, *M)`."""
+def _link_signals(network: HybridNetwork, inputs: Inputs) -> dict[str, Tensor]:
+    """The values of each link over a run, `(K, B, *M)`, by its name."""
     pieces: dict[str, list[Tensor]] = {}
 
-    def leave(call: Call) -> None:
+    def record(call: Call) -> None:
         is_unit = call.path.startswith("units.") and call.path.count(".") == 1
+        # a part that is no output of the network shows its values only in its calls
         if is_unit or (call.path in network.parts and isinstance(call.module, Stateful)):
-            y = call.output[0]
-            for key, value in {"": y}.items() if isinstance(y, Tensor) else (tensors_by_name(y) or {}).items():
-                pieces.setdefault(f"{call.path}.{key}" if key else call.path, []).append(value)
+            for key, signal in call.signals.items():
+                pieces.setdefault(f"{call.path}.{key}" if key else call.path, []).append(signal)
 
-    with trace_calls(network, leave):
+    with trace_calls(network, record):
         outputs = run(network, inputs)
 
-    signals = {**dict(inputs), **outputs}
-    signals |= {path: torch.cat(values) for path, values in pieces.items()}
+    signals = {**dict(inputs), **outputs, **{path: torch.cat(piece) for path, piece in pieces.items()}}
     names = {r.name: f"units.{r.name}" if r.link.unit is not None else r.link.source for r in network.routes}
 
     return {name: signals[signal] for name, signal in names.items() if signal in signals}
 
 
-def _is_constant(values: Tensor | None) -> bool:
-    """Whether a signal is the same for all samples at all times; one value alone is not called constant."""
-    if values is None or values.shape[0] * values.shape[1] < 2:
+def _is_constant(signal: Tensor | None) -> bool:
+    """True if a signal is the same for all samples at all times; a single value is not called constant."""
+    if signal is None or signal.shape[0] * signal.shape[1] < 2:
         return False
-    spread = float((values - values[:1, :1]).abs().max())
-    return spread <= 1e-6 * float(values.abs().max())
+
+    spread = float((signal - signal[:1, :1]).abs().max())
+    return spread <= 1e-6 * float(signal.abs().max())
 
 
-def _constant(route: Route, values: Tensor) -> Finding:
-    what = f"brings {route.link.target} the same values for all samples at all times (mean {float(values.mean()):.3g})"
+def _constant(route: Route, signal: Tensor) -> Finding:
+    what = f"brings {route.link.target} the same values for all samples at all times (mean {float(signal.mean()):.3g})"
     remedy = (
-        "initialise the weights of its nonlinearity anew so that it uses its source (train it, where it starts at "
-        "zero on purpose), check that the source changes, or leave the link out and set the quantity by hand"
+        "initialise the weights of its nonlinearity again so that it uses its source (train it, if it starts at zero "
+        "on purpose), check that the source changes, or leave the link out and set the quantity by hand"
     )
 
     return Finding("constant modulation", route.name, what, remedy)
 
 
-def _makes_no_difference(route: Route) -> Finding:
-    link = route.link
+def _without_effect(name: str, link: Link) -> Finding:
+    what = f"without it every output stays the same: it leaves {link.target} as it is"
     if isinstance(link, Transmission):
         what = f"with zeros in its place every output from {link.source!r} to {link.target!r} stays the same"
-    else:
-        what = f"without it every output stays the same: it leaves {link.target} as it is"
 
     remedy = (
-        "initialise the weights of its nonlinearity anew (all zero?), check that its source is not silent and that the "
-        "target uses what it gets, or leave the link out"
+        "initialise the weights of its nonlinearity again (all zero?), check that its source is not silent and that "
+        "the target uses its values, or leave the link out"
     )
-    return Finding("unused", route.name, what, remedy)
+    return Finding("unused", name, what, remedy)

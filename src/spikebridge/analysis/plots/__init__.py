@@ -1,1 +1,1 @@
-"""Plots."""
+"""Figures of numbers, and diagrams of networks and bundles, as SVG."""

@@ -1,10 +1,10 @@
 """The elements of a network diagram: boxes for inputs and parts, labels for the units of links, and their texts."""
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from spikebridge.analysis.summary import frequency, kind_of, num_parameters, stages_of
-from spikebridge.hybrid import HybridNetwork, Modulation
+from spikebridge.hybrid import Clock, HybridNetwork, Modulation
 from spikebridge.hybrid.network.graph import owner_of
 from spikebridge.hybrid.network.link import Route
 
@@ -19,47 +19,44 @@ _PORT_DISTANCE = 18.0
 TAG = 15.0
 _MAX_CHARACTERS = 32
 
-_Routing: TypeAlias = Literal["between", "above", "below"]
-_SIGNS = {"multiply": "×", "add": "+", "replace": "="}
+SIGNS = {"multiply": "×", "add": "+", "replace": "="}
+"""Signs of the effects of a modulation."""
 
 
 @dataclass(eq=False)
 class Box:
-    """An input or a part, with the file that holds it, if any. `x` and `y` are its left edge and its middle."""
+    """An input or a part."""
 
     name: str
     kind: Literal["input", "ANN", "SNN"]
     lines: list[str]
     column: int
-    file: str = ""
-    x: float = 0.0
-    y: float = 0.0
+    file: str = ""  # of a bundle
+    x: float = 0.0  # left edge
+    y: float = 0.0  # middle
     width: float = 0.0
     height: float = 0.0
-    leaving: list["LinkLabel"] = field(default_factory=list)
-    arriving: list["LinkLabel"] = field(default_factory=list)
+    outgoing: list["LinkLabel"] = field(default_factory=list)
+    incoming: list["LinkLabel"] = field(default_factory=list)
 
     def fit_text(self) -> None:
         """Sets width and height from the texts and the number of links at its sides."""
         texts = [text_width(line, TEXT_SIZE) for line in self.lines]
         self.width = max([text_width(self.name, _NAME_SIZE, bold=True), *texts, _file_width(self.file)]) + 32
-        num_ports = max(len(self.leaving), len(self.arriving))
+        num_ports = max(len(self.outgoing), len(self.incoming))
         num_lines = len(self.lines) + 1 + bool(self.file)
         self.height = max(LINE * num_lines + 20, num_ports * _PORT_DISTANCE + 14)
 
     def port(self, label: "LinkLabel", side: Literal["left", "right"]) -> tuple[float, float]:
-        """The point where a link leaves or arrives."""
-        links = self.arriving if side == "left" else self.leaving
+        """The end of a link at a side of the box."""
+        links = self.incoming if side == "left" else self.outgoing
         offset = (links.index(label) - (len(links) - 1) / 2) * _PORT_DISTANCE
         return (self.x if side == "left" else self.x + self.width), self.y + offset
 
 
 @dataclass(eq=False)
 class LinkLabel:
-    """A link with its texts; `x` and `y` are its left edge and middle. Without a text it is only a position.
-
-    Where its stages are files of a bundle, those are `files`, by letter; "" is the file of their numbers.
-    """
+    """A link with its texts; without a text it is only a position."""
 
     source: Box
     target: Box
@@ -67,30 +64,28 @@ class LinkLabel:
     heading: str
     stages: list[tuple[str, str]]
     foot: str
-    files: list[tuple[str, str]] = field(default_factory=list)
-    x: float = 0.0
-    y: float = 0.0
+    files: list[tuple[str, str]] = field(default_factory=list)  # by stage; "" is the file of all numbers
+    x: float = 0.0  # left edge
+    y: float = 0.0  # middle
 
     @property
-    def routing(self) -> _Routing:
+    def routing(self) -> Literal["between", "above", "below"]:
         """The routing: to the next column, above the columns between, or back below them."""
         span = self.target.column - self.source.column
         return "between" if span == 1 else "above" if span > 1 else "below"
 
     @property
     def is_cut(self) -> bool:
-        """Whether it leads from a part in a file to one in a file of the other side."""
+        """True for a link from a part in a file to one in a file of the other side."""
         in_files = bool(self.source.file and self.target.file)
         return in_files and self.source.kind != self.target.kind
 
     @property
     def num_lines(self) -> int:
-        """Lines of text."""
         return bool(self.heading) + len(self.stages) + len(self.files) + bool(self.foot)
 
     @property
     def width(self) -> float:
-        """From the longest text."""
         texts = [text_width(self.heading, LABEL_SIZE, bold=True), text_width(self.foot, LABEL_SIZE)]
         texts += [TAG + text_width(words, LABEL_SIZE) for _, words in self.stages]
         texts += [(TAG if letter else 0) + _file_width(name) for letter, name in self.files]
@@ -98,17 +93,12 @@ class LinkLabel:
 
     @property
     def height(self) -> float:
-        """From the number of lines; a bare link keeps a little space."""
+        # a link without text keeps a little space
         return self.num_lines * LABEL_LINE + 10 if self.num_lines else 12.0
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """An upper estimate of the width of a text [px] in a usual sans-serif font.
-
-    Example:
-        >>> text_width("", 12.0), text_width("mm", 10.0) > text_width("ii", 10.0)
-        (0.0, True)
-    """
+    """An upper estimate of the width of a text [px] in a usual sans-serif font."""
     shares = {**dict.fromkeys("iljtfrI.,:;|!' ()[]", 0.38), **dict.fromkeys("mwMW@%→×=+", 0.95)}
     width = sum(shares.get(letter, 0.7 if letter.isupper() else 0.61) for letter in text)
 
@@ -116,7 +106,6 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def _file_width(name: str) -> float:
-    """The width of a file name [px], in a monospace font."""
     return 0.62 * _FILE_SIZE * len(name)
 
 
@@ -128,53 +117,62 @@ def network_boxes(network: HybridNetwork) -> dict[str, Box]:
         base = 1 + max(outside, default=0)
 
         for part in group.parts:
-            # inside a loop a part stands behind those whose values it gets in the same tick
+            # inside a loop a part stands behind the sources of its values of the same tick
             inside = [
                 columns[source] + 1 for source in _sources(network, part) if source in group.parts and source in columns
             ]
             columns[part] = max([base, *inside])
 
-    boxes = {name: Box(name, "input", [_clock(network, name)], 0) for name in network.inputs}
+    rates = {name: rate_text(network.clock_of(name), network.dt) for name in columns}
+    boxes = {name: Box(name, "input", [rates[name]], 0) for name in network.inputs}
     for name, module in network.parts.items():
         number = num_parameters(module)
-        lines = [f"{kind_of(module)} · {_clock(network, name)}", *([f"{number:,} parameters"] if number else [])]
-        lines += ["output"] if any(owner_of(y, network.parts) == name for y in network.outputs) else []
-        boxes[name] = Box(name, kind_of(module), lines, columns[name])
+        is_output = any(owner_of(y, network.parts) == name for y in network.outputs)
+        lines = [f"{kind_of(module)} · {rates[name]}", f"{number:,} parameters" if number else "", "output" * is_output]
+        boxes[name] = Box(name, kind_of(module), [line for line in lines if line], columns[name])
 
     return boxes
 
 
 def link_label(network: HybridNetwork, route: Route, boxes: dict[str, Box]) -> LinkLabel:
-    """A link with its texts."""
+    """The label of a link."""
     link = route.link
-    foot = [f"with {link.context}"] if link.context is not None else []
+    source = owner_of(link.source, network.parts)
+    modulates = isinstance(link, Modulation)
 
     if isinstance(link, Modulation):
-        heading = f"{_SIGNS[link.by]} {link.path}"
+        heading = f"{SIGNS[link.by]} {link.path}"
     else:
-        # a picture has one box a part: which of several outputs leads on stands on the link
-        key = link.source.removeprefix(owner_of(link.source, network.parts)).removeprefix(".")
-        words = [key, "" if link.into is None else f"as {link.into}"]
-        heading = " ".join(word for word in words if word)
-        foot += ["held"] if link.held else []
+        # a picture has one box a part: the name of one of several outputs stands on the link
+        key = link.source.removeprefix(source).removeprefix(".")
+        heading = f"{key} {argument_text(link.into)}".strip()
 
-    if route.delay:
-        foot.append(f"{route.delay} tick{'s' if route.delay > 1 else ''} later")
-
+    foot = foot_text(link.context, link.held and not modulates, route.delay)
     stages = [(letter, _short(words)) for letter, words in stages_of(link.unit).items()]
-    ends = boxes[owner_of(link.source, network.parts)], boxes[link.part]
 
-    return LinkLabel(*ends, isinstance(link, Modulation), _short(heading), stages, _short(", ".join(foot)))
+    return LinkLabel(boxes[source], boxes[link.part], modulates, _short(heading), stages, _short(foot))
+
+
+def argument_text(name: str | None) -> str:
+    """The argument of the target that a link sets, if it has a name."""
+    return "" if name is None else f"as {name}"
+
+
+def foot_text(context: str | None, held: bool, delay: int) -> str:
+    """The last line of a label: its context, its reading and its delay in ticks."""
+    words = ["" if context is None else f"with {context}", "held" if held else ""]
+    words.append(f"{delay} tick{'s' if delay > 1 else ''} later" if delay else "")
+    return ", ".join(word for word in words if word)
+
+
+def rate_text(clock: Clock, dt: float) -> str:
+    """A clock as a frequency, with its first tick if that is not 0."""
+    return frequency(clock, dt) + (f", from tick {clock.phase}" if clock.phase else "")
 
 
 def _sources(network: HybridNetwork, part: str) -> list[str]:
     routes = [route for route in network.routes if route.link.part == part]
     return [owner_of(source, network.parts) for route in routes for source in route.sources]
-
-
-def _clock(network: HybridNetwork, name: str) -> str:
-    clock = network.clock_of(name)
-    return frequency(clock, network.dt) + (f", from tick {clock.phase}" if clock.phase else "")
 
 
 def _short(text: str) -> str:

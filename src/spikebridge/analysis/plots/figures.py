@@ -1,6 +1,6 @@
-"""Figures: functions that take numbers and return a matplotlib figure. `to_svg` puts them into a report.
+"""Figures: functions from numbers to a matplotlib figure, and `to_svg`, which makes it a picture of a report.
 
-No state of `pyplot` is touched, so nothing opens a window and nothing stays in memory.
+The state of `pyplot` is not changed, so that no window opens and no figure stays in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,13 +45,7 @@ _MARKERS = "osD^vP*X"
 
 
 def raster(spikes: ArrayLike | Tensor, dt: float, title: str = "") -> Figure:
-    """A mark for every spike, neurons upwards, time to the right; negative spikes in a second colour.
-
-    Args:
-        spikes: `(T, N)`.
-        dt: step [s].
-        title: above the figure.
-    """
+    """A mark for every spike of `(T, N)` with steps of `dt` seconds; negative spikes in a second colour."""
     values = _array(spikes, 2, "spikes", "(T, N)")
     figure, axes = new_figure(PAGE_WIDTH, min(1.4 + 0.05 * values.shape[1], 4.0), title)
     for sign, colour in ((1, SERIES[0]), (-1, SERIES[1])):
@@ -71,35 +65,26 @@ def membrane_traces(
     v_threshold: float | ArrayLike | Tensor | None = None,
     title: str = "",
 ) -> Figure:
-    """Membranes over time, each neuron in a row of its own, with its spikes as marks and its threshold as a line.
-
-    Args:
-        v: `(T, N)`, a few neurons.
-        dt: step [s].
-        spikes: `(T, N)`.
-        v_threshold: one value, or `(T, N)` where it changes.
-        title: above the figure.
-    """
+    """Membranes `(T, N)`, a row for each neuron, with its spikes as marks and its threshold as a line."""
     values = _array(v, 2, "membranes", "(T, N)")
     num_neurons = values.shape[1]
     figure = Figure(figsize=(PAGE_WIDTH, 0.7 + 0.85 * num_neurons), layout="constrained")
     rows = figure.subplots(num_neurons, 1, sharex=True, squeeze=False)[:, 0]
     time = np.arange(len(values)) * dt * 1000
     thresholds = None if v_threshold is None else np.broadcast_to(_array(v_threshold), values.shape)
-    fired = None if spikes is None else _array(spikes, 2, "spikes", "(T, N)")
+    is_spike = np.zeros(values.shape, dtype=bool) if spikes is None else _array(spikes, 2, "spikes", "(T, N)") != 0
 
     for n, axes in enumerate(rows):
         style_axes(axes)
         axes.plot(time, values[:, n], color=SERIES[0], linewidth=1.4)
+        heights = np.full(len(time), values[:, n].max())
         if thresholds is not None:
-            axes.plot(time, thresholds[:, n], color=SERIES[1], linewidth=1, linestyle="--")
+            heights = thresholds[:, n]
+            axes.plot(time, heights, color=SERIES[1], linewidth=1, linestyle="--")
 
-        if fired is not None:
-            when = time[fired[:, n] != 0]
-            height = (
-                thresholds[fired[:, n] != 0, n] if thresholds is not None else np.full(len(when), values[:, n].max())
-            )
-            axes.plot(when, height, "|", color=INK, markersize=9, markeredgewidth=1.4)
+        if spikes is not None:
+            fired = is_spike[:, n]
+            axes.plot(time[fired], heights[fired], "|", color=INK, markersize=9, markeredgewidth=1.4)
 
         axes.set_ylabel(f"{n}", rotation=0, labelpad=10, va="center")
 
@@ -110,17 +95,8 @@ def membrane_traces(
 
 
 def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, dt: float = 0.001) -> Figure:
-    """The impulse response of each unit's kernel H; those of single neurons are drawn faintly behind.
-
-    Args:
-        units: by name; those without a kernel are left out.
-        num_steps: steps to show.
-        dt: step [s].
-
-    Raises:
-        ConfigError: no unit has a kernel.
-    """
-    kernels = {n: unit if isinstance(unit, Kernel) else unit.kernel for n, unit in units.items()}
+    """The impulse responses of the units' kernels, the mean over neurons bold; units without a kernel are left out."""
+    kernels = {name: unit if isinstance(unit, Kernel) else unit.kernel for name, unit in units.items()}
     shown = {name: kernel for name, kernel in kernels.items() if kernel is not None}
     if not shown:
         raise ConfigError(f"none of the units {', '.join(units) or '(none)'} has a kernel to show")
@@ -129,12 +105,12 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
     time = np.arange(num_steps) * dt * 1000
 
     for i, (name, kernel) in enumerate(shown.items()):
-        answer = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
-        colour = SERIES[i % len(SERIES)]
-        marker = _MARKERS[i % len(_MARKERS)]
-        if answer.shape[1] > 1:
-            axes.plot(time, answer, color=colour, linewidth=0.6, alpha=0.35)
-        axes.plot(time, answer.mean(1), color=colour, marker=marker, markersize=3, linewidth=1.5, label=name)
+        response = impulse_response(kernel, num_steps).reshape(num_steps, -1).numpy()
+        style = _line_style(i)
+        if response.shape[1] > 1:
+            # single neurons, faintly behind their mean
+            axes.plot(time, response, color=style["color"], linewidth=0.6, alpha=0.35)
+        axes.plot(time, response.mean(1), **style, markersize=3, linewidth=1.5, label=name)
 
     axes.axhline(0, color=INK, linewidth=0.6, alpha=0.4)
     axes.set(xlabel="time since the pulse [ms]", ylabel="h")
@@ -144,19 +120,14 @@ def unit_kernels(units: Mapping[str, HybridUnit | Kernel], num_steps: int = 40, 
 
 
 def impulse_response(kernel: Kernel, num_steps: int) -> Tensor:
-    """The impulse response of a kernel, `(T, *N)`.
-
-    Example:
-        >>> from spikebridge.hybrid import Sum
-        >>> impulse_response(Sum(), 3).tolist()
-        [1.0, 1.0, 1.0]
-    """
-    place = next(kernel.parameters(), torch.empty(0))
+    """The impulse response of a kernel, `(T, *N)`."""
     weight = getattr(kernel, "weight", None)
+    quantities = [getattr(kernel, name) for name in kernel.modulable]
     shapes = [weight.shape[1:]] if isinstance(weight, Tensor) else []
-    shapes += [value.shape for name in kernel.modulable if isinstance(value := getattr(kernel, name), Tensor)]
-    shape = torch.broadcast_shapes(*shapes)
-    pulse = torch.zeros(num_steps, 1, *shape, dtype=place.dtype, device=place.device)
+    shapes += [value.shape for value in quantities if isinstance(value, Tensor)]
+
+    like = next(kernel.parameters(), torch.empty(0))
+    pulse = like.new_zeros(num_steps, 1, *torch.broadcast_shapes(*shapes))
     pulse[0] = 1
 
     with torch.no_grad():
@@ -173,15 +144,7 @@ def heat_map(
     marks: ArrayLike | None = None,
     form: str = "{:.1f}",
 ) -> Figure:
-    """A grid of numbers, each written into its cell; marked cells have a frame.
-
-    Args:
-        values: `(R, C)`; NaN is an empty cell.
-        rows, columns: their names.
-        row_title, column_title, value_title: of the axes and of the numbers.
-        marks: `(R, C)` of flags: which cells stand out.
-        form: how a number is written.
-    """
+    """A grid of the numbers `(R, C)`, NaN for an empty cell; cells with a true flag in `marks` have a frame."""
     grid = _array(values, 2, "values", "(R, C)")
     if grid.shape != (len(rows), len(columns)):
         raise ShapeError(f"a heat map of {len(rows)} rows and {len(columns)} columns got values of shape {grid.shape}")
@@ -192,11 +155,11 @@ def heat_map(
     share = (grid - low) / ((high - low) or 1.0)
 
     for (r, c), value in np.ndenumerate(grid):
-        if np.isnan(value):
-            continue
-        axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
-        weight = "bold" if flags[r, c] else "normal"
-        axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
+        if not np.isnan(value):
+            # numbers stay readable on the palest and on the darkest cell
+            axes.add_patch(_cell(c, r, color=SERIES[0], alpha=0.08 + 0.62 * float(share[r, c])))
+            weight = "bold" if flags[r, c] else "normal"
+            axes.text(c, r, form.format(value), ha="center", va="center", color=INK, fontsize=9, fontweight=weight)
 
     for r, c in np.argwhere(flags).tolist():
         axes.add_patch(_cell(c, r, fill=False, edgecolor=SERIES[1], linewidth=1.8))
@@ -212,12 +175,7 @@ def heat_map(
 
 
 def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy [%]") -> Figure:
-    """A row a method: every seed as a point, the mean, and a bar of one standard deviation to both sides.
-
-    Args:
-        scores: by method, one number a seed.
-        value_title: of the axis.
-    """
+    """A row for each method: its seeds as points, their mean, and a bar of one standard deviation to both sides."""
     numbers = {name: _array(values).ravel() for name, values in scores.items()}
     if not numbers or not all(values.size for values in numbers.values()):
         raise ShapeError("accuracy_bars needs at least one method, and at least one number for each")
@@ -236,7 +194,8 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
         axes.annotate(text, (1.02, i), xycoords=("axes fraction", "data"), va="center", color=INK, fontsize=9)
 
     axes.set(xlabel=value_title, ylim=(len(numbers) - 0.4, -0.6))
-    axes.use_sticky_edges = False  # or bars would end at the edge of the axes
+    # with sticky edges the longest bar would end at the edge of the axes
+    axes.use_sticky_edges = False
     axes.margins(x=0.06)
     axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
     axes.set_yticks(range(len(numbers)), list(numbers))
@@ -249,32 +208,26 @@ def accuracy_bars(scores: Mapping[str, ArrayLike], value_title: str = "accuracy 
 def accuracy_lines(
     x: ArrayLike, series: Mapping[str, ArrayLike], x_title: str, value_title: str = "accuracy [%]"
 ) -> Figure:
-    """A line a method with a band of one standard deviation over seeds.
-
-    Args:
-        x: `(X,)`.
-        series: by method `(X,)`, or `(X, S)` with one column a seed.
-        x_title, value_title: of the axes.
-    """
-    places = _array(x)
+    """A line over `(X,)` for each method, of values `(X,)`, or `(X, S)` with a band of one deviation over seeds."""
+    positions = _array(x)
     figure, axes = new_figure(PAGE_WIDTH, 3.2, "")
 
     for i, (name, values) in enumerate(series.items()):
         numbers = _array(values)
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
-        if len(numbers) != len(places):
-            raise ShapeError(f"{name!r} has {len(numbers)} values for {len(places)} places on the axis")
+        if len(numbers) != len(positions):
+            raise ShapeError(f"{name!r} has {len(numbers)} values for {len(positions)} places on the axis")
 
-        colour = SERIES[i % len(SERIES)]
-        marker = _MARKERS[i % len(_MARKERS)]
+        style = _line_style(i)
+        has_seeds = numbers.shape[1] > 1
         mean, spread = _mean_and_spread(numbers)
-        if numbers.shape[1] > 1:
-            axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.16, linewidth=0)
+        if has_seeds:
+            axes.fill_between(positions, mean - spread, mean + spread, color=style["color"], alpha=0.16, linewidth=0)
 
-        (line,) = axes.plot(places, mean, color=colour, marker=marker, markersize=4, linewidth=1.6, label=name)
-        drawn = [point for point in zip(places, mean, spread, strict=True) if np.isfinite(point[1])]
-        seeds = [f" ± {sd:.2g}" if numbers.shape[1] > 1 else "" for _, _, sd in drawn]
-        show_values(line, [f"{name}: {y:.5g}{w} at {x:g}" for (x, y, _), w in zip(drawn, seeds, strict=True)])
+        (line,) = axes.plot(positions, mean, **style, markersize=4, linewidth=1.6, label=name)
+        # matplotlib writes no marker for a mean that is not finite
+        drawn = [point for point in zip(positions, mean, spread, strict=True) if np.isfinite(point[1])]
+        show_values(line, [f"{name}: {y:.5g}{f' ± {sd:.2g}' if has_seeds else ''} at {x:g}" for x, y, sd in drawn])
 
     axes.set(xlabel=x_title, ylabel=value_title)
     legend_beside(axes)
@@ -284,29 +237,16 @@ def accuracy_lines(
 
 def _mean_and_spread(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each row over its finite values; NaN without any, and 0 of a single one."""
-    there = np.isfinite(numbers)
-    number = there.sum(1)
+    is_finite = np.isfinite(numbers)
+    count = is_finite.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(there, numbers, 0).sum(1) / number
-        square = np.where(there, (numbers - mean[:, None]) ** 2, 0).sum(1)
-        return mean, np.where(number > 1, np.sqrt(square / np.maximum(number - 1, 1)), 0.0)
+        mean = np.where(is_finite, numbers, 0).sum(1) / count
+        square = np.where(is_finite, (numbers - mean[:, None]) ** 2, 0).sum(1)
+        return mean, np.where(count > 1, np.sqrt(square / np.maximum(count - 1, 1)), 0.0)
 
 
 def confusion_matrix(counts: ArrayLike, names: Sequence[Any]) -> Figure:
-    """How often each class was answered for each class: shares of the rows in percent, right answers framed.
-
-    Args:
-        counts: `(C, C)`, the true class in rows, the answered one in columns.
-        names: of the classes.
-
-    Raises:
-        ShapeError: another shape.
-
-    Example:
-        >>> figure = confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"])
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['75', '25']
-    """
+    """Answers `(C, C)`, true classes in rows: shares of each row in percent, right answers with a frame."""
     values = _array(counts, 2, "counts", "(C, C)")
     totals = values.sum(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -314,6 +254,10 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[Any]) -> Figure:
 
     title = "share of the true class [%]"
     return heat_map(shares, names, names, "true class", "answer", title, np.eye(len(values)), "{:.0f}")
+
+
+def _line_style(number: int) -> dict[str, Any]:
+    return {"color": SERIES[number % len(SERIES)], "marker": _MARKERS[number % len(_MARKERS)]}
 
 
 def _cell(column: int, row: int, **style: Any) -> Rectangle:

@@ -1,12 +1,12 @@
 """The layout of a network diagram: positions of boxes, labels and wires without overlap.
 
 Inputs stand in the first column, parts in columns behind their sources. A link to the next column has its label between
-the two; a link over further columns has a lane above everything, a link back a lane below. Wires turn up and down in
-channels between columns and labels, each at a position of its own.
+the two columns. A link over further columns has a lane above all boxes, a link back a lane below. Wires turn up and
+down in channels between columns and labels, each at a position of its own.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from spikebridge.analysis.plots.boxes import Box, LinkLabel, link_label, network_boxes
 from spikebridge.hybrid import HybridNetwork
@@ -16,13 +16,12 @@ _LABEL_DISTANCE = 12.0
 _LANE_DISTANCE = 16.0
 _CHANNEL = 11.0
 _MARGIN = 26.0
-# where links in lanes stand among the others at a box's side
-_FAR = 1e6
+_FAR = 1e6  # beyond any box: links in lanes are the first or last at a box's side
 
 
 @dataclass
 class Wire:
-    """A link's line through some points, with curves between them or with corners."""
+    """The line of a link through some points, with curves or with corners."""
 
     label: LinkLabel
     points: list[tuple[float, float]]
@@ -35,11 +34,11 @@ class Layout:
 
     boxes: list[Box]
     labels: list[LinkLabel]
-    wires: list[Wire] = field(default_factory=list)
-    left: float = 0.0
-    top: float = 0.0
-    right: float = 0.0
-    bottom: float = 0.0
+    wires: list[Wire]
+    left: float
+    right: float
+    top: float
+    bottom: float
 
 
 def layout_network(network: HybridNetwork) -> Layout:
@@ -53,72 +52,68 @@ def layout_graph(boxes: list[Box], labels: list[LinkLabel]) -> Layout:
     columns: list[list[Box]] = [[] for _ in range(1 + max(box.column for box in boxes))]
     for box in boxes:
         columns[box.column].append(box)
-        box.leaving = [label for label in labels if label.source is box]
-        box.arriving = [label for label in labels if label.target is box]
+        box.outgoing = [label for label in labels if label.source is box]
+        box.incoming = [label for label in labels if label.target is box]
         box.fit_text()
 
     _place_rows(columns, labels)
-    leaves, arrives = _place_columns(columns, labels)
-    _place_lanes(boxes, labels, leaves, arrives)
-    busy = {label.source.column for label in labels if label.routing == "between" and label.num_lines}
-    wires = [_wire(label, leaves.get(label), arrives.get(label), busy) for label in labels]
-    layout = Layout(boxes, labels, wires)
-    corners = [point for wire in wires for point in wire.points]
-    things: list[Box | LinkLabel] = [*boxes, *labels]
-    layout.left = min([thing.x for thing in things] + [x for x, _ in corners])
-    layout.right = max([thing.x + thing.width for thing in things] + [x for x, _ in corners])
-    layout.top = min(thing.y - thing.height / 2 for thing in things)
-    layout.bottom = max(thing.y + thing.height / 2 for thing in things)
+    begins, ends = _place_columns(columns, labels)
+    _place_lanes(boxes, labels, begins, ends)
+    labelled = {label.source.column for label in labels if label.routing == "between" and label.num_lines}
+    wires = [_wire(label, begins.get(label), ends.get(label), labelled) for label in labels]
 
-    return layout
+    elements: list[Box | LinkLabel] = [*boxes, *labels]
+    corners = [x for wire in wires for x, _ in wire.points]
+    return Layout(
+        boxes,
+        labels,
+        wires,
+        left=min([element.x for element in elements] + corners),
+        right=max([element.x + element.width for element in elements] + corners),
+        top=min(element.y - element.height / 2 for element in elements),
+        bottom=max(element.y + element.height / 2 for element in elements),
+    )
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], distance: float) -> list[float]:
-    """Positions as near to the wanted ones as possible without overlap, in the given order.
-
-    Example:
-        >>> spread([0.0, 0.0], [10.0, 10.0], distance=2.0)
-        [-6.0, 6.0]
-        >>> spread([0.0, 100.0], [10.0, 10.0], distance=2.0)
-        [0.0, 100.0]
-    """
+    """Positions as near to the wanted ones as possible without overlap, in the same order."""
     # runs of touching elements, each with its wanted position and its offset in the run
     runs: list[list[tuple[float, float]]] = []
-    for i, want in enumerate(wanted):
-        runs.append([(want, 0.0)])
+    for i, position in enumerate(wanted):
+        runs.append([(position, 0.0)])
         while len(runs) > 1:
             before, after = runs[-2:]
             first = i - len(after) + 1
             offset = before[-1][1] + (sizes[first - 1] + sizes[first]) / 2 + distance
             if _start(before) + offset <= _start(after):
                 break
-            runs[-2:] = [before + [(w, o + offset) for w, o in after]]
+
+            runs[-2:] = [before + [(p, o + offset) for p, o in after]]
 
     return [_start(run) + offset for run in runs for _, offset in run]
 
 
 def _start(run: list[tuple[float, float]]) -> float:
-    return sum(want - offset for want, offset in run) / len(run)
+    """The start of a run with the least squared distances to the wanted positions."""
+    return sum(position - offset for position, offset in run) / len(run)
 
 
 def _place_rows(columns: list[list[Box]], labels: list[LinkLabel]) -> None:
-    """Heights of boxes, near their sources and targets; then of labels between columns, and the ports."""
+    """Sets the heights of boxes, near their sources and targets, then of labels; and orders the ends at a box."""
     for column in columns:
-        _stack(column, dict.fromkeys(column, (0.0, 0.0)))
+        _stack(column, [0.0] * len(column), _BOX_DISTANCE)
 
+    # near their sources first, then near their targets
     for column in columns[1:]:
-        _stack(column, {box: _pull(box, [c.source for c in box.arriving if c.routing != "below"]) for box in column})
+        _align(column, {box: [label.source for label in box.incoming if label.routing != "below"] for box in column})
 
     for column in columns[:-1]:
-        _stack(column, {box: _pull(box, [c.target for c in box.leaving if c.routing != "below"]) for box in column})
+        _align(column, {box: [label.target for label in box.outgoing if label.routing != "below"] for box in column})
 
-    for gap in range(len(columns)):
-        here = [label for label in labels if label.routing == "between" and label.source.column == gap]
-        here.sort(key=lambda label: (label.source.y + label.target.y, label.source.y))
-        wanted = [(label.source.y + label.target.y) / 2 for label in here]
-
-        for label, y in zip(here, spread(wanted, [c.height for c in here], _LABEL_DISTANCE), strict=True):
-            label.y = y
+    for number in range(len(columns)):
+        gap = [label for label in labels if label.routing == "between" and label.source.column == number]
+        gap.sort(key=lambda label: (label.source.y + label.target.y, label.source.y))
+        _stack(gap, [(label.source.y + label.target.y) / 2 for label in gap], _LABEL_DISTANCE)
 
     for label in labels:
         if label.routing != "between":
@@ -126,37 +121,40 @@ def _place_rows(columns: list[list[Box]], labels: list[LinkLabel]) -> None:
 
     for column in columns:
         for box in column:
-            box.leaving.sort(key=lambda label: label.y)
-            box.arriving.sort(key=lambda label: label.y)
+            box.outgoing.sort(key=lambda label: label.y)
+            box.incoming.sort(key=lambda label: label.y)
 
 
-def _pull(box: Box, others: list[Box]) -> tuple[float, float]:
-    """A rank among the boxes of the column, and a box's wanted height: the mean of its neighbours'."""
-    mean = sum(other.y for other in others) / len(others) if others else box.y
-    # boxes with links over other columns stand at the top, where the lanes begin
-    return (-_FAR if any(label.routing == "above" for label in box.leaving) else mean), mean
+def _align(column: list[Box], neighbours: dict[Box, list[Box]]) -> None:
+    """Moves each box of a column to the mean height of its neighbours."""
+    means = {box: sum(other.y for other in boxes) / len(boxes) if boxes else box.y for box, boxes in neighbours.items()}
+
+    def rank(box: Box) -> float:
+        # boxes with links over other columns stand at the top, where the lanes begin
+        return -_FAR if any(label.routing == "above" for label in box.outgoing) else means[box]
+
+    column.sort(key=rank)
+    _stack(column, [means[box] for box in column], _BOX_DISTANCE)
 
 
-def _stack(column: list[Box], pulls: dict[Box, tuple[float, float]]) -> None:
-    column.sort(key=lambda box: pulls[box][0])
-    wanted = [pulls[box][1] for box in column]
-    for box, y in zip(column, spread(wanted, [box.height for box in column], _BOX_DISTANCE), strict=True):
-        box.y = y
+def _stack(elements: Sequence[Box | LinkLabel], wanted: list[float], distance: float) -> None:
+    for element, y in zip(elements, spread(wanted, [element.height for element in elements], distance), strict=True):
+        element.y = y
 
 
 def _place_columns(
     columns: list[list[Box]], labels: list[LinkLabel]
 ) -> tuple[dict[LinkLabel, float], dict[LinkLabel, float]]:
-    """Places from left to right; where links in lanes turn up or down, after their source and before their target."""
-    leaves: dict[LinkLabel, float] = {}
-    arrives: dict[LinkLabel, float] = {}
+    """Sets positions from left to right; returns the channels where links in lanes turn, at source and target."""
+    begins: dict[LinkLabel, float] = {}
+    ends: dict[LinkLabel, float] = {}
     lanes = [label for label in labels if label.routing != "between"]
     x = 0.0
 
     for number, column in enumerate(columns):
         for label in (label for label in lanes if label.target.column == number):
             x += _CHANNEL
-            arrives[label] = x
+            ends[label] = x
 
         x += _MARGIN / 2
         width = max(box.width for box in column)
@@ -166,41 +164,41 @@ def _place_columns(
 
         x += width + _MARGIN / 2
         for label in (label for label in lanes if label.source.column == number):
-            leaves[label] = x
+            begins[label] = x
             x += _CHANNEL
 
-        here = [label for label in labels if label.routing == "between" and label.source.column == number]
-        widest = max([label.width for label in here], default=0.0)
-        for label in here:
+        gap = [label for label in labels if label.routing == "between" and label.source.column == number]
+        widest = max([label.width for label in gap], default=0.0)
+        for label in gap:
             label.x = x + _MARGIN + (widest - label.width) / 2
 
         x += widest + 2 * _MARGIN
 
-    return leaves, arrives
+    return begins, ends
 
 
 def _place_lanes(
-    boxes: list[Box], labels: list[LinkLabel], leaves: dict[LinkLabel, float], arrives: dict[LinkLabel, float]
+    boxes: list[Box], labels: list[LinkLabel], begins: dict[LinkLabel, float], ends: dict[LinkLabel, float]
 ) -> None:
-    """Lanes above and below everything else, short ones inside."""
+    """Places the lanes above and below all boxes, short ones inside."""
     rows: list[Box | LinkLabel] = [*boxes, *(label for label in labels if label.routing == "between")]
     edges = {"above": min(r.y - r.height / 2 for r in rows), "below": max(r.y + r.height / 2 for r in rows)}
 
-    for label in sorted(leaves, key=lambda label: abs(leaves[label] - arrives[label])):
+    for label in sorted(begins, key=lambda label: abs(begins[label] - ends[label])):
         sign = -1 if label.routing == "above" else 1
         label.y = edges[label.routing] + sign * (_LANE_DISTANCE + label.height / 2)
-        label.x = (leaves[label] + arrives[label] - label.width) / 2
+        label.x = (begins[label] + ends[label] - label.width) / 2
         edges[label.routing] = label.y + sign * label.height / 2
 
 
-def _wire(label: LinkLabel, leaves: float | None, arrives: float | None, busy: set[int]) -> Wire:
-    """A link's line; `busy` are columns with labels behind them, between which a bare link keeps its position."""
-    start = label.source.port(label, "right")
-    end = label.target.port(label, "left")
-    if leaves is None or arrives is None:
-        if label.source.column not in busy:
-            return Wire(label, [start, end], curved=True)
-        return Wire(label, [start, (label.x, label.y), (label.x + label.width, label.y), end], curved=True)
+def _wire(label: LinkLabel, begin: float | None, end: float | None, labelled: set[int]) -> Wire:
+    """The line of a link, in a lane between the channels `begin` and `end`, or without them to the next column."""
+    source = label.source.port(label, "right")
+    target = label.target.port(label, "left")
+    if begin is not None and end is not None:
+        turns = [(begin, source[1]), (begin, label.y), (end, label.y), (end, target[1])]
+        return Wire(label, [source, *turns, target], curved=False)
 
-    turns = [(leaves, start[1]), (leaves, label.y), (arrives, label.y), (arrives, end[1])]
-    return Wire(label, [start, *turns, end], curved=False)
+    # a link without text passes between the labels of others at its own position
+    sides = [(label.x, label.y), (label.x + label.width, label.y)] if label.source.column in labelled else []
+    return Wire(label, [source, *sides, target], curved=True)

@@ -1,16 +1,16 @@
 """A hybrid network as an SVG diagram: inputs on the left, parts as boxes, links as wires with their units on them.
 
-The drawing is plain text with its colours as variables of CSS, so it follows a light or dark surrounding.
+Its colours are variables of CSS, so that it suits a light or a dark page.
 """
 
 from collections.abc import Iterator
 from html import escape
-from importlib.resources import files
 from itertools import pairwise
 from math import ceil
 
 from spikebridge.analysis.plots.boxes import LABEL_LINE, LABEL_SIZE, LINE, TAG, TEXT_SIZE, Box, LinkLabel, text_width
 from spikebridge.analysis.plots.layout import Layout, Wire, layout_network
+from spikebridge.analysis.templates import resource_text
 from spikebridge.hybrid import HybridNetwork
 
 _MARGIN = 20.0
@@ -19,65 +19,38 @@ _CORNER_RADIUS = 8.0
 _LEGEND_LINE = 22.0
 _MIN_WIDTH = 460.0
 _CUT_DISTANCE = 12.0  # from a box to the sign that its wire goes to the other side
+_TITLE_HEIGHT = 34.0
+_STAGES = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
 
 
 def draw_network(network: HybridNetwork, title: str | None = None) -> str:
-    """A picture of a network's graph: clocks, units, delays and what modulates what.
-
-    Args:
-        network: the network.
-        title: above the picture.
-
-    Returns:
-        An SVG document, also fit to stand inside HTML.
-
-    Example:
-        >>> from torch import nn
-        >>> from spikebridge.hybrid import Transmission, every
-        >>> network = HybridNetwork(
-        ...     dt=0.001,
-        ...     inputs={"x": every(0.001)},
-        ...     parts={"ann": nn.Identity()},
-        ...     links=[Transmission("x", "ann")],
-        ...     outputs=["ann"],
-        ... )
-        >>> svg = draw_network(network)
-        >>> svg.startswith("<svg"), "1 kHz" in svg
-        (True, True)
-    """
+    """Draws a network: its parts, clocks, units, delays and modulations, as an SVG for a file or inside HTML."""
     return draw_layout(layout_network(network), title, f"Hybrid network of {', '.join(network.parts)}")
 
 
 def draw_layout(layout: Layout, title: str | None, description: str) -> str:
-    """An SVG of boxes, labels and wires.
-
-    Args:
-        layout: what is drawn.
-        title: above the picture.
-        description: for readers who cannot see it, where there is no title.
-    """
-    width = max(layout.right - layout.left, _MIN_WIDTH - 2 * _MARGIN)
-    legend, legend_height = _legend(layout, width)
-    above = 34.0 if title else 0.0
-    height = layout.bottom - layout.top + above + legend_height + 18
-    total = ceil(width + 2 * _MARGIN), ceil(height + 2 * _MARGIN)
+    """Draws boxes, labels and wires; `description` is for readers who cannot see the picture, if it has no title."""
+    graph_width = max(layout.right - layout.left, _MIN_WIDTH - 2 * _MARGIN)
+    legend, legend_height = _legend(layout, graph_width)
+    title_height = _TITLE_HEIGHT if title else 0.0
+    width = ceil(graph_width + 2 * _MARGIN)
+    height = ceil(layout.bottom - layout.top + title_height + legend_height + 18 + 2 * _MARGIN)
 
     # a graph narrower than its legend stands in the middle
-    left = _MARGIN - layout.left + (width - layout.right + layout.left) / 2
-    style = (files("spikebridge.analysis.plots") / "drawing.css").read_text(encoding="utf-8")
+    left = _MARGIN - layout.left + (graph_width - layout.right + layout.left) / 2
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {total[0]} {total[1]}" '
-        f'width="{total[0]}" height="{total[1]}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sb-net" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img">',
         f"<title>{escape(title or description)}</title>",
-        f"<style>{style}</style>",
+        f"<style>{resource_text('plots/drawing.css')}</style>",
         '<rect class="paper" width="100%" height="100%" rx="10"/>',
         *([_text(_MARGIN, _MARGIN + 14, title, "title")] if title else []),
-        f'<g transform="translate({left:.1f} {_MARGIN + above - layout.top:.1f})">',
+        f'<g transform="translate({left:.1f} {_MARGIN + title_height - layout.top:.1f})">',
         *(_draw_wire(wire) for wire in layout.wires),
         *(part for box in layout.boxes for part in _draw_box(box)),
         *(part for label in layout.labels if label.num_lines for part in _draw_label(label)),
         "</g>",
-        f'<g transform="translate({_MARGIN:.0f} {total[1] - _MARGIN - legend_height:.1f})">',
+        f'<g transform="translate({_MARGIN:.0f} {height - _MARGIN - legend_height:.1f})">',
         *legend,
         "</g>",
         "</svg>",
@@ -121,8 +94,8 @@ def _draw_label(label: LinkLabel) -> Iterator[str]:
     stages = [(letter, words, "stage") for letter, words in label.stages]
     stages += [(letter, name, "file") for letter, name in label.files]
 
-    # in the order in which they act; the numbers of all of them come last
-    for letter, words, style in sorted(stages, key=lambda stage: "WHFQ".find(stage[0]) if stage[0] else len("WHFQ")):
+    # in the order in which they act; the file of all numbers comes last
+    for letter, words, style in sorted(stages, key=lambda stage: [*_STAGES, ""].index(stage[0])):
         yield from [_text(x, y, letter, "tag")] if letter else []
         yield _text(x + (TAG if letter else 0), y, words, style)
         y += LABEL_LINE
@@ -134,16 +107,14 @@ def _draw_label(label: LinkLabel) -> Iterator[str]:
 
 
 def _draw_wire(wire: Wire) -> str:
-    *points, (x, y) = wire.points
-    points.append((x - _ARROW + 1, y))
+    start = wire.points[0]
+    x, y = wire.points[-1]
+    points = [*wire.points[:-1], (x - _ARROW + 1, y)]
     path = _curves(points) if wire.curved else _corners(points)
     head = f"M{x:.1f} {y:.1f}l{-_ARROW} {-_ARROW / 2}v{_ARROW}z"
+
     group = '<g class="modulation">' if wire.label.modulates else "<g>"
-    (x, y), cut = wire.points[0], ""
-
-    if wire.label.is_cut:
-        cut = f'<path class="cut" d="{_cut(x + _CUT_DISTANCE, y)}"/>'
-
+    cut = f'<path class="cut" d="{_cut(start[0] + _CUT_DISTANCE, start[1])}"/>' if wire.label.is_cut else ""
     return f'{group}<path class="wire" d="{path}"/><path class="head" d="{head}"/>{cut}</g>'
 
 
@@ -153,7 +124,7 @@ def _cut(x: float, y: float) -> str:
 
 
 def _curves(points: list[tuple[float, float]]) -> str:
-    """A curve that is level at every point; the second and the third are the ends of a label."""
+    """A curve that is level at every point, so that it passes straight behind a label."""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
@@ -184,34 +155,33 @@ def _toward(corner: tuple[float, float], other: tuple[float, float]) -> tuple[fl
 
 
 def _legend(layout: Layout, width: float) -> tuple[list[str], float]:
-    """Signs that occur, with their words, in as many lines as they need; and the height of those."""
+    """The signs that occur, with their words, in as many lines as they need, and the height of these lines."""
     kinds = {box.kind for box in layout.boxes}
     letters = {letter for label in layout.labels for letter, _ in [*label.stages, *label.files]}
-    words = {"W": "window", "H": "kernel", "F": "nonlinearity", "Q": "discretizer"}
     entries: list[tuple[str, str]] = [(kind.lower(), kind) for kind in ("ANN", "SNN") if kind in kinds]
     entries += [("transmission", "transmission")]
     entries += [("modulation", "modulation")] if any(label.modulates for label in layout.labels) else []
     entries += [("cut", "from one side to the other")] if any(label.is_cut for label in layout.labels) else []
-    entries += [(letter, words[letter]) for letter in "WHFQ" if letter in letters]
+    entries += [(letter, words) for letter, words in _STAGES.items() if letter in letters]
     parts = []
     x = 0.0
     y = 14.0
 
-    for sign, text in entries:
-        indent = 16 if sign in words else 34
-        step = indent + text_width(text, TEXT_SIZE)
-        if x and x + step > width:
+    for sign, words in entries:
+        indent = 16 if sign in _STAGES else 34
+        entry_width = indent + text_width(words, TEXT_SIZE)
+        if x and x + entry_width > width:
             x = 0.0
-            y = y + _LEGEND_LINE
+            y += _LEGEND_LINE
 
-        parts += [_sign(sign, x, y), _text(x + indent, y, text, "line")]
-        x += step + 20
+        parts += [_sign(sign, x, y), _text(x + indent, y, words, "line")]
+        x += entry_width + 20
 
     return parts, y + 4
 
 
 def _sign(sign: str, x: float, y: float) -> str:
-    if sign in "WHFQ":
+    if sign in _STAGES:
         return _text(x, y, sign, "tag")
     if sign in ("ann", "snn"):
         return f'<rect class="box {sign}" x="{x:.1f}" y="{y - 11:.1f}" width="26" height="14" rx="4"/>'

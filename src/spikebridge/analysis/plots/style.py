@@ -1,6 +1,6 @@
 """The style of all figures, and matplotlib figures as SVG for light and dark pages.
 
-Figures are drawn in placeholder colours, which `to_svg` replaces by CSS: ink is the colour of the text around, those of
+Figures are drawn in placeholder colours, which `to_svg` replaces by CSS: ink is the text colour of the page, those of
 series are variables with a light and a dark value.
 """
 
@@ -33,7 +33,7 @@ def new_figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 
 def style_axes(axes: Axes) -> None:
-    """Axes in the colour of the text around, without a box."""
+    """Gives axes the text colour of the page, and no box."""
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
@@ -50,18 +50,13 @@ def write_title(figure: Figure, title: str) -> None:
 
 
 def legend_beside(axes: Axes) -> None:
-    """Names of the series beside the axes, where they cover nothing."""
+    """Writes the names of the series next to the axes, so that they cover no line."""
     axes.legend(frameon=False, labelcolor=INK, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def show_values(line: Line2D, texts: Sequence[str]) -> None:
-    """Shows a text over each marker of a line when the pointer rests on it.
-
-    Args:
-        line: with markers.
-        texts: one a marker.
-    """
-    # the id of the group in the SVG carries the texts as far as `to_svg`
+    """Shows a text over each marker of a line while the pointer rests on it."""
+    # matplotlib writes no other property into the SVG from which `to_svg` could read the texts
     line.set_gid(_VALUES + quote(json.dumps(list(texts))))
 
 
@@ -69,30 +64,14 @@ def show_values(line: Line2D, texts: Sequence[str]) -> None:
 INK = "#0a0b0c"
 PAPER = "#fafbfc"
 SERIES = ("#2f6fd0", "#d1701a", "#2a8f5b", "#9a4bc2", "#b3344c", "#55708c")
-_DARK = {
-    "#2f6fd0": "#78a6f5",
-    "#d1701a": "#f0a35a",
-    "#2a8f5b": "#5fc794",
-    "#9a4bc2": "#c992ee",
-    "#b3344c": "#ee8596",
-    "#55708c": "#a3b8cd",
-}
+_DARK_SERIES = ("#78a6f5", "#f0a35a", "#5fc794", "#c992ee", "#ee8596", "#a3b8cd")
 
 
 def to_svg(figure: Figure, title: str = "") -> str:
-    """A figure as an SVG element to stand inside HTML, or as a file: clear background, colours by CSS.
-
-    Args:
-        figure: of matplotlib.
-        title: for readers who cannot see it.
-
-    Example:
-        >>> svg = to_svg(Figure(figsize=(2, 1)))
-        >>> svg.startswith("<svg"), svg.rstrip().endswith("</svg>"), "metadata" in svg
-        (True, True, False)
-    """
+    """A figure as an SVG element for HTML or a file; `title` is for readers who cannot see the picture."""
     figure.patch.set_facecolor("none")
     out = StringIO()
+    # texts stay texts; without a date, and with one salt for all ids, equal figures are equal files
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "spikebridge"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
 
@@ -100,7 +79,7 @@ def to_svg(figure: Figure, title: str = "") -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, 'DejaVu Sans', sans-serif", svg)
-    svg = _with_own_names(_with_values(svg))
+    svg = _with_unique_ids(_with_values(svg))
     svg = re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
 
     for i, colour in enumerate(SERIES):
@@ -108,9 +87,9 @@ def to_svg(figure: Figure, title: str = "") -> str:
 
     svg = re.sub(PAPER, "var(--sb-paper)", svg, flags=re.IGNORECASE)
     head, rest = svg.split(">", 1)
-    words = f"<title>{escape(title, quote=False)}</title>" if title else ""
+    description = f"<title>{escape(title, quote=False)}</title>" if title else ""
 
-    return f'{head} class="sb-figure" role="img">{words}<style>{_style()}</style>{rest}'
+    return f'{head} class="sb-figure" role="img">{description}<style>{_style()}</style>{rest}'
 
 
 def _with_values(svg: str) -> str:
@@ -119,33 +98,35 @@ def _with_values(svg: str) -> str:
     parts = [before]
 
     for texts, group in zip(groups[::2], groups[1::2], strict=True):
-        own, mark, rest = group.partition('<g id="')
+        line, mark, rest = group.partition('<g id="')
         titles = json.loads(unquote(texts))
-        markers = re.findall(r"<use [^>]*/>", own)
-        if len(titles) == len(markers):  # a marker outside of the axes is not drawn
-            shown = iter(titles)
-            own = re.sub(
-                r"<use [^>]*/>",
-                lambda use: f"<g><title>{escape(next(shown), quote=False)}</title>{use.group()}</g>",  # noqa: B023
-                own,
-            )
+        pieces = re.split(r"(<use [^>]*/>)", line)
+        markers = pieces[1::2]
 
-        parts += ["<g>", own, mark, rest]
+        # a marker outside of the axes is not drawn, so that its text would move to another one
+        if len(titles) == len(markers):
+            pieces[1::2] = [
+                f"<g><title>{escape(title, quote=False)}</title>{marker}</g>"
+                for title, marker in zip(titles, markers, strict=True)
+            ]
+
+        parts += ["<g>", *pieces, mark, rest]
 
     return "".join(parts)
 
 
-def _with_own_names(svg: str) -> str:
-    """The picture with unique ids, so that several pictures can stand on one page."""
-    own = "f" + sha256(svg.encode()).hexdigest()[:8] + "-"
-    svg = re.sub(r'\bid="', f'id="{own}', svg)
-    svg = re.sub(r'href="#', f'href="#{own}', svg)
-    return re.sub(r"url\(#", f"url(#{own}", svg)
+def _with_unique_ids(svg: str) -> str:
+    """The picture with unique ids, so that one page can hold several pictures."""
+    prefix = "f" + sha256(svg.encode()).hexdigest()[:8] + "-"
+    for mark in ('id="', 'href="#', "url(#"):
+        svg = re.sub(rf"\b{re.escape(mark)}", f"{mark}{prefix}", svg)
+
+    return svg
 
 
 def _style() -> str:
     light = "".join(f"--sb-series-{i}:{colour};" for i, colour in enumerate(SERIES))
-    dark = "".join(f"--sb-series-{i}:{_DARK[colour]};" for i, colour in enumerate(SERIES))
+    dark = "".join(f"--sb-series-{i}:{colour};" for i, colour in enumerate(_DARK_SERIES))
 
     return (
         f".sb-figure{{{light}--sb-paper:#fff;color:#1b2430}}"

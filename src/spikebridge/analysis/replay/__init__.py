@@ -1,1 +1,1 @@
-"""Replay."""
+"""Replays of recordings on one time line, for pages."""

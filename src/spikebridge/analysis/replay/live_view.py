@@ -1,17 +1,17 @@
-"""A page that follows a stream: the newest bins as a replay, sent to a browser of this machine as they come.
+"""A page that follows a stream: a replay of the newest bins, sent to a browser of this machine.
 
-The page is served on the loopback address under a secret path; the replays come as server-sent events. Without a reader
-nothing is drawn, and the memory is that of the newest bins.
+The page is served on the loopback address under a secret path; the replays are server-sent events. Without a reader
+nothing is drawn. Only the newest bins are kept in memory.
 """
 
 import json
-import secrets
 import threading
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
 from io import BytesIO
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -21,20 +21,20 @@ from jaxtyping import UInt8
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces
+from spikebridge.analysis.local_page import LocalPage, PageRequest
+from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces, hold_last
 from spikebridge.analysis.replay.replay import Film, Replay
 from spikebridge.analysis.report import render_live_page
-from spikebridge.errors import ConfigError
 
 _NUM_BINS = 240
 _MAX_PICTURES = 24
-_BETWEEN = 0.2  # seconds between two replays
+_MIN_INTERVAL = 0.2  # seconds between two replays
 _HEARTBEAT = 5.0  # seconds of silence after which a message shows that the stream is there
-_LAST_MESSAGE = 2.0  # seconds in which browsers may take the end of the stream
+_END_TIMEOUT = 2.0  # seconds in which browsers may take the end of the stream
 
 
-class _Moment(NamedTuple):
-    """What one step of a stream gave."""
+class _Step(NamedTuple):
+    """The values of one step of a stream."""
 
     bin: int
     values: Mapping[str, NDArray[Any]]
@@ -43,48 +43,24 @@ class _Moment(NamedTuple):
 
 
 class LiveView:
-    """The page of a stream. Use it as a context; the page stays in the browser after the end.
+    """The page of a stream with bins of `dt` seconds, on a port of this machine; port 0 takes a free one.
 
-    Args:
-        title: of the page.
-        dt: length of a bin [s].
-        port: of the loopback address; 0 takes a free one.
-
-    Raises:
-        ConfigError: the port is in use, or is none.
-
-    Example:
-        >>> with LiveView("a network", dt=0.01) as view:
-        ...     view.add(0, {"answer": [0.5, 0.5]})
-        ...     view.replay().summary
-        '1 bin, 0.01 s'
+    Use it as a context; the page stays in the browser after the end.
     """
 
     def __init__(self, title: str, dt: float, port: int = 0) -> None:
-        if not 0 <= port <= 65535:
-            raise ConfigError(f"a port is a number from 1 to 65535, but got {port}")
-
         self.title = title
         self.dt = dt
-        self._moments: deque[_Moment] = deque(maxlen=_NUM_BINS)
+        self._steps: deque[_Step] = deque(maxlen=_NUM_BINS)
         self._picture: _Picture | None = None
         self._changed = threading.Condition()
         self._ended = False
         self._num_readers = 0
-        path = f"/{secrets.token_urlsafe(16)}/"
-
-        try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self, path))
-        except OSError as error:
-            raise ConfigError(
-                f"port {port} of this machine is not available ({error.strerror}); take another one"
-            ) from None
-
-        self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_port}{path}"
+        self._page = LocalPage(lambda path: _requests(self, path), port)
+        self.address = self._page.address
 
     def __enter__(self) -> "LiveView":
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="live page", daemon=True).start()
+        self._page.start()
         return self
 
     def __exit__(
@@ -93,10 +69,9 @@ class LiveView:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._num_readers == 0, _LAST_MESSAGE)
+            self._changed.wait_for(lambda: self._num_readers == 0, _END_TIMEOUT)
 
-        self._server.shutdown()
-        self._server.server_close()
+        self._page.close()
 
     def add(
         self,
@@ -105,129 +80,120 @@ class LiveView:
         picture: UInt8[np.ndarray, "H W"] | None = None,
         box: ArrayLike | None = None,
     ) -> None:
-        """Adds what a step gave.
-
-        Args:
-            bin_: the newest bin that it knows.
-            output: numbers or arrays by name.
-            picture: grey levels that came with it, if any.
-            box: `x, y, w, h` over the picture.
-        """
+        """Adds the output at a bin, numbers or arrays by name, a grey picture, and a box `x, y, w, h` over it."""
         values = {name: np.asarray(value, dtype=float).ravel() for name, value in output.items() if _has_numbers(value)}
         with self._changed:
             if picture is not None:
                 self._picture = _Picture(np.array(picture))
-            self._moments.append(_Moment(bin_, values, self._picture, None if box is None else np.asarray(box, float)))
+            self._steps.append(_Step(bin_, values, self._picture, None if box is None else np.asarray(box, float)))
             self._changed.notify_all()
 
     def replay(self) -> Replay:
-        """The newest bins."""
+        """A replay of the newest bins."""
         with self._changed:
-            moments = list(self._moments)
+            steps = list(self._steps)
 
-        if not moments:
+        if not steps:
             return Replay(self.title, word="bin")
 
-        first = moments[0].bin
-        times = [moment.bin - first for moment in moments]
+        times = [step.bin - steps[0].bin for step in steps]
         num_bins = times[-1] + 1
-        if num_bins > 4 * _NUM_BINS:  # many bins were skipped, so each answer gets one
-            times = list(range(len(moments)))
-            num_bins = len(moments)
+        # a stream that skips many bins would be drawn as a few far strokes, so each step gets one column
+        if num_bins > 4 * _NUM_BINS:
+            times = list(range(len(steps)))
+            num_bins = len(steps)
 
-        names = dict.fromkeys(name for moment in moments for name in moment.values)
-        lanes = [_lane(name, [moment.values.get(name) for moment in moments], times, num_bins) for name in names]
+        names = dict.fromkeys(name for step in steps for name in step.values)
+        lanes = [_lane(name, [step.values.get(name) for step in steps], times, num_bins) for name in names]
 
-        return Replay(self.title, lanes, self.dt, _film(moments, times, num_bins), word="bin")
+        return Replay(self.title, lanes, self.dt, _film(steps, times, num_bins), word="bin")
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """The replays for one reader, no more than five a second, up to the end of the stream."""
+        """Yields the replays for one reader, at most five a second, up to the end of the stream."""
         with self._changed:
             self._num_readers += 1
 
         try:
-            seen = -1
+            newest = -1
             while True:
                 with self._changed:
-                    self._changed.wait_for(partial(self._has_more_than, seen), _HEARTBEAT)
+                    self._changed.wait_for(partial(self._has_more_than, newest), _HEARTBEAT)
                     ended = self._ended
-                    seen = self._newest()
+                    newest = self._newest()
 
-                state = "the stream has ended" if ended else "waiting for events" if seen < 0 else f"live, bin {seen}"
+                state = "waiting for events" if newest < 0 else f"live, bin {newest}"
+                if ended:
+                    state = "the stream has ended"
+
                 yield {"replay": str(self.replay().html()), "state": state, "ended": ended}
                 if ended:
                     return
 
+                # a browser draws a whole replay for each message
                 with self._changed:
-                    self._changed.wait_for(lambda: self._ended, _BETWEEN)
+                    self._changed.wait_for(lambda: self._ended, _MIN_INTERVAL)
         finally:
             with self._changed:
                 self._num_readers -= 1
                 self._changed.notify_all()
 
-    def _has_more_than(self, seen: int) -> bool:
-        return self._ended or self._newest() != seen
+    def _has_more_than(self, newest: int) -> bool:
+        return self._ended or self._newest() != newest
 
     def _newest(self) -> int:
-        return self._moments[-1].bin if self._moments else -1
+        return self._steps[-1].bin if self._steps else -1
 
 
+@dataclass(eq=False)
 class _Picture:
-    """Grey levels, encoded when they are first shown."""
+    """Grey levels, which become an address when they are first shown."""
 
-    def __init__(self, grey: NDArray[np.uint8]) -> None:
-        self.grey = grey
-        self._address = ""
+    grey: NDArray[np.uint8]
 
-    @property
+    @cached_property
     def address(self) -> str:
-        """The picture as a `data:` address."""
-        if not self._address:
-            content = BytesIO()
-            lifted = np.sqrt(self.grey.astype(np.float32) * 255).astype(np.uint8)
-            Image.fromarray(lifted).save(content, "jpeg", quality=60)
-            self._address = f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode('ascii')}"
-
-        return self._address
+        content = BytesIO()
+        # the square root makes dark parts visible
+        levels = np.sqrt(self.grey.astype(np.float32) * 255).astype(np.uint8)
+        Image.fromarray(levels).save(content, "jpeg", quality=60)
+        return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode('ascii')}"
 
 
 def _has_numbers(value: Any) -> bool:
     try:
         array = np.asarray(value)
-    except ValueError:  # rows of different lengths
+    except ValueError:
+        # rows of different lengths
         return False
 
     return array.dtype.kind in "biuf" and array.size > 0
 
 
 def _lane(name: str, rows: Sequence[NDArray[Any] | None], times: Sequence[int], num_bins: int) -> Lane:
-    """Spikes where all values are -1, 0 or 1 and there are several, else traces that hold until the next answer."""
+    """A lane of spikes for several values that are all -1, 0 or 1, else of traces that hold until the next step."""
     width = max(len(row) for row in rows if row is not None)
     values = np.full((num_bins, width), np.nan)
     for time, row in zip(times, rows, strict=True):
         if row is not None and len(row) == width:
             values[time] = row
 
-    known = values[np.isfinite(values)]
-    if width > 1 and np.isin(known, (-1, 0, 1)).all():
+    if width > 1 and np.isin(values[np.isfinite(values)], (-1, 0, 1)).all():
         return Spikes(name, np.nan_to_num(values))
 
-    is_there = np.isfinite(values).any(axis=1)
-    last = np.maximum.accumulate(np.where(is_there, np.arange(num_bins), -1))
-    values[last >= 0] = values[last[last >= 0]]
-
+    values = hold_last(values, np.isfinite(values).any(axis=1))
     return Traces(name, {str(n) if width > 1 else name: values[:, n] for n in range(width)}, steps=True)
 
 
-def _film(moments: Sequence[_Moment], times: Sequence[int], num_bins: int) -> Film | None:
+def _film(steps: Sequence[_Step], times: Sequence[int], num_bins: int) -> Film | None:
     pictures: list[tuple[int, _Picture]] = []
     boxes = np.full((num_bins, 4), np.nan)
 
-    for time, moment in zip(times, moments, strict=True):
-        if moment.picture is not None and (not pictures or pictures[-1][1] is not moment.picture):
-            pictures.append((time, moment.picture))
-        if moment.box is not None:
-            boxes[time] = moment.box
+    for time, step in zip(times, steps, strict=True):
+        # a picture is that of all steps until the next one
+        if step.picture is not None and (not pictures or pictures[-1][1] is not step.picture):
+            pictures.append((time, step.picture))
+        if step.box is not None:
+            boxes[time] = step.box
 
     if not pictures:
         return None
@@ -239,36 +205,22 @@ def _film(moments: Sequence[_Moment], times: Sequence[int], num_bins: int) -> Fi
     return Film(width, height, [picture.address for _, picture in shown], [time for time, _ in shown], tracked)
 
 
-def _handler(view: LiveView, path: str) -> type[BaseHTTPRequestHandler]:
-    """Serves the page under its secret path, and the events."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+def _requests(view: LiveView, path: str) -> type[PageRequest]:
+    class Request(PageRequest):
+        def get(self) -> None:
             if self.path == path:
-                content = render_live_page(view.title, "events").encode()
-                self._begin(200, "text/html; charset=utf-8", len(content))
-                self.wfile.write(content)
+                self.respond(200, render_live_page(view.title, "events").encode(), "text/html; charset=utf-8")
             elif self.path == f"{path}events":
-                self._begin(200, "text/event-stream")
-                try:
-                    for message in view.messages():
-                        self.wfile.write(f"data: {json.dumps(message)}\n\n".encode())
-                        self.wfile.flush()
-                except (BrokenPipeError, ConnectionResetError):
-                    return
+                self.stream()
             else:
-                self._begin(404, "text/plain; charset=utf-8", 0)
+                self.respond(404)
 
-        def _begin(self, code: int, kind: str, length: int | None = None) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Cache-Control", "no-store")
-            if length is not None:
-                self.send_header("Content-Length", str(length))
+        def stream(self) -> None:
+            self.begin(200, "text/event-stream")
+            # a browser that was closed breaks the connection
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for message in view.messages():
+                    self.wfile.write(f"data: {json.dumps(message)}\n\n".encode())
+                    self.wfile.flush()
 
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Says nothing."""
-
-    return Handler
+    return Request

@@ -1,22 +1,20 @@
 """Replay of a recording on one time line: pictures with boxes and events, spikes, traces, and the causes of spikes.
 
-`Replay.html` is an element for a page (`spikebridge.analysis.report`). Everything is drawn before the page is
-opened; its script only moves a cursor over it, so that a browser without scripts shows the whole recording, too.
+`Replay.html` is an element of a page (`spikebridge.analysis.report`). Everything is drawn before the page opens; its
+script only moves a cursor over it, so that a browser without scripts shows the whole recording, too.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.analysis.replay.lanes import MAX_COLUMNS, Lane, Spikes
+from spikebridge.analysis.templates import page_template
 from spikebridge.errors import ShapeError
 
 MAX_PICTURES = 120
@@ -28,35 +26,23 @@ _MAX_STEP_MARKS = 16
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """Pictures with boxes and events over them.
-
-    Args:
-        width, height: of the sensor [px].
-        pictures: `data:` addresses of images.
-        begins: the step from which each picture is shown, increasing.
-        boxes: `(T, 4)` by name, `x, y, w, h` in pixels; NaN where there is none.
-        events: sets of points `(n, 3)`: x, y, and 1 for ON, 0 for OFF.
-        event_begins: the step from which each set is shown, increasing.
-
-    Raises:
-        ShapeError: the numbers of pictures, steps or events do not fit.
-    """
+    """Pictures of a sensor of `width` x `height` pixels, with boxes and events over them."""
 
     width: int
     height: int
-    pictures: Sequence[str]
-    begins: Sequence[int]
-    boxes: Mapping[str, ArrayLike] = field(default_factory=dict)
-    events: Sequence[ArrayLike] = ()
-    event_begins: Sequence[int] = ()
+    pictures: Sequence[str]  # `data:` addresses of images
+    begins: Sequence[int]  # the step from which each picture is shown, increasing
+    boxes: Mapping[str, ArrayLike] = field(default_factory=dict)  # (T, 4) by name: x, y, w, h [px]; NaN without a box
+    events: Sequence[ArrayLike] = ()  # sets of points (n, 3): x, y, and 1 for ON, 0 for OFF
+    event_begins: Sequence[int] = ()  # the step from which each set is shown, increasing
 
     def __post_init__(self) -> None:
-        for what, shown, begins in (
+        for name, shown, begins in (
             ("pictures", self.pictures, self.begins),
             ("sets of events", self.events, self.event_begins),
         ):
             if len(shown) != len(begins):
-                raise ShapeError(f"{len(shown)} {what} of a film need as many first steps, but got {len(begins)}")
+                raise ShapeError(f"{len(shown)} {name} of a film need as many first steps, but got {len(begins)}")
 
         for name, boxes in self.boxes.items():
             if np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4:
@@ -72,7 +58,7 @@ class Cause(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """What a spike means, and the earlier spikes that it needed."""
+    """The meaning of a spike, and the earlier spikes that it needed."""
 
     meaning: str
     causes: Sequence[Cause] = ()
@@ -80,110 +66,78 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """A recording to step through.
-
-    Args:
-        name: for readers who cannot see it.
-        lanes: spikes and traces of the same number of steps.
-        dt: length of a step [s]; None where a step has no length.
-        film: pictures over the same steps.
-        notes: what happens at each step, in words.
-        reasons: of spikes of the first lane, by step and neuron.
-        word: what a step is called.
-
-    Raises:
-        ShapeError: parts of different lengths.
-
-    Example:
-        >>> replay = Replay("a run", [Spikes("snn", [[0, 1], [1, 0]])], dt=0.001)
-        >>> 'class="replay"' in replay.html()
-        True
-    """
+    """A recording to step through: lanes, a film, notes and causes over the same steps."""
 
     name: str
     lanes: Sequence[Lane] = ()
-    dt: float | None = None
+    dt: float | None = None  # length of a step [s]; None for steps without a length
     film: Film | None = None
-    notes: Sequence[str] = ()
-    reasons: Mapping[tuple[int, int], Reason] = field(default_factory=dict)
-    word: str = "step"
+    notes: Sequence[str] = ()  # the event of each step, in words
+    reasons: Mapping[tuple[int, int], Reason] = field(default_factory=dict)  # by step and neuron of the first lane
+    word: str = "step"  # a step in the words of the page
 
     def __post_init__(self) -> None:
+        if len(set(self._lengths.values())) > 1:
+            raise ShapeError(f"the parts of the replay {self.name!r} have different numbers of steps: {self._lengths}")
+
+    @property
+    def _lengths(self) -> dict[str, int]:
         lengths = {lane.name: lane.num_steps for lane in self.lanes}
-        lengths |= {} if self.film is None else {name: len(boxes) for name, boxes in self.film.boxes.items()}  # type: ignore[arg-type]
-        lengths |= {"notes": len(self.notes)} if self.notes else {}
-        if len(set(lengths.values())) > 1:
-            raise ShapeError(f"the parts of the replay {self.name!r} have different numbers of steps: {lengths}")
+        if self.film is not None:
+            lengths |= {name: len(np.asarray(boxes)) for name, boxes in self.film.boxes.items()}
+
+        return lengths | ({"notes": len(self.notes)} if self.notes else {})
 
     @property
     def num_steps(self) -> int:
-        """Steps of time."""
-        parts: list[int] = [lane.num_steps for lane in self.lanes] + ([len(self.notes)] if self.notes else [])
-        if self.film is not None:
-            parts += [len(boxes) for boxes in self.film.boxes.values()]  # type: ignore[arg-type]
-            parts += [self.film.begins[-1] + 1] if self.film.begins else []
-
-        return max(parts, default=0)
+        """The length of the recording; a film without boxes lasts to its last picture."""
+        last = self.film.begins[-1] + 1 if self.film is not None and self.film.begins else 0
+        return max([last, *self._lengths.values()])
 
     @property
     def stride(self) -> int:
-        """Steps in a column."""
+        """Steps in a column of the time line."""
         return max(1, -(-self.num_steps // MAX_COLUMNS))
 
     @property
+    def num_columns(self) -> int:
+        return -(-self.num_steps // self.stride)
+
+    @property
     def summary(self) -> str:
-        """How long it is, and what is left out, in words."""
+        """The length of the recording, and the share of it that is drawn, in words."""
+        if not self.num_steps:
+            return "nothing was recorded"
+
         words = f"{self.num_steps:,} {self.word}{'' if self.num_steps == 1 else 's'}"
         words += f", {self.num_steps * self.dt:.3g} s" if self.dt is not None else ""
         if self.stride > 1:
             words += f"; {self.stride} {self.word}s in a column"
+        if self.film is not None and len(self.film.pictures) > MAX_PICTURES:
+            words += f"; {MAX_PICTURES} of {len(self.film.pictures):,} pictures"
 
-        if self.film is not None and len(self._pictures) < len(self.film.pictures):
-            words += f"; {len(self._pictures)} of {len(self.film.pictures):,} pictures"
-
-        return words if self.num_steps else "nothing was recorded"
-
-    @property
-    def num_columns(self) -> int:
-        """Columns of the time line."""
-        return -(-self.num_steps // self.stride)
-
-    @property
-    def _pictures(self) -> list[int]:
-        """The pictures that are shown."""
-        return [] if self.film is None else _spread(len(self.film.pictures), MAX_PICTURES)
+        return words
 
     def html(self) -> Markup:
         """The replay as an element of a page."""
-        film = self._film()
+        film = None if self.film is None else self._film(self.film)
         return Markup(
-            _template().render(
+            page_template("replay/replay.html.j2").render(
                 replay=self,
                 film=film,
                 is_spikes=lambda lane: isinstance(lane, Spikes),
-                names=max((one.width_of_names for one in self.lanes if isinstance(one, Spikes)), default="no"),
-                ticks=self._ticks(),
+                names=max((lane.width_of_names for lane in self.lanes if isinstance(lane, Spikes)), default="no"),
+                ticks=self._marks(),
                 data=Markup(_json_in_html(self._data(film))),
             )
         )
 
     def _data(self, film: dict[str, Any] | None) -> dict[str, Any]:
-        """What the script needs beside what is drawn."""
-        lanes = [
-            {"names": one.names} if isinstance(one, Spikes) else {"names": one.names, "values": one.values(self.stride)}
-            for one in self.lanes
-        ]
-
-        first = self.lanes[0] if self.lanes else None
-        row_of = {n: row for row, n in enumerate(first.shown.tolist())} if isinstance(first, Spikes) else {}
-        reasons = {
-            f"{step // self.stride} {row_of[neuron]}": [
-                reason.meaning,
-                [[c.step // self.stride, row_of[c.neuron], c.fact] for c in reason.causes if c.neuron in row_of],
-            ]
-            for (step, neuron), reason in self.reasons.items()
-            if neuron in row_of
-        }
+        """The input of the page's script, apart from the drawing."""
+        lanes: list[dict[str, Any]] = []
+        for lane in self.lanes:
+            values = {} if isinstance(lane, Spikes) else {"values": lane.values(self.stride)}
+            lanes.append({"names": lane.names, **values})
 
         return {
             "columns": self.num_columns,
@@ -192,31 +146,43 @@ class Replay:
             "word": self.word,
             "notes": list(self.notes[:: self.stride]),
             "lanes": lanes,
-            "reasons": reasons,
+            "reasons": self._reasons(),
             "film": film,
         }
 
-    def _film(self) -> dict[str, Any] | None:
-        if self.film is None:
-            return None
+    def _reasons(self) -> dict[str, Any]:
+        """The reasons by column and row of the first lane; neurons that are not drawn have none."""
+        lane = self.lanes[0] if self.lanes else None
+        row_of = {n: row for row, n in enumerate(lane.shown.tolist())} if isinstance(lane, Spikes) else {}
+        reasons = {}
 
-        film, chosen, sets = self.film, self._pictures, _spread(len(self.film.events), _MAX_EVENT_SETS)
-        boxes = {name: np.asarray(one, dtype=float)[:: self.stride] for name, one in film.boxes.items()}
+        for (step, neuron), reason in self.reasons.items():
+            if neuron in row_of:
+                causes = [cause for cause in reason.causes if cause.neuron in row_of]
+                rows = [[cause.step // self.stride, row_of[cause.neuron], cause.fact] for cause in causes]
+                reasons[f"{step // self.stride} {row_of[neuron]}"] = [reason.meaning, rows]
+
+        return reasons
+
+    def _film(self, film: Film) -> dict[str, Any]:
+        pictures = _evenly_spaced(len(film.pictures), MAX_PICTURES)
+        sets = _evenly_spaced(len(film.events), _MAX_EVENT_SETS)
+        boxes = {name: np.asarray(rows, dtype=float)[:: self.stride] for name, rows in film.boxes.items()}
 
         return {
             "width": film.width,
             "height": film.height,
-            "pictures": [film.pictures[k] for k in chosen],
-            "begins": [film.begins[k] // self.stride for k in chosen],
+            "pictures": [film.pictures[k] for k in pictures],
+            "begins": [film.begins[k] // self.stride for k in pictures],
             "names": list(boxes),
-            "boxes": [_box_rows(one) for one in boxes.values()],
+            "boxes": [_box_rows(rows) for rows in boxes.values()],
             "events": [_event_paths(np.asarray(film.events[k])) for k in sets],
             "eventBegins": [film.event_begins[k] // self.stride for k in sets],
         }
 
-    def _ticks(self) -> list[tuple[float, str]]:
-        """Marks below the time line: their place in percent, and their words."""
-        if not self.num_columns:
+    def _marks(self) -> list[tuple[float, str]]:
+        """Marks below the time line: their positions in percent, and their words."""
+        if not self.num_steps:
             return []
 
         steps = np.linspace(0, self.num_steps, 5)
@@ -224,37 +190,27 @@ class Replay:
             marked = range(self.num_steps) if self.num_steps <= _MAX_STEP_MARKS else [int(s) for s in steps[:-1]]
             return [(100 * (s + 0.5) / self.num_steps, f"{s}") for s in marked]
 
-        total = self.num_steps * self.dt
-        unit, name = (1e3, "ms") if total < 2 else (1.0, "s")
+        # milliseconds for a short recording, so that its marks are no fractions
+        factor, unit = (1e3, "ms") if self.num_steps * self.dt < 2 else (1.0, "s")
+        return [(25.0 * k, f"{factor * s * self.dt:.4g} {unit}") for k, s in enumerate(steps)]
 
-        return [(25.0 * k, f"{unit * s * self.dt:.4g} {name}") for k, s in enumerate(steps)]
 
-
-def _spread(number: int, most: int) -> list[int]:
-    """The indices of a list, or evenly spaced ones where they are too many."""
-    return sorted({round(k) for k in np.linspace(0, number - 1, min(number, most))}) if number else []
+def _evenly_spaced(number: int, limit: int) -> list[int]:
+    """The indices of a sequence, or at most `limit` evenly spaced ones."""
+    return sorted({round(k) for k in np.linspace(0, number - 1, min(number, limit))}) if number else []
 
 
 def _box_rows(boxes: NDArray[Any]) -> list[list[float] | None]:
-    return [None if not np.isfinite(one).all() else one.round(1).tolist() for one in boxes]
+    return [box.round(1).tolist() if np.isfinite(box).all() else None for box in boxes]
 
 
 def _event_paths(points: NDArray[Any]) -> list[str]:
     """Two paths with a dot for each event, ON and OFF; of many events evenly spaced ones."""
     points = points.reshape(-1, 3)[:: max(1, -(-len(points) // _MAX_POINTS))].astype(int)
-    return ["".join(f"M{x} {y}h1" for x, y, on in points.tolist() if on == side) for side in (1, 0)]
+    return ["".join(f"M{x} {y}h1" for x, y, on in points.tolist() if on == polarity) for polarity in (1, 0)]
 
 
 def _json_in_html(value: Any) -> str:
-    """JSON that ends no element and begins none, whatever its texts are."""
+    """JSON that ends no element and begins none, for any text in it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    folder = files("spikebridge.analysis.replay")
-    return environment.from_string((folder / "replay.html.j2").read_text(encoding="utf-8"))

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 else:
     torch = lazy_loader.load("torch")  # live bundles bin events without it
 
-MAX_EVENTS_PER_BIN = 2**26  # the fastest cameras see 2^30 a second, and the events of a bin are read at once
+MAX_EVENTS_PER_BIN = 2**26  # the fastest cameras send 2^30 a second, and the events of a bin are read at once
 # left, top, width, height in whole pixels; a crop may stick out of the sensor
 Crop: TypeAlias = tuple[int, int, int, int]
 
 
 class BinEvents(NamedTuple):
-    """Events of one interval, in their order, without times."""
+    """Events of one interval, in their order, without times; `on` is True for ON."""
 
     x: UInt16[np.ndarray, " N"]
     y: UInt16[np.ndarray, " N"]
@@ -46,7 +46,7 @@ class EventBins:
         x: columns of the pixels; an array, or a column in a file.
         y: rows of the pixels.
         on: True where the pixel became brighter.
-        edges: bin b holds the events `edges[b]` up to `edges[b + 1]`.
+        edges: bin b holds the events from `edges[b]` to `edges[b + 1] - 1`.
         height: rows of the sensor.
         width: columns of the sensor.
 
@@ -70,53 +70,50 @@ class EventBins:
     width: int
 
     def __post_init__(self) -> None:
-        """Refuse columns and edges that do not fit."""
         num_events = len(self.x)
-        if not len(self.y) == len(self.on) == num_events or not len(self.edges):
+        lengths = [len(column) for column in (self.x, self.y, self.on, self.edges)]
+        if len({*lengths[:3]}) > 1 or not len(self.edges):
             raise ShapeError(
-                f"event bins need columns of one length and at least one edge, but got {len(self.x)}, {len(self.y)} "
-                f"and {len(self.on)} values and {len(self.edges)} edges."
+                f"event bins need x, y and on, columns of one length, and edges, but got lengths {lengths}."
             )
 
         if (np.diff(self.edges) < 0).any() or self.edges[0] < 0 or self.edges[-1] > num_events:
             raise ShapeError(f"edges must grow from 0 up to the number of events, {num_events}, but they do not.")
 
         errors = RowErrors()
+        kind = f"outside the sensor of {self.width} x {self.height} pixels"
         for x, y in iter_chunks(self.x, self.y):
-            errors = errors.with_rows(
-                {f"outside the sensor of {self.width} x {self.height} pixels": (x >= self.width) | (y >= self.height)}
-            )
+            errors = errors.with_rows({kind: (x >= self.width) | (y >= self.height)})
 
         if errors:
             raise DataError(f"{errors}.")
 
-        most = int(np.diff(self.edges).max(initial=0))
-        if most > MAX_EVENTS_PER_BIN:
-            raise DataError(
-                f"expected at most {MAX_EVENTS_PER_BIN} events a bin, but one has {most}; are times in microseconds?"
-            )
+        largest = int(np.diff(self.edges).max(initial=0))
+        if largest > MAX_EVENTS_PER_BIN:
+            limit = f"at most {MAX_EVENTS_PER_BIN} events a bin"
+            raise DataError(f"expected {limit}, but one has {largest}; are times in microseconds?")
 
     @property
     def num_bins(self) -> int:
-        """How many bins there are."""
+        """Number of bins."""
         return len(self.edges) - 1
 
     @property
     def num_events(self) -> int:
-        """How many events are in them."""
+        """Number of events in all bins."""
         return int(self.edges[-1] - self.edges[0])
 
     def slice_events(self, first: int, stop: int) -> BinEvents:
         """Events by their index.
 
         Args:
-            first: index of the first event inside.
-            stop: index of the first event after.
+            first: index of the first event.
+            stop: index after the last event.
         """
         return BinEvents(self.x[first:stop], self.y[first:stop], self.on[first:stop])
 
     def slice_bins(self, first: int, stop: int) -> BinEvents:
-        """Events of the bins from `first` up to `stop`, which is not included.
+        """Events of consecutive bins.
 
         Args:
             first: the first bin, 0 or more.
@@ -132,8 +129,8 @@ class EventBins:
         Args:
             first: the first bin.
             stop: the bin after the last one.
-            crop: left, top, width and height in pixels; the whole sensor without it, nothing where it sticks out.
-            counts: how many events there were; else 1 where there was any.
+            crop: left, top, width and height in pixels; the whole sensor without it. It may stick out.
+            counts: give the number of events; else a pixel is 1 after any event.
 
         Returns:
             One image with two channels per bin.
@@ -146,6 +143,8 @@ class EventBins:
         """
         grid = _Grid(stop - first, crop or (0, 0, self.width, self.height), counts)
         edges = self.edges[first : stop + 1]
+
+        # in chunks, since the events of a long recording may exceed the memory
         for start in range(int(edges[0]), int(edges[-1]), CHUNK_ROWS):
             end = min(start + CHUNK_ROWS, int(edges[-1]))
             step = np.searchsorted(edges, np.arange(start, end), side="right") - 1
@@ -157,38 +156,22 @@ class EventBins:
         """The same events after some empty bins.
 
         Args:
-            num_bins: how many empty bins go before, 0 or more.
+            num_bins: number of empty bins, 0 or more.
         """
         before = np.full(num_bins, self.edges[0], np.int64)
         return EventBins(self.x, self.y, self.on, np.concatenate([before, self.edges]), self.height, self.width)
 
 
 def crop_events(events: BinEvents, crop: Crop, counts: bool = False) -> Float[torch.Tensor, "2 h w"]:
-    """Events of one bin as an image with the channels ON and OFF.
-
-    Args:
-        events: of one bin.
-        crop: left, top, width and height in pixels; nothing where it sticks out of the sensor.
-        counts: how many events there were; else 1 where there was any.
-
-    Returns:
-        The image.
-
-    Example:
-        >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
-        >>> crop_events(events, crop=(5, 6, 1, 2)).tolist()
-        [[[0.0], [1.0]], [[0.0], [0.0]]]
-    """
+    """Events of one bin as a tensor with the channels ON and OFF; see `event_image`."""
     return torch.from_numpy(event_image(events, crop, counts))
 
 
 def event_image(events: BinEvents, crop: Crop, counts: bool = False) -> Float[np.ndarray, "2 h w"]:
-    """The same as `crop_events`, as an array: no torch is needed.
+    """Events of one bin as an array with the channels ON and OFF; no torch is needed.
 
-    Example:
-        >>> events = BinEvents(np.array([5], np.uint16), np.array([7], np.uint16), np.array([True]))
-        >>> event_image(events, crop=(5, 6, 1, 2)).tolist()
-        [[[0.0], [1.0]], [[0.0], [0.0]]]
+    `crop` is left, top, width and height in pixels and may stick out of the sensor. `counts` gives numbers of events,
+    otherwise a pixel is 1 after any event.
     """
     grid = _Grid(1, crop, counts)
     for start in range(0, len(events.x), CHUNK_ROWS):
@@ -199,26 +182,9 @@ def event_image(events: BinEvents, crop: Crop, counts: bool = False) -> Float[np
 
 
 def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int, start: int = 0) -> EventBins:
-    """Events on a clock, sparse: bin k holds `[start + k dt, start + (k + 1) dt)`. Events outside are left out.
+    """Events in sparse bins: bin k holds `[start + k dt, start + (k + 1) dt)` [us, s]. Events outside are left out.
 
-    Args:
-        events: sorted by time, on the sensor.
-        height: rows of the sensor.
-        width: columns of the sensor.
-        dt: length of a bin [s].
-        num_bins: how many bins.
-        start: time at which the first bin begins [us].
-
-    Returns:
-        The bins; `EventBins.to_dense` gives what `bin_events` gives.
-
-    Raises:
-        DataError: events are outside the sensor or not in order.
-
-    Example:
-        >>> from spikebridge.data.events.events import make_events
-        >>> bin_sparse(make_events(t=[5, 15], x=[0, 0], y=[0, 0], p=[1, 1]), 1, 1, dt=1e-5, num_bins=1).on.tolist()
-        [True]
+    `EventBins.to_dense` of the result equals `bin_events`.
     """
     check_events(events, height, width)
     edges = np.searchsorted(events["t"], bin_edges(num_bins, dt, start))
@@ -229,13 +195,7 @@ def bin_sparse(events: Events, height: int, width: int, dt: float, num_bins: int
 
 
 class _Grid:
-    """Images with the channels ON and OFF, to which events are added some at a time.
-
-    Args:
-        num_steps: how many images.
-        crop: left, top, width and height in pixels.
-        counts: how many events there were; else 1 where there was any.
-    """
+    """Images with the channels ON and OFF, to which events are added in parts."""
 
     def __init__(self, num_steps: int, crop: Crop, counts: bool) -> None:
         self.left, self.top, self.width, self.height = crop
@@ -247,7 +207,7 @@ class _Grid:
         self.values = np.zeros(prod(self.shape), np.float32)
 
     def add(self, events: BinEvents, step: Int64[np.ndarray, " N"] | None = None) -> None:
-        """Adds events, of the image `step` each."""
+        """Adds events to the images that `step` names, one for each event; without it to the only image."""
         x = events.x.astype(np.int32) - self.left
         y = events.y.astype(np.int32) - self.top
         # read as unsigned, a negative coordinate is far beyond the crop
@@ -261,10 +221,10 @@ class _Grid:
         if not self.counts:
             self.values[place] = 1
         elif len(place):
-            first = int(place.min())  # only the images of these events are touched, not the whole recording
+            # only the images of these events are touched, not those of the whole recording
+            first = int(place.min())
             counts = np.bincount(place - first)
             self.values[first : first + len(counts)] += counts
 
     def images(self) -> Float[np.ndarray, "T 2 h w"]:
-        """The images."""
         return self.values.reshape(self.shape)

@@ -25,19 +25,9 @@ _MAX_VALUES = 2**28
 
 
 def bin_edges(num_bins: int, dt: float, start: int = 0) -> NDArray[np.int64]:
-    """First whole microsecond of each bin, and of the one after the last.
-
-    Args:
-        num_bins: how many bins there are.
-        dt: length of a bin [s]; it need not be a whole number of microseconds.
-        start: time at which the first bin begins [us].
-
-    Returns:
-        `num_bins + 1` times; event t is in bin k where `edges[k] <= t < edges[k + 1]`.
+    """First full microsecond of each bin of `dt` seconds, and of the one after the last: `num_bins + 1` times.
 
     Example:
-        >>> bin_edges(3, dt=0.001).tolist()
-        [0, 1000, 2000, 3000]
         >>> bin_edges(6, dt=1 / 240).tolist()  # bins of 4166.67 us: 6 of them are 25 ms
         [0, 4167, 8334, 12500, 16667, 20834, 25000]
     """
@@ -47,17 +37,7 @@ def bin_edges(num_bins: int, dt: float, start: int = 0) -> NDArray[np.int64]:
 
 
 def bin_edge(number: int, dt: float, start: int = 0) -> int:
-    """The same of one bin.
-
-    Args:
-        number: of the bin.
-        dt: length of a bin [s].
-        start: time at which bin 0 begins [us].
-
-    Example:
-        >>> bin_edge(9, dt=0.001), bin_edge(1, dt=1 / 240)
-        (9000, 4167)
-    """
+    """First full microsecond of bin `number`; see `bin_edges`."""
     return start + ceil(round(number * (dt * 1e6), 3))
 
 
@@ -77,16 +57,16 @@ def bin_events(
         height: rows of the sensor.
         width: columns of the sensor.
         dt: length of a bin [s].
-        num_bins: how many bins; without it, as many as hold the last event. Events outside are left out.
+        num_bins: number of bins; without it, enough for the last event. Events outside are left out.
         start: time at which the first bin begins [us].
-        counts: how many events there were; else 1 where there was any.
+        counts: give the number of events; else a pixel is 1 after any event.
 
     Returns:
-        Counts or marks.
+        One image with two channels per bin.
 
     Raises:
         DataError: events are outside the sensor, not in order, or so late that the bins would not fit in memory.
-        ConfigError: `dt` or `num_bins` cannot be meant.
+        ConfigError: `dt` or `num_bins` is out of range.
 
     Example:
         >>> from spikebridge.data.events.events import make_events
@@ -99,7 +79,7 @@ def bin_events(
 
     check_events(events, height, width)
     if num_bins is None:
-        num_bins = _enough_bins(events, height * width, dt, start)
+        num_bins = _bins_until_last(events, height * width, dt, start)
 
     edges = bin_edges(num_bins, dt, start)
     inside = slice_time(events, int(edges[0]), int(edges[-1]))
@@ -108,6 +88,7 @@ def bin_events(
     place = ((step * 2 + channel) * height + inside["y"]) * width + inside["x"]
     grid = np.zeros(num_bins * 2 * height * width, np.float32)
 
+    # `grid[place] += 1` would count two events of one pixel once
     if counts:
         np.add.at(grid, place, np.float32(1))
     else:
@@ -117,13 +98,13 @@ def bin_events(
 
 
 def collate(sequences: Sequence[Shaped[torch.Tensor, "T *N"]]) -> Shaped[torch.Tensor, "T B *N"]:
-    """One batch of samples that are equally long.
+    """One batch of samples of one length.
 
     Args:
         sequences: one tensor a sample, time first.
 
     Returns:
-        The samples side by side, on axis 1.
+        The samples, stacked on axis 1.
 
     Raises:
         ShapeError: there is no sample, or they differ in length, shape or dtype.
@@ -132,13 +113,10 @@ def collate(sequences: Sequence[Shaped[torch.Tensor, "T *N"]]) -> Shaped[torch.T
         >>> collate([torch.zeros(5, 3), torch.ones(5, 3)]).shape
         torch.Size([5, 2, 3])
     """
-    _check_alike(sequences)
+    _check_samples(sequences)
     lengths = [len(sequence) for sequence in sequences]
     if len(set(lengths)) > 1:
-        raise ShapeError(
-            f"a batch needs samples of one length, but got lengths {lengths}. "
-            "Cut them to one length, or use collate_padded()."
-        )
+        raise ShapeError(f"a batch needs samples of one length, but got lengths {lengths}; use collate_padded().")
 
     return torch.stack(list(sequences), dim=1)
 
@@ -152,7 +130,7 @@ def collate_padded(
         sequences: one tensor a sample, time first.
 
     Returns:
-        The samples side by side, as long as the longest, and the length of each.
+        The samples, stacked on axis 1 and as long as the longest, and the length of each.
 
     Raises:
         ShapeError: there is no sample, or they differ in shape or dtype.
@@ -162,7 +140,7 @@ def collate_padded(
         >>> batch.tolist(), lengths.tolist()
         ([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]], [1, 3])
     """
-    _check_alike(sequences)
+    _check_samples(sequences)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     first = sequences[0]
     batch = first.new_zeros(int(lengths.max()), len(sequences), *first.shape[1:])
@@ -173,23 +151,21 @@ def collate_padded(
     return batch, lengths
 
 
-def _enough_bins(events: Events, num_pixels: int, dt: float, start: int) -> int:
+def _bins_until_last(events: Events, num_pixels: int, dt: float, start: int) -> int:
     last = int(events["t"][-1]) if len(events) else start - 1
     if last < start:
         return 0
 
     num_bins = int((last - start) // (dt * 1e6)) + 2
     if num_bins * 2 * num_pixels > _MAX_VALUES:
-        raise DataError(
-            f"the last event is at {last} us, which needs {num_bins} bins of {dt} s or {num_bins * 2 * num_pixels} "
-            "values. Give num_bins, or cut the events with slice_time() first."
-        )
+        size = f"{num_bins} bins of {dt} s"
+        raise DataError(f"the last event is at {last} us, which needs {size}: give num_bins, or cut with slice_time().")
 
-    # one bin more than the division says was asked for, so that rounding never loses the last event
+    # the division may round down, so the last bin is found among edges that surely reach beyond the event
     return int(np.searchsorted(bin_edges(num_bins, dt, start), last, side="right"))
 
 
-def _check_alike(sequences: Sequence[torch.Tensor]) -> None:
+def _check_samples(sequences: Sequence[torch.Tensor]) -> None:
     if not sequences:
         raise ShapeError("a batch needs at least one sample, but got none.")
     kinds = {(tuple(sequence.shape[1:]), sequence.dtype) for sequence in sequences}

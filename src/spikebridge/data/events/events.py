@@ -25,7 +25,7 @@ _PIXEL_LIMIT = np.iinfo(np.uint16).max
 
 
 class CheckedEvents(NamedTuple):
-    """Checked events, and how many were dropped or sorted."""
+    """Checked events, and the number of events that were dropped or sorted."""
 
     events: Events
     num_outside: int
@@ -37,7 +37,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
     """Events from four columns.
 
     Args:
-        t: times, whole microseconds.
+        t: times [us], integers.
         x: columns of the pixels.
         y: rows of the pixels.
         p: polarity, True or 1 for ON.
@@ -47,7 +47,7 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
 
     Raises:
         ShapeError: the columns are not vectors of one length.
-        DataError: a value is not a whole number, or a pixel or polarity is out of range.
+        DataError: a value is not an integer, or a pixel or polarity is out of range.
 
     Example:
         >>> events = make_events(t=[10, 20], x=[3, 4], y=[0, 0], p=[1, 0])
@@ -59,35 +59,17 @@ def make_events(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Event
     if columns["t"].ndim != 1 or len(set(shapes.values())) > 1:
         raise ShapeError(f"events need four vectors of one length, but got shapes {shapes}.")
 
+    # an assignment would wrap values that a field cannot hold
     events = np.empty(len(columns["t"]), EVENT)
     bounds = {"t": (-(2**63), 2**63 - 1), "x": (0, _PIXEL_LIMIT), "y": (0, _PIXEL_LIMIT), "p": (0, 1)}
     for name, column in columns.items():
-        events[name] = _check_whole_numbers(name, column, *bounds[name])
+        events[name] = _check_integers(name, column, *bounds[name])
 
     return events
 
 
 def check_events(events: Events, height: int, width: int, repair: bool = False) -> CheckedEvents:
-    """Make sure that events lie on the sensor, with times that are not negative and never go back.
-
-    Args:
-        events: an array of dtype `EVENT`.
-        height: rows of the sensor.
-        width: columns of the sensor.
-        repair: drop events outside the sensor or with a negative time, and sort the rest by time.
-
-    Returns:
-        The events, and how many were outside, negative, or earlier than the one before them.
-
-    Raises:
-        DataError: something is wrong and `repair` is False; count and first index are named.
-
-    Example:
-        >>> late_first = make_events(t=[20, 10], x=[0, 1], y=[0, 0], p=[1, 1])
-        >>> checked = check_events(late_first, height=1, width=2, repair=True)
-        >>> checked.events["t"].tolist(), checked.num_backward
-        ([10, 20], 1)
-    """
+    """Refuses events outside the sensor, before time 0 or out of order; `repair` drops or sorts them instead."""
     marks = event_errors(events, height, width)
     errors = RowErrors().with_rows(marks)
     if errors and not repair:
@@ -102,24 +84,9 @@ def check_events(events: Events, height: int, width: int, repair: bool = False) 
 
 
 def event_errors(events: Events, height: int, width: int, before: int = -(2**63)) -> dict[str, Bool[np.ndarray, " N"]]:
-    """Marks impossible events: outside the sensor, before time 0, or earlier than the one before them.
+    """Marks impossible events by kind: outside the sensor, before time 0, earlier than the one before them.
 
-    Args:
-        events: an array of dtype `EVENT`.
-        height: rows of the sensor.
-        width: columns of the sensor.
-        before: time of the event before the first one [us].
-
-    Returns:
-        Marks by a description of the error, in this order.
-
-    Raises:
-        DataError: the array is of another dtype.
-
-    Example:
-        >>> marks = event_errors(make_events(t=[20, 10], x=[0, 5], y=[0, 0], p=[1, 1]), height=1, width=2)
-        >>> [what for what, wrong in marks.items() if wrong[1]]
-        ['outside the sensor of 2 x 1 pixels', 'earlier than the event before']
+    `before` is the time of the event before the first one [us].
     """
     if events.dtype != EVENT:
         raise DataError(f"events need dtype {EVENT}, but got {events.dtype}; build them with make_events().")
@@ -137,8 +104,8 @@ def slice_time(events: Events, start: int, stop: int) -> Events:
 
     Args:
         events: sorted by time.
-        start: first microsecond inside.
-        stop: first microsecond after.
+        start: first microsecond.
+        stop: the microsecond after the last one.
 
     Returns:
         A view of the events inside, found in log(n) steps.
@@ -148,21 +115,22 @@ def slice_time(events: Events, start: int, stop: int) -> Events:
         >>> slice_time(events, 20, 30)["t"].tolist()
         [20, 20]
     """
-    # bisect, not searchsorted: the latter copies a field of a structured array, all of it, at every call
+    # bisect, not searchsorted, which would copy the field of the structured array at every call
     times = events["t"]
     first = bisect_left(times, start)
 
     return events[first : max(first, bisect_left(times, stop))]
 
 
-def _check_whole_numbers(name: str, column: NDArray, lowest: int, highest: int) -> NDArray:
+def _check_integers(name: str, column: NDArray, lowest: int, highest: int) -> NDArray:
     if column.size == 0 or column.dtype == np.bool_:
         return column
 
     if column.dtype.kind == "f" and np.isfinite(column).all() and (column == np.trunc(column)).all():
+        # beyond 2^53 floats are no longer exact
         highest = min(highest, 2**53)
     elif column.dtype.kind not in "iu":
-        raise DataError(f"events need whole numbers for {name}, but got values of type {column.dtype} that are not.")
+        raise DataError(f"events need integers for {name}, but got values of type {column.dtype} that are not.")
 
     wrong = (column < lowest) | (column > highest)
     if wrong.any():

@@ -16,7 +16,7 @@ def load_digits(num_validation: int = 280) -> ImageSplits:
     """The 1797 digits in one fixed order: 1397 for training (the last ones for validation), 400 for the test.
 
     Args:
-        num_validation: samples of the training part that are kept back to choose settings on; 0 trains on all 1397.
+        num_validation: samples of the training part that are kept back for the choice of settings; 0 trains on all.
 
     Returns:
         Images `(N, 8, 8)` in [0, 1] with labels 0 to 9.
@@ -31,7 +31,8 @@ def load_digits(num_validation: int = 280) -> ImageSplits:
         >>> digits.train.images.shape[1:], digits.train.images.max().item()
         (torch.Size([8, 8]), 1.0)
     """
-    from sklearn import datasets  # takes as long to load as PyTorch
+    # here, since it takes as long to load as PyTorch
+    from sklearn import datasets
 
     bunch = datasets.load_digits()
     images = torch.from_numpy(bunch.images.astype(np.float32) / _BRIGHTEST)

@@ -16,7 +16,7 @@ from spikebridge.data.io.npz import read_npz
 from spikebridge.data.io.safe_open import MAX_BYTES, fits
 from spikebridge.errors import ConfigError, DataError
 
-# RandomState is frozen by numpy: this order is the same in every version, so published splits stay what they are
+# RandomState is frozen by numpy: the order is the same in every version, so that published splits stay equal
 _ORDER_SEED = 0
 _NUM_CLASSES = 10
 _SIZE = (28, 28)
@@ -55,58 +55,27 @@ class ImageSplits(NamedTuple):
 
 
 def fixed_permutation(num_samples: int) -> Int64[Tensor, " N"]:
-    """A permutation of the samples that is the same in every run, on every machine.
-
-    Args:
-        num_samples: how many samples there are.
-
-    Returns:
-        Every index from 0 to `num_samples - 1` once.
-
-    Example:
-        >>> sorted(fixed_permutation(4).tolist())
-        [0, 1, 2, 3]
-        >>> fixed_permutation(4).equal(fixed_permutation(4))
-        True
-    """
+    """A permutation of the samples that is the same in every run, on every machine."""
     return torch.from_numpy(np.random.RandomState(_ORDER_SEED).permutation(num_samples).astype(np.int64))
 
 
-def split_validation(samples: LabelledImages, num_held: int) -> tuple[LabelledImages, LabelledImages]:
-    """Keep the last samples of a training part back for validation.
-
-    Args:
-        samples: the training part, in an order that means nothing.
-        num_held: how many samples to keep back, 0 or more.
-
-    Returns:
-        The samples to train on, and those kept back.
-
-    Raises:
-        ConfigError: nothing would be left to train on.
-
-    Example:
-        >>> five = LabelledImages(torch.zeros(5, 2, 2), torch.arange(5))
-        >>> kept, held = split_validation(five, 2)
-        >>> kept.labels.tolist(), held.labels.tolist()
-        ([0, 1, 2], [3, 4])
-    """
+def split_validation(samples: LabelledImages, num_validation: int) -> tuple[LabelledImages, LabelledImages]:
+    """The samples to train on, and the last `num_validation` ones, for validation."""
     num_samples = len(samples.labels)
-    if not 0 <= num_held < num_samples:
+    if not 0 <= num_validation < num_samples:
         raise ConfigError(
-            f"num_validation must be from 0 to {num_samples - 1} (the training part has {num_samples} samples), "
-            f"but got {num_held}."
+            f"num_validation is from 0 to {num_samples - 1} in {num_samples} samples, but got {num_validation}."
         )
 
-    cut = num_samples - num_held
-    return samples.select(torch.arange(cut)), samples.select(torch.arange(cut, num_samples))
+    num_train = num_samples - num_validation
+    return samples.select(torch.arange(num_train)), samples.select(torch.arange(num_train, num_samples))
 
 
 def read_digit_file(path: Path) -> LabelledImages:
     """Reads digits from an npz file, in its order.
 
     Args:
-        path: an npz file with `images`, bytes `(N, 28, 28)`, and `labels`, `(N,)` whole numbers from 0 to 9.
+        path: an npz file with `images`, bytes `(N, 28, 28)`, and `labels`, `(N,)` integers from 0 to 9.
 
     Returns:
         Images `(N, 28, 28)` in [0, 1], and their labels.
@@ -126,18 +95,7 @@ def read_digit_file(path: Path) -> LabelledImages:
 
 
 def write_digit_file(path: Path, digits: LabelledImages) -> None:
-    """Writes digits as `read_digit_file` reads them, in whole or not at all.
-
-    Args:
-        path: an npz file.
-        digits: images `(N, 28, 28)` in [0, 1] and labels.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "mine.npz"
-        >>> write_digit_file(path, LabelledImages(torch.ones(2, 28, 28), torch.tensor([7, 1])))
-        >>> read_digit_file(path).labels.tolist()
-        [7, 1]
-    """
+    """Writes digits as `read_digit_file` reads them: a complete file or none."""
     with atomic_write(path) as file:
         np.savez_compressed(file, images=(digits.images * 255).round().byte().numpy(), labels=digits.labels.numpy())
 
@@ -145,37 +103,27 @@ def write_digit_file(path: Path, digits: LabelledImages) -> None:
 def make_labelled_digits(
     images: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "..."], images_from: str, labels_from: str
 ) -> LabelledImages:
-    """Checks and scales arrays of digits.
+    """Checks and scales arrays of digits: bytes `(N, 28, 28)` and labels `(N,)` from 0 to 9.
 
-    Args:
-        images: bytes `(N, 28, 28)`.
-        labels: `(N,)` whole numbers from 0 to 9.
-        images_from: where they come from, for the message.
-        labels_from: the same for the labels.
-
-    Raises:
-        DataError: dtype, shape or a label is wrong, or there are too many images.
+    `images_from` and `labels_from` are the places of the arrays, for messages.
     """
     if images.dtype != np.uint8 or images.shape[1:] != _SIZE or len(images) == 0:
         raise DataError(f"{images_from}: expected bytes (N, 28, 28), but got {images.dtype} {images.shape}.")
 
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"{labels_from}: expected {len(images)} whole numbers, one for each image of {images_from}, "
-            f"but got {labels.dtype} {labels.shape}."
-        )
+        expected = f"{len(images)} integers, one an image"
+        raise DataError(f"{labels_from}: expected {expected}, but got {labels.dtype} {labels.shape}.")
 
     wrong = (labels < 0) | (labels >= _NUM_CLASSES)
     if wrong.any():
         index = int(wrong.argmax())
-        raise DataError(
-            f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {int(wrong.sum())} are not, "
-            f"first {labels[index]} at index {index}."
-        )
+        count = f"{int(wrong.sum())} are not, first {labels[index]} at index {index}"
+        raise DataError(f"{labels_from}: expected labels from 0 to {_NUM_CLASSES - 1}, but {count}.")
 
+    # before the images become floats, four times as large
     if not fits(images.shape, _FLOAT_BYTES):
-        most = MAX_BYTES // (_FLOAT_BYTES * _SIZE[0] * _SIZE[1])
-        raise DataError(f"{images_from}: expected at most {most} images, but got {len(images)}; split the file.")
+        max_images = MAX_BYTES // (_FLOAT_BYTES * _SIZE[0] * _SIZE[1])
+        raise DataError(f"{images_from}: expected at most {max_images} images, but got {len(images)}; split the file.")
 
     scaled = torch.from_numpy(images.astype(np.float32) / 255)
     return LabelledImages(scaled, torch.from_numpy(labels.astype(np.int64)))

@@ -21,11 +21,11 @@ _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageSplits:
-    """MNIST from the data folder: the idx files where they are, else `digits.npz`.
+    """MNIST from the data folder: the idx files if they are there, else `digits.npz`.
 
     Args:
         folder: the data folder; without it, the one that `SPIKEBRIDGE_DATA` names.
-        num_validation: samples of the training part that are kept back to choose settings on.
+        num_validation: samples of the training part that are kept back for the choice of settings.
 
     Returns:
         Images `(N, 28, 28)` in [0, 1] with labels 0 to 9; the training part in one fixed, shuffled order.
@@ -56,23 +56,7 @@ def load_mnist(folder: Path | None = None, num_validation: int = 1000) -> ImageS
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An array of bytes from an idx file, plain or gzipped (seen by its first bytes, not by its name).
-
-    Args:
-        path: the file.
-
-    Returns:
-        The array, shaped as the header says.
-
-    Raises:
-        DataError: the file is missing, damaged, cut short, too long, or declares an impossible size.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "two.idx"
-        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 30, 40]))
-        >>> read_idx(path).tolist()
-        [30, 40]
-    """
+    """An array of bytes from an idx file, plain or gzipped, as its first bytes say."""
     with open_unpacked(path, "an idx file") as file:
         return _read(file, path)
 
@@ -80,9 +64,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:3] != bytes([0, 0, _UINT8]) or not 1 <= magic[3] <= 4:
-        raise DataError(
-            f"{path}, byte 0: expected an idx file of bytes (00 00 08 and 1 to 4 axes), but got {magic.hex(' ')}."
-        )
+        raise DataError(f"{path}, byte 0: expected an idx file, 00 00 08 and 1 to 4 axes, but got {magic.hex(' ')}.")
 
     num_axes = magic[3]
     header = file.read(4 * num_axes)
@@ -94,12 +76,13 @@ def _read(file: Readable, path: Path) -> NDArray[np.uint8]:
     start = 4 + 4 * num_axes
     if not fits(shape):
         raise DataError(
-            f"{path}, byte 4: expected at most {MAX_BYTES} values, but the header declares {shape}, that is {size}."
+            f"{path}, byte 4: expected at most {MAX_BYTES} values, but it declares {shape}, that is {size}."
         )
 
+    # one more than declared, to notice values beyond them
     values = read_at_most(file, size + 1)
     if len(values) != size:
-        came = f"the file ends at byte {start + len(values)}" if len(values) < size else "there are more"
-        raise DataError(f"{path}, byte {start}: expected {size} values for shape {shape}, but {came}.")
+        end = f"the file ends at byte {start + len(values)}" if len(values) < size else "there are more"
+        raise DataError(f"{path}, byte {start}: expected {size} values for shape {shape}, but {end}.")
 
     return np.frombuffer(values, np.uint8).reshape(shape)

@@ -47,13 +47,13 @@ class FileColumn:
         self._lock = Lock()  # guards the position of the file
 
         with _with_file_name():
-            # it lives as long as the column
+            # no `with`: the file lives as long as the column
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
 
         weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self._length
 
     def append(self, rows: NDArray[Any]) -> None:
@@ -62,26 +62,27 @@ class FileColumn:
         Raises:
             DataError: the disk is full.
         """
-        left = memoryview(np.asarray(rows, self._empty.dtype).tobytes())
+        remaining = memoryview(np.asarray(rows, self._empty.dtype).tobytes())
         with self._lock, _with_file_name():
             self._file.seek(self._length * self._row_bytes)
-            while left:
-                left = left[self._file.write(left) :]
+            # an unbuffered file may write a part only
+            while remaining:
+                remaining = remaining[self._file.write(remaining) :]
 
         self._length += len(rows)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        """Rows that follow one another, as an array."""
+        """Consecutive rows as an array."""
         start, stop, step = rows.indices(self._length)
         if step != 1:
-            raise IndexError(f"a column in a file gives rows that follow one another, but got a step of {step}.")
+            raise IndexError(f"a column in a file gives consecutive rows, but got a step of {step}.")
 
-        wanted = max(0, stop - start) * self._row_bytes
-        found = bytearray()
-        while len(found) < wanted:
-            found += self._read(wanted - len(found), start * self._row_bytes + len(found))
+        size = max(0, stop - start) * self._row_bytes
+        content = bytearray()
+        while len(content) < size:
+            content += self._read(size - len(content), start * self._row_bytes + len(content))
 
-        return np.frombuffer(found, self._empty.dtype).reshape(-1, *self._empty.shape[1:])
+        return np.frombuffer(content, self._empty.dtype).reshape(-1, *self._empty.shape[1:])
 
     def __copy__(self) -> "FileColumn":
         """The column itself."""
@@ -97,9 +98,7 @@ class FileColumn:
         Raises:
             DataError: always.
         """
-        raise DataError(
-            "events or frames in a temporary file cannot be pickled, or sent to another process; read them there."
-        )
+        raise DataError("events or frames in a temporary file cannot be pickled for another process; read them there.")
 
     def _read(self, size: int, place: int) -> bytes:
         """Bytes of the file, as many as one read returns."""
@@ -107,11 +106,12 @@ class FileColumn:
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), size, place)
 
-        with self._lock:  # Windows has none, and no processes that share a file
+        # Windows has no `pread`, and no processes that share a file
+        with self._lock:
             self._file.seek(place)
-            found: bytes = self._file.read(size)
+            content: bytes = self._file.read(size)
 
-        return found
+        return content
 
 
 @contextmanager
@@ -134,74 +134,46 @@ Column: TypeAlias = NDArray[Any] | FileColumn
 def concatenate_chunks(
     chunks: Iterable[Mapping[str, NDArray[Any]]], kinds: Mapping[str, DTypeLike]
 ) -> dict[str, Column]:
-    """Joins chunks of columns.
-
-    Args:
-        chunks: rows of each column.
-        kinds: the dtype of each column.
-
-    Returns:
-        Arrays, or columns in files where all of them together take more than `MAX_MEMORY_BYTES` bytes.
-
-    Raises:
-        DataError: the disk is full, or there is no folder for temporary files.
-
-    Example:
-        >>> concatenate_chunks([{"t": np.array([1, 2])}, {"t": np.array([3])}], {"t": np.int64})["t"].tolist()
-        [1, 2, 3]
-    """
-    kept: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
+    """Joins chunks of columns: arrays, or files if all together exceed `MAX_MEMORY_BYTES` bytes."""
+    in_memory: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
     files: dict[str, FileColumn] = {}
     size = 0
 
     for chunk in chunks:
         for name, kind in kinds.items():
-            kept[name].append(np.ascontiguousarray(chunk[name], kind))
-            size += kept[name][-1].nbytes
+            in_memory[name].append(np.ascontiguousarray(chunk[name], kind))
+            size += in_memory[name][-1].nbytes
 
         if size <= MAX_MEMORY_BYTES:
             continue
 
+        # from here on each chunk goes to the files
         if not files:
-            files = {name: FileColumn(kinds[name], columns[0].shape[1:]) for name, columns in kept.items()}
+            files = {name: FileColumn(kinds[name], columns[0].shape[1:]) for name, columns in in_memory.items()}
 
-        for name, columns in kept.items():
+        for name, columns in in_memory.items():
             while columns:
                 files[name].append(columns.pop(0))
 
     if files:
         return dict(files)
 
-    return {name: np.concatenate(columns or [np.empty(0, kinds[name])]) for name, columns in kept.items()}
+    return {name: np.concatenate(columns or [np.empty(0, kinds[name])]) for name, columns in in_memory.items()}
 
 
 def iter_chunks(*columns: Column) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yields columns of one length in chunks of `CHUNK_ROWS` rows.
-
-    Example:
-        >>> [x.tolist() for (x,) in iter_chunks(np.arange(4))]
-        [[0, 1, 2, 3]]
-    """
+    """Yields columns of one length in chunks of `CHUNK_ROWS` rows."""
     for start in range(0, len(columns[0]), CHUNK_ROWS):
         yield tuple(column[start : start + CHUNK_ROWS] for column in columns)
 
 
 def column_searchsorted(column: Column, values: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, " V"]:
-    """`numpy.searchsorted(column, values)` for a column that may lie in a file.
-
-    Args:
-        column: numbers that never fall.
-        values: that never fall.
-
-    Example:
-        >>> column_searchsorted(np.array([10, 20, 20, 30]), np.array([5, 20, 40])).tolist()
-        [0, 1, 4]
-    """
-    found = np.zeros(len(values), np.int64)
+    """`numpy.searchsorted(column, values)` for rising values, and a column that may lie in a file."""
+    places = np.zeros(len(values), np.int64)
     for (chunk,) in iter_chunks(column):
         # most values lie beyond a chunk and need no search
         inside, after = np.searchsorted(values, chunk[[0, -1]], side="right")
-        found[inside:after] += np.searchsorted(chunk, values[inside:after])
-        found[after:] += len(chunk)
+        places[inside:after] += np.searchsorted(chunk, values[inside:after])
+        places[after:] += len(chunk)
 
-    return found
+    return places

@@ -1,4 +1,4 @@
-"""HDF5 files of unknown origin: looked through before anything is read into memory.
+"""HDF5 files of unknown origin: their structure is checked before anything is read into memory.
 
 HDF5 can do more than a file of numbers needs: link to other files, nest without an end, and declare arrays far larger
 than the file. h5py (BSD) reads it; it is an optional package.
@@ -15,9 +15,9 @@ from spikebridge.data.io.safe_open import decoding, open_binary
 from spikebridge.errors import ConfigError, DataError
 
 MOST_BYTES = 1 << 30
-_MOST_OBJECTS = 200_000  # groups and arrays
-_MOST_LEVELS = 60
-_MOST_GROWTH = 1100  # deflate packs zeros about a thousandfold
+_MAX_OBJECTS = 200_000  # groups and arrays
+_MAX_LEVELS = 60
+_MAX_GROWTH = 1100  # deflate packs zeros about a thousandfold
 _ALLOWANCE = 1 << 20
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01\0\0\0"
@@ -25,16 +25,7 @@ _HEAP = b"GCOL\x01\0\0\0"
 
 @contextmanager
 def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
-    """A file as an `h5py.File`, looked through.
-
-    Args:
-        path: the file.
-        expected: what should be there, for the message.
-
-    Raises:
-        DataError: the file is missing, damaged, reaches out of itself, or declares more than is read.
-        ConfigError: h5py is not installed.
-    """
+    """A file as an `h5py.File` whose structure has been checked."""
     try:
         import h5py
     except ImportError:
@@ -43,6 +34,7 @@ def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
     with open_binary(path, expected) as file, decoding(path, expected):
         size = os.fstat(file.fileno()).st_size
         try:
+            # before h5py sees the file: a heap without an end would keep it busy for ever
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 check_heaps(content)
             h5 = h5py.File(file, "r")
@@ -56,20 +48,15 @@ def open_hdf5(path: Path, expected: str) -> Iterator[Any]:
 
 
 def check_heaps(content: Any) -> None:
-    """Refuses bytes that are no HDF5, and a global heap whose list of objects has no end: h5py reads it for ever.
+    """Refuses bytes that are no HDF5, and a global heap whose list of objects has no end: h5py would never return.
 
     HDF5 keeps texts and lists of any length in such heaps. The HDF Group, "HDF5 File Format Specification", version
     3.0, section III.E.
-
-    Args:
-        content: of the file, as bytes or mapped into memory.
-
-    Raises:
-        DataError: as above.
     """
     if content[: len(_SIGNATURE)] != _SIGNATURE:
         raise DataError("it cannot be read: it does not begin as an HDF5 file does")
 
+    # the superblock of versions 0 and 1 has the size of lengths at byte 14, later ones at byte 10
     lengths = content[14:15] if content[8:9] in (b"\0", b"\1") else content[10:11]
     if lengths != b"\x08":
         raise DataError("its lengths are of another size than 8 bytes, in which most programs write HDF5")
@@ -93,26 +80,17 @@ def check_heaps(content: Any) -> None:
 
 
 def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterator[tuple[str, Any]]:
-    """Every group and array below the root, by path, once it is known to be no larger than is read.
-
-    Args:
-        h5: an open `h5py.File`.
-        size: of the file [bytes].
-        kind: of the file, for messages.
-
-    Raises:
-        DataError: links to elsewhere, a group inside itself, or more than is read.
-    """
+    """Yields every group and array below the root with its path, each after the checks of links, depth and size."""
     import h5py
 
     declared = 0
-    seen: set[Any] = set()
-    waiting = [("", h5)]
+    addresses: set[Any] = set()
+    groups = [("", h5)]
 
-    while waiting:
-        path, group = waiting.pop()
-        if path.count("/") > _MOST_LEVELS:
-            raise DataError(f"{path:.60}.. nests deeper than {_MOST_LEVELS} groups")
+    while groups:
+        path, group = groups.pop()
+        if path.count("/") > _MAX_LEVELS:
+            raise DataError(f"{path:.60}.. nests deeper than {_MAX_LEVELS} groups")
 
         for name in group:
             inner = f"{path}/{name}"
@@ -122,16 +100,16 @@ def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterat
             item = group[name]
             # a group that contains itself is of endless depth
             address = h5py.h5o.get_info(item.id).addr
-            if address in seen or item == h5:
+            if address in addresses or item == h5:
                 raise DataError(f"{inner} is a second name of the same group or array, which no {kind} needs")
 
-            seen.add(address)
-            if len(seen) > _MOST_OBJECTS:
-                raise DataError(f"it has more than {_MOST_OBJECTS} groups and arrays")
+            addresses.add(address)
+            if len(addresses) > _MAX_OBJECTS:
+                raise DataError(f"it has more than {_MAX_OBJECTS} groups and arrays")
 
             if isinstance(item, h5py.Group):
                 yield inner, item
-                waiting.append((inner, item))
+                groups.append((inner, item))
                 continue
 
             if not isinstance(item, h5py.Dataset):
@@ -140,7 +118,7 @@ def objects_of(h5: Any, size: int, kind: str = "HDF5 file of numbers") -> Iterat
                 raise DataError(f"{inner} keeps its values in another file")
 
             declared += item.nbytes
-            if declared > MOST_BYTES or declared > _MOST_GROWTH * size + _ALLOWANCE:
+            if declared > MOST_BYTES or declared > _MAX_GROWTH * size + _ALLOWANCE:
                 raise DataError(f"it declares {declared} bytes in a file of {size}, more than is read")
 
             yield inner, item

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 from PIL import Image
 
 from spikebridge.data.io.column import Column
@@ -46,17 +45,11 @@ class ImageFiles(Sequence[np.ndarray]):
         self.height, self.width = read_grey(self.paths[0]).shape
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "ImageFiles": ...
-
-    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImageFiles":
-        """One image, read now; or some of them, still in their files.
+    def __getitem__(self, index: int | slice) -> Any:
+        """One image `(H, W)` of bytes, read from its file; or a selection, still in the files.
 
         Raises:
             DataError: the file is damaged, or its image has another size than the first one.
@@ -66,10 +59,9 @@ class ImageFiles(Sequence[np.ndarray]):
 
         image = read_grey(self.paths[index])
         if image.shape != (self.height, self.width):
-            raise DataError(
-                f"{self.paths[index]}: expected {self.width} x {self.height} pixels as in {self.paths[0].name}, "
-                f"but got {image.shape[1]} x {image.shape[0]}."
-            )
+            expected = f"{self.width} x {self.height} pixels as in {self.paths[0].name}"
+            size = f"{image.shape[1]} x {image.shape[0]}"
+            raise DataError(f"{self.paths[index]}: expected {expected}, but got {size}.")
 
         return image
 
@@ -79,7 +71,7 @@ class ImagesInMemory(Sequence[np.ndarray]):
 
     Args:
         column: one image a row, at least one.
-        rows: which of them; all without it.
+        rows: a selection; None for all.
 
     Example:
         >>> images = ImagesInMemory(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
@@ -93,46 +85,24 @@ class ImagesInMemory(Sequence[np.ndarray]):
         self.height, self.width = column[:1].shape[1:]
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "H W"]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "ImagesInMemory": ...
-
-    def __getitem__(self, index: int | slice) -> "UInt8[np.ndarray, 'H W'] | ImagesInMemory":
-        """One image; or some of them, still where they are."""
+    def __getitem__(self, index: int | slice) -> Any:
+        """One image `(H, W)` of bytes; or a selection that shares the column."""
         if isinstance(index, slice):
             return ImagesInMemory(self.column, self.rows[index])
 
+        # a column in a file gives slices alone
         row = self.rows[index]
-        image: NDArray[np.uint8] = self.column[row : row + 1][0]
-
-        return image
+        return self.column[row : row + 1][0]
 
 
 def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """One image as grey levels from 0 to 255; colours are converted to luma (ITU-R 601).
-
-    Args:
-        path: the file.
-
-    Returns:
-        Rows and columns of grey levels; of 16 bits the upper 8.
-
-    Raises:
-        DataError: the file is missing, damaged, of an unknown kind, or too large.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "white.png"
-        >>> Image.new("RGB", (1, 1), (255, 255, 255)).save(path)
-        >>> read_grey(path).tolist()
-        [[255]]
-    """
+    """One image as grey levels from 0 to 255: luma (ITU-R 601) of colours, the upper 8 of 16 bits."""
     with open_image(path, "an image") as image:
         _check(image, path)
+        # Pillow clips 16 bits to 8 instead of scaling them
         if image.mode.startswith("I;16"):
             return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.array(image.convert("L"))
@@ -140,25 +110,7 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
 
 @contextmanager
 def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> Iterator[Image.Image]:
-    """An image file, opened for reading its pixels in the `with` block.
-
-    Args:
-        path: the file.
-        expected: what should be there, for the message.
-        formats: Pillow's names of the formats that are read; others, some of which start programs, are not tried.
-
-    Raises:
-        DataError: the file is missing, damaged, or of another format.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "page.png"
-        >>> _ = path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
-        >>> with open_image(path, "an image") as image:
-        ...     image.size
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: ...page.png: expected an image, but it is damaged or of another kind (cannot ...
-    """
+    """An image file of one of Pillow's `formats`, open in the `with` block; some other formats start programs."""
     with (
         open_binary(path, expected) as file,
         decoding(path, expected),
@@ -168,24 +120,7 @@ def open_image(path: Path, expected: str, formats: Sequence[str] = FORMATS) -> I
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder in the order of the last number in their names, so that 10 comes after 9.
-
-    Args:
-        folder: where they lie.
-
-    Returns:
-        Their paths.
-
-    Raises:
-        DataError: there is no such folder, or no image in it.
-
-    Example:
-        >>> folder = Path(getfixture("tmp_path"))
-        >>> for name in ("10.png", "9.png", "notes.txt"):
-        ...     (folder / name).touch()
-        >>> [path.name for path in list_images(folder)]
-        ['9.png', '10.png']
-    """
+    """The image files of a folder in the order of the last number in their names, so that 10 comes after 9."""
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of images, but there is none.")
 
@@ -197,20 +132,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def check_consecutive(paths: Sequence[Path]) -> None:
-    """Refuses file numbers with a gap, where the numbers alone give the times.
-
-    Args:
-        paths: in order.
-
-    Raises:
-        DataError: their numbers do not grow by one.
-
-    Example:
-        >>> check_consecutive([Path("00007.png"), Path("00009.png")])
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: 00009.png: expected an image of number 8 after 00007.png; is one missing?
-    """
+    """Refuses file numbers with a gap, where the numbers alone give the times."""
     for before, after in pairwise(paths):
         expected = _number(before) + 1
         if _number(after) != expected:
@@ -224,12 +146,9 @@ def _number(path: Path) -> int:
 
 def _check(image: Image.Image, path: Path) -> None:
     if image.width * image.height > _MAX_PIXELS:
-        raise DataError(
-            f"{path}: expected at most {_MAX_PIXELS} pixels, but it declares {image.width} x {image.height}."
-        )
+        raise DataError(f"{path}: expected at most {_MAX_PIXELS} pixels, but it has {image.width} x {image.height}.")
 
     if image.mode not in _EIGHT_BIT and not image.mode.startswith("I;16"):
         raise DataError(
-            f"{path}: expected grey or colour levels of 8 or 16 bits, but the image is of mode {image.mode!r}; "
-            "save it as 8-bit grey first."
+            f"{path}: expected 8 or 16 bits a level, but got mode {image.mode!r}; save it as 8-bit grey first."
         )

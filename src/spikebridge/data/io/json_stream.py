@@ -8,8 +8,7 @@ from spikebridge.data.io.json_text import parse_json
 from spikebridge.data.io.safe_open import Readable, open_unpacked, read_at_most
 from spikebridge.errors import DataError
 
-MAX_BYTES = 2**31
-"""Of a whole file, unpacked."""
+MAX_BYTES = 2**31  # of an unpacked file
 MAX_LINE_BYTES = 2**25
 MAX_DOCUMENT_BYTES = 2**29
 _MAX_LINES = 2**22
@@ -17,31 +16,18 @@ MAX_OBJECTS = 2**20
 
 
 def json_objects(path: Path, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file, each with its place.
+    """Yields the objects of a file, plain or gzipped: JSON lines, or one document that is an object or a list of them.
 
-    Args:
-        path: JSON lines, or one JSON document: an object or a list of objects. Plain, or packed with gzip.
-        expected: what should be there, for messages ("a file of scenes").
-
-    Returns:
-        Pairs such as `("scenes.jsonl, line 3", {...})`, one after the other.
-
-    Raises:
-        DataError: the file is missing, empty, damaged, no JSON, or past a limit.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "some.jsonl"
-        >>> _ = path.write_text('{"a": 1}\\n\\n{"a": 2}\\n')
-        >>> [(place.split(", ")[1], one) for place, one in json_objects(path, "numbers")]
-        [('line 1', {'a': 1}), ('line 3', {'a': 2})]
+    Each object comes with its place, such as `("scenes.jsonl, line 3", {...})`.
     """
     with open_unpacked(path, expected) as file:
         yield from _objects(file, str(path), expected)
 
 
 def _objects(file: Readable, path: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    num_read = num_objects = 0
-    some = False
+    num_read = 0
+    num_objects = 0
+    num_values = 0
 
     for number, line in enumerate(_lines(file, path), start=1):
         num_read += len(line)
@@ -54,20 +40,20 @@ def _objects(file: Readable, path: str, expected: str) -> Iterator[tuple[str, di
         try:
             value = parse_json(line, place)
         except DataError:
-            if some:
+            if num_values:
                 raise
-            # a document over several lines
+            # the first line alone is no JSON: a document over several lines
             place = path
             value = parse_json(_whole(line, file, path), path)
 
-        some = True
+        num_values += 1
         for where, one in _each(value, place, expected):
             num_objects += 1
             if num_objects > MAX_OBJECTS:
                 raise DataError(f"{where}: a file of more than {MAX_OBJECTS} objects is not read; split it.")
             yield where, one
 
-    if not some:
+    if not num_values:
         raise DataError(f"{path}: expected {expected}, but the file is empty.")
 
 
@@ -85,20 +71,18 @@ def _lines(file: Readable, path: str) -> Iterator[bytes]:
 
 
 def _whole(first: bytes, file: Readable, path: str) -> bytes:
-    """The rest of the file after its first line, with it."""
+    """The first line of a file and the rest of it."""
     content = first + read_at_most(file, MAX_DOCUMENT_BYTES + 1 - len(first))
     if len(content) > MAX_DOCUMENT_BYTES:
-        raise DataError(
-            f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write one object a line instead."
-        )
+        raise DataError(f"{path}: one JSON document of more than {MAX_DOCUMENT_BYTES} bytes; write an object a line.")
 
     return content
 
 
 def _each(value: Any, place: str, expected: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    many = isinstance(value, list)
-    for number, one in enumerate(value if many else [value], start=1):
-        here = f"{place}, entry {number}" if many else place
-        if not isinstance(one, dict):
-            raise DataError(f"{here}: expected {expected}, each a JSON object, but got {one!r:.60}")
-        yield here, one
+    is_list = isinstance(value, list)
+    for number, entry in enumerate(value if is_list else [value], start=1):
+        where = f"{place}, entry {number}" if is_list else place
+        if not isinstance(entry, dict):
+            raise DataError(f"{where}: expected {expected}, each a JSON object, but got {entry!r:.60}")
+        yield where, entry

@@ -7,55 +7,19 @@ from typing import Any
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError
 
-MAX_BYTES = 2**24
-"""Of a file that is read as a whole: settings, results, a manifest."""
+MAX_BYTES = 2**24  # of a file that is read as a whole: settings, results, a manifest
 _MAX_DEPTH = 100
-MAX_VALUES = 2**24
-"""A value takes about 80 bytes of memory."""
+MAX_VALUES = 2**24  # a value takes about 80 bytes of memory
 _BLOCK_BYTES = 2**22
 
 
 def read_json(path: Path, expected: str, max_bytes: int = MAX_BYTES) -> Any:
-    """The value of a JSON file.
-
-    Args:
-        path: the file.
-        expected: what should be there, for the message ("the settings of a run").
-        max_bytes: the largest file that is read.
-
-    Raises:
-        DataError: the file is missing, no regular file, empty, too large or no JSON, or past a limit.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "a.json"
-        >>> _ = path.write_text('{"size": [3, 4]}')
-        >>> read_json(path, "a size")
-        {'size': [3, 4]}
-    """
+    """The value of a JSON file."""
     return parse_json(read_bytes(path, expected, max_bytes), str(path))
 
 
 def parse_json(content: bytes | str, place: str) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        content: in UTF-8, with or without a byte order mark.
-        place: where the text comes from, for the message.
-
-    Returns:
-        Of dict, list, str, int, float, bool and None.
-
-    Raises:
-        DataError: the text is no JSON, nests deeper than 100 values, or has more than 16,777,216.
-
-    Example:
-        >>> parse_json('{"a": [1, 2.5, null]}', "settings")
-        {'a': [1, 2.5, None]}
-        >>> parse_json("[" * 100_000, "settings")
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: settings: JSON that nests deeper than 100 levels is not read.
-    """
+    """The value of a JSON text in UTF-8, with or without a byte order mark; `place` is for messages."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
         _check_limits(content.encode() if isinstance(content, str) else content, place)
@@ -68,6 +32,7 @@ def parse_json(content: bytes | str, place: str) -> Any:
 
 def _check_limits(content: bytes, place: str) -> None:
     """Refuses JSON that would take too much memory, or too many levels of calls."""
+    # a text this short cannot nest too deep or hold too many values
     if len(content) <= _MAX_DEPTH:
         return
 
@@ -79,8 +44,9 @@ def _check_limits(content: bytes, place: str) -> None:
 
 
 def _depth(content: bytes) -> int:
-    """The largest number of brackets that are open at once, without those in strings."""
-    import numpy as np  # here, since it takes longer to load than `--help` to answer
+    """The largest number of open brackets outside strings."""
+    # here, since numpy takes longer to load than `--help` to answer
+    import numpy as np
 
     # an escaped quote ends no string; escaped backslashes go first, since the quote after one does end it
     content = content.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -88,6 +54,7 @@ def _depth(content: bytes) -> int:
 
     for start in range(0, len(content), _BLOCK_BYTES):
         block = np.frombuffer(content, np.uint8, min(_BLOCK_BYTES, len(content) - start), start)
+        # the codes of the four brackets and a few other signs differ in bits of 0x26 alone
         places = np.flatnonzero((block == ord('"')) | ((block | 0x26) == 0x7F))
         symbols = block[places]
         quotes = np.cumsum(symbols == ord('"')) + in_string

@@ -20,25 +20,9 @@ from spikebridge.errors import DataError, did_you_mean
 def read_npz(
     path: Path, keys: Iterable[str] | None = None, max_bytes: int = MAX_BYTES, *, text: bool = False
 ) -> dict[str, NDArray]:
-    """Arrays of an npz file.
+    """Arrays of numbers or truth values of an npz file, by name; with `text`, arrays of text as well.
 
-    Args:
-        path: the file.
-        keys: names of the arrays; others are not read. None reads all.
-        max_bytes: the most that all arrays together may take, where all are read.
-        text: whether arrays of text are read, too.
-
-    Returns:
-        Arrays of numbers or truth values, and maybe of text, by name.
-
-    Raises:
-        DataError: the file is missing, damaged or cut short, lacks an array, or an array is of objects or too large.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "pair.npz"
-        >>> np.savez(path, a=np.array([1, 2]), b=np.array([3]))
-        >>> read_npz(path, ["a"])["a"].tolist()
-        [1, 2]
+    `keys` names the arrays to read; None reads all, if together they declare at most `max_bytes` bytes.
     """
     with _archive(path) as archive:
         if keys is None:
@@ -51,46 +35,18 @@ def read_npz(
 
 
 def array_names(path: Path) -> list[str]:
-    """Names of the arrays of an npz file, of which none is read.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DataError: the file is missing or damaged.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "pair.npz"
-        >>> np.savez(path, a=np.array([1, 2]), b=np.array([3]))
-        >>> array_names(path)
-        ['a', 'b']
-    """
+    """Names of the arrays of an npz file, without reading them."""
     with _archive(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]:
-    """Vectors of one length, some rows of each at a time: they may be longer than memory.
-
-    Args:
-        path: the file.
-        keys: names of the vectors.
-
-    Raises:
-        DataError: as above, or the vectors differ in length.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "pair.npz"
-        >>> np.savez(path, a=np.array([1, 2]), b=np.array([3, 4]))
-        >>> [{key: rows.tolist() for key, rows in chunk.items()} for chunk in npz_columns(path, ["a", "b"])]
-        [{'a': [1, 2], 'b': [3, 4]}]
-    """
+    """Yields vectors of one length, `CHUNK_ROWS` rows at a time: they may be longer than memory."""
     with _archive(path) as archive, ExitStack() as stack:
         members = {key: stack.enter_context(_opened_member(archive, key, path)) for key in keys}
         headers = {key: _header(member, f"{path}, {key}") for key, member in members.items()}
         shapes = {key: header.shape for key, header in headers.items()}
-        (shape, *others) = set(shapes.values())
-
+        shape, *others = set(shapes.values())
         if others or len(shape) != 1 or shape[0] < 0:
             raise DataError(f"{path}: expected columns of one length, but got {shapes}.")
 
@@ -98,6 +54,7 @@ def npz_columns(path: Path, keys: Iterable[str]) -> Iterator[dict[str, NDArray]]
             rows = min(CHUNK_ROWS, shape[0] - start)
             yield {key: _values(members[key], header, rows, f"{path}, {key}", start) for key, header in headers.items()}
 
+        # a member of more values than its header declares is damaged
         for key, member in members.items():
             _check_end(member, headers[key], f"{path}, {key}")
 
@@ -131,10 +88,8 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBER
     with _opened_member(archive, key, path) as member:
         header = _header(member, where, kinds)
         if not fits(header.shape, header.dtype.itemsize):
-            raise DataError(
-                f"{where}: expected numbers in at most {MAX_BYTES} bytes, but the header declares {header.dtype} "
-                f"{header.shape}."
-            )
+            declared = f"{header.dtype} {header.shape}"
+            raise DataError(f"{where}: expected numbers in at most {MAX_BYTES} bytes, but it declares {declared}.")
 
         values = _values(member, header, prod(header.shape), where)
         _check_end(member, header, where)
@@ -143,11 +98,11 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path, kinds: str = _NUMBER
 
 
 def _values(member: Readable, header: _Header, number: int, where: str, start: int = 0) -> NDArray:
-    """The next numbers of an array, of which some have been read."""
+    """The next numbers of an array, after `start` that have been read."""
     values = read_at_most(member, number * header.dtype.itemsize)
     if len(values) != number * header.dtype.itemsize:
-        came = start * header.dtype.itemsize + len(values)
-        raise DataError(f"{where}: expected {_size(header)}, but {came} are there.")
+        num_bytes = start * header.dtype.itemsize + len(values)
+        raise DataError(f"{where}: expected {_size(header)}, but {num_bytes} are there.")
 
     return np.frombuffer(values, header.dtype)
 

@@ -16,7 +16,7 @@ from spikebridge.errors import DataError
 MAX_BYTES = 2**26
 _MAX_INSTRUCTIONS = 2**23
 _MAX_DEPTH = 100
-_MAX_SHARING = 4  # values of the whole tree for each instruction, where a value counts as often as it is used
+_MAX_SHARING = 4  # values of the whole tree per instruction; a shared value counts once per use
 _MAX_CHARACTERS = 2**26  # of all texts, counted in the same way
 _MAX_INTEGER_BITS = 4000
 
@@ -33,24 +33,15 @@ _MARK = object()
 
 
 def read_restricted_pickle(path: Path) -> Any:
-    """The value that a pickle file holds, made of dict, list, tuple, str, int, float, bool and None alone.
+    """The value of a pickle file, made of dict, list, tuple, str, int, float, bool and None alone.
 
-    Args:
-        path: the file, of any protocol.
-
-    Raises:
-        DataError: the file is missing, too large or damaged, it asks for anything but plain values, or a value nests
-            too deep, contains itself, or is used so often that its copies would not fit into memory.
+    A value is refused if it nests too deep, contains itself, or shares items so often that copies would fill memory.
     """
     return restricted_unpickle(read_bytes(path, "a pickle of plain values", MAX_BYTES), str(path))
 
 
 def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
-    """The same for bytes.
-
-    Args:
-        content: of the whole file.
-        place: where it comes from, for the message.
+    """The value of a pickle in memory; see `read_restricted_pickle`.
 
     Example:
         >>> restricted_unpickle(b"(lp0\\nI1\\naF2.5\\na.")
@@ -67,6 +58,7 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
         for number, (operation, argument, position) in enumerate(pickletools.genops(content)):
             if number >= _MAX_INSTRUCTIONS:
                 raise DataError(f"{place}: expected at most {_MAX_INSTRUCTIONS} instructions, but there are more.")
+            # the memory that the value needs is bounded by the instructions that made it
             if operation.name == "STOP":
                 value = _single_value(stack, place)
                 _check_tree(value, _MAX_SHARING * (number + 1), place)
@@ -80,7 +72,7 @@ def restricted_unpickle(content: bytes, place: str = "pickle") -> Any:
 
 
 def _execute(name: str, argument: Any, stack: list[Any], memo: dict[int, Any], refusal: str) -> None:
-    """One instruction: changes stack and memo."""
+    """Executes one instruction on stack and memo."""
     if name in _CONSTANTS:
         stack.append(_CONSTANTS[name])
     elif name in _EMPTY:
@@ -117,7 +109,7 @@ def _execute(name: str, argument: Any, stack: list[Any], memo: dict[int, Any], r
 
 def _value(argument: Any, refusal: str) -> Any:
     if isinstance(argument, int) and argument.bit_length() > _MAX_INTEGER_BITS:
-        raise DataError(f"{refusal}: a whole number of {argument.bit_length()} bits")
+        raise DataError(f"{refusal}: an integer of {argument.bit_length()} bits")
     return argument
 
 
@@ -129,7 +121,7 @@ def _top(stack: list[Any], number: int) -> list[Any]:
 
 
 def _pop_mark(stack: list[Any]) -> list[Any]:
-    """The values above the last mark, taken off with it."""
+    """The values above the last mark, removed together with it."""
     for at in range(len(stack) - 1, -1, -1):
         if stack[at] is _MARK:
             values = stack[at + 1 :]
@@ -140,7 +132,7 @@ def _pop_mark(stack: list[Any]) -> list[Any]:
 
 
 def _gather(name: str, values: list[Any], stack: list[Any]) -> None:
-    """Puts values into the container that is on top of the stack, or into a new one."""
+    """Puts values into the container on top of the stack, or into a new one."""
     if any(value is _MARK for value in values):
         raise IndexError("a mark is left")
 
@@ -175,10 +167,12 @@ def _single_value(stack: list[Any], place: str) -> Any:
 
 
 def _check_tree(value: Any, max_values: int, place: str) -> None:
-    """Refuses a value that cannot be walked through: with a cycle, too deep, or of too many values in the end."""
-    num_values = num_characters = 0
+    """Refuses a value with a cycle, too many levels, or too many values where a shared one counts once per use."""
+    num_values = 0
+    num_characters = 0
     level = [value]
 
+    # level by level, since recursion would fail on the trees that are to be refused
     for _ in range(_MAX_DEPTH):
         num_values += len(level)
         num_characters += sum(len(one) for one in level if isinstance(one, str))

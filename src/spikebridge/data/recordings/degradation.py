@@ -1,6 +1,6 @@
-"""Another camera than the one that recorded: events lost and added, contrast changed, pictures blurred.
+"""Degraded recordings, as of a worse camera: events lost and added, contrast changed, frames blurred.
 
-With these, anyone can measure how far a recording may be from those that a network was trained on.
+They measure how far a recording may be from those that a network was trained on.
 """
 
 from collections.abc import Sequence
@@ -18,33 +18,15 @@ from spikebridge.errors import ConfigError
 
 @dataclass(frozen=True)
 class Degradation:
-    """What changes.
+    """Settings of the worse camera."""
 
-    Args:
-        lose_events: share of the events that are removed, 0 to 1.
-        add_events: rate of added noise events on the whole sensor [events/s].
-        contrast: factor of the grey levels around the mean of each frame.
-        blur: standard deviation of a Gaussian blur of the frames [px].
-        seed: of the events that are removed and added.
-
-    Raises:
-        ConfigError: a value out of range.
-
-    Example:
-        >>> Degradation(lose_events=1.5)
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.ConfigError: lose_events needs to be a share from 0 to 1, but got 1.5
-    """
-
-    lose_events: float = 0.0
-    add_events: float = 0.0
-    contrast: float = 1.0
-    blur: float = 0.0
+    lose_events: float = 0.0  # share of the events that are removed
+    add_events: float = 0.0  # rate of noise events on the whole sensor [events/s]
+    contrast: float = 1.0  # factor of the grey levels around the mean of each frame
+    blur: float = 0.0  # standard deviation of a Gaussian blur of the frames [px]
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses values out of range."""
         if not 0 <= self.lose_events <= 1:
             raise ConfigError(f"lose_events needs to be a share from 0 to 1, but got {self.lose_events}")
 
@@ -54,19 +36,7 @@ class Degradation:
 
 
 def degraded(recording: Recording, degradation: Degradation) -> Recording:
-    """A recording as another camera would have made it.
-
-    Args:
-        recording: as recorded.
-        degradation: what changes.
-
-    Example:
-        >>> from spikebridge.data.simulation.render import render_recording
-        >>> from spikebridge.data.simulation.rotating_disk import RotatingDisk
-        >>> recording = render_recording(RotatingDisk(height=48, width=48), duration=0.1, dt=0.005)
-        >>> degraded(recording, Degradation(lose_events=1.0)).events.num_events
-        0
-    """
+    """A recording as the worse camera would have made it."""
     frames = recording.frames
     if degradation.contrast != 1 or degradation.blur:
         frames = _DegradedFrames(frames, degradation.contrast, degradation.blur)
@@ -74,27 +44,27 @@ def degraded(recording: Recording, degradation: Degradation) -> Recording:
     if not (degradation.lose_events or degradation.add_events):
         return replace(recording, frames=frames)
 
-    kept, moved = _thinned(recording, degradation)
-    events, frame_events = _with_noise(kept, moved, recording.dt, degradation)
+    events, frame_events = _thinned(recording, degradation)
+    events, frame_events = _with_noise(events, frame_events, recording.dt, degradation)
 
     return replace(recording, frames=frames, events=events, frame_events=frame_events)
 
 
 def _thinned(recording: Recording, degradation: Degradation) -> tuple[EventBins, np.ndarray]:
-    """Events that are left, and the first one of each frame."""
+    """The remaining events, and the index of the first one of each frame."""
     bins = recording.events
     keep = np.random.default_rng([7, degradation.seed]).random(len(bins.x)) >= degradation.lose_events
-    before = np.concatenate([[0], np.cumsum(keep)])
+    num_before = np.concatenate([[0], np.cumsum(keep)])
     x, y, on = (np.asarray(column[0 : len(bins.x)])[keep] for column in (bins.x, bins.y, bins.on))
-    left = EventBins(x, y, on, before[bins.edges], bins.height, bins.width)
+    remaining = EventBins(x, y, on, num_before[bins.edges], bins.height, bins.width)
 
-    return left, before[recording.frame_events]
+    return remaining, num_before[recording.frame_events]
 
 
 def _with_noise(
     bins: EventBins, frame_events: np.ndarray, dt: float, degradation: Degradation
 ) -> tuple[EventBins, np.ndarray]:
-    """Noise events, uniform in time and place, at random positions among the events of their bin."""
+    """The events with noise, uniform in time and place, at random positions among the events of their bin."""
     generator = np.random.default_rng([8, degradation.seed])
     number = generator.poisson(degradation.add_events * dt, bins.num_bins)
     total = int(number.sum())
@@ -105,7 +75,7 @@ def _with_noise(
     stop = np.repeat(bins.edges[1:], number)
     at = np.sort(first + (generator.random(total) * (stop - first + 1)).astype(np.int64))
 
-    # inside a bin times are not kept, so a bin's own events and the added ones may be in any order
+    # a bin keeps no times, so that its own events and the added ones may be in any order
     of_bin = np.repeat(np.arange(bins.num_bins), number)
     at = np.clip(at, bins.edges[of_bin], bins.edges[of_bin + 1])
     drawn = (
@@ -114,14 +84,15 @@ def _with_noise(
         generator.random(total) < 0.5,
     )
 
-    x, y, on = (np.insert(np.asarray(c), at, new) for c, new in zip((bins.x, bins.y, bins.on), drawn, strict=True))
+    columns = zip((bins.x, bins.y, bins.on), drawn, strict=True)
+    x, y, on = (np.insert(np.asarray(column), at, noise) for column, noise in columns)
     edges = bins.edges + np.concatenate([[0], np.cumsum(number)])
 
     return EventBins(x, y, on, edges, bins.height, bins.width), frame_events + np.searchsorted(at, frame_events)
 
 
 class _DegradedFrames(Sequence[Any]):
-    """Frames that are changed when they are read."""
+    """Frames that are changed on access."""
 
     def __init__(self, frames: Any, contrast: float, blur: float) -> None:
         self._frames = frames

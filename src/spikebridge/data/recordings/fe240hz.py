@@ -8,7 +8,8 @@
 | `groundtruth_rect40.txt` | boxes at the frames; without both files the boxes are unknown |
 
 The offset between frames and bins, and that between frames and boxes, differ from recording to recording. Both are
-estimated from the recording (`sync`).
+estimated from the recording (`sync`). The bins between frames k and k + 1 begin at `6 k + event_offset`, and the box
+of frame k is box `6 k + box_offset` of 240 Hz.
 
 Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
 """
@@ -16,7 +17,7 @@ Source: J. Zhang et al., ICCV 2021; J. Zhang et al., CVPR 2023.
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -37,73 +38,38 @@ _BOXES = "groundtruth_rect.txt"
 _FRAME_BOXES = "groundtruth_rect40.txt"
 _BIN_RATE = 240.0
 _BINS_PER_FRAME = 6
-_FEW_FRAMES = 2  # that may be missing at the ends of a recording
-_FEW_SHARE = 0.05
+_MAX_MISSING_FRAMES = 2  # at the ends of a recording
+_MAX_MISSING_SHARE = 0.05
 _MAX_SHAPE = (2**24, 2**24, 2**16, 2**16)  # pixels are kept in 16 bits
 
 
 def load_fe240hz(
     folder: Path | None = None, event_offset: int | None = None, box_offset: int | None = None
 ) -> Recording:
-    """One recording of the set.
+    """One recording; without a folder, the sample in the folder that `SPIKEBRIDGE_DATA` names.
 
-    Args:
-        folder: of the recording; without it, the sample in the folder that `SPIKEBRIDGE_DATA` names.
-        event_offset: the bins between frames k and k + 1 begin at `6 k + event_offset`; estimated without it.
-        box_offset: the box of frame k is box `6 k + box_offset` of 240 Hz; found in the files of boxes without it.
-
-    Returns:
-        The recording, its clock beginning with the first frame or the first bin, whichever is earlier. Times at which
-        the box is unknown are counted in its summary.
-
-    Raises:
-        DataError: a file is missing, damaged or of another length than the others, or an offset can neither be found
-            nor was given.
-        ConfigError: an offset was given at which frames and bins, or boxes, have no common time.
-
-    Example:
-        >>> load_fe240hz(Path("/no/such/place"))
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: /no/such/place: expected a recording of FE240hz, but there is no such folder...
+    An offset that is not given is estimated. The clock begins with the first frame or the first bin, whichever is
+    earlier.
     """
     folder = find_files("fe240hz")[0].parent if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a recording of FE240hz, but there is no such folder.")
 
     frames, events = _frames_and_events(folder)
-    if labelled := any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
-        boxes = valid_boxes(read_boxes(folder / _BOXES), events.height, events.width)
-        _check_number(folder / _BOXES, "boxes", len(boxes), events.num_bins)
-    else:
-        boxes = np.full((1, 4), np.nan)
-
-    correlation = sharpness = None
+    boxes = _read_labels(folder, frames, events, box_offset)
     if event_offset is None:
         estimate = estimate_offset(frames, events, _BINS_PER_FRAME)
-        event_offset = estimate.offset
-        correlation = estimate.correlation
-        sharpness = estimate.sharpness
+        offsets = Offsets(estimate.offset, boxes.offset, estimate.correlation, estimate.sharpness)
+    else:
+        offsets = Offsets(event_offset, boxes.offset, None, None)
 
-    _check_offset("event_offset", event_offset, len(frames), _BINS_PER_FRAME, events.num_bins)
-    known = None
-    if box_offset is None and labelled:
-        known, box_offset = _frame_boxes(folder, len(frames), _BINS_PER_FRAME)
-
-    box_offset = box_offset or 0
-    if labelled:
-        _check_offset("box_offset", box_offset, len(frames), _BINS_PER_FRAME, len(boxes))
+    _check_offset("event_offset", offsets.events, len(frames), events.num_bins)
 
     # empty bins before the first one, so that an earlier frame has a time of 0 s
-    before = max(0, -event_offset)
-    events = events.prepend_empty_bins(before)
-    bin_box = np.arange(events.num_bins) - before + 1 - event_offset + box_offset
-    frame_bins = np.arange(len(frames)) * _BINS_PER_FRAME + event_offset + before
-    frame_boxes = _boxes_at(boxes, np.arange(len(frames)) * _BINS_PER_FRAME + box_offset)
-
-    if known is not None:  # frames before the first box of 240 Hz
-        known = _boxes_at(valid_boxes(known, events.height, events.width), np.arange(len(frames)))
-        frame_boxes = np.where(np.isnan(frame_boxes), known, frame_boxes)
+    num_empty = max(0, -offsets.events)
+    events = events.prepend_empty_bins(num_empty)
+    frame_bins = np.arange(len(frames)) * _BINS_PER_FRAME + offsets.events + num_empty
+    bin_boxes = np.arange(events.num_bins) - num_empty + 1 - offsets.events + offsets.boxes
 
     return Recording(
         name=folder.name,
@@ -112,10 +78,55 @@ def load_fe240hz(
         frames=frames,
         frame_times=frame_bins / _BIN_RATE,
         frame_events=events.edges[frame_bins.clip(max=events.num_bins)],
-        frame_boxes=frame_boxes,
-        boxes=_boxes_at(boxes, bin_box),
-        offsets=Offsets(event_offset, box_offset, correlation, sharpness),
+        frame_boxes=boxes.at_frames,
+        boxes=_boxes_at(boxes.all, bin_boxes),
+        offsets=offsets,
     )
+
+
+class _Labels(NamedTuple):
+    all: Float[np.ndarray, "N 4"]  # at 240 Hz
+    at_frames: Float[np.ndarray, "F 4"]
+    offset: int
+
+
+def _read_labels(folder: Path, frames: ImageFiles, events: EventBins, offset: int | None) -> _Labels:
+    """Boxes at 240 Hz and at the frames, NaN if they are unknown."""
+    if not any((folder / name).exists() for name in (_BOXES, _FRAME_BOXES)):
+        return _Labels(np.full((1, 4), np.nan), np.full((len(frames), 4), np.nan), offset or 0)
+
+    boxes = read_boxes(folder / _BOXES)
+    _check_number(folder / _BOXES, "boxes", len(boxes), events.num_bins)
+    frame_boxes = None
+    if offset is None:
+        frame_boxes, offset = _align_boxes(folder, boxes, len(frames))
+
+    _check_offset("box_offset", offset, len(frames), len(boxes))
+    boxes = valid_boxes(boxes, events.height, events.width)
+    at_frames = _boxes_at(boxes, np.arange(len(frames)) * _BINS_PER_FRAME + offset)
+
+    # frames before the first box of 240 Hz
+    if frame_boxes is not None:
+        frame_boxes = _boxes_at(valid_boxes(frame_boxes, events.height, events.width), np.arange(len(frames)))
+        at_frames = np.where(np.isnan(at_frames), frame_boxes, at_frames)
+
+    return _Labels(boxes, at_frames, offset)
+
+
+def _align_boxes(
+    folder: Path, boxes: Float[np.ndarray, "N 4"], num_frames: int
+) -> tuple[Float[np.ndarray, "F 4"], int]:
+    """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
+    if not (folder / _FRAME_BOXES).exists():
+        raise DataError(f"{folder}: expected {_FRAME_BOXES}, the boxes of the frames. Give box_offset (--box-offset).")
+
+    frame_boxes = read_boxes(folder / _FRAME_BOXES)
+    _check_number(folder / _FRAME_BOXES, "frame boxes", len(frame_boxes), num_frames)
+
+    try:
+        return frame_boxes, estimate_box_offset(boxes, frame_boxes, _BINS_PER_FRAME)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
 
 
 def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
@@ -124,10 +135,8 @@ def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
     check_consecutive(frames.paths)
     events, bins_per_frame = read_sparse_events(folder / _EVENTS)
     if bins_per_frame != _BINS_PER_FRAME:
-        raise DataError(
-            f"{folder / _EVENTS}, shape: expected {_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz, but got "
-            f"{bins_per_frame}."
-        )
+        expected = f"{_BINS_PER_FRAME} bins a frame, 240 Hz over 40 Hz"
+        raise DataError(f"{folder / _EVENTS}, shape: expected {expected}, but got {bins_per_frame}.")
 
     _check_number(folder / "img", "frames", len(frames), events.num_bins // bins_per_frame)
     if len(frames) * bins_per_frame != events.num_bins:
@@ -148,25 +157,7 @@ def _frames_and_events(folder: Path) -> tuple[ImageFiles, EventBins]:
 
 
 def read_sparse_events(path: Path) -> tuple[EventBins, int]:
-    """The events of one recording, and how many bins lie between two frames.
-
-    Args:
-        path: the npz file; its `p` is True for OFF.
-
-    Returns:
-        Events by bin, and bins a frame.
-
-    Raises:
-        DataError: the file is missing, damaged, or holds events that cannot be.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "events.npz"
-        >>> small = {"bin": [0, 2], "x": [5, 6], "y": [7, 8], "p": [True, False], "shape": [2, 3, 260, 346]}
-        >>> np.savez(path, **{key: np.array(value) for key, value in small.items()})
-        >>> events, bins_per_frame = read_sparse_events(path)
-        >>> events.slice_bins(0, 6).on.tolist(), events.edges.tolist(), bins_per_frame
-        ([False, True], [0, 1, 1, 2, 2, 2, 2], 3)
-    """
+    """The events of one recording by bin, and the number of bins between two frames."""
     shape = read_npz(path, ["shape"])["shape"]
     if shape.shape != (4,) or shape.dtype.kind not in "iu" or (shape < 1).any() or (shape > _MAX_SHAPE).any():
         raise DataError(f"{path}, shape: expected frames, bins a frame, rows and columns, but got {shape.tolist()}.")
@@ -192,7 +183,7 @@ def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]
     for chunk in npz_columns(path, limits):
         for name, column in chunk.items():
             if column.dtype.kind not in "iub":
-                raise DataError(f"{path}, {name}: expected whole numbers, but got {column.dtype}.")
+                raise DataError(f"{path}, {name}: expected integers, but got {column.dtype}.")
 
         bins = np.concatenate([[last], chunk["bin"].astype(np.int64)])
         errors = errors.with_rows(
@@ -212,46 +203,23 @@ def _check_chunks(path: Path, limits: dict[str, int], lengths: NDArray[np.int64]
         raise DataError(f"{path}: {errors}.")
 
 
-def _check_number(path: Path, what: str, found: int, expected: int) -> None:
-    """Refuses frames or boxes of another number than the bins say; a few may be missing at either end.
-
-    Raises:
-        DataError: more differ, so that a file was cut, or the shape of the events is wrong.
-    """
-    few = _FEW_FRAMES * (_BINS_PER_FRAME if what == "boxes" else 1)
-    if abs(found - expected) > max(few, _FEW_SHARE * expected):
-        remedy = " Write nan,nan,nan,nan where a box is unknown." if what == "boxes" else ""
-        raise DataError(f"{path}: expected about {expected} {what}, as {_EVENTS} declares, but got {found}.{remedy}")
+def _check_number(path: Path, kind: str, number: int, expected: int) -> None:
+    """Refuses a number of frames or boxes that is far from that of the bins; a few may be missing at either end."""
+    max_missing = _MAX_MISSING_FRAMES * (_BINS_PER_FRAME if kind == "boxes" else 1)
+    if abs(number - expected) > max(max_missing, _MAX_MISSING_SHARE * expected):
+        remedy = " Write nan,nan,nan,nan where a box is unknown." if kind == "boxes" else ""
+        raise DataError(f"{path}: expected about {expected} {kind}, as {_EVENTS} declares, but got {number}.{remedy}")
 
 
-def _check_offset(name: str, offset: int, num_frames: int, bins_per_frame: int, number: int) -> None:
-    """Refuses an offset at which no frame is beside a bin, or a box."""
-    lowest = (1 - num_frames) * bins_per_frame
+def _check_offset(name: str, offset: int, num_frames: int, number: int) -> None:
+    """Refuses an offset at which no frame has a bin or a box."""
+    lowest = (1 - num_frames) * _BINS_PER_FRAME
     if not lowest <= offset < number:
-        raise ConfigError(
-            f"{name}: expected a number from {lowest} to {number - 1}, at which frames and bins have a common time, "
-            f"but got {offset}."
-        )
-
-
-def _frame_boxes(folder: Path, num_frames: int, bins_per_frame: int) -> tuple[Float[np.ndarray, "N 4"], int]:
-    """The boxes at the frames, and the offset that makes them equal to those of 240 Hz."""
-    if not (folder / _FRAME_BOXES).exists():
-        raise DataError(
-            f"{folder}: expected {_FRAME_BOXES}, which holds the boxes of the frames. Give box_offset (--box-offset)."
-        )
-
-    known = read_boxes(folder / _FRAME_BOXES)
-    boxes = read_boxes(folder / _BOXES)
-    _check_number(folder / _FRAME_BOXES, "frame boxes", len(known), num_frames)
-
-    try:
-        return known, estimate_box_offset(boxes, known, bins_per_frame)
-    except DataError as error:
-        raise DataError(f"{folder}: {error}") from error
+        expected = f"a number from {lowest} to {number - 1}, with a common time of frames and bins"
+        raise ConfigError(f"{name}: expected {expected}, but got {offset}.")
 
 
 def _boxes_at(boxes: Float[np.ndarray, "N 4"], index: NDArray[np.int64]) -> Float[np.ndarray, "M 4"]:
-    """The boxes with these indices, NaN outside."""
+    """The boxes with these indices; NaN outside."""
     inside = (index >= 0) & (index < len(boxes))
     return np.where(inside[:, None], boxes[index.clip(0, len(boxes) - 1)], np.nan)

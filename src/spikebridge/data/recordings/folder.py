@@ -15,10 +15,10 @@ first event where there are no frames.
 import csv
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.events.binned import EventBins
 from spikebridge.data.events.binning import bin_edges
-from spikebridge.data.events.camera_formats import aedat4_frames
-from spikebridge.data.events.files import EVENT_SUFFIXES, BufferedEvents, buffer_events
+from spikebridge.data.events.files import EVENT_FORMATS, BufferedEvents, buffer_events, event_files, frames_reader
 from spikebridge.data.io.column import column_searchsorted
 from spikebridge.data.io.images import ImageFiles, ImagesInMemory, list_images
 from spikebridge.data.io.json_text import read_json
@@ -40,12 +39,11 @@ _MAX_BYTES = 2**27
 _MAX_META_BYTES = 2**16
 _MAX_OFFSET_US = 2**60
 _MAX_TIME_DIGITS = 18
-_MIN_SILENCE_US = 100_000  # at the end of a recording, before a warning
-_MIN_SILENT_SHARE = 0.1
+_MAX_SILENCE_US = 100_000  # at the end of a recording, without a warning
+_MAX_SILENT_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class _Meta:
+class _Meta(NamedTuple):
     width: int
     height: int
     name: str
@@ -58,25 +56,7 @@ def load_recording_folder(
 ) -> Recording:
     """A recording from a folder; its clock begins with the first frame.
 
-    Args:
-        folder: where the files lie.
-        dt: length of a bin [s].
-        repair: drop events outside the sensor or before time 0, and sort the rest by time; a warning says how many.
-        allow_truncated: as in `read_events`.
-
-    Returns:
-        The recording. A box belongs to the end of the bin, and to the frame, that is less than half a bin away;
-        everything else is unlabelled. Boxes are not interpolated.
-
-    Raises:
-        DataError: a file is missing, damaged, or does not fit the others; the message says which, and the remedy.
-        ConfigError: `dt` is too short, or an optional package is missing.
-
-    Example:
-        >>> load_recording_folder(Path(getfixture("tmp_path")))
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: ...meta.json: expected a json file with width and height, but there is no such...
+    A box belongs to the frame and to the end of the bin that are less than half a bin away. Boxes are not interpolated.
     """
     check_bin_width(dt)
     meta = _read_meta(folder)
@@ -84,14 +64,15 @@ def load_recording_folder(
     frames, frame_times = read_frames(folder, events_path, allow_truncated)
 
     if (frames.height, frames.width) != (meta.height, meta.width):
-        raise DataError(
-            f"{folder}: expected frames of the sensor's {meta.width} x {meta.height} pixels (meta.json), but they are "
-            f"{frames.width} x {frames.height}. Resize and crop them so that each pixel sees what the event pixel sees."
-        )
+        sensor = f"the sensor's {meta.width} x {meta.height} pixels (meta.json)"
+        remedy = "Resize and crop them to the view of the event pixels."
+        size = f"{frames.width} x {frames.height}"
+        raise DataError(f"{folder}: expected frames of {sensor}, but they are {size}. {remedy}")
 
     events = buffer_events(events_path, meta.height, meta.width, repair, allow_truncated)
     _warn_repaired(events_path, events)
     box_times, boxes = _read_boxes(folder / "boxes.csv", meta)
+    # boxes may go on after the last event and frame
     until = int(box_times[-1]) if len(box_times) else None
     recording = build_recording(folder, events, frames, frame_times, dt, meta.event_offset_us, until)
     bin_ends = recording.start_us + (np.arange(recording.num_bins) + 1) * dt * 1e6
@@ -110,31 +91,29 @@ def _read_meta(folder: Path) -> _Meta:
     if not isinstance(values, dict):
         raise DataError(f"{path}: expected names and values, but found {type(values).__name__}.")
 
-    known = list(_Meta.__dataclass_fields__)
+    known = _Meta._fields
     for name, value in values.items():
         if name not in known:
             raise DataError(f"{path}: {name!r} is not known; {did_you_mean(name, known)}")
         if name != "name" and (not isinstance(value, int) or isinstance(value, bool)):
-            raise DataError(f"{path}, {name}: expected a whole number, but got {value!r}.")
+            raise DataError(f"{path}, {name}: expected an integer, but got {value!r}.")
         if name.endswith("_us") and abs(value) > _MAX_OFFSET_US:
             raise DataError(f"{path}, {name}: expected at most {_MAX_OFFSET_US} us either way, but got {value}.")
 
     for name in ("width", "height"):
         if not 1 <= values.get(name, 0) <= 2**16:
-            raise DataError(
-                f"{path}, {name}: expected a number of pixels from 1 to {2**16}, but got {values.get(name)!r}."
-            )
+            raise DataError(f"{path}, {name}: expected pixels from 1 to {2**16}, but got {values.get(name)!r}.")
 
     return _Meta(**{**values, "name": str(values.get("name", folder.name))})
 
 
 def _events_path(folder: Path) -> Path:
-    there = [folder / f"events{suffix}" for suffix in EVENT_SUFFIXES if (folder / f"events{suffix}").exists()]
-    if len(there) != 1:
-        came = ", ".join(path.name for path in there) or "none"
-        raise DataError(f"{folder}: expected one file events with {', '.join(EVENT_SUFFIXES)}, but there is {came}.")
+    paths = event_files(folder)
+    if len(paths) != 1:
+        names = ", ".join(path.name for path in paths) or "none"
+        raise DataError(f"{folder}: expected one file events with {', '.join(EVENT_FORMATS)}, but there is {names}.")
 
-    return there[0]
+    return paths[0]
 
 
 def _warn_repaired(path: Path, events: BufferedEvents) -> None:
@@ -149,14 +128,11 @@ def _warn_repaired(path: Path, events: BufferedEvents) -> None:
 def read_frames(
     folder: Path, events_path: Path, allow_truncated: bool = False
 ) -> tuple[ImageFiles | ImagesInMemory, Int64[np.ndarray, " F"]]:
-    """The frames of a folder and their times [us], from `frames.csv` or a file of events that holds frames.
-
-    Raises:
-        DataError: a time or an image is missing, or times do not grow.
-    """
+    """The frames of a folder and their times [us], from `frames.csv` or from an event file that holds frames."""
     path = folder / "frames.csv"
-    if not path.exists() and events_path.suffix == ".aedat4":
-        return aedat4_frames(events_path, allow_truncated)
+    frames_of = frames_reader(events_path)
+    if not path.exists() and frames_of is not None:
+        return frames_of(events_path, allow_truncated)
 
     rows = _read_csv(path, ("file", "t_us"))
     times = np.array([_parse_time(row[1], f"{path}, line {i}") for i, row in rows], np.int64)
@@ -164,28 +140,26 @@ def read_frames(
     if not names:
         raise DataError(f"{path}: expected at least one frame, but there is none.")
 
-    there = {image.name for image in list_images(folder / "frames")}
-    seen: set[str] = set()
+    listed: set[str] = set()
     for i, (name, _) in rows:
-        if name in seen:
+        if name in listed:
             raise DataError(f"{path}, line {i}: the image {name!r} is listed twice.")
-        seen.add(name)
+        listed.add(name)
 
-    missing = [name for name in names if name not in there]
-    left = sorted(there - set(names))
-    if missing or left:
-        first = f"{missing[0]!r} is not there" if missing else f"{left[0]!r} has no time"
-        raise DataError(
-            f"{folder}: expected a time for each image and an image for each time, but frames/ holds {len(there)} "
-            f"images and frames.csv {len(names)} times; {first}."
-        )
+    existing = {image.name for image in list_images(folder / "frames")}
+    missing = [name for name in names if name not in existing]
+    unlisted = sorted(existing - listed)
+    if missing or unlisted:
+        first = f"{missing[0]!r} is not there" if missing else f"{unlisted[0]!r} has no time"
+        counts = f"frames/ holds {len(existing)} images and frames.csv {len(names)} times"
+        raise DataError(f"{folder}: expected one time for each image, but {counts}; {first}.")
 
     _check_increasing(path, times)
     return ImageFiles([folder / "frames" / name for name in names]), times
 
 
 def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float[np.ndarray, "N 4"]]:
-    """Times and boxes, NaN where a box is invalid; empty arrays without a file."""
+    """Times and boxes, NaN for an invalid box; empty arrays without a file."""
     if not path.exists():
         return np.empty(0, np.int64), np.empty((0, 4))
 
@@ -196,10 +170,8 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
     usable = valid_boxes(boxes, meta.height, meta.width)
 
     if len(usable) and np.isnan(usable[0]).any():
-        raise DataError(
-            f"{path}, line 2: expected a first box inside the image of {meta.width} x {meta.height} pixels, but got "
-            f"{boxes[0].tolist()}."
-        )
+        expected = f"a first box inside the image of {meta.width} x {meta.height} pixels"
+        raise DataError(f"{path}, line 2: expected {expected}, but got {boxes[0].tolist()}.")
 
     return times + meta.box_offset_us, usable
 
@@ -207,26 +179,23 @@ def _read_boxes(path: Path, meta: _Meta) -> tuple[Int64[np.ndarray, " N"], Float
 def _read_csv(path: Path, header: tuple[str, ...]) -> list[tuple[int, list[str]]]:
     """Rows of a csv file with their line numbers, each as long as the header."""
     content = read_bytes(path, f"a csv file that begins with {','.join(header)}", _MAX_BYTES)
-    lines = content.decode("utf-8-sig", errors="replace").splitlines()
-    lines = lines or [""]  # of a byte order mark alone
+    # a file of a byte order mark alone has no line
+    lines = content.decode("utf-8-sig", errors="replace").splitlines() or [""]
     first = [word.strip() for word in lines[0].split(",")]
 
     if first != list(header):
         raise DataError(f"{path}, line 1: expected {','.join(header)!r}, but found {lines[0]!r:.60}.")
 
-    rows = []
     try:
-        read = list(csv.reader(lines[1:]))
+        rows = list(csv.reader(lines[1:]))
     except csv.Error as error:
         raise DataError(f"{path}: expected values {','.join(header)}, but this is no csv ({error}).") from error
 
-    for i, row in enumerate(read, start=2):
+    for i, row in enumerate(rows, start=2):
         if len(row) not in (0, len(header)):
             raise DataError(f"{path}, line {i}: expected {len(header)} values {','.join(header)}, but got {len(row)}.")
-        if row:
-            rows.append((i, [word.strip() for word in row]))
 
-    return rows
+    return [(i, [word.strip() for word in row]) for i, row in enumerate(rows, start=2) if row]
 
 
 def _parse_time(word: str, where: str) -> int:
@@ -251,7 +220,7 @@ def _parse_box(words: list[str], where: str) -> list[float]:
 def _nearest(
     boxes: Float[np.ndarray, "N 4"], box_times: Int64[np.ndarray, " N"], times: NDArray[Any], within: float
 ) -> Float[np.ndarray, "M 4"]:
-    """The box nearest to each time, NaN where it is `within` or more away."""
+    """The box nearest to each time; NaN if it is `within` or more away."""
     if not len(boxes):
         return np.broadcast_to(np.nan, (len(times), 4))
 
@@ -275,17 +244,7 @@ def build_recording(
 ) -> Recording:
     """Puts frames and events on one clock, without boxes. Events before the first frame are left out.
 
-    Args:
-        path: of the recording; its last part is the name.
-        events: of the whole file.
-        frames: grey images.
-        frame_times: that grow [us].
-        dt: length of a bin [s].
-        event_offset: is added to the times of events [us].
-        until: the recording lasts at least until then [us].
-
-    Raises:
-        DataError: frames and events are not of one time, frame times do not grow, or there would be too many bins.
+    `event_offset` is added to the times of events, and the recording lasts at least until `until` [us].
     """
     _check_increasing(path, frame_times)
     first_and_last = np.concatenate([events.t[:1], events.t[-1:]]) + event_offset
@@ -298,10 +257,8 @@ def build_recording(
     num_bins = int(end / (dt * 1e6)) + 1
 
     if num_bins > MAX_BINS:
-        raise DataError(
-            f"{path}: the last time is {end} us after the first, which needs {num_bins} bins of {dt} s; at most "
-            f"{MAX_BINS} are possible. Is a time damaged, or not in microseconds?"
-        )
+        limit = f"needs {num_bins} bins of {dt} s, more than {MAX_BINS}. Is a time damaged, or not in microseconds?"
+        raise DataError(f"{path}: the last time, {end} us after the first, {limit}")
 
     edges = column_searchsorted(events.t, bin_edges(num_bins, dt, start - event_offset))
     return Recording(
@@ -320,54 +277,36 @@ def build_recording(
 
 
 def check_bin_width(dt: float) -> None:
-    """Refuses a bin shorter than a microsecond.
-
-    Args:
-        dt: length of a bin [s].
-
-    Raises:
-        ConfigError: `dt` is shorter, infinite or not a number.
-    """
+    """Refuses a bin shorter than a microsecond."""
     if not 1e-6 <= dt < inf:
         raise ConfigError(f"a recording needs bins of dt = 1e-6 s or more, but got {dt!r}.")
 
 
 def _check_increasing(path: Path, times: Int64[np.ndarray, " N"]) -> None:
-    """Refuses times that are not strictly increasing.
-
-    Args:
-        path: for the message.
-        times: [us].
-
-    Raises:
-        DataError: they are not.
-    """
+    # equal times count too
     backward = np.diff(times) <= 0
     if backward.any():
         index = int(backward.argmax()) + 1
-        raise DataError(
-            f"{path}: expected times that grow, but {int(backward.sum())} do not, first at index {index}: "
-            f"{times[index]} us after {times[index - 1]} us."
-        )
+        first = f"first at index {index}: {times[index]} us after {times[index - 1]} us"
+        raise DataError(f"{path}: expected times that grow, but {int(backward.sum())} do not, {first}.")
 
 
 def _check_overlap(path: Path, frame_times: NDArray[Any], event_times: NDArray[Any]) -> None:
-    """No events at all are valid; events of another time than the frames are a mistake."""
+    """Refuses events of another time than the frames; no events at all are valid."""
     if not len(event_times):
         return
 
-    # one frame lasts as long as the events after it do
+    # a single frame lasts until the last event
     last = event_times[-1] if len(frame_times) == 1 else frame_times[-1]
     if event_times[-1] < frame_times[0] or event_times[0] > last:
-        raise DataError(
-            f"{path}: expected frames and events of one time, but frames are from {frame_times[0]} to "
-            f"{frame_times[-1]} us and events from {event_times[0]} to {event_times[-1]} us. If their clocks differ, "
-            "say by how much with event_offset_us in meta.json."
-        )
+        frames = f"frames are from {frame_times[0]} to {frame_times[-1]} us"
+        events = f"events from {event_times[0]} to {event_times[-1]} us"
+        remedy = "If their clocks differ, give event_offset_us in meta.json."
+        raise DataError(f"{path}: expected frames and events of one time, but {frames} and {events}. {remedy}")
 
     # a file that was cut between two packets looks whole
     missing = frame_times[-1] - event_times[-1]
-    if missing > max(_MIN_SILENCE_US, _MIN_SILENT_SHARE * (frame_times[-1] - frame_times[0])):
+    if missing > max(_MAX_SILENCE_US, _MAX_SILENT_SHARE * (frame_times[-1] - frame_times[0])):
         warnings.warn(
             f"{path}: the last event is at {event_times[-1]} us and the last frame at {frame_times[-1]} us; was the "
             "file of events cut?",

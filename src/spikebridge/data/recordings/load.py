@@ -1,20 +1,19 @@
-"""Loads a recording of any known layout: the files in the folder decide which.
+"""Loads a recording of any known layout: the files in the folder decide.
 
 | files | layout |
 |---|---|
 | `events_sparse.npz` | FE240hz |
 | `meta.json` | a recording of your own |
 | a file `.aedat4` instead of a folder | events and frames of a camera |
-| images beside a file of boxes | a video clip: frames without events |
-| other folders | searched for recordings, up to three levels; clips count where there is nothing else, or by name |
+| images and a file of boxes | a video clip: frames without events |
+| other folders | searched for recordings, up to three levels; clips count if there is nothing else, or by name |
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from spikebridge.data.events.camera_formats import aedat4_frames
-from spikebridge.data.events.files import buffer_events
+from spikebridge.data.events.files import buffer_events, frames_reader
 from spikebridge.data.recordings.fe240hz import load_fe240hz
 from spikebridge.data.recordings.folder import build_recording, check_bin_width, load_recording_folder, read_frames
 from spikebridge.data.recordings.recording import Recording
@@ -25,15 +24,8 @@ _MAX_FOLDERS = 10_000
 _DEPTH = 3
 # names, without suffix, of files and folders that a layout reads
 _RESERVED_STEMS = {
-    "boxes",
-    "color",
-    "events",
-    "events_sparse",
-    "frames",
-    "groundtruth_rect",
-    "groundtruth_rect40",
-    "img",
-    "meta",
+    *("boxes", "events", "frames", "meta"),
+    *("events_sparse", "groundtruth_rect", "groundtruth_rect40", "img", "color"),
 }
 
 
@@ -50,12 +42,12 @@ def load_recording(
 
     Args:
         path: the recording's own folder, one that holds it, up to three levels above, or an `.aedat4` file.
-        name: of the recording's folder, where there are several.
+        name: the name of the recording's folder, if there are several.
         dt: length of a bin [s]; a recording of FE240hz has its own.
-        event_offset: for FE240hz, see `load_fe240hz`; estimated without it.
-        box_offset: the same for boxes.
-        repair: for a folder of your own, see `load_recording_folder`.
-        allow_truncated: the same.
+        event_offset: for FE240hz, the bins from the first frame to the first bin; estimated without it.
+        box_offset: for FE240hz, the box of the first frame; estimated without it.
+        repair: drop events outside the sensor or before time 0, and sort the rest by time; a warning says how many.
+        allow_truncated: warn of a file of events that ends inside a packet, and take the complete events before.
 
     Raises:
         DataError: there is no recording, several and no name, or the files are damaged or do not fit.
@@ -75,6 +67,7 @@ def load_recording(
             raise ConfigError(f"{folder}: its bins are {recording.dt:.6g} s long, but bins of {dt:.6g} s are needed.")
         return recording
 
+    # a setting that would be ignored is refused
     _refuse_settings(folder, "this layout", event_offset=event_offset, box_offset=box_offset)
     if folder.is_file():
         return load_camera_file(folder, dt, repair, allow_truncated)
@@ -86,22 +79,10 @@ def load_recording(
 
 
 def find_recording(path: Path, name: str | None = None) -> Path:
-    """The folder, or the camera's file, of the one recording that path and name select.
-
-    Args:
-        path: it, or a folder above it.
-        name: of the recording's folder, where there are several.
-
-    Raises:
-        DataError: there is none, or there are several and no name.
-        ConfigError: none has the name.
-    """
+    """The folder, or the camera's file, of the one recording that path and name select."""
     if path.is_file():
-        if path.suffix != ".aedat4":
-            raise DataError(
-                f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file; give the "
-                "folder it lies in."
-            )
+        if frames_reader(path) is None:
+            raise DataError(f"{path}: expected the folder of a recording or an .aedat4 file, but this is another file.")
 
         if name is not None:
             raise ConfigError(f"{path}: a file is one recording; leave out its name, {name!r}.")
@@ -112,40 +93,30 @@ def find_recording(path: Path, name: str | None = None) -> Path:
     if name is None and _kind(path) is not None:
         return path
 
-    found = find_recordings(path)
+    folders = find_recordings(path)
     if name is not None:
-        chosen = [folder for folder in found if folder.name == name] or ([path] if path.name == name else [])
-        if not chosen:
-            names = [folder.name for folder in found]
+        named = [folder for folder in folders if folder.name == name] or ([path] if path.name == name else [])
+        if not named:
+            names = [folder.name for folder in folders]
             raise ConfigError(f"{path}: no recording {name!r}; {did_you_mean(name, names) if names else 'none at all'}")
 
-        return chosen[0]
+        return named[0]
 
-    # clips have no events: they count only where there is nothing else
-    chosen = [folder for folder in found if _kind(folder) == "events"] or found
-    if len(chosen) == 1:
-        return chosen[0]
+    # clips have no events: they count only if there is nothing else
+    folders = [folder for folder in folders if _kind(folder) == "events"] or folders
+    if len(folders) == 1:
+        return folders[0]
 
-    if not chosen:
-        raise DataError(
-            f"{path}: expected a recording (events_sparse.npz, or meta.json with frames and events), or a folder that "
-            "holds one, but found neither."
-        )
+    if not folders:
+        expected = "a recording (events_sparse.npz, or meta.json with frames and events), or a folder that holds one"
+        raise DataError(f"{path}: expected {expected}, but found neither.")
 
-    some = ", ".join(folder.name for folder in chosen[:8]) + (", .." if len(chosen) > 8 else "")
-    raise DataError(f"{path}: expected one recording, but it holds {len(chosen)} ({some}); name one (--recording).")
+    some = ", ".join(folder.name for folder in folders[:8]) + (", .." if len(folders) > 8 else "")
+    raise DataError(f"{path}: expected one recording, but it holds {len(folders)} ({some}); name one (--recording).")
 
 
 def find_recordings(path: Path) -> list[Path]:
-    """The folders of all recordings and clips below a folder, up to three levels, in the order of their names.
-
-    Args:
-        path: where to search.
-
-    Example:
-        >>> find_recordings(Path(getfixture("tmp_path")))
-        []
-    """
+    """The folders of all recordings and clips below a folder, up to three levels, in the order of their names."""
     found: list[Path] = []
     level = [path]
 
@@ -160,16 +131,7 @@ def find_recordings(path: Path) -> list[Path]:
 
 
 def is_part_of_recording(recording: Path, path: Path) -> bool:
-    """Whether a path is, or would be read as, a file of a recording, so that no output may be written there.
-
-    Args:
-        recording: its folder, or its file.
-        path: a file, there or not.
-
-    Example:
-        >>> [is_part_of_recording(Path("disk"), Path("disk") / name) for name in ("boxes.csv", "result.csv")]
-        [True, False]
-    """
+    """True if a path is, or would be read as, a file of a recording: no output may be written there."""
     recording = recording.resolve()
     path = path.resolve()
     if path == recording:
@@ -192,7 +154,8 @@ def _kind(folder: Path) -> str | None:
 def _refuse_settings(folder: Path, layout: str, **settings: int | bool | None) -> None:
     """Refuses settings that would be ignored."""
     for name, value in settings.items():
-        if value is not None and value is not False:  # 0 is a value
+        # an offset of 0 is a setting
+        if value is not None and value is not False:
             raise ConfigError(f"{folder}: {name} does not go with {layout}; leave it out.")
 
 
@@ -204,12 +167,12 @@ def load_events(
     frames: Path | None = None,
     allow_truncated: bool = False,
 ) -> Recording:
-    """A recording of a file of events; its clock begins with the first frame, or the first event where there is none.
+    """A recording of a file of events; its clock begins with the first frame, or with the first event without frames.
 
     Args:
-        path: the file, of a kind that `read_events` knows.
+        path: the file, of a format that `read_events` knows.
         dt: length of a bin [s].
-        height: rows of the sensor; needed where the file does not hold it.
+        height: rows of the sensor; needed if the file does not hold it.
         width: columns of the sensor.
         frames: a folder with `frames.csv` and `frames/`, as in a recording's folder, on the clock of the events.
         allow_truncated: as in `read_events`.
@@ -240,34 +203,16 @@ def load_events(
 
 
 def load_camera_file(path: Path, dt: float = 1 / 240, repair: bool = False, allow_truncated: bool = False) -> Recording:
-    """The recording of one `.aedat4` file, which holds events and frames; its clock begins with the first frame.
-
-    Args:
-        path: the file.
-        dt: length of a bin [s].
-        repair: drop events outside the sensor or before time 0, and sort the rest by time.
-        allow_truncated: as in `read_events`.
-
-    Returns:
-        The recording, without boxes.
-
-    Raises:
-        DataError: the file is missing, damaged, without frames, or its frames and events do not fit.
-        ConfigError: the package `aedat` is not installed, or `dt` is too short.
-
-    Example:
-        >>> load_camera_file(Path("/no/such/place.aedat4"))
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: /no/such/place.aedat4: expected a .aedat4 file, but there is no such file...
-    """
+    """The recording of one `.aedat4` file, without boxes; its clock begins with the first frame."""
     check_bin_width(dt)
+    read_camera_frames = frames_reader(path)
+    if read_camera_frames is None:
+        raise DataError(f"{path}: expected an .aedat4 file of events and frames; give the folder of a recording.")
+
     events = buffer_events(path, repair=repair, allow_truncated=allow_truncated)
-    frames, times = aedat4_frames(path, allow_truncated)
+    frames, times = read_camera_frames(path, allow_truncated)
     if (frames.height, frames.width) != (events.height, events.width):
-        raise DataError(
-            f"{path}: expected frames of the sensor's {events.width} x {events.height} pixels, but they are "
-            f"{frames.width} x {frames.height}."
-        )
+        sizes = f"the sensor's {events.width} x {events.height} pixels, but they are {frames.width} x {frames.height}"
+        raise DataError(f"{path}: expected frames of {sizes}.")
 
     return build_recording(path, events, frames, times, dt)

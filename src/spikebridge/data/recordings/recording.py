@@ -24,7 +24,7 @@ from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import ConfigError, DataError, ShapeError
 
 MAX_BINS = 2**22  # nearly five hours at 240 a second: more come from a damaged time
-# where frames, of 560, begin and end in the three parts; the gaps keep neighbours apart
+# first frame of each part and the one after its last, of 560; the gaps keep neighbours apart
 _SPLITS = {"train": (12, 280), "validation": (285, 330), "test": (340, 552)}
 _SPLITS_OF = 560
 _MAX_BYTES = 2**28  # of a text file
@@ -32,37 +32,22 @@ _SEPARATOR = re.compile(r"[,;\s]+")
 
 
 class Inputs(TypedDict):
-    """The input of a tracker at one step. Only new data are present.
+    """The input of a tracker at one step: the new data alone."""
 
-    Keys:
-        events: since the frame where there is one, else since the last step.
-        elapsed: time since the last step [s].
-        frame: grey levels 0 to 255, where one has arrived.
-        frame_age: time from the frame to the end of this step [s].
-        box: the given box of the target in this frame; always at the first step.
-    """
-
-    events: BinEvents
-    elapsed: float
-    frame: NotRequired[NDArray[np.uint8]]
-    frame_age: NotRequired[float]
-    box: NotRequired[NDArray[np.float64]]
+    events: BinEvents  # since the frame, if there is one, else since the last step
+    elapsed: float  # time since the last step [s]
+    frame: NotRequired[NDArray[np.uint8]]  # grey levels 0 to 255, if one has arrived
+    frame_age: NotRequired[float]  # time from the frame to the end of this step [s]
+    box: NotRequired[NDArray[np.float64]]  # the given box of the target in the frame; always at the first step
 
 
 class Offsets(NamedTuple):
-    """The offsets that put the parts of a recording on one clock.
-
-    Args:
-        events: the bins between frames k and k + 1 began at `bins_per_frame * k + events` in the files.
-        boxes: the box of frame k was box `bins_per_frame * k + boxes`.
-        correlation: of the change between frames with the events of these bins; None where the offset was given.
-        sharpness: how far the correlation falls half a frame away; None where the offset was given.
-    """
+    """The offsets that put the parts of a recording on one clock; see `fe240hz`."""
 
     events: int
     boxes: int
-    correlation: float | None
-    sharpness: float | None
+    correlation: float | None  # of the estimate; None if the offset was given
+    sharpness: float | None  # fall of the correlation half a frame away
 
 
 @dataclass(frozen=True)
@@ -76,11 +61,11 @@ class Recording:
         frames: grey images of 0 to 255, read on access.
         frame_times: time of each frame [s], increasing.
         frame_events: for each frame the index of the first event that is not in its picture.
-        frame_boxes: where the target is in each frame; NaN where unknown.
-        boxes: where the target is at the end of each bin; NaN where unknown.
-        offsets: of the parts, where they were estimated or given.
+        frame_boxes: the box of the target in each frame; NaN if it is unknown.
+        boxes: the box of the target at the end of each bin; NaN if it is unknown.
+        offsets: the offsets of the parts, if they were estimated or given.
         start_us: time 0 of this clock on the clock of the files [us].
-        last_event_us: time of the last event on that clock [us], where the files have it.
+        last_event_us: time of the last event on that clock [us], if the files have it.
 
     Raises:
         ShapeError: the numbers of frames, times, boxes or bins do not fit, or times do not grow.
@@ -112,27 +97,24 @@ class Recording:
     last_event_us: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit."""
         num_frames = len(self.frames)
         num_bins = self.events.num_bins
         lengths = (len(self.frame_times), len(self.frame_events), len(self.frame_boxes))
         if lengths != (num_frames,) * 3 or len(self.boxes) != num_bins:
-            raise ShapeError(
-                f"{self.name}: {num_frames} frames need as many times, event indices and boxes, and {num_bins} bins as "
-                f"many boxes, but got {lengths} and {len(self.boxes)}."
-            )
+            needed = f"{num_frames} frames need as many times, event indices and boxes, {num_bins} bins as many boxes"
+            raise ShapeError(f"{self.name}: {needed}, but got {lengths} and {len(self.boxes)}.")
 
         if not (self.dt > 0 and (np.diff(self.frame_times) > 0).all() and (self.frame_times >= 0).all()):
             raise ShapeError(f"{self.name}: dt must be above 0 s, and frame times must be 0 s or more and grow.")
 
     @property
     def num_bins(self) -> int:
-        """How many bins there are."""
+        """Number of bins."""
         return self.events.num_bins
 
     @property
     def num_frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         return len(self.frames)
 
     @cached_property
@@ -152,40 +134,37 @@ class Recording:
         """
         height = self.events.height
         width = self.events.width
-
         if init is not None:
             if np.isnan(valid_boxes(init[None], height, width)).any():
-                raise DataError(
-                    f"{self.name}: expected a first box inside the image of {width} x {height} pixels, but got "
-                    f"{init.tolist()}."
-                )
+                expected = f"a first box inside the image of {width} x {height} pixels"
+                raise DataError(f"{self.name}: expected {expected}, but got {init.tolist()}.")
 
             return 0, init
 
-        known = np.flatnonzero(np.isfinite(self.frame_boxes).all(axis=1))
-        if not len(known):
+        labelled = np.flatnonzero(np.isfinite(self.frame_boxes).all(axis=1))
+        if not len(labelled):
             raise DataError(f"{self.name}: no frame has a box; give the box in the first one: --init x,y,w,h")
 
-        return int(known[0]), self.frame_boxes[known[0]]
+        return int(labelled[0]), self.frame_boxes[labelled[0]]
 
     @property
     def has_box(self) -> bool:
-        """Whether the box of any frame is known."""
+        """True if the box of any frame is known."""
         return bool(np.isfinite(self.frame_boxes).all(axis=1).any())
 
     @property
     def has_frames_only(self) -> bool:
-        """Whether there are no events, and boxes at most at frames, as in a video clip."""
+        """True if there are no events, and boxes at most at frames, as in a video clip."""
         num_boxes = int(np.isfinite(self.boxes).all(axis=1).sum())
         return self.events.num_events == 0 and num_boxes <= self.num_frames
 
     @property
     def num_unlabelled(self) -> int:
-        """Bins without a box."""
+        """Number of bins without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())
 
     def inputs(self, first: int, stop: int, buffer_events: bool = True) -> Inputs:
-        """The new data of the bins from `first` up to `stop`, which is not included.
+        """The new data of consecutive bins.
 
         Args:
             first: the first bin since the last step.
@@ -193,16 +172,15 @@ class Recording:
             buffer_events: give a frame with the events since it; else every event once, in the bin of its time.
 
         Returns:
-            The events, and the newest frame that has come, if any.
+            The events, and the newest frame that acts from one of these bins, if any.
         """
         inputs = Inputs(events=self.events.slice_bins(first, stop), elapsed=(stop - first) * self.dt)
         bins = self.frame_bins
         newest = int(np.searchsorted(bins, stop - 1, side="right")) - 1
         if newest >= 0 and bins[newest] >= first:
             if buffer_events:
-                inputs["events"] = self.events.slice_events(
-                    int(self.frame_events[newest]), int(self.events.edges[stop])
-                )
+                since_frame = int(self.frame_events[newest])
+                inputs["events"] = self.events.slice_events(since_frame, int(self.events.edges[stop]))
 
             inputs["frame"] = self.frames[newest]
             inputs["frame_age"] = float(stop * self.dt - self.frame_times[newest])
@@ -240,23 +218,7 @@ class Recording:
 
 
 def temporal_splits(num_frames: int) -> dict[str, range]:
-    """Train, validation and test frames, one after the other, with gaps between.
-
-    Args:
-        num_frames: frames of the recording, 40 or more.
-
-    Returns:
-        Ranges of frames by the names `train`, `validation` and `test`.
-
-    Raises:
-        ConfigError: there are too few frames for three parts.
-
-    Example:
-        >>> temporal_splits(560)["test"]
-        range(340, 552)
-        >>> temporal_splits(56)
-        {'train': range(2, 28), 'validation': range(29, 33), 'test': range(34, 55)}
-    """
+    """Ranges of train, validation and test frames by name, with gaps between them."""
     if num_frames < 40:
         raise ConfigError(f"three parts with gaps need 40 frames or more, but got {num_frames}.")
 
@@ -267,27 +229,9 @@ def temporal_splits(num_frames: int) -> dict[str, range]:
 
 
 def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
-    """Reads boxes from a text file, separated by commas, semicolons or spaces; `nan` where there is none.
+    """Boxes of a text file, counted from the upper left pixel at 0; the file calls that pixel `origin`.
 
-    Args:
-        path: the file.
-        origin: what the file calls the first pixel; 1 for boxes that are counted from 1. Polygons are points of the
-            plane and are taken as they are.
-
-    Returns:
-        Boxes with the upper left pixel at 0, in pixels.
-
-    Raises:
-        DataError: the file is missing, not text, or a line is not 4 or 8 numbers.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "boxes.txt"
-        >>> _ = path.write_text("11,21,5,6\\n")
-        >>> read_boxes(path, origin=1).tolist()
-        [[10.0, 20.0, 5.0, 6.0]]
-        >>> _ = path.write_text("0 0 4 1 3 6 1 2")
-        >>> read_boxes(path).tolist()
-        [[0.0, 0.0, 4.0, 6.0]]
+    A line holds `x,y,w,h`, or a polygon, whose points are taken as they are; `nan` stands for an unknown box.
     """
     content = read_bytes(path, "a text file of boxes", _MAX_BYTES)
     lines = content.decode("ascii", errors="replace").rstrip().splitlines()
@@ -299,20 +243,7 @@ def read_boxes(path: Path, origin: float = 0.0) -> Float[np.ndarray, "N 4"]:
 
 
 def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Float[np.ndarray, "N 4"]:
-    """The boxes with NaN in place of each that is empty, not finite, or wholly outside the image.
-
-    Args:
-        boxes: `x, y, w, h` in pixels.
-        height: rows of the image.
-        width: columns of the image.
-
-    Returns:
-        A copy, never a changed box.
-
-    Example:
-        >>> valid_boxes(np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [9, 0, 2, 2]]), height=4, width=8)[:, 0].tolist()
-        [0.0, nan, nan]
-    """
+    """The boxes, with NaN in place of each that is empty, not finite, or outside the image."""
     x, y, w, h = boxes.T
     good = np.isfinite(boxes).all(axis=1) & (w > 0) & (h > 0)
     good &= (x < width) & (y < height) & (x + w > 0) & (y + h > 0)
@@ -321,15 +252,7 @@ def valid_boxes(boxes: Float[np.ndarray, "N 4"], height: int, width: int) -> Flo
 
 
 def parse_box(words: str) -> Float[np.ndarray, "4"]:
-    """A box from `x,y,w,h`.
-
-    Raises:
-        ConfigError: not four numbers, or a box without area.
-
-    Example:
-        >>> parse_box("10,20,5.5,6").tolist()
-        [10.0, 20.0, 5.5, 6.0]
-    """
+    """A box from the words `x,y,w,h`."""
     try:
         box = np.array([parse_real(word) for word in words.split(",")])
     except ValueError:

@@ -23,25 +23,17 @@ _MIN_CORRELATION = 0.3
 _MIN_SHARPNESS = 0.05
 _MAX_BOX_SHIFT = 60
 _MIN_SHARE = 0.9
-_SAME = 0.006  # pixels: half the last digit of a file with two decimals, and a little
+_TOLERANCE = 0.006  # half the last digit of a file with two decimals, and a little [px]
 
 
 class OffsetEstimate(NamedTuple):
-    """Which bins lie between frame k and k + 1: from `bins_per_frame * k + offset` on.
-
-    Args:
-        offset: where the correlation is highest.
-        correlation: there, the mean over pairs of frames.
-        sharpness: how far the correlation has fallen half a frame away, on the side where it falls less.
-        margin: how far it is above the second best offset.
-        curve: the mean correlation of every offset that was tried.
-    """
+    """The offset with the highest correlation, a mean over pairs of frames."""
 
     offset: int
     correlation: float
-    sharpness: float
-    margin: float
-    curve: dict[int, float]
+    sharpness: float  # fall of the correlation half a frame away, on the side with the smaller fall
+    margin: float  # difference to the second best offset
+    curve: dict[int, float]  # the correlation of every offset that was tried
 
 
 def estimate_offset(
@@ -56,10 +48,10 @@ def estimate_offset(
         search: offsets from `-search` to `search` are tried; two frames without it.
 
     Returns:
-        The best offset, and how much better it is. A flat maximum gives a warning.
+        The best offset and its margin over others. A flat maximum gives a warning.
 
     Raises:
-        DataError: nothing can be compared, as where nothing moves.
+        DataError: nothing can be compared, as in a recording without motion.
 
     Example:
         >>> from spikebridge.data.events.binned import bin_sparse
@@ -73,21 +65,21 @@ def estimate_offset(
         1
     """
     search = 2 * bins_per_frame if search is None else search
-    tried = range(-search, search + 1)
     correlations = [
         _correlations(frames, events, k, bins_per_frame, search)
         for k in _frame_pairs(len(frames), events.num_bins, bins_per_frame, search)
     ]
 
-    seen = [row for row in correlations if row is not None]
-    if not seen:
+    comparable = [row for row in correlations if row is not None]
+    if not comparable:
         raise DataError(
             "the offset between frames and events cannot be estimated: no two neighbouring frames differ while there "
             "are events around them. Give event_offset (--event-offset)."
         )
 
-    mean = np.mean(seen, axis=0)
-    estimate = _peak(dict(zip(tried, mean.tolist(), strict=True)), max(1, bins_per_frame // 2))
+    mean = np.mean(comparable, axis=0)
+    curve = dict(zip(range(-search, search + 1), mean.tolist(), strict=True))
+    estimate = _peak(curve, max(1, bins_per_frame // 2))
     if not (estimate.correlation >= _MIN_CORRELATION and estimate.sharpness >= _MIN_SHARPNESS):
         warnings.warn(
             f"the offset {estimate.offset} between frames and events is uncertain: its correlation is "
@@ -124,22 +116,21 @@ def estimate_box_offset(
     for shift in range(-_MAX_BOX_SHIFT, _MAX_BOX_SHIFT + 1):
         index = np.arange(len(frame_boxes)) * bins_per_frame + shift
         inside = (index >= 0) & (index < len(boxes))
-        # a handful of accidental neighbours at the far ends would prove nothing
+        # a few boxes that are equal by chance at the far ends would prove nothing
         if 2 * inside.sum() > len(frame_boxes):
-            equal = np.isclose(boxes[index[inside]], frame_boxes[inside], rtol=0, atol=_SAME, equal_nan=True).all(
-                axis=1
-            )
+            pairs = (boxes[index[inside]], frame_boxes[inside])
+            equal = np.isclose(*pairs, rtol=0, atol=_TOLERANCE, equal_nan=True).all(axis=1)
             shares[shift] = float(equal.mean())
 
-    found = [shift for shift, share in shares.items() if share >= _MIN_SHARE]
-    if len(found) != 1:
-        came = f"{len(found)} shifts do ({found})" if found else "none does"
+    shifts = [shift for shift, share in shares.items() if share >= _MIN_SHARE]
+    if len(shifts) != 1:
+        result = f"{len(shifts)} shifts do ({shifts})" if shifts else "none does"
         raise DataError(
             f"expected one shift at which the {len(frame_boxes)} boxes of the frames equal every {bins_per_frame}th of "
-            f"the {len(boxes)} boxes of the bins, but {came}. Give box_offset (--box-offset)."
+            f"the {len(boxes)} boxes of the bins, but {result}. Give box_offset (--box-offset)."
         )
 
-    return found[0]
+    return shifts[0]
 
 
 def _frame_pairs(num_frames: int, num_bins: int, bins_per_frame: int, search: int) -> list[int]:
@@ -147,7 +138,7 @@ def _frame_pairs(num_frames: int, num_bins: int, bins_per_frame: int, search: in
     first = -(-search // bins_per_frame)
     last = min(num_frames - 2, (num_bins - bins_per_frame - search) // bins_per_frame)
     if last < first:
-        # a recording this short has windows that stick out, and empty bins there
+        # in a recording this short all windows stick out; bins outside count as empty
         first = 0
         last = num_frames - 2
 
@@ -157,13 +148,14 @@ def _frame_pairs(num_frames: int, num_bins: int, bins_per_frame: int, search: in
 def _correlations(
     frames: Sequence[Any] | NDArray[np.uint8], events: EventBins, k: int, bins_per_frame: int, search: int
 ) -> NDArray[np.float64] | None:
-    """Of one pair of frames, for every offset; None where the frames are alike or there are no events."""
+    """The correlation of one pair of frames at every offset; None if the frames are equal or have no events."""
     change = _sum_pool(np.log(frames[k + 1] + _DARK) - np.log(frames[k] + _DARK))
     first = k * bins_per_frame - search
     maps = np.stack([_event_map(events, first + i) for i in range(2 * search + bins_per_frame)])
     if np.ptp(change) == 0 or not maps.any():
         return None
 
+    # differences of running sums are the sums of windows
     sums = np.concatenate([np.zeros_like(maps[:1]), maps.cumsum(axis=0)])
     windows = sums[bins_per_frame:] - sums[:-bins_per_frame]
 

@@ -24,7 +24,7 @@ _FIRST_PIXEL = 1.0
 
 
 class VideoClip(NamedTuple):
-    """Frames of a clip, and where the object is in each; NaN where unknown."""
+    """Frames of a clip, and the box of the object in each; NaN if it is unknown."""
 
     name: str
     frames: ImageFiles
@@ -32,12 +32,12 @@ class VideoClip(NamedTuple):
 
     @property
     def num_unlabelled(self) -> int:
-        """Frames without a box."""
+        """Number of frames without a box."""
         return int(np.isnan(self.boxes).any(axis=1).sum())
 
 
 def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
-    """One clip: a folder `img`, `imgs` or `color` of images beside `groundtruth_rect.txt` or `groundtruth.txt`.
+    """One clip: a folder `img`, `imgs` or `color` of images, and `groundtruth_rect.txt` or `groundtruth.txt`.
 
     Args:
         folder: of the clip.
@@ -64,11 +64,11 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
     missing = len(frames) - len(boxes)
     if missing < 0 or (missing and not allow_unlabelled):
         remedy = "allow_unlabelled=True keeps frames without a box." if missing > 0 else "Images are missing."
-        raise DataError(
-            f"{folder}: expected one box a frame, but got {len(frames)} images and {len(boxes)} boxes. {remedy}"
-        )
+        counts = f"{len(frames)} images and {len(boxes)} boxes"
+        raise DataError(f"{folder}: expected one box a frame, but got {counts}. {remedy}")
 
     boxes = valid_boxes(np.concatenate([boxes, np.full((missing, 4), np.nan)]), frames.height, frames.width)
+    # a tracker starts at the first box
     if np.isnan(boxes[0]).any():
         raise DataError(f"{path}, line 1: expected a box inside the image, but the first one is empty or outside.")
 
@@ -76,16 +76,9 @@ def load_clip(folder: Path, allow_unlabelled: bool = False) -> VideoClip:
 
 
 def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) -> Recording:
-    """A clip as a recording of a camera without events: frames and boxes on a clock.
+    """A clip as a recording of a camera without events: frames and boxes on a clock with bins of `dt` seconds.
 
-    Args:
-        folder: of the clip.
-        dt: length of a bin [s].
-        frame_rate: clips do not hold theirs; those of OTB and VOT have 25 to 30 frames a second [Hz].
-
-    Raises:
-        DataError: as for `load_clip`; frames after the last box are kept.
-        ConfigError: `dt` or `frame_rate` is out of range.
+    Clips do not hold their frame rate; those of OTB and VOT have 25 to 30 frames a second.
     """
     if not (dt > 0 and 0 < frame_rate <= 1 / dt):
         raise ConfigError(f"a clip needs bins above 0 s and at most one frame a bin, but got {dt=}, {frame_rate=}.")
@@ -93,10 +86,9 @@ def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) 
     clip = load_clip(folder, allow_unlabelled=True)
     times = np.arange(len(clip.frames)) / frame_rate
     num_bins = round(len(clip.frames) / frame_rate / dt)
-    nothing = np.empty(0, np.uint16)
-    events = EventBins(
-        nothing, nothing, nothing.astype(bool), np.zeros(num_bins + 1, np.int64), clip.frames.height, clip.frames.width
-    )
+    no_pixels = np.empty(0, np.uint16)
+    edges = np.zeros(num_bins + 1, np.int64)
+    events = EventBins(no_pixels, no_pixels, np.empty(0, bool), edges, clip.frames.height, clip.frames.width)
 
     # a box holds at the end of the bin that is nearest to its frame
     boxes = np.full((num_bins, 4), np.nan)
@@ -107,21 +99,7 @@ def clip_recording(folder: Path, dt: float = 1 / 240, frame_rate: float = 30.0) 
 
 
 def find_clips(folder: Path | None = None) -> list[Path]:
-    """The folders of all clips below a folder, in the order of their names.
-
-    Args:
-        folder: where to look; without it, `tracking` in the folder that `SPIKEBRIDGE_DATA` names.
-
-    Returns:
-        Folders that hold images beside a file of boxes, without those of recordings with events.
-
-    Raises:
-        DataError: there is no such folder.
-
-    Example:
-        >>> find_clips(Path(getfixture("tmp_path")))
-        []
-    """
+    """The folders of all clips below a folder, in the order of their names; recordings with events are no clips."""
     folder = data_folder() / "tracking" if folder is None else folder
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of clips, but there is none.")
@@ -130,14 +108,10 @@ def find_clips(folder: Path | None = None) -> list[Path]:
 
 
 def is_clip(folder: Path) -> bool:
-    """Whether a folder holds images beside a file of boxes, and no events.
-
-    Example:
-        >>> is_clip(Path(getfixture("tmp_path")))
-        False
-    """
-    there = _first_existing(folder, _BOX_FILES) is not None and _first_existing(folder, _IMAGE_FOLDERS) is not None
-    return there and not any(folder.glob("events*"))
+    """True if a folder holds images and a file of boxes, but no events."""
+    has_boxes = _first_existing(folder, _BOX_FILES) is not None
+    has_images = _first_existing(folder, _IMAGE_FOLDERS) is not None
+    return has_boxes and has_images and not any(folder.glob("events*"))
 
 
 def _first_existing(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -23,8 +23,8 @@ def write_recording(recording: Recording, folder: Path) -> None:
     gets no `boxes.csv`.
 
     Args:
-        recording: to write.
-        folder: to make, in whole or not at all.
+        recording: frames, events and boxes on one clock.
+        folder: the folder to make; it is complete or absent.
 
     Raises:
         ConfigError: there is something of that name already.
@@ -55,6 +55,7 @@ def write_recording(recording: Recording, folder: Path) -> None:
         write_text(draft / "meta.json", json.dumps(meta))
         boxes = _boxes(recording)
 
+        # an empty table would be refused
         if boxes:
             rows = ([time, *(f"{value:.4f}" for value in box)] for time, box in sorted(boxes.items()))
             _write_csv(draft / "boxes.csv", ("t_us", "x", "y", "w", "h"), rows)

@@ -35,26 +35,15 @@ from spikebridge.errors import DataError, did_you_mean, is_positive
 
 
 class _KnownSet(NamedTuple):
-    """A data set with arrays of its own names.
-
-    Attributes:
-        name: of the set.
-        marks: names of arrays by which it is recognised.
-        rate_hz: of the published set.
-        num_channels: of the published set.
-        units: that make one, where the file does not say it.
-        label: name of the array of labels.
-        label_names: of the classes; None where the file names them.
-        group: name of the array of groups.
-    """
+    """A data set whose arrays have names of its own, by which it is recognised (`marks`)."""
 
     name: str
     marks: tuple[str, ...]
     rate_hz: float
     num_channels: int
-    units: float = 1.0
-    label: str | None = None
-    label_names: tuple[str, ...] | None = None
+    units: float = 1.0  # that make one, if the file does not say it
+    label: str | None = None  # name of the array
+    label_names: tuple[str, ...] | None = None  # None if the file has them
     group: str | None = None
 
 
@@ -76,28 +65,13 @@ _OTHER_NAMES = {
 
 
 def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
-    """Series of an npz file; see the tables above.
-
-    Args:
-        path: the file.
-        rate_hz: samples a second, where the file does not say it.
-
-    Raises:
-        DataError: the file is missing, damaged or too large, an array is missing, unknown or does not fit the others,
-            or the file says another rate.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "mine.npz"
-        >>> np.savez(path, samples=np.zeros((8, 2)), starts=[0, 3, 8], label=["rest", "wave"], rate_hz=50)
-        >>> series = read_npz_series(path)
-        >>> series.name, len(series), series.label_names, series[1].shape
-        ('own', 2, ('rest', 'wave'), (5, 2))
-    """
+    """Series of an npz file; see the tables above. `rate_hz` is for a file that does not say it."""
     names = array_names(path)
     known = next((one for one in KNOWN_SETS if {*one.marks, "samples"} <= {*names}), _OWN)
     _refuse_misspelt(path, names, known)
     arrays = read_npz(path, [name for name in names if name != "samples"], text=True)
-    samples = _samples(path, arrays, known, names)
+    # each step takes its arrays out, so that the keys remain
+    samples = _samples(path, arrays, known)
     starts = _starts(path, arrays.pop("starts", np.array([0, len(samples)])), len(samples))
     number = len(starts) - 1
     label, label_names = _names_of(path, arrays, known.label, number, known.label_names)
@@ -121,7 +95,7 @@ def read_npz_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
 
 
 def _refuse_misspelt(path: Path, names: Sequence[str], known: _KnownSet) -> None:
-    """Raises where an array is missing, or looks like an optional one under another name, which would be left out."""
+    """Refuses a file without samples, or with an optional array under another name, which would be ignored."""
     if "samples" not in names:
         raise DataError(f"{path}: expected an array 'samples', but there is none; {_hint('samples', names)}")
     if known is not _OWN:
@@ -133,27 +107,21 @@ def _refuse_misspelt(path: Path, names: Sequence[str], known: _KnownSet) -> None
             continue
         meant = _OTHER_NAMES.get(name.lower()) or next(iter(get_close_matches(name, expected, n=1, cutoff=0.8)), None)
         if meant is not None and meant not in names:
-            raise DataError(
-                f"{path}: there is no array {name!r} in the general form; did you mean {meant!r}? Rename it."
-            )
+            raise DataError(f"{path}: no array {name!r} is in the general form; did you mean {meant!r}? Rename it.")
 
 
 def _hint(name: str, names: Sequence[str]) -> str:
-    other = next((found for found in names if _OTHER_NAMES.get(found.lower()) == name), None)
+    other = next((one for one in names if _OTHER_NAMES.get(one.lower()) == name), None)
     return f"rename {other!r}" if other is not None else did_you_mean(name, names)
 
 
-def _samples(
-    path: Path, arrays: dict[str, NDArray[Any]], known: _KnownSet, names: Sequence[str]
-) -> NDArray[np.float32]:
+def _samples(path: Path, arrays: dict[str, NDArray[Any]], known: _KnownSet) -> NDArray[np.float32]:
     raw = read_npz(path, ["samples"])["samples"]
     if raw.ndim not in (1, 2) or raw.dtype.kind not in "iuf" or 0 in raw.shape:
         raise DataError(f"{path}, samples: expected numbers (N, channels), but got {raw.dtype} {raw.shape}.")
 
     if raw.ndim == 2 and raw.shape[1] > raw.shape[0]:
-        raise DataError(
-            f"{path}, samples: expected (N, channels), time first, but got {raw.shape}; transpose the array."
-        )
+        raise DataError(f"{path}, samples: expected (N, channels), time first, but got {raw.shape}; transpose them.")
 
     if not fits(raw.shape, np.dtype(np.float32).itemsize):
         raise DataError(f"{path}, samples: expected at most {MAX_BYTES} bytes as float32, but got {raw.shape}.")
@@ -167,7 +135,8 @@ def _samples(
         raise DataError(f"{path}: expected units above 0, but got {units}.")
 
     with np.errstate(over="ignore", invalid="ignore"):
-        samples = raw.astype(np.float32)  # always a copy, changed in place below
+        # always a copy, since it is changed in place
+        samples = raw.astype(np.float32)
         if zero:
             samples -= np.float32(zero)
         if units != 1:
@@ -187,16 +156,14 @@ def _number(path: Path, array: NDArray[Any] | None, name: str, default: float) -
 def _starts(path: Path, starts: NDArray[Any], num_samples: int) -> NDArray[np.int64]:
     where = f"{path}, starts"
     if starts.ndim != 1 or starts.dtype.kind not in "iu" or len(starts) < 2:
-        raise DataError(f"{where}: expected whole numbers (S + 1,), but got {starts.dtype} {starts.shape}.")
+        raise DataError(f"{where}: expected integers (S + 1,), but got {starts.dtype} {starts.shape}.")
     if starts.max() > num_samples:
         raise DataError(f"{where}: expected places up to {num_samples}, but got {starts.max()}.")
 
     starts = starts.astype(np.int64)
     if starts[0] != 0 or starts[-1] != num_samples:
-        raise DataError(
-            f"{where}: expected S + 1 places from 0 to the number of samples, {num_samples}, but they go from "
-            f"{starts[0]} to {starts[-1]}; append the end of the last series."
-        )
+        expected = f"S + 1 places from 0 to {num_samples}, the end of the last series"
+        raise DataError(f"{where}: expected {expected}, but they go from {starts[0]} to {starts[-1]}.")
 
     empty = np.diff(starts) <= 0
     if empty.any():
@@ -208,19 +175,19 @@ def _starts(path: Path, starts: NDArray[Any], num_samples: int) -> NDArray[np.in
 def _names_of(
     path: Path, arrays: dict[str, NDArray[Any]], name: str | None, number: int, names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """A column of labels or groups, and the names that it gives places in."""
+    """A column of labels or groups as places in a list of names, and the names."""
     if name is None or name not in arrays:
         return None, ()
 
     column = arrays.pop(name)
-    given = arrays.pop(f"{name}_names", None)
+    texts = arrays.pop(f"{name}_names", None)
     if column.shape != (number,):
         raise DataError(f"{path}, {name}: expected one entry a series, ({number},), but got {column.shape}.")
 
-    if given is not None:
-        if given.ndim != 1 or given.dtype.kind != "U" or len({*given.tolist()}) != len(given):
-            raise DataError(f"{path}, {name}_names: expected different texts, but got {given.dtype} {given.shape}.")
-        names = given.tolist()
+    if texts is not None:
+        if texts.ndim != 1 or texts.dtype.kind != "U" or len({*texts.tolist()}) != len(texts):
+            raise DataError(f"{path}, {name}_names: expected different texts, but got {texts.dtype} {texts.shape}.")
+        names = texts.tolist()
 
     try:
         return named_column(name, column, number, names)
@@ -228,18 +195,19 @@ def _names_of(
         raise DataError(f"{path}, {error}") from None
 
 
-def _rate(path: Path, found: NDArray[Any] | None, given: float | None, number: int) -> float:
-    if found is not None and found.shape == (number,) and found.dtype.kind in "iuf" and number > 1:
-        refuse_two_rates(f"{path}", dict(zip(map(str, range(number)), found.tolist(), strict=True)), "series")
-        found = found[:1]
+def _rate(path: Path, stored: NDArray[Any] | None, given: float | None, number: int) -> float:
+    # one rate a series is accepted if all are equal
+    if stored is not None and stored.shape == (number,) and stored.dtype.kind in "iuf" and number > 1:
+        refuse_two_rates(f"{path}", dict(zip(map(str, range(number)), stored.tolist(), strict=True)), "series")
+        stored = stored[:1]
 
-    if found is None:
+    if stored is None:
         if given is None:
             raise DataError(f"{path}: expected an array 'rate_hz', the samples a second, but there is none.")
         check_rate(given)
         return float(given)
 
-    rate = _number(path, found, "rate_hz", 0.0)
+    rate = _number(path, stored, "rate_hz", 0.0)
     if not is_positive(rate):
         raise DataError(f"{path}, rate_hz: expected samples a second, above 0, but got {rate:g}.")
     if given is not None and not np.isclose(rate, given, rtol=1e-6):
@@ -248,37 +216,22 @@ def _rate(path: Path, found: NDArray[Any] | None, given: float | None, number: i
     return rate
 
 
-def refuse_two_rates(where: str, rates: dict[str, float], what: str) -> None:
-    """Raises where series or files of one set have different rates.
-
-    Args:
-        where: the set, for the message.
-        rates: of each series or file.
-        what: "series" or "file".
-
-    Example:
-        >>> refuse_two_rates("words", {"a.wav": 8000, "b.wav": 16000, "c.wav": 16000}, "file")
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: words: expected one rate, but 2 of 3 have 16000 Hz (first file b.wav) and 1 ...
-    """
-    found: dict[float, list[str]] = {}
+def refuse_two_rates(where: str, rates: dict[str, float], kind: str) -> None:
+    """Refuses series or files of one set with different rates; `kind` is "series" or "file"."""
+    by_rate: dict[float, list[str]] = {}
     for name, rate in rates.items():
-        found.setdefault(rate, []).append(name)
+        by_rate.setdefault(rate, []).append(name)
 
-    if len(found) < 2:
+    if len(by_rate) < 2:
         return
 
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    largest_first = sorted(by_rate.items(), key=lambda item: -len(item[1]))
     parts = [
-        f"{len(names)}{f' of {len(rates)}' if i == 0 else ''} have {rate:g} Hz (first {what} {names[0]})"
-        for i, (rate, names) in enumerate(ordered[:3])
+        f"{len(names)}{f' of {len(rates)}' if i == 0 else ''} have {rate:g} Hz (first {kind} {names[0]})"
+        for i, (rate, names) in enumerate(largest_first[:3])
     ]
 
-    raise DataError(
-        f"{where}: expected one rate, but {' and '.join(parts)}; nothing is resampled: bring them to one rate with the "
-        "tool that you trust."
-    )
+    raise DataError(f"{where}: expected one rate, but {' and '.join(parts)}; nothing is resampled: do so first.")
 
 
 def _channel_names(path: Path, names: NDArray[Any] | None, number: int) -> tuple[str, ...]:
@@ -287,8 +240,7 @@ def _channel_names(path: Path, names: NDArray[Any] | None, number: int) -> tuple
 
     if names.shape != (number,) or names.dtype.kind != "U":
         raise DataError(
-            f"{path}, channel_names: expected {number} texts, one a channel of samples, but got {names.dtype} "
-            f"{names.shape}."
+            f"{path}, channel_names: expected {number} texts, one a channel, but got {names.dtype} {names.shape}."
         )
 
     return tuple(names.tolist())
@@ -298,11 +250,9 @@ def _marks(path: Path, marks: NDArray[Any] | None, num_samples: int) -> NDArray[
     if marks is None:
         return None
     if marks.ndim != 1 or marks.dtype.kind not in "iu" or (np.diff(marks.astype(np.int64)) <= 0).any():
-        raise DataError(f"{path}, beat_at: expected rising whole numbers, but got {marks.dtype} {marks.shape}.")
+        raise DataError(f"{path}, beat_at: expected rising integers, but got {marks.dtype} {marks.shape}.")
 
     if len(marks) and not (int(marks[0]) >= 0 and int(marks[-1]) < num_samples):
-        raise DataError(
-            f"{path}, beat_at: expected samples from 0 to {num_samples - 1}, but got {marks[0]} to {marks[-1]}."
-        )
+        raise DataError(f"{path}, beat_at: expected 0 to {num_samples - 1}, but got {marks[0]} to {marks[-1]}.")
 
     return marks.astype(np.int64)

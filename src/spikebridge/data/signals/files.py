@@ -20,8 +20,8 @@ def read_series(path: Path, rate_hz: float | None = None, *, checked: bool = Tru
     Args:
         path: an `.npz` (`data/signals/arrays.py` has its arrays), a `.csv` of channels, a `.wav`, a folder of WAV
             files, or an `.h5` of spike trains (SHD, SSC), which are counted in bins.
-        rate_hz: samples a second, where the file does not say it; where it does, the two must agree. Bins a second of
-            spike trains.
+        rate_hz: samples a second, for a file that does not say it; if it does, the two must agree. Of spike trains
+            these are the bins a second.
         checked: refuse series with an error, such as NaN; False is for `check_series`, which lists them.
 
     Raises:
@@ -38,45 +38,35 @@ def read_series(path: Path, rate_hz: float | None = None, *, checked: bool = Tru
         if rate_hz is not None:
             raise DataError(f"{path}: WAV files say their rate themselves; leave rate_hz out.")
         series = read_wav_folder(path)
-    elif path.suffix.lower() not in _READERS:
-        raise DataError(f"{path}: no reader for series in {path.suffix!r}; {did_you_mean(path.suffix, _READERS)}")
+    elif path.suffix.lower() not in SERIES_FORMATS:
+        raise DataError(f"{path}: no reader for series in {path.suffix!r}; {did_you_mean(path.suffix, SERIES_FORMATS)}")
     else:
-        series = _READERS[path.suffix.lower()](path, rate_hz)
+        series = SERIES_FORMATS[path.suffix.lower()](path, rate_hz)
 
-    error = next((one for one in check_series(series) if one.level == "error"), None) if checked else None
-    if error is not None:
-        raise DataError(f"{path}: {error} (`spikebridge data check {path}` lists everything).")
+    for finding in check_series(series) if checked else []:
+        if finding.level == "error":
+            raise DataError(f"{path}: {finding} (`spikebridge data check {path}` lists everything).")
 
     return series
 
 
 def find_series(name: str, data: Path | None = None) -> SensorSeries:
-    """A known set in the data folder.
-
-    Args:
-        name: `spoken_digits`, `myo`, `watch` or `ecg_100`.
-        data: the folder with data sets; that of the environment by default.
-
-    Raises:
-        DataError: the set is not there; the message names its source.
-        ConfigError: there is no set of that name.
-    """
+    """A known set in the data folder: `spoken_digits`, `myo`, `watch` or `ecg_100`."""
     (path,) = find_files(name, data)
     return read_series(path)
 
 
 def _wav(path: Path, rate_hz: float | None) -> SensorSeries:
-    samples, found = read_wav(path)
-    if rate_hz is not None and found != rate_hz:
-        raise DataError(f"{path}: expected {rate_hz:g} Hz, but the file says {found} Hz; nothing is resampled.")
-    return make_series([samples], found)
+    samples, stored = read_wav(path)
+    if rate_hz is not None and stored != rate_hz:
+        raise DataError(f"{path}: expected {rate_hz:g} Hz, but the file says {stored} Hz; nothing is resampled.")
+    return make_series([samples], stored)
 
 
-_READERS: dict[str, Callable[[Path, float | None], SensorSeries]] = {
+SERIES_FORMATS: dict[str, Callable[[Path, float | None], SensorSeries]] = {
     ".npz": read_npz_series,
     ".csv": read_csv_series,
     ".wav": _wav,
     ".h5": read_spike_trains,
     ".hdf5": read_spike_trains,
 }
-SERIES_SUFFIXES = tuple(_READERS)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from spikebridge.data.signals.series import SensorSeries, make_series
 from spikebridge.errors import ConfigError
 
-_LYAPUNOV_TIME = 197.0
-"""Time units of one Lyapunov time of tau = 17: NeuroBench measures lengths in it."""
+_LYAPUNOV_TIME = 197.0  # time units of one Lyapunov time of tau = 17: NeuroBench measures lengths in it
 POINTS_PER_LYAPUNOV_TIME = 75
 _SUBSTEPS = 10
 
@@ -31,30 +30,17 @@ def mackey_glass(
     start: float = 0.9,
     warm_up: float = 2000.0,
 ) -> SensorSeries:
-    """One series, of one channel; its rate is that of the samples in one time unit.
+    """One series of one channel, with the delay `tau` and the step `dt` in time units; its rate is `1 / dt`.
 
-    Args:
-        num_samples: of the series.
-        tau: the delay [time units].
-        dt: from one sample to the next [time units].
-        beta, gamma, exponent: of the equation.
-        start: the constant past.
-        warm_up: time that is dropped first [time units].
-
-    Raises:
-        ConfigError: a number that cannot be.
-
-    Example:
-        >>> series = mackey_glass(100)
-        >>> series.num_channels, bool((0.2 < series[0]).all() and (series[0] < 1.5).all())
-        (1, True)
+    `start` is the constant past, and the first `warm_up` time units are dropped.
     """
     if num_samples < 1 or not (tau > 0 and dt > 0 and warm_up >= 0):
         raise ConfigError(f"needs samples and times above 0, but got {num_samples} samples, tau={tau}, dt={dt}")
 
     step = dt / _SUBSTEPS
     past = max(2, round(tau / step))
-    step = tau / past  # the delay is a whole number of steps
+    # the delay is an integral number of steps
+    step = tau / past
     x = _integrate(round((warm_up + num_samples * dt) / step) + 1, past, step, (beta, gamma, exponent, start))
     time = warm_up + dt * np.arange(num_samples)
 
@@ -68,8 +54,8 @@ def _integrate(
     beta, gamma, exponent, start = equation
     x = np.full(num_steps + past, start)
 
-    def slope(now: float, delayed: float) -> float:
-        return beta * delayed / (1 + delayed**exponent) - gamma * now
+    def slope(value: float, delayed: float) -> float:
+        return beta * delayed / (1 + delayed**exponent) - gamma * value
 
     for k in range(past, num_steps + past - 1):
         first = float(x[k - past])
@@ -85,10 +71,5 @@ def _integrate(
 
 
 def smape(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
-    """The symmetric mean absolute percentage error, `200 mean(|y - x| / (|y| + |x|))`, 0 to 200.
-
-    Example:
-        >>> smape(np.array([1.0, 3.0]), np.array([1.0, 1.0]))  # 0 and 2 / 4
-        50.0
-    """
+    """The symmetric mean absolute percentage error, `200 mean(|y - x| / (|y| + |x|))`, 0 to 200."""
     return float(200 * np.mean(np.abs(predicted - true) / (np.abs(predicted) + np.abs(true))))

@@ -21,18 +21,18 @@ class SensorSeries:
     """S series of one sensor with C channels.
 
     Attributes:
-        samples: float32 `(N, C)`, all series; an array, or a column in a temporary file where they are long.
+        samples: float32 `(N, C)`, all series; an array, or a column in a temporary file if they are long.
         starts: `(S,)`, the first sample of each series.
         stops: `(S,)`, the sample after its last.
         rate_hz: samples a second.
         label: `(S,)` places in `label_names`; None without labels.
-        group: `(S,)` places in `group_names`: the person or the device; None where it is not known.
-        label_names: of the classes.
-        group_names: of the groups.
+        group: `(S,)` places in `group_names`: the person or the device; None if it is not known.
+        label_names: names of the classes.
+        group_names: names of the groups.
         channel_names: C names.
         marks: `(M,)` samples at which something is annotated, such as heart beats; None without.
         keys: further columns with one entry a series.
-        name: of the data set, where it is a known one, else "own".
+        name: the name of a known data set, else "own".
 
     Example:
         >>> series = make_series([np.zeros((3, 2)), np.ones((5, 2))], rate_hz=50, label=["rest", "wave"])
@@ -54,7 +54,7 @@ class SensorSeries:
     name: str = "own"
 
     def __len__(self) -> int:
-        """S, the number of series."""
+        """The number of series."""
         return len(self.starts)
 
     def __getitem__(self, index: int) -> Float32[np.ndarray, "L C"]:
@@ -63,7 +63,7 @@ class SensorSeries:
 
     @property
     def num_channels(self) -> int:
-        """C."""
+        """The number of channels."""
         return len(self.channel_names)
 
     @property
@@ -78,14 +78,14 @@ class SensorSeries:
 
     @property
     def groups(self) -> list[int]:
-        """The groups that have a series, ascending; none where groups are not known."""
+        """The groups that have a series, ascending; none if groups are not known."""
         return [] if self.group is None else np.unique(self.group).tolist()
 
     def select(self, chosen: ArrayLike) -> "SensorSeries":
-        """Some of the series, in the order given; the samples are shared.
+        """A selection of the series in this order; the samples are shared.
 
         Args:
-            chosen: places `(M,)`, or marks `(S,)` of those to take.
+            chosen: places `(M,)`, or marks `(S,)`.
 
         Example:
             >>> series = make_series([np.zeros((3, 1)), np.ones((5, 1))], rate_hz=50, group=["anna", "ben"])
@@ -123,9 +123,7 @@ class SensorSeries:
         used = [self.label_names[i] for i in np.unique(self.label)]
         unknown = [name for name in used if name not in places]
         if unknown:
-            raise DataError(
-                f"a series has the label {unknown[0]!r}, which is not a class; {did_you_mean(unknown[0], names)}"
-            )
+            raise DataError(f"a series has the label {unknown[0]!r}, not a class; {did_you_mean(unknown[0], names)}")
 
         table = np.array([places.get(name, -1) for name in self.label_names], np.int64)
         return replace(self, label=table[self.label], label_names=tuple(names))
@@ -161,63 +159,64 @@ def make_series(
     if len(widths) != 1:
         raise DataError(f"series of one sensor have one number of channels, but got {sorted(widths)}.")
 
-    (width,) = widths
-    stops = np.cumsum([len(one) for one in arrays], dtype=np.int64)
-    labels, label_names = named_column("label", label, len(arrays))
-    groups, group_names = named_column("group", group, len(arrays))
+    names = channel_names or [str(channel) for channel in range(widths.pop())]
+    lengths = [len(one) for one in arrays]
+
+    return assemble_series(np.concatenate(arrays), lengths, rate_hz, names, label, group)
+
+
+def assemble_series(
+    samples: Column,
+    lengths: Sequence[int],
+    rate_hz: float,
+    channel_names: Sequence[str],
+    label: Sequence[Any] | NDArray[Any] | None,
+    group: Sequence[Any] | NDArray[Any] | None,
+    label_names: Sequence[str] | None = None,
+    **properties: Any,
+) -> SensorSeries:
+    """Series of these lengths, one after the other in a column; `properties` are further fields of the series."""
+    stops = np.cumsum(lengths, dtype=np.int64)
+    labels, label_names = named_column("label", label, len(lengths), label_names)
+    groups, group_names = named_column("group", group, len(lengths))
 
     return SensorSeries(
-        samples=np.concatenate(arrays),
-        starts=stops - np.array([len(one) for one in arrays], np.int64),
+        samples=samples,
+        starts=stops - np.array(lengths, np.int64),
         stops=stops,
         rate_hz=float(rate_hz),
         label=labels,
         group=groups,
         label_names=label_names,
         group_names=group_names,
-        channel_names=tuple(channel_names) or tuple(map(str, range(width))),
+        channel_names=tuple(channel_names),
+        **properties,
     )
 
 
 def check_rate(rate_hz: object, where: str = "") -> None:
-    """Raises where a sampling rate is no finite number above 0."""
+    """Refuses a sampling rate that is no finite number above 0."""
     if not is_positive(rate_hz):
         raise ConfigError(f"{where}rate_hz is the number of samples a second, above 0, but got {rate_hz!r}")
 
 
 def named_column(
-    what: str, values: Sequence[Any] | NDArray[Any] | None, number: int, names: Sequence[str] | None = None
+    kind: str, values: Sequence[Any] | NDArray[Any] | None, number: int, names: Sequence[str] | None = None
 ) -> tuple[Int64[np.ndarray, " S"] | None, tuple[str, ...]]:
-    """Labels or groups as places in a list of names.
-
-    Args:
-        what: "label" or "group", for messages.
-        values: numbers or texts; None where there are none.
-        number: of series.
-        names: of the values, which are then places in it; None makes them of the values in ascending order.
-
-    Raises:
-        ConfigError: not one value a series.
-        DataError: a value is empty, or no place in the names.
-
-    Example:
-        >>> named_column("label", [7, 3, 7], 3)
-        (array([1, 0, 1]), ('3', '7'))
-        >>> named_column("label", [1, 0], 2, ["rest", "wave"])
-        (array([1, 0]), ('rest', 'wave'))
-    """
+    """Labels or groups as places in a list of names, and the names; without given ones they are the sorted values."""
     if values is None:
         return None, ()
 
     column = np.asarray(values)
     if column.shape != (number,):
-        raise ConfigError(f"{what} has one value a series, ({number},), but got {column.shape}")
+        raise ConfigError(f"{kind} has one value a series, ({number},), but got {column.shape}")
 
+    # floats are accepted if they are integral
     if column.dtype.kind not in "biuU":
-        whole = column.dtype.kind == "f" and (column == np.floor(column))
-        if not np.all(whole):
-            first = int(np.argmin(whole)) if column.dtype.kind == "f" else 0
-            raise DataError(f"{what}: expected whole numbers or texts, but series {first} has {column[first]!r}.")
+        integral = column.dtype.kind == "f" and (column == np.floor(column))
+        if not np.all(integral):
+            first = int(np.argmin(integral)) if column.dtype.kind == "f" else 0
+            raise DataError(f"{kind}: expected integers or texts, but series {first} has {column[first]!r}.")
 
         column = column.astype(np.int64)
 
@@ -225,36 +224,33 @@ def named_column(
         column = np.char.strip(column)
         empty = column == ""
         if empty.any():
-            raise DataError(
-                f"{what}: {int(empty.sum())} of {number} series have an empty one, first series {int(empty.argmax())}."
-            )
+            first = int(empty.argmax())
+            raise DataError(f"{kind}: {int(empty.sum())} of {number} series have an empty one, first series {first}.")
 
     if names is None:
-        found, index = np.unique(column, return_inverse=True)
-        return index.astype(np.int64).reshape(-1), tuple(str(one) for one in found)
+        unique, index = np.unique(column, return_inverse=True)
+        return index.astype(np.int64).reshape(-1), tuple(str(value) for value in unique)
 
     wrong = (column < 0) | (column >= len(names)) if column.dtype.kind != "U" else ~np.isin(column, list(names))
     if wrong.any():
         first = int(wrong.argmax())
-        raise DataError(
-            f"{what}: expected 0 to {len(names) - 1}, places in the {len(names)} names, but {int(wrong.sum())} of "
-            f"{number} are not, first {column[first]!s} of series {first}."
-        )
+        count = f"{int(wrong.sum())} of {number} are not, first {column[first]!s} of series {first}"
+        raise DataError(f"{kind}: expected 0 to {len(names) - 1}, places in the names, but {count}.")
 
     if column.dtype.kind == "U":
         places = {name: place for place, name in enumerate(names)}
-        column = np.array([places[one] for one in column.tolist()], np.int64)
+        column = np.array([places[text] for text in column.tolist()], np.int64)
 
     return column.astype(np.int64), tuple(names)
 
 
 def cut_windows(series: SensorSeries, seconds: float, stride_seconds: float | None = None) -> SensorSeries:
-    """Windows of one length as series of their own; what is left at the end of a series is dropped.
+    """Windows of one length as series of their own; an incomplete window at the end of a series is dropped.
 
     Args:
-        series: what to cut; a series shorter than a window gives none.
+        series: the series to cut; a series shorter than a window gives none.
         seconds: length of a window [s].
-        stride_seconds: from the start of one window to that of the next [s]; windows side by side without.
+        stride_seconds: time from the start of one window to that of the next [s]; the length of a window without it.
 
     Returns:
         The windows, which keep label, group and keys of their series and share its samples; the key `series` is the
@@ -272,9 +268,8 @@ def cut_windows(series: SensorSeries, seconds: float, stride_seconds: float | No
     length = round(seconds * series.rate_hz)
     stride = length if stride_seconds is None else round(stride_seconds * series.rate_hz)
     if length < 1 or stride < 1:
-        raise ConfigError(
-            f"windows of {seconds} s, one every {stride_seconds} s, are below one sample at {series.rate_hz:g} Hz"
-        )
+        rate = f"{series.rate_hz:g} Hz"
+        raise ConfigError(f"windows of {seconds} s, one every {stride_seconds} s, are below one sample at {rate}")
 
     number = np.maximum((series.stops - series.starts - length) // stride + 1, 0)
     owner = np.repeat(np.arange(len(series)), number)

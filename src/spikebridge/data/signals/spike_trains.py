@@ -24,65 +24,43 @@ from numpy.typing import NDArray
 
 from spikebridge.data.io.column import concatenate_chunks
 from spikebridge.data.io.hdf5 import open_hdf5
-from spikebridge.data.signals.series import SensorSeries, check_rate, named_column
+from spikebridge.data.signals.series import SensorSeries, assemble_series, check_rate
 from spikebridge.errors import DataError
 
 _NUM_UNITS = 700
 _BINS_PER_SECOND = 100.0
-_LONGEST = 60.0  # seconds of a sample
-_MOST_SPIKES = 2**22  # of a sample
-_MOST_BYTES = 2**34  # of all bins, which lie in a temporary file
+_MAX_SECONDS = 60.0  # of a sample
+_MAX_SPIKES = 2**22  # of a sample
+_MAX_BYTES = 2**34  # of all bins, which lie in a temporary file
 _ARRAYS = ("spikes/times", "spikes/units", "labels")
 
 
 def read_spike_trains(path: Path, rate_hz: float | None = None) -> SensorSeries:
-    """Series of a file of spike trains; see the table above.
-
-    Args:
-        path: the file.
-        rate_hz: bins a second.
-
-    Raises:
-        DataError: the file is missing, damaged or too large, an array is missing or does not fit the others, or a spike
-            is at no time or of no unit.
-        ConfigError: h5py is not installed.
-    """
+    """Series of a file of spike trains, in `rate_hz` bins a second; see the table above."""
     bins_per_second = _BINS_PER_SECOND if rate_hz is None else rate_hz
     check_rate(bins_per_second)
 
     with open_hdf5(path, "an HDF5 file of spike trains") as h5:
         number, label, names, speaker = _columns(path, h5)
-        times = h5["spikes/times"]
-        units = h5["spikes/units"]
+        spikes = h5["spikes"]
         lengths: list[int] = []
 
         def chunks() -> Iterator[dict[str, NDArray[np.float32]]]:
             total = 0
             for index in range(number):
-                counts = _binned(f"{path}, sample {index}", times[index], units[index], bins_per_second)
+                where = f"{path}, sample {index}"
+                counts = _binned(where, spikes["times"][index], spikes["units"][index], bins_per_second)
                 lengths.append(len(counts))
                 total += counts.nbytes
-                if total > _MOST_BYTES:
-                    raise DataError(f"{path}: expected bins of at most {_MOST_BYTES} bytes; take fewer a second.")
+                if total > _MAX_BYTES:
+                    raise DataError(f"{path}: expected bins of at most {_MAX_BYTES} bytes; take fewer a second.")
                 yield {"samples": counts}
 
-        column = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
+        samples = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
 
-    stops = np.cumsum(lengths, dtype=np.int64)
-    labels, label_names = named_column("label", label, number, names)
-    group, group_names = named_column("group", speaker, number)
-
-    return SensorSeries(
-        samples=column,
-        starts=stops - np.array(lengths, np.int64),
-        stops=stops,
-        rate_hz=float(bins_per_second),
-        label=labels,
-        group=group,
-        label_names=label_names,
-        group_names=group_names,
-        channel_names=tuple(map(str, range(_NUM_UNITS))),
-        name="spike_trains",
+    units = [str(unit) for unit in range(_NUM_UNITS)]
+    return assemble_series(
+        samples, lengths, bins_per_second, units, label, speaker, label_names=names, name="spike_trains"
     )
 
 
@@ -105,8 +83,9 @@ def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, 
 
     label = h5["labels"][()]
     if label.dtype.kind not in "iu":
-        raise DataError(f"{path}, labels: expected whole numbers, but got {label.dtype}.")
+        raise DataError(f"{path}, labels: expected integers, but got {label.dtype}.")
 
+    # names and speakers are optional: arrays that do not fit are ignored
     names = None
     speaker = None
     keys = h5.get("extra/keys")
@@ -115,28 +94,26 @@ def _columns(path: Path, h5: Any) -> tuple[int, NDArray[Any], list[str] | None, 
         if len({*names}) != len(names) or int(label.max()) >= len(names):
             names = None
 
-    found = h5.get("extra/speaker")
-    if isinstance(found, h5py.Dataset) and found.shape == (number,) and found.dtype.kind in "iu":
-        speaker = found[()]
+    speakers = h5.get("extra/speaker")
+    if isinstance(speakers, h5py.Dataset) and speakers.shape == (number,) and speakers.dtype.kind in "iu":
+        speaker = speakers[()]
 
     return number, label, names, speaker
 
 
 def _binned(where: str, times: Any, units: Any, rate_hz: float) -> NDArray[np.float32]:
-    """The spikes of one sample as numbers in bins, `(T, 700)`."""
-    if np.shape(times) != np.shape(units) or np.ndim(times) != 1 or len(times) > _MOST_SPIKES:
-        raise DataError(
-            f"{where}: expected a time and a unit for each of at most {_MOST_SPIKES} spikes, but got "
-            f"{np.shape(times)} and {np.shape(units)}."
-        )
+    """The spikes of one sample, counted in bins, `(T, 700)`."""
+    if np.shape(times) != np.shape(units) or np.ndim(times) != 1 or len(times) > _MAX_SPIKES:
+        expected = f"a time and a unit for each of at most {_MAX_SPIKES} spikes"
+        raise DataError(f"{where}: expected {expected}, but got {np.shape(times)} and {np.shape(units)}.")
 
     if np.asarray(times).dtype.kind != "f" or np.asarray(units).dtype.kind not in "iu":
-        raise DataError(f"{where}: expected times as floats and units as whole numbers.")
+        raise DataError(f"{where}: expected times as floats and units as integers.")
 
     seconds = np.asarray(times, np.float64)
     channels = np.asarray(units, np.int64)
-    if not ((seconds >= 0) & (seconds <= _LONGEST)).all():
-        raise DataError(f"{where}: expected times from 0 to {_LONGEST:g} s, but found others.")
+    if not ((seconds >= 0) & (seconds <= _MAX_SECONDS)).all():
+        raise DataError(f"{where}: expected times from 0 to {_MAX_SECONDS:g} s, but found others.")
 
     outside = (channels < 0) | (channels >= _NUM_UNITS)
     if outside.any():
@@ -144,6 +121,7 @@ def _binned(where: str, times: Any, units: Any, rate_hz: float) -> NDArray[np.fl
 
     places = (seconds * rate_hz).astype(np.int64)
     counts = np.zeros((int(places.max(initial=0)) + 1, _NUM_UNITS), np.float32)
+    # plain indexing would count two spikes of one bin once
     np.add.at(counts, (places, channels), 1)
 
     return counts

@@ -15,16 +15,9 @@ from spikebridge.errors import ConfigError
 
 
 class SeriesSplit(NamedTuple):
-    """One division of series.
+    """One division of series: places of the series to train on, and of those to test on."""
 
-    Attributes:
-        name: of what is tested: the names of the groups, or the number of the fold.
-        train: places of the series to train on.
-        test: places of the others.
-        by: whether groups are kept together.
-    """
-
-    name: str
+    name: str  # names of the tested groups, or the number of the fold
     train: Int64[np.ndarray, " A"]
     test: Int64[np.ndarray, " B"]
     by: Literal["group", "random"]
@@ -48,11 +41,9 @@ def group_folds(series: SensorSeries, num_folds: int | None = None) -> list[Seri
     """
     groups = series.groups
     if series.group is None or len(groups) < 2:
-        found = "none are given" if series.group is None else f"there is only {series.group_names[groups[0]]!r}"
-        raise ConfigError(
-            f"a split by group needs two groups or more, but {found}; give `group`, or split at random, which says "
-            "nothing about unseen people"
-        )
+        count = "none are given" if series.group is None else f"there is only {series.group_names[groups[0]]!r}"
+        remedy = "give `group`, or split at random, which says nothing about unseen people"
+        raise ConfigError(f"a split by group needs two groups or more, but {count}; {remedy}")
 
     num_folds = len(groups) if num_folds is None else num_folds
     if not 2 <= num_folds <= len(groups):
@@ -60,10 +51,10 @@ def group_folds(series: SensorSeries, num_folds: int | None = None) -> list[Seri
 
     folds = []
     for fold in range(num_folds):
-        held = groups[fold::num_folds]
-        tested = np.isin(series.group, held)
-        name = ", ".join(series.group_names[group] for group in held)
-        folds.append(SeriesSplit(name, np.flatnonzero(~tested), np.flatnonzero(tested), "group"))
+        held_out = groups[fold::num_folds]
+        is_test = np.isin(series.group, held_out)
+        name = ", ".join(series.group_names[group] for group in held_out)
+        folds.append(SeriesSplit(name, np.flatnonzero(~is_test), np.flatnonzero(is_test), "group"))
 
     return folds
 
@@ -89,6 +80,7 @@ def random_folds(series: SensorSeries, num_folds: int = 5, seed: int = 0) -> lis
         raise ConfigError(f"{len(series)} series allow 2 to {len(series)} folds, but {num_folds} are asked for")
 
     order = np.random.default_rng(seed).permutation(len(series))
+    # sorted by class, folds that take every n-th series share each class
     if series.label is not None:
         order = order[np.argsort(series.label[order], kind="stable")]
 
@@ -120,9 +112,9 @@ def folds_of(series: SensorSeries, num_folds: int | None = None, seed: int = 0) 
     if len(series.groups) >= 2:
         return group_folds(series, num_folds)
 
-    given = "no groups are given" if series.group is None else "there is one group only"
+    reason = "no groups are given" if series.group is None else "there is one group only"
     warnings.warn(
-        f"{given}, so the series are split at random: recordings of one person may be on both sides, and the accuracy "
+        f"{reason}, so the series are split at random: recordings of one person may be on both sides, and the accuracy "
         "says nothing about unseen people.",
         stacklevel=2,
     )

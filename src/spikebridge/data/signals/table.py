@@ -11,6 +11,7 @@ A series ends where `series`, `label` or `group` changes.
 """
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,36 +21,20 @@ from numpy.typing import NDArray
 from spikebridge.data.io.number_text import parse_real
 from spikebridge.data.io.safe_open import read_text
 from spikebridge.data.signals.arrays import refuse_two_rates
-from spikebridge.data.signals.series import SensorSeries, check_rate, named_column
+from spikebridge.data.signals.series import SensorSeries, assemble_series, check_rate
 from spikebridge.errors import DataError, did_you_mean
 
 _MAX_BYTES = 2**27
-_OF_A_SERIES = ("series", "label", "group")
-_MOST_CHANNELS = 4096
-_UNEVEN = 0.1  # of a step, by which a time may miss its place
+_SERIES_COLUMNS = ("series", "label", "group")
+_MAX_CHANNELS = 4096
+_MAX_JITTER = 0.1  # of a time, in steps
 
 
 def read_csv_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
-    """Series of a CSV; see the table above.
-
-    Args:
-        path: the file.
-        rate_hz: samples a second, for a file without a column `time`.
-
-    Raises:
-        DataError: the file is missing, damaged or too large, a line does not fit, the times are uneven, or there is no
-            rate or another one than the times have.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "mine.csv"
-        >>> _ = path.write_text("series,label,ax,ay\\n0,rest,0.5,1\\n0,rest,0.25,1\\n1,wave,2,3\\n")
-        >>> series = read_csv_series(path, rate_hz=50)
-        >>> len(series), series.channel_names, series[0].tolist()
-        (2, ('ax', 'ay'), [[0.5, 1.0], [0.25, 1.0]])
-    """
+    """Series of a CSV; see the table above. `rate_hz` is for a file without a column `time`."""
     table = _read_table(path)
     columns = table.columns
-    channels = [name for name in columns if name not in (*_OF_A_SERIES, "time")]
+    channels = [name for name in columns if name not in (*_SERIES_COLUMNS, "time")]
     if not channels:
         raise DataError(f"{path}: expected a column a channel beside {', '.join(columns)}, but there is none.")
 
@@ -57,10 +42,10 @@ def read_csv_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
     changes = np.zeros(len(table.lines), bool)
     changes[0] = True
 
-    for name in _OF_A_SERIES:
+    for name in _SERIES_COLUMNS:
         if name in columns:
-            texts = np.array(columns[name])
-            changes[1:] |= texts[1:] != texts[:-1]
+            cells = np.array(columns[name])
+            changes[1:] |= cells[1:] != cells[:-1]
 
     starts = np.flatnonzero(changes).astype(np.int64)
     stops = np.append(starts[1:], len(table.lines)).astype(np.int64)
@@ -71,38 +56,20 @@ def read_csv_series(path: Path, rate_hz: float | None = None) -> SensorSeries:
         rate_hz = _rate_of_times(table, starts, stops, rate_hz)
 
     if rate_hz is None:
-        raise DataError(
-            f"{path}: expected a column 'time' in seconds, or the samples a second with rate_hz=, but there is neither."
-        )
+        raise DataError(f"{path}: expected a column 'time' in seconds, or rate_hz=, the samples a second.")
 
-    label, label_names = _places(table, "label", starts)
-    group, group_names = _places(table, "group", starts)
+    label = _cells_of_series(table, "label", starts)
+    group = _cells_of_series(table, "group", starts)
 
-    return SensorSeries(
-        samples.astype(np.float32),
-        starts,
-        stops,
-        float(rate_hz),
-        label,
-        group,
-        label_names,
-        group_names,
-        tuple(channels),
-    )
+    return assemble_series(samples.astype(np.float32), (stops - starts).tolist(), rate_hz, channels, label, group)
 
 
 class _Table(NamedTuple):
-    """The cells of a table, column by column.
-
-    Attributes:
-        path: of the file, for messages.
-        columns: cells by the name of their column.
-        lines: the line of the file on which each row stands; blank lines are no rows.
-    """
+    """The cells of a table by the name of their column, and the line of the file of each row."""
 
     path: Path
     columns: dict[str, list[str]]
-    lines: list[int]
+    lines: list[int]  # blank lines are no rows
 
     def at(self, row: int) -> str:
         """File and line of a row, for messages."""
@@ -112,56 +79,51 @@ class _Table(NamedTuple):
 def _read_table(path: Path) -> _Table:
     reader = csv.reader(read_text(path, "a table with a column a channel", _MAX_BYTES).splitlines())
     try:
-        lines = []
-        rows = []
-        for row in reader:
-            if row:
-                lines.append(reader.line_num)
-                rows.append(row)
+        # an editor counts blank lines too
+        rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:
         raise DataError(f"{path}: expected a table of values with commas, but {error}.") from None
 
     if len(rows) < 2:
         raise DataError(f"{path}: expected a header and at least one line, but there are {len(rows)} lines.")
 
-    header = [name.strip() for name in rows[0]]
-    if "" in header or len({*header}) < len(header) or len(header) > _MOST_CHANNELS:
-        raise DataError(
-            f"{path}, line {lines[0]}: expected different names of columns, but found {','.join(header)!r:.80}."
-        )
-
-    for wanted in ("label", "group", "series", "time"):
-        for name in header:
-            if name.lower() in (wanted, f"{wanted}s") and name != wanted:
-                raise DataError(
-                    f"{path}, line {lines[0]}: {did_you_mean(name, [wanted, *_OF_A_SERIES, 'time'])} "
-                    "It would be a channel."
-                )
-
-    for line, row in zip(lines, rows, strict=True):
+    first, names = rows[0]
+    header = [name.strip() for name in names]
+    _check_header(f"{path}, line {first}", header)
+    for line, row in rows:
         if len(row) != len(header):
             raise DataError(f"{path}, line {line}: expected {len(header)} values, but there are {len(row)}.")
 
-    columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(header)}
-    return _Table(path, columns, lines[1:])
+    columns = {name: [row[place] for _, row in rows[1:]] for place, name in enumerate(header)}
+    return _Table(path, columns, [line for line, _ in rows[1:]])
+
+
+def _check_header(where: str, header: list[str]) -> None:
+    """Refuses repeated names of columns, and misspelt ones of special columns, which would be channels."""
+    if "" in header or len({*header}) < len(header) or len(header) > _MAX_CHANNELS:
+        raise DataError(f"{where}: expected different names of columns, but found {','.join(header)!r:.80}.")
+
+    for special in (*_SERIES_COLUMNS, "time"):
+        for name in header:
+            if name.lower() in (special, f"{special}s") and name != special:
+                known = [special, *_SERIES_COLUMNS, "time"]
+                raise DataError(f"{where}: {did_you_mean(name, known)} It would be a channel.")
 
 
 def _numbers(table: _Table, name: str) -> NDArray[np.float64]:
     """The numbers of a column; an empty cell is NaN."""
-    texts = [cell.strip() or "nan" for cell in table.columns[name]]
-    joined = "".join(texts)
+    cells = [cell.strip() or "nan" for cell in table.columns[name]]
+    joined = "".join(cells)
 
-    try:
-        if not joined.isascii() or "_" in joined:
-            raise ValueError
-        return np.array(texts).astype(np.float64)
-    except ValueError:
-        pass
+    # numpy parses a long column much faster, but also takes the words that `parse_real` refuses
+    if joined.isascii() and "_" not in joined:
+        with suppress(ValueError):
+            return np.array(cells).astype(np.float64)
 
     numbers = []
-    for row, text in enumerate(texts):
+    for row, cell in enumerate(cells):
         try:
-            numbers.append(parse_real(text))
+            numbers.append(parse_real(cell))
         except ValueError as error:
             raise DataError(f"{table.at(row)}, {name}: {error}.") from None
 
@@ -183,15 +145,14 @@ def _rate_of_times(table: _Table, starts: NDArray[np.int64], stops: NDArray[np.i
         step = (time[stop - 1] - time[start]) / (stop - 1 - start)
         expected = time[start] + step * np.arange(stop - start)
         with np.errstate(invalid="ignore", over="ignore"):
-            missed = np.abs(time[start:stop] - expected)
+            is_even = np.abs(time[start:stop] - expected) <= _MAX_JITTER * step
 
-        if not step > 0 or not (missed <= _UNEVEN * step).all():
-            first = start + int(np.argmax(~(missed <= _UNEVEN * step))) if step > 0 else start
-            raise DataError(
-                f"{table.at(first)}, time: expected equal steps within a series, but series {number} is uneven; "
-                "nothing is resampled: bring the samples to equal steps first."
-            )
+        if not step > 0 or not is_even.all():
+            first = start + int(np.argmin(is_even)) if step > 0 else start
+            where = f"{table.at(first)}, time"
+            raise DataError(f"{where}: expected equal steps, but series {number} is uneven; nothing is resampled.")
 
+        # rounded, so that series of one device have one rate
         rates[str(number)] = float(f"{1 / step:.4g}")
 
     if not rates:
@@ -205,12 +166,13 @@ def _rate_of_times(table: _Table, starts: NDArray[np.int64], stops: NDArray[np.i
     return rate if given is None else given
 
 
-def _places(table: _Table, name: str, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _cells_of_series(table: _Table, name: str, starts: NDArray[np.int64]) -> list[str] | None:
+    """One cell a series of a column; None without the column."""
     if name not in table.columns:
-        return None, ()
+        return None
 
-    texts = [table.columns[name][start].strip() for start in starts.tolist()]
-    if "" in texts:
-        raise DataError(f"{table.at(int(starts[texts.index('')]))}: expected a {name}, but it is empty.")
+    cells = [table.columns[name][start].strip() for start in starts.tolist()]
+    if "" in cells:
+        raise DataError(f"{table.at(int(starts[cells.index('')]))}: expected a {name}, but it is empty.")
 
-    return named_column(name, texts, len(texts))
+    return cells

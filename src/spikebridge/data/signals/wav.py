@@ -24,28 +24,20 @@ _A_LAW = 6
 _MU_LAW = 7
 _EXTENSIBLE = 0xFFFE
 _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64), _A_LAW: (8,), _MU_LAW: (8,)}
-_OPEN_SIZES = (0, 2**32 - 1, 2**31 - 1)  # what programs write that do not know the length of a stream
+_OPEN_SIZES = (0, 2**32 - 1, 2**31 - 1)  # of programs that do not know the length of a stream
 _MAX_CHANNELS = 64
 _MAX_RATE = 2**24
 _MAX_HEADER_BYTES = 2**20
 
 
 class WavFormat(NamedTuple):
-    """How the samples of a WAV file or stream are stored.
-
-    Attributes:
-        rate_hz: samples a second.
-        num_channels: 1 mono, 2 stereo.
-        encoding: the format's number: 1 PCM, 3 float, 6 A-law, 7 mu-law.
-        bits: of one value.
-        num_bytes: of the samples; None for a stream without an end.
-    """
+    """Storage of the samples in a WAV file or stream."""
 
     rate_hz: int
     num_channels: int
-    encoding: int
-    bits: int
-    num_bytes: int | None
+    encoding: int  # 1 PCM, 3 float, 6 A-law, 7 mu-law
+    bits: int  # of one value
+    num_bytes: int | None  # of the samples; None for a stream without an end
 
     @property
     def bytes_per_sample(self) -> int:
@@ -53,14 +45,9 @@ class WavFormat(NamedTuple):
         return self.num_channels * self.bits // 8
 
     def decode(self, content: bytes | bytearray) -> Float32[np.ndarray, "L C"]:
-        """Samples from their bytes; an unfinished one at the end is left out.
-
-        Example:
-            >>> WavFormat(8000, 1, 1, 16, None).decode(bytes([0, 64, 0, 192])).ravel().tolist()
-            [0.5, -0.5]
-        """
-        whole = len(content) // self.bytes_per_sample * self.bytes_per_sample
-        return _decoded(self.encoding, self.bits, content[:whole]).reshape(-1, self.num_channels)
+        """Samples from their bytes; an unfinished one at the end is left out."""
+        num_bytes = len(content) // self.bytes_per_sample * self.bytes_per_sample
+        return _decoded(self.encoding, self.bits, content[:num_bytes]).reshape(-1, self.num_channels)
 
 
 def read_wav(path: Path) -> tuple[Float32[np.ndarray, "L C"], int]:
@@ -86,38 +73,27 @@ def read_wav(path: Path) -> tuple[Float32[np.ndarray, "L C"], int]:
         ([0.5, -0.5], 8000)
     """
     with open_binary(path, "a WAV file", MAX_BYTES) as file:
-        found = read_wav_format(file, f"{path}")
-        wanted = MAX_BYTES if found.num_bytes is None else found.num_bytes
-        content = read_at_most(file, wanted)
+        header = read_wav_format(file, f"{path}")
+        content = read_at_most(file, MAX_BYTES if header.num_bytes is None else header.num_bytes)
 
-    if found.num_bytes is not None and len(content) < found.num_bytes:
-        raise DataError(
-            f"{path}: expected {found.num_bytes} bytes of samples, but {len(content)} are there; it is cut short."
-        )
+    if header.num_bytes is not None and len(content) < header.num_bytes:
+        raise DataError(f"{path}: expected {header.num_bytes} bytes of samples, but it is cut after {len(content)}.")
 
-    samples = found.decode(content)
+    samples = header.decode(content)
     if len(samples) == 0:
         raise DataError(f"{path}: expected samples, but there are none.")
 
-    return samples, found.rate_hz
+    return samples, header.rate_hz
 
 
 def read_wav_format(file: Readable, name: str) -> WavFormat:
-    """Reads a file or stream up to its first sample.
-
-    Args:
-        file: at its begin.
-        name: for messages.
-
-    Raises:
-        DataError: it is no WAV file, or in a format that is not read.
-    """
+    """Reads the header of a file or stream, up to the first sample."""
     head = _exactly(file, 12, name, 0)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         raise DataError(f"{name}, byte 0: expected 'RIFF' and 'WAVE', as a WAV file begins, but found {bytes(head)!r}.")
 
     place = 12
-    found = None
+    wav_format = None
 
     while place < _MAX_HEADER_BYTES:
         chunk = _exactly(file, 8, name, place)
@@ -126,16 +102,17 @@ def read_wav_format(file: Readable, name: str) -> WavFormat:
         place += 8
 
         if kind == b"data":
-            if found is None:
+            if wav_format is None:
                 raise DataError(f"{name}, byte {place - 8}: expected the format before the samples.")
-            return found._replace(num_bytes=None if size in _OPEN_SIZES else size)
+            return wav_format._replace(num_bytes=None if size in _OPEN_SIZES else size)
 
         if size > _MAX_HEADER_BYTES:
             raise DataError(f"{name}, byte {place - 8}: expected a part of the header, but {kind!r} has {size} bytes.")
 
+        # parts are padded to an even number of bytes
         content = _exactly(file, size + size % 2, name, place)
         if kind == b"fmt ":
-            found = _format(content, name, place)
+            wav_format = _format(content, name, place)
 
         place += len(content)
 
@@ -145,9 +122,7 @@ def read_wav_format(file: Readable, name: str) -> WavFormat:
 def _exactly(file: Readable, size: int, name: str, place: int) -> bytearray:
     content = read_at_most(file, size)
     if len(content) < size:
-        raise DataError(
-            f"{name}, byte {place}: expected {size} bytes of the header, but the file ends after {len(content)}."
-        )
+        raise DataError(f"{name}, byte {place}: expected {size} bytes of the header, but it ends after {len(content)}.")
 
     return content
 
@@ -157,13 +132,14 @@ def _format(content: bytearray, name: str, place: int) -> WavFormat:
         raise DataError(f"{name}, byte {place}: expected a format of 16 bytes, but it has {len(content)}.")
 
     encoding, num_channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", content)
+    # the extensible format keeps the encoding further back
     if encoding == _EXTENSIBLE and len(content) >= 26:
         encoding = int.from_bytes(content[24:26], "little")
 
     if bits not in _BITS.get(encoding, ()):
+        expected = "PCM of 8, 16, 24 or 32 bits, float of 32 or 64, mu-law or A-law"
         raise DataError(
-            f"{name}: expected PCM of 8, 16, 24 or 32 bits, float of 32 or 64, mu-law or A-law, but it is format "
-            f"{encoding} of {bits} bits; save it as 16-bit PCM."
+            f"{name}: expected {expected}, but got format {encoding} of {bits} bits; save it as 16-bit PCM."
         )
 
     if not 1 <= num_channels <= _MAX_CHANNELS or not 1 <= rate_hz <= _MAX_RATE:
@@ -173,6 +149,7 @@ def _format(content: bytearray, name: str, place: int) -> WavFormat:
 
 
 def _decoded(encoding: int, bits: int, content: bytes | bytearray) -> NDArray[np.float32]:
+    # float64 beyond float32 becomes infinite, which checks of series report
     if encoding == _FLOAT:
         with np.errstate(over="ignore", invalid="ignore"):
             values: NDArray[np.float32] = np.frombuffer(content, f"<f{bits // 8}").astype(np.float32)
@@ -185,6 +162,7 @@ def _decoded(encoding: int, bits: int, content: bytes | bytearray) -> NDArray[np
     if bits == 8:
         return ((np.frombuffer(content, np.uint8) - 128.0) / 128).astype(np.float32)
 
+    # numpy has no integers of 3 bytes: they become the upper ones of 4
     if bits == 24:
         padded = np.zeros((len(content) // 3, 4), np.uint8)
         padded[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
@@ -204,7 +182,7 @@ def _mu_law() -> NDArray[np.float32]:
 
 
 def _a_law() -> NDArray[np.float32]:
-    """The same of A-law, every other bit inverted; G.711, table 1."""
+    """The value of each byte of A-law: inverted sign, every other bit inverted; G.711, table 1."""
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent = (code >> 4 & 7).astype(np.int64)
     mantissa = (code & 15).astype(np.int64)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from spikebridge.data.io.column import concatenate_chunks
 from spikebridge.data.io.safe_open import read_text
 from spikebridge.data.signals.arrays import refuse_two_rates
-from spikebridge.data.signals.series import SensorSeries, named_column
+from spikebridge.data.signals.series import SensorSeries, assemble_series
 from spikebridge.data.signals.wav import read_wav
 from spikebridge.errors import DataError
 
@@ -43,30 +43,15 @@ class _LabelledFile(NamedTuple):
 def read_wav_folder(folder: Path) -> SensorSeries:
     """The WAV files of a folder as series, in the order of the table, or of label and name.
 
-    Args:
-        folder: see the layouts above.
-
-    Returns:
-        Series of one or more channels; nothing is resampled and no channel is dropped.
-
-    Raises:
-        DataError: no WAV file is found, a file has no label, is damaged, or has another rate or number of channels
-            than the others.
-
-    Example:
-        >>> read_wav_folder(Path(getfixture("tmp_path")))
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: ...: expected WAV files in folders named by their labels, or labels.csv, but ...
+    Nothing is resampled, and no channel is dropped.
     """
     files = _from_table(folder) if (folder / TABLE).exists() else _from_names(folder)
     if not files:
-        raise DataError(
-            f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but there are none."
-        )
+        raise DataError(f"{folder}: expected WAV files in folders named by their labels, or {TABLE}, but found none.")
 
+    # the rate of each file, the first file with a number of channels, and all lengths, filled by the generator
     rates: dict[str, float] = {}
-    channels: dict[int, str] = {}
+    first_with: dict[int, str] = {}
     lengths: list[int] = []
 
     def chunks() -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -74,54 +59,43 @@ def read_wav_folder(folder: Path) -> SensorSeries:
             samples, rate_hz = read_wav(file.path)
             name = file.path.relative_to(folder).as_posix()
             rates[name] = rate_hz
-            channels.setdefault(samples.shape[1], name)
+            first_with.setdefault(samples.shape[1], name)
             lengths.append(len(samples))
 
-            if len(channels) > 1:
-                raise DataError(f"{folder}: expected files of one number of channels, but {_counts(channels)}.")
+            if len(first_with) > 1:
+                counts = " and ".join(f"{name} has {number}" for number, name in first_with.items())
+                raise DataError(f"{folder}: expected files of one number of channels, but {counts}.")
             yield {"samples": samples}
 
-    column = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
+    samples = concatenate_chunks(chunks(), {"samples": np.float32})["samples"]
     refuse_two_rates(f"{folder}", rates, "file")
-    stops = np.cumsum(lengths, dtype=np.int64)
-    label, label_names = named_column("label", [file.label for file in files], len(files))
+    channel_names = [str(channel) for channel in range(*first_with)]
+    labels = [file.label for file in files]
     groups = [file.group for file in files]
-    group, group_names = named_column("group", None if None in groups else np.array(groups), len(files))
     is_commands = all(_COMMANDS.fullmatch(file.path.name) for file in files)
 
-    return SensorSeries(
-        samples=column,
-        starts=stops - np.array(lengths, np.int64),
-        stops=stops,
-        rate_hz=next(iter(rates.values())),
-        label=label,
-        group=group,
-        label_names=label_names,
-        group_names=group_names,
-        channel_names=tuple(map(str, range(next(iter(channels))))),
+    return assemble_series(
+        samples,
+        lengths,
+        next(iter(rates.values())),
+        channel_names,
+        labels,
+        None if None in groups else groups,
         keys={"split": _splits(folder, files)} if is_commands else {},
         name="speech_commands" if is_commands else "own",
     )
 
 
-def _counts(channels: dict[int, str]) -> str:
-    return " and ".join(f"{name} has {number}" for number, name in channels.items())
-
-
 def _from_names(folder: Path) -> list[_LabelledFile]:
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and not _is_left_out(path, folder)
-    )
+    paths = sorted(one for one in folder.rglob("*") if one.suffix.lower() == ".wav" and not _is_ignored(one, folder))
     if len(paths) > _MAX_FILES:
         raise DataError(f"{folder}: expected at most {_MAX_FILES} WAV files, but there are {len(paths)}.")
 
     files = []
     for path in paths:
         if path.parent.parent != folder:
-            raise DataError(
-                f"{path}: expected {folder}/LABEL/{path.name}, a folder named by the label; write {TABLE} with the "
-                "header file,label,group for files in other places."
-            )
+            remedy = f"files in other places need {TABLE} with the header file,label,group"
+            raise DataError(f"{path}: expected {folder}/LABEL/{path.name}, a folder named by the label; {remedy}.")
 
         speaker = _COMMANDS.fullmatch(path.name)
         files.append(_LabelledFile(path, path.parent.name, speaker[1] if speaker else None))
@@ -129,8 +103,8 @@ def _from_names(folder: Path) -> list[_LabelledFile]:
     return files
 
 
-def _is_left_out(path: Path, folder: Path) -> bool:
-    """Whether a file is hidden, or noise without a word."""
+def _is_ignored(path: Path, folder: Path) -> bool:
+    """True if a file is hidden, or a recording of noise without a word."""
     parts = path.relative_to(folder).parts
     return any(part.startswith(".") for part in parts) or _NOISE in parts
 
@@ -141,7 +115,7 @@ def _from_table(folder: Path) -> list[_LabelledFile]:
     header = [name.strip() for name in next(rows, [])]
     if header not in (["file", "label"], ["file", "label", "group"]):
         raise DataError(
-            f"{path}: expected the header 'file,label' or 'file,label,group', but found {','.join(header)!r:.80}."
+            f"{path}: expected the header 'file,label' or 'file,label,group', but got {','.join(header):.70}"
         )
 
     files = []
@@ -157,9 +131,7 @@ def _from_table(folder: Path) -> list[_LabelledFile]:
             raise DataError(f"{path}, line {line}: expected a file below {folder}, but found {name!r}.")
 
         if not label or group == [""]:
-            raise DataError(
-                f"{path}, line {line}: expected a label{' and a group' if group else ''}, but one is empty."
-            )
+            raise DataError(f"{path}, line {line}: expected a {' and a '.join(header[1:])}, but one is empty.")
 
         files.append(_LabelledFile(inside, label, group[0] if group else None))
 
@@ -167,7 +139,7 @@ def _from_table(folder: Path) -> list[_LabelledFile]:
 
 
 def _splits(folder: Path, files: list[_LabelledFile]) -> NDArray[np.int64]:
-    """0, 1 or 2 for each file of Google Speech Commands: training, validation, test."""
+    """The part of each file of Google Speech Commands: 0 training, 1 validation, 2 test."""
     listed: dict[str, int] = {}
     for name, number in _LISTS.items():
         if (folder / name).exists():

@@ -28,13 +28,13 @@ class EventCamera:
     Args:
         threshold_mean: mean contrast threshold, in units of log intensity.
         threshold_sd: standard deviation of the thresholds over pixels; ON and OFF are drawn apart.
-        threshold_floor: no threshold is below this.
-        log_offset: added to intensities in [0, 1] before the logarithm.
-        refractory: refractory period after an event [s]; the reference is then set anew.
+        threshold_floor: smallest threshold.
+        log_offset: offset of intensities in [0, 1] before the logarithm.
+        refractory: refractory period after an event [s]; the reference is then the current log intensity.
         leak: ON events per pixel and second that appear without any change of light.
         shot_noise: events per pixel and second, ON and OFF alike, that appear by chance.
-        first_event_per_group: seconds; where set, each pixel keeps its first event in every group of this length, and
-            then only those that change the polarity (as in recordings that were binned once before).
+        first_event_per_group: length of groups of time [s], in each of which a pixel keeps its first event and then
+            those that change the polarity (as in recordings that were binned before); None keeps all.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -54,7 +54,6 @@ class EventCamera:
     first_event_per_group: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that are out of range."""
         for name in ("threshold_mean", "threshold_floor", "log_offset"):
             _check_setting(name, getattr(self, name), above=0.0)
 
@@ -76,33 +75,18 @@ class _CameraState(NamedTuple):
 
 
 class _Crossings(NamedTuple):
-    """Events of single pixels on one straight line: the first time, the time between two, and how many."""
+    """Events of single pixels on one straight line: first time, period [us] and number."""
 
     pixel: NDArray[np.int64]
     first: NDArray[np.float64]
-    period: NDArray[np.float64]
+    period: NDArray[np.float64]  # between two events of a pixel
     num_events: NDArray[np.int64]
 
 
 def initial_camera(
     image: Float[np.ndarray, "H W"], t: int, camera: EventCamera, generator: np.random.Generator
 ) -> _CameraState:
-    """State of a camera at rest before one image, with random thresholds.
-
-    Args:
-        image: intensities in [0, 1].
-        t: time of the image [us].
-        camera: the settings.
-        generator: draws the thresholds, ON and OFF apart.
-
-    Returns:
-        References at the log intensity of the image, no pixel refractory.
-
-    Example:
-        >>> state = initial_camera(np.zeros((1, 1)), 0, EventCamera(threshold_sd=0.0), np.random.default_rng(0))
-        >>> state.gap.tolist(), state.threshold.flatten().tolist()
-        ([[0.0]], [0.2, 0.2])
-    """
+    """State of a camera at rest before one image in [0, 1] at time `t` [us], with random thresholds."""
     threshold = generator.normal(camera.threshold_mean, camera.threshold_sd, size=(2, *image.shape))
     return _CameraState(
         t=int(t),
@@ -116,29 +100,7 @@ def initial_camera(
 def camera_step(
     image: Float[np.ndarray, "H W"], t: int, state: _CameraState, camera: EventCamera, generator: np.random.Generator
 ) -> tuple[Events, _CameraState]:
-    """Events between the last image and this one, sorted by time.
-
-    Args:
-        image: intensities in [0, 1].
-        t: time of the image [us], after the last one.
-        state: of the pixels.
-        camera: the settings; censoring (`first_event_per_group`) is left to `simulate`.
-        generator: draws the shot noise.
-
-    Returns:
-        Events of dtype `EVENT` with times in `[last t, t]`, and the new state.
-
-    Raises:
-        DataError: the image is not later than the last one.
-
-    Example:
-        >>> settings = EventCamera(threshold_mean=0.25, threshold_sd=0.0, log_offset=1.0)
-        >>> rng = np.random.default_rng(0)
-        >>> state = initial_camera(np.zeros((1, 1)), 0, settings, rng)
-        >>> events, state = camera_step(np.ones((1, 1)), 1000, state, settings, rng)
-        >>> events["t"].tolist()  # log 2 = 0.693 in 1000 us: 0.25 after 360.7 us, 0.5 after 721.3 us
-        [360, 721]
-    """
+    """Events between the last image and this one in [0, 1] at time `t` [us], sorted by time, and the new state."""
     if t <= state.t:
         raise DataError(f"images need growing times, but one at {t} us came after one at {state.t} us.")
 
@@ -147,11 +109,14 @@ def camera_step(
     slope = (log_intensity - state.log_intensity) / (t - state.t) + leak
     start = np.maximum(state.refractory_until, state.t)
     crossings = _crossings(slope, start, t, state, camera.refractory * 1e6)
+
+    # a pixel with events restarts from its last one, after the refractory period
     gap = state.gap + slope * (t - start).clip(min=0)
     refractory_until = state.refractory_until.copy()
     last = crossings.first + (crossings.num_events - 1) * crossings.period
     refractory_until.flat[crossings.pixel] = last + camera.refractory * 1e6
     gap.flat[crossings.pixel] = slope.flat[crossings.pixel] * (t - refractory_until.flat[crossings.pixel]).clip(min=0)
+
     signal = _as_events(crossings, slope, state.t, t)
     noise = _shot_noise(image.shape, state.t, t, camera.shot_noise, generator)
     events = np.concatenate([signal, noise])
@@ -161,10 +126,7 @@ def camera_step(
 
 
 def simulate(
-    images: Float[np.ndarray, "S H W"],
-    t: ArrayLike,
-    camera: EventCamera,
-    generator: np.random.Generator,
+    images: Float[np.ndarray, "S H W"], t: ArrayLike, camera: EventCamera, generator: np.random.Generator
 ) -> Events:
     """Events of a camera that is shown these images.
 
@@ -190,10 +152,8 @@ def simulate(
     """
     times = np.asarray(t)
     if images.ndim != 3 or len(images) < 2 or times.shape != (len(images),) or times.dtype.kind not in "iu":
-        raise ShapeError(
-            f"simulate needs at least 2 images (S, H, W) and whole microseconds (S,), but got images {images.shape} "
-            f"and times {times.dtype} {times.shape}."
-        )
+        shapes = f"images {images.shape} and times {times.dtype} {times.shape}"
+        raise ShapeError(f"simulate needs at least 2 images (S, H, W) and whole microseconds (S,), but got {shapes}.")
 
     if not ((images >= 0) & (images <= 1)).all():
         raise DataError("simulate needs intensities in [0, 1], but some are outside or not a number.")
@@ -212,21 +172,8 @@ def simulate(
 
 
 def keep_first_per_group(events: Events, group: float) -> Events:
-    """Each pixel's first event in every group of time, and then those that change the polarity.
-
-    Args:
-        events: sorted by time.
-        group: length of a group [s]; groups start at time 0.
-
-    Returns:
-        The events kept, sorted by time.
-
-    Example:
-        >>> from spikebridge.data.events.events import make_events
-        >>> events = make_events(t=[0, 1, 2, 3, 1000], x=[0] * 5, y=[0] * 5, p=[1, 1, 0, 0, 0])
-        >>> keep_first_per_group(events, 0.001)["t"].tolist()
-        [0, 2, 1000]
-    """
+    """Each pixel's first event in every group of `group` seconds, and then those that change the polarity."""
+    # in nanoseconds, since a group need not be a multiple of a microsecond
     group_of = events["t"] * 1000 // max(1, round(group * 1e9))
     order = np.lexsort((events["t"], events["x"], events["y"]))
     columns = np.stack([events["x"], events["y"], group_of, events["p"]])[:, order]
@@ -239,7 +186,7 @@ def keep_first_per_group(events: Events, group: float) -> Events:
 def _crossings(
     slope: NDArray[np.float64], start: NDArray[np.float64], stop: int, state: _CameraState, refractory: float
 ) -> _Crossings:
-    """Where the gap, a straight line from `start`, crosses a threshold; after the refractory period it is 0."""
+    """The events of pixels whose gap, a straight line from `start`, crosses a threshold."""
     threshold = np.where(slope > 0, state.threshold[0], state.threshold[1])
     missing = threshold - np.sign(slope) * state.gap
     surplus = np.abs(slope) * (stop - start) - missing

@@ -21,40 +21,19 @@ class _SensorState(NamedTuple):
 
 
 def check_steppable(camera: EventCamera) -> None:
-    """Refuse settings that need the exact time of each event.
-
-    Args:
-        camera: the settings.
-
-    Raises:
-        ConfigError: refractory time or censoring is asked for.
-    """
+    """Refuses settings that need the exact time of each event: refractory time and censoring."""
     for name in ("refractory", "first_event_per_group"):
         if getattr(camera, name):
+            setting = f"{name}={getattr(camera, name)} needs the exact times of events"
             raise ConfigError(
-                f"{name} needs the exact times of events, which cameras in steps do not keep, but got "
-                f"{name}={getattr(camera, name)}. Use simulate() and bin its events, or leave {name} out."
+                f"{setting}, which cameras in steps do not keep; leave it out, or bin those of simulate()."
             )
 
 
 def initial_sensor(
     image: Float[Tensor, "B H W"], camera: EventCamera, generator: torch.Generator | None = None
 ) -> _SensorState:
-    """State of a sensor at rest before one image; every sample has its own thresholds.
-
-    Args:
-        image: intensities in [0, 1].
-        camera: the settings.
-        generator: draws the thresholds; not needed where `threshold_sd` is 0.
-
-    Returns:
-        References at the log intensity of the image, and thresholds.
-
-    Example:
-        >>> state = initial_sensor(torch.zeros(1, 1, 1), EventCamera(threshold_sd=0.0, log_offset=1.0))
-        >>> state.reference.item(), state.threshold.flatten().tolist()
-        (0.0, [0.20..., 0.20...])
-    """
+    """State of a sensor at rest before one image; every sample has its own thresholds."""
     batch, height, width = image.shape
     threshold = image.new_full((batch, 2, height, width), camera.threshold_mean)
 
@@ -74,26 +53,12 @@ def sensor_step(
     dt: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> tuple[Float[Tensor, "B 2 H W"], _SensorState]:
-    """Events between the last image and this one, in channels ON and OFF.
+    """Counts of events between the last image and this one, in channels ON and OFF, and the new state.
 
-    Args:
-        image: intensities in [0, 1] at the end of the step.
-        state: of the pixels.
-        camera: the settings.
-        dt: length of the step [s]; only leak and shot noise depend on it.
-        generator: draws the shot noise; not needed without.
-
-    Returns:
-        Counts of events, and the new state.
-
-    Example:
-        >>> camera = EventCamera(threshold_mean=0.25, threshold_sd=0.0, log_offset=1.0)
-        >>> state = initial_sensor(torch.zeros(1, 1, 1), camera)
-        >>> counts, state = sensor_step(torch.ones(1, 1, 1), state, camera)  # log 2 = 0.69: two thresholds of 0.25
-        >>> counts.flatten().tolist()
-        [2.0, 0.0]
+    Only leak and shot noise depend on `dt`, the length of the step [s].
     """
     threshold_on, threshold_off = state.threshold.unbind(1)
+    # a leak lowers the reference, so that ON events appear by themselves
     reference = state.reference - camera.leak * dt * threshold_on
     change = (image + camera.log_offset).log() - reference
     num_on = (change / threshold_on).floor().clamp(min=0)
@@ -109,10 +74,7 @@ def sensor_step(
 
 
 def events_of_images(
-    images: Float[Tensor, "S B H W"],
-    camera: EventCamera,
-    dt: float = 1.0,
-    generator: torch.Generator | None = None,
+    images: Float[Tensor, "S B H W"], camera: EventCamera, dt: float = 1.0, generator: torch.Generator | None = None
 ) -> Float[Tensor, "T B 2 H W"]:
     """Counts of events between neighbouring images: S images make T = S - 1 bins.
 

@@ -21,75 +21,49 @@ _DIGIT_SACCADES = Saccades(num_steps=12, frame_period=3, dt=0.025)  # those of t
 
 
 def moving_object(seconds: float = 1.0, seed: int = 0, family: str | None = None) -> Recording:
-    """An object that moves over a textured background, 144 x 144 pixels: frames at 40 Hz, events, boxes at 240 Hz.
+    """An object of 32 px at 250 px/s before a textured background, 144 x 144 pixels, or a scene of a family.
 
-    Args:
-        seconds: length of the recording, at most 60.
-        seed: draws the scene.
-        family: of scenes, see `family_recording`; without it an object of 32 px at 250 px/s.
-
-    Raises:
-        ConfigError: a length out of range, or an unknown family.
+    Frames come at 40 Hz, boxes at 240 Hz; the recording lasts at most 60 s.
     """
     _check_seconds(seconds)
     if family is not None:
         return family_recording(family, seed, seconds)
 
-    return render_recording(
-        MovingObjects(seed=seed), seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object"
-    )
+    scene = MovingObjects(seed=seed)
+    return render_recording(scene, seconds, _DT, image_interval=_DT / 2, seed=seed, name="moving object")
 
 
 def moving_digit(seconds: float = 0.3, seed: int = 0) -> Recording:
     """A digit of the test set before the simulated camera of the digits recipe: 16 x 16 pixels, without noise.
 
-    Args:
-        seconds: length of the recording, in steps of 0.3 s (one way around a triangle), at most 60.
-        seed: draws the digit and its way.
-
-    Raises:
-        ConfigError: a length out of range.
+    The camera moves around a triangle in 0.3 s; `seconds` is rounded to full rounds, at most 60.
     """
     _check_seconds(seconds)
     saccades = _DIGIT_SACCADES
     generator = torch.Generator().manual_seed(seed)
     test = load_digits().test
-    number = int(torch.randint(len(test.labels), (1,), generator=generator))
-    passes = max(1, round(seconds / (saccades.num_steps * saccades.dt)))
-    seen = [
-        hybrid_camera(test.images[number : number + 1], test.labels[number : number + 1], generator, saccades)
-        for _ in range(passes)
-    ]
+    index = torch.randint(len(test.labels), (1,), generator=generator)
+    digit = test.select(index)
+    num_rounds = max(1, round(seconds / (saccades.num_steps * saccades.dt)))
+    rounds = [hybrid_camera(digit.images, digit.labels, generator, saccades) for _ in range(num_rounds)]
 
-    frames = torch.cat([one.frames[:, 0, 0] for one in seen])
-    return _as_recording(frames, torch.cat([one.events[:, 0] for one in seen]), saccades, f"digit {number}")
+    frames = torch.cat([one.frames[:, 0, 0] for one in rounds])
+    counts = torch.cat([one.events[:, 0] for one in rounds])
+
+    return _as_recording(frames, counts, saccades, f"digit {index.item()}")
 
 
 def task_digits(num_images: int = 400, seed: int = 0) -> LabelledImages:
-    """Test digits of scikit-learn in the format of MNIST: 20 x 20 pixels in the middle of 28 x 28.
-
-    Args:
-        num_images: how many, at most 400.
-        seed: draws them.
-
-    Raises:
-        ConfigError: a number out of range.
-
-    Example:
-        >>> digits = task_digits(3)
-        >>> digits.images.shape, digits.labels.shape
-        (torch.Size([3, 28, 28]), torch.Size([3]))
-    """
+    """Test digits of scikit-learn in the format of MNIST: 20 x 20 pixels in the middle of 28 x 28."""
     test = load_digits().test
     if not 1 <= num_images <= len(test.labels):
-        raise ConfigError(
-            f"there are {len(test.labels)} test digits, so take 1 to {len(test.labels)}, not {num_images}"
-        )
+        raise ConfigError(f"there are {len(test.labels)} test digits: take 1 to {len(test.labels)}, not {num_images}")
 
-    chosen = test.select(torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(seed))[:num_images])
-    enlarged = F.interpolate(chosen.images[:, None], (20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
+    order = torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(seed))
+    digits = test.select(order[:num_images])
+    enlarged = F.interpolate(digits.images[:, None], (20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
 
-    return LabelledImages(F.pad(enlarged[:, 0], (4, 4, 4, 4)), chosen.labels)
+    return LabelledImages(F.pad(enlarged[:, 0], (4, 4, 4, 4)), digits.labels)
 
 
 def _check_seconds(seconds: float) -> None:
@@ -103,10 +77,8 @@ def _as_recording(frames: Tensor, counts: Tensor, saccades: Saccades, name: str)
     times = ((steps + 0.5) * saccades.dt * 1e6).astype(np.int64)
     order = np.argsort(times, kind="stable")
     events = make_events(*(values[order] for values in (times, columns, rows, polarities == 0)))
-    num_bins = len(counts)
-    num_frames = len(frames)
-    bins = bin_sparse(events, saccades.sensor, saccades.sensor, saccades.dt, num_bins)
-    frame_bins = np.arange(num_frames) * saccades.frame_period
+    bins = bin_sparse(events, saccades.sensor, saccades.sensor, saccades.dt, len(counts))
+    frame_bins = np.arange(len(frames)) * saccades.frame_period
 
     return Recording(
         name=name,
@@ -115,6 +87,6 @@ def _as_recording(frames: Tensor, counts: Tensor, saccades: Saccades, name: str)
         frames=(frames * 255).round().byte().numpy(),
         frame_times=frame_bins * saccades.dt,
         frame_events=bins.edges[frame_bins].astype(np.int64),
-        frame_boxes=np.full((num_frames, 4), np.nan),
-        boxes=np.full((num_bins, 4), np.nan),
+        frame_boxes=np.full((len(frames), 4), np.nan),
+        boxes=np.full((len(counts), 4), np.nan),
     )

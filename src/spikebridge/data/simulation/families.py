@@ -1,9 +1,9 @@
-"""Families of generated scenes: what a network was not trained on, one property a family.
+"""Families of generated scenes that differ from training data in one property each.
 
 A family draws its scenes from a seed: size and speed of the target vary in all of them, and one property is its own.
 `scene_seeds` splits the seeds into train, validation and test scenes.
 
-| family | what is its own |
+| family | its own property |
 |---|---|
 | plain | `MovingObjects` with two distractors |
 | dim | a tenth to a quarter of the light |
@@ -18,17 +18,17 @@ A family draws its scenes from a seed: size and speed of the target vary in all 
 | moving-camera | the background moves by 40 px to each side |
 | long-exposure | frames blurred by an exposure of 12 ms |
 
-A family measures what one property does. In a `varied` scene all of them are drawn at once, which teaches: to a network
-trained on many unlike cameras a real one is one more of them (J. Tobin et al., IROS 2017, domain randomization). `dark`
-scenes are drawn likewise, with less light, more contrast of textures, faster motion, longer exposures and noisy frames.
-`photographs` are drawn as varied scenes, with parts of real photographs as target, distractors and background; those of
-train, validation and test scenes are other ones (`data/images/photographs.py`).
+A family measures the effect of one property. In a `varied` scene all of them are drawn at once, for training: to a
+network trained on many unlike cameras a real one is one more of them (J. Tobin et al., IROS 2017, domain
+randomization). `dark` scenes are drawn likewise, with less light, more contrast of textures, faster motion, longer
+exposures and noisy frames. `photographs` are drawn as varied scenes, with parts of real photographs as target,
+distractors and background; those of train, validation and test scenes differ (`data/images/photographs.py`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import exp, log
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -48,58 +48,36 @@ _CAMERA = EventCamera()
 _SENSORS = ((112, 112), (144, 144), (144, 144), (144, 192))  # rows and columns of varied scenes
 _DARK = "dark"
 _PHOTOGRAPHS = "photographs"
-_BRIGHTEST = 0.99
-"""Share of the pixels of a dark scene that are darker than its brightest parts."""
+_BRIGHT_QUANTILE = 0.99  # of the intensities of a dark scene: its brightest parts
 
 
 class _Ranges(NamedTuple):
-    """From what the scenes are drawn of which a seed draws everything.
+    """Ranges of the properties of scenes of which a seed draws everything."""
 
-    Args:
-        number: of the generator.
-        speed: of the target [its sizes a second].
-        light: share of the light that is left; of dark scenes the intensity of their brightest parts.
-        gamma: exponent of intensities.
-        exposure: of frames; none below 0 [s].
-        frame_noise: of the frames, standard deviation [grey levels].
-    """
-
-    number: int
-    speed: tuple[float, float]
-    light: tuple[float, float]
-    gamma: tuple[float, float]
-    exposure: tuple[float, float]
-    frame_noise: tuple[float, float]
+    number: int  # of the generator
+    speed: tuple[float, float]  # of the target [its sizes a second]
+    light: tuple[float, float]  # share of the light; of dark scenes the intensity of their brightest parts
+    gamma: tuple[float, float]  # exponent of intensities
+    exposure: tuple[float, float]  # of frames; none below 0 [s]
+    frame_noise: tuple[float, float]  # standard deviation [grey levels]
 
 
+# scenes of which a seed draws everything; they are none of `SCENE_FAMILIES`
 _DRAWN = {
     "varied": _Ranges(20, (2, 10), (0.4, 1.0), (0.6, 2.2), (-0.008, 0.012), (0, 0)),
     _DARK: _Ranges(21, (3, 14), (0.15, 1.0), (1.5, 4.0), (-0.008, 0.016), (0.3, 3)),
     _PHOTOGRAPHS: _Ranges(22, (2, 10), (0.4, 1.0), (0.7, 1.6), (-0.008, 0.012), (0, 2)),
 }
-"""Scenes of which a seed draws everything; none of `SCENE_FAMILIES`."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Photographed:
-    """A scene through optics: other light, other contrast between dark and bright, out of focus.
-
-    Args:
-        scene: as it is.
-        light: share of its light that is left.
-        gamma: exponent of intensities; above 1 most of the image is dark, and some of it is bright.
-        blur: standard deviation of the defocus [px].
-
-    Example:
-        >>> scene = MovingObjects(height=64, width=64, size=16)
-        >>> bool(np.allclose(_Photographed(scene, 0.1).image(0.2), 0.1 * scene.image(0.2)))
-        True
-    """
+    """A scene through optics: other light, other contrast between dark and bright, out of focus."""
 
     scene: Stimulus
-    light: float
-    gamma: float = 1.0
-    blur: float = 0.0
+    light: float  # share
+    gamma: float = 1.0  # exponent of intensities; above 1 most of the image is dark, and some of it is bright
+    blur: float = 0.0  # standard deviation of the defocus [px]
 
     @property
     def height(self) -> int:
@@ -130,22 +108,7 @@ class _Setup(NamedTuple):
 
 
 def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: float = 40.0) -> Recording:
-    """A scene of a family, with bins and boxes at 240 Hz.
-
-    Args:
-        family: one of `SCENE_FAMILIES`, "varied", "dark" or "photographs".
-        seed: draws everything.
-        seconds: length.
-        frame_rate: frames a second.
-
-    Raises:
-        ConfigError: there is no such family, or a time or rate is out of range.
-
-    Example:
-        >>> dim, plain = (family_recording(name, seed=1, seconds=0.1) for name in ("dim", "plain"))
-        >>> bool(dim.frames.mean() < 0.3 * plain.frames.mean())
-        True
-    """
+    """A scene of a family, or a "varied", "dark" or "photographs" one, with bins and boxes at 240 Hz."""
     check_family(family)
     if family in _DRAWN:
         return _drawn(family, seed, seconds, frame_rate)
@@ -154,34 +117,19 @@ def family_recording(family: str, seed: int, seconds: float = 0.5, frame_rate: f
     size = float(generator.uniform(18, 36))
     speed = float(generator.uniform(100, 320))
     setup = _FAMILIES[family](MovingObjects(seed=seed, size=size, speed=speed), generator)
+    frames = FrameCamera(frame_rate, setup.exposure)
 
-    return render_recording(
-        setup.scene,
-        seconds,
-        _DT,
-        image_interval=_DT / 2,
-        camera=setup.events,
-        frame_camera=FrameCamera(frame_rate, setup.exposure),
-        seed=seed,
-        name=f"{family} {seed}",
-    )
+    return render_recording(setup.scene, seconds, _DT, _DT / 2, setup.events, frames, seed, name=f"{family} {seed}")
 
 
 def check_family(family: str) -> None:
-    """Refuse a name that is no family of scenes.
-
-    Args:
-        family: one of `SCENE_FAMILIES`, "varied", "dark" or "photographs".
-
-    Raises:
-        ConfigError: there is no such family.
-    """
+    """Refuses a name that is no family of scenes."""
     if family not in (known := (*SCENE_FAMILIES, *_DRAWN)):
         raise ConfigError(f"there is no family of scenes {family!r}: {did_you_mean(family, known)}")
 
 
 def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recording:
-    """A scene of which a seed draws look, light, motion, optics and pixels of the event camera."""
+    """A scene of which the seed draws look, light, motion, optics and pixels of the event camera."""
     ranges = _DRAWN[family]
     generator = np.random.default_rng([seed, ranges.number])
     uniform = generator.uniform
@@ -206,11 +154,12 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
     if family == _PHOTOGRAPHS:
         scene = with_photographs(scene)
 
-    light, gamma = (_log_uniform(generator, *of) for of in (ranges.light, ranges.gamma))
+    light = _log_uniform(generator, *ranges.light)
+    gamma = _log_uniform(generator, *ranges.gamma)
     if family == _DARK:
-        light /= float(np.quantile(scene.image(0.0) ** gamma, _BRIGHTEST))
+        light /= float(np.quantile(scene.image(0.0) ** gamma, _BRIGHT_QUANTILE))
 
-    seen = _Photographed(scene, light, gamma, blur=uniform(0, 0.8))
+    photographed = _Photographed(scene, light, gamma, blur=uniform(0, 0.8))
     threshold = _log_uniform(generator, 0.1, 0.5)
     camera = EventCamera(
         threshold_mean=threshold,
@@ -226,21 +175,15 @@ def _drawn(family: str, seed: int, seconds: float, frame_rate: float) -> Recordi
     noise = uniform(*ranges.frame_noise)
     frames = FrameCamera(frame_rate, exposure, noise)
 
-    return render_recording(seen, seconds, _DT, _DT / 2, camera, frames, seed, name=f"{family} {seed}")
+    return render_recording(photographed, seconds, _DT, _DT / 2, camera, frames, seed, name=f"{family} {seed}")
 
 
 def with_photographs(scene: TumblingObjects) -> TumblingObjects:
-    """A scene with parts of photographs as target, distractors and background, those of the split of its seed.
-
-    Args:
-        scene: as it is drawn; light and motion stay.
-
-    Raises:
-        ConfigError: scikit-image is not installed, whose pictures are taken.
-    """
+    """A scene with parts of photographs as target, distractors and background, those of the split of its seed."""
     generator = np.random.default_rng([scene.seed, 3])
     split = split_of_seed(scene.seed)
-    side = round(3 * scene.size)  # a third of it is seen
+    # the middle third of a texture is visible at first
+    side = round(3 * scene.size)
     canvas = photograph_texture(split, *canvas_size(scene.height, scene.width, scene.camera_motion), generator)
     parts = (photograph_texture(split, side, side, generator) for _ in range(1 + scene.num_distractors))
 
@@ -272,7 +215,10 @@ def _uniform(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
     return _Setup(replace(scene, texture=np.clip(grey + generator.normal(0, 0.02, (8, 8)), 0, 1)))
 
 
-def _resized(height: int, width: int, factor: float) -> Callable[[MovingObjects, np.random.Generator], _Setup]:
+_Family: TypeAlias = Callable[[MovingObjects, np.random.Generator], _Setup]
+
+
+def _resized(height: int, width: int, factor: float) -> _Family:
     def setup(scene: MovingObjects, generator: np.random.Generator) -> _Setup:
         size = factor * scene.size
         speed = factor * scene.speed
@@ -281,13 +227,11 @@ def _resized(height: int, width: int, factor: float) -> Callable[[MovingObjects,
     return setup
 
 
-def _changed(
-    events: EventCamera = _CAMERA, exposure: float = 0.0, **settings: Any
-) -> Callable[[MovingObjects, np.random.Generator], _Setup]:
+def _changed(events: EventCamera = _CAMERA, exposure: float = 0.0, **settings: Any) -> _Family:
     return lambda scene, _: _Setup(replace(scene, **settings), events, exposure)
 
 
-_FAMILIES: dict[str, Callable[[MovingObjects, np.random.Generator], _Setup]] = {
+_FAMILIES: dict[str, _Family] = {
     "plain": _changed(),
     "dim": _dim,
     "deforming": _deforming,
@@ -304,4 +248,3 @@ _FAMILIES: dict[str, Callable[[MovingObjects, np.random.Generator], _Setup]] = {
     "long-exposure": _changed(exposure=0.012),
 }
 SCENE_FAMILIES = tuple(_FAMILIES)
-"""Their names."""

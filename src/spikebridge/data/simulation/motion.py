@@ -15,7 +15,7 @@ class SumOfSines(NamedTuple):
     phase: Float[np.ndarray, " K"]
 
     def at(self, t: float) -> float:
-        """The value at a time [s], within the sum of the amplitudes."""
+        """The value at a time [s]."""
         return float((self.amplitude * np.sin(self.rate * t + self.phase)).sum())
 
 
@@ -46,41 +46,28 @@ class Motion(NamedTuple):
 
 
 def random_sines(generator: np.random.Generator, amplitude: float, slowest: float, fastest: float) -> SumOfSines:
-    """Three sines of different rates; slow ones are stronger, and together they reach `amplitude` at most.
-
-    Args:
-        generator: draws rates and phases.
-        amplitude: the largest absolute value.
-        slowest: rate [rad/s].
-        fastest: rate [rad/s].
-
-    Example:
-        >>> waves = random_sines(np.random.default_rng(0), amplitude=2.0, slowest=1.0, fastest=4.0)
-        >>> max(abs(waves.at(0.1 * i)) for i in range(100)) <= 2
-        True
-    """
+    """Three sines of different rates [rad/s]; slow ones are stronger, and together they reach `amplitude` at most."""
     rate = np.sort(generator.uniform(slowest, fastest, 3))
     shares = (1 / rate) / (1 / rate).sum()
 
     return SumOfSines(amplitude * shares, rate, generator.uniform(0, 2 * pi, 3))
 
 
+def random_pair(
+    generator: np.random.Generator, amplitude: float, slowest: float, fastest: float
+) -> tuple[SumOfSines, SumOfSines]:
+    """Two sums of sines, one for each axis."""
+    first = random_sines(generator, amplitude, slowest, fastest)
+    second = random_sines(generator, amplitude, slowest, fastest)
+    return first, second
+
+
 def random_motion(
     generator: np.random.Generator, reach: tuple[float, float], speed: float, scale_change: float, turning: float
 ) -> Motion:
-    """A random motion around 0.
+    """A random motion around 0, within `reach` along both axes, at a mean `speed` with stops [px, px/s].
 
-    Args:
-        generator: draws it.
-        reach: largest distance from the middle along both axes [px].
-        speed: mean speed, stops included [px/s].
-        scale_change: largest size over the smallest.
-        turning: largest angle to each side [rad].
-
-    Example:
-        >>> motion = random_motion(np.random.default_rng(0), (40.0, 30.0), 200.0, scale_change=1.5, turning=0.5)
-        >>> abs(motion.y.at(motion.path_position(0.7))) <= 30
-        True
+    `scale_change` is the largest size over the smallest, `turning` the largest angle to each side [rad].
     """
     log_scale = random_sines(generator, log(scale_change) / 2, slowest=1.0, fastest=4.0)
     angle = random_sines(generator, turning, slowest=1.0, fastest=6.0)
@@ -92,20 +79,7 @@ def random_motion(
 
 
 def orbiting_motion(generator: np.random.Generator, motion: Motion, radius: float) -> Motion:
-    """The motion of an object that goes around another one, and with it.
-
-    Args:
-        generator: draws the rate, the direction and the phase.
-        motion: of the other one.
-        radius: of the circle [px].
-
-    Example:
-        >>> generator = np.random.default_rng(0)
-        >>> motion = random_motion(generator, (40.0, 30.0), 200.0, scale_change=1.0, turning=0.0)
-        >>> beside = orbiting_motion(generator, motion, 20.0)
-        >>> round(float(np.hypot(*np.subtract(beside.position(0.3), motion.position(0.3)))), 6)
-        20.0
-    """
+    """The motion of an object that moves with another one and around it, on a circle of a radius [px]."""
     rate = generator.choice([-1, 1]) * generator.uniform(0.3, 1.0)
     phase = generator.uniform(0, 2 * pi)
 

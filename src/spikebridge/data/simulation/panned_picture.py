@@ -1,7 +1,7 @@
 """A picture before which a camera moves, turns and zooms, and a part of it as the target.
 
-Of an object that was drawn into a scene everything stands out: its outline, its texture, its motion. What people mark
-in a film is often a part of something, such as a face, and nothing but its looks tell it from what is around.
+An object that was drawn into a scene stands out by its outline, its texture and its motion. In a film people often mark
+a part of an object, such as a face, which only its looks distinguish from its surroundings.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.simulation.motion import Motion, SumOfSines, random_motion, random_sines
-from spikebridge.data.simulation.textures import sample_bilinear
+from spikebridge.data.simulation.drawing import ellipse_extent, sample_bilinear
+from spikebridge.data.simulation.motion import Motion, SumOfSines, random_motion, random_pair, random_sines
+from spikebridge.data.simulation.scene import free_range, random_half_axes
 from spikebridge.errors import ConfigError
 
 _MAX_FORESHORTENING = 0.3  # logarithm of an axis
-_TRIES = 6
-_PROBES = 12
+_NUM_TRIES = 6
+_NUM_PROBES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +35,9 @@ class PannedPicture:
         size: mean length of the target's axes [px].
         speed: mean speed of the target in the image [px/s], stops included.
         scale_change: largest size over the smallest.
-        light_change: how far the light goes up and down, as a share.
-        turning: how far the camera turns to each side [rad].
-        tumbling: how far both axes are foreshortened, from 0 to 1.
+        light_change: largest change of the light up and down, as a share.
+        turning: largest angle of the camera to each side [rad].
+        tumbling: strength of the foreshortening of both axes, 0 to 1.
 
     Raises:
         ConfigError: the image is less than twice as large as the target, or a setting is out of range.
@@ -59,9 +60,8 @@ class PannedPicture:
     tumbling: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse settings that are out of range."""
-        is_drawn = self.speed >= 0 and self.scale_change >= 1 and 0 <= self.light_change < 1 and self.turning >= 0
-        if not (is_drawn and 0 <= self.tumbling <= 1 and 0 < 2 * self.size <= min(self.height, self.width)):
+        is_possible = self.speed >= 0 and self.scale_change >= 1 and 0 <= self.light_change < 1 and self.turning >= 0
+        if not (is_possible and 0 <= self.tumbling <= 1 and 0 < 2 * self.size <= min(self.height, self.width)):
             raise ConfigError(
                 "PannedPicture needs speed and turning of 0 or more, scale_change of 1 or more, light_change below 1, "
                 f"tumbling from 0 to 1, and an image twice as large as the target, but got speed={self.speed}, "
@@ -77,9 +77,7 @@ class PannedPicture:
         """
         view = self._view(t)
         along, across = (half * axis for half, axis in zip(self._drawn.half, view.axes, strict=True))
-        c = cos(view.angle)
-        s = sin(view.angle)
-        reach = np.array([np.hypot(along * c, across * s), np.hypot(along * s, across * c)])
+        reach = np.array(ellipse_extent(along, across, view.angle))
 
         return np.concatenate([view.place - reach, 2 * reach])
 
@@ -89,14 +87,15 @@ class PannedPicture:
         Args:
             t: time [s].
         """
-        view, (rows, columns) = self._view(t), np.mgrid[: self.height, : self.width] + 0.5
+        view = self._view(t)
+        rows, columns = np.mgrid[: self.height, : self.width] + 0.5
         x = columns - view.place[0]
         y = rows - view.place[1]
         c = cos(view.angle)
         s = sin(view.angle)
-        places = (x * c + y * s) / view.axes[0], (y * c - x * s) / view.axes[1]
-        size = self.picture.shape[::-1]
-        u, v = (_mirrored(at + one, n) for at, one, n in zip(self._drawn.middle, places, size, strict=True))
+        height, width = self.picture.shape
+        u = _mirrored(self._drawn.middle[0] + (x * c + y * s) / view.axes[0], width)
+        v = _mirrored(self._drawn.middle[1] + (y * c - x * s) / view.axes[1], height)
         light = (1 + self._drawn.light.at(t)) / (1 + self.light_change)
 
         return (light * sample_bilinear(self.picture, u, v)).clip(0, 1)
@@ -112,49 +111,47 @@ class PannedPicture:
     @cached_property
     def _drawn(self) -> "_Drawn":
         generator = np.random.default_rng([self.seed, 4])
-        shape = exp(generator.uniform(-0.4, 0.4))
-        reach = 0.6 * self.size * self.scale_change**0.5
-        room = (max(0.1 * self.width, self.width / 2 - reach), max(0.1 * self.height, self.height / 2 - reach))
-        strength = _MAX_FORESHORTENING * self.tumbling
-        first, second = (random_sines(generator, strength, slowest=1.0, fastest=4.0) for _ in range(2))
-        half = (self.size / 2 * shape, self.size / 2 / shape)
+        half = random_half_axes(generator, self.size, 0.4)
+        distances = free_range(self.height, self.width, 0.6 * self.size * self.scale_change**0.5)
+        foreshortening = random_pair(generator, _MAX_FORESHORTENING * self.tumbling, slowest=1.0, fastest=4.0)
 
         return _Drawn(
-            motion=random_motion(generator, room, self.speed, self.scale_change, self.turning),
+            motion=random_motion(generator, distances, self.speed, self.scale_change, self.turning),
             half=half,
-            middle=self._marked(half, generator),
-            foreshortening=(first, second),
+            middle=self._target_place(half, generator),
+            foreshortening=foreshortening,
             light=random_sines(generator, self.light_change, slowest=1.0, fastest=2 * pi),
         )
 
-    def _marked(self, half: tuple[float, float], generator: np.random.Generator) -> tuple[float, float]:
-        """The middle of the target in the picture: of some places the one with the most contrast."""
-        size = np.array(self.picture.shape[::-1])
-        steps = np.linspace(-1, 1, _PROBES)
-        contrasts = []
+    def _target_place(self, half: tuple[float, float], generator: np.random.Generator) -> tuple[float, float]:
+        """The place with the most contrast of some random ones in the picture, as the middle of the target."""
+        height, width = self.picture.shape
+        places = np.array([width, height]) * generator.uniform(0.2, 0.8, (_NUM_TRIES, 2))
+        steps = np.linspace(-1, 1, _NUM_PROBES)
 
-        for middle in (places := size * generator.uniform(0.2, 0.8, (_TRIES, 2))):
-            columns, rows = (at + reach * steps for at, reach in zip(middle, half, strict=True))
-            contrasts.append(sample_bilinear(self.picture, *np.meshgrid(columns, rows)).std())
+        contrasts = []
+        for x, y in places:
+            columns, rows = np.meshgrid(x + half[0] * steps, y + half[1] * steps)
+            contrasts.append(sample_bilinear(self.picture, columns, rows).std())
 
         x, y = places[int(np.argmax(contrasts))]
         return float(x), float(y)
 
 
 class _View(NamedTuple):
-    """Where the target is in the image: its middle, how it is turned, and the scale of its axes."""
+    """The target in the image."""
 
-    place: NDArray[np.float64]
+    place: NDArray[np.float64]  # its middle
     angle: float
-    axes: tuple[float, float]
+    axes: tuple[float, float]  # their scale
 
 
 class _Drawn(NamedTuple):
-    """What the seed draws: motion, half axes of the target, its middle in the picture, stretching and light."""
+    """The properties that the seed draws."""
 
     motion: Motion
-    half: tuple[float, float]
-    middle: tuple[float, float]
+    half: tuple[float, float]  # half axes of the target
+    middle: tuple[float, float]  # of the target in the picture
     foreshortening: tuple[SumOfSines, SumOfSines]
     light: SumOfSines
 

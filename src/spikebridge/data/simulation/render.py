@@ -38,7 +38,7 @@ class FrameCamera:
 
 @runtime_checkable
 class Stimulus(Protocol):
-    """A scene as the camera sees it: image and target box at any time."""
+    """A scene before a camera: image and target box at any time."""
 
     @property
     def height(self) -> int:
@@ -104,17 +104,18 @@ def render_recording(
             f"more, but got {duration=}, {dt=}, {frame_rate=}, {image_interval=}, {exposure=}, {noise=}."
         )
 
+    # rounded first, so that an exact ratio is not one more by noise of floating point
     images_per_bin = max(1, ceil(round(dt / image_interval, 6)))
     times = bin_edges(num_bins * images_per_bin, dt / images_per_bin)
     generator = np.random.default_rng(seed)
     state = initial_camera(scene.image(0.0), 0, camera, generator)
-    parts = []
+    chunks = []
 
     for t in times[1:].tolist():
         events, state = camera_step(scene.image(t * 1e-6), t, state, camera, generator)
-        parts.append(events)
+        chunks.append(events)
 
-    events = np.concatenate(parts)
+    events = np.concatenate(chunks)
     if camera.first_event_per_group is not None:
         events = keep_first_per_group(events, camera.first_event_per_group)
 
@@ -135,19 +136,7 @@ def render_recording(
 
 
 def scene_seeds(split: str, num_scenes: int) -> list[int]:
-    """Seeds of the train, validation or test scenes; no seed is in two splits.
-
-    Args:
-        split: `train`, `validation` or `test`.
-        num_scenes: how many.
-
-    Raises:
-        ConfigError: the split is another one.
-
-    Example:
-        >>> scene_seeds("train", 2), scene_seeds("test", 2)
-        ([0, 3], [2, 5])
-    """
+    """Seeds of the train, validation or test scenes; no seed is in two splits."""
     if split not in _SPLITS:
         raise ConfigError(f"scenes are for {', '.join(_SPLITS)}, but got {split!r}.")
 
@@ -155,15 +144,7 @@ def scene_seeds(split: str, num_scenes: int) -> list[int]:
 
 
 def split_of_seed(seed: int) -> str:
-    """The split of a scene, see `scene_seeds`.
-
-    Args:
-        seed: of the scene.
-
-    Example:
-        >>> split_of_seed(3), split_of_seed(5)
-        ('train', 'test')
-    """
+    """The split of a scene, see `scene_seeds`."""
     return next(split for split, first in _SPLITS.items() if first == seed % len(_SPLITS))
 
 
@@ -172,8 +153,8 @@ def _frame(
 ) -> np.ndarray:
     num_images = ceil(round(camera.exposure / image_interval, 6)) + 1
     moments = np.linspace(t - camera.exposure, t, num_images)
-    seen = 255 * np.asarray(sum(scene.image(moment) for moment in moments)) / num_images
+    frame = 255 * np.asarray(sum(scene.image(moment) for moment in moments)) / num_images
     if camera.noise:
-        seen += generator.normal(0, camera.noise, seen.shape)
+        frame += generator.normal(0, camera.noise, frame.shape)
 
-    return np.round(seen).clip(0, 255).astype(np.uint8)
+    return np.round(frame).clip(0, 255).astype(np.uint8)

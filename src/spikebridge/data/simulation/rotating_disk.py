@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from spikebridge.data.simulation.drawing import window_around
 from spikebridge.errors import ConfigError, did_you_mean
 
-# where each shape is, and how large, in parts of the disk's radius; and its angle on the disk
+# distance from the middle and size of each shape, in parts of the disk's radius, and its angle on the disk
 _SHAPES = {"triangle": (0.76, 0.17, 0.0), "circle": (0.52, 0.13, 2.2), "cross": (0.66, 0.16, 4.2)}
 _DISK = 0.6
 _AROUND = 0.8
@@ -26,10 +27,10 @@ class RotatingDisk:
     Args:
         height: rows of the image.
         width: columns of the image.
-        target: which shape the boxes follow: `triangle`, `circle` or `cross`.
+        target: the shape that the boxes follow: `triangle`, `circle` or `cross`.
         speed: mean angular speed, clockwise on the screen [rad/s].
-        change: how far the speed changes up and down, as a share of the mean; above 1 the disk also turns back.
-        seed: draws the first angle and how the speed changes.
+        change: largest change of the speed up and down, as a share of the mean; above 1 the disk also turns back.
+        seed: draws the first angle and the change of the speed.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -48,23 +49,20 @@ class RotatingDisk:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse settings that are out of range."""
         if self.target not in _SHAPES:
             raise ConfigError(f"a disk has no {self.target!r}; {did_you_mean(self.target, _SHAPES)}")
 
         if min(self.height, self.width) < 32 or not self.change >= 0:
-            raise ConfigError(
-                f"a disk needs 32 x 32 pixels or more and a change of 0 or more, but got {self.width} x {self.height}, "
-                f"change={self.change}."
-            )
+            settings = f"{self.width} x {self.height}, change={self.change}"
+            raise ConfigError(f"a disk needs 32 x 32 pixels or more and a change of 0 or more, but got {settings}.")
 
     @property
     def radius(self) -> float:
-        """Of the disk [px]."""
+        """Radius of the disk [px]."""
         return 0.46 * min(self.height, self.width)
 
     def angle(self, t: float) -> float:
-        """How far the disk has turned [rad]: the integral of `angular_speed`.
+        """Angle of the disk at a time [rad]: the integral of `angular_speed`.
 
         Args:
             t: time [s].
@@ -73,7 +71,7 @@ class RotatingDisk:
         return start + self.speed * (t - self.change / rate * (cos(rate * t + phase) - cos(phase)))
 
     def angular_speed(self, t: float) -> float:
-        """How fast the disk turns [rad/s].
+        """Angular speed of the disk at a time [rad/s].
 
         Args:
             t: time [s].
@@ -101,23 +99,18 @@ class RotatingDisk:
         """
         image = self._empty_disk.copy()
         for shape in _SHAPES:
-            corners, rounding = self._corners(shape, t)
-            reach = rounding + 2
-            left, top = np.floor(corners.min(axis=0) - reach).astype(int).clip(min=0)
-            right, bottom = np.ceil(corners.max(axis=0) + reach).astype(int)
-            window = image[top:bottom, left:right]
-            rows, columns = np.mgrid[top : top + window.shape[0], left : left + window.shape[1]] + 0.5
+            size = self._size(shape)
             x, y = self._middle(shape, t)
-            covered = _coverage(
-                _signed_distance(shape, columns - x, rows - y, self._size(shape), self._turned(shape, t))
-            )
-            window += covered * (_DARK - window)
+            angle = 0.0 if shape == "circle" else self._turned(shape, t)
+            # the corners of the cross reach farthest
+            pixels, along, across = window_around(image, (x, y), (1.2 * size, 1.2 * size), angle)
+            pixels += _coverage(_signed_distance(shape, along, across, size)) * (_DARK - pixels)
 
         return image
 
     @cached_property
     def _drawn(self) -> tuple[float, float, float]:
-        """First angle, phase and rate of the speed's change."""
+        """First angle, phase and rate of the change of speed."""
         generator = np.random.default_rng(self.seed)
         return generator.uniform(0, 2 * pi), generator.uniform(0, 2 * pi), 2 * pi * generator.uniform(0.5, 1.5)
 
@@ -156,13 +149,11 @@ class RotatingDisk:
         return middle + ends @ np.array([[cos(turned), sin(turned)], [-sin(turned), cos(turned)]]), 0.0
 
 
-def _signed_distance(shape: str, x: NDArray, y: NDArray, size: float, turned: float) -> NDArray[np.float64]:
+def _signed_distance(shape: str, along: NDArray, across: NDArray, size: float) -> NDArray[np.float64]:
     """Signed distance of points from a shape, negative inside [px]."""
     if shape == "circle":
-        return np.hypot(x, y) - size
+        return np.hypot(along, across) - size
 
-    along = x * cos(turned) + y * sin(turned)
-    across = y * cos(turned) - x * sin(turned)
     if shape == "triangle":
         # each side is half the radius away from the middle, opposite to a corner
         return np.max([-along * cos(a) - across * sin(a) for a in _CORNERS], axis=0) - size / 2

@@ -6,7 +6,6 @@ cannot match the first template.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import cos, exp, pi, sin
 from typing import NamedTuple
 
@@ -14,58 +13,38 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.data.simulation.motion import Motion, SumOfSines, random_motion, random_sines
-from spikebridge.data.simulation.textures import (
-    MovingBackground,
-    canvas_size,
-    dead_leaves,
-    fractal_noise,
-    random_background,
-    sample_bilinear,
-)
+from spikebridge.data.simulation.drawing import sample_bilinear, window_around
+from spikebridge.data.simulation.motion import Motion, SumOfSines, random_motion, random_pair
+from spikebridge.data.simulation.scene import ObjectScene, free_range, random_half_axes
+from spikebridge.data.simulation.textures import MovingBackground, dead_leaves, fractal_noise, random_background
 from spikebridge.errors import ConfigError
 
-_SETTINGS = {  # name: lowest value
-    "size": 8.0,
-    "speed": 0.0,
-    "num_distractors": 0,
-    "num_panels": 0,
-    "scale_change": 1.0,
-    "light_change": 0.0,
-    "camera_motion": 0.0,
-    "turning": 0.0,
-    "tumbling": 0.0,
-}
 _HARMONICS = np.arange(2, 8)
 _MAX_HARMONICS = 0.55  # of a radius, so that an outline is never thin
 _MAX_FORESHORTENING = 0.45  # logarithm of a foreshortened axis
-_SHOWN = 0.35  # of the texture, to each side of its middle
+_VISIBLE = 0.35  # of the texture, to each side of its middle
 _LEAVES_SHARE = 0.8
 _AROUND = 2 * pi * np.arange(180) / 180
 
 
 @dataclass(frozen=True, eq=False)
-class TumblingObjects:
-    """A scene with one target.
+class TumblingObjects(ObjectScene):
+    """A scene with one target: irregular objects that tumble.
 
     Args:
-        height: rows of the image.
-        width: columns of the image.
-        seed: draws everything.
         size: mean length of the target's axes, when nothing is foreshortened [px].
         speed: mean speed of the target [px/s], stops included.
         num_distractors: other objects, always behind the target.
+        turning: largest angle of objects to each side, in the plane of the image [rad].
         num_panels: rectangles of one brightness in the background: doors, screens, shelves.
-        scale_change: largest size of an object over its smallest.
-        light_change: how far the light goes up and down, as a share.
-        camera_motion: how far the background moves to each side [px].
-        turning: how far objects turn in the picture's plane to each side [rad].
-        tumbling: how far they turn out of it: 0 not at all; at 1 axes go from two thirds to one and a half of their
-            length, and all of the texture that is seen at first may be hidden later.
+        tumbling: strength of the rotation out of the image plane, 0 to 1; at 1 axes go from two thirds to one and a
+            half of their length, and all of the texture that is visible at first may be hidden later.
         leaves: most objects and the background are covered with shapes of uniform grey (`dead_leaves`).
-        textures: of the target and of the distractors after it, grey in [0, 1]; the others are generated. The middle
-            third of one is seen at first.
-        background: behind the objects, grey in [0, 1], of `canvas_size`; generated without it.
+        textures: textures of the target and of the distractors after it, grey in [0, 1]; the others are generated. The
+            middle third of one is visible at first.
+
+    The other settings are those of `ObjectScene`: `height`, `width`, `seed`, `scale_change`, `light_change`,
+    `camera_motion` and `background`.
 
     Raises:
         ConfigError: a setting is out of range, or the objects do not fit into the image.
@@ -76,28 +55,17 @@ class TumblingObjects:
         ((64, 64), True)
     """
 
-    height: int = 144
-    width: int = 144
-    seed: int = 0
     size: float = 28.0
     speed: float = 200.0
     num_distractors: int = 3
-    num_panels: int = 6
-    scale_change: float = 1.5
-    light_change: float = 0.2
-    camera_motion: float = 8.0
     turning: float = 0.8
+    num_panels: int = 6
     tumbling: float = 1.0
     leaves: bool = False
     textures: tuple[Float[np.ndarray, "_ _"], ...] = ()
-    background: Float[np.ndarray, "bh bw"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that are out of range."""
-        for name, lowest in _SETTINGS.items():
-            if not lowest <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"TumblingObjects needs {name} of {lowest:g} or more, but got {getattr(self, name)}.")
-
+        self._check_settings(num_panels=0, tumbling=0.0)
         if self.light_change >= 1 or self.tumbling > 1 or min(self.height, self.width) < 2 * self.size:
             raise ConfigError(
                 "TumblingObjects needs light_change below 1, tumbling of at most 1, and an image twice as large as the "
@@ -105,84 +73,45 @@ class TumblingObjects:
                 f"{self.width} x {self.height} pixels, size={self.size}."
             )
 
-        needed = canvas_size(self.height, self.width, self.camera_motion)
-        if self.background is not None and min(np.subtract(self.background.shape, needed)) < 0:
-            raise ConfigError(
-                f"TumblingObjects needs a background of {needed} rows and columns or more, but got "
-                f"{self.background.shape}. Enlarge it, or let the camera move less."
-            )
-
-    def box(self, t: float) -> Float[np.ndarray, "4"]:
-        """The box around the target's outline.
-
-        Args:
-            t: time [s].
-        """
-        x, y = self._place(self._target, t)
-        outline_x, outline_y = self._target.outline(t)
-
-        return np.array([x + outline_x.min(), y + outline_y.min(), np.ptp(outline_x), np.ptp(outline_y)])
-
-    def image(self, t: float) -> Float[np.ndarray, "H W"]:
-        """The image of the camera.
-
-        Args:
-            t: time [s].
-        """
-        image = self._background.view(t, self.height, self.width)
-        for body in (*self._distractors, self._target):
-            body.draw(image, self._place(body, t), t)
-
-        return self._background.illuminate(image, t)
-
-    def _place(self, body: "_Body", t: float) -> tuple[float, float]:
-        x, y = body.motion.position(t)
-        return self.width / 2 + x, self.height / 2 + y
-
-    @cached_property
-    def _background(self) -> MovingBackground:
+    def _make_background(self) -> MovingBackground:
         generator = np.random.default_rng([self.seed, 0])
-        shape = canvas_size(self.height, self.width, self.camera_motion)
         canvas = self.background
         if canvas is None:
-            canvas = _panels(*shape, self.num_panels, generator)
+            canvas = _panels(*self._canvas_size, self.num_panels, generator)
             if self.leaves:
                 canvas = _with_leaves(canvas, np.random.default_rng([self.seed, 0, 1]))
 
         return random_background(canvas, generator, self.camera_motion, self.light_change)
 
-    @cached_property
-    def _target(self) -> "_Body":
-        return self._body(1)
+    def _make_bodies(self) -> tuple["_Body", ...]:
+        return tuple(self._make_body(1 + i) for i in range(1 + self.num_distractors))
 
-    @cached_property
-    def _distractors(self) -> tuple["_Body", ...]:
-        return tuple(self._body(2 + i) for i in range(self.num_distractors))
-
-    def _body(self, number: int) -> "_Body":
+    def _make_body(self, number: int) -> "_Body":
         generator = np.random.default_rng([self.seed, number])
-        shape = exp(generator.uniform(-0.4, 0.4))
-        half = (self.size / 2 * shape, self.size / 2 / shape)
+        half = random_half_axes(generator, self.size, 0.4)
 
         # large objects may stick out now and then
-        reach = 1.2 * max(half) * self.scale_change**0.5
-        room = (max(0.1 * self.width, self.width / 2 - reach), max(0.1 * self.height, self.height / 2 - reach))
-        motion = random_motion(generator, room, self.speed, self.scale_change, self.turning)
-        foreshortening = _two_waves(generator, _MAX_FORESHORTENING * self.tumbling)
-        texture_shift = _two_waves(generator, 0.5 * self.tumbling)
+        distances = free_range(self.height, self.width, 1.2 * max(half) * self.scale_change**0.5)
+        motion = random_motion(generator, distances, self.speed, self.scale_change, self.turning)
+        foreshortening = random_pair(generator, _MAX_FORESHORTENING * self.tumbling, slowest=1.0, fastest=4.0)
+        texture_shift = random_pair(generator, 0.5 * self.tumbling, slowest=1.0, fastest=4.0)
+        texture = self._make_texture(number, generator)
+
+        return _Body(motion, half, *_outline(generator), foreshortening, texture_shift, texture)
+
+    def _make_texture(self, number: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        # drawn even if it is replaced, so that one seed gives one motion and outline
         side = round(2 * self.size)
-        largest = int(generator.choice([4, 8, 16]))
-        texture = _jitter_tone(
-            fractal_noise(side, side, generator, largest=min(largest, side // 2), smallest=2), generator
-        )
+        largest = min(int(generator.choice([4, 8, 16])), side // 2)
+        texture = _jitter_tone(fractal_noise(side, side, generator, largest, smallest=2), generator)
         texture = _jitter_tone(texture, generator)
 
         if number <= len(self.textures):
-            texture = np.asarray(self.textures[number - 1], np.float64)
-        elif self.leaves:
-            texture = _leaves_or(texture, np.random.default_rng([self.seed, number, 1]))
+            return np.asarray(self.textures[number - 1], np.float64)
+        if self.leaves:
+            return _leaves_or(texture, np.random.default_rng([self.seed, number, 1]))
 
-        return _Body(motion, half, *_outline(generator), foreshortening, texture_shift, texture)
+        return texture
 
 
 class _Body(NamedTuple):
@@ -194,39 +123,32 @@ class _Body(NamedTuple):
     texture_shift: tuple[SumOfSines, SumOfSines]  # of the texture under the outline
     texture: NDArray[np.float64]
 
-    def outline(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points of the outline, from the middle [px]."""
+    def extent(self, t: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The corners of the box around the outline, from the middle [px]."""
         angle = self.motion.angle.at(t)
         radius = self._radius(_AROUND)
         a, b = self._axes(t)
         along = a * radius * np.cos(_AROUND)
         across = b * radius * np.sin(_AROUND)
+        points = np.array([along * cos(angle) - across * sin(angle), along * sin(angle) + across * cos(angle)])
 
-        return along * cos(angle) - across * sin(angle), along * sin(angle) + across * cos(angle)
+        return points.min(axis=1), points.max(axis=1)
 
     def draw(self, image: NDArray[np.float64], place: tuple[float, float], t: float) -> None:
         """Draws the object into an image, in place."""
-        angle, (x, y) = self.motion.angle.at(t), place
         a, b = self._axes(t)
         reach = (1 + _MAX_HARMONICS) * max(a, b) + 1
-        left, top = (max(0, int(middle - reach)) for middle in (x, y))
-        right, bottom = (max(0, int(middle + reach) + 1) for middle in (x, y))
-        part = image[top:bottom, left:right]
-
-        if not part.size:
-            return
-
-        rows, columns = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]] + 0.5
-        along = ((columns - x) * cos(angle) + (rows - y) * sin(angle)) / a
-        across = ((rows - y) * cos(angle) - (columns - x) * sin(angle)) / b
+        pixels, along, across = window_around(image, place, (reach, reach), self.motion.angle.at(t))
+        along = along / a
+        across = across / b
         level = np.hypot(along, across) / self._radius(np.arctan2(across, along))
         covered = (0.5 + (1 - level) * min(a, b)).clip(0, 1)
         u, v = (
-            (_SHOWN * one + texture_shift.at(t) + 1) / 2 * len(self.texture)
-            for one, texture_shift in zip((along, across), self.texture_shift, strict=True)
+            (_VISIBLE * coordinate + shift.at(t) + 1) / 2 * len(self.texture)
+            for coordinate, shift in zip((along, across), self.texture_shift, strict=True)
         )
 
-        part += covered * (sample_bilinear(self.texture, u, v) - part)
+        pixels += covered * (sample_bilinear(self.texture, u, v) - pixels)
 
     def _axes(self, t: float) -> tuple[float, float]:
         scale = self.motion.log_scale.at(t)
@@ -234,7 +156,7 @@ class _Body(NamedTuple):
         return a, b
 
     def _radius(self, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the outline, 1 on average, before it is stretched along the axes."""
+        """The radius of the outline, 1 on average, before it is stretched along the axes."""
         radius = np.ones_like(angle)
         for number, strength, phase in zip(_HARMONICS, self.harmonics, self.phase, strict=True):
             radius += strength * np.cos(number * angle + phase)
@@ -246,13 +168,9 @@ def _outline(generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArr
     """Amplitude and phase of the harmonics: some are missing, and high ones are weaker."""
     number = len(_HARMONICS)
     strength = 0.25 * generator.normal(size=number) / _HARMONICS**0.7 * (generator.random(number) < 0.5)
+    # bounded, so that an outline is never thin
     strength *= min(1.0, _MAX_HARMONICS / max(1e-9, np.abs(strength).sum()))
     return strength, generator.uniform(0, 2 * pi, number)
-
-
-def _two_waves(generator: np.random.Generator, strength: float) -> tuple[SumOfSines, SumOfSines]:
-    first, second = (random_sines(generator, strength, slowest=1.0, fastest=4.0) for _ in range(2))
-    return first, second
 
 
 def _panels(height: int, width: int, num_panels: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -276,14 +194,16 @@ def _with_leaves(canvas: NDArray[np.float64], generator: np.random.Generator) ->
 
 
 def _leaves_or(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Four in five textures are replaced by shapes of uniform grey, few or many."""
+    """Shapes of uniform grey, few or many, in place of four in five textures."""
     if generator.random() >= _LEAVES_SHARE:
         return texture
 
     tones = generator.uniform(0.02, 0.3), generator.uniform(0.7, 0.98)
     height, width = texture.shape
+    smallest = generator.uniform(2, 5)
+    cover = exp(generator.uniform(-1.2, 1))
 
-    return dead_leaves(height, width, generator, generator.uniform(2, 5), exp(generator.uniform(-1.2, 1)), tones)
+    return dead_leaves(height, width, generator, smallest, cover, tones)
 
 
 def _jitter_tone(texture: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:

@@ -18,12 +18,7 @@ _IDLE = 0.0005  # seconds to sleep where the camera has nothing
 
 
 def open_camera() -> Any:
-    """Opens the first camera that answers.
-
-    Raises:
-        ConfigError: the package is not installed.
-        DataError: there is no camera.
-    """
+    """Opens the first camera that answers."""
     try:
         dv: Any = importlib.import_module("dv_processing")
     except ImportError:
@@ -32,17 +27,11 @@ def open_camera() -> Any:
     try:
         return dv.io.camera.open()
     except RuntimeError as error:
-        raise DataError(
-            f"no event camera answers ({error}); is it plugged in, and does this user have access to it?"
-        ) from error
+        raise DataError(f"no event camera answers ({error}); is it plugged in and open to this user?") from error
 
 
 def sensor_size(device: Any) -> tuple[int, int]:
-    """Rows and columns of its event pixels.
-
-    Raises:
-        DataError: it has none.
-    """
+    """Rows and columns of the event pixels of a camera."""
     if not device.isEventStreamAvailable():
         raise DataError("this camera gives no events")
 
@@ -51,21 +40,9 @@ def sensor_size(device: Any) -> tuple[int, int]:
 
 
 def start_camera_reader(device: Any, feed: EventBinner | FrameFeed, events: bool = True, frames: bool = True) -> None:
-    """Starts a thread that reads events and frames from a camera or recording of dv-processing.
-
-    Args:
-        device: a camera or a recording of that package.
-        feed: receives them.
-        events: read events.
-        frames: read frames.
-
-    Raises:
-        DataError: it lacks events or frames that are to be read.
-    """
+    """Starts a thread that reads events and frames of a camera, or of a recording of that package, into a stream."""
     if (events and not device.isEventStreamAvailable()) or (frames and not device.isFrameStreamAvailable()):
-        raise DataError(
-            "this camera has to give events and frames (a DAVIS does); frames of another device come with --frames"
-        )
+        raise DataError("this camera lacks events or frames (a DAVIS has both); --frames takes those of another device")
 
     thread = threading.Thread(target=_read, args=(device, feed, events, frames), name="event camera", daemon=True)
     thread.start()
@@ -85,6 +62,7 @@ def _read(device: Any, feed: EventBinner | FrameFeed, events: bool, frames: bool
                 table = batch.numpy()
                 feed.add(make_events(table["timestamp"], table["x"], table["y"], table["polarity"]))
 
+            # the interface has no call that waits
             if frame is None and batch is None:
                 sleep(_IDLE)
     except RuntimeError as error:

@@ -12,6 +12,7 @@
 
 import threading
 from collections import deque
+from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
@@ -33,23 +34,16 @@ POLL_SECONDS = 0.2  # the longest wait, so that a caller can check its deadline 
 _BUFFER_SECONDS = 0.5
 MAX_BUFFERED_EVENTS = 5_000_000  # 65 MB; above 10 million events a second, less than 0.5 s is buffered
 _NO_EVENTS = np.empty(0, EVENT)
-_Frame: TypeAlias = tuple[int, NDArray[np.uint8]]  # its time [us], and the picture
+_Frame: TypeAlias = tuple[int, NDArray[np.uint8]]  # time [us] and grey levels
 
 
 class FrameOptions(NamedTuple):
-    """How a stream uses frames.
+    """Use of frames in a stream."""
 
-    Args:
-        required: the first bin is that of the first frame; without it, frames are dropped.
-        size: rows and columns; None means those of the sensor.
-        separate_source: frames come from another source than the events.
-        buffer_events: give a frame with all events since it, and no earlier ones; else every event once.
-    """
-
-    required: bool = True
-    size: tuple[int, int] | None = None
-    separate_source: bool = False
-    buffer_events: bool = True
+    required: bool = True  # the first bin is that of the first frame; if not, frames are dropped
+    size: tuple[int, int] | None = None  # rows and columns; None for those of the sensor
+    separate_source: bool = False  # frames come from another source than the events
+    buffer_events: bool = True  # a frame comes with all events since it, and no earlier ones; if not, every event once
 
 
 _DEFAULT_FRAMES = FrameOptions()
@@ -68,21 +62,21 @@ class EventBinner:
         dt: length of a bin [s].
         height: rows of the sensor.
         width: columns of the sensor.
-        box: of the target in the first frame, for a tracker.
-        frames: how frames are used.
+        box: the box of the target in the first frame, for a tracker.
+        frames: use of frames.
 
     Attributes:
         num_bad: invalid packets, events and frames.
         num_late: events earlier than the open bin.
-        num_dropped: events and frames that were dropped because too many waited.
-        first_error: what was wrong with the first of them; empty without any.
+        num_dropped: events and frames that were dropped because too many were queued.
+        first_error: the fault of the first of them; empty without any.
 
     Example:
         >>> from spikebridge.data.events.events import make_events
-        >>> arriving = EventBinner(dt=0.001, height=4, width=4, box=np.array([0.0, 0, 2, 2]))
-        >>> arriving.add_frame(0, np.zeros((4, 4), np.uint8))
-        >>> arriving.add(make_events(t=[10, 1500], x=[1, 2], y=[0, 0], p=[1, 1]))
-        >>> arriving.wait(0), len(arriving.inputs(0, 1)["events"].x)
+        >>> stream = EventBinner(dt=0.001, height=4, width=4, box=np.array([0.0, 0, 2, 2]))
+        >>> stream.add_frame(0, np.zeros((4, 4), np.uint8))
+        >>> stream.add(make_events(t=[10, 1500], x=[1, 2], y=[0, 0], p=[1, 1]))
+        >>> stream.wait(0), len(stream.inputs(0, 1)["events"].x)
         (1, 1)
     """
 
@@ -100,19 +94,21 @@ class EventBinner:
         self.box = box
         self.frames = frames
         self._buffers_events = frames.required and frames.buffer_events
-        self.num_bad = self.num_late = self.num_dropped = 0
+        self.num_bad = 0
+        self.num_late = 0
+        self.num_dropped = 0
         self.first_error = ""
         self._changed = threading.Condition()
-        self._bins: deque[_Bin] = deque()
-        self._waiting = 0
-        self._num_read = 0  # bins that were read
-        self._open: list[Events] = []
-        self._frame: _Frame | None = None
-        self._newest: float = -inf  # time of the newest frame in a bin [us]
-        self._future_frames: deque[_Frame] = deque(maxlen=_MAX_QUEUED_FRAMES)
-        self._recent = RecentEvents()  # read events; before the first bin, received ones
         self._begin: int | None = None  # time of bin 0 [us]
-        self._over = False
+        self._open: list[Events] = []  # events and frame of the open bin
+        self._frame: _Frame | None = None
+        self._newest_frame: float = -inf  # time of the newest frame in a bin [us]
+        self._future_frames: deque[_Frame] = deque(maxlen=_MAX_QUEUED_FRAMES)
+        self._bins: deque[_Bin] = deque()  # complete bins that are not read yet
+        self._num_queued = 0  # events in them
+        self._num_read = 0  # bins
+        self._recent = RecentEvents()  # read events; before the first bin, received ones
+        self._ended = False
         self._last_ready = 0.0
 
     def add(self, events: Events) -> None:
@@ -141,8 +137,9 @@ class EventBinner:
             if self._begin is None and not self._is_in_time(time):
                 return
 
-            begins = self._begin is None and not self.frames.separate_source
-            if begins:
+            # a frame of another source acts in the bin of its time, which may come later
+            is_first = self._begin is None and not self.frames.separate_source
+            if is_first:
                 self._begin = time
 
             if self._begin is not None and time > self._edge(0) + _MAX_AHEAD_SECONDS * 1e6:
@@ -157,7 +154,7 @@ class EventBinner:
             self._close_until(time, _NO_EVENTS)
             self._set_frame(time, frame)
             self._changed.notify_all()
-            if begins:
+            if is_first:
                 self._accumulate(self._take_buffered(time))
 
     def count_bad(self, number: int, why: str) -> None:
@@ -171,15 +168,15 @@ class EventBinner:
         with self._changed:
             if self._begin is not None and (self._open or self._frame):
                 self._close()
-            self._over = True
+            self._ended = True
             self._changed.notify_all()
 
     def wait(self, done: int) -> int | None:
         """Number of complete bins, after `POLL_SECONDS` at most; None after the end, once all bins are read."""
         with self._changed:
-            if not self._bins and not self._over:
+            if not self._bins and not self._ended:
                 self._changed.wait(POLL_SECONDS)
-            return None if self._over and not self._bins else done + len(self._bins)
+            return None if self._ended and not self._bins else done + len(self._bins)
 
     def ready_at(self, bin_: int) -> float:
         """Time at which the last bin read was complete [s]."""
@@ -193,7 +190,7 @@ class EventBinner:
         """Events and newest frame of these bins."""
         with self._changed:
             bins = [self._bins.popleft() for _ in range(stop - first)]
-            self._waiting -= sum(len(one.events) for one in bins)
+            self._num_queued -= sum(len(one.events) for one in bins)
             begin = self._begin or 0
             self._num_read += len(bins)
             num_read = self._num_read
@@ -202,6 +199,7 @@ class EventBinner:
         events = np.concatenate([one.events for one in bins])
         newest = next((one.frame for one in reversed(bins) if one.frame is not None), None)
 
+        # a late frame comes with the events since its time, which have been read before
         if self._buffers_events:
             self._recent.add(events, bin_edge(num_read, self.dt, begin))
             if newest is not None and not self._is_in_time(newest[0]):
@@ -217,12 +215,13 @@ class EventBinner:
             time, inputs["frame"] = newest
             inputs["frame_age"] = max(0.0, num_read * self.dt - (time - begin) * 1e-6)
             if self.box is not None:
-                inputs["box"], self.box = self.box, None
+                inputs["box"] = self.box
+                self.box = None
 
         return inputs
 
     def _start(self, events: Events) -> Events:
-        """Sets time 0 at the first event, or at the first frame where frames are required; the events from then on."""
+        """Sets time 0 at the first event, or at the first frame if frames are required; the events since then."""
         if self._buffers_events and len(events):
             self._recent.add(events, int(events["t"][-1]) + 1)
 
@@ -237,8 +236,9 @@ class EventBinner:
         return events
 
     def _take_buffered(self, time: int) -> Events:
-        """The buffered events since the time of the first frame; the buffer then starts anew."""
-        recent, self._recent = self._recent, RecentEvents()
+        """The buffered events since the time of the first frame, with a new buffer for later ones."""
+        recent = self._recent
+        self._recent = RecentEvents()
         return recent.since(time)
 
     def _accumulate(self, events: Events) -> None:
@@ -254,15 +254,15 @@ class EventBinner:
 
     def _set_frame(self, time: int, frame: NDArray[np.uint8]) -> None:
         """Sets the frame of the open bin."""
-        if self._buffers_events and time <= self._newest:
+        if self._buffers_events and time <= self._newest_frame:
             self.count_bad(1, "a frame that is no later than the one before")
             return
 
         self._frame = (time, frame)
-        self._newest = time
+        self._newest_frame = time
 
     def _is_in_time(self, time: int) -> bool:
-        """Whether all events since a frame are buffered; else the frame is counted as bad."""
+        """True if all events since a frame are buffered; otherwise the frame is counted as bad."""
         in_time = time >= self._recent.complete_since
         if not in_time:
             self.count_bad(1, f"a frame more than {_BUFFER_SECONDS} s late")
@@ -289,82 +289,71 @@ class EventBinner:
 
     def _close(self) -> None:
         events = np.concatenate(self._open) if self._open else _NO_EVENTS
-        due = [index for index, (time, _) in enumerate(self._future_frames) if time < self._edge(1)]
+        end = self._edge(1)
+        # frames may be out of order: all up to the last one that is due leave the queue
+        due = [index for index, (time, _) in enumerate(self._future_frames) if time < end]
         for _ in range(due[-1] + 1 if due else 0):
             time, frame = self._future_frames.popleft()
-            if time < self._edge(1):
+            if time < end:
                 self._set_frame(time, frame)
 
         self._bins.append(_Bin(events, self._frame, perf_counter()))
         self._open = []
         self._frame = None
-        self._waiting += len(events)
+        self._num_queued += len(events)
 
+        # the oldest events go first; their bins stay, so that the clock of the reader is right
         for index, one in enumerate(self._bins):
-            if self._waiting <= MAX_QUEUED_EVENTS:
+            if self._num_queued <= MAX_QUEUED_EVENTS:
                 break
-            self._waiting -= len(one.events)
+            self._num_queued -= len(one.events)
             self.num_dropped += len(one.events)
             self._bins[index] = one._replace(events=_NO_EVENTS)
 
 
+@dataclass(frozen=True)
 class FrameFeed:
-    """The input for a separate source of frames. Its end does not end the stream."""
+    """The input of a stream for a separate source of frames, whose end does not end the stream."""
 
-    def __init__(self, arriving: EventBinner) -> None:
-        self.add_frame = arriving.add_frame
-        self.count_bad = arriving.count_bad
+    stream: EventBinner
+
+    def add_frame(self, time: int, frame: NDArray[np.uint8]) -> None:
+        """Adds a grey frame and its time [us]."""
+        self.stream.add_frame(time, frame)
+
+    def count_bad(self, number: int, why: str) -> None:
+        """Counts invalid input and keeps the first reason."""
+        self.stream.count_bad(number, why)
 
     def add(self, events: Events) -> None:
         """Counts events as bad."""
         self.count_bad(len(events), "an event from the source of frames")
 
     def end(self) -> None:
-        """Does nothing; the stream continues."""
+        """Leaves the stream open."""
 
 
+@dataclass
 class RecentEvents:
-    """A buffer of the most recent events, in chunks. The last chunk always stays; older ones are dropped.
+    """A buffer of the most recent events, in chunks; the oldest are dropped, but never the last one."""
 
-    Attributes:
-        complete_since: no event since this time is missing [us].
-
-    Example:
-        >>> from spikebridge.data.events.events import make_events
-        >>> recent = RecentEvents()
-        >>> for time in (1000, 2000, 502_000, 503_000):
-        ...     recent.add(make_events(t=[time], x=[0], y=[0], p=[1]), end=time + 500)
-        >>> recent.complete_since, recent.since(2000)["t"].tolist()
-        (1500, [2000, 502000, 503000])
-    """
-
-    def __init__(self) -> None:
-        self.complete_since: float = -inf
-        self._chunks: deque[tuple[int, Events]] = deque()
-        self._number = 0
+    complete_since: float = -inf  # no event since this time is missing [us]
+    _chunks: deque[tuple[int, Events]] = field(default_factory=deque)  # with a time after each
+    _num_events: int = 0
 
     def add(self, events: Events, end: int) -> None:
-        """Adds a chunk and drops the oldest ones past the limits.
-
-        Args:
-            events: that came after the last chunk.
-            end: a time after them [us].
-        """
+        """Adds a chunk, with a time after it [us], and drops the oldest chunks past the limits."""
         begin = self._chunks[-1][0] if self._chunks else end
-        while self._chunks and (
-            self._number > MAX_BUFFERED_EVENTS or self._chunks[0][0] < begin - _BUFFER_SECONDS * 1e6
-        ):
-            self.complete_since = min(self._drop(), end)  # one damaged time must not outlast its chunk
+        oldest = begin - _BUFFER_SECONDS * 1e6
+        while self._chunks and (self._num_events > MAX_BUFFERED_EVENTS or self._chunks[0][0] < oldest):
+            # one damaged time must not outlast its chunk
+            self.complete_since = min(self._drop(), end)
 
         self._chunks.append((end, events))
-        self._number += len(events)
+        self._num_events += len(events)
 
     def since(self, time: int) -> Events:
-        """All events since a time; earlier chunks are dropped.
-
-        Args:
-            time: not before `complete_since` [us].
-        """
+        """All events since a time, which is not before `complete_since` [us]; earlier chunks are dropped."""
         while self._chunks and self._chunks[0][0] <= time:
             self._drop()
 
@@ -374,5 +363,5 @@ class RecentEvents:
     def _drop(self) -> int:
         """Drops the oldest chunk; returns its end [us]."""
         end, events = self._chunks.popleft()
-        self._number -= len(events)
+        self._num_events -= len(events)
         return end

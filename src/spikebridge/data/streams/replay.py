@@ -1,5 +1,6 @@
 """Replays a recording or an event file in real time: a bin is available once its time has passed."""
 
+from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import NamedTuple
 
@@ -11,19 +12,45 @@ from spikebridge.data.recordings.recording import Inputs, Recording
 from spikebridge.data.streams.binner import EventBinner
 from spikebridge.errors import ConfigError, DataError
 
-_SLOWEST = 1e-3
-_FASTEST = 1e6
+_MIN_SPEED = 1e-3
+_MAX_SPEED = 1e6
+
+
+@dataclass
+class PlaybackClock:
+    """A clock of bins of `dt` seconds, in real time from the first wait on."""
+
+    dt: float
+    start_time: float | None = None
+
+    def wait(self, bin_: int) -> int:
+        """Sleeps until a bin is complete; the number of complete bins."""
+        if self.start_time is None:
+            self.start_time = perf_counter()
+
+        sleep(max(0.0, self.ready_at(bin_) - perf_counter()))
+        return max(bin_ + 1, int((perf_counter() - self.start_time) / self.dt))
+
+    def ready_at(self, bin_: int) -> float:
+        """Time at which a bin is complete [s]."""
+        return (self.start_time or 0.0) + (bin_ + 1) * self.dt
+
+
+def check_speed(kind: str, speed: float) -> None:
+    """Refuses a playback speed that is out of range."""
+    if not _MIN_SPEED <= speed <= _MAX_SPEED:
+        raise ConfigError(f"a {kind} plays at {_MIN_SPEED:g} to {_MAX_SPEED:g} times its speed, but got {speed:g}")
 
 
 class ReplaySource:
-    """Bins of a recording from a frame on, in real time, in a loop if wanted.
+    """Bins of a recording from a frame on, in real time, optionally in a loop.
 
     Args:
-        recording: to replay.
+        recording: the recording to replay.
         frame: the first frame; None begins with the first bin.
-        box: of the target in it, for a tracker.
+        box: the box of the target in it, for a tracker.
         loop: restart after the end.
-        speed: 2 plays twice as fast.
+        speed: playback speed; 2 plays twice as fast.
         buffer_events: give a frame with the events since it; else every event once, in the bin of its time.
 
     Raises:
@@ -48,11 +75,7 @@ class ReplaySource:
         speed: float = 1.0,
         buffer_events: bool = True,
     ) -> None:
-        if not _SLOWEST <= speed <= _FASTEST:
-            raise ConfigError(
-                f"a recording is played at {_SLOWEST:g} to {_FASTEST:g} times its speed, but got {speed:g}"
-            )
-
+        check_speed("recording", speed)
         self.recording = recording
         self.first = 0 if frame is None else int(recording.frame_bins[frame])
         self.length = recording.num_bins - self.first
@@ -63,24 +86,16 @@ class ReplaySource:
         self.buffer_events = buffer_events
         self.loop = loop
         self.dt = recording.dt / speed
-        self.start_time: float | None = None
+        self._clock = PlaybackClock(self.dt)
+        self.ready_at = self._clock.ready_at
 
     def wait(self, done: int) -> int | None:
         """Sleeps until bin `done` is complete; the number of complete bins, None after the end."""
         if done >= self.length and not self.loop:
             return None
 
-        if self.start_time is None:
-            self.start_time = perf_counter()
-
-        sleep(max(0.0, self.ready_at(done) - perf_counter()))
-        complete = max(done + 1, int((perf_counter() - self.start_time) / self.dt))
-
+        complete = self._clock.wait(done)
         return complete if self.loop else min(complete, self.length)
-
-    def ready_at(self, bin_: int) -> float:
-        """Time at which a bin is complete [s]."""
-        return (self.start_time or 0.0) + (bin_ + 1) * self.dt
 
     def newest_restart(self, first: int, stop: int) -> int | None:
         """The newest bin from `first` up to `stop` with which the recording starts; None without one."""
@@ -89,26 +104,20 @@ class ReplaySource:
 
     def inputs(self, first: int, stop: int) -> Inputs:
         """New data of these bins of one pass; the first bin has the box."""
-        begin = first % self.length
-        begun = self.first + begin
-        inputs = self.recording.inputs(begun, begun + stop - first, self.buffer_events)
-        if begin == 0 and self.box is not None:
+        position = first % self.length
+        start = self.first + position
+        inputs = self.recording.inputs(start, start + stop - first, self.buffer_events)
+        if position == 0 and self.box is not None:
             inputs["box"] = self.box
 
         return inputs
 
 
 class _EventFrame(NamedTuple):
-    """One bin of a stream as an image.
+    """Some bins of a stream as one image."""
 
-    Args:
-        events: the channels ON and OFF.
-        frame: grey levels from 0 to 1; None without a new one.
-        num_bins: bins that it stands for.
-    """
-
-    events: Float[np.ndarray, "2 H W"]
-    frame: Float[np.ndarray, "h w"] | None
+    events: Float[np.ndarray, "2 H W"]  # channels ON and OFF
+    frame: Float[np.ndarray, "h w"] | None  # grey levels from 0 to 1; None without a new one
     num_bins: int = 1
 
 
@@ -116,10 +125,10 @@ class EventFrameSource:
     """A source that gives each bin as an event frame.
 
     Args:
-        source: of single events, each given once (`buffer_events=False`).
+        source: a source of single events that gives each event once (`buffer_events=False`).
         height: rows of the sensor.
         width: columns of the sensor.
-        counts: number of events per pixel; else 1 where there was any.
+        counts: give the number of events per pixel; else a pixel is 1 after any event.
         most_together: bins that the network takes in one step; of older ones only the newest frame is read. None: all.
 
     Example:
@@ -144,27 +153,20 @@ class EventFrameSource:
         self.crop = (0, 0, width, height)
         self.counts = counts
         self.most_together = most_together
-
-    def wait(self, done: int) -> int | None:
-        """As the source."""
-        return self.source.wait(done)
-
-    def ready_at(self, bin_: int) -> float:
-        """As the source [s]."""
-        return self.source.ready_at(bin_)
-
-    def newest_restart(self, first: int, stop: int) -> int | None:
-        """As the source."""
-        return self.source.newest_restart(first, stop)
+        # the clock is that of the source
+        self.wait = source.wait
+        self.ready_at = source.ready_at
+        self.newest_restart = source.newest_restart
 
     def inputs(self, first: int, stop: int) -> list[_EventFrame]:
         """One event frame per bin; bins older than the last `most_together` are one entry without events."""
         begin = first if self.most_together is None else max(first, stop - self.most_together)
         bins = []
+        # older bins are skipped, but a frame in them is still the newest one
         if begin > first:
             frame = self.source.inputs(first, begin).get("frame")
-            nothing = np.zeros((2, self.crop[3], self.crop[2]), np.float32)
-            bins.append(_EventFrame(nothing, _grey_levels(frame), begin - first))
+            no_events = np.zeros((2, self.crop[3], self.crop[2]), np.float32)
+            bins.append(_EventFrame(no_events, _grey_levels(frame), begin - first))
 
         for bin_ in range(begin, stop):
             inputs = self.source.inputs(bin_, bin_ + 1)

@@ -1,13 +1,13 @@
 """Streams of samples of a sensor in blocks of one length: a file at its own speed, or WAV on standard input.
 
-Nothing is resampled or mixed down. Each series of a file is a stream of its own: the network starts anew with it. The
+Nothing is resampled or mixed down. Each series of a file is a stream of its own: the network restarts with it. The
 last block of a series is filled up with zeros.
 """
 
 import threading
 from collections import deque
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -18,23 +18,22 @@ from spikebridge.data.io.safe_open import Readable, read_at_most
 from spikebridge.data.signals.files import read_series
 from spikebridge.data.signals.series import SensorSeries
 from spikebridge.data.signals.wav import WavFormat, read_wav_format
+from spikebridge.data.streams.replay import PlaybackClock, check_speed
 from spikebridge.errors import ConfigError, DataError
 
-_SLOWEST = 1e-3
-_FASTEST = 1e6
-_MOST_WAITING = 4096  # blocks of a stream that are not consumed yet
-_PATIENCE = 0.2  # seconds after which a waiting caller may look at the clock
+_MAX_QUEUE = 4096  # blocks of a stream that are not consumed yet
+_POLL_SECONDS = 0.2  # the longest wait, so that a caller can check its deadline
 
 _Block = Float32[np.ndarray, "L C"]
 
 
 class SampleRequest(NamedTuple):
-    """What a network reads of a stream.
+    """The input that a network needs from a stream of samples.
 
-    Attributes:
+    Args:
         rate_hz: samples a second.
-        num_channels: of the sensor.
-        block: samples from one answer to the next.
+        num_channels: number of channels of the sensor.
+        block: number of samples from one answer to the next.
     """
 
     rate_hz: float
@@ -45,13 +44,13 @@ class SampleRequest(NamedTuple):
 def open_samples(
     source: str, request: SampleRequest, stdin: Readable | None = None, speed: float = 1.0
 ) -> "SampleReplay | WavStream":
-    """The stream of a source.
+    """Opens the stream of a source.
 
     Args:
         source: a file or folder of series, or `-` for WAV on standard input.
-        request: what the network reads.
-        stdin: what `-` reads.
-        speed: of a file; 2 plays twice as fast.
+        request: the input that the network needs.
+        stdin: the standard input.
+        speed: playback speed of a file; 2 plays twice as fast.
 
     Raises:
         ConfigError: a speed of a live stream, or one out of range.
@@ -69,10 +68,9 @@ def open_samples(
 
 def _refuse_another_sensor(name: str, rate_hz: float, num_channels: int, request: SampleRequest) -> None:
     if (rate_hz, num_channels) != (request.rate_hz, request.num_channels):
-        raise DataError(
-            f"{name}: the network reads {_sensor(request.num_channels, request.rate_hz)}, but got "
-            f"{_sensor(num_channels, rate_hz)}; nothing is resampled and no channel is dropped"
-        )
+        needed = _sensor(request.num_channels, request.rate_hz)
+        sensor = f"{_sensor(num_channels, rate_hz)}; nothing is resampled and no channel is dropped"
+        raise DataError(f"{name}: the network reads {needed}, but got {sensor}")
 
 
 def _sensor(num_channels: int, rate_hz: float) -> str:
@@ -83,9 +81,9 @@ class SampleReplay:
     """Blocks of series, one series after the other, in real time.
 
     Args:
-        series: to play.
-        request: what the network reads.
-        speed: 2 plays twice as fast.
+        series: the series to play.
+        request: the input that the network needs.
+        speed: playback speed; 2 plays twice as fast.
         name: for messages.
 
     Example:
@@ -97,9 +95,7 @@ class SampleReplay:
     """
 
     def __init__(self, series: SensorSeries, request: SampleRequest, speed: float = 1.0, name: str = "") -> None:
-        if not _SLOWEST <= speed <= _FASTEST:
-            raise ConfigError(f"a file is played at {_SLOWEST:g} to {_FASTEST:g} times its speed, but got {speed:g}")
-
+        check_speed("file", speed)
         _refuse_another_sensor(name, series.rate_hz, series.num_channels, request)
         self.series = series
         self.block = request.block
@@ -107,22 +103,12 @@ class SampleReplay:
         self.firsts = np.cumsum(numbers) - numbers
         self.num_blocks = int(numbers.sum())
         self.dt = request.block / request.rate_hz / speed
-        self.begun: float | None = None
+        self._clock = PlaybackClock(self.dt)
+        self.ready_at = self._clock.ready_at
 
     def wait(self, done: int) -> int | None:
         """Sleeps until block `done` is complete; the number of complete blocks, None after the end."""
-        if done >= self.num_blocks:
-            return None
-
-        if self.begun is None:
-            self.begun = perf_counter()
-
-        sleep(max(0.0, self.ready_at(done) - perf_counter()))
-        return min(self.num_blocks, max(done + 1, int((perf_counter() - self.begun) / self.dt)))
-
-    def ready_at(self, bin_: int) -> float:
-        """Time at which a block is complete [s]."""
-        return (self.begun or 0.0) + (bin_ + 1) * self.dt
+        return None if done >= self.num_blocks else min(self.num_blocks, self._clock.wait(done))
 
     def newest_restart(self, first: int, stop: int) -> int | None:
         """The newest block from `first` up to `stop` with which a series begins; None without one."""
@@ -143,8 +129,8 @@ class WavStream:
     """Blocks of a WAV stream that is still being written, such as of a microphone's program.
 
     Args:
-        file: at the begin of its header, which is read at once.
-        request: what the network reads.
+        file: at the start of its header, which is read at once.
+        request: the input that the network needs.
 
     Raises:
         DataError: it is no WAV stream, or has another rate or number of channels.
@@ -170,7 +156,7 @@ class WavStream:
         self.num_bad = 0
         self._changed = threading.Condition()
         self._blocks: deque[tuple[_Block, float]] = deque()
-        self._num_given = 0
+        self._num_read = 0
         self._ended = False
         self._last_ready = 0.0
         self._thread = threading.Thread(target=self._read, args=(file,), name="WAV stream", daemon=True)
@@ -182,12 +168,13 @@ class WavStream:
 
     def _read(self, file: Readable) -> None:
         size = self.block * self.format.bytes_per_sample
-        left = self.format.num_bytes
+        remaining = self.format.num_bytes
 
         try:
-            while left is None or left > 0:
-                content = read_at_most(file, size if left is None else min(size, left))
-                left = None if left is None else left - len(content)
+            # a live stream does not say its length
+            while remaining is None or remaining > 0:
+                content = read_at_most(file, size if remaining is None else min(size, remaining))
+                remaining = None if remaining is None else remaining - len(content)
                 samples = self.format.decode(content)
                 if len(samples):
                     self._add(_filled(samples, self.block))
@@ -204,43 +191,43 @@ class WavStream:
     def _add(self, block: _Block) -> None:
         with self._changed:
             # a pipe is read no faster than it is used, so memory stays bounded
-            self._changed.wait_for(lambda: len(self._blocks) < _MOST_WAITING)
+            self._changed.wait_for(lambda: len(self._blocks) < _MAX_QUEUE)
             self._blocks.append((block, perf_counter()))
             self._changed.notify_all()
 
     def wait(self, done: int) -> int | None:
-        """Waits for a block after the first `done`; how many are complete by then, or None at the end."""
+        """Waits for a block after the first `done`; the number of complete blocks, or None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._complete > done or self._ended, _PATIENCE)
-            return None if self._ended and self._complete <= done else self._complete
+            self._changed.wait_for(lambda: self._num_complete > done or self._ended, _POLL_SECONDS)
+            return None if self._ended and self._num_complete <= done else self._num_complete
 
     @property
-    def _complete(self) -> int:
-        return self._num_given + len(self._blocks)
+    def _num_complete(self) -> int:
+        return self._num_read + len(self._blocks)
 
     def ready_at(self, bin_: int) -> float:
-        """When a block was complete [s]; the newest one asked for, or one that waits."""
+        """Time at which a block was complete [s]: the newest one that was read, or a queued one."""
         with self._changed:
-            place = bin_ - self._num_given
+            place = bin_ - self._num_read
             return self._blocks[place][1] if 0 <= place < len(self._blocks) else self._last_ready
 
     def newest_restart(self, first: int, stop: int) -> int | None:
-        """None: a stream has one begin."""
+        """None: a stream has one start."""
         return None
 
     def inputs(self, first: int, stop: int) -> list[_Block]:
-        """The samples of these blocks, which are not asked for again."""
+        """The samples of these blocks, which are then dropped."""
         with self._changed:
-            taken = [self._blocks.popleft() for _ in range(stop - self._num_given)]
-            self._num_given = stop
-            self._last_ready = taken[-1][1]
+            blocks = [self._blocks.popleft() for _ in range(stop - self._num_read)]
+            self._num_read = stop
+            self._last_ready = blocks[-1][1]
             self._changed.notify_all()
 
-        return [block for block, _ in taken[first - stop :]]
+        return [block for block, _ in blocks[first - stop :]]
 
 
 def _filled(samples: NDArray[np.float32], length: int) -> _Block:
-    """Samples with zeros behind them, up to a length."""
+    """Samples, followed by zeros up to a length."""
     if len(samples) == length:
         return samples
     return np.concatenate([samples, np.zeros((length - len(samples), samples.shape[1]), np.float32)])

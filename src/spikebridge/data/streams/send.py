@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spikebridge.data.events.files import EVENT_SUFFIXES, read_events
+from spikebridge.data.events.files import event_files, read_events
 from spikebridge.data.io.images import ImageFiles
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.data.recordings.folder import read_frames
 from spikebridge.errors import ConfigError, DataError
 
-_PATIENCE = 60.0  # seconds to wait for a receiver
+_TIMEOUT = 60.0  # seconds to wait for a receiver
 _TICK = 0.005  # seconds of events that are sent at once
 
 
@@ -35,22 +35,11 @@ def send_recording(
     output: Any = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Sends events and frames of a recording folder.
+    """Sends events and frames of a recording folder; returns the number of lines.
 
-    Args:
-        folder: with `frames.csv`, `frames/` and a file of events.
-        events_to: `-` for `output`, or `tcp:PORT` for a program on this machine that waits there for a sender.
-        frames_to: the same for the frames; None sends them between the events.
-        speed: 1 sends in real time, 2 twice as fast.
-        output: the binary file that `-` writes to.
-        report: called with a message while the sender waits for a receiver.
-
-    Returns:
-        the number of lines.
-
-    Raises:
-        ConfigError: a receiver that is none, or that does not answer for a minute; a speed that is not above 0.
-        DataError: a file is missing or damaged.
+    A receiver is `-` for the binary file `output`, or `tcp:PORT` for a program on this machine that waits there for a
+    sender. Without `frames_to` frames are sent between the events. `report` is called with a message while the sender
+    waits for a receiver.
     """
     if not 0 < speed < float("inf"):
         raise ConfigError(f"speed is a number above 0, but got {speed}")
@@ -59,12 +48,12 @@ def send_recording(
     with ExitStack() as stack:
         events = _receiver(events_to, stack, output, report)
         frames = events if frames_to is None else _receiver(frames_to, stack, output, report)
-        begin = time.monotonic()
+        start = time.monotonic()
         count = 0
 
-        for one in lines:
-            time.sleep(max(0.0, begin + (one.time - lines[0].time) * 1e-6 / speed - time.monotonic()))
-            for file, content in ((frames, one.frames), (events, one.events)):
+        for due in lines:
+            time.sleep(max(0.0, start + (due.time - lines[0].time) * 1e-6 / speed - time.monotonic()))
+            for file, content in ((frames, due.frames), (events, due.events)):
                 if content:
                     file.write(content)
                     file.flush()
@@ -74,22 +63,20 @@ def send_recording(
 
 
 def _due_lines(folder: Path) -> Iterator[_Lines]:
-    """Events and frames of a folder, some milliseconds at a time; a frame comes before the events after it."""
-    path = next(
-        (folder / f"events{suffix}" for suffix in EVENT_SUFFIXES if (folder / f"events{suffix}").is_file()), None
-    )
-    if path is None:
+    """Yields events and frames of a folder, some milliseconds at a time; a frame comes before the events after it."""
+    paths = event_files(folder)
+    if not paths:
         raise DataError(f"{folder}: expected the folder of a recording with a file of events, but there is none")
 
+    path = paths[0]
     events = read_events(path).events
     images, frame_times = read_frames(folder, path)
     if not isinstance(images, ImageFiles):
-        raise DataError(
-            f"{folder}: expected frames.csv and frames/, since lines name image files; {path.name} has none"
-        )
+        raise DataError(f"{folder}: expected frames.csv and frames/: lines name image files, and {path.name} has none")
 
     names = [str(file.resolve()) for file in images.paths]
     last = max(int(events["t"][-1]) if len(events) else 0, int(frame_times[-1]))
+    # a batch ends where a frame is due
     edges = np.union1d(np.arange(0, last + 2, round(_TICK * 1e6)), frame_times)
     cuts = np.append(np.searchsorted(events["t"], edges), len(events))
     frame_of = dict(zip(frame_times.tolist(), names, strict=True))
@@ -102,7 +89,7 @@ def _due_lines(folder: Path) -> Iterator[_Lines]:
 
 
 def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], None]) -> Any:
-    """What a name of a receiver writes to."""
+    """The file of a receiver."""
     if word == "-":
         if output is None:
             raise ConfigError("there is no standard output to write lines to")
@@ -112,8 +99,8 @@ def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], 
         raise ConfigError(f"a receiver is - or tcp:PORT, such as tcp:5000, but got {word!r}")
 
     port = parse_port(word.removeprefix("tcp:"), "tcp:PORT")
-    deadline = time.monotonic() + _PATIENCE
-    waiting = False
+    deadline = time.monotonic() + _TIMEOUT
+    is_reported = False
 
     while True:
         try:
@@ -123,8 +110,8 @@ def _receiver(word: str, stack: ExitStack, output: Any, report: Callable[[str], 
             if time.monotonic() > deadline:
                 raise ConfigError(f"no program answers on port {port} of this machine ({error})") from None
 
-        if not waiting:
+        if not is_reported:
             report(f"waiting for a receiver on port {port}")
 
-        waiting = True
+        is_reported = True
         time.sleep(0.1)

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from spikebridge.data.events.files import EVENT_SUFFIXES
+from spikebridge.data.events.files import EVENT_FORMATS, frames_reader
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.data.io.safe_open import Stream
 from spikebridge.data.recordings.load import load_camera_file, load_events, load_recording
 from spikebridge.data.recordings.recording import Recording
 from spikebridge.data.streams._camera import open_camera, sensor_size, start_camera_reader
+from spikebridge.data.streams._text import start_line_reader, start_socket_reader
 from spikebridge.data.streams.binner import EventBinner, FrameFeed, FrameOptions
 from spikebridge.data.streams.replay import EventFrameSource, ReplaySource
-from spikebridge.data.streams.text import start_line_reader, start_socket_reader
 from spikebridge.errors import ConfigError, DataError
 
 Size = tuple[int, int]
@@ -43,7 +43,7 @@ class StreamRequest:
         tracks_target: it is a tracker: single events, frames of the sensor's size, and a box in the first one.
         sensor: rows and columns of its event frames; None for single events of any sensor.
         frame: rows and columns of its frames; None without frames, unless it is a tracker.
-        counts: event frames hold the number of events per pixel; else 1 where there was any.
+        counts: event frames hold the number of events per pixel; else a pixel is 1 after any event.
         most_together: event frames that it takes in one step; None for any number.
     """
 
@@ -56,7 +56,7 @@ class StreamRequest:
 
     @property
     def frames(self) -> bool:
-        """Whether it needs frames."""
+        """True if the network needs frames."""
         return self.tracks_target or self.frame is not None
 
 
@@ -67,11 +67,11 @@ class LiveSource:
     Args:
         events: a name of the table above.
         frames: the name of a separate source of frames.
-        box: of the target in the first frame.
-        sensor: rows and columns, where neither network nor source gives them.
+        box: the box of the target in the first frame.
+        sensor: rows and columns, if neither network nor source gives them.
         loop: restart a recording after its end.
-        speed: of a recording.
-        lines: what `-` reads.
+        speed: playback speed of a recording.
+        lines: the standard input, for `-`.
         allow_truncated: accept a file of events that ends inside a packet.
         report: called with a message while the stream waits.
     """
@@ -111,18 +111,16 @@ class LiveSource:
             raise ConfigError(f"{self.events} is played from a file, so its frames are a folder, not {self.frames!r}")
 
         recording = self._recording(request)
-        found = recording.events.height, recording.events.width
-        if request.sensor not in (None, found):
-            raise DataError(
-                f"{self.events}: {_pixels(found)}, but this network takes events of {_pixels(request.sensor)}"
-            )
+        sensor = recording.events.height, recording.events.width
+        if request.sensor not in (None, sensor):
+            raise DataError(f"{self.events}: {_pixels(sensor)}, but this network takes {_pixels(request.sensor)}")
 
         if request.frames and not recording.num_frames:
             raise ConfigError(f"{self.events} has no frames, which this network needs; --frames names their folder")
 
         last = "" if recording.last_event_us is None else f", the last at {recording.last_event_us} us"
         self.report(f"{self.events}: {recording.events.num_events} events{last}")
-        size = request.frame or found
+        size = request.frame or sensor
         if request.frames and recording.frames[0].shape != size:
             frame = _pixels(recording.frames[0].shape)
             raise DataError(f"{self.events}: frames of {frame}, but this network takes those of {_pixels(size)}")
@@ -130,23 +128,22 @@ class LiveSource:
         if request.tracks_target:
             return ReplaySource(recording, *recording.first_box(self.box), self.loop, self.speed)
 
+        # event frames count every event once
         first = None if request.frame is None else 0
         return ReplaySource(recording, first, None, self.loop, self.speed, buffer_events=False)
 
     def _recording(self, request: StreamRequest) -> Recording:
         path = Path(self.events).expanduser()
-        if not path.is_file() and path.suffix not in EVENT_SUFFIXES:
+        if not path.is_file() and path.suffix not in EVENT_FORMATS:
             if self.frames is not None:
                 raise ConfigError(f"{self.events}: a recording brings its own frames; leave --frames out")
             if self.sensor is not None and request.sensor is None:
-                raise ConfigError(
-                    "--sensor applies to lines and files of events; leave it out, the recording has its sensor size"
-                )
+                raise ConfigError("--sensor applies to lines and files of events; leave it out for a recording")
 
             return load_recording(path, dt=request.dt, allow_truncated=self.allow_truncated)
 
         frames = None if self.frames is None else Path(self.frames).expanduser()
-        if request.frames and frames is None and path.suffix == ".aedat4":
+        if request.frames and frames is None and frames_reader(path) is not None:
             return load_camera_file(path, request.dt, allow_truncated=self.allow_truncated)
 
         height, width = self.sensor or request.sensor or (None, None)
@@ -157,9 +154,7 @@ class LiveSource:
             raise ConfigError("--allow-truncated applies to files; leave it out for a live stream")
 
         if self.loop or self.speed != 1.0:
-            raise ConfigError(
-                "--loop and --speed apply to recordings; leave them out for a live stream, which runs in real time"
-            )
+            raise ConfigError("--loop and --speed apply to recordings; leave them out for a live stream")
 
         if request.tracks_target and self.box is None:
             raise ConfigError("a live stream needs the target's box in its first frame: --init x,y,w,h")
@@ -174,9 +169,7 @@ class LiveSource:
         if device is not None:
             size = sensor_size(device)
             if request.sensor not in (None, size):
-                raise DataError(
-                    f"a camera of {_pixels(size)}, but this network takes events of {_pixels(request.sensor)}"
-                )
+                raise DataError(f"a camera of {_pixels(size)}, but this network takes {_pixels(request.sensor)}")
 
         if size is None:
             raise ConfigError("text lines do not hold the size of the sensor; give it, such as --sensor 346x260")
@@ -208,25 +201,12 @@ class LiveSource:
 
 
 def _is_live(word: str) -> bool:
-    """Whether a name is that of a live stream.
-
-    Example:
-        >>> _is_live("tcp:5000"), _is_live("recordings/one")
-        (True, False)
-    """
+    """True if a name is that of a live stream."""
     return word in ("-", "camera") or word.startswith("tcp:")
 
 
 def parse_sensor_size(words: str) -> Size:
-    """Rows and columns from `WIDTHxHEIGHT`.
-
-    Raises:
-        ConfigError: not two whole numbers above 0.
-
-    Example:
-        >>> parse_sensor_size("346x260")
-        (260, 346)
-    """
+    """Rows and columns from the words `WIDTHxHEIGHT`."""
     width, _, height = words.partition("x")
     if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 2**16 and 0 < int(height) <= 2**16):
         raise ConfigError(f"a sensor is WIDTHxHEIGHT in pixels, such as 346x260, but got {words!r}")

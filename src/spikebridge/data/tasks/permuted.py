@@ -8,12 +8,12 @@ Source: R. Zhao et al., Nature Communications 13:3427 (2022), eq. 16 and the rel
 """
 
 from jaxtyping import Float, Int64, Shaped
-from torch import Generator, Tensor, arange, randint, randperm, stack
+from torch import Generator, Tensor, arange, int64, isin, randint, randperm, stack, tensor
 
-from spikebridge.data.tasks.tasks import TaskSamples, TaskSplit, split_groups
+from spikebridge.data.tasks.tasks import TaskSamples, TaskSplit
 from spikebridge.errors import ConfigError, ShapeError
 
-# the released code shuffles 300 to 399 of 2312 features
+# share of the features: the released code shuffles 300 to 399 of 2312
 _MIN_WINDOW = 300 / 2312
 _MAX_WINDOW = 399 / 2312
 
@@ -26,11 +26,11 @@ class GroupedPermutations:
 
     Args:
         num_features: length d of an input.
-        num_tasks: K.
+        num_tasks: number K of tasks.
         group_size: tasks in a group; the last group may have fewer.
-        window: least and most length of the window; without it .130 d and .173 d (those of the released code), at
-            least 2.
-        generator: draws all of it.
+        window: smallest and largest length of the window; without it .130 d and .173 d (those of the released code),
+            at least 2.
+        generator: draws the orders.
 
     Attributes:
         permutations: `(K, d)`, int64; task k sees `x[..., permutations[k]]`.
@@ -58,20 +58,16 @@ class GroupedPermutations:
         *,
         generator: Generator,
     ) -> None:
-        for name, value, least in (("num_features", num_features, 2), ("num_tasks", num_tasks, 1)):
-            if value < least:
-                raise ConfigError(f"{name} should be at least {least}, but is {value}")
+        minimum = {"num_features": (num_features, 2), "num_tasks": (num_tasks, 1), "group_size": (group_size, 1)}
+        for name, (value, lowest) in minimum.items():
+            if value < lowest:
+                raise ConfigError(f"{name} should be at least {lowest}, but is {value}")
 
-        if group_size < 1:
-            raise ConfigError(f"group_size should be at least 1, but is {group_size}")
-
-        low, high = _usual_window(num_features) if window is None else window
+        low, high = _default_window(num_features) if window is None else window
         if not 1 <= low <= high <= num_features:
-            raise ConfigError(
-                f"window should be (least, most) with 1 <= least <= most <= {num_features} features, "
-                f"but is ({low}, {high})"
-            )
+            raise ConfigError(f"window should be (min, max) of 1 to {num_features} features, but is ({low}, {high})")
 
+        # each task of a group changes the order of the one before
         orders: list[Tensor] = []
         for task in range(num_tasks):
             if task % group_size == 0:
@@ -94,10 +90,10 @@ class GroupedPermutations:
         return self.permutations.shape[1]
 
     def split(self, num_eval_groups: int, seen_positions: tuple[int, ...] = (1, 2)) -> TaskSplit:
-        """Which tasks come before, and which of those that are learnt the backbone has seen.
+        """Tasks that come before, and tasks that are learned one after the other, seen or unseen by the backbone.
 
         Args:
-            num_eval_groups: number of last groups, whose tasks are learnt one after the other.
+            num_eval_groups: number of last groups, whose tasks are learned one after the other.
             seen_positions: places in those groups, from 0, whose tasks the backbone sees too; `()` for none.
 
         Returns:
@@ -112,15 +108,32 @@ class GroupedPermutations:
             >>> [index.tolist() for index in tasks.split(num_eval_groups=1)]
             [[0, 1, 2, 3], [5, 6], [4, 7]]
         """
-        return split_groups(self.group, self.group_size, num_eval_groups, seen_positions)
+        num_groups = int(self.group[-1]) + 1
+        if not 1 <= num_eval_groups <= num_groups:
+            raise ConfigError(
+                f"num_eval_groups should be from 1 to {num_groups} (all groups), but is {num_eval_groups}"
+            )
+
+        wrong = [position for position in seen_positions if not 0 <= position < self.group_size]
+        if wrong:
+            raise ConfigError(
+                f"seen_positions should be from 0 to {self.group_size - 1} (places in a group), but has {wrong}"
+            )
+
+        learned = self.group >= num_groups - num_eval_groups
+        position = arange(len(self.group)) % self.group_size
+        seen = isin(position, tensor(seen_positions, dtype=int64))
+        parts = (~learned, learned & seen, learned & ~seen)
+
+        return TaskSplit(*(part.nonzero()[:, 0] for part in parts))
 
     def samples(
         self, task: int, inputs: Shaped[Tensor, "..."], labels: Int64[Tensor, " N"], batch_axis: int = 0
     ) -> TaskSamples:
-        """The data set as one task sees it.
+        """The data set with the features in the order of one task.
 
         Args:
-            task: from 0.
+            task: number of the task, from 0.
             inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; the shape has d entries.
             labels: `(N,)`.
             batch_axis: the axis of the samples.
@@ -133,19 +146,19 @@ class GroupedPermutations:
         """
         num_features = inputs.shape[batch_axis + 1 :].numel()
         if num_features != self.num_features:
+            shape = tuple(inputs.shape[batch_axis + 1 :])
             raise ShapeError(
-                f"the orders are of {self.num_features} features, but a sample of shape "
-                f"{tuple(inputs.shape[batch_axis + 1 :])} has {num_features}"
+                f"the orders are of {self.num_features} features, but a sample of shape {shape} does not fit"
             )
 
         return TaskSamples(inputs, labels, batch_axis, order=self.permutations[task])
 
     def reshuffled(self, task: int, share: float, generator: Generator) -> Int64[Tensor, " d"]:
-        """An order that was never learned, but like a task's: a window of it is shuffled once more (Fig. 3f).
+        """An order that was never learned, but is similar to a task's: a window of it is shuffled again (Fig. 3f).
 
         Args:
-            task: whose order, from 0.
-            share: of the features in the window, 0 to 1.
+            task: number of the task, from 0.
+            share: share of the features in the window, 0 to 1.
             generator: draws the place of the window and its new order.
 
         Raises:
@@ -164,7 +177,7 @@ class GroupedPermutations:
         return _shuffled_window(self.permutations[task], length, length, generator)
 
 
-def _usual_window(num_features: int) -> tuple[int, int]:
+def _default_window(num_features: int) -> tuple[int, int]:
     low, high = (max(2, round(share * num_features)) for share in (_MIN_WINDOW, _MAX_WINDOW))
     return low, high
 

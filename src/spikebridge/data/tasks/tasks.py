@@ -1,4 +1,4 @@
-"""Splits of tasks for pre-training and for continual learning, pairs of tasks to compare, and samples of one task."""
+"""Parts of a sequence of tasks, pairs of tasks to compare, and samples of one task."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from spikebridge.errors import ConfigError, ShapeError
 
 
 class TaskSplit(NamedTuple):
-    """Tasks by number: `prior` come before; `seen` and `unseen` are learnt one after the other.
+    """Tasks by number: `prior` come before; `seen` and `unseen` are learned one after the other.
 
     The backbone sees images of prior and seen tasks, never of unseen ones.
     """
@@ -22,47 +22,13 @@ class TaskSplit(NamedTuple):
 
     @property
     def learnt(self) -> Int64[Tensor, " L"]:
-        """All tasks that are learnt one after the other, in their order."""
+        """All tasks that are learned one after the other, in their order."""
         return torch.cat([self.seen, self.unseen]).sort().values
 
     @property
     def backbone(self) -> Int64[Tensor, " B"]:
         """All tasks that the backbone may see."""
         return torch.cat([self.prior, self.seen])
-
-
-def split_groups(
-    group: Int64[Tensor, " K"], group_size: int, num_eval_groups: int, seen_positions: tuple[int, ...]
-) -> TaskSplit:
-    """The last groups apart from the others, and in them the seen places apart from the rest.
-
-    Args:
-        group: of each task, growing.
-        group_size: tasks of a whole group.
-        num_eval_groups: how many of the last groups are learnt.
-        seen_positions: places in a group, from 0, that the backbone sees.
-
-    Raises:
-        ConfigError: more groups than there are, or a place that a group does not have.
-
-    Example:
-        >>> split = split_groups(torch.tensor([0, 0, 1, 1]), 2, num_eval_groups=1, seen_positions=(1,))
-        >>> [index.tolist() for index in split]
-        [[0, 1], [3], [2]]
-    """
-    num_groups = int(group[-1]) + 1
-    if not 1 <= num_eval_groups <= num_groups:
-        raise ConfigError(f"num_eval_groups should be from 1 to {num_groups} (all groups), but is {num_eval_groups}")
-
-    wrong = [position for position in seen_positions if not 0 <= position < group_size]
-    if wrong:
-        raise ConfigError(f"seen_positions should be from 0 to {group_size - 1} (places in a group), but has {wrong}")
-
-    learnt = group >= num_groups - num_eval_groups
-    position = torch.arange(len(group)) % group_size
-    seen = torch.isin(position, torch.tensor(seen_positions, dtype=torch.int64))
-
-    return TaskSplit(*((~learnt).nonzero()[:, 0], (learnt & seen).nonzero()[:, 0], (learnt & ~seen).nonzero()[:, 0]))
 
 
 class TaskPairs(NamedTuple):
@@ -74,14 +40,14 @@ class TaskPairs(NamedTuple):
 
 @dataclass(frozen=True)
 class BalancedPairs:
-    """Draws pairs of tasks so that alike ones are not rare. Two tasks drawn at random nearly never share a group.
+    """A source of pairs of tasks in which similar ones are not rare: random tasks nearly never share a group.
 
-    Of the share `same_group`, half are one task twice (to be shown with two sets of images), half are two tasks of one
-    group. The others are two tasks of different groups. Where no group has two tasks, all of the share are one task
-    twice; where there is one group alone, all others are two tasks of it as well.
+    In half of the share `same_group` a pair is one task twice (to be shown with two sets of images), in the other half
+    two tasks of one group. The other pairs are two tasks of different groups. If no group has two tasks, all of the
+    share are one task twice; if there is one group alone, all others are two tasks of it as well.
 
     Args:
-        tasks: `(M,)`, those to draw from.
+        tasks: `(M,)`, the tasks to draw from.
         group: `(K,)`, the group of every task.
         same_group: share of pairs in one group, 0 to 1.
 
@@ -106,33 +72,24 @@ class BalancedPairs:
             raise ConfigError(f"same_group is a share from 0 to 1, but is {self.same_group}")
 
     def draw(self, num_pairs: int, generator: Generator) -> TaskPairs:
-        """Draws pairs.
-
-        Args:
-            num_pairs: how many.
-            generator: draws them.
-        """
-        own = self.group[self.tasks]
-        same = own[:, None] == own
-        one_task = torch.eye(len(own), dtype=torch.bool)
-        mates = same & ~one_task
-        strangers = ~same if (~same).any() else same
+        """Draws pairs of tasks."""
+        group = self.group[self.tasks]
+        same_group = group[:, None] == group
+        same_task = torch.eye(len(group), dtype=torch.bool)
+        mates = same_group & ~same_task
+        others = ~same_group if (~same_group).any() else same_group
         kind = torch.rand(num_pairs, generator=generator)[:, None]
 
-        # a first task is drawn from those that have a mate, so that the shares hold whatever the groups
+        # a first task is drawn from those that have a mate, so that the shares hold for groups of any size
         is_mate = (kind >= self.same_group / 2) & (kind < self.same_group) & mates.any()
         first = _choose(torch.where(is_mate, mates.any(1), True), generator)
-        alike = torch.where(is_mate, mates[first], one_task[first])
-        second = _choose(torch.where(kind < self.same_group, alike, strangers[first]), generator)
+        similar = torch.where(is_mate, mates[first], same_task[first])
+        second = _choose(torch.where(kind < self.same_group, similar, others[first]), generator)
 
         return TaskPairs(self.tasks[first], self.tasks[second])
 
     def share_in_group(self, pairs: TaskPairs) -> float:
-        """The share of pairs that are in one group, to be logged.
-
-        Args:
-            pairs: as drawn.
-        """
+        """The share of pairs in one group, to be logged."""
         return float((self.group[pairs.first] == self.group[pairs.second]).float().mean())
 
 
@@ -142,23 +99,9 @@ def _choose(allowed: Bool[Tensor, "P M"], generator: Generator) -> Int64[Tensor,
 
 
 def disjoint_image_sets(num_images: int, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Indices of two disjoint sets of images, one for each task of a pair.
-
-    Args:
-        num_images: to draw from.
-        size: images in each set.
-        generator: draws them.
-
-    Raises:
-        ConfigError: fewer than `2 * size` images.
-
-    Example:
-        >>> first, second = disjoint_image_sets(4, 2, torch.Generator().manual_seed(0))
-        >>> sorted([*first.tolist(), *second.tolist()])
-        [0, 1, 2, 3]
-    """
+    """Indices of two disjoint sets of images, one for each task of a pair."""
     if not 0 < size <= num_images // 2:
-        raise ConfigError(f"two sets of {size} images that share none need {2 * size}, but there are {num_images}")
+        raise ConfigError(f"two disjoint sets of {size} images need {2 * size}, but there are {num_images}")
 
     order = torch.randperm(num_images, generator=generator)
     return order[:size], order[size : 2 * size]
@@ -174,13 +117,13 @@ class LabelledBatch(NamedTuple):
 class TaskSamples:
     """The samples of one task: a subset of a data set, with permuted features.
 
-    The tensors are shared by all tasks; a batch is cut out, put in order and made floating-point when it is drawn.
+    The tensors are shared by all tasks; a batch is selected, permuted and made floating-point when it is drawn.
 
     Args:
-        inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; whole numbers (events in bytes) too.
+        inputs: `(N, *shape)`, or `(T, N, *shape)` with `batch_axis=1`; integers (events in bytes) too.
         labels: `(N,)`.
         batch_axis: the axis of the samples, 0 or 1.
-        order: `(d,)`, where each feature of the flattened shape comes from; None leaves them.
+        order: `(d,)`, the place of the data set's feature for each feature of the task; None leaves them.
         subset: numbers of the samples that belong to the task; None for all.
 
     Raises:
@@ -202,10 +145,8 @@ class TaskSamples:
         subset: Int64[Tensor, " M"] | None = None,
     ) -> None:
         if batch_axis not in (0, 1) or inputs.ndim <= batch_axis or inputs.shape[batch_axis] != len(labels):
-            raise ShapeError(
-                f"inputs need one sample a label along batch_axis 0 or 1: {len(labels)} labels, "
-                f"but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
-            )
+            shape = f"{len(labels)} labels, but batch_axis={batch_axis} and inputs of shape {tuple(inputs.shape)}"
+            raise ShapeError(f"inputs need one sample a label along batch_axis 0 or 1: {shape}")
 
         self.inputs = inputs
         self.labels = labels

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from spikebridge.data.catalog import find_files, refuse_data_folder
-from spikebridge.data.events.nmnist import SENSOR, read_nmnist
+from spikebridge.data.events.formats.nmnist import SENSOR, read_nmnist
 from spikebridge.data.images.digits import load_digits
 from spikebridge.data.images.labelled import LabelledImages, fixed_permutation
 from spikebridge.data.images.mnist import load_mnist

@@ -29,25 +29,12 @@ _Feed: TypeAlias = EventBinner | FrameFeed
 
 
 def start_line_reader(stream: Stream, feed: _Feed) -> threading.Thread:
-    """Starts a thread that reads lines into a stream until they end.
-
-    Args:
-        stream: with `read1`, or a raw one with `read`.
-        feed: receives them; ended with the lines.
-    """
+    """Starts a thread that reads lines into a stream until they end."""
     return _in_background(lambda: _read(stream, feed))
 
 
 def start_socket_reader(port: int, feed: _Feed) -> threading.Thread:
-    """Starts a thread that waits for one sender on a port of this machine and reads its lines.
-
-    Args:
-        port: 1 to 65535; other machines cannot reach it.
-        feed: receives them; ended when the sender closes.
-
-    Raises:
-        ConfigError: the port is not available.
-    """
+    """Starts a thread that waits for one sender on a port of this machine and reads its lines into a stream."""
     parse_port(port)
     try:
         server = socket.create_server(("127.0.0.1", port))
@@ -80,12 +67,7 @@ def _read(stream: Stream, feed: _Feed) -> None:
 
 
 def feed_lines(block: bytes, feed: _Feed) -> None:
-    """Parses a block of lines and adds its events and frames to a stream.
-
-    Args:
-        block: whole lines.
-        feed: receives them.
-    """
+    """Parses a block of complete lines and adds its events and frames to a stream."""
     events: list[bytes] = []
     for line in block.splitlines():
         if line.startswith(_FRAME):
@@ -105,9 +87,10 @@ def _add_events(lines: list[bytes], feed: _Feed) -> None:
     try:
         feed.add(_parse_events(lines))
     except (ValueError, OverflowError, UnicodeDecodeError, DataError, ShapeError):
-        good = [events for line in lines if len(events := _parse_line(line, feed))]
-        if good:
-            feed.add(np.concatenate(good))
+        # one of the lines is bad: each is parsed by itself
+        events = np.concatenate([_parse_line(line, feed) for line in lines])
+        if len(events):
+            feed.add(events)
 
 
 def _parse_events(lines: list[bytes]) -> Events:

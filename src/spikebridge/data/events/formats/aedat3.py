@@ -1,8 +1,8 @@
 """AEDAT 3.1: the event files of DVS128 Gesture and of other recordings of iniVation's cAER.
 
-After a header of text lines come packets: 28 bytes (kind, source, bytes of an event, where its time stands, overflows
-of the clock, capacity, number of events, number of valid ones), then the events. An event of polarity has 8 bytes: a
-valid bit, the polarity, 15 bits of y, 15 bits of x, and 31 bits of microseconds. Other kinds are passed over.
+After a header of text lines come packets: 28 bytes (kind, source, bytes of an event, place of the time in an event,
+overflows of the clock, capacity, number of events, number of valid ones), then the events. An event of polarity has 8
+bytes: a valid bit, the polarity, 15 bits of y, 15 bits of x, and 31 bits of microseconds. Other kinds are skipped.
 
 Source: iniVation, "AEDAT 3.1 file format".
 """
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spikebridge.data.events.camera_formats import Chunks
+from spikebridge.data.events.formats.event_format import Chunks, Columns, ReadOptions, Sensor
 from spikebridge.data.io.safe_open import open_binary
 from spikebridge.errors import CutFileError, DataError
 
@@ -31,45 +30,16 @@ _SENSORS = {b"DVS128": (128, 128), b"DAVIS128": (128, 128), b"DAVIS240": (180, 2
 
 
 class _Packet(NamedTuple):
-    """A packet of a file.
-
-    Attributes:
-        place: byte at which it begins.
-        kind: of its events.
-        event_bytes: of one.
-        overflows: of the clock, `2**31` us each.
-        number: of events.
-        num_bytes: of its content.
-    """
-
-    place: int
+    place: int  # first byte in the file
     kind: int
     event_bytes: int
-    overflows: int
-    number: int
+    overflows: int  # of the clock, 2^31 us each
+    num_events: int
     num_bytes: int
 
 
-def aedat3_events(path: Path) -> tuple[Chunks, tuple[int, int] | None]:
-    """Events of an AEDAT 3.1 file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Chunks of columns t [us], x, y, p, read lazily; rows and columns of the sensor, where the header names it.
-
-    Raises:
-        DataError: the file is missing, damaged or of another kind; while it is read, also where it is cut.
-
-    Example:
-        >>> path = Path(getfixture("tmp_path")) / "plain.aedat"
-        >>> _ = path.write_bytes(b"plain words, nothing else")
-        >>> aedat3_events(path)
-        Traceback (most recent call last):
-        ...
-        spikebridge.errors.DataError: ...plain.aedat, byte 0: expected b'#!AER-DAT3.', but found b'plain words'.
-    """
+def aedat3_events(path: Path, options: ReadOptions) -> tuple[Chunks, Sensor | None]:
+    """Events of an AEDAT 3.1 file, and the sensor if the header names it."""
     with open_binary(path, "an AEDAT 3.1 file") as file:
         header = _read_header(path, file)
 
@@ -78,7 +48,7 @@ def aedat3_events(path: Path) -> tuple[Chunks, tuple[int, int] | None]:
 
 
 def _read_header(path: Path, file: BinaryIO) -> bytes:
-    """The lines before the first packet, at which the file stands afterwards."""
+    """Reads the lines before the first packet."""
     first = file.read(len(_MAGIC))
     if first != _MAGIC:
         raise DataError(f"{path}, byte 0: expected {_MAGIC!r}, but found {first!r}.")
@@ -92,13 +62,11 @@ def _read_header(path: Path, file: BinaryIO) -> bytes:
         if not line:
             break
 
-    raise DataError(
-        f"{path}: expected the line {_END_OF_HEADER.decode()} within {_MAX_HEADER} bytes, but it is not there."
-    )
+    raise DataError(f"{path}: expected the line {_END_OF_HEADER.decode()} within {_MAX_HEADER} bytes, but found none.")
 
 
 def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
-    """The packets of a file that stands before the first one; the content of each may be read before the next."""
+    """Yields the packets after the header; the caller may read the content of each before it takes the next."""
     size = os.fstat(file.fileno()).st_size
     while (place := file.tell()) < size:
         head = file.read(_HEADER.size)
@@ -108,39 +76,36 @@ def _packets(path: Path, file: BinaryIO) -> Iterator[_Packet]:
         kind, _, event_bytes, _, overflows, capacity, number, _ = _HEADER.unpack(head)
         num_bytes = capacity * event_bytes
         if not (event_bytes > 0 and 0 <= number <= capacity and num_bytes <= _MAX_PACKET and 0 <= overflows < 2**31):
-            raise DataError(
-                f"{path}, byte {place}: expected a packet of at most {_MAX_PACKET} bytes, but it declares {number} of "
-                f"{capacity} events of {event_bytes} bytes after {overflows} overflows."
-            )
+            declared = f"{number} of {capacity} events of {event_bytes} bytes after {overflows} overflows"
+            raise DataError(f"{path}, byte {place}: expected at most {_MAX_PACKET} bytes, but it declares {declared}.")
 
         if kind == _POLARITY and event_bytes != _EVENT_BYTES:
             raise DataError(f"{path}, byte {place}: expected events of {_EVENT_BYTES} bytes, but got {event_bytes}.")
-        if place + _HEADER.size + num_bytes > size:
+
+        end = place + _HEADER.size + num_bytes
+        if end > size:
             raise CutFileError(path, f"the packet at byte {place}")
 
         yield _Packet(place, kind, event_bytes, overflows, number, num_bytes)
-        file.seek(place + _HEADER.size + num_bytes)
+        file.seek(end)
 
 
 def _chunks(path: Path) -> Chunks:
     with open_binary(path, "an AEDAT 3.1 file") as file:
         _read_header(path, file)
         for packet in _packets(path, file):
-            if packet.kind == _POLARITY and packet.number:
-                yield _decoded(path, packet, file.read(packet.number * _EVENT_BYTES))
+            if packet.kind == _POLARITY and packet.num_events:
+                yield _decoded(path, packet, file.read(packet.num_events * _EVENT_BYTES))
 
 
-def _decoded(
-    path: Path, packet: _Packet, content: bytes
-) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.bool_]]:
+def _decoded(path: Path, packet: _Packet, content: bytes) -> Columns:
     words = np.frombuffer(content, "<u4").reshape(-1, 2)
     data = words[:, 0]
     time = words[:, 1]
     if (time >= 2**31).any():
-        raise DataError(
-            f"{path}: expected times of 31 bits in the packet at byte {packet.place}, but found longer ones."
-        )
+        raise DataError(f"{path}: expected times of 31 bits in the packet at byte {packet.place}, but some are longer.")
 
+    # the camera's own filters mark noise as invalid
     valid = (data & 1) == 1
     data = data[valid]
     t = time[valid].astype(np.int64) + (packet.overflows << 31)

@@ -1,0 +1,20 @@
+"""Files beside the code: templates of pages, in which every text is escaped, styles, scripts and tables."""
+
+from functools import cache
+from importlib.resources import files
+
+import jinja2
+
+
+def resource_text(name: str) -> str:
+    """The text of a file in this package."""
+    return (files("spikebridge.analysis") / name).read_text(encoding="utf-8")
+
+
+@cache
+def page_template(name: str) -> jinja2.Template:
+    """A template of this package; a value that is missing is an error."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(resource_text(name))
