@@ -153,7 +153,7 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         (lambda plain: operation(plain).update(sources=["#7"]), "takes '#7', which does not come before it"),
         (lambda plain: operation(plain, "snn").update(sources=[]), "takes no signal"),
         (lambda plain: plain.update(version=9), "is of version 9, but this program reads version 2"),
-        (lambda plain: plain["links"][0].update(argument="other"), r"part 'ann' takes \['#0'\], but its links bring"),
+        (lambda plain: plain["links"][0].update(argument="other"), r"part 'ann' takes \['#0'\], but its links lead to"),
         (lambda plain: plain["links"][0].update(delay=3), "the integer model is of another network"),
         (lambda plain: plain["links"][2].update(quantity="tau"), "modulates lif.tau, which is not in 'snn'"),
         (
@@ -166,7 +166,10 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
             lambda plain: plain["inputs"]["frames"].update(grid={"scale": 1.0, "low": 0, "high": 2**70}),
             "a grid needs",
         ),
-        (lambda plain: operation(plain)["settings"].update(padding_0=2**40), "padding_0 of 1099511627776; 0 to 1024"),
+        (
+            lambda plain: operation(plain)["settings"].update(padding_0=2**40),
+            "padding_0 of 1099511627776; expected an integer from 0 to 1024",
+        ),
         (lambda plain: plain.update(left_out=3), "integer.json.left_out should be"),
     ],
 )

@@ -86,6 +86,26 @@ def test_a_part_that_says_something_else_is_found(small: Bundle) -> None:
     np.testing.assert_allclose(rebuilt, wanted, atol=1e-5)
 
 
+def test_a_rest_that_is_modulated_from_the_first_tick_leaves_the_start_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    snn = Sequential(fc=nn.Linear(3, 4), lif=LIF(0.02, v_threshold=0.2, v_leak=0.05))
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"x": every(DT)},
+        parts={"ann": nn.Linear(3, 4), "snn": snn},
+        links=[
+            Transmission("x", "ann"),
+            Transmission("x", "snn"),
+            Modulation("ann", "snn.lif.v_leak", HybridUnit(nonlinearity=nn.Sigmoid()), by="add"),
+        ],
+        outputs=["snn"],
+    ).eval()
+
+    # membranes begin at the trained rest, not at the modulated one
+    comparison = compare_bundle(export(network, {"x": torch.rand(20, 2, 3)}, tmp_path / "rest.bundle"))
+    assert [(row.level, row.name) for row in comparison.rows if row.share] == []
+
+
 def test_a_runner_goes_on_from_its_state(spiking: Bundle) -> None:
     runner = Runner(spiking)
     x = np.random.default_rng(0).random((12, 2, 3), np.float32)
@@ -119,7 +139,7 @@ def test_inputs_that_do_not_fit_are_refused(spiking: Bundle, inputs: Any, words:
 @pytest.mark.parametrize(
     ("inputs", "ticks", "words"),
     [
-        ({"events": np.zeros((2, 1, 3))}, -1, "ticks must be a whole number, 0 or more, but got -1"),
+        ({"events": np.zeros((2, 1, 3))}, -1, "ticks must be an integer, 0 or more, but got -1"),
         ({}, 2, "a run needs inputs, to know the batch; there are events"),
         (np.zeros((2, 1, 3)), None, "takes its inputs by name"),
     ],

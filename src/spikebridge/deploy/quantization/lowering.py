@@ -21,7 +21,7 @@ from spikebridge.deploy.bundle.manifest import FileRecord, IntegersRecord, Stage
 from spikebridge.deploy.bundle.stages import array_forms, stage_record
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
 from spikebridge.deploy.integer.bundle import check_fit
-from spikebridge.deploy.integer.file import NUMBERS, WORDS
+from spikebridge.deploy.integer.file import NUMBERS, RECORDS
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
 from spikebridge.deploy.integer.records import (
@@ -281,12 +281,12 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     try:
         model.save(folder)
         write_bytes(bundle.path / _SAMPLE, save(tensors))
-        files = {name: _file(bundle.path / name) for name in (f"{FOLDER}/{WORDS}", f"{FOLDER}/{NUMBERS}", _SAMPLE)}
+        files = {name: _file(bundle.path / name) for name in (f"{FOLDER}/{RECORDS}", f"{FOLDER}/{NUMBERS}", _SAMPLE)}
 
         manifest = dataclasses.replace(
             bundle.manifest,
             files={**bundle.manifest.files, **files},
-            integers=IntegersRecord(FOLDER, (WORDS, NUMBERS), _SAMPLE),
+            integers=IntegersRecord(FOLDER, (RECORDS, NUMBERS), _SAMPLE),
         )
 
         write_text(bundle.path / MANIFEST, write_manifest(manifest))

@@ -187,7 +187,7 @@ class QuantNeuron(QuantLayer):
         for t, x_t in enumerate(x.unbind(0)):
             now = {name: q[t] if q.ndim == x.ndim and len(q) > 1 else q for name, q in known.items()}
             now = {name: q[0] if q.ndim == x.ndim else q for name, q in now.items()}
-            y_t, state = membrane_step(a, x_t, state, now)
+            y_t, state = membrane_step(a.with_constants(now), x_t, state)
             outputs.append(y_t)
 
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)

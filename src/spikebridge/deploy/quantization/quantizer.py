@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikebridge.deploy.quantization.config import QConfig
-from spikebridge.deploy.stages.arithmetic import FRACTION, MOST_SHIFT
+from spikebridge.deploy.stages.arithmetic import FRACTION, MAX_SHIFT
 from spikebridge.hybrid.unit.discretizer import straight_through
 from spikebridge.ops.saturation import clip
 
@@ -164,7 +164,7 @@ def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
         ([1, 19661, 4], [2, 16, 0])
     """
     mantissa, exponent = torch.frexp(ratio.detach().abs())
-    shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MOST_SHIFT).long()
+    shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MAX_SHIFT).long()
 
     return torch.floor(ratio.detach() * power(shift) + 0.5).long(), shift
 
@@ -191,7 +191,7 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
     return straight_through(torch.floor(exact + 0.5), exact)
 
 
-def leak_towards(v: Tensor, rest: Tensor | int, decay: Tensor) -> Tensor:
+def leak_towards(v: Tensor, rest: Tensor | float, decay: Tensor) -> Tensor:
     """A membrane one step closer to rest; the decay is an integer of parts of 2^15.
 
     Args:

@@ -201,8 +201,8 @@ class _QuantDiscretizer(Discretizer):
         if self.neuron is not None and self.neuron.spikes:
             self.own.set_qparams(QParams(1.0, 0, 1))
         elif callable(levels):
-            most = 2 ** (self.qconfig.activations - 1) - 1
-            self.own.set_qparams(QParams(1.0, *levels({**self._settings(), "most": most}, self.length)))
+            max_level = 2 ** (self.qconfig.activations - 1) - 1
+            self.own.set_qparams(QParams(1.0, *levels({**self._settings(), "max_level": max_level}, self.length)))
         else:
             self.own.calibrate()
 
@@ -259,11 +259,11 @@ class _QuantDiscretizer(Discretizer):
 
         a = self._arithmetic()
         if not form.stateful:
-            values, _ = form.step(a, q.unbind(1), length, None)
+            values, _ = form.run(a, q.unbind(1), length, None)
             return torch.stack(values, 1), None
 
         state = self.initial_state(h.shape[2], h.device) if state is None else state
-        values, state = form.step(a, q.flatten(0, 1).unbind(0), length, state)
+        values, state = form.run(a, q.flatten(0, 1).unbind(0), length, state)
 
         return (torch.stack(values).reshape(q.shape) if values else torch.empty_like(q)), state
 

@@ -4,8 +4,8 @@
     outputs, state = runner.step({"events": x}, runner.start(batch=1))     # one tick
     outputs = runner.run(inputs)                                           # a recording
 
-It is a second implementation of the time rules of `HybridNetwork`, tick by tick in numpy, and checks the first. A part
-fires at its ticks, reads sampled or held links, and a unit's output is stamped and delivered by the link's clock.
+It is a second implementation of the rules of time of `HybridNetwork`, tick by tick in numpy, and checks the first. A
+part fires at its ticks and reads sampled or held links; the values of a unit are delivered at the ticks of the link.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ class RunnerState(NamedTuple):
 
 @runtime_checkable
 class _NetworkRecord(Protocol):
-    """What a runner asks of a network in words."""
+    """The fields of a network's record that a runner reads."""
 
     @property
     def inputs(self) -> Mapping[str, Any]: ...
@@ -48,11 +48,11 @@ class _NetworkRecord(Protocol):
     def outputs(self) -> Sequence[str]: ...
 
     def incoming(self, part: Any) -> Sequence[Any]:
-        """The links that lead to a part, in order; None: out of the network."""
+        """The links to a part, in order; None: out of the network."""
 
 
 def check_arrays(inputs: Mapping[str, Any]) -> None:
-    """Raises where inputs are no arrays by name.
+    """Raises a `ShapeError` unless inputs are arrays by name.
 
     Example:
         >>> check_arrays({"x": [1.0]})
@@ -66,12 +66,12 @@ def check_arrays(inputs: Mapping[str, Any]) -> None:
 
 
 class TickRunner:
-    """Parts and links, run tick by tick.
+    """Parts and links, run tick by tick: the base of `Runner` and `IntegerModel`.
 
     Args:
-        graph: the network in words.
-        parts: what runs each, `y, state = part.step(reads, effects, state)`.
-        links: what runs each.
+        graph: the record of the network.
+        parts: runner of each part, `y, state = part.step(reads, effects, state)`.
+        links: runner of each link.
     """
 
     def __init__(self, graph: _NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
@@ -80,19 +80,15 @@ class TickRunner:
         self.links = dict(links)
 
     def argument(self, link: Any) -> str:
-        """What a part calls the signal that a transmission brings."""
+        """The name by which a part reads the values of a transmission."""
         return str(link.name)
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
-        """One step of an input in the form that parts take; refuses any other."""
+        """One step of an input as parts read it; raises where it does not fit."""
         return x
 
     def start(self, batch: int) -> RunnerState:
-        """The state before the first tick.
-
-        Args:
-            batch: streams side by side.
-        """
+        """The state before the first tick, for a batch of streams."""
         links = {name: link.start(batch) for name, link in self.links.items()}
         return RunnerState(0, batch, dict.fromkeys(self.parts), links)
 
@@ -102,16 +98,16 @@ class TickRunner:
         """One tick.
 
         Args:
-            inputs: those that fire at it, `(B, *N)` each.
-            state: of `start`, or after the tick before.
-            hook: gets every value of a part or a link, and returns the one to use.
+            inputs: inputs that have a sample at this tick, `(B, *N)` each.
+            state: the result of `start`, or the state after the tick before.
+            hook: called with every value of a part or a link; it returns the value to use.
 
         Returns:
-            The outputs that fired, and the state. `links.NAME` is what leaves the network by a unit; one that gives
-            several values in a tick gives the last one.
+            The outputs that fired, and the state. `links.NAME` is a signal that leaves the network by a unit; of
+            several values in a tick it is the last one.
 
         Raises:
-            ShapeError: an input is missing, too much, or of another shape.
+            ShapeError: an input is missing, unknown, or of another shape.
         """
         tick = state.tick
         graph = self.graph
@@ -124,17 +120,18 @@ class TickRunner:
 
         def run_unit(link: Any) -> None:
             runner = self.links[link.name]
-            made, links[link.name] = runner.run_unit(signals, tick, links[link.name])
+            values, links[link.name] = runner.run_unit(signals, tick, links[link.name])
             if hook is not None:
-                made = [hook("links", link.name, tick, value) for value in made]
+                values = [hook("links", link.name, tick, value) for value in values]
 
             if link.target is not None:
-                links[link.name] = runner.send(made, links[link.name])
-            elif made:
-                outputs[f"links.{link.name}"] = made[-1]
+                links[link.name] = runner.send(values, links[link.name])
+            elif values:
+                outputs[f"links.{link.name}"] = values[-1]
 
         for part in graph.order:
             for link in graph.incoming(part):
+                # a delayed link may read a part that fires later in this tick
                 if link.delay and not done.issuperset(self.links[link.name].sources):
                     delayed.append(link)
                 else:
@@ -150,7 +147,11 @@ class TickRunner:
         for link in (*delayed, *graph.incoming(None)):
             run_unit(link)
 
-        outputs |= {name: y for name in graph.outputs if (y := signals.get(name)) is not None}
+        for name in graph.outputs:
+            y = signals.get(name)
+            if y is not None:
+                outputs[name] = y
+
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
@@ -160,78 +161,85 @@ class TickRunner:
 
         Args:
             inputs: `(T, B, *N)` each.
-            ticks: how many; None means the most for which every input has exactly the samples given.
+            ticks: number of ticks; None takes the largest for which every input has exactly the given samples.
             hook: as in `step`.
 
         Returns:
-            The outputs, `(K, B, *M)` each; those that never fired are not there.
+            The outputs, `(K, B, *M)` each, without those that never fired.
 
         Raises:
             ShapeError: inputs that do not fit the network or each other.
-            ConfigError: no inputs, or ticks that are no whole number.
+            ConfigError: no inputs, or ticks that are no integer of 0 or more.
         """
         check_arrays(inputs)
         number = self.count_ticks(inputs) if ticks is None else ticks
         if not is_whole(number) or number < 0:
-            raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+            raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
         if not inputs:
             raise ConfigError(f"a run needs inputs, to know the batch; there are {', '.join(self.graph.inputs)}")
 
-        state = self.start(next(iter(inputs.values())).shape[1])
-        given: dict[str, list[Values]] = {}
+        batch = next(iter(inputs.values())).shape[1]
+        state = self.start(batch)
+        recorded: dict[str, list[Values]] = {}
 
         for tick in range(number):
-            now = {}
-            for name, record in self.graph.inputs.items():
-                if record.clock.fires(tick):
-                    x = inputs[name]
-                    index = record.clock.count(tick)
-                    if index >= len(x):
-                        raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
-                    now[name] = x[index]
-
-            outputs, state = self.step(now, state, hook)
+            outputs, state = self.step(self._samples_at(tick, inputs), state, hook)
             for name, y in outputs.items():
-                given.setdefault(name, []).append(y)
+                recorded.setdefault(name, []).append(y)
 
-        return {name: np.stack(values) for name, values in given.items()}
+        return {name: np.stack(values) for name, values in recorded.items()}
 
     def run_recorded(self, inputs: Mapping[str, Values], ticks: int) -> dict[str, dict[str, Values]]:
         """The signals of all parts and links over a recording, as "parts" and "links" by name, `(K, B, *M)` each."""
-        found: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
+        recorded: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
 
         def hook(kind: str, name: str, tick: int, value: Values) -> Values:
-            found[kind].setdefault(name, []).append(value)
+            recorded[kind].setdefault(name, []).append(value)
             return value
 
         self.run(inputs, ticks, hook)
-        return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in found.items()}
+        return {
+            kind: {name: np.stack(values) for name, values in signals.items()} for kind, signals in recorded.items()
+        }
 
     def count_ticks(self, inputs: Mapping[str, Values]) -> int:
-        """The most ticks for which every input has exactly the samples given."""
-        known = self.graph.inputs
-        for name in known:
+        """The largest number of ticks for which every input has exactly the given samples."""
+        records = self.graph.inputs
+        for name in records:
             if name not in inputs:
-                raise ShapeError(f"input {name!r} is missing; there are {', '.join(known)}")
+                raise ShapeError(f"input {name!r} is missing; there are {', '.join(records)}")
 
         for name, x in inputs.items():
-            self._known(name)
+            self._check_known(name)
             if x.ndim < 2:
                 raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got shape {x.shape}")
 
-        clocks = {name: record.clock for name, record in known.items()}
+        clocks = {name: record.clock for name, record in records.items()}
         return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
 
+    def _samples_at(self, tick: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        """The samples of a recording at one tick."""
+        samples = {}
+        for name, record in self.graph.inputs.items():
+            if record.clock.fires(tick):
+                x = inputs[name]
+                index = record.clock.count(tick)
+                if index >= len(x):
+                    raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
+                samples[name] = x[index]
+
+        return samples
+
     def _signals(self, inputs: Mapping[str, Values], tick: int, batch: int) -> dict[str, Values | None]:
-        """The inputs of a tick, checked."""
+        """The inputs of a tick, checked; None for those without a sample."""
         signals: dict[str, Values | None] = {}
         for name, record in self.graph.inputs.items():
             x = inputs.get(name)
             clock = record.clock
             if (x is None) == clock.fires(tick):
-                wanted = "a sample" if x is None else "none"
+                expected = "a sample" if x is None else "none"
                 raise ShapeError(
-                    f"input {name!r} has {wanted} at tick {tick} (every {clock.period} from tick {clock.phase})"
+                    f"input {name!r} has {expected} at tick {tick} (every {clock.period} from tick {clock.phase})"
                 )
 
             if x is not None and len(x) != batch:
@@ -240,19 +248,21 @@ class TickRunner:
             signals[name] = None if x is None else self.check_input(name, record, x)
 
         for name in inputs:
-            self._known(name)
+            self._check_known(name)
 
         return signals
 
-    def _known(self, name: str) -> None:
+    def _check_known(self, name: str) -> None:
         if name not in self.graph.inputs:
             raise ShapeError(f"there is no input {name!r}; {did_you_mean(name, self.graph.inputs)}")
 
     def _fire(self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState]) -> tuple[Values | None, Any]:
+        """A part at a tick: its output, None where it does not fire, and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
 
+        # links are read at every tick, so that held values arrive in time
         for link in self.graph.incoming(part):
             value, links[link.name] = self.links[link.name].read(tick, fires, links[link.name])
             if value is None:
@@ -273,10 +283,10 @@ class Runner(TickRunner):
     """A bundle, loaded.
 
     Args:
-        bundle: an opened one.
+        bundle: an opened bundle.
         parts: other runners for some parts, by name.
         units: other units for some links, by name.
-        stages: `KernelForm` and `DiscretizerForm` of stages that the package does not know, by record name.
+        stages: `KernelForm` and `DiscretizerForm` of user-defined stages by record name.
         open_session: loads an ONNX file; None takes onnxruntime.
 
     Raises:
@@ -292,20 +302,17 @@ class Runner(TickRunner):
         open_session: OpenSession | None = None,
     ) -> None:
         self.manifest = bundle.manifest
-        given = dict(parts or {})
-        made = dict(units or {})
+        part_runners = dict(parts or {})
+        for name, record in self.manifest.parts.items():
+            if name not in part_runners:
+                part_runners[name] = open_part(bundle, name, record, open_session)
 
-        super().__init__(
-            self.manifest,
-            {
-                name: given[name] if name in given else open_part(bundle, name, record, open_session)
-                for name, record in self.manifest.parts.items()
-            },
-            {
-                link.name: open_link(bundle, link, made.get(link.name), stages, open_session)
-                for link in self.manifest.links
-            },
-        )
+        own_units = dict(units or {})
+        links = {
+            link.name: open_link(bundle, link, own_units.get(link.name), stages, open_session)
+            for link in self.manifest.links
+        }
+        super().__init__(self.manifest, part_runners, links)
 
     def check_input(self, name: str, record: InputRecord, x: Values) -> Values:
         if x.shape[1:] != record.shape:
@@ -319,8 +326,8 @@ class Runner(TickRunner):
         if x.dtype.kind not in "fbiu":
             raise ShapeError(f"input {name!r} needs numbers, but got {x.dtype}")
 
-        check_input: Values = x.astype(np.float32)
-        if not np.isfinite(check_input).all():
+        values: Values = x.astype(np.float32)
+        if not np.isfinite(values).all():
             raise DataError(f"input {name!r} has values that are not finite")
 
-        return check_input
+        return values
