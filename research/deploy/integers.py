@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from spikebridge.cli.quantize_run import expenses
-from spikebridge.deploy import QConfig, QConfigMapping, integer_model, memory, quantize, saturation
+from spikebridge.deploy import QConfig, QConfigMapping, integer_model, quantize, saturation
+from spikebridge.deploy.quantization.report import memory
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.training import WHOLE, Phase, Run, Settings, fit
 from spikebridge.training.run.environment import describe_environment

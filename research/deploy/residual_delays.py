@@ -1,6 +1,6 @@
 """A residual hybrid network with learned delays and weights of 4 bits, in every form that it can be exported to.
 
-    python research/deploy/residual_delays.py            # needs a C compiler and: pip install 'spikebridge[openvino]'
+    python research/deploy/residual_delays.py            # needs a C compiler and: pip install openvino
     python research/deploy/residual_delays.py --check    # whether the table of the page is that of the results
 
 An ANN with a skip connection sees frames. An SNN sees events behind a delay for each channel; around its hidden layer
@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from research.deploy.openvino_session import OpenVinoSession, has_openvino, openvino_level
 from research.pages.made_page import DOCS, measured, write_or_check
 from spikebridge.deploy import Bundle, QConfig, QConfigMapping, Runner, Tolerance, add_integers, compare_bundle, export
 from spikebridge.deploy import quantize as quantize_network
 from spikebridge.deploy.c.export import bundle_sample, write_c
-from spikebridge.deploy.onnx.openvino import OpenVinoSession, has_openvino
 from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, AdaptiveLIF, Sequential, Stateful
 from spikebridge.training.run.environment import describe_environment
@@ -165,9 +165,10 @@ def bundle_of(network: HybridNetwork, folder: Path) -> Bundle:
 
 def compared(bundle: Bundle) -> list[dict[str, Any]]:
     """A row for each form but C: the largest difference, its limit, and how many parts and units were compared."""
-    further = {}
+    further: dict[str, Any] = {}
     if has_openvino():
         whole = Runner(bundle, open_session=OpenVinoSession)
+        further["openvino"] = (openvino_level(bundle), FLOATS)
         further["openvino network"] = (whole.run_recorded, FLOATS)
 
     rows: dict[str, list[Any]] = {}
@@ -205,7 +206,7 @@ def compared_c(bundle: Bundle, folder: Path, compiler: str = "cc") -> dict[str, 
 def measure() -> dict[str, Any]:
     """Trains, exports, compares."""
     if not has_openvino():
-        raise SystemExit("OpenVINO is not installed; install it with: pip install 'spikebridge[openvino]'")
+        raise SystemExit("OpenVINO is not installed; install it with: pip install openvino")
 
     start = build()
     network = trained()

@@ -85,7 +85,7 @@ def test_sums_and_products_beyond_64_bits_are_refused() -> None:
         wide * wide
 
     a = CArithmetic({}, {"out.multiplier": np.array([1 << 30]), "out.shift": np.array([0])})
-    with pytest.raises(ExportError, match="a product of .* does not fit into 64 bits"):
+    with pytest.raises(ExportError, match=r"a product of .* does not fit into 64 bits"):
         a.rescale(wide)
 
     with pytest.raises(ExportError, match=r"a decay counts parts of 2\^15"):
