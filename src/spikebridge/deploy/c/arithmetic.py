@@ -1,13 +1,13 @@
 """The arithmetic of C: an array form, called with expressions in place of arrays, becomes the C text of one element.
 
 An expression knows its shape and its range. Operators make expressions of expressions, so that `membrane_step` or a
-kernel of `spikebridge.deploy.stages` runs as it stands. At the end `c/steps.py` writes the lines of the result. The
-first axis of a shape stands for the batch, and has one entry: C steps one stream.
+kernel of `spikebridge.deploy.stages` runs as it stands; `c/steps.py` writes the lines of the result. Constants stay
+arrays of numpy. The first axis of a shape stands for the batch, and has one entry: C steps one stream.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -22,201 +22,117 @@ from spikebridge.deploy.stages.arithmetic import (
     SEED_FACTOR,
     WORD,
     IntegerArithmetic,
+    Ints,
     rescale,
 )
 from spikebridge.errors import ExportError
 
-_Operand: TypeAlias = "Expression | int"
+_Operand: TypeAlias = "Expression | NDArray[Any] | int"
 
 
 class Block(Protocol):
-    """The block of C lines in which an expression is written: the loop over the places of a shape."""
+    """The lines in which expressions are written: a loop over the places `j` of a shape."""
 
     source: CSource
     shape: tuple[int, ...]
 
     def text(self, expression: "Expression") -> str:
-        """The C text of an expression; where it is used more than once, a local variable."""
+        """The C text of an expression."""
 
-    def sum_over(self, stack: "Stack") -> str:
+    def sum_of(self, stack: "Stack") -> str:
         """The local variable that holds the sum of a stack."""
 
 
-@dataclass(frozen=True, eq=False)
 class Expression:
     """An integer at every place of a signal.
 
-    Attributes:
+    Args:
         shape: shape with the axis of the batch.
         low, high: the lowest and the highest integer that it can be.
+        write: gives its C text in a block.
+        operands: expressions in its text.
     """
 
-    shape: tuple[int, ...]
-    low: int
-    high: int
+    # numpy leaves operators to the expression
+    __array_ufunc__ = None
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        low: int,
+        high: int,
+        write: Callable[[Block], str],
+        operands: tuple["Expression", ...] = (),
+    ) -> None:
+        self.shape = shape
+        self.low = low
+        self.high = high
+        self.write = write
+        self.operands = operands
 
     @property
     def ndim(self) -> int:
         """The number of axes, with that of the batch."""
         return len(self.shape)
 
-    @property
-    def size(self) -> int:
-        """The number of places."""
-        return math.prod(self.shape)
-
-    @property
-    def operands(self) -> tuple["Expression", ...]:
-        """The expressions in its text."""
-        return ()
-
-    def text(self, block: Block) -> str:
-        """Its C text."""
-        raise NotImplementedError
-
     def __len__(self) -> int:
-        return self.shape[0] if self.shape else 1
+        return self.shape[0]
+
+    def within(self, low: int, high: int) -> "Expression":
+        """The same expression with a known range."""
+        return Expression(self.shape, low, high, self.write, self.operands)
+
+    def reshape(self, *shape: int) -> "Expression":
+        """The same signal with further axes of one entry; only a signal in memory can get them."""
+        raise ExportError("only a signal in memory can be reshaped")
 
     def __add__(self, other: _Operand) -> "Expression":
-        other = _expression(other)
-        return _binary("+", self, other, self.low + other.low, self.high + other.high)
-
-    __radd__ = __add__
+        x = as_expression(other)
+        return _binary("+", self, x, self.low + x.low, self.high + x.high)
 
     def __sub__(self, other: _Operand) -> "Expression":
-        other = _expression(other)
-        return _binary("-", self, other, self.low - other.high, self.high - other.low)
-
-    def __rsub__(self, other: int) -> "Expression":
-        return _expression(other) - self
+        x = as_expression(other)
+        return _binary("-", self, x, self.low - x.high, self.high - x.low)
 
     def __mul__(self, other: _Operand) -> "Expression":
-        other = _expression(other)
-        products = [a * b for a in (self.low, self.high) for b in (other.low, other.high)]
-        return _binary("*", self, other, min(products), max(products))
+        x = as_expression(other)
+        products = [a * b for a in (self.low, self.high) for b in (x.low, x.high)]
+        return _binary("*", self, x, min(products), max(products))
 
+    def __rsub__(self, other: _Operand) -> "Expression":
+        return as_expression(other) - self
+
+    __radd__ = __add__
     __rmul__ = __mul__
 
     def __ge__(self, other: _Operand) -> "Expression":
-        return _binary(">=", self, _expression(other), 0, 1)
+        return _binary(">=", self, as_expression(other), 0, 1)
 
-    def __gt__(self, other: _Operand) -> "Expression":
-        return _binary(">", self, _expression(other), 0, 1)
+    def __gt__(self, other: Any) -> "Expression":
+        return _binary(">", self, as_expression(other), 0, 1)
 
-    def __lt__(self, other: _Operand) -> "Expression":
-        return _binary("<", self, _expression(other), 0, 1)
+    def __lt__(self, other: Any) -> "Expression":
+        return _binary("<", self, as_expression(other), 0, 1)
 
     def __eq__(self, other: _Operand) -> "Expression":  # type: ignore[override]
-        return _binary("==", self, _expression(other), 0, 1)
+        return _binary("==", self, as_expression(other), 0, 1)
 
     def __ne__(self, other: _Operand) -> "Expression":  # type: ignore[override]
-        return _binary("!=", self, _expression(other), 0, 1)
+        return _binary("!=", self, as_expression(other), 0, 1)
 
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, eq=False)
-class Constant(Expression):
-    """Integers of the model; their shape is broadcast from the right."""
+class Signal(Expression):
+    """A signal in memory."""
 
-    values: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    def __init__(self, array: CArray, shape: tuple[int, ...] | None = None) -> None:
+        shape = shape or (1, *array.shape)
+        super().__init__(shape, array.low, array.high, lambda block: array.shaped(shape[1:]).at(block.shape))
+        self.array = array
 
-    @classmethod
-    def of(cls, values: Any) -> "Constant":
-        """An expression of some integers."""
-        values = np.asarray(values, np.int64)
-        bounds = (int(values.min()), int(values.max())) if values.size else (0, 0)
-        return cls(values.shape, *bounds, values)
-
-    def text(self, block: Block) -> str:
-        return block.source.constant(self.values.reshape(_place_shape(self.shape, block.shape)), block.shape)
-
-    def __getitem__(self, index: Expression) -> "Expression":
-        """The entries of a table at integers."""
-        return _Entry.of(self.values, index)
-
-
-@dataclass(frozen=True, eq=False)
-class Element(Expression):
-    """The element of an array in memory."""
-
-    array: CArray = field(default_factory=lambda: CArray("", (), 0, 0))
-
-    @classmethod
-    def of(cls, array: CArray) -> "Element":
-        """The signal of one stream."""
-        return cls((1, *array.shape), array.low, array.high, array)
-
-    def text(self, block: Block) -> str:
-        return self.array.shaped(_place_shape(self.shape, block.shape)).at(block.shape)
-
-    def reshape(self, *shape: int) -> "Element":
-        """The same signal with further axes of one entry."""
-        return replace(self, shape=shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Operation(Expression):
-    """C text with places for its operands, `{0}`, `{1}`, ...; `kind` is the type of its local variable."""
-
-    template: str = ""
-    parts: tuple[Expression, ...] = ()
-    kind: str = "int64_t"
-    function: str | None = None
-
-    @property
-    def operands(self) -> tuple[Expression, ...]:
-        return self.parts
-
-    def text(self, block: Block) -> str:
-        texts = [block.text(part) for part in self.parts]
-        if self.function is not None:
-            return block.source.call(self.function, *texts)
-        return self.template.format(*texts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry(Expression):
-    """The entry of a table at an integer; of a table with rows, the entry of a column `k`."""
-
-    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
-    index: Expression = field(default_factory=lambda: Constant.of(0))
-
-    @classmethod
-    def of(cls, table: NDArray[np.int64], index: Expression) -> "_Entry":
-        if index.low < 0 or index.high >= len(table):
-            raise ExportError(f"a table has {len(table)} entries, but is read from {index.low} to {index.high}")
-        return cls(index.shape, int(table.min()), int(table.max()), table, index)
-
-    @property
-    def operands(self) -> tuple[Expression, ...]:
-        return (self.index,)
-
-    def text(self, block: Block) -> str:
-        index = block.text(self.index)
-        if self.table.ndim > 1:
-            index = f"({index}) * {self.table.shape[1]} + k"
-        return f"{block.source.table(self.table)}[{index}]"
-
-
-@dataclass(frozen=True, eq=False)
-class _TableRow(Expression):
-    """A row `i` of constants, one for each place: the taps of a kernel."""
-
-    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 1), np.int64))
-
-    def text(self, block: Block) -> str:
-        shape = self.rows.shape[1:]
-        index = broadcast_index(shape, block.shape)
-        return f"{block.source.table(self.rows)}[i * {math.prod(shape)} + {index}]"
-
-
-@dataclass(frozen=True, eq=False)
-class _PlaceNumber(Expression):
-    """The number of a place in the sample."""
-
-    def text(self, block: Block) -> str:
-        return f"(uint32_t)({broadcast_index(_place_shape(self.shape, block.shape), block.shape)})"
+    def reshape(self, *shape: int) -> "Signal":
+        return Signal(self.array, shape)
 
 
 @dataclass(frozen=True)
@@ -225,48 +141,36 @@ class Ring:
 
     Attributes:
         array: one step.
-        place: C text of the row that the present step gets; the oldest step is in the next row.
-        rows: steps in the ring, one more than the past has.
-        started: a condition, and a step that fills the ring where it does not hold.
+        place: C text of the row of the present step; the oldest step is in the next row.
+        rows: rows of the ring, one more than the steps of the past.
+        fill: a condition, and the step that fills the ring where it does not hold.
         newest: the present step, once it is appended.
     """
 
     array: CArray
     place: str
     rows: int
-    started: tuple[Expression, Expression] | None = None
+    fill: tuple[Expression, Expression] | None = None
     newest: Expression | None = None
 
     @property
-    def steps(self) -> list[Expression]:
-        """Steps that come into the ring."""
-        filled = [] if self.started is None else [self.started[1]]
-        return filled if self.newest is None else [*filled, self.newest]
+    def range(self) -> CArray:
+        """One step, with the range of all steps that come into the ring."""
+        steps = [step for step in (self.fill and self.fill[1], self.newest) if step is not None]
+        low = min([self.array.low, *(step.low for step in steps)])
+        high = max([self.array.high, *(step.high for step in steps)])
+        return replace(self.array, low=low, high=high)
 
-    def step(self, age: str, parts: tuple[Expression, ...] = ()) -> "_RingStep":
-        """The step of some age; 0 is the present one."""
-        low = min([self.array.low, *(step.low for step in self.steps)])
-        high = max([self.array.high, *(step.high for step in self.steps)])
-        return _RingStep((1, *self.array.shape), low, high, self, age, parts)
+    def step(self, age: str, *operands: Expression) -> Expression:
+        """The step of some age, C text with places for operands; 0 is the present step."""
+        known = self.range
 
+        def write(block: Block) -> str:
+            steps_back = age.format(*(block.text(operand) for operand in operands))
+            row = f"({self.place} + {self.rows} - {steps_back}) % {self.rows}"
+            return f"{known.code}[{row} * {known.size} + {broadcast_index(known.shape, block.shape)}]"
 
-@dataclass(frozen=True, eq=False)
-class _RingStep(Expression):
-    """A step in a ring; its age is C text with places for operands."""
-
-    ring: Ring = field(default_factory=lambda: Ring(CArray("", (), 0, 0), "", 1))
-    age: str = "0"
-    parts: tuple[Expression, ...] = ()
-
-    @property
-    def operands(self) -> tuple[Expression, ...]:
-        return self.parts
-
-    def text(self, block: Block) -> str:
-        ring = self.ring
-        age = self.age.format(*(block.text(part) for part in self.parts))
-        row = f"({ring.place} + {ring.rows} - {age}) % {ring.rows}"
-        return f"{ring.array.code}[{row} * {ring.array.size} + {broadcast_index(ring.array.shape, block.shape)}]"
+        return Expression((1, *known.shape), known.low, known.high, write, operands)
 
 
 @dataclass(frozen=True)
@@ -277,7 +181,7 @@ class Stack:
         element: the expression, with the variable in its text.
         number: how many there are.
         variable: "k" for values, "i" for the steps of a ring.
-        array: the values in memory, where they are.
+        array: the values in memory, if they are there.
         is_product: whether each is the product of those up to it.
     """
 
@@ -290,7 +194,7 @@ class Stack:
     @classmethod
     def of(cls, values: CArray, number: int) -> "Stack":
         """Values that follow each other in memory."""
-        return cls(Element.of(values.row("k")), number, array=values)
+        return cls(Signal(values.row()), number, array=values)
 
     def __len__(self) -> int:
         return self.number
@@ -298,13 +202,13 @@ class Stack:
     def __getitem__(self, place: int) -> Expression:
         if self.array is None:
             raise ExportError("only values in memory can be read one by one")
-        return Element.of(self.array if self.number == 1 else self.array.row(str(place % self.number)))
+        return Signal(self.array if self.number == 1 else self.array.row(str(place % self.number)))
 
     def __eq__(self, other: Any) -> "Stack":  # type: ignore[override]
-        return replace(self, element=self.element == other, array=None)
+        return replace(self, element=self.element == other)
 
     def __ne__(self, other: Any) -> "Stack":  # type: ignore[override]
-        return replace(self, element=self.element != other, array=None)
+        return replace(self, element=self.element != other)
 
     __hash__ = object.__hash__
 
@@ -312,38 +216,24 @@ class Stack:
         """Products of each value with those before it."""
         return replace(self, is_product=True)
 
-    def sum(self, axis: int) -> "Total":
-        """The sum of all values."""
+    def sum(self, axis: int) -> Expression:
+        """The sum of all values, computed in a loop of its own."""
         low = min(self.element.low, 0) * self.number
         high = max(self.element.high, 0) * self.number
         c_type(low, high)
-        return Total(self.element.shape, low, high, self)
-
-
-@dataclass(frozen=True, eq=False)
-class Total(Expression):
-    """The sum of a stack, computed in a loop of its own."""
-
-    stack: Stack = field(default_factory=lambda: Stack(Constant.of(0), 1))
-
-    @property
-    def operands(self) -> tuple[Expression, ...]:
-        return (self.stack.element,)
-
-    def text(self, block: Block) -> str:
-        return block.sum_over(self.stack)
+        return Expression(self.element.shape, low, high, lambda block: block.sum_of(self), (self.element,))
 
 
 class _ExpressionFunctions:
     """The functions of numpy that array forms call, for expressions."""
 
     @staticmethod
-    def zeros_like(x: Expression) -> Expression:
-        return Constant.of(np.zeros(x.shape, np.int64))
+    def zeros_like(x: Expression) -> Ints:
+        return np.zeros(x.shape, np.int64)
 
     @staticmethod
-    def ones_like(x: Expression) -> Expression:
-        return Constant.of(np.ones(x.shape, np.int64))
+    def ones_like(x: Expression) -> Ints:
+        return np.ones(x.shape, np.int64)
 
     @staticmethod
     def stack(values: Stack) -> Stack:
@@ -351,21 +241,20 @@ class _ExpressionFunctions:
 
     @staticmethod
     def where(condition: Expression, first: _Operand, second: _Operand) -> Expression:
-        parts = (condition, _expression(first), _expression(second))
-        low = min(part.low for part in parts[1:])
-        high = max(part.high for part in parts[1:])
-        return Operation(_common_shape(*parts), low, high, "({0} ? {1} : {2})", parts)
+        a = as_expression(first)
+        b = as_expression(second)
+        return _operation("({0} ? {1} : {2})", (condition, a, b), min(a.low, b.low), max(a.high, b.high))
 
     @staticmethod
     def maximum(q: Expression, low: int) -> Expression:
-        return Operation(q.shape, max(q.low, low), max(q.high, low), f"({{0}} > {low} ? {{0}} : {low})", (q,))
+        return _operation(f"({{0}} > {low} ? {{0}} : {low})", (q,), max(q.low, low), max(q.high, low))
 
     @staticmethod
     def clip(q: Expression, low: int, high: int | None) -> Expression:
         if high is None:
             return _ExpressionFunctions.maximum(q, low)
-        # the range is that of the limits, so that ranges of states settle
-        return _call("clip", (q, _expression(low), _expression(high)), low, high)
+        # the range is that of the limits, so that the ranges of states settle
+        return _call("clip", (q, as_expression(low), as_expression(high)), low, high)
 
 
 class CArithmetic(IntegerArithmetic):
@@ -391,94 +280,94 @@ class CArithmetic(IntegerArithmetic):
         self.num_steps = min(num_steps, MAX_STEPS)
         self.present = present or {}
 
-    def __getitem__(self, name: str) -> Expression:
-        value = self.constants[name]
-        return value if isinstance(value, Expression) else Constant.of(value)
-
-    def with_constants(self, constants: Mapping[str, Expression]) -> "CArithmetic":
-        own = {
-            name: self.xp.where(self.present[name], value, self[name]) if name in self.present else value
-            for name, value in constants.items()
-        }
+    def with_constants(self, constants: Mapping[str, Any]) -> "CArithmetic":
+        own = dict(constants)
+        for name in self.present.keys() & own.keys():
+            own[name] = self.xp.where(self.present[name], own[name], self[name])
         return super().with_constants(own)
 
-    def zeros(self, shape: tuple[int, ...], like: Any) -> Expression:
-        return Constant.of(np.zeros(shape, np.int64))
+    def zeros(self, shape: tuple[int, ...], like: Any) -> Ints:
+        return np.zeros(shape, np.int64)
 
     def rescale(self, q: Expression, ratio: str = "out.") -> Expression:  # type: ignore[override]
         if ratio == "in." and f"{ratio}multiplier" not in self.constants:
             return q
 
-        multiplier = self.constants[f"{ratio}multiplier"]
-        shift = self.constants[f"{ratio}shift"]
-        _check_product(q, multiplier, shift)
+        multiplier = self[f"{ratio}multiplier"]
+        shift = self[f"{ratio}shift"]
+        factor = int(np.abs(multiplier).max(initial=0))
+        if factor >= 1 << 31:
+            raise ExportError("a change of scale has a multiplier of more than 32 bits")
+
+        largest = max(abs(q.low), abs(q.high)) * factor
+        if largest + (1 << int(shift.max(initial=0))) >= 1 << 63:
+            raise ExportError(f"a product of {largest} does not fit into 64 bits")
         if (multiplier == 1).all() and (shift == 0).all():
             return q
 
-        ends = [rescale(np.array(bound), multiplier, shift) for bound in (q.low, q.high)]
-        low = min(int(end.min()) for end in ends)
-        high = max(int(end.max()) for end in ends)
+        ends = np.array([rescale(np.array(bound), multiplier, shift) for bound in (q.low, q.high)])
+        operands = (q, as_expression(multiplier), as_expression(shift))
+        return _call("rescale", operands, int(ends.min()), int(ends.max()))
 
-        return _call("rescale", (q, Constant.of(multiplier), Constant.of(shift)), low, high)
+    def leak(self, v: Expression, decay: Ints, rest: _Operand = 0) -> Expression:
+        to = as_expression(rest)
+        if not ((decay >= 0) & (decay <= 1 << FRACTION)).all():
+            raise ExportError(f"a decay counts parts of 2^{FRACTION}, but is {decay.min()} to {decay.max()}")
 
-    def leak(self, v: Expression, decay: Expression, rest: _Operand = 0) -> Expression:
-        rest = _expression(rest)
-        if decay.low < 0 or decay.high > 1 << FRACTION:
-            raise ExportError(f"a decay counts parts of 2^{FRACTION}, but is {decay.low} to {decay.high}")
+        # the product with a decay, and what is added to it, stay inside 64 bits
+        widest = (max(abs(v.low), abs(v.high)) + max(abs(to.low), abs(to.high)) + 1) << FRACTION
+        c_type(-widest, widest)
 
-        # the product with a decay stays inside 64 bits
-        distance = v - rest
-        c_type((distance.low << FRACTION) - (1 << FRACTION), (distance.high << FRACTION) + (1 << FRACTION))
+        return _call("leak", (v, to, as_expression(decay)), min(v.low, to.low), max(v.high, to.high))
 
-        return _call("leak", (v, rest, decay), min(v.low, rest.low), max(v.high, rest.high))
-
-    def fire(self, v: Expression, threshold: Expression) -> Expression:
+    def fire(self, v: Expression, threshold: _Operand) -> Expression:
         return v >= threshold
 
-    def reset(self, v: Expression, spikes: Expression, v_reset: Expression) -> Expression:
+    def reset(self, v: Expression, spikes: Expression, v_reset: _Operand) -> Expression:
         return self.xp.where(spikes, v_reset, v)
 
     def between(self, q: Expression, first: Expression, second: Expression) -> Expression:
-        return replace(q, low=min(first.low, second.low), high=max(first.high, second.high))
+        return q.within(min(first.low, second.low), max(first.high, second.high))
 
     def count(self, number: Expression) -> Expression:
-        text = f"({{0}} < {self.num_steps} ? {{0}} + 1 : {self.num_steps})"
-        return Operation(number.shape, 1, self.num_steps, text, (number,))
+        return _operation(f"({{0}} < {self.num_steps} ? {{0}} + 1 : {self.num_steps})", (number,), 1, self.num_steps)
 
     def divide(self, total: Expression, number: Expression) -> Expression:
-        multiplier = self.constants["out.multiplier"]
-        shift = self.constants["out.shift"]
+        multiplier = self["out.multiplier"]
+        shift = self["out.shift"]
         unit = (1 << int(shift.max())) * number.high
         largest = 2 * max(abs(total.low), abs(total.high)) * int(np.abs(multiplier).max()) + unit
         if max(largest, 2 * unit) >= 1 << 63:
             raise ExportError(f"the mean of {number.high} steps does not fit into 64 bits")
 
-        # the mean of one step is the largest
+        # the mean of a single step is the largest
         single = self.rescale(total)
-        return _call("divide", (total, number, self["out.multiplier"], self["out.shift"]), single.low, single.high)
+        operands = (total, number, as_expression(multiplier), as_expression(shift))
+        return _call("divide", operands, single.low, single.high)
 
-    def draw(self, h: Expression, index: _Operand) -> tuple[Expression, Expression]:
-        index = _expression(index)
+    def draw(self, h: Expression, index: Expression) -> tuple[Expression, Expression]:
         seed = int(self.settings["seed"]) * SEED_FACTOR & WORD
-        number = Operation((1,), 0, WORD, f"s->stream + UINT32_C({seed})")
-        stream = replace(_call("stream", (number, index), 0, WORD), kind="uint32_t")
-        word = _call("draw", (stream, _PlaceNumber(h.shape, 0, WORD)), 0, (1 << DRAW_BITS) - 1)
-        following = Operation(index.shape, 0, WORD, f"(({{0}} + 1) & INT64_C({WORD}))", (index,))
+        stream = _operation(f"(s->stream + UINT32_C({seed}))", (), 0, WORD)
+        place = Expression(h.shape, 0, WORD, lambda block: broadcast_index(h.shape[1:], block.shape))
+        following = _operation(f"(({{0}} + 1) & INT64_C({WORD}))", (index,), 0, WORD)
 
-        return word, following
+        return _call("draw", (stream, index, place), 0, (1 << DRAW_BITS) - 1), following
 
     def spikes(self, condition: Any, h: Any) -> Any:
         return condition
 
+    def entry(self, name: str, index: Expression) -> Expression:
+        return _entry(self[name], index, "{0}")
+
     def look_up(self, name: str, index: Expression) -> Stack:  # type: ignore[override]
-        table = self.constants[name]
-        return Stack(_Entry.of(table, index), table.shape[1])
+        number = self[name].shape[1]
+        return Stack(_entry(self[name], index, f"({{0}}) * {number} + k"), number)
 
     def past(self, x: Expression, num_steps: int) -> Ring:
         return Ring(CArray("", x.shape[1:], 0, 0), "", num_steps + 1)
 
     def fill(self, past: Ring, started: Expression, x: Expression) -> Ring:
-        return replace(past, started=(started, x))
+        return replace(past, fill=(started, x))
 
     def append(self, past: Ring, x: Expression) -> Ring:
         return replace(past, newest=x)
@@ -489,69 +378,78 @@ class CArithmetic(IntegerArithmetic):
     def oldest(self, steps: Ring) -> Expression:
         return steps.step(str(steps.rows - 1))
 
-    def weighted_sum(self, steps: Ring, taps: Constant) -> Expression:
-        rows = taps.values
-        own = _TableRow((1, *rows.shape[1:]), taps.low, taps.high, rows)
-        return Stack(own * steps.step("i"), len(rows), "i").sum(0)
+    def weighted_sum(self, steps: Ring, taps: Ints) -> Expression:
+        def write(block: Block) -> str:
+            place = broadcast_index(taps.shape[1:], block.shape)
+            return f"{block.source.table(taps)}[i * {math.prod(taps.shape[1:])} + {place}]"
 
-    def delayed(self, steps: Ring, ticks: Expression) -> Expression:
-        return steps.step("{0}", (ticks,))
+        tap = Expression((1, *taps.shape[1:]), int(taps.min()), int(taps.max()), write)
+        return Stack(tap * steps.step("i"), len(taps), "i").sum(0)
 
-
-def _check_product(q: Expression, multiplier: NDArray[np.int64], shift: NDArray[np.int64]) -> None:
-    factor = int(np.abs(multiplier).max(initial=0))
-    if factor >= 1 << 31:
-        raise ExportError("a change of scale has a multiplier of more than 32 bits")
-
-    largest = max(abs(q.low), abs(q.high)) * factor
-    if largest + (1 << int(shift.max(initial=0))) >= 1 << 63:
-        raise ExportError(f"a product of {largest} does not fit into 64 bits")
+    def delayed(self, steps: Ring, ticks: Ints) -> Expression:
+        return steps.step("{0}", as_expression(ticks))
 
 
-def _expression(value: _Operand) -> Expression:
-    return value if isinstance(value, Expression) else Constant.of(value)
+def as_expression(value: _Operand) -> Expression:
+    """An expression, or constants as one; the shape of constants is broadcast from the right."""
+    if isinstance(value, Expression):
+        return value
+
+    values = np.asarray(value, np.int64)
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    shape = values.shape
+
+    def write(block: Block) -> str:
+        # zeros and ones of a state have the axis of the batch
+        own = values.reshape(shape[1:]) if len(shape) > len(block.shape) else values
+        return block.source.constant(own, block.shape)
+
+    return Expression(shape or (1,), low, high, write)
 
 
-def _common_shape(*parts: Expression) -> tuple[int, ...]:
-    try:
-        return np.broadcast_shapes(*(part.shape for part in parts))
-    except ValueError:
-        shapes = ", ".join(str(part.shape[1:]) for part in parts)
-        raise ExportError(f"signals of shapes {shapes} do not fit to each other") from None
+def _entry(table: Ints, index: Expression, place: str) -> Expression:
+    if index.low < 0 or index.high >= len(table):
+        raise ExportError(f"a table has {len(table)} entries, but is read from {index.low} to {index.high}")
+
+    def write(block: Block) -> str:
+        return f"{block.source.table(table)}[{place.format(block.text(index))}]"
+
+    return Expression(index.shape, int(table.min()), int(table.max()), write, (index,))
 
 
-def _place_shape(shape: tuple[int, ...], places: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the axis of the batch, where it has one."""
-    return shape[1:] if len(shape) > len(places) else shape
+def _operation(template: str, operands: tuple[Expression, ...], low: int, high: int) -> Expression:
+    """C text with places for operands."""
+
+    def write(block: Block) -> str:
+        return template.format(*(block.text(operand) for operand in operands))
+
+    return Expression(_common_shape(operands), low, high, write, operands)
 
 
-def _call(function: str, parts: tuple[Expression, ...], low: int, high: int) -> Operation:
-    return Operation(_common_shape(*parts), low, high, "", parts, function=function)
+def _call(function: str, operands: tuple[Expression, ...], low: int, high: int) -> Expression:
+    """A call of a function of `C_FUNCTIONS`."""
+
+    def write(block: Block) -> str:
+        return block.source.call(function, *(block.text(operand) for operand in operands))
+
+    return Expression(_common_shape(operands), low, high, write, operands)
 
 
 def _binary(operator: str, first: Expression, second: Expression, low: int, high: int) -> Expression:
-    if isinstance(first, Constant) and isinstance(second, Constant):
-        return Constant.of(_FOLDED[operator](first.values, second.values))
-
     # 32 bits are enough for C where they hold the result
-    cast = "" if c_type(low, high) != "int64_t" else "(int64_t)"
-    template = f"({cast}{{0}} {operator} {{1}})"
-    return Operation(_common_shape(first, second), low, high, template, (first, second))
+    cast = "(int64_t)" if c_type(low, high) == "int64_t" else ""
+    return _operation(f"({cast}{{0}} {operator} {{1}})", (first, second), low, high)
 
 
-_FOLDED: dict[str, Any] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    ">=": np.greater_equal,
-    ">": np.greater,
-    "<": np.less,
-    "==": np.equal,
-    "!=": np.not_equal,
-}
+def _common_shape(operands: tuple[Expression, ...]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes((1,), *(operand.shape for operand in operands))
+    except ValueError:
+        shapes = ", ".join(str(operand.shape[1:]) for operand in operands)
+        raise ExportError(f"signals of shapes {shapes} do not fit to each other") from None
 
 
-# a function stands behind those that it calls
+# a function comes after those that it calls
 C_FUNCTIONS: dict[str, tuple[str, ...]] = {
     "rescale": (
         "/* another scale: (q m + half) >> k, halves are rounded up */",
@@ -577,25 +475,18 @@ C_FUNCTIONS: dict[str, tuple[str, ...]] = {
         "    return a / b - (a % b < 0);",
         "}",
     ),
-    "mix": (
+    "draw": (
         "static uint32_t mix(uint32_t word) {",
         "    word = (word ^ (word >> 16)) * UINT32_C(0x7FEB352D);",
         "    word = (word ^ (word >> 15)) * UINT32_C(0x31848BAB);",
         "    word = (word ^ (word >> 14)) * UINT32_C(0x5BD1E995);",
         "    return word ^ (word >> 16);",
         "}",
-    ),
-    "stream": (
-        "/* the random word of a stream at a step */",
-        "static uint32_t stream(uint32_t number, uint32_t step) {",
-        "    return mix(mix(step) ^ mix(number));",
-        "}",
-    ),
-    "draw": (
-        "/* a random integer below 2^24 for a place */",
-        "static int32_t draw(uint32_t word, uint32_t place) {",
+        "",
+        "/* a random integer below 2^24, of a stream, a step and a place */",
+        "static int32_t draw(uint32_t stream, uint32_t step, uint32_t place) {",
+        "    const uint32_t word = mix(mix(step) ^ mix(stream));",
         f"    return (int32_t)(mix(mix(word ^ mix(place + UINT32_C({PLACE_OFFSET})))) >> 8);",
         "}",
     ),
 }
-CALLS = {"stream": "mix", "draw": "mix"}  # functions that others of them call

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spikebridge.data.io.atomic import atomic_folder, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.c.arithmetic import C_FUNCTIONS, CALLS
+from spikebridge.deploy.c.arithmetic import C_FUNCTIONS
 from spikebridge.deploy.c.links import LinkOutput
 from spikebridge.deploy.c.network import NetworkWriter, Port
 from spikebridge.deploy.c.source import array_definition, c_name, for_loop, indent
@@ -204,8 +204,7 @@ def _state_fields(network: NetworkWriter) -> list[str]:
 def _body(prefix: str, network: NetworkWriter) -> list[str]:
     """Tables, functions, start and step."""
     source = network.source
-    calls = source.calls | {CALLS[name] for name in source.calls if name in CALLS}
-    functions = [line for name in C_FUNCTIONS if name in calls for line in ("", *C_FUNCTIONS[name])]
+    functions = [line for name in C_FUNCTIONS if name in source.calls for line in ("", *C_FUNCTIONS[name])]
     tables = [line for table in source.tables.values() for line in table]
 
     return [

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression
+from spikebridge.deploy.c.arithmetic import CArithmetic, Expression, Signal
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop
 from spikebridge.deploy.c.steps import Place, write_function, write_step
 from spikebridge.deploy.integer.program import ELEMENTWISE, OperationRecord, ProgramRecord, rescaled_inputs, sizes_of
@@ -89,7 +89,7 @@ class ProgramWriter:
             return self._concatenation(operation, inputs, numbers)
         if name in ELEMENTWISE:
             a = CArithmetic(operation.settings, numbers)
-            y = ELEMENTWISE[name](a, [Element.of(x) for x in inputs])
+            y = ELEMENTWISE[name](a, [Signal(x) for x in inputs])
             return self._function(operation.name, y)
 
         lines, out = _LOOPS[name](self, operation, inputs[0], numbers)
@@ -100,7 +100,7 @@ class ProgramWriter:
         """An intermediate signal that is an expression of others."""
         place = Place(self.source, self.function, f"{self.function}_{name}")
         out = self.work_array(name, y.shape[1:], y.low, y.high)
-        self.lines += write_function(place, y, out).lines
+        self.lines += write_function(place, y, out)
         return out
 
     def _layer(
@@ -113,15 +113,15 @@ class ProgramWriter:
         """A neuron, a gain or a gate, or a delay."""
         form = LAYERS[operation.operation]
         flags = {
-            quantity: Element.of(effect.present)
+            quantity: Signal(effect.present)
             for quantity, signals in effects.items()
             for effect in signals
             if effect.present is not None
         }
         a = CArithmetic(operation.settings, numbers, present=flags)
-        signals = [Element.of(x) for x in inputs]
+        signals = [Signal(x) for x in inputs]
         acting = {
-            quantity: [(Element.of(effect.signal), effect.by) for effect in several]
+            quantity: [(Signal(effect.signal), effect.by) for effect in several]
             for quantity, several in effects.items()
         }
 
@@ -150,12 +150,12 @@ class ProgramWriter:
         )
 
         offset = 0
-        for x, rescaled in zip(inputs, rescaled_inputs(a, [Element.of(x) for x in inputs]), strict=True):
+        for x, rescaled in zip(inputs, rescaled_inputs(a, [Signal(x) for x in inputs]), strict=True):
             y = a.xp.clip(rescaled, settings["low"], settings["high"])
             size = x.shape[axis] * behind
             part = _Slice(out.code, x.shape, out.low, out.high, size, joined * behind, offset)
             place = Place(self.source, self.function, f"{self.function}_{operation.name}")
-            self.lines += write_function(place, y, part).lines
+            self.lines += write_function(place, y, part)
             offset += size
 
         return out

@@ -7,20 +7,19 @@ state its memory, and writes the lines of one step.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from spikebridge.deploy.c.arithmetic import Constant, Element, Expression, Operation, Ring, Stack, Total
+from spikebridge.deploy.c.arithmetic import Expression, Ring, Signal, Stack, as_expression
 from spikebridge.deploy.c.source import CArray, CSource, broadcast_index, for_loop, if_block
 from spikebridge.errors import ExportError
 
-# a range grows once by what a step adds and once by what it keeps; others grow for ever
+# a range takes a pass for each field that it depends on; one that grows for ever has no type
 _MAX_PASSES = 8
-_Leaf: TypeAlias = Expression | Ring
+_Leaf: TypeAlias = Signal | Ring
 _Step: TypeAlias = Callable[[Any], tuple[Expression, Any]]
-_Target: TypeAlias = Callable[[Expression], CArray]
 
 
 @dataclass(frozen=True)
@@ -40,269 +39,213 @@ class WrittenStep(NamedTuple):
     restart: list[str]
 
 
-class _Field(NamedTuple):
-    """Shape and range of a field of the state; `rows` of a ring, 0 of any other."""
+def write_step(place: Place, start: Any, step: _Step, target: Callable[[Expression], CArray]) -> WrittenStep:
+    """Writes a step `y, state = step(state)`.
 
-    shape: tuple[int, ...]
-    low: int
-    high: int
-    rows: int
-
-    @classmethod
-    def of(cls, leaf: _Leaf) -> "_Field":
-        if isinstance(leaf, Expression):
-            return cls(leaf.shape[1:], leaf.low, leaf.high, 0)
-
-        shape = np.broadcast_shapes(leaf.array.shape, *(step.shape[1:] for step in leaf.steps))
-        step = leaf.step("0")
-        return cls(shape, step.low, step.high, leaf.rows)
-
-    def hull(self, other: "_Field") -> "_Field":
-        """The range of both."""
-        shape = np.broadcast_shapes(self.shape, other.shape)
-        return _Field(shape, min(self.low, other.low), max(self.high, other.high), self.rows)
-
-    def leaf(self, code: str = "", place: str = "") -> _Leaf:
-        """The field as an expression."""
-        array = CArray(code, self.shape, self.low, self.high)
-        return Ring(array, place, self.rows) if self.rows else Element.of(array)
-
-
-def write_step(place: Place, start: Any, step: _Step, target: _Target) -> WrittenStep:
-    """Writes a step.
-
-    Args:
-        place: the function.
-        start: state before the first step: constants, empty rings, None, tuples of these.
-        step: `y, state = step(state)`.
-        target: gives the output its memory.
+    The start is numpy's arrays, empty rings, and tuples of these; `target` gives the output its memory.
     """
-    fields = _settled(start, step)
-    state: list[_Leaf] = []
+    initial = list(_leaves(start))
+    state = _settled(start, step)
     restart: list[str] = []
 
-    for name, field, initial in zip(_names(place.name, start), fields, _leaves(start), strict=True):
-        leaf = _allocated(place.source, name, field)
-        state.append(leaf)
-        restart += _start_lines(place.source, leaf, initial)
+    for i, name in enumerate(_names(place.name, start)):
+        state[i] = _allocated(place.source, name, state[i])
+        restart += _start_lines(place.source, state[i], initial[i])
 
     y, after = step(_with_leaves(start, iter(state)))
     out = target(y)
+    stores: list[tuple[CArray, Expression]] = []
+    rings: list[Ring] = []
 
-    return WrittenStep(out, _step_lines(place, y, out, state, _leaves(after)), restart)
+    for old, new in zip(state, _leaves(after), strict=True):
+        if isinstance(new, Ring):
+            rings.append(new)
+        elif isinstance(old, Signal) and new is not old:
+            stores.append((old.array, as_expression(new)))
+
+    return WrittenStep(out, _step_lines(place, _places(y, state), [*stores, (out, y)], rings), restart)
 
 
-def write_function(place: Place, y: Expression, out: CArray) -> WrittenStep:
-    """Writes a step without a state, whose output goes to some memory."""
-    return write_step(place, None, lambda state: (y, None), lambda y: out)
+def write_function(place: Place, y: Expression, out: CArray) -> list[str]:
+    """Lines of an expression without a state, whose values go to some memory."""
+    return write_step(place, None, lambda state: (y, None), lambda y: out).lines
 
 
-def _settled(start: Any, step: _Step) -> list[_Field]:
-    """Shapes and ranges of the state that no step leaves."""
-    fields = [_Field.of(leaf) for leaf in _leaves(start)]
+def _settled(start: Any, step: _Step) -> list[_Leaf]:
+    """A state whose shapes and ranges no step leaves."""
+    state = [_leaf_of(leaf) for leaf in _leaves(start)]
     for _ in range(_MAX_PASSES):
-        y, after = step(_with_leaves(start, iter(field.leaf() for field in fields)))
-        wider = [field.hull(_Field.of(leaf)) for field, leaf in zip(fields, _leaves(after), strict=True)]
+        y, after = step(_with_leaves(start, iter(state)))
+        wider = [_hull(old, _leaf_of(new)) for old, new in zip(state, _leaves(after), strict=True)]
         # one loop computes all places, so that all fields but single numbers have its shape
-        wider = [_widened(field, _block_shape(y, wider)) for field in wider]
-        if wider == fields:
-            return fields
-        fields = wider
+        places = _places(y, wider)
+        wider = [Signal(leaf.array.shaped(places)) if _has_places(leaf) else leaf for leaf in wider]
+        if [leaf.array for leaf in wider] == [leaf.array for leaf in state]:
+            return state
+        state = wider
 
     raise ExportError("the range of a state grows from step to step, so it has no C type")
 
 
-def _widened(field: _Field, shape: tuple[int, ...]) -> _Field:
-    return field._replace(shape=shape) if not field.rows and math.prod(field.shape) > 1 else field
+def _leaf_of(leaf: Any) -> _Leaf:
+    """A field of the state without memory: its shape and range."""
+    if isinstance(leaf, Ring):
+        return Ring(leaf.range, leaf.place, leaf.rows)
+    x = as_expression(leaf)
+    return Signal(CArray("", x.shape[1:], x.low, x.high))
 
 
-def _block_shape(y: Expression, fields: Sequence[_Field]) -> tuple[int, ...]:
-    several = [field.shape for field in fields if math.prod(field.shape) > 1]
-    return np.broadcast_shapes(y.shape[1:], *several)
+def _hull(old: _Leaf, new: _Leaf) -> _Leaf:
+    """The range of both."""
+    a = old.array
+    b = new.array
+    array = CArray(a.code, np.broadcast_shapes(a.shape, b.shape), min(a.low, b.low), max(a.high, b.high))
+    return replace(old, array=array) if isinstance(old, Ring) else Signal(array)
 
 
-def _leaves(state: Any) -> list[_Leaf]:
-    if state is None:
-        return []
+def _has_places(leaf: _Leaf) -> bool:
+    return isinstance(leaf, Signal) and leaf.array.size > 1
+
+
+def _places(y: Expression, state: Sequence[_Leaf]) -> tuple[int, ...]:
+    """The shape of the loop over all places."""
+    return np.broadcast_shapes(y.shape[1:], *(leaf.array.shape for leaf in state if _has_places(leaf)))
+
+
+def _leaves(state: Any) -> Iterator[Any]:
     if isinstance(state, tuple):
-        return [leaf for item in state for leaf in _leaves(item)]
-    return [Constant.of(state) if isinstance(state, int) else state]
+        for item in state:
+            yield from _leaves(item)
+    elif state is not None:
+        yield state
 
 
 def _with_leaves(state: Any, leaves: Iterator[_Leaf]) -> Any:
     """A state of the same form, of other leaves."""
-    if state is None:
-        return None
     if isinstance(state, tuple):
         items = [_with_leaves(item, leaves) for item in state]
         return type(state)(*items) if hasattr(state, "_fields") else tuple(items)
-    return next(leaves)
+    return None if state is None else next(leaves)
 
 
 def _names(name: str, state: Any) -> list[str]:
     """The names of the leaves in C."""
-    if state is None:
-        return []
     if not isinstance(state, tuple):
-        return [f"{name}_state"]
-
-    keys = getattr(state, "_fields", [str(i) for i in range(len(state))])
+        return [] if state is None else [f"{name}_state"]
+    keys = getattr(state, "_fields", range(len(state)))
     return [f"{name}_{key}" for key, item in zip(keys, state, strict=True) if item is not None]
 
 
-def _allocated(source: CSource, name: str, field: _Field) -> _Leaf:
-    array = source.state_array(name, field.shape, field.low, field.high, max(field.rows, 1))
-    return field.leaf(array.code, source.state_number(f"{name}_place") if field.rows else "")
+def _allocated(source: CSource, name: str, leaf: _Leaf) -> _Leaf:
+    known = leaf.array
+    rows = leaf.rows if isinstance(leaf, Ring) else 1
+    array = source.state_array(name, known.shape, known.low, known.high, rows)
+    return Ring(array, source.state_number(f"{name}_place"), rows) if isinstance(leaf, Ring) else Signal(array)
 
 
-def _start_lines(source: CSource, leaf: _Leaf, initial: _Leaf) -> list[str]:
+def _start_lines(source: CSource, leaf: _Leaf, initial: Any) -> list[str]:
     """Lines that set a field back to its start."""
+    array = leaf.array
+    clear = f"memset({array.code}, 0, sizeof {array.code});"
     if isinstance(leaf, Ring):
-        return [f"memset({leaf.array.code}, 0, sizeof {leaf.array.code});", f"{leaf.place} = 0;"]
+        return [clear, f"{leaf.place} = 0;"]
+    if not np.any(initial):
+        return [clear]
 
-    array = _array_of(leaf)
-    if not isinstance(initial, Constant) or not initial.values.any():
-        return [f"memset({array.code}, 0, sizeof {array.code});"]
-
-    values = initial.values.reshape(initial.shape[1:])
-    lines = for_loop(array.size, [f"{array.code}[j] = {source.constant(values, array.shape)};"])
+    # memory starts with zeros, so that only other values have a line in the start function
+    lines = for_loop(array.size, [f"{array.code}[j] = {source.constant(initial[0], array.shape)};"])
     source.starts += lines
 
     return lines
 
 
-def _array_of(leaf: _Leaf) -> CArray:
-    if not isinstance(leaf, Element):
-        raise ExportError("a state without memory")
-    return leaf.array
+def _step_lines(
+    place: Place, shape: tuple[int, ...], stores: Sequence[tuple[CArray, Expression]], rings: Sequence[Ring]
+) -> list[str]:
+    """Rings get the present step, then all places are computed and stored, then single numbers."""
+    is_single = [array.size == 1 < math.prod(shape) for array, _ in stores]
+    loop = _Lines(place, shape)
+    body = [line for ring in rings for line in _ring_lines(loop, ring)]
+    body += loop.write([store for store, single in zip(stores, is_single, strict=True) if not single])
+    numbers = _Lines(place, ())
+    behind = numbers.write([store for store, single in zip(stores, is_single, strict=True) if single])
+    advance = [f"{ring.place} = ({ring.place} + 1) % {ring.rows};" for ring in rings if ring.newest is not None]
+
+    return [*(for_loop(math.prod(shape), body) if body else []), *behind, *advance]
 
 
-class _Loop:
-    """The loop over the places of a shape: lines before it, and in it."""
+def _ring_lines(loop: "_Lines", ring: Ring) -> list[str]:
+    """The present step, put into a ring; where a window starts, it may fill the ring."""
+    array = ring.array
+    place = broadcast_index(array.shape, loop.shape)
+    lines = []
+    if ring.fill is not None:
+        started, step = ring.fill
+        rows = for_loop(ring.rows, [f"{array.code}[i * {array.size} + {place}] = {loop.text(step)};"], "i")
+        lines += if_block(f"!{loop.text(started)}", rows)
 
-    def __init__(self, place: Place, shape: tuple[int, ...], roots: Sequence[Expression]) -> None:
+    if ring.newest is not None:
+        lines.append(f"{array.code}[{ring.place} * {array.size} + {place}] = {loop.text(ring.newest)};")
+
+    return lines
+
+
+class _Lines:
+    """The lines that compute expressions at one place."""
+
+    def __init__(self, place: Place, shape: tuple[int, ...]) -> None:
         self.source = place.source
         self.function = place.function
         self.shape = shape
-        self.size = math.prod(shape)
-        self.before: list[str] = []
-        self.inside: list[str] = []
-        self._names: dict[int, str] = {}
-        self._uses: Counter[int] = Counter()
-        self._is_in_sum = False
-        for root in roots:
-            self._count_uses(root)
+        self.lines: list[str] = []
+        self.locals: dict[int, str] = {}
+        self.uses: Counter[int] = Counter()
+        self.is_in_sum = False
 
-    def _count_uses(self, expression: Expression) -> None:
-        self._uses[id(expression)] += 1
-        if self._uses[id(expression)] == 1:
-            for operand in expression.operands:
-                self._count_uses(operand)
+    def write(self, stores: Sequence[tuple[CArray, Expression]]) -> list[str]:
+        """Computes all values, then stores them, since each may read the state as it was."""
+        for _, value in stores:
+            self._count_uses(value)
 
-    def is_single(self, expression: Expression) -> bool:
-        """True if an expression has one value for all places."""
-        return expression.size == 1 and self.size > 1
+        text = self.text if len(stores) == 1 else self._local
+        texts = [text(value) for _, value in stores]
+        assigned = [f"{array.at(self.shape)} = {text};" for (array, _), text in zip(stores, texts, strict=True)]
 
-    def is_one_place(self, array: CArray) -> bool:
-        """True if an array has one element for all places."""
-        return array.size == 1 and self.size > 1
+        return [*self.lines, *assigned]
 
     def text(self, expression: Expression) -> str:
-        known = self._names.get(id(expression))
-        if known is not None:
-            return known
+        """The C text of an expression; a value that is used more than once is a local variable."""
+        is_shared = self.uses[id(expression)] > 1 and expression.operands and not self.is_in_sum
+        return self._local(expression) if is_shared else expression.write(self)
 
-        text = expression.text(self)
-        if isinstance(expression, Total):
-            self._names[id(expression)] = text
-            return text
-
-        # a value that is used once stands where it is used
-        is_shared = self._uses[id(expression)] > 1 or self.is_single(expression)
-        if isinstance(expression, Operation) and is_shared and not self._is_in_sum:
-            return self._local(expression, text)
-
-        return text
-
-    def value(self, expression: Expression) -> str:
-        """A value that later stores do not change: a literal, or a local variable."""
-        text = self.text(expression)
-        is_stable = isinstance(expression, Constant | Total) or id(expression) in self._names
-        return text if is_stable else self._local(expression, text)
-
-    def sum_over(self, stack: Stack) -> str:
+    def sum_of(self, stack: Stack) -> str:
+        """The local variable that holds the sum of a stack."""
         total = self.source.local_name(self.function)
-        self._is_in_sum = True
+        self.is_in_sum = True
         element = self.text(stack.element)
-        self._is_in_sum = False
+        self.is_in_sum = False
 
-        lines = [f"int64_t {total} = 0;"]
+        self.lines.append(f"int64_t {total} = 0;")
         body = [f"{total} += {element};"]
         if stack.is_product:
             product = self.source.local_name(self.function)
-            lines.append(f"int64_t {product} = 1;")
+            self.lines.append(f"int64_t {product} = 1;")
             body = [f"{product} *= {element};", f"{total} += {product};"]
 
-        lines += for_loop(stack.number, body, stack.variable)
-        self._lines_of(stack.element).extend(lines)
-
+        self.lines += for_loop(stack.number, body, stack.variable)
         return total
 
-    def _local(self, expression: Expression, text: str) -> str:
-        name = self.source.local_name(self.function)
-        kind = expression.kind if isinstance(expression, Operation) else "int64_t"
-        self._names[id(expression)] = name
-        self._lines_of(expression).append(f"const {kind} {name} = {text};")
-        return name
+    def _local(self, expression: Expression) -> str:
+        if id(expression) not in self.locals:
+            text = expression.write(self)
+            name = self.source.local_name(self.function)
+            self.lines.append(f"const int64_t {name} = {text};")
+            self.locals[id(expression)] = name
 
-    def _lines_of(self, expression: Expression) -> list[str]:
-        return self.before if self.is_single(expression) else self.inside
+        return self.locals[id(expression)]
 
-
-def _step_lines(place: Place, y: Expression, out: CArray, state: Sequence[_Leaf], after: Sequence[_Leaf]) -> list[str]:
-    """The lines of one step: rings get the present step, then all places are computed and stored."""
-    stores: list[tuple[CArray, Expression]] = []
-    rings: list[Ring] = []
-    for old, new in zip(state, after, strict=True):
-        if isinstance(new, Ring):
-            rings.append(new)
-        elif new is not old:
-            stores.append((_array_of(old), new))
-
-    stores.append((out, y))
-    conditions = [ring.started[0] for ring in rings if ring.started is not None]
-    shape = _block_shape(y, [_Field.of(leaf) for leaf in state])
-    loop = _Loop(place, shape, [*(value for _, value in stores), *conditions])
-    first = [line for ring in rings if loop.is_one_place(ring.array) for line in _ring_lines(loop, ring)]
-    inside = [line for ring in rings if not loop.is_one_place(ring.array) for line in _ring_lines(loop, ring)]
-
-    # all values are computed before the first is stored, since each may read the state as it was
-    compute = loop.value if len(stores) > 1 else loop.text
-    texts = [compute(value) for _, value in stores]
-    inside += loop.inside
-    behind: list[str] = []
-
-    for (array, value), text in zip(stores, texts, strict=True):
-        if loop.is_single(value) and array.size == 1:
-            behind.append(f"{array.code}[0] = {text};")
-        else:
-            inside.append(f"{array.at(shape)} = {text};")
-
-    behind += [f"{ring.place} = ({ring.place} + 1) % {ring.rows};" for ring in rings if ring.newest is not None]
-    return [*first, *loop.before, *(for_loop(loop.size, inside) if inside else []), *behind]
-
-
-def _ring_lines(loop: _Loop, ring: Ring) -> list[str]:
-    """The present step, put into a ring; at the start of a window it may fill the ring."""
-    array = ring.array
-    index = broadcast_index(array.shape, loop.shape)
-    lines = []
-    if ring.started is not None:
-        started, step = ring.started
-        fill = for_loop(ring.rows, [f"{array.code}[i * {array.size} + {index}] = {loop.text(step)};"], "i")
-        lines += if_block(f"!{loop.text(started)}", fill)
-
-    if ring.newest is not None:
-        lines.append(f"{array.code}[{ring.place} * {array.size} + {index}] = {loop.text(ring.newest)};")
-
-    return lines
+    def _count_uses(self, expression: Expression) -> None:
+        self.uses[id(expression)] += 1
+        if self.uses[id(expression)] == 1:
+            for operand in expression.operands:
+                self._count_uses(operand)

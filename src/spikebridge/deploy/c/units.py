@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spikebridge.deploy.bundle.manifest import StageRecord
-from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression, Stack
+from spikebridge.deploy.c.arithmetic import CArithmetic, Expression, Signal, Stack
 from spikebridge.deploy.c.operations import ProgramWriter
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop, if_block
 from spikebridge.deploy.c.steps import Place, WrittenStep, write_function, write_step
@@ -179,7 +179,7 @@ class UnitWriter:
         is_counted = self.runner.kind in ("Tumbling", "Sliding", "Hold")
         steps = self.runner.length if is_counted else MAX_STEPS
         a = CArithmetic(record.settings, self.numbers.get("kernel", {}), steps)
-        signal = Element.of(x)
+        signal = Signal(x)
 
         def step(carry: Any) -> tuple[Expression, Any]:
             h, carry = form.step(a, signal, carry)
@@ -223,15 +223,15 @@ class UnitWriter:
         if isinstance(outputs, Stack):
             # one value gives several, the entries of a row of the table
             rows = self._work_array("outputs", outputs.element, len(outputs))
-            step = write_function(place, outputs.element, rows.row())
-            return _Rows(for_loop(len(outputs), step.lines, "k"), rows, len(outputs))
+            lines = write_function(place, outputs.element, rows.row())
+            return _Rows(for_loop(len(outputs), lines, "k"), rows, len(outputs))
 
-        step = write_function(place, outputs[0], self._work_array("outputs", outputs[0]))
-        return _Rows(step.lines, step.out, 1)
+        out = self._work_array("outputs", outputs[0])
+        return _Rows(write_function(place, outputs[0], out), out, 1)
 
     def _discretize_each(self, form: DiscretizerForm, a: CArithmetic, place: Place, x: CArray, number: int) -> _Rows:
         """One output for each value, in order."""
-        value = Element.of(x.row())
+        value = Signal(x.row())
         rows: list[CArray] = []
 
         def step(state: Any) -> tuple[Expression, Any]:

@@ -187,7 +187,7 @@ def _convolution(a: Any, inputs: Sequence[Ints]) -> Ints:
 
 
 def _table(a: Any, inputs: Sequence[Any]) -> Any:
-    return a["entries"][inputs[0] - a.settings["low"]]
+    return a.entry("entries", inputs[0] - a.settings["low"])
 
 
 def _relu(a: Any, inputs: Sequence[Any]) -> Any:

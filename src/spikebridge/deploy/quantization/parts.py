@@ -1,4 +1,4 @@
-"""Quantised parts: they take and give real values on known grids, and compute with integers inside."""
+"""Quantised parts: real values that are multiples of a scale in and out, integers inside."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,17 +13,13 @@ from spikebridge.neurons.neuron import Neuron
 
 
 class _PartState(NamedTuple):
-    """The state of every layer that remembers, in the order in which they run."""
+    """The state of every layer with a state, in the order in which they run."""
 
     layers: tuple[Any, ...]
 
 
 class QuantizedModule(nn.Module):
-    """A plain part, or the nonlinearity of a unit.
-
-    Args:
-        program: its layers.
-    """
+    """A plain part, or the nonlinearity of a unit."""
 
     def __init__(self, program: QuantProgram) -> None:
         super().__init__()
@@ -31,27 +27,22 @@ class QuantizedModule(nn.Module):
 
     def forward(self, *signals: Shaped[Tensor, "R ..."], **named: Shaped[Tensor, "R ..."]) -> Shaped[Tensor, "R ..."]:
         """Rows in, rows out."""
-        given = {**{f"#{i}": x for i, x in enumerate(signals)}, **named}
-        y, _ = self.program({name: given[name] for name in self.program.inputs}, 1, {}, {})
+        inputs = {**{f"#{i}": x for i, x in enumerate(signals)}, **named}
+        y, _ = self.program({name: inputs[name] for name in self.program.inputs}, 1, {}, {})
         return y
 
 
 class QuantizedPart(Stateful):
-    """A stateful part.
-
-    Args:
-        program: its layers.
-        part: what it was, whose paths of modulation it keeps.
-    """
+    """A stateful part, with the paths of modulation of the float part."""
 
     def __init__(self, program: QuantProgram, part: Stateful) -> None:
         super().__init__()
         self.program = program
-        self.alone = isinstance(part, Neuron | Recurrent)
+        self.is_single = isinstance(part, Neuron | Recurrent)
 
     def modulable_paths(self) -> list[str]:
         paths = modulable(self.program.layers)
-        return [path.removeprefix("neuron.") for path in paths] if self.alone else paths
+        return [path.removeprefix("neuron.") for path in paths] if self.is_single else paths
 
     def initial_state(self, x_t: Tensor) -> _PartState:
         return self(x_t.new_empty((0, *x_t.shape)))[1]
@@ -71,7 +62,8 @@ class QuantizedPart(Stateful):
         return y, _PartState(tuple(after[name] for name in names))
 
     def _effects(self, modulation: Mapping[str, Any], num_steps: int) -> dict[str, dict[str, Sequence[Effect]]]:
-        found: dict[str, dict[str, Sequence[Effect]]] = {}
+        """Modulation by path as effects by layer and quantity."""
+        by_layer: dict[str, dict[str, Sequence[Effect]]] = {}
         for path, value in modulation.items():
             if value is None:
                 continue
@@ -83,6 +75,6 @@ class QuantizedPart(Stateful):
                 raise ShapeError(f"modulation of {path} needs 1 or {num_steps} steps in time")
 
             name, _, quantity = path.rpartition(".")
-            found.setdefault(self.program.layer_at(name), {})[quantity] = effects
+            by_layer.setdefault(self.program.layer_at(name), {})[quantity] = effects
 
-        return found
+        return by_layer

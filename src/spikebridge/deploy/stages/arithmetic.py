@@ -169,9 +169,13 @@ class FloatArithmetic:
         """1 where a condition holds, else 0; fake integers pass the gradient to the probability `h`."""
         return condition.astype(np.float32)
 
+    def entry(self, name: str, index: Any) -> Any:
+        """The entries of a table at integers."""
+        return self[name][index]
+
     def look_up(self, name: str, index: Any) -> Sequence[Any]:
         """The rows of a table at integers, one value for each column of the table."""
-        rows = self[name][index]
+        rows = self.entry(name, index)
         return [rows[..., k] for k in range(rows.shape[-1])]
 
     def past(self, x: Any, num_steps: int) -> Any:
@@ -261,7 +265,7 @@ class IntegerArithmetic(FloatArithmetic):
 
     def chance(self, h: Any) -> Any:
         # looked up: the table has one entry for each integer of the input
-        return self["entries"][h - self.settings["low"]]
+        return self.entry("entries", h - self.settings["low"])
 
     def spikes(self, condition: Any, h: Any) -> Any:
         return np.asarray(condition, np.int64)
