@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import ClockRecord
+from spikebridge.deploy.c.arithmetic import Signal
 from spikebridge.deploy.c.operations import Effect
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop, if_block, indent
 from spikebridge.deploy.c.units import UnitOutput, UnitWriter
@@ -154,8 +155,8 @@ class LinkWriter:
 
     def effect(self) -> Effect:
         """The effect of a modulation on its quantity."""
-        present = None if self.flag is None else CArray(f"(&{self.flag})", (), 0, 1)
-        return Effect(self._newest(), self.record.by, present)
+        present = None if self.flag is None else Signal(CArray(f"(&{self.flag})", (), 0, 1))
+        return Effect(Signal(self._newest()), self.record.by, present)
 
     def check(self, target: ClockRecord) -> None:
         """Raises an `ExportError` for a sampled link without a value at some tick of its target."""

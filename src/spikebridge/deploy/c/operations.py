@@ -27,9 +27,9 @@ _KEEPS_RANGE = ("same", "relu", "flatten", "largest", "previous", "delay")
 class Effect:
     """A signal that modulates a quantity; `present`: the flag that a value has come, None where there always is one."""
 
-    signal: CArray
+    signal: Signal
     by: str
-    present: CArray | None
+    present: Signal | None
 
 
 class ProgramWriter:
@@ -92,9 +92,7 @@ class ProgramWriter:
             y = ELEMENTWISE[name](a, [Signal(x) for x in inputs])
             return self._function(operation.name, y)
 
-        lines, out = _LOOPS[name](self, operation, inputs[0], numbers)
-        self.lines += lines
-        return out
+        return _LOOPS[name](self, operation, inputs[0], numbers)
 
     def _function(self, name: str, y: Expression) -> CArray:
         """An intermediate signal that is an expression of others."""
@@ -112,18 +110,11 @@ class ProgramWriter:
     ) -> CArray:
         """A neuron, a gain or a gate, or a delay."""
         form = LAYERS[operation.operation]
-        flags = {
-            quantity: Signal(effect.present)
-            for quantity, signals in effects.items()
-            for effect in signals
-            if effect.present is not None
-        }
+        acting = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
+        # a record has one link for a quantity
+        flags = {quantity: own[0].present for quantity, own in effects.items() if own[0].present is not None}
         a = CArithmetic(operation.settings, numbers, present=flags)
         signals = [Signal(x) for x in inputs]
-        acting = {
-            quantity: [(Signal(effect.signal), effect.by) for effect in several]
-            for quantity, several in effects.items()
-        }
 
         start = None if form.start is None else form.start(a, signals)
         place = Place(self.source, self.function, f"{self.function}_{operation.name}")
@@ -232,9 +223,7 @@ class _Weights(NamedTuple):
         return f"sum += {cast}{weight} * {value};"
 
 
-def _linear(
-    program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers
-) -> tuple[list[str], CArray]:
+def _linear(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     layer = _Weights.of(numbers, x)
     num_outputs, num_inputs = layer.weight.shape
     if not x.shape or x.shape[-1] != num_inputs:
@@ -252,7 +241,9 @@ def _linear(
     ]
 
     lines = for_loop(num_outputs, body, "o")
-    return lines if rows == 1 else for_loop(rows, lines, "row"), out
+    program.lines += lines if rows == 1 else for_loop(rows, lines, "row")
+
+    return out
 
 
 def _element(x: CArray, row: str, size: int, index: str, rows: int) -> str:
@@ -291,9 +282,7 @@ class _Sliding(NamedTuple):
         return for_loop(self.kernel[axis], [*lines, *body], offset)
 
 
-def _convolution(
-    program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers
-) -> tuple[list[str], CArray]:
+def _convolution(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     layer = _Weights.of(numbers, x)
     num_axes = layer.weight.ndim - 2
     if num_axes not in (1, 2) or len(x.shape) != num_axes + 1:
@@ -330,7 +319,8 @@ def _convolution(
         f"{out.code}[(o * {rows} + y) * {columns} + x] = sum;",
     ]
 
-    return for_loop(num_outputs, for_loop(rows, for_loop(columns, body, "x"), "y"), "o"), out
+    program.lines += for_loop(num_outputs, for_loop(rows, for_loop(columns, body, "x"), "y"), "o")
+    return out
 
 
 def _rows_and_columns(sizes: Sequence[int], single: int) -> list[int]:
@@ -338,7 +328,7 @@ def _rows_and_columns(sizes: Sequence[int], single: int) -> list[int]:
     return list(sizes) if len(sizes) == 2 else [single, *sizes]
 
 
-def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> tuple[list[str], CArray]:
+def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     """A maximum or a sum over windows of an image."""
     if len(x.shape) != 3:
         raise ExportError(f"{operation.name!r} pools over two axes, but gets a signal of shape {x.shape}")
@@ -366,10 +356,11 @@ def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers
         f"{out.code}[(c * {rows} + y) * {columns} + x] = best;",
     ]
 
-    return for_loop(x.shape[0], for_loop(rows, for_loop(columns, body, "x"), "y"), "c"), out
+    program.lines += for_loop(x.shape[0], for_loop(rows, for_loop(columns, body, "x"), "y"), "c")
+    return out
 
 
-def _sum(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> tuple[list[str], CArray]:
+def _sum(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     """The sum of each channel of an image."""
     area = math.prod(x.shape[-2:])
     out = program.work_array(operation.name, (*x.shape[:-2], 1, 1), x.low * area, x.high * area)
@@ -379,26 +370,25 @@ def _sum(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers:
         f"{out.code}[c] = sum;",
     ]
 
-    return for_loop(out.size, body, "c"), out
+    program.lines += for_loop(out.size, body, "c")
+    return out
 
 
-def _flatten(
-    program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers
-) -> tuple[list[str], CArray]:
+def _flatten(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     # axes count with that of the batch
     ndim = len(x.shape) + 1
     start, end = (int(str(operation.settings[key])) % ndim - 1 for key in ("start", "end"))
     if start < 0:
         raise ExportError(f"{operation.name!r} flattens the axis of the batch")
 
-    return [], x.shaped((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+    return x.shaped((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
-def _same(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> tuple[list[str], CArray]:
-    return [], x
+def _same(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    return x
 
 
-_LOOPS: dict[str, Callable[[ProgramWriter, OperationRecord, CArray, _Numbers], tuple[list[str], CArray]]] = {
+_LOOPS: dict[str, Callable[[ProgramWriter, OperationRecord, CArray, _Numbers], CArray]] = {
     "linear": _linear,
     "convolution": _convolution,
     "flatten": _flatten,
