@@ -32,8 +32,7 @@ def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArra
         raise ExportError(f"{path} is there already; name another folder or remove it first")
 
     content = save({name: np.ascontiguousarray(value) for name, value in numbers.items()})
-    file = FileRecord(len(content), hashlib.sha256(content).hexdigest())
-    records = dataclasses.asdict(dataclasses.replace(model, numbers=file))
+    records = dataclasses.asdict(dataclasses.replace(model, numbers=FileRecord.of(content)))
     text = json.dumps({"schema": _SCHEMA, "version": _VERSION, **records}, indent=1, allow_nan=False) + "\n"
 
     with atomic_folder(path) as draft:

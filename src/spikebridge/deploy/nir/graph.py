@@ -286,9 +286,7 @@ def _after_flatten(node: NirNode, shape: Shape) -> Shape:
 def _common_shape(name: str, shapes: list[Shape]) -> Shape:
     known = {shape for shape in shapes if shape is not None}
     if len(known) > 1:
-        raise DataError(
-            f"the signals that come together at the NIR node {name!r} have the shapes {sorted(known)}; they must be one"
-        )
+        raise DataError(f"the inputs of the NIR node {name!r} have the shapes {sorted(known)}; they must be one")
 
     return known.pop() if known else None
 

@@ -36,7 +36,7 @@ _RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}
 
 @dataclass(frozen=True)
 class Step:
-    """The integration of a membrane over one step of `dt` seconds; "unscaled" leaks as by Euler, and adds x as it is."""
+    """The integration of a membrane over `dt` seconds; "unscaled" leaks as by Euler, and adds its input as it is."""
 
     dt: float
     way: Reading = "exact"

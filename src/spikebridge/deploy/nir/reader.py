@@ -153,9 +153,8 @@ def _layer(node: NirNode, dt: float) -> nn.Module:
             return SumPool2d(**settings)
         case "Flatten":
             # NIR counts axes without the batch
-            return nn.Flatten(
-                *(axis + 1 if axis >= 0 else axis for axis in (settings["start_dim"], settings["end_dim"]))
-            )
+            start, end = (n + 1 if n >= 0 else n for n in (settings["start_dim"], settings["end_dim"]))
+            return nn.Flatten(start, end)
         case "Scale":
             return Gate(**numbers) if "gate" in numbers else Gain(**numbers)
         case "Threshold":

@@ -1,10 +1,8 @@
 """From a quantised network to its integer model, alone (`integer_model`) or inside a bundle (`add_integers`)."""
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -331,9 +329,10 @@ def _write_integers(bundle: Bundle, model: IntegerModel, sample: bytes) -> None:
         model.save(folder)
         write_bytes(bundle.path / _SAMPLE, sample)
         names = (f"{_FOLDER}/{RECORDS}", f"{_FOLDER}/{NUMBERS}", _SAMPLE)
+        files = {name: FileRecord.of(read_bytes(bundle.path / name, "a file of a bundle")) for name in names}
         manifest = dataclasses.replace(
             bundle.manifest,
-            files={**bundle.manifest.files, **{name: _file_record(bundle.path / name) for name in names}},
+            files={**bundle.manifest.files, **files},
             integers=IntegersRecord(_FOLDER, (RECORDS, NUMBERS), _SAMPLE),
         )
         # the manifest comes last: before it, the bundle is the one without integers
@@ -357,8 +356,3 @@ def _check_weights(bundle: Bundle, sample: Mapping[str, NDArray[Any]], trace: Re
                 f"{bundle.path} holds other weights than those that were quantised: its part {name!r} gives another "
                 "signal on the sample; export and quantise the same run and network"
             )
-
-
-def _file_record(path: Path) -> FileRecord:
-    content = read_bytes(path, "a file of a bundle")
-    return FileRecord(len(content), hashlib.sha256(content).hexdigest())

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikebridge.deploy.bundle.trace import ReferenceTrace, check_stream, record_trace
+from spikebridge.deploy.bundle.trace import ReferenceTrace, check_float32, check_stream, record_trace
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.parts import QuantizedModule, QuantizedPart
 from spikebridge.deploy.quantization.program import QuantProgram
@@ -70,7 +70,7 @@ def quantize(
     own = copy.deepcopy(network)
     quantized = (own if isinstance(own, HybridNetwork) else _single(own, dt)).eval()
     config.check(_layer_paths(quantized))
-    _refuse_precision(quantized)
+    check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}
 
     with torch.no_grad():
@@ -265,12 +265,6 @@ def _single(module: nn.Module, dt: float | None) -> HybridNetwork:
     return HybridNetwork(
         dt=step, inputs={_SIGNAL: every(step)}, parts={"network": part}, links=links, outputs=["network"]
     )
-
-
-def _refuse_precision(network: HybridNetwork) -> None:
-    for name, value in (*network.named_parameters(), *network.named_buffers()):
-        if value.is_floating_point() and value.dtype != torch.float32:
-            raise ExportError(f"{name!r} is {value.dtype}; quantisation starts from float32: network.float()")
 
 
 def _replace_modules(network: HybridNetwork, config: QConfigMapping, scales: _ScalePropagation) -> None:
