@@ -1,8 +1,8 @@
-from .adapters.adapt import adapt
+from .adapters.libraries import adapt
 from .bundle.bundle import Bundle
 from .bundle.export import export
 from .bundle.rebuild import rebuild
-from .compare import Comparison, Tolerance, compare_bundle
+from .compare import Comparison, Tolerance, compare_bundle, target_level
 from .integer.bundle import integer_runner
 from .integer.model import IntegerModel
 from .nir.reader import from_nir
@@ -13,7 +13,6 @@ from .quantization.network import quantize
 from .quantization.report import saturation
 from .runtime.runner import Runner
 from .streaming.loop import Live
-from .target import target_level
 
 __all__ = [
     "Bundle",

@@ -31,8 +31,9 @@ from spikebridge.deploy.bundle.trace import record_active_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
 from spikebridge.deploy.runtime.nir_interpreter import Effects
+from spikebridge.deploy.runtime.parts import PartRunner
 from spikebridge.deploy.runtime.runner import Runner
-from spikebridge.errors import DataError, ExportError
+from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Effect
 
@@ -147,6 +148,26 @@ def compare_bundle(
         rows += _compare_integers(bundle, inputs, trained, forms)
 
     return Comparison(tuple(rows))
+
+
+def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> _Level:
+    """A level for `compare_bundle`: the whole bundle with some parts on another target.
+
+    A target is a class with the method `step` of `PartRunner`, made from the part's file; it may call a chip, a
+    simulator or a program. When it is made, it refuses a part that it cannot hold.
+
+    Args:
+        bundle: an opened bundle.
+        parts: targets by the name of the part; the others run as in the bundle.
+
+    Raises:
+        ConfigError: the bundle has no such part.
+    """
+    for name in parts:
+        if name not in bundle.manifest.parts:
+            raise ConfigError(f"{bundle.path} has no part {name!r}; {did_you_mean(name, bundle.manifest.parts)}")
+
+    return lambda inputs, ticks: Runner(bundle, parts).run_recorded(inputs, ticks)
 
 
 class _ReadBack:

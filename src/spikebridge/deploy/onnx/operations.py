@@ -12,14 +12,6 @@ _PRODUCTS = ("Conv", "Gemm", "MatMul")
 def count_macs(content: bytes, name: str) -> float:
     """The multiply-accumulates of one sample: those of convolutions and matrix products.
 
-    Args:
-        content: the bytes of the file.
-        name: for messages.
-
-    Raises:
-        DataError: the file is damaged, or the shape of a product is not known.
-        ExportError: the package onnx is not installed.
-
     Example:
         >>> import torch
         >>> from spikebridge.deploy.onnx.writer import write_onnx
@@ -52,13 +44,12 @@ def count_macs(content: bytes, name: str) -> float:
 
 
 def _macs(kind: str, first: Sequence[int], second: Sequence[int], result: Sequence[int]) -> float:
-    """Values of the result times the products of each."""
-    each = math.prod(second[1:]) if kind == "Conv" else first[-1]
-    return float(math.prod(result) * each)
+    products_a_value = math.prod(second[1:]) if kind == "Conv" else first[-1]
+    return float(math.prod(result) * products_a_value)
 
 
 def _sizes(value: Any) -> list[int] | None:
-    """The shape of a value; an axis without a size, that of the batch, counts as one."""
+    """The shape of a value; the axis of the batch, which has no size, counts as one."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     return [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
