@@ -63,8 +63,7 @@ def run_bundle(
     runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)
 
     if file is None:
-        numbers = bundle.numbers(bundle.manifest.sample.file)
-        inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}
+        inputs = bundle.sample_inputs()
         ticks = bundle.manifest.sample.ticks
     else:
         inputs = read_arrays(file) if inputs is None else inputs

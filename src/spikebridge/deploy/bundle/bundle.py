@@ -108,6 +108,11 @@ class Bundle:
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path / name} is damaged: {error}") from None
 
+    def sample_inputs(self) -> dict[str, NDArray[np.generic]]:
+        """The inputs of the sample by name, `(T, B, *N)` each."""
+        numbers = self.numbers(self.manifest.sample.file)
+        return {name: numbers[f"inputs.{name}"] for name in self.manifest.inputs}
+
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(file.size for file in self.manifest.files.values())

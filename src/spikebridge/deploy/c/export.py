@@ -120,15 +120,10 @@ def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]]
     """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample."""
     model = integers_of(bundle)
     manifest = bundle.manifest
-    sample = bundle.numbers(manifest.sample.file)
-    inputs = {name: sample[f"inputs.{name}"] for name in manifest.inputs}
     quantized = bundle.numbers(None if manifest.integers is None else manifest.integers.sample)
+    signals = sample_signals(manifest, quantized)
 
-    return (
-        model,
-        integer_inputs(model, inputs, sample_signals(manifest, quantized), f"{bundle.path}"),
-        manifest.sample.ticks,
-    )
+    return model, integer_inputs(model, bundle.sample_inputs(), signals, f"{bundle.path}"), manifest.sample.ticks
 
 
 def _struct(name: str, lines: list[str]) -> list[str]:
