@@ -72,24 +72,12 @@ class NetworkWriter:
 
     def write(self) -> dict[str, LinkOutput]:
         """Writes everything, and gives the outputs of the links."""
-        record = self.model.record
-        delayed = []
         self._write_inputs()
-        done = set(record.inputs)
-
-        for part in record.order:
-            for link in record.incoming(part):
-                if link.delay and not done.issuperset(self.model.links[link.name].sources):
-                    delayed.append(link)
-                    self._link(link).begin()
-                else:
-                    self._write_link(link)
-
-            self._write_part(part)
-            done.add(part)
-
-        for link in (*delayed, *record.incoming(None)):
-            self._write_link(link)
+        for entry in self.model.schedule:
+            if isinstance(entry, str):
+                self._write_part(entry)
+            else:
+                self._write_link(entry)
 
         self._write_outputs()
         self.lines += ["", "/* each clock counts down to its next sample */"]
@@ -160,6 +148,10 @@ class NetworkWriter:
 
         for incoming in record.incoming(part):
             link = self._link(incoming)
+            if link.value is None:
+                # its unit runs later in the tick
+                link.begin()
+
             link.check(clock)
             if incoming.kind == "modulation":
                 effects.setdefault((str(incoming.node), str(incoming.quantity)), []).append(link.effect())

@@ -145,8 +145,6 @@ class _IntegerPart:
 
 
 class _IntegerUnit:
-    """A unit of the integer model between real values."""
-
     def __init__(self, model: IntegerModel, link: IntegerLinkRecord) -> None:
         self.link = link
         self.unit = model.links[link.name].unit

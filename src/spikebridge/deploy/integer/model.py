@@ -114,12 +114,7 @@ def _check_numbers(numbers: Numbers) -> None:
 
 
 def to_integers(name: str, x: Values, grid: QParamsRecord) -> Ints:
-    """Real values as integers, clipped to a grid.
-
-    Example:
-        >>> to_integers("x", np.array([0.5, 9.0]), QParamsRecord(scale=0.25, low=-8, high=7)).tolist()
-        [2, 7]
-    """
+    """Real values as integers, clipped to a grid."""
     if not np.isfinite(x).all():
         raise DataError(f"{name!r} has values that are not finite")
 
@@ -129,14 +124,7 @@ def to_integers(name: str, x: Values, grid: QParamsRecord) -> Ints:
 
 @contextmanager
 def fitting(what: str) -> Iterator[None]:
-    """Raises one line in place of numpy's error where numbers of an integer model do not fit each other.
-
-    Example:
-        >>> with fitting("an input"):
-        ...     np.ones(2) @ np.ones(3)
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: the integer model cannot run, an input does not fit: ...
-    """
+    """Raises one line in place of numpy's error where numbers of an integer model do not fit each other."""
     try:
         yield
     except SpikebridgeError:
@@ -166,12 +154,7 @@ def _link_runner(
 
 
 def numbers_below(numbers: Numbers, prefix: str) -> dict[str, dict[str, Values]]:
-    """The integers below a path, by operation or stage.
-
-    Example:
-        >>> numbers_below({"parts/snn/lif/decay": np.array(3)}, "parts/snn/")
-        {'lif': {'decay': array(3)}}
-    """
+    """The integers below a path, by operation or stage."""
     below: dict[str, dict[str, Values]] = {}
     for name, value in numbers.items():
         if name.startswith(prefix):

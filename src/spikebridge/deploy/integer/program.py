@@ -42,7 +42,6 @@ class ProgramRecord:
     output: str
 
     def __post_init__(self) -> None:
-        """Raises a `DataError` for a program that cannot run."""
         known = set(self.inputs)
         names = {record.name for record in self.operations}
 
@@ -64,7 +63,6 @@ class ProgramRecord:
                 raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
 
     def modulable(self) -> list[tuple[str, str]]:
-        """Layers and their quantities that can be modulated."""
         neurons = [record.name for record in self.operations if record.operation == "neuron"]
         factors = [record for record in self.operations if record.operation == "factor"]
         pairs = [(name, quantity) for name in neurons for quantity in QUANTITIES]
@@ -149,12 +147,7 @@ def _before_first_tick(settings: Mapping[str, Setting], inputs: Mapping[str, Int
 
 
 def sizes_of(settings: Mapping[str, Any], name: str, num_axes: int) -> list[int]:
-    """A size of a convolution or pooling along each axis.
-
-    Example:
-        >>> sizes_of({"stride_0": 2, "stride_1": 3}, "stride", 2)
-        [2, 3]
-    """
+    """A size of a convolution or pooling along each axis."""
     return [int(settings[f"{name}_{axis}"]) for axis in range(num_axes)]
 
 

@@ -52,62 +52,45 @@ class IntegerPartRecord:
 
 @dataclass(frozen=True)
 class IntegerLinkRecord:
-    """A link, as in a bundle.
-
-    Attributes:
-        target: a part; None where the values leave the integer model.
-        takes, gives, takes_beside: integers of the source, of the values of the link, and of the context.
-        argument: argument of the target's program, for a transmission.
-        node, quantity: for a modulation, the neuron of the target's program and its quantity.
-        trigger: signal at whose samples windows of `Since` open.
-    """
+    """A link, as in a bundle."""
 
     name: str
     kind: Literal["transmission", "modulation"]
     source: str
-    target: str | None
+    target: str | None  # None where the values leave the integer model
     emits: ClockRecord
     held: bool
-    takes: QParamsRecord
-    gives: QParamsRecord
-    takes_beside: QParamsRecord | None = None
+    takes: QParamsRecord  # integers of the source
+    gives: QParamsRecord  # integers of the values of the link
+    takes_beside: QParamsRecord | None = None  # integers of the context
     delay: int = 0
-    argument: str | None = None
-    node: str | None = None
+    argument: str | None = None  # of the target's program, for a transmission
+    node: str | None = None  # a neuron of the target's program, for a modulation
     quantity: str | None = None
     by: Literal["add", "multiply", "replace"] = "multiply"
     context: str | None = None
-    trigger: str | None = None
+    trigger: str | None = None  # signal at whose samples windows of `Since` open
     unit: IntegerUnitRecord | None = None
 
     @property
     def sources(self) -> list[str]:
-        """The signals that the link reads."""
         return [name for name in (self.source, self.context, self.trigger) if name is not None]
 
 
 @dataclass(frozen=True)
 class IntegerRecord:
-    """An integer model.
-
-    Attributes:
-        order: parts in the order in which they fire.
-        outputs: parts whose signals are outputs; values that leave by a unit are the output `links.NAME`.
-        left_out: parts of the network that stay real.
-        numbers: the file of integers.
-    """
+    """An integer model."""
 
     dt: float
     inputs: dict[str, IntegerInputRecord]
     parts: dict[str, IntegerPartRecord]
     links: tuple[IntegerLinkRecord, ...]
-    order: tuple[str, ...]
-    outputs: tuple[str, ...]
-    left_out: tuple[str, ...]
+    order: tuple[str, ...]  # parts in the order in which they fire
+    outputs: tuple[str, ...]  # parts; values that leave by a unit are the output `links.NAME`
+    left_out: tuple[str, ...]  # parts of the network that stay real
     numbers: FileRecord | None = None
 
     def __post_init__(self) -> None:
-        """Raises a `DataError` for names without a signal or part, and for an order that cannot run."""
         if sorted(self.order) != sorted(self.parts):
             raise DataError(f"the order names {list(self.order)}, but the parts are {list(self.parts)}")
 
@@ -143,7 +126,6 @@ class IntegerRecord:
             )
 
     def _check_program(self, name: str, program: ProgramRecord) -> None:
-        """Raises a `DataError` for a part whose links do not fit its program."""
         links = self.incoming(name)
         arguments = [link.argument for link in links if link.kind == "transmission"]
         if sorted(map(str, arguments)) != sorted(program.inputs):
@@ -168,7 +150,6 @@ class IntegerRecord:
         return scales[name] if name in scales else self.parts[name].scale
 
     def clock(self, signal: str) -> ClockRecord:
-        """The clock of an input or a part."""
         return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
 
     def incoming(self, part: str | None) -> list[IntegerLinkRecord]:

@@ -25,16 +25,7 @@ class IntegerUnitRecord:
 def integer_unit(
     record: IntegerUnitRecord, numbers: Mapping[str, dict[str, Any]], forms: Mapping[str, Any] | None = None
 ) -> UnitRunner:
-    """A unit of integers, from its record; `forms` has user-defined stages by record name.
-
-    Example:
-        >>> import numpy as np
-        >>> from spikebridge.deploy.runtime.units import UnitRunnerState
-        >>> numbers = {"discretizer": {"v_threshold": np.array(5)}}
-        >>> unit = integer_unit(IntegerUnitRecord(discretizer=StageRecord("Threshold", {})), numbers)
-        >>> unit.push(np.array([[6]]), UnitRunnerState())[0][0].item()
-        1
-    """
+    """A unit of integers, from its record; `forms` has user-defined stages by record name."""
     kernel = None
     if record.kernel is not None:
         kernel = integer_kernel(record.kernel.name, record.kernel.settings, numbers.get("kernel", {}), forms)
@@ -56,12 +47,7 @@ def integer_unit(
 
 
 def nonlinearity_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The integers of a unit's nonlinearity by operation.
-
-    Example:
-        >>> nonlinearity_numbers({"kernel": {}, "nonlinearity:fc": {"weight": 1}})
-        {'fc': {'weight': 1}}
-    """
+    """The integers of a unit's nonlinearity by operation."""
     prefix = "nonlinearity:"
     return {name.removeprefix(prefix): q for name, q in numbers.items() if name.startswith(prefix)}
 

@@ -19,21 +19,13 @@ Values: TypeAlias = NDArray[Any]
 
 
 class LinkRunnerState(NamedTuple):
-    """The state of a link.
-
-    Attributes:
-        unit: state of its unit.
-        waiting: values before their tick, oldest first.
-        held: the newest value that arrived; the initial value before, None if there is none.
-        context: the newest value of the context.
-        triggered: samples `(B,)` with a trigger since the last step of the source, where the trigger is a mask.
-    """
+    """The state of a link."""
 
     unit: UnitRunnerState
-    waiting: tuple[Values, ...]
-    held: Values | None
-    context: Values | None
-    triggered: NDArray[np.bool_] | None
+    waiting: tuple[Values, ...]  # values before their tick, oldest first
+    held: Values | None  # the newest value that arrived, the initial value before
+    context: Values | None  # the newest value of the context
+    triggered: NDArray[np.bool_] | None  # samples with a trigger since the last step of the source, if it is a mask
 
 
 @runtime_checkable
@@ -67,18 +59,7 @@ class Unit(Protocol):
 
 
 class LinkRunner:
-    """One link.
-
-    Args:
-        link: its record.
-        source: the clock of its source.
-        unit: its unit; None passes the values of the source on.
-        initial: value of one sample before the first one; None if there is none.
-        context: value of one sample before the first one of the context.
-        trigger: the signal at whose samples windows open, and its clock.
-        masked: whether the trigger is a mask, one flag a sample.
-        shape: shape of a value, where it is known.
-    """
+    """A link, one tick a call; initial values are those of one sample."""
 
     def __init__(
         self,
@@ -100,10 +81,8 @@ class LinkRunner:
         self.context = context
         self.masked = masked
         self.shape = shape
-        self.sources = [name for name in (link.source, link.context, trigger and trigger[0]) if name is not None]
 
     def start(self, batch: int) -> LinkRunnerState:
-        """The state before the first tick."""
         held, context = (
             None if value is None else np.repeat(value[None], batch, axis=0) for value in (self.initial, self.context)
         )
@@ -144,7 +123,7 @@ class LinkRunner:
         return state._replace(waiting=(*state.waiting, *values))
 
     def read(self, tick: int, fires: bool, state: LinkRunnerState) -> tuple[Values | None, LinkRunnerState]:
-        """The value that the target reads at a tick, None if there is none; `fires`: whether the target runs then."""
+        """The value that the target reads at a tick, None if there is none; `fires` is True if the target runs then."""
         sent = tick - self.link.delay
         number = self.link.emits.between(sent, sent + 1)
         if number > len(state.waiting):
@@ -165,7 +144,7 @@ class LinkRunner:
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
     ) -> tuple[bool | NDArray[np.bool_], LinkRunnerState]:
-        """Whether windows of `Since` open at this step of the source, of all samples or of each."""
+        """The start of windows of `Since` at this step of the source: of all samples, or a mask of them."""
         if self.trigger is None:
             return False, state
 

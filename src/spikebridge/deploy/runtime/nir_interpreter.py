@@ -32,22 +32,7 @@ class _GraphState(NamedTuple):
 
 
 class NirRunner:
-    """A NIR graph that runs without torch: `y, state = runner.step(x, state)`.
-
-    Args:
-        graph: the result of `read_graph`.
-
-    Example:
-        >>> node = NirNode("if", "LIF", {"tau": np.array(np.inf), "v_leak": np.array(0.0), "r": np.array(1.0),
-        ...     "v_threshold": np.array(2.0), "v_reset": np.array(0.0)}, {"reset": "zero", "refractory": 0}, ("in",))
-        >>> runner, state = NirRunner(NirGraph((node,), 0.001, "in", ("if",), (1,))), None
-        >>> for _ in range(3):
-        ...     spikes, state = runner.step(np.ones((1, 1), np.float32), state)
-        ...     print(spikes.item())
-        0.0
-        1.0
-        0.0
-    """
+    """A NIR graph that runs without torch: `y, state = runner.step(x, state)`."""
 
     def __init__(self, graph: NirGraph) -> None:
         self.graph = graph
@@ -73,7 +58,6 @@ class NirRunner:
         return sum(outputs[1:], outputs[0]), _GraphState(nodes, late)
 
     def _input_of(self, node: NirNode, signals: Mapping[str, Values], late: Mapping[str, Values], batch: int) -> Values:
-        """The sum of the signals that come together at a node."""
         incoming = [signals[name] for name in node.sources]
         incoming += [late[name] for name in node.delayed if name in late]
         if not incoming:
@@ -84,7 +68,6 @@ class NirRunner:
         return sum(incoming[1:], incoming[0])
 
     def _effects_on(self, node: NirNode, effects: Effects) -> dict[str, list[tuple[Values, str]]]:
-        """The effects on the quantities of a node."""
         own: dict[str, list[tuple[Values, str]]] = {}
         for (name, quantity), signals in effects.items():
             if name == node.name and quantity in node.numbers:
@@ -114,7 +97,6 @@ def _arithmetic(node: NirNode, dt: float) -> FloatArithmetic:
 
 
 def _with_decays(a: FloatArithmetic) -> FloatArithmetic:
-    """The arithmetic of neurons with their decays a step."""
     names = {"tau": "decay", "tau_syn": "decay_syn"}
     dt = a.settings["dt"]
     return a.with_constants({decay: _decay(a.constants[tau], dt) for tau, decay in names.items() if tau in a.constants})

@@ -35,8 +35,6 @@ class PartRunner(Protocol):
 
 
 class _OnnxFunction:
-    """A plain part."""
-
     def __init__(self, session: Session, shape: Sequence[int]) -> None:
         self.session = session
         self.shape = tuple(shape)
@@ -61,8 +59,6 @@ class _OnnxStep:
 
 
 class _NirGraphRunner:
-    """A spiking part: a NIR graph in numpy."""
-
     def __init__(self, graph: NirGraph, shape: Sequence[int], name: str) -> None:
         self.runner = NirRunner(graph)
         self.shape = tuple(shape)

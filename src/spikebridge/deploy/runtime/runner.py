@@ -8,7 +8,7 @@ It is a second implementation of the rules of time of `HybridNetwork`, tick by t
 part fires at its ticks and reads sampled or held links; the values of a unit are delivered at the ticks of the link.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -52,13 +52,7 @@ class _NetworkRecord(Protocol):
 
 
 def check_arrays(inputs: Mapping[str, Any]) -> None:
-    """Raises a `ShapeError` unless inputs are arrays by name.
-
-    Example:
-        >>> check_arrays({"x": [1.0]})
-        Traceback (most recent call last):
-        spikebridge.errors.ShapeError: input 'x' needs an array of numpy, but got the list [1.0]; np.asarray makes one
-    """
+    """Raises a `ShapeError` unless inputs are arrays by name."""
     check_named(inputs)
     for name, x in inputs.items():
         if not isinstance(x, np.ndarray):
@@ -66,18 +60,13 @@ def check_arrays(inputs: Mapping[str, Any]) -> None:
 
 
 class TickRunner:
-    """Parts and links, run tick by tick: the base of `Runner` and `IntegerModel`.
-
-    Args:
-        graph: the record of the network.
-        parts: runner of each part, `y, state = part.step(reads, effects, state)`.
-        links: runner of each link.
-    """
+    """Parts and links, run tick by tick: the base of `Runner` and `IntegerModel`."""
 
     def __init__(self, graph: _NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
         self.links = dict(links)
+        self.schedule = tuple(_schedule(graph))
 
     def argument(self, link: Any) -> str:
         """The name by which a part reads the values of a transmission."""
@@ -88,88 +77,48 @@ class TickRunner:
         return x
 
     def start(self, batch: int) -> RunnerState:
-        """The state before the first tick, for a batch of streams."""
         links = {name: link.start(batch) for name, link in self.links.items()}
         return RunnerState(0, batch, dict.fromkeys(self.parts), links)
 
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Values], RunnerState]:
-        """One tick.
+        """One tick: inputs with a sample at it, `(B, *N)` each, to the outputs that fired, and the state.
 
-        Args:
-            inputs: inputs that have a sample at this tick, `(B, *N)` each.
-            state: the result of `start`, or the state after the tick before.
-            hook: called with every value of a part or a link; it returns the value to use.
-
-        Returns:
-            The outputs that fired, and the state. `links.NAME` is a signal that leaves the network by a unit; of
-            several values in a tick it is the last one.
-
-        Raises:
-            ShapeError: an input is missing, unknown, or of another shape.
+        An output `links.NAME` leaves the network by a unit; of several values in a tick it is the last one. A `hook` is
+        called with every value of a part or link, and returns the value to use.
         """
         tick = state.tick
-        graph = self.graph
         signals = self._signals(inputs, tick, state.batch)
         parts = dict(state.parts)
         links = dict(state.links)
         outputs: dict[str, Values] = {}
-        delayed: list[Any] = []
-        done = set(graph.inputs)
 
-        def run_unit(link: Any) -> None:
-            runner = self.links[link.name]
-            values, links[link.name] = runner.run_unit(signals, tick, links[link.name])
+        for entry in self.schedule:
+            if isinstance(entry, str):
+                y, parts[entry] = self._fire(entry, tick, parts[entry], links)
+                signals[entry] = y if y is None or hook is None else hook("parts", entry, tick, y)
+                continue
+
+            name = entry.name
+            values, links[name] = self.links[name].run_unit(signals, tick, links[name])
             if hook is not None:
-                values = [hook("links", link.name, tick, value) for value in values]
+                values = [hook("links", name, tick, value) for value in values]
 
-            if link.target is not None:
-                links[link.name] = runner.send(values, links[link.name])
+            if entry.target is not None:
+                links[name] = self.links[name].send(values, links[name])
             elif values:
-                outputs[f"links.{link.name}"] = values[-1]
+                outputs[f"links.{name}"] = values[-1]
 
-        for part in graph.order:
-            for link in graph.incoming(part):
-                # a delayed link may read a part that fires later in this tick
-                if link.delay and not done.issuperset(self.links[link.name].sources):
-                    delayed.append(link)
-                else:
-                    run_unit(link)
-
-            y, parts[part] = self._fire(part, tick, parts[part], links)
-            if y is not None and hook is not None:
-                y = hook("parts", part, tick, y)
-
-            signals[part] = y
-            done.add(part)
-
-        for link in (*delayed, *graph.incoming(None)):
-            run_unit(link)
-
-        for name in graph.outputs:
-            y = signals.get(name)
-            if y is not None:
-                outputs[name] = y
-
+        outputs |= {name: y for name in self.graph.outputs if (y := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
         self, inputs: Mapping[str, Values], ticks: int | None = None, hook: SignalHook | None = None
     ) -> dict[str, Values]:
-        """A whole recording.
+        """A whole recording `(T, B, *N)` to the outputs `(K, B, *M)`, without those that never fired.
 
-        Args:
-            inputs: `(T, B, *N)` each.
-            ticks: number of ticks; None takes the largest for which every input has exactly the given samples.
-            hook: as in `step`.
-
-        Returns:
-            The outputs, `(K, B, *M)` each, without those that never fired.
-
-        Raises:
-            ShapeError: inputs that do not fit the network or each other.
-            ConfigError: no inputs, or ticks that are no integer of 0 or more.
+        `ticks` of None takes the largest number for which every input has exactly the given samples.
         """
         check_arrays(inputs)
         number = self.count_ticks(inputs) if ticks is None else ticks
@@ -218,7 +167,6 @@ class TickRunner:
         return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
 
     def _samples_at(self, tick: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        """The samples of a recording at one tick."""
         samples = {}
         for name, record in self.graph.inputs.items():
             if record.clock.fires(tick):
@@ -231,7 +179,6 @@ class TickRunner:
         return samples
 
     def _signals(self, inputs: Mapping[str, Values], tick: int, batch: int) -> dict[str, Values | None]:
-        """The inputs of a tick, checked; None for those without a sample."""
         signals: dict[str, Values | None] = {}
         for name, record in self.graph.inputs.items():
             x = inputs.get(name)
@@ -277,6 +224,24 @@ class TickRunner:
 
         y, state = self.parts[part].step(reads, effects, state)
         return y, state
+
+
+def _schedule(graph: _NetworkRecord) -> Iterator[Any]:
+    """The records of links and the names of parts, in the order in which they run in a tick."""
+    done = set(graph.inputs)
+    delayed = []
+    for part in graph.order:
+        for link in graph.incoming(part):
+            # a delayed link may read a part that fires later in this tick
+            if link.delay and not done.issuperset(link.sources):
+                delayed.append(link)
+            else:
+                yield link
+
+        yield part
+        done.add(part)
+
+    yield from (*delayed, *graph.incoming(None))
 
 
 class Runner(TickRunner):

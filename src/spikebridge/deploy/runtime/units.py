@@ -35,37 +35,20 @@ class UnitRunnerState(NamedTuple):
 
 @dataclass(frozen=True)
 class UnitStages:
-    """The stages of a unit after its window; None for one that is not there.
-
-    Attributes:
-        kept: whether every step of a window gives a value, or only the last one.
-        window_function: a kernel that takes a window as a whole, `(B, L, *N)`.
-        kind: "steps", "reduces" or "expands", of the discretizer.
-    """
+    """The stages of a unit after its window; None for a stage that it lacks."""
 
     kernel: KernelRunner | None = None
-    kept: bool = True
-    window_function: Function | None = None
+    kept: bool = True  # every step of a window gives a value, not only the last one
+    window_function: Function | None = None  # a kernel that takes a window as a whole
     nonlinearity: Nonlinearity | None = None
     discretize: Discretize | None = None
-    kind: Kind = "steps"
+    kind: Kind = "steps"  # of the discretizer
 
 
 class UnitRunner:
     """A unit that runs without torch: `values, state = unit.push(x, state)`.
 
-    Args:
-        window: record of the window; None where each step stands for itself.
-        stages: the stages after it.
-
-    Raises:
-        DataError: stages that do not follow each other, or a window that cannot be.
-
-    Example:
-        >>> unit = UnitRunner(StageRecord("Tumbling", {"length": 2}), UnitStages())
-        >>> values, state = unit.push(np.array([[1.0]]), UnitRunnerState())
-        >>> [value.item() for value in values]
-        [1.0]
+    Without a window each step stands for itself. Raises a `DataError` for stages that do not follow each other.
     """
 
     def __init__(self, window: StageRecord | None, stages: UnitStages) -> None:
@@ -92,12 +75,7 @@ class UnitRunner:
             )
 
     def clock(self, source: ClockRecord) -> ClockRecord:
-        """The clock of the unit's values for a source's clock.
-
-        Example:
-            >>> UnitRunner(StageRecord("Tumbling", {"length": 6}), UnitStages(kept=False)).clock(ClockRecord(1, 0))
-            ClockRecord(period=6, phase=5)
-        """
+        """The clock of the unit's values for a source's clock."""
         if self.running:
             return source
 
@@ -115,16 +93,10 @@ class UnitRunner:
     def push(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """One step of the source.
+        """One step `(B, *N)` of the source: the new values, oldest first, and the state.
 
-        Args:
-            x: `(B, *N)`.
-            state: state after the step before, `UnitRunnerState()` at the start.
-            starts: for `Since`: whether a window starts here, of all samples or of each.
-            context: the second signal of the nonlinearity.
-
-        Returns:
-            The new values, oldest first, and the state.
+        `starts` is True, or a mask of samples, if a window of `Since` opens here. The context is the second signal of
+        the nonlinearity.
         """
         if self.running:
             return self._run(x, state, starts, context)
@@ -141,7 +113,6 @@ class UnitRunner:
     def _run(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """One step of the kernel, and its value."""
         position = state.position
         if self.kind in ("Tumbling", "Sliding"):
             starts = position == 0
@@ -165,7 +136,6 @@ class UnitRunner:
     def _close(
         self, steps: list[Values], state: UnitRunnerState, context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """The values of a whole window."""
         if self.stages.window_function is not None:
             values = [self._apply(self.stages.window_function(np.stack(steps, axis=1)), context)]
         elif self.stages.kernel is not None:
@@ -200,17 +170,11 @@ class UnitRunner:
 
 @dataclass(frozen=True)
 class UnitFiles:
-    """Stages of a unit that are files of their own.
-
-    Attributes:
-        nonlinearity: F; None for the identity.
-        spiking_layer: layer of a `SpikingLayer` discretizer.
-        functions: stages named `Function`: "kernel", "discretizer".
-    """
+    """Stages of a unit that are files of their own."""
 
     nonlinearity: Nonlinearity | None = None
-    spiking_layer: NirRunner | None = None
-    functions: Mapping[str, Function] = field(default_factory=dict)
+    spiking_layer: NirRunner | None = None  # the layer of a `SpikingLayer` discretizer
+    functions: Mapping[str, Function] = field(default_factory=dict)  # "kernel", "discretizer" without an array form
 
 
 def float_unit(
@@ -219,15 +183,7 @@ def float_unit(
     files: UnitFiles = UnitFiles(),
     forms: Mapping[str, Any] | None = None,
 ) -> UnitRunner:
-    """A unit of floats from its record, its tensors `stage.quantity` and its files; `forms` has user-defined stages.
-
-    Example:
-        >>> mean = UnitRecord(StageRecord("Tumbling", {"length": 2}), StageRecord("Mean", {"keep": False}))
-        >>> unit = float_unit(mean, {})
-        >>> values, state = unit.push(np.array([[1.0]], np.float32), UnitRunnerState())
-        >>> len(values), unit.push(np.array([[3.0]], np.float32), state)[0][0].item()
-        (0, 2.0)
-    """
+    """A unit of floats from its record, its tensors `stage.quantity` and its files; `forms` has user-defined stages."""
     kernel = None
     if record.kernel is not None and "kernel" not in files.functions:
         tensors = _numbers_of("kernel", numbers)

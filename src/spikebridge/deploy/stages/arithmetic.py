@@ -35,12 +35,7 @@ _NUMBERED_RATIO = re.compile(r"(multiplier|shift)(?:_(\d+))?")
 
 
 def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
-    """An integer in another scale, `(q m + 2^(k - 1)) >> k`: halves are rounded up.
-
-    Example:
-        >>> rescale(np.array([3, -3]), np.array(1), np.array(1)).tolist()
-        [2, -1]
-    """
+    """An integer in another scale, `(q m + 2^(k - 1)) >> k`: halves are rounded up."""
     half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     rescaled: Ints = (q * multiplier + half) >> shift
 
@@ -48,26 +43,16 @@ def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
 
 
 def ratio_name(name: str) -> str:
-    """The name of an integer as stages use it: files name some ratios `multiplier` or `multiplier_0`.
-
-    Example:
-        >>> ratio_name("multiplier"), ratio_name("shift_1"), ratio_name("in.shift"), ratio_name("decay")
-        ('out.multiplier', '1.shift', 'in.shift', 'decay')
-    """
+    """The name of an integer as stages use it: files name some ratios `multiplier` or `multiplier_0`."""
     found = _NUMBERED_RATIO.fullmatch(name)
     return name if found is None else f"{found[2] or 'out'}.{found[1]}"
 
 
 class FloatArithmetic:
-    """Floats, and the base of the other arithmetics.
+    """Floats, and the base of the other arithmetics; `xp` is the module of the arrays, numpy or torch.
 
-    Args:
-        settings: settings of the stage.
-        constants: `decay`, `taps`, `v_threshold`, ...; the output is multiplied by `out.gain` and divided by
-            `out.unit`.
-
-    Attributes:
-        xp: the module of the arrays, numpy or torch.
+    Constants are those of the stage, such as `decay` or `v_threshold`. `out.gain` multiplies the output, `out.unit`
+    divides it.
     """
 
     xp: Any = np
@@ -77,17 +62,14 @@ class FloatArithmetic:
         self.constants = constants
 
     def __getitem__(self, name: str) -> Any:
-        """A constant of the stage."""
         return self.constants[name]
 
     def with_constants(self, constants: Mapping[str, Any]) -> Self:
-        """A copy in which some constants have other values."""
         changed = copy.copy(self)
         changed.constants = {**self.constants, **constants}
         return changed
 
     def zeros(self, shape: tuple[int, ...], like: Any) -> Any:
-        """Zeros of the type of an array."""
         return np.zeros(shape, like.dtype)
 
     def rescale(self, q: Any, ratio: str = "out.") -> Any:
@@ -106,7 +88,6 @@ class FloatArithmetic:
         return q
 
     def clip_output(self, q: Any) -> Any:
-        """An output, clipped to its width."""
         return q
 
     def leak(self, v: Any, decay: Any, rest: Any = 0.0) -> Any:
@@ -122,7 +103,6 @@ class FloatArithmetic:
         return current if isinstance(r, float) and r == 1 else r * current
 
     def fire(self, v: Any, threshold: Any) -> Any:
-        """1 where a threshold is reached, else 0."""
         return (v - threshold >= 0).astype(np.float32)
 
     def reset(self, v: Any, spikes: Any, v_reset: Any) -> Any:
@@ -137,7 +117,6 @@ class FloatArithmetic:
         return spikes
 
     def count(self, number: Any) -> Any:
-        """The number of steps, one more than before."""
         return number + 1
 
     def divide(self, total: Any, number: Any) -> Any:
@@ -145,7 +124,6 @@ class FloatArithmetic:
         return total / number
 
     def round(self, q: Any) -> Any:
-        """The nearest integer."""
         return np.rint(q)
 
     def between(self, q: Any, first: Any, second: Any) -> Any:
@@ -153,7 +131,6 @@ class FloatArithmetic:
         return q
 
     def limit(self) -> Any:
-        """The largest output of a discretizer with a limit."""
         limit = self.settings.get("limit")
         return np.inf if limit is None else limit
 
@@ -170,7 +147,6 @@ class FloatArithmetic:
         return condition.astype(np.float32)
 
     def entry(self, name: str, index: Any) -> Any:
-        """The entries of a table at integers."""
         return self[name][index]
 
     def look_up(self, name: str, index: Any) -> Sequence[Any]:
@@ -187,15 +163,12 @@ class FloatArithmetic:
         return self.xp.where(started.reshape(-1, *[1] * x.ndim), past, x[:, None])
 
     def append(self, past: Any, x: Any) -> Any:
-        """Past steps and the present one."""
         return self.xp.concatenate([past, x[:, None]], 1)
 
     def drop_oldest(self, steps: Any) -> Any:
-        """Steps without the oldest: the past of the next step."""
         return steps[:, 1:]
 
     def oldest(self, steps: Any) -> Any:
-        """The first of some steps."""
         return steps[:, 0]
 
     def weighted_sum(self, steps: Any, taps: Any) -> Any:
@@ -215,12 +188,7 @@ class FloatArithmetic:
 
 
 class IntegerArithmetic(FloatArithmetic):
-    """Integers of 64 bits.
-
-    Args:
-        settings: settings of the stage, and its widths.
-        constants: its integers, named as in an integer model.
-    """
+    """Integers of 64 bits; constants have the names of an integer model, settings hold the widths."""
 
     def __init__(self, settings: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
         integers = {ratio_name(name): np.asarray(value, np.int64) for name, value in constants.items()}
@@ -256,7 +224,7 @@ class IntegerArithmetic(FloatArithmetic):
         return np.minimum(number + 1, MAX_STEPS)
 
     def divide(self, total: Any, number: Any) -> Any:
-        """`total ratio / number` by one division of integers, halves rounded up."""
+        # one division of integers: `total ratio / number`, halves are rounded up
         unit = (np.int64(1) << self["out.shift"]) * number
         return (2 * total * self["out.multiplier"] + unit) // (2 * unit)
 
@@ -272,13 +240,7 @@ class IntegerArithmetic(FloatArithmetic):
 
 
 def _random_integers(seed: int, batch: int, index: int, shape: tuple[int, ...]) -> Ints:
-    """The integers below 2^24 that every sample draws in step `index` of its stream, `(B, *shape)`.
-
-    Example:
-        >>> draws = _random_integers(seed=0, batch=2, index=0, shape=(3,))
-        >>> draws.shape, bool(((0 <= draws) & (draws < 2**24)).all())
-        ((2, 3), True)
-    """
+    """The integers below 2^24 that every sample draws in step `index` of its stream, `(B, *shape)`."""
     seeds = _mix(np.arange(batch, dtype=np.int64) + (seed * SEED_FACTOR & WORD))
     streams = _mix(_mix(np.array([index], np.int64)) ^ seeds)
     places = _mix(np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64) + PLACE_OFFSET)

@@ -54,7 +54,6 @@ class DiscretizerForm:
 
     @property
     def rescales(self) -> bool:
-        """True if the integer form changes the scale."""
         return self.unit is not None or self.levels is None
 
     def run(self, a: Any, values: Any, length: int, state: Any) -> tuple[Any, Any]:
@@ -67,13 +66,7 @@ class DiscretizerForm:
 def float_discretizer(
     name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
 ) -> Discretize:
-    """A discretizer of floats, from its record; `forms` has user-defined ones by record name.
-
-    Example:
-        >>> count = float_discretizer("Count", {}, {})
-        >>> count([np.array([[1.0]], np.float32), np.array([[0.0]], np.float32)], 2, None)[0][0].item()
-        1.0
-    """
+    """A discretizer of floats, from its record; `forms` has user-defined ones by record name."""
     form = _form(name, DISCRETIZERS, forms)
     arguments = {**settings, **numbers}
     constants: dict[str, Any] = {key: np.asarray(arguments[key], np.float32) for key in form.thresholds}
@@ -87,25 +80,14 @@ def float_discretizer(
 def integer_discretizer(
     name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
 ) -> Discretize:
-    """A discretizer of integers, from its record; `forms` has user-defined ones by record name.
-
-    Example:
-        >>> make = integer_discretizer("Threshold", {}, {"v_threshold": np.array(5)})
-        >>> [y.item() for y in make([np.array([[4]]), np.array([[5]])], 2, None)[0]]
-        [0, 1]
-    """
+    """A discretizer of integers, from its record; `forms` has user-defined ones by record name."""
     form = _form(name, INTEGER_DISCRETIZERS, forms)
     a = IntegerArithmetic(settings, numbers)
     return lambda values, length, state: form.run(a, values, length, state)
 
 
 def kind_of(name: str, forms: Mapping[str, Any] | None = None) -> Kind:
-    """The relation of the number of outputs to the number of values.
-
-    Example:
-        >>> kind_of("Count"), kind_of("Spikes"), kind_of("Fire")
-        ('reduces', 'expands', 'steps')
-    """
+    """The relation of the number of outputs to the number of values, of a discretizer by record name."""
     form = {**INTEGER_DISCRETIZERS, **(forms or {})}.get(name)
     return form.kind if isinstance(form, DiscretizerForm) else "steps"
 

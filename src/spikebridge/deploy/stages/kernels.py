@@ -44,14 +44,7 @@ class KernelForm:
 
 
 class KernelRunner:
-    """A kernel that runs step by step, `h, carry = kernel(x, carry)`; a carry of None starts a window.
-
-    Example:
-        >>> kernel = float_kernel("Sum", {"keep": False}, {})
-        >>> h, carry = kernel(np.ones((1, 1), np.float32), None)
-        >>> kernel(np.ones((1, 1), np.float32), carry)[0].item()
-        2.0
-    """
+    """A kernel that runs step by step, `h, carry = kernel(x, carry)`; a carry of None starts a window."""
 
     def __init__(self, form: KernelForm, arithmetic: FloatArithmetic) -> None:
         self.form = form
@@ -59,7 +52,6 @@ class KernelRunner:
         self.keep = bool(arithmetic.settings.get("keep"))
 
     def start(self, x: NDArray[Any]) -> _Carry:
-        """The carry at the start of a window."""
         return self.form.start(self.arithmetic, x)
 
     def __call__(self, x: NDArray[Any], carry: _Carry | None) -> tuple[NDArray[Any], _Carry]:
@@ -91,15 +83,7 @@ def float_kernel(
 def integer_kernel(
     name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
 ) -> KernelRunner:
-    """A kernel of integers, from its record; `forms` has user-defined ones by record name.
-
-    Example:
-        >>> numbers = {"out.multiplier": np.array(1), "out.shift": np.array(0)}
-        >>> kernel = integer_kernel("Sum", {"high": 100, "low_out": -9, "high_out": 9, "keep": False}, numbers)
-        >>> h, carry = kernel(np.array([[7]]), None)
-        >>> kernel(np.array([[1]]), carry)[0].item()
-        8
-    """
+    """A kernel of integers, from its record; `forms` has user-defined ones by record name."""
     lag = settings.get("lag") or 1
     if not isinstance(lag, int) or not 1 <= lag <= MAX_STEPS:
         raise DataError(f"an integer kernel has a lag of {lag!r} steps; expected an integer from 1 to {MAX_STEPS}")
@@ -126,13 +110,7 @@ def _form(name: str, forms: Mapping[str, Any] | None) -> KernelForm:
 
 
 def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Carry:
-    """A carry that starts again for the samples of a mask `(B,)`.
-
-    Example:
-        >>> carry, fresh = (np.array([5.0, 5.0]),), (np.zeros(2),)
-        >>> restart(carry, fresh, np.array([True, False]))[0].tolist()
-        [0.0, 5.0]
-    """
+    """A carry that starts again for the samples of a mask `(B,)`."""
     if carry is None:
         return fresh
 

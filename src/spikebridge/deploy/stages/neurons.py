@@ -129,16 +129,11 @@ def _delay_layer(a: Any, inputs: Sequence[Any], state: tuple[Any, ...], effects:
 
 @dataclass(frozen=True)
 class LayerForm:
-    """A layer that can be modulated or has a state: `y, state = step(a, inputs, state, effects)`.
-
-    Attributes:
-        start: `state = start(a, inputs)` before the first step; None without a state.
-        settings: settings that a record has to hold.
-    """
+    """A layer that can be modulated or has a state: `y, state = step(a, inputs, state, effects)`."""
 
     step: Callable[[Any, Sequence[Any], Any, Effects], tuple[Any, Any]]
-    start: Callable[[Any, Sequence[Any]], Any] | None = None
-    settings: tuple[str, ...] = ()
+    start: Callable[[Any, Sequence[Any]], Any] | None = None  # `state = start(a, inputs)`; None without a state
+    settings: tuple[str, ...] = ()  # that a record has to hold
 
 
 LAYERS: dict[str, LayerForm] = {
