@@ -191,7 +191,6 @@ class _ReadBack:
 def _compare_alone(
     bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any], tolerance: Tolerance
 ) -> Iterator[ComparisonRow]:
-    """Every part and unit alone, on the signals of the trained network."""
     manifest = bundle.manifest
     nir_files = {name: record.file for name, record in manifest.parts.items() if record.format == "nir"}
     parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in nir_files.items()}
@@ -239,7 +238,6 @@ def _rebuilt_signals(network: HybridNetwork, inputs: dict[str, Values], ticks: i
 def _compare_integers(
     bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any]
 ) -> Iterator[ComparisonRow]:
-    """The integer model beside the quantised network, and that beside the trained one."""
     manifest = bundle.manifest
     file = None if manifest.integers is None else manifest.integers.sample
     quantized = sample_signals(manifest, bundle.numbers(file))

@@ -36,7 +36,6 @@ class _RunResult:
 
     @property
     def ticks_per_second(self) -> float:
-        """The rate."""
         return self.ticks / self.seconds if self.seconds > 0 else float("inf")
 
 
@@ -49,15 +48,10 @@ def run_bundle(
     stages: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Values] | None = None,
 ) -> _RunResult:
-    """Runs a bundle on a recording, or on its own sample.
+    """Runs a bundle, or its integer model, on a recording or on its own sample (`file` of None).
 
-    Args:
-        bundle: an opened bundle.
-        file: `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; None takes the bundle's sample.
-        progress: called with the tick and the rate, once a second.
-        integers: whether quantised parts compute with integers.
-        stages: forms of user-defined stages by record name.
-        inputs: content of the file, where it was read already.
+    The file is `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; `inputs` is its content where it was
+    read already. `progress` is called once a second, `stages` has user-defined stages by record name.
     """
     begun = time.perf_counter()
     runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)

@@ -55,7 +55,6 @@ class Adapted(Stateful):
         return value if isinstance(value, Tensor) else None
 
     def write(self, slot: StateSlot, value: Tensor) -> None:
-        """Sets the value of a slot."""
         setattr(slot.owner, slot.name, value)
 
     def initial_value(self, slot: StateSlot, like: Tensor) -> Tensor:
@@ -63,7 +62,6 @@ class Adapted(Stateful):
         return torch.zeros_like(like)
 
     def clear(self, slot: StateSlot) -> None:
-        """Empties a slot."""
         raise NotImplementedError
 
     def run(self, x: Shaped[Tensor, "T B *N"]) -> Tensor:
@@ -71,7 +69,6 @@ class Adapted(Stateful):
         raise NotImplementedError
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> _AdaptedState:
-        """The values before the first step."""
         training = {child: child.training for child in self.module.modules()}
         self.module.eval()
         self._clear()

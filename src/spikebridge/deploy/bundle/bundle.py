@@ -114,7 +114,6 @@ class Bundle:
         return {name: numbers[f"inputs.{name}"] for name in self.manifest.inputs}
 
     def size(self) -> int:
-        """Bytes of all files together."""
         return sum(file.size for file in self.manifest.files.values())
 
     def _check(self, name: str) -> None:
@@ -130,7 +129,6 @@ class Bundle:
         return f"{self.path / name} is damaged: its SHA-256 is not the one in the manifest; export or copy it again"
 
     def _within(self, name: str) -> Path:
-        """The path of a file inside the folder, of the declared size."""
         known = self.manifest.files.get(name)
         if known is None:
             raise DataError(f"{self.path} has no file {name!r}")
@@ -151,10 +149,5 @@ class Bundle:
 
 
 def file_name(name: str) -> str:
-    """The name of a part or a link as that of a file.
-
-    Example:
-        >>> file_name("what"), file_name("a/b")
-        ('what', 'a%2Fb')
-    """
+    """The name of a part or a link as that of a file: other signs than letters and digits as %XX."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else f"%{ord(c):X}" for c in name)

@@ -42,13 +42,7 @@ def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
 
 
 def check_step(who: str, step: float, clock: ClockRecord, dt: float, divided_by: int = 1) -> None:
-    """Raises a `DataError` for a file made for another step [s] than that of its clock.
-
-    Example:
-        >>> check_step("part 'snn'", 0.001, ClockRecord(1, 0), 0.002)
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: part 'snn' was made for a step of 0.001 s, but the manifest says 0.002 s, ...
-    """
+    """Raises a `DataError` for a file made for another step [s] than that of its clock."""
     expected = clock.period * dt / divided_by
     if not math.isclose(step, expected, rel_tol=_SAME_STEP):
         raise DataError(
@@ -58,7 +52,7 @@ def check_step(who: str, step: float, clock: ClockRecord, dt: float, divided_by:
 
 
 def _check_format(name: str, part: PartRecord) -> None:
-    """A NIR graph starts by itself, an ONNX step from a file of its first state; another ONNX file has no state."""
+    # a NIR graph starts by itself, an ONNX step from a file of its first state; another ONNX file has no state
     has_initial = part.initial is not None
     expected = ("snn", False) if part.format == "nir" else ("snn", True) if has_initial else ("ann", False)
     if (part.side, has_initial) != expected:
@@ -95,7 +89,7 @@ def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> No
 
 
 def _check_source(manifest: Manifest, link: LinkRecord) -> None:
-    """A link without a unit passes its source on."""
+    # a link without a unit passes its source on
     source = manifest.clock(link.source)
     shape = manifest.shape(link.source)
     if link.unit is None and link.emits != source:
@@ -112,7 +106,7 @@ def _check_source(manifest: Manifest, link: LinkRecord) -> None:
 
 
 def _check_sampled(manifest: Manifest, link: LinkRecord) -> None:
-    """A sampled link has one value at each tick of its target."""
+    # a sampled link has one value at each tick of its target
     target = manifest.clock(link.target)
     arrives = ClockRecord(link.emits.period, link.emits.phase + link.delay % link.emits.period)
     if not link.held and arrives != target:
@@ -138,7 +132,7 @@ def _check_kernel_step(manifest: Manifest, link: LinkRecord) -> None:
 def _check_signal(
     manifest: Manifest, sample: Mapping[str, Values], where: str, clock: ClockRecord, shape: tuple[int, ...]
 ) -> None:
-    """An input or a part has its shape and its number of values in the sample."""
+    # an input or a part has its shape and its number of values in the sample
     if where not in sample:
         raise DataError(f"the sample has no tensor {where!r}, which the manifest names")
 
@@ -182,7 +176,6 @@ def _ticks(clock: ClockRecord) -> str:
 
 
 def _signals(manifest: Manifest) -> Iterator[tuple[str, ClockRecord, tuple[int, ...]]]:
-    """Name in the sample, clock and shape of every input and part."""
     for name, entry in manifest.inputs.items():
         yield f"inputs.{name}", entry.clock, entry.shape
 

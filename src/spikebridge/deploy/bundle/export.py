@@ -138,15 +138,7 @@ def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | N
 
 @dataclass
 class _BundleWriter:
-    """Writes the files of a bundle.
-
-    Args:
-        folder: where they are written.
-        progress: called with the name of each file.
-        network: in eval mode.
-        sample: its signals.
-        files: records of the files so far.
-    """
+    """Writes the files of a bundle, from a network in eval mode and its signals on the sample."""
 
     folder: Path
     progress: Progress
@@ -223,7 +215,6 @@ class _BundleWriter:
         return self._part_record(name, "onnx", self._save(f"ann/{file_name(name)}.onnx", content), side="ann")
 
     def _stateful_part(self, name: str, part: Stateful) -> PartRecord:
-        """A NIR graph, or an ONNX step where NIR has no node."""
         stem = f"snn/{file_name(name)}"
         try:
             content, notes = self._nir(name, part)
@@ -323,7 +314,6 @@ class _BundleWriter:
         )
 
     def _unit(self, route: Route, unit: HybridUnit, tensors: dict[str, Tensor]) -> UnitRecord:
-        """Writes the files of a unit, and adds its tensors to those of the link."""
         stages: dict[str, Any] = {}
         for stage in ("window", "kernel", "discretizer"):
             module = getattr(unit, stage)
@@ -345,7 +335,7 @@ class _BundleWriter:
         return UnitRecord(**stages)
 
     def _function(self, route: Route, unit: HybridUnit, stage: str) -> dict[str, Any]:
-        """A stage without an array form, as a function of one window."""
+        # a stage without an array form is a function of one window
         where = f"the {stage} of link {route.name!r}"
         values = self._after(route, unit, "window" if stage == "kernel" else "nonlinearity")
         check_function(unit, stage, values, where)
@@ -394,16 +384,10 @@ class _BundleWriter:
 
 
 def _node_of_path(path: str) -> tuple[str, str]:
-    """The node of a NIR graph, and its quantity, that a path in a part leads to.
-
-    Example:
-        >>> _node_of_path("lif1.v_threshold"), _node_of_path("tau")
-        (('lif1', 'v_threshold'), ('neuron', 'tau'))
-    """
+    """The node of a NIR graph, and its quantity, that a path in a part leads to."""
     node, _, quantity = path.rpartition(".")
     return node or "neuron", quantity
 
 
 def _has_numbers(module: nn.Module) -> bool:
-    """True if a module has parameters or buffers."""
     return next(module.parameters(), None) is not None or next(module.buffers(), None) is not None

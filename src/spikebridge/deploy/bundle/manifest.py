@@ -27,13 +27,7 @@ Setting = int | float | bool | str | None
 
 @dataclass(frozen=True)
 class ClockRecord:
-    """A clock: the period and the tick of the first sample, in base ticks.
-
-    Example:
-        >>> clock_record = ClockRecord(period=6, phase=5)  # samples at 5, 11, 17, ...
-        >>> clock_record.count(12), clock_record.between(6, 12), clock_record.fires(11)
-        (2, 1, True)
-    """
+    """A clock: the period and the tick of the first sample, in base ticks."""
 
     period: int
     phase: int
@@ -51,7 +45,6 @@ class ClockRecord:
         return self.count(stop) - self.count(start)
 
     def fires(self, tick: int) -> bool:
-        """True if there is a sample at a tick."""
         return tick >= self.phase and (tick - self.phase) % self.period == 0
 
 
@@ -69,26 +62,16 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class PartRecord:
-    """A part.
+    """A part. An SNN part that NIR cannot hold is an ONNX step: state in, state out."""
 
-    Attributes:
-        side: "snn" if it spikes or has a state, else "ann".
-        format: format of the file. An SNN part that NIR cannot hold is an ONNX step: state in, state out.
-        file: its file in the bundle.
-        shape: shape of its output.
-        spikes: whether its output is spikes.
-        initial: file with the state before the first tick, for an ONNX step.
-        notes: in words, properties for which the format has no field, and why a part is not in NIR.
-    """
-
-    side: Literal["ann", "snn"]
+    side: Literal["ann", "snn"]  # "snn" if it spikes or has a state
     format: Literal["onnx", "nir"]
     file: str
     clock: ClockRecord
-    shape: tuple[int, ...]
-    spikes: bool = False
-    initial: str | None = None
-    notes: tuple[str, ...] = ()
+    shape: tuple[int, ...]  # of its output
+    spikes: bool = False  # its output is spikes
+    initial: str | None = None  # file with the state before the first tick, for an ONNX step
+    notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -105,7 +88,6 @@ class StageRecord:
     settings: dict[str, Setting]
 
     def __post_init__(self) -> None:
-        """Raises a `DataError` for settings that no stage of the package has."""
         for name, value in self.settings.items():
             where = f"the stage {self.name!r} has {name} = {value!r:.40}"
             if isinstance(value, float) and not math.isfinite(value):
@@ -140,59 +122,42 @@ def _is_size(value: Setting) -> bool:
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """A hybrid unit by its stages.
-
-    Attributes:
-        nonlinearity: ONNX file, from `value` (and `context`) to `output`.
-        fires: NIR file of the layer of a `SpikingLayer` discretizer.
-        kernel_function: ONNX file of a kernel named `Function`: the steps of a window `(B, L, *N)` to one value.
-        discretizer_function: ONNX file of a discretizer named `Function`: the values of a window `(B, M, *N)` to
-            its outputs `(B, M2, *N2)`.
-    """
+    """A hybrid unit by its stages."""
 
     window: StageRecord | None = None
     kernel: StageRecord | None = None
-    nonlinearity: str | None = None
+    nonlinearity: str | None = None  # ONNX file, from `value` (and `context`) to `output`
     discretizer: StageRecord | None = None
-    fires: str | None = None
-    kernel_function: str | None = None
-    discretizer_function: str | None = None
+    fires: str | None = None  # NIR file of the layer of a `SpikingLayer` discretizer
+    kernel_function: str | None = None  # ONNX file of a `Function`, from steps (B, L, *N) to one value
+    discretizer_function: str | None = None  # ONNX file of a `Function`, from values (B, M, *N) to (B, M2, *N2)
 
     @property
     def files(self) -> list[str]:
-        """All files of the unit."""
         files = (self.nonlinearity, self.fires, self.kernel_function, self.discretizer_function)
         return [file for file in files if file is not None]
 
 
 @dataclass(frozen=True)
 class LinkRecord:
-    """A link.
-
-    Attributes:
-        node, quantity: for a modulation, a node of the target's NIR graph and its quantity.
-        shape: shape of one value.
-        emits: clock of its values, before the delay.
-        initial: value before the first one; None where the numbers hold it as `initial`.
-        numbers: file of tensors.
-    """
+    """A link."""
 
     name: str
     kind: Literal["transmission", "modulation"]
     source: str
     target: str
-    shape: tuple[int, ...]
-    emits: ClockRecord
+    shape: tuple[int, ...]  # of one value
+    emits: ClockRecord  # clock of its values, before the delay
     held: bool
     delay: int = 0
     into: str | None = None
     context: str | None = None
-    initial: float | None = 0.0
-    node: str | None = None
+    initial: float | None = 0.0  # value before the first one; None where the numbers hold it as `initial`
+    node: str | None = None  # for a modulation, a node of the target's NIR graph
     quantity: str | None = None
     by: Literal["add", "multiply", "replace"] = "multiply"
     unit: UnitRecord | None = None
-    numbers: str | None = None
+    numbers: str | None = None  # file of tensors
 
     def __post_init__(self) -> None:
         check_shape(self.shape)
@@ -207,7 +172,6 @@ class LinkRecord:
 
     @property
     def sources(self) -> list[str]:
-        """The signals that the link reads."""
         return [name for name in (self.source, self.context, trigger_of(self)) if name is not None]
 
 
@@ -242,20 +206,12 @@ class FileRecord:
 
     @classmethod
     def of(cls, content: bytes) -> "FileRecord":
-        """The record of a file with some content."""
         return cls(len(content), hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of a bundle.
-
-    Attributes:
-        left_out: modules of the network that are no part and no unit of its graph, and so not run by the bundle.
-        card: the model card: data, figures, seed, versions.
-        integers: the same network in integers, where it was quantised.
-        left_out_numbers: file with the numbers of the modules left out, `MODULE.NAME`.
-    """
+    """The content of a bundle."""
 
     dt: float
     inputs: dict[str, InputRecord]
@@ -265,13 +221,12 @@ class Manifest:
     outputs: tuple[str, ...]
     sample: SampleRecord
     files: dict[str, FileRecord]
-    left_out: tuple[str, ...]
-    card: dict[str, Any]
+    left_out: tuple[str, ...]  # modules of the network that are no part and no unit, and so not run by the bundle
+    card: dict[str, Any]  # data, figures, seed, versions
     integers: IntegersRecord | None = None
-    left_out_numbers: str | None = None
+    left_out_numbers: str | None = None  # file with their numbers, `MODULE.NAME`
 
     def __post_init__(self) -> None:
-        """Raises a `DataError` for names without a signal, part or file, and for an order that cannot run."""
         if not 0 < self.dt < math.inf:
             raise DataError(f"manifest: dt is a time above 0 s, but is {self.dt}")
         if sorted(self.order) != sorted(self.parts):
@@ -302,7 +257,6 @@ class Manifest:
             )
 
     def named_files(self) -> list[str]:
-        """Every file that something in the bundle needs."""
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
@@ -316,11 +270,9 @@ class Manifest:
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> ClockRecord:
-        """The clock of an input or a part."""
         return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
 
     def shape(self, signal: str) -> tuple[int, ...]:
-        """The shape of one value of an input or a part."""
         return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
 
     def incoming(self, part: str | None) -> list[LinkRecord]:
@@ -335,26 +287,13 @@ def trigger_of(link: LinkRecord) -> str | None:
 
 
 def record_name(kind: type) -> str:
-    """The name of a stage class in files: its `record_name`, or its class name.
-
-    Example:
-        >>> class FIR:
-        ...     record_name = "Taps"
-        >>> record_name(FIR), record_name(dict)
-        ('Taps', 'dict')
-    """
+    """The name of a stage class in files: its `record_name`, or its class name."""
     # a subclass does not inherit the name of its parent
     return str(vars(kind).get("record_name", kind.__name__))
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Raises a `DataError` for a shape that cannot be, or needs more memory than a sample should.
-
-    Example:
-        >>> check_shape((1000000, 1000000))
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: a bundle declares values of shape (1000000, 1000000): 1000000000000 numbers, ...
-    """
+    """Raises a `DataError` for a shape that cannot be, or needs more memory than a sample should."""
     if any(n < 0 for n in shape) or math.prod(shape) > _MAX_NUMBERS:
         raise DataError(
             f"a bundle declares values of shape {shape}: {math.prod(shape)} numbers, more than {_MAX_NUMBERS}"
@@ -379,13 +318,7 @@ def write_manifest(manifest: Manifest) -> str:
 
 
 def parse_manifest(text: str) -> Manifest:
-    """Reads manifest.json; one without `sha256`, written by another program or edited, is not compared with it.
-
-    Example:
-        >>> parse_manifest('{"schema": "spikebridge bundle", "version": 9}')
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: manifest.json is of version 9, but this program reads version 1; ...
-    """
+    """Reads manifest.json; one without `sha256`, written by another program or edited, is not compared with it."""
     plain = parse_json(text, "manifest.json is damaged")
     if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
@@ -434,7 +367,6 @@ def parse_record(kind: type[R], value: Any, where: str) -> R:
 
 
 def _parse_value(kind: Any, value: Any, where: str) -> Any:
-    """A value of a declared type."""
     if kind is Any:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

@@ -24,14 +24,7 @@ from spikebridge.neurons.state import State
 
 
 class _OnnxModule(nn.Module):
-    """An ONNX file as a module without gradients.
-
-    Args:
-        session: the loaded file.
-        signals: names of its inputs by position.
-        into: names of its inputs by argument.
-        shape: shape of one sample of its output; None finds it by a run.
-    """
+    """An ONNX file as a module without gradients; names of its inputs by position, and by argument (`into`)."""
 
     def __init__(
         self,
@@ -47,11 +40,9 @@ class _OnnxModule(nn.Module):
         self.shape = shape
 
     def counted(self, output: Tensor) -> dict[str, float]:
-        """The multiply-accumulates of a call."""
         return {"macs": count_macs(self.session.content, self.session.name) * len(output)}
 
     def forward(self, *signals: Tensor, **named: Tensor) -> Tensor:
-        """Signals `(B, *N)` to `(B, *M)`."""
         feed = dict(zip(self.signals, signals, strict=True)) | {self.into[name]: x for name, x in named.items()}
         first = next(iter(feed.values()))
         if len(first) == 0:
@@ -69,14 +60,7 @@ class _OnnxModule(nn.Module):
 
 
 class _OnnxStepPart(Stateful):
-    """An ONNX step as a stateful part.
-
-    Args:
-        session: the loaded file.
-        initial: state of one sample before the first tick.
-        signal: name of its input.
-        into: names of its further inputs by argument.
-    """
+    """An ONNX step as a stateful part; `initial` is the state of one sample before the first tick."""
 
     def __init__(
         self, session: OnnxSession, initial: list[Tensor], signal: str, into: Mapping[str, str] | None = None
@@ -94,7 +78,6 @@ class _OnnxStepPart(Stateful):
         return tuple(t.expand(len(x_t), *t.shape[1:]).clone() for t in self.initial)
 
     def counted(self, output: Tensor | tuple[Tensor, State]) -> dict[str, float]:
-        """The multiply-accumulates of a call."""
         y = output[0] if isinstance(output, tuple) else output
         return {"macs": count_macs(self.session.content, self.session.name) * y.shape[0] * y.shape[1]}
 
@@ -106,8 +89,7 @@ class _OnnxStepPart(Stateful):
 
 
 def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
-    """A function whose further arguments have names."""
-
+    # a network reads the further inputs of a part from the signature of its step
     def function(x_t: Tensor, state: State, **named: Any) -> Any:
         return method(x_t, state, **named)
 
@@ -220,7 +202,6 @@ def _function(bundle: Bundle, file: str) -> _OnnxModule:
 
 
 def _check_clocks(network: HybridNetwork, manifest: Manifest) -> None:
-    """Raises a `DataError` for a link with another clock than its stages give."""
     for link, route in zip(manifest.links, network.routes, strict=True):
         if (link.emits.period, link.emits.phase) != tuple(route.clock):
             raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {route.clock}")

@@ -75,12 +75,7 @@ def _arguments(kind: type[nn.Module]) -> tuple[str, ...] | None:
 
 
 def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, Tensor]]:
-    """The record of a window, kernel or discretizer, and its tensors.
-
-    Example:
-        >>> stage_record(Tumbling(3), "the window of a unit")
-        (StageRecord(name='Tumbling', settings={'length': 3}), {})
-    """
+    """The record of a window, kernel or discretizer, and its tensors."""
     kind = type(stage)
     arguments = _arguments(kind)
     if arguments is None:
@@ -139,7 +134,6 @@ class KernelFunction(nn.Module):
         self.kernel = kernel
 
     def forward(self, steps: Float[Tensor, "B L *N"]) -> Float[Tensor, "B *N2"]:
-        """The last value."""
         return self.kernel.last(steps.transpose(0, 1))
 
 
@@ -152,7 +146,6 @@ class DiscretizerFunction(nn.Module):
         self.length = length
 
     def forward(self, values: Float[Tensor, "B M *N"]) -> Float[Tensor, "B M2 *N2"]:
-        """The outputs."""
         y, _ = self.discretizer(values.transpose(0, 1).unsqueeze(0), self.length)
         return y.squeeze(0).transpose(0, 1)
 
@@ -181,19 +174,11 @@ def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) ->
 
 
 class _WindowSteps(NamedTuple):
-    """The last steps, oldest first, `(B, L, *N)`."""
-
     steps: Tensor
 
 
 class FunctionKernel(Kernel):
-    """A kernel that is a function of a whole window `(B, L, *N)`; `num_axes` are those of `*N`.
-
-    Example:
-        >>> kernel = FunctionKernel(nn.Flatten(), length=2, num_axes=1)
-        >>> kernel.last(torch.tensor([1.0, 2.0]).reshape(2, 1, 1)).tolist()
-        [[1.0, 2.0]]
-    """
+    """A kernel that is a function of a whole window `(B, L, *N)`; `num_axes` are those of `*N`."""
 
     is_vectorized = True
 

@@ -48,18 +48,11 @@ class Sample:
 
 
 def _at_least_one(values: Tensor) -> Tensor:
-    """The signal, or one value of zeros if it has none."""
     return values if len(values) else values.new_zeros((1, *values.shape[1:]))
 
 
 def check_stream(inputs: Mapping[str, Tensor]) -> None:
-    """Raises a `ConfigError` for inputs that are not given by name, or hold no sample of a batch.
-
-    Example:
-        >>> check_stream({"x": torch.zeros(8, 0, 3)})
-        Traceback (most recent call last):
-        spikebridge.errors.ConfigError: input 'x' needs samples (T, B, *N), but got (8, 0, 3)
-    """
+    """Raises a `ConfigError` for inputs that are not given by name, or hold no sample of a batch."""
     check_named(inputs)
     if not inputs:
         raise ConfigError("a network takes its inputs by name, but got none")
@@ -81,21 +74,6 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
     """The signals of every part and unit of a network in eval mode, on inputs `(T, B, *N)`.
 
     `ticks` of None takes the largest number for which every input has exactly the given samples.
-
-    Example:
-        >>> from spikebridge.hybrid import HybridUnit, Sum, Transmission, Tumbling, every
-        >>> from spikebridge.neurons import IF
-        >>> unit = HybridUnit(Tumbling(2), Sum())
-        >>> network = HybridNetwork(
-        ...     dt=0.001,
-        ...     inputs={"x": every(0.001)},
-        ...     parts={"snn": IF(), "ann": nn.Identity()},
-        ...     links=[Transmission("x", "snn"), Transmission("snn", "ann", unit)],
-        ...     outputs=["ann"],
-        ... ).eval()
-        >>> recorded = record_trace(network, {"x": torch.ones(4, 1, 1)})
-        >>> list(recorded.parts), recorded.links["snn_to_ann"].flatten().tolist()
-        (['snn', 'ann'], [2.0, 2.0])
     """
     for name, signals in network.plan.signals.items():
         if signals != (name,):
@@ -160,7 +138,6 @@ def is_spikes(values: Tensor) -> bool:
 
 
 def _is_neutral(route: Route, values: Tensor) -> bool:
-    """True if the values of a link change nothing."""
     neutral = {"multiply": 1.0, "add": 0.0}.get(route.link.by) if isinstance(route.link, Modulation) else 0.0
     return not values.numel() or (neutral is not None and bool(values.eq(neutral).all()))
 
@@ -171,7 +148,6 @@ def _is_spiking(layer: nn.Module) -> bool:
 
 @contextmanager
 def _hooks(modules: Any, hook: Any) -> Iterator[None]:
-    """Hooks on modules by name, inside the block."""
     handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
     try:
         yield
@@ -182,7 +158,6 @@ def _hooks(modules: Any, hook: Any) -> Iterator[None]:
 
 @contextmanager
 def _all_outputs(network: HybridNetwork) -> Iterator[None]:
-    """Every part is an output, inside the block."""
     before = network.outputs
     network.outputs = tuple(network.parts)
     try:

@@ -44,13 +44,9 @@ class Block(Protocol):
 
 
 class Expression:
-    """An integer at every place of a signal.
+    """An integer at every place of a signal: its shape with the axis of the batch, its range, and its C text.
 
-    Args:
-        shape: shape with the axis of the batch.
-        low, high: the lowest and the highest integer that it can be.
-        write: gives its C text in a block.
-        operands: expressions in its text.
+    `write` gives the text in a block; operands are the expressions in it.
     """
 
     # numpy leaves operators to the expression
@@ -72,7 +68,6 @@ class Expression:
 
     @property
     def ndim(self) -> int:
-        """The number of axes, with that of the batch."""
         return len(self.shape)
 
     def __len__(self) -> int:
@@ -137,21 +132,13 @@ class Signal(Expression):
 
 @dataclass(frozen=True)
 class Ring:
-    """The last steps of a signal, in a ring of memory: the past of a kernel or a delay.
+    """The last steps of a signal, in a ring of memory: the past of a kernel or a delay."""
 
-    Attributes:
-        array: one step.
-        place: C text of the row of the present step; the oldest step is in the next row.
-        rows: rows of the ring, one more than the steps of the past.
-        fill: a condition, and the step that fills the ring where it does not hold.
-        newest: the present step, once it is appended.
-    """
-
-    array: CArray
-    place: str
-    rows: int
-    fill: tuple[Expression, Expression] | None = None
-    newest: Expression | None = None
+    array: CArray  # one step
+    place: str  # C text of the row of the present step; the oldest step is in the next row
+    rows: int  # one more than the steps of the past
+    fill: tuple[Expression, Expression] | None = None  # where the condition does not hold, the step fills the ring
+    newest: Expression | None = None  # the present step, once it is appended
 
     @property
     def range(self) -> CArray:
@@ -175,25 +162,16 @@ class Ring:
 
 @dataclass(frozen=True)
 class Stack:
-    """Several expressions that differ in a C variable alone: the values of a window, or the products of taps.
-
-    Attributes:
-        element: the expression, with the variable in its text.
-        number: how many there are.
-        variable: "k" for values, "i" for the steps of a ring.
-        array: the values in memory, if they are there.
-        is_product: whether each is the product of those up to it.
-    """
+    """Several expressions that differ in a C variable alone: the values of a window, or the products of taps."""
 
     element: Expression
     number: int
-    variable: str = "k"
-    array: CArray | None = None
-    is_product: bool = False
+    variable: str = "k"  # "k" for values, "i" for the steps of a ring
+    array: CArray | None = None  # the values, if they are in memory
+    is_product: bool = False  # each is the product of those up to it
 
     @classmethod
     def of(cls, values: CArray, number: int) -> "Stack":
-        """Values that follow each other in memory."""
         return cls(Signal(values.row()), number, array=values)
 
     def __len__(self) -> int:
@@ -213,7 +191,6 @@ class Stack:
     __hash__ = object.__hash__
 
     def cumprod(self, axis: int) -> "Stack":
-        """Products of each value with those before it."""
         return replace(self, is_product=True)
 
     def sum(self, axis: int) -> Expression:
@@ -258,13 +235,9 @@ class _ExpressionFunctions:
 
 
 class CArithmetic(IntegerArithmetic):
-    """Expressions of 64 bits.
+    """Expressions of 64 bits, from settings and integers of an integer model; a window has `num_steps` steps at most.
 
-    Args:
-        settings: settings of the stage, and its widths.
-        constants: its integers, named as in an integer model.
-        num_steps: steps of a window, at most.
-        present: for quantities under a signal that may not have come yet: the condition that it has.
+    `present` has the condition that the signal on a modulated quantity has come, for signals that come late.
     """
 
     xp: Any = _ExpressionFunctions
@@ -418,8 +391,6 @@ def _entry(table: Ints, index: Expression, place: str) -> Expression:
 
 
 def _operation(template: str, operands: tuple[Expression, ...], low: int, high: int) -> Expression:
-    """C text with places for operands."""
-
     def write(block: Block) -> str:
         return template.format(*(block.text(operand) for operand in operands))
 
@@ -427,8 +398,6 @@ def _operation(template: str, operands: tuple[Expression, ...], low: int, high: 
 
 
 def _call(function: str, operands: tuple[Expression, ...], low: int, high: int) -> Expression:
-    """A call of a function of `C_FUNCTIONS`."""
-
     def write(block: Block) -> str:
         return block.source.call(function, *(block.text(operand) for operand in operands))
 

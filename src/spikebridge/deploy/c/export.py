@@ -43,37 +43,16 @@ class WrittenC:
 
     @property
     def command(self) -> str:
-        """The command that compiles and runs the check."""
         return f"cc -std=c99 -O2 {self.name}.c check.c -o check && ./check"
 
 
 def write_c(
     model: IntegerModel, inputs: Mapping[str, NDArray[Any]], ticks: int, folder: Path, name: str | None = None
 ) -> WrittenC:
-    """Writes a model as C99, whole or not at all.
+    """Writes a model as C99 into a new folder, whole or not at all; `name` is the prefix of all names in C.
 
-    Args:
-        model: the integer model.
-        inputs: integers `(T, B, *N)` each; stream 0 becomes the sample of the check, its shapes are those of the model.
-        ticks: base ticks of the sample.
-        folder: a new folder.
-        name: prefix of all names in C; None takes the name of the folder.
-
-    Raises:
-        ExportError: the folder is there already, or an operation or a stage has no C form.
-        ShapeError: inputs that do not fit the model.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> from spikebridge.deploy import integer_model, quantize
-        >>> from spikebridge.neurons import IF
-        >>> signal = {"signal": torch.ones(3, 1, 1)}
-        >>> model = integer_model(quantize(IF(v_threshold=2.0), signal), signal)
-        >>> folder = Path(tempfile.mkdtemp()) / "counter"
-        >>> written = write_c(model, {"signal": np.ones((3, 1, 1), int)}, 3, folder)
-        >>> sorted(file.name for file in written.folder.iterdir())
-        ['check.c', 'counter.c', 'counter.h']
+    Inputs are integers `(T, B, *N)` of some base ticks. Stream 0 becomes the sample of the check, and its shapes are
+    those of the model. Raises an `ExportError` for an operation or a stage without a C form.
     """
     if folder.exists():
         raise ExportError(f"{folder} is there already; name another folder or remove it first")
@@ -136,7 +115,6 @@ def _field(kind: str, name: str, size: int) -> str:
 
 
 def _header(prefix: str, network: NetworkWriter) -> list[str]:
-    """Types and functions."""
     guard = f"{prefix.upper()}_H"
     scales = [
         f"#define {prefix.upper()}_{port.field.upper()}_SCALE {port.scale!r}"
@@ -197,7 +175,6 @@ def _state_fields(network: NetworkWriter) -> list[str]:
 
 
 def _body(prefix: str, network: NetworkWriter) -> list[str]:
-    """Tables, functions, start and step."""
     source = network.source
     functions = [line for name in C_FUNCTIONS if name in source.calls for line in ("", *C_FUNCTIONS[name])]
     tables = [line for table in source.tables.values() for line in table]
@@ -285,7 +262,6 @@ def _input_table(number: int, port: Port, values: NDArray[Any]) -> list[str]:
 
 
 def _feed(number: int, port: Port) -> str:
-    """The line that copies the sample of an input at its ticks."""
     clock = port.clock
     fires = f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
     place = f"(tick - {clock.phase}) / {clock.period} * {port.signal.size}"
@@ -293,7 +269,6 @@ def _feed(number: int, port: Port) -> str:
 
 
 def _compare(number: int, port: Port, num_values: int) -> list[str]:
-    """Lines that compare an output with its expected values."""
     size = port.signal.size
     difference = f"differ += out.{port.field}[j] != out_{number}[at_{number} * {size} + j];"
     body = [

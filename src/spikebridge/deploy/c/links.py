@@ -21,21 +21,13 @@ _MAX_QUEUE = 1 << 16
 
 @dataclass(frozen=True)
 class LinkContext:
-    """The parts of the network that a link needs.
-
-    Attributes:
-        source: the file.
-        state: the C type of the state.
-        fires: gives the condition that a clock has a sample at this tick.
-        clock: gives the clock of an input or a part.
-        masks: C code of the flags of inputs that are masks.
-    """
+    """The parts of the network that a link needs."""
 
     source: CSource
-    state: str
-    fires: Callable[[ClockRecord], str]
-    clock: Callable[[str], ClockRecord]
-    masks: Mapping[str, str]
+    state: str  # the C type of the state
+    fires: Callable[[ClockRecord], str]  # the condition that a clock has a sample at this tick
+    clock: Callable[[str], ClockRecord]  # of an input or a part
+    masks: Mapping[str, str]  # C code of the flags of inputs that are masks
 
 
 class LinkOutput(NamedTuple):
@@ -57,16 +49,8 @@ class _Queue(NamedTuple):
 class LinkWriter:
     """Writes one link.
 
-    Args:
-        context: the network.
-        record: the record of the link.
-        runner: the link in numpy.
-        numbers: its integers by stage.
-        expected: its output, from an earlier pass: in a loop a link is read before it is written.
-
-    Attributes:
-        value: the newest value, which the target reads; None before it is known.
-        output: shape and number of its values, once the link is written.
+    `expected` is its output in an earlier pass, since in a loop a link is read before it is written. `value` is the
+    newest value, which the target reads; None before it is known.
     """
 
     def __init__(
@@ -91,7 +75,7 @@ class LinkWriter:
         self._queue: _Queue | None = None
 
     def begin(self) -> None:
-        """Memory for the target of a link whose source is written later."""
+        # the target is written before the source
         grid = self.record.gives
         value = self._newest(CArray("", self.expected.shape, grid.low, grid.high))
         self._queue = self._new_queue(value, self.expected.number)
@@ -154,7 +138,6 @@ class LinkWriter:
         return if_block(f"{self.context.fires(delivers)} && {queue.number} > 0", arrival)
 
     def effect(self) -> Effect:
-        """The effect of a modulation on its quantity."""
         present = None if self.flag is None else Signal(CArray(f"(&{self.flag})", (), 0, 1))
         return Effect(Signal(self._newest()), self.record.by, present)
 

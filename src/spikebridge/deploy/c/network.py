@@ -18,36 +18,19 @@ from spikebridge.errors import ExportError, ShapeError
 
 @dataclass(frozen=True)
 class Port:
-    """An input or an output of the model.
+    """An input or an output of the model."""
 
-    Attributes:
-        name: its name in the model.
-        field: its name in the C struct.
-        signal: its integers.
-        clock: its clock in base ticks.
-        scale: scale of one integer; None for a mask.
-    """
-
-    name: str
-    field: str
+    name: str  # in the model
+    field: str  # in the C struct
     signal: CArray
     clock: ClockRecord
-    scale: float | None
+    scale: float | None  # of one integer; None for a mask
 
 
 class NetworkWriter:
-    """Writes all functions of a model.
+    """Writes all functions of a model, and the lines of its step function.
 
-    Args:
-        model: the integer model.
-        shapes: shape of one step of each input, of one stream.
-        state: the C type of the state.
-        expected: outputs of links, from an earlier pass: in a loop a link is read before it is written.
-
-    Attributes:
-        source: the file.
-        inputs, outputs: ports of the model.
-        lines: lines of the step function.
+    `shapes` are those of one step of each input; `expected` has the outputs of links in an earlier pass.
     """
 
     def __init__(
@@ -97,7 +80,7 @@ class NetworkWriter:
         return f"{self._countdowns[clock]} == 0"
 
     def _write_inputs(self) -> None:
-        """Inputs are clipped to the range that the model takes."""
+        # inputs are clipped to the range that the model takes
         taken: set[str] = set()
         for name, record in self.model.record.inputs.items():
             if name not in self.shapes:
@@ -139,7 +122,6 @@ class NetworkWriter:
             self.lines += ["", f"/* link {_in_comment(record.name)} */", *lines]
 
     def _write_part(self, part: str) -> None:
-        """A part at its ticks, with the values of its links."""
         record = self.model.record
         clock = record.parts[part].clock
         inputs: dict[str, CArray] = {}
@@ -197,5 +179,4 @@ class NetworkWriter:
 
 
 def _in_comment(name: str) -> str:
-    """A name inside a C comment."""
     return name.replace("*/", "* /").encode("ascii", "replace").decode().replace("\n", " ")

@@ -33,17 +33,9 @@ class Effect:
 
 
 class ProgramWriter:
-    """Writes the operations of one program into a function.
+    """Writes the operations of one program into a C function, whose name also names its intermediate signals.
 
-    Args:
-        source: the file.
-        function: name of the function, which also names its intermediate signals.
-        record: the operations.
-        numbers: integers by operation.
-
-    Attributes:
-        lines: lines of the function.
-        after: lines after the last use of the output, which may be a signal that is fed back.
+    `after` has the lines after the last use of the output, which may be a signal that is fed back.
     """
 
     def __init__(self, source: CSource, function: str, record: ProgramRecord, numbers: Mapping[str, _Numbers]) -> None:
@@ -74,7 +66,6 @@ class ProgramWriter:
         return values[self.record.output]
 
     def work_array(self, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
-        """An intermediate signal of the function."""
         return self.source.work_array(self.function, name, shape, low, high)
 
     def _operation(
@@ -95,7 +86,6 @@ class ProgramWriter:
         return _LOOPS[name](self, operation, inputs[0], numbers)
 
     def _function(self, name: str, y: Expression) -> CArray:
-        """An intermediate signal that is an expression of others."""
         place = Place(self.source, self.function, f"{self.function}_{name}")
         out = self.work_array(name, y.shape[1:], y.low, y.high)
         self.lines += write_function(place, y, out)
@@ -108,7 +98,6 @@ class ProgramWriter:
         numbers: _Numbers,
         effects: Mapping[str, Sequence[Effect]],
     ) -> CArray:
-        """A neuron, a gain or a gate, or a delay."""
         form = LAYERS[operation.operation]
         acting = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
         # a record has one link for a quantity
@@ -152,7 +141,6 @@ class ProgramWriter:
         return out
 
     def _fed_back(self, operation: OperationRecord) -> CArray:
-        """The signal of an operation one tick ago."""
         low, high = self._range_of(operation.sources[0])
         shape = tuple(sizes_of(operation.settings, "axis", len(operation.settings)))
         return self.source.state_array(f"{self.function}_{operation.name}", shape, low, high)
@@ -190,8 +178,6 @@ class _Slice(CArray):
 
 
 class _Weights(NamedTuple):
-    """Weights and biases of a layer, and the signal that they multiply."""
-
     weight: NDArray[np.int64]
     bias: NDArray[np.int64]
     x: CArray
@@ -203,7 +189,6 @@ class _Weights(NamedTuple):
         return cls(weight, bias, x)
 
     def sum_range(self, low: int, high: int) -> tuple[int, int]:
-        """The range of a sum, of inputs in a range."""
         rows = self.weight.reshape(len(self.weight), -1)
         lowest = np.minimum(rows * low, rows * high).sum(1) + self.bias
         highest = np.maximum(rows * low, rows * high).sum(1) + self.bias
@@ -217,7 +202,6 @@ class _Weights(NamedTuple):
         return "int32_t" if int(largest.max(initial=0)) < 1 << 31 else "int64_t"
 
     def sum_line(self, weight: str, value: str) -> str:
-        """The line that adds a product to a sum."""
         # C multiplies two numbers of 32 bits in 32 bits
         cast = "" if self.sum_type == "int32_t" else "(int64_t)"
         return f"sum += {cast}{weight} * {value};"
@@ -260,7 +244,6 @@ class _Sliding(NamedTuple):
     dilation: Sequence[int]
 
     def positions(self, name: str) -> list[int]:
-        """The number of windows along each axis."""
         spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         sides = zip(self.size, spans, self.stride, self.padding, strict=True)
         positions = [(n + 2 * p - span) // s + 1 if s else 0 for n, span, s, p in sides]
@@ -329,7 +312,6 @@ def _rows_and_columns(sizes: Sequence[int], single: int) -> list[int]:
 
 
 def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
-    """A maximum or a sum over windows of an image."""
     if len(x.shape) != 3:
         raise ExportError(f"{operation.name!r} pools over two axes, but gets a signal of shape {x.shape}")
 
@@ -361,7 +343,6 @@ def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers
 
 
 def _sum(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
-    """The sum of each channel of an image."""
     area = math.prod(x.shape[-2:])
     out = program.work_array(operation.name, (*x.shape[:-2], 1, 1), x.low * area, x.high * area)
     body = [

@@ -30,17 +30,7 @@ _NUMBERS_A_LINE = 24
 
 @dataclass(frozen=True)
 class CArray:
-    """An array of integers in C.
-
-    Attributes:
-        code: its C expression.
-        shape: shape of one step of one stream.
-        low, high: the lowest and the highest integer that it can hold.
-
-    Example:
-        >>> CArray("s->x", (2, 3), -127, 127).kind
-        'int8_t'
-    """
+    """An array of integers in C: its expression, the shape of one step of one stream, and its range."""
 
     code: str
     shape: tuple[int, ...]
@@ -49,16 +39,13 @@ class CArray:
 
     @property
     def size(self) -> int:
-        """The number of integers."""
         return math.prod(self.shape)
 
     @property
     def kind(self) -> str:
-        """The C type of one integer."""
         return c_type(self.low, self.high)
 
     def shaped(self, shape: tuple[int, ...]) -> "CArray":
-        """The same integers in another shape."""
         return replace(self, shape=shape)
 
     def at(self, shape: tuple[int, ...], index: str = "j") -> str:
@@ -71,12 +58,7 @@ class CArray:
 
 
 def c_type(low: int, high: int) -> str:
-    """The narrowest C type for a range; raises an `ExportError` if 64 bits do not hold it.
-
-    Example:
-        >>> c_type(0, 1), c_type(0, 255), c_type(-300, 5)
-        ('int8_t', 'uint8_t', 'int16_t')
-    """
+    """The narrowest C type for a range; raises an `ExportError` if 64 bits do not hold it."""
     for name, bits_below, bits_above in _TYPES:
         lowest = 0 if name.startswith("u") else -(1 << bits_below)
         if lowest <= low and high < 1 << bits_above:
@@ -86,12 +68,7 @@ def c_type(low: int, high: int) -> str:
 
 
 def broadcast_index(shape: tuple[int, ...], to: tuple[int, ...], index: str = "j") -> str:
-    """The place of an element in an array, from its place in the shape that the array is broadcast to.
-
-    Example:
-        >>> broadcast_index((3, 1, 1), (3, 4, 5)), broadcast_index((), (2,)), broadcast_index((4, 1), (2, 4, 5), "k")
-        ('j / 20', '0', 'k / 5 % 4')
-    """
+    """The place of an element in an array, from its place in the shape that the array is broadcast to."""
     if math.prod(shape) == 1:
         return "0"
 
@@ -121,13 +98,7 @@ def broadcast_index(shape: tuple[int, ...], to: tuple[int, ...], index: str = "j
 
 
 def c_name(name: str, taken: set[str]) -> str:
-    """A C identifier for a name, added to those that are taken.
-
-    Example:
-        >>> taken = set()
-        >>> c_name("where.lif-1", taken), c_name("where_lif_1", taken), c_name("int", taken)
-        ('where_lif_1', 'where_lif_1_2', 'int_')
-    """
+    """A C identifier for a name, added to those that are taken."""
     stem = re.sub(r"\W", "_", name, flags=re.ASCII)
     if stem in _KEYWORDS:
         stem = f"{stem}_"
@@ -150,12 +121,7 @@ def indent(body: Iterable[str]) -> list[str]:
 
 
 def for_loop(size: int | str, body: Iterable[str], index: str = "j") -> list[str]:
-    """A loop over the places of an array.
-
-    Example:
-        >>> for_loop(2, ["y[j] = 0;"])
-        ['for (int j = 0; j < 2; j++) {', '    y[j] = 0;', '}']
-    """
+    """A loop over the places of an array."""
     return [f"for (int {index} = 0; {index} < {size}; {index}++) {{", *indent(body), "}"]
 
 
@@ -185,23 +151,14 @@ def literal(value: int) -> str:
 
 @dataclass
 class CSource:
-    """The content of a C file while it is written.
+    """The content of a C file while it is written."""
 
-    Attributes:
-        tables: definitions of constant arrays, by type and content.
-        state: fields of the state: type, name and size; size 0 is a single number.
-        starts: lines of the start function, for fields that do not start at 0.
-        work: for each function, the fields of its intermediate signals.
-        functions: lines of all functions.
-        calls: names of the C functions of `C_FUNCTIONS` that are called.
-    """
-
-    tables: dict[tuple[str, bytes], list[str]] = field(default_factory=dict)
-    state: list[tuple[str, str, int]] = field(default_factory=list)
-    starts: list[str] = field(default_factory=list)
-    work: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
+    tables: dict[tuple[str, bytes], list[str]] = field(default_factory=dict)  # definitions by type and content
+    state: list[tuple[str, str, int]] = field(default_factory=list)  # type, name and size; size 0 is a single number
+    starts: list[str] = field(default_factory=list)  # lines of the start function
+    work: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)  # intermediate signals by function
     functions: list[str] = field(default_factory=list)
-    calls: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)  # functions of `C_FUNCTIONS` that are called
     _taken: set[str] = field(default_factory=set)
     _locals: Counter[str] = field(default_factory=Counter)
 
@@ -215,7 +172,6 @@ class CSource:
         return CArray(f"s->{unique}", shape, low, high)
 
     def state_number(self, name: str, kind: str = "int32_t") -> str:
-        """A single number in the state; it starts with 0."""
         unique = c_name(name, self._taken)
         self.state.append((kind, unique, 0))
         return f"s->{unique}"
@@ -230,12 +186,10 @@ class CSource:
         return CArray(f"s->work.{function}.{unique}", shape, low, high)
 
     def local_name(self, function: str) -> str:
-        """A free name for a local variable of a function."""
         self._locals[function] += 1
         return f"t{self._locals[function]}"
 
     def function_name(self, name: str) -> str:
-        """A free name for a function."""
         return c_name(name, self._taken)
 
     def constant(self, values: Any, shape: tuple[int, ...], index: str = "j") -> str:
@@ -257,6 +211,5 @@ class CSource:
         return f"table_{list(self.tables).index(key)}"
 
     def call(self, name: str, *arguments: str) -> str:
-        """A call of a function of `C_FUNCTIONS`."""
         self.calls.add(name)
         return f"{name}({', '.join(arguments)})"

@@ -96,7 +96,6 @@ def _leaf_of(leaf: Any) -> _Leaf:
 
 
 def _hull(old: _Leaf, new: _Leaf) -> _Leaf:
-    """The range of both."""
     a = old.array
     b = new.array
     array = CArray(a.code, np.broadcast_shapes(a.shape, b.shape), min(a.low, b.low), max(a.high, b.high))
@@ -121,7 +120,6 @@ def _leaves(state: Any) -> Iterator[Any]:
 
 
 def _with_leaves(state: Any, leaves: Iterator[_Leaf]) -> Any:
-    """A state of the same form, of other leaves."""
     if isinstance(state, tuple):
         items = [_with_leaves(item, leaves) for item in state]
         return type(state)(*items) if hasattr(state, "_fields") else tuple(items)
@@ -129,7 +127,6 @@ def _with_leaves(state: Any, leaves: Iterator[_Leaf]) -> Any:
 
 
 def _names(name: str, state: Any) -> list[str]:
-    """The names of the leaves in C."""
     if not isinstance(state, tuple):
         return [] if state is None else [f"{name}_state"]
     keys = getattr(state, "_fields", range(len(state)))
@@ -144,7 +141,6 @@ def _allocated(source: CSource, name: str, leaf: _Leaf) -> _Leaf:
 
 
 def _start_lines(source: CSource, leaf: _Leaf, initial: Any) -> list[str]:
-    """Lines that set a field back to its start."""
     array = leaf.array
     clear = f"memset({array.code}, 0, sizeof {array.code});"
     if isinstance(leaf, Ring):
@@ -219,7 +215,6 @@ class _Lines:
         return self._local(expression) if is_shared else expression.write(self)
 
     def sum_of(self, stack: Stack) -> str:
-        """The local variable that holds the sum of a stack."""
         total = self.source.local_name(self.function)
         self.is_in_sum = True
         element = self.text(stack.element)

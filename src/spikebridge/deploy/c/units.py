@@ -29,31 +29,16 @@ class _Rows(NamedTuple):
 
 
 class UnitOutput(NamedTuple):
-    """The values of a unit when a window closes.
+    """The values of a unit when a window closes: the first of them; the others follow it in memory."""
 
-    Attributes:
-        lines: lines of the function; they return while a window is open.
-        values: the first value; the others follow it.
-        number: how many there are.
-        after: lines after the last use of the values.
-    """
-
-    lines: list[str]
+    lines: list[str]  # they return while a window is open
     values: CArray
     number: int
-    after: list[str]
+    after: list[str]  # lines after the last use of the values
 
 
 class UnitWriter:
-    """Writes one unit into a function.
-
-    Args:
-        source: the file.
-        function: name of the function.
-        record: the stages.
-        runner: the same unit in numpy, which knows when it runs and what it keeps.
-        numbers: integers by stage.
-    """
+    """Writes one unit into a C function; the runner in numpy knows when it gives values and what it keeps."""
 
     def __init__(
         self, source: CSource, function: str, record: IntegerUnitRecord, runner: UnitRunner, numbers: Mapping[str, Any]
@@ -84,7 +69,6 @@ class UnitWriter:
         return self._output(self._nonlinear(rows, context), after)
 
     def _output(self, rows: _Rows, after: list[str]) -> UnitOutput:
-        """The values of the window, discretized."""
         record = self.record.discretizer
         if record is None:
             return UnitOutput(rows.lines, rows.first, rows.number, after)
@@ -93,7 +77,7 @@ class UnitWriter:
         return UnitOutput([*rows.lines, *discretized.lines], discretized.first, discretized.number, after)
 
     def _hold(self, x: CArray, context: CArray | None) -> UnitOutput:
-        """The steps of a held value are one value, computed once."""
+        # the steps of a held value are one value, computed once
         length = self.runner.length
         rows = self._nonlinear(_Rows([], x, 1), context)
         held = self._work_rows("held", rows.first, length)
@@ -117,7 +101,7 @@ class UnitWriter:
         return _Rows([*opens, *step.lines], step.out, 1)
 
     def _tumble(self, kernel: StageRecord, x: CArray) -> _Rows:
-        """Windows side by side: the kernel takes each step when it comes, so that no step has to wait."""
+        # windows side by side: the kernel takes each step when it comes, so that no step has to wait
         length = self.runner.length
         step = self._kernel(kernel, x)
         position = self.source.state_number(f"{self.function}_position")
@@ -134,7 +118,7 @@ class UnitWriter:
         return _Rows(lines, values, length if self.runner.stages.kept else 1)
 
     def _slide(self, x: CArray) -> tuple[_Rows, list[str]]:
-        """Windows that share steps, or whose steps are the values: the steps wait until the window closes."""
+        # windows share steps, or the steps are the values: the steps wait until the window closes
         length = self.runner.length
         shared = length - self.runner.stride
         waiting = self.source.state_array(f"{self.function}_waiting", x.shape, x.low, x.high, length)
@@ -230,7 +214,6 @@ class UnitWriter:
         return _Rows(write_function(place, outputs[0], out), out, 1)
 
     def _discretize_each(self, form: DiscretizerForm, a: CArithmetic, place: Place, x: CArray, number: int) -> _Rows:
-        """One output for each value, in order."""
         value = Signal(x.row())
         rows: list[CArray] = []
 
@@ -251,5 +234,4 @@ class UnitWriter:
         return self.source.work_array(self.function, name, y.shape[1:], y.low, y.high, rows)
 
     def _work_rows(self, name: str, like: CArray, number: int) -> CArray:
-        """Memory for several values."""
         return self.source.work_array(self.function, name, like.shape, like.low, like.high, number)

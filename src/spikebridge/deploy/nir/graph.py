@@ -22,43 +22,26 @@ _MAX_NUMBERS = 1 << 28
 
 @dataclass(frozen=True)
 class NirNode:
-    """One node.
-
-    Attributes:
-        name: its path in the file.
-        kind: NIR's name of it; IF is a LIF without leak here, I and LI are an Integrator.
-        numbers: weights, or quantities of this package.
-        settings: strides, paddings, the kind of reset.
-        sources: nodes whose outputs of this tick are added up at its input.
-        delayed: nodes whose outputs of the tick before are added, too: feedback.
-    """
+    """One node: weights, or quantities of this package. IF is a LIF without leak here, I and LI are an Integrator."""
 
     name: str
     kind: str
     numbers: dict[str, Array]
     settings: dict[str, Any] = field(default_factory=dict)
-    sources: tuple[str, ...] = ()
-    delayed: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # nodes whose outputs of this tick are added up at its input
+    delayed: tuple[str, ...] = ()  # nodes whose outputs of the tick before are added, too: feedback
 
 
 @dataclass(frozen=True)
 class NirGraph:
-    """Nodes in the order in which they run inside a tick.
-
-    Attributes:
-        dt: step of the clock [s].
-        input: name of the input node.
-        outputs: nodes whose outputs are added up as the output.
-        shape: shape of one sample of the input, None where the file does not say.
-        shapes: shape of the output of every node.
-    """
+    """Nodes in the order in which they run inside a tick; shapes are those of one sample."""
 
     nodes: tuple[NirNode, ...]
     dt: float
     input: str
-    outputs: tuple[str, ...]
-    shape: Shape
-    shapes: dict[str, Shape] = field(default_factory=dict)
+    outputs: tuple[str, ...]  # nodes whose outputs are added up
+    shape: Shape  # of the input
+    shapes: dict[str, Shape] = field(default_factory=dict)  # of the output of every node
 
 
 def read_graph(
@@ -131,7 +114,6 @@ def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
 
 
 def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, list[str]]:
-    """The input and the outputs."""
     for a, b in edges:
         for name in (a, b):
             if name not in nodes:
@@ -191,7 +173,6 @@ def _check_shapes(graph: NirGraph) -> dict[str, Shape]:
 
 
 def _shape_after(node: NirNode, shape: Shape) -> Shape:
-    """The shape of a node's output for a sample of some shape."""
     if node.kind == "Affine":
         return _after_affine(node, shape)
     if node.kind in ("Conv1d", "Conv2d"):
@@ -263,7 +244,6 @@ def _positions(
     padding: Sequence[tuple[int, int]],
     dilation: tuple[int, ...],
 ) -> tuple[int, ...]:
-    """The number of positions of a kernel along each axis."""
     sides = zip(shape, kernel, node.settings["stride"], padding, dilation, strict=True)
     positions = tuple((n + a + b - d * (k - 1) - 1) // s + 1 for n, k, s, (a, b), d in sides)
     if any(n < 1 for n in positions) or prod(positions) > _MAX_NUMBERS:

@@ -20,17 +20,11 @@ from spikebridge.neurons import IF, LIF, PLIF, CubaLIF, Integrator, Memoryless
 
 @dataclass(frozen=True)
 class LayerNode:
-    """The node of a layer.
-
-    Attributes:
-        node: the NIR node.
-        notes: in words, its metadata for which NIR has no field.
-        before: a factor on its input, as a node of its own.
-    """
+    """The node of a layer."""
 
     node: Any
-    notes: tuple[str, ...] = ()
-    before: Any = None
+    notes: tuple[str, ...] = ()  # in words, metadata for which NIR has no field
+    before: Any = None  # a factor on its input, as a node of its own
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -42,13 +36,7 @@ class Membrane:
     integration: Integration
 
     def leak(self, tau: Tensor | float, who: str) -> tuple[Array, Array]:
-        """NIR's time constant, and the factor by which it amplifies the input.
-
-        Example:
-            >>> tau, gain = Membrane(dt=1.0, integration="euler").leak(1 / np.log(2), "LIF")  # a step halves
-            >>> float(tau), float(gain)
-            (2.0, 2.0)
-        """
+        """NIR's time constant, and the factor by which it amplifies the input."""
         share = -np.expm1(-self.dt / floats(tau))
         if not (share > 0).all():
             raise ExportError(f"{who} has time constants with and without end; NIR's LIF leaks, its IF does not")
@@ -57,12 +45,7 @@ class Membrane:
 
 
 class SumPool2d(nn.Module):
-    """The sum over each window of an image, as some chips pool.
-
-    Example:
-        >>> SumPool2d((2, 2), (2, 2))(torch.ones(1, 1, 2, 4)).tolist()
-        [[[[4.0, 4.0]]]]
-    """
+    """The sum over each window of an image, as some chips pool."""
 
     def __init__(
         self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] = (0, 0)
@@ -73,7 +56,6 @@ class SumPool2d(nn.Module):
         self.padding = padding
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-        """The sums."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, divisor_override=1)
 
 
@@ -114,8 +96,10 @@ _Make: TypeAlias = Callable[[Any, Membrane], LayerNode]
 
 def _affine(visit: Visit, membrane: Membrane) -> LayerNode:
     linear: Any = visit.module
-    if len(visit.shape) != 1:
-        raise ExportError(f"{visit.name!r} maps the last axis of samples {visit.shape}; NIR's Affine takes one axis")
+    if len(visit.input_shape) != 1:
+        raise ExportError(
+            f"{visit.name!r} maps the last axis of samples {visit.input_shape}; NIR's Affine takes one axis"
+        )
     bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
     return LayerNode(nir_library().Affine(weight=_array(linear.weight), bias=_array(bias)))
 
@@ -126,11 +110,11 @@ def _conv(visit: Visit, membrane: Membrane) -> LayerNode:
         raise ExportError(f"{visit.name!r} pads with {conv.padding_mode!r}; NIR's convolution pads with zeros")
 
     sizes = {name: getattr(conv, name) for name in ("stride", "padding", "dilation")}
-    shape: Any = visit.shape[1:]
+    shape: Any = visit.input_shape[1:]
     kind = nir_library().Conv2d
     if isinstance(conv, nn.Conv1d):
         kind = nir_library().Conv1d
-        shape = visit.shape[1]
+        shape = visit.input_shape[1]
         sizes = {name: size if isinstance(size, str) else size[0] for name, size in sizes.items()}
 
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
@@ -162,7 +146,7 @@ def _flatten(visit: Visit, membrane: Membrane) -> LayerNode:
     # NIR counts axes without the batch
     start = flat.start_dim - 1
     end = flat.end_dim - 1 if flat.end_dim > 0 else flat.end_dim
-    return LayerNode(nir_library().Flatten({"input": np.array(visit.shape)}, start_dim=start, end_dim=end))
+    return LayerNode(nir_library().Flatten({"input": np.array(visit.input_shape)}, start_dim=start, end_dim=end))
 
 
 def _lif(visit: Visit, membrane: Membrane) -> LayerNode:
@@ -263,8 +247,7 @@ def _quantity(layer: Any, name: str, visit: Visit) -> Array:
 
 
 def _one_a_neuron(values: Array, visit: Visit) -> Array:
-    """One value a neuron, as NIR requires."""
-    return np.ascontiguousarray(np.broadcast_to(values, visit.shape))
+    return np.ascontiguousarray(np.broadcast_to(values, visit.input_shape))
 
 
 def _array(tensor: Tensor) -> Array:

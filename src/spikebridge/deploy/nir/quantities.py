@@ -42,13 +42,7 @@ class Step:
     way: Reading = "exact"
 
     def leaking(self, tau: Any, who: str) -> tuple[Array, Array]:
-        """The time constant with which an exact step leaks as much, and the share of its drive that a membrane takes.
-
-        Example:
-            >>> tau, share = Step(dt=1.0, way="euler").leaking(2.0, "LIF")
-            >>> round(float(np.exp(-1.0 / tau)), 6), float(share)
-            (0.5, 0.5)
-        """
+        """The time constant with which an exact step leaks as much, and the share of the drive in a step."""
         tau = floats(tau)
         if not (tau > 0).all():
             raise DataError(f"{who} needs time constants above 0 s, but has {tau.min()}")
@@ -66,12 +60,7 @@ class Step:
         return exact, share
 
     def taken(self, r: Any, *shares: Array | float) -> Array:
-        """The part of its input that a membrane takes in a step.
-
-        Example:
-            >>> float(Step(1.0).taken(2.0, 0.25)), float(Step(1.0, "unscaled").taken(2.0, 0.25))
-            (0.5, 1.0)
-        """
+        """The part of its input that a membrane takes in a step."""
         if self.way == "unscaled":
             return np.ones_like(floats(r))
 
@@ -180,7 +169,6 @@ def _pool(node: Any, step: Step) -> Made:
 
 
 def _sizes(value: Any, num_axes: int, smallest: int = 1) -> tuple[int, ...]:
-    """One size for each axis."""
     sizes = np.ravel(np.asarray(value)).astype(np.int64)
     sizes = np.repeat(sizes, num_axes) if sizes.size == 1 else sizes
     if sizes.size != num_axes or (sizes < smallest).any() or (sizes > _MAX_STEPS).any():
@@ -189,7 +177,6 @@ def _sizes(value: Any, num_axes: int, smallest: int = 1) -> tuple[int, ...]:
 
 
 def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Zeros before and after, for each axis."""
     word = value.decode() if isinstance(value, bytes) else value
     if not isinstance(word, str):
         return tuple((n, n) for n in _sizes(value, len(kernel), smallest=0))
@@ -221,7 +208,6 @@ def _delay(node: Any, step: Step) -> Made:
 
 
 def _leaky(node: Any, step: Step) -> dict[str, Array]:
-    """Membranes with a leak (LI, LIF) and without (I, IF)."""
     if not hasattr(node, "tau"):
         r = floats(node.r)
         return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": step.taken(r, step.dt)}

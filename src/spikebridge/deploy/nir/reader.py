@@ -63,7 +63,6 @@ class NirPart(Stateful):
         return self._pass(x, state, effects)
 
     def _pass(self, x: Signal, state: _NirState, effects: Mapping[str, Mapping[str, Any]]) -> tuple[Tensor, _NirState]:
-        """All nodes over a whole sequence."""
         signals = {self.graph.input: x}
         late = dict(zip(self.late, state.late, strict=False))
         states: list[State] = []
@@ -82,7 +81,6 @@ class NirPart(Stateful):
         return sum(outputs[1:], outputs[0]), _NirState(tuple(states), self._late_after(signals, state, len(x)))
 
     def _input_of(self, node: NirNode, signals: Mapping[str, Tensor], late: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """The sum of the signals that come together at a node."""
         incoming = [signals[name] for name in node.sources]
         incoming += [late[name].unsqueeze(0).expand(len(x), *late[name].shape) for name in node.delayed if late]
         if incoming:
@@ -139,7 +137,6 @@ def from_nir(
 
 
 def _layer(node: NirNode, dt: float) -> nn.Module:
-    """The layer of a node."""
     numbers: dict[str, Any] = {name: _number(value) for name, value in node.numbers.items()}
     settings = node.settings
     match node.kind:

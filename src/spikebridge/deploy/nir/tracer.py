@@ -31,19 +31,13 @@ _FEEDBACK = "@"
 
 @dataclass(frozen=True)
 class Visit:
-    """A layer that ran.
+    """A layer that ran, with the nodes whose outputs add up at its input."""
 
-    Attributes:
-        name: its path in the part; a layer that runs again gets a number.
-        sources: nodes whose outputs add up at its input.
-        shape, given: shapes of one sample of its input and output.
-    """
-
-    name: str
+    name: str  # its path in the part; a layer that runs again gets a number
     module: nn.Module
     sources: Value
-    shape: tuple[int, ...]
-    given: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -54,14 +48,7 @@ class _TracedTensor:
 
 
 def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "") -> tuple[list[Visit], Value]:
-    """The layers of a part in eval mode, in the order in which they run on `x` `(1, B, *N)`, and the output.
-
-    Example:
-        >>> from spikebridge.neurons import IF, Sequential
-        >>> visits, output = trace(Sequential(fc=nn.Linear(2, 3), fire=IF()), torch.zeros(1, 1, 2))
-        >>> [(visit.name, visit.sources) for visit in visits], output
-        ([('fc', ('input',)), ('fire', ('fc',))], ('fire',))
-    """
+    """The layers of a part in eval mode, in the order in which they run on `x` `(1, B, *N)`, and the output."""
     tracer = _LayerTracer(part, x, entry, prefix)
     # layers check their shapes at the first call of a stream, by runs that must not be traced
     state = part.initial_state(x[0]) if isinstance(part, Stateful) else None
@@ -88,7 +75,6 @@ def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """True if a module is one layer, not a container of layers."""
     return isinstance(module, Neuron | Recurrent) or next(module.children(), None) is None
 
 
@@ -154,7 +140,6 @@ class _LayerTracer(TorchFunctionMode):
         return hook
 
     def _visit(self, name: str, module: nn.Module, y: Tensor) -> None:
-        """Records a layer that ran, and its output."""
         x = self.inputs.pop()
         sources = _nodes_of(x.value)
         shape = tuple(y.shape[2 if isinstance(module, Stateful) else 1 :])
@@ -205,9 +190,9 @@ class _LayerTracer(TorchFunctionMode):
 
 def _with_feedback(visit: Visit, module: Recurrent) -> tuple[list[Visit], Value]:
     """A recurrent layer as its layer and the weight of its feedback, and its output."""
-    zeros = torch.zeros(1, 2, *visit.shape)
+    zeros = torch.zeros(1, 2, *visit.input_shape)
     inner, output = trace(module.layer, zeros, (*visit.sources, _FEEDBACK), f"{visit.name}.layer")
-    weight, end = trace(module.weight, torch.zeros(1, 2, *visit.given), output, f"{visit.name}.weight")
+    weight, end = trace(module.weight, torch.zeros(1, 2, *visit.output_shape), output, f"{visit.name}.weight")
     return [replace(v, sources=_renamed(v.sources, {_FEEDBACK: end})) for v in (*inner, *weight)], output
 
 

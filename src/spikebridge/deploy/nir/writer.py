@@ -37,7 +37,6 @@ class _Written:
     notes: tuple[str, ...]
 
     def content(self) -> bytes:
-        """The bytes of a NIR file."""
         file = BytesIO()
         nir_library().write(file, self.graph)
         return file.getvalue()
@@ -116,7 +115,6 @@ class _Nodes:
     folded: dict[str, str] = field(default_factory=dict)  # normalisations, and the nodes that they are part of
 
     def add_all(self, visits: list[Visit], output: Value, membrane: Membrane) -> None:
-        """Adds the nodes of all layers."""
         num_targets = Counter(name for visit in visits for name in visit.sources) + Counter(output)
         for visit in visits:
             if "/" in visit.name or visit.name in ("input", "output"):
@@ -169,7 +167,6 @@ def _run(part: nn.Module, x: Tensor) -> Tensor:
 
 
 def _check_read_back(part: nn.Module, written: _Written, x: Tensor, y: Tensor) -> None:
-    """Raises an `ExportError` if the graph, read back, differs from the part."""
     if not y.numel():
         return
 

@@ -75,7 +75,6 @@ class OnnxSession:
         self.num_axes = len(inputs[0].shape) if inputs else 0
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """All outputs, in order, of every input by name, batch first."""
         inputs = checked_feed(self, feed)
         try:
             return list(self.session.run(None, inputs))
@@ -95,11 +94,6 @@ def check_opset(content: bytes, name: str) -> None:
     """Raises a `DataError` for an ONNX file of an opset that is not read here.
 
     Only these fields are parsed, so that a runner needs no further library.
-
-    Example:
-        >>> check_opset(bytes([8 << 3 | 2, 2, 2 << 3 | 0, 99]), "a.onnx")
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: a.onnx is of ONNX opset 99, but opsets 13 to 23 are read; ...
     """
     opsets: dict[str, int] = {}
     for number, value in _fields(content, name):

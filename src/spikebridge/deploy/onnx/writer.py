@@ -30,11 +30,8 @@ def write_onnx(
 ) -> bytes:
     """A plain module in eval mode as the bytes of an ONNX file.
 
-    Args:
-        module: the module.
-        signals: an example of each input by its name in the file, `(B, *N)` each, in the order of the arguments.
-        into: for inputs that the module takes by name: the argument.
-        name: for messages; None takes the class.
+    `signals` has an example `(B, *N)` of each input by its name in the file, in the order of the arguments. `into`
+    names the argument of inputs that the module takes by name.
     """
     named = dict(into or {})
     function = _Function(module, [named.get(signal) for signal in signals])
@@ -96,7 +93,6 @@ class _Function(nn.Module):
         self.into = into
 
     def forward(self, *signals: Tensor) -> Tensor:
-        """The output of the module."""
         args, named = _by_argument(signals, self.into)
         return self.module(*args, **named)
 
@@ -111,7 +107,6 @@ class _Step(nn.Module):
         self.like = like
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """The output, and the next state."""
         signals = values[: len(self.into)]
         state = iter(values[len(self.into) :])
         args, named = _by_argument(signals, self.into)
@@ -126,7 +121,6 @@ def _by_argument(signals: Sequence[Tensor], into: Sequence[str | None]) -> tuple
 
 
 def _like(state: Any, values: Iterator[Tensor]) -> Any:
-    """A state of the same form, of other tensors."""
     if isinstance(state, Tensor):
         return next(values)
     if isinstance(state, dict):
@@ -185,7 +179,6 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
 
 
 def _translations() -> dict[Any, Any]:
-    """Operators that torch's exporter lacks."""
     from onnxscript import opset18
 
     op: Any = opset18
@@ -199,7 +192,6 @@ def _translations() -> dict[Any, Any]:
 
 
 def _two_samples(x: Tensor) -> Tensor:
-    """The first samples of a batch, two at least."""
     return torch.cat([x[:2], x[:1]]) if len(x) > 1 else x.repeat(2, *[1] * (x.ndim - 1))
 
 

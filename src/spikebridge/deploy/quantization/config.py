@@ -88,10 +88,5 @@ class QConfigMapping:
 
 
 def qconfigs_for(paths: Sequence[str], qconfig: QConfig) -> QConfigMapping:
-    """The same widths for several paths, or for everything without paths.
-
-    Example:
-        >>> [qconfig.path for qconfig in qconfigs_for(["what", "where"], QConfig(membranes=20)).qconfigs]
-        ['what', 'where']
-    """
+    """The same widths for several paths, or for everything without paths."""
     return QConfigMapping(tuple(replace(qconfig, path=path) for path in paths or [_EVERYTHING]))

@@ -22,16 +22,10 @@ def _unclipped(q: Tensor) -> Tensor:
 
 
 class FakeIntegerArithmetic(FloatArithmetic):
-    """Fake integers.
+    """Fake integers, with the integers of a stage as constants.
 
-    Args:
-        settings: settings of the stage.
-        constants: its integers.
-        ratios: changes of scale, `in.`, `out.` or of a modulated quantity.
-        clamp_state: clips a state to its width, and counts clipped values.
-        clamp_output: clips an output likewise.
-        scale: scale of the integers that are compared with a threshold.
-        surrogate: derivative of a spike.
+    `ratios` are the changes of scale: `in.`, `out.`, those of modulated quantities. The clamps clip state and output to
+    their widths, and count clipped values. `scale` is that of the integers that are compared with a threshold.
     """
 
     xp: Any = torch

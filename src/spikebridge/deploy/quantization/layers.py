@@ -117,7 +117,6 @@ class QuantLinear(nn.Module):
         return IntegerOp("convolution", settings, numbers, sums)
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
-        """Weights and bias with the normalisation in them."""
         layer: Any = self.layer
         norm: Any = self.norm
         if norm is None:
@@ -193,7 +192,6 @@ class LookupTable(nn.Module):
         return QTensor(self.quantizer.clamp(straight_through(hard, soft)), self.quantizer.scale)
 
     def lut(self, scale: Tensor) -> Tensor:
-        """The output for each integer of the input, the lowest first."""
         low, high = self.bounds.tolist()
         inputs = torch.arange(low, high + 1, dtype=torch.float64) * scale
         with torch.no_grad():
@@ -265,7 +263,6 @@ class UnitDelay(nn.Module):
         self.quantizer = quantizer
 
     def start(self, like: Tensor, batch: int, is_integer: bool) -> Tensor:
-        """The state before the first tick, `(B, *shape)`."""
         return like.new_zeros((batch, *self.shape), dtype=torch.float64 if is_integer else like.dtype)
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:

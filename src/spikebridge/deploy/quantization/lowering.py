@@ -92,7 +92,6 @@ class _ModelWriter:
         self.inputs: dict[str, IntegerInputRecord] = {}
 
     def model(self) -> IntegerModel:
-        """The model of all quantised parts and units."""
         network = self.network
         routes = [r for r in network.routes if r.link.part in self.programs or r.name in self.units]
         links = tuple(self._link(route) for route in routes)
@@ -111,7 +110,6 @@ class _ModelWriter:
         return IntegerModel(record, self.numbers, array_forms(self._own_stages()))
 
     def _own_stages(self) -> set[Any]:
-        """Classes of user-defined stages."""
         stages: list[Any] = []
         for unit in self.units.values():
             stages.append(unit.quant_kernel and unit.quant_kernel.kernel)
@@ -180,7 +178,6 @@ class _ModelWriter:
         return _LinkSource(source, context, context_grid, trigger)
 
     def _keep_initial(self, route: Route, is_inside: bool) -> None:
-        """The value of a link before the first one."""
         held = self.state.links[route.name].held
         if not route.has_initial or held is None or not isinstance(route.link, Transmission):
             return
@@ -191,7 +188,6 @@ class _ModelWriter:
         self.numbers[f"links/{route.name}/link/initial"] = initial
 
     def _source_grid(self, route: Route) -> QParams:
-        """Scale and range of the link's source."""
         unit = self.units.get(route.name)
         if unit is not None:
             if unit.quant_kernel is not None:
@@ -204,7 +200,6 @@ class _ModelWriter:
         return self._target_grid(route)
 
     def _value_grid(self, route: Route, takes: QParams) -> QParams:
-        """Scale and range of the link's values."""
         if route.link.part in self.programs:
             return self._target_grid(route)
 
@@ -234,7 +229,6 @@ class _ModelWriter:
         return name if name in self.programs else self._enter(name, self.network.clock_of(name), qparams)
 
     def _enter(self, name: str, clock: Any, qparams: QParams | None) -> str:
-        """Makes a signal an input of the model."""
         known = self.inputs.get(name)
         if known is None or (known.grid is None and qparams is not None):
             grid = None if qparams is None else QParamsRecord(*qparams)
@@ -343,7 +337,6 @@ def _write_integers(bundle: Bundle, model: IntegerModel, sample: bytes) -> None:
 
 
 def _check_weights(bundle: Bundle, sample: Mapping[str, NDArray[Any]], trace: ReferenceTrace) -> None:
-    """Raises an `ExportError` if the network gives other signals on the sample than the bundle holds."""
     for name, y in trace.parts.items():
         expected = sample.get(f"parts.{name}")
         if expected is None or expected.shape != tuple(y.shape):

@@ -112,11 +112,7 @@ def _modulations(network: HybridNetwork, part: str) -> list[tuple[Route, Modulat
 class _ScalePropagation:
     """The scales of a network's signals, passed from each source to its readers.
 
-    Args:
-        network: the network, whose parts and units are being replaced.
-        inputs: the stream.
-        trace: signals of parts and units on it, before they were replaced.
-        config: regions.
+    The trace has the signals of parts and units on the stream, before they were replaced.
     """
 
     def __init__(
@@ -136,7 +132,6 @@ class _ScalePropagation:
         return x
 
     def carried(self, route: Route) -> Tensor:
-        """The values of a link, `(K, B, *N)`."""
         if route.link.unit is None:
             return self.signal(route.link.source)
 
@@ -149,7 +144,6 @@ class _ScalePropagation:
         return x
 
     def arguments(self, part: str) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """One step of a part's signals, by position and by name."""
         routes = _transmissions(self.network, part)
         return (
             [self.carried(route)[0] for route in routes if route.into is None],
@@ -184,7 +178,6 @@ class _ScalePropagation:
             program.convert()
 
     def link_qparams(self, route: Route, qconfig: QConfig) -> QParams:
-        """Scale and range of the values of a link."""
         unit: Any = self.network.unit_of(route)
         if unit is not None and not isinstance(unit, QuantizedUnit):
             return self._real_qparams(route.name, self.carried(route), qconfig)
@@ -239,18 +232,12 @@ class _ScalePropagation:
 
 
 def _layer_paths(network: HybridNetwork) -> list[str]:
-    """The paths of parts, units, and layers in them.
-
-    Example:
-        >>> _layer_paths(_single(nn.Sequential(nn.Linear(1, 1)), None))
-        ['network', 'network.0']
-    """
+    """The paths of parts, units, and layers in them."""
     modules = [*network.parts.items(), *((f"units.{name}", unit) for name, unit in network.units.items())]
     return [f"{name}.{path}" if path else name for name, module in modules for path, _ in module.named_modules()]
 
 
 def _single(module: nn.Module, dt: float | None) -> HybridNetwork:
-    """A network of a single part or unit."""
     unit = module if isinstance(module, HybridUnit) else None
     step = dt_of(module) or dt
     if step is None:

@@ -58,7 +58,6 @@ class QuantLayer(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The scale of the quantities."""
         raise NotImplementedError
 
     @property
@@ -67,7 +66,6 @@ class QuantLayer(nn.Module):
         return 2 ** (self.qconfig.membranes - 1) - 1
 
     def calibrate(self) -> None:
-        """Chooses the scale from observed values."""
         raise NotImplementedError
 
     def quantity(self, name: str) -> Tensor:
@@ -76,12 +74,10 @@ class QuantLayer(nn.Module):
         return double(getattr(self.layer, name, default))
 
     def integer_quantity(self, name: str) -> Tensor:
-        """A quantity of the layer in integers."""
         # one above the highest membrane, so that a threshold out of reach stays out of reach
         return clip(round_ste(self.quantity(name) / self.scale), -self.high, self.high + 1)
 
     def integer_effects(self, effects: _Effects) -> dict[str, list[tuple[Tensor, str]]]:
-        """The signals that modulate each quantity, in integers."""
         integers: dict[str, list[tuple[Tensor, str]]] = {}
         for name, signals in effects.items():
             pairs = zip(signals, self.effects.get(name, []), strict=False)
@@ -100,7 +96,6 @@ class QuantLayer(nn.Module):
         return ratios
 
     def effect_numbers(self) -> Numbers:
-        """The same changes of scale as integers of a record."""
         numbers: Numbers = {}
         for prefix, ratio in self.ratios().items():
             numbers |= ratio_numbers(ratio, prefix)
@@ -118,12 +113,7 @@ def _effect_at(effect: Effect, t: int) -> Effect:
 
 
 def unflatten_time(rows: Tensor, batch: int) -> Tensor:
-    """Rows `(T * B, *N)` as a signal `(T, B, *N)`; T may be 0.
-
-    Example:
-        >>> unflatten_time(torch.zeros(6, 5), batch=2).shape
-        torch.Size([3, 2, 5])
-    """
+    """Rows `(T * B, *N)` as a signal `(T, B, *N)`; T may be 0."""
     return rows.reshape(len(rows) // max(batch, 1), batch, *rows.shape[1:])
 
 
@@ -150,12 +140,10 @@ class QuantNeuron(QuantLayer):
 
     @property
     def out_scale(self) -> Tensor:
-        """The scale of the output: spikes count 1."""
         return torch.ones((), dtype=torch.float64) if self.spikes else self.scale
 
     @property
     def spikes(self) -> bool:
-        """True if the output is spikes, not membranes."""
         return not isinstance(self.layer, Integrator)
 
     def calibrate(self) -> None:
@@ -224,7 +212,7 @@ class QuantNeuron(QuantLayer):
 
     @staticmethod
     def _quantities_at(a: FakeIntegerArithmetic, t: int, ndim: int) -> dict[str, Tensor]:
-        """The modulated quantities at one step: with an axis of time, they have one entry or one a step."""
+        # with an axis of time, a modulated quantity has one entry, or one a step
         quantities = {name: a[name] for name in QUANTITIES}
         return {name: q[t if len(q) > 1 else 0] for name, q in quantities.items() if q.ndim == ndim}
 
@@ -247,7 +235,6 @@ class QuantNeuron(QuantLayer):
         return QTensor(y.flatten(0, 1)), state
 
     def _observe_membranes(self, current: Tensor, before: Any, decays: Mapping[str, Any]) -> None:
-        """Membranes and currents in a step, from the state before it."""
         if isinstance(self.layer, CubaLIF):
             current = before.i * decays["decay_syn"] + current
 
@@ -263,7 +250,6 @@ class QuantNeuron(QuantLayer):
         return self.membranes.clamp(v)
 
     def _decays(self) -> dict[str, Tensor | float]:
-        """The decays of membranes, and of currents or adaptations."""
         if isinstance(self.layer, Memoryless):
             return {"decay": torch.zeros(())}
 
@@ -294,7 +280,6 @@ class QuantFactor(QuantLayer):
         self.factor_scale.copy_(up_to_power_of_two(scale))
 
     def forward(self, values: Sequence[QTensor], batch: int, state: Any, effects: _Effects) -> tuple[QTensor, None]:
-        """Rows `(T * B, *N)`."""
         (value,) = values
         x = unflatten_time(value.x, batch)
         if value.scale is None:
@@ -325,10 +310,9 @@ class QuantDelay(QuantLayer):
         return torch.ones((), dtype=torch.float64)
 
     def calibrate(self) -> None:
-        """Nothing to choose: the scale is that of the signal."""
+        pass  # the scale is that of the signal
 
     def forward(self, values: Sequence[QTensor], batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Tensor]:
-        """Rows `(T * B, *N)`."""
         (value,) = values
         x = unflatten_time(value.x, batch)
         if state is None:

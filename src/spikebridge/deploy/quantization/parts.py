@@ -13,8 +13,6 @@ from spikebridge.neurons.neuron import Neuron
 
 
 class _PartState(NamedTuple):
-    """The state of every layer with a state, in the order in which they run."""
-
     layers: tuple[Any, ...]
 
 
@@ -26,7 +24,6 @@ class QuantizedModule(nn.Module):
         self.program = program
 
     def forward(self, *signals: Shaped[Tensor, "R ..."], **named: Shaped[Tensor, "R ..."]) -> Shaped[Tensor, "R ..."]:
-        """Rows in, rows out."""
         inputs = {**{f"#{i}": x for i, x in enumerate(signals)}, **named}
         y, _ = self.program({name: inputs[name] for name in self.program.inputs}, 1, {}, {})
         return y

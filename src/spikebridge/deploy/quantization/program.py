@@ -45,15 +45,9 @@ class ProgramStep(NamedTuple):
 
 
 class QuantProgram(nn.Module):
-    """Layers in the order in which they run.
+    """Layers in the order in which they run, of a part (`where`) or a nonlinearity (`units.LINK.nonlinearity`).
 
-    Args:
-        graph: layers and signals of the part.
-        path: path of the part, `where` or `units.LINK.nonlinearity`.
-        config: regions.
-
-    Raises:
-        ExportError: a layer has no integer form, or no region; the message names it.
+    Raises an `ExportError` that names a layer without an integer form or region.
     """
 
     def __init__(self, graph: TracedGraph, path: str, config: QConfigMapping) -> None:
@@ -75,7 +69,6 @@ class QuantProgram(nn.Module):
 
     @property
     def out(self) -> Quantizer:
-        """The quantizer of the output."""
         out = self.quantizers[self.output]
         if out is None:
             raise ValueError("the output of a program is requantized")
@@ -89,16 +82,13 @@ class QuantProgram(nn.Module):
 
     @property
     def stateful_steps(self) -> list[str]:
-        """The names of all operations with a state, in order."""
         kinds = QuantLayer | UnitDelay
         return [step.name for step in self.steps if isinstance(self.operation(step.name), kinds)]
 
     def operation(self, name: str) -> Any:
-        """The layer of a step."""
         return self.operations[_key(name)]
 
     def input_quantizer(self, name: str) -> Quantizer:
-        """The quantizer of an input."""
         return self.input_quantizers[_key(name)]  # type: ignore[return-value]
 
     def layer_at(self, node: str) -> str:
@@ -106,11 +96,9 @@ class QuantProgram(nn.Module):
         return next(name for name in (node, f"neuron.{node}", "neuron") if name in self.layers)
 
     def input_with(self, signal: Quantizer) -> str | None:
-        """The name of the input with this quantizer; None for a quantizer of the program's own."""
         return next((name for name in self.inputs if self.input_quantizer(name) is signal), None)
 
     def bits_of(self, name: str) -> int:
-        """Bits of the state of an operation."""
         operation = self.operation(name)
         if isinstance(operation, QuantLayer):
             return operation.qconfig.membranes
@@ -155,7 +143,6 @@ class QuantProgram(nn.Module):
         return torch.cat(rows), after
 
     def records(self) -> list[tuple[ProgramStep, IntegerOp]]:
-        """Every operation with its integers."""
         scales = {name: self.input_quantizer(name).scale for name in self.inputs}
         one = torch.ones((), dtype=torch.float64)
         records = []
@@ -172,7 +159,6 @@ class QuantProgram(nn.Module):
         return records
 
     def qconfig(self, name: str) -> QConfig:
-        """The region of a layer."""
         path = f"{self.path}.{name}" if name else self.path
         qconfig = self.config.qconfig(path)
         if qconfig is None:
@@ -213,7 +199,6 @@ class QuantProgram(nn.Module):
         return y, after
 
     def _entered(self, name: str, x: Tensor) -> QTensor:
-        """An input as integers, once the scales are chosen."""
         if self.observing:
             return QTensor(x)
         quantizer = self.input_quantizer(name)
@@ -255,7 +240,6 @@ class QuantProgram(nn.Module):
             self._add_function(node.name, module, sources[0])
 
     def _add_join(self, node: TracedNode, sources: tuple[str, ...]) -> None:
-        """A sum or a concatenation of signals."""
         qconfig = self.qconfig(sources[0] if sources[0] not in self.inputs else "")
         quantizer = Quantizer.of(qconfig, set(sources) <= self._positive)
         # a concatenation requantizes each value once, a sum each of its terms
@@ -356,7 +340,6 @@ class QuantProgram(nn.Module):
         return self.config.qconfig(f"{self.path}.{name}") or self.qconfig("")
 
     def _first_qconfig(self, graph: TracedGraph) -> QConfig:
-        """The region of the first layer that has one."""
         for node in graph.nodes:
             qconfig = self.config.qconfig(f"{self.path}.{node.name}")
             if qconfig is not None:

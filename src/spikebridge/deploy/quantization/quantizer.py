@@ -30,23 +30,9 @@ class QParams(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """Observes a signal, chooses its scale and range, and clips to it.
+    """Observes a signal, chooses its scale and range, and clips to it; a positive signal needs no sign.
 
-    Args:
-        bits: bits of the integers.
-        power_of_two: whether the scale is a power of two.
-        positive: whether the signal is never negative, so that no sign is needed.
-
-    Attributes:
-        observing: whether the scale is still to be chosen.
-        counts: numbers of clipped values and of all values, while they are counted; else None.
-
-    Example:
-        >>> quantizer = Quantizer(8)
-        >>> quantizer.observe(torch.tensor([-12.7, 1.0]))
-        >>> quantizer.calibrate()
-        >>> quantizer.quantize(torch.tensor([1.0, 99.0])).tolist()
-        [10.0, 127.0]
+    `counts` are the numbers of clipped values and of all values, while they are counted.
     """
 
     scale: Tensor
@@ -65,17 +51,14 @@ class Quantizer(nn.Module):
 
     @classmethod
     def of(cls, qconfig: QConfig, positive: bool = False) -> "Quantizer":
-        """A quantizer for the signals of a region."""
         return cls(qconfig.activations, qconfig.power_of_two, positive)
 
     @property
     def qparams(self) -> QParams:
-        """The chosen scale and range."""
         low, high = self.bounds.tolist()
         return QParams(float(self.scale), low, high)
 
     def set_qparams(self, qparams: QParams) -> None:
-        """Takes scale and range from elsewhere."""
         self.scale.fill_(qparams.scale)
         self.bounds.copy_(torch.tensor([qparams.low, qparams.high]))
         self.observing = False
@@ -114,7 +97,6 @@ class Quantizer(nn.Module):
         self.set_qparams(QParams(float(scales[errors.index(min(errors))]), low, high))
 
     def _candidate_scales(self, widest: float) -> list[Tensor]:
-        """Scales from the one without clipping downwards."""
         if not self.power_of_two:
             return [torch.tensor(widest * share / 40, dtype=torch.float64) for share in _SHARES]
 
@@ -131,17 +113,11 @@ class Quantizer(nn.Module):
         return clip(q, low, high)
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Real values as integers."""
         return self.clamp(round_ste(x.double() / self.scale))
 
 
 def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
-    """The scale of each output channel, first axis: the largest weight is the largest integer.
-
-    Example:
-        >>> weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), QConfig()).tolist()
-        [0.09999..., 1.0]
-    """
+    """The scale of each output channel, first axis: the largest weight is the largest integer."""
     return scales_of(weight.detach().double().flatten(1).abs().amax(1), qconfig)
 
 
@@ -158,23 +134,12 @@ def state_scale(largest: float, high: int, qconfig: QConfig) -> Tensor:
 
 
 def round_ste(x: Tensor) -> Tensor:
-    """The nearest integer, halves upwards, with a straight-through gradient.
-
-    Example:
-        >>> round_ste(torch.tensor([0.5, -0.5, 1.4])).tolist()
-        [1.0, 0.0, 1.0]
-    """
+    """The nearest integer, halves upwards, with a straight-through gradient."""
     return straight_through(torch.floor(x + 0.5), x)
 
 
 def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """A float64 ratio of scales as int64 multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for 2^-k.
-
-    Example:
-        >>> m, k = fixed_point_ratio(torch.tensor([0.25, 0.3, 4.0], dtype=torch.float64))
-        >>> m.tolist(), k.tolist()  # 0.3 is 19661 / 65536 to five digits
-        ([1, 19661, 4], [2, 16, 0])
-    """
+    """A float64 ratio of scales as int64 multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for 2^-k."""
     mantissa, exponent = torch.frexp(ratio.detach().abs())
     shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MAX_SHIFT).long()
 
@@ -193,12 +158,7 @@ def power(shift: Tensor) -> Tensor:
 
 
 def rescale(q: Tensor, ratio: Tensor) -> Tensor:
-    """Integers in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards; the ratio is that of old to new scale.
-
-    Example:
-        >>> rescale(torch.tensor([3.0, -3.0], dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)).tolist()
-        [2.0, -1.0]
-    """
+    """Integers in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards; the ratio is that of old to new scale."""
     multiplier, shift = fixed_point_ratio(ratio)
     exact = q * multiplier / power(shift)
 
@@ -206,12 +166,7 @@ def rescale(q: Tensor, ratio: Tensor) -> Tensor:
 
 
 def leak_towards(v: Tensor, rest: Tensor | float, decay: Tensor) -> Tensor:
-    """A membrane one step closer to rest; the decay is an integer that counts parts of 2^15.
-
-    Example:
-        >>> leak_towards(*(torch.tensor(x, dtype=torch.float64) for x in (100.0, 0.0, 2.0**14))).item()
-        50.0
-    """
+    """A membrane one step closer to rest; the decay is an integer that counts parts of 2^15."""
     exact = (v - rest) * decay / 2**FRACTION
     return rest + straight_through(torch.floor(exact + 0.5), exact)
 
@@ -222,12 +177,7 @@ def double(value: Tensor | float) -> Tensor:
 
 
 def up_to_power_of_two(scale: Tensor) -> Tensor:
-    """The smallest power of two that is not below.
-
-    Example:
-        >>> up_to_power_of_two(torch.tensor([0.3, 0.5], dtype=torch.float64)).tolist()
-        [0.5, 0.5]
-    """
+    """The smallest power of two that is not below."""
     mantissa, exponent = torch.frexp(scale)
     exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)
     shift = exponent.abs().clamp(max=60).long()

@@ -30,14 +30,7 @@ class Saturation:
 
 @dataclass(frozen=True)
 class _MemoryUse:
-    """Bytes of the quantised parts and units.
-
-    Attributes:
-        parameters: before, as floats of 32 bits.
-        integers: after, with biases, multipliers and shifts.
-        state: the state of one stream before, as floats.
-        integer_state: the state after.
-    """
+    """Bytes of the quantised parts and units, before (32 bits a float) and after; the state of one stream."""
 
     parameters: int
     integers: int
@@ -109,7 +102,6 @@ def quantized_paths(network: HybridNetwork) -> list[str]:
 
 
 def _quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
-    """Every quantizer of a network by path."""
     quantizers: dict[str, Quantizer] = {}
     for name, part in network.parts.items():
         program = program_of(part)
@@ -157,7 +149,6 @@ def _program_quantizers(path: str, program: QuantProgram) -> dict[str, Quantizer
 
 @contextmanager
 def _counting(network: HybridNetwork) -> Iterator[dict[str, Quantizer]]:
-    """Counts clipped values inside the block."""
     quantizers = _quantizers(network)
     network.forget_shapes()
     for quantizer in quantizers.values():

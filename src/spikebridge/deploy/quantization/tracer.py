@@ -19,15 +19,7 @@ _ADD = (operator.add, torch.add, "add", "__add__", "__radd__")
 
 @dataclass(frozen=True)
 class TracedNode:
-    """A layer, or signals put together.
-
-    Attributes:
-        name: name of the layer in its part.
-        kind: a layer, a sum of signals, a concatenation, or the output of a later node one tick ago.
-        sources: names of inputs or nodes.
-        axis: axis of a concatenation.
-        shape: shape of one sample, for the output of a later node.
-    """
+    """A layer, a sum or a concatenation of signals, or the output of a later node one tick ago."""
 
     name: str
     kind: Literal["layer", "sum", "cat", "previous"]
@@ -47,12 +39,7 @@ class TracedGraph:
 
 
 class TracedFunction(nn.Module):
-    """A function of one signal and numbers, as a layer; None in `args` stands for the signal.
-
-    Example:
-        >>> TracedFunction(operator.mul, (2.0, None), {})(torch.ones(1)).item()
-        2.0
-    """
+    """A function of one signal and numbers, as a layer; None in `args` stands for the signal."""
 
     def __init__(self, function: Any, args: Sequence[Any], named: Mapping[str, Any]) -> None:
         super().__init__()
@@ -61,7 +48,6 @@ class TracedFunction(nn.Module):
         self.named = dict(named)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The function of a signal."""
         args = [x if value is None else value for value in self.args]
         y: Tensor
         if isinstance(self.function, str):
@@ -73,13 +59,7 @@ class TracedFunction(nn.Module):
 
 
 def trace_graph(part: nn.Module, signals: Sequence[Tensor], named: Mapping[str, Tensor], where: str) -> TracedGraph:
-    """A part in eval mode as layers, from one step of its signals by position and by name.
-
-    Example:
-        >>> graph = trace_graph(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), [torch.zeros(1, 2)], {}, "ann")
-        >>> [(node.name, node.sources) for node in graph.nodes], graph.output
-        ([('0', ('#0',)), ('1', ('0',))], '1')
-    """
+    """A part in eval mode as layers, from one step of its signals by position and by name."""
     if isinstance(part, Stateful):
         return _trace_stateful(part, signals, named, where)
 
@@ -137,7 +117,7 @@ def _with_feedback_first(ordered: list[Visit | TracedNode], name: str, where: st
     if not feedback or len(sources) != 1 or len(fed_back) != 1:
         raise ExportError(f"{where}.{name} feeds back more than the output of one layer, which has no integer form")
 
-    previous = TracedNode(f"{name}:previous", "previous", (fed_back[0].name,), shape=fed_back[0].given)
+    previous = TracedNode(f"{name}:previous", "previous", (fed_back[0].name,), shape=fed_back[0].output_shape)
     renamed = [
         replace(visit, sources=tuple(previous.name if source in sources else source for source in visit.sources))
         for visit in feedback
@@ -153,8 +133,7 @@ def _is_below(name: str, path: str) -> bool:
 
 
 class _LeafTracer(fx.Tracer):
-    """Looks into containers alone: a module without children is a layer."""
-
+    # only containers are looked into: a module without children is a layer
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return next(m.children(), None) is None
 
@@ -189,7 +168,6 @@ class _SymbolicTrace:
         self.nodes: list[TracedNode] = []
 
     def graph(self) -> TracedGraph:
-        """Layers, sums and concatenations in order."""
         for node in self.symbols.nodes:
             if node.op == "output":
                 return TracedGraph(self.inputs, tuple(self.nodes), self._signal(node.args[0]))
@@ -254,7 +232,6 @@ class _SymbolicTrace:
         return node.name
 
     def _signal(self, arg: Any) -> str:
-        """The name of a signal."""
         name = self.values.get(arg) if isinstance(arg, fx.Node) else None
         if not isinstance(name, str):
             raise ExportError(
@@ -265,12 +242,7 @@ class _SymbolicTrace:
 
 
 def is_elementwise(module: nn.Module) -> bool:
-    """True if a layer maps every value by itself, so that a table can replace it.
-
-    Example:
-        >>> is_elementwise(nn.Tanh()), is_elementwise(nn.Softmax(-1)), is_elementwise(nn.Linear(1, 1))
-        (True, False, False)
-    """
+    """True if a layer maps every value by itself, so that a table can replace it."""
     x = torch.linspace(-3, 3, 24)
     try:
         with torch.no_grad():

@@ -61,11 +61,9 @@ class QuantKernel(Kernel):
 
     @property
     def high(self) -> int:
-        """The largest integer of the state."""
         return 2 ** (self.qconfig.membranes - 1) - 1
 
     def calibrate(self) -> None:
-        """Chooses the scales of output and state."""
         self.out.calibrate()
         scale = torch.ones((), dtype=torch.float64)
         if self.form.leaks:
@@ -74,7 +72,6 @@ class QuantKernel(Kernel):
         self.sums.set_qparams(QParams(float(scale), -self.high, self.high))
 
     def convert(self) -> None:
-        """Switches from observing to integers."""
         self.observing = False
 
     def initial_state(self, x_t: Tensor) -> Any:
@@ -116,7 +113,6 @@ class QuantKernel(Kernel):
         return integers, scale
 
     def record(self) -> IntegerOp:
-        """The kernel of the integer model."""
         numbers: Numbers = {
             name: q.to(torch.int8) if name == "taps" else q.long() for name, q in self.integers()[0].items()
         }
@@ -184,18 +180,15 @@ class _QuantDiscretizer(Discretizer):
 
     @property
     def form(self) -> DiscretizerForm:
-        """The discretizer in arrays."""
         if self._form is None:
             raise ValueError("a spiking layer has no form of its own: its neurons have")
         return self._form
 
     @property
     def out(self) -> Quantizer:
-        """The quantizer of the output."""
         return self.input_quantizer if self.neuron is None and self.form.levels == "input" else self.own
 
     def calibrate(self) -> None:
-        """Chooses the scale of the output."""
         if self.neuron is not None:
             self.neuron.calibrate()
             if self.neuron.spikes:
@@ -210,7 +203,6 @@ class _QuantDiscretizer(Discretizer):
             self.own.calibrate()
 
     def convert(self) -> None:
-        """Switches from observing to integers."""
         self.observing = False
 
     def initial_state(self, batch: int, device: torch.device) -> Any:
@@ -226,7 +218,6 @@ class _QuantDiscretizer(Discretizer):
         return (q * self.out.scale).to(h.dtype), state
 
     def record(self) -> IntegerOp:
-        """The discretizer of the integer model."""
         qparams = self.own.qparams
         settings: Settings = {"low_out": qparams.low, "high_out": qparams.high, "low": self.input_quantizer.qparams.low}
         numbers: Numbers = {}
@@ -247,7 +238,6 @@ class _QuantDiscretizer(Discretizer):
         return IntegerOp(name, settings, numbers, self.out.scale)
 
     def _integers(self, q: Tensor, h: Tensor, length: int, state: Any) -> tuple[Tensor, Any]:
-        """Integers `(K, M, B, *N)` of the output."""
         if self.neuron is not None:
             y, state = self._layer(QTensor(q.flatten(0, 2), self.input_quantizer.scale), h, state)
             return self.own.clamp(rescale(y, self.neuron.out_scale / self.own.scale)), state
@@ -276,7 +266,6 @@ class _QuantDiscretizer(Discretizer):
         return (torch.stack(values).reshape(q.shape) if values else torch.empty_like(q)), state
 
     def _layer(self, value: QTensor, h: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The output of a spiking layer."""
         if self.neuron is None:
             raise ValueError("only a spiking layer has neurons")
         y, state = self.neuron([value], h.shape[2], state, {})
@@ -311,7 +300,6 @@ class _QuantDiscretizer(Discretizer):
         return self.input_quantizer.scale / (unit * self.own.scale)
 
     def _levels(self) -> Tensor:
-        """The real value of each integer of the input."""
         qparams = self.input_quantizer.qparams
         return torch.arange(qparams.low, qparams.high + 1, dtype=torch.float64) * qparams.scale
 
@@ -354,7 +342,6 @@ class QuantizedUnit(HybridUnit):
         return None if self.quant_kernel is None else self.quant_kernel.out
 
     def calibrate(self) -> None:
-        """Chooses every scale but those of the inputs."""
         for stage in (self.quant_kernel, self.program, self.quant_discretizer):
             if stage is not None:
                 stage.calibrate()

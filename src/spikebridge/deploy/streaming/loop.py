@@ -66,7 +66,6 @@ class Latency:
         self.largest = 0.0
 
     def add(self, seconds: float) -> None:
-        """Counts a latency [s]."""
         bounded = min(max(seconds, _MIN_LATENCY), _MAX_LATENCY)
         self.counts[round(np.log10(bounded / _MIN_LATENCY) * _STEPS_PER_DECADE)] += 1
         self.largest = max(self.largest, seconds)

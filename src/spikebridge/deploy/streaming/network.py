@@ -57,18 +57,15 @@ class _StreamInputSpec:
 
     @property
     def bin(self) -> float:
-        """Length of a bin [s]."""
         return self.inputs[self.events].clock.period * self.dt
 
     @property
     def sensor(self) -> tuple[int, int]:
-        """Rows and columns of the events."""
         _, height, width = self.inputs[self.events].shape
         return height, width
 
     @property
     def frame(self) -> tuple[int, int] | None:
-        """Rows and columns of the frames."""
         if self.frames is None:
             return None
         *_, height, width = self.inputs[self.frames].shape
