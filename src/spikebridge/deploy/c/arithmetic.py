@@ -43,6 +43,15 @@ class Block(Protocol):
         """The local variable that holds the sum of a stack."""
 
 
+def _comparison(operator: str) -> Callable[[Any, Any], Any]:
+    """A method that compares an expression with another one, or with constants."""
+
+    def compare(self: "Expression", other: _Operand) -> "Expression":
+        return _binary(operator, self, as_expression(other), 0, 1)
+
+    return compare
+
+
 class Expression:
     """An integer at every place of a signal: its shape with the axis of the batch, its range, and its C text.
 
@@ -100,21 +109,11 @@ class Expression:
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def __ge__(self, other: _Operand) -> "Expression":
-        return _binary(">=", self, as_expression(other), 0, 1)
-
-    def __gt__(self, other: Any) -> "Expression":
-        return _binary(">", self, as_expression(other), 0, 1)
-
-    def __lt__(self, other: Any) -> "Expression":
-        return _binary("<", self, as_expression(other), 0, 1)
-
-    def __eq__(self, other: _Operand) -> "Expression":  # type: ignore[override]
-        return _binary("==", self, as_expression(other), 0, 1)
-
-    def __ne__(self, other: _Operand) -> "Expression":  # type: ignore[override]
-        return _binary("!=", self, as_expression(other), 0, 1)
-
+    __ge__ = _comparison(">=")
+    __gt__ = _comparison(">")
+    __lt__ = _comparison("<")
+    __eq__ = _comparison("==")
+    __ne__ = _comparison("!=")
     __hash__ = object.__hash__
 
 
@@ -150,14 +149,15 @@ class Ring:
 
     def step(self, age: str, *operands: Expression) -> Expression:
         """The step of some age, C text with places for operands; 0 is the present step."""
-        known = self.range
+        array = self.range
 
         def write(block: Block) -> str:
             steps_back = age.format(*(block.text(operand) for operand in operands))
+            # C's remainder of a negative number is negative
             row = f"({self.place} + {self.rows} - {steps_back}) % {self.rows}"
-            return f"{known.code}[{row} * {known.size} + {broadcast_index(known.shape, block.shape)}]"
+            return f"{array.code}[{row} * {array.size} + {broadcast_index(array.shape, block.shape)}]"
 
-        return Expression((1, *known.shape), known.low, known.high, write, operands)
+        return Expression((1, *array.shape), array.low, array.high, write, operands)
 
 
 @dataclass(frozen=True)
@@ -177,10 +177,10 @@ class Stack:
     def __len__(self) -> int:
         return self.number
 
-    def __getitem__(self, place: int) -> Expression:
+    def __getitem__(self, index: int) -> Expression:
         if self.array is None:
             raise ExportError("only values in memory can be read one by one")
-        return Signal(self.array if self.number == 1 else self.array.row(str(place % self.number)))
+        return Signal(self.array if self.number == 1 else self.array.row(str(index % self.number)))
 
     def __eq__(self, other: Any) -> "Stack":  # type: ignore[override]
         return replace(self, element=self.element == other)
@@ -195,6 +195,7 @@ class Stack:
 
     def sum(self, axis: int) -> Expression:
         """The sum of all values, computed in a loop of its own."""
+        # partial sums start at 0, and have to fit, too
         low = min(self.element.low, 0) * self.number
         high = max(self.element.high, 0) * self.number
         c_type(low, high)
@@ -254,10 +255,11 @@ class CArithmetic(IntegerArithmetic):
         self.present = present or {}
 
     def with_constants(self, constants: Mapping[str, Any]) -> "CArithmetic":
-        own = dict(constants)
-        for name in self.present.keys() & own.keys():
-            own[name] = self.xp.where(self.present[name], own[name], self[name])
-        return super().with_constants(own)
+        changed = dict(constants)
+        for name in self.present.keys() & changed.keys():
+            # before its first value a signal changes nothing
+            changed[name] = self.xp.where(self.present[name], changed[name], self[name])
+        return super().with_constants(changed)
 
     def zeros(self, shape: tuple[int, ...], like: Any) -> Ints:
         return np.zeros(shape, np.int64)
@@ -268,6 +270,7 @@ class CArithmetic(IntegerArithmetic):
 
         multiplier = self[f"{ratio}multiplier"]
         shift = self[f"{ratio}shift"]
+        # numpy computes in 64 bits, and the C function takes a multiplier of 32
         factor = int(np.abs(multiplier).max(initial=0))
         if factor >= 1 << 31:
             raise ExportError("a change of scale has a multiplier of more than 32 bits")
@@ -278,20 +281,23 @@ class CArithmetic(IntegerArithmetic):
         if (multiplier == 1).all() and (shift == 0).all():
             return q
 
+        # a change of scale is monotone, so that the ends of the range stay its ends
         ends = np.array([rescale(np.array(bound), multiplier, shift) for bound in (q.low, q.high)])
         operands = (q, as_expression(multiplier), as_expression(shift))
         return _call("rescale", operands, int(ends.min()), int(ends.max()))
 
     def leak(self, v: Expression, decay: Ints, rest: _Operand = 0) -> Expression:
-        to = as_expression(rest)
+        target = as_expression(rest)
         if not ((decay >= 0) & (decay <= 1 << FRACTION)).all():
             raise ExportError(f"a decay counts parts of 2^{FRACTION}, but is {decay.min()} to {decay.max()}")
 
         # the product with a decay, and what is added to it, stay inside 64 bits
-        widest = (max(abs(v.low), abs(v.high)) + max(abs(to.low), abs(to.high)) + 1) << FRACTION
+        widest = (max(abs(v.low), abs(v.high)) + max(abs(target.low), abs(target.high)) + 1) << FRACTION
         c_type(-widest, widest)
 
-        return _call("leak", (v, to, as_expression(decay)), min(v.low, to.low), max(v.high, to.high))
+        # a leak never passes its target
+        operands = (v, target, as_expression(decay))
+        return _call("leak", operands, min(v.low, target.low), max(v.high, target.high))
 
     def fire(self, v: Expression, threshold: _Operand) -> Expression:
         return v >= threshold
@@ -300,9 +306,11 @@ class CArithmetic(IntegerArithmetic):
         return self.xp.where(spikes, v_reset, v)
 
     def between(self, q: Expression, first: Expression, second: Expression) -> Expression:
+        # else the range of the state would grow by that of the change at each step
         return q.within(min(first.low, second.low), max(first.high, second.high))
 
     def count(self, number: Expression) -> Expression:
+        # a window has no more steps, and a count that stops keeps its type
         return _operation(f"({{0}} < {self.num_steps} ? {{0}} + 1 : {self.num_steps})", (number,), 1, self.num_steps)
 
     def divide(self, total: Expression, number: Expression) -> Expression:
@@ -322,6 +330,7 @@ class CArithmetic(IntegerArithmetic):
         seed = int(self.settings["seed"]) * SEED_FACTOR & WORD
         stream = _operation(f"(s->stream + UINT32_C({seed}))", (), 0, WORD)
         place = Expression(h.shape, 0, WORD, lambda block: broadcast_index(h.shape[1:], block.shape))
+        # unsigned integers of C wrap at 32 bits, as the words of `draw` in numpy
         following = _operation(f"(({{0}} + 1) & INT64_C({WORD}))", (index,), 0, WORD)
 
         return _call("draw", (stream, index, place), 0, (1 << DRAW_BITS) - 1), following
@@ -337,6 +346,7 @@ class CArithmetic(IntegerArithmetic):
         return Stack(_entry(self[name], index, f"({{0}}) * {number} + k"), number)
 
     def past(self, x: Expression, num_steps: int) -> Ring:
+        # memory and range come when the steps are known
         return Ring(CArray("", x.shape[1:], 0, 0), "", num_steps + 1)
 
     def fill(self, past: Ring, started: Expression, x: Expression) -> Ring:
@@ -346,6 +356,7 @@ class CArithmetic(IntegerArithmetic):
         return replace(past, newest=x)
 
     def drop_oldest(self, steps: Ring) -> Ring:
+        # the next step overwrites the oldest
         return steps
 
     def oldest(self, steps: Ring) -> Expression:
@@ -374,8 +385,8 @@ def as_expression(value: _Operand) -> Expression:
 
     def write(block: Block) -> str:
         # zeros and ones of a state have the axis of the batch
-        own = values.reshape(shape[1:]) if len(shape) > len(block.shape) else values
-        return block.source.constant(own, block.shape)
+        has_batch = len(shape) > len(block.shape)
+        return block.source.constant(values.reshape(shape[1:]) if has_batch else values, block.shape)
 
     return Expression(shape or (1,), low, high, write)
 

@@ -58,6 +58,7 @@ def write_c(
         raise ExportError(f"{folder} is there already; name another folder or remove it first")
 
     prefix = c_name(name or folder.resolve().stem, set())
+    # the check has a single stream, as a state in C
     sample = {key: np.asarray(x)[:, :1] for key, x in inputs.items()}
     expected = {key: [value[0].ravel() for value in y] for key, y in model.run(sample, ticks).items()}
     network = _write_network(model, {key: x.shape[2:] for key, x in sample.items()}, prefix)
@@ -255,17 +256,18 @@ def _check(
 
 
 def _input_table(number: int, port: Port, values: NDArray[Any]) -> list[str]:
-    own = np.asarray(values[:, 0], np.int64)
+    integers = np.asarray(values[:, 0], np.int64)
     if port.scale is not None:
-        own = np.clip(own, port.signal.low, port.signal.high)
-    return array_definition(port.signal.kind, f"in_{number}", own)
+        # the type of the table holds the range of the input alone
+        integers = np.clip(integers, port.signal.low, port.signal.high)
+    return array_definition(port.signal.kind, f"in_{number}", integers)
 
 
 def _feed(number: int, port: Port) -> str:
     clock = port.clock
     fires = f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
-    place = f"(tick - {clock.phase}) / {clock.period} * {port.signal.size}"
-    return f"if ({fires}) memcpy(in.{port.field}, in_{number} + {place}, sizeof in.{port.field});"
+    offset = f"(tick - {clock.phase}) / {clock.period} * {port.signal.size}"
+    return f"if ({fires}) memcpy(in.{port.field}, in_{number} + {offset}, sizeof in.{port.field});"
 
 
 def _compare(number: int, port: Port, num_values: int) -> list[str]:

@@ -75,7 +75,7 @@ class LinkWriter:
         self._queue: _Queue | None = None
 
     def begin(self) -> None:
-        # the target is written before the source
+        """Reserves the memory that the target reads, where the source is written later."""
         grid = self.record.gives
         value = self._newest(CArray("", self.expected.shape, grid.low, grid.high))
         self._queue = self._new_queue(value, self.expected.number)
@@ -86,17 +86,18 @@ class LinkWriter:
         fires = self.context.fires(self.context.clock(self.record.source))
         starts = self._trigger_flag()
         lines: list[str] = []
-        kept = None
+        newest_context = None
 
         if context is not None:
-            kept = source.state_array(f"{self.name}_context", context.shape, context.low, context.high)
+            newest_context = source.state_array(f"{self.name}_context", context.shape, context.low, context.high)
             has_context = self.context.fires(self.context.clock(str(self.record.context)))
-            lines += if_block(has_context, copy_loop(context, kept.code))
+            lines += if_block(has_context, copy_loop(context, newest_context.code))
 
         if starts is not None:
+            # a trigger waits for the next step of the source
             lines += if_block(self._trigger_condition(), [f"{starts} = 1;"])
 
-        unit = self._unit_output(x, kept)
+        unit = self._unit_output(x, newest_context)
         self.output = LinkOutput(unit.values.shape, unit.number)
         if self._passes_on():
             self.value = x
@@ -176,10 +177,12 @@ class LinkWriter:
         """Lines that pass the values of a unit on: at once, or by a queue."""
         values = unit.values
         if self.record.target is None:
+            # of several values in a tick, an output is the last one
             last = values.row(str(unit.number - 1)) if unit.number > 1 else values
             return [*copy_loop(last, self._newest(values).code), *self._set_flag()]
 
         if self.value is None and self.record.delay == 0 and unit.number == 1:
+            # the value arrives in the tick in which it is computed, so that no queue is needed
             return [*copy_loop(values, self._newest(values).code), *self._set_flag()]
 
         newest = self._newest(values)
@@ -196,6 +199,7 @@ class LinkWriter:
         return for_loop(unit.number, [*copy_loop(value, target), f"{queue.number}++;"], "k")
 
     def _new_queue(self, value: CArray, number: int) -> _Queue:
+        # the values of a delay, those of one more window, and one that is written before the oldest is read
         rows = self.record.delay // self.record.emits.period + number + 2
         if rows > _MAX_QUEUE:
             raise ExportError(

@@ -89,17 +89,18 @@ class NetworkWriter:
             field = c_name(name, taken)
             grid = record.grid
             if grid is None:
+                # of a mask only the flag of the stream is read
                 self.inputs.append(Port(name, field, CArray(f"in->{field}", (1,), 0, 1), record.clock, None))
                 self._masks[name] = f"in->{field}[0]"
                 continue
 
-            given = CArray(f"in->{field}", self.shapes[name], grid.low, grid.high)
-            kept = self.source.state_array(f"in_{name}", given.shape, grid.low, grid.high)
-            clipped = self.source.call("clip", f"{given.code}[j]", str(grid.low), str(grid.high))
-            copies = for_loop(kept.size, [f"{kept.code}[j] = {clipped};"])
+            x = CArray(f"in->{field}", self.shapes[name], grid.low, grid.high)
+            signal = self.source.state_array(f"in_{name}", x.shape, grid.low, grid.high)
+            clipped = self.source.call("clip", f"{x.code}[j]", str(grid.low), str(grid.high))
+            copies = for_loop(signal.size, [f"{signal.code}[j] = {clipped};"])
             self.lines += if_block(self.fires(record.clock), copies)
-            self.inputs.append(Port(name, field, given, record.clock, grid.scale))
-            self._signals[name] = kept
+            self.inputs.append(Port(name, field, x, record.clock, grid.scale))
+            self._signals[name] = signal
 
     def _signal(self, name: str) -> CArray:
         if name not in self._signals:
@@ -146,12 +147,13 @@ class NetworkWriter:
         numbers = numbers_below(self.model.numbers, f"parts/{part}/")
         program = ProgramWriter(self.source, name, record.parts[part].program, numbers)
         out = program.write(inputs, effects)
-        kept = self.source.state_array(f"out_{part}", out.shape, out.low, out.high)
-        body = [*program.lines, *copy_loop(out, kept.code), *program.after]
+        # the output lies in memory that the parts share, and readers may run at later ticks
+        signal = self.source.state_array(f"out_{part}", out.shape, out.low, out.high)
+        body = [*program.lines, *copy_loop(out, signal.code), *program.after]
 
         self.source.functions += ["", f"static void {name}({self.state} *s) {{", *indent(body), "}"]
         self.lines += if_block(self.fires(clock), [f"{name}(s);"])
-        self._signals[part] = kept
+        self._signals[part] = signal
 
     def _write_outputs(self) -> None:
         record = self.model.record

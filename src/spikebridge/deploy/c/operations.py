@@ -61,6 +61,7 @@ class ProgramWriter:
             values[operation.name] = self._operation(operation, [values[name] for name in operation.sources], own)
 
         for operation in feedback:
+            # the copy comes last: the output of the program may be the signal itself
             self.after += copy_loop(values[operation.sources[0]], values[operation.name].code)
 
         return values[self.record.output]
@@ -99,7 +100,7 @@ class ProgramWriter:
         effects: Mapping[str, Sequence[Effect]],
     ) -> CArray:
         form = LAYERS[operation.operation]
-        acting = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
+        signals_by = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
         # a record has one link for a quantity
         flags = {quantity: own[0].present for quantity, own in effects.items() if own[0].present is not None}
         a = CArithmetic(operation.settings, numbers, present=flags)
@@ -110,7 +111,7 @@ class ProgramWriter:
         written = write_step(
             place,
             start,
-            lambda state: form.step(a, signals, state, acting),
+            lambda state: form.step(a, signals, state, signals_by),
             lambda y: self.work_array(operation.name, y.shape[1:], y.low, y.high),
         )
         self.lines += written.lines
@@ -153,6 +154,7 @@ class ProgramWriter:
             if operation.operation == "narrow":
                 return settings["low"], settings["high"]
             if operation.operation == "neuron":
+                # membranes are clipped to their width
                 return (0, 1) if settings["spikes"] else (-settings["high"], settings["high"])
             if operation.operation == "table":
                 entries = self.numbers[name]["entries"]
@@ -218,6 +220,7 @@ def _linear(program: ProgramWriter, operation: OperationRecord, x: CArray, numbe
     rows = math.prod(x.shape[:-1])
     value = _element(x, "row", num_inputs, "i", rows)
 
+    # a sum starts with its bias, which `sum_type` counts
     body = [
         f"{layer.sum_type} sum = {program.source.constant(layer.bias, (num_outputs,), 'o')};",
         *for_loop(num_inputs, [layer.sum_line(f"{table}[o * {num_inputs} + i]", value)], "i"),
@@ -290,6 +293,7 @@ def _convolution(program: ProgramWriter, operation: OperationRecord, x: CArray, 
     # the padding counts as zeros
     out = program.work_array(operation.name, shape, *layer.sum_range(min(x.low, 0), max(x.high, 0)))
 
+    # with groups an output reads the channels of its own group alone
     outputs_a_group = num_outputs // int(str(operation.settings["groups"]))
     channel = "c" if outputs_a_group == num_outputs else f"o / {outputs_a_group} * {num_channels} + c"
     table = program.source.table(layer.weight)
@@ -321,6 +325,7 @@ def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers
     value = f"{x.code}[(c * {x.shape[1]} + iy) * {x.shape[2]} + ix]"
 
     if operation.operation == "largest":
+        # values of the padding are left out, as by torch, and no value lies below the range
         low = first = x.low
         high = x.high
         inner = [f"if ({value} > best) best = {value};"]
@@ -362,6 +367,7 @@ def _flatten(program: ProgramWriter, operation: OperationRecord, x: CArray, numb
     if start < 0:
         raise ExportError(f"{operation.name!r} flattens the axis of the batch")
 
+    # the memory stays: C knows no axes
     return x.shaped((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 

@@ -17,6 +17,7 @@ from spikebridge.errors import ExportError
 
 # name, bits below 0, bits above 0; the narrowest first
 _TYPES = (("int8_t", 7, 7), ("uint8_t", 0, 8), ("int16_t", 15, 15), ("int32_t", 31, 31), ("int64_t", 63, 63))
+# the keywords of C99; "main" is that of the check program
 _KEYWORDS = frozenset(
     re.findall(
         r"\w+",
@@ -105,6 +106,7 @@ def c_name(name: str, taken: set[str]) -> str:
     elif not stem or stem[0].isdigit():
         stem = f"x{stem}"
 
+    # other signs than letters become "_", so that two names may have one stem
     unique = stem
     number = 1
     while unique in taken:
@@ -146,6 +148,7 @@ def array_definition(kind: str, name: str, values: NDArray[Any]) -> list[str]:
 def literal(value: int) -> str:
     """An integer in C."""
     text = str(value) if abs(value) < 1 << 31 else f"INT64_C({value})"
+    # "x - -1" would be two operators in one
     return f"({text})" if value < 0 else text
 
 
@@ -165,6 +168,7 @@ class CSource:
     def state_array(self, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1) -> CArray:
         """An array in the state, or several rows of it; it starts with zeros."""
         unique = c_name(name, self._taken)
+        # memory starts with zeros
         low = min(low, 0)
         high = max(high, 0)
         self.state.append((c_type(low, high), unique, rows * math.prod(shape)))

@@ -61,6 +61,7 @@ def write_step(place: Place, start: Any, step: _Step, target: Callable[[Expressi
         if isinstance(new, Ring):
             rings.append(new)
         elif isinstance(old, Signal) and new is not old:
+            # a field that a step leaves as it is needs no line
             stores.append((old.array, as_expression(new)))
 
     return WrittenStep(out, _step_lines(place, _places(y, state), [*stores, (out, y)], rings), restart)
@@ -134,10 +135,14 @@ def _names(name: str, state: Any) -> list[str]:
 
 
 def _allocated(source: CSource, name: str, leaf: _Leaf) -> _Leaf:
-    known = leaf.array
-    rows = leaf.rows if isinstance(leaf, Ring) else 1
-    array = source.state_array(name, known.shape, known.low, known.high, rows)
-    return Ring(array, source.state_number(f"{name}_place"), rows) if isinstance(leaf, Ring) else Signal(array)
+    shape = leaf.array.shape
+    low = leaf.array.low
+    high = leaf.array.high
+    if isinstance(leaf, Ring):
+        array = source.state_array(name, shape, low, high, leaf.rows)
+        return Ring(array, source.state_number(f"{name}_place"), leaf.rows)
+
+    return Signal(source.state_array(name, shape, low, high))
 
 
 def _start_lines(source: CSource, leaf: _Leaf, initial: Any) -> list[str]:
@@ -159,6 +164,7 @@ def _step_lines(
     place: Place, shape: tuple[int, ...], stores: Sequence[tuple[CArray, Expression]], rings: Sequence[Ring]
 ) -> list[str]:
     """Rings get the present step, then all places are computed and stored, then single numbers."""
+    # a single number for all places, such as a count of steps, is stored once, behind the loop
     is_single = [array.size == 1 < math.prod(shape) for array, _ in stores]
     loop = _Lines(place, shape)
     body = [line for ring in rings for line in _ring_lines(loop, ring)]
@@ -203,6 +209,7 @@ class _Lines:
         for _, value in stores:
             self._count_uses(value)
 
+        # with several stores each text is a local variable, which no store before it changes
         text = self.text if len(stores) == 1 else self._local
         texts = [text(value) for _, value in stores]
         assigned = [f"{array.at(self.shape)} = {text};" for (array, _), text in zip(stores, texts, strict=True)]
@@ -216,6 +223,7 @@ class _Lines:
 
     def sum_of(self, stack: Stack) -> str:
         total = self.source.local_name(self.function)
+        # the loop variable is in the text, so that no local variable before the loop can hold it
         self.is_in_sum = True
         element = self.text(stack.element)
         self.is_in_sum = False
@@ -240,6 +248,7 @@ class _Lines:
         return self.locals[id(expression)]
 
     def _count_uses(self, expression: Expression) -> None:
+        # by identity, since == makes an expression
         self.uses[id(expression)] += 1
         if self.uses[id(expression)] == 1:
             for operand in expression.operands:

@@ -109,6 +109,7 @@ class UnitWriter:
         values = step.out
 
         if self.runner.stages.kept:
+            # the values wait until the window closes, over several calls
             values = self.source.state_array(
                 f"{self.function}_kept", step.out.shape, step.out.low, step.out.high, length
             )
@@ -160,6 +161,7 @@ class UnitWriter:
             known = ", ".join(KERNELS)
             raise ExportError(f"{self.function}: the kernel {record.name!r} has no C form; known are {known}")
 
+        # a window of `Since` has no length
         is_counted = self.runner.kind in ("Tumbling", "Sliding", "Hold")
         steps = self.runner.length if is_counted else MAX_STEPS
         a = CArithmetic(record.settings, self.numbers.get("kernel", {}), steps)
@@ -180,6 +182,7 @@ class UnitWriter:
             raise ExportError(f"{self.function}: a nonlinearity with a state has no C form")
 
         program = ProgramWriter(self.source, self.function, record, nonlinearity_numbers(self.numbers))
+        # a single value needs no loop, and its output is the value of the unit
         is_single = rows.number == 1
         signals = zip(record.inputs, (rows.first if is_single else rows.first.row(), context), strict=False)
         out = program.write({name: x for name, x in signals if x is not None}, {})
