@@ -71,6 +71,7 @@ class QConfigMapping:
 
     def qconfig(self, path: str) -> QConfig | None:
         """The region of a layer; None if it stays real."""
+        # later regions are exceptions from earlier ones
         return next((qconfig for qconfig in reversed(self.qconfigs) if qconfig.holds(path)), None)
 
     def check(self, paths: Iterable[str]) -> None:
@@ -79,11 +80,11 @@ class QConfigMapping:
         Args:
             paths: paths of all parts, units and layers.
         """
-        known = list(paths)
+        layers = list(paths)
         for qconfig in self.qconfigs:
-            if not any(qconfig.holds(path) for path in known):
+            if not any(qconfig.holds(path) for path in layers):
                 raise ConfigError(
-                    f"the region {qconfig.path!r} names no layer of this network; {did_you_mean(qconfig.path, known)}"
+                    f"the region {qconfig.path!r} names no layer of this network; {did_you_mean(qconfig.path, layers)}"
                 )
 
 

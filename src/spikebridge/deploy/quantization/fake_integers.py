@@ -73,6 +73,7 @@ class FakeIntegerArithmetic(FloatArithmetic):
         return (number + 1).clamp(max=MAX_STEPS)
 
     def divide(self, total: Tensor, number: Tensor) -> Tensor:
+        # exact, as the division of integers: all terms are integers below 2^53
         multiplier, shift = fixed_point_ratio(self.ratios["out."])
         unit = power(shift) * number
         hard = torch.div(2 * total.detach() * multiplier + unit, 2 * unit, rounding_mode="floor")
@@ -83,6 +84,7 @@ class FakeIntegerArithmetic(FloatArithmetic):
         return q
 
     def fire(self, v: Tensor, threshold: Tensor) -> Tensor:
+        # the surrogate has the width of real values
         return self.surrogate((v - threshold) * self.scale)
 
     def chance(self, h: Tensor) -> Any:

@@ -85,17 +85,18 @@ class QuantLinear(nn.Module):
     def integers(self, scale: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Weights and bias in integers, and the scale of a sum for each channel."""
         weight, bias = self._folded()
-        own = weight_scales(weight, self.qconfig)
-        sums = own * scale
-        whole = round_ste(weight.double() / own.reshape(-1, *[1] * (weight.ndim - 1)))
+        channel_scales = weight_scales(weight, self.qconfig)
+        sums = channel_scales * scale
+        integers = round_ste(weight.double() / channel_scales.reshape(-1, *[1] * (weight.ndim - 1)))
         if bias is not None:
             # half of the range is left for the products
             bias = clip(round_ste(bias.double() / sums), -_MAX_SUM / 2, _MAX_SUM / 2)
 
-        return whole, bias, sums.reshape(-1, *[1] * (weight.ndim - 2))
+        return integers, bias, sums.reshape(-1, *[1] * (weight.ndim - 2))
 
     def record(self, scales: list[Tensor], bounds: list[tuple[int, int]]) -> IntegerOp:
         weight, bias, sums = self.integers(scales[0])
+        # 32 bits are enough on every target
         largest = weight.abs().flatten(1).sum(1) * max(abs(bound) for bound in bounds[0])
         largest = largest if bias is None else largest + bias.abs()
         if float(largest.max()) > _MAX_SUM:
@@ -122,6 +123,7 @@ class QuantLinear(nn.Module):
         if norm is None:
             return layer.weight, layer.bias
 
+        # in eval mode a normalisation is a factor and an offset for each channel
         factor = (norm.running_var + norm.eps).rsqrt()
         factor = factor if norm.weight is None else factor * norm.weight
         bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
@@ -155,6 +157,7 @@ class Requantize(nn.Module):
         for i, scale in enumerate(scales):
             numbers |= ratio_numbers(scale / self.quantizer.scale, suffix=f"_{i}")
 
+        # "narrow" is the name in files
         qparams = self.quantizer.qparams
         settings: Settings = {"low": qparams.low, "high": qparams.high, "axis": self.axis}
 
@@ -227,6 +230,7 @@ class PassThrough(nn.Module):
         if value.scale is None:
             return QTensor(layer(value.x))
 
+        # a mean of integers stays their sum, and its divisor becomes part of the scale
         if isinstance(layer, nn.AvgPool2d):
             y = F.avg_pool2d(value.x, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
         elif isinstance(layer, nn.AdaptiveAvgPool2d):

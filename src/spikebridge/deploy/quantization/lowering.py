@@ -218,19 +218,17 @@ class _ModelWriter:
             return program.input_quantizer(program_input_of(self.network, route)).qparams
 
         node, _, quantity = link.path.rpartition(".")
-        others = [
-            other
-            for other in self.network.incoming[link.part]
-            if isinstance(other.link, Modulation) and other.link.path == link.path
-        ]
-        return program.layers[program.layer_at(node)].effects[quantity][others.index(route)].qparams
+        incoming = self.network.incoming[link.part]
+        on_quantity = [r for r in incoming if isinstance(r.link, Modulation) and r.link.path == link.path]
+        return program.layers[program.layer_at(node)].effects[quantity][on_quantity.index(route)].qparams
 
     def _source(self, name: str, qparams: QParams) -> str:
         return name if name in self.programs else self._enter(name, self.network.clock_of(name), qparams)
 
     def _enter(self, name: str, clock: Any, qparams: QParams | None) -> str:
-        known = self.inputs.get(name)
-        if known is None or (known.grid is None and qparams is not None):
+        record = self.inputs.get(name)
+        # a mask that is read as a signal, too, has integers
+        if record is None or (record.grid is None and qparams is not None):
             grid = None if qparams is None else QParamsRecord(*qparams)
             self.inputs[name] = IntegerInputRecord(clock_record(clock), grid)
 
@@ -308,7 +306,7 @@ def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwor
     check_fit(bundle, model)
     trace = record_trace(quantized.eval(), inputs, manifest.sample.ticks)
     signals = {"parts": trace.parts, "links": trace.links}
-    tensors = {f"{kind}.{name}": x.contiguous() for kind, own in signals.items() for name, x in own.items()}
+    tensors = {f"{kind}.{name}": x.contiguous() for kind, named in signals.items() for name, x in named.items()}
     _write_integers(bundle, model, save(tensors))
 
     return Bundle.open(bundle.path)

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_float32, check_stream, record_trace
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
-from spikebridge.deploy.quantization.parts import QuantizedModule, QuantizedPart
-from spikebridge.deploy.quantization.program import QuantProgram
+from spikebridge.deploy.quantization.program import QuantizedModule, QuantizedPart, QuantProgram
 from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
 from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
@@ -67,8 +66,8 @@ def quantize(
         [0.0, 1.0, 0.0, 1.0]
     """
     check_stream(inputs)
-    own = copy.deepcopy(network)
-    quantized = (own if isinstance(own, HybridNetwork) else _single(own, dt)).eval()
+    draft = copy.deepcopy(network)
+    quantized = (draft if isinstance(draft, HybridNetwork) else _single(draft, dt)).eval()
     config.check(_layer_paths(quantized))
     check_float32(quantized, "quantisation starts from float32")
     stream = {name: x.detach() for name, x in inputs.items()}
@@ -168,6 +167,7 @@ class _ScalePropagation:
         for unit in units.values():
             unit.calibrate()
 
+        # units first: a part reads the scale that a unit has chosen
         for route in self.network.routes:
             if route.name in units:
                 self._convert_unit(route, units[route.name])

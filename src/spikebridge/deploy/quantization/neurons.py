@@ -40,20 +40,16 @@ _Effects = Mapping[str, Sequence[Effect]]
 
 
 class QuantLayer(nn.Module):
-    """A layer with quantities in one scale, `y, state = layer(values, batch, state, effects)`.
+    """A layer with quantities in one scale, `y, state = layer(values, batch, state, effects)`."""
 
-    Attributes:
-        modulable: names of the quantities that links may modulate.
-        effects: for each modulated quantity, the quantizers of the signals, in the order of the links.
-    """
-
-    modulable: ClassVar[tuple[str, ...]]
+    modulable: ClassVar[tuple[str, ...]]  # quantities that links may modulate
 
     def __init__(self, layer: Any, qconfig: QConfig, path: str) -> None:
         super().__init__()
         self.layer = layer
         self.qconfig = qconfig
         self.path = path
+        # the quantizers of the signals on each modulated quantity, in the order of the links
         self.effects: dict[str, list[Quantizer]] = {}
 
     @property
@@ -148,6 +144,7 @@ class QuantNeuron(QuantLayer):
 
     def calibrate(self) -> None:
         quantities = [float(self.quantity(name).abs().max()) for name in QUANTITIES]
+        # a threshold has the scale of the membranes, so that they are compared as integers
         largest = max(self.largest, *quantities) or 1.0
         scale = state_scale(largest * HEADROOM, self.high, self.qconfig)
         self.membranes.set_qparams(QParams(float(scale), -self.high, self.high))
@@ -165,10 +162,12 @@ class QuantNeuron(QuantLayer):
         if state is None:
             state = membrane_start(a, x.new_zeros(x.shape[1:]))
 
-        whole = under_effects(a, self.integer_effects(effects), x.ndim)
+        # all steps of a quantity at once, then one step of it at a time
+        modulated = under_effects(a, self.integer_effects(effects), x.ndim)
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
-            y_t, state = membrane_step(whole.with_constants(self._quantities_at(whole, t, x.ndim)), x_t, state)
+            quantities = self._quantities_at(modulated, t, x.ndim)
+            y_t, state = membrane_step(modulated.with_constants(quantities), x_t, state)
             outputs.append(y_t)
 
         y = torch.stack(outputs) if outputs else x.new_empty(x.shape)
@@ -222,6 +221,7 @@ class QuantNeuron(QuantLayer):
         before = state if state is not None else self.layer.initial_state(signal.new_zeros(signal.shape[1:]))
         decays = self._decays()
 
+        # step by step, since a layer does not show its membranes before their reset
         for t in range(len(signal)):
             step = signal[t : t + 1]
             if step.numel():
@@ -246,6 +246,7 @@ class QuantNeuron(QuantLayer):
         self.largest = max(self.largest, float(x.abs().max()))
 
     def _clamp(self, v: Tensor) -> Tensor:
+        # clipping would hide a value that is not finite
         refuse_not_finite(self.layer, v)
         return self.membranes.clamp(v)
 
@@ -318,6 +319,7 @@ class QuantDelay(QuantLayer):
         if state is None:
             state = x.new_zeros((batch, self.layer.max_ticks, *x.shape[2:]))
 
+        # a state has the batch first, `delayed` takes steps
         before = state.transpose(0, 1)
         y = delayed(x, self.layer.ticks.to(x.device), before)
         kept = torch.cat([before, x])[len(x) :].transpose(0, 1).clone()

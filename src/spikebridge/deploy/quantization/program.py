@@ -1,9 +1,13 @@
-"""A part, or the nonlinearity of a unit, as a program of integer layers."""
+"""A part, or the nonlinearity of a unit, as a program of integer layers.
+
+Real values that are multiples of a scale go in and out; inside they are integers.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
@@ -28,9 +32,9 @@ from spikebridge.deploy.quantization.neurons import (
 )
 from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
 from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, is_elementwise
-from spikebridge.errors import ExportError
+from spikebridge.errors import ExportError, ShapeError
 from spikebridge.hybrid import Delay, Gain, Gate
-from spikebridge.neurons import Effect
+from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 
 _SPIKES = QParams(1.0, 0, 1)
@@ -136,7 +140,7 @@ class QuantProgram(nn.Module):
         timed = {name: unflatten_time(x, batch) for name, x in signals.items()}
 
         for t in range(num_steps):
-            effects_t = {name: effects_at(own, t) for name, own in effects.items()}
+            effects_t = {name: effects_at(quantities, t) for name, quantities in effects.items()}
             y, after = self._run({name: x[t] for name, x in timed.items()}, batch, after, effects_t)
             rows.append(y)
 
@@ -151,8 +155,8 @@ class QuantProgram(nn.Module):
             quantizers = [self.quantizers[source] for source in step.sources]
             bounds = [(0, 0) if q is None else (q.qparams.low, q.qparams.high) for q in quantizers]
             # feedback comes from an operation further down, and knows its scale itself
-            known = [scales.get(source, one) for source in step.sources]
-            record: IntegerOp = self.operation(step.name).record(known, bounds)
+            source_scales = [scales.get(source, one) for source in step.sources]
+            record: IntegerOp = self.operation(step.name).record(source_scales, bounds)
             scales[step.name] = record.scale
             records.append((step, record))
 
@@ -190,6 +194,7 @@ class QuantProgram(nn.Module):
                 values[name] = operation(sources)
 
         for step in self.steps:
+            # without a step, feedback keeps its state
             if isinstance(self.operation(step.name), UnitDelay) and len(like):
                 after[step.name] = values[step.sources[0]].x
 
@@ -257,6 +262,7 @@ class QuantProgram(nn.Module):
             source = self._requantized(sources[0], qconfig)
             self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
         else:
+            # neurons add currents of any scale up themselves
             neuron = QuantNeuron(module, self.qconfig(name), path)
             spikes = Quantizer(1)
             spikes.set_qparams(_SPIKES)
@@ -274,6 +280,7 @@ class QuantProgram(nn.Module):
             kind = module.function if isinstance(module, TracedFunction) else type(module).__name__
             raise ExportError(f"{path!r} is a {getattr(kind, '__name__', kind)}, which has no integer form")
 
+        # a table has an entry for each integer of its input, so that a sum becomes a signal of few bits first
         qconfig = self._nearest_qconfig(name)
         quantizer = Quantizer.of(qconfig)
         self._append(name, (self._requantized(source, qconfig),), LookupTable(module, quantizer), quantizer)
@@ -285,6 +292,7 @@ class QuantProgram(nn.Module):
         if isinstance(plain, nn.ReLU) or source in self._positive:
             self._positive.add(name)
 
+        # a mean stays a sum, which may need more bits than its source
         is_mean = isinstance(plain, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
         self._append(name, (source,), PassThrough(plain), None if is_mean else self.quantizers[source])
 
@@ -316,8 +324,8 @@ class QuantProgram(nn.Module):
             previous.quantizer = quantizer
             self.quantizers[delay] = quantizer
 
-        place = next(i for i, step in enumerate(self.steps) if step.name == delay)
-        self.steps[place] = ProgramStep(delay, (source,))
+        index = next(i for i, step in enumerate(self.steps) if step.name == delay)
+        self.steps[index] = ProgramStep(delay, (source,))
 
     def _fold(self, node: TracedNode, source: str, users: Sequence[str]) -> str:
         """Adds a normalisation to the layer before it, and gives the name of the layer."""
@@ -348,16 +356,75 @@ class QuantProgram(nn.Module):
         return self.qconfig("")
 
 
-def modulable(layers: Mapping[str, QuantLayer]) -> list[str]:
-    """Paths of the quantities that can be modulated in integers."""
-    return [
-        f"{path}.{quantity}"
-        for path, layer in layers.items()
-        for quantity in layer.modulable
-        if quantity in layer.layer.modulable
-    ]
-
-
 def _key(name: str) -> str:
     """A name as `nn.ModuleDict` takes it, without dots."""
     return "/" + name.replace(".", "/")
+
+
+class _PartState(NamedTuple):
+    layers: tuple[Any, ...]
+
+
+class QuantizedModule(nn.Module):
+    """A plain part, or the nonlinearity of a unit."""
+
+    def __init__(self, program: QuantProgram) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, *signals: Shaped[Tensor, "R ..."], **named: Shaped[Tensor, "R ..."]) -> Shaped[Tensor, "R ..."]:
+        inputs = {**{f"#{i}": x for i, x in enumerate(signals)}, **named}
+        y, _ = self.program({name: inputs[name] for name in self.program.inputs}, 1, {}, {})
+        return y
+
+
+class QuantizedPart(Stateful):
+    """A stateful part, with the paths of modulation of the float part."""
+
+    def __init__(self, program: QuantProgram, part: Stateful) -> None:
+        super().__init__()
+        self.program = program
+        self.is_single = isinstance(part, Neuron | Recurrent)
+
+    def modulable_paths(self) -> list[str]:
+        paths = []
+        for name, layer in self.program.layers.items():
+            quantities = [quantity for quantity in layer.modulable if quantity in layer.layer.modulable]
+            paths += [f"{name}.{quantity}" for quantity in quantities]
+
+        return [path.removeprefix("neuron.") for path in paths] if self.is_single else paths
+
+    def initial_state(self, x_t: Tensor) -> _PartState:
+        return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, _PartState]:
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return y[0], state
+
+    def forward(
+        self, x: Shaped[Tensor, "T B ..."], state: Any = None, **modulation: Any
+    ) -> tuple[Shaped[Tensor, "T B ..."], _PartState]:
+        names = self.program.stateful_steps
+        states = dict(zip(names, state.layers, strict=True)) if state is not None else {}
+        rows, after = self.program({"#0": x.flatten(0, 1)}, x.shape[1], states, self._effects(modulation, len(x)))
+        y = rows.reshape(len(x), x.shape[1], *rows.shape[1:])
+
+        return y, _PartState(tuple(after[name] for name in names))
+
+    def _effects(self, modulation: Mapping[str, Any], num_steps: int) -> dict[str, dict[str, Sequence[Effect]]]:
+        """Modulation by path as effects by layer and quantity."""
+        by_layer: dict[str, dict[str, Sequence[Effect]]] = {}
+        for path, value in modulation.items():
+            if value is None:
+                continue
+
+            effects = [value] if isinstance(value, Effect) else value
+            if not isinstance(effects, list | tuple):
+                raise ShapeError(f"{path!r} of a quantised part is modulated by a link, but got {type(value).__name__}")
+            if any(len(effect.signal) not in (1, num_steps) for effect in effects):
+                raise ShapeError(f"modulation of {path} needs 1 or {num_steps} steps in time")
+
+            name, _, quantity = path.rpartition(".")
+            by_layer.setdefault(self.program.layer_at(name), {})[quantity] = effects
+
+        return by_layer

@@ -70,6 +70,7 @@ class Quantizer(nn.Module):
         if flat.numel() == 0:
             return
 
+        # the extremes are kept, since they alone choose the widest scale
         if flat.numel() > _MAX_OBSERVED:
             step = flat.numel() // _MAX_OBSERVED + 1
             flat = torch.cat([flat[::step], flat.min()[None], flat.max()[None]])
@@ -82,6 +83,7 @@ class Quantizer(nn.Module):
             return
 
         x = torch.cat(self.observed) if self.observed else torch.zeros(1, dtype=torch.float64)
+        # spikes and counts keep their values
         is_integer = bool((x == x.round()).all())
         is_unsigned = self.positive or (is_integer and bool(x.min() >= 0))
         high = 2**self.bits - 1 if is_unsigned else 2 ** (self.bits - 1) - 1
@@ -100,6 +102,7 @@ class Quantizer(nn.Module):
         if not self.power_of_two:
             return [torch.tensor(widest * share / 40, dtype=torch.float64) for share in _SHARES]
 
+        # a power of two is too coarse for a search of small steps
         power_above = up_to_power_of_two(torch.tensor(widest, dtype=torch.float64))
         return [power_above, power_above / 2, power_above / 4]
 
@@ -107,6 +110,7 @@ class Quantizer(nn.Module):
         """Clips integers to the range, and counts those that were outside."""
         low, high = self.bounds.tolist()
         if self.counts is not None:
+            # before the clip, which loses what was outside
             self.counts[0] += int(((q < low) | (q > high)).sum())
             self.counts[1] += q.numel()
 
@@ -140,6 +144,7 @@ def round_ste(x: Tensor) -> Tensor:
 
 def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
     """A float64 ratio of scales as int64 multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for 2^-k."""
+    # a power of two becomes a shift alone, any other ratio a product of 15 bits
     mantissa, exponent = torch.frexp(ratio.detach().abs())
     shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MAX_SHIFT).long()
 
@@ -179,6 +184,7 @@ def double(value: Tensor | float) -> Tensor:
 def up_to_power_of_two(scale: Tensor) -> Tensor:
     """The smallest power of two that is not below."""
     mantissa, exponent = torch.frexp(scale)
+    # frexp gives mantissas from 0.5, which is that of a power of two
     exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)
     shift = exponent.abs().clamp(max=60).long()
 

@@ -73,6 +73,7 @@ def memory(
     paths = quantized_paths(quantized)
     parts = [path for path in paths if path in before.parts]
     modules = [before.parts[path] if path in before.parts else before.get_submodule(path) for path in paths]
+    # before: floats of 32 bits, after: the integers of the model as they are stored
     num_parameters = sum(p.numel() for module in modules for p in module.parameters())
 
     one_stream = {name: x[:, :1] for name, x in inputs.items()}
@@ -90,7 +91,7 @@ def _state_bits(quantized: HybridNetwork, parts: list[str], inputs: Mapping[str,
         program = program_of(quantized.parts[name])
         if program is not None and program.stateful_steps:
             states = zip(program.stateful_steps, state.parts[name].layers, strict=True)
-            bits += sum(program.bits_of(path) * _num_numbers(own) for path, own in states)
+            bits += sum(program.bits_of(path) * _num_numbers(layer_state) for path, layer_state in states)
 
     return bits
 
@@ -119,8 +120,8 @@ def _unit_quantizers(path: str, unit: QuantizedUnit) -> dict[str, Quantizer]:
     quantizers: dict[str, Quantizer] = {}
     kernel = unit.quant_kernel
     if kernel is not None:
-        own = f"{path}.kernel"
-        quantizers |= {f"{own}:input": kernel.input_quantizer, f"{own}.sums": kernel.sums, own: kernel.out}
+        name = f"{path}.kernel"
+        quantizers |= {f"{name}:input": kernel.input_quantizer, f"{name}.sums": kernel.sums, name: kernel.out}
 
     if unit.program is not None:
         quantizers |= _program_quantizers(f"{path}.nonlinearity", unit.program)
@@ -138,6 +139,7 @@ def _program_quantizers(path: str, program: QuantProgram) -> dict[str, Quantizer
     quantizers = {f"{path}:input {name}": program.input_quantizer(name) for name in program.inputs}
     for step in program.steps:
         operation = program.operation(step.name)
+        # a requantized sum is the output of its layer to a reader
         name = step.name.removesuffix(":narrow")
         if isinstance(operation, Requantize | LookupTable):
             quantizers[f"{path}.{name}"] = operation.quantizer

@@ -186,9 +186,9 @@ class _SymbolicTrace:
             name = name.removeprefix("0").removeprefix(".")
 
         # a layer that is called again gets a name of its own
-        taken = {known.name for known in self.nodes} | set(self.inputs)
+        names = {node.name for node in self.nodes} | set(self.inputs)
         unique = name or "layer"
-        while unique in taken:
+        while unique in names:
             unique = f"{unique}'"
 
         self.nodes.append(TracedNode(unique, "layer", sources, module))
@@ -243,6 +243,7 @@ class _SymbolicTrace:
 
 def is_elementwise(module: nn.Module) -> bool:
     """True if a layer maps every value by itself, so that a table can replace it."""
+    # a layer of shape-dependent code fails here, or gives other values for other shapes
     x = torch.linspace(-3, 3, 24)
     try:
         with torch.no_grad():

@@ -15,8 +15,7 @@ from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
 from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings
 from spikebridge.deploy.quantization.neurons import HEADROOM, QuantNeuron
-from spikebridge.deploy.quantization.parts import QuantizedModule
-from spikebridge.deploy.quantization.program import QuantProgram
+from spikebridge.deploy.quantization.program import QuantizedModule, QuantProgram
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
     Numbers,
@@ -91,8 +90,9 @@ class QuantKernel(Kernel):
     def integers(self) -> tuple[dict[str, Tensor], Tensor]:
         """The constants in integers, and the scale of the step's value before it is rescaled."""
         quantities = {name: getattr(self.kernel, name) for name in self.kernel.modulable}
-        of_state = self.sums.scale if self.form.leaks else self.input_quantizer.scale
-        scale = of_state
+        # a kernel without a leak adds integers of the input up, exactly
+        value_scale = self.sums.scale if self.form.leaks else self.input_quantizer.scale
+        scale = value_scale
         integers = {}
 
         for name, value in self.kernel.arguments(quantities, torch.zeros(())).items():
@@ -102,13 +102,13 @@ class QuantKernel(Kernel):
                 integers[name] = value
             elif name == "taps":
                 taps = double(value)
-                own = scales_of(taps.detach().abs().amax(0), self.qconfig)
-                integers[name] = round_ste(taps / own)
-                scale = own * scale
+                tap_scales = scales_of(taps.detach().abs().amax(0), self.qconfig)
+                integers[name] = round_ste(taps / tap_scales)
+                scale = tap_scales * scale
             elif name.startswith("decay"):
                 integers[name] = round_ste(double(value) * 2**FRACTION)
             else:
-                integers[name] = round_ste(double(value) * (1 / of_state))
+                integers[name] = round_ste(double(value) * (1 / value_scale))
 
         return integers, scale
 
@@ -257,9 +257,11 @@ class _QuantDiscretizer(Discretizer):
     def _stepped(self, q: Tensor, h: Tensor, length: int, state: Any) -> tuple[Tensor, Any]:
         a = self._arithmetic()
         if not self.form.stateful:
+            # all windows side by side
             values, _ = self.form.run(a, q.unbind(1), length, None)
             return torch.stack(values, 1), None
 
+        # the state goes over from window to window, so that their values come one after the other
         state = self.initial_state(h.shape[2], h.device) if state is None else state
         values, state = self.form.run(a, q.flatten(0, 1).unbind(0), length, state)
 
@@ -351,6 +353,7 @@ class QuantizedUnit(HybridUnit):
         if self.quant_kernel is not None:
             self.quant_kernel.input_quantizer.set_qparams(source)
             self.quant_kernel.convert()
+            # each stage reads the scale of the one before
             source = self.quant_kernel.out.qparams
 
         if self.program is not None:
@@ -374,20 +377,20 @@ def quantized_unit(
     """An observed unit: call `calibrate`, then `convert`. `h` and the context are one input of the nonlinearity."""
     kernel = None
     if unit.kernel is not None:
-        own = f"{path}.kernel"
-        kernel = QuantKernel(unit.kernel, _stage_qconfig(config, own), own)
+        stage = f"{path}.kernel"
+        kernel = QuantKernel(unit.kernel, _stage_qconfig(config, stage), stage)
 
     program = None
     if unit.nonlinearity is not None:
-        own = f"{path}.nonlinearity"
+        stage = f"{path}.nonlinearity"
         signals = [h] if context is None else [h, context]
-        program = QuantProgram(trace_graph(unit.nonlinearity, signals, {}, own), own, config)
+        program = QuantProgram(trace_graph(unit.nonlinearity, signals, {}, stage), stage, config)
 
     discretizer = None
     if unit.discretizer is not None:
-        own = f"{path}.discretizer"
+        stage = f"{path}.discretizer"
         length = 1 if unit.window is None else unit.window.length or 1
-        discretizer = _QuantDiscretizer(unit.discretizer, _stage_qconfig(config, own), length, own)
+        discretizer = _QuantDiscretizer(unit.discretizer, _stage_qconfig(config, stage), length, stage)
 
     return QuantizedUnit(copy.deepcopy(unit.window), kernel, program, discretizer)
 
