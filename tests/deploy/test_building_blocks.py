@@ -29,7 +29,8 @@ from spikebridge.deploy.nir.graph import NirGraph, NirNode
 from spikebridge.deploy.nir.nodes import Membrane, SumPool2d
 from spikebridge.deploy.nir.quantities import Step
 from spikebridge.deploy.nir.tracer import trace
-from spikebridge.deploy.onnx.session import check_opset
+from spikebridge.deploy.onnx.session import check_opset, count_macs
+from spikebridge.deploy.onnx.writer import write_onnx
 from spikebridge.deploy.quantization.config import QConfig, qconfigs_for
 from spikebridge.deploy.quantization.neurons import unflatten_time
 from spikebridge.deploy.quantization.quantizer import (
@@ -223,7 +224,7 @@ def test_membranes_in_nir() -> None:
     tau, gain = Membrane(dt=1.0, integration="euler").leak(1 / np.log(2), "LIF")
     assert (float(tau), float(gain)) == pytest.approx((2.0, 2.0))
 
-    tau, share = Step(dt=1.0, way="euler").leaking(2.0, "LIF")
+    tau, share = Step(dt=1.0, method="euler").leaking(2.0, "LIF")
     assert (float(np.exp(-1.0 / tau)), float(share)) == pytest.approx((0.5, 0.5))
     assert (float(Step(1.0).taken(2.0, 0.25)), float(Step(1.0, "unscaled").taken(2.0, 0.25))) == (0.5, 1.0)
     assert SumPool2d((2, 2), (2, 2))(torch.ones(1, 1, 2, 4)).tolist() == [[[[4.0, 4.0]]]]
@@ -244,6 +245,11 @@ def test_an_onnx_file_of_an_unknown_opset_is_refused() -> None:
     # field 8 of a model is an import of operators, its field 2 the version
     with pytest.raises(DataError, match=r"of ONNX opset 99, but opsets 13 to 23 are read"):
         check_opset(bytes([8 << 3 | 2, 2, 2 << 3 | 0, 99]), "a.onnx")
+
+
+def test_the_products_of_an_onnx_file_are_counted() -> None:
+    content = write_onnx(nn.Linear(4, 3).eval(), {"x": torch.zeros(1, 4)})
+    assert count_macs(content, "a.onnx") == 12.0
 
 
 def test_scales_of_a_quantisation() -> None:

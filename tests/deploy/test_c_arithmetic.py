@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikebridge.deploy.c.arithmetic import CArithmetic, Expression, Signal
+from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression
 from spikebridge.deploy.c.source import CArray, CSource
 from spikebridge.deploy.c.steps import Place, WrittenStep, write_step
 from spikebridge.deploy.stages.kernels import KERNELS
@@ -31,7 +31,7 @@ def neuron(refractory: int, v_leak: int) -> tuple[CArithmetic, dict[str, Any]]:
 def test_a_neuron_is_written_as_its_array_form_reads() -> None:
     source = CSource()
     a, _ = neuron(refractory=0, v_leak=0)
-    x = Signal(X)
+    x = Element(X)
     made = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
 
     assert made.lines == [
@@ -51,7 +51,7 @@ def test_a_neuron_is_written_as_its_array_form_reads() -> None:
 def test_membranes_start_at_rest_and_refractory_steps_have_their_range() -> None:
     source = CSource()
     a, _ = neuron(refractory=200, v_leak=5)
-    x = Signal(X)
+    x = Element(X)
     made = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
 
     assert [field[:2] for field in source.state] == [("int16_t", "part_v"), ("uint8_t", "part_wait")]
@@ -64,7 +64,7 @@ def test_a_number_of_steps_is_counted_once_and_not_for_each_place() -> None:
     numbers = {"out.multiplier": 1, "out.shift": 0}
     a = CArithmetic({"high": 1000, "low_out": -100, "high_out": 100}, numbers, num_steps=4)
     form = KERNELS["Mean"]
-    x = Signal(X)
+    x = Element(X)
     made = written(source, form.start(a, x), lambda carry: form.step(a, x, carry))
     place = made.lines.index("for (int j = 0; j < 3; j++) {")
 
@@ -74,13 +74,13 @@ def test_a_number_of_steps_is_counted_once_and_not_for_each_place() -> None:
 
 
 def test_a_state_whose_range_grows_is_refused() -> None:
-    x = Signal(X)
+    x = Element(X)
     with pytest.raises(ExportError, match="the range of a state grows from step to step"):
         written(CSource(), 0, lambda total: (x, total + 1))
 
 
 def test_sums_and_products_beyond_64_bits_are_refused() -> None:
-    wide = Signal(CArray("x", (3,), -(1 << 40), 1 << 40))
+    wide = Element(CArray("x", (3,), -(1 << 40), 1 << 40))
     with pytest.raises(ExportError, match="does not fit into 64 bits"):
         wide * wide
 
@@ -89,4 +89,4 @@ def test_sums_and_products_beyond_64_bits_are_refused() -> None:
         a.rescale(wide)
 
     with pytest.raises(ExportError, match=r"a decay counts parts of 2\^15"):
-        a.leak(Signal(X), np.array([40000]))
+        a.leak(Element(X), np.array([40000]))

@@ -220,8 +220,9 @@ def _compare_alone(
 def _compare_level(
     manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance
 ) -> Iterator[ComparisonRow]:
-    for kind, known in trained.items():
-        for name, expected in known.items():
+    for kind, named in trained.items():
+        for name, expected in named.items():
+            # a unit may close no window on the sample
             if not len(expected):
                 continue
             if name not in signals[kind]:
@@ -260,6 +261,7 @@ def _row(
             f"level {level!r} gives {values.shape} of {kind[:-1]} {name!r}, but the network gave {expected.shape}"
         )
 
+    # float64, so that the difference itself has no error
     tolerance = allowed or _EXACT
     difference = np.abs(expected.astype(np.float64) - values)
     largest = float(difference.max()) if difference.size else 0.0
@@ -268,6 +270,7 @@ def _row(
     is_spikes = manifest.parts[name].spikes if kind == "parts" else bool(np.isin(expected, (0, 1)).all())
     share = float((difference > 0).mean()) if is_spikes and difference.size else None
 
+    # the largest difference of spikes is always 1, so that their share is judged
     within = largest <= limit if share is None else share <= tolerance.spikes
     first = _first_tick(_clock_of(manifest, kind, name), difference, 0.0 if is_spikes else limit)
     passed = None if allowed is None else bool(np.isfinite(largest)) and within

@@ -53,7 +53,7 @@ def run_bundle(
     The file is `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; `inputs` is its content where it was
     read already. `progress` is called once a second, `stages` has user-defined stages by record name.
     """
-    begun = time.perf_counter()
+    loading = time.perf_counter()
     runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)
 
     if file is None:
@@ -61,6 +61,7 @@ def run_bundle(
         ticks = bundle.manifest.sample.ticks
     else:
         inputs = read_arrays(file) if inputs is None else inputs
+        # a recording runs to its end, and the sample as long as the trained network ran
         ticks = runner.count_ticks(inputs)
         if ticks == 0:
             raise DataError(f"{file} has no samples; expected at least one sample of an input")
@@ -78,7 +79,7 @@ def run_bundle(
         return value
 
     outputs = runner.run(inputs, ticks, hook)
-    return _RunResult(outputs, ticks, time.perf_counter() - started, started - begun)
+    return _RunResult(outputs, ticks, time.perf_counter() - started, started - loading)
 
 
 def read_arrays(file: Path) -> dict[str, Values]:

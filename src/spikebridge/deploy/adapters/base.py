@@ -81,8 +81,9 @@ class Adapted(Stateful):
             return _AdaptedState(tuple(None if like is None else self.initial_value(slot, like) for slot, like in held))
         finally:
             self._clear()
-            for child, was in training.items():
-                child.training = was
+            # `train()` would set all of them alike
+            for child, was_training in training.items():
+                child.training = was_training
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Modulated

@@ -22,7 +22,7 @@ _SNNTORCH_STATE = ("spk", "syn", "syn_exc", "syn_inh", "mem")
 _NORSE_OVER_TIME = ("SNN", "SNNRecurrent", "Lift")
 
 
-class SpikingJelly(Adapted):
+class _SpikingJelly(Adapted):
     """A module of SpikingJelly whose layers are all in single-step or all in multi-step mode."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -61,7 +61,7 @@ class SpikingJelly(Adapted):
         return memories._memories_rv[slot.name]
 
 
-class SnnTorch(Adapted):
+class _SnnTorch(Adapted):
     """A neuron of snnTorch, or a network of neurons with `init_hidden=True` and plain layers: one step a call."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -79,6 +79,7 @@ class SnnTorch(Adapted):
         return [StateSlot(child, name) for child in neurons for name in _SNNTORCH_STATE if name in child._buffers]
 
     def clear(self, slot: StateSlot) -> None:
+        # an empty tensor on the device of the neuron makes snnTorch start from zeros of the right shape
         threshold = next((buffer for name, buffer in slot.owner.named_buffers() if name == "threshold"), None)
         setattr(slot.owner, slot.name, torch.zeros(0, device=None if threshold is None else threshold.device))
 
@@ -92,12 +93,13 @@ class _NorseState(NamedTuple):
     inner: Any
 
 
-class Norse(Stateful):
+class _Norse(Stateful):
     """A module of Norse: a cell (`LIFCell`), a layer over time (`LIF`, `Lift`), or a `SequentialState` of either."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        # by the names of classes, so that Norse need not be imported
         kinds = {base.__name__ for child in module.modules() for base in type(child).__mro__}
         self.takes_sequences = not kinds.isdisjoint(_NORSE_OVER_TIME)
 
@@ -134,7 +136,7 @@ class Norse(Stateful):
         return result[0], _NorseState(result[1])
 
 
-class Sinabs(Adapted):
+class _Sinabs(Adapted):
     """A module of sinabs. Its layers take `(B, T, *N)`, or batch and time squeezed into one axis."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -161,6 +163,7 @@ class Sinabs(Adapted):
             return y.transpose(0, 1)
 
         for layer in self.squeezing:
+            # the layer takes rows apart by these numbers
             layer.batch_size, layer.num_timesteps = rows.shape[:2]
 
         squeezed: Tensor = self.module(rows.flatten(0, 1))
@@ -168,10 +171,10 @@ class Sinabs(Adapted):
 
 
 _ADAPTERS: dict[str, type[Stateful]] = {
-    "spikingjelly": SpikingJelly,
-    "snntorch": SnnTorch,
-    "norse": Norse,
-    "sinabs": Sinabs,
+    "spikingjelly": _SpikingJelly,
+    "snntorch": _SnnTorch,
+    "norse": _Norse,
+    "sinabs": _Sinabs,
 }
 
 
@@ -190,6 +193,7 @@ def adapt(module: nn.Module) -> Stateful:
         ...
         spikebridge.errors.ConfigError: Linear has no layer of spikingjelly, snntorch, norse, sinabs; a plain module ...
     """
+    # by name, so that no library has to be installed
     packages = {type(child).__module__.split(".")[0] for child in module.modules()}
     libraries = [name for name in _ADAPTERS if name in packages]
     if not libraries:

@@ -71,6 +71,7 @@ class Bundle:
         except DataError as error:
             raise DataError(f"{folder}: {error}") from None
 
+        # in chunks: a large file is hashed without taking its memory
         for name in bundle.manifest.files:
             bundle._check(name)
 
@@ -129,8 +130,8 @@ class Bundle:
         return f"{self.path / name} is damaged: its SHA-256 is not the one in the manifest; export or copy it again"
 
     def _within(self, name: str) -> Path:
-        known = self.manifest.files.get(name)
-        if known is None:
+        record = self.manifest.files.get(name)
+        if record is None:
             raise DataError(f"{self.path} has no file {name!r}")
 
         pure = PurePosixPath(name)
@@ -142,8 +143,8 @@ class Bundle:
         if not path.is_file():
             raise DataError(f"{path} is missing")
         size = path.stat().st_size
-        if size != known.size:
-            raise DataError(f"{path} has {size} bytes, but the manifest says {known.size}; copy it again")
+        if size != record.size:
+            raise DataError(f"{path} has {size} bytes, but the manifest says {record.size}; copy it again")
 
         return path
 

@@ -71,6 +71,7 @@ def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> No
                 "a transmission"
             )
 
+    # several links by position are arguments in order, but a name is one argument
     if len({link.into for link in named}) < len(named):
         raise DataError(f"manifest: two links lead into one argument of part {name!r}")
 
@@ -117,6 +118,7 @@ def _check_sampled(manifest: Manifest, link: LinkRecord) -> None:
 
 
 def _check_kernel_step(manifest: Manifest, link: LinkRecord) -> None:
+    # the decay of such a kernel is that of a step
     kernel = None if link.unit is None else link.unit.kernel
     if link.unit is None or kernel is None or kernel.name not in _WITH_STEP:
         return
@@ -155,6 +157,7 @@ def _check_signal(
 
 
 def _check_carried(link: LinkRecord, sample: Mapping[str, Values]) -> None:
+    # a link without a unit has no values of its own
     values = sample.get(f"links.{link.name}")
     if values is not None and values.shape[2:] != link.shape:
         raise DataError(

@@ -103,9 +103,10 @@ def export(
         raise ExportError(f"a bundle holds a HybridNetwork, but got a {type(network).__name__}")
 
     with atomic_folder(target) as draft:
-        own = copy.deepcopy(network).to("cpu").eval()
-        writer = _BundleWriter(draft, progress, own, _sample(own, inputs, ticks))
+        exported = copy.deepcopy(network).to("cpu").eval()
+        writer = _BundleWriter(draft, progress, exported, _sample(exported, inputs, ticks))
         write_text(draft / MANIFEST, write_manifest(writer.manifest(dict(card or {}))))
+        # every check of a reader, before the folder gets its name
         Bundle.open(draft)
 
     return Bundle.open(target)
@@ -128,12 +129,12 @@ def _network_of_unit(unit: HybridUnit) -> HybridNetwork:
 
 def _sample(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None) -> Sample:
     check_float32(network, "a bundle holds float32")
-    own = {name: x.detach().cpu() for name, x in inputs.items()}
-    trace = record_active_trace(network, own, ticks)
+    signals = {name: x.detach().cpu() for name, x in inputs.items()}
+    trace = record_active_trace(network, signals, ticks)
     if ticks is None:
-        ticks = min(clock.phase + len(own[name]) * clock.period for name, clock in network.inputs.items())
+        ticks = min(clock.phase + len(signals[name]) * clock.period for name, clock in network.inputs.items())
 
-    return Sample(own, trace, ticks)
+    return Sample(signals, trace, ticks)
 
 
 @dataclass
@@ -153,8 +154,9 @@ class _BundleWriter:
         parts = {name: self._part(name) for name in network.parts}
         links = tuple(self._link(route) for route in network.routes)
         signals = {"inputs": sample.inputs, "parts": sample.recorded.parts, "links": sample.recorded.links}
-        tensors = {f"{kind}.{name}": x for kind, known in signals.items() for name, x in known.items()}
+        tensors = {f"{kind}.{name}": x for kind, named in signals.items() for name, x in named.items()}
         sample_file = self._save_tensors("sample/sample.safetensors", tensors)
+        # a program that knows such a module, as a tracker its prior, reads its numbers
         left_out = [name for name, m in network.named_children() if name not in ("parts", "units") and _has_numbers(m)]
         numbers = {f"{n}.{key}": x for n in left_out for key, x in network.get_submodule(n).state_dict().items()}
 
@@ -255,6 +257,7 @@ class _BundleWriter:
     def _arguments(self, part: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         """An example of each argument by link, those by position first, and the names of the others."""
         routes = [route for route in self.network.incoming[part] if isinstance(route.link, Transmission)]
+        # as Python calls a function: arguments by position come first
         routes.sort(key=lambda route: route.into is not None)
 
         return (
@@ -272,6 +275,7 @@ class _BundleWriter:
         initial: str | None = None,
         notes: tuple[str, ...] = (),
     ) -> PartRecord:
+        # the sample shows what a part gives
         y = self.sample.signal(name)
         clock = clock_record(self.network.clock_of(name))
         spikes = side == "snn" and is_spikes(y)
@@ -322,8 +326,8 @@ class _BundleWriter:
             elif module is not None and stage != "window" and not is_known(module):
                 stages |= self._function(route, unit, stage)
             elif module is not None:
-                stages[stage], own = stage_record(module, f"the {stage} of link {route.name!r}")
-                tensors |= {f"{stage}.{name}": value for name, value in own.items()}
+                stages[stage], numbers = stage_record(module, f"the {stage} of link {route.name!r}")
+                tensors |= {f"{stage}.{name}": value for name, value in numbers.items()}
 
         if unit.nonlinearity is not None and not isinstance(unit.nonlinearity, nn.Identity):
             signals = {"value": self._after(route, unit, "kernel").flatten(0, 1)[0]}
@@ -370,6 +374,7 @@ class _BundleWriter:
         if route.link.context is not None:
             is_framed = unit.window is not None and unit.form == "framed"
             number = len(unit.window.frame(x, None)[0]) if is_framed and unit.window is not None else len(x)
+            # any value serves: only shapes are wanted
             context = self.sample.signal(route.link.context)[:1]
             context = context.expand(number, *context.shape[1:])
 

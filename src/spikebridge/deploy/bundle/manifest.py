@@ -17,6 +17,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from spikebridge.data.io.json_text import parse_json
 from spikebridge.errors import DataError, did_you_mean, is_number
 
+R = TypeVar("R")
+_SCHEMA = "spikebridge bundle"
+_VERSION = 1
 _MAX_NUMBERS = 1 << 28  # in one value of a signal
 _MAX_TICKS = 1 << 31
 _MAX_STEPS = 1 << 20  # of a window or kernel
@@ -250,8 +253,9 @@ class Manifest:
             what = "the source" if name == link.source else "a signal"
             _check_known(name, {**self.inputs, **self.parts}, f"{what} of link {link.name!r}")
 
-        place = {name: i for i, name in enumerate(self.order)}
-        if not link.delay and any(place.get(name, -1) >= place[link.target] for name in link.sources):
+        # an input comes before all parts
+        index = {name: i for i, name in enumerate(self.order)}
+        if not link.delay and any(index.get(name, -1) >= index[link.target] for name in link.sources):
             raise DataError(
                 f"manifest: {link.target!r} fires before a signal that link {link.name!r} needs in the same tick"
             )
@@ -300,15 +304,9 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_known(name: str, known: Any, what: str) -> None:
-    if name not in known:
-        raise DataError(f"manifest: {what} is {name!r}, which is not there; {did_you_mean(name, known)}")
-
-
-_SCHEMA = "spikebridge bundle"
-_VERSION = 1
-
-R = TypeVar("R")
+def _check_known(name: str, names: Any, what: str) -> None:
+    if name not in names:
+        raise DataError(f"manifest: {what} is {name!r}, which is not there; {did_you_mean(name, names)}")
 
 
 def write_manifest(manifest: Manifest) -> str:
@@ -330,6 +328,7 @@ def parse_manifest(text: str) -> Manifest:
             "again, or use the spikebridge that wrote it"
         )
 
+    # the digest is compared last, since a field of a wrong type has a clearer message of its own
     written = plain.pop("sha256", None)
     fields = {name: value for name, value in plain.items() if name not in ("schema", "version")}
     manifest = parse_record(Manifest, fields, "manifest")
@@ -381,6 +380,7 @@ def _parse_value(kind: Any, value: Any, where: str) -> Any:
         choices = [choice for choice in inner if choice is not type(None)]
         if len(choices) == 1:
             return _parse_value(choices[0], value, where)
+        # True is an int in Python, but no number in a manifest
         if type(value) in choices and not (isinstance(value, float) and not math.isfinite(value)):
             return value
     elif origin is Literal:

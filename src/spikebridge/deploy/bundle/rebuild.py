@@ -13,8 +13,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
-from spikebridge.deploy.onnx.operations import count_macs
-from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.onnx.session import OnnxSession, count_macs
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every, ticks
 from spikebridge.hybrid.network.link import Link
@@ -153,10 +152,10 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     return _OnnxStepPart(session, initial, signals[0], into)
 
 
-def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> Link:
+def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module]]) -> Link:
     tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
     common: dict[str, Any] = {"held": link.held, "delay": ticks(link.delay), "context": link.context, "name": link.name}
-    unit = _unit(bundle, link, tensors, own)
+    unit = _unit(bundle, link, tensors, user_stages)
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"
         return Modulation(link.source, target, unit, by=link.by, **common)
@@ -167,7 +166,7 @@ def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> L
 
 
 def _unit(
-    bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor], own: Sequence[type[nn.Module]]
+    bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor], user_stages: Sequence[type[nn.Module]]
 ) -> HybridUnit | None:
     record = link.unit
     if record is None:
@@ -176,9 +175,9 @@ def _unit(
     stages: list[Any] = []
     for stage in ("window", "kernel", "discretizer"):
         numbers = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
-        words = getattr(record, stage)
-        has_name = words is not None and words.name != FUNCTION
-        stages.append(stage_of(words, numbers, own) if has_name else None)
+        stage_record = getattr(record, stage)
+        has_name = stage_record is not None and stage_record.name != FUNCTION
+        stages.append(stage_of(stage_record, numbers, user_stages) if has_name else None)
 
     window, kernel, discretizer = stages
     if record.kernel_function is not None:

@@ -56,12 +56,12 @@ def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | Dis
     return forms
 
 
-def _form(kind: type[nn.Module], known: Mapping[str, Any]) -> Any:
+def _form(kind: type[nn.Module], forms: Mapping[str, Any]) -> Any:
     name = record_name(kind)
     if "array_form" in vars(kind):
         return vars(kind)["array_form"]
     # a user-defined class may have the name of one of the package's
-    return known.get(name) if _KINDS.get(name) is kind else None
+    return forms.get(name) if _KINDS.get(name) is kind else None
 
 
 def is_known(stage: nn.Module) -> bool:
@@ -88,17 +88,18 @@ def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, T
 
     if isinstance(stage, Kernel):
         quantities = {name: getattr(stage, name) for name in stage.modulable}
-        place = next(stage.parameters(), torch.empty(0))
-        taps = stage.arguments(quantities, place).get("taps")
+        like = next(stage.parameters(), torch.empty(0))
+        taps = stage.arguments(quantities, like).get("taps")
         if taps is not None:
+            # a Gaussian is stored by its taps as well, which need no torch to compute
             tensors["weight"] = taps.detach()
 
     return StageRecord(record_name(kind), settings), tensors
 
 
-def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], own: Iterable[type[nn.Module]] = ()) -> Any:
-    """The stage of a record and its tensors; `own` are user-defined classes."""
-    kinds = {**_KINDS, **{record_name(kind): kind for kind in own}}
+def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], user_stages: Iterable[type[nn.Module]] = ()) -> Any:
+    """The stage of a record and its tensors; `user_stages` are user-defined classes."""
+    kinds = {**_KINDS, **{record_name(kind): kind for kind in user_stages}}
     kind: Any = kinds.get(record.name)
     arguments = None if kind is None else _arguments(kind)
     if arguments is None:

@@ -92,6 +92,7 @@ def record_trace(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: in
         return lambda unit, arguments, result: values[name].append(result[0].detach())
 
     with _all_outputs(network), torch.no_grad():
+        # the hooks come after the initial state, whose computation may run units
         state = network.initial_state(inputs)
         with _hooks(network.units, hook):
             parts, _ = network(inputs, state, ticks)
@@ -115,6 +116,7 @@ def record_active_trace(
     with _hooks(layers, hook):
         trace = record_trace(network, inputs, ticks)
 
+    # a hook that never ran has no entry
     for name in layers:
         if not active.get(name):
             raise ExportError(

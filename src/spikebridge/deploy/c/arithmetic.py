@@ -117,16 +117,16 @@ class Expression:
     __hash__ = object.__hash__
 
 
-class Signal(Expression):
-    """A signal in memory."""
+class Element(Expression):
+    """An element of an array: the value of a signal in memory."""
 
     def __init__(self, array: CArray, shape: tuple[int, ...] | None = None) -> None:
         shape = shape or (1, *array.shape)
         super().__init__(shape, array.low, array.high, lambda block: array.shaped(shape[1:]).at(block.shape))
         self.array = array
 
-    def reshape(self, *shape: int) -> "Signal":
-        return Signal(self.array, shape)
+    def reshape(self, *shape: int) -> "Element":
+        return Element(self.array, shape)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Stack:
 
     @classmethod
     def of(cls, values: CArray, number: int) -> "Stack":
-        return cls(Signal(values.row()), number, array=values)
+        return cls(Element(values.row()), number, array=values)
 
     def __len__(self) -> int:
         return self.number
@@ -180,7 +180,7 @@ class Stack:
     def __getitem__(self, index: int) -> Expression:
         if self.array is None:
             raise ExportError("only values in memory can be read one by one")
-        return Signal(self.array if self.number == 1 else self.array.row(str(index % self.number)))
+        return Element(self.array if self.number == 1 else self.array.row(str(index % self.number)))
 
     def __eq__(self, other: Any) -> "Stack":  # type: ignore[override]
         return replace(self, element=self.element == other)
@@ -405,14 +405,14 @@ def _operation(template: str, operands: tuple[Expression, ...], low: int, high: 
     def write(block: Block) -> str:
         return template.format(*(block.text(operand) for operand in operands))
 
-    return Expression(_common_shape(operands), low, high, write, operands)
+    return Expression(_broadcast_shape(operands), low, high, write, operands)
 
 
 def _call(function: str, operands: tuple[Expression, ...], low: int, high: int) -> Expression:
     def write(block: Block) -> str:
         return block.source.call(function, *(block.text(operand) for operand in operands))
 
-    return Expression(_common_shape(operands), low, high, write, operands)
+    return Expression(_broadcast_shape(operands), low, high, write, operands)
 
 
 def _binary(operator: str, first: Expression, second: Expression, low: int, high: int) -> Expression:
@@ -421,7 +421,7 @@ def _binary(operator: str, first: Expression, second: Expression, low: int, high
     return _operation(f"({cast}{{0}} {operator} {{1}})", (first, second), low, high)
 
 
-def _common_shape(operands: tuple[Expression, ...]) -> tuple[int, ...]:
+def _broadcast_shape(operands: tuple[Expression, ...]) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes((1,), *(operand.shape for operand in operands))
     except ValueError:

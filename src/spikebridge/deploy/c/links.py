@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import ClockRecord
-from spikebridge.deploy.c.arithmetic import Signal
-from spikebridge.deploy.c.operations import Effect
+from spikebridge.deploy.c.arithmetic import Element
+from spikebridge.deploy.c.operations import CEffect
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop, if_block, indent
 from spikebridge.deploy.c.units import UnitOutput, UnitWriter
 from spikebridge.deploy.integer.records import IntegerLinkRecord
@@ -138,9 +138,9 @@ class LinkWriter:
 
         return if_block(f"{self.context.fires(delivers)} && {queue.number} > 0", arrival)
 
-    def effect(self) -> Effect:
-        present = None if self.flag is None else Signal(CArray(f"(&{self.flag})", (), 0, 1))
-        return Effect(Signal(self._newest()), self.record.by, present)
+    def effect(self) -> CEffect:
+        present = None if self.flag is None else Element(CArray(f"(&{self.flag})", (), 0, 1))
+        return CEffect(Element(self._newest()), self.record.by, present)
 
     def check(self, target: ClockRecord) -> None:
         """Raises an `ExportError` for a sampled link without a value at some tick of its target."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from spikebridge.deploy.bundle.manifest import ClockRecord
 from spikebridge.deploy.c.links import LinkContext, LinkOutput, LinkWriter
-from spikebridge.deploy.c.operations import Effect, ProgramWriter
+from spikebridge.deploy.c.operations import CEffect, ProgramWriter
 from spikebridge.deploy.c.source import CArray, CSource, c_name, copy_loop, for_loop, if_block, indent
 from spikebridge.deploy.integer.model import IntegerModel, numbers_below
 from spikebridge.deploy.integer.records import IntegerLinkRecord
@@ -126,7 +126,7 @@ class NetworkWriter:
         record = self.model.record
         clock = record.parts[part].clock
         inputs: dict[str, CArray] = {}
-        effects: dict[tuple[str, str], list[Effect]] = {}
+        effects: dict[tuple[str, str], list[CEffect]] = {}
         self.lines += ["", f"/* part {_in_comment(part)} */"]
 
         for incoming in record.incoming(part):

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.c.arithmetic import CArithmetic, Expression, Signal
+from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop
 from spikebridge.deploy.c.steps import Place, write_function, write_step
 from spikebridge.deploy.integer.program import ELEMENTWISE, OperationRecord, ProgramRecord, rescaled_inputs, sizes_of
-from spikebridge.deploy.stages.neurons import LAYERS
+from spikebridge.deploy.stages.neurons import LAYERS, effects_on
 from spikebridge.errors import ExportError
 
 _Numbers = Mapping[str, Any]
@@ -24,12 +24,12 @@ _KEEPS_RANGE = ("same", "relu", "flatten", "largest", "previous", "delay")
 
 
 @dataclass(frozen=True)
-class Effect:
+class CEffect:
     """A signal that modulates a quantity; `present`: the flag that a value has come, None where there always is one."""
 
-    signal: Signal
+    signal: Element
     by: str
-    present: Signal | None
+    present: Element | None
 
 
 class ProgramWriter:
@@ -47,7 +47,7 @@ class ProgramWriter:
         self.after: list[str] = []
         self.operations = {operation.name: operation for operation in record.operations}
 
-    def write(self, inputs: Mapping[str, CArray], effects: Mapping[tuple[str, str], Sequence[Effect]]) -> CArray:
+    def write(self, inputs: Mapping[str, CArray], effects: Mapping[tuple[str, str], Sequence[CEffect]]) -> CArray:
         """Writes all operations, under effects by neuron and quantity; gives the output."""
         values = dict(inputs)
         feedback = [operation for operation in self.record.operations if operation.operation == "previous"]
@@ -57,8 +57,8 @@ class ProgramWriter:
                 values[operation.name] = self._fed_back(operation)
                 continue
 
-            own = {quantity: signals for (node, quantity), signals in effects.items() if node == operation.name}
-            values[operation.name] = self._operation(operation, [values[name] for name in operation.sources], own)
+            sources = [values[name] for name in operation.sources]
+            values[operation.name] = self._operation(operation, sources, effects_on(operation.name, effects))
 
         for operation in feedback:
             # the copy comes last: the output of the program may be the signal itself
@@ -70,7 +70,7 @@ class ProgramWriter:
         return self.source.work_array(self.function, name, shape, low, high)
 
     def _operation(
-        self, operation: OperationRecord, inputs: Sequence[CArray], effects: Mapping[str, Sequence[Effect]]
+        self, operation: OperationRecord, inputs: Sequence[CArray], effects: Mapping[str, Sequence[CEffect]]
     ) -> CArray:
         numbers = self.numbers.get(operation.name, {})
         name = operation.operation
@@ -81,7 +81,7 @@ class ProgramWriter:
             return self._concatenation(operation, inputs, numbers)
         if name in ELEMENTWISE:
             a = CArithmetic(operation.settings, numbers)
-            y = ELEMENTWISE[name](a, [Signal(x) for x in inputs])
+            y = ELEMENTWISE[name](a, [Element(x) for x in inputs])
             return self._function(operation.name, y)
 
         return _LOOPS[name](self, operation, inputs[0], numbers)
@@ -97,14 +97,14 @@ class ProgramWriter:
         operation: OperationRecord,
         inputs: Sequence[CArray],
         numbers: _Numbers,
-        effects: Mapping[str, Sequence[Effect]],
+        effects: Mapping[str, Sequence[CEffect]],
     ) -> CArray:
         form = LAYERS[operation.operation]
         signals_by = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
         # a record has one link for a quantity
         flags = {quantity: own[0].present for quantity, own in effects.items() if own[0].present is not None}
         a = CArithmetic(operation.settings, numbers, present=flags)
-        signals = [Signal(x) for x in inputs]
+        signals = [Element(x) for x in inputs]
 
         start = None if form.start is None else form.start(a, signals)
         place = Place(self.source, self.function, f"{self.function}_{operation.name}")
@@ -131,7 +131,7 @@ class ProgramWriter:
         )
 
         offset = 0
-        for x, rescaled in zip(inputs, rescaled_inputs(a, [Signal(x) for x in inputs]), strict=True):
+        for x, rescaled in zip(inputs, rescaled_inputs(a, [Element(x) for x in inputs]), strict=True):
             y = a.xp.clip(rescaled, settings["low"], settings["high"])
             size = x.shape[axis] * behind
             part = _Slice(out.code, x.shape, out.low, out.high, size, joined * behind, offset)

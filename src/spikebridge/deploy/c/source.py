@@ -145,7 +145,7 @@ def array_definition(kind: str, name: str, values: NDArray[Any]) -> list[str]:
     return [f"static const {kind} {name}[{max(len(numbers), 1)}] = {{", *(f"    {row}," for row in rows), "};"]
 
 
-def literal(value: int) -> str:
+def _literal(value: int) -> str:
     """An integer in C."""
     text = str(value) if abs(value) < 1 << 31 else f"INT64_C({value})"
     # "x - -1" would be two operators in one
@@ -200,7 +200,7 @@ class CSource:
         """An element of constants that are broadcast to a shape: a literal, or an element of a table."""
         values = np.asarray(values)
         if values.size and (values == values.ravel()[0]).all():
-            return literal(int(values.ravel()[0]))
+            return _literal(int(values.ravel()[0]))
 
         return f"{self.table(values)}[{broadcast_index(values.shape, shape, index)}]"
 

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from spikebridge.deploy.c.arithmetic import Expression, Ring, Signal, Stack, as_expression
+from spikebridge.deploy.c.arithmetic import Element, Expression, Ring, Stack, as_expression
 from spikebridge.deploy.c.source import CArray, CSource, broadcast_index, for_loop, if_block
 from spikebridge.errors import ExportError
 
 # a range takes a pass for each field that it depends on; one that grows for ever has no type
 _MAX_PASSES = 8
-_Leaf: TypeAlias = Signal | Ring
+_Leaf: TypeAlias = Element | Ring
 _Step: TypeAlias = Callable[[Any], tuple[Expression, Any]]
 
 
@@ -60,7 +60,7 @@ def write_step(place: Place, start: Any, step: _Step, target: Callable[[Expressi
     for old, new in zip(state, _leaves(after), strict=True):
         if isinstance(new, Ring):
             rings.append(new)
-        elif isinstance(old, Signal) and new is not old:
+        elif isinstance(old, Element) and new is not old:
             # a field that a step leaves as it is needs no line
             stores.append((old.array, as_expression(new)))
 
@@ -80,7 +80,7 @@ def _settled(start: Any, step: _Step) -> list[_Leaf]:
         wider = [_hull(old, _leaf_of(new)) for old, new in zip(state, _leaves(after), strict=True)]
         # one loop computes all places, so that all fields but single numbers have its shape
         places = _places(y, wider)
-        wider = [Signal(leaf.array.shaped(places)) if _has_places(leaf) else leaf for leaf in wider]
+        wider = [Element(leaf.array.shaped(places)) if _has_places(leaf) else leaf for leaf in wider]
         if [leaf.array for leaf in wider] == [leaf.array for leaf in state]:
             return state
         state = wider
@@ -93,18 +93,18 @@ def _leaf_of(leaf: Any) -> _Leaf:
     if isinstance(leaf, Ring):
         return Ring(leaf.range, leaf.place, leaf.rows)
     x = as_expression(leaf)
-    return Signal(CArray("", x.shape[1:], x.low, x.high))
+    return Element(CArray("", x.shape[1:], x.low, x.high))
 
 
 def _hull(old: _Leaf, new: _Leaf) -> _Leaf:
     a = old.array
     b = new.array
     array = CArray(a.code, np.broadcast_shapes(a.shape, b.shape), min(a.low, b.low), max(a.high, b.high))
-    return replace(old, array=array) if isinstance(old, Ring) else Signal(array)
+    return replace(old, array=array) if isinstance(old, Ring) else Element(array)
 
 
 def _has_places(leaf: _Leaf) -> bool:
-    return isinstance(leaf, Signal) and leaf.array.size > 1
+    return isinstance(leaf, Element) and leaf.array.size > 1
 
 
 def _places(y: Expression, state: Sequence[_Leaf]) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def _allocated(source: CSource, name: str, leaf: _Leaf) -> _Leaf:
         array = source.state_array(name, shape, low, high, leaf.rows)
         return Ring(array, source.state_number(f"{name}_place"), leaf.rows)
 
-    return Signal(source.state_array(name, shape, low, high))
+    return Element(source.state_array(name, shape, low, high))
 
 
 def _start_lines(source: CSource, leaf: _Leaf, initial: Any) -> list[str]:

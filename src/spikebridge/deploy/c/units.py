@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from spikebridge.deploy.bundle.manifest import StageRecord
-from spikebridge.deploy.c.arithmetic import CArithmetic, Expression, Signal, Stack
+from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression, Stack
 from spikebridge.deploy.c.operations import ProgramWriter
 from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop, if_block
 from spikebridge.deploy.c.steps import Place, WrittenStep, write_function, write_step
@@ -165,7 +165,7 @@ class UnitWriter:
         is_counted = self.runner.kind in ("Tumbling", "Sliding", "Hold")
         steps = self.runner.length if is_counted else MAX_STEPS
         a = CArithmetic(record.settings, self.numbers.get("kernel", {}), steps)
-        signal = Signal(x)
+        signal = Element(x)
 
         def step(carry: Any) -> tuple[Expression, Any]:
             h, carry = form.step(a, signal, carry)
@@ -217,7 +217,7 @@ class UnitWriter:
         return _Rows(write_function(place, outputs[0], out), out, 1)
 
     def _discretize_each(self, form: DiscretizerForm, a: CArithmetic, place: Place, x: CArray, number: int) -> _Rows:
-        value = Signal(x.row())
+        value = Element(x.row())
         rows: list[CArray] = []
 
         def step(state: Any) -> tuple[Expression, Any]:

@@ -26,13 +26,13 @@ Signals: TypeAlias = dict[str, dict[str, Values]]  # "parts" and "links", by nam
 
 def integers_of(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> IntegerModel:
     """The integer model in a bundle; raises a `DataError` if there is none, or one of another network."""
-    known = bundle.manifest.integers
-    if known is None:
+    record = bundle.manifest.integers
+    if record is None:
         raise DataError(
             f"{bundle.path} has no integer model; `spikebridge quantize RUN --bundle {bundle.path}` adds one"
         )
 
-    model = IntegerModel.open(bundle.path / known.folder, stages)
+    model = IntegerModel.open(bundle.path / record.folder, stages)
     check_fit(bundle, model)
 
     return model
@@ -106,8 +106,8 @@ def sample_signals(manifest: Manifest, numbers: Mapping[str, Values]) -> Signals
     """The signals of parts and links in a sample, in the manifest's order."""
     names = {"parts": tuple(manifest.parts), "links": tuple(link.name for link in manifest.links)}
     return {
-        kind: {name: numbers[f"{kind}.{name}"] for name in own if f"{kind}.{name}" in numbers}
-        for kind, own in names.items()
+        kind: {name: numbers[f"{kind}.{name}"] for name in of_kind if f"{kind}.{name}" in numbers}
+        for kind, of_kind in names.items()
     }
 
 
@@ -163,12 +163,13 @@ class _IntegerUnit:
         return [(q * link.gives.scale).astype(np.float32) for q in values], state
 
 
-def _is_same_link(link: IntegerLinkRecord, known: LinkRecord | None) -> bool:
-    if known is None or link.target not in (None, known.target):
+def _is_same_link(link: IntegerLinkRecord, other: LinkRecord | None) -> bool:
+    if other is None or link.target not in (None, other.target):
         return False
 
-    same = all(getattr(link, name) == getattr(known, name) for name in ("kind", "emits", "held", "delay"))
+    same = all(getattr(link, name) == getattr(other, name) for name in ("kind", "emits", "held", "delay"))
     # an argument by position has no name in the manifest
-    same = same and (link.argument is None or known.into in (None, link.argument))
+    same = same and (link.argument is None or other.into in (None, link.argument))
 
-    return same and link.source in (known.source, known.name)
+    # the values of a unit that stays real enter the model under the name of the link
+    return same and link.source in (other.source, other.name)

@@ -101,6 +101,7 @@ class IntegerModel(TickRunner):
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Ints], RunnerState]:
+        # a shape that does not fit is found by numpy, deep inside
         with fitting("an input"):
             return super().step(inputs, state, hook)
 
@@ -118,6 +119,7 @@ def to_integers(name: str, x: Values, grid: QParamsRecord) -> Ints:
     if not np.isfinite(x).all():
         raise DataError(f"{name!r} has values that are not finite")
 
+    # the same rounding as `round_ste` of the quantised network
     integers: Ints = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
     return integers
 
@@ -139,15 +141,16 @@ def _link_runner(
     record: IntegerRecord, link: IntegerLinkRecord, numbers: Numbers, forms: Mapping[str, Any] | None
 ) -> LinkRunner:
     stages = numbers_below(numbers, f"links/{link.name}/")
-    own = {name: q.astype(np.int64) for name, q in stages.get("link", {}).items()}
+    # files hold the narrowest type, which sums would leave
+    link_numbers = {name: q.astype(np.int64) for name, q in stages.get("link", {}).items()}
     trigger = link.trigger
 
     return LinkRunner(
         link,
         record.clock(link.source),
         None if link.unit is None else integer_unit(link.unit, stages, forms),
-        initial=own.get("initial"),
-        context=None if link.context is None else own["context"],
+        initial=link_numbers.get("initial"),
+        context=None if link.context is None else link_numbers["context"],
         trigger=None if trigger is None else (trigger, record.clock(trigger)),
         masked=trigger in record.inputs and record.inputs[str(trigger)].grid is None,
     )

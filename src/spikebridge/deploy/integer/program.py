@@ -9,7 +9,7 @@ import numpy as np
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
 from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, check_ticks
 from spikebridge.deploy.stages.convolutions import convolution, windows
-from spikebridge.deploy.stages.neurons import LAYERS, QUANTITIES
+from spikebridge.deploy.stages.neurons import LAYERS, QUANTITIES, effects_on
 from spikebridge.errors import DataError, did_you_mean
 
 _PREVIOUS = "previous"
@@ -42,24 +42,24 @@ class ProgramRecord:
     output: str
 
     def __post_init__(self) -> None:
-        known = set(self.inputs)
+        computed = set(self.inputs)
         names = {record.name for record in self.operations}
 
         for record in self.operations:
             _check_operation(record)
             # feedback may come from an operation further down
-            self._check_sources(record, names if record.operation == _PREVIOUS else known)
-            known.add(record.name)
+            self._check_sources(record, names if record.operation == _PREVIOUS else computed)
+            computed.add(record.name)
 
-        if self.output not in known:
+        if self.output not in computed:
             raise DataError(f"the output of a program is {self.output!r}, which no operation computes")
 
     @staticmethod
-    def _check_sources(record: OperationRecord, known: set[str]) -> None:
+    def _check_sources(record: OperationRecord, signals: set[str]) -> None:
         if not record.sources:
             raise DataError(f"operation {record.name!r} takes no signal")
         for source in record.sources:
-            if source not in known:
+            if source not in signals:
                 raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
 
     def modulable(self) -> list[tuple[str, str]]:
@@ -70,9 +70,9 @@ class ProgramRecord:
 
 
 def _check_operation(record: OperationRecord) -> None:
-    known = (*FUNCTIONS, *LAYERS, _PREVIOUS)
-    if record.operation not in known:
-        raise DataError(f"there is no operation {record.operation!r}; {did_you_mean(record.operation, known)}")
+    operations = (*_FUNCTIONS, *LAYERS, _PREVIOUS)
+    if record.operation not in operations:
+        raise DataError(f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}")
 
     for name, size in record.settings.items():
         # sizes are checked before any memory is taken
@@ -89,9 +89,9 @@ class IntegerProgram:
         self.record = record
         self.arithmetics: dict[str, IntegerArithmetic] = {}
         for operation in record.operations:
-            own = numbers.get(operation.name, {})
-            _check_layer(operation, own)
-            self.arithmetics[operation.name] = IntegerArithmetic(operation.settings, own)
+            constants = numbers.get(operation.name, {})
+            _check_layer(operation, constants)
+            self.arithmetics[operation.name] = IntegerArithmetic(operation.settings, constants)
 
     def step(self, inputs: Mapping[str, Ints], effects: Effects, state: _States | None) -> tuple[Ints, _States]:
         """One step: signals by input, and the state of layers by name (None at the start)."""
@@ -107,16 +107,15 @@ class IntegerProgram:
                 continue
 
             sources = [values[source] for source in record.sources]
-            if record.operation in FUNCTIONS:
-                values[name] = FUNCTIONS[record.operation](a, sources)
+            if record.operation in _FUNCTIONS:
+                values[name] = _FUNCTIONS[record.operation](a, sources)
                 continue
 
             form = LAYERS[record.operation]
-            held = states.get(name)
-            if held is None and form.start is not None:
-                held = form.start(a, sources)
-            own = {quantity: signals for (node, quantity), signals in effects.items() if node == name}
-            values[name], after[name] = form.step(a, sources, held, own)
+            layer_state = states.get(name)
+            if layer_state is None and form.start is not None:
+                layer_state = form.start(a, sources)
+            values[name], after[name] = form.step(a, sources, layer_state, effects_on(name, effects))
 
         feedback = [record for record in self.record.operations if record.operation == _PREVIOUS]
         after |= {record.name: values[record.sources[0]] for record in feedback}
@@ -156,7 +155,7 @@ def rescaled_inputs(a: Any, inputs: Sequence[Any]) -> list[Any]:
     return [a.rescale(x, f"{i}.") for i, x in enumerate(inputs)]
 
 
-def requantize(a: Any, inputs: Sequence[Any]) -> Any:
+def _requantize(a: Any, inputs: Sequence[Any]) -> Any:
     """Signals of any scales as one of few bits: added up, or concatenated along an axis."""
     rescaled = rescaled_inputs(a, inputs)
     axis = a.settings["axis"]
@@ -219,8 +218,8 @@ def _same(a: Any, inputs: Sequence[Ints]) -> Ints:
 
 
 # functions of each value alone, which become C as they stand
-ELEMENTWISE: dict[str, _Function] = {"narrow": requantize, "table": _table, "relu": _relu}
-FUNCTIONS: dict[str, _Function] = {
+ELEMENTWISE: dict[str, _Function] = {"narrow": _requantize, "table": _table, "relu": _relu}
+_FUNCTIONS: dict[str, _Function] = {
     **ELEMENTWISE,
     "linear": _linear,
     "convolution": _convolution,

@@ -118,8 +118,8 @@ class IntegerRecord:
         if link.target not in self.parts:
             raise DataError(f"link {link.name!r} leads to {link.target!r}; {did_you_mean(link.target, self.parts)}")
 
-        place = {name: i for i, name in enumerate(self.order)}
-        late = [name for name in link.sources if name in place and place[name] >= place[link.target]]
+        index = {name: i for i, name in enumerate(self.order)}
+        late = [name for name in link.sources if name in index and index[name] >= index[link.target]]
         if late and not link.delay:
             raise DataError(
                 f"{link.target!r} fires before {late[0]!r}, whose values link {link.name!r} needs in the same tick"

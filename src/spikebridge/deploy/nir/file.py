@@ -57,6 +57,7 @@ def open_graph(source: Any, kinds: Sequence[str]) -> Any:
     Raises a `DataError` if the file is no NIR file, damaged, declares too much, or has an unknown node.
     """
     nir = nir_library()
+    # a graph in memory was not read from a file, so there is no file to check
     if isinstance(source, nir.NIRGraph):
         return source
 
@@ -90,6 +91,7 @@ def _check_nodes(file: Any, size: int, kinds: Sequence[str]) -> None:
             if num_nodes > _MAX_NODES:
                 raise DataError(f"it has more than {_MAX_NODES} nodes")
 
+            # some writers store text as bytes
             kind = item[()]
             kind = kind.decode() if isinstance(kind, bytes) else f"{kind!s:.60}"
             if kind not in kinds:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 
 from spikebridge.deploy.nir.file import open_graph
-from spikebridge.deploy.nir.quantities import KINDS, Array, Made, Reading, Reset, Step, quantities_of
+from spikebridge.deploy.nir.quantities import KINDS, Array, Quantities, Reading, Reset, Step, quantities_of
 from spikebridge.errors import ConfigError, DataError
 
 Shape: TypeAlias = tuple[int, ...] | None  # None where the file does not say
@@ -61,8 +61,8 @@ def read_graph(
     _flatten(graph, "", nodes, edges)
     entry, outputs = _ends(nodes, edges)
     inside = {name: node for name, node in nodes.items() if name not in (entry, *outputs)}
-    made = {name: quantities_of(name, node, step, reset) for name, node in inside.items()}
-    order = _in_order(entry, made, {name: [a for a, b in edges if b == name] for name in made})
+    quantities = {name: quantities_of(name, node, step, reset) for name, node in inside.items()}
+    order = _in_order(entry, quantities, {name: [a for a, b in edges if b == name] for name in quantities})
 
     last = tuple(a for a, b in edges if b in outputs)
     if not last or entry in last:
@@ -83,11 +83,11 @@ def _step(metadata: Mapping[str, Any], dt: float | None, integration: Reading | 
     if not 0 < dt < np.inf:
         raise ConfigError(f"a step is a time above 0 s, but got dt={dt}")
 
-    way = integration or metadata.get("integration", "exact")
-    if way not in get_args(Reading):
-        raise ConfigError(f"a step is integrated 'exact', by 'euler' or 'unscaled', but got {way!r}")
+    method = integration or metadata.get("integration", "exact")
+    if method not in get_args(Reading):
+        raise ConfigError(f"a step is integrated 'exact', by 'euler' or 'unscaled', but got {method!r}")
 
-    return Step(dt, way)
+    return Step(dt, method)
 
 
 def _flatten(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> None:
@@ -127,7 +127,7 @@ def _ends(nodes: Mapping[str, Any], edges: list[tuple[str, str]]) -> tuple[str, 
     return inputs[0], outputs
 
 
-def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[str]]) -> list[NirNode]:
+def _in_order(entry: str, quantities: Mapping[str, Quantities], sources: Mapping[str, list[str]]) -> list[NirNode]:
     """Nodes along the edges; in a loop, the signal that comes back is read one tick late."""
     order: list[NirNode] = []
     done = {entry}
@@ -138,21 +138,22 @@ def _in_order(entry: str, made: Mapping[str, Made], sources: Mapping[str, list[s
             if source in done:
                 continue
             # spikes are what comes back late, so that the nodes between them and here run first
-            if made[source][0] in _STATEFUL or source in waiting:
+            if quantities[source][0] in _STATEFUL or source in waiting:
                 late.append(source)
             else:
                 place(source, waiting | {source})
 
         prompt = tuple(source for source in sources[name] if source not in late)
-        order.append(NirNode(name, *made[name], sources=prompt, delayed=tuple(late)))
+        order.append(NirNode(name, *quantities[name], sources=prompt, delayed=tuple(late)))
         done.add(name)
 
-    while left := [name for name in made if name not in done]:
-        ready = [name for name in left if sources[name] and done.issuperset(sources[name])]
-        begun = ready or [name for name in left if not done.isdisjoint(sources[name])]
-        if not begun:
-            raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, left))}")
-        place(begun[0], frozenset(begun[:1]))
+    while remaining := [name for name in quantities if name not in done]:
+        ready = [name for name in remaining if sources[name] and done.issuperset(sources[name])]
+        # in a loop no node is ready; one that some input reaches comes first
+        candidates = ready or [name for name in remaining if not done.isdisjoint(sources[name])]
+        if not candidates:
+            raise DataError(f"nothing in the NIR graph leads to {', '.join(map(repr, remaining))}")
+        place(candidates[0], frozenset(candidates[:1]))
 
     return order
 
@@ -161,14 +162,14 @@ def _check_shapes(graph: NirGraph) -> dict[str, Shape]:
     """The shape of the output of every node; raises a `DataError` if a node cannot take its inputs."""
     shapes: dict[str, Shape] = {graph.input: graph.shape}
     for node in graph.nodes:
-        shapes[node.name] = _shape_after(node, _common_shape(node.name, [shapes[source] for source in node.sources]))
+        shapes[node.name] = _shape_after(node, _joint_shape(node.name, [shapes[source] for source in node.sources]))
 
     # a second time with the signals that come back in loops
     for node in graph.nodes:
         incoming = [shapes[source] for source in (*node.sources, *node.delayed)]
-        _shape_after(node, _common_shape(node.name, incoming))
+        _shape_after(node, _joint_shape(node.name, incoming))
 
-    _common_shape("output", [shapes[name] for name in graph.outputs])
+    _joint_shape("output", [shapes[name] for name in graph.outputs])
     return shapes
 
 
@@ -182,17 +183,18 @@ def _shape_after(node: NirNode, shape: Shape) -> Shape:
     if node.kind == "Flatten":
         return _after_flatten(node, shape)
 
-    own = np.broadcast_shapes(*(value.shape for value in node.numbers.values())) if node.numbers else ()
+    # neurons, factors and delays keep the shape, and may have one quantity for all places
+    quantities = np.broadcast_shapes(*(value.shape for value in node.numbers.values())) if node.numbers else ()
     if shape is None:
-        return own if prod(own) > 1 else None
+        return quantities if prod(quantities) > 1 else None
 
     try:
-        fits = np.broadcast_shapes(own, shape) == shape
+        fits = np.broadcast_shapes(quantities, shape) == shape
     except ValueError:
         fits = False
 
     if not fits:
-        raise _misfit(node, shape, f"{own}")
+        raise _misfit(node, shape, f"{quantities}")
 
     return shape
 
@@ -263,12 +265,12 @@ def _after_flatten(node: NirNode, shape: Shape) -> Shape:
     return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
-def _common_shape(name: str, shapes: list[Shape]) -> Shape:
-    known = {shape for shape in shapes if shape is not None}
-    if len(known) > 1:
-        raise DataError(f"the inputs of the NIR node {name!r} have the shapes {sorted(known)}; they must be one")
+def _joint_shape(name: str, shapes: list[Shape]) -> Shape:
+    distinct = {shape for shape in shapes if shape is not None}
+    if len(distinct) > 1:
+        raise DataError(f"the inputs of the NIR node {name!r} have the shapes {sorted(distinct)}; they must be one")
 
-    return known.pop() if known else None
+    return distinct.pop() if distinct else None
 
 
 def _misfit(node: NirNode, shape: tuple[int, ...], expected: str) -> DataError:

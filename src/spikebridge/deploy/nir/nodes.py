@@ -65,11 +65,12 @@ def node_of(visit: Visit, membrane: Membrane) -> LayerNode:
     if make is None:
         raise ExportError(f"{visit.name!r} is a {type(visit.module).__name__}, for which NIR has no node")
 
-    made = make(visit, membrane)
+    layer = make(visit, membrane)
     quantity = _factor_name(visit.module)
-    made.node.metadata = {"quantity": quantity, **made.metadata} if quantity else made.metadata
+    # NIR has one node for gains and gates
+    layer.node.metadata = {"quantity": quantity, **layer.metadata} if quantity else layer.metadata
 
-    return made
+    return layer
 
 
 def fold_norm(visit: Visit, node: Any) -> Any:
@@ -81,6 +82,7 @@ def fold_norm(visit: Visit, node: Any) -> Any:
     if norm.running_mean is None:
         raise ExportError(f"the batch norm {visit.name!r} keeps no statistics, so each batch is normed by itself")
 
+    # in float64, so that the weights are rounded once
     factor = 1 / (norm.running_var.double() + norm.eps).sqrt() * (1 if norm.weight is None else norm.weight.double())
     offset = (0 if norm.bias is None else norm.bias.double()) - norm.running_mean.double() * factor
     scale = factor.detach().numpy().reshape(-1, *[1] * (node.weight.ndim - 1))
@@ -156,6 +158,7 @@ def _lif(visit: Visit, membrane: Membrane) -> LayerNode:
     metadata, notes = _firing_metadata(visit, lif)
 
     if _is_endless(lif.tau):
+        # NIR's IF has no rest, and integrates its current over seconds
         leak = numbers.pop("v_leak")
         numbers["r"] = numbers["r"] / membrane.dt
         initial, more = _initial_metadata(visit, leak)
@@ -195,6 +198,7 @@ def _integrator(visit: Visit, membrane: Membrane) -> LayerNode:
 
 def _memoryless(visit: Visit, membrane: Membrane) -> LayerNode:
     r = _quantity(visit.module, "r", visit)
+    # NIR's Threshold has no resistance
     nir = nir_library()
     node = nir.Threshold(threshold=_quantity(visit.module, "v_threshold", visit))
     return LayerNode(node, before=None if (r == 1).all() else nir.Scale(scale=r))

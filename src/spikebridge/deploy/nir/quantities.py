@@ -28,7 +28,7 @@ Integration: TypeAlias = Literal["exact", "euler"]
 Reading: TypeAlias = Literal["exact", "euler", "unscaled"]
 Reset: TypeAlias = Literal["zero", "subtract", "none"]
 Array: TypeAlias = NDArray[Any]
-Made: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]  # kind, numbers, settings
+Quantities: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]  # kind, numbers, settings
 
 _MAX_STEPS = 1 << 20
 _RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}
@@ -39,14 +39,14 @@ class Step:
     """The integration of a membrane over `dt` seconds; "unscaled" leaks as by Euler, and adds its input as it is."""
 
     dt: float
-    way: Reading = "exact"
+    method: Reading = "exact"
 
     def leaking(self, tau: Any, who: str) -> tuple[Array, Array]:
         """The time constant with which an exact step leaks as much, and the share of the drive in a step."""
         tau = floats(tau)
         if not (tau > 0).all():
             raise DataError(f"{who} needs time constants above 0 s, but has {tau.min()}")
-        if self.way == "exact":
+        if self.method == "exact":
             return tau, floats(-np.expm1(-self.dt / tau))
 
         share = floats(self.dt / tau)
@@ -61,17 +61,17 @@ class Step:
 
     def taken(self, r: Any, *shares: Array | float) -> Array:
         """The part of its input that a membrane takes in a step."""
-        if self.way == "unscaled":
+        if self.method == "unscaled":
             return np.ones_like(floats(r))
 
-        taken = floats(r)
+        product = floats(r)
         for share in shares:
-            taken = taken * share
+            product = product * share
 
-        return taken
+        return product
 
 
-def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Made:
+def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Quantities:
     """Kind, numbers and settings of a NIR node; IF becomes a LIF without leak, I and LI an Integrator.
 
     A `reset` replaces that of the node's metadata.
@@ -116,7 +116,7 @@ def floats(value: Any) -> Array:
 
 
 def _firing_settings(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
-    """Kind of reset and refractory steps, for which NIR has no field."""
+    # NIR has no field for either
     kind = reset or str(metadata.get("reset", "zero"))
     if reset is None:
         kind = _RESETS_OF_VERSION_1.get(kind, kind)
@@ -144,11 +144,11 @@ def _threshold(node: Any) -> dict[str, Array]:
     return {"v_threshold": threshold, "v_reset": np.zeros_like(threshold) if reset is None else floats(reset)}
 
 
-def _linear(node: Any, step: Step) -> Made:
+def _linear(node: Any, step: Step) -> Quantities:
     return "Affine", _weights(node), {}
 
 
-def _conv(node: Any, step: Step) -> Made:
+def _conv(node: Any, step: Step) -> Quantities:
     num_axes = 1 if type(node).__name__ == "Conv1d" else 2
     numbers = _weights(node)
     if numbers["weight"].ndim != num_axes + 2:
@@ -163,7 +163,7 @@ def _conv(node: Any, step: Step) -> Made:
     return f"Conv{num_axes}d", numbers, settings
 
 
-def _pool(node: Any, step: Step) -> Made:
+def _pool(node: Any, step: Step) -> Quantities:
     settings = {name: _sizes(getattr(node, name), 2) for name in ("kernel_size", "stride")}
     return type(node).__name__, {}, {**settings, "padding": _sizes(node.padding, 2, smallest=0)}
 
@@ -177,30 +177,31 @@ def _sizes(value: Any, num_axes: int, smallest: int = 1) -> tuple[int, ...]:
 
 
 def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    word = value.decode() if isinstance(value, bytes) else value
-    if not isinstance(word, str):
+    mode = value.decode() if isinstance(value, bytes) else value
+    if not isinstance(mode, str):
         return tuple((n, n) for n in _sizes(value, len(kernel), smallest=0))
-    if word not in ("same", "valid"):
-        raise DataError(f"a padding is 'same', 'valid' or a number, but got {word!r}")
+    if mode not in ("same", "valid"):
+        raise DataError(f"a padding is 'same', 'valid' or a number, but got {mode!r}")
 
-    spans = [d * (k - 1) if word == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+    # an even kernel has one more zero behind than before, as in torch
+    spans = [d * (k - 1) if mode == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
     return tuple((span // 2, span - span // 2) for span in spans)
 
 
-def _flat(node: Any, step: Step) -> Made:
+def _flat(node: Any, step: Step) -> Quantities:
     return "Flatten", {}, {"start_dim": int(node.start_dim), "end_dim": int(node.end_dim)}
 
 
-def _scale(node: Any, step: Step) -> Made:
+def _scale(node: Any, step: Step) -> Quantities:
     metadata = node.metadata if isinstance(node.metadata, Mapping) else {}
     return "Scale", {"gate" if metadata.get("quantity") == "gate" else "gain": floats(node.scale)}, {}
 
 
-def _step_function(node: Any, step: Step) -> Made:
+def _step_function(node: Any, step: Step) -> Quantities:
     return "Threshold", {"v_threshold": floats(node.threshold)}, {}
 
 
-def _delay(node: Any, step: Step) -> Made:
+def _delay(node: Any, step: Step) -> Quantities:
     steps = np.rint(floats(node.delay) / step.dt)
     if steps.size == 0 or not ((steps >= 0) & (steps <= _MAX_STEPS)).all():
         raise DataError(f"delays are 0 to {_MAX_STEPS} steps of {step.dt:g} s, but are {steps.ravel()[:4]}")
@@ -208,6 +209,7 @@ def _delay(node: Any, step: Step) -> Made:
 
 
 def _leaky(node: Any, step: Step) -> dict[str, Array]:
+    # I and IF have no leak, and integrate over seconds
     if not hasattr(node, "tau"):
         r = floats(node.r)
         return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": step.taken(r, step.dt)}
@@ -216,15 +218,15 @@ def _leaky(node: Any, step: Step) -> dict[str, Array]:
     return {"tau": tau, "v_leak": floats(node.v_leak), "r": step.taken(node.r, share)}
 
 
-def _integrator(node: Any, step: Step) -> Made:
+def _integrator(node: Any, step: Step) -> Quantities:
     return "Integrator", _leaky(node, step), {}
 
 
-def _lif(node: Any, step: Step) -> Made:
+def _lif(node: Any, step: Step) -> Quantities:
     return "LIF", {**_leaky(node, step), **_threshold(node)}, {}
 
 
-def _cuba(node: Any, step: Step) -> Made:
+def _cuba(node: Any, step: Step) -> Quantities:
     kind = type(node).__name__
     tau, share = step.leaking(node.tau_mem, kind)
     tau_syn, share_syn = step.leaking(node.tau_syn, kind)
@@ -234,7 +236,7 @@ def _cuba(node: Any, step: Step) -> Made:
     return kind, {**numbers, **(_threshold(node) if kind == "CubaLIF" else {})}, {}
 
 
-_KINDS: dict[str, Callable[[Any, Step], Made]] = {
+_KINDS: dict[str, Callable[[Any, Step], Quantities]] = {
     "Affine": _linear,
     "Linear": _linear,
     "Conv1d": _conv,

@@ -98,12 +98,12 @@ class NirPart(Stateful):
         return state.late or tuple(signals[name].new_zeros(signals[name].shape[1:]) for name in self.late)
 
     def _by_node(self, modulation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        known = self.modulable_paths() if modulation else []
+        paths = self.modulable_paths() if modulation else []
         effects: dict[str, dict[str, Any]] = {}
 
         for path, value in modulation.items():
-            if path not in known:
-                raise ConfigError(f"the NIR graph has no quantity {path!r}; {did_you_mean(path, known)}")
+            if path not in paths:
+                raise ConfigError(f"the NIR graph has no quantity {path!r}; {did_you_mean(path, paths)}")
             node, _, quantity = path.rpartition(".")
             effects.setdefault(node, {})[quantity] = value
 

@@ -100,7 +100,8 @@ class _LayerTracer(TorchFunctionMode):
                 continue
 
             layers.append(path)
-            name = ".".join(word for word in (self.prefix, path) if word) or "neuron"
+            # a part that is one layer has no path of its own
+            name = ".".join(text for text in (self.prefix, path) if text) or "neuron"
             self.handles.append(module.register_forward_pre_hook(self._before(name)))
             self.handles.append(module.register_forward_hook(self._after(name)))
 
@@ -114,14 +115,14 @@ class _LayerTracer(TorchFunctionMode):
 
     def traced(self, x: Tensor, where: str) -> _TracedTensor:
         """The nodes of a tensor; raises an `ExportError` if it comes from anything but layers and sums."""
-        known = self.tensors.get(id(x))
-        if known is None or isinstance(known.value, str):
-            does = f"computes {known.value!r}" if known is not None else "uses a tensor of its own"
+        traced = self.tensors.get(id(x))
+        if traced is None or isinstance(traced.value, str):
+            does = f"computes {traced.value!r}" if traced is not None else "uses a tensor of its own"
             raise ExportError(
                 f"{type(self.part).__name__} {does} between its layers, before {where}; NIR holds only layers and sums"
             )
 
-        return known
+        return traced
 
     def _before(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -157,6 +158,7 @@ class _LayerTracer(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
+        # inside a layer all is the layer's own, and new tensors hold no signal
         name = getattr(function, "__name__", "")
         if self.depth or name in _FRESH:
             return result

@@ -86,7 +86,7 @@ def to_nir(part: nn.Module, x: Signal, *, dt: float | None = None, integration: 
         **graph.nodes,
         "output": nir.Output(output_type={"output": np.array(y.shape[2:])}),
     }
-    edges = [(a, b) for b, several in sources.items() for a in several] + [(a, "output") for a in output]
+    edges = [(a, b) for b, names in {**sources, "output": output}.items() for a in names]
     metadata = {"dt": step, "integration": integration, "writer": f"spikebridge {spikebridge.__version__}"}
 
     # nir's own check of types misjudges grouped convolutions and kernels that are not square; ours reads every edge
@@ -149,17 +149,17 @@ class _Nodes:
         self.folded[visit.name] = before[0]
 
     def _add(self, visit: Visit, membrane: Membrane) -> None:
-        made = node_of(visit, membrane)
+        layer = node_of(visit, membrane)
         sources = self._unfolded(visit.sources)
-        if made.before is not None:
+        if layer.before is not None:
             factor = f"{visit.name}.r"
-            self.nodes[factor] = made.before
+            self.nodes[factor] = layer.before
             self.sources[factor] = sources
             sources = (factor,)
 
-        self.nodes[visit.name] = made.node
+        self.nodes[visit.name] = layer.node
         self.sources[visit.name] = sources
-        self.notes += made.notes
+        self.notes += layer.notes
 
 
 def _run(part: nn.Module, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Running an ONNX file from anywhere, by onnxruntime. No torch is needed."""
+"""Running an ONNX file from anywhere, by onnxruntime, and counting its products. No torch is needed."""
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from spikebridge.errors import DataError, ExportError
 
 _OPSETS = range(13, 24)
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
 _NUM_THREADS = 1
 # wire types of protobuf, and the fields of ONNX that name the opset
 _VARINT = 0
@@ -158,6 +160,45 @@ def _varint(content: bytes, place: int, name: str) -> tuple[int, int]:
             return value, place
 
     raise DataError(f"{name} is damaged, or no ONNX file: it ends too early")
+
+
+def count_macs(content: bytes, name: str) -> float:
+    """The multiply-accumulates of one sample: those of convolutions and matrix products."""
+    try:
+        import onnx
+    except ImportError:
+        raise ExportError("counting needs the package onnx; install it with: pip install 'spikebridge[onnx]'") from None
+
+    try:
+        model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content))
+    except Exception as error:  # noqa: BLE001 - exceptions of onnx and protobuf have no common class
+        raise DataError(f"{name} cannot be read: {_first_line(error)}") from None
+
+    graph = model.graph
+    shapes = {value.name: _sizes(value) for value in (*graph.input, *graph.value_info, *graph.output)}
+    shapes |= {weight.name: list(weight.dims) for weight in graph.initializer}
+    total = 0.0
+
+    for node in graph.node:
+        if node.op_type in _PRODUCTS:
+            first, second, result = (shapes.get(key) for key in (node.input[0], node.input[1], node.output[0]))
+            if first is None or second is None or result is None:
+                raise DataError(f"{name}: the shape of the product {node.name!r} is not known")
+            total += _macs(node.op_type, first, second, result)
+
+    return total
+
+
+def _macs(kind: str, first: Sequence[int], second: Sequence[int], result: Sequence[int]) -> float:
+    products_a_value = math.prod(second[1:]) if kind == "Conv" else first[-1]
+    return float(math.prod(result) * products_a_value)
+
+
+def _sizes(value: Any) -> list[int] | None:
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    # the axis of the batch has no size
+    return [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
 
 
 def _first_line(error: Exception) -> str:

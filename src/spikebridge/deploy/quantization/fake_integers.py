@@ -101,5 +101,5 @@ class FakeIntegerArithmetic(FloatArithmetic):
     def detached(self, spikes: Tensor) -> Tensor:
         return spikes.detach() if self.settings.get("detach_reset") else spikes
 
-    def _take(self, steps: Tensor, place: Tensor) -> Tensor:
-        return torch.take_along_dim(steps, place, 1)
+    def _take(self, steps: Tensor, index: Tensor) -> Tensor:
+        return torch.take_along_dim(steps, index, 1)

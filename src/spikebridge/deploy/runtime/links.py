@@ -153,9 +153,10 @@ class LinkRunner:
             flags = signals.get(name)
             triggered = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
             # a trigger waits for the next step of the source
-            left = np.zeros_like(triggered) if self.source.fires(tick) else triggered
-            return triggered, state._replace(triggered=left)
+            waiting = np.zeros_like(triggered) if self.source.fires(tick) else triggered
+            return triggered, state._replace(triggered=waiting)
 
+        # any sample of the trigger since the step of the source before opens a window
         before = clock.count(tick - self.source.period + 1) if tick > self.source.phase else 0
         return clock.count(tick + 1) > before, state
 
@@ -171,6 +172,7 @@ def open_link(
     manifest = bundle.manifest
     numbers = bundle.numbers(link.numbers)
     trigger = trigger_of(link)
+    # a sampled link without a delay has a value whenever its target runs
     starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
     initial = _initial_value(link, numbers)
     if unit is None:

@@ -16,7 +16,7 @@ from spikebridge.deploy.nir.quantities import uniform
 from spikebridge.deploy.stages.arithmetic import FloatArithmetic
 from spikebridge.deploy.stages.convolutions import convolution, windows
 from spikebridge.deploy.stages.kernels import delay_step, past_ticks
-from spikebridge.deploy.stages.neurons import membrane_start, membrane_step, under_effects
+from spikebridge.deploy.stages.neurons import effects_on, membrane_start, membrane_step, under_effects
 
 Values: TypeAlias = NDArray[np.float32]
 Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Values, str]]]  # by node and quantity
@@ -46,10 +46,10 @@ class NirRunner:
         nodes: dict[str, Any] = {}
 
         for node in self.graph.nodes:
-            own = self._effects_on(node, effects) if effects else {}
+            on_node = self._effects_on(node, effects) if effects else {}
             total = self._input_of(node, signals, before.late, len(x))
             run = _NODES[node.kind]
-            y, nodes[node.name] = run(node, self.arithmetics[node.name], total, before.nodes.get(node.name), own)
+            y, nodes[node.name] = run(node, self.arithmetics[node.name], total, before.nodes.get(node.name), on_node)
             signals[node.name] = y
 
         outputs = [signals[name] for name in self.graph.outputs]
@@ -68,13 +68,12 @@ class NirRunner:
         return sum(incoming[1:], incoming[0])
 
     def _effects_on(self, node: NirNode, effects: Effects) -> dict[str, list[tuple[Values, str]]]:
-        own: dict[str, list[tuple[Values, str]]] = {}
-        for (name, quantity), signals in effects.items():
-            if name == node.name and quantity in node.numbers:
-                # flags act as numbers
-                own[quantity] = [(signal.astype(np.float32, copy=False), by) for signal, by in signals]
-
-        return own
+        # flags count as numbers
+        return {
+            quantity: [(signal.astype(np.float32, copy=False), by) for signal, by in signals]
+            for quantity, signals in effects_on(node.name, effects).items()
+            if quantity in node.numbers
+        }
 
 
 def _arithmetic(node: NirNode, dt: float) -> FloatArithmetic:

@@ -52,6 +52,7 @@ class _OnnxStep:
         self.shape = tuple(shape)
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
+        # the file holds the state of one sample
         batch = len(next(iter(reads.values())))
         before = [np.repeat(t, batch, axis=0) for t in self.initial] if state is None else state
         y, *after = self.session.run({**reads, **{f"state.{i}": t for i, t in enumerate(before)}})

@@ -115,6 +115,7 @@ class UnitRunner:
     ) -> tuple[list[Values], UnitRunnerState]:
         position = state.position
         if self.kind in ("Tumbling", "Sliding"):
+            # a counted window needs no trigger
             starts = position == 0
             position = (position + 1) % self.length
 

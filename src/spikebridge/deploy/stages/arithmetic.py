@@ -44,8 +44,8 @@ def rescale(q: Ints, multiplier: Ints, shift: Ints) -> Ints:
 
 def ratio_name(name: str) -> str:
     """The name of an integer as stages use it: files name some ratios `multiplier` or `multiplier_0`."""
-    found = _NUMBERED_RATIO.fullmatch(name)
-    return name if found is None else f"{found[2] or 'out'}.{found[1]}"
+    match = _NUMBERED_RATIO.fullmatch(name)
+    return name if match is None else f"{match[2] or 'out'}.{match[1]}"
 
 
 class FloatArithmetic:
@@ -180,11 +180,11 @@ class FloatArithmetic:
     def delayed(self, steps: Any, ticks: Any) -> Any:
         """The step that lies `ticks` back, for each value."""
         shape = (len(steps), 1, *steps.shape[2:])
-        place = self.xp.broadcast_to(steps.shape[1] - 1 - ticks, shape)
-        return self._take(steps, place)[:, 0]
+        index = self.xp.broadcast_to(steps.shape[1] - 1 - ticks, shape)
+        return self._take(steps, index)[:, 0]
 
-    def _take(self, steps: Any, place: Any) -> Any:
-        return np.take_along_axis(steps, place, axis=1)
+    def _take(self, steps: Any, index: Any) -> Any:
+        return np.take_along_axis(steps, index, axis=1)
 
 
 class IntegerArithmetic(FloatArithmetic):
@@ -244,6 +244,7 @@ def _random_integers(seed: int, batch: int, index: int, shape: tuple[int, ...]) 
     seeds = _mix(np.arange(batch, dtype=np.int64) + (seed * SEED_FACTOR & WORD))
     streams = _mix(_mix(np.array([index], np.int64)) ^ seeds)
     places = _mix(np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64) + PLACE_OFFSET)
+    # the order of mixing is part of the integer model: torch and C draw the same
     words = _mix(_mix(streams[:, None] ^ places))
 
     return (words >> 8).reshape(batch, *shape)

@@ -129,6 +129,7 @@ def _signed_delta(a: Any, values: Sequence[Any], length: int, total: Any) -> Res
     outputs = []
     for h in values:
         target = a.rescale(h)
+        # the total follows what a receiver can know: the sum of the changes so far
         change = a.xp.clip(a.round(target - total), -limit, limit)
         total = a.between(total + change, total, target)
         outputs.append(change)

@@ -54,6 +54,7 @@ def membrane_step(a: Any, current: Any, state: MembraneState) -> tuple[Any, Memb
 
     wait = state.wait
     if wait is not None:
+        # a refractory neuron keeps its membrane
         v = a.xp.where(wait == 0, v, state.v)
 
     spikes = a.fire(v, threshold)
@@ -71,6 +72,11 @@ def membrane_step(a: Any, current: Any, state: MembraneState) -> tuple[Any, Memb
         v = a.reset(v, a.detached(spikes), a["v_reset"])
 
     return spikes, MembraneState(v, wait, synaptic, adaptation)
+
+
+def effects_on(layer: str, effects: Mapping[tuple[str, str], Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The effects on a layer by quantity, from those by layer and quantity."""
+    return {quantity: signals for (name, quantity), signals in effects.items() if name == layer}
 
 
 def modulated(a: Any, name: str, effects: Sequence[tuple[Any, str]], ndim: int) -> Any:
@@ -113,7 +119,7 @@ def _total_current(a: Any, currents: Sequence[Any]) -> Any:
     return sum(rescaled[1:], rescaled[0])
 
 
-def factor_step(a: Any, inputs: Sequence[Any], state: None, effects: Effects) -> tuple[Any, None]:
+def _factor_step(a: Any, inputs: Sequence[Any], state: None, effects: Effects) -> tuple[Any, None]:
     """One step of a gain or a gate."""
     (x,) = inputs
     return x * under_effects(a, effects, x.ndim)[a.settings["quantity"]], None
@@ -128,7 +134,7 @@ def _delay_layer(a: Any, inputs: Sequence[Any], state: tuple[Any, ...], effects:
 
 
 @dataclass(frozen=True)
-class LayerForm:
+class _LayerForm:
     """A layer that can be modulated or has a state: `y, state = step(a, inputs, state, effects)`."""
 
     step: Callable[[Any, Sequence[Any], Any, Effects], tuple[Any, Any]]
@@ -136,8 +142,8 @@ class LayerForm:
     settings: tuple[str, ...] = ()  # that a record has to hold
 
 
-LAYERS: dict[str, LayerForm] = {
-    "neuron": LayerForm(neuron_step, neuron_start, ("high", "spikes", "reset", "refractory")),
-    "factor": LayerForm(factor_step, None, ("quantity", "high")),
-    "delay": LayerForm(_delay_layer, _delay_start, ("max_ticks",)),
+LAYERS: dict[str, _LayerForm] = {
+    "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", "reset", "refractory")),
+    "factor": _LayerForm(_factor_step, None, ("quantity", "high")),
+    "delay": _LayerForm(_delay_layer, _delay_start, ("max_ticks",)),
 }

@@ -22,7 +22,7 @@ from spikebridge.errors import ConfigError
 Values = NDArray[Any]
 # a network in PyTorch computes many ticks in little more time than one; the runner computes them one by one
 TOGETHER = 64
-ONE_BY_ONE = 8
+_ONE_BY_ONE = 8
 
 
 @runtime_checkable
@@ -165,7 +165,7 @@ def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
     sample = bundle.sample_inputs()
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
 
-    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), ONE_BY_ONE)
+    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), _ONE_BY_ONE)
 
 
 def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
