@@ -8,7 +8,7 @@ arrays of numpy. The first axis of a shape stands for the batch, and has one ent
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,7 @@ def _comparison(operator: str) -> Callable[[Any, Any], Any]:
     return compare
 
 
+@dataclass(eq=False)
 class Expression:
     """An integer at every place of a signal: its shape with the axis of the batch, its range, and its C text.
 
@@ -61,19 +62,11 @@ class Expression:
     # numpy leaves operators to the expression
     __array_ufunc__ = None
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        low: int,
-        high: int,
-        write: Callable[[Block], str],
-        operands: tuple["Expression", ...] = (),
-    ) -> None:
-        self.shape = shape
-        self.low = low
-        self.high = high
-        self.write = write
-        self.operands = operands
+    shape: tuple[int, ...]
+    low: int
+    high: int
+    write: Callable[[Block], str]
+    operands: tuple["Expression", ...] = ()
 
     @property
     def ndim(self) -> int:
@@ -241,7 +234,7 @@ class CArithmetic(IntegerArithmetic):
     `present` has the condition that the signal on a modulated quantity has come, for signals that come late.
     """
 
-    xp: Any = _ExpressionFunctions
+    xp: ClassVar[Any] = _ExpressionFunctions
 
     def __init__(
         self,

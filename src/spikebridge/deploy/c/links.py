@@ -158,7 +158,7 @@ class LinkWriter:
         record = self.record
         unit = self.runner.unit
         if record.unit is None:
-            return UnitOutput([], x, 1, [])
+            return UnitOutput([], x, 1)
         if not isinstance(unit, UnitRunner):
             raise ExportError(f"link {record.name!r} has a unit without a C form")
         if unit.clock(self.context.clock(record.source)) != record.emits:

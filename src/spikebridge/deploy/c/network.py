@@ -4,7 +4,7 @@ The rules of time are those of `TickRunner`; the values before the first tick ar
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spikebridge.deploy.bundle.manifest import ClockRecord
@@ -27,31 +27,25 @@ class Port:
     scale: float | None  # of one integer; None for a mask
 
 
+@dataclass
 class NetworkWriter:
     """Writes all functions of a model, and the lines of its step function.
 
     `shapes` are those of one step of each input; `expected` has the outputs of links in an earlier pass.
     """
 
-    def __init__(
-        self,
-        model: IntegerModel,
-        shapes: Mapping[str, tuple[int, ...]],
-        state: str,
-        expected: Mapping[str, LinkOutput],
-    ) -> None:
-        self.model = model
-        self.shapes = shapes
-        self.state = state
-        self.expected = expected
-        self.source = CSource()
-        self.inputs: list[Port] = []
-        self.outputs: list[Port] = []
-        self.lines: list[str] = []
-        self._signals: dict[str, CArray] = {}
-        self._countdowns: dict[ClockRecord, str] = {}
-        self._masks: dict[str, str] = {}
-        self._links: dict[str, LinkWriter] = {}
+    model: IntegerModel
+    shapes: Mapping[str, tuple[int, ...]]
+    state: str  # the C type of the state
+    expected: Mapping[str, LinkOutput]
+    source: CSource = field(default_factory=CSource)
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    _signals: dict[str, CArray] = field(default_factory=dict)
+    _countdowns: dict[ClockRecord, str] = field(default_factory=dict)
+    _masks: dict[str, str] = field(default_factory=dict)
+    _links: dict[str, LinkWriter] = field(default_factory=dict)
 
     def write(self) -> dict[str, LinkOutput]:
         """Writes everything, and gives the outputs of the links."""
@@ -86,20 +80,20 @@ class NetworkWriter:
             if name not in self.shapes:
                 raise ShapeError(f"input {name!r} is missing; the shape of its samples is needed")
 
-            field = c_name(name, taken)
+            member = c_name(name, taken)
             grid = record.grid
             if grid is None:
                 # of a mask only the flag of the stream is read
-                self.inputs.append(Port(name, field, CArray(f"in->{field}", (1,), 0, 1), record.clock, None))
-                self._masks[name] = f"in->{field}[0]"
+                self.inputs.append(Port(name, member, CArray(f"in->{member}", (1,), 0, 1), record.clock, None))
+                self._masks[name] = f"in->{member}[0]"
                 continue
 
-            x = CArray(f"in->{field}", self.shapes[name], grid.low, grid.high)
+            x = CArray(f"in->{member}", self.shapes[name], grid.low, grid.high)
             signal = self.source.state_array(f"in_{name}", x.shape, grid.low, grid.high)
             clipped = self.source.call("clip", f"{x.code}[j]", str(grid.low), str(grid.high))
             copies = for_loop(signal.size, [f"{signal.code}[j] = {clipped};"])
             self.lines += if_block(self.fires(record.clock), copies)
-            self.inputs.append(Port(name, field, x, record.clock, grid.scale))
+            self.inputs.append(Port(name, member, x, record.clock, grid.scale))
             self._signals[name] = signal
 
     def _signal(self, name: str) -> CArray:
@@ -170,8 +164,8 @@ class NetworkWriter:
             if link.value is None or link.flag is None:
                 raise ExportError(f"link {outgoing.name!r} is read before it is written")
 
-            field = c_name(outgoing.name, taken)
-            port = Port(f"links.{outgoing.name}", field, link.value, outgoing.emits, outgoing.gives.scale)
+            member = c_name(outgoing.name, taken)
+            port = Port(f"links.{outgoing.name}", member, link.value, outgoing.emits, outgoing.gives.scale)
             self._write_output(port, link.flag, [f"{link.flag} = 0;"])
 
     def _write_output(self, port: Port, condition: str, after: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Hybrid units of the integer model in C: window, kernel, nonlinearity, discretizer, one step of the source a call."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from spikebridge.deploy.bundle.manifest import StageRecord
@@ -20,87 +21,65 @@ _STATEFUL = ("neuron", "delay", "previous")
 _DISCRETIZERS = {name: form for name, form in INTEGER_DISCRETIZERS.items() if form.integer != "table"}
 
 
-class _Rows(NamedTuple):
-    """Several values in memory: lines that compute them, the first of them, and how many there are."""
-
-    lines: list[str]
-    first: CArray
-    number: int
-
-
 class UnitOutput(NamedTuple):
     """The values of a unit when a window closes: the first of them; the others follow it in memory."""
 
     lines: list[str]  # they return while a window is open
     values: CArray
     number: int
-    after: list[str]  # lines after the last use of the values
+    after: tuple[str, ...] = ()  # lines after the last use of the values
 
 
+@dataclass
 class UnitWriter:
     """Writes one unit into a C function; the runner in numpy knows when it gives values and what it keeps."""
 
-    def __init__(
-        self, source: CSource, function: str, record: IntegerUnitRecord, runner: UnitRunner, numbers: Mapping[str, Any]
-    ) -> None:
-        self.source = source
-        self.function = function
-        self.record = record
-        self.runner = runner
-        self.numbers = numbers
+    source: CSource
+    function: str
+    record: IntegerUnitRecord
+    runner: UnitRunner
+    numbers: Mapping[str, Any]
 
     def write(self, x: CArray, starts: str, context: CArray | None) -> UnitOutput:
         """Writes one step of the source; `starts` is the condition that a window of `Since` opens."""
         runner = self.runner
         kernel = self.record.kernel
-        after: list[str] = []
-
         if runner.kind == "Hold" and kernel is None:
-            return self._hold(x, context)
-        if runner.running:
-            rows = self._run(x, starts)
+            # the steps of a held value are one value, computed once
+            output = self._repeated(self._nonlinear(UnitOutput([], x, 1), context))
+        elif runner.running:
+            output = self._nonlinear(self._run(x, starts), context)
         elif runner.kind == "Hold":
-            rows = self._window_of(kernel, x, [])
+            output = self._nonlinear(self._window_of(kernel, x), context)
         elif kernel is not None and runner.stride == runner.length:
-            rows = self._tumble(kernel, x)
+            output = self._nonlinear(self._tumble(kernel, x), context)
         else:
-            rows, after = self._slide(x)
+            output = self._nonlinear(self._slide(x), context)
 
-        return self._output(self._nonlinear(rows, context), after)
+        return output if self.record.discretizer is None else self._discretize(self.record.discretizer, output)
 
-    def _output(self, rows: _Rows, after: list[str]) -> UnitOutput:
-        record = self.record.discretizer
-        if record is None:
-            return UnitOutput(rows.lines, rows.first, rows.number, after)
-
-        discretized = self._discretize(record, rows.first, rows.number)
-        return UnitOutput([*rows.lines, *discretized.lines], discretized.first, discretized.number, after)
-
-    def _hold(self, x: CArray, context: CArray | None) -> UnitOutput:
-        # the steps of a held value are one value, computed once
+    def _repeated(self, output: UnitOutput) -> UnitOutput:
         length = self.runner.length
-        rows = self._nonlinear(_Rows([], x, 1), context)
-        held = self._work_rows("held", rows.first, length)
-        copies = for_loop(length, copy_loop(rows.first, held.row().code), "k")
+        held = self._work_rows("held", output.values, length)
+        copies = for_loop(length, copy_loop(output.values, held.row().code), "k")
+        return UnitOutput([*output.lines, *copies], held, length)
 
-        return self._output(_Rows([*rows.lines, *copies], held, length), [])
-
-    def _run(self, x: CArray, starts: str) -> _Rows:
+    def _run(self, x: CArray, starts: str) -> UnitOutput:
         """A running kernel gives a value at each step."""
         if self.record.kernel is None:
-            return _Rows([], x, 1)
+            return UnitOutput([], x, 1)
 
         step = self._kernel(self.record.kernel, x)
         if self.runner.kind in ("Tumbling", "Sliding"):
             position = self.source.state_number(f"{self.function}_position")
             opens = if_block(f"{position} == 0", step.restart)
             count = f"{position} = ({position} + 1) % {self.runner.length};"
-            return _Rows([*opens, count, *step.lines], step.out, 1)
+            return UnitOutput([*opens, count, *step.lines], step.out, 1)
 
         opens = if_block(starts, step.restart) if self.runner.kind == "Since" else []
-        return _Rows([*opens, *step.lines], step.out, 1)
+        return UnitOutput([*opens, *step.lines], step.out, 1)
 
-    def _tumble(self, kernel: StageRecord, x: CArray) -> _Rows:
+    def _tumble(self, kernel: StageRecord, x: CArray) -> UnitOutput:
         # windows side by side: the kernel takes each step when it comes, so that no step has to wait
         length = self.runner.length
         step = self._kernel(kernel, x)
@@ -116,9 +95,9 @@ class UnitWriter:
             lines += copy_loop(step.out, values.row(position).code)
 
         lines += [f"{position} = ({position} + 1) % {length};", f"if ({position} != 0) return;"]
-        return _Rows(lines, values, length if self.runner.stages.kept else 1)
+        return UnitOutput(lines, values, length if self.runner.stages.kept else 1)
 
-    def _slide(self, x: CArray) -> tuple[_Rows, list[str]]:
+    def _slide(self, x: CArray) -> UnitOutput:
         # windows share steps, or the steps are the values: the steps wait until the window closes
         length = self.runner.length
         shared = length - self.runner.stride
@@ -135,12 +114,13 @@ class UnitWriter:
             rest = waiting.row(str(self.runner.stride)).code
             after.append(f"memmove({waiting.code}, {rest}, {shared * x.size} * sizeof *{waiting.code});")
 
-        if self.record.kernel is None:
-            return _Rows(lines, waiting, length), after
+        output = UnitOutput([], waiting, length)
+        if self.record.kernel is not None:
+            output = self._window_of(self.record.kernel, waiting.row())
 
-        return self._window_of(self.record.kernel, waiting.row(), lines), after
+        return output._replace(lines=[*lines, *output.lines], after=tuple(after))
 
-    def _window_of(self, kernel: StageRecord | None, x: CArray, lines: list[str]) -> _Rows:
+    def _window_of(self, kernel: StageRecord | None, x: CArray) -> UnitOutput:
         """A kernel over all steps of a window at once; `x` is step `k`."""
         if kernel is None:
             raise ExportError("a window without a kernel has no values of its own")
@@ -148,12 +128,12 @@ class UnitWriter:
         length = self.runner.length
         step = self._kernel(kernel, x)
         if not self.runner.stages.kept:
-            return _Rows([*lines, *step.restart, *for_loop(length, step.lines, "k")], step.out, 1)
+            return UnitOutput([*step.restart, *for_loop(length, step.lines, "k")], step.out, 1)
 
-        kept = self._work_rows("kept", step.out, length)
-        body = [*step.lines, *copy_loop(step.out, kept.row().code)]
+        values = self._work_rows("kept", step.out, length)
+        body = [*step.lines, *copy_loop(step.out, values.row().code)]
 
-        return _Rows([*lines, *step.restart, *for_loop(length, body, "k")], kept, length)
+        return UnitOutput([*step.restart, *for_loop(length, body, "k")], values, length)
 
     def _kernel(self, record: StageRecord, x: CArray) -> WrittenStep:
         form = KERNELS.get(record.name)
@@ -174,27 +154,27 @@ class UnitWriter:
         place = Place(self.source, self.function, f"{self.function}_kernel")
         return write_step(place, form.start(a, signal), step, lambda h: self._work_array("h", h))
 
-    def _nonlinear(self, rows: _Rows, context: CArray | None) -> _Rows:
+    def _nonlinear(self, output: UnitOutput, context: CArray | None) -> UnitOutput:
         record = self.record.nonlinearity
         if record is None:
-            return rows
+            return output
         if any(operation.operation in _STATEFUL for operation in record.operations):
             raise ExportError(f"{self.function}: a nonlinearity with a state has no C form")
 
         program = ProgramWriter(self.source, self.function, record, nonlinearity_numbers(self.numbers))
         # a single value needs no loop, and its output is the value of the unit
-        is_single = rows.number == 1
-        signals = zip(record.inputs, (rows.first if is_single else rows.first.row(), context), strict=False)
+        is_single = output.number == 1
+        signals = zip(record.inputs, (output.values if is_single else output.values.row(), context), strict=False)
         out = program.write({name: x for name, x in signals if x is not None}, {})
         if is_single:
-            return _Rows([*rows.lines, *program.lines], out, 1)
+            return output._replace(lines=[*output.lines, *program.lines], values=out)
 
-        values = self._work_rows("values", out, rows.number)
+        values = self._work_rows("values", out, output.number)
         body = [*program.lines, *copy_loop(out, values.row().code)]
 
-        return _Rows([*rows.lines, *for_loop(rows.number, body, "k")], values, rows.number)
+        return output._replace(lines=[*output.lines, *for_loop(output.number, body, "k")], values=values)
 
-    def _discretize(self, record: StageRecord, x: CArray, number: int) -> _Rows:
+    def _discretize(self, record: StageRecord, output: UnitOutput) -> UnitOutput:
         form = _DISCRETIZERS.get(record.name)
         if form is None:
             known = ", ".join(_DISCRETIZERS)
@@ -202,36 +182,40 @@ class UnitWriter:
 
         a = CArithmetic(record.settings, self.numbers.get("discretizer", {}))
         place = Place(self.source, self.function, f"{self.function}_{record.name.lower()}")
-
         if form.kind == "steps":
-            return self._discretize_each(form, a, place, x, number)
+            return self._discretize_each(form, a, place, output)
 
-        outputs, _ = form.run(a, Stack.of(x, number), self.runner.length, None)
+        outputs, _ = form.run(a, Stack.of(output.values, output.number), self.runner.length, None)
         if isinstance(outputs, Stack):
             # one value gives several, the entries of a row of the table
-            rows = self._work_array("outputs", outputs.element, len(outputs))
-            lines = write_function(place, outputs.element, rows.row())
-            return _Rows(for_loop(len(outputs), lines, "k"), rows, len(outputs))
+            number = len(outputs)
+            values = self._work_array("outputs", outputs.element, number)
+            lines = for_loop(number, write_function(place, outputs.element, values.row()), "k")
+        else:
+            number = 1
+            values = self._work_array("outputs", outputs[0])
+            lines = write_function(place, outputs[0], values)
 
-        out = self._work_array("outputs", outputs[0])
-        return _Rows(write_function(place, outputs[0], out), out, 1)
+        return UnitOutput([*output.lines, *lines], values, number, output.after)
 
-    def _discretize_each(self, form: DiscretizerForm, a: CArithmetic, place: Place, x: CArray, number: int) -> _Rows:
-        value = Element(x.row())
-        rows: list[CArray] = []
+    def _discretize_each(self, form: DiscretizerForm, a: CArithmetic, place: Place, output: UnitOutput) -> UnitOutput:
+        value = Element(output.values.row())
+        outputs: list[CArray] = []
 
         def step(state: Any) -> tuple[Expression, Any]:
             (y,), state = form.run(a, [value], 1, state)
             return y, state
 
         def target(y: Expression) -> CArray:
-            rows.append(self._work_array("outputs", y, number))
-            return rows[0].row()
+            # the range of the output is known when the ranges of the state are
+            outputs.append(self._work_array("outputs", y, output.number))
+            return outputs[0].row()
 
         start = None if form.start is None else form.start(a, value)
         written = write_step(place, start, step, target)
+        lines = for_loop(output.number, written.lines, "k")
 
-        return _Rows(for_loop(number, written.lines, "k"), rows[0], number)
+        return output._replace(lines=[*output.lines, *lines], values=outputs[0])
 
     def _work_array(self, name: str, y: Expression, rows: int = 1) -> CArray:
         return self.source.work_array(self.function, name, y.shape[1:], y.low, y.high, rows)

@@ -5,7 +5,8 @@ Every value is an integer below 2^53, so that sums and products are exact in any
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ def _unclipped(q: Tensor) -> Tensor:
     return q
 
 
+@dataclass
 class FakeIntegerArithmetic(FloatArithmetic):
     """Fake integers, with the integers of a stage as constants.
 
@@ -28,24 +30,13 @@ class FakeIntegerArithmetic(FloatArithmetic):
     their widths, and count clipped values. `scale` is that of the integers that are compared with a threshold.
     """
 
-    xp: Any = torch
+    xp: ClassVar[Any] = torch
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        constants: Mapping[str, Tensor],
-        ratios: Mapping[str, Tensor],
-        clamp_state: Callable[[Tensor], Tensor] = _unclipped,
-        clamp_output: Callable[[Tensor], Tensor] = _unclipped,
-        scale: Tensor | float = 1.0,
-        surrogate: Surrogate = ARCTAN,
-    ) -> None:
-        super().__init__(settings, constants)
-        self.ratios = ratios
-        self.clamp_state = clamp_state
-        self.clamp_output = clamp_output
-        self.scale = scale
-        self.surrogate = surrogate
+    ratios: Mapping[str, Tensor]
+    clamp_state: Callable[[Tensor], Tensor] = _unclipped
+    clamp_output: Callable[[Tensor], Tensor] = _unclipped
+    scale: Tensor | float = 1.0
+    surrogate: Surrogate = ARCTAN
 
     def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_zeros(shape)

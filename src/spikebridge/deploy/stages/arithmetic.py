@@ -16,7 +16,8 @@ A stage or a neuron is written once, as a function of an arithmetic `a` and of a
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ def ratio_name(name: str) -> str:
     return name if match is None else f"{match[2] or 'out'}.{match[1]}"
 
 
+@dataclass
 class FloatArithmetic:
     """Floats, and the base of the other arithmetics; `xp` is the module of the arrays, numpy or torch.
 
@@ -55,11 +57,10 @@ class FloatArithmetic:
     divides it.
     """
 
-    xp: Any = np
+    xp: ClassVar[Any] = np
 
-    def __init__(self, settings: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
-        self.settings = settings
-        self.constants = constants
+    settings: Mapping[str, Any]
+    constants: Mapping[str, Any]
 
     def __getitem__(self, name: str) -> Any:
         return self.constants[name]
