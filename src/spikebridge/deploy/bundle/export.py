@@ -214,7 +214,9 @@ class _BundleWriter:
         signals, into = self._arguments(name)
         content = write_onnx(part, signals, into, name=f"part {name!r}")
 
-        return self._part_record(name, "onnx", self._save(f"ann/{file_name(name)}.onnx", content), side="ann")
+        file = self._save(f"ann/{file_name(name)}.onnx", content)
+
+        return self._part_record(name, "ann", format="onnx", file=file)
 
     def _stateful_part(self, name: str, part: Stateful) -> PartRecord:
         stem = f"snn/{file_name(name)}"
@@ -232,9 +234,9 @@ class _BundleWriter:
             file = self._save(f"{stem}.onnx", step, f": {note}")
             initial = self._save_tensors(f"{stem}.state.safetensors", {f"state.{i}": t for i, t in enumerate(state)})
 
-            return self._part_record(name, "onnx", file, initial=initial, notes=(note,))
+            return self._part_record(name, "snn", format="onnx", file=file, initial=initial, notes=(note,))
 
-        return self._part_record(name, "nir", self._save(f"{stem}.nir", content), notes=notes)
+        return self._part_record(name, "snn", format="nir", file=self._save(f"{stem}.nir", content), notes=notes)
 
     def _nir(self, name: str, part: Stateful) -> tuple[bytes, tuple[str, ...]]:
         routes = self.network.incoming[name]
@@ -265,21 +267,12 @@ class _BundleWriter:
             {route.name: route.into for route in routes if route.into is not None},
         )
 
-    def _part_record(
-        self,
-        name: str,
-        form: str,
-        file: str,
-        *,
-        side: str = "snn",
-        initial: str | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> PartRecord:
+    def _part_record(self, name: str, side: str, **fields: Any) -> PartRecord:
         # the sample shows what a part gives
         y = self.sample.signal(name)
         clock = clock_record(self.network.clock_of(name))
-        spikes = side == "snn" and is_spikes(y)
-        return PartRecord(side, form, file, clock, tuple(y.shape[2:]), spikes, initial, notes)  # type: ignore[arg-type]
+        is_spiking = side == "snn" and is_spikes(y)
+        return PartRecord(side=side, clock=clock, shape=tuple(y.shape[2:]), spikes=is_spiking, **fields)  # type: ignore[arg-type]
 
     def _link(self, route: Route) -> LinkRecord:
         link = route.link

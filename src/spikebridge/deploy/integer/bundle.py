@@ -18,13 +18,14 @@ from spikebridge.deploy.integer.records import IntegerLinkRecord
 from spikebridge.deploy.runtime.nir_interpreter import Effects
 from spikebridge.deploy.runtime.runner import Runner, RunnerState, SignalHook
 from spikebridge.deploy.runtime.units import UnitRunnerState
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
 Signals: TypeAlias = dict[str, dict[str, Values]]  # "parts" and "links", by name, `(K, B, *M)`
 
 
-def integers_of(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> IntegerModel:
+def integers_of(bundle: Bundle, stages: Forms = None) -> IntegerModel:
     """The integer model in a bundle; raises a `DataError` if there is none, or one of another network."""
     record = bundle.manifest.integers
     if record is None:
@@ -71,11 +72,7 @@ def integer_runner(bundle: Bundle, stages: Mapping[str, Any] | None = None) -> R
 
 
 def integer_signals(
-    bundle: Bundle,
-    inputs: Mapping[str, Values],
-    quantized: Signals,
-    ticks: int,
-    stages: Mapping[str, Any] | None = None,
+    bundle: Bundle, inputs: Mapping[str, Values], quantized: Signals, ticks: int, stages: Forms = None
 ) -> Signals:
     """The signals of parts and units of the integer model on a bundle's sample, as real values.
 

@@ -21,6 +21,7 @@ from spikebridge.deploy.integer.units import integer_unit
 from spikebridge.deploy.runtime.links import LinkRunner
 from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner, check_arrays
 from spikebridge.deploy.stages.arithmetic import MAX_SHIFT, Ints
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError, ShapeError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
@@ -36,7 +37,7 @@ class IntegerModel(TickRunner):
         stages: `KernelForm` and `DiscretizerForm` of user-defined stages by record name.
     """
 
-    def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Forms = None) -> None:
         self.record = record
         self.numbers = dict(numbers)
         _check_numbers(numbers)
@@ -50,7 +51,7 @@ class IntegerModel(TickRunner):
             super().__init__(record, parts, links)
 
     @classmethod
-    def open(cls, path: Path | str, stages: Mapping[str, Any] | None = None) -> "IntegerModel":
+    def open(cls, path: Path | str, stages: Forms = None) -> "IntegerModel":
         """Reads a model that `save` wrote.
 
         Raises:
@@ -137,9 +138,7 @@ def fitting(what: str) -> Iterator[None]:
         raise DataError(f"the integer model cannot run, {what} does not fit: {error}") from None
 
 
-def _link_runner(
-    record: IntegerRecord, link: IntegerLinkRecord, numbers: Numbers, forms: Mapping[str, Any] | None
-) -> LinkRunner:
+def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Numbers, forms: Forms) -> LinkRunner:
     stages = numbers_below(numbers, f"links/{link.name}/")
     # files hold the narrowest type, which sums would leave
     link_numbers = {name: q.astype(np.int64) for name, q in stages.get("link", {}).items()}

@@ -9,7 +9,7 @@ from spikebridge.deploy.integer.program import IntegerProgram, ProgramRecord
 from spikebridge.deploy.runtime.units import Nonlinearity, UnitRunner, UnitStages
 from spikebridge.deploy.stages.arithmetic import Ints
 from spikebridge.deploy.stages.discretizers import integer_discretizer, kind_of
-from spikebridge.deploy.stages.kernels import integer_kernel
+from spikebridge.deploy.stages.kernels import Forms, integer_kernel
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,8 @@ class IntegerUnitRecord:
     discretizer: StageRecord | None = None
 
 
-def integer_unit(
-    record: IntegerUnitRecord, numbers: Mapping[str, dict[str, Any]], forms: Mapping[str, Any] | None = None
-) -> UnitRunner:
-    """A unit of integers, from its record; `forms` has user-defined stages by record name."""
+def integer_unit(record: IntegerUnitRecord, numbers: Mapping[str, dict[str, Any]], forms: Forms = None) -> UnitRunner:
+    """A unit of integers, from its record and its integers by stage."""
     kernel = None
     if record.kernel is not None:
         kernel = integer_kernel(record.kernel.name, record.kernel.settings, numbers.get("kernel", {}), forms)

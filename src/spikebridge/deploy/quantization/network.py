@@ -12,6 +12,7 @@ an integer form is refused with its path and the reason. Units are quantised lik
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -108,20 +109,18 @@ def _modulations(network: HybridNetwork, part: str) -> list[tuple[Route, Modulat
     return [(route, route.link) for route in network.incoming[part] if isinstance(route.link, Modulation)]
 
 
+@dataclass
 class _ScalePropagation:
     """The scales of a network's signals, passed from each source to its readers.
 
     The trace has the signals of parts and units on the stream, before they were replaced.
     """
 
-    def __init__(
-        self, network: HybridNetwork, inputs: Mapping[str, Tensor], trace: ReferenceTrace, config: QConfigMapping
-    ) -> None:
-        self.network = network
-        self.inputs = inputs
-        self.trace = trace
-        self.config = config
-        self.real: dict[str, QParams] = {}  # of inputs, and of parts and units that stay real
+    network: HybridNetwork
+    inputs: Mapping[str, Tensor]
+    trace: ReferenceTrace
+    config: QConfigMapping
+    real: dict[str, QParams] = field(default_factory=dict)  # of inputs, and of parts and units that stay real
 
     def signal(self, name: str) -> Tensor:
         """An input or a part's output, `(K, B, *N)`."""

@@ -1,7 +1,8 @@
 """Links in numpy: a value waits until its tick, then it is read sampled or held. No torch is needed."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession, OpenSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitRunnerState, float_unit
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
@@ -29,26 +31,6 @@ class LinkRunnerState(NamedTuple):
 
 
 @runtime_checkable
-class _LinkSettings(Protocol):
-    """The fields of a link's record that the rules of time read."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> Literal["transmission", "modulation"]: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def context(self) -> str | None: ...
-    @property
-    def emits(self) -> ClockRecord: ...
-    @property
-    def held(self) -> bool: ...
-    @property
-    def delay(self) -> int: ...
-
-
-@runtime_checkable
 class Unit(Protocol):
     """A unit that runs step by step."""
 
@@ -58,29 +40,18 @@ class Unit(Protocol):
         """One step of the source: the new values, oldest first, and the state."""
 
 
+@dataclass
 class LinkRunner:
     """A link, one tick a call; initial values are those of one sample."""
 
-    def __init__(
-        self,
-        link: _LinkSettings,
-        source: ClockRecord,
-        unit: Unit | None,
-        *,
-        initial: Values | None = None,
-        context: Values | None = None,
-        trigger: tuple[str, ClockRecord] | None = None,
-        masked: bool = False,
-        shape: tuple[int, ...] | None = None,
-    ) -> None:
-        self.link = link
-        self.source = source
-        self.unit = unit
-        self.trigger = trigger
-        self.initial = initial
-        self.context = context
-        self.masked = masked
-        self.shape = shape
+    link: Any  # the record, of a bundle or of an integer model
+    source: ClockRecord  # of the source
+    unit: Unit | None
+    initial: Values | None = None
+    context: Values | None = None  # before the first value of the context
+    trigger: tuple[str, ClockRecord] | None = None  # signal at whose samples windows open, and its clock
+    masked: bool = False  # the trigger is a mask, one flag a sample
+    shape: tuple[int, ...] | None = None  # of a value, where it is known
 
     def start(self, batch: int) -> LinkRunnerState:
         held, context = (
@@ -165,7 +136,7 @@ def open_link(
     bundle: Bundle,
     link: LinkRecord,
     unit: Unit | None = None,
-    forms: Mapping[str, Any] | None = None,
+    forms: Forms = None,
     open_session: OpenSession | None = None,
 ) -> LinkRunner:
     """A link of a bundle, with its own unit unless another one is given."""
@@ -202,11 +173,7 @@ def _initial_value(link: LinkRecord, numbers: Mapping[str, Values]) -> Values:
 
 
 def _unit(
-    bundle: Bundle,
-    link: LinkRecord,
-    numbers: Mapping[str, Any],
-    forms: Mapping[str, Any] | None,
-    open_session: OpenSession,
+    bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], forms: Forms, open_session: OpenSession
 ) -> Unit | None:
     if link.unit is None:
         return None

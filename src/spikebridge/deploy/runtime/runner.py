@@ -8,8 +8,8 @@ It is a second implementation of the rules of time of `HybridNetwork`, tick by t
 part fires at its ticks and reads sampled or held links; the values of a unit are delivered at the ticks of the link.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,23 +34,6 @@ class RunnerState(NamedTuple):
     links: dict[str, LinkRunnerState]
 
 
-@runtime_checkable
-class _NetworkRecord(Protocol):
-    """The fields of a network's record that a runner reads."""
-
-    @property
-    def inputs(self) -> Mapping[str, Any]: ...
-    @property
-    def parts(self) -> Mapping[str, Any]: ...
-    @property
-    def order(self) -> Sequence[str]: ...
-    @property
-    def outputs(self) -> Sequence[str]: ...
-
-    def incoming(self, part: Any) -> Sequence[Any]:
-        """The links to a part, in order; None: out of the network."""
-
-
 def check_arrays(inputs: Mapping[str, Any]) -> None:
     """Raises a `ShapeError` unless inputs are arrays by name."""
     check_named(inputs)
@@ -60,9 +43,12 @@ def check_arrays(inputs: Mapping[str, Any]) -> None:
 
 
 class TickRunner:
-    """Parts and links, run tick by tick: the base of `Runner` and `IntegerModel`."""
+    """Parts and links, run tick by tick: the base of `Runner` and `IntegerModel`.
 
-    def __init__(self, graph: _NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
+    `graph` is the record of the network, a `Manifest` or an `IntegerRecord`.
+    """
+
+    def __init__(self, graph: Any, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
         self.links = dict(links)
@@ -226,7 +212,7 @@ class TickRunner:
         return y, state
 
 
-def _schedule(graph: _NetworkRecord) -> Iterator[Any]:
+def _schedule(graph: Any) -> Iterator[Any]:
     """The records of links and the names of parts, in the order in which they run in a tick."""
     done = set(graph.inputs)
     delayed = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spikebridge.deploy.bundle.manifest import ClockRecord, StageRecord, UnitRecord
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.stages.discretizers import Discretize, Kind, Result, float_discretizer, kind_of
-from spikebridge.deploy.stages.kernels import KernelRunner, float_kernel, restart
+from spikebridge.deploy.stages.kernels import Forms, KernelRunner, float_kernel, restart
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
@@ -179,12 +179,9 @@ class UnitFiles:
 
 
 def float_unit(
-    record: UnitRecord,
-    numbers: Mapping[str, Values],
-    files: UnitFiles = UnitFiles(),
-    forms: Mapping[str, Any] | None = None,
+    record: UnitRecord, numbers: Mapping[str, Values], files: UnitFiles = UnitFiles(), forms: Forms = None
 ) -> UnitRunner:
-    """A unit of floats from its record, its tensors `stage.quantity` and its files; `forms` has user-defined stages."""
+    """A unit of floats from its record, its tensors `stage.quantity` and its files."""
     kernel = None
     if record.kernel is not None and "kernel" not in files.functions:
         tensors = _numbers_of("kernel", numbers)
@@ -207,7 +204,7 @@ def float_unit(
 
 
 def _discretizer(
-    record: StageRecord | None, numbers: Mapping[str, Values], files: UnitFiles, forms: Mapping[str, Any] | None
+    record: StageRecord | None, numbers: Mapping[str, Values], files: UnitFiles, forms: Forms
 ) -> Discretize | None:
     if files.spiking_layer is not None:
         return _layer_discretizer(files.spiking_layer)

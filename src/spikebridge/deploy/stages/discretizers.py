@@ -4,7 +4,7 @@
 `spikebridge.hybrid`. A user-defined discretizer names its form in a class attribute `array_form`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.stages.arithmetic import FloatArithmetic, IntegerArithmetic
+from spikebridge.deploy.stages.kernels import Forms, Settings, form_of
 from spikebridge.deploy.stages.neurons import neuron_start, neuron_step
-from spikebridge.errors import DataError
 
 Result: TypeAlias = tuple[Sequence[Any], Any]
 Discretize: TypeAlias = Callable[[Sequence[NDArray[Any]], int, Any], Result]  # values, steps of a window, state
 Step: TypeAlias = Callable[[Any, Sequence[Any], int, Any], Result]
-_Levels: TypeAlias = Callable[[Mapping[str, Any], int], tuple[int, int]]  # from settings and the steps of a window
+_Levels: TypeAlias = Callable[[Settings, int], tuple[int, int]]  # from settings and the steps of a window
 Kind: TypeAlias = Literal["steps", "reduces", "expands"]
 
 
@@ -63,11 +63,9 @@ class DiscretizerForm:
         return self.step(a, values, length, state)
 
 
-def float_discretizer(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
-) -> Discretize:
-    """A discretizer of floats, from its record; `forms` has user-defined ones by record name."""
-    form = _form(name, DISCRETIZERS, forms)
+def float_discretizer(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> Discretize:
+    """A discretizer of floats, from its record."""
+    form: DiscretizerForm = form_of("discretizer", name, DISCRETIZERS, forms)
     arguments = {**settings, **numbers}
     constants: dict[str, Any] = {key: np.asarray(arguments[key], np.float32) for key in form.thresholds}
     if form.unit is not None:
@@ -77,30 +75,17 @@ def float_discretizer(
     return lambda values, length, state: form.run(a, values, length, state)
 
 
-def integer_discretizer(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
-) -> Discretize:
-    """A discretizer of integers, from its record; `forms` has user-defined ones by record name."""
-    form = _form(name, INTEGER_DISCRETIZERS, forms)
+def integer_discretizer(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> Discretize:
+    """A discretizer of integers, from its record."""
+    form: DiscretizerForm = form_of("discretizer", name, INTEGER_DISCRETIZERS, forms)
     a = IntegerArithmetic(settings, numbers)
     return lambda values, length, state: form.run(a, values, length, state)
 
 
-def kind_of(name: str, forms: Mapping[str, Any] | None = None) -> Kind:
+def kind_of(name: str, forms: Forms = None) -> Kind:
     """The relation of the number of outputs to the number of values, of a discretizer by record name."""
     form = {**INTEGER_DISCRETIZERS, **(forms or {})}.get(name)
     return form.kind if isinstance(form, DiscretizerForm) else "steps"
-
-
-def _form(name: str, own: Mapping[str, DiscretizerForm], forms: Mapping[str, Any] | None) -> DiscretizerForm:
-    known = {**own, **{key: form for key, form in (forms or {}).items() if isinstance(form, DiscretizerForm)}}
-    if name not in known:
-        raise DataError(
-            f"there is no discretizer {name!r} here; known are {', '.join(known)}. "
-            "Give a discretizer of your own with stages={name: form}"
-        )
-
-    return known[name]
 
 
 def _first_index(a: Any, h: Any) -> Any:
@@ -193,15 +178,15 @@ def _spiking_layer(a: Any, values: Sequence[Any], length: int, state: Any) -> Re
     return outputs, state
 
 
-def _spike_levels(settings: Mapping[str, Any], length: int) -> tuple[int, int]:
+def _spike_levels(settings: Settings, length: int) -> tuple[int, int]:
     return 0, 1
 
 
-def _step_levels(settings: Mapping[str, Any], length: int) -> tuple[int, int]:
+def _step_levels(settings: Settings, length: int) -> tuple[int, int]:
     return 0, length
 
 
-def _limit_levels(settings: Mapping[str, Any], length: int) -> tuple[int, int]:
+def _limit_levels(settings: Settings, length: int) -> tuple[int, int]:
     limit = settings.get("limit") or settings["max_level"]
     return -limit, limit
 

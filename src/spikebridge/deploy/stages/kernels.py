@@ -17,6 +17,8 @@ from spikebridge.errors import DataError
 _POSITIVE = ("tau", "dt", "sigma")
 _INTEGER_SETTINGS = ("keep", "high", "low_out", "high_out")
 _Carry: TypeAlias = tuple[Any, ...]
+Settings: TypeAlias = Mapping[str, Any]
+Forms: TypeAlias = Mapping[str, Any] | None  # forms of user-defined stages by record name
 _Constants: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -59,11 +61,9 @@ class KernelRunner:
         return self.arithmetic.clip_output(h), carry
 
 
-def float_kernel(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
-) -> KernelRunner:
-    """A kernel of floats, from its record; `forms` has user-defined ones by record name."""
-    form = _form(name, forms)
+def float_kernel(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> KernelRunner:
+    """A kernel of floats, from its record."""
+    form: KernelForm = form_of("kernel", name, KERNELS, forms)
     for key, value in numbers.items():
         if not np.isfinite(value).all():
             raise DataError(f"the kernel {name!r} holds numbers in {key!r} that are not finite")
@@ -80,10 +80,8 @@ def float_kernel(
     return KernelRunner(form, FloatArithmetic(settings, form.constants({**settings, **numbers})))
 
 
-def integer_kernel(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], forms: Mapping[str, Any] | None = None
-) -> KernelRunner:
-    """A kernel of integers, from its record; `forms` has user-defined ones by record name."""
+def integer_kernel(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> KernelRunner:
+    """A kernel of integers, from its record."""
     lag = settings.get("lag") or 1
     if not isinstance(lag, int) or not 1 <= lag <= MAX_STEPS:
         raise DataError(f"an integer kernel has a lag of {lag!r} steps; expected an integer from 1 to {MAX_STEPS}")
@@ -95,18 +93,22 @@ def integer_kernel(
     if name == "Delay":
         check_ticks(settings["max_ticks"], numbers["ticks"])
 
-    return KernelRunner(_form(name, forms), IntegerArithmetic(settings, numbers))
+    form: KernelForm = form_of("kernel", name, KERNELS, forms)
+    return KernelRunner(form, IntegerArithmetic(settings, numbers))
 
 
-def _form(name: str, forms: Mapping[str, Any] | None) -> KernelForm:
-    known = {**KERNELS, **{key: form for key, form in (forms or {}).items() if isinstance(form, KernelForm)}}
-    if name not in known:
+def form_of(stage: str, name: str, forms: Mapping[str, Any], user_forms: Forms) -> Any:
+    """The form of a kernel or discretizer by record name, of the package or user-defined."""
+    kind = type(next(iter(forms.values())))
+    # user-defined forms of both stages come together
+    named = {**forms, **{key: form for key, form in (user_forms or {}).items() if isinstance(form, kind)}}
+    if name not in named:
         raise DataError(
-            f"there is no kernel {name!r} here; known are {', '.join(known)}. "
-            "Give a kernel of your own with stages={name: form}"
+            f"there is no {stage} {name!r} here; known are {', '.join(named)}. "
+            f"Give a {stage} of your own with stages={{name: form}}"
         )
 
-    return known[name]
+    return named[name]
 
 
 def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Carry:
