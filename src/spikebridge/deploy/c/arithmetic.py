@@ -7,7 +7,7 @@ arrays of numpy. The first axis of a shape stands for the batch, and has one ent
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
@@ -228,6 +228,7 @@ class _ExpressionFunctions:
         return _call("clip", (q, as_expression(low), as_expression(high)), low, high)
 
 
+@dataclass
 class CArithmetic(IntegerArithmetic):
     """Expressions of 64 bits, from settings and integers of an integer model; a window has `num_steps` steps at most.
 
@@ -236,16 +237,8 @@ class CArithmetic(IntegerArithmetic):
 
     xp: ClassVar[Any] = _ExpressionFunctions
 
-    def __init__(
-        self,
-        settings: Mapping[str, Any],
-        constants: Mapping[str, Any],
-        num_steps: int = MAX_STEPS,
-        present: Mapping[str, Expression] | None = None,
-    ) -> None:
-        super().__init__(settings, constants)
-        self.num_steps = min(num_steps, MAX_STEPS)
-        self.present = present or {}
+    num_steps: int = MAX_STEPS
+    present: Mapping[str, Expression] = field(default_factory=dict)
 
     def with_constants(self, constants: Mapping[str, Any]) -> "CArithmetic":
         changed = dict(constants)

@@ -46,6 +46,7 @@ class _Queue(NamedTuple):
     rows: int
 
 
+@dataclass
 class LinkWriter:
     """Writes one link.
 
@@ -53,22 +54,15 @@ class LinkWriter:
     newest value, which the target reads; None before it is known.
     """
 
-    def __init__(
-        self,
-        context: LinkContext,
-        record: IntegerLinkRecord,
-        runner: LinkRunner,
-        numbers: Mapping[str, Any],
-        expected: LinkOutput | None,
-    ) -> None:
-        self.context = context
-        self.record = record
-        self.runner = runner
-        self.numbers = numbers
-        self.name = context.source.function_name(f"link_{record.name}")
-        self.initial = numbers.get("link", {}).get("initial")
-        initial_shape = (1,) if self.initial is None else tuple(np.shape(self.initial))
-        self.expected = expected or LinkOutput(initial_shape, 1)
+    context: LinkContext
+    record: IntegerLinkRecord
+    runner: LinkRunner
+    numbers: Mapping[str, Any]
+    expected: LinkOutput | None
+
+    def __post_init__(self) -> None:
+        self.name = self.context.source.function_name(f"link_{self.record.name}")
+        self.initial = self.numbers.get("link", {}).get("initial")
         self.value: CArray | None = None
         self.output: LinkOutput | None = None
         self.flag = self._flag()
@@ -77,8 +71,10 @@ class LinkWriter:
     def begin(self) -> None:
         """Reserves the memory that the target reads, where the source is written later."""
         grid = self.record.gives
-        value = self._newest(CArray("", self.expected.shape, grid.low, grid.high))
-        self._queue = self._new_queue(value, self.expected.number)
+        initial_shape = (1,) if self.initial is None else np.shape(self.initial)
+        expected = self.expected or LinkOutput(initial_shape, 1)
+        value = self._newest(CArray("", expected.shape, grid.low, grid.high))
+        self._queue = self._new_queue(value, expected.number)
 
     def write(self, x: CArray, context: CArray | None) -> list[str]:
         """Writes the unit and the delivery of its values as a function; gives lines of the step function."""

@@ -143,7 +143,7 @@ class UnitWriter:
 
         # a window of `Since` has no length
         is_counted = self.runner.kind in ("Tumbling", "Sliding", "Hold")
-        steps = self.runner.length if is_counted else MAX_STEPS
+        steps = min(self.runner.length, MAX_STEPS) if is_counted else MAX_STEPS
         a = CArithmetic(record.settings, self.numbers.get("kernel", {}), steps)
         signal = Element(x)
 

@@ -198,19 +198,16 @@ def _pooled(a: Any, x: Ints, outside: int) -> Ints:
     return windows(x, kernel, stride, [(n, n) for n in padding], outside=outside)
 
 
-def _largest(a: Any, inputs: Sequence[Ints]) -> Ints:
-    y: Ints = _pooled(a, inputs[0], _BELOW_ALL).max((-2, -1))
-    return y
+def _largest(a: Any, inputs: Sequence[Ints]) -> Any:
+    return _pooled(a, inputs[0], _BELOW_ALL).max((-2, -1))
 
 
-def _sums(a: Any, inputs: Sequence[Ints]) -> Ints:
-    y: Ints = _pooled(a, inputs[0], 0).sum((-2, -1))
-    return y
+def _sums(a: Any, inputs: Sequence[Ints]) -> Any:
+    return _pooled(a, inputs[0], 0).sum((-2, -1))
 
 
-def _sum(a: Any, inputs: Sequence[Ints]) -> Ints:
-    y: Ints = inputs[0].sum((-2, -1), keepdims=True)
-    return y
+def _sum(a: Any, inputs: Sequence[Ints]) -> Any:
+    return inputs[0].sum((-2, -1), keepdims=True)
 
 
 def _same(a: Any, inputs: Sequence[Ints]) -> Ints:

@@ -202,20 +202,9 @@ def _nonlinearity(bundle: Bundle, link: LinkRecord, open_session: OpenSession) -
         return None
 
     session = open_session(bundle.read(file), f"{bundle.path / file}")
-
-    def apply(h: Values, context: Values | None) -> Values:
-        feed = {"value": h} if context is None else {"value": h, "context": context}
-        y: Values = session.run(feed)[0]
-        return y
-
-    return apply
+    return lambda h, context: session.run({"value": h} | ({} if context is None else {"context": context}))[0]
 
 
 def _window_function(bundle: Bundle, file: str, open_session: OpenSession) -> Function:
     session = open_session(bundle.read(file), f"{bundle.path / file}")
-
-    def apply(values: Values) -> Values:
-        y: Values = session.run({"value": values})[0]
-        return y
-
-    return apply
+    return lambda values: session.run({"value": values})[0]

@@ -1,6 +1,7 @@
 """Parts of a bundle that run without torch: an ONNX function, an ONNX step, a NIR graph."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -34,41 +35,36 @@ class PartRunner(Protocol):
         """
 
 
+@dataclass
 class _OnnxFunction:
-    def __init__(self, session: Session, shape: Sequence[int]) -> None:
-        self.session = session
-        self.shape = tuple(shape)
+    session: Session
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any = None) -> tuple[Values, None]:
-        return _checked(self.session.run(reads)[0], self.shape, self.session.name), None
+        return self.session.run(reads)[0], None
 
 
+@dataclass
 class _OnnxStep:
     """A stateful part that NIR cannot hold; `initial` is the state of one sample before the first tick."""
 
-    def __init__(self, session: Session, initial: Mapping[str, NDArray[Any]], shape: Sequence[int]) -> None:
-        self.session = session
-        self.initial = [initial[f"state.{i}"] for i in range(len(initial))]
-        self.shape = tuple(shape)
+    session: Session
+    initial: Sequence[NDArray[Any]]
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
         # the file holds the state of one sample
         batch = len(next(iter(reads.values())))
         before = [np.repeat(t, batch, axis=0) for t in self.initial] if state is None else state
         y, *after = self.session.run({**reads, **{f"state.{i}": t for i, t in enumerate(before)}})
-        return _checked(y, self.shape, self.session.name), after
+        return y, after
 
 
+@dataclass
 class _NirGraphRunner:
-    def __init__(self, graph: NirGraph, shape: Sequence[int], name: str) -> None:
-        self.runner = NirRunner(graph)
-        self.shape = tuple(shape)
-        self.name = name
+    runner: NirRunner
 
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
         (x,) = reads.values()
-        y, after = self.runner.step(x, state, effects)
-        return _checked(y, self.shape, self.name), after
+        return self.runner.step(x, state, effects)
 
 
 def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenSession | None = None) -> PartRunner:
@@ -84,14 +80,15 @@ def open_part(bundle: Bundle, name: str, record: PartRecord, open_session: OpenS
         check_step(file, graph.dt, record.clock, bundle.manifest.dt)
         _check_effects(graph, bundle.manifest.incoming(name))
 
-        return _NirGraphRunner(graph, record.shape, file)
+        return _NirGraphRunner(NirRunner(graph))
 
     session = (open_session or OnnxSession)(bundle.read(record.file), file)
     _check_inputs(session, links)
     if record.initial is None:
-        return _OnnxFunction(session, record.shape)
+        return _OnnxFunction(session)
 
-    return _OnnxStep(session, bundle.numbers(record.initial), record.shape)
+    numbers = bundle.numbers(record.initial)
+    return _OnnxStep(session, [numbers[f"state.{i}"] for i in range(len(numbers))])
 
 
 def _check_inputs(session: Session, links: Sequence[LinkRecord]) -> None:
@@ -111,9 +108,3 @@ def _check_effects(graph: NirGraph, links: Sequence[LinkRecord]) -> None:
             raise DataError(
                 f"link {link.name!r} modulates {link.node}.{link.quantity}, which the NIR graph does not have"
             )
-
-
-def _checked(y: Values, shape: tuple[int, ...], name: str) -> Values:
-    if y.shape[1:] != shape:
-        raise DataError(f"{name} gave values of shape {y.shape[1:]}, but the manifest says {shape}")
-    return y

@@ -62,6 +62,10 @@ class TickRunner:
         """One step of an input as parts read it; raises where it does not fit."""
         return x
 
+    def check_output(self, name: str, y: Values) -> Values:
+        """One step of a part as links read it; raises where it does not fit."""
+        return y
+
     def start(self, batch: int) -> RunnerState:
         links = {name: link.start(batch) for name, link in self.links.items()}
         return RunnerState(0, batch, dict.fromkeys(self.parts), links)
@@ -209,7 +213,7 @@ class TickRunner:
             return None, state
 
         y, state = self.parts[part].step(reads, effects, state)
-        return y, state
+        return self.check_output(part, y), state
 
 
 def _schedule(graph: Any) -> Iterator[Any]:
@@ -264,6 +268,12 @@ class Runner(TickRunner):
             for link in self.manifest.links
         }
         super().__init__(self.manifest, part_runners, links)
+
+    def check_output(self, name: str, y: Values) -> Values:
+        shape = self.manifest.parts[name].shape
+        if y.shape[1:] != shape:
+            raise DataError(f"part {name!r} gave values of shape {y.shape[1:]}, but the manifest says {shape}")
+        return y
 
     def check_input(self, name: str, record: InputRecord, x: Values) -> Values:
         if x.shape[1:] != record.shape:

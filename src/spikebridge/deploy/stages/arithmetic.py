@@ -188,12 +188,12 @@ class FloatArithmetic:
         return np.take_along_axis(steps, index, axis=1)
 
 
+@dataclass
 class IntegerArithmetic(FloatArithmetic):
     """Integers of 64 bits; constants have the names of an integer model, settings hold the widths."""
 
-    def __init__(self, settings: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
-        integers = {ratio_name(name): np.asarray(value, np.int64) for name, value in constants.items()}
-        super().__init__(settings, integers)
+    def __post_init__(self) -> None:
+        self.constants = {ratio_name(name): np.asarray(value, np.int64) for name, value in self.constants.items()}
 
     def rescale(self, q: Ints, ratio: str = "out.") -> Ints:
         key = f"{ratio}multiplier"
