@@ -40,11 +40,7 @@ def write_onnx(
 
 
 def write_onnx_step(
-    part: Stateful,
-    signals: Mapping[str, Tensor],
-    into: Mapping[str, str] | None = None,
-    *,
-    name: str | None = None,
+    part: Stateful, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str | None = None
 ) -> tuple[bytes, list[Tensor]]:
     """A stateful part as a step: inputs and `state.0`, `state.1`, ... to the output and `next.0`, `next.1`, ...
 

@@ -144,12 +144,7 @@ class QuantKernel(Kernel):
 
     def _arithmetic(self) -> FakeIntegerArithmetic:
         return FakeIntegerArithmetic(
-            self._settings(),
-            self.integers()[0],
-            self._ratios(),
-            self.sums.clamp,
-            self.out.clamp,
-            scale=self.out.scale,
+            self._settings(), self.integers()[0], self._ratios(), self.sums.clamp, self.out.clamp, scale=self.out.scale
         )
 
 
