@@ -6,14 +6,15 @@ arrays of numpy. The first axis of a shape stands for the batch, and has one ent
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.c.source import CArray, CSource, broadcast_index, c_type
+from spikebridge.deploy.c.source import CArray, CSource, broadcast_index, c_type, for_loop
 from spikebridge.deploy.stages.arithmetic import (
     DRAW_BITS,
     FRACTION,
@@ -28,19 +29,6 @@ from spikebridge.deploy.stages.arithmetic import (
 from spikebridge.errors import ExportError
 
 _Operand: TypeAlias = "Expression | NDArray[Any] | int"
-
-
-class Block(Protocol):
-    """The lines in which expressions are written: a loop over the places `j` of a shape."""
-
-    source: CSource
-    shape: tuple[int, ...]
-
-    def text(self, expression: "Expression") -> str:
-        """The C text of an expression."""
-
-    def sum_of(self, stack: "Stack") -> str:
-        """The local variable that holds the sum of a stack."""
 
 
 def _comparison(operator: str) -> Callable[[Any, Any], Any]:
@@ -65,7 +53,7 @@ class Expression:
     shape: tuple[int, ...]
     low: int
     high: int
-    write: Callable[[Block], str]
+    write: Callable[["Block"], str]
     operands: tuple["Expression", ...] = ()
 
     @property
@@ -413,6 +401,69 @@ def _broadcast_shape(operands: tuple[Expression, ...]) -> tuple[int, ...]:
     except ValueError:
         shapes = ", ".join(str(operand.shape[1:]) for operand in operands)
         raise ExportError(f"signals of shapes {shapes} do not fit to each other") from None
+
+
+class Block:
+    """The lines that compute expressions at a place `j` of a shape, in the loop of a C function."""
+
+    def __init__(self, source: CSource, function: str, shape: tuple[int, ...]) -> None:
+        self.source = source
+        self.function = function
+        self.shape = shape
+        self.lines: list[str] = []
+        self.locals: dict[int, str] = {}
+        self.uses: Counter[int] = Counter()
+        self.is_in_sum = False
+
+    def write(self, stores: Sequence[tuple[CArray, Expression]]) -> list[str]:
+        """Computes all values, then stores them, since each may read the state as it was."""
+        for _, value in stores:
+            self._count_uses(value)
+
+        # with several stores each text is a local variable, which no store before it changes
+        text = self.text if len(stores) == 1 else self._local
+        texts = [text(value) for _, value in stores]
+        assigned = [f"{array.at(self.shape)} = {text};" for (array, _), text in zip(stores, texts, strict=True)]
+
+        return [*self.lines, *assigned]
+
+    def text(self, expression: Expression) -> str:
+        """The C text of an expression; a value that is used more than once is a local variable."""
+        is_shared = self.uses[id(expression)] > 1 and expression.operands and not self.is_in_sum
+        return self._local(expression) if is_shared else expression.write(self)
+
+    def sum_of(self, stack: Stack) -> str:
+        total = self.source.local_name(self.function)
+        # the loop variable is in the text, so that no local variable before the loop can hold it
+        self.is_in_sum = True
+        element = self.text(stack.element)
+        self.is_in_sum = False
+
+        self.lines.append(f"int64_t {total} = 0;")
+        body = [f"{total} += {element};"]
+        if stack.is_product:
+            product = self.source.local_name(self.function)
+            self.lines.append(f"int64_t {product} = 1;")
+            body = [f"{product} *= {element};", f"{total} += {product};"]
+
+        self.lines += for_loop(stack.number, body, stack.variable)
+        return total
+
+    def _local(self, expression: Expression) -> str:
+        if id(expression) not in self.locals:
+            text = expression.write(self)
+            name = self.source.local_name(self.function)
+            self.lines.append(f"const int64_t {name} = {text};")
+            self.locals[id(expression)] = name
+
+        return self.locals[id(expression)]
+
+    def _count_uses(self, expression: Expression) -> None:
+        # by identity, since == makes an expression
+        self.uses[id(expression)] += 1
+        if self.uses[id(expression)] == 1:
+            for operand in expression.operands:
+                self._count_uses(operand)
 
 
 # a function comes after those that it calls

@@ -5,14 +5,13 @@ state its memory, and writes the lines of one step.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from spikebridge.deploy.c.arithmetic import Element, Expression, Ring, Stack, as_expression
+from spikebridge.deploy.c.arithmetic import Block, Element, Expression, Ring, as_expression
 from spikebridge.deploy.c.source import CArray, CSource, broadcast_index, for_loop, if_block
 from spikebridge.errors import ExportError
 
@@ -166,17 +165,17 @@ def _step_lines(
     """Rings get the present step, then all places are computed and stored, then single numbers."""
     # a single number for all places, such as a count of steps, is stored once, behind the loop
     is_single = [array.size == 1 < math.prod(shape) for array, _ in stores]
-    loop = _Lines(place, shape)
+    loop = Block(place.source, place.function, shape)
     body = [line for ring in rings for line in _ring_lines(loop, ring)]
     body += loop.write([store for store, single in zip(stores, is_single, strict=True) if not single])
-    numbers = _Lines(place, ())
+    numbers = Block(place.source, place.function, ())
     behind = numbers.write([store for store, single in zip(stores, is_single, strict=True) if single])
     advance = [f"{ring.place} = ({ring.place} + 1) % {ring.rows};" for ring in rings if ring.newest is not None]
 
     return [*(for_loop(math.prod(shape), body) if body else []), *behind, *advance]
 
 
-def _ring_lines(loop: "_Lines", ring: Ring) -> list[str]:
+def _ring_lines(loop: Block, ring: Ring) -> list[str]:
     """The present step, put into a ring; where a window starts, it may fill the ring."""
     array = ring.array
     place = broadcast_index(array.shape, loop.shape)
@@ -190,66 +189,3 @@ def _ring_lines(loop: "_Lines", ring: Ring) -> list[str]:
         lines.append(f"{array.code}[{ring.place} * {array.size} + {place}] = {loop.text(ring.newest)};")
 
     return lines
-
-
-class _Lines:
-    """The lines that compute expressions at one place."""
-
-    def __init__(self, place: Place, shape: tuple[int, ...]) -> None:
-        self.source = place.source
-        self.function = place.function
-        self.shape = shape
-        self.lines: list[str] = []
-        self.locals: dict[int, str] = {}
-        self.uses: Counter[int] = Counter()
-        self.is_in_sum = False
-
-    def write(self, stores: Sequence[tuple[CArray, Expression]]) -> list[str]:
-        """Computes all values, then stores them, since each may read the state as it was."""
-        for _, value in stores:
-            self._count_uses(value)
-
-        # with several stores each text is a local variable, which no store before it changes
-        text = self.text if len(stores) == 1 else self._local
-        texts = [text(value) for _, value in stores]
-        assigned = [f"{array.at(self.shape)} = {text};" for (array, _), text in zip(stores, texts, strict=True)]
-
-        return [*self.lines, *assigned]
-
-    def text(self, expression: Expression) -> str:
-        """The C text of an expression; a value that is used more than once is a local variable."""
-        is_shared = self.uses[id(expression)] > 1 and expression.operands and not self.is_in_sum
-        return self._local(expression) if is_shared else expression.write(self)
-
-    def sum_of(self, stack: Stack) -> str:
-        total = self.source.local_name(self.function)
-        # the loop variable is in the text, so that no local variable before the loop can hold it
-        self.is_in_sum = True
-        element = self.text(stack.element)
-        self.is_in_sum = False
-
-        self.lines.append(f"int64_t {total} = 0;")
-        body = [f"{total} += {element};"]
-        if stack.is_product:
-            product = self.source.local_name(self.function)
-            self.lines.append(f"int64_t {product} = 1;")
-            body = [f"{product} *= {element};", f"{total} += {product};"]
-
-        self.lines += for_loop(stack.number, body, stack.variable)
-        return total
-
-    def _local(self, expression: Expression) -> str:
-        if id(expression) not in self.locals:
-            text = expression.write(self)
-            name = self.source.local_name(self.function)
-            self.lines.append(f"const int64_t {name} = {text};")
-            self.locals[id(expression)] = name
-
-        return self.locals[id(expression)]
-
-    def _count_uses(self, expression: Expression) -> None:
-        # by identity, since == makes an expression
-        self.uses[id(expression)] += 1
-        if self.uses[id(expression)] == 1:
-            for operand in expression.operands:
-                self._count_uses(operand)

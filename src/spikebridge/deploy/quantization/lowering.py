@@ -20,7 +20,7 @@ from spikebridge.deploy.bundle.stages import array_forms, stage_record
 from spikebridge.deploy.bundle.trace import ReferenceTrace, record_trace
 from spikebridge.deploy.integer.bundle import check_fit
 from spikebridge.deploy.integer.file import NUMBERS, RECORDS
-from spikebridge.deploy.integer.model import IntegerModel
+from spikebridge.deploy.integer.model import IntegerModel, to_integers
 from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
 from spikebridge.deploy.integer.records import (
     IntegerInputRecord,
@@ -33,7 +33,6 @@ from spikebridge.deploy.integer.units import IntegerUnitRecord
 from spikebridge.deploy.quantization.layers import IntegerOp
 from spikebridge.deploy.quantization.network import program_input_of, program_of
 from spikebridge.deploy.quantization.program import QuantProgram
-from spikebridge.deploy.quantization.quantizer import QParams
 from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.errors import ExportError
 from spikebridge.hybrid import HybridNetwork, Modulation, Transmission
@@ -72,7 +71,7 @@ class _LinkSource(NamedTuple):
 
     name: str
     context: str | None = None
-    context_grid: QParams | None = None
+    context_grid: QParamsRecord | None = None
     trigger: str | None = None
 
 
@@ -139,9 +138,9 @@ class _ModelWriter:
             target=link.part if is_inside else None,
             emits=clock_record(route.clock),
             held=link.held,
-            takes=QParamsRecord(*takes),
-            gives=QParamsRecord(*self._value_grid(route, takes)),
-            takes_beside=None if source.context_grid is None else QParamsRecord(*source.context_grid),
+            takes=takes,
+            gives=self._value_grid(route, takes),
+            takes_beside=None if source.context_grid is None else source.context_grid,
             delay=route.delay,
             argument=program_input_of(self.network, route) if is_argument else None,
             node=self.programs[link.part].layer_at(node) if quantity and is_inside else None,
@@ -152,7 +151,7 @@ class _ModelWriter:
             unit=None if unit is None else self._unit(f"links/{route.name}", unit),
         )
 
-    def _link_source(self, route: Route, takes: QParams) -> _LinkSource:
+    def _link_source(self, route: Route, takes: QParamsRecord) -> _LinkSource:
         """The signals that a link reads; those that the model does not compute become its inputs."""
         link = route.link
         unit = self.units.get(route.name)
@@ -184,10 +183,10 @@ class _ModelWriter:
 
         initial = np.zeros(tuple(held.shape[1:]), np.int64)
         if is_inside:
-            initial = _to_integers(held[0], self._target_grid(route))
+            initial = to_integers(route.name, held[0].numpy(), self._target_grid(route))
         self.numbers[f"links/{route.name}/link/initial"] = initial
 
-    def _source_grid(self, route: Route) -> QParams:
+    def _source_grid(self, route: Route) -> QParamsRecord:
         unit = self.units.get(route.name)
         if unit is not None:
             if unit.quant_kernel is not None:
@@ -199,7 +198,7 @@ class _ModelWriter:
 
         return self._target_grid(route)
 
-    def _value_grid(self, route: Route, takes: QParams) -> QParams:
+    def _value_grid(self, route: Route, takes: QParamsRecord) -> QParamsRecord:
         if route.link.part in self.programs:
             return self._target_grid(route)
 
@@ -207,7 +206,7 @@ class _ModelWriter:
         out = None if unit is None else unit.out
         return takes if out is None else out.qparams
 
-    def _target_grid(self, route: Route) -> QParams:
+    def _target_grid(self, route: Route) -> QParamsRecord:
         """Scale and range that the target reads."""
         link = route.link
         program = self.programs.get(link.part)
@@ -222,14 +221,14 @@ class _ModelWriter:
         on_quantity = [r for r in incoming if isinstance(r.link, Modulation) and r.link.path == link.path]
         return program.layers[program.layer_at(node)].effects[quantity][on_quantity.index(route)].qparams
 
-    def _source(self, name: str, qparams: QParams) -> str:
+    def _source(self, name: str, qparams: QParamsRecord) -> str:
         return name if name in self.programs else self._enter(name, self.network.clock_of(name), qparams)
 
-    def _enter(self, name: str, clock: Any, qparams: QParams | None) -> str:
+    def _enter(self, name: str, clock: Any, qparams: QParamsRecord | None) -> str:
         record = self.inputs.get(name)
         # a mask that is read as a signal, too, has integers
         if record is None or (record.grid is None and qparams is not None):
-            grid = None if qparams is None else QParamsRecord(*qparams)
+            grid = None if qparams is None else qparams
             self.inputs[name] = IntegerInputRecord(clock_record(clock), grid)
 
         return name
@@ -238,7 +237,7 @@ class _ModelWriter:
         if name in self.programs or name in self.inputs:
             return name
         # of a trigger only the ticks count, so that any grid serves
-        return self._enter(name, self.network.clock_of(name), None if is_mask else QParams(1.0, 0, 1))
+        return self._enter(name, self.network.clock_of(name), None if is_mask else QParamsRecord(1.0, 0, 1))
 
     def _unit(self, prefix: str, unit: QuantizedUnit) -> IntegerUnitRecord:
         kernel = discretizer = program = None
@@ -271,11 +270,6 @@ class _ModelWriter:
             # a shift has 6 bits; a multiplier, threshold or decay has 28 at most
             kind = torch.int8 if "shift" in name else torch.int32 if q.dtype == torch.int64 else q.dtype
             self.numbers[f"{prefix}/{name}"] = q.detach().to(kind).numpy().copy()
-
-
-def _to_integers(x: Tensor, qparams: QParams) -> NDArray[np.int64]:
-    q = torch.floor(x.double() / qparams.scale + 0.5).clamp(qparams.low, qparams.high)
-    return q.numpy().astype(np.int64)
 
 
 def add_integers(bundle: Bundle, network: HybridNetwork, quantized: HybridNetwork) -> Bundle:

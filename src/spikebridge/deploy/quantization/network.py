@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from spikebridge.deploy.bundle.trace import ReferenceTrace, check_float32, check_stream, record_trace
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.program import QuantizedModule, QuantizedPart, QuantProgram
-from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
+from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
 from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.deploy.quantization.units import QuantizedUnit, quantized_unit
 from spikebridge.errors import ConfigError, ExportError
@@ -120,7 +120,7 @@ class _ScalePropagation:
     inputs: Mapping[str, Tensor]
     trace: ReferenceTrace
     config: QConfigMapping
-    real: dict[str, QParams] = field(default_factory=dict)  # of inputs, and of parts and units that stay real
+    real: dict[str, QParamsRecord] = field(default_factory=dict)  # of inputs, and of parts and units that stay real
 
     def signal(self, name: str) -> Tensor:
         """An input or a part's output, `(K, B, *N)`."""
@@ -176,7 +176,7 @@ class _ScalePropagation:
         for program in programs.values():
             program.convert()
 
-    def link_qparams(self, route: Route, qconfig: QConfig) -> QParams:
+    def link_qparams(self, route: Route, qconfig: QConfig) -> QParamsRecord:
         unit: Any = self.network.unit_of(route)
         if unit is not None and not isinstance(unit, QuantizedUnit):
             return self._real_qparams(route.name, self.carried(route), qconfig)
@@ -206,7 +206,7 @@ class _ScalePropagation:
             qconfig = QConfig(activations=quantizer.bits, power_of_two=quantizer.power_of_two)
             quantizer.set_qparams(self.link_qparams(route, qconfig))
 
-    def _source_qparams(self, name: str, qconfig: QConfig) -> QParams:
+    def _source_qparams(self, name: str, qconfig: QConfig) -> QParamsRecord:
         program = program_of(self.network.parts[name]) if name in self.network.parts else None
         if program is None:
             return self._real_qparams(name, self.signal(name), qconfig)
@@ -220,7 +220,7 @@ class _ScalePropagation:
         route = next(r for r in routes if program_input_of(self.network, r) == own_input)
         return self.link_qparams(route, qconfig)
 
-    def _real_qparams(self, name: str, x: Tensor, qconfig: QConfig) -> QParams:
+    def _real_qparams(self, name: str, x: Tensor, qconfig: QConfig) -> QParamsRecord:
         if name not in self.real:
             quantizer = Quantizer.of(qconfig)
             quantizer.observe(x.to(torch.float32))

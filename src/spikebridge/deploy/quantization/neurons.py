@@ -15,7 +15,7 @@ from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings,
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
     Numbers,
-    QParams,
+    QParamsRecord,
     Quantizer,
     double,
     ratio_numbers,
@@ -147,7 +147,7 @@ class QuantNeuron(QuantLayer):
         # a threshold has the scale of the membranes, so that they are compared as integers
         largest = max(self.largest, *quantities) or 1.0
         scale = state_scale(largest * HEADROOM, self.high, self.qconfig)
-        self.membranes.set_qparams(QParams(float(scale), -self.high, self.high))
+        self.membranes.set_qparams(QParamsRecord(float(scale), -self.high, self.high))
 
     def forward(self, values: Sequence[QTensor], batch: int, state: Any, effects: _Effects) -> tuple[QTensor, Any]:
         """Rows `(T * B, *N)` of currents that add up."""

@@ -30,14 +30,14 @@ from spikebridge.deploy.quantization.neurons import (
     effects_at,
     unflatten_time,
 )
-from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
+from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
 from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, is_elementwise
 from spikebridge.errors import ExportError, ShapeError
 from spikebridge.hybrid import Delay, Gain, Gate
 from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 
-_SPIKES = QParams(1.0, 0, 1)
+_SPIKES = QParamsRecord(1.0, 0, 1)
 _LayerEffects: TypeAlias = Mapping[str, Mapping[str, Sequence[Effect]]]  # by layer and quantity
 
 

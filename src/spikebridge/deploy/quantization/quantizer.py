@@ -5,11 +5,12 @@ the same bits as with integers. Gradients are straight-through (`round_ste`). Th
 are those of B. Jacob et al., CVPR 2018.
 """
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.deploy.integer.records import QParamsRecord
 from spikebridge.deploy.quantization.config import QConfig
 from spikebridge.deploy.stages.arithmetic import FRACTION, MAX_SHIFT
 from spikebridge.hybrid.unit.discretizer import straight_through
@@ -19,14 +20,6 @@ Numbers: TypeAlias = dict[str, Tensor]
 _MAX_OBSERVED = 1 << 16  # values of a call that are kept to choose the scale
 # scales that are tried, in parts of 40 of the one without clipping; smaller ones always clip too much
 _SHARES = range(40, 13, -1)
-
-
-class QParams(NamedTuple):
-    """A signal's integers from `low` to `high`, times `scale`."""
-
-    scale: float
-    low: int
-    high: int
 
 
 class Quantizer(nn.Module):
@@ -54,11 +47,11 @@ class Quantizer(nn.Module):
         return cls(qconfig.activations, qconfig.power_of_two, positive)
 
     @property
-    def qparams(self) -> QParams:
+    def qparams(self) -> QParamsRecord:
         low, high = self.bounds.tolist()
-        return QParams(float(self.scale), low, high)
+        return QParamsRecord(float(self.scale), low, high)
 
-    def set_qparams(self, qparams: QParams) -> None:
+    def set_qparams(self, qparams: QParamsRecord) -> None:
         self.scale.fill_(qparams.scale)
         self.bounds.copy_(torch.tensor([qparams.low, qparams.high]))
         self.observing = False
@@ -91,12 +84,12 @@ class Quantizer(nn.Module):
         largest = float(x.abs().max())
 
         if largest == 0 or (is_integer and low <= x.min() and largest <= high):
-            self.set_qparams(QParams(1.0, low, high))
+            self.set_qparams(QParamsRecord(1.0, low, high))
             return
 
         scales = self._candidate_scales(largest / high)
         errors = [float((x - torch.floor(x / s + 0.5).clamp(low, high) * s).square().mean()) for s in scales]
-        self.set_qparams(QParams(float(scales[errors.index(min(errors))]), low, high))
+        self.set_qparams(QParamsRecord(float(scales[errors.index(min(errors))]), low, high))
 
     def _candidate_scales(self, widest: float) -> list[Tensor]:
         if not self.power_of_two:

@@ -19,7 +19,7 @@ from spikebridge.deploy.quantization.program import QuantizedModule, QuantProgra
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
     Numbers,
-    QParams,
+    QParamsRecord,
     Quantizer,
     double,
     ratio_numbers,
@@ -68,7 +68,7 @@ class QuantKernel(Kernel):
         if self.form.leaks:
             scale = state_scale((self.largest or 1.0) * HEADROOM, self.high, self.qconfig)
 
-        self.sums.set_qparams(QParams(float(scale), -self.high, self.high))
+        self.sums.set_qparams(QParamsRecord(float(scale), -self.high, self.high))
 
     def convert(self) -> None:
         self.observing = False
@@ -187,13 +187,13 @@ class _QuantDiscretizer(Discretizer):
         if self.neuron is not None:
             self.neuron.calibrate()
             if self.neuron.spikes:
-                self.own.set_qparams(QParams(1.0, 0, 1))
+                self.own.set_qparams(QParamsRecord(1.0, 0, 1))
             else:
                 self.own.calibrate()
         elif callable(self.form.levels):
             max_level = 2 ** (self.qconfig.activations - 1) - 1
             low, high = self.form.levels({**self._settings(), "max_level": max_level}, self.length)
-            self.own.set_qparams(QParams(1.0, low, high))
+            self.own.set_qparams(QParamsRecord(1.0, low, high))
         else:
             self.own.calibrate()
 
@@ -343,7 +343,7 @@ class QuantizedUnit(HybridUnit):
             if stage is not None:
                 stage.calibrate()
 
-    def convert(self, source: QParams, context: QParams | None) -> None:
+    def convert(self, source: QParamsRecord, context: QParamsRecord | None) -> None:
         """Switches from observing to integers; takes scale and range of the source and of the context."""
         if self.quant_kernel is not None:
             self.quant_kernel.input_quantizer.set_qparams(source)
