@@ -60,6 +60,11 @@ class Expression:
     def ndim(self) -> int:
         return len(self.shape)
 
+    @property
+    def like(self) -> CArray:
+        """An array of the same shape and range, without memory."""
+        return CArray("", self.shape[1:], self.low, self.high)
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -85,7 +85,7 @@ class LinkWriter:
         newest_context = None
 
         if context is not None:
-            newest_context = source.state_array(f"{self.name}_context", context.shape, context.low, context.high)
+            newest_context = source.state_array(f"{self.name}_context", context)
             has_context = self.context.fires(self.context.clock(str(self.record.context)))
             lines += if_block(has_context, copy_loop(context, newest_context.code))
 
@@ -203,7 +203,7 @@ class LinkWriter:
             )
 
         source = self.context.source
-        values = source.state_array(f"{self.name}_queue", value.shape, value.low, value.high, rows)
+        values = source.state_array(f"{self.name}_queue", value, rows)
         oldest = source.state_number(f"{self.name}_oldest")
 
         return _Queue(values, oldest, source.state_number(f"{self.name}_waiting"), rows)
@@ -237,11 +237,11 @@ class LinkWriter:
     def _value_memory(self, like: CArray) -> CArray:
         source = self.context.source
         if self.initial is None:
-            return source.state_array(f"{self.name}_value", like.shape, like.low, like.high)
+            return source.state_array(f"{self.name}_value", like)
 
         low = min(like.low, int(np.min(self.initial)))
         high = max(like.high, int(np.max(self.initial)))
-        value = source.state_array(f"{self.name}_value", like.shape, low, high)
+        value = source.state_array(f"{self.name}_value", CArray("", like.shape, low, high))
         if np.any(self.initial):
             start = source.constant(np.asarray(self.initial), like.shape)
             source.starts += for_loop(value.size, [f"{value.code}[j] = {start};"])

@@ -89,7 +89,7 @@ class NetworkWriter:
                 continue
 
             x = CArray(f"in->{member}", self.shapes[name], grid.low, grid.high)
-            signal = self.source.state_array(f"in_{name}", x.shape, grid.low, grid.high)
+            signal = self.source.state_array(f"in_{name}", x)
             clipped = self.source.call("clip", f"{x.code}[j]", str(grid.low), str(grid.high))
             copies = for_loop(signal.size, [f"{signal.code}[j] = {clipped};"])
             self.lines += if_block(self.fires(record.clock), copies)
@@ -142,7 +142,7 @@ class NetworkWriter:
         program = ProgramWriter(self.source, name, record.parts[part].program, numbers)
         out = program.write(inputs, effects)
         # the output lies in memory that the parts share, and readers may run at later ticks
-        signal = self.source.state_array(f"out_{part}", out.shape, out.low, out.high)
+        signal = self.source.state_array(f"out_{part}", out)
         body = [*program.lines, *copy_loop(out, signal.code), *program.after]
 
         self.source.functions += ["", f"static void {name}({self.state} *s) {{", *indent(body), "}"]

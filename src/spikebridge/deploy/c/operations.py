@@ -66,8 +66,8 @@ class ProgramWriter:
 
         return values[self.record.output]
 
-    def work_array(self, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
-        return self.source.work_array(self.function, name, shape, low, high)
+    def work_array(self, name: str, like: CArray) -> CArray:
+        return self.source.work_array(self.function, name, like)
 
     def _operation(
         self, operation: OperationRecord, inputs: Sequence[CArray], effects: Mapping[str, Sequence[CEffect]]
@@ -88,7 +88,7 @@ class ProgramWriter:
 
     def _function(self, name: str, y: Expression) -> CArray:
         place = Place(self.source, self.function, f"{self.function}_{name}")
-        out = self.work_array(name, y.shape[1:], y.low, y.high)
+        out = self.work_array(name, y.like)
         self.lines += write_function(place, y, out)
         return out
 
@@ -112,7 +112,7 @@ class ProgramWriter:
             place,
             start,
             lambda state: form.step(a, signals, state, signals_by),
-            lambda y: self.work_array(operation.name, y.shape[1:], y.low, y.high),
+            lambda y: self.work_array(operation.name, y.like),
         )
         self.lines += written.lines
 
@@ -126,9 +126,8 @@ class ProgramWriter:
         axis = settings["axis"] % (len(shape) + 1) - 1
         behind = math.prod(shape[axis + 1 :])
         joined = sum(x.shape[axis] for x in inputs)
-        out = self.work_array(
-            operation.name, (*shape[:axis], joined, *shape[axis + 1 :]), settings["low"], settings["high"]
-        )
+        out_shape = (*shape[:axis], joined, *shape[axis + 1 :])
+        out = self.work_array(operation.name, CArray("", out_shape, settings["low"], settings["high"]))
 
         offset = 0
         for x, rescaled in zip(inputs, rescaled_inputs(a, [Element(x) for x in inputs]), strict=True):
@@ -144,7 +143,7 @@ class ProgramWriter:
     def _fed_back(self, operation: OperationRecord) -> CArray:
         low, high = self._range_of(operation.sources[0])
         shape = tuple(sizes_of(operation.settings, "axis", len(operation.settings)))
-        return self.source.state_array(f"{self.function}_{operation.name}", shape, low, high)
+        return self.source.state_array(f"{self.function}_{operation.name}", CArray("", shape, low, high))
 
     def _range_of(self, name: str) -> tuple[int, int]:
         """The range of a signal that is read before it is computed."""
@@ -215,7 +214,8 @@ def _linear(program: ProgramWriter, operation: OperationRecord, x: CArray, numbe
     if not x.shape or x.shape[-1] != num_inputs:
         raise ExportError(f"{operation.name!r} takes {num_inputs} values, but gets a signal of shape {x.shape}")
 
-    out = program.work_array(operation.name, (*x.shape[:-1], num_outputs), *layer.sum_range(x.low, x.high))
+    sums = CArray("", (*x.shape[:-1], num_outputs), *layer.sum_range(x.low, x.high))
+    out = program.work_array(operation.name, sums)
     table = program.source.table(layer.weight)
     rows = math.prod(x.shape[:-1])
     value = _element(x, "row", num_inputs, "i", rows)
@@ -291,7 +291,8 @@ def _convolution(program: ProgramWriter, operation: OperationRecord, x: CArray, 
     rows, columns = window.positions(operation.name)
     shape = (num_outputs, *((rows, columns)[2 - num_axes :]))
     # the padding counts as zeros
-    out = program.work_array(operation.name, shape, *layer.sum_range(min(x.low, 0), max(x.high, 0)))
+    sums = CArray("", shape, *layer.sum_range(min(x.low, 0), max(x.high, 0)))
+    out = program.work_array(operation.name, sums)
 
     # with groups an output reads the channels of its own group alone
     outputs_a_group = num_outputs // int(str(operation.settings["groups"]))
@@ -335,7 +336,7 @@ def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers
         first = 0
         inner = [f"best += {value};"]
 
-    out = program.work_array(operation.name, (x.shape[0], rows, columns), low, high)
+    out = program.work_array(operation.name, CArray("", (x.shape[0], rows, columns), low, high))
     kind = "int64_t" if abs(low) + high >= 1 << 31 else "int32_t"
     body = [
         f"{kind} best = {first};",
@@ -349,7 +350,7 @@ def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers
 
 def _sum(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     area = math.prod(x.shape[-2:])
-    out = program.work_array(operation.name, (*x.shape[:-2], 1, 1), x.low * area, x.high * area)
+    out = program.work_array(operation.name, CArray("", (*x.shape[:-2], 1, 1), x.low * area, x.high * area))
     body = [
         f"{out.kind} sum = 0;",
         *for_loop(area, [f"sum += {x.code}[c * {area} + i];"], "i"),

@@ -165,29 +165,26 @@ class CSource:
     _taken: set[str] = field(default_factory=set)
     _locals: Counter[str] = field(default_factory=Counter)
 
-    def state_array(self, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1) -> CArray:
-        """An array in the state, or several rows of it; it starts with zeros."""
+    def state_array(self, name: str, like: CArray, rows: int = 1) -> CArray:
+        """An array in the state with some shape and range, or several rows of it; it starts with zeros."""
         unique = c_name(name, self._taken)
         # memory starts with zeros
-        low = min(low, 0)
-        high = max(high, 0)
-        self.state.append((c_type(low, high), unique, rows * math.prod(shape)))
+        array = CArray(f"s->{unique}", like.shape, min(like.low, 0), max(like.high, 0))
+        self.state.append((array.kind, unique, rows * array.size))
 
-        return CArray(f"s->{unique}", shape, low, high)
+        return array
 
     def state_number(self, name: str, kind: str = "int32_t") -> str:
         unique = c_name(name, self._taken)
         self.state.append((kind, unique, 0))
         return f"s->{unique}"
 
-    def work_array(
-        self, function: str, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1
-    ) -> CArray:
+    def work_array(self, function: str, name: str, like: CArray, rows: int = 1) -> CArray:
         """An intermediate signal of a function, or several rows of it; the functions share their memory."""
         fields = self.work.setdefault(function, [])
         unique = c_name(name, {taken for _, taken, _ in fields})
-        fields.append((c_type(low, high), unique, rows * math.prod(shape)))
-        return CArray(f"s->work.{function}.{unique}", shape, low, high)
+        fields.append((like.kind, unique, rows * like.size))
+        return replace(like, code=f"s->work.{function}.{unique}")
 
     def local_name(self, function: str) -> str:
         self._locals[function] += 1

@@ -91,8 +91,7 @@ def _leaf_of(leaf: Any) -> _Leaf:
     """A field of the state without memory: its shape and range."""
     if isinstance(leaf, Ring):
         return Ring(leaf.range, leaf.place, leaf.rows)
-    x = as_expression(leaf)
-    return Element(CArray("", x.shape[1:], x.low, x.high))
+    return Element(as_expression(leaf).like)
 
 
 def _hull(old: _Leaf, new: _Leaf) -> _Leaf:
@@ -134,14 +133,11 @@ def _names(name: str, state: Any) -> list[str]:
 
 
 def _allocated(source: CSource, name: str, leaf: _Leaf) -> _Leaf:
-    shape = leaf.array.shape
-    low = leaf.array.low
-    high = leaf.array.high
-    if isinstance(leaf, Ring):
-        array = source.state_array(name, shape, low, high, leaf.rows)
-        return Ring(array, source.state_number(f"{name}_place"), leaf.rows)
+    if isinstance(leaf, Element):
+        return Element(source.state_array(name, leaf.array))
 
-    return Element(source.state_array(name, shape, low, high))
+    array = source.state_array(name, leaf.array, leaf.rows)
+    return Ring(array, source.state_number(f"{name}_place"), leaf.rows)
 
 
 def _start_lines(source: CSource, leaf: _Leaf, initial: Any) -> list[str]:

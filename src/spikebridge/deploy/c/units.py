@@ -60,7 +60,7 @@ class UnitWriter:
 
     def _repeated(self, output: UnitOutput) -> UnitOutput:
         length = self.runner.length
-        held = self._work_rows("held", output.values, length)
+        held = self._work_array("held", output.values, length)
         copies = for_loop(length, copy_loop(output.values, held.row().code), "k")
         return UnitOutput([*output.lines, *copies], held, length)
 
@@ -89,9 +89,7 @@ class UnitWriter:
 
         if self.runner.stages.kept:
             # the values wait until the window closes, over several calls
-            values = self.source.state_array(
-                f"{self.function}_kept", step.out.shape, step.out.low, step.out.high, length
-            )
+            values = self.source.state_array(f"{self.function}_kept", step.out, length)
             lines += copy_loop(step.out, values.row(position).code)
 
         lines += [f"{position} = ({position} + 1) % {length};", f"if ({position} != 0) return;"]
@@ -101,7 +99,7 @@ class UnitWriter:
         # windows share steps, or the steps are the values: the steps wait until the window closes
         length = self.runner.length
         shared = length - self.runner.stride
-        waiting = self.source.state_array(f"{self.function}_waiting", x.shape, x.low, x.high, length)
+        waiting = self.source.state_array(f"{self.function}_waiting", x, length)
         number = self.source.state_number(f"{self.function}_filled")
         lines = [
             *copy_loop(x, waiting.row(number).code),
@@ -130,7 +128,7 @@ class UnitWriter:
         if not self.runner.stages.kept:
             return UnitOutput([*step.restart, *for_loop(length, step.lines, "k")], step.out, 1)
 
-        values = self._work_rows("kept", step.out, length)
+        values = self._work_array("kept", step.out, length)
         body = [*step.lines, *copy_loop(step.out, values.row().code)]
 
         return UnitOutput([*step.restart, *for_loop(length, body, "k")], values, length)
@@ -152,7 +150,7 @@ class UnitWriter:
             return a.clip_output(h), carry
 
         place = Place(self.source, self.function, f"{self.function}_kernel")
-        return write_step(place, form.start(a, signal), step, lambda h: self._work_array("h", h))
+        return write_step(place, form.start(a, signal), step, lambda h: self._work_array("h", h.like))
 
     def _nonlinear(self, output: UnitOutput, context: CArray | None) -> UnitOutput:
         record = self.record.nonlinearity
@@ -169,7 +167,7 @@ class UnitWriter:
         if is_single:
             return output._replace(lines=[*output.lines, *program.lines], values=out)
 
-        values = self._work_rows("values", out, output.number)
+        values = self._work_array("values", out, output.number)
         body = [*program.lines, *copy_loop(out, values.row().code)]
 
         return output._replace(lines=[*output.lines, *for_loop(output.number, body, "k")], values=values)
@@ -189,11 +187,11 @@ class UnitWriter:
         if isinstance(outputs, Stack):
             # one value gives several, the entries of a row of the table
             number = len(outputs)
-            values = self._work_array("outputs", outputs.element, number)
+            values = self._work_array("outputs", outputs.element.like, number)
             lines = for_loop(number, write_function(place, outputs.element, values.row()), "k")
         else:
             number = 1
-            values = self._work_array("outputs", outputs[0])
+            values = self._work_array("outputs", outputs[0].like)
             lines = write_function(place, outputs[0], values)
 
         return UnitOutput([*output.lines, *lines], values, number, output.after)
@@ -208,7 +206,7 @@ class UnitWriter:
 
         def target(y: Expression) -> CArray:
             # the range of the output is known when the ranges of the state are
-            outputs.append(self._work_array("outputs", y, output.number))
+            outputs.append(self._work_array("outputs", y.like, output.number))
             return outputs[0].row()
 
         start = None if form.start is None else form.start(a, value)
@@ -217,8 +215,5 @@ class UnitWriter:
 
         return output._replace(lines=[*output.lines, *lines], values=outputs[0])
 
-    def _work_array(self, name: str, y: Expression, rows: int = 1) -> CArray:
-        return self.source.work_array(self.function, name, y.shape[1:], y.low, y.high, rows)
-
-    def _work_rows(self, name: str, like: CArray, number: int) -> CArray:
-        return self.source.work_array(self.function, name, like.shape, like.low, like.high, number)
+    def _work_array(self, name: str, like: CArray, rows: int = 1) -> CArray:
+        return self.source.work_array(self.function, name, like, rows)
