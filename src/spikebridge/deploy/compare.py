@@ -9,7 +9,7 @@
 | rebuilt | the whole network, rebuilt in torch from the bundle alone |
 | runner | the whole network without torch |
 | integers | the integer model, where the bundle has one: the same bits as the quantised network |
-| quantised | the quantised network beside the trained one: the difference is stated, not judged |
+| quantised | the quantised network against the trained one: the difference is stated, not judged |
 
 A part alone gets the signals of the trained network, so that a difference is not passed on. Callers may add levels.
 """

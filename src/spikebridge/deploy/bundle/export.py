@@ -7,7 +7,7 @@
 | kernel, discretizer of a unit | numbers; an ONNX function where it has no array form |
 | nonlinearity of a unit | ONNX |
 | spiking layer of a unit | NIR |
-| module beside the graph, such as the prior of a tracker | numbers, for a program that knows the module |
+| module outside the graph, such as the prior of a tracker | numbers, for a program that knows the module |
 """
 
 import copy

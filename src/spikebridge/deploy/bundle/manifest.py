@@ -250,8 +250,8 @@ class Manifest:
     def _check_link(self, link: LinkRecord) -> None:
         _check_known(link.target, self.parts, f"the target of link {link.name!r}")
         for name in link.sources:
-            what = "the source" if name == link.source else "a signal"
-            _check_known(name, {**self.inputs, **self.parts}, f"{what} of link {link.name!r}")
+            role = "the source" if name == link.source else "a signal"
+            _check_known(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
 
         # an input comes before all parts
         index = {name: i for i, name in enumerate(self.order)}
@@ -304,9 +304,9 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_known(name: str, names: Any, what: str) -> None:
+def _check_known(name: str, names: Any, role: str) -> None:
     if name not in names:
-        raise DataError(f"manifest: {what} is {name!r}, which is not there; {did_you_mean(name, names)}")
+        raise DataError(f"manifest: {role} is {name!r}, which is not there; {did_you_mean(name, names)}")
 
 
 def write_manifest(manifest: Manifest) -> str:

@@ -270,7 +270,7 @@ class CArithmetic(IntegerArithmetic):
         if not ((decay >= 0) & (decay <= 1 << FRACTION)).all():
             raise ExportError(f"a decay counts parts of 2^{FRACTION}, but is {decay.min()} to {decay.max()}")
 
-        # the product with a decay, and what is added to it, stay inside 64 bits
+        # the product with a decay, and the half that is added to it, stay inside 64 bits
         widest = (max(abs(v.low), abs(v.high)) + max(abs(target.low), abs(target.high)) + 1) << FRACTION
         c_type(-widest, widest)
 

@@ -1,4 +1,4 @@
-"""Links of the integer model in C: a unit, the delivery of its values, and what the target reads."""
+"""Links of the integer model in C: a unit, the delivery of its values, and the value that the target reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -126,7 +126,7 @@ def to_integers(name: str, x: Values, grid: QParamsRecord) -> Ints:
 
 
 @contextmanager
-def fitting(what: str) -> Iterator[None]:
+def fitting(name: str) -> Iterator[None]:
     """Raises one line in place of numpy's error where numbers of an integer model do not fit each other."""
     try:
         yield
@@ -135,7 +135,7 @@ def fitting(what: str) -> Iterator[None]:
     except KeyError as missing:
         raise DataError(f"the integer model is damaged: it lacks {missing}") from None
     except (ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
-        raise DataError(f"the integer model cannot run, {what} does not fit: {error}") from None
+        raise DataError(f"the integer model cannot run, {name} does not fit: {error}") from None
 
 
 def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Numbers, forms: Forms) -> LinkRunner:

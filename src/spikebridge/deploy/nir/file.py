@@ -41,14 +41,14 @@ def nir_library() -> ModuleType:
 
 
 @contextmanager
-def one_line_errors(what: str) -> Iterator[None]:
+def one_line_errors(name: str) -> Iterator[None]:
     """Raises one line in place of the errors of libraries on damaged files."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{what}: {error}") from None
+        raise DataError(f"{name}: {error}") from None
     except _FAULTS as error:
-        raise DataError(f"{what} cannot be read: {type(error).__name__}: {error}") from None
+        raise DataError(f"{name} cannot be read: {type(error).__name__}: {error}") from None
 
 
 def open_graph(source: Any, kinds: Sequence[str]) -> Any:

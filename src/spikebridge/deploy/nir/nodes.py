@@ -1,4 +1,4 @@
-"""Layers as NIR nodes, with metadata for what NIR has no field for."""
+"""Layers as NIR nodes, with metadata for properties for which NIR has no field."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class LayerNode:
     """The node of a layer."""
 
     node: Any
-    notes: tuple[str, ...] = ()  # in words, metadata for which NIR has no field
+    notes: tuple[str, ...] = ()  # metadata for which NIR has no field, as text
     before: Any = None  # a factor on its input, as a node of its own
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -223,7 +223,7 @@ def _is_endless(tau: Tensor | float) -> bool:
 
 
 def _firing_metadata(visit: Visit, layer: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Kind of reset and refractory time: metadata, and the same in words."""
+    """Kind of reset and refractory time: metadata, and the same as text."""
     metadata: dict[str, Any] = {}
     notes = []
     if layer.reset != "zero":
@@ -240,7 +240,7 @@ def _firing_metadata(visit: Visit, layer: Any) -> tuple[dict[str, Any], tuple[st
 
 
 def _initial_metadata(visit: Visit, leak: Array) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The initial membrane of a neuron without leak: metadata, and the same in words."""
+    """The initial membrane of a neuron without leak: metadata, and the same as text."""
     if not leak.any():
         return {}, ()
     return {"v_initial": leak}, (f"{visit.name}: membranes do not start at 0; NIR has no field for it",)

@@ -1,4 +1,4 @@
-"""One NIR node in this package's words: kind, numbers and settings. No torch is needed.
+"""One NIR node in the terms of this package: kind, numbers and settings. No torch is needed.
 
 NIR (J. E. Pedersen et al., Nature Communications 15:8122, 2024) describes continuous time. Its `LIF` is
 `tau dv/dt = (v_leak - v) + r I`. With the input constant over a step of `dt` the exact solution is

@@ -31,7 +31,7 @@ from spikebridge.neurons.stateless import over_time
 
 @dataclass(frozen=True)
 class _Written:
-    """A `nir.NIRGraph`, and notes in words on metadata for which NIR has no field."""
+    """A `nir.NIRGraph`, and notes on metadata for which NIR has no field."""
 
     graph: Any
     notes: tuple[str, ...]

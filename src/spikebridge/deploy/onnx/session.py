@@ -65,7 +65,7 @@ class OnnxSession:
         options.log_severity_level = 4
 
         try:
-            # from bytes, so that no tensor can be looked for in a file beside it; its fallback prints
+            # from bytes, so that no tensor can be looked for in another file; its fallback prints
             with redirect_stdout(io.StringIO()):
                 self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - onnxruntime's own exceptions have no common class of their own

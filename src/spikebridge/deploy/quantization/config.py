@@ -15,7 +15,7 @@ class QConfig:
     """Widths of the integers in a region of a network.
 
     Args:
-        path: a part, a unit (`units.LINK`) or a layer in one of them, with all that is below; `*` stands for any text.
+        path: a part, a unit (`units.LINK`) or a layer in one of them, with all that is below; `*` matches any text.
         weights: bits of a weight, one scale an output channel.
         activations: bits of a signal between layers.
         membranes: bits of a state: membranes, sums of kernels.

@@ -140,7 +140,7 @@ class _ModelWriter:
             held=link.held,
             takes=takes,
             gives=self._value_grid(route, takes),
-            takes_beside=None if source.context_grid is None else source.context_grid,
+            takes_beside=source.context_grid,
             delay=route.delay,
             argument=program_input_of(self.network, route) if is_argument else None,
             node=self.programs[link.part].layer_at(node) if quantity and is_inside else None,

@@ -103,7 +103,7 @@ class Quantizer(nn.Module):
         """Clips integers to the range, and counts those that were outside."""
         low, high = self.bounds.tolist()
         if self.counts is not None:
-            # before the clip, which loses what was outside
+            # before the clip, which loses the values outside
             self.counts[0] += int(((q < low) | (q > high)).sum())
             self.counts[1] += q.numel()
 

@@ -48,7 +48,7 @@ class UnitStages:
 class UnitRunner:
     """A unit that runs without torch: `values, state = unit.push(x, state)`.
 
-    Without a window each step stands for itself. Raises a `DataError` for stages that do not follow each other.
+    Without a window each step is a value of its own. Raises a `DataError` for stages that do not follow each other.
     """
 
     def __init__(self, window: StageRecord | None, stages: UnitStages) -> None:

@@ -160,7 +160,7 @@ class FloatArithmetic:
         return self.zeros((len(x), num_steps, *x.shape[1:]), x)
 
     def fill(self, past: Any, started: Any, x: Any) -> Any:
-        """Past steps; where a window has not started, the first step stands in for all of them."""
+        """Past steps; where a window has not started, all of them are the first step."""
         return self.xp.where(started.reshape(-1, *[1] * x.ndim), past, x[:, None])
 
     def append(self, past: Any, x: Any) -> Any:
