@@ -59,12 +59,12 @@ class OpenVinoSession:
         """All outputs, in order, of every input by name, batch first."""
         inputs = checked_feed(self, feed)
         try:
-            found = self.model(inputs)
+            outputs = self.model(inputs)
         except Exception as error:  # noqa: BLE001 - as above
             raise DataError(f"{self.name} cannot run by OpenVINO: {_reason(error)}") from None
 
         # the arrays of a result are those of the next call, too
-        return [np.array(found[index]) for index in range(len(self.outputs))]
+        return [np.array(outputs[index]) for index in range(len(self.outputs))]
 
 
 def openvino_level(bundle: Bundle) -> Callable[[dict[str, Values], int], Signals]:

@@ -178,29 +178,29 @@ def compared(bundle: Bundle) -> list[dict[str, Any]]:
     return [
         {
             "form": level,
-            "compared": len(found),
-            "largest difference": max(row.largest for row in found),
-            "relative": max(row.largest / max(1.0, row.largest_value) for row in found),
-            "spikes that differ": max((row.share for row in found if row.share is not None), default=0.0),
-            "answer": next((row.largest for row in found if row.name == "answer"), None),
-            "passed": None if found[0].passed is None else all(row.passed for row in found),
+            "compared": len(level_rows),
+            "largest difference": max(row.largest for row in level_rows),
+            "relative": max(row.largest / max(1.0, row.largest_value) for row in level_rows),
+            "spikes that differ": max((row.share for row in level_rows if row.share is not None), default=0.0),
+            "answer": next((row.largest for row in level_rows if row.name == "answer"), None),
+            "passed": None if level_rows[0].passed is None else all(row.passed for row in level_rows),
         }
-        for level, found in rows.items()
+        for level, level_rows in rows.items()
     ]
 
 
 def compared_c(bundle: Bundle, folder: Path, compiler: str = "cc") -> dict[str, Any]:
     """The row of C: values that differ from the integer model."""
-    made = write_c(*bundle_sample(bundle), folder)
-    words = [compiler, "-std=c99", f"{made.name}.c", "check.c", "-o", "check"]
-    subprocess.run(words, cwd=made.folder, check=True, timeout=60)
-    said = subprocess.run(["./check"], cwd=made.folder, capture_output=True, text=True, timeout=60).stdout
-    found = re.fullmatch(r"\d+ ticks, (\d+) values, (\d+) differ\n", said)
+    model_c = write_c(*bundle_sample(bundle), folder)
+    words = [compiler, "-std=c99", f"{model_c.name}.c", "check.c", "-o", "check"]
+    subprocess.run(words, cwd=model_c.folder, check=True, timeout=60)
+    said = subprocess.run(["./check"], cwd=model_c.folder, capture_output=True, text=True, timeout=60).stdout
+    match = re.fullmatch(r"\d+ ticks, (\d+) values, (\d+) differ\n", said)
 
-    if found is None:
+    if match is None:
         raise SystemExit(f"the program of the C form said: {said}")
 
-    return {"form": "C", "compared": int(found[1]), "values that differ": int(found[2]), "passed": found[2] == "0"}
+    return {"form": "C", "compared": int(match[1]), "values that differ": int(match[2]), "passed": match[2] == "0"}
 
 
 def measure() -> dict[str, Any]:
@@ -255,12 +255,12 @@ def table_row(row: dict[str, Any]) -> tuple[str, ...]:
 def main() -> int:
     """Measures, unless the page is only checked, and writes the table."""
     if "--check" not in sys.argv:
-        known = {
+        results = {
             "command": "python research/deploy/residual_delays.py",
             **measure(),
             "environment": describe_environment(),
         }
-        RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     table = measured(("form", "held against", "largest difference", "limit"), [table_row(row) for row in rows])

@@ -36,11 +36,11 @@ def measured(name: str, options: tuple[str, ...]) -> dict[str, Any]:
     words = ["sweep", "digits", "--preset", "quick", *options, "--workers", str(WORKERS)]
     with TemporaryDirectory() as place:
         folder = Path(place) / "sweep"
-        begun = time.monotonic()
+        started = time.monotonic()
         load = os.getloadavg()[0]
         command = [sys.executable, "-m", "spikebridge", *words, "--out", str(folder), "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
         cells = json.loads((folder / "results.json").read_text(encoding="utf-8"))["cells"]
 
     share = sum(cell["seconds"] for cell in cells) / WORKERS
@@ -71,8 +71,8 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
 
     if not quick:
-        found = {"rows": rows, "cores": os.cpu_count(), "environment": describe_environment()}
-        write_text(RESULTS, json.dumps(found, indent=1) + "\n")
+        results = {"rows": rows, "cores": os.cpu_count(), "environment": describe_environment()}
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

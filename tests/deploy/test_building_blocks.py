@@ -214,8 +214,8 @@ def test_elements_of_c() -> None:
     assert broadcast_index((4, 1), (2, 4, 5), "k") == "k / 5 % 4"
     assert for_loop(2, ["y[j] = 0;"]) == ["for (int j = 0; j < 2; j++) {", "    y[j] = 0;", "}"]
 
-    taken: set[str] = set()
-    names = [c_name(name, taken) for name in ("where.lif-1", "where_lif_1", "int")]
+    used: set[str] = set()
+    names = [c_name(name, used) for name in ("where.lif-1", "where_lif_1", "int")]
     assert names == ["where_lif_1", "where_lif_1_2", "int_"]
 
 

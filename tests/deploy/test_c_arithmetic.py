@@ -32,9 +32,9 @@ def test_a_neuron_is_written_as_its_array_form_reads() -> None:
     source = CSource()
     a, _ = neuron(refractory=0, v_leak=0)
     x = Element(X)
-    made = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
+    neuron_c = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
 
-    assert made.lines == [
+    assert neuron_c.lines == [
         "for (int j = 0; j < 3; j++) {",
         "    const int64_t t1 = clip((leak(s->part_v[j], 0, 16384) + x[j]), (-1000), 1000);",
         "    const int64_t t2 = (t1 >= 500);",
@@ -43,7 +43,7 @@ def test_a_neuron_is_written_as_its_array_form_reads() -> None:
         "    y[j] = t2;",
         "}",
     ]
-    assert (made.out.low, made.out.high) == (0, 1)
+    assert (neuron_c.out.low, neuron_c.out.high) == (0, 1)
     assert source.state == [("int16_t", "part_v", 3)]
     assert source.starts == []
 
@@ -52,11 +52,11 @@ def test_membranes_start_at_rest_and_refractory_steps_have_their_range() -> None
     source = CSource()
     a, _ = neuron(refractory=200, v_leak=5)
     x = Element(X)
-    made = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
+    neuron_c = written(source, neuron_start(a, [x]), lambda state: neuron_step(a, [x], state, {}))
 
     assert [field[:2] for field in source.state] == [("int16_t", "part_v"), ("uint8_t", "part_wait")]
     assert "s->part_v[j] = 5;" in "\n".join(source.starts)
-    assert "s->part_v[j] = 5;" in "\n".join(made.restart) and "memset(s->part_wait" in "\n".join(made.restart)
+    assert "s->part_v[j] = 5;" in "\n".join(neuron_c.restart) and "memset(s->part_wait" in "\n".join(neuron_c.restart)
 
 
 def test_a_number_of_steps_is_counted_once_and_not_for_each_place() -> None:
@@ -65,11 +65,11 @@ def test_a_number_of_steps_is_counted_once_and_not_for_each_place() -> None:
     a = CArithmetic({"high": 1000, "low_out": -100, "high_out": 100}, numbers, num_steps=4)
     form = KERNELS["Mean"]
     x = Element(X)
-    made = written(source, form.start(a, x), lambda carry: form.step(a, x, carry))
-    place = made.lines.index("for (int j = 0; j < 3; j++) {")
+    kernel_c = written(source, form.start(a, x), lambda carry: form.step(a, x, carry))
+    place = kernel_c.lines.index("for (int j = 0; j < 3; j++) {")
 
     assert place == 0
-    assert made.lines[-1] == "s->part_1[0] = (s->part_1[0] < 4 ? s->part_1[0] + 1 : 4);"
+    assert kernel_c.lines[-1] == "s->part_1[0] = (s->part_1[0] < 4 ? s->part_1[0] + 1 : 4);"
     assert source.state[1] == ("int8_t", "part_1", 1)
 
 

@@ -64,9 +64,9 @@ def test_a_bundle_and_its_integers_hold_whole_steps_and_say_the_same(tmp_path: P
     assert comparison.passed, [row for row in comparison.rows if not row.passed]
     assert {"integers"} < {row.level for row in comparison.rows}
 
-    found = integer_runner(bundle).run({"x": x["x"].numpy()})["snn"]
-    assert np.array_equal(found, quantized(x)[0]["snn"].detach().numpy())
-    assert found.any()
+    outputs = integer_runner(bundle).run({"x": x["x"].numpy()})["snn"]
+    assert np.array_equal(outputs, quantized(x)[0]["snn"].detach().numpy())
+    assert outputs.any()
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,12 @@ def test_openvino_gives_what_onnxruntime_gives_and_names_what_is_wrong() -> None
     torch.manual_seed(0)
     content = write_onnx(nn.Sequential(nn.Linear(3, 4), nn.Tanh()).eval(), {"x": torch.zeros(1, 3)})
     session = OpenVinoSession(content, "part.onnx")
-    known = OnnxSession(content, "part.onnx")
+    reference = OnnxSession(content, "part.onnx")
 
-    assert (session.inputs, session.outputs) == (known.inputs, known.outputs)
+    assert (session.inputs, session.outputs) == (reference.inputs, reference.outputs)
     for batch in (1, 5):
         x = np.random.default_rng(batch).random((batch, 3), np.float32)
-        (y,), (wanted,) = session.run({"x": x}), known.run({"x": x})
+        (y,), (wanted,) = session.run({"x": x}), reference.run({"x": x})
         assert np.allclose(y, wanted, atol=1e-6)
 
     with pytest.raises(DataError, match=r"part\.onnx takes \['x'\], but was given \['y'\]"):
