@@ -58,6 +58,10 @@ class NirRunner:
         return sum(outputs[1:], outputs[0]), _GraphState(nodes, late)
 
     def _input_of(self, node: NirNode, signals: Mapping[str, Values], late: Mapping[str, Values], batch: int) -> Values:
+        if len(node.sources) == 1 and not node.delayed:
+            # almost every node, at every tick
+            return signals[node.sources[0]]
+
         incoming = [signals[name] for name in node.sources]
         incoming += [late[name] for name in node.delayed if name in late]
         if not incoming:

@@ -1,6 +1,6 @@
 """Convolutions and windows of images in numpy, for floats and integers. No torch is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,7 +46,10 @@ def convolution(
     """A convolution over one or two axes; weights `(C_out, C_in / groups, *kernel)`."""
     num_axes = weight.ndim - 2
     view = windows(x, weight.shape[2:], stride, padding, dilation)
-    pairs = zip(np.split(view, groups, axis=1), np.split(weight, groups, axis=0), strict=True)
+    # almost all layers have one group, and a split takes longer than a small product
+    pairs: Iterable[tuple[Values, Values]] = [(view, weight)]
+    if groups > 1:
+        pairs = zip(np.split(view, groups, axis=1), np.split(weight, groups, axis=0), strict=True)
 
     # channels of a group and places of the kernel are summed
     summed = [1, *range(2 + num_axes, 2 + 2 * num_axes)], [1, *range(2, 2 + num_axes)]
