@@ -34,14 +34,12 @@ _KINDS = {record_name(kind): kind for kind in _PUBLIC if issubclass(kind, Window
 
 def kernel_form(kind: type[nn.Module]) -> KernelForm | None:
     """The array form of a kernel class, user-defined or of the package; None if it has none."""
-    form = _form(kind, KERNELS)
-    return form if isinstance(form, KernelForm) else None
+    return _form(kind, KERNELS, KernelForm)
 
 
 def discretizer_form(kind: type[nn.Module]) -> DiscretizerForm | None:
     """The array form of a discretizer class, user-defined or of the package; None if it has none."""
-    form = _form(kind, DISCRETIZERS)
-    return form if isinstance(form, DiscretizerForm) else None
+    return _form(kind, DISCRETIZERS, DiscretizerForm)
 
 
 def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | DiscretizerForm]:
@@ -56,12 +54,11 @@ def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | Dis
     return forms
 
 
-def _form(kind: type[nn.Module], forms: Mapping[str, Any]) -> Any:
+def _form(kind: type[nn.Module], forms: Mapping[str, Any], form_kind: type[Any]) -> Any:
     name = record_name(kind)
-    if "array_form" in vars(kind):
-        return vars(kind)["array_form"]
     # a user-defined class may have the name of one of the package's
-    return forms.get(name) if _KINDS.get(name) is kind else None
+    form = vars(kind).get("array_form", forms.get(name) if _KINDS.get(name) is kind else None)
+    return form if isinstance(form, form_kind) else None
 
 
 def is_known(stage: nn.Module) -> bool:

@@ -243,7 +243,7 @@ class CArithmetic(IntegerArithmetic):
     def zeros(self, shape: tuple[int, ...], like: Any) -> Ints:
         return np.zeros(shape, np.int64)
 
-    def rescale(self, q: Expression, ratio: str = "out.") -> Expression:  # type: ignore[override]
+    def rescale(self, q: Expression, ratio: str = "out.") -> Expression:
         if ratio == "in." and f"{ratio}multiplier" not in self.constants:
             return q
 

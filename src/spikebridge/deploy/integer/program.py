@@ -178,14 +178,6 @@ def _convolution(a: Any, inputs: Sequence[Ints]) -> Ints:
     return convolution(inputs[0], weight, a.constants.get("bias"), stride, both_sides, dilation, a.settings["groups"])
 
 
-def _table(a: Any, inputs: Sequence[Any]) -> Any:
-    return a.entry("entries", inputs[0] - a.settings["low"])
-
-
-def _relu(a: Any, inputs: Sequence[Any]) -> Any:
-    return a.xp.maximum(inputs[0], 0)
-
-
 def _flatten(a: Any, inputs: Sequence[Ints]) -> Ints:
     (x,) = inputs
     start = a.settings["start"] % x.ndim
@@ -198,31 +190,19 @@ def _pooled(a: Any, x: Ints, outside: int) -> Ints:
     return windows(x, kernel, stride, [(n, n) for n in padding], outside=outside)
 
 
-def _largest(a: Any, inputs: Sequence[Ints]) -> Any:
-    return _pooled(a, inputs[0], _BELOW_ALL).max((-2, -1))
-
-
-def _sums(a: Any, inputs: Sequence[Ints]) -> Any:
-    return _pooled(a, inputs[0], 0).sum((-2, -1))
-
-
-def _sum(a: Any, inputs: Sequence[Ints]) -> Any:
-    return inputs[0].sum((-2, -1), keepdims=True)
-
-
-def _same(a: Any, inputs: Sequence[Ints]) -> Ints:
-    return inputs[0]
-
-
 # functions of each value alone, which become C as they stand
-ELEMENTWISE: dict[str, _Function] = {"narrow": _requantize, "table": _table, "relu": _relu}
+ELEMENTWISE: dict[str, _Function] = {
+    "narrow": _requantize,
+    "table": lambda a, inputs: a.entry("entries", inputs[0] - a.settings["low"]),
+    "relu": lambda a, inputs: a.xp.maximum(inputs[0], 0),
+}
 _FUNCTIONS: dict[str, _Function] = {
     **ELEMENTWISE,
     "linear": _linear,
     "convolution": _convolution,
     "flatten": _flatten,
-    "largest": _largest,
-    "sums": _sums,
-    "sum": _sum,
-    "same": _same,
+    "largest": lambda a, inputs: _pooled(a, inputs[0], _BELOW_ALL).max((-2, -1)),
+    "sums": lambda a, inputs: _pooled(a, inputs[0], 0).sum((-2, -1)),
+    "sum": lambda a, inputs: inputs[0].sum((-2, -1), keepdims=True),
+    "same": lambda a, inputs: inputs[0],
 }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikebridge.deploy.quantization.quantizer import fixed_point_ratio, leak_towards, power, rescale
-from spikebridge.deploy.stages.arithmetic import DRAW_BITS, MAX_STEPS, FloatArithmetic
+from spikebridge.deploy.stages.arithmetic import DRAW_BITS, MAX_STEPS, IntegerArithmetic
 from spikebridge.hybrid.unit.discretizer import draw_uniform, straight_through
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.saturation import clip
@@ -23,7 +23,7 @@ def _unclipped(q: Tensor) -> Tensor:
 
 
 @dataclass
-class FakeIntegerArithmetic(FloatArithmetic):
+class FakeIntegerArithmetic(IntegerArithmetic):
     """Fake integers, with the integers of a stage as constants.
 
     `ratios` are the changes of scale: `in.`, `out.`, those of modulated quantities. The clamps clip state and output to
@@ -38,6 +38,9 @@ class FakeIntegerArithmetic(FloatArithmetic):
     scale: Tensor | float = 1.0
     surrogate: Surrogate = ARCTAN
 
+    def __post_init__(self) -> None:
+        pass  # constants stay tensors
+
     def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_zeros(shape)
 
@@ -47,18 +50,11 @@ class FakeIntegerArithmetic(FloatArithmetic):
     def bound(self, q: Tensor) -> Tensor:
         return self.clamp_state(q)
 
-    def bound_quantity(self, q: Tensor) -> Tensor:
-        # one above the highest membrane, as in `IntegerArithmetic`
-        return torch.clip(q, -self.settings["high"], self.settings["high"] + 1)
-
     def clip_output(self, q: Tensor) -> Tensor:
         return self.clamp_output(q)
 
     def leak(self, v: Tensor, decay: Tensor, rest: Tensor | float = 0) -> Tensor:
         return leak_towards(v, rest, decay)
-
-    def charge(self, current: Tensor) -> Tensor:
-        return current
 
     def count(self, number: Tensor) -> Tensor:
         return (number + 1).clamp(max=MAX_STEPS)
@@ -70,9 +66,6 @@ class FakeIntegerArithmetic(FloatArithmetic):
         hard = torch.div(2 * total.detach() * multiplier + unit, 2 * unit, rounding_mode="floor")
 
         return straight_through(hard, total * self.ratios["out."] / number)
-
-    def round(self, q: Tensor) -> Tensor:
-        return q
 
     def fire(self, v: Tensor, threshold: Tensor) -> Tensor:
         # the surrogate has the width of real values

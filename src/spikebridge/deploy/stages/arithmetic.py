@@ -195,7 +195,7 @@ class IntegerArithmetic(FloatArithmetic):
     def __post_init__(self) -> None:
         self.constants = {ratio_name(name): np.asarray(value, np.int64) for name, value in self.constants.items()}
 
-    def rescale(self, q: Ints, ratio: str = "out.") -> Ints:
+    def rescale(self, q: Any, ratio: str = "out.") -> Any:
         key = f"{ratio}multiplier"
         # a state without a scale of its own has that of the input
         if ratio == "in." and key not in self.constants:

@@ -88,10 +88,6 @@ def kind_of(name: str, forms: Forms = None) -> Kind:
     return form.kind if isinstance(form, DiscretizerForm) else "steps"
 
 
-def _first_index(a: Any, h: Any) -> Any:
-    return 0
-
-
 def _bernoulli(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     spikes = []
     for h in values:
@@ -103,10 +99,6 @@ def _bernoulli(a: Any, values: Sequence[Any], length: int, state: Any) -> Result
 
 def _threshold(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     return [a.fire(h, a["v_threshold"]) for h in values], None
-
-
-def _zero_total(a: Any, h: Any) -> Any:
-    return a.xp.zeros_like(h)
 
 
 def _signed_delta(a: Any, values: Sequence[Any], length: int, total: Any) -> Result:
@@ -165,10 +157,6 @@ def _table(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     return a.look_up("entries", values[0] - a.settings["low"]), None
 
 
-def _layer_start(a: Any, h: Any) -> Any:
-    return neuron_start(a, [h])
-
-
 def _spiking_layer(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     outputs = []
     for h in values:
@@ -194,7 +182,7 @@ def _limit_levels(settings: Settings, length: int) -> tuple[int, int]:
 TABLE = "Spikes"
 DISCRETIZERS: dict[str, DiscretizerForm] = {
     "Bernoulli": DiscretizerForm(
-        _bernoulli, ("seed",), levels=_spike_levels, stateful=True, settings=("seed",), start=_first_index
+        _bernoulli, ("seed",), levels=_spike_levels, stateful=True, settings=("seed",), start=lambda a, h: 0
     ),
     "Threshold": DiscretizerForm(_threshold, ("v_threshold",), levels=_spike_levels, thresholds=("v_threshold",)),
     "SignedDelta": DiscretizerForm(
@@ -204,7 +192,7 @@ DISCRETIZERS: dict[str, DiscretizerForm] = {
         unit="quantum",
         stateful=True,
         settings=("limit",),
-        start=_zero_total,
+        start=lambda a, h: a.xp.zeros_like(h),
     ),
     "Integrate": DiscretizerForm(_integrate, kind="reduces"),
     "Last": DiscretizerForm(_last, kind="reduces", levels="input", integer="torch"),
@@ -218,5 +206,5 @@ DISCRETIZERS: dict[str, DiscretizerForm] = {
 INTEGER_DISCRETIZERS: dict[str, DiscretizerForm] = {
     **DISCRETIZERS,
     TABLE: DiscretizerForm(_table, kind="expands"),
-    "Fire": DiscretizerForm(_spiking_layer, stateful=True, start=_layer_start),
+    "Fire": DiscretizerForm(_spiking_layer, stateful=True, start=lambda a, h: neuron_start(a, [h])),
 }

@@ -203,12 +203,12 @@ def _decay_and_rise(quantities: Mapping[str, Any]) -> dict[str, Any]:
     return _decay(quantities) | {"out.gain": quantities["dt"] * math.e / quantities["tau"]}
 
 
-def _weight(quantities: Mapping[str, Any]) -> dict[str, Any]:
-    return {"taps": quantities["weight"]}
-
-
 def _ticks(quantities: Mapping[str, Any]) -> dict[str, Any]:
     return {"ticks": quantities["ticks"]}
+
+
+def _taps(quantities: Mapping[str, Any]) -> dict[str, Any]:
+    return {"taps": quantities["weight"]}
 
 
 KERNELS: dict[str, KernelForm] = {
@@ -217,7 +217,13 @@ KERNELS: dict[str, KernelForm] = {
     "Difference": KernelForm(("lag", "keep"), _lagged_steps, _difference, settings=("lag",)),
     "Exponential": KernelForm(("tau", "dt", "keep"), _zeros, _exponential, _decay, leaks=True),
     "Alpha": KernelForm(("tau", "dt", "keep"), _two_zeros, _alpha, _decay_and_rise, leaks=True),
-    "Gaussian": KernelForm(("delay", "sigma", "dt", "keep"), _past_taps, _fir, _weight),
-    "Delay": KernelForm(("ticks", "max_ticks", "dt", "keep"), past_ticks, _delay, _ticks, settings=("max_ticks",)),
-    "Taps": KernelForm(("num_taps", "keep"), _past_taps, _fir, _weight),
+    "Gaussian": KernelForm(("delay", "sigma", "dt", "keep"), _past_taps, _fir, _taps),
+    "Delay": KernelForm(
+        ("ticks", "max_ticks", "dt", "keep"),
+        past_ticks,
+        _delay,
+        _ticks,
+        settings=("max_ticks",),
+    ),
+    "Taps": KernelForm(("num_taps", "keep"), _past_taps, _fir, _taps),
 }
