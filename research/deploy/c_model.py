@@ -66,8 +66,8 @@ def main() -> None:
             rows.append(measured(name, Path(folder) / "model", options.zig))
         print(json.dumps(rows[-1]), flush=True)
 
-    known = {"command": "python research/deploy/c_model.py", "compiler": compiler(), "rows": rows}
-    RESULTS.write_text(json.dumps(known | {"environment": describe_environment()}, indent=1) + "\n")
+    results = {"command": "python research/deploy/c_model.py", "compiler": compiler(), "rows": rows}
+    RESULTS.write_text(json.dumps(results | {"environment": describe_environment()}, indent=1) + "\n")
 
 
 def measured(name: str, folder: Path, zig: str | None) -> dict[str, Any]:
@@ -79,49 +79,49 @@ def measured(name: str, folder: Path, zig: str | None) -> dict[str, Any]:
     model = integer_model(quantize(network, inputs), inputs)
     entered = model.quantize({key: x[:, :1].numpy() for key, x in inputs.items()})
     ticks = model.count_ticks(entered)
-    made = write_c(model, entered, ticks, folder)
-    nanoseconds, cycles = timed(made, ticks)
+    model_c = write_c(model, entered, ticks, folder)
+    nanoseconds, cycles = timed(model_c, ticks)
 
     row = {
         "network": name,
         "ticks": ticks,
-        "table bytes": made.table_bytes,
-        "state bytes": made.state_bytes,
+        "table bytes": model_c.table_bytes,
+        "state bytes": model_c.state_bytes,
         "model bytes": model.num_bytes,
-        "code and tables": text_bytes(made, "cc"),
+        "code and tables": text_bytes(model_c, "cc"),
         "us a tick": round(nanoseconds / 1e3, 2),
         "cycles a tick": round(cycles),
         "us a tick in numpy": round(numpy_time(model, entered, ticks) / 1e3, 1),
     }
     if zig is not None:
         row["Cortex-M4 code and tables"] = text_bytes(
-            made, f"{zig} cc -target thumb-linux-musleabi -mcpu=cortex_m4", "-Os"
+            model_c, f"{zig} cc -target thumb-linux-musleabi -mcpu=cortex_m4", "-Os"
         )
 
     return row
 
 
-def timed(made: WrittenC, ticks: int) -> tuple[float, float]:
+def timed(model_c: WrittenC, ticks: int) -> tuple[float, float]:
     """Nanoseconds and cycles of a tick."""
-    (made.folder / "timer.c").write_text(TIMER)
-    command = ["cc", "-std=gnu99", "-O2", f"-DREPEATS={REPETITIONS}", f"{made.name}.c", "timer.c", "-o", "timer"]
-    subprocess.run(command, cwd=made.folder, check=True)
-    found = []
+    (model_c.folder / "timer.c").write_text(TIMER)
+    command = ["cc", "-std=gnu99", "-O2", f"-DREPEATS={REPETITIONS}", f"{model_c.name}.c", "timer.c", "-o", "timer"]
+    subprocess.run(command, cwd=model_c.folder, check=True)
+    measurements = []
 
     for _ in range(ROUNDS):
-        said = subprocess.run(["./timer"], cwd=made.folder, check=True, capture_output=True, text=True).stdout
+        said = subprocess.run(["./timer"], cwd=model_c.folder, check=True, capture_output=True, text=True).stdout
         if " 0 differ" not in said:
-            raise SystemExit(f"{made.name}: the C differs from the integer model: {said}")
-        found.append([float(word) / REPETITIONS / ticks for word in said.splitlines()[-1].split()])
+            raise SystemExit(f"{model_c.name}: the C differs from the integer model: {said}")
+        measurements.append([float(word) / REPETITIONS / ticks for word in said.splitlines()[-1].split()])
 
-    return min(one for one, _ in found), min(cycles for _, cycles in found)
+    return min(one for one, _ in measurements), min(cycles for _, cycles in measurements)
 
 
-def text_bytes(made: WrittenC, command: str, level: str = "-O2") -> int:
+def text_bytes(model_c: WrittenC, command: str, level: str = "-O2") -> int:
     """Code and constants of the compiled model, without its check."""
-    words = [*shlex.split(command), "-std=c99", level, "-c", f"{made.name}.c", "-o", "model.o"]
-    subprocess.run(words, cwd=made.folder, check=True)
-    said = subprocess.run(["size", "model.o"], cwd=made.folder, check=True, capture_output=True, text=True).stdout
+    words = [*shlex.split(command), "-std=c99", level, "-c", f"{model_c.name}.c", "-o", "model.o"]
+    subprocess.run(words, cwd=model_c.folder, check=True)
+    said = subprocess.run(["size", "model.o"], cwd=model_c.folder, check=True, capture_output=True, text=True).stdout
     return int(said.splitlines()[1].split()[0])
 
 
@@ -129,9 +129,9 @@ def numpy_time(model: IntegerModel, entered: Any, ticks: int) -> float:
     """Nanoseconds of a tick of the integer model."""
     times = []
     for _ in range(ROUNDS // 10):
-        begun = time.thread_time_ns()
+        started = time.thread_time_ns()
         model.run(entered, ticks)
-        times.append((time.thread_time_ns() - begun) / ticks)
+        times.append((time.thread_time_ns() - started) / ticks)
 
     return min(times)
 

@@ -1,4 +1,4 @@
-"""What integers cost: accuracy, memory, operations and energy on digits, distance on sensing, before and after.
+"""The cost of integers: accuracy, memory, operations and energy on digits, distance on sensing, before and after.
 
     spikebridge train digits --preset five --out runs/digits-five
     python research/deploy/integers.py --digits runs/digits-five [--sensing RUN_OR_RECIPE]
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikebridge.deploy import QConfig, QConfigMapping, integer_model, memory, quantize, saturation
+from spikebridge.deploy import QConfig, QConfigMapping, integer_model, quantize, saturation
+from spikebridge.deploy.quantization.report import memory
 from spikebridge.networks.digits import recipe as digits
 from spikebridge.recipes.quantize import expenses
 from spikebridge.training import WHOLE, Phase, Run, Settings, fit
@@ -42,11 +43,11 @@ def main() -> None:
     parser.add_argument("--aware", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    known = json.loads(options.results.read_text()) if options.results.exists() else {"digits": [], "sensing": []}
+    results = json.loads(options.results.read_text()) if options.results.exists() else {"digits": [], "sensing": []}
 
     if options.sensing is not None:
-        known["sensing"] = sensing_rows(options.sensing)
-        write(options.results, known, "sensing")
+        results["sensing"] = sensing_rows(options.sensing)
+        write(options.results, results, "sensing")
 
     run = Run.open(options.digits)
     # the learned hybrid first, in all widths; the others in the usual ones
@@ -55,16 +56,16 @@ def main() -> None:
     jobs += [("learned", AWARE)] if options.aware else []
 
     for network, name in jobs:
-        if any((row["network"], row["numbers"]) == (network, name) for row in known["digits"]):
+        if any((row["network"], row["numbers"]) == (network, name) for row in results["digits"]):
             continue
-        known["digits"].append(digits_row(run, network, name))
-        write(options.results, known, "digits")
+        results["digits"].append(digits_row(run, network, name))
+        write(options.results, results, "digits")
 
 
-def write(path: Path, known: dict[str, Any], table: str) -> None:
-    """What is known so far, and where this table was measured."""
-    known["environment"] = {**known.get("environment", {}), table: describe_environment()}
-    path.write_text(json.dumps(known, indent=1) + "\n")
+def write(path: Path, results: dict[str, Any], table: str) -> None:
+    """Writes the results so far, and the environment in which this table was measured."""
+    results["environment"] = {**results.get("environment", {}), table: describe_environment()}
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def digits_row(run: Run, name: str, numbers: str) -> dict[str, Any]:
@@ -103,13 +104,13 @@ def compared(network: Any, whole: Any, config: Any, inputs: dict[str, Any]) -> d
     with torch.no_grad():
         wanted = whole(some)[0]["answer"].numpy()
 
-    given = model.dequantize(model.run(model.quantize({key: x.numpy() for key, x in some.items()})))["answer"]
+    answer = model.dequantize(model.run(model.quantize({key: x.numpy() for key, x in some.items()})))["answer"]
     clipped = [[one.path, one.share] for one in saturation(whole, inputs) if one.share > 0]
 
     return {
         "before": digits.measure(network, config)["accuracy"],
         "after": digits.measure(whole, config)["accuracy"],
-        "same_bits": bool(np.array_equal(wanted, given)),
+        "same_bits": bool(np.array_equal(wanted, answer)),
         "clipped": clipped,
         "memory": vars(memory(network, whole, model, some)),
         "expenses": expenses(network, whole, some),

@@ -94,12 +94,12 @@ def by_harness(model: Any, batches: Batches, measures: list[Any], static: list[A
     said = io.StringIO()
 
     with contextlib.redirect_stdout(said):
-        found = Benchmark(model, loader, [], post, [static, measures]).run(quiet=False)
+        results = Benchmark(model, loader, [], post, [static, measures]).run(quiet=False)
 
     if "Error" in said.getvalue():
         raise SystemExit(said.getvalue())
 
-    return found
+    return results
 
 
 def places() -> list[list[int]]:
@@ -187,7 +187,7 @@ def hybrid() -> tuple[dict[str, Any], dict[str, Any]]:
 
     ours = neurobench(
         net,
-        [({"x": x.transpose(0, 1)}, known) for x, known in batches],
+        [({"x": x.transpose(0, 1)}, labels) for x, labels in batches],
         lambda y: y["ann"].mean(0),
         scores=("R2", "SMAPE"),
     )

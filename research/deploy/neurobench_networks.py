@@ -60,11 +60,11 @@ def digits_rows(run: Run) -> list[dict[str, Any]]:
         name = path.partition("/")[0]
         network = digits.build(config)[name]
         child.load_weights(network)
-        some = [({key: x for key, x in batch.items() if key in network.inputs}, known) for batch, known in batches]
-        found = neurobench(
+        some = [({key: x for key, x in batch.items() if key in network.inputs}, labels) for batch, labels in batches]
+        results = neurobench(
             network, some, lambda y: next(iter(y.values())).sum(0).argmax(-1), scores=("ClassificationAccuracy",)
         )
-        rows.append(shown("digits", name, found))
+        rows.append(shown("digits", name, results))
 
     return rows
 
@@ -90,9 +90,9 @@ def shipped_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def shown(recipe: str, network: str, found: dict[str, Any]) -> dict[str, Any]:
+def shown(recipe: str, network: str, results: dict[str, Any]) -> dict[str, Any]:
     """A row, printed."""
-    row = {"recipe": recipe, "network": network, **found}
+    row = {"recipe": recipe, "network": network, **results}
     print(json.dumps(row), flush=True)
     return row
 

@@ -1,6 +1,6 @@
 """A residual hybrid network with learned delays and weights of 4 bits, in every form that it can be exported to.
 
-    python research/deploy/residual_delays.py            # needs a C compiler and: pip install 'spikebridge[openvino]'
+    python research/deploy/residual_delays.py            # needs a C compiler and: pip install openvino
     python research/deploy/residual_delays.py --check    # whether the table of the page is that of the results
 
 An ANN with a skip connection sees frames. An SNN sees events behind a delay for each channel; around its hidden layer
@@ -28,11 +28,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from research.deploy.openvino_session import OpenVinoSession, has_openvino, openvino_level
 from research.pages.made_page import measured, write_or_check
 from spikebridge.deploy import Bundle, QConfig, QConfigMapping, Runner, Tolerance, add_integers, compare_bundle, export
 from spikebridge.deploy import quantize as quantize_network
 from spikebridge.deploy.c.export import bundle_sample, write_c
-from spikebridge.deploy.onnx.openvino import OpenVinoSession, has_openvino
 from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit, Mean, Transmission, Tumbling, every
 from spikebridge.neurons import LIF, AdaptiveLIF, Sequential, Stateful
 from spikebridge.training.run.environment import describe_environment
@@ -164,9 +164,10 @@ def bundle_of(network: HybridNetwork, folder: Path) -> Bundle:
 
 def compared(bundle: Bundle) -> list[dict[str, Any]]:
     """A row for each form but C: the largest difference, its limit, and how many parts and units were compared."""
-    further = {}
+    further: dict[str, Any] = {}
     if has_openvino():
         whole = Runner(bundle, open_session=OpenVinoSession)
+        further["openvino"] = (openvino_level(bundle), FLOATS)
         further["openvino network"] = (whole.run_recorded, FLOATS)
 
     rows: dict[str, list[Any]] = {}
@@ -176,35 +177,35 @@ def compared(bundle: Bundle) -> list[dict[str, Any]]:
     return [
         {
             "form": level,
-            "compared": len(found),
-            "largest difference": max(row.largest for row in found),
-            "relative": max(row.largest / max(1.0, row.largest_value) for row in found),
-            "spikes that differ": max((row.share for row in found if row.share is not None), default=0.0),
-            "answer": next((row.largest for row in found if row.name == "answer"), None),
-            "passed": None if found[0].passed is None else all(row.passed for row in found),
+            "compared": len(level_rows),
+            "largest difference": max(row.largest for row in level_rows),
+            "relative": max(row.largest / max(1.0, row.largest_value) for row in level_rows),
+            "spikes that differ": max((row.share for row in level_rows if row.share is not None), default=0.0),
+            "answer": next((row.largest for row in level_rows if row.name == "answer"), None),
+            "passed": None if level_rows[0].passed is None else all(row.passed for row in level_rows),
         }
-        for level, found in rows.items()
+        for level, level_rows in rows.items()
     ]
 
 
 def compared_c(bundle: Bundle, folder: Path, compiler: str = "cc") -> dict[str, Any]:
     """The row of C: values that differ from the integer model."""
-    made = write_c(*bundle_sample(bundle), folder)
-    words = [compiler, "-std=c99", f"{made.name}.c", "check.c", "-o", "check"]
-    subprocess.run(words, cwd=made.folder, check=True, timeout=60)
-    said = subprocess.run(["./check"], cwd=made.folder, capture_output=True, text=True, timeout=60).stdout
-    found = re.fullmatch(r"\d+ ticks, (\d+) values, (\d+) differ\n", said)
+    model_c = write_c(*bundle_sample(bundle), folder)
+    words = [compiler, "-std=c99", f"{model_c.name}.c", "check.c", "-o", "check"]
+    subprocess.run(words, cwd=model_c.folder, check=True, timeout=60)
+    said = subprocess.run(["./check"], cwd=model_c.folder, capture_output=True, text=True, timeout=60).stdout
+    match = re.fullmatch(r"\d+ ticks, (\d+) values, (\d+) differ\n", said)
 
-    if found is None:
+    if match is None:
         raise SystemExit(f"the program of the C form said: {said}")
 
-    return {"form": "C", "compared": int(found[1]), "values that differ": int(found[2]), "passed": found[2] == "0"}
+    return {"form": "C", "compared": int(match[1]), "values that differ": int(match[2]), "passed": match[2] == "0"}
 
 
 def measure() -> dict[str, Any]:
     """Trains, exports, compares."""
     if not has_openvino():
-        raise SystemExit("OpenVINO is not installed; install it with: pip install 'spikebridge[openvino]'")
+        raise SystemExit("OpenVINO is not installed; install it with: pip install openvino")
 
     start = build()
     network = trained()
@@ -253,12 +254,12 @@ def table_row(row: dict[str, Any]) -> tuple[str, ...]:
 def main() -> int:
     """Measures, unless the page is only checked, and writes the table."""
     if "--check" not in sys.argv:
-        known = {
+        results = {
             "command": "python research/deploy/residual_delays.py",
             **measure(),
             "environment": describe_environment(),
         }
-        RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     table = measured(("form", "held against", "largest difference", "limit"), [table_row(row) for row in rows])

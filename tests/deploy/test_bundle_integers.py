@@ -48,16 +48,18 @@ def test_an_integer_model_that_says_something_else_does_not_pass(copy: Path) -> 
 
 
 def test_a_bundle_runs_in_integers(whole: Bundle) -> None:
-    known = whole.numbers(whole.manifest.integers.sample if whole.manifest.integers else None)
-    assert np.array_equal(run_bundle(whole, integers=True).outputs["answer"], known["parts.answer"])
+    quantized = whole.numbers(whole.manifest.integers.sample if whole.manifest.integers else None)
+    assert np.array_equal(run_bundle(whole, integers=True).outputs["answer"], quantized["parts.answer"])
 
     runner = integer_runner(whole)
     x = small_inputs()
     state = runner.start(3)
 
     for tick in range(8):
-        now = {"events": x["events"][tick].numpy()} | ({} if tick % 4 else {"frames": x["frames"][tick // 4].numpy()})
-        _, state = runner.step(now, state)
+        samples = {"events": x["events"][tick].numpy()} | (
+            {} if tick % 4 else {"frames": x["frames"][tick // 4].numpy()}
+        )
+        _, state = runner.step(samples, state)
 
     assert state.tick == 8
 
@@ -70,8 +72,8 @@ def test_what_stays_real_runs_beside_what_is_whole(small: Bundle, whole: Bundle,
     assert compare_bundle(bundle).passed
 
     wanted = quantize(small_network(), small_inputs(), plan)(small_inputs())[0]["answer"]
-    given = integer_runner(bundle).run({name: x.numpy() for name, x in small_inputs().items()})["answer"]
-    np.testing.assert_allclose(given, wanted.detach().numpy(), atol=1e-5)
+    answer = integer_runner(bundle).run({name: x.numpy() for name, x in small_inputs().items()})["answer"]
+    np.testing.assert_allclose(answer, wanted.detach().numpy(), atol=1e-5)
 
 
 def test_a_sample_without_a_signal_that_enters_the_integer_model_is_one_line(
@@ -142,8 +144,8 @@ def change_numbers(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Non
 
 
 def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
-    found: dict[str, Any] = plain["parts"][part]["program"]["operations"][0]
-    return found
+    record: dict[str, Any] = plain["parts"][part]["program"]["operations"][0]
+    return record
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
         (lambda plain: operation(plain).update(sources=["#7"]), "takes '#7', which does not come before it"),
         (lambda plain: operation(plain, "snn").update(sources=[]), "takes no signal"),
         (lambda plain: plain.update(version=9), "is of version 9, but this program reads version 2"),
-        (lambda plain: plain["links"][0].update(argument="other"), r"part 'ann' takes \['#0'\], but its links bring"),
+        (lambda plain: plain["links"][0].update(argument="other"), r"part 'ann' takes \['#0'\], but its links lead to"),
         (lambda plain: plain["links"][0].update(delay=3), "the integer model is of another network"),
         (lambda plain: plain["links"][2].update(quantity="tau"), "modulates lif.tau, which is not in 'snn'"),
         (
@@ -166,7 +168,10 @@ def operation(plain: dict[str, Any], part: str = "answer") -> dict[str, Any]:
             lambda plain: plain["inputs"]["frames"].update(grid={"scale": 1.0, "low": 0, "high": 2**70}),
             "a grid needs",
         ),
-        (lambda plain: operation(plain)["settings"].update(padding_0=2**40), "padding_0 of 1099511627776; 0 to 1024"),
+        (
+            lambda plain: operation(plain)["settings"].update(padding_0=2**40),
+            "padding_0 of 1099511627776; expected an integer from 0 to 1024",
+        ),
         (lambda plain: plain.update(left_out=3), "integer.json.left_out should be"),
     ],
 )

@@ -86,18 +86,38 @@ def test_a_part_that_says_something_else_is_found(small: Bundle) -> None:
     np.testing.assert_allclose(rebuilt, wanted, atol=1e-5)
 
 
+def test_a_rest_that_is_modulated_from_the_first_tick_leaves_the_start_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    snn = Sequential(fc=nn.Linear(3, 4), lif=LIF(0.02, v_threshold=0.2, v_leak=0.05))
+    network = HybridNetwork(
+        dt=DT,
+        inputs={"x": every(DT)},
+        parts={"ann": nn.Linear(3, 4), "snn": snn},
+        links=[
+            Transmission("x", "ann"),
+            Transmission("x", "snn"),
+            Modulation("ann", "snn.lif.v_leak", HybridUnit(nonlinearity=nn.Sigmoid()), by="add"),
+        ],
+        outputs=["snn"],
+    ).eval()
+
+    # membranes begin at the trained rest, not at the modulated one
+    comparison = compare_bundle(export(network, {"x": torch.rand(20, 2, 3)}, tmp_path / "rest.bundle"))
+    assert [(row.level, row.name) for row in comparison.rows if row.share] == []
+
+
 def test_a_runner_goes_on_from_its_state(spiking: Bundle) -> None:
     runner = Runner(spiking)
     x = np.random.default_rng(0).random((12, 2, 3), np.float32)
     whole = runner.run({"events": x})["second"]
     state = runner.start(2)
-    given = []
+    stepped = []
 
     for x_t in x:
         outputs, state = runner.step({"events": x_t}, state)
-        given += list(outputs.values())
+        stepped += list(outputs.values())
 
-    np.testing.assert_array_equal(np.stack(given), whole)
+    np.testing.assert_array_equal(np.stack(stepped), whole)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +139,7 @@ def test_inputs_that_do_not_fit_are_refused(spiking: Bundle, inputs: Any, words:
 @pytest.mark.parametrize(
     ("inputs", "ticks", "words"),
     [
-        ({"events": np.zeros((2, 1, 3))}, -1, "ticks must be a whole number, 0 or more, but got -1"),
+        ({"events": np.zeros((2, 1, 3))}, -1, "ticks must be an integer, 0 or more, but got -1"),
         ({}, 2, "a run needs inputs, to know the batch; there are events"),
         (np.zeros((2, 1, 3)), None, "takes its inputs by name"),
     ],
@@ -301,8 +321,8 @@ def test_a_first_modulation_that_comes_late_leaves_the_second_as_it_is_by_hand(t
     wanted = [0, 0, 1, 0, 0, 0, 0, 1, 0]
     assert network(inputs)[0]["snn"].flatten().tolist() == wanted
 
-    made = Runner(export(network, inputs, tmp_path / "b")).run({name: x.numpy() for name, x in inputs.items()})
-    assert made["snn"].flatten().tolist() == wanted
+    outputs = Runner(export(network, inputs, tmp_path / "b")).run({name: x.numpy() for name, x in inputs.items()})
+    assert outputs["snn"].flatten().tolist() == wanted
     with pytest.raises(ExportError, match=r"2 links modulate snn\.fire\.v_threshold; an integer model takes one"):
         quantize(network, inputs)
 
@@ -375,13 +395,13 @@ def test_an_onnx_file_takes_any_batch_and_a_step_passes_its_state() -> None:
     session = OnnxSession(content, "step.onnx")
     x = 40 * torch.rand(5, 4, 2)
     state = [t.repeat(4, 1).numpy() for t in initial]
-    given = []
+    stepped = []
 
     for x_t in x.numpy():
         y_t, *state = session.run({"x": x_t, **{f"state.{i}": t for i, t in enumerate(state)}})
-        given.append(y_t)
+        stepped.append(y_t)
 
-    np.testing.assert_allclose(np.stack(given), part(x)[0].numpy())
+    np.testing.assert_allclose(np.stack(stepped), part(x)[0].numpy())
     with pytest.raises(DataError, match=r"takes \['x', 'state"):
         session.run({"x": x[0].numpy()})
 

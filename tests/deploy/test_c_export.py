@@ -73,18 +73,18 @@ def written(network: Any, inputs: dict[str, torch.Tensor], folder: Path, plan: Q
     return write_c(model, entered, model.count_ticks(entered), folder)
 
 
-def checked(made: WrittenC) -> str:
-    """What the program of the folder prints."""
-    files = [f"{made.name}.c", "check.c"]
-    subprocess.run([str(COMPILER), *STRICT, *files, "-o", "check"], cwd=made.folder, check=True, timeout=60)
-    return subprocess.run(["./check"], cwd=made.folder, capture_output=True, text=True, timeout=60).stdout
+def checked(model_c: WrittenC) -> str:
+    """The output of the check program of a folder."""
+    files = [f"{model_c.name}.c", "check.c"]
+    subprocess.run([str(COMPILER), *STRICT, *files, "-o", "check"], cwd=model_c.folder, check=True, timeout=60)
+    return subprocess.run(["./check"], cwd=model_c.folder, capture_output=True, text=True, timeout=60).stdout
 
 
-def same(made: WrittenC) -> int:
-    """How many values were compared; all are the same."""
-    found = re.fullmatch(r"\d+ ticks, (\d+) values, 0 differ\n", said := checked(made))
-    assert found is not None, said
-    return int(found[1])
+def same(model_c: WrittenC) -> int:
+    """The number of compared values, all of which are the same."""
+    match = re.fullmatch(r"\d+ ticks, (\d+) values, 0 differ\n", said := checked(model_c))
+    assert match is not None, said
+    return int(match[1])
 
 
 def pictures() -> nn.Module:
@@ -152,12 +152,12 @@ def several_clocks(by: Any) -> HybridNetwork:
 def test_a_network_of_several_clocks_gives_the_same_bits(by: Any, plan: QConfig, tmp_path: Path) -> None:
     torch.manual_seed(0)
     inputs = {"frames": torch.randn(8, 2, 2, 9, 9), "events": torch.randn(24, 2, 2) * 3}
-    made = written(several_clocks(by), inputs, tmp_path / "several", plan)
+    model_c = written(several_clocks(by), inputs, tmp_path / "several", plan)
 
     # 8 ANN values of 4, 24 steps of 3 spikes, 6 sums of 4, echoes of 3 from tick 0 on
-    assert same(made) >= 8 * 4 + 24 * 3 + 6 * 4 + 24 * 3
+    assert same(model_c) >= 8 * 4 + 24 * 3 + 6 * 4 + 24 * 3
 
-    text = (made.folder / "several.c").read_text()
+    text = (model_c.folder / "several.c").read_text()
     assert not re.search(r"\b(malloc|calloc|free|float|double)\b", text)
 
 
@@ -229,15 +229,15 @@ def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path)
     torch.manual_seed(0)
     network = behind_one_input({"y": nn.Linear(3, 1)}, HybridUnit(None, None, None, Bernoulli(seed=5)))
     model, entered = integers_of(network, {"x": torch.rand(16, 2, 3)})
-    made = write_c(model, entered, 16, tmp_path / "drawn")
+    model_c = write_c(model, entered, 16, tmp_path / "drawn")
 
-    assert same(made) == 16
+    assert same(model_c) == 16
 
-    check = made.folder / "check.c"
-    code = made.folder / "drawn.c"
+    check = model_c.folder / "check.c"
+    code = model_c.folder / "drawn.c"
     check.write_text(check.read_text().replace("drawn_start(&s, 0)", "drawn_start(&s, 1)"))
 
-    assert " 0 differ" not in checked(made)
+    assert " 0 differ" not in checked(model_c)
 
     # the second stream of the integer model on the same input draws as stream 1 in C
     both = {"x": entered["x"][:, :1].repeat(2, axis=1)}
@@ -245,10 +245,10 @@ def test_a_wrong_weight_is_seen_and_the_stream_numbers_the_draws(tmp_path: Path)
     head, _, rest = check.read_text().partition("out_0[16] = {\n")
     check.write_text(head + "out_0[16] = {\n" + ", ".join(map(str, second)) + "\n" + rest[rest.index("};") :])
 
-    assert same(made) == 16
+    assert same(model_c) == 16
 
     code.write_text(code.read_text().replace("127", "126"))
-    assert " 0 differ" not in checked(made)
+    assert " 0 differ" not in checked(model_c)
 
 
 @needs_compiler

@@ -1,6 +1,7 @@
 """Learned delays as whole steps: in NIR, in a bundle, in integers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from small_networks import behind_one_input
 from torch import nn
 
 from spikebridge.deploy import add_integers, compare_bundle, export, integer_runner, quantize
+from spikebridge.deploy.integer.program import IntegerProgram, OperationRecord, ProgramRecord
 from spikebridge.deploy.nir.reader import from_nir
 from spikebridge.deploy.nir.writer import to_nir
 from spikebridge.deploy.stages.kernels import float_kernel, integer_kernel
-from spikebridge.deploy.stages.neurons import IntegerDelay
 from spikebridge.errors import DataError
 from spikebridge.hybrid import Delay, HybridNetwork, HybridUnit
 from spikebridge.neurons import IF, LIF, Sequential
@@ -63,21 +64,22 @@ def test_a_bundle_and_its_integers_hold_whole_steps_and_say_the_same(tmp_path: P
     assert comparison.passed, [row for row in comparison.rows if not row.passed]
     assert {"integers"} < {row.level for row in comparison.rows}
 
-    found = integer_runner(bundle).run({"x": x["x"].numpy()})["snn"]
-    assert np.array_equal(found, quantized(x)[0]["snn"].detach().numpy())
-    assert found.any()
+    outputs = integer_runner(bundle).run({"x": x["x"].numpy()})["snn"]
+    assert np.array_equal(outputs, quantized(x)[0]["snn"].detach().numpy())
+    assert outputs.any()
 
 
 @pytest.mark.parametrize(
-    ("most", "ticks"), [(2, [3]), (2, [-1]), ("2", [0]), (1 << 20, [0])], ids=["far", "ahead", "text", "long"]
+    ("max_ticks", "ticks"), [(2, [3]), (2, [-1]), ("2", [0]), (1 << 20, [0])], ids=["far", "ahead", "text", "long"]
 )
-def test_delays_outside_the_state_are_refused(most: object, ticks: list[int]) -> None:
-    settings = {"max_ticks": most, "keep": False, "dt": 0.001, "high": 9, "low_out": 0, "high_out": 9}
+def test_delays_outside_the_state_are_refused(max_ticks: Any, ticks: list[int]) -> None:
+    settings = {"max_ticks": max_ticks, "keep": False, "dt": 0.001, "high": 9, "low_out": 0, "high_out": 9}
     numbers = {"ticks": np.array(ticks)}
+    layer = OperationRecord("late", "delay", ("x",), {"max_ticks": max_ticks})
     for make in (
         lambda: float_kernel("Delay", settings, numbers),
         lambda: integer_kernel("Delay", settings, numbers),
-        lambda: IntegerDelay(settings, numbers),
+        lambda: IntegerProgram(ProgramRecord(("x",), (layer,), "late"), {"late": numbers}),
     ):
         with pytest.raises(DataError, match="a delay"):
             make()

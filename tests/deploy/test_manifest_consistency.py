@@ -1,4 +1,4 @@
-"""What a manifest says agrees with itself and with what the trained network gave on the sample."""
+"""A manifest agrees with itself and with the signals of the trained network on the sample."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -18,7 +18,7 @@ from spikebridge.errors import DataError
 
 
 def numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where numbers stand in nested values; the model card is free text."""
+    """Paths of the numbers in nested values; the model card is free text."""
     if isinstance(value, dict):
         return [one for key, item in value.items() if path or key != "card" for one in numbers(item, (*path, key))]
     if isinstance(value, list):
@@ -65,7 +65,7 @@ def test_every_changed_value_of_a_manifest_is_refused(which: str, request: pytes
     bundle: Bundle = request.getfixturevalue(which)
     text = (bundle.path / "manifest.json").read_text()
     plain = json.loads(text)
-    known = parse_manifest(text)
+    manifest = parse_manifest(text)
     count = 0
 
     for path, value in changes(plain):
@@ -79,7 +79,7 @@ def test_every_changed_value_of_a_manifest_is_refused(which: str, request: pytes
         inner[path[-1]] = value
         if path == ("sha256",) and value is None:
             # no digest, no change
-            assert parse_manifest(json.dumps(changed)) == known
+            assert parse_manifest(json.dumps(changed)) == manifest
             continue
 
         with pytest.raises(DataError, match=r"^(manifest|a |the |two |link )") as caught:
@@ -155,9 +155,9 @@ def test_a_link_emits_by_the_clock_of_its_unit(
         ("Alpha", {"tau": True, "dt": 0.001, "keep": True}, "has tau = True; expected a number above 0"),
         ("Gaussian", {"delay": nan, "sigma": 1.0, "dt": 0.001}, "has delay = nan, which is no finite number"),
         ("Sum", {"keep": 1}, "has keep = 1; expected true or false"),
-        ("Tumbling", {"length": 0}, "has length = 0; expected a whole number from 1 to 1048576"),
-        ("Sliding", {"length": 4, "stride": True}, "has stride = True; expected a whole number"),
-        ("Taps", {"num_taps": 2.5}, "has num_taps = 2.5; expected a whole number"),
+        ("Tumbling", {"length": 0}, "has length = 0; expected an integer from 1 to 1048576"),
+        ("Sliding", {"length": 4, "stride": True}, "has stride = True; expected an integer"),
+        ("Taps", {"num_taps": 2.5}, "has num_taps = 2.5; expected an integer"),
         ("SignedDelta", {"quantum": 0.0, "limit": None}, "has quantum = 0.0; expected a number above 0"),
         ("Mine", {"tau": inf}, "has tau = inf, which is no finite number"),
     ],

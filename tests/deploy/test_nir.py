@@ -143,14 +143,14 @@ def test_without_torch_a_graph_gives_the_same(name: str) -> None:
     x = drive(*shape)
     runner = NirRunner(read_graph(to_nir(part, x).content()))
     state = None
-    given = []
+    stepped = []
 
     for x_t in x.numpy():
         y_t, state = runner.step(x_t, state)
-        given.append(y_t)
+        stepped.append(y_t)
 
     with torch.no_grad():
-        np.testing.assert_allclose(np.stack(given), part(x)[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(np.stack(stepped), part(x)[0].numpy(), atol=1e-5)
 
 
 def rates(node: Any, i: float, v: float) -> float:
@@ -283,9 +283,11 @@ def test_layers_of_images_that_nir_cannot_hold_are_refused(part: Any, words: str
 
 def graph_of(*nodes: Any, edges: list[tuple[str, str]] | None = None, inputs: int = 4, **metadata: Any) -> nir.NIRGraph:
     names = ["input", *(f"n{i}" for i in range(len(nodes))), "output"]
-    known = [nir.Input(np.array([inputs])), *nodes, nir.Output(np.array([inputs]))]
+    all_nodes = [nir.Input(np.array([inputs])), *nodes, nir.Output(np.array([inputs]))]
     wires = list(pairwise(names)) if edges is None else edges
-    return nir.NIRGraph(dict(zip(names, known, strict=True)), wires, metadata={"dt": DT, **metadata}, type_check=False)
+    return nir.NIRGraph(
+        dict(zip(names, all_nodes, strict=True)), wires, metadata={"dt": DT, **metadata}, type_check=False
+    )
 
 
 def affine(rows: int = 4, columns: int = 4) -> nir.Affine:

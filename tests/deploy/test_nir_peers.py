@@ -97,13 +97,13 @@ def written(part: Sequential, x: Tensor, path: Path, **how: Any) -> nir.NIRGraph
 def stepped(model: Any, x: Tensor, result: Callable[[Any], tuple[Tensor, Any]]) -> Tensor:
     """A model with explicit state, step by step."""
     state = None
-    given = []
+    outputs = []
     with torch.no_grad():
         for x_t in x:
             y_t, state = result(model(x_t, state))
-            given.append(y_t)
+            outputs.append(y_t)
 
-    return torch.stack(given)
+    return torch.stack(outputs)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What Spyx writes is read back. Its files say less than its neurons do, so what they do is written down here, too.
+"""Files of Spyx are read back. They hold less than its neurons compute, so the computation is written here as well.
 
     spikes[t] = v[t - 1] > v_threshold       told one step late
     v[t] = beta v[t - 1] + x[t] - v_threshold spikes[t]
@@ -75,12 +75,12 @@ def psu_step(x: Any, v: Any) -> tuple[Any, Any]:
 
 def stepped(step: ProgramStep, x: Any, width: int = N) -> Any:
     state = np.zeros((BATCH, width), np.float32)
-    given = []
+    outputs = []
     for x_t in x:
         y, state = step(x_t, state)
-        given.append(y)
+        outputs.append(y)
 
-    return np.stack(given)
+    return np.stack(outputs)
 
 
 def ours(graph: nir.NIRGraph, x: Any) -> Any:
@@ -115,9 +115,9 @@ def test_its_lif_is_the_same_up_to_the_first_spike() -> None:
     lif = nir.LIF(tau=full(1 / (1 - BETA)), r=full(BETA), v_leak=full(0), v_threshold=full(THRESHOLD))
     x = drive()
     _, state = from_nir(file_of(lif), **HOW)(torch.from_numpy(x[:2] / 8))
-    told = [value for value in torch.utils._pytree.tree_leaves(state) if isinstance(value, torch.Tensor)]
+    values = [value for value in torch.utils._pytree.tree_leaves(state) if isinstance(value, torch.Tensor)]
 
-    assert any(np.allclose(value, BETA * x[0] / 8 + x[1] / 8) for value in told if value.shape == (BATCH, N))
+    assert any(np.allclose(value, BETA * x[0] / 8 + x[1] / 8) for value in values if value.shape == (BATCH, N))
 
 
 def test_what_spyx_itself_writes_is_read_with_equal_spikes() -> None:

@@ -1,22 +1,20 @@
 """OpenVINO as a second ONNX runtime, and one network in every form that it can be exported to."""
 
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from research.deploy import residual_delays
-from spikebridge.cli.main import main
-from spikebridge.deploy import Bundle, compare_bundle
-from spikebridge.deploy import compare as comparing
-from spikebridge.deploy.onnx.openvino import OpenVinoSession, has_openvino
+from research.deploy import openvino_session, residual_delays
+from research.deploy.openvino_session import OpenVinoSession, has_openvino
+from spikebridge.deploy import Bundle, Tolerance, compare_bundle
 from spikebridge.deploy.onnx.session import OnnxSession
 from spikebridge.deploy.onnx.writer import write_onnx
-from spikebridge.errors import DataError
+from spikebridge.errors import DataError, ExportError
 
 needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
@@ -53,39 +51,21 @@ def test_a_residual_network_with_delays_and_4_bits_is_the_same_in_every_form(
         assert row["values that differ"] == 0 and row["compared"] > 0
 
 
-def test_a_missing_openvino_is_one_line(
-    small: Bundle, spiking: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(comparing, "has_openvino", lambda: False)
-    assert main(["compare", str(small.path)]) == 0
-
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("openvino")] == [
-        "openvino: not installed; pip install 'spikebridge[openvino]' adds this second ONNX runtime"
-    ]
-    # there is nothing for it in a bundle without ONNX files
-    assert compare_bundle(spiking).left_out == ()
-
-
-def test_a_file_that_openvino_cannot_load_is_one_line_and_the_others_run(
+def test_the_level_of_a_second_runtime_feeds_each_file_the_trained_signals(
     small: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_all_but_one(content: bytes, name: str) -> Any:
-        if name.endswith("answer.onnx"):
-            raise DataError(f"{name} cannot be loaded by OpenVINO: no such operator")
-        return OnnxSession(content, name)
+    monkeypatch.setattr(openvino_session, "OpenVinoSession", OnnxSession)
+    level = (openvino_session.openvino_level(small), Tolerance())
+    rows = [row for row in compare_bundle(small, further={"openvino": level}).rows if row.level == "openvino"]
+    alone = [row for row in compare_bundle(small).rows if row.level in ("onnxruntime", "units")]
 
-    monkeypatch.setattr(comparing, "has_openvino", lambda: True)
-    monkeypatch.setattr(comparing, "OpenVinoSession", open_all_but_one)
-    comparison = compare_bundle(small)
+    assert {row.name: row.largest for row in alone}.items() <= {row.name: row.largest for row in rows}.items()
 
-    assert comparison.passed
 
-    (line,) = comparison.left_out
-    assert line.startswith("openvino: ") and line.endswith("answer.onnx cannot be loaded by OpenVINO: no such operator")
-
-    found = [(row.kind, row.name) for row in comparison.rows if row.level == "openvino"]
-    assert found == [("part", "ann"), *[("link", link.name) for link in small.manifest.links if link.unit is not None]]
+def test_a_missing_openvino_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ExportError, match="OpenVINO needs the package openvino; install it with"):
+        OpenVinoSession(b"", "part.onnx")
 
 
 @needs_openvino
@@ -93,12 +73,12 @@ def test_openvino_gives_what_onnxruntime_gives_and_names_what_is_wrong() -> None
     torch.manual_seed(0)
     content = write_onnx(nn.Sequential(nn.Linear(3, 4), nn.Tanh()).eval(), {"x": torch.zeros(1, 3)})
     session = OpenVinoSession(content, "part.onnx")
-    known = OnnxSession(content, "part.onnx")
+    reference = OnnxSession(content, "part.onnx")
 
-    assert (session.inputs, session.outputs) == (known.inputs, known.outputs)
+    assert (session.inputs, session.outputs) == (reference.inputs, reference.outputs)
     for batch in (1, 5):
         x = np.random.default_rng(batch).random((batch, 3), np.float32)
-        (y,), (wanted,) = session.run({"x": x}), known.run({"x": x})
+        (y,), (wanted,) = session.run({"x": x}), reference.run({"x": x})
         assert np.allclose(y, wanted, atol=1e-6)
 
     with pytest.raises(DataError, match=r"part\.onnx takes \['x'\], but was given \['y'\]"):

@@ -78,9 +78,9 @@ def assert_same(whole: HybridNetwork, inputs: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         wanted, _ = whole(inputs)
 
-    made = model.run(model.quantize({name: x.numpy() for name, x in inputs.items()}))
-    assert all(y.dtype.kind == "i" for y in made.values())
-    for name, y in model.dequantize(made).items():
+    integers = model.run(model.quantize({name: x.numpy() for name, x in inputs.items()}))
+    assert all(y.dtype.kind == "i" for y in integers.values())
+    for name, y in model.dequantize(integers).items():
         assert np.array_equal(y, wanted[name].numpy()), name
 
 
@@ -432,5 +432,5 @@ def test_parts_outside_a_region_stay_real() -> None:
 
     assert model.record.left_out == ("b",)
 
-    made = model.dequantize(model.run(model.quantize({"x": x.numpy()})))
-    assert torch.equal(torch.from_numpy(made["links.a_to_b"]).softmax(-1), whole({"x": x})[0]["b"])
+    outputs = model.dequantize(model.run(model.quantize({"x": x.numpy()})))
+    assert torch.equal(torch.from_numpy(outputs["links.a_to_b"]).softmax(-1), whole({"x": x})[0]["b"])

@@ -82,14 +82,14 @@ def test_a_run_goes_from_export_to_compare_to_run(
 
     assert main(["export", "run", "--out", "b", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    assert (told["network"], told["passed"], told["left_out"]) == ("learned", True, [])
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["network"], printed["passed"], printed["left_out"]) == ("learned", True, [])
     assert main(["compare", "b", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passed"] is True
     assert main(["run", "b", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    assert (told["ticks"], told["outputs"][0]["output"]) == (12, "answer")
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ticks"], printed["outputs"][0]["output"]) == (12, "answer")
 
     assert main(["draw", "b", "--out", "b.svg"]) == 0
     assert "snn/where.nir" in capsys.readouterr().out

@@ -91,9 +91,9 @@ def test_a_tracker_of_a_bundle_gives_the_boxes_of_the_network_and_learns_the_sam
 ) -> None:
     own = calibrated(exported.quantized if integers else exported.network)
     tracker = sensing.bundle_tracker(exported.bundle.path, integers).with_options(warns=False)
-    (boxes, state), (known, known_state) = (followed(one, scene, range(30)) for one in (tracker, own))
-    np.testing.assert_allclose(boxes, known, atol=2e-3)
-    np.testing.assert_allclose(state.calibration.weights, known_state.calibration.weights, atol=1e-4)
+    (boxes, state), (expected, expected_state) = (followed(one, scene, range(30)) for one in (tracker, own))
+    np.testing.assert_allclose(boxes, expected, atol=2e-3)
+    np.testing.assert_allclose(state.calibration.weights, expected_state.calibration.weights, atol=1e-4)
 
     assert state.calibration.counts.max() > 2  # three intervals were learned from
 
@@ -112,27 +112,27 @@ def test_the_state_of_a_bundle_in_use_splits_and_resumes(exported: Exported, sce
 
 def test_a_late_frame_restarts_the_event_stream_of_a_bundle(exported: Exported, scene: Recording) -> None:
     late = scene.subsample_frames(3)
-    boxes, known = (
+    boxes, expected = (
         followed(one.with_options(warns=False), late, range(10))[0]
         for one in (sensing.bundle_tracker(exported.bundle.path), calibrated(exported.network))
     )
-    np.testing.assert_allclose(boxes, known, atol=2e-3)
+    np.testing.assert_allclose(boxes, expected, atol=2e-3)
 
 
 def test_the_command_tracks_with_a_bundle_in_integers(
     exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = str(tmp_path / "seen")
-    assert main(["data", "make", "moving-object", seen, "--seconds", "0.1"]) == 0
+    recording = str(tmp_path / "seen")
+    assert main(["data", "make", "moving-object", recording, "--seconds", "0.1"]) == 0
 
     capsys.readouterr()
-    words = ["track", seen, "--network", str(exported.bundle.path), "--integers", "--json", "--quiet"]
+    words = ["track", recording, "--network", str(exported.bundle.path), "--integers", "--json", "--quiet"]
 
     assert main(words) == 0
 
-    found = json.loads(capsys.readouterr().out)
-    assert found["bundle"] == str(exported.bundle.path) and found["num_boxes"] > 10
-    assert main(["track", seen, "--integers"]) == 2
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bundle"] == str(exported.bundle.path) and printed["num_boxes"] > 10
+    assert main(["track", recording, "--integers"]) == 2
     assert "--integers is of a bundle" in capsys.readouterr().err
 
 

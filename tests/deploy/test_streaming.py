@@ -40,8 +40,8 @@ class Clocked:
 
 
 def collect(inputs: list[int], state: list[int] | None) -> tuple[list[int], list[int]]:
-    seen = [*(state or []), *inputs]
-    return seen, seen
+    collected = [*(state or []), *inputs]
+    return collected, collected
 
 
 def test_every_bin_gets_a_step_while_few_wait() -> None:

@@ -225,8 +225,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     config = digits.PRESETS["quick"]
-    made = Run.create(tmp_path / "run", "digits", config)
-    made.child("snn/seed-0").save_weights(digits.build(config)["snn"])
+    trained = Run.create(tmp_path / "run", "digits", config)
+    trained.child("snn/seed-0").save_weights(digits.build(config)["snn"])
     numbers = np.random.default_rng(0)
     columns = [np.sort(numbers.integers(0, 300_000, 400)), *numbers.integers(0, 16, (2, 400)), np.ones(400, np.int64)]
     write_events(tmp_path / "events.npz", make_events(*columns), 16, 16)
@@ -238,13 +238,13 @@ def test_a_trained_network_of_events_is_run_live(run: str, capsys: pytest.Captur
     words = ["live", run, "--network", "snn", "--events", "events.npz"]
     assert main([*words, "--most-behind", "1000"]) == 0
 
-    told = capsys.readouterr()
-    *lines, last = (json.loads(line) for line in told.out.splitlines())
+    printed = capsys.readouterr()
+    *lines, last = (json.loads(line) for line in printed.out.splitlines())
 
     # an answer at every third of twelve bins
     assert [(line["bin"], len(line["outputs"]["answer"])) for line in lines] == [(2, 10), (5, 10), (8, 10), (11, 10)]
     assert last["summary"]["num_bins"] == 12
-    assert "latency_99_ms" in told.err
+    assert "latency_99_ms" in printed.err
     assert main([*words, "--speed", "1000", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_unseen"] == 0
 
@@ -263,9 +263,9 @@ def test_a_live_network_is_shown_on_a_page(
 
     assert main([*words, "--view", "--json"]) == 0
 
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert len(opened) == 1 and opened[0].startswith("http://127.0.0.1:")
-    assert f"the stream is shown on {opened[0]}" in told
+    assert f"the stream is shown on {opened[0]}" in printed
     assert "<b>answer</b>" in shown[0] and "<b>latency [ms]</b>" in shown[0]
     assert main([*words, "--port", "8000"]) == 2
     assert "--port is the port of the page of --view" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What runs without torch: with torch blocked by an import hook, and in an environment without its package."""
+"""Programs that run without torch: with torch blocked by an import hook, and in an environment without its package."""
 
 import json
 import os
@@ -58,8 +58,8 @@ sys.exit(code)
 
     done = python(packages, code, str(whole.path), str(tmp_path / "out.npz"))
     assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "out.npz") as given:
-        assert np.array_equal(given["answer"], whole.numbers("integers/sample.safetensors")["parts.answer"])
+    with np.load(tmp_path / "out.npz") as outputs:
+        assert np.array_equal(outputs["answer"], whole.numbers("integers/sample.safetensors")["parts.answer"])
 
 
 def test_the_command_runs_a_bundle_without_torch(small: Bundle, packages: Path, tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ sys.exit(code)
     assert json.loads(done.stdout)["ticks"] == small.manifest.sample.ticks
 
     wanted = small.numbers(small.manifest.sample.file)["parts.answer"]
-    with np.load(tmp_path / "out.npz") as given:
-        np.testing.assert_allclose(given["answer"], wanted, atol=1e-5)
+    with np.load(tmp_path / "out.npz") as outputs:
+        np.testing.assert_allclose(outputs["answer"], wanted, atol=1e-5)
 
 
 # an import hook that refuses torch, also where it is installed

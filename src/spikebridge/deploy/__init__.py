@@ -1,6 +1,6 @@
 """From the trained network to other machines: bundles, NIR, ONNX, integers, and a runner that needs no torch.
 
-What it offers stands in `__init__.pyi`; a name is imported when it is first used.
+The exported names are in `__init__.pyi`; a name is imported when it is first used.
 """
 
 import lazy_loader

@@ -1,9 +1,8 @@
-from .adapters.adapt import adapt
-from .adapters.base import Adapted
+from .adapters.libraries import adapt
 from .bundle.bundle import Bundle
 from .bundle.export import export
 from .bundle.rebuild import rebuild
-from .compare import Comparison, Tolerance, compare_bundle
+from .compare import Comparison, Tolerance, compare_bundle, target_level
 from .integer.bundle import integer_runner
 from .integer.model import IntegerModel
 from .nir.reader import from_nir
@@ -11,13 +10,11 @@ from .nir.writer import to_nir, write_nir
 from .quantization.config import QConfig, QConfigMapping
 from .quantization.lowering import add_integers, integer_model
 from .quantization.network import quantize
-from .quantization.report import memory, saturation
+from .quantization.report import saturation
 from .runtime.runner import Runner
 from .streaming.loop import Live
-from .target import target_level
 
 __all__ = [
-    "Adapted",
     "Bundle",
     "Comparison",
     "IntegerModel",
@@ -33,7 +30,6 @@ __all__ = [
     "from_nir",
     "integer_model",
     "integer_runner",
-    "memory",
     "quantize",
     "rebuild",
     "saturation",

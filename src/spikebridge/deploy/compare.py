@@ -1,22 +1,20 @@
-"""Does a bundle say what the trained network said? Every level on the same sample, part by part and link by link.
+"""Comparison of a bundle with the trained network: every level on the same sample, part by part and link by link.
 
 | level | what runs |
 |---|---|
-| trained | the network that was exported; what it gave stands in the bundle, and the others are held against it |
-| onnxruntime | each ANN part alone, on what the trained network fed it |
-| openvino | each ONNX file alone, that of a part or of a unit, by a second runtime; where OpenVINO is installed |
+| trained | the exported network; its signals are stored in the bundle, and the other levels are compared with them |
+| onnxruntime | each ANN part alone, on the inputs that it had in the trained network |
 | nir | each SNN part alone, read back from its file |
 | units | each hybrid unit alone, made of its numbers |
 | rebuilt | the whole network, rebuilt in torch from the bundle alone |
 | runner | the whole network without torch |
 | integers | the integer model, where the bundle has one: the same bits as the quantised network |
-| quantised | what the quantised network gave, beside the trained one: a difference that is stated, not judged |
+| quantised | the quantised network against the trained one: the difference is stated, not judged |
 
-Alone means that a difference is not handed on: the next part gets what the trained network gave. Further levels are
-given by those who have them.
+A part alone gets the signals of the trained network, so that a difference is not passed on. Callers may add levels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,24 +30,23 @@ from spikebridge.deploy.bundle.stages import array_forms
 from spikebridge.deploy.bundle.trace import record_active_trace
 from spikebridge.deploy.integer.bundle import Signals, integer_signals, sample_signals
 from spikebridge.deploy.nir.reader import NirPart, from_nir
-from spikebridge.deploy.onnx.openvino import OpenVinoSession, has_openvino
-from spikebridge.deploy.onnx.session import OnnxSession, OpenSession, Session
 from spikebridge.deploy.runtime.nir_interpreter import Effects
+from spikebridge.deploy.runtime.parts import PartRunner
 from spikebridge.deploy.runtime.runner import Runner
-from spikebridge.errors import DataError, ExportError
+from spikebridge.errors import ConfigError, DataError, ExportError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons import Effect
 
 Values: TypeAlias = NDArray[Any]
-_Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # of inputs and ticks
+_Level: TypeAlias = Callable[[dict[str, Values], int], Signals]  # from inputs and ticks
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a level may be from the trained network.
+    """The allowed difference of a level from the trained network.
 
     Args:
-        values: largest difference, in parts of the largest value (of 1 where all are smaller).
+        values: largest difference, relative to the largest value (to 1 where all are smaller).
         spikes: share of spikes that may differ: near a threshold the last bit of a sum decides.
     """
 
@@ -66,10 +63,10 @@ class ComparisonRow:
 
     Attributes:
         largest: largest difference.
-        largest_value: of the trained network.
-        share: of values that differ, for spikes; None for other signals.
-        first_tick: where the first of them differs, None where none does.
-        passed: whether it is within the tolerance; None where the difference is only stated.
+        largest_value: largest value of the trained network.
+        share: share of spikes that differ; None for other signals.
+        first_tick: tick of the first difference, None if there is none.
+        passed: whether the difference is within the tolerance; None where it is only stated.
     """
 
     level: str
@@ -84,11 +81,11 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows.
+    """The result of `compare_bundle`.
 
     Attributes:
-        rows: of every level that ran.
-        left_out: what did not run, a line each with the reason.
+        rows: one for each part and link of every level.
+        left_out: levels that did not run, a line each with the reason.
     """
 
     rows: tuple[ComparisonRow, ...]
@@ -96,7 +93,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether every level is within its tolerance."""
+        """True if every level is within its tolerance."""
         return all(row.passed is not False for row in self.rows)
 
 
@@ -111,65 +108,70 @@ def compare_bundle(
     """Runs every level.
 
     Args:
-        bundle: an opened one.
-        tolerance: for the levels of a bundle.
+        bundle: an opened bundle.
+        tolerance: tolerance of the bundle's own levels.
         further: other levels, each with its tolerance.
-        stages: classes of kernels and discretizers that the package does not know, each with an `array_form`.
-        progress: gets the name of the level that runs.
+        stages: classes of user-defined kernels and discretizers, each with an `array_form`.
+        progress: called with the name of the level that runs.
 
     Returns:
         Differences of every part and unit on every level.
 
     Raises:
         ExportError: the sample leaves a layer silent or a unit without effect.
-        DataError: a file is damaged, or the sample is not of this network.
+        DataError: a file is damaged, or the sample is of another network.
     """
-    numbers = bundle.numbers(bundle.manifest.sample.file)
-    inputs = {name: _of(numbers, f"inputs.{name}") for name in bundle.manifest.inputs}
-    ticks = bundle.manifest.sample.ticks
-    truth = sample_signals(bundle.manifest, numbers)
-    missing = [name for name in bundle.manifest.parts if name not in truth["parts"]]
-
+    manifest = bundle.manifest
+    numbers = bundle.numbers(manifest.sample.file)
+    inputs = {name: _tensor(numbers, f"inputs.{name}") for name in manifest.inputs}
+    ticks = manifest.sample.ticks
+    trained = sample_signals(manifest, numbers)
+    missing = [name for name in manifest.parts if name not in trained["parts"]]
     if missing:
-        raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle anew")
+        raise DataError(f"{bundle.path}: the sample has no values of part {missing[0]!r}; export the bundle again")
 
-    rows: list[ComparisonRow] = []
     forms = array_forms(stages)
     progress("each part and unit alone")
+    rows = list(_compare_alone(bundle, inputs, trained, forms, tolerance))
 
-    for kind, name, got in _alone(bundle, inputs, ticks, truth, forms):
-        level = _level(bundle.manifest, kind, name)
-        rows.append(_row(bundle.manifest, level, kind, name, truth[kind][name], got, tolerance))
-
-    second, left_out = _openvino(bundle, inputs, ticks, truth, forms, tolerance, progress)
-    rows += second
     levels: dict[str, tuple[_Level, Tolerance]] = {
-        "rebuilt": (lambda x, n: _rebuilt(rebuild(bundle, stages), x, n), tolerance),
+        "rebuilt": (lambda x, n: _rebuilt_signals(rebuild(bundle, stages), x, n), tolerance),
         "runner": (lambda x, n: Runner(bundle, stages=forms).run_recorded(x, n), tolerance),
         **(further or {}),
     }
-
     for level, (run, allowed) in levels.items():
         progress(level)
-        signals = run(inputs, ticks)
+        rows += _compare_level(manifest, level, trained, run(inputs, ticks), allowed)
 
-        for kind, known in truth.items():
-            for name, wanted in known.items():
-                if not len(wanted):
-                    continue
-                if name not in signals[kind]:
-                    raise ExportError(f"level {level!r} gave nothing of {kind[:-1]} {name!r}")
-                rows.append(_row(bundle.manifest, level, kind, name, wanted, signals[kind][name], allowed))
-
-    if bundle.manifest.integers is not None:
+    if manifest.integers is not None:
         progress("integers")
-        rows += _integers(bundle, inputs, ticks, truth, forms)
+        rows += _compare_integers(bundle, inputs, trained, forms)
 
-    return Comparison(tuple(rows), left_out)
+    return Comparison(tuple(rows))
+
+
+def target_level(bundle: Bundle, parts: Mapping[str, PartRunner]) -> _Level:
+    """A level for `compare_bundle`: the whole bundle with some parts on another target.
+
+    A target is a class with the method `step` of `PartRunner`, made from the part's file; it may call a chip, a
+    simulator or a program. When it is made, it refuses a part that it cannot hold.
+
+    Args:
+        bundle: an opened bundle.
+        parts: targets by the name of the part; the others run as in the bundle.
+
+    Raises:
+        ConfigError: the bundle has no such part.
+    """
+    for name in parts:
+        if name not in bundle.manifest.parts:
+            raise ConfigError(f"{bundle.path} has no part {name!r}; {did_you_mean(name, bundle.manifest.parts)}")
+
+    return lambda inputs, ticks: Runner(bundle, parts).run_recorded(inputs, ticks)
 
 
 class _ReadBack:
-    """A NIR part in torch, where the runner has one in numpy."""
+    """A NIR part in torch, in place of the runner's part in numpy."""
 
     def __init__(self, part: NirPart) -> None:
         self.part = part
@@ -177,8 +179,8 @@ class _ReadBack:
     def step(self, reads: Mapping[str, Values], effects: Effects, state: Any) -> tuple[Values, Any]:
         (x,) = reads.values()
         modulation = {
-            f"{node}.{quantity}": [Effect(torch.from_numpy(signal).unsqueeze(0), by) for signal, by in several]  # type: ignore[arg-type]
-            for (node, quantity), several in effects.items()
+            f"{node}.{quantity}": [Effect(torch.from_numpy(signal).unsqueeze(0), by) for signal, by in signals]  # type: ignore[arg-type]
+            for (node, quantity), signals in effects.items()
         }
         with torch.no_grad():
             y, state = self.part(torch.from_numpy(np.ascontiguousarray(x)).unsqueeze(0), state, **modulation)
@@ -186,152 +188,118 @@ class _ReadBack:
         return y[0].numpy(), state
 
 
-def _alone(
-    bundle: Bundle,
-    inputs: dict[str, Values],
-    ticks: int,
-    truth: Signals,
-    forms: Mapping[str, Any],
-    open_session: OpenSession | None = None,
-) -> list[tuple[str, str, Values]]:
-    """What every part and unit makes of what the trained network fed it."""
-    files = {name: record.file for name, record in bundle.manifest.parts.items() if record.format == "nir"}
-    parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in files.items()}
-    runner = Runner(bundle, parts, stages=forms, open_session=open_session)
-    made: Signals = {kind: {} for kind in truth}
-    gathered: dict[tuple[str, str], list[Values]] = {}
+def _compare_alone(
+    bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any], tolerance: Tolerance
+) -> Iterator[ComparisonRow]:
+    manifest = bundle.manifest
+    nir_files = {name: record.file for name, record in manifest.parts.items() if record.format == "nir"}
+    parts = {name: _ReadBack(from_nir(bundle.read(file))) for name, file in nir_files.items()}
+    recorded: dict[tuple[str, str], list[Values]] = {}
 
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
-        if name not in truth[kind]:
+        if name not in trained[kind]:
             return value
 
-        mine = gathered.setdefault((kind, name), [])
-        mine.append(value)
-        if len(mine) > len(truth[kind][name]):
-            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle anew")
+        values = recorded.setdefault((kind, name), [])
+        values.append(value)
+        if len(values) > len(trained[kind][name]):
+            raise DataError(f"{bundle.path}: the sample has too few values of {name!r}; export the bundle again")
 
-        return truth[kind][name][len(mine) - 1]
+        # the reader of this signal gets the value of the trained network
+        return trained[kind][name][len(values) - 1]
 
-    runner.run(inputs, ticks, hook)
-    for (kind, name), values in gathered.items():
-        made[kind][name] = np.stack(values)
+    Runner(bundle, parts, stages=forms).run(inputs, manifest.sample.ticks, hook)
 
-    return [(kind, name, made[kind][name]) for kind, known in truth.items() for name in known if name in made[kind]]
-
-
-def _openvino(
-    bundle: Bundle,
-    inputs: dict[str, Values],
-    ticks: int,
-    truth: Signals,
-    forms: Mapping[str, Any],
-    tolerance: Tolerance,
-    progress: Callable[[str], None],
-) -> tuple[list[ComparisonRow], tuple[str, ...]]:
-    """Every part and unit with an ONNX file alone, by OpenVINO; and what did not run."""
-    files = _onnx_files(bundle.manifest)
-    if not files:
-        return [], ()
-    if not has_openvino():
-        return [], ("openvino: not installed; pip install 'spikebridge[openvino]' adds this second ONNX runtime",)
-
-    progress("openvino")
-    refused: dict[str, str] = {}
-
-    def open_session(content: bytes, name: str) -> Session:
-        try:
-            return OpenVinoSession(content, name)
-        except DataError as error:
-            refused[name] = f"openvino: {error}"
-            return OnnxSession(content, name)
-
-    rows = []
-    for kind, name, got in _alone(bundle, inputs, ticks, truth, forms, open_session):
-        mine = {f"{bundle.path / file}" for file in files.get((kind, name), ())}
-        if mine and not mine & refused.keys():
-            rows.append(_row(bundle.manifest, "openvino", kind, name, truth[kind][name], got, tolerance))
-
-    return rows, tuple(refused.values())
+    for kind, signals in trained.items():
+        for name, expected in signals.items():
+            if (kind, name) in recorded:
+                values = np.stack(recorded[kind, name])
+                yield _row(manifest, _level_of(manifest, kind, name), kind, name, expected, values, tolerance)
 
 
-def _onnx_files(manifest: Manifest) -> dict[tuple[str, str], list[str]]:
-    """The ONNX files of parts and links, by kind and name."""
-    found = {("parts", name): [part.file] for name, part in manifest.parts.items() if part.format == "onnx"}
-    for link in manifest.links:
-        unit = link.unit
-        files = [] if unit is None else [unit.nonlinearity, unit.kernel_function, unit.discretizer_function]
-        if named := [file for file in files if file is not None]:
-            found["links", link.name] = named
+def _compare_level(
+    manifest: Manifest, level: str, trained: Signals, signals: Signals, tolerance: Tolerance
+) -> Iterator[ComparisonRow]:
+    for kind, named in trained.items():
+        for name, expected in named.items():
+            # a unit may close no window on the sample
+            if not len(expected):
+                continue
+            if name not in signals[kind]:
+                raise ExportError(f"level {level!r} has no values of {kind[:-1]} {name!r}")
+            yield _row(manifest, level, kind, name, expected, signals[kind][name], tolerance)
 
-    return found
 
-
-def _rebuilt(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:
+def _rebuilt_signals(network: HybridNetwork, inputs: dict[str, Values], ticks: int) -> Signals:
     tensors = {name: torch.from_numpy(x.copy()) for name, x in inputs.items()}
-    recorded = record_active_trace(network, tensors, ticks)
-    return {"parts": _numpy(recorded.parts), "links": _numpy(recorded.links)}
+    trace = record_active_trace(network, tensors, ticks)
+    return {"parts": _arrays(trace.parts), "links": _arrays(trace.links)}
 
 
-def _integers(
-    bundle: Bundle, inputs: dict[str, Values], ticks: int, truth: Signals, forms: Mapping[str, Any]
-) -> list[ComparisonRow]:
-    """The integer model beside the quantised network, and that beside the trained one."""
+def _compare_integers(
+    bundle: Bundle, inputs: dict[str, Values], trained: Signals, forms: Mapping[str, Any]
+) -> Iterator[ComparisonRow]:
     manifest = bundle.manifest
-    numbers = bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
-    known = sample_signals(manifest, numbers)
-    rows = []
+    file = None if manifest.integers is None else manifest.integers.sample
+    quantized = sample_signals(manifest, bundle.numbers(file))
 
-    for kind, made in integer_signals(bundle, inputs, known, ticks, forms).items():
-        for name, y in made.items():
-            rows.append(_row(manifest, "integers", kind, name, _of(known[kind], name), y, _EXACT))
+    for kind, signals in integer_signals(bundle, inputs, quantized, manifest.sample.ticks, forms).items():
+        for name, y in signals.items():
+            yield _row(manifest, "integers", kind, name, _tensor(quantized[kind], name), y, _EXACT)
 
-    for kind, trained in truth.items():
-        for name, wanted in trained.items():
-            if len(wanted):
-                rows.append(_row(manifest, "quantised", kind, name, wanted, _of(known[kind], name), None))
-
-    return rows
+    for kind, signals in trained.items():
+        for name, expected in signals.items():
+            if len(expected):
+                yield _row(manifest, "quantised", kind, name, expected, _tensor(quantized[kind], name), None)
 
 
 def _row(
-    manifest: Manifest, level: str, kind: str, name: str, wanted: Values, got: Values, allowed: Tolerance | None
+    manifest: Manifest, level: str, kind: str, name: str, expected: Values, values: Values, allowed: Tolerance | None
 ) -> ComparisonRow:
-    tolerance = allowed or _EXACT
-    if wanted.shape != got.shape:
+    if expected.shape != values.shape:
         raise ExportError(
-            f"level {level!r} gives {got.shape} of {kind[:-1]} {name!r}, but the network gave {wanted.shape}"
+            f"level {level!r} gives {values.shape} of {kind[:-1]} {name!r}, but the network gave {expected.shape}"
         )
 
-    away = np.abs(wanted.astype(np.float64) - got)
-    largest = float(away.max()) if away.size else 0.0
-    value = float(np.abs(wanted).max()) if wanted.size else 0.0
-    spikes = manifest.parts[name].spikes if kind == "parts" else bool(np.isin(wanted, (0, 1)).all())
-    share = float((away > 0).mean()) if spikes and away.size else None
-    within = share <= tolerance.spikes if share is not None else largest <= tolerance.values * max(1.0, value)
-    clock = manifest.parts[name].clock if kind == "parts" else _emits(manifest, name)
-    limit = 0.0 if spikes else tolerance.values * max(1.0, value)
-    late = np.flatnonzero((away > limit).reshape(len(away), -1).any(1))
-    first = int(clock.phase + late[0] * clock.period) if late.size else None
+    # float64, so that the difference itself has no error
+    tolerance = allowed or _EXACT
+    difference = np.abs(expected.astype(np.float64) - values)
+    largest = float(difference.max()) if difference.size else 0.0
+    largest_value = float(np.abs(expected).max()) if expected.size else 0.0
+    limit = tolerance.values * max(1.0, largest_value)
+    is_spikes = manifest.parts[name].spikes if kind == "parts" else bool(np.isin(expected, (0, 1)).all())
+    share = float((difference > 0).mean()) if is_spikes and difference.size else None
+
+    # the largest difference of spikes is always 1, so that their share is judged
+    within = largest <= limit if share is None else share <= tolerance.spikes
+    first = _first_tick(_clock_of(manifest, kind, name), difference, 0.0 if is_spikes else limit)
     passed = None if allowed is None else bool(np.isfinite(largest)) and within
 
-    return ComparisonRow(level, kind[:-1], name, largest, value, share, first, passed)
+    return ComparisonRow(level, kind[:-1], name, largest, largest_value, share, first, passed)
 
 
-def _level(manifest: Manifest, kind: str, name: str) -> str:
+def _first_tick(clock: ClockRecord, difference: Values, limit: float) -> int | None:
+    steps = np.flatnonzero((difference > limit).reshape(len(difference), -1).any(1))
+    return int(clock.phase + steps[0] * clock.period) if steps.size else None
+
+
+def _level_of(manifest: Manifest, kind: str, name: str) -> str:
     if kind == "links":
         return "units"
     return "nir" if manifest.parts[name].format == "nir" else "onnxruntime"
 
 
-def _emits(manifest: Manifest, name: str) -> ClockRecord:
+def _clock_of(manifest: Manifest, kind: str, name: str) -> ClockRecord:
+    if kind == "parts":
+        return manifest.parts[name].clock
     return next(link.emits for link in manifest.links if link.name == name)
 
 
-def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Values]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _of(numbers: Mapping[str, Values], name: str) -> Values:
+def _tensor(numbers: Mapping[str, Values], name: str) -> Values:
     if name not in numbers:
-        raise DataError(f"the sample of the bundle lacks {name!r}; export it anew")
+        raise DataError(f"the sample of the bundle lacks {name!r}; export it again")
     return numbers[name]

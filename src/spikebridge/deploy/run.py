@@ -21,19 +21,13 @@ from spikebridge.errors import DataError
 
 Values = NDArray[Any]
 _REPORT_EVERY = 1.0  # seconds
-_MOST_BYTES = 4 << 30  # of all input arrays
+_MAX_BYTES = 4 << 30  # of all input arrays
+_SUFFIXES = (".npz", ".safetensors")
 
 
 @dataclass(frozen=True)
 class _RunResult:
-    """What a run gave.
-
-    Attributes:
-        outputs: by name, `(K, B, *M)` each.
-        ticks: how many.
-        seconds: how long they took, without loading.
-        load_seconds: how long loading took.
-    """
+    """The outputs of a run by name, `(K, B, *M)` each, its ticks, and its seconds without and for loading."""
 
     outputs: dict[str, Values]
     ticks: int
@@ -42,7 +36,6 @@ class _RunResult:
 
     @property
     def ticks_per_second(self) -> float:
-        """The rate."""
         return self.ticks / self.seconds if self.seconds > 0 else float("inf")
 
 
@@ -55,60 +48,48 @@ def run_bundle(
     stages: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Values] | None = None,
 ) -> _RunResult:
-    """Runs a bundle on a recording, or on its own sample.
+    """Runs a bundle, or its integer model, on a recording or on its own sample (`file` of None).
 
-    Args:
-        bundle: an opened one.
-        file: `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; None takes the bundle's sample.
-        progress: gets the tick and the rate, once a second.
-        integers: whether what was quantised computes with integers.
-        stages: forms of stages that the package does not know, by record name.
-        inputs: what the file holds, where it was read already.
-
-    Raises:
-        DataError: the recording is missing, damaged or empty.
-        ShapeError: it does not fit the bundle.
+    The file is `.npz` or `.safetensors` with an array `(T, B, *N)` for each input; `inputs` is its content where it was
+    read already. `progress` is called once a second, `stages` has user-defined stages by record name.
     """
-    begun = time.perf_counter()
+    loading = time.perf_counter()
     runner = integer_runner(bundle, stages) if integers else Runner(bundle, stages=stages)
 
     if file is None:
-        numbers = bundle.numbers(bundle.manifest.sample.file)
-        inputs = {name: numbers[f"inputs.{name}"] for name in bundle.manifest.inputs if f"inputs.{name}" in numbers}
+        inputs = bundle.sample_inputs()
         ticks = bundle.manifest.sample.ticks
     else:
         inputs = read_arrays(file) if inputs is None else inputs
+        # a recording runs to its end, and the sample as long as the trained network ran
         ticks = runner.count_ticks(inputs)
         if ticks == 0:
             raise DataError(f"{file} has no samples; expected at least one sample of an input")
 
-    started = reported = time.perf_counter()
+    started = time.perf_counter()
+    reported = started
 
     def hook(kind: str, name: str, tick: int, value: Values) -> Values:
         nonlocal reported
-        if time.perf_counter() - reported > _REPORT_EVERY:
-            reported = time.perf_counter()
-            progress(f"tick {tick} of {ticks}, {tick / (reported - started):.0f} a second")
+        now = time.perf_counter()
+        if now - reported > _REPORT_EVERY:
+            reported = now
+            progress(f"tick {tick} of {ticks}, {tick / (now - started):.0f} a second")
 
         return value
 
     outputs = runner.run(inputs, ticks, hook)
-    return _RunResult(outputs, ticks, time.perf_counter() - started, started - begun)
+    return _RunResult(outputs, ticks, time.perf_counter() - started, started - loading)
 
 
 def read_arrays(file: Path) -> dict[str, Values]:
-    """The arrays of a `.npz` or `.safetensors` file by name.
-
-    Raises:
-        DataError: there is no such file, it is damaged, of another kind, or declares too much.
-    """
+    """The arrays of a `.npz` or `.safetensors` file by name."""
+    _check_suffix(file)
     if file.suffix == ".npz":
-        return read_npz(file, max_bytes=_MOST_BYTES)
-    if file.suffix != ".safetensors":
-        raise DataError(f"{file} should end in .npz or .safetensors")
+        return read_npz(file, max_bytes=_MAX_BYTES)
 
     try:
-        # the header's sizes are held against the size of the file before memory is taken
+        # safetensors checks the sizes of the header against the size of the file before it takes memory
         return dict(load_file(checked_file(file, "a file of inputs")))
     except DataError:
         raise
@@ -117,14 +98,8 @@ def read_arrays(file: Path) -> dict[str, Values]:
 
 
 def check_destination(file: Path) -> None:
-    """Refuses a file that `write_arrays` could not write, before there is anything to write.
-
-    Raises:
-        DataError: the name ends in neither .npz nor .safetensors, or its folder is not there.
-        ConfigError: it is a folder, a device, a pipe or a socket.
-    """
-    if file.suffix not in (".npz", ".safetensors"):
-        raise DataError(f"{file} should end in .npz or .safetensors")
+    """Raises for a file that `write_arrays` could not write, before there is anything to write."""
+    _check_suffix(file)
     if not file.parent.is_dir():
         raise DataError(f"there is no folder {file.parent} to write {file.name} into")
 
@@ -132,14 +107,15 @@ def check_destination(file: Path) -> None:
 
 
 def write_arrays(file: Path, arrays: dict[str, Values]) -> None:
-    """Writes arrays as `.npz` or `.safetensors`, whole or not at all.
-
-    Raises:
-        DataError: the name ends in something else, or its folder is not there.
-    """
+    """Writes arrays as `.npz` or `.safetensors`, whole or not at all."""
     check_destination(file)
     if file.suffix == ".npz":
         with atomic_write(file) as opened:
             np.savez(opened, allow_pickle=False, **arrays)
     else:
         write_bytes(file, save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
+
+
+def _check_suffix(file: Path) -> None:
+    if file.suffix not in _SUFFIXES:
+        raise DataError(f"{file} should end in .npz or .safetensors")

@@ -18,7 +18,7 @@ from spikebridge.neurons.state import State
 
 
 class StateSlot(NamedTuple):
-    """An attribute of another library's module that holds state from step to step."""
+    """An attribute of another library's module that holds state between steps."""
 
     owner: nn.Module
     name: str
@@ -34,10 +34,10 @@ class Adapted(Stateful):
     """A module with hidden state as a layer with explicit state. Its weights stay in `module`.
 
     Subclasses, one for each library, name the slots of the state (`slots`, `read`, `write`), the values before the
-    first step (`initial_value`, `clear`) and how the module runs over a sequence (`run`).
+    first step (`initial_value`, `clear`), and run the module over a sequence (`run`).
 
     Args:
-        module: of the other library. No other code may call it between the calls of this layer.
+        module: a module of the other library. No other code may call it between the calls of this layer.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -50,20 +50,18 @@ class Adapted(Stateful):
         raise NotImplementedError
 
     def read(self, slot: StateSlot) -> Tensor | None:
-        """The value of a slot, None where it is no tensor."""
+        """The value of a slot, None if it is no tensor."""
         value = getattr(slot.owner, slot.name)
         return value if isinstance(value, Tensor) else None
 
     def write(self, slot: StateSlot, value: Tensor) -> None:
-        """Sets the value of a slot."""
         setattr(slot.owner, slot.name, value)
 
     def initial_value(self, slot: StateSlot, like: Tensor) -> Tensor:
-        """The value before the first step."""
+        """The value before the first step, of the shape of a later one."""
         return torch.zeros_like(like)
 
     def clear(self, slot: StateSlot) -> None:
-        """Empties a slot."""
         raise NotImplementedError
 
     def run(self, x: Shaped[Tensor, "T B *N"]) -> Tensor:
@@ -71,20 +69,21 @@ class Adapted(Stateful):
         raise NotImplementedError
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> _AdaptedState:
-        """The values before the first step; the shapes come from a step of zeros, which leaves no state."""
         training = {child: child.training for child in self.module.modules()}
         self.module.eval()
         self._clear()
 
         try:
+            # a step of zeros shows the shapes; in eval mode it changes no statistics
             with torch.no_grad():
                 self.run(torch.zeros_like(x_t).unsqueeze(0))
             held = [(slot, self.read(slot)) for slot in self.slots()]
             return _AdaptedState(tuple(None if like is None else self.initial_value(slot, like) for slot, like in held))
         finally:
             self._clear()
-            for child, was in training.items():
-                child.training = was
+            # `train()` would set all of them alike
+            for child, was_training in training.items():
+                child.training = was_training
 
     def step(
         self, x_t: Shaped[Tensor, "B *N"], state: State, **modulation: Modulated
@@ -117,6 +116,7 @@ class Adapted(Stateful):
             y = self.run(x)
             return y, _AdaptedState(tuple(self.read(slot) for slot in slots))
         finally:
+            # streams share the module, and must not find the state of another
             self._clear()
 
     def _clear(self) -> None:
@@ -125,7 +125,7 @@ class Adapted(Stateful):
 
 
 def over_steps(module: nn.Module, x: Shaped[Tensor, "T B *N"]) -> Tensor:
-    """A module that takes one step, over all steps; of several results the first one is the output."""
+    """A module of single steps over all steps; of several results the first one is the output."""
     outputs = []
     for x_t in x.unbind(0):
         y_t = module(x_t)

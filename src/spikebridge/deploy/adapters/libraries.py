@@ -1,8 +1,8 @@
 """One adapter for each library: SpikingJelly, snnTorch, Norse and sinabs.
 
-- SpikingJelly: every `MemoryModule` keeps its memories by name, with the value that a reset gives them.
-- snnTorch: its neurons keep membranes and currents as buffers of their own, `init_hidden` or not.
-- Norse: its modules take their state and give it back, as ours do; None is the state before the first step.
+- SpikingJelly: every `MemoryModule` keeps its memories by name, with their values after a reset.
+- snnTorch: its neurons keep membranes and currents as buffers, `init_hidden` or not.
+- Norse: its modules take and return their state, as ours do; None is the state before the first step.
 - sinabs: its layers keep their states as buffers, and take the batch before time.
 """
 
@@ -18,19 +18,12 @@ from spikebridge.neurons.base import Stateful, refuse_timeless, refuse_unknown
 from spikebridge.neurons.quantity import Modulated
 from spikebridge.neurons.state import State
 
-_KEPT_BY_SNNTORCH = ("spk", "syn", "syn_exc", "syn_inh", "mem")
+_SNNTORCH_STATE = ("spk", "syn", "syn_exc", "syn_inh", "mem")
 _NORSE_OVER_TIME = ("SNN", "SNNRecurrent", "Lift")
 
 
-class SpikingJelly(Adapted):
-    """A module of SpikingJelly, in single-step or multi-step mode.
-
-    Args:
-        module: all of its layers in one mode (`spikingjelly.activation_based.functional.set_step_mode`).
-
-    Raises:
-        ConfigError: some layers are in one mode, some in the other.
-    """
+class _SpikingJelly(Adapted):
+    """A module of SpikingJelly whose layers are all in single-step or all in multi-step mode."""
 
     def __init__(self, module: nn.Module) -> None:
         modes = {child.step_mode for child in module.modules() if hasattr(child, "step_mode")}
@@ -44,7 +37,7 @@ class SpikingJelly(Adapted):
         self.takes_sequences = modes == {"m"}
 
     def slots(self) -> list[StateSlot]:
-        # what is recorded of a whole sequence (v_seq) is a result, not a memory
+        # the record of a whole sequence (v_seq) is a result, not a state
         return [
             StateSlot(child, name)
             for child in self.module.modules()
@@ -68,31 +61,25 @@ class SpikingJelly(Adapted):
         return memories._memories_rv[slot.name]
 
 
-class SnnTorch(Adapted):
-    """A neuron of snnTorch, or a network of neurons with `init_hidden=True` and plain layers. It takes one step a call.
-
-    Args:
-        module: the neuron or network.
-
-    Raises:
-        ConfigError: a neuron inside a network gives its state out (`init_hidden=False`).
-    """
+class _SnnTorch(Adapted):
+    """A neuron of snnTorch, or a network of neurons with `init_hidden=True` and plain layers: one step a call."""
 
     def __init__(self, module: nn.Module) -> None:
         for path, child in module.named_modules():
             if path and getattr(child, "init_hidden", True) is False:
                 raise ConfigError(
-                    f"{type(child).__name__} at {path!r} gives its state out; inside a network it has to keep it "
-                    "(init_hidden=True), or stand alone as a part"
+                    f"{type(child).__name__} at {path!r} returns its state; inside a network it has to keep it "
+                    "(init_hidden=True), or be a part of its own"
                 )
 
         super().__init__(module)
 
     def slots(self) -> list[StateSlot]:
         neurons = (child for child in self.module.modules() if hasattr(child, "init_hidden"))
-        return [StateSlot(child, name) for child in neurons for name in _KEPT_BY_SNNTORCH if name in child._buffers]
+        return [StateSlot(child, name) for child in neurons for name in _SNNTORCH_STATE if name in child._buffers]
 
     def clear(self, slot: StateSlot) -> None:
+        # an empty tensor on the device of the neuron makes snnTorch start from zeros of the right shape
         threshold = next((buffer for name, buffer in slot.owner.named_buffers() if name == "threshold"), None)
         setattr(slot.owner, slot.name, torch.zeros(0, device=None if threshold is None else threshold.device))
 
@@ -101,26 +88,23 @@ class SnnTorch(Adapted):
 
 
 class _NorseState(NamedTuple):
-    """The state as the module gave it, None before the first step."""
+    """The state as the module returned it, None before the first step."""
 
     inner: Any
 
 
-class Norse(Stateful):
-    """A module of Norse: a cell, a layer over time, or a `SequentialState` of either.
-
-    Args:
-        module: of Norse; it has layers over time (`LIF`, `Lift`, ...) or cells (`LIFCell`, ...), not both.
-    """
+class _Norse(Stateful):
+    """A module of Norse: a cell (`LIFCell`), a layer over time (`LIF`, `Lift`), or a `SequentialState` of either."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        # by the names of classes, so that Norse need not be imported
         kinds = {base.__name__ for child in module.modules() for base in type(child).__mro__}
         self.takes_sequences = not kinds.isdisjoint(_NORSE_OVER_TIME)
 
     def initial_state(self, x_t: Shaped[Tensor, "B *N"]) -> _NorseState:
-        """None inside: each cell of Norse knows itself how it begins."""
+        # each cell of Norse starts by itself where it gets None
         return _NorseState(None)
 
     def step(
@@ -128,7 +112,7 @@ class Norse(Stateful):
     ) -> tuple[Shaped[Tensor, "B *M"], _NorseState]:
         refuse_unknown(self, modulation)
         x = x_t.unsqueeze(0) if self.takes_sequences else x_t
-        y, inner = self._called(x, state)
+        y, inner = self._call_module(x, state)
         return (y[0] if self.takes_sequences else y), inner
 
     def forward(
@@ -138,24 +122,22 @@ class Norse(Stateful):
         if not self.takes_sequences or len(x) == 0:
             return super().forward(x, state, **modulation)
         refuse_unknown(self, modulation)
-        return self._called(x, state if state is not None else _NorseState(None))
+        return self._call_module(x, state if state is not None else _NorseState(None))
 
-    def _called(self, x: Tensor, state: _NorseState) -> tuple[Tensor, _NorseState]:
+    def _call_module(self, x: Tensor, state: _NorseState) -> tuple[Tensor, _NorseState]:
         # SequentialState writes into the list that it is given
         inner = list(state.inner) if isinstance(state.inner, list) else state.inner
         result = self.module(x, inner)
         if not isinstance(result, tuple) or not isinstance(result[0], torch.Tensor):
-            raise ShapeError(f"{type(self.module).__name__} has to give an output and a state, but gave one value")
+            raise ShapeError(
+                f"{type(self.module).__name__} has to return an output and a state, but returned one value"
+            )
 
         return result[0], _NorseState(result[1])
 
 
-class Sinabs(Adapted):
-    """A module of sinabs. Its layers see `(B, T, *N)`; those that squeeze batch and time into one axis see that.
-
-    Args:
-        module: the layer or network.
-    """
+class _Sinabs(Adapted):
+    """A module of sinabs. Its layers take `(B, T, *N)`, or batch and time squeezed into one axis."""
 
     def __init__(self, module: nn.Module) -> None:
         # a squeezing layer gets the batch at each call, since its own guess is fixed when it is made
@@ -181,7 +163,49 @@ class Sinabs(Adapted):
             return y.transpose(0, 1)
 
         for layer in self.squeezing:
+            # the layer takes rows apart by these numbers
             layer.batch_size, layer.num_timesteps = rows.shape[:2]
 
         squeezed: Tensor = self.module(rows.flatten(0, 1))
         return squeezed.unflatten(0, rows.shape[:2]).transpose(0, 1)
+
+
+_ADAPTERS: dict[str, type[Stateful]] = {
+    "spikingjelly": _SpikingJelly,
+    "snntorch": _SnnTorch,
+    "norse": _Norse,
+    "sinabs": _Sinabs,
+}
+
+
+def adapt(module: nn.Module) -> Stateful:
+    """A module of SpikingJelly, snnTorch, Norse or sinabs as a part: `y, state = part(x, state)`, time first.
+
+    Args:
+        module: a layer or a network of one of these libraries, with or without plain PyTorch layers.
+
+    Raises:
+        ConfigError: it has layers of none of them, or of more than one.
+
+    Example:
+        >>> adapt(nn.Linear(2, 2))
+        Traceback (most recent call last):
+        ...
+        spikebridge.errors.ConfigError: Linear has no layer of spikingjelly, snntorch, norse, sinabs; a plain module ...
+    """
+    # by name, so that no library has to be installed
+    packages = {type(child).__module__.split(".")[0] for child in module.modules()}
+    libraries = [name for name in _ADAPTERS if name in packages]
+    if not libraries:
+        raise ConfigError(
+            f"{type(module).__name__} has no layer of {', '.join(_ADAPTERS)}; a plain module is a part as it is, and a "
+            "loop over time of your own becomes one as a spikebridge.neurons.Stateful"
+        )
+
+    if len(libraries) > 1:
+        raise ConfigError(
+            f"{type(module).__name__} mixes layers of {' and '.join(libraries)}; make each its own part, or put "
+            "adapted layers in a row with spikebridge.neurons.Sequential"
+        )
+
+    return _ADAPTERS[libraries[0]](module)

@@ -1,1 +1,1 @@
-"""Bundle."""
+"""Bundles: one folder with a trained network for other machines, as NIR, ONNX and numbers."""

@@ -1,11 +1,11 @@
 """A bundle: one folder that holds a hybrid network for other machines. Reading one needs no torch.
 
 ```
-manifest.json      what there is: clocks, links, units, files with sizes and SHA-256, the model card
-ann/PART.onnx      one file an ANN part, its batch free; LINK.unit.onnx for the nonlinearity of a unit
+manifest.json      clocks, links, units, files with sizes and SHA-256, the model card
+ann/PART.onnx      one file an ANN part, for any batch size; LINK.unit.onnx for the nonlinearity of a unit
 snn/PART.nir       one file an SNN part
 units/LINK.*       kernels and discretizers as numbers (safetensors)
-sample/            a small input, and what every part and link of the trained network gave on it
+sample/            a small input, and the signals of every part and link of the trained network on it
 ```
 
 A bundle may come from anywhere: paths are kept inside the folder, sizes and hashes are checked before memory is taken,
@@ -26,16 +26,16 @@ from spikebridge.deploy.bundle.manifest import Manifest, parse_manifest
 from spikebridge.errors import DataError
 
 MANIFEST = "manifest.json"
-_MOST_MANIFEST_BYTES = 16 << 20
+_MAX_MANIFEST_BYTES = 16 << 20
 _CHUNK = 1 << 20
 
 
 class Bundle:
     """A bundle on disk, opened with `Bundle.open`.
 
-    Attributes:
+    Args:
         path: the folder.
-        manifest: what it holds.
+        manifest: its content.
 
     Example:
         >>> Bundle.open("no/such/folder")
@@ -49,14 +49,14 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | str) -> "Bundle":
-        """Reads a bundle's manifest, checks every file of it, and what it says against the sample.
+        """Reads a manifest, and checks every file, and the manifest against the sample.
 
         Args:
             path: the folder.
 
         Raises:
-            DataError: it is no bundle, a file is missing, damaged, or leads out of the folder, or the manifest
-                contradicts itself or the sample.
+            DataError: the folder is no bundle, a file is missing, damaged, or leads out of the folder, or the
+                manifest contradicts itself or the sample.
         """
         folder = Path(path)
         file = folder / MANIFEST
@@ -65,12 +65,13 @@ class Bundle:
                 f"{folder} is not a bundle: there is no {MANIFEST}; `spikebridge export RUN --out DIR` makes one"
             )
 
-        text = read_text(file, "a manifest", _MOST_MANIFEST_BYTES)
+        text = read_text(file, "a manifest", _MAX_MANIFEST_BYTES)
         try:
             bundle = cls(folder, parse_manifest(text))
         except DataError as error:
             raise DataError(f"{folder}: {error}") from None
 
+        # in chunks: a large file is hashed without taking its memory
         for name in bundle.manifest.files:
             bundle._check(name)
 
@@ -85,7 +86,7 @@ class Bundle:
         """The bytes of a file, checked against its size and hash.
 
         Raises:
-            DataError: the file is another than the manifest says.
+            DataError: the file is not the one of the manifest.
         """
         content = read_bytes(self._within(name), "a file of a bundle", self.manifest.files[name].size)
         if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
@@ -103,19 +104,22 @@ class Bundle:
             return {}
 
         try:
-            # the header's sizes are held against the length of the file before memory is taken
+            # safetensors checks the sizes of the header against the length of the file before it takes memory
             return load(self.read(name))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path / name} is damaged: {error}") from None
 
+    def sample_inputs(self) -> dict[str, NDArray[np.generic]]:
+        """The inputs of the sample by name, `(T, B, *N)` each."""
+        numbers = self.numbers(self.manifest.sample.file)
+        return {name: numbers[f"inputs.{name}"] for name in self.manifest.inputs}
+
     def size(self) -> int:
-        """Bytes of all files together."""
         return sum(file.size for file in self.manifest.files.values())
 
     def _check(self, name: str) -> None:
-        path = self._within(name)
         digest = hashlib.sha256()
-        with open_binary(path, "a file of a bundle") as file:
+        with open_binary(self._within(name), "a file of a bundle") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
 
@@ -123,34 +127,28 @@ class Bundle:
             raise DataError(self._damaged(name))
 
     def _damaged(self, name: str) -> str:
-        return f"{self.path / name} is damaged: its SHA-256 is not the one in the manifest; export or copy it anew"
+        return f"{self.path / name} is damaged: its SHA-256 is not the one in the manifest; export or copy it again"
 
     def _within(self, name: str) -> Path:
-        """The path of a file inside the folder, of the declared size."""
-        known = self.manifest.files.get(name)
-        if known is None:
+        record = self.manifest.files.get(name)
+        if record is None:
             raise DataError(f"{self.path} has no file {name!r}")
 
         pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts:
-            raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
-
         path = self.path.joinpath(*pure.parts)
-        if self.path.resolve() not in path.resolve().parents:
+        leads_out = pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or not pure.parts
+        # a link in the folder may lead out, too
+        if leads_out or self.path.resolve() not in path.resolve().parents:
             raise DataError(f"{self.path}: the file {name!r} leads out of the bundle")
         if not path.is_file():
             raise DataError(f"{path} is missing")
-        if path.stat().st_size != known.size:
-            raise DataError(f"{path} has {path.stat().st_size} bytes, but the manifest says {known.size}; copy it anew")
+        size = path.stat().st_size
+        if size != record.size:
+            raise DataError(f"{path} has {size} bytes, but the manifest says {record.size}; copy it again")
 
         return path
 
 
 def file_name(name: str) -> str:
-    """A part's or link's name as a file's.
-
-    Example:
-        >>> file_name("what"), file_name("a/b")
-        ('what', 'a%2Fb')
-    """
+    """The name of a part or a link as that of a file: other signs than letters and digits as %XX."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else f"%{ord(c):X}" for c in name)

@@ -1,6 +1,6 @@
-"""Whether the values of a manifest agree with each other, and with what the trained network gave. No torch is needed.
+"""Checks of a manifest against itself and against the sample of the trained network. No torch is needed.
 
-A bundle's sample holds the output of every part, so it shows what a manifest may say of shapes, spikes and clocks.
+A bundle's sample holds the output of every part, so it shows shapes, spikes and clocks.
 """
 
 import math
@@ -18,53 +18,45 @@ _WITH_STEP = ("Exponential", "Alpha", "Gaussian")  # kernels of the package that
 
 
 def check_consistency(manifest: Manifest, sample: Mapping[str, Values]) -> None:
-    """Raises where a manifest contradicts itself or the sample.
+    """Raises a `DataError` for a manifest that contradicts itself or its sample.
 
-    Args:
-        manifest: of the bundle.
-        sample: its tensors, `inputs.NAME`, `parts.NAME` and `links.NAME`, `(K, B, *N)` each.
-
-    Raises:
-        DataError: the message names the part or link, what the manifest says and what was expected.
+    The sample has `inputs.NAME`, `parts.NAME` and `links.NAME`, `(K, B, *N)` each.
     """
     for name, part in manifest.parts.items():
         _check_format(name, part)
         _check_arguments(name, part, manifest.incoming(name))
 
     for link in manifest.links:
-        _check_link(manifest, link)
+        _check_source(manifest, link)
+        _check_sampled(manifest, link)
+        _check_kernel_step(manifest, link)
 
-    _check_sample(manifest, sample)
+    for where, clock, shape in _signals(manifest):
+        _check_signal(manifest, sample, where, clock, shape)
+
+    for link in manifest.links:
+        _check_carried(link, sample)
+
+    for name, part in manifest.parts.items():
+        _check_spikes(name, part, sample[f"parts.{name}"])
 
 
 def check_step(who: str, step: float, clock: ClockRecord, dt: float, divided_by: int = 1) -> None:
-    """Raises where what a file holds was made for another step than that of its clock.
-
-    Args:
-        who: holds the step, for the message.
-        step: in the file [s].
-        clock: on which it runs.
-        dt: base step of the manifest [s].
-        divided_by: steps in a period.
-
-    Example:
-        >>> check_step("part 'snn'", 0.001, ClockRecord(1, 0), 0.002)
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: part 'snn' was made for a step of 0.001 s, but the manifest says 0.002 s, ...
-    """
-    wanted = clock.period * dt / divided_by
-    if not math.isclose(step, wanted, rel_tol=_SAME_STEP):
+    """Raises a `DataError` for a file made for another step [s] than that of its clock."""
+    expected = clock.period * dt / divided_by
+    if not math.isclose(step, expected, rel_tol=_SAME_STEP):
         raise DataError(
-            f"{who} was made for a step of {step:.9g} s, but the manifest says {wanted:.9g} s, a period of "
+            f"{who} was made for a step of {step:.9g} s, but the manifest says {expected:.9g} s, a period of "
             f"{clock.period} ticks of dt = {dt:.9g} s"
         )
 
 
 def _check_format(name: str, part: PartRecord) -> None:
-    """A NIR graph starts by itself, an ONNX step from a file of its first state; another ONNX file has no state."""
-    expected = ("snn", False) if part.format == "nir" else ("snn", True) if part.initial is not None else ("ann", False)
-    if (part.side, part.initial is not None) != expected:
-        states = "has a file of its first state" if part.initial is not None else "has no file of a first state"
+    # a NIR graph starts by itself, an ONNX step from a file of its first state; another ONNX file has no state
+    has_initial = part.initial is not None
+    expected = ("snn", False) if part.format == "nir" else ("snn", True) if has_initial else ("ann", False)
+    if (part.side, has_initial) != expected:
+        states = "has a file of its first state" if has_initial else "has no file of a first state"
         raise DataError(
             f"manifest: part {name!r} is on side {part.side!r} in format {part.format!r} and {states}, which do not fit"
         )
@@ -79,6 +71,7 @@ def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> No
                 "a transmission"
             )
 
+    # several links by position are arguments in order, but a name is one argument
     if len({link.into for link in named}) < len(named):
         raise DataError(f"manifest: two links lead into one argument of part {name!r}")
 
@@ -96,84 +89,96 @@ def _check_arguments(name: str, part: PartRecord, links: list[LinkRecord]) -> No
         )
 
 
-def _check_link(manifest: Manifest, link: LinkRecord) -> None:
+def _check_source(manifest: Manifest, link: LinkRecord) -> None:
+    # a link without a unit passes its source on
     source = manifest.clock(link.source)
-    target = manifest.clock(link.target)
-
-    if link.unit is None:
-        if link.emits != source:
-            raise DataError(
-                f"manifest: link {link.name!r} has no unit, so it emits as {link.source!r} does, {_words(source)}, but "
-                f"the manifest says {_words(link.emits)}"
-            )
-
-        if link.shape != manifest.shape(link.source):
-            raise DataError(
-                f"manifest: link {link.name!r} has no unit, so it carries {manifest.shape(link.source)} of "
-                f"{link.source!r}, but the manifest says {link.shape}"
-            )
-
-    reads = ClockRecord(link.emits.period, link.emits.phase + link.delay % link.emits.period)
-    if not link.held and reads != target:
+    shape = manifest.shape(link.source)
+    if link.unit is None and link.emits != source:
         raise DataError(
-            f"manifest: link {link.name!r} is not held, but its clocks do not fit: values come {_words(reads)}, and "
-            f"part {link.target!r} runs {_words(target)}"
+            f"manifest: link {link.name!r} has no unit, so it emits as {link.source!r} does, {_ticks(source)}, but "
+            f"the manifest says {_ticks(link.emits)}"
         )
 
+    if link.unit is None and link.shape != shape:
+        raise DataError(
+            f"manifest: link {link.name!r} has no unit, so it carries {shape} of {link.source!r}, but the manifest "
+            f"says {link.shape}"
+        )
+
+
+def _check_sampled(manifest: Manifest, link: LinkRecord) -> None:
+    # a sampled link has one value at each tick of its target
+    target = manifest.clock(link.target)
+    arrives = ClockRecord(link.emits.period, link.emits.phase + link.delay % link.emits.period)
+    if not link.held and arrives != target:
+        raise DataError(
+            f"manifest: link {link.name!r} is not held, but its clocks do not fit: values come {_ticks(arrives)}, and "
+            f"part {link.target!r} runs {_ticks(target)}"
+        )
+
+
+def _check_kernel_step(manifest: Manifest, link: LinkRecord) -> None:
+    # the decay of such a kernel is that of a step
     kernel = None if link.unit is None else link.unit.kernel
-    if link.unit is not None and kernel is not None and kernel.name in _WITH_STEP:
-        window = link.unit.window
-        # a held value is steps inside its period
-        length = window.settings.get("length") if window is not None and window.name == "Hold" else 1
-        step = kernel.settings.get("dt")
-        if isinstance(step, int | float) and isinstance(length, int):
-            check_step(f"the kernel of link {link.name!r}", step, source, manifest.dt, length)
+    if link.unit is None or kernel is None or kernel.name not in _WITH_STEP:
+        return
+
+    window = link.unit.window
+    # a held value counts as several steps inside its period
+    length = window.settings.get("length") if window is not None and window.name == "Hold" else 1
+    step = kernel.settings.get("dt")
+    if isinstance(step, int | float) and isinstance(length, int):
+        check_step(f"the kernel of link {link.name!r}", step, manifest.clock(link.source), manifest.dt, length)
 
 
-def _check_sample(manifest: Manifest, sample: Mapping[str, Values]) -> None:
+def _check_signal(
+    manifest: Manifest, sample: Mapping[str, Values], where: str, clock: ClockRecord, shape: tuple[int, ...]
+) -> None:
+    # an input or a part has its shape and its number of values in the sample
+    if where not in sample:
+        raise DataError(f"the sample has no tensor {where!r}, which the manifest names")
+
+    kind, _, name = where.partition(".")
+    values = sample[where]
+    if values.ndim < 2 or values.shape[2:] != shape:
+        raise DataError(
+            f"{name!r} gave values of shape {values.shape[2:]} on the sample, but the manifest says {shape}"
+        )
+
     record = manifest.sample
-    for where, clock, shape in _signals(manifest):
-        what = where.partition(".")[2]
-        if where not in sample:
-            raise DataError(f"the sample has no tensor {where!r}, which the manifest tells of")
-
-        values = sample[where]
-        if values.ndim < 2 or values.shape[2:] != shape:
-            raise DataError(
-                f"{what!r} gave values of shape {values.shape[2:]} on the sample, but the manifest says {shape}"
-            )
-
-        number = clock.count(record.ticks)
-        is_input = where.startswith("inputs.")
-        if values.shape[1] != record.batch or len(values) < number or (len(values) > number and not is_input):
-            raise DataError(
-                f"{what!r} has {len(values)} samples of {values.shape[1]} streams in the sample, but the manifest says "
-                f"{number} of {record.batch}: {_words(clock)}, in {record.ticks} ticks"
-            )
-
-    for link in manifest.links:
-        carried = sample.get(f"links.{link.name}")
-        if carried is not None and carried.shape[2:] != link.shape:
-            raise DataError(
-                f"link {link.name!r} carried {carried.shape[2:]} on the sample, but the manifest says {link.shape}"
-            )
-
-    for name, part in manifest.parts.items():
-        values = sample[f"parts.{name}"]
-        spikes = part.side == "snn" and bool(((values == 0) | (values == 1)).all())
-        if part.spikes != spikes:
-            gave = "spikes" if spikes else "other values than the spikes of a part of side 'snn'"
-            raise DataError(
-                f"manifest: part {name!r} has spikes = {str(part.spikes).lower()}, but it gave {gave} on the sample"
-            )
+    number = clock.count(record.ticks)
+    # an input may be longer than the run
+    has_too_many = len(values) > number and kind != "inputs"
+    if values.shape[1] != record.batch or len(values) < number or has_too_many:
+        raise DataError(
+            f"{name!r} has {len(values)} samples of {values.shape[1]} streams in the sample, but the manifest says "
+            f"{number} of {record.batch}: {_ticks(clock)}, in {record.ticks} ticks"
+        )
 
 
-def _words(clock: ClockRecord) -> str:
+def _check_carried(link: LinkRecord, sample: Mapping[str, Values]) -> None:
+    # a link without a unit has no values of its own
+    values = sample.get(f"links.{link.name}")
+    if values is not None and values.shape[2:] != link.shape:
+        raise DataError(
+            f"link {link.name!r} carried {values.shape[2:]} on the sample, but the manifest says {link.shape}"
+        )
+
+
+def _check_spikes(name: str, part: PartRecord, values: Values) -> None:
+    is_spikes = part.side == "snn" and bool(((values == 0) | (values == 1)).all())
+    if part.spikes != is_spikes:
+        gave = "spikes" if is_spikes else "other values than the spikes of a part of side 'snn'"
+        raise DataError(
+            f"manifest: part {name!r} has spikes = {str(part.spikes).lower()}, but it gave {gave} on the sample"
+        )
+
+
+def _ticks(clock: ClockRecord) -> str:
     return f"every {clock.period} ticks from tick {clock.phase}"
 
 
 def _signals(manifest: Manifest) -> Iterator[tuple[str, ClockRecord, tuple[int, ...]]]:
-    """Name in the sample, clock and shape of every input and part."""
     for name, entry in manifest.inputs.items():
         yield f"inputs.{name}", entry.clock, entry.shape
 

@@ -1,10 +1,9 @@
-"""What a bundle says of itself: `manifest.json` as dataclasses. No torch is needed.
+"""The manifest of a bundle: `manifest.json` as dataclasses, and as text. No torch is needed.
 
-Shapes are those of one sample, without time and batch. Clocks are in base ticks of `dt` seconds. Links stand in the
-order of a part's arguments; `order` is the order in which parts fire inside one tick.
-
-manifest.json: a manifest as text and back, every value held against its declared type. The text holds the SHA-256 of
-its own values, so that a changed delay, which makes another valid network, is seen too.
+Shapes are those of one sample, without time and batch. Clocks are in base ticks of `dt` seconds. Links are in the order
+of a part's arguments; `order` is the order in which parts fire inside one tick. Every value of the text is checked
+against its declared type. The text holds the SHA-256 of its own values, so that a changed delay, which makes another
+valid network, is noticed.
 """
 
 import dataclasses
@@ -18,98 +17,80 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from spikebridge.data.io.json_text import parse_json
 from spikebridge.errors import DataError, did_you_mean, is_number
 
-_MOST_NUMBERS = 1 << 28  # in one value of a signal
-_MOST_TICKS = 1 << 31
-_MOST_FLOAT32 = 3.4028234663852886e38
+R = TypeVar("R")
+_SCHEMA = "spikebridge bundle"
+_VERSION = 1
+_MAX_NUMBERS = 1 << 28  # in one value of a signal
+_MAX_TICKS = 1 << 31
+_MAX_STEPS = 1 << 20  # of a window or kernel
+_MAX_FLOAT32 = 3.4028234663852886e38
 
 Setting = int | float | bool | str | None
 
 
 @dataclass(frozen=True)
 class ClockRecord:
-    """A clock: the period and the tick of the first sample, in base ticks.
-
-    Example:
-        >>> clock_record = ClockRecord(period=6, phase=5)  # samples at 5, 11, 17, ...
-        >>> clock_record.count(12), clock_record.between(6, 12), clock_record.fires(11)
-        (2, 1, True)
-    """
+    """A clock: the period and the tick of the first sample, in base ticks."""
 
     period: int
     phase: int
 
     def __post_init__(self) -> None:
-        """Refuses what no clock can be."""
-        if not 1 <= self.period <= _MOST_TICKS or not 0 <= self.phase <= _MOST_TICKS:
+        if not 1 <= self.period <= _MAX_TICKS or not 0 <= self.phase <= _MAX_TICKS:
             raise DataError(f"a clock has a period of at least 1 and a phase of at least 0 ticks, but got {self}")
 
     def count(self, stop: int) -> int:
-        """How many samples there are before tick `stop`."""
+        """The number of samples before tick `stop`."""
         return max(0, -((self.phase - stop) // self.period))
 
     def between(self, start: int, stop: int) -> int:
-        """How many samples there are from tick `start` to before tick `stop`."""
+        """The number of samples from tick `start` to before tick `stop`."""
         return self.count(stop) - self.count(start)
 
     def fires(self, tick: int) -> bool:
-        """Whether there is a sample at a tick."""
         return tick >= self.phase and (tick - self.phase) % self.period == 0
 
 
 @dataclass(frozen=True)
 class InputRecord:
-    """An input: its clock and one sample's shape and kind of numbers."""
+    """An input: its clock, and shape and dtype of one sample."""
 
     clock: ClockRecord
     shape: tuple[int, ...]
     dtype: Literal["float32", "bool"] = "float32"
 
     def __post_init__(self) -> None:
-        """Refuses shapes that no memory holds."""
         check_shape(self.shape)
 
 
 @dataclass(frozen=True)
 class PartRecord:
-    """A part: on which side it runs, in which file it is, and what it gives.
+    """A part. An SNN part that NIR cannot hold is an ONNX step: state in, state out."""
 
-    Attributes:
-        side: "snn" where something in it spikes or remembers, else "ann".
-        format: of the file. An SNN part that NIR cannot hold is an ONNX step: state in, state out.
-        file: in the bundle.
-        clock: its ticks.
-        shape: of its output.
-        spikes: whether its output is spikes.
-        initial: file with the state before the first tick, for an ONNX step.
-        notes: what the format has no field for, in words: soft resets, and why a part is not in NIR.
-    """
-
-    side: Literal["ann", "snn"]
+    side: Literal["ann", "snn"]  # "snn" if it spikes or has a state
     format: Literal["onnx", "nir"]
     file: str
     clock: ClockRecord
-    shape: tuple[int, ...]
-    spikes: bool = False
-    initial: str | None = None
-    notes: tuple[str, ...] = ()
+    shape: tuple[int, ...]  # of its output
+    spikes: bool = False  # its output is spikes
+    initial: str | None = None  # file with the state before the first tick, for an ONNX step
+    notes: tuple[str, ...] = ()  # properties for which the format has no field, and why a part is not in NIR
 
     def __post_init__(self) -> None:
-        """Refuses shapes that no memory holds."""
         check_shape(self.shape)
 
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A window, kernel or discretizer: its class and settings; its tensors stand in the file of the link's numbers.
+    """A window, kernel or discretizer: its class and settings; its tensors are in the file of the link's numbers.
 
-    One that this package does not know by name is a `Function`, an ONNX file of its own.
+    A user-defined stage without an array form is a `Function`, an ONNX file of its own.
     """
 
     name: str
     settings: dict[str, Setting]
 
     def __post_init__(self) -> None:
-        """Refuses settings that no stage of the package has, and numbers that are not finite."""
         for name, value in self.settings.items():
             where = f"the stage {self.name!r} has {name} = {value!r:.40}"
             if isinstance(value, float) and not math.isfinite(value):
@@ -119,19 +100,18 @@ class StageRecord:
             if kind == "truth" and not isinstance(value, bool):
                 raise DataError(f"{where}; expected true or false")
             if kind == "size" and not _is_size(value) and not (name in _OPTIONAL and value is None):
-                raise DataError(f"{where}; expected a whole number from 1 to {_MOST_STEPS}")
+                raise DataError(f"{where}; expected an integer from 1 to {_MAX_STEPS}")
             if kind == "amount" and not (is_number(value) and value > 0):
                 raise DataError(f"{where}; expected a number above 0")
 
 
-_MOST_STEPS = 1 << 20  # of a window or kernel
 _SETTINGS = {
     "keep": "truth",
     **dict.fromkeys(("length", "stride", "num_taps", "lag", "limit"), "size"),
     **dict.fromkeys(("tau", "dt", "sigma", "quantum"), "amount"),
 }
 _OPTIONAL = ("lag", "limit")
-# a stage of the user's own may give these names another meaning
+# a user-defined stage may give these names another meaning
 _STAGES = {
     *("Hold", "Tumbling", "Sliding", "Since"),
     *("Sum", "Mean", "Difference", "Exponential", "Alpha", "Gaussian", "Taps"),
@@ -140,89 +120,80 @@ _STAGES = {
 
 
 def _is_size(value: Setting) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_STEPS
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_STEPS
 
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """A hybrid unit by its stages.
-
-    Attributes:
-        nonlinearity: an ONNX file, from `value` (and `context`) to `output`.
-        fires: NIR file of the layer of a `SpikingLayer` discretizer.
-        kernel_function: ONNX file of a kernel named `Function`: the steps of a window `(B, L, *N)` to one value.
-        discretizer_function: ONNX file of a discretizer named `Function`: the values of a window `(B, M, *N)` to
-            those it gives out, `(B, M2, *N2)`.
-    """
+    """A hybrid unit by its stages."""
 
     window: StageRecord | None = None
     kernel: StageRecord | None = None
-    nonlinearity: str | None = None
+    nonlinearity: str | None = None  # ONNX file, from `value` (and `context`) to `output`
     discretizer: StageRecord | None = None
-    fires: str | None = None
-    kernel_function: str | None = None
-    discretizer_function: str | None = None
+    fires: str | None = None  # NIR file of the layer of a `SpikingLayer` discretizer
+    kernel_function: str | None = None  # ONNX file of a `Function`, from steps (B, L, *N) to one value
+    discretizer_function: str | None = None  # ONNX file of a `Function`, from values (B, M, *N) to (B, M2, *N2)
+
+    @property
+    def files(self) -> list[str]:
+        files = (self.nonlinearity, self.fires, self.kernel_function, self.discretizer_function)
+        return [file for file in files if file is not None]
 
 
 @dataclass(frozen=True)
 class LinkRecord:
-    """A link: from where to where, through which unit, and how it is read.
-
-    Attributes:
-        node, quantity: for a modulation: what it acts on, a node of the target's NIR graph and its quantity.
-        shape: of one value.
-        emits: the clock of its values, before the delay.
-        initial: what is read before the first value; None where the numbers hold it as `initial`.
-        numbers: file of tensors.
-    """
+    """A link."""
 
     name: str
     kind: Literal["transmission", "modulation"]
     source: str
     target: str
-    shape: tuple[int, ...]
-    emits: ClockRecord
+    shape: tuple[int, ...]  # of one value
+    emits: ClockRecord  # clock of its values, before the delay
     held: bool
     delay: int = 0
     into: str | None = None
     context: str | None = None
-    initial: float | None = 0.0
-    node: str | None = None
+    initial: float | None = 0.0  # value before the first one; None where the numbers hold it as `initial`
+    node: str | None = None  # for a modulation, a node of the target's NIR graph
     quantity: str | None = None
     by: Literal["add", "multiply", "replace"] = "multiply"
     unit: UnitRecord | None = None
-    numbers: str | None = None
+    numbers: str | None = None  # file of tensors
 
     def __post_init__(self) -> None:
-        """Refuses what no link can be."""
         check_shape(self.shape)
-        if not 0 <= self.delay <= _MOST_TICKS:
+        if not 0 <= self.delay <= _MAX_TICKS:
             raise DataError(f"link {self.name!r} has a delay of {self.delay} ticks")
         if self.kind == "modulation" and (self.node is None or self.quantity is None):
             raise DataError(f"the modulation {self.name!r} names no quantity")
         if self.kind == "transmission" and (self.node is not None or self.quantity is not None):
             raise DataError(f"the transmission {self.name!r} names a quantity, as only a modulation does")
-        if self.initial is not None and abs(self.initial) > _MOST_FLOAT32:
+        if self.initial is not None and abs(self.initial) > _MAX_FLOAT32:
             raise DataError(f"link {self.name!r} begins with {self.initial!r}, which float32 does not hold")
+
+    @property
+    def sources(self) -> list[str]:
+        return [name for name in (self.source, self.context, trigger_of(self)) if name is not None]
 
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """A small input and what the trained network gave: `inputs.NAME`, `parts.NAME`, `links.NAME` in the file."""
+    """A small input and the signals of the trained network: `inputs.NAME`, `parts.NAME`, `links.NAME` in the file."""
 
     file: str
     ticks: int
     batch: int
 
     def __post_init__(self) -> None:
-        """Refuses what no sample can be."""
-        if not 1 <= self.ticks <= _MOST_TICKS or not 1 <= self.batch <= _MOST_NUMBERS:
+        if not 1 <= self.ticks <= _MAX_TICKS or not 1 <= self.batch <= _MAX_NUMBERS:
             raise DataError(f"a sample has 1 tick and 1 stream at least, but got {self}")
 
 
 @dataclass(frozen=True)
 class IntegersRecord:
-    """The integer model: its folder, its two files, and what the quantised network gave on the sample."""
+    """The integer model: its folder, its two files, and the signals of the quantised network on the sample."""
 
     folder: str
     files: tuple[str, ...]
@@ -236,17 +207,14 @@ class FileRecord:
     size: int
     sha256: str
 
+    @classmethod
+    def of(cls, content: bytes) -> "FileRecord":
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """A bundle in words.
-
-    Attributes:
-        left_out: modules of the network that are no part and no unit of its graph, and so not run by the bundle.
-        card: the model card: data, figures, seed, versions.
-        integers: the same network in integers, where it was quantised.
-        left_out_numbers: file with the numbers of the modules left out, `MODULE.NAME`.
-    """
+    """The content of a bundle."""
 
     dt: float
     inputs: dict[str, InputRecord]
@@ -256,48 +224,43 @@ class Manifest:
     outputs: tuple[str, ...]
     sample: SampleRecord
     files: dict[str, FileRecord]
-    left_out: tuple[str, ...]
-    card: dict[str, Any]
+    left_out: tuple[str, ...]  # modules of the network that are no part and no unit, and so not run by the bundle
+    card: dict[str, Any]  # data, figures, seed, versions
     integers: IntegersRecord | None = None
-    left_out_numbers: str | None = None
+    left_out_numbers: str | None = None  # file with their numbers, `MODULE.NAME`
 
     def __post_init__(self) -> None:
-        """Refuses names that lead nowhere."""
         if not 0 < self.dt < math.inf:
             raise DataError(f"manifest: dt is a time above 0 s, but is {self.dt}")
-
-        signals = {**self.inputs, **self.parts}
         if sorted(self.order) != sorted(self.parts):
             raise DataError(f"manifest: order names {list(self.order)}, but the parts are {list(self.parts)}")
 
         for name in self.outputs:
-            _known(name, self.parts, "an output")
+            _check_known(name, self.parts, "an output")
 
         for link in self.links:
-            _known(link.source, signals, f"the source of link {link.name!r}")
-            _known(link.target, self.parts, f"the target of link {link.name!r}")
-            for other in (link.context, trigger_of(link)):
-                if other is not None:
-                    _known(other, signals, f"a signal of link {link.name!r}")
-
-            self._check_order(link)
+            self._check_link(link)
 
         if len({link.name for link in self.links}) < len(self.links):
             raise DataError("manifest: two links have one name")
 
         for file in self.named_files():
-            _known(file, self.files, "a file")
+            _check_known(file, self.files, "a file")
 
-    def _check_order(self, link: LinkRecord) -> None:
-        place = {name: i for i, name in enumerate(self.order)}
-        prompt = [name for name in (link.source, link.context, trigger_of(link)) if name in place and not link.delay]
-        if any(place[str(name)] >= place[link.target] for name in prompt):
+    def _check_link(self, link: LinkRecord) -> None:
+        _check_known(link.target, self.parts, f"the target of link {link.name!r}")
+        for name in link.sources:
+            role = "the source" if name == link.source else "a signal"
+            _check_known(name, {**self.inputs, **self.parts}, f"{role} of link {link.name!r}")
+
+        # an input comes before all parts
+        index = {name: i for i, name in enumerate(self.order)}
+        if not link.delay and any(index.get(name, -1) >= index[link.target] for name in link.sources):
             raise DataError(
-                f"manifest: {link.target!r} comes before what link {link.name!r} brings it in the same tick"
+                f"manifest: {link.target!r} fires before a signal that link {link.name!r} needs in the same tick"
             )
 
     def named_files(self) -> list[str]:
-        """Every file that something in the bundle needs."""
         names: list[str | None] = [self.sample.file, self.left_out_numbers]
         if self.integers is not None:
             names += [*(f"{self.integers.folder}/{file}" for file in self.integers.files), self.integers.sample]
@@ -306,101 +269,66 @@ class Manifest:
             names += [part.file, part.initial]
 
         for link in self.links:
-            names.append(link.numbers)
-            if link.unit is not None:
-                unit = link.unit
-                names += [unit.nonlinearity, unit.fires, unit.kernel_function, unit.discretizer_function]
+            names += [link.numbers, *([] if link.unit is None else link.unit.files)]
 
         return [name for name in names if name is not None]
 
     def clock(self, signal: str) -> ClockRecord:
-        """The clock of an input or a part."""
         return self.inputs[signal].clock if signal in self.inputs else self.parts[signal].clock
 
     def shape(self, signal: str) -> tuple[int, ...]:
-        """The shape of one value of an input or a part."""
         return self.inputs[signal].shape if signal in self.inputs else self.parts[signal].shape
 
     def incoming(self, part: str | None) -> list[LinkRecord]:
-        """The links that lead to a part, in order."""
+        """The links to a part, in order."""
         return [link for link in self.links if link.target == part]
 
 
 def trigger_of(link: LinkRecord) -> str | None:
-    """The signal at whose samples the windows of a link's unit open, None where there is none."""
+    """The signal at whose samples the windows of a link's unit open, None if there is none."""
     window = link.unit.window if link.unit is not None else None
     return str(window.settings.get("trigger")) if window is not None and window.name == "Since" else None
 
 
 def record_name(kind: type) -> str:
-    """The name under which files hold a stage of a unit: its `record_name`, and its class name where it has none.
-
-    Example:
-        >>> class FIR:
-        ...     record_name = "Taps"
-        >>> record_name(FIR), record_name(dict)
-        ('Taps', 'dict')
-    """
-    # that of a parent is not that of a subclass
+    """The name of a stage class in files: its `record_name`, or its class name."""
+    # a subclass does not inherit the name of its parent
     return str(vars(kind).get("record_name", kind.__name__))
 
 
 def check_shape(shape: tuple[int, ...]) -> None:
-    """Raises where a shape cannot be, or would take more memory than any sample should.
-
-    Example:
-        >>> check_shape((1000000, 1000000))
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: a bundle declares values of shape (1000000, 1000000): 1000000000000 numbers, ...
-    """
-    if any(n < 0 for n in shape) or math.prod(shape) > _MOST_NUMBERS:
+    """Raises a `DataError` for a shape that cannot be, or needs more memory than a sample should."""
+    if any(n < 0 for n in shape) or math.prod(shape) > _MAX_NUMBERS:
         raise DataError(
-            f"a bundle declares values of shape {shape}: {math.prod(shape)} numbers, more than {_MOST_NUMBERS}"
+            f"a bundle declares values of shape {shape}: {math.prod(shape)} numbers, more than {_MAX_NUMBERS}"
         )
 
 
-def _known(name: str, known: Any, what: str) -> None:
-    if name not in known:
-        raise DataError(f"manifest: {what} is {name!r}, which is not there; {did_you_mean(name, known)}")
-
-
-_SCHEMA = "spikebridge bundle"
-VERSION = 1
-
-R = TypeVar("R")
+def _check_known(name: str, names: Any, role: str) -> None:
+    if name not in names:
+        raise DataError(f"manifest: {role} is {name!r}, which is not there; {did_you_mean(name, names)}")
 
 
 def write_manifest(manifest: Manifest) -> str:
     """The text of manifest.json, with the SHA-256 of its values."""
-    plain = {"schema": _SCHEMA, "version": VERSION, **dataclasses.asdict(manifest)}
+    plain = {"schema": _SCHEMA, "version": _VERSION, **dataclasses.asdict(manifest)}
     return json.dumps({**plain, "sha256": _digest(plain)}, indent=2, allow_nan=False) + "\n"
 
 
 def parse_manifest(text: str) -> Manifest:
-    """Reads manifest.json.
-
-    A manifest without `sha256` (written by another program, or edited on purpose) is taken as it is.
-
-    Raises:
-        DataError: it is no manifest, one of another version, a value is not what it should be, or the values are not
-            those of its SHA-256.
-
-    Example:
-        >>> parse_manifest('{"schema": "spikebridge bundle", "version": 9}')
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: manifest.json is of version 9, but this program reads version 1; ...
-    """
+    """Reads manifest.json; one without `sha256`, written by another program or edited, is not compared with it."""
     plain = parse_json(text, "manifest.json is damaged")
     if not isinstance(plain, dict) or plain.get("schema") != _SCHEMA:
         raise DataError("manifest.json is not the manifest of a spikebridge bundle")
 
     version = plain.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if version != _VERSION or isinstance(version, bool):
         raise DataError(
-            f"manifest.json is of version {version}, but this program reads version {VERSION}; export the bundle anew, "
-            "or use the spikebridge that wrote it"
+            f"manifest.json is of version {version}, but this program reads version {_VERSION}; export the bundle "
+            "again, or use the spikebridge that wrote it"
         )
 
+    # the digest is compared last, since a field of a wrong type has a clearer message of its own
     written = plain.pop("sha256", None)
     fields = {name: value for name, value in plain.items() if name not in ("schema", "version")}
     manifest = parse_record(Manifest, fields, "manifest")
@@ -408,7 +336,7 @@ def parse_manifest(text: str) -> Manifest:
     if written is not None and written != _digest(plain):
         raise DataError(
             "manifest.json was changed after it was written: its SHA-256 is not the one that it holds; copy or export "
-            'it anew, or delete its line "sha256" if you meant the change'
+            'it again, or delete its line "sha256" if you meant the change'
         )
 
     return manifest
@@ -420,11 +348,7 @@ def _digest(plain: dict[str, Any]) -> str:
 
 
 def parse_record(kind: type[R], value: Any, where: str) -> R:
-    """A dataclass from plain values, every one of its declared type.
-
-    Raises:
-        DataError: a field too many or too few, or a value of another type.
-    """
+    """A dataclass from plain values, each checked against its declared type."""
     if not isinstance(value, dict):
         raise DataError(f"{where} should be an object, but is a {type(value).__name__}")
 
@@ -438,10 +362,10 @@ def parse_record(kind: type[R], value: Any, where: str) -> R:
     if missing:
         raise DataError(f"{where} lacks {', '.join(missing)}")
 
-    return kind(**{name: _value(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    return kind(**{name: _parse_value(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
+def _parse_value(kind: Any, value: Any, where: str) -> Any:
     if kind is Any:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -455,20 +379,21 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             return None
         choices = [choice for choice in inner if choice is not type(None)]
         if len(choices) == 1:
-            return _value(choices[0], value, where)
+            return _parse_value(choices[0], value, where)
+        # True is an int in Python, but no number in a manifest
         if type(value) in choices and not (isinstance(value, float) and not math.isfinite(value)):
             return value
     elif origin is Literal:
         if value in inner:
             return value
     elif origin is tuple and isinstance(value, list):
-        return tuple(_value(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(_parse_value(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     elif origin is dict and isinstance(value, dict):
-        return {key: _value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _parse_value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     elif kind is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     elif type(value) is kind and kind is not float:
         return value
 
-    shown = f"{value!r}"
-    raise DataError(f"{where} should be {getattr(kind, '__name__', kind) if not origin else kind}, but is {shown:.80}")
+    expected = kind if origin else getattr(kind, "__name__", kind)
+    raise DataError(f"{where} should be {expected}, but is {value!r:.80}")

@@ -13,8 +13,7 @@ from spikebridge.deploy.bundle.bundle import Bundle
 from spikebridge.deploy.bundle.manifest import ClockRecord, LinkRecord, Manifest
 from spikebridge.deploy.bundle.stages import FUNCTION, FunctionDiscretizer, FunctionKernel, stage_of
 from spikebridge.deploy.nir.reader import from_nir
-from spikebridge.deploy.onnx.operations import count_macs
-from spikebridge.deploy.onnx.session import OnnxSession
+from spikebridge.deploy.onnx.session import OnnxSession, count_macs
 from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.hybrid import Every, HybridNetwork, HybridUnit, Modulation, Transmission, every, ticks
 from spikebridge.hybrid.network.link import Link
@@ -24,14 +23,7 @@ from spikebridge.neurons.state import State
 
 
 class _OnnxModule(nn.Module):
-    """An ONNX file as a module, run by onnxruntime; no gradient passes it.
-
-    Args:
-        session: the loaded file.
-        signals: the names of its inputs by position.
-        into: the names of its inputs by the argument that they are here.
-        shape: of what it gives, one sample; None where it has to be found out.
-    """
+    """An ONNX file as a module without gradients; names of its inputs by position, and by argument (`into`)."""
 
     def __init__(
         self,
@@ -47,36 +39,27 @@ class _OnnxModule(nn.Module):
         self.shape = shape
 
     def counted(self, output: Tensor) -> dict[str, float]:
-        """The multiply-accumulates of a call by its output, for counts of operations."""
         return {"macs": count_macs(self.session.content, self.session.name) * len(output)}
 
     def forward(self, *signals: Tensor, **named: Tensor) -> Tensor:
-        """Signals `(B, *N)` to `(B, *M)`."""
-        given = dict(zip(self.signals, signals, strict=True)) | {self.into[name]: x for name, x in named.items()}
-        first = next(iter(given.values()))
+        feed = dict(zip(self.signals, signals, strict=True)) | {self.into[name]: x for name, x in named.items()}
+        first = next(iter(feed.values()))
         if len(first) == 0:
-            # not every operator takes nothing
-            return first.new_zeros((0, *self._shape(given)))
+            # not every operator takes an empty batch
+            return first.new_zeros((0, *self._output_shape(feed)))
 
-        y = self.session.run({name: x.detach().numpy() for name, x in given.items()})[0]
+        y = self.session.run({name: x.detach().numpy() for name, x in feed.items()})[0]
         return torch.from_numpy(y)
 
-    def _shape(self, given: Mapping[str, Tensor]) -> tuple[int, ...]:
+    def _output_shape(self, feed: Mapping[str, Tensor]) -> tuple[int, ...]:
         if self.shape is None:
-            ones = {name: np.zeros((1, *x.shape[1:]), np.float32) for name, x in given.items()}
-            self.shape = tuple(self.session.run(ones)[0].shape[1:])
+            zeros = {name: np.zeros((1, *x.shape[1:]), np.float32) for name, x in feed.items()}
+            self.shape = tuple(self.session.run(zeros)[0].shape[1:])
         return self.shape
 
 
 class _OnnxStepPart(Stateful):
-    """An ONNX step as a stateful part.
-
-    Args:
-        session: the loaded file.
-        initial: the state before the first tick, for one sample.
-        signal: the name of its input.
-        into: the names of its further inputs by the argument that they are here.
-    """
+    """An ONNX step as a stateful part; `initial` is the state of one sample before the first tick."""
 
     def __init__(
         self, session: OnnxSession, initial: list[Tensor], signal: str, into: Mapping[str, str] | None = None
@@ -87,14 +70,13 @@ class _OnnxStepPart(Stateful):
         self.signal = signal
         self.into = dict(into or {})
 
-        # its further inputs are arguments, as those of any part
+        # a network reads the further inputs of a part from the signature of its step
         self.step = _with_arguments(self._step, self.into)  # type: ignore[method-assign]
 
     def initial_state(self, x_t: Step) -> State:
         return tuple(t.expand(len(x_t), *t.shape[1:]).clone() for t in self.initial)
 
     def counted(self, output: Tensor | tuple[Tensor, State]) -> dict[str, float]:
-        """The multiply-accumulates of a call by its output, for counts of operations."""
         y = output[0] if isinstance(output, tuple) else output
         return {"macs": count_macs(self.session.content, self.session.name) * y.shape[0] * y.shape[1]}
 
@@ -106,24 +88,23 @@ class _OnnxStepPart(Stateful):
 
 
 def _with_arguments(method: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
-    """A function whose further arguments have names."""
-
+    # a network reads the further inputs of a part from the signature of its step
     def function(x_t: Tensor, state: State, **named: Any) -> Any:
         return method(x_t, state, **named)
 
-    own = list(inspect.signature(method).parameters.values())[:2]
-    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
-    function.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    first = list(inspect.signature(method).parameters.values())[:2]
+    further = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    function.__signature__ = inspect.Signature([*first, *further])  # type: ignore[attr-defined]
 
     return function
 
 
 def rebuild(bundle: Bundle, stages: Sequence[type[nn.Module]] = ()) -> HybridNetwork:
-    """The network of a bundle, to run and to compare; ONNX parts pass no gradient.
+    """The network of a bundle in torch; ONNX parts pass no gradient.
 
     Args:
-        bundle: an opened one.
-        stages: classes of kernels and discretizers that the package does not know.
+        bundle: an opened bundle.
+        stages: classes of user-defined kernels and discretizers.
 
     Raises:
         DataError: a file is damaged, or the parts do not fit each other.
@@ -139,7 +120,7 @@ def rebuild(bundle: Bundle, stages: Sequence[type[nn.Module]] = ()) -> HybridNet
             clocks={name: _every(record.clock, manifest.dt) for name, record in manifest.parts.items()},
         )
     except (ConfigError, ShapeError) as error:
-        raise DataError(f"{bundle.path}: what the manifest says does not fit together: {error}") from None
+        raise DataError(f"{bundle.path}: the manifest does not fit together: {error}") from None
 
     _check_clocks(network, manifest)
     return network.eval()
@@ -149,16 +130,19 @@ def _every(clock: ClockRecord, dt: float) -> Every:
     return every(clock.period * dt, clock.phase * dt)
 
 
+def _session(bundle: Bundle, file: str) -> OnnxSession:
+    return OnnxSession(bundle.read(file), f"{bundle.path / file}")
+
+
 def _part(bundle: Bundle, name: str) -> nn.Module:
     record = bundle.manifest.parts[name]
     if record.format == "nir":
         return from_nir(bundle.read(record.file))
 
-    session = OnnxSession(bundle.read(record.file), f"{bundle.path / record.file}")
     links = [link for link in bundle.manifest.incoming(name) if link.kind == "transmission"]
     into = {link.into: link.name for link in links if link.into is not None}
     signals = [link.name for link in links if link.into is None]
-
+    session = _session(bundle, record.file)
     if record.initial is None:
         return _OnnxModule(session, signals, into, record.shape)
 
@@ -168,21 +152,21 @@ def _part(bundle: Bundle, name: str) -> nn.Module:
     return _OnnxStepPart(session, initial, signals[0], into)
 
 
-def _link(bundle: Bundle, link: LinkRecord, own: Sequence[type[nn.Module]]) -> Link:
+def _link(bundle: Bundle, link: LinkRecord, user_stages: Sequence[type[nn.Module]]) -> Link:
     tensors = {name: torch.tensor(value) for name, value in bundle.numbers(link.numbers).items()}
     common: dict[str, Any] = {"held": link.held, "delay": ticks(link.delay), "context": link.context, "name": link.name}
-    unit = _unit(bundle, link, tensors, own)
+    unit = _unit(bundle, link, tensors, user_stages)
     if link.kind == "modulation":
         target = f"{link.target}.{link.node}.{link.quantity}"
         return Modulation(link.source, target, unit, by=link.by, **common)
 
-    # with its shape, so that no loop has to look for it
+    # with its shape, so that no loop has to infer it
     initial = tensors["initial"] if link.initial is None else torch.full(link.shape, link.initial)
     return Transmission(link.source, link.target, unit, into=link.into, initial=initial, **common)
 
 
 def _unit(
-    bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor], classes: Sequence[type[nn.Module]]
+    bundle: Bundle, link: LinkRecord, tensors: Mapping[str, Tensor], user_stages: Sequence[type[nn.Module]]
 ) -> HybridUnit | None:
     record = link.unit
     if record is None:
@@ -190,38 +174,33 @@ def _unit(
 
     stages: list[Any] = []
     for stage in ("window", "kernel", "discretizer"):
-        own = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
-        words = getattr(record, stage)
-        named = words is not None and words.name != FUNCTION
-        stages.append(stage_of(words, own, classes) if named else None)
+        numbers = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith(f"{stage}.")}
+        stage_record = getattr(record, stage)
+        has_name = stage_record is not None and stage_record.name != FUNCTION
+        stages.append(stage_of(stage_record, numbers, user_stages) if has_name else None)
 
     window, kernel, discretizer = stages
     if record.kernel_function is not None:
         function = _function(bundle, record.kernel_function)
-        length = getattr(window, "length", None) or 1
-        kernel = FunctionKernel(function, length, function.session.num_axes - 2)
+        kernel = FunctionKernel(function, getattr(window, "length", None) or 1, function.session.num_axes - 2)
 
     if record.discretizer_function is not None and record.discretizer is not None:
-        function = _function(bundle, record.discretizer_function)
-        discretizer = FunctionDiscretizer(function, record.discretizer.settings.get("kind"))
+        kind = record.discretizer.settings.get("kind")
+        discretizer = FunctionDiscretizer(_function(bundle, record.discretizer_function), kind)
 
     if record.fires is not None:
         discretizer = SpikingLayer(from_nir(bundle.read(record.fires)))
 
-    nonlinearity = None
-    if record.nonlinearity is not None:
-        nonlinearity = _function(bundle, record.nonlinearity)
-
+    nonlinearity = None if record.nonlinearity is None else _function(bundle, record.nonlinearity)
     return HybridUnit(window, kernel, nonlinearity, discretizer)
 
 
 def _function(bundle: Bundle, file: str) -> _OnnxModule:
-    session = OnnxSession(bundle.read(file), f"{bundle.path / file}")
+    session = _session(bundle, file)
     return _OnnxModule(session, session.inputs)
 
 
 def _check_clocks(network: HybridNetwork, manifest: Manifest) -> None:
-    """Raises where the manifest says another clock than its stages have."""
     for link, route in zip(manifest.links, network.routes, strict=True):
         if (link.emits.period, link.emits.phase) != tuple(route.clock):
             raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {route.clock}")

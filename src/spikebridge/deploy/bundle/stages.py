@@ -1,7 +1,7 @@
 """Stages of hybrid units as records and tensors of a bundle, and back.
 
-A window, kernel or discretizer with a form in arrays is held by name and numbers, another one as an ONNX function of
-one window, as far as it is one.
+A window, kernel or discretizer with a form in arrays is stored by name and numbers, another one as an ONNX function of
+one window, if it is such a function.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from spikebridge.hybrid import FIR, Delay, Discretizer, Hold, HybridUnit, Kernel
 from spikebridge.neurons.state import State
 
 FUNCTION = "Function"
-# the arguments that make a window like one
+# the arguments of a window
 _WINDOWS: dict[type[nn.Module], tuple[str, ...]] = {
     Hold: ("length",),
     Tumbling: ("length",),
@@ -33,42 +33,36 @@ _KINDS = {record_name(kind): kind for kind in _PUBLIC if issubclass(kind, Window
 
 
 def kernel_form(kind: type[nn.Module]) -> KernelForm | None:
-    """A kernel class in arrays: its own `array_form`, or that of the package; None for one without."""
-    form = _form(kind, KERNELS)
-    return form if isinstance(form, KernelForm) else None
+    """The array form of a kernel class, user-defined or of the package; None if it has none."""
+    return _form(kind, KERNELS, KernelForm)
 
 
 def discretizer_form(kind: type[nn.Module]) -> DiscretizerForm | None:
-    """A discretizer class in arrays: its own `array_form`, or that of the package; None for one without."""
-    form = _form(kind, DISCRETIZERS)
-    return form if isinstance(form, DiscretizerForm) else None
+    """The array form of a discretizer class, user-defined or of the package; None if it has none."""
+    return _form(kind, DISCRETIZERS, DiscretizerForm)
 
 
 def array_forms(stages: Iterable[type[nn.Module]]) -> dict[str, KernelForm | DiscretizerForm]:
-    """The forms of stage classes by record name, as the runners without torch take them.
-
-    Raises:
-        ConfigError: a class has no `array_form`.
-    """
-    found: dict[str, KernelForm | DiscretizerForm] = {}
+    """The array forms of user-defined classes by record name, as the runners without torch take them."""
+    forms: dict[str, KernelForm | DiscretizerForm] = {}
     for kind in stages:
         form = vars(kind).get("array_form")
         if not isinstance(form, KernelForm | DiscretizerForm):
             raise ConfigError(f"{kind.__name__} needs a class attribute array_form, a KernelForm or DiscretizerForm")
-        found[record_name(kind)] = form
+        forms[record_name(kind)] = form
 
-    return found
+    return forms
 
 
-def _form(kind: type[nn.Module], known: Mapping[str, Any]) -> Any:
-    own = vars(kind).get("array_form")
+def _form(kind: type[nn.Module], forms: Mapping[str, Any], form_kind: type[Any]) -> Any:
     name = record_name(kind)
-    # a class that only has the name of one of the package's is another
-    return own if own is not None else known.get(name) if _KINDS.get(name) is kind else None
+    # a user-defined class may have the name of one of the package's
+    form = vars(kind).get("array_form", forms.get(name) if _KINDS.get(name) is kind else None)
+    return form if isinstance(form, form_kind) else None
 
 
 def is_known(stage: nn.Module) -> bool:
-    """Whether a stage can be held by name and numbers."""
+    """True if a stage can be stored by name and numbers."""
     return _arguments(type(stage)) is not None
 
 
@@ -78,105 +72,71 @@ def _arguments(kind: type[nn.Module]) -> tuple[str, ...] | None:
 
 
 def stage_record(stage: nn.Module, where: str) -> tuple[StageRecord, dict[str, Tensor]]:
-    """The record of a window, kernel or discretizer, and its tensors.
-
-    Args:
-        stage: the stage.
-        where: its place, for messages.
-
-    Raises:
-        ExportError: it is of a kind that no bundle holds.
-
-    Example:
-        >>> stage_record(Tumbling(3), "the window of a unit")
-        (StageRecord(name='Tumbling', settings={'length': 3}), {})
-    """
+    """The record of a window, kernel or discretizer, and its tensors."""
     kind = type(stage)
     arguments = _arguments(kind)
     if arguments is None:
         known = ", ".join([*map(record_name, _WINDOWS), *KERNELS, *DISCRETIZERS])
         raise ExportError(f"{where} is a {kind.__name__}, which a bundle does not hold; it holds {known}")
 
-    settings: dict[str, Setting] = {}
-    tensors: dict[str, Tensor] = {}
-
-    for name in arguments:
-        value = getattr(stage, name)
-        if isinstance(value, Tensor):
-            tensors[name] = value.detach()
-        else:
-            settings[name] = value
+    values = {name: getattr(stage, name) for name in arguments}
+    settings: dict[str, Setting] = {name: x for name, x in values.items() if not isinstance(x, Tensor)}
+    tensors = {name: x.detach() for name, x in values.items() if isinstance(x, Tensor)}
 
     if isinstance(stage, Kernel):
         quantities = {name: getattr(stage, name) for name in stage.modulable}
-        place = next(stage.parameters(), torch.empty(0))
-        if (taps := stage.arguments(quantities, place).get("taps")) is not None:
+        like = next(stage.parameters(), torch.empty(0))
+        taps = stage.arguments(quantities, like).get("taps")
+        if taps is not None:
+            # a Gaussian is stored by its taps as well, which need no torch to compute
             tensors["weight"] = taps.detach()
 
     return StageRecord(record_name(kind), settings), tensors
 
 
-def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], own: Iterable[type[nn.Module]] = ()) -> Any:
-    """The stage of a record.
-
-    Args:
-        record: of the stage.
-        tensors: its numbers.
-        own: classes that the package does not know.
-
-    Raises:
-        DataError: there is no such stage, or it cannot be made of what the record says.
-    """
-    kinds = {**_KINDS, **{record_name(kind): kind for kind in own}}
+def stage_of(record: StageRecord, tensors: Mapping[str, Tensor], user_stages: Iterable[type[nn.Module]] = ()) -> Any:
+    """The stage of a record and its tensors; `user_stages` are user-defined classes."""
+    kinds = {**_KINDS, **{record_name(kind): kind for kind in user_stages}}
     kind: Any = kinds.get(record.name)
     arguments = None if kind is None else _arguments(kind)
     if arguments is None:
-        known = [name for name, one in kinds.items() if _arguments(one) is not None]
+        known = [name for name, other in kinds.items() if _arguments(other) is not None]
         raise DataError(f"there is no stage {record.name!r}; known are {', '.join(known)}")
 
-    given = {**record.settings, **{name: t for name, t in tensors.items() if name in arguments}}
+    values: dict[str, Any] = {**record.settings, **{name: x for name, x in tensors.items() if name in arguments}}
     try:
         if kind is Delay:
-            times: dict[str, Any] = given
-            dt = float(times["dt"])
-            return Delay(times["ticks"] * dt, max_delay=times["max_ticks"] * dt, dt=dt, keep=bool(given["keep"])).eval()
+            # records count delays in steps, the class takes seconds
+            dt = float(values["dt"])
+            times = {"delay": values["ticks"] * dt, "max_delay": values["max_ticks"] * dt}
+            return Delay(**times, dt=dt, keep=bool(values["keep"])).eval()
 
-        if kind is not FIR:
-            return kind(**given)
-
-        weight = tensors["weight"]
-        stage = FIR(len(weight), tuple(weight.shape[1:]), keep=bool(given["keep"]))
-        with torch.no_grad():
-            stage.weight.copy_(weight)
-
-        return stage
+        return _fir(values, tensors["weight"]) if kind is FIR else kind(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"the stage {record.name!r} cannot be made of {record.settings}: {error}") from None
 
 
-class KernelFunction(nn.Module):
-    """The value that a kernel gives at the end of a window, as a function of the window's steps.
+def _fir(values: Mapping[str, Any], weight: Tensor) -> FIR:
+    stage = FIR(len(weight), tuple(weight.shape[1:]), keep=bool(values["keep"]))
+    with torch.no_grad():
+        stage.weight.copy_(weight)
 
-    Args:
-        kernel: one that gives its last value alone.
-    """
+    return stage
+
+
+class KernelFunction(nn.Module):
+    """The value of a kernel at the end of a window, as a function of the window's steps."""
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__()
         self.kernel = kernel
 
     def forward(self, steps: Float[Tensor, "B L *N"]) -> Float[Tensor, "B *N2"]:
-        """The last value."""
         return self.kernel.last(steps.transpose(0, 1))
 
 
 class DiscretizerFunction(nn.Module):
-    """A discretizer without memory, as a function of the values of one window.
-
-    Args:
-        discretizer: the discretizer.
-        length: steps of a window.
-    """
+    """A discretizer without a state, as a function of the values of one window of `length` steps."""
 
     def __init__(self, discretizer: Discretizer, length: int) -> None:
         super().__init__()
@@ -184,26 +144,22 @@ class DiscretizerFunction(nn.Module):
         self.length = length
 
     def forward(self, values: Float[Tensor, "B M *N"]) -> Float[Tensor, "B M2 *N2"]:
-        """What comes out."""
         y, _ = self.discretizer(values.transpose(0, 1).unsqueeze(0), self.length)
         return y.squeeze(0).transpose(0, 1)
 
 
 def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) -> None:
-    """Raises where a stage is no function of one window: one that remembers, or a kernel that gives every step.
+    """Raises an `ExportError` for a stage that is no function of one window `(K, M, B, *N)`.
 
-    Args:
-        unit: whose stage it is.
-        stage: "kernel" or "discretizer".
-        values: what comes into it, `(K, M, B, *N)`.
-        where: its place, for the message.
+    A "discretizer" with a state is none, and a "kernel" that gives a value at every step.
     """
     module: Any = getattr(unit, stage)
+    kind = type(module).__name__
     if stage == "kernel":
         if unit.form != "framed" or unit.kept:
             raise ExportError(
-                f"{where} is a {type(module).__name__}, which a bundle holds only where it gives one value at the end "
-                "of a window of known length"
+                f"{where} is a {kind}, which a bundle holds only where it gives one value at the end of a window of "
+                "known length"
             )
 
         return
@@ -212,28 +168,15 @@ def check_function(unit: HybridUnit, stage: str, values: Windows, where: str) ->
         state = module(values, unit.window.length or 1 if unit.window is not None else 1)[1]
 
     if state is not None:
-        raise ExportError(f"{where} is a {type(module).__name__} with a memory, which a bundle does not hold")
+        raise ExportError(f"{where} is a {kind} with a memory, which a bundle does not hold")
 
 
 class _WindowSteps(NamedTuple):
-    """The last steps, oldest first, `(B, L, *N)`."""
-
     steps: Tensor
 
 
 class FunctionKernel(Kernel):
-    """A kernel that is a function of a whole window.
-
-    Args:
-        function: of `(B, L, *N)`.
-        length: steps of a window.
-        num_axes: of one step of one sample, `*N`.
-
-    Example:
-        >>> kernel = FunctionKernel(nn.Flatten(), length=2, num_axes=1)
-        >>> kernel.last(torch.tensor([1.0, 2.0]).reshape(2, 1, 1)).tolist()
-        [[1.0, 2.0]]
-    """
+    """A kernel that is a function of a whole window `(B, L, *N)`; `num_axes` are those of `*N`."""
 
     is_vectorized = True
 
@@ -251,19 +194,14 @@ class FunctionKernel(Kernel):
         return self.function(steps), _WindowSteps(steps)
 
     def last(self, x: Signal) -> Float[Tensor, "B *N2"]:
-        # windows side by side, where there are several, are as samples
+        # several windows side by side count as samples
         lead = x.shape[1 : x.ndim - self.num_axes]
         rows: Tensor = self.function(x.movedim(0, len(lead)).flatten(0, len(lead) - 1))
         return rows.unflatten(0, lead)
 
 
 class FunctionDiscretizer(Discretizer):
-    """A discretizer that is a function of the values of a window.
-
-    Args:
-        function: of `(B, M, *N)`.
-        kind: "steps", "reduces" or "expands".
-    """
+    """A discretizer that is a function of the values of a window, `(B, M, *N)`."""
 
     def __init__(self, function: nn.Module, kind: Any) -> None:
         super().__init__()

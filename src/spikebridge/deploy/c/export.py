@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from spikebridge.data.io.atomic import atomic_folder, write_text
 from spikebridge.deploy.bundle.bundle import Bundle
-from spikebridge.deploy.c.links import Brings
-from spikebridge.deploy.c.network import Border, NetworkWriter
-from spikebridge.deploy.c.source import HELPERS, as_array, c_name, indented, loop
+from spikebridge.deploy.c.arithmetic import C_FUNCTIONS
+from spikebridge.deploy.c.links import LinkOutput
+from spikebridge.deploy.c.network import NetworkWriter, Port
+from spikebridge.deploy.c.source import array_definition, c_name, for_loop, indent
 from spikebridge.deploy.integer.bundle import integer_inputs, integers_of, sample_signals
 from spikebridge.deploy.integer.model import IntegerModel
 from spikebridge.errors import ExportError
@@ -33,14 +34,7 @@ _CHECK = "check.c"
 
 @dataclass(frozen=True)
 class WrittenC:
-    """What was written.
-
-    Attributes:
-        folder: of the files.
-        name: the prefix of all names in C.
-        table_bytes: of all tables.
-        state_bytes: of one stream, without padding.
-    """
+    """The written folder, the prefix of all names in C, and the bytes of tables and of one stream's state."""
 
     folder: Path
     name: str
@@ -49,244 +43,239 @@ class WrittenC:
 
     @property
     def command(self) -> str:
-        """How the sample is checked."""
         return f"cc -std=c99 -O2 {self.name}.c check.c -o check && ./check"
 
 
 def write_c(
     model: IntegerModel, inputs: Mapping[str, NDArray[Any]], ticks: int, folder: Path, name: str | None = None
 ) -> WrittenC:
-    """Writes a model as C99, whole or not at all.
+    """Writes a model as C99 into a new folder, whole or not at all; `name` is the prefix of all names in C.
 
-    Args:
-        model: the integer model.
-        inputs: integers `(T, B, *N)` each; stream 0 becomes the sample of the check, its shapes are those of the model.
-        ticks: base ticks of the sample.
-        folder: a new one.
-        name: prefix of all names in C; the name of the folder without one.
-
-    Raises:
-        ExportError: the folder is there already, or an operation or a stage has no C form.
-        ShapeError: inputs that do not fit the model.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> from spikebridge.deploy import integer_model, quantize
-        >>> from spikebridge.neurons import IF
-        >>> signal = {"signal": torch.ones(3, 1, 1)}
-        >>> model = integer_model(quantize(IF(v_threshold=2.0), signal), signal)
-        >>> folder = Path(tempfile.mkdtemp()) / "counter"
-        >>> written = write_c(model, {"signal": np.ones((3, 1, 1), int)}, 3, folder)
-        >>> sorted(file.name for file in written.folder.iterdir())
-        ['check.c', 'counter.c', 'counter.h']
+    Inputs are integers `(T, B, *N)` of some base ticks. Stream 0 becomes the sample of the check, and its shapes are
+    those of the model. Raises an `ExportError` for an operation or a stage without a C form.
     """
     if folder.exists():
         raise ExportError(f"{folder} is there already; name another folder or remove it first")
 
-    own = c_name(name or folder.resolve().stem, set())
-    one = {key: np.asarray(x)[:, :1] for key, x in inputs.items()}
-    recorded = _recorded(model, one, ticks)
-    shapes = {key: x.shape[2:] for key, x in one.items()}
-    known: dict[str, Brings] = {}
-
-    for _ in range(2):  # a loop reads what is written later: the second time all shapes are known
-        network = NetworkWriter(model, shapes, f"{own}_state", known)
-        known = network.write()
+    prefix = c_name(name or folder.resolve().stem, set())
+    # the check has a single stream, as a state in C
+    sample = {key: np.asarray(x)[:, :1] for key, x in inputs.items()}
+    expected = {key: [value[0].ravel() for value in y] for key, y in model.run(sample, ticks).items()}
+    network = _write_network(model, {key: x.shape[2:] for key, x in sample.items()}, prefix)
 
     with atomic_folder(folder) as draft:
-        write_text(draft / f"{own}.h", "\n".join(_header(own, network)) + "\n")
-        write_text(draft / f"{own}.c", "\n".join(_body(own, network)) + "\n")
-        write_text(draft / _CHECK, "\n".join(_check(own, network, one, recorded, ticks)) + "\n")
+        write_text(draft / f"{prefix}.h", "\n".join(_header(prefix, network)) + "\n")
+        write_text(draft / f"{prefix}.c", "\n".join(_body(prefix, network)) + "\n")
+        write_text(draft / _CHECK, "\n".join(_check(prefix, network, sample, expected, ticks)) + "\n")
 
-    tables = sum(_bytes(kind, len(content) // 8) for kind, content in network.source.tables)
-    fields = [network.source.state, *network.source.work.values()]
-    state, *work = [sum(_bytes(kind, max(size, 1)) for kind, _, size in several) for several in fields]
+    return WrittenC(folder, prefix, *_memory(network))
 
-    return WrittenC(folder, own, tables, state + max(work, default=0))
+
+def _write_network(model: IntegerModel, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> NetworkWriter:
+    expected: dict[str, LinkOutput] = {}
+    # a link in a loop is read before it is written: in the second pass all shapes are known
+    for _ in range(2):
+        network = NetworkWriter(model, shapes, f"{prefix}_state", expected)
+        expected = network.write()
+
+    return network
+
+
+def _memory(network: NetworkWriter) -> tuple[int, int]:
+    """Bytes of all tables, and of one stream's state without padding."""
+    source = network.source
+    tables = sum(_bytes(kind, len(content) // 8) for kind, content in source.tables)
+    state = sum(_bytes(kind, max(size, 1)) for kind, _, size in source.state)
+    work = [sum(_bytes(kind, max(size, 1)) for kind, _, size in fields) for fields in source.work.values()]
+
+    # the functions share the memory of their intermediate signals
+    return tables, state + max(work, default=0)
 
 
 def _bytes(kind: str, number: int) -> int:
-    """Of several integers of a C type."""
     return number * np.dtype(kind.removesuffix("_t")).itemsize
 
 
 def bundle_sample(bundle: Bundle) -> tuple[IntegerModel, dict[str, NDArray[Any]], int]:
-    """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample.
-
-    Args:
-        bundle: with an integer model.
-
-    Raises:
-        DataError: there is none, it is damaged, or the sample lacks something that it takes.
-    """
+    """The integer model of a bundle, its inputs on the sample of the bundle, and the ticks of the sample."""
     model = integers_of(bundle)
     manifest = bundle.manifest
-    sample = bundle.numbers(manifest.sample.file)
-    inputs = {name: sample[f"inputs.{name}"] for name in manifest.inputs}
-    known = sample_signals(
-        manifest, bundle.numbers(manifest.integers.sample if manifest.integers is not None else None)
-    )
+    quantized = bundle.numbers(None if manifest.integers is None else manifest.integers.sample)
+    signals = sample_signals(manifest, quantized)
 
-    return model, integer_inputs(model, inputs, known, f"{bundle.path}"), manifest.sample.ticks
-
-
-def _recorded(model: IntegerModel, inputs: Mapping[str, NDArray[Any]], ticks: int) -> dict[str, list[NDArray[Any]]]:
-    """What the integer model gives on the sample, by output."""
-    given: dict[str, list[NDArray[Any]]] = {}
-    for name, values in model.run(inputs, ticks).items():
-        given[name] = [value[0].ravel() for value in values]
-
-    return given
+    return model, integer_inputs(model, bundle.sample_inputs(), signals, f"{bundle.path}"), manifest.sample.ticks
 
 
 def _struct(name: str, lines: list[str]) -> list[str]:
-    # a struct without members is none of C99
-    return ["typedef struct {", *indented(lines or ["char none;"]), f"}} {name};"]
+    # C99 has no struct without members
+    return ["typedef struct {", *indent(lines or ["char none;"]), f"}} {name};"]
 
 
 def _field(kind: str, name: str, size: int) -> str:
     return f"{kind} {name}[{size}];" if size else f"{kind} {name};"
 
 
-def _header(own: str, network: NetworkWriter) -> list[str]:
-    """Types and functions."""
-    guard = f"{own.upper()}_H"
-    lines = [
-        f"/* {own}: the integer model of a hybrid network, written by spikebridge. One step is one base tick of",
+def _header(prefix: str, network: NetworkWriter) -> list[str]:
+    guard = f"{prefix.upper()}_H"
+    scales = [
+        f"#define {prefix.upper()}_{port.field.upper()}_SCALE {port.scale!r}"
+        for port in (*network.inputs, *network.outputs)
+        if port.scale is not None
+    ]
+
+    return [
+        f"/* {prefix}: the integer model of a hybrid network, written by spikebridge. One step is one base tick of",
         f"   {network.model.record.dt:g} s. A real value is its integer times the SCALE. */",
         f"#ifndef {guard}",
         f"#define {guard}",
         "",
         "#include <stdint.h>",
         "",
-    ]
-
-    for kind, several in (("input", network.inputs), ("output", network.outputs)):
-        fields = []
-        for one in several:
-            if one.scale is not None:
-                lines.append(f"#define {own.upper()}_{one.field.upper()}_SCALE {one.scale!r}")
-            fields += [_about(one), _field(one.signal.kind, one.field, one.signal.size)]
-            fields += [f"uint8_t {one.field}_given; /* 1 at a tick with a new value */"] if kind == "output" else []
-
-        lines += ["", *_struct(f"{own}_{kind}", fields), ""]
-
-    source = network.source
-    work = [
-        line
-        for name, fields in source.work.items()
-        for line in ("struct {", *indented(_field(*one) for one in fields), f"}} {name};")
-    ]
-
-    state = ["uint32_t stream;", *(_field(*one) for one in source.state)]
-    state += ["union {", *indented(work), "} work;"] if work else []
-
-    return [
-        *lines,
-        "/* All that a stream remembers. Its memory is the caller's; a copy is a snapshot. */",
-        *_struct(f"{own}_state", state),
+        *scales,
+        "",
+        *_struct(f"{prefix}_input", [line for port in network.inputs for line in _port_fields(port)]),
+        "",
+        *_struct(f"{prefix}_output", [line for port in network.outputs for line in _output_fields(port)]),
+        "",
+        "/* The state of one stream. Its memory is the caller's; a copy is a snapshot. */",
+        *_struct(f"{prefix}_state", _state_fields(network)),
         "",
         "/* Before the first tick. The stream is the number from which random discretizers draw. */",
-        f"void {own}_start({own}_state *s, uint32_t stream);",
+        f"void {prefix}_start({prefix}_state *s, uint32_t stream);",
         "",
-        "/* One base tick. An input is read at the ticks of its clock alone, and clipped to what the model takes. */",
-        f"void {own}_step({own}_state *s, const {own}_input *in, {own}_output *out);",
+        "/* One base tick. An input is read at the ticks of its clock alone, and clipped to the range of the model. */",
+        f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out);",
         "",
         "#endif",
     ]
 
 
-def _about(one: Border) -> str:
-    shape = " x ".join(str(size) for size in one.signal.shape) or "1"
-    when = f"every {one.clock.period} ticks from {one.clock.phase}"
-    return f"/* {shape}, {one.signal.low} to {one.signal.high}, {when} */"
+def _port_fields(port: Port) -> list[str]:
+    signal = port.signal
+    shape = " x ".join(str(size) for size in signal.shape) or "1"
+    ticks = f"every {port.clock.period} ticks from {port.clock.phase}"
+    comment = f"/* {shape}, {signal.low} to {signal.high}, {ticks} */"
+    return [comment, _field(signal.kind, port.field, signal.size)]
 
 
-def _body(own: str, network: NetworkWriter) -> list[str]:
-    """Tables, functions, start and step."""
+def _output_fields(port: Port) -> list[str]:
+    return [*_port_fields(port), f"uint8_t {port.field}_given; /* 1 at a tick with a new value */"]
+
+
+def _state_fields(network: NetworkWriter) -> list[str]:
     source = network.source
-    helpers = [line for name in HELPERS if name in source.used for line in ("", *HELPERS[name])]
+    fields = ["uint32_t stream;", *(_field(*field) for field in source.state)]
+    if not source.work:
+        return fields
+
+    work: list[str] = []
+    for function, signals in source.work.items():
+        work += ["struct {", *indent(_field(*signal) for signal in signals), f"}} {function};"]
+
+    return [*fields, "union {", *indent(work), "} work;"]
+
+
+def _body(prefix: str, network: NetworkWriter) -> list[str]:
+    source = network.source
+    functions = [line for name in C_FUNCTIONS if name in source.calls for line in ("", *C_FUNCTIONS[name])]
     tables = [line for table in source.tables.values() for line in table]
 
     return [
-        f'#include "{own}.h"',
+        f'#include "{prefix}.h"',
         "",
         "#include <string.h>",
         "",
         "/* a negative integer is shifted with its sign, as by every common compiler */",
         "typedef char shifts_keep_the_sign[(-1 >> 1) == -1 ? 1 : -1];",
-        *helpers,
+        *functions,
         "",
         *tables,
         *source.functions,
         "",
-        f"void {own}_start({own}_state *s, uint32_t stream) {{",
-        *indented(["memset(s, 0, sizeof *s);", "s->stream = stream;", *source.starts]),
+        f"void {prefix}_start({prefix}_state *s, uint32_t stream) {{",
+        *indent(["memset(s, 0, sizeof *s);", "s->stream = stream;", *source.starts]),
         "}",
         "",
-        f"void {own}_step({own}_state *s, const {own}_input *in, {own}_output *out) {{",
-        *indented(["(void)in;", *network.lines]),
+        f"void {prefix}_step({prefix}_state *s, const {prefix}_input *in, {prefix}_output *out) {{",
+        *indent(["(void)in;", *network.lines]),
         "}",
     ]
 
 
 def _check(
-    own: str,
+    prefix: str,
     network: NetworkWriter,
     inputs: Mapping[str, NDArray[Any]],
-    recorded: Mapping[str, list[NDArray[Any]]],
+    expected: Mapping[str, list[NDArray[Any]]],
     ticks: int,
 ) -> list[str]:
     """A program that runs the sample and counts the outputs that differ from those of the integer model."""
     tables: list[str] = []
-    before = []
-    after = []
+    feeds: list[str] = []
+    compares: list[str] = []
+    ends: list[str] = []
 
-    for number, one in enumerate(network.inputs):
-        values = np.asarray(inputs[one.name][:, 0], np.int64)
-        if one.scale is not None:
-            values = np.clip(values, one.signal.low, one.signal.high)
-        tables += as_array(one.signal.kind, f"in_{number}", values)
-        size = one.signal.size
-        tick = f"tick >= {one.clock.phase} && (tick - {one.clock.phase}) % {one.clock.period} == 0"
-        place = f"(tick - {one.clock.phase}) / {one.clock.period} * {size}"
-        before.append(f"if ({tick}) memcpy(in.{one.field}, in_{number} + {place}, sizeof in.{one.field});")
+    for number, port in enumerate(network.inputs):
+        tables += _input_table(number, port, inputs[port.name])
+        feeds.append(_feed(number, port))
 
-    for number, one in enumerate(network.outputs):
-        rows = recorded.get(one.name, [])
-        whole = np.concatenate(rows) if rows else np.zeros(one.signal.size, np.int64)
-        tables += as_array(one.signal.kind, f"out_{number}", whole)
-        body = [f"differ += at_{number} >= {len(rows)};"]
-        compare = f"differ += out.{one.field}[j] != out_{number}[at_{number} * {one.signal.size} + j];"
-        body += [f"for (int j = 0; at_{number} < {len(rows)} && j < {one.signal.size}; j++) {compare}"]
-        after += [f"if (out.{one.field}_given) {{", *indented([*body, f"at_{number}++;"]), "}"]
+    for number, port in enumerate(network.outputs):
+        values = expected.get(port.name, [])
+        flat = np.concatenate(values) if values else np.zeros(port.signal.size, np.int64)
+        tables += array_definition(port.signal.kind, f"out_{number}", flat)
+        compares += _compare(number, port, len(values))
+        ends.append(f"differ += at_{number} != {len(values)};")
 
     counts = [f"at_{number} = 0;" for number in range(len(network.outputs))]
-    ends = [f"differ += at_{n} != {len(recorded.get(one.name, []))};" for n, one in enumerate(network.outputs)]
-    total = " + ".join(f"at_{n} * {one.signal.size}" for n, one in enumerate(network.outputs)) or "0"
-
-    run = [
-        *counts,
-        f"{own}_start(&s, 0);",
+    total = " + ".join(f"at_{n} * {port.signal.size}" for n, port in enumerate(network.outputs)) or "0"
+    tick_loop = [
         f"for (long tick = 0; tick < {ticks}; tick++) {{",
-        *indented([*before, f"{own}_step(&s, &in, &out);", *after]),
+        *indent([*feeds, f"{prefix}_step(&s, &in, &out);", *compares]),
         "}",
-        *ends,
     ]
-
     main = [
-        f"static {own}_state s;",
-        f"static {own}_input in;",
-        f"static {own}_output out;",
+        f"static {prefix}_state s;",
+        f"static {prefix}_input in;",
+        f"static {prefix}_output out;",
         "long differ = 0;",
         *(f"long {count}" for count in counts),
-        *loop("REPEATS", run, "repeat"),
+        *for_loop("REPEATS", [*counts, f"{prefix}_start(&s, 0);", *tick_loop, *ends], "repeat"),
         f'printf("{ticks} ticks, %ld values, %ld differ\\n", {total}, differ);',
         "return differ != 0;",
     ]
 
-    head = [f'#include "{own}.h"', "", "#include <stdio.h>", "#include <string.h>", ""]
-    head += ["#ifndef REPEATS", "#define REPEATS 1 /* more of them to measure the time */", "#endif", ""]
+    return [
+        *(f'#include "{prefix}.h"', "", "#include <stdio.h>", "#include <string.h>", ""),
+        *("#ifndef REPEATS", "#define REPEATS 1 /* more of them to measure the time */", "#endif", ""),
+        *tables,
+        "",
+        "int main(void) {",
+        *indent(main),
+        "}",
+    ]
 
-    return [*head, *tables, "", "int main(void) {", *indented(main), "}"]
+
+def _input_table(number: int, port: Port, values: NDArray[Any]) -> list[str]:
+    integers = np.asarray(values[:, 0], np.int64)
+    if port.scale is not None:
+        # the type of the table holds the range of the input alone
+        integers = np.clip(integers, port.signal.low, port.signal.high)
+    return array_definition(port.signal.kind, f"in_{number}", integers)
+
+
+def _feed(number: int, port: Port) -> str:
+    clock = port.clock
+    fires = f"tick >= {clock.phase} && (tick - {clock.phase}) % {clock.period} == 0"
+    offset = f"(tick - {clock.phase}) / {clock.period} * {port.signal.size}"
+    return f"if ({fires}) memcpy(in.{port.field}, in_{number} + {offset}, sizeof in.{port.field});"
+
+
+def _compare(number: int, port: Port, num_values: int) -> list[str]:
+    size = port.signal.size
+    difference = f"differ += out.{port.field}[j] != out_{number}[at_{number} * {size} + j];"
+    body = [
+        f"differ += at_{number} >= {num_values};",
+        f"for (int j = 0; at_{number} < {num_values} && j < {size}; j++) {difference}",
+        f"at_{number}++;",
+    ]
+    return [f"if (out.{port.field}_given) {{", *indent(body), "}"]

@@ -1,4 +1,4 @@
-"""Links of the integer model in C: a unit, the way of its values, and what the target reads."""
+"""Links of the integer model in C: a unit, the delivery of its values, and the value that the target reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,254 +7,258 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import ClockRecord
-from spikebridge.deploy.c.neurons import Acting
-from spikebridge.deploy.c.source import CArray, CSource, copied, indented, loop, row, when
+from spikebridge.deploy.c.arithmetic import Element
+from spikebridge.deploy.c.operations import CEffect
+from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop, if_block, indent
 from spikebridge.deploy.c.units import UnitOutput, UnitWriter
 from spikebridge.deploy.integer.records import IntegerLinkRecord
 from spikebridge.deploy.runtime.links import LinkRunner
 from spikebridge.deploy.runtime.units import UnitRunner
 from spikebridge.errors import ExportError
 
-_MOST_WAITING = 1 << 16
-_Fires = Callable[[ClockRecord], str]
+_MAX_QUEUE = 1 << 16
 
 
 @dataclass(frozen=True)
-class Around:
-    """What a link sees of its network.
-
-    Attributes:
-        source: the file.
-        state: the C type of the state.
-        fires: the condition that a clock has a sample at this tick.
-        clock: of an input or a part.
-        masks: C names of the flags of inputs that are masks.
-    """
+class LinkContext:
+    """The parts of the network that a link needs."""
 
     source: CSource
-    state: str
-    fires: _Fires
-    clock: Callable[[str], ClockRecord]
-    masks: Mapping[str, str]
+    state: str  # the C type of the state
+    fires: Callable[[ClockRecord], str]  # the condition that a clock has a sample at this tick
+    clock: Callable[[str], ClockRecord]  # of an input or a part
+    masks: Mapping[str, str]  # C code of the flags of inputs that are masks
 
 
-class Brings(NamedTuple):
-    """The shape of a value of a link, and how many values a call of its unit gives."""
+class LinkOutput(NamedTuple):
+    """The shape of a value of a link, and the number of values that a call of its unit gives."""
 
     shape: tuple[int, ...]
     number: int
 
 
+class _Queue(NamedTuple):
+    """Values that wait for their tick: a ring of memory, the row of the oldest, how many wait, how many can."""
+
+    values: CArray
+    oldest: str
+    number: str
+    rows: int
+
+
+@dataclass
 class LinkWriter:
     """Writes one link.
 
-    Args:
-        around: the network.
-        record: the link in words.
-        runner: the link in numpy.
-        numbers: its integers, by stage.
-        known: what it brings, from an earlier writing: a loop reads what is written later.
-
-    Attributes:
-        value: what the target reads.
-        brings: shape and number of what a call gives, once the link is written.
+    `expected` is its output in an earlier pass, since in a loop a link is read before it is written. `value` is the
+    newest value, which the target reads; None before it is known.
     """
 
-    def __init__(
-        self,
-        around: Around,
-        record: IntegerLinkRecord,
-        runner: LinkRunner,
-        numbers: Mapping[str, Any],
-        known: Brings | None,
-    ) -> None:
-        self.around = around
-        self.record = record
-        self.runner = runner
-        self.numbers = numbers
-        self.name = around.source.function(f"link_{record.name}")
-        self.initial = numbers.get("link", {}).get("initial")
-        self.known = known or Brings((1,) if self.initial is None else tuple(np.shape(self.initial)), 1)
+    context: LinkContext
+    record: IntegerLinkRecord
+    runner: LinkRunner
+    numbers: Mapping[str, Any]
+    expected: LinkOutput | None
+
+    def __post_init__(self) -> None:
+        self.name = self.context.source.function_name(f"link_{self.record.name}")
+        self.initial = self.numbers.get("link", {}).get("initial")
         self.value: CArray | None = None
-        self.brings: Brings | None = None
+        self.output: LinkOutput | None = None
         self.flag = self._flag()
-        self._queue: tuple[CArray, str, str, int] | None = None
+        self._queue: _Queue | None = None
 
     def begin(self) -> None:
-        """What the target reads, for a link whose source is written later."""
+        """Reserves the memory that the target reads, where the source is written later."""
         grid = self.record.gives
-        value = self._value(CArray("", self.known.shape, grid.low, grid.high))
-        self._queue = self._queued(value, self.known.number)
+        initial_shape = (1,) if self.initial is None else np.shape(self.initial)
+        expected = self.expected or LinkOutput(initial_shape, 1)
+        value = self._newest(CArray("", expected.shape, grid.low, grid.high))
+        self._queue = self._new_queue(value, expected.number)
 
-    def make(self, x: CArray, context: CArray | None) -> list[str]:
-        """The unit and the way of its values: lines of the step function.
-
-        Args:
-            x: the source.
-            context: the signal beside it.
-
-        Raises:
-            ExportError: a stage without a C form.
-        """
-        record = self.record
-        around = self.around
-        fires = around.fires(around.clock(record.source))
-        lines = []
-        kept = None
+    def write(self, x: CArray, context: CArray | None) -> list[str]:
+        """Writes the unit and the delivery of its values as a function; gives lines of the step function."""
+        source = self.context.source
+        fires = self.context.fires(self.context.clock(self.record.source))
+        starts = self._trigger_flag()
+        lines: list[str] = []
+        newest_context = None
 
         if context is not None:
-            kept = around.source.remembered(f"{self.name}_context", context.shape, context.low, context.high)
-            lines += when(around.fires(around.clock(str(record.context))), copied(context.code, kept.code, kept.size))
+            newest_context = source.state_array(f"{self.name}_context", context)
+            has_context = self.context.fires(self.context.clock(str(self.record.context)))
+            lines += if_block(has_context, copy_loop(context, newest_context.code))
 
-        starts, more, reset = self._starts()
-        lines += more
-        unit = self.runner.unit
-        if record.unit is None:
-            made = UnitOutput([], x, 1, [])
-        elif isinstance(unit, UnitRunner):
-            if unit.clock(around.clock(record.source)) != record.emits:
-                raise ExportError(f"link {record.name!r} emits at other ticks than its unit gives values")
-            made = UnitWriter(around.source, self.name, record.unit, unit, self.numbers).write(x, "starts", kept)
-        else:
-            raise ExportError(f"link {record.name!r} has a unit without a C form")
+        if starts is not None:
+            # a trigger waits for the next step of the source
+            lines += if_block(self._trigger_condition(), [f"{starts} = 1;"])
 
-        self.brings = Brings(made.values.shape, made.number)
-        if self._passes():
+        unit = self._unit_output(x, newest_context)
+        self.output = LinkOutput(unit.values.shape, unit.number)
+        if self._passes_on():
             self.value = x
             return lines
 
-        body = [*made.lines, *self._deliver(made), *made.after]
-        arguments = f"{around.state} *s"
-        given = "s"
-        if starts is not None:
-            arguments = f"{arguments}, int starts"
-            given = f"s, {starts}"
-            body = [*([] if any("(starts)" in line for line in body) else ["(void)starts;"]), *body]
+        body = [*unit.lines, *self._deliver(unit), *unit.after]
+        parameters = f"{self.context.state} *s"
+        arguments = "s"
+        clear: list[str] = []
 
-        around.source.functions += ["", f"static void {self.name}({arguments}) {{", *indented(body), "}"]
-        return [*lines, *when(fires, [f"{self.name}({given});", *reset])]
+        if starts is not None:
+            parameters = f"{parameters}, int starts"
+            arguments = f"s, {starts}"
+            clear = [f"{starts} = 0;"]
+            # a unit without a kernel ignores where windows start
+            is_read = any("(starts)" in line for line in body)
+            body = body if is_read else ["(void)starts;", *body]
+
+        source.functions += ["", f"static void {self.name}({parameters}) {{", *indent(body), "}"]
+        return [*lines, *if_block(fires, [f"{self.name}({arguments});", *clear])]
 
     def read(self) -> list[str]:
-        """What arrives for the target at a tick: lines of the step function."""
+        """Lines of the step function: a value whose tick has come replaces the newest one."""
         if self._queue is None:
             return []
 
-        queue, first, number, most = self._queue
-        value = self._value()
-        arrived = [
-            *copied(row(queue, first).code, value.code, value.size),
-            f"{first} = ({first} + 1) % {most};",
-            f"{number}--;",
-            *self._flagged(),
+        queue = self._queue
+        oldest = queue.values.row(queue.oldest)
+        arrival = [
+            *copy_loop(oldest, self._newest().code),
+            f"{queue.oldest} = ({queue.oldest} + 1) % {queue.rows};",
+            f"{queue.number}--;",
+            *self._set_flag(),
         ]
 
         emits = self.record.emits
-        clock = ClockRecord(emits.period, emits.phase + self.record.delay)
+        delivers = ClockRecord(emits.period, emits.phase + self.record.delay)
 
-        return when(f"{self.around.fires(clock)} && {number} > 0", arrived)
+        return if_block(f"{self.context.fires(delivers)} && {queue.number} > 0", arrival)
 
-    def acting(self) -> Acting:
-        """What it does to the quantity that it modulates."""
-        return Acting(self._value(), self.record.by, None if self.flag is None else f"{self.flag} != 0")
+    def effect(self) -> CEffect:
+        present = None if self.flag is None else Element(CArray(f"(&{self.flag})", (), 0, 1))
+        return CEffect(Element(self._newest()), self.record.by, present)
 
     def check(self, target: ClockRecord) -> None:
-        """Refuses a sampled link that brings nothing at some tick of its target."""
-        record, first = self.record, self.record.emits.phase + self.record.delay
+        """Raises an `ExportError` for a sampled link without a value at some tick of its target."""
+        record = self.record
         if record.held or record.kind == "modulation":
             return
 
-        together = target.period % record.emits.period == 0 and (target.phase - first) % record.emits.period == 0
-        if not together or (first > target.phase and self.initial is None):
-            raise ExportError(f"link {record.name!r} brings nothing at some ticks of {record.target!r}")
+        period = record.emits.period
+        first = record.emits.phase + record.delay
+        in_step = target.period % period == 0 and (target.phase - first) % period == 0
+        if not in_step or (first > target.phase and self.initial is None):
+            raise ExportError(f"link {record.name!r} has no value at some ticks of {record.target!r}")
 
-    def _passes(self) -> bool:
-        """Whether the target reads the source itself: nothing is kept between."""
+    def _unit_output(self, x: CArray, context: CArray | None) -> UnitOutput:
         record = self.record
-        sampled = record.target is not None and not record.held and record.kind == "transmission"
-        return record.unit is None and sampled and record.delay == 0
+        unit = self.runner.unit
+        if record.unit is None:
+            return UnitOutput([], x, 1)
+        if not isinstance(unit, UnitRunner):
+            raise ExportError(f"link {record.name!r} has a unit without a C form")
+        if unit.clock(self.context.clock(record.source)) != record.emits:
+            raise ExportError(f"link {record.name!r} emits at other ticks than its unit gives values")
 
-    def _deliver(self, made: UnitOutput) -> list[str]:
+        writer = UnitWriter(self.context.source, self.name, record.unit, unit, self.numbers)
+        return writer.write(x, "starts", context)
+
+    def _passes_on(self) -> bool:
+        """True if the target reads the source itself, without memory between them."""
         record = self.record
-        values = made.values
-        if record.target is None:
-            value = self._value(values)
-            last = row(values, str(made.number - 1)).code if made.number > 1 else values.code
-            return [*copied(last, value.code, value.size), *self._flagged()]
+        is_sampled = record.target is not None and not record.held and record.kind == "transmission"
+        return record.unit is None and is_sampled and record.delay == 0
 
-        if self.value is None and record.delay == 0 and made.number == 1:
-            value = self._value(values)
-            return [*copied(values.code, value.code, value.size), *self._flagged()]
+    def _deliver(self, unit: UnitOutput) -> list[str]:
+        """Lines that pass the values of a unit on: at once, or by a queue."""
+        values = unit.values
+        if self.record.target is None:
+            # of several values in a tick, an output is the last one
+            last = values.row(str(unit.number - 1)) if unit.number > 1 else values
+            return [*copy_loop(last, self._newest(values).code), *self._set_flag()]
 
-        value = self._value(values)
+        if self.value is None and self.record.delay == 0 and unit.number == 1:
+            # the value arrives in the tick in which it is computed, so that no queue is needed
+            return [*copy_loop(values, self._newest(values).code), *self._set_flag()]
+
+        newest = self._newest(values)
         if self._queue is None:
-            self._queue = self._queued(value, made.number)
-        elif self.brings == self.known and (values.low < value.low or values.high > value.high):
-            raise ExportError(f"link {record.name!r} carries {values.low} to {values.high}, outside its range")
+            self._queue = self._new_queue(newest, unit.number)
+        elif self.output == self.expected and (values.low < newest.low or values.high > newest.high):
+            # the target was written for the range of the record
+            raise ExportError(f"link {self.record.name!r} carries {values.low} to {values.high}, outside its range")
 
-        queue, first, number, most = self._queue
-        target = row(queue, f"(({first} + {number}) % {most})").code
-        given = row(values).code if made.number > 1 else values.code
+        queue = self._queue
+        target = queue.values.row(f"(({queue.oldest} + {queue.number}) % {queue.rows})").code
+        value = values.row() if unit.number > 1 else values
 
-        return loop(made.number, [*copied(given, target, values.size), f"{number}++;"], "k")
+        return for_loop(unit.number, [*copy_loop(value, target), f"{queue.number}++;"], "k")
 
-    def _queued(self, value: CArray, number: int) -> tuple[CArray, str, str, int]:
-        """Values on the way: a ring, the place of the oldest, how many there are, and how many there can be."""
-        most = self.record.delay // self.record.emits.period + number + 2
-        if most > _MOST_WAITING:
-            raise ExportError(f"link {self.record.name!r} keeps {most} values on the way; C keeps {_MOST_WAITING}")
+    def _new_queue(self, value: CArray, number: int) -> _Queue:
+        # the values of a delay, those of one more window, and one that is written before the oldest is read
+        rows = self.record.delay // self.record.emits.period + number + 2
+        if rows > _MAX_QUEUE:
+            raise ExportError(
+                f"link {self.record.name!r} has {rows} values that wait for their tick; C keeps up to {_MAX_QUEUE}"
+            )
 
-        source = self.around.source
-        queue = source.remembered(f"{self.name}_queue", value.shape, value.low, value.high, most)
+        source = self.context.source
+        values = source.state_array(f"{self.name}_queue", value, rows)
+        oldest = source.state_number(f"{self.name}_oldest")
 
-        return queue, source.number(f"{self.name}_oldest"), source.number(f"{self.name}_waiting"), most
+        return _Queue(values, oldest, source.state_number(f"{self.name}_waiting"), rows)
 
     def _flag(self) -> str | None:
-        """Whether a value has come: of what leaves the model, and of what acts only once it is there."""
-        record, target = self.record, self.record.target
-        leaves = target is None
-        acts = record.kind == "modulation" and target is not None
-        if leaves or (acts and record.emits.phase + record.delay > self.around.clock(str(target)).phase):
-            return self.around.source.number(f"{self.name}_given")
+        """The flag that a value has come: of an output, and of a modulation that is absent at first."""
+        record = self.record
+        is_output = record.target is None
+        is_absent_at_first = False
+        if record.kind == "modulation" and record.target is not None:
+            first = record.emits.phase + record.delay
+            is_absent_at_first = first > self.context.clock(record.target).phase
+
+        if is_output or is_absent_at_first:
+            return self.context.source.state_number(f"{self.name}_given")
 
         return None
 
-    def _flagged(self) -> list[str]:
+    def _set_flag(self) -> list[str]:
         return [] if self.flag is None else [f"{self.flag} = 1;"]
 
-    def _value(self, like: CArray | None = None) -> CArray:
-        """The newest value that arrived, which begins with the initial one."""
+    def _newest(self, like: CArray | None = None) -> CArray:
+        """Memory of the newest value that arrived; it starts with the initial value."""
         if self.value is None:
             if like is None:
                 raise ExportError(f"link {self.record.name!r} is read before it is written")
-            self.value = self._remembered("value", like.shape, like.low, like.high)
+            self.value = self._value_memory(like)
 
         return self.value
 
-    def _remembered(self, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
-        source = self.around.source
-        initial = self.initial
-        if initial is not None:
-            low = min(low, int(np.min(initial)))
-            high = max(high, int(np.max(initial)))
+    def _value_memory(self, like: CArray) -> CArray:
+        source = self.context.source
+        if self.initial is None:
+            return source.state_array(f"{self.name}_value", like)
 
-        value = source.remembered(f"{self.name}_{name}", shape, low, high)
-        if initial is not None and np.any(initial):
-            start = source.constant(np.asarray(initial), shape)
-            source.starts += loop(value.size, [f"{value.code}[j] = {start};"])
+        low = min(like.low, int(np.min(self.initial)))
+        high = max(like.high, int(np.max(self.initial)))
+        value = source.state_array(f"{self.name}_value", CArray("", like.shape, low, high))
+        if np.any(self.initial):
+            start = source.constant(np.asarray(self.initial), like.shape)
+            source.starts += for_loop(value.size, [f"{value.code}[j] = {start};"])
 
         return value
 
-    def _starts(self) -> tuple[str | None, list[str], list[str]]:
-        """Whether a window of `Since` opens at a step: a flag, lines that set it, lines that clear it."""
+    def _trigger_flag(self) -> str | None:
+        """The flag that a window of `Since` opens at the next step of the source."""
         unit = self.runner.unit
-        trigger = self.runner.trigger
-        if not isinstance(unit, UnitRunner) or unit.kind != "Since" or trigger is None:
-            return None, [], []
+        if not isinstance(unit, UnitRunner) or unit.kind != "Since" or self.runner.trigger is None:
+            return None
+        return self.context.source.state_number(f"{self.name}_triggered")
 
-        flag = self.around.source.number(f"{self.name}_triggered")
-        name, clock = trigger
-        fires = self.around.fires(clock)
-        if self.runner.masked:
-            fires = f"{fires} && {self.around.masks[name]} != 0"
+    def _trigger_condition(self) -> str:
+        if self.runner.trigger is None:
+            raise ExportError(f"link {self.record.name!r} has no trigger")
 
-        return flag, when(fires, [f"{flag} = 1;"]), [f"{flag} = 0;"]
+        name, clock = self.runner.trigger
+        fires = self.context.fires(clock)
+        return f"{fires} && {self.context.masks[name]} != 0" if self.runner.masked else fires

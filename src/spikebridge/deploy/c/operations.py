@@ -1,370 +1,383 @@
-"""Programs of the integer model in C: the operations of a part, or of the nonlinearity of a unit, in order."""
+"""Programs of the integer model in C: the operations of a part, or of the nonlinearity of a unit, in order.
+
+Layers with weights and poolings are loops, written here. All other operations are array forms (`c/steps.py`).
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.c.neurons import Acting, delayed, factor, neuron
-from spikebridge.deploy.c.source import CArray, CSource, copied, loop
-from spikebridge.deploy.integer.program import OperationRecord, ProgramRecord
-from spikebridge.deploy.stages.arithmetic import ratio
+from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression
+from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop
+from spikebridge.deploy.c.steps import Place, write_function, write_step
+from spikebridge.deploy.integer.program import ELEMENTWISE, OperationRecord, ProgramRecord, rescaled_inputs, sizes_of
+from spikebridge.deploy.stages.neurons import LAYERS, effects_on
 from spikebridge.errors import ExportError
 
 _Numbers = Mapping[str, Any]
-_ALIKE = ("same", "relu", "flatten", "largest", "previous", "delay")
+# operations whose output has the range of their input, or of 0
+_KEEPS_RANGE = ("same", "relu", "flatten", "largest", "previous", "delay")
+
+
+@dataclass(frozen=True)
+class CEffect:
+    """A signal that modulates a quantity; `present`: the flag that a value has come, None where there always is one."""
+
+    signal: Element
+    by: str
+    present: Element | None
 
 
 class ProgramWriter:
-    """Writes the operations of one program into a function.
+    """Writes the operations of one program into a C function, whose name also names its intermediate signals.
 
-    Args:
-        source: the file.
-        function: that the lines stand in; it names the scratch memory.
-        record: the operations.
-        numbers: by operation.
-
-    Attributes:
-        lines: of the function.
-        after: lines behind the last use of what comes out, which may be what came back.
+    `after` has the lines after the last use of the output, which may be a signal that is fed back.
     """
 
     def __init__(self, source: CSource, function: str, record: ProgramRecord, numbers: Mapping[str, _Numbers]) -> None:
         self.source = source
-        self.name = function
+        self.function = function
         self.record = record
         self.numbers = numbers
         self.lines: list[str] = []
         self.after: list[str] = []
-        self.known = {one.name: one for one in record.operations}
+        self.operations = {operation.name: operation for operation in record.operations}
 
-    def write(self, inputs: Mapping[str, CArray], effects: Mapping[tuple[str, str], Sequence[Acting]]) -> CArray:
-        """Writes all operations.
-
-        Args:
-            inputs: what comes in.
-            effects: what acts on a quantity of a layer.
-
-        Returns:
-            What comes out.
-
-        Raises:
-            ExportError: an operation without a C form, or a sum that leaves 64 bits.
-        """
+    def write(self, inputs: Mapping[str, CArray], effects: Mapping[tuple[str, str], Sequence[CEffect]]) -> CArray:
+        """Writes all operations, under effects by neuron and quantity; gives the output."""
         values = dict(inputs)
-        previous = []
+        feedback = [operation for operation in self.record.operations if operation.operation == "previous"]
 
-        for one in self.record.operations:
-            if one.operation == "previous":
-                low, high = self._declared(one.sources[0])
-                shape = tuple(int(str(one.settings[f"axis_{i}"])) for i in range(len(one.settings)))
-                values[one.name] = self.source.remembered(f"{self.name}_{one.name}", shape, low, high)
-                previous.append(one)
+        for operation in self.record.operations:
+            if operation in feedback:
+                values[operation.name] = self._fed_back(operation)
                 continue
 
-            acting = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
-            values[one.name] = self._operation(one, [values[name] for name in one.sources], acting)
+            sources = [values[name] for name in operation.sources]
+            values[operation.name] = self._operation(operation, sources, effects_on(operation.name, effects))
 
-        out = values[self.record.output]
-        for one in previous:
-            target = values[one.name]
-            self.after += copied(values[one.sources[0]].code, target.code, target.size)
+        for operation in feedback:
+            # the copy comes last: the output of the program may be the signal itself
+            self.after += copy_loop(values[operation.sources[0]], values[operation.name].code)
 
-        return out
+        return values[self.record.output]
 
-    def scratch(self, name: str, shape: tuple[int, ...], low: int, high: int) -> CArray:
-        """Memory of this function."""
-        return self.source.scratch(self.name, name, shape, low, high)
+    def work_array(self, name: str, like: CArray) -> CArray:
+        return self.source.work_array(self.function, name, like)
 
     def _operation(
-        self, one: OperationRecord, given: Sequence[CArray], acting: Mapping[str, Sequence[Acting]]
+        self, operation: OperationRecord, inputs: Sequence[CArray], effects: Mapping[str, Sequence[CEffect]]
     ) -> CArray:
-        numbers = self.numbers.get(one.name, {})
-        name = f"{self.name}_{one.name}"
+        numbers = self.numbers.get(operation.name, {})
+        name = operation.operation
 
-        if one.operation == "neuron":
-            lines, out = neuron(self.source, name, (self.name, one.name), one.settings, numbers, given, acting)
-        elif one.operation == "factor":
-            lines, out = factor(self.source, (self.name, one.name), one.settings, numbers, given[0], acting)
-        elif one.operation == "delay":
-            lines, out = delayed(self.source, name, (self.name, one.name), one.settings, numbers, given[0])
-        else:
-            lines, out = _LAYERS[one.operation](self, one, given, numbers)
+        if name in LAYERS:
+            return self._layer(operation, inputs, numbers, effects)
+        if name == "narrow" and operation.settings["axis"] is not None:
+            return self._concatenation(operation, inputs, numbers)
+        if name in ELEMENTWISE:
+            a = CArithmetic(operation.settings, numbers)
+            y = ELEMENTWISE[name](a, [Element(x) for x in inputs])
+            return self._function(operation.name, y)
 
-        self.lines += lines
+        return _LOOPS[name](self, operation, inputs[0], numbers)
+
+    def _function(self, name: str, y: Expression) -> CArray:
+        place = Place(self.source, self.function, f"{self.function}_{name}")
+        out = self.work_array(name, y.like)
+        self.lines += write_function(place, y, out)
         return out
 
-    def _declared(self, name: str) -> tuple[int, int]:
-        """The range of a signal that is read before it is made."""
-        one = self.known.get(name)
-        if one is not None:
-            settings = one.settings
-            if one.operation == "narrow":
-                return int(str(settings["low"])), int(str(settings["high"]))
+    def _layer(
+        self,
+        operation: OperationRecord,
+        inputs: Sequence[CArray],
+        numbers: _Numbers,
+        effects: Mapping[str, Sequence[CEffect]],
+    ) -> CArray:
+        form = LAYERS[operation.operation]
+        signals_by = {quantity: [(effect.signal, effect.by) for effect in own] for quantity, own in effects.items()}
+        # a record has one link for a quantity
+        flags = {quantity: own[0].present for quantity, own in effects.items() if own[0].present is not None}
+        a = CArithmetic(operation.settings, numbers, present=flags)
+        signals = [Element(x) for x in inputs]
 
-            if one.operation == "neuron":
-                high = int(str(settings["high"]))
-                return (0, 1) if settings["spikes"] else (-high, high)
+        start = None if form.start is None else form.start(a, signals)
+        place = Place(self.source, self.function, f"{self.function}_{operation.name}")
+        written = write_step(
+            place,
+            start,
+            lambda state: form.step(a, signals, state, signals_by),
+            lambda y: self.work_array(operation.name, y.like),
+        )
+        self.lines += written.lines
 
-            if one.operation == "table":
+        return written.out
+
+    def _concatenation(self, operation: OperationRecord, inputs: Sequence[CArray], numbers: _Numbers) -> CArray:
+        """Signals of any scales as one of few bits, along an axis: a loop for each."""
+        settings: Mapping[str, Any] = operation.settings
+        a = CArithmetic(settings, numbers)
+        shape = inputs[0].shape
+        axis = settings["axis"] % (len(shape) + 1) - 1
+        behind = math.prod(shape[axis + 1 :])
+        joined = sum(x.shape[axis] for x in inputs)
+        out_shape = (*shape[:axis], joined, *shape[axis + 1 :])
+        out = self.work_array(operation.name, CArray("", out_shape, settings["low"], settings["high"]))
+
+        offset = 0
+        for x, rescaled in zip(inputs, rescaled_inputs(a, [Element(x) for x in inputs]), strict=True):
+            y = a.xp.clip(rescaled, settings["low"], settings["high"])
+            size = x.shape[axis] * behind
+            part = _Slice(out.code, x.shape, out.low, out.high, size, joined * behind, offset)
+            place = Place(self.source, self.function, f"{self.function}_{operation.name}")
+            self.lines += write_function(place, y, part)
+            offset += size
+
+        return out
+
+    def _fed_back(self, operation: OperationRecord) -> CArray:
+        low, high = self._range_of(operation.sources[0])
+        shape = tuple(sizes_of(operation.settings, "axis", len(operation.settings)))
+        return self.source.state_array(f"{self.function}_{operation.name}", CArray("", shape, low, high))
+
+    def _range_of(self, name: str) -> tuple[int, int]:
+        """The range of a signal that is read before it is computed."""
+        operation = self.operations.get(name)
+        if operation is not None:
+            settings: Mapping[str, Any] = operation.settings
+            if operation.operation == "narrow":
+                return settings["low"], settings["high"]
+            if operation.operation == "neuron":
+                # membranes are clipped to their width
+                return (0, 1) if settings["spikes"] else (-settings["high"], settings["high"])
+            if operation.operation == "table":
                 entries = self.numbers[name]["entries"]
                 return int(entries.min()), int(entries.max())
-
-            if one.operation in _ALIKE:
-                low, high = self._declared(one.sources[0])
+            if operation.operation in _KEEPS_RANGE:
+                low, high = self._range_of(operation.sources[0])
                 return min(low, 0), max(high, 0)
 
-        raise ExportError(f"{self.name}: the range of {name!r}, which comes back one tick later, is unknown")
+        raise ExportError(f"{self.function}: the range of {name!r}, which is fed back one tick later, is unknown")
 
 
-def _linear(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,), weight = given, np.asarray(numbers["weight"], np.int64)
-    bias = np.broadcast_to(np.asarray(numbers.get("bias", 0), np.int64), weight.shape[:1])
-    if not x.shape or x.shape[-1] != weight.shape[1]:
-        raise ExportError(f"{one.name!r} takes {weight.shape[1]} values, but gets a signal of shape {x.shape}")
+@dataclass(frozen=True)
+class _Slice(CArray):
+    """A part of an array along an axis: blocks of `block` elements, the first of each `stride` after `offset`."""
 
-    low, high = _sums(weight, bias, x.low, x.high)
-    out = program.scratch(one.name, (*x.shape[:-1], len(weight)), low, high)
-    table = program.source.table(weight)
-    fan_in = weight.shape[1]
-    fan_out = len(weight)
+    block: int
+    stride: int
+    offset: int
+
+    def at(self, shape: tuple[int, ...], index: str = "j") -> str:
+        place = index if self.size == self.block else f"{index} / {self.block} * {self.stride} + {index} % {self.block}"
+        return f"{self.code}[{place} + {self.offset}]"
+
+
+class _Weights(NamedTuple):
+    weight: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    x: CArray
+
+    @classmethod
+    def of(cls, numbers: _Numbers, x: CArray) -> "_Weights":
+        weight = np.asarray(numbers["weight"], np.int64)
+        bias = np.broadcast_to(np.asarray(numbers.get("bias", 0), np.int64), weight.shape[:1])
+        return cls(weight, bias, x)
+
+    def sum_range(self, low: int, high: int) -> tuple[int, int]:
+        rows = self.weight.reshape(len(self.weight), -1)
+        lowest = np.minimum(rows * low, rows * high).sum(1) + self.bias
+        highest = np.maximum(rows * low, rows * high).sum(1) + self.bias
+        return int(lowest.min(initial=0)), int(highest.max(initial=0))
+
+    @property
+    def sum_type(self) -> str:
+        """The type of a sum: no partial sum leaves it."""
+        factors = np.abs(self.weight).reshape(len(self.weight), -1).sum(1)
+        largest = factors * max(abs(self.x.low), abs(self.x.high)) + np.abs(self.bias)
+        return "int32_t" if int(largest.max(initial=0)) < 1 << 31 else "int64_t"
+
+    def sum_line(self, weight: str, value: str) -> str:
+        # C multiplies two numbers of 32 bits in 32 bits
+        cast = "" if self.sum_type == "int32_t" else "(int64_t)"
+        return f"sum += {cast}{weight} * {value};"
+
+
+def _linear(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    layer = _Weights.of(numbers, x)
+    num_outputs, num_inputs = layer.weight.shape
+    if not x.shape or x.shape[-1] != num_inputs:
+        raise ExportError(f"{operation.name!r} takes {num_inputs} values, but gets a signal of shape {x.shape}")
+
+    sums = CArray("", (*x.shape[:-1], num_outputs), *layer.sum_range(x.low, x.high))
+    out = program.work_array(operation.name, sums)
+    table = program.source.table(layer.weight)
     rows = math.prod(x.shape[:-1])
-    kind = _sum_type(weight, bias, x)
-    product = _product(kind, f"{table}[o * {fan_in} + i]", _at(x, "row", fan_in, "i", rows))
+    value = _element(x, "row", num_inputs, "i", rows)
 
+    # a sum starts with its bias, which `sum_type` counts
     body = [
-        f"{kind} sum = {program.source.constant(bias, (fan_out,), 'o')};",
-        *loop(fan_in, [f"sum += {product};"], "i"),
-        f"{_at(out, 'row', fan_out, 'o', rows)} = sum;",
+        f"{layer.sum_type} sum = {program.source.constant(layer.bias, (num_outputs,), 'o')};",
+        *for_loop(num_inputs, [layer.sum_line(f"{table}[o * {num_inputs} + i]", value)], "i"),
+        f"{_element(out, 'row', num_outputs, 'o', rows)} = sum;",
     ]
 
-    lines = loop(fan_out, body, "o")
-    return lines if rows == 1 else loop(rows, lines, "row"), out
+    lines = for_loop(num_outputs, body, "o")
+    program.lines += lines if rows == 1 else for_loop(rows, lines, "row")
+
+    return out
 
 
-def _at(x: CArray, row: str, size: int, index: str, rows: int) -> str:
+def _element(x: CArray, row: str, size: int, index: str, rows: int) -> str:
     return f"{x.code}[{index}]" if rows == 1 else f"{x.code}[{row} * {size} + {index}]"
 
 
-def _sums(weight: NDArray[np.int64], bias: NDArray[np.int64], low: int, high: int) -> tuple[int, int]:
-    rows = weight.reshape(len(weight), -1)
-    lowest = np.minimum(rows * low, rows * high).sum(1) + bias
-    highest = np.maximum(rows * low, rows * high).sum(1) + bias
-    return int(lowest.min(initial=0)), int(highest.max(initial=0))
+class _Sliding(NamedTuple):
+    """A window that slides over an image, with sizes over rows and columns."""
+
+    size: Sequence[int]
+    kernel: Sequence[int]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
+
+    def positions(self, name: str) -> list[int]:
+        spans = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        sides = zip(self.size, spans, self.stride, self.padding, strict=True)
+        positions = [(n + 2 * p - span) // s + 1 if s else 0 for n, span, s, p in sides]
+        if min(positions) < 1:
+            raise ExportError(f"{name!r} has windows of {spans} on {list(self.size)} values, which do not fit")
+
+        return positions
+
+    def loops(self, body: Sequence[str]) -> list[str]:
+        """The loops over a window at (y, x): its values are at (iy, ix), and values of the padding are left out."""
+        return self._axis(0, "y", "ky", self._axis(1, "x", "kx", body))
+
+    def _axis(self, axis: int, position: str, offset: str, body: Sequence[str]) -> list[str]:
+        place = f"{position} * {self.stride[axis]} + {offset} * {self.dilation[axis]} - {self.padding[axis]}"
+        lines = [f"const int i{position} = {place};"]
+        if self.padding[axis]:
+            lines.append(f"if (i{position} < 0 || i{position} >= {self.size[axis]}) continue;")
+
+        return for_loop(self.kernel[axis], [*lines, *body], offset)
 
 
-def _sum_type(weight: NDArray[np.int64], bias: NDArray[np.int64], x: CArray) -> str:
-    """Of a sum while it grows: no part of it leaves this type."""
-    largest = np.abs(weight).reshape(len(weight), -1).sum(1) * max(abs(x.low), abs(x.high)) + np.abs(bias)
-    return "int32_t" if int(largest.max(initial=0)) < 1 << 31 else "int64_t"
-
-
-def _product(kind: str, weight: str, value: str) -> str:
-    """A product in the type of its sum: that of two numbers of 32 bits has no more than 32 in C."""
-    return f"{weight} * {value}" if kind == "int32_t" else f"(int64_t){weight} * {value}"
-
-
-def _convolution(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,), weight = given, np.asarray(numbers["weight"], np.int64)
-    num_axes = weight.ndim - 2
+def _convolution(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    layer = _Weights.of(numbers, x)
+    num_axes = layer.weight.ndim - 2
     if num_axes not in (1, 2) or len(x.shape) != num_axes + 1:
-        raise ExportError(f"{one.name!r} is a convolution over {num_axes} axes of {x.shape}; C has those over 1 and 2")
+        raise ExportError(
+            f"{operation.name!r} is a convolution over {num_axes} axes of {x.shape}; C has those over 1 and 2"
+        )
 
-    bias = np.broadcast_to(np.asarray(numbers.get("bias", 0), np.int64), weight.shape[:1])
     stride, padding, dilation = (
-        _pair([int(str(one.settings[f"{name}_{axis}"])) for axis in range(num_axes)], 0 if name == "padding" else 1)
-        for name in ("stride", "padding", "dilation")
+        sizes_of(operation.settings, key, num_axes) for key in ("stride", "padding", "dilation")
+    )
+    window = _Sliding(
+        size=_rows_and_columns(x.shape[1:], 1),
+        kernel=_rows_and_columns(layer.weight.shape[2:], 1),
+        stride=_rows_and_columns(stride, 1),
+        padding=_rows_and_columns(padding, 0),
+        dilation=_rows_and_columns(dilation, 1),
     )
 
-    size = _pair(list(x.shape[1:]), 1)
-    kernel = _pair(list(weight.shape[2:]), 1)
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    places = _places(one.name, size, spans, stride, padding)
-    low, high = _sums(weight, bias, min(x.low, 0), max(x.high, 0))
-    out = program.scratch(one.name, (len(weight), *places[2 - num_axes :]), low, high)
-    channels = weight.shape[1]
-    table = program.source.table(weight)
-    of_group = len(weight) // int(str(one.settings["groups"]))
-    group = f"o / {of_group} * {channels} + c" if of_group < len(weight) else "c"
-    kind = _sum_type(weight, bias, x)
-    entry = f"{table}[((o * {channels} + c) * {kernel[0]} + ky) * {kernel[1]} + kx]"
-    inner = [f"sum += {_product(kind, entry, f'{x.code}[(({group}) * {size[0]} + iy) * {size[1]} + ix]')};"]
+    num_outputs, num_channels = layer.weight.shape[:2]
+    rows, columns = window.positions(operation.name)
+    shape = (num_outputs, *((rows, columns)[2 - num_axes :]))
+    # the padding counts as zeros
+    sums = CArray("", shape, *layer.sum_range(min(x.low, 0), max(x.high, 0)))
+    out = program.work_array(operation.name, sums)
+
+    # with groups an output reads the channels of its own group alone
+    outputs_a_group = num_outputs // int(str(operation.settings["groups"]))
+    channel = "c" if outputs_a_group == num_outputs else f"o / {outputs_a_group} * {num_channels} + c"
+    table = program.source.table(layer.weight)
+    weight = f"{table}[((o * {num_channels} + c) * {window.kernel[0]} + ky) * {window.kernel[1]} + kx]"
+    value = f"{x.code}[(({channel}) * {window.size[0]} + iy) * {window.size[1]} + ix]"
 
     body = [
-        f"{kind} sum = {program.source.constant(bias, (len(weight),), 'o')};",
-        *loop(channels, _window(inner, kernel, stride, padding, dilation, size), "c"),
-        f"{out.code}[(o * {places[0]} + y) * {places[1]} + x] = sum;",
+        f"{layer.sum_type} sum = {program.source.constant(layer.bias, (num_outputs,), 'o')};",
+        *for_loop(num_channels, window.loops([layer.sum_line(weight, value)]), "c"),
+        f"{out.code}[(o * {rows} + y) * {columns} + x] = sum;",
     ]
-    return loop(len(weight), loop(places[0], loop(places[1], body, "x"), "y"), "o"), out
+
+    program.lines += for_loop(num_outputs, for_loop(rows, for_loop(columns, body, "x"), "y"), "o")
+    return out
 
 
-def _pair(values: list[int], single: int) -> list[int]:
-    """Sizes over rows and columns; one axis is a single row."""
-    return values if len(values) == 2 else [single, *values]
+def _rows_and_columns(sizes: Sequence[int], single: int) -> list[int]:
+    """Sizes over rows and columns; a single axis has one row."""
+    return list(sizes) if len(sizes) == 2 else [single, *sizes]
 
 
-def _places(
-    name: str, size: Sequence[int], spans: Sequence[int], stride: Sequence[int], padding: Sequence[int]
-) -> list[int]:
-    """How many windows there are along each axis."""
-    zipped = zip(size, spans, stride, padding, strict=True)
-    places = [(n + 2 * p - span) // s + 1 if s else 0 for n, span, s, p in zipped]
-    if min(places) < 1:
-        raise ExportError(f"{name!r} has windows of {list(spans)} on {list(size)} values, which do not fit")
-
-    return places
-
-
-def _window(
-    inner: Sequence[str],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    size: Sequence[int],
-) -> list[str]:
-    """The loops over a window at (y, x): its values at (iy, ix), those outside left out."""
-
-    def axis(number: int, place: str, offset: str, body: Sequence[str]) -> list[str]:
-        where = f"{place} * {stride[number]} + {offset} * {dilation[number]} - {padding[number]}"
-        lines = [f"const int i{place} = {where};"]
-        if padding[number]:
-            lines.append(f"if (i{place} < 0 || i{place} >= {size[number]}) continue;")
-
-        return loop(kernel[number], [*lines, *body], offset)
-
-    return axis(0, "y", "ky", axis(1, "x", "kx", inner))
-
-
-def _pool(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,), largest = given, one.operation == "largest"
+def _pool(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     if len(x.shape) != 3:
-        raise ExportError(f"{one.name!r} pools over the two axes of a picture, but gets a signal of shape {x.shape}")
+        raise ExportError(f"{operation.name!r} pools over two axes, but gets a signal of shape {x.shape}")
 
-    kernel, stride, padding = (
-        [int(str(one.settings[f"{name}_{axis}"])) for axis in (0, 1)] for name in ("kernel_size", "stride", "padding")
-    )
-    size = x.shape[1:]
-    places = _places(one.name, size, kernel, stride, padding)
-    area = math.prod(kernel)
-    low, high = (x.low, x.high) if largest else (min(x.low, 0) * area, max(x.high, 0) * area)
-    out = program.scratch(one.name, (x.shape[0], *places), low, high)
-    value = f"{x.code}[(c * {size[0]} + iy) * {size[1]} + ix]"
-    inner = [f"if ({value} > best) best = {value};"] if largest else [f"best += {value};"]
+    kernel, stride, padding = (sizes_of(operation.settings, key, 2) for key in ("kernel_size", "stride", "padding"))
+    window = _Sliding(x.shape[1:], kernel, stride, padding, (1, 1))
+    rows, columns = window.positions(operation.name)
+    value = f"{x.code}[(c * {x.shape[1]} + iy) * {x.shape[2]} + ix]"
 
+    if operation.operation == "largest":
+        # values of the padding are left out, as by torch, and no value lies below the range
+        low = first = x.low
+        high = x.high
+        inner = [f"if ({value} > best) best = {value};"]
+    else:
+        low = min(x.low, 0) * math.prod(kernel)
+        high = max(x.high, 0) * math.prod(kernel)
+        first = 0
+        inner = [f"best += {value};"]
+
+    out = program.work_array(operation.name, CArray("", (x.shape[0], rows, columns), low, high))
+    kind = "int64_t" if abs(low) + high >= 1 << 31 else "int32_t"
     body = [
-        f"{'int64_t' if abs(low) + high >= 1 << 31 else 'int32_t'} best = {x.low if largest else 0};",
-        *_window(inner, kernel, stride, padding, [1, 1], size),
-        f"{out.code}[(c * {places[0]} + y) * {places[1]} + x] = best;",
+        f"{kind} best = {first};",
+        *window.loops(inner),
+        f"{out.code}[(c * {rows} + y) * {columns} + x] = best;",
     ]
-    return loop(x.shape[0], loop(places[0], loop(places[1], body, "x"), "y"), "c"), out
+
+    program.lines += for_loop(x.shape[0], for_loop(rows, for_loop(columns, body, "x"), "y"), "c")
+    return out
 
 
-def _sum(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,) = given
+def _sum(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
     area = math.prod(x.shape[-2:])
-    out = program.scratch(one.name, (*x.shape[:-2], 1, 1), x.low * area, x.high * area)
-    body = [f"{out.kind} sum = 0;", *loop(area, [f"sum += {x.code}[c * {area} + i];"], "i"), f"{out.code}[c] = sum;"]
+    out = program.work_array(operation.name, CArray("", (*x.shape[:-2], 1, 1), x.low * area, x.high * area))
+    body = [
+        f"{out.kind} sum = 0;",
+        *for_loop(area, [f"sum += {x.code}[c * {area} + i];"], "i"),
+        f"{out.code}[c] = sum;",
+    ]
 
-    return loop(out.size, body, "c"), out
-
-
-def _narrow(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    low, high, axis = (one.settings[name] for name in ("low", "high", "axis"))
-    bounds = (int(str(low)), int(str(high)))
-    ratios = [ratio(numbers, after=f"_{i}") for i in range(len(given))]
-    source = program.source
-
-    if axis is None:
-        shape = np.broadcast_shapes(*(x.shape for x in given))
-        terms = [source.rescale(x.at(shape), (x.low, x.high), by, shape) for x, by in zip(given, ratios, strict=True)]
-        out = program.scratch(one.name, shape, *bounds)
-        total = " + ".join(code if len(terms) == 1 else f"(int64_t){code}" for code, _, _ in terms)
-
-        return loop(out.size, [f"{out.code}[j] = {_clipped(source, total, bounds)};"]), out
-
-    place = int(str(axis)) % (len(given[0].shape) + 1) - 1
-    before = math.prod(given[0].shape[:place])
-    after = math.prod(given[0].shape[place + 1 :])
-    joined = sum(x.shape[place] for x in given)
-    out = program.scratch(one.name, (*given[0].shape[:place], joined, *given[0].shape[place + 1 :]), *bounds)
-    lines = []
-    offset = 0
-
-    for x, by in zip(given, ratios, strict=True):
-        block = x.shape[place] * after
-        code, _, _ = source.rescale(x.at(x.shape), (x.low, x.high), by, x.shape)
-        target = "j" if before == 1 else f"j / {block} * {joined * after} + j % {block}"
-        lines += loop(x.size, [f"{out.code}[{target} + {offset}] = {_clipped(source, code, bounds)};"])
-        offset += block
-
-    return lines, out
+    program.lines += for_loop(out.size, body, "c")
+    return out
 
 
-def _clipped(source: CSource, code: str, bounds: tuple[int, int]) -> str:
-    return source.call("clip", code, *(str(bound) for bound in bounds))
-
-
-def _table(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,), entries, low = given, np.asarray(numbers["entries"], np.int64), int(str(one.settings["low"]))
-    check_entries(one.name, x, low, len(entries))
-    out = program.scratch(one.name, x.shape, int(entries.min()), int(entries.max()))
-    return loop(x.size, [f"{out.code}[j] = {program.source.table(entries)}[{x.code}[j] - ({low})];"]), out
-
-
-def check_entries(name: str, x: CArray, low: int, number: int) -> None:
-    """Refuses a table that does not hold all that is looked up in it."""
-    if x.low < low or x.high >= low + number:
-        raise ExportError(f"{name!r} has a table from {low} to {low + number - 1}, but looks up {x.low} to {x.high}")
-
-
-def _relu(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,) = given
-    out = program.scratch(one.name, x.shape, max(x.low, 0), max(x.high, 0))
-    return loop(x.size, [f"{out.code}[j] = {x.code}[j] > 0 ? {x.code}[j] : 0;"]), out
-
-
-def _flatten(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    (x,), ndim = given, len(given[0].shape) + 1
-    start, end = (int(str(one.settings[name])) % ndim - 1 for name in ("start", "end"))
+def _flatten(program: ProgramWriter, operation: OperationRecord, x: CArray, numbers: _Numbers) -> CArray:
+    # axes count with that of the batch
+    ndim = len(x.shape) + 1
+    start, end = (int(str(operation.settings[key])) % ndim - 1 for key in ("start", "end"))
     if start < 0:
-        raise ExportError(f"{one.name!r} flattens the axis of the batch")
-    return [], x.shaped((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+        raise ExportError(f"{operation.name!r} flattens the axis of the batch")
+
+    # the memory stays: C knows no axes
+    return x.shaped((*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
-def _same(
-    program: ProgramWriter, one: OperationRecord, given: Sequence[CArray], numbers: _Numbers
-) -> tuple[list[str], CArray]:
-    return [], given[0]
-
-
-_LAYERS = {
+_LOOPS: dict[str, Callable[[ProgramWriter, OperationRecord, CArray, _Numbers], CArray]] = {
     "linear": _linear,
     "convolution": _convolution,
-    "narrow": _narrow,
-    "table": _table,
     "flatten": _flatten,
-    "relu": _relu,
     "largest": _pool,
     "sums": _pool,
     "sum": _sum,
-    "same": _same,
+    "same": lambda program, operation, x, numbers: x,
 }

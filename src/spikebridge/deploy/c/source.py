@@ -1,11 +1,11 @@
-"""What a C file of the integer model is made of: signals with their ranges, tables, fields of structs, functions.
+"""Elements of a C file: arrays with their ranges, tables, fields of structs, loops.
 
-Every signal carries the lowest and the highest integer that it can have. The range chooses the C type of its array, and
-shows at export that no sum leaves 64 bits.
+Every array carries the lowest and the highest integer that it can hold. The range chooses its C type.
 """
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.stages.arithmetic import rescale
 from spikebridge.errors import ExportError
 
+# name, bits below 0, bits above 0; the narrowest first
 _TYPES = (("int8_t", 7, 7), ("uint8_t", 0, 8), ("int16_t", 15, 15), ("int32_t", 31, 31), ("int64_t", 63, 63))
+# the keywords of C99; "main" is that of the check program
 _KEYWORDS = frozenset(
     re.findall(
         r"\w+",
@@ -25,23 +26,12 @@ _KEYWORDS = frozenset(
         "main",
     )
 )
-_IN_A_LINE = 24
+_NUMBERS_A_LINE = 24
 
 
 @dataclass(frozen=True)
 class CArray:
-    """An array of integers in C.
-
-    Attributes:
-        code: what it is called.
-        shape: of one step of one stream.
-        low: the lowest integer that it can have.
-        high: the highest one.
-
-    Example:
-        >>> CArray("s->x", (2, 3), -127, 127).kind
-        'int8_t'
-    """
+    """An array of integers in C: its expression, the shape of one step of one stream, and its range."""
 
     code: str
     shape: tuple[int, ...]
@@ -50,50 +40,36 @@ class CArray:
 
     @property
     def size(self) -> int:
-        """How many integers it has."""
         return math.prod(self.shape)
 
     @property
     def kind(self) -> str:
-        """The C type of one integer."""
         return c_type(self.low, self.high)
 
     def shaped(self, shape: tuple[int, ...]) -> "CArray":
-        """The same integers in another shape."""
         return replace(self, shape=shape)
 
     def at(self, shape: tuple[int, ...], index: str = "j") -> str:
-        """Its element where it is broadcast to a shape."""
-        return self.code + f"[{broadcast_index(self.shape, shape, index)}]"
+        """The element at a place of the shape that the array is broadcast to."""
+        return f"{self.code}[{broadcast_index(self.shape, shape, index)}]"
+
+    def row(self, index: str = "k") -> "CArray":
+        """One of several values that follow each other in memory; this one is the first."""
+        return replace(self, code=f"({self.code} + {index} * {self.size})")
 
 
 def c_type(low: int, high: int) -> str:
-    """The narrowest C type for a range.
-
-    Raises:
-        ExportError: 64 bits do not hold it.
-
-    Example:
-        >>> c_type(0, 1), c_type(0, 255), c_type(-300, 5)
-        ('int8_t', 'uint8_t', 'int16_t')
-    """
-    for name, below, above in _TYPES:
-        if -(1 << below) * (name[0] != "u") <= low and high < 1 << above:
+    """The narrowest C type for a range; raises an `ExportError` if 64 bits do not hold it."""
+    for name, bits_below, bits_above in _TYPES:
+        lowest = 0 if name.startswith("u") else -(1 << bits_below)
+        if lowest <= low and high < 1 << bits_above:
             return name
 
     raise ExportError(f"a signal between {low} and {high} does not fit into 64 bits")
 
 
 def broadcast_index(shape: tuple[int, ...], to: tuple[int, ...], index: str = "j") -> str:
-    """Where an element of a broadcast array lies, from its place in the array that it is broadcast to.
-
-    Raises:
-        ExportError: one shape cannot be broadcast to the other.
-
-    Example:
-        >>> broadcast_index((3, 1, 1), (3, 4, 5)), broadcast_index((), (2,)), broadcast_index((4, 1), (2, 4, 5), "k")
-        ('j / 20', '0', 'k / 5 % 4')
-    """
+    """The place of an element in an array, from its place in the shape that the array is broadcast to."""
     if math.prod(shape) == 1:
         return "0"
 
@@ -104,13 +80,13 @@ def broadcast_index(shape: tuple[int, ...], to: tuple[int, ...], index: str = "j
     terms = []
     axis = 0
     while axis < len(to):
+        # axes that both shapes share, side by side, are one term
         end = axis
         while end < len(to) and padded[end] == to[end]:
             end += 1
 
         size = math.prod(to[axis:end])
         inner = math.prod(to[end:])
-
         if size > 1:
             place = index if inner == 1 else f"{index} / {inner}"
             place = place if math.prod(to[:axis]) == 1 else f"{place} % {size}"
@@ -123,116 +99,102 @@ def broadcast_index(shape: tuple[int, ...], to: tuple[int, ...], index: str = "j
 
 
 def c_name(name: str, taken: set[str]) -> str:
-    """A C identifier for a name, one that is not taken.
-
-    Example:
-        >>> taken = set()
-        >>> c_name("where.lif-1", taken), c_name("where_lif_1", taken), c_name("int", taken)
-        ('where_lif_1', 'where_lif_1_2', 'int_')
-    """
+    """A C identifier for a name, added to those that are taken."""
     stem = re.sub(r"\W", "_", name, flags=re.ASCII)
-    stem = f"{stem}_" if stem in _KEYWORDS else f"x{stem}" if not stem or stem[0].isdigit() else stem
-    made = stem
+    if stem in _KEYWORDS:
+        stem = f"{stem}_"
+    elif not stem or stem[0].isdigit():
+        stem = f"x{stem}"
+
+    # other signs than letters become "_", so that two names may have one stem
+    unique = stem
     number = 1
-
-    while made in taken:
+    while unique in taken:
         number += 1
-        made = f"{stem}_{number}"
+        unique = f"{stem}_{number}"
 
-    taken.add(made)
-    return made
-
-
-def loop(size: int | str, body: Iterable[str], index: str = "j") -> list[str]:
-    """A loop over all places of an array.
-
-    Example:
-        >>> loop(2, ["y[j] = 0;"])
-        ['for (int j = 0; j < 2; j++) {', '    y[j] = 0;', '}']
-    """
-    return [f"for (int {index} = 0; {index} < {size}; {index}++) {{", *indented(body), "}"]
+    taken.add(unique)
+    return unique
 
 
-def indented(body: Iterable[str]) -> list[str]:
-    """Lines of a block."""
+def indent(body: Iterable[str]) -> list[str]:
+    """The lines of a block."""
     return [f"    {line}" if line else "" for line in body]
 
 
-def when(condition: str, body: Sequence[str]) -> list[str]:
-    """What happens under a condition, nothing where nothing does."""
-    return [f"if ({condition}) {{", *indented(body), "}"] if body else []
+def for_loop(size: int | str, body: Iterable[str], index: str = "j") -> list[str]:
+    """A loop over the places of an array."""
+    return [f"for (int {index} = 0; {index} < {size}; {index}++) {{", *indent(body), "}"]
 
 
-def copied(source: str, target: str, size: int) -> list[str]:
-    """An array copied element by element: the types may differ."""
-    return loop(size, [f"{target}[j] = {source}[j];"])
+def if_block(condition: str, body: Sequence[str]) -> list[str]:
+    """Lines under a condition; none if there are none."""
+    return [f"if ({condition}) {{", *indent(body), "}"] if body else []
 
 
-def row(rows: CArray, index: str = "k") -> CArray:
-    """One of several values."""
-    return replace(rows, code=f"({rows.code} + {index} * {rows.size})")
+def copy_loop(source: CArray, target: str) -> list[str]:
+    """An array copied element by element, since the types may differ."""
+    return for_loop(source.size, [f"{target}[j] = {source.code}[j];"])
 
 
-def as_array(kind: str, name: str, values: NDArray[Any]) -> list[str]:
-    """A table in C."""
-    flat = [str(int(value)) for value in values.ravel()]
-    rows = [", ".join(flat[i : i + _IN_A_LINE]) for i in range(0, len(flat), _IN_A_LINE)]
-    return [f"static const {kind} {name}[{max(len(flat), 1)}] = {{", *(f"    {row}," for row in rows or ["0"]), "};"]
+def array_definition(kind: str, name: str, values: NDArray[Any]) -> list[str]:
+    """A constant array."""
+    numbers = [str(int(value)) for value in values.ravel()]
+    # C99 has no arrays of 0 elements
+    rows = [", ".join(numbers[i : i + _NUMBERS_A_LINE]) for i in range(0, len(numbers), _NUMBERS_A_LINE)] or ["0"]
+    return [f"static const {kind} {name}[{max(len(numbers), 1)}] = {{", *(f"    {row}," for row in rows), "};"]
+
+
+def _literal(value: int) -> str:
+    """An integer in C."""
+    text = str(value) if abs(value) < 1 << 31 else f"INT64_C({value})"
+    # "x - -1" would be two operators in one
+    return f"({text})" if value < 0 else text
 
 
 @dataclass
 class CSource:
-    """The file as it grows.
+    """The content of a C file while it is written."""
 
-    Attributes:
-        tables: constants, by what they hold.
-        state: fields of the state: type, name and size.
-        starts: lines of the start function, for fields that do not begin with zeros.
-        work: for each function, fields that it needs while it runs.
-        functions: their lines.
-        used: helper functions that are called.
-    """
-
-    tables: dict[tuple[str, bytes], list[str]] = field(default_factory=dict)
-    state: list[tuple[str, str, int]] = field(default_factory=list)
-    starts: list[str] = field(default_factory=list)
-    work: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
+    tables: dict[tuple[str, bytes], list[str]] = field(default_factory=dict)  # definitions by type and content
+    state: list[tuple[str, str, int]] = field(default_factory=list)  # type, name and size; size 0 is a single number
+    starts: list[str] = field(default_factory=list)  # lines of the start function
+    work: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)  # intermediate signals by function
     functions: list[str] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)  # functions of `C_FUNCTIONS` that are called
     _taken: set[str] = field(default_factory=set)
+    _locals: Counter[str] = field(default_factory=Counter)
 
-    def remembered(self, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1) -> CArray:
-        """An array in the state; it begins with zeros."""
-        own = c_name(name, self._taken)
-        low = min(low, 0)
-        high = max(high, 0)
-        self.state.append((c_type(low, high), own, rows * math.prod(shape)))
+    def state_array(self, name: str, like: CArray, rows: int = 1) -> CArray:
+        """An array in the state with some shape and range, or several rows of it; it starts with zeros."""
+        unique = c_name(name, self._taken)
+        # memory starts with zeros
+        array = CArray(f"s->{unique}", like.shape, min(like.low, 0), max(like.high, 0))
+        self.state.append((array.kind, unique, rows * array.size))
 
-        return CArray(f"s->{own}", shape, low, high)
+        return array
 
-    def number(self, name: str, kind: str = "int32_t") -> str:
-        """A single number in the state; it begins with 0."""
-        own = c_name(name, self._taken)
-        self.state.append((kind, own, 0))
-        return f"s->{own}"
+    def state_number(self, name: str, kind: str = "int32_t") -> str:
+        unique = c_name(name, self._taken)
+        self.state.append((kind, unique, 0))
+        return f"s->{unique}"
 
-    def scratch(self, function: str, name: str, shape: tuple[int, ...], low: int, high: int, rows: int = 1) -> CArray:
-        """An array that a function needs while it runs; those of all functions share memory."""
+    def work_array(self, function: str, name: str, like: CArray, rows: int = 1) -> CArray:
+        """An intermediate signal of a function, or several rows of it; the functions share their memory."""
         fields = self.work.setdefault(function, [])
-        own = c_name(name, {known for _, known, _ in fields})
-        fields.append((c_type(low, high), own, rows * math.prod(shape)))
-        return CArray(f"s->work.{function}.{own}", shape, low, high)
+        unique = c_name(name, {taken for _, taken, _ in fields})
+        fields.append((like.kind, unique, rows * like.size))
+        return replace(like, code=f"s->work.{function}.{unique}")
 
-    def function(self, name: str) -> str:
-        """A free name for a function."""
+    def local_name(self, function: str) -> str:
+        self._locals[function] += 1
+        return f"t{self._locals[function]}"
+
+    def function_name(self, name: str) -> str:
         return c_name(name, self._taken)
 
     def constant(self, values: Any, shape: tuple[int, ...], index: str = "j") -> str:
-        """An element of constants where they are broadcast to a shape: a number, or a place in a table.
-
-        Raises:
-            ExportError: they cannot be broadcast.
-        """
+        """An element of constants that are broadcast to a shape: a literal, or an element of a table."""
         values = np.asarray(values)
         if values.size and (values == values.ravel()[0]).all():
             return _literal(int(values.ravel()[0]))
@@ -240,87 +202,15 @@ class CSource:
         return f"{self.table(values)}[{broadcast_index(values.shape, shape, index)}]"
 
     def table(self, values: NDArray[Any]) -> str:
-        """The name of a table; equal ones are written once."""
+        """The name of a table; equal tables are written once."""
         values = np.ascontiguousarray(values, np.int64)
         kind = c_type(int(values.min(initial=0)), int(values.max(initial=0)))
         key = (kind, values.tobytes())
         if key not in self.tables:
-            self.tables[key] = as_array(kind, f"table_{len(self.tables)}", values)
+            self.tables[key] = array_definition(kind, f"table_{len(self.tables)}", values)
 
         return f"table_{list(self.tables).index(key)}"
 
     def call(self, name: str, *arguments: str) -> str:
-        """A call of a helper function."""
-        self.used.add(name)
+        self.calls.add(name)
         return f"{name}({', '.join(arguments)})"
-
-    def rescale(self, value: str, bounds: tuple[int, int], ratio: Any, shape: tuple[int, ...]) -> tuple[str, int, int]:
-        """A value in another scale, and its range.
-
-        Args:
-            value: an expression.
-            bounds: its lowest and highest integer.
-            ratio: multiplier and shift.
-            shape: of the signal, to which they are broadcast.
-
-        Raises:
-            ExportError: the product leaves 64 bits.
-        """
-        multiplier, shift = (np.asarray(one, np.int64) for one in ratio)
-        most = int(np.abs(multiplier).max(initial=0))
-        if most >= 1 << 31:
-            raise ExportError("a change of scale has a multiplier of more than 32 bits")
-
-        largest = max(abs(bound) for bound in bounds) * most
-        if largest + (1 << int(shift.max(initial=0))) >= 1 << 63:
-            raise ExportError(f"a product of {largest} does not fit into 64 bits")
-
-        ends = [rescale(np.array(bound), multiplier, shift) for bound in bounds]
-        low = min(int(end.min()) for end in ends)
-        high = max(int(end.max()) for end in ends)
-        if (multiplier == 1).all() and (shift == 0).all():
-            return value, low, high
-
-        code = self.call("rescale", value, self.constant(multiplier, shape), self.constant(shift, shape))
-        return code, low, high
-
-
-def _literal(value: int) -> str:
-    text = str(value) if abs(value) < 1 << 31 else f"INT64_C({value})"
-    return f"({text})" if value < 0 else text
-
-
-HELPERS: dict[str, tuple[str, ...]] = {
-    "rescale": (
-        "/* another scale: (q m + half) >> k, halves are rounded up */",
-        "static int64_t rescale(int64_t q, int32_t m, int k) {",
-        "    return (q * m + (k > 0 ? (int64_t)1 << (k - 1) : 0)) >> k;",
-        "}",
-    ),
-    "clip": (
-        "static int64_t clip(int64_t q, int64_t low, int64_t high) {",
-        "    return q < low ? low : q > high ? high : q;",
-        "}",
-    ),
-    "leak": (
-        "/* one step closer to rest; the decay counts parts of 2^15 */",
-        "static int64_t leak(int64_t v, int64_t rest, int32_t decay) {",
-        "    return rest + (((v - rest) * decay + (1 << 14)) >> 15);",
-        "}",
-    ),
-    "divide": (
-        "/* the mean of integers in another scale, halves are rounded up */",
-        "static int64_t divide(int64_t total, int64_t number, int32_t m, int k) {",
-        "    const int64_t unit = ((int64_t)1 << k) * number, a = 2 * total * m + unit, b = 2 * unit;",
-        "    return a / b - (a % b < 0);",
-        "}",
-    ),
-    "mix": (
-        "static uint32_t mix(uint32_t word) {",
-        "    word = (word ^ (word >> 16)) * UINT32_C(0x7FEB352D);",
-        "    word = (word ^ (word >> 15)) * UINT32_C(0x31848BAB);",
-        "    word = (word ^ (word >> 14)) * UINT32_C(0x5BD1E995);",
-        "    return word ^ (word >> 16);",
-        "}",
-    ),
-}

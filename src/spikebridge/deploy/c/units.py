@@ -1,198 +1,219 @@
 """Hybrid units of the integer model in C: window, kernel, nonlinearity, discretizer, one step of the source a call."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from spikebridge.deploy.bundle.manifest import StageRecord
+from spikebridge.deploy.c.arithmetic import CArithmetic, Element, Expression, Stack
 from spikebridge.deploy.c.operations import ProgramWriter
-from spikebridge.deploy.c.source import CArray, CSource, copied, loop, row, when
-from spikebridge.deploy.c.stages import Place, written_discretizer, written_kernel
-from spikebridge.deploy.integer.units import IntegerUnitRecord
+from spikebridge.deploy.c.source import CArray, CSource, copy_loop, for_loop, if_block
+from spikebridge.deploy.c.steps import Place, WrittenStep, write_function, write_step
+from spikebridge.deploy.integer.units import IntegerUnitRecord, nonlinearity_numbers
 from spikebridge.deploy.runtime.units import UnitRunner
-from spikebridge.deploy.stages.arithmetic import MOST_STEPS
+from spikebridge.deploy.stages.arithmetic import MAX_STEPS
+from spikebridge.deploy.stages.discretizers import INTEGER_DISCRETIZERS, DiscretizerForm
+from spikebridge.deploy.stages.kernels import KERNELS
 from spikebridge.errors import ExportError
 
 _STATEFUL = ("neuron", "delay", "previous")
+# a discretizer whose integers are a table has the record name of the table
+_DISCRETIZERS = {name: form for name, form in INTEGER_DISCRETIZERS.items() if form.integer != "table"}
 
 
 class UnitOutput(NamedTuple):
-    """What a unit gives when a window closes.
+    """The values of a unit when a window closes: the first of them; the others follow it in memory."""
 
-    Attributes:
-        lines: of the function; they return while a window is open.
-        values: the first of them; the others follow.
-        number: how many.
-        after: lines behind the last use of the values.
-    """
-
-    lines: list[str]
+    lines: list[str]  # they return while a window is open
     values: CArray
     number: int
-    after: list[str]
+    after: tuple[str, ...] = ()  # lines after the last use of the values
 
 
+@dataclass
 class UnitWriter:
-    """Writes one unit into a function.
+    """Writes one unit into a C function; the runner in numpy knows when it gives values and what it keeps."""
 
-    Args:
-        source: the file.
-        function: its name.
-        record: the stages.
-        runner: the same unit in numpy: when it runs and what it keeps.
-        numbers: integers of the stages.
-    """
-
-    def __init__(
-        self, source: CSource, function: str, record: IntegerUnitRecord, runner: UnitRunner, numbers: Mapping[str, Any]
-    ) -> None:
-        self.source = source
-        self.name = function
-        self.record = record
-        self.runner = runner
-        self.numbers = numbers
+    source: CSource
+    function: str
+    record: IntegerUnitRecord
+    runner: UnitRunner
+    numbers: Mapping[str, Any]
 
     def write(self, x: CArray, starts: str, context: CArray | None) -> UnitOutput:
-        """Writes what happens at one step of the source.
-
-        Args:
-            x: the step.
-            starts: a condition: whether a window of `Since` opens here.
-            context: the newest value of the context.
-
-        Raises:
-            ExportError: a stage without a C form.
-        """
-        runner, length = self.runner, self.runner.length
-        after: list[str] = []
-
-        if runner.running:
-            lines, rows, number = self._run(x, starts)
+        """Writes one step of the source; `starts` is the condition that a window of `Since` opens."""
+        runner = self.runner
+        kernel = self.record.kernel
+        if runner.kind == "Hold" and kernel is None:
+            # the steps of a held value are one value, computed once
+            output = self._repeated(self._nonlinear(UnitOutput([], x, 1), context))
+        elif runner.running:
+            output = self._nonlinear(self._run(x, starts), context)
         elif runner.kind == "Hold":
-            lines, rows, number = self._hold(x)
-        elif self.record.kernel is not None and runner.stride == length:
-            lines, rows, number = self._tumble(x)
+            output = self._nonlinear(self._window_of(kernel, x), context)
+        elif kernel is not None and runner.stride == runner.length:
+            output = self._nonlinear(self._tumble(kernel, x), context)
         else:
-            lines, rows, number, after = self._slide(x)
+            output = self._nonlinear(self._slide(x), context)
 
-        alike = runner.kind == "Hold" and self.record.kernel is None
-        if self.record.nonlinearity is not None:
-            more, rows = self._nonlinear(rows, 1 if alike else number, context)
-            lines += more
+        return output if self.record.discretizer is None else self._discretize(self.record.discretizer, output)
 
-        if alike:
-            held = self._scratch("held", rows, length)
-            lines += loop(length, copied(rows.code, row(held).code, rows.size), "k")
-            rows = held
-            number = length
+    def _repeated(self, output: UnitOutput) -> UnitOutput:
+        length = self.runner.length
+        held = self._work_array("held", output.values, length)
+        copies = for_loop(length, copy_loop(output.values, held.row().code), "k")
+        return UnitOutput([*output.lines, *copies], held, length)
 
-        if self.record.discretizer is not None:
-            more, rows, number = self._discretize(self.record.discretizer, rows, number)
-            lines += more
-
-        return UnitOutput(lines, rows, number, after)
-
-    def _run(self, x: CArray, starts: str) -> tuple[list[str], CArray, int]:
+    def _run(self, x: CArray, starts: str) -> UnitOutput:
         """A running kernel gives a value at each step."""
         if self.record.kernel is None:
-            return [], x, 1
+            return UnitOutput([], x, 1)
 
-        restart, lines, h = self._kernel(self.record.kernel, x)
+        step = self._kernel(self.record.kernel, x)
         if self.runner.kind in ("Tumbling", "Sliding"):
-            position = self.source.number(f"{self.name}_position")
-            step = [f"{position} = ({position} + 1) % {self.runner.length};"]
-            return [*when(f"{position} == 0", restart), *step, *lines], h, 1
+            position = self.source.state_number(f"{self.function}_position")
+            opens = if_block(f"{position} == 0", step.restart)
+            count = f"{position} = ({position} + 1) % {self.runner.length};"
+            return UnitOutput([*opens, count, *step.lines], step.out, 1)
 
-        return [*(when(starts, restart) if self.runner.kind == "Since" else []), *lines], h, 1
+        opens = if_block(starts, step.restart) if self.runner.kind == "Since" else []
+        return UnitOutput([*opens, *step.lines], step.out, 1)
 
-    def _hold(self, x: CArray) -> tuple[list[str], CArray, int]:
-        """A held value is a window of its own."""
-        if self.record.kernel is None:
-            return [], x, 1
-
-        restart, step, h = self._kernel(self.record.kernel, x)
-        kept = self._scratch("kept", h, self.runner.length)
-
-        return (
-            [*restart, *loop(self.runner.length, [*step, *copied(h.code, row(kept).code, h.size)], "k")],
-            *((kept, self.runner.length) if self.runner.stages.kept else (h, 1)),
-        )
-
-    def _tumble(self, x: CArray) -> tuple[list[str], CArray, int]:
-        """Windows side by side: the kernel takes each step when it comes, so none needs to wait."""
+    def _tumble(self, kernel: StageRecord, x: CArray) -> UnitOutput:
+        # windows side by side: the kernel takes each step when it comes, so that no step has to wait
         length = self.runner.length
-        kept = self.runner.stages.kept
-        kernel = self.record.kernel
-        if kernel is None:
-            raise ExportError("a window without a kernel keeps its steps")
+        step = self._kernel(kernel, x)
+        position = self.source.state_number(f"{self.function}_position")
+        lines = [*if_block(f"{position} == 0", step.restart), *step.lines]
+        values = step.out
 
-        restart, step, h = self._kernel(kernel, x)
-        position = self.source.number(f"{self.name}_position")
-        lines = [*when(f"{position} == 0", restart), *step]
-        rows = h
-
-        if kept:
-            rows = self.source.remembered(f"{self.name}_kept", h.shape, h.low, h.high, length)
-            lines += copied(h.code, f"({rows.code} + {position} * {h.size})", h.size)
+        if self.runner.stages.kept:
+            # the values wait until the window closes, over several calls
+            values = self.source.state_array(f"{self.function}_kept", step.out, length)
+            lines += copy_loop(step.out, values.row(position).code)
 
         lines += [f"{position} = ({position} + 1) % {length};", f"if ({position} != 0) return;"]
-        return lines, rows, length if kept else 1
+        return UnitOutput(lines, values, length if self.runner.stages.kept else 1)
 
-    def _slide(self, x: CArray) -> tuple[list[str], CArray, int, list[str]]:
-        """Windows that share steps, or whose steps are the values."""
+    def _slide(self, x: CArray) -> UnitOutput:
+        # windows share steps, or the steps are the values: the steps wait until the window closes
         length = self.runner.length
-        stride = self.runner.stride
-        waiting = self.source.remembered(f"{self.name}_waiting", x.shape, x.low, x.high, length)
-        number = self.source.number(f"{self.name}_filled")
-
+        shared = length - self.runner.stride
+        waiting = self.source.state_array(f"{self.function}_waiting", x, length)
+        number = self.source.state_number(f"{self.function}_filled")
         lines = [
-            *copied(x.code, f"({waiting.code} + {number} * {x.size})", x.size),
+            *copy_loop(x, waiting.row(number).code),
             f"{number}++;",
             f"if ({number} < {length}) return;",
         ]
 
-        rest = (length - stride) * x.size
-        whole = f"{waiting.code} + {stride * x.size}"
-        after = [f"{number} = {length - stride};"]
-        after += [f"memmove({waiting.code}, {whole}, {rest} * sizeof *{waiting.code});"] if rest else []
+        after = [f"{number} = {shared};"]
+        if shared * x.size:
+            rest = waiting.row(str(self.runner.stride)).code
+            after.append(f"memmove({waiting.code}, {rest}, {shared * x.size} * sizeof *{waiting.code});")
 
-        if self.record.kernel is None:
-            return lines, waiting, length, after
+        output = UnitOutput([], waiting, length)
+        if self.record.kernel is not None:
+            output = self._window_of(self.record.kernel, waiting.row())
 
-        restart, step, h = self._kernel(self.record.kernel, row(waiting))
+        return output._replace(lines=[*lines, *output.lines], after=tuple(after))
+
+    def _window_of(self, kernel: StageRecord | None, x: CArray) -> UnitOutput:
+        """A kernel over all steps of a window at once; `x` is step `k`."""
+        if kernel is None:
+            raise ExportError("a window without a kernel has no values of its own")
+
+        length = self.runner.length
+        step = self._kernel(kernel, x)
         if not self.runner.stages.kept:
-            return [*lines, *restart, *loop(length, step, "k")], h, 1, after
+            return UnitOutput([*step.restart, *for_loop(length, step.lines, "k")], step.out, 1)
 
-        kept = self._scratch("kept", h, length)
-        step = [*step, *copied(h.code, row(kept).code, h.size)]
+        values = self._work_array("kept", step.out, length)
+        body = [*step.lines, *copy_loop(step.out, values.row().code)]
 
-        return [*lines, *restart, *loop(length, step, "k")], kept, length, after
+        return UnitOutput([*step.restart, *for_loop(length, body, "k")], values, length)
 
-    def _kernel(self, record: StageRecord, x: CArray) -> tuple[list[str], list[str], CArray]:
-        """Lines that open a window, lines of a step, and what it gives."""
-        steps = self.runner.length if self.runner.kind in ("Tumbling", "Sliding", "Hold") else MOST_STEPS
-        return written_kernel(Place(self.source, self.name, steps), record, self.numbers.get("kernel", {}), x)
+    def _kernel(self, record: StageRecord, x: CArray) -> WrittenStep:
+        form = KERNELS.get(record.name)
+        if form is None:
+            known = ", ".join(KERNELS)
+            raise ExportError(f"{self.function}: the kernel {record.name!r} has no C form; known are {known}")
 
-    def _nonlinear(self, rows: CArray, number: int, context: CArray | None) -> tuple[list[str], CArray]:
+        # a window of `Since` has no length
+        is_counted = self.runner.kind in ("Tumbling", "Sliding", "Hold")
+        steps = min(self.runner.length, MAX_STEPS) if is_counted else MAX_STEPS
+        a = CArithmetic(record.settings, self.numbers.get("kernel", {}), steps)
+        signal = Element(x)
+
+        def step(carry: Any) -> tuple[Expression, Any]:
+            h, carry = form.step(a, signal, carry)
+            return a.clip_output(h), carry
+
+        place = Place(self.source, self.function, f"{self.function}_kernel")
+        return write_step(place, form.start(a, signal), step, lambda h: self._work_array("h", h.like))
+
+    def _nonlinear(self, output: UnitOutput, context: CArray | None) -> UnitOutput:
         record = self.record.nonlinearity
-        if record is None or any(one.operation in _STATEFUL for one in record.operations):
-            raise ExportError(f"{self.name}: a nonlinearity that remembers has no C form")
+        if record is None:
+            return output
+        if any(operation.operation in _STATEFUL for operation in record.operations):
+            raise ExportError(f"{self.function}: a nonlinearity with a state has no C form")
 
-        own = {key.partition(":")[2]: q for key, q in self.numbers.items() if key.startswith("nonlinearity:")}
-        program = ProgramWriter(self.source, self.name, record, own)
-        single = number == 1
-        inputs = zip(record.inputs, (rows if single else row(rows), context), strict=False)
-        out = program.write({name: x for name, x in inputs if x is not None}, {})
+        program = ProgramWriter(self.source, self.function, record, nonlinearity_numbers(self.numbers))
+        # a single value needs no loop, and its output is the value of the unit
+        is_single = output.number == 1
+        signals = zip(record.inputs, (output.values if is_single else output.values.row(), context), strict=False)
+        out = program.write({name: x for name, x in signals if x is not None}, {})
+        if is_single:
+            return output._replace(lines=[*output.lines, *program.lines], values=out)
 
-        if single:
-            return program.lines, out
+        values = self._work_array("values", out, output.number)
+        body = [*program.lines, *copy_loop(out, values.row().code)]
 
-        values = self._scratch("values", out, number)
-        return loop(number, [*program.lines, *copied(out.code, row(values).code, out.size)], "k"), values
+        return output._replace(lines=[*output.lines, *for_loop(output.number, body, "k")], values=values)
 
-    def _discretize(self, record: StageRecord, rows: CArray, number: int) -> tuple[list[str], CArray, int]:
-        place = Place(self.source, self.name, self.runner.length)
-        return written_discretizer(place, record, self.numbers.get("discretizer", {}), rows, number)
+    def _discretize(self, record: StageRecord, output: UnitOutput) -> UnitOutput:
+        form = _DISCRETIZERS.get(record.name)
+        if form is None:
+            known = ", ".join(_DISCRETIZERS)
+            raise ExportError(f"{self.function}: the discretizer {record.name!r} has no C form; known are {known}")
 
-    def _scratch(self, name: str, like: CArray, number: int) -> CArray:
-        """Memory for several values."""
-        return self.source.scratch(self.name, name, like.shape, like.low, like.high, number)
+        a = CArithmetic(record.settings, self.numbers.get("discretizer", {}))
+        place = Place(self.source, self.function, f"{self.function}_{record.name.lower()}")
+        if form.kind == "steps":
+            return self._discretize_each(form, a, place, output)
+
+        outputs, _ = form.run(a, Stack.of(output.values, output.number), self.runner.length, None)
+        if isinstance(outputs, Stack):
+            # one value gives several, the entries of a row of the table
+            number = len(outputs)
+            values = self._work_array("outputs", outputs.element.like, number)
+            lines = for_loop(number, write_function(place, outputs.element, values.row()), "k")
+        else:
+            number = 1
+            values = self._work_array("outputs", outputs[0].like)
+            lines = write_function(place, outputs[0], values)
+
+        return UnitOutput([*output.lines, *lines], values, number, output.after)
+
+    def _discretize_each(self, form: DiscretizerForm, a: CArithmetic, place: Place, output: UnitOutput) -> UnitOutput:
+        value = Element(output.values.row())
+        outputs: list[CArray] = []
+
+        def step(state: Any) -> tuple[Expression, Any]:
+            (y,), state = form.run(a, [value], 1, state)
+            return y, state
+
+        def target(y: Expression) -> CArray:
+            # the range of the output is known when the ranges of the state are
+            outputs.append(self._work_array("outputs", y.like, output.number))
+            return outputs[0].row()
+
+        start = None if form.start is None else form.start(a, value)
+        written = write_step(place, start, step, target)
+        lines = for_loop(output.number, written.lines, "k")
+
+        return output._replace(lines=[*output.lines, *lines], values=outputs[0])
+
+    def _work_array(self, name: str, like: CArray, rows: int = 1) -> CArray:
+        return self.source.work_array(self.function, name, like, rows)

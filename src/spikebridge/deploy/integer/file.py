@@ -1,4 +1,4 @@
-"""An integer model on disk: `integer.json` in words, `integer.safetensors` in numbers. No torch is needed."""
+"""An integer model on disk: records in `integer.json`, numbers in `integer.safetensors`. No torch is needed."""
 
 import dataclasses
 import hashlib
@@ -19,60 +19,56 @@ from spikebridge.deploy.bundle.manifest import FileRecord, parse_record
 from spikebridge.deploy.integer.records import IntegerRecord
 from spikebridge.errors import DataError, ExportError
 
-WORDS = "integer.json"
+RECORDS = "integer.json"
 NUMBERS = "integer.safetensors"
-SCHEMA = "spikebridge integer model"
-VERSION = 2
-MOST_BYTES = 16 << 20  # of the words
+_SCHEMA = "spikebridge integer model"
+_VERSION = 2
+_MAX_BYTES = 16 << 20  # of the records
 
 
 def write_integer(path: Path, model: IntegerRecord, numbers: Mapping[str, NDArray[Any]]) -> None:
-    """Writes a new folder, whole or not at all.
-
-    Raises:
-        ExportError: it is there already.
-    """
+    """Writes a new folder, whole or not at all."""
     if path.exists():
         raise ExportError(f"{path} is there already; name another folder or remove it first")
 
     content = save({name: np.ascontiguousarray(value) for name, value in numbers.items()})
-    own = dataclasses.replace(model, numbers=FileRecord(len(content), hashlib.sha256(content).hexdigest()))
-    head = {"schema": SCHEMA, "version": VERSION}
-    text = json.dumps({**head, **dataclasses.asdict(own)}, indent=1, allow_nan=False) + "\n"
+    records = dataclasses.asdict(dataclasses.replace(model, numbers=FileRecord.of(content)))
+    text = json.dumps({"schema": _SCHEMA, "version": _VERSION, **records}, indent=1, allow_nan=False) + "\n"
 
     with atomic_folder(path) as draft:
         write_bytes(draft / NUMBERS, content)
-        write_text(draft / WORDS, text)
+        write_text(draft / RECORDS, text)
 
 
 def read_integer(path: Path) -> tuple[IntegerRecord, dict[str, NDArray[Any]]]:
-    """Reads a folder; sizes and the hash are checked before memory is taken.
-
-    Raises:
-        DataError: it is no integer model, or damaged.
-    """
-    words = path / WORDS
-    file = path / NUMBERS
-    if not words.is_file() or not file.is_file():
+    """Reads a folder; raises a `DataError` if it is no integer model or damaged."""
+    records = path / RECORDS
+    numbers = path / NUMBERS
+    if not records.is_file() or not numbers.is_file():
         raise DataError(
-            f"{path} is not an integer model: {WORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
+            f"{path} is not an integer model: {RECORDS} or {NUMBERS} is missing; `spikebridge quantize` makes one"
         )
 
-    plain = read_json(words, "the records of an integer model", MOST_BYTES)
-    if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
-        raise DataError(f"{words} is not the record of an integer model; `spikebridge quantize` makes one")
-    if (version := plain.pop("version", None)) != VERSION:
-        raise DataError(f"{words} is of version {version}, but this program reads version {VERSION}; quantise anew")
+    plain = read_json(records, "the records of an integer model", _MAX_BYTES)
+    if not isinstance(plain, dict) or plain.pop("schema", None) != _SCHEMA:
+        raise DataError(f"{records} is not the record of an integer model; `spikebridge quantize` makes one")
 
-    model: IntegerRecord = parse_record(IntegerRecord, plain, WORDS)
-    if model.numbers is None or file.stat().st_size != model.numbers.size:
-        raise DataError(f"{file} has {file.stat().st_size} bytes, not the size in {WORDS}; copy it again")
+    version = plain.pop("version", None)
+    if version != _VERSION:
+        raise DataError(
+            f"{records} is of version {version}, but this program reads version {_VERSION}; quantise the network again"
+        )
 
-    content = read_bytes(file, "the numbers of an integer model", model.numbers.size)
+    model: IntegerRecord = parse_record(IntegerRecord, plain, RECORDS)
+    # size and hash are checked before memory is taken
+    if model.numbers is None or numbers.stat().st_size != model.numbers.size:
+        raise DataError(f"{numbers} has {numbers.stat().st_size} bytes, not the size in {RECORDS}; copy it again")
+
+    content = read_bytes(numbers, "the numbers of an integer model", model.numbers.size)
     if hashlib.sha256(content).hexdigest() != model.numbers.sha256:
-        raise DataError(f"{file} is damaged: its SHA-256 is not the one in {WORDS}; copy it anew")
+        raise DataError(f"{numbers} is damaged: its SHA-256 is not the one in {RECORDS}; copy it again")
 
     try:
         return model, load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is damaged: {error}") from None
+        raise DataError(f"{numbers} is damaged: {error}") from None

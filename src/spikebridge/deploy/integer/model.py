@@ -2,9 +2,9 @@
 
     model = IntegerModel.open("digits.integer/")
     outputs, state = model.step(model.quantize(inputs), model.start(batch=1))   # one tick
-    outputs = model.dequantize(model.run(model.quantize(inputs)))                     # a whole recording
+    outputs = model.dequantize(model.run(model.quantize(inputs)))               # a whole recording
 
-Only `quantize` and `dequantize`, at the borders, see real values. The rules of time are those of `TickRunner`.
+Only `quantize` and `dequantize` convert between floats and integers. The rules of time are those of `TickRunner`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,8 @@ from spikebridge.deploy.integer.records import IntegerInputRecord, IntegerLinkRe
 from spikebridge.deploy.integer.units import integer_unit
 from spikebridge.deploy.runtime.links import LinkRunner
 from spikebridge.deploy.runtime.runner import RunnerState, SignalHook, TickRunner, check_arrays
-from spikebridge.deploy.stages.arithmetic import MOST_SHIFT, Ints
+from spikebridge.deploy.stages.arithmetic import MAX_SHIFT, Ints
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError, ShapeError, SpikebridgeError
 
 Values: TypeAlias = NDArray[Any]
@@ -31,36 +32,30 @@ class IntegerModel(TickRunner):
     """A network of integers. `integer_model(quantized)` makes one, `IntegerModel.open(folder)` reads one.
 
     Args:
-        record: the model in words.
-        numbers: its integers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
-        stages: `KernelForm` and `DiscretizerForm` of stages that the package does not know, by record name.
+        record: parts, links and scales.
+        numbers: integers, `parts/NAME/OPERATION/NUMBER` and `links/NAME/STAGE/NUMBER`.
+        stages: `KernelForm` and `DiscretizerForm` of user-defined stages by record name.
     """
 
-    def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, record: IntegerRecord, numbers: Numbers, stages: Forms = None) -> None:
         self.record = record
         self.numbers = dict(numbers)
-        for name, q in numbers.items():
-            if q.dtype.kind not in "iu":
-                raise DataError(f"the integer model holds {name!r} of {q.dtype}; expected integers")
-            if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MOST_SHIFT:
-                raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; 0 to {MOST_SHIFT} can be")
+        _check_numbers(numbers)
 
-        with fitting("its numbers"):
-            super().__init__(
-                record,
-                {n: IntegerProgram(p.program, numbers_below(numbers, f"parts/{n}/")) for n, p in record.parts.items()},
-                {
-                    link.name: _link(record, link, numbers_below(numbers, f"links/{link.name}/"), stages)
-                    for link in record.links
-                },
-            )
+        with fitting("a number"):
+            parts = {
+                name: IntegerProgram(part.program, numbers_below(numbers, f"parts/{name}/"))
+                for name, part in record.parts.items()
+            }
+            links = {link.name: _link_runner(record, link, numbers, stages) for link in record.links}
+            super().__init__(record, parts, links)
 
     @classmethod
-    def open(cls, path: Path | str, stages: Mapping[str, Any] | None = None) -> "IntegerModel":
+    def open(cls, path: Path | str, stages: Forms = None) -> "IntegerModel":
         """Reads a model that `save` wrote.
 
         Raises:
-            DataError: it is none, or a file is missing or damaged.
+            DataError: the folder is no integer model, or a file is missing or damaged.
         """
         from spikebridge.deploy.integer.file import read_integer
 
@@ -78,16 +73,17 @@ class IntegerModel(TickRunner):
 
     @property
     def num_bytes(self) -> int:
-        """Of all integers."""
+        """Bytes of all integers."""
         return sum(q.nbytes for q in self.numbers.values())
 
     def quantize(self, inputs: Mapping[str, Values]) -> dict[str, Values]:
-        """Real inputs as integers, clipped to what each can take; masks stay masks."""
+        """Real inputs as integers, clipped to the range of each input; masks stay masks."""
         check_arrays(inputs)
         quantized: dict[str, Values] = {}
         for name, x in inputs.items():
-            grid = self._input(name).grid
-            quantized[name] = x.astype(np.bool_) if grid is None else whole(name, x, grid)
+            self._check_known(name)
+            grid = self.record.inputs[name].grid
+            quantized[name] = x.astype(np.bool_) if grid is None else to_integers(name, x, grid)
 
         return quantized
 
@@ -106,38 +102,32 @@ class IntegerModel(TickRunner):
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Ints], RunnerState]:
-        with fitting("what came in"):
+        # a shape that does not fit is found by numpy, deep inside
+        with fitting("an input"):
             return super().step(inputs, state, hook)
 
-    def _input(self, name: str) -> IntegerInputRecord:
-        self._known(name)
-        return self.record.inputs[name]
+
+def _check_numbers(numbers: Numbers) -> None:
+    for name, q in numbers.items():
+        if q.dtype.kind not in "iu":
+            raise DataError(f"the integer model holds {name!r} of {q.dtype}; expected integers")
+        if "shift" in name.rpartition("/")[2] and q.size and not 0 <= q.min() <= q.max() <= MAX_SHIFT:
+            raise DataError(f"the integer model holds a shift of {q.max()} in {name!r}; expected 0 to {MAX_SHIFT}")
 
 
-def whole(name: str, x: Values, grid: QParamsRecord) -> Ints:
-    """Real values as integers, clipped to a grid.
-
-    Example:
-        >>> whole("x", np.array([0.5, 9.0]), QParamsRecord(scale=0.25, low=-8, high=7)).tolist()
-        [2, 7]
-    """
+def to_integers(name: str, x: Values, grid: QParamsRecord) -> Ints:
+    """Real values as integers, clipped to a grid."""
     if not np.isfinite(x).all():
         raise DataError(f"{name!r} has values that are not finite")
 
-    entered: Ints = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
-    return entered
+    # the same rounding as `round_ste` of the quantised network
+    integers: Ints = np.clip(np.floor(x.astype(np.float64) / grid.scale + 0.5), grid.low, grid.high).astype(np.int64)
+    return integers
 
 
 @contextmanager
-def fitting(what: str) -> Iterator[None]:
-    """What numpy says where numbers of an integer model do not fit each other, as one line.
-
-    Example:
-        >>> with fitting("what came in"):
-        ...     np.ones(2) @ np.ones(3)
-        Traceback (most recent call last):
-        spikebridge.errors.DataError: the integer model cannot run, what came in does not fit: ...
-    """
+def fitting(name: str) -> Iterator[None]:
+    """Raises one line in place of numpy's error where numbers of an integer model do not fit each other."""
     try:
         yield
     except SpikebridgeError:
@@ -145,40 +135,32 @@ def fitting(what: str) -> Iterator[None]:
     except KeyError as missing:
         raise DataError(f"the integer model is damaged: it lacks {missing}") from None
     except (ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
-        raise DataError(f"the integer model cannot run, {what} does not fit: {error}") from None
+        raise DataError(f"the integer model cannot run, {name} does not fit: {error}") from None
 
 
-def _link(
-    record: IntegerRecord,
-    link: IntegerLinkRecord,
-    numbers: Mapping[str, dict[str, Any]],
-    stages: Mapping[str, Any] | None,
-) -> LinkRunner:
-    own = {name: q.astype(np.int64) for name, q in numbers.get("link", {}).items()}
+def _link_runner(record: IntegerRecord, link: IntegerLinkRecord, numbers: Numbers, forms: Forms) -> LinkRunner:
+    stages = numbers_below(numbers, f"links/{link.name}/")
+    # files hold the narrowest type, which sums would leave
+    link_numbers = {name: q.astype(np.int64) for name, q in stages.get("link", {}).items()}
     trigger = link.trigger
 
     return LinkRunner(
         link,
         record.clock(link.source),
-        None if link.unit is None else integer_unit(link.unit, numbers, stages),
-        initial=own.get("initial"),
-        context=None if link.context is None else own["context"],
+        None if link.unit is None else integer_unit(link.unit, stages, forms),
+        initial=link_numbers.get("initial"),
+        context=None if link.context is None else link_numbers["context"],
         trigger=None if trigger is None else (trigger, record.clock(trigger)),
         masked=trigger in record.inputs and record.inputs[str(trigger)].grid is None,
     )
 
 
 def numbers_below(numbers: Numbers, prefix: str) -> dict[str, dict[str, Values]]:
-    """The integers below a path, by what owns them.
-
-    Example:
-        >>> numbers_below({"parts/snn/lif/decay": np.array(3)}, "parts/snn/")
-        {'lif': {'decay': array(3)}}
-    """
-    found: dict[str, dict[str, Values]] = {}
+    """The integers below a path, by operation or stage."""
+    below: dict[str, dict[str, Values]] = {}
     for name, value in numbers.items():
         if name.startswith(prefix):
             owner, _, key = name.removeprefix(prefix).rpartition("/")
-            found.setdefault(owner, {})[key] = value
+            below.setdefault(owner, {})[key] = value
 
-    return found
+    return below

@@ -7,28 +7,25 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from spikebridge.deploy.bundle.manifest import Setting, check_shape
-from spikebridge.deploy.stages.arithmetic import Ints, ratio, rescale
-from spikebridge.deploy.stages.neurons import QUANTITIES, IntegerDelay, IntegerFactor, IntegerNeuron
+from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, check_ticks
+from spikebridge.deploy.stages.convolutions import convolution, windows
+from spikebridge.deploy.stages.neurons import LAYERS, QUANTITIES, effects_on
 from spikebridge.errors import DataError, did_you_mean
 
-_NEURON = "neuron"
-_FACTOR = "factor"
-_DELAY = "delay"
 _PREVIOUS = "previous"
-_STATEFUL: dict[str, Any] = {_NEURON: IntegerNeuron, _FACTOR: IntegerFactor, _DELAY: IntegerDelay}
 _SIZES = ("kernel_size", "stride", "padding", "dilation")
-_MOST_SIZE = 1 << 10
-Numbers: TypeAlias = dict[str, Any]
-Settings: TypeAlias = Mapping[str, Any]
-_Layer: TypeAlias = Callable[[Sequence[Ints]], Ints]
-_LOWEST = -(1 << 40)
+_MAX_SIZE = 1 << 10
+# integers without which a layer cannot run
+_NUMBERS = {"linear": ("weight",), "convolution": ("weight",), "table": ("entries",), "delay": ("ticks",)}
+_BELOW_ALL = -(1 << 40)  # the padding of a maximum
 _States: TypeAlias = dict[str, Any]
-Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Ints, str]]]  # by neuron and quantity: signals and how
+_Function: TypeAlias = Callable[[Any, Sequence[Any]], Any]
+Effects: TypeAlias = Mapping[tuple[str, str], Sequence[tuple[Ints, str]]]  # by neuron and quantity
 
 
 @dataclass(frozen=True)
 class OperationRecord:
-    """An operation: what it is called, what it does, to which signals, and its sizes."""
+    """An operation: its name, its kind, the signals that it takes, and its sizes."""
 
     name: str
     operation: str
@@ -38,197 +35,174 @@ class OperationRecord:
 
 @dataclass(frozen=True)
 class ProgramRecord:
-    """Operations in order; the integers of each stand under its name."""
+    """Operations in order; the integers of each are stored under its name."""
 
     inputs: tuple[str, ...]
     operations: tuple[OperationRecord, ...]
     output: str
 
     def __post_init__(self) -> None:
-        """Refuses programs that cannot run."""
-        known = set(self.inputs)
-        all_names = {record.name for record in self.operations}
-        operations = (*_LAYERS, *_STATEFUL, _PREVIOUS)
+        computed = set(self.inputs)
+        names = {record.name for record in self.operations}
 
         for record in self.operations:
-            if record.operation not in operations:
-                raise DataError(
-                    f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}"
-                )
+            _check_operation(record)
+            # feedback may come from an operation further down
+            self._check_sources(record, names if record.operation == _PREVIOUS else computed)
+            computed.add(record.name)
 
-            for name, size in record.settings.items():
-                if name.startswith(_SIZES) and not (isinstance(size, int) and 0 <= size <= _MOST_SIZE):
-                    raise DataError(f"operation {record.name!r} has a {name} of {size!r}; 0 to {_MOST_SIZE} can be")
+        if self.output not in computed:
+            raise DataError(f"the output of a program is {self.output!r}, which no operation computes")
 
-            if not record.sources:
-                raise DataError(f"operation {record.name!r} takes no signal")
-
-            for source in record.sources:
-                # what was given one tick ago may come from anywhere
-                if source not in (all_names if record.operation == _PREVIOUS else known):
-                    raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
-
-            known.add(record.name)
-
-        if self.output not in known:
-            raise DataError(f"a program gives {self.output!r}, which it does not make")
+    @staticmethod
+    def _check_sources(record: OperationRecord, signals: set[str]) -> None:
+        if not record.sources:
+            raise DataError(f"operation {record.name!r} takes no signal")
+        for source in record.sources:
+            if source not in signals:
+                raise DataError(f"operation {record.name!r} takes {source!r}, which does not come before it")
 
     def modulable(self) -> list[tuple[str, str]]:
-        """Layers and their quantities that can be modulated."""
-        found = [(one.name, q) for one in self.operations if one.operation == _NEURON for q in QUANTITIES]
-        return found + [(o.name, str(o.settings.get("quantity"))) for o in self.operations if o.operation == _FACTOR]
+        neurons = [record.name for record in self.operations if record.operation == "neuron"]
+        factors = [record for record in self.operations if record.operation == "factor"]
+        pairs = [(name, quantity) for name in neurons for quantity in QUANTITIES]
+        return pairs + [(record.name, str(record.settings.get("quantity"))) for record in factors]
+
+
+def _check_operation(record: OperationRecord) -> None:
+    operations = (*_FUNCTIONS, *LAYERS, _PREVIOUS)
+    if record.operation not in operations:
+        raise DataError(f"there is no operation {record.operation!r}; {did_you_mean(record.operation, operations)}")
+
+    for name, size in record.settings.items():
+        # sizes are checked before any memory is taken
+        if name.startswith(_SIZES) and not (isinstance(size, int) and 0 <= size <= _MAX_SIZE):
+            raise DataError(
+                f"operation {record.name!r} has a {name} of {size!r}; expected an integer from 0 to {_MAX_SIZE}"
+            )
 
 
 class IntegerProgram:
-    """A part, or the nonlinearity of a unit.
+    """A part, or the nonlinearity of a unit: its operations, with the integers of each."""
 
-    Args:
-        record: its operations.
-        numbers: by operation.
-    """
-
-    def __init__(self, record: ProgramRecord, numbers: Mapping[str, dict[str, Any]]) -> None:
+    def __init__(self, record: ProgramRecord, numbers: Mapping[str, Mapping[str, Any]]) -> None:
         self.record = record
-        self.layers: dict[str, Any] = {}
+        self.arithmetics: dict[str, IntegerArithmetic] = {}
+        for operation in record.operations:
+            constants = numbers.get(operation.name, {})
+            _check_layer(operation, constants)
+            self.arithmetics[operation.name] = IntegerArithmetic(operation.settings, constants)
 
-        for one in record.operations:
-            try:
-                own = numbers.get(one.name, {})
-                if one.operation in _STATEFUL:
-                    self.layers[one.name] = _STATEFUL[one.operation](one.settings, own)
-                elif one.operation != _PREVIOUS:
-                    self.layers[one.name] = _LAYERS[one.operation](one.settings, own)
-            except KeyError as missing:
-                raise DataError(f"operation {one.name!r} lacks {missing}") from None
-
-    def step(self, reads: Mapping[str, Ints], effects: Effects, state: _States | None) -> tuple[Ints, _States]:
-        """One step.
-
-        Args:
-            reads: by input, `(B, *N)`.
-            effects: of modulations, by neuron and quantity.
-            state: of neurons by name; None at the start.
-        """
-        values = dict(reads)
+    def step(self, inputs: Mapping[str, Ints], effects: Effects, state: _States | None) -> tuple[Ints, _States]:
+        """One step: signals by input, and the state of layers by name (None at the start)."""
+        values = dict(inputs)
         states = state or {}
         after: _States = {}
 
-        for one in self.record.operations:
-            if one.operation == _PREVIOUS:
-                values[one.name] = states.get(one.name, _nothing(one.settings, reads))
+        for record in self.record.operations:
+            name = record.name
+            a = self.arithmetics[name]
+            if record.operation == _PREVIOUS:
+                values[name] = states[name] if name in states else _before_first_tick(record.settings, inputs)
                 continue
 
-            given = [values[source] for source in one.sources]
-            layer = self.layers[one.name]
+            sources = [values[source] for source in record.sources]
+            if record.operation in _FUNCTIONS:
+                values[name] = _FUNCTIONS[record.operation](a, sources)
+                continue
 
-            if one.operation in _STATEFUL:
-                own = {quantity: several for (node, quantity), several in effects.items() if node == one.name}
-                values[one.name], after[one.name] = layer.step(given, states.get(one.name), own)
-            else:
-                values[one.name] = layer(given)
+            form = LAYERS[record.operation]
+            layer_state = states.get(name)
+            if layer_state is None and form.start is not None:
+                layer_state = form.start(a, sources)
+            values[name], after[name] = form.step(a, sources, layer_state, effects_on(name, effects))
 
-        after |= {o.name: values[o.sources[0]] for o in self.record.operations if o.operation == _PREVIOUS}
+        feedback = [record for record in self.record.operations if record.operation == _PREVIOUS]
+        after |= {record.name: values[record.sources[0]] for record in feedback}
+
         return values[self.record.output], after
 
 
-def _nothing(settings: Mapping[str, Setting], reads: Mapping[str, Ints]) -> Ints:
-    """What was given before the first tick."""
-    sizes = [settings[f"axis_{i}"] for i in range(len(settings))]
+def _check_layer(record: OperationRecord, numbers: Mapping[str, Any]) -> None:
+    """Raises a `DataError` for a layer without its settings or numbers, or with delays that cannot be."""
+    form = LAYERS.get(record.operation)
+    settings = () if form is None else form.settings
+    missing = [name for name in settings if name not in record.settings]
+    missing += [name for name in _NUMBERS.get(record.operation, ()) if name not in numbers]
+    if missing:
+        raise DataError(f"operation {record.name!r} lacks {missing[0]!r}")
+
+    if record.operation == "delay":
+        check_ticks(record.settings["max_ticks"], numbers["ticks"])
+
+
+def _before_first_tick(settings: Mapping[str, Setting], inputs: Mapping[str, Ints]) -> Ints:
+    sizes = [settings[f"axis_{axis}"] for axis in range(len(settings))]
     shape = tuple(size for size in sizes if isinstance(size, int))
     check_shape(shape)
-    return np.zeros((len(next(iter(reads.values()))), *shape), np.int64)
+    batch = len(next(iter(inputs.values())))
+
+    return np.zeros((batch, *shape), np.int64)
 
 
-def _linear(settings: Settings, numbers: Numbers) -> _Layer:
-    weight = numbers["weight"].astype(np.int64)
-    bias = numbers.get("bias", np.zeros(1, np.int32)).astype(np.int64)
-    return lambda given: given[0] @ weight.T + bias
+def sizes_of(settings: Mapping[str, Any], name: str, num_axes: int) -> list[int]:
+    """A size of a convolution or pooling along each axis."""
+    return [int(settings[f"{name}_{axis}"]) for axis in range(num_axes)]
 
 
-def _convolution(settings: Settings, numbers: Numbers) -> _Layer:
-    weight = numbers["weight"].astype(np.int64)
+def rescaled_inputs(a: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Signals in the scale of the output."""
+    return [a.rescale(x, f"{i}.") for i, x in enumerate(inputs)]
+
+
+def _requantize(a: Any, inputs: Sequence[Any]) -> Any:
+    """Signals of any scales as one of few bits: added up, or concatenated along an axis."""
+    rescaled = rescaled_inputs(a, inputs)
+    axis = a.settings["axis"]
+    joined = sum(rescaled[1:], rescaled[0]) if axis is None else a.xp.concatenate(rescaled, axis)
+
+    return a.xp.clip(joined, a.settings["low"], a.settings["high"])
+
+
+def _linear(a: Any, inputs: Sequence[Ints]) -> Ints:
+    y: Ints = inputs[0] @ a["weight"].T
+    return y + a["bias"] if "bias" in a.constants else y
+
+
+def _convolution(a: Any, inputs: Sequence[Ints]) -> Ints:
+    weight = a["weight"]
     num_axes = weight.ndim - 2
-    bias = numbers.get("bias", np.zeros(len(weight), np.int32)).astype(np.int64)
-    stride, padding, dilation = (
-        [settings[f"{name}_{axis}"] for axis in range(num_axes)] for name in ("stride", "padding", "dilation")
-    )
-    groups = settings["groups"]
-    spans = [(n - 1) * d + 1 for n, d in zip(weight.shape[2:], dilation, strict=True)]
+    stride, padding, dilation = (sizes_of(a.settings, name, num_axes) for name in ("stride", "padding", "dilation"))
+    both_sides = [(n, n) for n in padding]
 
-    def run(given: Sequence[Ints]) -> Ints:
-        windows = _windows(given[0], spans, stride, padding, 0)
-        cells: Any = (..., *(slice(None, None, d) for d in dilation))
-        windows = windows[cells]
-        batch, channels = windows.shape[:2]
-        places = windows.shape[2 : 2 + num_axes]
-
-        # (B, groups, C / groups, *places, *kernel) to rows of what each sum takes
-        windows = windows.reshape(batch, groups, channels // groups, *windows.shape[2:])
-        rows = np.moveaxis(windows, 2, 2 + num_axes).reshape(batch, groups, int(np.prod(places)), -1)
-        matrix = weight.reshape(groups, len(weight) // groups, -1)
-        sums = np.matmul(rows, np.swapaxes(matrix, 1, 2)[None])
-        y = np.swapaxes(sums, 2, 3).reshape(batch, len(weight), *places)
-
-        return y + bias.reshape(-1, *[1] * num_axes)
-
-    return run
+    return convolution(inputs[0], weight, a.constants.get("bias"), stride, both_sides, dilation, a.settings["groups"])
 
 
-def _narrow(settings: Settings, numbers: Numbers) -> _Layer:
-    count = sum(name.startswith("multiplier_") for name in numbers)
-    ratios = [ratio(numbers, after=f"_{i}") for i in range(count)]
-    low = settings["low"]
-    high = settings["high"]
-    axis = settings["axis"]
-
-    def run(given: Sequence[Ints]) -> Ints:
-        moved = [rescale(x, *by) for x, by in zip(given, ratios, strict=True)]
-        joined = sum(moved[1:], moved[0]) if axis is None else np.concatenate(moved, axis)
-        return np.clip(joined, low, high)
-
-    return run
+def _flatten(a: Any, inputs: Sequence[Ints]) -> Ints:
+    (x,) = inputs
+    start = a.settings["start"] % x.ndim
+    end = a.settings["end"] % x.ndim
+    return x.reshape(*x.shape[:start], int(np.prod(x.shape[start : end + 1])), *x.shape[end + 1 :])
 
 
-def _table(settings: Settings, numbers: Numbers) -> _Layer:
-    entries = numbers["entries"].astype(np.int64)
-    low = settings["low"]
-    return lambda given: entries[given[0] - low]
+def _pooled(a: Any, x: Ints, outside: int) -> Ints:
+    kernel, stride, padding = (sizes_of(a.settings, name, 2) for name in ("kernel_size", "stride", "padding"))
+    return windows(x, kernel, stride, [(n, n) for n in padding], outside=outside)
 
 
-def _flatten(settings: Settings, numbers: Numbers) -> _Layer:
-    def run(given: Sequence[Ints]) -> Ints:
-        (x,) = given
-        start, end = (axis % x.ndim for axis in (settings["start"], settings["end"]))
-        return x.reshape(*x.shape[:start], int(np.prod(x.shape[start : end + 1])), *x.shape[end + 1 :])
-
-    return run
-
-
-def _pool(reduce: Callable[..., Any], outside: int) -> Callable[[Settings, Numbers], _Layer]:
-    def make(settings: Settings, numbers: Numbers) -> _Layer:
-        size, stride, padding = ([settings[f"{n}_{a}"] for a in (0, 1)] for n in ("kernel_size", "stride", "padding"))
-        return lambda given: reduce(_windows(given[0], size, stride, padding, outside), (-2, -1))
-
-    return make
-
-
-def _windows(x: Ints, size: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: int) -> Ints:
-    """Every window of the last axes, `(B, C, *places, *size)`."""
-    x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=outside)
-    axes = tuple(range(2, x.ndim))
-    windows = np.lib.stride_tricks.sliding_window_view(x, tuple(size), axis=axes)
-    return windows[(slice(None), slice(None), *(slice(None, None, s) for s in stride))]
-
-
-_LAYERS: dict[str, Callable[[Settings, Numbers], _Layer]] = {
+# functions of each value alone, which become C as they stand
+ELEMENTWISE: dict[str, _Function] = {
+    "narrow": _requantize,
+    "table": lambda a, inputs: a.entry("entries", inputs[0] - a.settings["low"]),
+    "relu": lambda a, inputs: a.xp.maximum(inputs[0], 0),
+}
+_FUNCTIONS: dict[str, _Function] = {
+    **ELEMENTWISE,
     "linear": _linear,
     "convolution": _convolution,
-    "narrow": _narrow,
-    "table": _table,
     "flatten": _flatten,
-    "relu": lambda settings, numbers: lambda given: np.maximum(given[0], 0),
-    "largest": _pool(np.max, _LOWEST),
-    "sums": _pool(np.sum, 0),
-    "sum": lambda settings, numbers: lambda given: given[0].sum((-2, -1), keepdims=True),
-    "same": lambda settings, numbers: lambda given: given[0],
+    "largest": lambda a, inputs: _pooled(a, inputs[0], _BELOW_ALL).max((-2, -1)),
+    "sums": lambda a, inputs: _pooled(a, inputs[0], 0).sum((-2, -1)),
+    "sum": lambda a, inputs: inputs[0].sum((-2, -1), keepdims=True),
+    "same": lambda a, inputs: inputs[0],
 }

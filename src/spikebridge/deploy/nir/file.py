@@ -1,6 +1,6 @@
-"""Opening a NIR file that may come from anywhere. No torch is needed.
+"""Opening a NIR file from anywhere. No torch is needed.
 
-A NIR file is HDF5, which `data/io/hdf5` looks through before anything is read into memory.
+A NIR file is HDF5, which `data/io/hdf5` checks before anything is read into memory.
 """
 
 import io
@@ -14,15 +14,24 @@ from spikebridge.data.io.hdf5 import MOST_BYTES, check_heaps, objects_of
 from spikebridge.data.io.safe_open import read_bytes
 from spikebridge.errors import DataError, ExportError
 
-_MOST_NODES = 10_000
+_MAX_NODES = 10_000
+# exceptions of h5py and nir for damaged files; they have no common class
+_FAULTS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    IndexError,
+    ArithmeticError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def nir_library() -> ModuleType:
-    """The `nir` package.
-
-    Raises:
-        ExportError: it is not installed.
-    """
+    """The `nir` package; raises an `ExportError` if it is not installed."""
     try:
         import nir
     except ImportError:
@@ -32,50 +41,34 @@ def nir_library() -> ModuleType:
 
 
 @contextmanager
-def refused(what: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes the libraries say into one line."""
+def one_line_errors(name: str) -> Iterator[None]:
+    """Raises one line in place of the errors of libraries on damaged files."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{what}: {error}") from None
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-        IndexError,
-        ArithmeticError,
-        OSError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
-        raise DataError(f"{what} cannot be read: {type(error).__name__}: {error}") from None
+        raise DataError(f"{name}: {error}") from None
+    except _FAULTS as error:
+        raise DataError(f"{name} cannot be read: {type(error).__name__}: {error}") from None
 
 
 def open_graph(source: Any, kinds: Sequence[str]) -> Any:
-    """A `nir.NIRGraph` from a path, the bytes of a file, or itself.
+    """A `nir.NIRGraph` from a path, the bytes of a file, or itself; `kinds` are the names of known nodes.
 
-    Args:
-        source: the path, the bytes or the graph.
-        kinds: names of the nodes that are known.
-
-    Raises:
-        DataError: the file is no NIR file, damaged, reaches out of itself, declares too much, or has an unknown node.
+    Raises a `DataError` if the file is no NIR file, damaged, declares too much, or has an unknown node.
     """
     nir = nir_library()
+    # a graph in memory was not read from a file, so there is no file to check
     if isinstance(source, nir.NIRGraph):
         return source
 
-    if isinstance(source, bytes):
-        name = "the NIR file"
-    else:
+    name = "the NIR file"
+    if not isinstance(source, bytes):
         name = f"{source}"
         source = read_bytes(Path(source), "a NIR file", MOST_BYTES)
 
-    with refused(name):
+    with one_line_errors(name):
         check_heaps(source)
-        _look_through(io.BytesIO(source), len(source), kinds)
+        _check_nodes(io.BytesIO(source), len(source), kinds)
         graph = nir.read(io.BytesIO(source), type_check=False)
 
     if not isinstance(graph, nir.NIRGraph):
@@ -84,22 +77,23 @@ def open_graph(source: Any, kinds: Sequence[str]) -> Any:
     return graph
 
 
-def _look_through(file: Any, size: int, kinds: Sequence[str]) -> None:
+def _check_nodes(file: Any, size: int, kinds: Sequence[str]) -> None:
     import h5py
 
-    nodes = 0
+    num_nodes = 0
     with h5py.File(file, "r") as h5:
         for path, item in objects_of(h5, size, "NIR file"):
-            inside, _, name = path.rpartition("/")
-            if name != "type" or not isinstance(item, h5py.Dataset) or "metadata" in inside.split("/"):
+            node, _, name = path.rpartition("/")
+            if name != "type" or not isinstance(item, h5py.Dataset) or "metadata" in node.split("/"):
                 continue
 
+            num_nodes += 1
+            if num_nodes > _MAX_NODES:
+                raise DataError(f"it has more than {_MAX_NODES} nodes")
+
+            # some writers store text as bytes
             kind = item[()]
             kind = kind.decode() if isinstance(kind, bytes) else f"{kind!s:.60}"
-            nodes += 1
-            if nodes > _MOST_NODES:
-                raise DataError(f"it has more than {_MOST_NODES} nodes")
-
             if kind not in kinds:
-                where = inside.removeprefix("/node/nodes/") or inside
+                where = node.removeprefix("/node/nodes/") or node
                 raise DataError(f"the node {where!r} is a {kind!r}, which is not known; known are {', '.join(kinds)}")

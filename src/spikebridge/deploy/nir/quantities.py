@@ -1,4 +1,4 @@
-"""One NIR node in this package's words: kind, numbers and settings. No torch is needed.
+"""One NIR node in the terms of this package: kind, numbers and settings. No torch is needed.
 
 NIR (J. E. Pedersen et al., Nature Communications 15:8122, 2024) describes continuous time. Its `LIF` is
 `tau dv/dt = (v_leak - v) + r I`. With the input constant over a step of `dt` the exact solution is
@@ -10,8 +10,8 @@ and ours adds `r x` unscaled, so `r_ours = r_nir (1 - decay)`. A simulator that 
 `r_ours = r_nir dt`. `CubaLIF` is integrated current first, then membrane, each exactly:
 `i_ours = i_nir / (w_in (1 - decay_syn))`. NIR fires at `v > v_threshold`, this package at `v >= v_threshold`.
 
-A reset that is not to a value, a refractory time and an initial membrane have no field in NIR; they stand in a node's
-metadata.
+NIR has no field for a reset that is not to a value, a refractory time and an initial membrane; a node's metadata hold
+them.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,38 +21,32 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.nir.file import refused
+from spikebridge.deploy.nir.file import one_line_errors
 from spikebridge.errors import DataError
 
 Integration: TypeAlias = Literal["exact", "euler"]
 Reading: TypeAlias = Literal["exact", "euler", "unscaled"]
 Reset: TypeAlias = Literal["zero", "subtract", "none"]
 Array: TypeAlias = NDArray[Any]
-Made: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]
+Quantities: TypeAlias = tuple[str, dict[str, Array], dict[str, Any]]  # kind, numbers, settings
 
-MOST_STEPS = 1 << 20
-_RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}  # files that say so are still read
+_MAX_STEPS = 1 << 20
+_RESETS_OF_VERSION_1 = {"hard": "zero", "soft": "subtract"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a membrane gets over one step of `dt` seconds; "unscaled" leaks as by Euler and adds its input as it is."""
+    """The integration of a membrane over `dt` seconds; "unscaled" leaks as by Euler, and adds its input as it is."""
 
     dt: float
-    way: Reading = "exact"
+    method: Reading = "exact"
 
     def leaking(self, tau: Any, who: str) -> tuple[Array, Array]:
-        """The time constant with which an exact step leaks as much, and the share of its drive that a membrane takes.
-
-        Example:
-            >>> tau, share = Step(dt=1.0, way="euler").leaking(2.0, "LIF")
-            >>> round(float(np.exp(-1.0 / tau)), 6), float(share)
-            (0.5, 0.5)
-        """
+        """The time constant with which an exact step leaks as much, and the share of the drive in a step."""
         tau = floats(tau)
         if not (tau > 0).all():
             raise DataError(f"{who} needs time constants above 0 s, but has {tau.min()}")
-        if self.way == "exact":
+        if self.method == "exact":
             return tau, floats(-np.expm1(-self.dt / tau))
 
         share = floats(self.dt / tau)
@@ -60,55 +54,44 @@ class Step:
             raise DataError(f"{who} has a time constant of {tau.min()} s, shorter than the Euler step of {self.dt} s")
 
         with np.errstate(divide="ignore"):
-            # all gone in one step: a time constant so short that nothing is left
+            # a membrane that leaks all in one step gets a time constant so short that nothing is left
             exact = np.where(share < 1, -self.dt / np.log1p(-np.minimum(share, 1)), self.dt * 1e-3)
 
         return exact, share
 
     def taken(self, r: Any, *shares: Array | float) -> Array:
-        """How much of its input a membrane takes in a step.
+        """The part of its input that a membrane takes in a step."""
+        if self.method == "unscaled":
+            return np.ones_like(floats(r))
 
-        Example:
-            >>> float(Step(1.0).taken(2.0, 0.25)), float(Step(1.0, "unscaled").taken(2.0, 0.25))
-            (0.5, 1.0)
-        """
-        whole = np.ones_like(floats(r)) if self.way == "unscaled" else floats(r)
-        for share in () if self.way == "unscaled" else shares:
-            whole = whole * share
+        product = floats(r)
+        for share in shares:
+            product = product * share
 
-        return whole
+        return product
 
 
-def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Made:
-    """What a NIR node is here.
+def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) -> Quantities:
+    """Kind, numbers and settings of a NIR node; IF becomes a LIF without leak, I and LI an Integrator.
 
-    Args:
-        name: of the node, for messages.
-        node: a `nir.NIRNode`.
-        step: the integration step.
-        reset: what NIR has no field for; None takes what the node's metadata name, else "zero".
-
-    Returns:
-        Kind (IF is a LIF without leak, I and LI are an Integrator), numbers, settings.
-
-    Raises:
-        DataError: the node is unknown, or its numbers cannot be.
+    A `reset` replaces that of the node's metadata.
     """
     kind = type(node).__name__
     make = _KINDS.get(kind)
     if make is None:
         raise DataError(f"the NIR node {name!r} is a {kind}, which is not known; known are {', '.join(_KINDS)}")
 
-    with refused(f"the NIR node {name!r} ({kind})"):
+    with one_line_errors(f"the NIR node {name!r} ({kind})"):
         kind, numbers, settings = make(node, step)
         for key, value in numbers.items():
+            # a time constant without end is a neuron without leak
             endless = key.startswith("tau") and bool((value > 0).all())
             if not endless and not np.isfinite(value).all():
                 raise DataError(f"{key} is not finite")
 
         metadata = node.metadata if isinstance(node.metadata, Mapping) else {}
         if kind in ("LIF", "CubaLIF"):
-            settings |= _beyond(metadata, reset)
+            settings |= _firing_settings(metadata, reset)
 
         if "v_initial" in metadata and "v_leak" in numbers and bool(np.isinf(numbers["tau"]).all()):
             numbers["v_leak"] = floats(metadata["v_initial"])
@@ -117,7 +100,7 @@ def quantities_of(name: str, node: Any, step: Step, reset: Reset | None = None) 
 
 
 def uniform(values: Array) -> Array | float:
-    """One number where all are the same.
+    """One float where all values are the same.
 
     Example:
         >>> uniform(np.array([2.0, 2.0])), uniform(np.array([2.0, 1.0]))
@@ -132,8 +115,8 @@ def floats(value: Any) -> Array:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=np.float64)
 
 
-def _beyond(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
-    """What NIR has no field for."""
+def _firing_settings(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
+    # NIR has no field for either
     kind = reset or str(metadata.get("reset", "zero"))
     if reset is None:
         kind = _RESETS_OF_VERSION_1.get(kind, kind)
@@ -145,7 +128,7 @@ def _beyond(metadata: Mapping[str, Any], reset: Reset | None) -> dict[str, Any]:
         )
 
     refractory = int(metadata.get("refractory_steps", 0))
-    if not 0 <= refractory <= MOST_STEPS:
+    if not 0 <= refractory <= _MAX_STEPS:
         raise DataError(f"it is refractory for {refractory} steps")
 
     return {"reset": kind, "refractory": refractory}
@@ -161,72 +144,72 @@ def _threshold(node: Any) -> dict[str, Array]:
     return {"v_threshold": threshold, "v_reset": np.zeros_like(threshold) if reset is None else floats(reset)}
 
 
-def _linear(node: Any, step: Step) -> Made:
+def _linear(node: Any, step: Step) -> Quantities:
     return "Affine", _weights(node), {}
 
 
-def _conv(node: Any, step: Step) -> Made:
-    axes = 1 if type(node).__name__ == "Conv1d" else 2
+def _conv(node: Any, step: Step) -> Quantities:
+    num_axes = 1 if type(node).__name__ == "Conv1d" else 2
     numbers = _weights(node)
-    if numbers["weight"].ndim != axes + 2:
-        raise DataError(f"a weight of shape {numbers['weight'].shape} is no kernel over {axes} axes")
+    if numbers["weight"].ndim != num_axes + 2:
+        raise DataError(f"a weight of shape {numbers['weight'].shape} is no kernel over {num_axes} axes")
 
-    settings: dict[str, Any] = {name: _whole(getattr(node, name), axes) for name in ("stride", "dilation")}
+    settings: dict[str, Any] = {name: _sizes(getattr(node, name), num_axes) for name in ("stride", "dilation")}
     settings["padding"] = _padding(node.padding, numbers["weight"].shape[2:], settings["dilation"])
     settings["groups"] = int(np.asarray(node.groups))
     if not 1 <= settings["groups"] <= len(numbers["weight"]):
         raise DataError(f"groups are {settings['groups']}")
 
-    return f"Conv{axes}d", numbers, settings
+    return f"Conv{num_axes}d", numbers, settings
 
 
-def _pool(node: Any, step: Step) -> Made:
-    settings = {name: _whole(getattr(node, name), 2) for name in ("kernel_size", "stride")}
-    return type(node).__name__, {}, {**settings, "padding": _whole(node.padding, 2, least=0)}
+def _pool(node: Any, step: Step) -> Quantities:
+    settings = {name: _sizes(getattr(node, name), 2) for name in ("kernel_size", "stride")}
+    return type(node).__name__, {}, {**settings, "padding": _sizes(node.padding, 2, smallest=0)}
 
 
-def _whole(value: Any, axes: int, least: int = 1) -> tuple[int, ...]:
-    numbers = np.ravel(np.asarray(value)).astype(np.int64)
-    numbers = np.repeat(numbers, axes) if numbers.size == 1 else numbers
-    if numbers.size != axes or (numbers < least).any() or (numbers > MOST_STEPS).any():
-        raise DataError(f"{numbers.tolist()} are no sizes over {axes} axes")
-    return tuple(int(n) for n in numbers)
+def _sizes(value: Any, num_axes: int, smallest: int = 1) -> tuple[int, ...]:
+    sizes = np.ravel(np.asarray(value)).astype(np.int64)
+    sizes = np.repeat(sizes, num_axes) if sizes.size == 1 else sizes
+    if sizes.size != num_axes or (sizes < smallest).any() or (sizes > _MAX_STEPS).any():
+        raise DataError(f"{sizes.tolist()} are no sizes over {num_axes} axes")
+    return tuple(int(n) for n in sizes)
 
 
 def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Before and after, for each axis."""
-    word = value.decode() if isinstance(value, bytes) else value
-    if isinstance(word, str):
-        if word not in ("same", "valid"):
-            raise DataError(f"a padding is 'same', 'valid' or a number, but got {word!r}")
-        spans = [d * (k - 1) if word == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
-        return tuple((span // 2, span - span // 2) for span in spans)
+    mode = value.decode() if isinstance(value, bytes) else value
+    if not isinstance(mode, str):
+        return tuple((n, n) for n in _sizes(value, len(kernel), smallest=0))
+    if mode not in ("same", "valid"):
+        raise DataError(f"a padding is 'same', 'valid' or a number, but got {mode!r}")
 
-    return tuple((n, n) for n in _whole(value, len(kernel), least=0))
+    # an even kernel has one more zero behind than before, as in torch
+    spans = [d * (k - 1) if mode == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
+    return tuple((span // 2, span - span // 2) for span in spans)
 
 
-def _flat(node: Any, step: Step) -> Made:
+def _flat(node: Any, step: Step) -> Quantities:
     return "Flatten", {}, {"start_dim": int(node.start_dim), "end_dim": int(node.end_dim)}
 
 
-def _scale(node: Any, step: Step) -> Made:
+def _scale(node: Any, step: Step) -> Quantities:
     metadata = node.metadata if isinstance(node.metadata, Mapping) else {}
     return "Scale", {"gate" if metadata.get("quantity") == "gate" else "gain": floats(node.scale)}, {}
 
 
-def _step_function(node: Any, step: Step) -> Made:
+def _step_function(node: Any, step: Step) -> Quantities:
     return "Threshold", {"v_threshold": floats(node.threshold)}, {}
 
 
-def _delay(node: Any, step: Step) -> Made:
+def _delay(node: Any, step: Step) -> Quantities:
     steps = np.rint(floats(node.delay) / step.dt)
-    if steps.size == 0 or not ((steps >= 0) & (steps <= MOST_STEPS)).all():
-        raise DataError(f"delays are 0 to {MOST_STEPS} steps of {step.dt:g} s, but are {steps.ravel()[:4]}")
+    if steps.size == 0 or not ((steps >= 0) & (steps <= _MAX_STEPS)).all():
+        raise DataError(f"delays are 0 to {_MAX_STEPS} steps of {step.dt:g} s, but are {steps.ravel()[:4]}")
     return "Delay", {"ticks": steps.astype(np.int64)}, {}
 
 
 def _leaky(node: Any, step: Step) -> dict[str, Array]:
-    """Membranes with a leak (LI, LIF) and without (I, IF)."""
+    # I and IF have no leak, and integrate over seconds
     if not hasattr(node, "tau"):
         r = floats(node.r)
         return {"tau": np.full_like(r, np.inf), "v_leak": np.zeros_like(r), "r": step.taken(r, step.dt)}
@@ -235,15 +218,15 @@ def _leaky(node: Any, step: Step) -> dict[str, Array]:
     return {"tau": tau, "v_leak": floats(node.v_leak), "r": step.taken(node.r, share)}
 
 
-def _integrator(node: Any, step: Step) -> Made:
+def _integrator(node: Any, step: Step) -> Quantities:
     return "Integrator", _leaky(node, step), {}
 
 
-def _lif(node: Any, step: Step) -> Made:
+def _lif(node: Any, step: Step) -> Quantities:
     return "LIF", {**_leaky(node, step), **_threshold(node)}, {}
 
 
-def _cuba(node: Any, step: Step) -> Made:
+def _cuba(node: Any, step: Step) -> Quantities:
     kind = type(node).__name__
     tau, share = step.leaking(node.tau_mem, kind)
     tau_syn, share_syn = step.leaking(node.tau_syn, kind)
@@ -253,7 +236,7 @@ def _cuba(node: Any, step: Step) -> Made:
     return kind, {**numbers, **(_threshold(node) if kind == "CubaLIF" else {})}, {}
 
 
-_KINDS: dict[str, Callable[[Any, Step], Made]] = {
+_KINDS: dict[str, Callable[[Any, Step], Quantities]] = {
     "Affine": _linear,
     "Linear": _linear,
     "Conv1d": _conv,

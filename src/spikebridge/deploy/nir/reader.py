@@ -1,5 +1,6 @@
 """Reading a NIR graph as a part: files of this package, of other libraries, of chips' tools."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,19 +19,16 @@ from spikebridge.neurons.stateless import over_time
 
 
 class _NirState(NamedTuple):
-    """The states of the nodes, None for those without, and what comes back one step later."""
+    """The states of the nodes, None for those without, and the outputs that come back one step later."""
 
     nodes: tuple[State, ...]
     late: tuple[Tensor, ...] = ()
 
 
 class NirPart(Stateful):
-    """A NIR graph that runs: nodes in order, edges with one target added up, feedback one step late.
+    """A NIR graph as a part: nodes in order, edges with one target added up, feedback one step late.
 
-    What can be modulated is named by node and quantity, `"lif1.v_threshold"`.
-
-    Args:
-        graph: of `read_graph`.
+    Quantities to modulate are named by node and quantity, `"lif1.v_threshold"`.
     """
 
     def __init__(self, graph: NirGraph) -> None:
@@ -54,54 +52,58 @@ class NirPart(Stateful):
         refuse_timeless(self, x)
         effects = self._by_node(modulation)
         if state is None:
-            nothing = _NirState((None,) * len(self.layers))
-            state = self._pass(x.new_empty((0, *x.shape[1:])), nothing, {})[1] if self.late else nothing
+            state = _NirState((None,) * len(self.layers))
+            if self.late:
+                # shapes of feedback come from a pass without steps
+                state = self._pass(x.new_empty((0, *x.shape[1:])), state, {})[1]
 
         if self.late and len(x) > 0:
             return scan(self, x, state, **modulation)
 
         return self._pass(x, state, effects)
 
-    def _pass(self, x: Signal, state: _NirState, effects: dict[str, dict[str, Any]]) -> tuple[Tensor, _NirState]:
+    def _pass(self, x: Signal, state: _NirState, effects: Mapping[str, Mapping[str, Any]]) -> tuple[Tensor, _NirState]:
         signals = {self.graph.input: x}
-        before = dict(zip(self.late, state.late, strict=False))
-        states = []
+        late = dict(zip(self.late, state.late, strict=False))
+        states: list[State] = []
 
-        for node, layer, old in zip(self.graph.nodes, self.layers, state.nodes, strict=True):
-            coming = [signals[name] for name in node.sources]
-            coming += [before[name].unsqueeze(0).expand(len(x), *before[name].shape) for name in node.delayed if before]
-            if not coming:
-                # nothing has come back yet
-                coming = [x.new_zeros((len(x), x.shape[1], *self._shape_of(node)))]
-
-            given = sum(coming[1:], coming[0])
+        for node, layer, before in zip(self.graph.nodes, self.layers, state.nodes, strict=True):
+            total = self._input_of(node, signals, late, x)
             if isinstance(layer, Stateful):
-                signals[node.name], new = layer(given, old, **effects.get(node.name, {}))
+                signals[node.name], after = layer(total, before, **effects.get(node.name, {}))
             else:
-                signals[node.name], new = over_time(layer, given), None
+                signals[node.name] = over_time(layer, total)
+                after = None
 
-            states.append(new)
+            states.append(after)
 
-        output = [signals[name] for name in self.graph.outputs]
-        late = tuple(signals[n][-1] if len(x) else signals[n].new_zeros(signals[n].shape[1:]) for n in self.late)
-        if not len(x) and state.late:
-            late = state.late
+        outputs = [signals[name] for name in self.graph.outputs]
+        return sum(outputs[1:], outputs[0]), _NirState(tuple(states), self._late_after(signals, state, len(x)))
 
-        return sum(output[1:], output[0]), _NirState(tuple(states), late)
+    def _input_of(self, node: NirNode, signals: Mapping[str, Tensor], late: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        incoming = [signals[name] for name in node.sources]
+        incoming += [late[name].unsqueeze(0).expand(len(x), *late[name].shape) for name in node.delayed if late]
+        if incoming:
+            return sum(incoming[1:], incoming[0])
 
-    def _shape_of(self, node: NirNode) -> tuple[int, ...]:
+        # only feedback leads here, and there is none yet
         shape = self.graph.shapes[node.delayed[0]]
         if shape is None:
             raise ShapeError(f"the NIR file does not give the shape of the feedback to {node.name!r}")
-        return shape
+        return x.new_zeros((len(x), x.shape[1], *shape))
+
+    def _late_after(self, signals: Mapping[str, Tensor], state: _NirState, num_steps: int) -> tuple[Tensor, ...]:
+        if num_steps:
+            return tuple(signals[name][-1] for name in self.late)
+        return state.late or tuple(signals[name].new_zeros(signals[name].shape[1:]) for name in self.late)
 
     def _by_node(self, modulation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        known = self.modulable_paths() if modulation else []
+        paths = self.modulable_paths() if modulation else []
         effects: dict[str, dict[str, Any]] = {}
 
         for path, value in modulation.items():
-            if path not in known:
-                raise ConfigError(f"the NIR graph has no quantity {path!r}; {did_you_mean(path, known)}")
+            if path not in paths:
+                raise ConfigError(f"the NIR graph has no quantity {path!r}; {did_you_mean(path, paths)}")
             node, _, quantity = path.rpartition(".")
             effects.setdefault(node, {})[quantity] = value
 
@@ -115,10 +117,10 @@ def from_nir(
 
     Args:
         source: a path, the bytes of a file, or a `nir.NIRGraph`.
-        dt: step of the clock that it shall run on [s]; None takes the one that files of this package name.
+        dt: step of the part's clock [s]; None takes the one that files of this package name.
         integration: "exact", or "euler" for graphs of libraries that step by Euler, so that membranes are as theirs;
             "unscaled" for Spyx, which adds its input as it is.
-        reset: "zero", "subtract" or "none", where the file does not say how the library that wrote it resets.
+        reset: "zero", "subtract" or "none", for files that do not name the reset of the library that wrote them.
 
     Raises:
         DataError: the file is damaged, a node is unknown, or shapes do not fit.
@@ -136,39 +138,35 @@ def from_nir(
 
 def _layer(node: NirNode, dt: float) -> nn.Module:
     numbers: dict[str, Any] = {name: _number(value) for name, value in node.numbers.items()}
-    if node.kind == "Affine":
-        return _affine(node.numbers)
-    if node.kind in ("Conv1d", "Conv2d"):
-        return _conv(node)
-    if node.kind == "AvgPool2d":
-        return nn.AvgPool2d(**node.settings)
-    if node.kind == "SumPool2d":
-        return SumPool2d(**node.settings)
+    settings = node.settings
+    match node.kind:
+        case "Affine":
+            return _affine(node.numbers)
+        case "Conv1d" | "Conv2d":
+            return _conv(node)
+        case "AvgPool2d":
+            return nn.AvgPool2d(**settings)
+        case "SumPool2d":
+            return SumPool2d(**settings)
+        case "Flatten":
+            # NIR counts axes without the batch
+            start, end = (n + 1 if n >= 0 else n for n in (settings["start_dim"], settings["end_dim"]))
+            return nn.Flatten(start, end)
+        case "Scale":
+            return Gate(**numbers) if "gate" in numbers else Gain(**numbers)
+        case "Threshold":
+            return Memoryless(**numbers)
+        case "Delay":
+            return Delay(torch.from_numpy(node.numbers["ticks"] * dt).to(torch.get_default_dtype()), dt=dt)
+        case "Integrator":
+            return Integrator(dt=dt, **numbers)
+        case "CubaLI":
+            membrane = Integrator(numbers["tau"], dt=dt, v_leak=numbers["v_leak"], r=numbers["r"])
+            return Sequential(synapse=Integrator(numbers["tau_syn"], dt=dt), membrane=membrane)
+        case "CubaLIF":
+            return CubaLIF(dt=dt, reset=settings["reset"], **numbers)
 
-    if node.kind == "Flatten":
-        start = node.settings["start_dim"]
-        end = node.settings["end_dim"]
-        return nn.Flatten(start + 1 if start >= 0 else start, end + 1 if end >= 0 else end)
-
-    if node.kind == "Scale":
-        return Gate(**numbers) if "gate" in numbers else Gain(**numbers)
-    if node.kind == "Threshold":
-        return Memoryless(**numbers)
-    if node.kind == "Delay":
-        return Delay(torch.from_numpy(node.numbers["ticks"] * dt).to(torch.get_default_dtype()), dt=dt)
-    if node.kind == "Integrator":
-        return Integrator(dt=dt, **numbers)
-
-    if node.kind == "CubaLI":
-        synapse = Integrator(numbers["tau_syn"], dt=dt)
-        return Sequential(
-            synapse=synapse, membrane=Integrator(numbers["tau"], dt=dt, v_leak=numbers["v_leak"], r=numbers["r"])
-        )
-
-    if node.kind == "CubaLIF":
-        return CubaLIF(dt=dt, reset=node.settings["reset"], **numbers)
-
-    return LIF(dt=dt, reset=node.settings["reset"], refractory=node.settings["refractory"] * dt, **numbers)
+    return LIF(dt=dt, reset=settings["reset"], refractory=settings["refractory"] * dt, **numbers)
 
 
 def _affine(numbers: dict[str, Array]) -> nn.Linear:
@@ -181,15 +179,14 @@ def _affine(numbers: dict[str, Array]) -> nn.Linear:
 def _conv(node: NirNode) -> nn.Module:
     weight = node.numbers["weight"]
     settings = dict(node.settings)
-    pads = settings.pop("padding")
-    even = all(a == b for a, b in pads)
+    padding = settings.pop("padding")
     kind = nn.Conv1d if node.kind == "Conv1d" else nn.Conv2d
 
     # an even kernel with padding "same" pads one side more
-    padding = tuple(a for a, _ in pads) if even else "same"
-    conv = nn.utils.skip_init(
-        kind, weight.shape[1] * settings["groups"], weight.shape[0], weight.shape[2:], padding=padding, **settings
-    )
+    is_even = all(before == after for before, after in padding)
+    sizes = tuple(before for before, _ in padding) if is_even else "same"
+    channels = weight.shape[1] * settings["groups"]
+    conv = nn.utils.skip_init(kind, channels, weight.shape[0], weight.shape[2:], padding=sizes, **settings)
 
     return _filled(conv, weight, node.numbers.get("bias"))
 
@@ -204,6 +201,6 @@ def _filled(layer: Any, weight: Array, bias: Array | None) -> Any:
 
 
 def _number(values: Array) -> Tensor | float:
-    """One number where all neurons have the same, so that it is to the bit what was written."""
+    """One float where all neurons have the same, so that it has the bits of the written one."""
     same = uniform(values)
     return same if isinstance(same, float) else torch.tensor(values, dtype=torch.get_default_dtype())

@@ -1,7 +1,7 @@
-"""The graph of the layers of a part, found by tracing one step.
+"""The graph of the layers of a part, traced from one step.
 
-A graph is not a sequence: branches, skips and sums inside a user-defined `forward` are kept. Between layers only
-reshapes of time and batch and additions are allowed; NIR has no node for anything else, and the error names it.
+Branches, skips and sums inside a user-defined `forward` are kept. Between layers only reshapes of time and batch and
+additions are allowed; NIR has no node for anything else, and the error names it.
 """
 
 from collections.abc import Callable
@@ -31,77 +31,54 @@ _FEEDBACK = "@"
 
 @dataclass(frozen=True)
 class Visit:
-    """A layer that ran.
+    """A layer that ran, with the nodes whose outputs add up at its input."""
 
-    Attributes:
-        name: its path in the part; one that runs again gets a number.
-        sources: the nodes whose outputs add up at its input.
-        shape: of one sample that came in.
-        given: of one sample that went out.
-    """
-
-    name: str
+    name: str  # its path in the part; a layer that runs again gets a number
     module: nn.Module
     sources: Value
-    shape: tuple[int, ...]
-    given: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class _Known:
+class _TracedTensor:
     tensor: Tensor  # kept, so that its id stays its own
-    value: Value | str  # or the operation that made it, which NIR does not know
+    value: Value | str  # or the name of an operation that NIR does not have
     shape: tuple[int, ...]
 
 
 def trace(part: nn.Module, x: Tensor, entry: Value = ("input",), prefix: str = "") -> tuple[list[Visit], Value]:
-    """The layers of a part in the order in which they run, and what adds up to its output.
-
-    Args:
-        part: stateful or plain, in eval mode.
-        x: one step, `(1, B, *N)`.
-        entry: the name of what comes in.
-        prefix: of all names.
-
-    Raises:
-        ExportError: something between the layers is no wiring.
-
-    Example:
-        >>> from spikebridge.neurons import IF, Sequential
-        >>> visits, output = trace(Sequential(fc=nn.Linear(2, 3), fire=IF()), torch.zeros(1, 1, 2))
-        >>> [(visit.name, visit.sources) for visit in visits], output
-        ([('fc', ('input',)), ('fire', ('fc',))], ('fire',))
-    """
-    wires = _Wires(part, x, entry, prefix)
-    # a state is found and checked by sending nothing through the layers, which must not be taken for the step
+    """The layers of a part in eval mode, in the order in which they run on `x` `(1, B, *N)`, and the output."""
+    tracer = _LayerTracer(part, x, entry, prefix)
+    # layers check their shapes at the first call of a stream, by runs that must not be traced
     state = part.initial_state(x[0]) if isinstance(part, Stateful) else None
     if state is not None:
         with torch.no_grad():
             part(x, state)
 
-    with torch.no_grad(), wires:
+    with torch.no_grad(), tracer:
         y = part(x, state)[0] if isinstance(part, Stateful) else over_time(part, x)
 
-    output = _as_signal(wires.value_of(y, "its output").value)
+    output = _nodes_of(tracer.traced(y, "its output").value)
     visits: list[Visit] = []
-    ends: dict[str, Value] = {}
+    outputs: dict[str, Value] = {}
 
-    for visit in wires.visits:
+    for visit in tracer.visits:
         if isinstance(visit.module, Recurrent):
-            inner, ends[visit.name] = _with_feedback(visit, visit.module)
+            inner, outputs[visit.name] = _with_feedback(visit, visit.module)
             visits += inner
         else:
             visits.append(visit)
 
-    return [replace(visit, sources=_renamed(visit.sources, ends)) for visit in visits], _renamed(output, ends)
+    visits = [replace(visit, sources=_renamed(visit.sources, outputs)) for visit in visits]
+    return visits, _renamed(output, outputs)
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether a module is one layer, and not a container of layers."""
     return isinstance(module, Neuron | Recurrent) or next(module.children(), None) is None
 
 
-class _Wires(TorchFunctionMode):
+class _LayerTracer(TorchFunctionMode):
     """Follows tensors from layer to layer."""
 
     def __init__(self, part: nn.Module, x: Tensor, entry: Value, prefix: str) -> None:
@@ -109,19 +86,22 @@ class _Wires(TorchFunctionMode):
         self.part = part
         self.prefix = prefix
         self.batch = x.shape[1]
-        self.known = {id(x): _Known(x, entry, tuple(x.shape[2:]))}
+        self.tensors = {id(x): _TracedTensor(x, entry, tuple(x.shape[2:]))}
         self.visits: list[Visit] = []
-        self.inside = 0
-        self.waiting: list[tuple[Value, tuple[int, ...]]] = []
+        self.depth = 0  # of layers that run
+        self.inputs: list[_TracedTensor] = []
         self.handles: list[Any] = []
 
-    def __enter__(self) -> "_Wires":
-        below: list[str] = []
+    def __enter__(self) -> "_LayerTracer":
+        layers: list[str] = []
         for path, module in self.part.named_modules():
-            if any(path.startswith(f"{above}.") or above == "" for above in below) or not _is_layer(module):
+            is_inside = any(path.startswith(f"{layer}.") or layer == "" for layer in layers)
+            if is_inside or not _is_layer(module):
                 continue
-            below.append(path)
-            name = ".".join(part for part in (self.prefix, path) if part) or "neuron"
+
+            layers.append(path)
+            # a part that is one layer has no path of its own
+            name = ".".join(text for text in (self.prefix, path) if text) or "neuron"
             self.handles.append(module.register_forward_pre_hook(self._before(name)))
             self.handles.append(module.register_forward_hook(self._after(name)))
 
@@ -133,94 +113,96 @@ class _Wires(TorchFunctionMode):
         for handle in self.handles:
             handle.remove()
 
-    def value_of(self, x: Tensor, where: str) -> _Known:
-        """What a tensor is made of, or why that is unknown."""
-        known = self.known.get(id(x))
-        if known is None or isinstance(known.value, str):
-            does = f"computes {known.value!r}" if known is not None else "uses a tensor of its own"
+    def traced(self, x: Tensor, where: str) -> _TracedTensor:
+        """The nodes of a tensor; raises an `ExportError` if it comes from anything but layers and sums."""
+        traced = self.tensors.get(id(x))
+        if traced is None or isinstance(traced.value, str):
+            does = f"computes {traced.value!r}" if traced is not None else "uses a tensor of its own"
             raise ExportError(
                 f"{type(self.part).__name__} {does} between its layers, before {where}; NIR holds only layers and sums"
             )
 
-        return known
+        return traced
 
     def _before(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            if self.inside == 0:
-                known = self.value_of(arguments[0], repr(name))
-                self.waiting.append((_as_signal(known.value), known.shape))
-            self.inside += 1
+            if self.depth == 0:
+                self.inputs.append(self.traced(arguments[0], repr(name)))
+            self.depth += 1
 
         return hook
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            self.inside -= 1
-            if self.inside:
-                return
-
-            y = output[0] if isinstance(output, tuple) else output
-            sources, shape = self.waiting.pop()
-            lead = 2 if isinstance(module, Stateful) else 1
-            given = tuple(y.shape[lead:])
-
-            if isinstance(module, _TRANSPARENT):
-                self.known[id(y)] = _Known(y, sources, given)
-                return
-
-            times = sum(visit.module is module for visit in self.visits)
-            if times and isinstance(module, Stateful):
-                raise ExportError(f"the layer {name!r} runs twice in one step; a node of NIR has one membrane")
-
-            own = name if not times else f"{name}_{times + 1}"
-            self.visits.append(Visit(own, module, sources, shape, given))
-            self.known[id(y)] = _Known(y, (own,), given)
+            self.depth -= 1
+            if self.depth == 0:
+                self._visit(name, module, output[0] if isinstance(output, tuple) else output)
 
         return hook
 
+    def _visit(self, name: str, module: nn.Module, y: Tensor) -> None:
+        x = self.inputs.pop()
+        sources = _nodes_of(x.value)
+        shape = tuple(y.shape[2 if isinstance(module, Stateful) else 1 :])
+        if isinstance(module, _TRANSPARENT):
+            self.tensors[id(y)] = _TracedTensor(y, sources, shape)
+            return
+
+        times = sum(visit.module is module for visit in self.visits)
+        if times and isinstance(module, Stateful):
+            raise ExportError(f"the layer {name!r} runs twice in one step; a node of NIR has one membrane")
+
+        unique = name if not times else f"{name}_{times + 1}"
+        self.visits.append(Visit(unique, module, sources, x.shape, shape))
+        self.tensors[id(y)] = _TracedTensor(y, (unique,), shape)
+
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
+        # inside a layer all is the layer's own, and new tensors hold no signal
         name = getattr(function, "__name__", "")
-        if self.inside or name in _FRESH:
+        if self.depth or name in _FRESH:
             return result
 
-        came = [self.known[id(x)] for x in _tensors(args) if id(x) in self.known]
-        for y in _tensors(result) if came else ():
-            if y.is_floating_point() and id(y) not in self.known:
-                self.known[id(y)] = _Known(y, self._made(name, args, came, y), came[0].shape)
+        sources = [self.tensors[id(x)] for x in _tensors(args) if id(x) in self.tensors]
+        for y in _tensors(result) if sources else ():
+            if y.is_floating_point() and id(y) not in self.tensors:
+                value = self._value_of(name, args, sources, y)
+                self.tensors[id(y)] = _TracedTensor(y, value, sources[0].shape)
 
         return result
 
-    def _made(self, name: str, args: Any, came: list[_Known], y: Tensor) -> Value | str:
-        """What an operation between layers gives: the same signal in another form, a sum, or something else."""
-        first = came[0]
-        foreign = next((known.value for known in came if isinstance(known.value, str)), None)
-        if foreign is not None:
-            return foreign
+    def _value_of(self, name: str, args: Any, sources: list[_TracedTensor], y: Tensor) -> Value | str:
+        """The nodes of the result of an operation between layers, or its name if NIR does not have it."""
+        unknown = next((source.value for source in sources if isinstance(source.value, str)), None)
+        if unknown is not None:
+            return unknown
 
-        whole = y.shape[y.ndim - len(first.shape) :] == first.shape
-        rows = y.numel() == self.batch * torch.Size(first.shape).numel()
-        if name in _SAME and len(came) == 1 and whole and rows:
+        first = sources[0]
+        keeps_samples = y.shape[y.ndim - len(first.shape) :] == first.shape
+        keeps_rows = y.numel() == self.batch * torch.Size(first.shape).numel()
+        if name in _SAME and len(sources) == 1 and keeps_samples and keeps_rows:
             return first.value
-        if name in _SUMS and len(came) == 2 and came[0].shape == came[1].shape and len(list(_tensors(args))) == 2:
-            return (*_as_signal(came[0].value), *_as_signal(came[1].value))
+
+        is_of_two = len(sources) == 2 and len(list(_tensors(args))) == 2
+        if name in _SUMS and is_of_two and first.shape == sources[1].shape:
+            return (*_nodes_of(first.value), *_nodes_of(sources[1].value))
 
         return name
 
 
 def _with_feedback(visit: Visit, module: Recurrent) -> tuple[list[Visit], Value]:
-    """A recurrent layer as its layer and the weight that brings its output back, and what it gives out."""
-    zero = torch.zeros(1, 2, *visit.shape)
-    inner, out = trace(module.layer, zero, (*visit.sources, _FEEDBACK), f"{visit.name}.layer")
-    back, end = trace(module.weight, torch.zeros(1, 2, *visit.given), out, f"{visit.name}.weight")
-    return [replace(v, sources=_renamed(v.sources, {_FEEDBACK: end})) for v in (*inner, *back)], out
+    """A recurrent layer as its layer and the weight of its feedback, and its output."""
+    zeros = torch.zeros(1, 2, *visit.input_shape)
+    inner, output = trace(module.layer, zeros, (*visit.sources, _FEEDBACK), f"{visit.name}.layer")
+    weight, end = trace(module.weight, torch.zeros(1, 2, *visit.output_shape), output, f"{visit.name}.weight")
+    return [replace(v, sources=_renamed(v.sources, {_FEEDBACK: end})) for v in (*inner, *weight)], output
 
 
 def _renamed(value: Value, aliases: dict[str, Value]) -> Value:
     return tuple(new for name in value for new in aliases.get(name, (name,)))
 
 
-def _as_signal(value: Value | str) -> Value:
+def _nodes_of(value: Value | str) -> Value:
     return value if isinstance(value, tuple) else (value,)
 
 

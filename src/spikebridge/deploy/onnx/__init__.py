@@ -1,1 +1,1 @@
-"""Onnx."""
+"""ONNX files: writing parts and nonlinearities, running and counting them."""

@@ -1,7 +1,7 @@
-"""Writing parts and nonlinearities as ONNX files, their batch free.
+"""Writing parts and nonlinearities as ONNX files, for any batch size.
 
-A plain module becomes a function of its signals. A stateful part becomes a step: what comes in and the state, to what
-goes out and the next state. Inputs are named after the links that bring them.
+A plain module becomes a function of its signals. A stateful part becomes a step: input and state to output and next
+state. Inputs are named after the links that lead to the part.
 """
 
 import copy
@@ -21,50 +21,31 @@ from spikebridge.neurons.state import State
 from spikebridge.ops import reference
 
 _OUTPUT = "output"
+# torch's translations of its operators, by the options of `ONNXRegistry.from_torchlib`
 _TRANSLATED: dict[Any, Any] = {}
-"""torch's translations of its operators, by the options of `ONNXRegistry.from_torchlib`."""
 
 
 def write_onnx(
     module: nn.Module, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str | None = None
 ) -> bytes:
-    """A plain module as the bytes of an ONNX file.
+    """A plain module in eval mode as the bytes of an ONNX file.
 
-    Args:
-        module: in eval mode.
-        signals: an example of each input by the name it shall have, `(B, *N)` each, in the order of the arguments.
-        into: for inputs that the module takes by name: the argument.
-        name: for messages; None takes the class.
-
-    Raises:
-        ExportError: the module cannot be exported; the message says why.
+    `signals` has an example `(B, *N)` of each input by its name in the file, in the order of the arguments. `into`
+    names the argument of inputs that the module takes by name.
     """
     named = dict(into or {})
-    wrapped = _Function(module, [named.get(signal) for signal in signals])
+    function = _Function(module, [named.get(signal) for signal in signals])
 
-    return _export(wrapped, list(signals.items()), [_OUTPUT], name or type(module).__name__)
+    return _export(function, list(signals.items()), [_OUTPUT], name or type(module).__name__)
 
 
 def write_onnx_step(
-    part: Stateful,
-    signals: Mapping[str, Tensor],
-    into: Mapping[str, str] | None = None,
-    *,
-    name: str | None = None,
+    part: Stateful, signals: Mapping[str, Tensor], into: Mapping[str, str] | None = None, *, name: str | None = None
 ) -> tuple[bytes, list[Tensor]]:
     """A stateful part as a step: inputs and `state.0`, `state.1`, ... to the output and `next.0`, `next.1`, ...
 
-    Args:
-        part: in eval mode.
-        signals: an example of each input, `(B, *N)` each; the first one is the part's signal.
-        into: for further inputs: the argument.
-        name: for messages; None takes the class.
-
-    Returns:
-        The bytes of the file, and the state before the first tick for a batch of one.
-
-    Raises:
-        ExportError: the part cannot be exported, or its state is no tensors.
+    The arguments are those of `write_onnx`; the first signal is the input of the part. Returns the bytes of the file,
+    and the state before the first tick for a batch of one.
     """
     who = name or type(part).__name__
     named = dict(into or {})
@@ -76,19 +57,15 @@ def write_onnx_step(
         initial = [t[:1].clone() for t in tensors]
         _refuse_shared(tensors, len(first), who)
 
-    wrapped = _Step(part, [named.get(signal) for signal in signals], state)
+    step = _Step(part, [named.get(signal) for signal in signals], state)
     inputs = [*signals.items(), *((f"state.{i}", t) for i, t in enumerate(tensors))]
     outputs = [_OUTPUT, *(f"next.{i}" for i in range(len(tensors)))]
 
-    return _export(wrapped, inputs, outputs, who), initial
+    return _export(step, inputs, outputs, who), initial
 
 
 def tensors_of(state: State, who: str) -> list[Tensor]:
-    """The tensors of a state in order.
-
-    Raises:
-        ExportError: it holds something else, such as a count.
-    """
+    """The tensors of a state in order; raises an `ExportError` for a state with anything else, such as a count."""
     if isinstance(state, Tensor):
         return [state]
     if state is None:
@@ -104,7 +81,7 @@ def tensors_of(state: State, who: str) -> list[Tensor]:
 
 
 class _Function(nn.Module):
-    """A module with its signals in a row."""
+    """A module whose signals are all positional; `into` has the argument of each, None for those by position."""
 
     def __init__(self, module: nn.Module, into: Sequence[str | None]) -> None:
         super().__init__()
@@ -112,13 +89,12 @@ class _Function(nn.Module):
         self.into = into
 
     def forward(self, *signals: Tensor) -> Tensor:
-        """What the module gives."""
-        args, named = _sorted(signals, self.into)
+        args, named = _by_argument(signals, self.into)
         return self.module(*args, **named)
 
 
 class _Step(nn.Module):
-    """One step of a stateful part, its state laid out in a row."""
+    """One step of a stateful part, whose signals and tensors of the state are all positional."""
 
     def __init__(self, part: Stateful, into: Sequence[str | None], like: State) -> None:
         super().__init__()
@@ -127,22 +103,20 @@ class _Step(nn.Module):
         self.like = like
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """The output, and the next state."""
         signals = values[: len(self.into)]
         state = iter(values[len(self.into) :])
-        args, named = _sorted(signals, self.into)
+        args, named = _by_argument(signals, self.into)
         y, after = self.part.step(args[0], _like(self.like, state), **named)
 
         return (y, *tensors_of(after, type(self.part).__name__))
 
 
-def _sorted(signals: Sequence[Tensor], into: Sequence[str | None]) -> tuple[list[Tensor], dict[str, Tensor]]:
+def _by_argument(signals: Sequence[Tensor], into: Sequence[str | None]) -> tuple[list[Tensor], dict[str, Tensor]]:
     pairs = list(zip(signals, into, strict=True))
     return [x for x, name in pairs if name is None], {name: x for x, name in pairs if name is not None}
 
 
 def _like(state: Any, values: Iterator[Tensor]) -> Any:
-    """A state of the same form, of other tensors."""
     if isinstance(state, Tensor):
         return next(values)
     if isinstance(state, dict):
@@ -171,13 +145,13 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
             "writing ONNX files needs the packages onnx and onnxscript: pip install 'spikebridge[onnx]'"
         ) from None
 
-    # torch's exporter takes a dimension of 0 or 1 as meant to stay so
-    examples = tuple(_two(x.detach()) for _, x in inputs)
+    # torch's exporter takes a dimension of 0 or 1 as a constant
+    examples = tuple(_two_samples(x.detach()) for _, x in inputs)
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in examples),)
 
-    # the plain steps are made of operators that ONNX has
-    with _quietly(), _library_translated_once(), reference(), torch.no_grad():
+    # ONNX has the operators of the plain steps, and not those of the fast forms
+    with _without_logs(), _library_translated_once(), reference(), torch.no_grad():
         try:
             module = copy.deepcopy(module).eval()
             program = torch.export.export(module, examples, dynamic_shapes=shapes, strict=False)
@@ -201,21 +175,19 @@ def _export(module: nn.Module, inputs: list[tuple[str, Tensor]], outputs: list[s
 
 
 def _translations() -> dict[Any, Any]:
-    """Operators that torch's exporter lacks."""
     from onnxscript import opset18
 
     op: Any = opset18
 
     def sort_stable(self, stable=True, dim=-1, descending=False):  # type: ignore[no-untyped-def]
-        # of equal values TopK gives the one of the lower index first
+        # TopK is stable: of equal values it gives the one of the lower index first
         number = op.Reshape(op.Gather(op.Shape(self), op.Constant(value_int=dim), axis=0), op.Constant(value_ints=[1]))
         return op.TopK(self, number, axis=dim, largest=int(descending), sorted=1)
 
     return {torch.ops.aten.sort.stable: sort_stable}
 
 
-def _two(x: Tensor) -> Tensor:
-    """The first samples of a batch, two at least."""
+def _two_samples(x: Tensor) -> Tensor:
     return torch.cat([x[:2], x[:1]]) if len(x) > 1 else x.repeat(2, *[1] * (x.ndim - 1))
 
 
@@ -235,22 +207,20 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _library_translated_once() -> Iterator[None]:
-    """torch's exporter translates its library of 500 operators at each call, which takes more than half of its time.
-
-    In this block it takes the translation of the first call. A torch whose exporter has another form translates anew.
-    """
+    """Keeps torch's translation of its library of 500 operators, which takes more than half of the time of a call."""
     try:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-        plain = vars(ONNXRegistry)["from_torchlib"]
+        original = vars(ONNXRegistry)["from_torchlib"]
     except (ImportError, KeyError):
+        # another version of torch translates at each call
         yield
         return
 
     def translated(**options: Any) -> Any:
         key = tuple(sorted(options.items()))
         if key not in _TRANSLATED:
-            _TRANSLATED[key] = plain.__get__(None, ONNXRegistry)(**options)
+            _TRANSLATED[key] = original.__get__(None, ONNXRegistry)(**options)
 
         registry = copy.copy(_TRANSLATED[key])
         # a call adds translations of its own
@@ -262,12 +232,12 @@ def _library_translated_once() -> Iterator[None]:
     try:
         yield
     finally:
-        ONNXRegistry.from_torchlib = plain  # type: ignore[method-assign]
+        ONNXRegistry.from_torchlib = original  # type: ignore[method-assign]
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """The exporter's own notes are about torch, not about the network."""
+def _without_logs() -> Iterator[None]:
+    """Silences the exporter, whose notes are about torch, not about the network."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
 

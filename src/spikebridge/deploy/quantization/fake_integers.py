@@ -6,44 +6,40 @@ Every value is an integer below 2^53, so that sums and products are exact in any
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from spikebridge.deploy.quantization.quantizer import fixed_point_ratio, leak_towards, power, rescale
-from spikebridge.deploy.stages.arithmetic import DRAW_BITS, MOST_STEPS
+from spikebridge.deploy.stages.arithmetic import DRAW_BITS, MAX_STEPS, IntegerArithmetic
 from spikebridge.hybrid.unit.discretizer import draw_uniform, straight_through
 from spikebridge.neurons.surrogate import ARCTAN, Surrogate
 from spikebridge.ops.saturation import clip
 
 
-@dataclass(frozen=True)
-class FakeIntegerArithmetic:
-    """Fake integers; the methods are those of `FloatArithmetic` and `IntegerArithmetic`.
+def _unclipped(q: Tensor) -> Tensor:
+    return q
 
-    Attributes:
-        settings: of the stage.
-        constants: its integers.
-        ratios: changes of scale, `in.`, `out.` or of a modulated quantity.
-        clamp_state: keeps a state inside its width.
-        clamp_output: keeps what comes out inside its width.
-        scale: of one integer that is compared with a threshold.
-        surrogate: derivative of a spike.
+
+@dataclass
+class FakeIntegerArithmetic(IntegerArithmetic):
+    """Fake integers, with the integers of a stage as constants.
+
+    `ratios` are the changes of scale: `in.`, `out.`, those of modulated quantities. The clamps clip state and output to
+    their widths, and count clipped values. `scale` is that of the integers that are compared with a threshold.
     """
 
-    settings: Mapping[str, Any]
-    constants: Mapping[str, Tensor]
+    xp: ClassVar[Any] = torch
+
     ratios: Mapping[str, Tensor]
-    clamp_state: Callable[[Tensor], Tensor] = lambda q: q
-    clamp_output: Callable[[Tensor], Tensor] = lambda q: q
+    clamp_state: Callable[[Tensor], Tensor] = _unclipped
+    clamp_output: Callable[[Tensor], Tensor] = _unclipped
     scale: Tensor | float = 1.0
     surrogate: Surrogate = ARCTAN
 
-    xp = torch
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.constants[name]
+    def __post_init__(self) -> None:
+        pass  # constants stay tensors
 
     def zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         return like.new_zeros(shape)
@@ -54,39 +50,40 @@ class FakeIntegerArithmetic:
     def bound(self, q: Tensor) -> Tensor:
         return self.clamp_state(q)
 
-    def leak(self, v: Tensor, decay: Tensor, rest: Tensor | int = 0) -> Tensor:
+    def clip_output(self, q: Tensor) -> Tensor:
+        return self.clamp_output(q)
+
+    def leak(self, v: Tensor, decay: Tensor, rest: Tensor | float = 0) -> Tensor:
         return leak_towards(v, rest, decay)
 
+    def count(self, number: Tensor) -> Tensor:
+        return (number + 1).clamp(max=MAX_STEPS)
+
     def divide(self, total: Tensor, number: Tensor) -> Tensor:
-        number = number.clamp(max=MOST_STEPS)
+        # exact, as the division of integers: all terms are integers below 2^53
         multiplier, shift = fixed_point_ratio(self.ratios["out."])
         unit = power(shift) * number
         hard = torch.div(2 * total.detach() * multiplier + unit, 2 * unit, rounding_mode="floor")
 
         return straight_through(hard, total * self.ratios["out."] / number)
 
-    def round(self, q: Tensor) -> Tensor:
-        return q
-
     def fire(self, v: Tensor, threshold: Tensor) -> Tensor:
+        # the surrogate has the width of real values
         return self.surrogate((v - threshold) * self.scale)
 
-    def limit(self) -> int:
-        found: int = self.settings["limit"]
-        return found
-
-    def chance(self, h: Tensor) -> Tensor:
+    def chance(self, h: Tensor) -> Any:
         return self["entries"][(h.detach() - self.settings["low"]).long()]
 
-    def draw(self, h: Tensor, state: Any) -> tuple[Tensor, Any]:
-        uniform, state = draw_uniform(state, 1, h.shape[1:])
-        return uniform[0].double() * 2**DRAW_BITS, state
+    def draw(self, h: Tensor, index: Any) -> tuple[Tensor, Any]:
+        # here the index is the state of the torch class
+        uniform, index = draw_uniform(index, 1, h.shape[1:])
+        return uniform[0].double() * 2**DRAW_BITS, index
 
     def spikes(self, condition: Tensor, h: Tensor) -> Tensor:
         return straight_through(condition.double(), clip(h * self.scale, 0, 1))
 
-    def clip_output(self, q: Tensor) -> Tensor:
-        return self.clamp_output(q)
-
     def detached(self, spikes: Tensor) -> Tensor:
         return spikes.detach() if self.settings.get("detach_reset") else spikes
+
+    def _take(self, steps: Tensor, index: Tensor) -> Tensor:
+        return torch.take_along_dim(steps, index, 1)

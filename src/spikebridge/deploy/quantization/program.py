@@ -1,9 +1,13 @@
-"""A part, or the nonlinearity of a unit, as a program of whole-number layers."""
+"""A part, or the nonlinearity of a unit, as a program of integer layers.
+
+Real values that are multiples of a scale go in and out; inside they are integers.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
@@ -16,7 +20,7 @@ from spikebridge.deploy.quantization.layers import (
     Requantize,
     UnitDelay,
     plain_layer,
-    refuse_odd,
+    refuse_padding_mode,
 )
 from spikebridge.deploy.quantization.neurons import (
     QuantDelay,
@@ -24,16 +28,17 @@ from spikebridge.deploy.quantization.neurons import (
     QuantLayer,
     QuantNeuron,
     effects_at,
-    in_time,
+    unflatten_time,
 )
-from spikebridge.deploy.quantization.quantizer import QParams, Quantizer
-from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, acts_alone
-from spikebridge.errors import ExportError
+from spikebridge.deploy.quantization.quantizer import QParamsRecord, Quantizer
+from spikebridge.deploy.quantization.tracer import TracedFunction, TracedGraph, TracedNode, is_elementwise
+from spikebridge.errors import ExportError, ShapeError
 from spikebridge.hybrid import Delay, Gain, Gate
-from spikebridge.neurons import Effect
+from spikebridge.neurons import Effect, Recurrent, Stateful
 from spikebridge.neurons.neuron import Neuron
 
-_SPIKES = QParams(1.0, 0, 1)
+_SPIKES = QParamsRecord(1.0, 0, 1)
+_LayerEffects: TypeAlias = Mapping[str, Mapping[str, Sequence[Effect]]]  # by layer and quantity
 
 
 class ProgramStep(NamedTuple):
@@ -44,15 +49,9 @@ class ProgramStep(NamedTuple):
 
 
 class QuantProgram(nn.Module):
-    """Layers in the order in which they run.
+    """Layers in the order in which they run, of a part (`where`) or a nonlinearity (`units.LINK.nonlinearity`).
 
-    Args:
-        graph: layers and signals of the part.
-        path: of the part, `where` or `units.LINK.nonlinearity`.
-        config: regions.
-
-    Raises:
-        ExportError: a layer has no integer form, or no region; the message names it.
+    Raises an `ExportError` that names a layer without an integer form or region.
     """
 
     def __init__(self, graph: TracedGraph, path: str, config: QConfigMapping) -> None:
@@ -63,66 +62,54 @@ class QuantProgram(nn.Module):
         self.observing = True
         self.steps: list[ProgramStep] = []
         self.operations = nn.ModuleDict()
-        self.quantizers: dict[str, Quantizer | None] = {}  # by signal; None is a sum of any width
-        first = _first_region(graph, self)
+        first = self._first_qconfig(graph)
         self.input_quantizers = nn.ModuleDict({_key(name): Quantizer.of(first) for name in graph.inputs})
-        self.quantizers |= {name: self.input_quantizer(name) for name in graph.inputs}
+
+        # by signal; None is a sum, whose integers have 32 bits and a scale for each channel
+        self.quantizers: dict[str, Quantizer | None] = {name: self.input_quantizer(name) for name in graph.inputs}
         self._positive: set[str] = set()
-        self._awaited = {node.sources[0]: node.name for node in graph.nodes if node.kind == "previous"}
-        users = [source for node in graph.nodes for source in node.sources] + [graph.output]
-        folded: dict[str, str] = {}
-
-        for node in graph.nodes:
-            sources = tuple(folded.get(source, source) for source in node.sources)
-            if isinstance(node.module, nn.modules.batchnorm._BatchNorm):
-                folded[node.name] = self._fold(node, sources[0], users)
-            else:
-                self._add(node, sources)
-
-            if node.name in self._awaited:
-                self._feed_back(node.name)
-
-        self.output = self._requantized(folded.get(graph.output, graph.output), first)
+        self._feedback = {node.sources[0]: node.name for node in graph.nodes if node.kind == "previous"}
+        self.output = self._add_all(graph, first)
 
     @property
     def out(self) -> Quantizer:
-        """The grid of what comes out."""
         out = self.quantizers[self.output]
         if out is None:
-            raise ValueError("a program gives a narrow signal")
+            raise ValueError("the output of a program is requantized")
         return out
 
     @property
     def layers(self) -> dict[str, QuantLayer]:
-        """Its neurons, gains and gates by path in the part."""
-        found = {step.name: self.operations[_key(step.name)] for step in self.steps}
-        return {name: layer for name, layer in found.items() if isinstance(layer, QuantLayer)}
+        """Its neurons, gains, gates and delays by path in the part."""
+        operations = {step.name: self.operation(step.name) for step in self.steps}
+        return {name: layer for name, layer in operations.items() if isinstance(layer, QuantLayer)}
 
     @property
     def stateful_steps(self) -> list[str]:
-        """The names of all operations that have a state, in order."""
         kinds = QuantLayer | UnitDelay
-        return [step.name for step in self.steps if isinstance(self.operations[_key(step.name)], kinds)]
+        return [step.name for step in self.steps if isinstance(self.operation(step.name), kinds)]
+
+    def operation(self, name: str) -> Any:
+        return self.operations[_key(name)]
+
+    def input_quantizer(self, name: str) -> Quantizer:
+        return self.input_quantizers[_key(name)]  # type: ignore[return-value]
 
     def layer_at(self, node: str) -> str:
-        """The name of the layer that a path of modulation leads to; of a layer alone it is "neuron"."""
+        """The name of the layer that a path of modulation leads to; a single layer is "neuron"."""
         return next(name for name in (node, f"neuron.{node}", "neuron") if name in self.layers)
 
     def input_with(self, signal: Quantizer) -> str | None:
-        """The name of the input whose grid this is, None for one of the program's own."""
         return next((name for name in self.inputs if self.input_quantizer(name) is signal), None)
 
     def bits_of(self, name: str) -> int:
-        """Bits of what an operation remembers."""
-        operation = self.operations[_key(name)]
-        return (
-            operation.qconfig.membranes
-            if isinstance(operation, QuantLayer)
-            else self._nearest_qconfig(name).activations
-        )
+        operation = self.operation(name)
+        if isinstance(operation, QuantLayer):
+            return operation.qconfig.membranes
+        return self._nearest_qconfig(name).activations
 
     def calibrate(self) -> None:
-        """Chooses every grid but those of the inputs, which come from elsewhere."""
+        """Chooses every scale but those of the inputs, which other stages choose."""
         for quantizer in self.quantizers.values():
             if quantizer is not None and self.input_with(quantizer) is None:
                 quantizer.calibrate()
@@ -131,111 +118,191 @@ class QuantProgram(nn.Module):
             layer.calibrate()
 
     def convert(self) -> None:
-        """From observing to integers; every grid is known."""
+        """Switches from observing to integers, once every scale is chosen."""
         self.observing = False
         for step in self.steps:
-            operation = self.operations[_key(step.name)]
+            operation = self.operation(step.name)
             source = self.quantizers[step.sources[0]]
             if isinstance(operation, LookupTable) and source is not None:
                 operation.bounds.copy_(source.bounds)
 
     def forward(
-        self,
-        signals: Mapping[str, Tensor],
-        batch: int,
-        states: Mapping[str, Any],
-        effects: Mapping[str, Mapping[str, Sequence[Effect]]],
+        self, signals: Mapping[str, Tensor], batch: int, states: Mapping[str, Any], effects: _LayerEffects
     ) -> tuple[Tensor, dict[str, Any]]:
         """Rows `(T * B, *N)` of real values in and out; states and effects by layer."""
-        number = len(next(iter(signals.values()))) // max(batch, 1)
-        if not self._awaited or number < 2:  # nothing comes back, or only once
+        num_steps = len(next(iter(signals.values()))) // max(batch, 1)
+        if not self._feedback or num_steps < 2:
             return self._run(signals, batch, states, effects)
 
+        # feedback needs the output of the step before
         after = dict(states)
         rows = []
-        timed = {name: in_time(x, batch) for name, x in signals.items()}
+        timed = {name: unflatten_time(x, batch) for name, x in signals.items()}
 
-        for t in range(number):
-            now = {name: effects_at(several, t) for name, several in effects.items()}
-            y, after = self._run({name: x[t] for name, x in timed.items()}, batch, after, now)
+        for t in range(num_steps):
+            effects_t = {name: effects_at(quantities, t) for name, quantities in effects.items()}
+            y, after = self._run({name: x[t] for name, x in timed.items()}, batch, after, effects_t)
             rows.append(y)
 
         return torch.cat(rows), after
 
-    def _run(
-        self,
-        signals: Mapping[str, Tensor],
-        batch: int,
-        states: Mapping[str, Any],
-        effects: Mapping[str, Mapping[str, Sequence[Effect]]],
-    ) -> tuple[Tensor, dict[str, Any]]:
-        values: dict[str, QTensor] = {}
-        like = next(iter(signals.values()))
-        for name, x in signals.items():
-            input_quantizer = self.input_quantizer(name)
-            values[name] = QTensor(x) if self.observing else QTensor(input_quantizer.quantize(x), input_quantizer.scale)
+    def records(self) -> list[tuple[ProgramStep, IntegerOp]]:
+        scales = {name: self.input_quantizer(name).scale for name in self.inputs}
+        one = torch.ones((), dtype=torch.float64)
+        records = []
 
-        after: dict[str, Any] = {}
         for step in self.steps:
-            operation: Any = self.operations[_key(step.name)]
+            quantizers = [self.quantizers[source] for source in step.sources]
+            bounds = [(0, 0) if q is None else (q.qparams.low, q.qparams.high) for q in quantizers]
+            # feedback comes from an operation further down, and knows its scale itself
+            source_scales = [scales.get(source, one) for source in step.sources]
+            record: IntegerOp = self.operation(step.name).record(source_scales, bounds)
+            scales[step.name] = record.scale
+            records.append((step, record))
+
+        return records
+
+    def qconfig(self, name: str) -> QConfig:
+        path = f"{self.path}.{name}" if name else self.path
+        qconfig = self.config.qconfig(path)
+        if qconfig is None:
+            raise ExportError(f"{path!r} is in no region, though other layers of {self.path!r} are; add one for it")
+
+        return qconfig
+
+    def _run(
+        self, signals: Mapping[str, Tensor], batch: int, states: Mapping[str, Any], effects: _LayerEffects
+    ) -> tuple[Tensor, dict[str, Any]]:
+        like = next(iter(signals.values()))
+        values = {name: self._entered(name, x) for name, x in signals.items()}
+        after: dict[str, Any] = {}
+
+        for step in self.steps:
+            name = step.name
+            operation = self.operation(name)
             if isinstance(operation, UnitDelay):
-                held = states.get(step.name)
-                held = operation.start(like, batch, whole=not self.observing) if held is None else held
-                values[step.name] = QTensor(held[: len(like)], None if self.observing else operation.quantizer.scale)
-                after[step.name] = held
+                held = states.get(name)
+                after[name] = operation.start(like, batch, not self.observing) if held is None else held
+                scale = None if self.observing else operation.quantizer.scale
+                values[name] = QTensor(after[name][: len(like)], scale)
                 continue
 
-            given = [values[source] for source in step.sources]
+            sources = [values[source] for source in step.sources]
             if isinstance(operation, QuantLayer):
-                y, after[step.name] = operation(given, batch, states.get(step.name), effects.get(step.name, {}))
+                values[name], after[name] = operation(sources, batch, states.get(name), effects.get(name, {}))
             else:
-                y = operation(given)
-
-            values[step.name] = y
+                values[name] = operation(sources)
 
         for step in self.steps:
-            if isinstance(self.operations[_key(step.name)], UnitDelay) and len(like):
+            # without a step, feedback keeps its state
+            if isinstance(self.operation(step.name), UnitDelay) and len(like):
                 after[step.name] = values[step.sources[0]].x
 
         result = values[self.output]
-        return (result.x if result.scale is None else (result.x * result.scale).to(like.dtype)), after
+        y = result.x if result.scale is None else (result.x * result.scale).to(like.dtype)
 
-    def records(self) -> list[tuple[ProgramStep, IntegerOp]]:
-        """Every operation with its integers."""
-        scales = {name: self.input_quantizer(name).scale for name in self.inputs}
-        found = []  # of what comes back, which knows its scale itself
-        one = torch.ones((), dtype=torch.float64)
+        return y, after
 
-        for step in self.steps:
-            operation: Any = self.operations[_key(step.name)]
-            quantizers = [self.quantizers[source] for source in step.sources]
-            bounds = [(q.qparams.low, q.qparams.high) if q is not None else (0, 0) for q in quantizers]
-            record: IntegerOp = operation.record([scales.get(source, one) for source in step.sources], bounds)
-            scales[step.name] = record.scale
-            found.append((step, record))
+    def _entered(self, name: str, x: Tensor) -> QTensor:
+        if self.observing:
+            return QTensor(x)
+        quantizer = self.input_quantizer(name)
+        return QTensor(quantizer.quantize(x), quantizer.scale)
 
-        return found
+    def _add_all(self, graph: TracedGraph, qconfig: QConfig) -> str:
+        """Adds the operations of all nodes, and gives the name of the output."""
+        users = [source for node in graph.nodes for source in node.sources] + [graph.output]
+        folded: dict[str, str] = {}  # normalisations, and the layers that they are part of
 
-    def qconfig(self, name: str) -> QConfig:
-        """The region of a layer."""
-        path = f"{self.path}.{name}" if name else self.path
-        found = self.config.qconfig(path)
-        if found is None:
-            raise ExportError(f"{path!r} is in no region, though other layers of {self.path!r} are; add one for it")
+        for node in graph.nodes:
+            sources = tuple(folded.get(source, source) for source in node.sources)
+            if isinstance(node.module, nn.modules.batchnorm._BatchNorm):
+                folded[node.name] = self._fold(node, sources[0], users)
+            else:
+                self._add(node, sources)
 
-        return found
+            if node.name in self._feedback:
+                self._feed_back(node.name)
 
-    def input_quantizer(self, name: str) -> Quantizer:
-        return self.input_quantizers[_key(name)]  # type: ignore[return-value]
+        return self._requantized(folded.get(graph.output, graph.output), qconfig)
 
-    def _append(self, name: str, sources: tuple[str, ...], operation: nn.Module, out: Quantizer | None) -> str:
+    def _add(self, node: TracedNode, sources: tuple[str, ...]) -> None:
+        module = node.module
+        if node.kind == "previous":
+            quantizer = Quantizer.of(self._nearest_qconfig(node.name))
+            self._append(node.name, sources, UnitDelay(node.shape, quantizer), quantizer)
+        elif module is None:
+            self._add_join(node, sources)
+        elif isinstance(module, Gain | Gate | Delay | Neuron):
+            self._add_quantity_layer(node.name, module, sources)
+        elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            path = f"{self.path}.{node.name}"
+            refuse_padding_mode(module, path)
+            qconfig = self.qconfig(node.name)
+            source = self._requantized(sources[0], qconfig)
+            self._append(node.name, (source,), QuantLinear(module, qconfig, None, path), None)
+        else:
+            self._add_function(node.name, module, sources[0])
+
+    def _add_join(self, node: TracedNode, sources: tuple[str, ...]) -> None:
+        qconfig = self.qconfig(sources[0] if sources[0] not in self.inputs else "")
+        quantizer = Quantizer.of(qconfig, set(sources) <= self._positive)
+        # a concatenation requantizes each value once, a sum each of its terms
+        num_signals = len(sources) if node.kind == "sum" else 1
+        self._append(node.name, sources, Requantize(quantizer, node.axis, num_signals), quantizer)
+
+    def _add_quantity_layer(self, name: str, module: Gain | Gate | Delay | Neuron, sources: tuple[str, ...]) -> None:
+        path = f"{self.path}.{name}"
+        if isinstance(module, Gain | Gate):
+            qconfig = self._nearest_qconfig(name)
+            source = self._requantized(sources[0], qconfig)
+            self._append(name, (source,), QuantFactor(module, qconfig, path), None)
+        elif isinstance(module, Delay):
+            qconfig = self._nearest_qconfig(name)
+            source = self._requantized(sources[0], qconfig)
+            self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
+        else:
+            # neurons add currents of any scale up themselves
+            neuron = QuantNeuron(module, self.qconfig(name), path)
+            spikes = Quantizer(1)
+            spikes.set_qparams(_SPIKES)
+            self._append(name, sources, neuron, spikes if neuron.spikes else None)
+
+    def _add_function(self, name: str, module: nn.Module, source: str) -> None:
+        """A layer without weights: one that keeps the scale, or a table."""
+        path = f"{self.path}.{name}"
+        plain = plain_layer(module, path)
+        if plain is not None:
+            self._add_plain(name, plain, source)
+            return
+
+        if not is_elementwise(module):
+            kind = module.function if isinstance(module, TracedFunction) else type(module).__name__
+            raise ExportError(f"{path!r} is a {getattr(kind, '__name__', kind)}, which has no integer form")
+
+        # a table has an entry for each integer of its input, so that a sum becomes a signal of few bits first
+        qconfig = self._nearest_qconfig(name)
+        quantizer = Quantizer.of(qconfig)
+        self._append(name, (self._requantized(source, qconfig),), LookupTable(module, quantizer), quantizer)
+
+    def _add_plain(self, name: str, plain: nn.Module, source: str) -> None:
+        if isinstance(plain, nn.Flatten):
+            # the scales of channels would not line up with the flat axis
+            source = self._requantized(source, self._nearest_qconfig(source))
+        if isinstance(plain, nn.ReLU) or source in self._positive:
+            self._positive.add(name)
+
+        # a mean stays a sum, which may need more bits than its source
+        is_mean = isinstance(plain, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+        self._append(name, (source,), PassThrough(plain), None if is_mean else self.quantizers[source])
+
+    def _append(self, name: str, sources: tuple[str, ...], operation: nn.Module, out: Quantizer | None) -> None:
         self.operations[_key(name)] = operation
         self.steps.append(ProgramStep(name, sources))
         self.quantizers[name] = out
-        return name
 
     def _requantized(self, source: str, qconfig: QConfig) -> str:
-        """A signal of few bits; a sum is brought to them first."""
+        """The name of a signal of few bits; a sum gets an operation that requantizes it."""
         if self.quantizers[source] is not None:
             return source
 
@@ -246,87 +313,22 @@ class QuantProgram(nn.Module):
 
         return name
 
-    def _add(self, node: TracedNode, sources: tuple[str, ...]) -> None:
-        module = node.module
-        name = node.name
-        path = f"{self.path}.{name}"
-        if node.kind == "previous":
-            quantizer = Quantizer.of(self._nearest_qconfig(name))
-            self._append(name, sources, UnitDelay(node.shape, quantizer), quantizer)
-            return
-
-        if module is None:
-            qconfig = self.qconfig(sources[0] if sources[0] not in self.inputs else "")
-            quantizer = Quantizer.of(qconfig, set(sources) <= self._positive)
-            added = (
-                Requantize(quantizer, None, len(sources)) if node.kind == "sum" else Requantize(quantizer, node.axis)
-            )
-            self._append(name, sources, added, quantizer)
-
-            return
-
-        if isinstance(module, Gain | Gate):
-            qconfig = self._nearest_qconfig(name)
-            self._append(name, (self._requantized(sources[0], qconfig),), QuantFactor(module, qconfig, path), None)
-            return
-
-        if isinstance(module, Delay):
-            qconfig = self._nearest_qconfig(name)
-            source = self._requantized(sources[0], qconfig)
-            self._append(name, (source,), QuantDelay(module, qconfig, path), self.quantizers[source])
-            return
-
-        if isinstance(module, Neuron):
-            own = QuantNeuron(module, self.qconfig(name), path)
-            out = Quantizer(1)
-            out.set_qparams(_SPIKES)
-            self._append(name, sources, own, out if own.spikes else None)
-
-            return
-
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-            refuse_odd(module, path)
-            qconfig = self.qconfig(name)
-            self._append(
-                name, (self._requantized(sources[0], qconfig),), QuantLinear(module, qconfig, None, path), None
-            )
-            return
-
-        plain = plain_layer(module, path)
-        if plain is not None:
-            flattens = isinstance(plain, nn.Flatten)
-            source = self._requantized(sources[0], self._nearest_qconfig(sources[0])) if flattens else sources[0]
-            averages = isinstance(plain, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
-            if isinstance(plain, nn.ReLU) or source in self._positive:
-                self._positive.add(name)
-            self._append(name, (source,), PassThrough(plain), None if averages else self.quantizers[source])
-            return
-
-        if not acts_alone(module):
-            kind = module.function if isinstance(module, TracedFunction) else type(module).__name__
-            raise ExportError(f"{path!r} is a {getattr(kind, '__name__', kind)}, which has no integer form")
-
-        qconfig = self._nearest_qconfig(name)
-        quantizer = Quantizer.of(qconfig)
-        self._append(name, (self._requantized(sources[0], qconfig),), LookupTable(module, quantizer), quantizer)
-
     def _feed_back(self, name: str) -> None:
-        """What a layer gives is few bits wide, and known to the operation that brings it back."""
-        place = next(i for i, step in enumerate(self.steps) if step.name == self._awaited[name])
+        """Requantizes the output of a layer, and gives it to the operation that feeds it back."""
+        delay = self._feedback[name]
         source = self._requantized(name, self._nearest_qconfig(name))
         quantizer = self.quantizers[source]
-        previous = self.operations[_key(self._awaited[name])]
+        previous = self.operation(delay)
 
         if quantizer is not None and isinstance(previous, UnitDelay):
-            previous.quantizer = self.quantizers[self._awaited[name]] = quantizer
+            previous.quantizer = quantizer
+            self.quantizers[delay] = quantizer
 
-        self.steps[place] = ProgramStep(self._awaited[name], (source,))
-
-    def _nearest_qconfig(self, name: str) -> QConfig:
-        """The config of an operation without weights: its own, or that of the part."""
-        return self.config.qconfig(f"{self.path}.{name}") or self.qconfig("")
+        index = next(i for i, step in enumerate(self.steps) if step.name == delay)
+        self.steps[index] = ProgramStep(delay, (source,))
 
     def _fold(self, node: TracedNode, source: str, users: Sequence[str]) -> str:
+        """Adds a normalisation to the layer before it, and gives the name of the layer."""
         product = dict(self.operations.items()).get(_key(source))
         if not isinstance(product, QuantLinear) or users.count(source) != 1 or product.norm is not None:
             raise ExportError(
@@ -341,22 +343,88 @@ class QuantProgram(nn.Module):
         product.norm = norm
         return source
 
+    def _nearest_qconfig(self, name: str) -> QConfig:
+        """The region of an operation without weights: its own, or that of the part."""
+        return self.config.qconfig(f"{self.path}.{name}") or self.qconfig("")
 
-def modulable(layers: Mapping[str, QuantLayer]) -> list[str]:
-    """Paths of the quantities that can be modulated in integers."""
-    return [f"{path}.{q}" for path, one in layers.items() for q in one.modulable if q in one.layer.modulable]
+    def _first_qconfig(self, graph: TracedGraph) -> QConfig:
+        for node in graph.nodes:
+            qconfig = self.config.qconfig(f"{self.path}.{node.name}")
+            if qconfig is not None:
+                return qconfig
 
-
-def _first_region(graph: TracedGraph, program: QuantProgram) -> QConfig:
-    """The region of the first layer that has one."""
-    for node in graph.nodes:
-        found = program.config.qconfig(f"{program.path}.{node.name}")
-        if found is not None:
-            return found
-
-    return program.qconfig("")
+        return self.qconfig("")
 
 
 def _key(name: str) -> str:
-    """A name as modules may have it."""
+    """A name as `nn.ModuleDict` takes it, without dots."""
     return "/" + name.replace(".", "/")
+
+
+class _PartState(NamedTuple):
+    layers: tuple[Any, ...]
+
+
+class QuantizedModule(nn.Module):
+    """A plain part, or the nonlinearity of a unit."""
+
+    def __init__(self, program: QuantProgram) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, *signals: Shaped[Tensor, "R ..."], **named: Shaped[Tensor, "R ..."]) -> Shaped[Tensor, "R ..."]:
+        inputs = {**{f"#{i}": x for i, x in enumerate(signals)}, **named}
+        y, _ = self.program({name: inputs[name] for name in self.program.inputs}, 1, {}, {})
+        return y
+
+
+class QuantizedPart(Stateful):
+    """A stateful part, with the paths of modulation of the float part."""
+
+    def __init__(self, program: QuantProgram, part: Stateful) -> None:
+        super().__init__()
+        self.program = program
+        self.is_single = isinstance(part, Neuron | Recurrent)
+
+    def modulable_paths(self) -> list[str]:
+        paths = []
+        for name, layer in self.program.layers.items():
+            quantities = [quantity for quantity in layer.modulable if quantity in layer.layer.modulable]
+            paths += [f"{name}.{quantity}" for quantity in quantities]
+
+        return [path.removeprefix("neuron.") for path in paths] if self.is_single else paths
+
+    def initial_state(self, x_t: Tensor) -> _PartState:
+        return self(x_t.new_empty((0, *x_t.shape)))[1]
+
+    def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, _PartState]:
+        y, state = self(x_t.unsqueeze(0), state, **modulation)
+        return y[0], state
+
+    def forward(
+        self, x: Shaped[Tensor, "T B ..."], state: Any = None, **modulation: Any
+    ) -> tuple[Shaped[Tensor, "T B ..."], _PartState]:
+        names = self.program.stateful_steps
+        states = dict(zip(names, state.layers, strict=True)) if state is not None else {}
+        rows, after = self.program({"#0": x.flatten(0, 1)}, x.shape[1], states, self._effects(modulation, len(x)))
+        y = rows.reshape(len(x), x.shape[1], *rows.shape[1:])
+
+        return y, _PartState(tuple(after[name] for name in names))
+
+    def _effects(self, modulation: Mapping[str, Any], num_steps: int) -> dict[str, dict[str, Sequence[Effect]]]:
+        """Modulation by path as effects by layer and quantity."""
+        by_layer: dict[str, dict[str, Sequence[Effect]]] = {}
+        for path, value in modulation.items():
+            if value is None:
+                continue
+
+            effects = [value] if isinstance(value, Effect) else value
+            if not isinstance(effects, list | tuple):
+                raise ShapeError(f"{path!r} of a quantised part is modulated by a link, but got {type(value).__name__}")
+            if any(len(effect.signal) not in (1, num_steps) for effect in effects):
+                raise ShapeError(f"modulation of {path} needs 1 or {num_steps} steps in time")
+
+            name, _, quantity = path.rpartition(".")
+            by_layer.setdefault(self.program.layer_at(name), {})[quantity] = effects
+
+        return by_layer

@@ -1,48 +1,31 @@
-"""The scale and range of a signal's integers, calibrated on what was observed, and rounding with gradients.
+"""The scale and range of a signal's integers, calibrated on observed values, and rounding with gradients.
 
 Fake integers are float64 tensors of integers below 2^53: sums and products are exact in any order, and a network gives
-the same bits as with integers. Gradients go straight through (`round_ste`).
+the same bits as with integers. Gradients are straight-through (`round_ste`). The fixed-point multipliers and shifts
+are those of B. Jacob et al., CVPR 2018.
 """
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from spikebridge.deploy.integer.records import QParamsRecord
 from spikebridge.deploy.quantization.config import QConfig
-from spikebridge.deploy.stages.arithmetic import FRACTION, MOST_SHIFT
+from spikebridge.deploy.stages.arithmetic import FRACTION, MAX_SHIFT
 from spikebridge.hybrid.unit.discretizer import straight_through
 from spikebridge.ops.saturation import clip
 
-_MOST_SEEN = 1 << 16  # values of a signal that are kept to choose its scale
-
-
-class QParams(NamedTuple):
-    """A signal's integers from `low` to `high`, times `scale`."""
-
-    scale: float
-    low: int
-    high: int
+Numbers: TypeAlias = dict[str, Tensor]
+_MAX_OBSERVED = 1 << 16  # values of a call that are kept to choose the scale
+# scales that are tried, in parts of 40 of the one without clipping; smaller ones always clip too much
+_SHARES = range(40, 13, -1)
 
 
 class Quantizer(nn.Module):
-    """Watches a signal, chooses its grid, and keeps to it.
+    """Observes a signal, chooses its scale and range, and clips to it; a positive signal needs no sign.
 
-    Args:
-        bits: of the integers.
-        power_of_two: whether the scale is one.
-        positive: whether the signal is known never to be negative, so that no sign is needed.
-
-    Attributes:
-        observing: whether it only watches.
-        counts: values that were clipped, and all, while clipped values are counted; else None.
-
-    Example:
-        >>> quantizer = Quantizer(8)
-        >>> quantizer.observe(torch.tensor([-12.7, 1.0]))
-        >>> quantizer.calibrate()
-        >>> quantizer.quantize(torch.tensor([1.0, 99.0])).tolist()
-        [10.0, 127.0]
+    `counts` are the numbers of clipped values and of all values, while they are counted.
     """
 
     scale: Tensor
@@ -54,119 +37,117 @@ class Quantizer(nn.Module):
         self.power_of_two = power_of_two
         self.positive = positive
         self.observing = True
-        self.seen: list[Tensor] = []
+        self.observed: list[Tensor] = []
         self.counts: list[int] | None = None
         self.register_buffer("scale", torch.tensor(1.0, dtype=torch.float64))
         self.register_buffer("bounds", torch.tensor([0, 1]))
 
     @classmethod
     def of(cls, qconfig: QConfig, positive: bool = False) -> "Quantizer":
-        """One for the signals of a region."""
         return cls(qconfig.activations, qconfig.power_of_two, positive)
 
     @property
-    def qparams(self) -> QParams:
-        """The chosen grid."""
+    def qparams(self) -> QParamsRecord:
         low, high = self.bounds.tolist()
-        return QParams(float(self.scale), low, high)
+        return QParamsRecord(float(self.scale), low, high)
 
-    def set_qparams(self, qparams: QParams) -> None:
-        """Takes over a grid from elsewhere."""
+    def set_qparams(self, qparams: QParamsRecord) -> None:
         self.scale.fill_(qparams.scale)
         self.bounds.copy_(torch.tensor([qparams.low, qparams.high]))
         self.observing = False
-        self.seen = []
+        self.observed = []
 
     def observe(self, x: Tensor) -> None:
-        """Watches: the largest values, and some of the others."""
+        """Keeps values: the extremes, and some of the others."""
         flat = x.detach().flatten().double()
         if flat.numel() == 0:
             return
 
-        if flat.numel() > _MOST_SEEN:
-            step = flat.numel() // _MOST_SEEN + 1
+        # the extremes are kept, since they alone choose the widest scale
+        if flat.numel() > _MAX_OBSERVED:
+            step = flat.numel() // _MAX_OBSERVED + 1
             flat = torch.cat([flat[::step], flat.min()[None], flat.max()[None]])
 
-        self.seen.append(flat)
+        self.observed.append(flat)
 
     def calibrate(self) -> None:
-        """Chooses the scale with the least mean squared error of what was seen; integers are kept as they are."""
+        """Chooses the scale with the least mean squared error; integers that fit keep a scale of 1."""
         if not self.observing:
             return
 
-        x = torch.cat(self.seen) if self.seen else torch.zeros(1, dtype=torch.float64)
-        unsigned = self.positive or bool((x == x.round()).all() and x.min() >= 0)
-        low, high = (0, 2**self.bits - 1) if unsigned else (1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1)
-        max_seen = float(x.abs().max())
+        x = torch.cat(self.observed) if self.observed else torch.zeros(1, dtype=torch.float64)
+        # spikes and counts keep their values
+        is_integer = bool((x == x.round()).all())
+        is_unsigned = self.positive or (is_integer and bool(x.min() >= 0))
+        high = 2**self.bits - 1 if is_unsigned else 2 ** (self.bits - 1) - 1
+        low = 0 if is_unsigned else -high
+        largest = float(x.abs().max())
 
-        if max_seen == 0 or (bool((x == x.round()).all()) and low <= x.min() and max_seen <= high):
-            self.set_qparams(QParams(1.0, low, high))
+        if largest == 0 or (is_integer and low <= x.min() and largest <= high):
+            self.set_qparams(QParamsRecord(1.0, low, high))
             return
 
-        if self.power_of_two:
-            widest = up_to_power_of_two(torch.tensor(max_seen / high, dtype=torch.float64))
-            scales = [widest, widest / 2, widest / 4]
-        else:
-            scales = [torch.tensor(max_seen / high * share / 40, dtype=torch.float64) for share in range(40, 13, -1)]
-
+        scales = self._candidate_scales(largest / high)
         errors = [float((x - torch.floor(x / s + 0.5).clamp(low, high) * s).square().mean()) for s in scales]
-        self.set_qparams(QParams(float(scales[errors.index(min(errors))]), low, high))
+        self.set_qparams(QParamsRecord(float(scales[errors.index(min(errors))]), low, high))
+
+    def _candidate_scales(self, widest: float) -> list[Tensor]:
+        if not self.power_of_two:
+            return [torch.tensor(widest * share / 40, dtype=torch.float64) for share in _SHARES]
+
+        # a power of two is too coarse for a search of small steps
+        power_above = up_to_power_of_two(torch.tensor(widest, dtype=torch.float64))
+        return [power_above, power_above / 2, power_above / 4]
 
     def clamp(self, q: Tensor) -> Tensor:
-        """Keeps integers on the grid, and counts those that were not."""
+        """Clips integers to the range, and counts those that were outside."""
         low, high = self.bounds.tolist()
         if self.counts is not None:
+            # before the clip, which loses the values outside
             self.counts[0] += int(((q < low) | (q > high)).sum())
             self.counts[1] += q.numel()
 
         return clip(q, low, high)
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Real values as integers."""
         return self.clamp(round_ste(x.double() / self.scale))
 
 
 def weight_scales(weight: Tensor, qconfig: QConfig) -> Tensor:
-    """The scale of each output channel, first axis: the largest weight is the largest integer.
+    """The scale of each output channel, first axis: the largest weight is the largest integer."""
+    return scales_of(weight.detach().double().flatten(1).abs().amax(1), qconfig)
 
-    Example:
-        >>> weight_scales(torch.tensor([[12.7, 1.0], [0.0, 0.0]]), QConfig()).tolist()
-        [0.09999..., 1.0]
-    """
-    max_seen = weight.detach().double().flatten(1).abs().amax(1)
-    scale = torch.where(max_seen > 0, max_seen / (2 ** (qconfig.weights - 1) - 1), 1.0)
 
+def scales_of(largest: Tensor, qconfig: QConfig) -> Tensor:
+    """The scales of weights with some largest values; weights of 0 have scale 1."""
+    scale = torch.where(largest > 0, largest / (2 ** (qconfig.weights - 1) - 1), 1.0)
+    return up_to_power_of_two(scale) if qconfig.power_of_two else scale
+
+
+def state_scale(largest: float, high: int, qconfig: QConfig) -> Tensor:
+    """The scale of a state, of its largest value in calibration and its largest integer."""
+    scale = torch.tensor(largest / high, dtype=torch.float64)
     return up_to_power_of_two(scale) if qconfig.power_of_two else scale
 
 
 def round_ste(x: Tensor) -> Tensor:
-    """The nearest integer, halves upwards; the gradient goes straight through.
-
-    Example:
-        >>> round_ste(torch.tensor([0.5, -0.5, 1.4])).tolist()
-        [1.0, 0.0, 1.0]
-    """
+    """The nearest integer, halves upwards, with a straight-through gradient."""
     return straight_through(torch.floor(x + 0.5), x)
 
 
 def fixed_point_ratio(ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """A ratio of scales as multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for a power of two below 1.
-
-    Args:
-        ratio: float64.
-
-    Returns:
-        Integers m and k, int64.
-
-    Example:
-        >>> m, k = fixed_point_ratio(torch.tensor([0.25, 0.3, 4.0], dtype=torch.float64))
-        >>> m.tolist(), k.tolist()  # 0.3 is 19661 / 65536 to five digits
-        ([1, 19661, 4], [2, 16, 0])
-    """
+    """A float64 ratio of scales as int64 multiplier and shift, `m / 2^k`: m has 15 bits, and is 1 for 2^-k."""
+    # a power of two becomes a shift alone, any other ratio a product of 15 bits
     mantissa, exponent = torch.frexp(ratio.detach().abs())
-    shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MOST_SHIFT).long()
+    shift = torch.where(mantissa == 0.5, 1 - exponent, FRACTION - exponent).clamp(0, MAX_SHIFT).long()
 
     return torch.floor(ratio.detach() * power(shift) + 0.5).long(), shift
+
+
+def ratio_numbers(ratio: Tensor, prefix: str = "", suffix: str = "") -> Numbers:
+    """A ratio of scales as integers with the names of a record."""
+    multiplier, shift = fixed_point_ratio(ratio)
+    return {f"{prefix}multiplier{suffix}": multiplier, f"{prefix}shift{suffix}": shift}
 
 
 def power(shift: Tensor) -> Tensor:
@@ -175,34 +156,15 @@ def power(shift: Tensor) -> Tensor:
 
 
 def rescale(q: Tensor, ratio: Tensor) -> Tensor:
-    """An integer in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards.
-
-    Args:
-        q: integers.
-        ratio: of the old scale to the new one, broadcasting against q.
-
-    Example:
-        >>> rescale(torch.tensor([3.0, -3.0], dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)).tolist()
-        [2.0, -1.0]
-    """
+    """Integers in another scale: `(q m + 2^(k - 1)) >> k`, halves upwards; the ratio is that of old to new scale."""
     multiplier, shift = fixed_point_ratio(ratio)
     exact = q * multiplier / power(shift)
 
     return straight_through(torch.floor(exact + 0.5), exact)
 
 
-def leak_towards(v: Tensor, rest: Tensor | int, decay: Tensor) -> Tensor:
-    """A membrane one step closer to rest; the decay is an integer of parts of 2^15.
-
-    Args:
-        v: membrane.
-        rest: where it goes.
-        decay: `round(decay 2^15)`.
-
-    Example:
-        >>> leak_towards(*(torch.tensor(x, dtype=torch.float64) for x in (100.0, 0.0, 2.0**14))).item()
-        50.0
-    """
+def leak_towards(v: Tensor, rest: Tensor | float, decay: Tensor) -> Tensor:
+    """A membrane one step closer to rest; the decay is an integer that counts parts of 2^15."""
     exact = (v - rest) * decay / 2**FRACTION
     return rest + straight_through(torch.floor(exact + 0.5), exact)
 
@@ -213,13 +175,9 @@ def double(value: Tensor | float) -> Tensor:
 
 
 def up_to_power_of_two(scale: Tensor) -> Tensor:
-    """The smallest power of two that is not below.
-
-    Example:
-        >>> up_to_power_of_two(torch.tensor([0.3, 0.5], dtype=torch.float64)).tolist()
-        [0.5, 0.5]
-    """
+    """The smallest power of two that is not below."""
     mantissa, exponent = torch.frexp(scale)
+    # frexp gives mantissas from 0.5, which is that of a power of two
     exponent = torch.where(mantissa == 0.5, exponent - 1, exponent)
     shift = exponent.abs().clamp(max=60).long()
 

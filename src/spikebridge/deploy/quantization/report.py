@@ -1,9 +1,8 @@
-"""What quantisation did to a network: where values were clipped, and how much memory is left."""
+"""Effects of a quantisation: clipped values, and memory before and after."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,21 +13,14 @@ from spikebridge.deploy.quantization.network import program_of
 from spikebridge.deploy.quantization.neurons import QuantNeuron
 from spikebridge.deploy.quantization.program import QuantProgram
 from spikebridge.deploy.quantization.quantizer import Quantizer
-from spikebridge.deploy.quantization.units import QuantizedUnit, QuantKernel
+from spikebridge.deploy.quantization.units import QuantizedUnit
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.neurons.state import State
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """One signal.
-
-    Attributes:
-        path: of the layer, stage or input that it belongs to.
-        share: of its values that were clipped.
-        scale: of one integer.
-        bits: of its width.
-    """
+    """The share of a signal's values that were clipped, the scale of its integers, and their bits."""
 
     path: str
     share: float
@@ -38,14 +30,7 @@ class Saturation:
 
 @dataclass(frozen=True)
 class _MemoryUse:
-    """Bytes of numbers, of the parts and units that are quantised.
-
-    Attributes:
-        parameters: before, as real numbers of 32 bits.
-        integers: after, with biases, multipliers and shifts.
-        state: of one stream's membranes, before.
-        integer_state: after.
-    """
+    """Bytes of the quantised parts and units, before (32 bits a float) and after; the state of one stream."""
 
     parameters: int
     integers: int
@@ -54,12 +39,12 @@ class _MemoryUse:
 
 
 def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int | None = None) -> list[Saturation]:
-    """How often each signal of a quantised network was clipped in a run, those that were most often first.
+    """The share of clipped values of each signal of a quantised network in a run, the largest first.
 
     Args:
-        network: of `quantize`.
+        network: the result of `quantize`.
         inputs: `(T, B, *N)` each.
-        ticks: base ticks; None means the most for which every input has exactly the samples given.
+        ticks: base ticks; None takes the largest number for which every input has exactly the given samples.
 
     Example:
         >>> from torch import nn
@@ -68,11 +53,10 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
         >>> saturation(quantized, {"signal": 9 + torch.rand(9, 1, 1)})[0].share
         1.0
     """
-    with _counting(network) as known, torch.no_grad():
+    rows = []
+    with _counting(network) as quantizers, torch.no_grad():
         network(inputs, ticks=ticks)
-        rows = []
-
-        for path, quantizer in known.items():
+        for path, quantizer in quantizers.items():
             clipped, number = quantizer.counts or [0, 0]
             if number:
                 qparams = quantizer.qparams
@@ -85,31 +69,31 @@ def saturation(network: HybridNetwork, inputs: Mapping[str, Tensor], ticks: int 
 def memory(
     before: HybridNetwork, quantized: HybridNetwork, model: IntegerModel, inputs: Mapping[str, Tensor]
 ) -> _MemoryUse:
-    """Memory of what is quantised.
-
-    Args:
-        before: the network that was quantised.
-        quantized: of `quantize`.
-        model: of `integer_model`.
-        inputs: signals that show its shapes.
-    """
+    """Memory of the quantised parts and units, before and after; the inputs show the shapes."""
     paths = quantized_paths(quantized)
     parts = [path for path in paths if path in before.parts]
     modules = [before.parts[path] if path in before.parts else before.get_submodule(path) for path in paths]
-    parameters = sum(p.numel() for module in modules for p in module.parameters())
-    one = {name: x[:, :1] for name, x in inputs.items()}
-    state = before.initial_state(one)
-    whole = quantized.initial_state(one)
-    numbers = sum(_numbers(state.parts[name]) for name in parts)
-    bits = 0
+    # before: floats of 32 bits, after: the integers of the model as they are stored
+    num_parameters = sum(p.numel() for module in modules for p in module.parameters())
 
+    one_stream = {name: x[:, :1] for name, x in inputs.items()}
+    state = before.initial_state(one_stream)
+    num_floats = sum(_num_numbers(state.parts[name]) for name in parts)
+    bits = _state_bits(quantized, parts, one_stream)
+
+    return _MemoryUse(4 * num_parameters, model.num_bytes, 4 * num_floats, -(-bits // 8))
+
+
+def _state_bits(quantized: HybridNetwork, parts: list[str], inputs: Mapping[str, Tensor]) -> int:
+    state = quantized.initial_state(inputs)
+    bits = 0
     for name in parts:
         program = program_of(quantized.parts[name])
         if program is not None and program.stateful_steps:
-            states = zip(program.stateful_steps, whole.parts[name].layers, strict=True)
-            bits += sum(program.bits_of(path) * _numbers(mine) for path, mine in states)
+            states = zip(program.stateful_steps, state.parts[name].layers, strict=True)
+            bits += sum(program.bits_of(path) * _num_numbers(layer_state) for path, layer_state in states)
 
-    return _MemoryUse(4 * parameters, model.num_bytes, 4 * numbers, -(-bits // 8))
+    return bits
 
 
 def quantized_paths(network: HybridNetwork) -> list[str]:
@@ -119,65 +103,69 @@ def quantized_paths(network: HybridNetwork) -> list[str]:
 
 
 def _quantizers(network: HybridNetwork) -> dict[str, Quantizer]:
-    """Every grid of a quantised network by path, each once."""
-    found: dict[str, Quantizer] = {}
-    programs = {name: program_of(part) for name, part in network.parts.items()}
-    for name, program in programs.items():
+    quantizers: dict[str, Quantizer] = {}
+    for name, part in network.parts.items():
+        program = program_of(part)
         if program is not None:
-            found |= _of_program(name, program)
+            quantizers |= _program_quantizers(name, program)
 
     for name, unit in network.units.items():
-        if not isinstance(unit, QuantizedUnit):
-            continue
+        if isinstance(unit, QuantizedUnit):
+            quantizers |= _unit_quantizers(f"units.{name}", unit)
 
-        if unit.quant_kernel is not None:
-            found |= _of_kernel(f"units.{name}.kernel", unit.quant_kernel)
-
-        if unit.program is not None:
-            found |= _of_program(f"units.{name}.nonlinearity", unit.program)
-
-        if unit.quant_discretizer is not None:
-            found[f"units.{name}.discretizer"] = unit.quant_discretizer.own
-            if unit.quant_discretizer.neuron is not None:
-                found[f"units.{name}.discretizer.membranes"] = unit.quant_discretizer.neuron.membranes
-
-    return found
+    return quantizers
 
 
-def _of_program(path: str, program: QuantProgram) -> dict[str, Quantizer]:
-    found = {f"{path}:input {name}": program.input_quantizer(name) for name in program.inputs}
+def _unit_quantizers(path: str, unit: QuantizedUnit) -> dict[str, Quantizer]:
+    quantizers: dict[str, Quantizer] = {}
+    kernel = unit.quant_kernel
+    if kernel is not None:
+        name = f"{path}.kernel"
+        quantizers |= {f"{name}:input": kernel.input_quantizer, f"{name}.sums": kernel.sums, name: kernel.out}
+
+    if unit.program is not None:
+        quantizers |= _program_quantizers(f"{path}.nonlinearity", unit.program)
+
+    discretizer = unit.quant_discretizer
+    if discretizer is not None:
+        quantizers[f"{path}.discretizer"] = discretizer.own
+        if discretizer.neuron is not None:
+            quantizers[f"{path}.discretizer.membranes"] = discretizer.neuron.membranes
+
+    return quantizers
+
+
+def _program_quantizers(path: str, program: QuantProgram) -> dict[str, Quantizer]:
+    quantizers = {f"{path}:input {name}": program.input_quantizer(name) for name in program.inputs}
     for step in program.steps:
-        operation: Any = program.operations["/" + step.name.replace(".", "/")]
+        operation = program.operation(step.name)
+        # a requantized sum is the output of its layer to a reader
         name = step.name.removesuffix(":narrow")
         if isinstance(operation, Requantize | LookupTable):
-            found[f"{path}.{name}"] = operation.quantizer
+            quantizers[f"{path}.{name}"] = operation.quantizer
         elif isinstance(operation, QuantNeuron):
-            found[f"{path}.{name}.membranes"] = operation.membranes
+            quantizers[f"{path}.{name}.membranes"] = operation.membranes
 
-    return found
-
-
-def _of_kernel(path: str, kernel: QuantKernel) -> dict[str, Quantizer]:
-    return {f"{path}:input": kernel.input_quantizer, f"{path}.sums": kernel.sums, path: kernel.out}
+    return quantizers
 
 
 @contextmanager
 def _counting(network: HybridNetwork) -> Iterator[dict[str, Quantizer]]:
-    known = _quantizers(network)
+    quantizers = _quantizers(network)
     network.forget_shapes()
-    for quantizer in known.values():
+    for quantizer in quantizers.values():
         quantizer.counts = [0, 0]
 
     try:
-        yield known
+        yield quantizers
     finally:
-        for quantizer in known.values():
+        for quantizer in quantizers.values():
             quantizer.counts = None
 
 
-def _numbers(state: State) -> int:
+def _num_numbers(state: State) -> int:
     if isinstance(state, Tensor):
         return state.numel()
     if isinstance(state, tuple | list):
-        return sum(_numbers(one) for one in state)
-    return sum(_numbers(one) for one in state.values()) if isinstance(state, dict) else 0
+        return sum(_num_numbers(item) for item in state)
+    return sum(_num_numbers(item) for item in state.values()) if isinstance(state, dict) else 0

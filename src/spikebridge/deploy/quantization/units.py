@@ -1,10 +1,9 @@
 """A hybrid unit in fake integers: kernel, nonlinearity and discretizer, with real values in and out.
 
-The steps of kernels and discretizers stand in `spikebridge.deploy.stages`; here are their scales.
+The steps are array forms (`spikebridge.deploy.stages`); here are their scales.
 """
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,18 +13,20 @@ from spikebridge.deploy.bundle.manifest import record_name
 from spikebridge.deploy.bundle.stages import discretizer_form, kernel_form
 from spikebridge.deploy.quantization.config import QConfig, QConfigMapping
 from spikebridge.deploy.quantization.fake_integers import FakeIntegerArithmetic
-from spikebridge.deploy.quantization.layers import IntegerOp, Numbers, QTensor, Settings, ratio_numbers
+from spikebridge.deploy.quantization.layers import IntegerOp, QTensor, Settings
 from spikebridge.deploy.quantization.neurons import HEADROOM, QuantNeuron
-from spikebridge.deploy.quantization.parts import QuantizedModule
-from spikebridge.deploy.quantization.program import QuantProgram
+from spikebridge.deploy.quantization.program import QuantizedModule, QuantProgram
 from spikebridge.deploy.quantization.quantizer import (
     FRACTION,
-    QParams,
+    Numbers,
+    QParamsRecord,
     Quantizer,
     double,
+    ratio_numbers,
     rescale,
     round_ste,
-    up_to_power_of_two,
+    scales_of,
+    state_scale,
 )
 from spikebridge.deploy.quantization.tracer import trace_graph
 from spikebridge.deploy.stages.arithmetic import DRAW_BITS
@@ -38,13 +39,7 @@ from spikebridge.neurons.surrogate import ARCTAN
 
 
 class QuantKernel(Kernel):
-    """A kernel in fake integers: real values in and out, integers between.
-
-    Args:
-        kernel: the kernel.
-        qconfig: its widths.
-        path: for messages.
-    """
+    """A kernel in fake integers: real values in and out."""
 
     def __init__(self, kernel: Kernel, qconfig: QConfig, path: str) -> None:
         super().__init__(kernel.keep)
@@ -60,26 +55,22 @@ class QuantKernel(Kernel):
         self.input_quantizer = Quantizer.of(qconfig)
         self.out = Quantizer.of(qconfig)
         self.sums = Quantizer(qconfig.membranes)
-        self.max_seen = 0.0
+        self.largest = 0.0
         self.observing = True
 
     @property
     def high(self) -> int:
-        """The largest integer of the state."""
         return 2 ** (self.qconfig.membranes - 1) - 1
 
     def calibrate(self) -> None:
-        """Chooses the scales of output and state."""
         self.out.calibrate()
         scale = torch.ones((), dtype=torch.float64)
         if self.form.leaks:
-            scale = scale * ((self.max_seen or 1.0) * HEADROOM / self.high)
-            scale = up_to_power_of_two(scale) if self.qconfig.power_of_two else scale
+            scale = state_scale((self.largest or 1.0) * HEADROOM, self.high, self.qconfig)
 
-        self.sums.set_qparams(QParams(float(scale), -self.high, self.high))
+        self.sums.set_qparams(QParamsRecord(float(scale), -self.high, self.high))
 
     def convert(self) -> None:
-        """From observing to integers."""
         self.observing = False
 
     def initial_state(self, x_t: Tensor) -> Any:
@@ -89,11 +80,7 @@ class QuantKernel(Kernel):
 
     def step(self, x_t: Tensor, state: Any, **modulation: Any) -> tuple[Tensor, Any]:
         if self.observing:
-            h_t, state = self.kernel.step(x_t, state, **modulation)
-            self.out.observe(h_t)
-            if self.form.leaks and x_t.numel():
-                self.max_seen = max([self.max_seen, *(float(value.detach().abs().max()) for value in state)])
-            return h_t, state
+            return self._observe(x_t, state, modulation)
 
         a = self._arithmetic()
         q, state = self.form.step(a, self.input_quantizer.quantize(x_t), state)
@@ -101,62 +88,68 @@ class QuantKernel(Kernel):
         return (a.clip_output(q) * self.out.scale).to(x_t.dtype), state
 
     def integers(self) -> tuple[dict[str, Tensor], Tensor]:
-        """The constants in integers, and the scale of what the step gives before it is rescaled."""
+        """The constants in integers, and the scale of the step's value before it is rescaled."""
         quantities = {name: getattr(self.kernel, name) for name in self.kernel.modulable}
-        scale = self.sums.scale if self.form.leaks else self.input_quantizer.scale
-        state_scale = scale
-        found = {}
+        # a kernel without a leak adds integers of the input up, exactly
+        value_scale = self.sums.scale if self.form.leaks else self.input_quantizer.scale
+        scale = value_scale
+        integers = {}
 
         for name, value in self.kernel.arguments(quantities, torch.zeros(())).items():
             if name == "rise":
                 scale = scale * double(value)
             elif name == "ticks":
-                found[name] = value
+                integers[name] = value
             elif name == "taps":
                 taps = double(value)
-                most = taps.detach().abs().amax(0)
-                own = torch.where(most > 0, most / (2 ** (self.qconfig.weights - 1) - 1), 1.0)
-                own = up_to_power_of_two(own) if self.qconfig.power_of_two else own
-                found["taps"], scale = round_ste(taps / own), own * scale
+                tap_scales = scales_of(taps.detach().abs().amax(0), self.qconfig)
+                integers[name] = round_ste(taps / tap_scales)
+                scale = tap_scales * scale
+            elif name.startswith("decay"):
+                integers[name] = round_ste(double(value) * 2**FRACTION)
             else:
-                found[name] = round_ste(double(value) * (2**FRACTION if name.startswith("decay") else 1 / state_scale))
+                integers[name] = round_ste(double(value) * (1 / value_scale))
 
-        return found, scale
+        return integers, scale
 
     def record(self) -> IntegerOp:
-        """The integer operation."""
-        constants, _ = self.integers()
-        numbers: Numbers = {name: q.to(torch.int8) if name == "taps" else q.long() for name, q in constants.items()}
-        for name, ratio in self._ratios().items():
-            numbers |= {f"{name}{key}": n for key, n in ratio_numbers(ratio).items()}
+        numbers: Numbers = {
+            name: q.to(torch.int8) if name == "taps" else q.long() for name, q in self.integers()[0].items()
+        }
+        for prefix, ratio in self._ratios().items():
+            numbers |= ratio_numbers(ratio, prefix)
 
         qparams = self.out.qparams
         settings: Settings = {"keep": self.keep, "high": self.high, "low_out": qparams.low, "high_out": qparams.high}
-        settings |= {name: getattr(self.kernel, name) for name in self.form.settings}
-        name = record_name(FIR if isinstance(self.kernel, Gaussian) else type(self.kernel))
+        # in integers a Gaussian is its taps
+        kind = FIR if isinstance(self.kernel, Gaussian) else type(self.kernel)
 
-        return IntegerOp(name, settings, numbers, self.out.scale)
+        return IntegerOp(record_name(kind), settings | self._settings(), numbers, self.out.scale)
+
+    def _observe(self, x_t: Tensor, state: Any, modulation: dict[str, Any]) -> tuple[Tensor, Any]:
+        """The float kernel, and the largest value of its state."""
+        h_t, state = self.kernel.step(x_t, state, **modulation)
+        self.out.observe(h_t)
+        if self.form.leaks and x_t.numel():
+            self.largest = max([self.largest, *(float(value.detach().abs().max()) for value in state)])
+
+        return h_t, state
+
+    def _settings(self) -> Settings:
+        return {name: getattr(self.kernel, name) for name in self.form.settings}
 
     def _ratios(self) -> dict[str, Tensor]:
-        own = {"in.": self.input_quantizer.scale / self.sums.scale} if self.form.leaks else {}
-        return own | {"out.": self.integers()[1] / self.out.scale}
+        ratios = {"in.": self.input_quantizer.scale / self.sums.scale} if self.form.leaks else {}
+        return ratios | {"out.": self.integers()[1] / self.out.scale}
 
     def _arithmetic(self) -> FakeIntegerArithmetic:
-        settings = {name: getattr(self.kernel, name) for name in self.form.settings}
         return FakeIntegerArithmetic(
-            settings, self.integers()[0], self._ratios(), self.sums.clamp, self.out.clamp, scale=self.out.scale
+            self._settings(), self.integers()[0], self._ratios(), self.sums.clamp, self.out.clamp, scale=self.out.scale
         )
 
 
 class _QuantDiscretizer(Discretizer):
-    """A discretizer in fake integers: real values in and out, integers between.
-
-    Args:
-        inner: the discretizer.
-        qconfig: its widths.
-        length: steps of a window.
-        path: for messages.
-    """
+    """A discretizer in fake integers: real values in and out; `length` is the number of steps of a window."""
 
     def __init__(self, inner: Discretizer, qconfig: QConfig, length: int, path: str) -> None:
         super().__init__()
@@ -182,32 +175,29 @@ class _QuantDiscretizer(Discretizer):
 
     @property
     def form(self) -> DiscretizerForm:
-        """The discretizer in arrays."""
         if self._form is None:
             raise ValueError("a spiking layer has no form of its own: its neurons have")
         return self._form
 
     @property
     def out(self) -> Quantizer:
-        """The quantizer of what comes out."""
         return self.input_quantizer if self.neuron is None and self.form.levels == "input" else self.own
 
     def calibrate(self) -> None:
-        """Chooses the scale of what comes out."""
-        levels = None if self.neuron is not None else self.form.levels
         if self.neuron is not None:
             self.neuron.calibrate()
-
-        if self.neuron is not None and self.neuron.spikes:
-            self.own.set_qparams(QParams(1.0, 0, 1))
-        elif callable(levels):
-            most = 2 ** (self.qconfig.activations - 1) - 1
-            self.own.set_qparams(QParams(1.0, *levels({**self._settings(), "most": most}, self.length)))
+            if self.neuron.spikes:
+                self.own.set_qparams(QParamsRecord(1.0, 0, 1))
+            else:
+                self.own.calibrate()
+        elif callable(self.form.levels):
+            max_level = 2 ** (self.qconfig.activations - 1) - 1
+            low, high = self.form.levels({**self._settings(), "max_level": max_level}, self.length)
+            self.own.set_qparams(QParamsRecord(1.0, low, high))
         else:
             self.own.calibrate()
 
     def convert(self) -> None:
-        """From observing to integers."""
         self.observing = False
 
     def initial_state(self, batch: int, device: torch.device) -> Any:
@@ -215,7 +205,7 @@ class _QuantDiscretizer(Discretizer):
 
     def forward(self, h: Tensor, length: int, state: Any = None) -> tuple[Tensor, Any]:
         if self.observing:
-            y, state = self._fired(QTensor(h.flatten(0, 2)), h, state) if self.neuron else self.inner(h, length, state)
+            y, state = self._layer(QTensor(h.flatten(0, 2)), h, state) if self.neuron else self.inner(h, length, state)
             self.own.observe(y)
             return y, state
 
@@ -223,19 +213,18 @@ class _QuantDiscretizer(Discretizer):
         return (q * self.out.scale).to(h.dtype), state
 
     def record(self) -> IntegerOp:
-        """The integer operation."""
-        numbers: Numbers = {}
         qparams = self.own.qparams
         settings: Settings = {"low_out": qparams.low, "high_out": qparams.high, "low": self.input_quantizer.qparams.low}
+        numbers: Numbers = {}
         name = record_name(type(self.inner))
 
         if self.neuron is not None:
-            fires = self.neuron.record([self.input_quantizer.scale], [(0, 0)])
-            numbers |= fires.numbers
-            settings |= fires.settings
-            numbers |= {f"out.{key}": n for key, n in ratio_numbers(fires.scale / self.own.scale).items()}
+            layer = self.neuron.record([self.input_quantizer.scale], [(0, 0)])
+            settings |= layer.settings
+            numbers |= layer.numbers | ratio_numbers(layer.scale / self.own.scale, "out.")
         elif self.form.integer == "table":
-            name, numbers["entries"] = TABLE, self._table(self.length).to(torch.int8)
+            name = TABLE
+            numbers["entries"] = self._table(self.length).to(torch.int8)
         else:
             settings |= self._settings()
             numbers |= {key: q.long() for key, q in self._constants().items()}
@@ -245,44 +234,48 @@ class _QuantDiscretizer(Discretizer):
 
     def _integers(self, q: Tensor, h: Tensor, length: int, state: Any) -> tuple[Tensor, Any]:
         if self.neuron is not None:
-            y, state = self._fired(QTensor(q.flatten(0, 2), self.input_quantizer.scale), h, state)
+            y, state = self._layer(QTensor(q.flatten(0, 2), self.input_quantizer.scale), h, state)
             return self.own.clamp(rescale(y, self.neuron.out_scale / self.own.scale)), state
-
-        form = self.form
-        if form.integer == "torch":
+        if self.form.integer == "torch":
             return self.inner(q, length, state)[0], None
+        if self.form.integer == "table":
+            return self._looked_up(q, h, length), None
 
-        if form.integer == "table":
-            rows = self._table(length)[(q[:, 0].detach() - self.input_quantizer.qparams.low).long()]
-            soft, _ = self.inner((q * self.input_quantizer.scale).to(h.dtype), length)
-            return straight_through(rows.movedim(-1, 1), soft.double()), None
+        return self._stepped(q, h, length, state)
 
+    def _looked_up(self, q: Tensor, h: Tensor, length: int) -> Tensor:
+        rows = self._table(length)[(q[:, 0].detach() - self.input_quantizer.qparams.low).long()]
+        # the table gives the spikes, the torch class their gradient
+        soft, _ = self.inner((q * self.input_quantizer.scale).to(h.dtype), length)
+        return straight_through(rows.movedim(-1, 1), soft.double())
+
+    def _stepped(self, q: Tensor, h: Tensor, length: int, state: Any) -> tuple[Tensor, Any]:
         a = self._arithmetic()
-        if not form.stateful:
-            values, _ = form.step(a, q.unbind(1), length, None)
+        if not self.form.stateful:
+            # all windows side by side
+            values, _ = self.form.run(a, q.unbind(1), length, None)
             return torch.stack(values, 1), None
 
+        # the state goes over from window to window, so that their values come one after the other
         state = self.initial_state(h.shape[2], h.device) if state is None else state
-        values, state = form.step(a, q.flatten(0, 1).unbind(0), length, state)
+        values, state = self.form.run(a, q.flatten(0, 1).unbind(0), length, state)
 
         return (torch.stack(values).reshape(q.shape) if values else torch.empty_like(q)), state
 
-    def _fired(self, value: QTensor, h: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """What the neurons of a spiking layer give."""
+    def _layer(self, value: QTensor, h: Tensor, state: Any) -> tuple[Tensor, Any]:
         if self.neuron is None:
             raise ValueError("only a spiking layer has neurons")
         y, state = self.neuron([value], h.shape[2], state, {})
         return y.x.reshape(*h.shape[:3], *y.x.shape[1:]), state
 
     def _arithmetic(self) -> FakeIntegerArithmetic:
-        inner: Any = self.inner
         return FakeIntegerArithmetic(
             settings={**self._settings(), "low": self.input_quantizer.qparams.low},
             constants=self._constants(),
             ratios={"out.": self._ratio()} if self.form.rescales else {},
             clamp_output=self.own.clamp,
             scale=self.input_quantizer.scale,
-            surrogate=getattr(inner, "surrogate", None) or ARCTAN,
+            surrogate=getattr(self.inner, "surrogate", None) or ARCTAN,
         )
 
     def _settings(self) -> Settings:
@@ -292,10 +285,8 @@ class _QuantDiscretizer(Discretizer):
         return settings
 
     def _constants(self) -> Numbers:
-        constants = {
-            name: round_ste(double(getattr(self.inner, name)) / self.input_quantizer.scale)
-            for name in self.form.thresholds
-        }
+        scale = self.input_quantizer.scale
+        constants = {name: round_ste(double(getattr(self.inner, name)) / scale) for name in self.form.thresholds}
         if isinstance(self.inner, Bernoulli):
             constants["entries"] = torch.floor(self._levels().clamp(0, 1) * 2**DRAW_BITS + 0.5)
 
@@ -317,11 +308,7 @@ class _QuantDiscretizer(Discretizer):
 
 
 class QuantizedUnit(HybridUnit):
-    """A unit whose stages compute with integers; its window is as it was.
-
-    Attributes:
-        quant_kernel, program, quant_discretizer: the stages, None where there is none.
-    """
+    """A unit whose stages compute with integers, with the window of the float unit; None for a stage it lacks."""
 
     def __init__(
         self,
@@ -337,38 +324,31 @@ class QuantizedUnit(HybridUnit):
 
     @property
     def out(self) -> Quantizer | None:
-        """The grid of what comes out; None where the unit only passes on what came in."""
-        if (
-            self.quant_discretizer is not None
-            and self.quant_discretizer.out is not self.quant_discretizer.input_quantizer
-        ):
-            return self.quant_discretizer.out
+        """The quantizer of the output; None if the unit passes the scale of its input on."""
+        discretizer = self.quant_discretizer
+        if discretizer is not None and discretizer.out is not discretizer.input_quantizer:
+            return discretizer.out
 
         if self.program is not None:
             name = self.program.input_with(self.program.out)
             if name is None:
                 return self.program.out
             if name != "#0":
-                raise ExportError("a unit whose nonlinearity gives nothing but its context has no integer form")
+                raise ExportError("a unit whose nonlinearity returns its context has no integer form")
 
         return None if self.quant_kernel is None else self.quant_kernel.out
 
     def calibrate(self) -> None:
-        """Chooses every grid but those of what comes in."""
         for stage in (self.quant_kernel, self.program, self.quant_discretizer):
             if stage is not None:
                 stage.calibrate()
 
-    def convert(self, source: QParams, context: QParams | None) -> None:
-        """From observing to integers.
-
-        Args:
-            source: grid of what comes in.
-            context: grid of the second signal.
-        """
+    def convert(self, source: QParamsRecord, context: QParamsRecord | None) -> None:
+        """Switches from observing to integers; takes scale and range of the source and of the context."""
         if self.quant_kernel is not None:
             self.quant_kernel.input_quantizer.set_qparams(source)
             self.quant_kernel.convert()
+            # each stage reads the scale of the one before
             source = self.quant_kernel.out.qparams
 
         if self.program is not None:
@@ -381,43 +361,37 @@ class QuantizedUnit(HybridUnit):
 
         if self.quant_discretizer is not None:
             self.quant_discretizer.input_quantizer.set_qparams(source)
+            # its thresholds and tables have the scale of its input
             self.quant_discretizer.calibrate()
             self.quant_discretizer.convert()
 
 
 def quantized_unit(
-    unit: HybridUnit, path: str, config: QConfigMapping, stages: Mapping[str, Tensor], context: Tensor | None
+    unit: HybridUnit, path: str, config: QConfigMapping, h: Tensor, context: Tensor | None
 ) -> QuantizedUnit:
-    """A unit that watches, to be settled later.
+    """An observed unit: call `calibrate`, then `convert`. `h` and the context are one input of the nonlinearity."""
+    kernel = None
+    if unit.kernel is not None:
+        stage = f"{path}.kernel"
+        kernel = QuantKernel(unit.kernel, _stage_qconfig(config, stage), stage)
 
-    Args:
-        unit: in evaluation mode.
-        path: `units.LINK`.
-        config: regions.
-        stages: what comes into the nonlinearity, one row a sample, as "kernel".
-        context: one value of the second signal, `(B, *C)`.
-
-    Raises:
-        ExportError: a stage has no integer form.
-    """
-
-    def qconfig(stage: str) -> QConfig:
-        found = config.qconfig(f"{path}.{stage}")
-        if found is None:
-            raise ExportError(f"'{path}.{stage}' is in no region, though other stages of the unit are; add one for it")
-        return found
-
-    kernel = None if unit.kernel is None else QuantKernel(unit.kernel, qconfig("kernel"), f"{path}.kernel")
     program = None
     if unit.nonlinearity is not None:
-        signals = [stages["kernel"], *([] if context is None else [context])]
-        where = f"{path}.nonlinearity"
-        program = QuantProgram(trace_graph(unit.nonlinearity, signals, {}, where), where, config)
+        stage = f"{path}.nonlinearity"
+        signals = [h] if context is None else [h, context]
+        program = QuantProgram(trace_graph(unit.nonlinearity, signals, {}, stage), stage, config)
 
-    length = 1 if unit.window is None else unit.window.length or 1
     discretizer = None
     if unit.discretizer is not None:
-        where = f"{path}.discretizer"
-        discretizer = _QuantDiscretizer(unit.discretizer, qconfig("discretizer"), length, where)
+        stage = f"{path}.discretizer"
+        length = 1 if unit.window is None else unit.window.length or 1
+        discretizer = _QuantDiscretizer(unit.discretizer, _stage_qconfig(config, stage), length, stage)
 
     return QuantizedUnit(copy.deepcopy(unit.window), kernel, program, discretizer)
+
+
+def _stage_qconfig(config: QConfigMapping, path: str) -> QConfig:
+    qconfig = config.qconfig(path)
+    if qconfig is None:
+        raise ExportError(f"{path!r} is in no region, though other stages of the unit are; add one for it")
+    return qconfig

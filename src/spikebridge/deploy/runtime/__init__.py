@@ -1,1 +1,1 @@
-"""The float runtime without torch: a second implementation of the time rules, which checks `hybrid/network`."""
+"""The float runtime in numpy, without torch: a second implementation of the rules of time, which checks the first."""

@@ -1,7 +1,8 @@
-"""Links in numpy: what a unit made waits until its stamp, then is read sampled or held. No torch is needed."""
+"""Links in numpy: a value waits until its tick, then it is read sampled or held. No torch is needed."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,125 +14,77 @@ from spikebridge.deploy.nir.graph import read_graph
 from spikebridge.deploy.onnx.session import OnnxSession, OpenSession
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.runtime.units import Function, Nonlinearity, UnitFiles, UnitRunnerState, float_unit
+from spikebridge.deploy.stages.kernels import Forms
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
 
 
 class LinkRunnerState(NamedTuple):
-    """What a link remembers.
-
-    Attributes:
-        unit: the state of its unit.
-        waiting: values on the way, oldest first.
-        held: the newest value that arrived; the initial one before, None where that means absence.
-        context: the newest value of the context.
-        triggered: whether a mask has a trigger waiting for the next step of the source, `(B,)`.
-    """
+    """The state of a link."""
 
     unit: UnitRunnerState
-    waiting: tuple[Values, ...]
-    held: Values | None
-    context: Values | None
-    triggered: NDArray[np.bool_] | None
-
-
-@runtime_checkable
-class _LinkSettings(Protocol):
-    """What the rules of time ask of a link, whatever numbers it carries."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> Literal["transmission", "modulation"]: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def context(self) -> str | None: ...
-    @property
-    def emits(self) -> ClockRecord: ...
-    @property
-    def held(self) -> bool: ...
-    @property
-    def delay(self) -> int: ...
+    waiting: tuple[Values, ...]  # values before their tick, oldest first
+    held: Values | None  # the newest value that arrived, the initial value before
+    context: Values | None  # the newest value of the context
+    triggered: NDArray[np.bool_] | None  # samples with a trigger since the last step of the source, if it is a mask
 
 
 @runtime_checkable
 class Unit(Protocol):
-    """What makes values of a signal, step by step."""
+    """A unit that runs step by step."""
 
     def push(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """One step: the values that come out, oldest first, and the state."""
+        """One step of the source: the new values, oldest first, and the state."""
 
 
+@dataclass
 class LinkRunner:
-    """One link.
+    """A link, one tick a call; initial values are those of one sample."""
 
-    Args:
-        link: in words.
-        source: the clock of its source.
-        unit: what makes values of the source's, None where the link passes them on.
-        initial: of one sample, before the first value; None where that means absence.
-        context: of one sample, before the first value of the context.
-        trigger: the signal at whose samples windows open, and its clock.
-        masked: whether the trigger is a mask, one flag a sample.
-        shape: of a value, where it is known.
-    """
-
-    def __init__(
-        self,
-        link: _LinkSettings,
-        source: ClockRecord,
-        unit: Unit | None,
-        *,
-        initial: Values | None = None,
-        context: Values | None = None,
-        trigger: tuple[str, ClockRecord] | None = None,
-        masked: bool = False,
-        shape: tuple[int, ...] | None = None,
-    ) -> None:
-        self.link = link
-        self.source = source
-        self.unit = unit
-        self.trigger = trigger
-        self.initial = initial
-        self.context = context
-        self.masked = masked
-        self.shape = shape
-        self.sources = [name for name in (link.source, link.context, trigger and trigger[0]) if name is not None]
+    link: Any  # the record, of a bundle or of an integer model
+    source: ClockRecord  # of the source
+    unit: Unit | None
+    initial: Values | None = None
+    context: Values | None = None  # before the first value of the context
+    trigger: tuple[str, ClockRecord] | None = None  # signal at whose samples windows open, and its clock
+    masked: bool = False  # the trigger is a mask, one flag a sample
+    shape: tuple[int, ...] | None = None  # of a value, where it is known
 
     def start(self, batch: int) -> LinkRunnerState:
-        """What the link remembers before the first tick."""
         held, context = (
             None if value is None else np.repeat(value[None], batch, axis=0) for value in (self.initial, self.context)
         )
-        return LinkRunnerState(UnitRunnerState(), (), held, context, np.zeros(batch, np.bool_) if self.masked else None)
+        triggered = np.zeros(batch, np.bool_) if self.masked else None
+
+        return LinkRunnerState(UnitRunnerState(), (), held, context, triggered)
 
     def run_unit(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
     ) -> tuple[list[Values], LinkRunnerState]:
-        """What the unit makes of what the sources gave at a tick."""
+        """The values that the unit computes from the signals of a tick."""
         x = signals.get(self.link.source)
         if self.unit is None:
             return ([] if x is None else [x]), state
 
-        if self.link.context is not None and (fresh := signals.get(self.link.context)) is not None:
-            state = state._replace(context=fresh)
+        if self.link.context is not None:
+            context = signals.get(self.link.context)
+            state = state if context is None else state._replace(context=context)
 
         starts, state = self._starts(signals, tick, state)
         if x is None:
             return [], state
 
-        # flags count as numbers here
+        # flags count as numbers in a unit
         x = x.astype(np.float32) if x.dtype == np.bool_ else x
         values, unit = self.unit.push(x, state.unit, starts, state.context)
 
         return values, state._replace(unit=unit)
 
     def send(self, values: list[Values], state: LinkRunnerState) -> LinkRunnerState:
-        """Puts values on the way."""
+        """Values of a unit, added to those that wait."""
         for value in values:
             if self.shape is not None and value.shape[1:] != self.shape:
                 raise DataError(
@@ -141,41 +94,40 @@ class LinkRunner:
         return state._replace(waiting=(*state.waiting, *values))
 
     def read(self, tick: int, fires: bool, state: LinkRunnerState) -> tuple[Values | None, LinkRunnerState]:
-        """What the target reads at a tick, None for nothing; values whose time has come leave the way.
-
-        Args:
-            tick: the tick.
-            fires: whether the target has a tick there.
-            state: of the link.
-        """
-        number = self.link.emits.between(tick - self.link.delay, tick + 1 - self.link.delay)
+        """The value that the target reads at a tick, None if there is none; `fires` is True if the target runs then."""
+        sent = tick - self.link.delay
+        number = self.link.emits.between(sent, sent + 1)
         if number > len(state.waiting):
             raise DataError(f"link {self.link.name!r} has nothing to deliver at tick {tick}: the clocks do not fit")
 
         arrived = state.waiting[number - 1] if number else None
         state = state._replace(waiting=state.waiting[number:])
+
         if self.link.held or self.link.kind == "modulation":
             state = state if arrived is None else state._replace(held=arrived)
             return state.held, state
 
         if arrived is None and fires and state.held is None:
-            raise DataError(f"link {self.link.name!r} brings nothing at tick {tick}: the clocks do not fit")
+            raise DataError(f"link {self.link.name!r} has no value at tick {tick}: the clocks do not fit")
 
-        return (arrived if arrived is not None else state.held), state
+        return (state.held if arrived is None else arrived), state
 
     def _starts(
         self, signals: Mapping[str, Values | None], tick: int, state: LinkRunnerState
     ) -> tuple[bool | NDArray[np.bool_], LinkRunnerState]:
-        """Whether windows of `Since` open at this step of the source."""
+        """The start of windows of `Since` at this step of the source: of all samples, or a mask of them."""
         if self.trigger is None:
             return False, state
 
         name, clock = self.trigger
         if state.triggered is not None:
             flags = signals.get(name)
-            waiting = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
-            return waiting, state._replace(triggered=np.zeros_like(waiting) if self.source.fires(tick) else waiting)
+            triggered = state.triggered if flags is None else state.triggered | flags.reshape(len(flags))
+            # a trigger waits for the next step of the source
+            waiting = np.zeros_like(triggered) if self.source.fires(tick) else triggered
+            return triggered, state._replace(triggered=waiting)
 
+        # any sample of the trigger since the step of the source before opens a window
         before = clock.count(tick - self.source.period + 1) if tick > self.source.phase else 0
         return clock.count(tick + 1) > before, state
 
@@ -184,37 +136,24 @@ def open_link(
     bundle: Bundle,
     link: LinkRecord,
     unit: Unit | None = None,
-    own: Mapping[str, Any] | None = None,
+    forms: Forms = None,
     open_session: OpenSession | None = None,
 ) -> LinkRunner:
-    """A link of a bundle.
-
-    Args:
-        bundle: an opened one.
-        link: the link in words.
-        unit: another one than that of the bundle.
-        own: forms of stages that the package does not know, by record name.
-        open_session: loads an ONNX file; None takes onnxruntime.
-
-    Raises:
-        DataError: a file of its unit is damaged or does not fit.
-    """
+    """A link of a bundle, with its own unit unless another one is given."""
     manifest = bundle.manifest
     numbers = bundle.numbers(link.numbers)
     trigger = trigger_of(link)
-    if link.initial is None and "initial" not in numbers:
-        raise DataError(f"link {link.name!r} has no initial value")
+    # a sampled link without a delay has a value whenever its target runs
+    starts_with_value = link.kind == "transmission" and (link.held or link.delay > 0)
+    initial = _initial_value(link, numbers)
+    if unit is None:
+        unit = _unit(bundle, link, numbers, forms, open_session or OnnxSession)
 
-    initial: Values = numbers["initial"] if link.initial is None else np.full(link.shape, link.initial, np.float32)
-    if initial.shape != link.shape:
-        raise DataError(f"link {link.name!r} carries {link.shape}, but begins with {initial.shape}")
-
-    begins = link.kind == "transmission" and (link.held or link.delay > 0)
     return LinkRunner(
         link,
         manifest.clock(link.source),
-        _unit(bundle, link, numbers, own, open_session or OnnxSession) if unit is None else unit,
-        initial=initial if begins else None,
+        unit,
+        initial=initial if starts_with_value else None,
         context=None if link.context is None else np.zeros(manifest.shape(link.context), np.float32),
         trigger=None if trigger is None else (trigger, manifest.clock(trigger)),
         masked=trigger in manifest.inputs and manifest.inputs[trigger].dtype == "bool",
@@ -222,27 +161,35 @@ def open_link(
     )
 
 
+def _initial_value(link: LinkRecord, numbers: Mapping[str, Values]) -> Values:
+    if link.initial is None and "initial" not in numbers:
+        raise DataError(f"link {link.name!r} has no initial value")
+
+    initial = numbers["initial"] if link.initial is None else np.full(link.shape, link.initial, np.float32)
+    if initial.shape != link.shape:
+        raise DataError(f"link {link.name!r} carries {link.shape}, but its initial value has {initial.shape}")
+
+    return initial
+
+
 def _unit(
-    bundle: Bundle,
-    link: LinkRecord,
-    numbers: Mapping[str, Any],
-    own: Mapping[str, Any] | None,
-    open_session: OpenSession,
+    bundle: Bundle, link: LinkRecord, numbers: Mapping[str, Any], forms: Forms, open_session: OpenSession
 ) -> Unit | None:
     if link.unit is None:
         return None
 
-    layer = None
+    spiking_layer = None
     if link.unit.fires is not None:
         graph = read_graph(bundle.read(link.unit.fires))
         check_step(f"{bundle.path / link.unit.fires}", graph.dt, link.emits, bundle.manifest.dt)
-        layer = NirRunner(graph)
+        spiking_layer = NirRunner(graph)
 
-    files = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
-    functions = {stage: _of_window(bundle, file, open_session) for stage, file in files.items() if file is not None}
-    unit = float_unit(link.unit, numbers, UnitFiles(_nonlinearity(bundle, link, open_session), layer, functions), own)
+    stages = {"kernel": link.unit.kernel_function, "discretizer": link.unit.discretizer_function}
+    functions = {stage: _window_function(bundle, file, open_session) for stage, file in stages.items() if file}
+    files = UnitFiles(_nonlinearity(bundle, link, open_session), spiking_layer, functions)
+    unit = float_unit(link.unit, numbers, files, forms)
+
     emits = unit.clock(bundle.manifest.clock(link.source))
-
     if emits != link.emits:
         raise DataError(f"manifest: link {link.name!r} emits {link.emits}, but its unit has {emits}")
 
@@ -255,20 +202,9 @@ def _nonlinearity(bundle: Bundle, link: LinkRecord, open_session: OpenSession) -
         return None
 
     session = open_session(bundle.read(file), f"{bundle.path / file}")
-
-    def apply(h: Values, context: Values | None) -> Values:
-        feed = {"value": h} if context is None else {"value": h, "context": context}
-        y: Values = session.run(feed)[0]
-        return y
-
-    return apply
+    return lambda h, context: session.run({"value": h} | ({} if context is None else {"context": context}))[0]
 
 
-def _of_window(bundle: Bundle, file: str, open_session: OpenSession) -> Function:
+def _window_function(bundle: Bundle, file: str, open_session: OpenSession) -> Function:
     session = open_session(bundle.read(file), f"{bundle.path / file}")
-
-    def apply(values: Values) -> Values:
-        y: Values = session.run({"value": values})[0]
-        return y
-
-    return apply
+    return lambda values: session.run({"value": values})[0]

@@ -4,12 +4,12 @@
     outputs, state = runner.step({"events": x}, runner.start(batch=1))     # one tick
     outputs = runner.run(inputs)                                           # a recording
 
-It is a second implementation of the time rules of `HybridNetwork`, tick by tick in numpy, and checks the first. A part
-fires at its ticks, reads sampled or held links, and a unit's output is stamped and delivered by the link's clock.
+It is a second implementation of the rules of time of `HybridNetwork`, tick by tick in numpy, and checks the first. A
+part fires at its ticks and reads sampled or held links; the values of a unit are delivered at the ticks of the link.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,31 +34,8 @@ class RunnerState(NamedTuple):
     links: dict[str, LinkRunnerState]
 
 
-@runtime_checkable
-class _NetworkRecord(Protocol):
-    """What a runner asks of a network in words."""
-
-    @property
-    def inputs(self) -> Mapping[str, Any]: ...
-    @property
-    def parts(self) -> Mapping[str, Any]: ...
-    @property
-    def order(self) -> Sequence[str]: ...
-    @property
-    def outputs(self) -> Sequence[str]: ...
-
-    def incoming(self, part: Any) -> Sequence[Any]:
-        """The links that lead to a part, in order; None: out of the network."""
-
-
 def check_arrays(inputs: Mapping[str, Any]) -> None:
-    """Raises where inputs are no arrays by name.
-
-    Example:
-        >>> check_arrays({"x": [1.0]})
-        Traceback (most recent call last):
-        spikebridge.errors.ShapeError: input 'x' needs an array of numpy, but got the list [1.0]; np.asarray makes one
-    """
+    """Raises a `ShapeError` unless inputs are arrays by name."""
     check_named(inputs)
     for name, x in inputs.items():
         if not isinstance(x, np.ndarray):
@@ -66,172 +43,142 @@ def check_arrays(inputs: Mapping[str, Any]) -> None:
 
 
 class TickRunner:
-    """Parts and links, run tick by tick.
+    """Parts and links, run tick by tick: the base of `Runner` and `IntegerModel`.
 
-    Args:
-        graph: the network in words.
-        parts: what runs each, `y, state = part.step(reads, effects, state)`.
-        links: what runs each.
+    `graph` is the record of the network, a `Manifest` or an `IntegerRecord`.
     """
 
-    def __init__(self, graph: _NetworkRecord, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
+    def __init__(self, graph: Any, parts: Mapping[str, Any], links: Mapping[str, LinkRunner]) -> None:
         self.graph = graph
         self.parts = dict(parts)
         self.links = dict(links)
+        self.schedule = tuple(_schedule(graph))
+        # found once: a search through all links at every tick is a tenth of the time
+        self.incoming = {part: tuple(graph.incoming(part)) for part in graph.parts}
 
     def argument(self, link: Any) -> str:
-        """What a part calls the signal that a transmission brings."""
+        """The name by which a part reads the values of a transmission."""
         return str(link.name)
 
     def check_input(self, name: str, record: Any, x: Values) -> Values:
-        """One step of an input in the form that parts take; refuses any other."""
+        """One step of an input as parts read it; raises where it does not fit."""
         return x
 
-    def start(self, batch: int) -> RunnerState:
-        """The state before the first tick.
+    def check_output(self, name: str, y: Values) -> Values:
+        """One step of a part as links read it; raises where it does not fit."""
+        return y
 
-        Args:
-            batch: streams side by side.
-        """
+    def start(self, batch: int) -> RunnerState:
         links = {name: link.start(batch) for name, link in self.links.items()}
         return RunnerState(0, batch, dict.fromkeys(self.parts), links)
 
     def step(
         self, inputs: Mapping[str, Values], state: RunnerState, hook: SignalHook | None = None
     ) -> tuple[dict[str, Values], RunnerState]:
-        """One tick.
+        """One tick: inputs with a sample at it, `(B, *N)` each, to the outputs that fired, and the state.
 
-        Args:
-            inputs: those that fire at it, `(B, *N)` each.
-            state: of `start`, or after the tick before.
-            hook: gets every value of a part or a link, and returns the one to use.
-
-        Returns:
-            The outputs that fired, and the state. `links.NAME` is what leaves the network by a unit; one that gives
-            several values in a tick gives the last one.
-
-        Raises:
-            ShapeError: an input is missing, too much, or of another shape.
+        An output `links.NAME` leaves the network by a unit; of several values in a tick it is the last one. A `hook` is
+        called with every value of a part or link, and returns the value to use.
         """
         tick = state.tick
-        graph = self.graph
         signals = self._signals(inputs, tick, state.batch)
         parts = dict(state.parts)
         links = dict(state.links)
         outputs: dict[str, Values] = {}
-        delayed: list[Any] = []
-        done = set(graph.inputs)
 
-        def run_unit(link: Any) -> None:
-            runner = self.links[link.name]
-            made, links[link.name] = runner.run_unit(signals, tick, links[link.name])
+        for entry in self.schedule:
+            if isinstance(entry, str):
+                y, parts[entry] = self._fire(entry, tick, parts[entry], links)
+                signals[entry] = y if y is None or hook is None else hook("parts", entry, tick, y)
+                continue
+
+            name = entry.name
+            values, links[name] = self.links[name].run_unit(signals, tick, links[name])
             if hook is not None:
-                made = [hook("links", link.name, tick, value) for value in made]
+                values = [hook("links", name, tick, value) for value in values]
 
-            if link.target is not None:
-                links[link.name] = runner.send(made, links[link.name])
-            elif made:
-                outputs[f"links.{link.name}"] = made[-1]
+            if entry.target is not None:
+                links[name] = self.links[name].send(values, links[name])
+            elif values:
+                outputs[f"links.{name}"] = values[-1]
 
-        for part in graph.order:
-            for link in graph.incoming(part):
-                if link.delay and not done.issuperset(self.links[link.name].sources):
-                    delayed.append(link)
-                else:
-                    run_unit(link)
-
-            y, parts[part] = self._fire(part, tick, parts[part], links)
-            if y is not None and hook is not None:
-                y = hook("parts", part, tick, y)
-
-            signals[part] = y
-            done.add(part)
-
-        for link in (*delayed, *graph.incoming(None)):
-            run_unit(link)
-
-        outputs |= {name: y for name in graph.outputs if (y := signals.get(name)) is not None}
+        outputs |= {name: y for name in self.graph.outputs if (y := signals.get(name)) is not None}
         return outputs, RunnerState(tick + 1, state.batch, parts, links)
 
     def run(
         self, inputs: Mapping[str, Values], ticks: int | None = None, hook: SignalHook | None = None
     ) -> dict[str, Values]:
-        """A whole recording.
+        """A whole recording `(T, B, *N)` to the outputs `(K, B, *M)`, without those that never fired.
 
-        Args:
-            inputs: `(T, B, *N)` each.
-            ticks: how many; None means the most for which every input has exactly the samples given.
-            hook: as in `step`.
-
-        Returns:
-            The outputs, `(K, B, *M)` each; those that never fired are not there.
-
-        Raises:
-            ShapeError: inputs that do not fit the network or each other.
-            ConfigError: no inputs, or ticks that are no whole number.
+        `ticks` of None takes the largest number for which every input has exactly the given samples.
         """
         check_arrays(inputs)
         number = self.count_ticks(inputs) if ticks is None else ticks
         if not is_whole(number) or number < 0:
-            raise ConfigError(f"ticks must be a whole number, 0 or more, but got {ticks!r}")
+            raise ConfigError(f"ticks must be an integer, 0 or more, but got {ticks!r}")
         if not inputs:
             raise ConfigError(f"a run needs inputs, to know the batch; there are {', '.join(self.graph.inputs)}")
 
-        state = self.start(next(iter(inputs.values())).shape[1])
-        given: dict[str, list[Values]] = {}
+        batch = next(iter(inputs.values())).shape[1]
+        state = self.start(batch)
+        recorded: dict[str, list[Values]] = {}
 
         for tick in range(number):
-            now = {}
-            for name, record in self.graph.inputs.items():
-                if record.clock.fires(tick):
-                    x = inputs[name]
-                    index = record.clock.count(tick)
-                    if index >= len(x):
-                        raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
-                    now[name] = x[index]
-
-            outputs, state = self.step(now, state, hook)
+            outputs, state = self.step(self._samples_at(tick, inputs), state, hook)
             for name, y in outputs.items():
-                given.setdefault(name, []).append(y)
+                recorded.setdefault(name, []).append(y)
 
-        return {name: np.stack(values) for name, values in given.items()}
+        return {name: np.stack(values) for name, values in recorded.items()}
 
     def run_recorded(self, inputs: Mapping[str, Values], ticks: int) -> dict[str, dict[str, Values]]:
         """The signals of all parts and links over a recording, as "parts" and "links" by name, `(K, B, *M)` each."""
-        found: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
+        recorded: dict[str, dict[str, list[Values]]] = {"parts": {}, "links": {}}
 
         def hook(kind: str, name: str, tick: int, value: Values) -> Values:
-            found[kind].setdefault(name, []).append(value)
+            recorded[kind].setdefault(name, []).append(value)
             return value
 
         self.run(inputs, ticks, hook)
-        return {kind: {name: np.stack(values) for name, values in known.items()} for kind, known in found.items()}
+        return {
+            kind: {name: np.stack(values) for name, values in signals.items()} for kind, signals in recorded.items()
+        }
 
     def count_ticks(self, inputs: Mapping[str, Values]) -> int:
-        """The most ticks for which every input has exactly the samples given."""
-        known = self.graph.inputs
-        for name in known:
+        """The largest number of ticks for which every input has exactly the given samples."""
+        records = self.graph.inputs
+        for name in records:
             if name not in inputs:
-                raise ShapeError(f"input {name!r} is missing; there are {', '.join(known)}")
+                raise ShapeError(f"input {name!r} is missing; there are {', '.join(records)}")
 
         for name, x in inputs.items():
-            self._known(name)
+            self._check_known(name)
             if x.ndim < 2:
                 raise ShapeError(f"input {name!r} needs a signal (T, B, *N), but got shape {x.shape}")
 
-        clocks = {name: record.clock for name, record in known.items()}
+        clocks = {name: record.clock for name, record in records.items()}
         return min(clock.phase + len(inputs[name]) * clock.period for name, clock in clocks.items())
 
+    def _samples_at(self, tick: int, inputs: Mapping[str, Values]) -> dict[str, Values]:
+        samples = {}
+        for name, record in self.graph.inputs.items():
+            if record.clock.fires(tick):
+                x = inputs[name]
+                index = record.clock.count(tick)
+                if index >= len(x):
+                    raise ShapeError(f"input {name!r} has {len(x)} samples, but tick {tick} needs one more")
+                samples[name] = x[index]
+
+        return samples
+
     def _signals(self, inputs: Mapping[str, Values], tick: int, batch: int) -> dict[str, Values | None]:
-        """The inputs of a tick, checked."""
         signals: dict[str, Values | None] = {}
         for name, record in self.graph.inputs.items():
             x = inputs.get(name)
             clock = record.clock
             if (x is None) == clock.fires(tick):
-                wanted = "a sample" if x is None else "none"
+                expected = "a sample" if x is None else "none"
                 raise ShapeError(
-                    f"input {name!r} has {wanted} at tick {tick} (every {clock.period} from tick {clock.phase})"
+                    f"input {name!r} has {expected} at tick {tick} (every {clock.period} from tick {clock.phase})"
                 )
 
             if x is not None and len(x) != batch:
@@ -240,20 +187,22 @@ class TickRunner:
             signals[name] = None if x is None else self.check_input(name, record, x)
 
         for name in inputs:
-            self._known(name)
+            self._check_known(name)
 
         return signals
 
-    def _known(self, name: str) -> None:
+    def _check_known(self, name: str) -> None:
         if name not in self.graph.inputs:
             raise ShapeError(f"there is no input {name!r}; {did_you_mean(name, self.graph.inputs)}")
 
     def _fire(self, part: str, tick: int, state: Any, links: dict[str, LinkRunnerState]) -> tuple[Values | None, Any]:
+        """A part at a tick: its output, None where it does not fire, and its state."""
         fires = self.graph.parts[part].clock.fires(tick)
         reads: dict[str, Values] = {}
         effects: dict[tuple[str, str], list[tuple[Values, str]]] = {}
 
-        for link in self.graph.incoming(part):
+        # links are read at every tick, so that held values arrive in time
+        for link in self.incoming[part]:
             value, links[link.name] = self.links[link.name].read(tick, fires, links[link.name])
             if value is None:
                 continue
@@ -266,17 +215,35 @@ class TickRunner:
             return None, state
 
         y, state = self.parts[part].step(reads, effects, state)
-        return y, state
+        return self.check_output(part, y), state
+
+
+def _schedule(graph: Any) -> Iterator[Any]:
+    """The records of links and the names of parts, in the order in which they run in a tick."""
+    done = set(graph.inputs)
+    delayed = []
+    for part in graph.order:
+        for link in graph.incoming(part):
+            # a delayed link may read a part that fires later in this tick
+            if link.delay and not done.issuperset(link.sources):
+                delayed.append(link)
+            else:
+                yield link
+
+        yield part
+        done.add(part)
+
+    yield from (*delayed, *graph.incoming(None))
 
 
 class Runner(TickRunner):
     """A bundle, loaded.
 
     Args:
-        bundle: an opened one.
+        bundle: an opened bundle.
         parts: other runners for some parts, by name.
         units: other units for some links, by name.
-        stages: `KernelForm` and `DiscretizerForm` of stages that the package does not know, by record name.
+        stages: `KernelForm` and `DiscretizerForm` of user-defined stages by record name.
         open_session: loads an ONNX file; None takes onnxruntime.
 
     Raises:
@@ -292,20 +259,23 @@ class Runner(TickRunner):
         open_session: OpenSession | None = None,
     ) -> None:
         self.manifest = bundle.manifest
-        given = dict(parts or {})
-        made = dict(units or {})
+        part_runners = dict(parts or {})
+        for name, record in self.manifest.parts.items():
+            if name not in part_runners:
+                part_runners[name] = open_part(bundle, name, record, open_session)
 
-        super().__init__(
-            self.manifest,
-            {
-                name: given[name] if name in given else open_part(bundle, name, record, open_session)
-                for name, record in self.manifest.parts.items()
-            },
-            {
-                link.name: open_link(bundle, link, made.get(link.name), stages, open_session)
-                for link in self.manifest.links
-            },
-        )
+        own_units = dict(units or {})
+        links = {
+            link.name: open_link(bundle, link, own_units.get(link.name), stages, open_session)
+            for link in self.manifest.links
+        }
+        super().__init__(self.manifest, part_runners, links)
+
+    def check_output(self, name: str, y: Values) -> Values:
+        shape = self.manifest.parts[name].shape
+        if y.shape[1:] != shape:
+            raise DataError(f"part {name!r} gave values of shape {y.shape[1:]}, but the manifest says {shape}")
+        return y
 
     def check_input(self, name: str, record: InputRecord, x: Values) -> Values:
         if x.shape[1:] != record.shape:
@@ -319,8 +289,8 @@ class Runner(TickRunner):
         if x.dtype.kind not in "fbiu":
             raise ShapeError(f"input {name!r} needs numbers, but got {x.dtype}")
 
-        check_input: Values = x.astype(np.float32)
-        if not np.isfinite(check_input).all():
+        values: Values = x.astype(np.float32)
+        if not np.isfinite(values).all():
             raise DataError(f"input {name!r} has values that are not finite")
 
-        return check_input
+        return values

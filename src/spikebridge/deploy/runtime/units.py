@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from spikebridge.deploy.bundle.manifest import ClockRecord, StageRecord, UnitRecord
 from spikebridge.deploy.runtime.nir_interpreter import NirRunner
 from spikebridge.deploy.stages.discretizers import Discretize, Kind, Result, float_discretizer, kind_of
-from spikebridge.deploy.stages.kernels import KernelRunner, float_kernel, restart
+from spikebridge.deploy.stages.kernels import Forms, KernelRunner, float_kernel, restart
 from spikebridge.errors import DataError
 
 Values: TypeAlias = NDArray[Any]
 Nonlinearity: TypeAlias = Callable[[Values, Values | None], Values]  # of a value and the context
 Function: TypeAlias = Callable[[Values], Values]  # of a whole window, batch first
-MOST_STEPS = 1 << 20
+_MAX_STEPS = 1 << 20
 _WINDOWS = ("Hold", "Tumbling", "Sliding", "Since")
 
 
 class UnitRunnerState(NamedTuple):
-    """Steps of an unfinished window, steps since a running one opened, the kernel's carry, the discretizer's state."""
+    """Steps of an unfinished window, steps since a running window opened, states of kernel and discretizer."""
 
     waiting: tuple[Values, ...] = ()
     position: int = 0
@@ -35,52 +35,39 @@ class UnitRunnerState(NamedTuple):
 
 @dataclass(frozen=True)
 class UnitStages:
-    """The stages of a unit behind its window; None for one that is not there.
-
-    Attributes:
-        kernel: step by step.
-        kept: whether every step of a window gives a value, or the last one alone.
-        of_window: a kernel that takes a window as a whole, `(B, L, *N)`.
-        nonlinearity: of one value and the context.
-        discretize: the discretizer.
-        kind: of the discretizer: "steps", "reduces" or "expands".
-    """
+    """The stages of a unit after its window; None for a stage that it lacks."""
 
     kernel: KernelRunner | None = None
-    kept: bool = True
-    of_window: Function | None = None
+    kept: bool = True  # every step of a window gives a value, not only the last one
+    window_function: Function | None = None  # a kernel that takes a window as a whole
     nonlinearity: Nonlinearity | None = None
     discretize: Discretize | None = None
-    kind: Kind = "steps"
+    kind: Kind = "steps"  # of the discretizer
 
 
 class UnitRunner:
     """A unit that runs without torch: `values, state = unit.push(x, state)`.
 
-    Args:
-        window: in words, None where each step stands for itself.
-        stages: what follows it.
-
-    Raises:
-        DataError: stages that do not follow each other, or a window that cannot be.
-
-    Example:
-        >>> unit = UnitRunner(StageRecord("Tumbling", {"length": 2}), UnitStages())
-        >>> values, state = unit.push(np.array([[1.0]]), UnitRunnerState())
-        >>> [value.item() for value in values]
-        [1.0]
+    Without a window each step is a value of its own. Raises a `DataError` for stages that do not follow each other.
     """
 
     def __init__(self, window: StageRecord | None, stages: UnitStages) -> None:
         self.kind = window.name if window is not None else None
         self.length, self.stride = _window_sizes(window)
         self.stages = stages
-        changes = stages.kind != "steps"
-        tumbles = self.kind in ("Tumbling", "Sliding")
-        self.running = self.kind in (None, "Since") or (tumbles and stages.kept and not changes)
-        holds = self.kind == "Hold" and (stages.kind == "reduces" or not (stages.kept or stages.kind == "expands"))
 
-        if holds or (self.running and (changes or stages.of_window is not None)):
+        changes_number = stages.kind != "steps"
+        is_counted = self.kind in ("Tumbling", "Sliding")
+        # a running unit has a value at every step, and so need not keep its steps
+        self.running = self.kind in (None, "Since") or (is_counted and stages.kept and not changes_number)
+        self._check_order(window, changes_number)
+
+    def _check_order(self, window: StageRecord | None, changes_number: bool) -> None:
+        stages = self.stages
+        loses_held = stages.kind == "reduces" or not (stages.kept or stages.kind == "expands")
+        needs_window = changes_number or stages.window_function is not None
+
+        if (self.kind == "Hold" and loses_held) or (self.running and needs_window):
             gives = "every step" if stages.kept else "its last step"
             raise DataError(
                 f"the stages of a unit do not follow each other: {window}, a kernel that gives {gives} of it, a "
@@ -88,15 +75,7 @@ class UnitRunner:
             )
 
     def clock(self, source: ClockRecord) -> ClockRecord:
-        """The clock of the unit's values for a source's clock.
-
-        Raises:
-            DataError: the values of a window do not divide its base ticks.
-
-        Example:
-            >>> UnitRunner(StageRecord("Tumbling", {"length": 6}), UnitStages(kept=False)).clock(ClockRecord(1, 0))
-            ClockRecord(period=6, phase=5)
-        """
+        """The clock of the unit's values for a source's clock."""
         if self.running:
             return source
 
@@ -104,8 +83,8 @@ class UnitRunner:
         if self.kind != "Hold":
             closes = ClockRecord(source.period * self.stride, source.phase + (self.length - 1) * source.period)
 
-        single = self.stages.kind == "reduces" or (self.stages.kind == "steps" and not self.stages.kept)
-        number = 1 if single else self.length
+        is_single = self.stages.kind == "reduces" or (self.stages.kind == "steps" and not self.stages.kept)
+        number = 1 if is_single else self.length
         if closes.period % number:
             raise DataError(f"a unit gives {number} values every {closes.period} base ticks, which does not divide")
 
@@ -114,16 +93,10 @@ class UnitRunner:
     def push(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_] = False, context: Values | None = None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """One step of the source.
+        """One step `(B, *N)` of the source: the new values, oldest first, and the state.
 
-        Args:
-            x: `(B, *N)`.
-            state: after the step before, `UnitRunnerState()` at the start.
-            starts: for `Since`: whether a window starts here, or which samples' windows do.
-            context: the second signal of the nonlinearity.
-
-        Returns:
-            The values that come out, oldest first, and the state.
+        `starts` is True, or a mask of samples, if a window of `Since` opens here. The context is the second signal of
+        the nonlinearity.
         """
         if self.running:
             return self._run(x, state, starts, context)
@@ -140,15 +113,15 @@ class UnitRunner:
     def _run(
         self, x: Values, state: UnitRunnerState, starts: bool | NDArray[np.bool_], context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """One step of the kernel, and its value."""
         position = state.position
-        kernel = self.stages.kernel
         if self.kind in ("Tumbling", "Sliding"):
+            # a counted window needs no trigger
             starts = position == 0
             position = (position + 1) % self.length
 
         h = x
         carry = state.carry
+        kernel = self.stages.kernel
 
         if kernel is not None:
             if isinstance(starts, np.ndarray):
@@ -158,118 +131,99 @@ class UnitRunner:
 
             h, carry = kernel(x, carry)
 
-        values, drawn = self._discretize([self._apply(h, context)], state)
-        return values, UnitRunnerState(state.waiting, position, carry, drawn)
+        values, discretizer = self._discretize([self._apply(h, context)], state)
+        return values, UnitRunnerState(state.waiting, position, carry, discretizer)
 
     def _close(
         self, steps: list[Values], state: UnitRunnerState, context: Values | None
     ) -> tuple[list[Values], UnitRunnerState]:
-        """A whole window."""
-        kernel = self.stages.kernel
-        if self.stages.of_window is not None:
-            values = [self._apply(self.stages.of_window(np.stack(steps, axis=1)), context)]
-        elif kernel is None:
+        if self.stages.window_function is not None:
+            values = [self._apply(self.stages.window_function(np.stack(steps, axis=1)), context)]
+        elif self.stages.kernel is not None:
+            values = [self._apply(h, context) for h in self._kernel_values(self.stages.kernel, steps)]
+        elif self.kind == "Hold":
             # the steps of a held value are one value
-            alike = self.kind == "Hold"
-            values = [self._apply(x, context) for x in (steps[:1] if alike else steps)]
-            values = values * self.length if alike else values
+            values = [self._apply(steps[0], context)] * self.length
         else:
-            carry = None
-            kept = []
-            for x in steps:
-                h, carry = kernel(x, carry)
-                kept.append(h)
+            values = [self._apply(x, context) for x in steps]
 
-            values = [self._apply(h, context) for h in (kept if self.stages.kept else kept[-1:])]
+        values, discretizer = self._discretize(values, state)
+        return values, state._replace(discretizer=discretizer)
 
-        values, drawn = self._discretize(values, state)
-        return values, state._replace(discretizer=drawn)
+    def _kernel_values(self, kernel: KernelRunner, steps: list[Values]) -> list[Values]:
+        carry = None
+        values = []
+        for x in steps:
+            h, carry = kernel(x, carry)
+            values.append(h)
+
+        return values if self.stages.kept else values[-1:]
 
     def _apply(self, h: Values, context: Values | None) -> Values:
         return h if self.stages.nonlinearity is None else self.stages.nonlinearity(h, context)
 
     def _discretize(self, values: list[Values], state: UnitRunnerState) -> tuple[list[Values], Any]:
-        discretize = self.stages.discretize
-        return (values, None) if discretize is None else discretize(values, self.length, state.discretizer)
+        if self.stages.discretize is None:
+            return values, None
+        outputs, after = self.stages.discretize(values, self.length, state.discretizer)
+        return list(outputs), after
 
 
 @dataclass(frozen=True)
 class UnitFiles:
-    """What a unit has in files of its own.
-
-    Attributes:
-        nonlinearity: F, None for the identity.
-        spiking_layer: of a `SpikingLayer` discretizer.
-        functions: of stages named `Function`: "kernel", "discretizer".
-    """
+    """Stages of a unit that are files of their own."""
 
     nonlinearity: Nonlinearity | None = None
-    spiking_layer: NirRunner | None = None
-    functions: Mapping[str, Function] = field(default_factory=dict)
+    spiking_layer: NirRunner | None = None  # the layer of a `SpikingLayer` discretizer
+    functions: Mapping[str, Function] = field(default_factory=dict)  # "kernel", "discretizer" without an array form
 
 
 def float_unit(
-    record: UnitRecord,
-    numbers: Mapping[str, Values],
-    files: UnitFiles = UnitFiles(),
-    own: Mapping[str, Any] | None = None,
+    record: UnitRecord, numbers: Mapping[str, Values], files: UnitFiles = UnitFiles(), forms: Forms = None
 ) -> UnitRunner:
-    """A unit of floats.
+    """A unit of floats from its record, its tensors `stage.quantity` and its files."""
+    kernel = None
+    if record.kernel is not None and "kernel" not in files.functions:
+        tensors = _numbers_of("kernel", numbers)
+        kernel = float_kernel(record.kernel.name, record.kernel.settings, tensors, forms)
 
-    Args:
-        record: of the unit.
-        numbers: its tensors, named `stage.quantity`.
-        files: what it has in files of its own.
-        own: forms of stages that the package does not know, by record name.
+    kind: Any = "steps"
+    if record.discretizer is not None:
+        kind = record.discretizer.settings.get("kind", kind_of(record.discretizer.name, forms))
 
-    Raises:
-        DataError: a stage that is not known, or settings that cannot be.
-
-    Example:
-        >>> mean = UnitRecord(StageRecord("Tumbling", {"length": 2}), StageRecord("Mean", {"keep": False}))
-        >>> unit = float_unit(mean, {})
-        >>> values, state = unit.push(np.array([[1.0]], np.float32), UnitRunnerState())
-        >>> len(values), unit.push(np.array([[3.0]], np.float32), state)[0][0].item()
-        (0, 2.0)
-    """
-    kernel = record.kernel
-    discretizer = record.discretizer
-    functions = files.functions
-    steps = discretize = None
-
-    if kernel is not None and "kernel" not in functions:
-        steps = float_kernel(kernel.name, kernel.settings, _of("kernel", numbers), own)
-
-    if files.spiking_layer is not None:
-        discretize = _layer(files.spiking_layer)
-    elif "discretizer" in functions:
-        discretize = _function(functions["discretizer"])
-    elif discretizer is not None:
-        discretize = float_discretizer(discretizer.name, discretizer.settings, _of("discretizer", numbers), own)
-
-    kind: Any = "steps" if discretizer is None else discretizer.settings.get("kind", kind_of(discretizer.name, own))
     stages = UnitStages(
-        kernel=steps,
-        kept=kernel is None or bool(kernel.settings.get("keep")),
-        of_window=functions.get("kernel"),
-        nonlinearity=_single(files.nonlinearity),
-        discretize=discretize,
+        kernel=kernel,
+        kept=record.kernel is None or bool(record.kernel.settings.get("keep")),
+        window_function=files.functions.get("kernel"),
+        nonlinearity=_in_float32(files.nonlinearity),
+        discretize=_discretizer(record.discretizer, numbers, files, forms),
         kind=kind,
     )
 
     return UnitRunner(record.window, stages)
 
 
-def _single(nonlinearity: Nonlinearity | None) -> Nonlinearity:
-    """A nonlinearity that takes floats of 32 bits, whatever a kernel gives."""
+def _discretizer(
+    record: StageRecord | None, numbers: Mapping[str, Values], files: UnitFiles, forms: Forms
+) -> Discretize | None:
+    if files.spiking_layer is not None:
+        return _layer_discretizer(files.spiking_layer)
+    if "discretizer" in files.functions:
+        return _function_discretizer(files.functions["discretizer"])
+    if record is None:
+        return None
+
+    return float_discretizer(record.name, record.settings, _numbers_of("discretizer", numbers), forms)
+
+
+def _in_float32(nonlinearity: Nonlinearity | None) -> Nonlinearity:
+    """A nonlinearity that takes float32, whatever a kernel gives."""
     if nonlinearity is None:
         return lambda h, context: h.astype(np.float32, copy=False)
     return lambda h, context: nonlinearity(h.astype(np.float32, copy=False), context)
 
 
-def _layer(layer: NirRunner) -> Discretize:
-    """A spiking layer makes the spikes."""
-
+def _layer_discretizer(layer: NirRunner) -> Discretize:
     def discretize(values: Sequence[Values], length: int, state: Any) -> Result:
         spikes = []
         for h in values:
@@ -281,20 +235,16 @@ def _layer(layer: NirRunner) -> Discretize:
     return discretize
 
 
-def _function(function: Function) -> Discretize:
+def _function_discretizer(function: Function) -> Discretize:
     def discretize(values: Sequence[Values], length: int, state: Any) -> Result:
-        given = function(np.stack(values, axis=1))
-        return [given[:, k] for k in range(given.shape[1])], None
+        outputs = function(np.stack(values, axis=1))
+        return [outputs[:, k] for k in range(outputs.shape[1])], None
 
     return discretize
 
 
 def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
-    """Length and stride of a window.
-
-    Raises:
-        DataError: a window that is not known, or cannot be.
-    """
+    """Length and stride of a window."""
     if window is None or window.name == "Since":
         return 1, 1
     if window.name not in _WINDOWS:
@@ -303,8 +253,10 @@ def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
     length = window.settings.get("length")
     stride = window.settings.get("stride", length)
     for size in (length, stride):
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST_STEPS:
-            raise DataError(f"a window of {length!r} steps every {stride!r} cannot be")
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_STEPS:
+            raise DataError(
+                f"a window of {length!r} steps every {stride!r} cannot be; expected integers from 1 to {_MAX_STEPS}"
+            )
 
     if stride > length:  # type: ignore[operator]
         raise DataError(f"a window of {length} steps every {stride} loses steps")
@@ -312,5 +264,6 @@ def _window_sizes(window: StageRecord | None) -> tuple[int, int]:
     return int(length), int(stride)  # type: ignore[arg-type]
 
 
-def _of(stage: str, numbers: Mapping[str, Values]) -> dict[str, Values]:
-    return {name.partition(".")[2]: value for name, value in numbers.items() if name.startswith(f"{stage}.")}
+def _numbers_of(stage: str, numbers: Mapping[str, Values]) -> dict[str, Values]:
+    prefix = f"{stage}."
+    return {name.removeprefix(prefix): value for name, value in numbers.items() if name.startswith(prefix)}

@@ -1,1 +1,1 @@
-"""Stages of hybrid units and neurons in arrays: each is written once, for floats, fake integers and integers."""
+"""Stages of hybrid units, and neurons, in arrays: one definition for floats, fake integers, integers and C."""

@@ -1,10 +1,10 @@
-"""Discretizers of hybrid units in arrays: each once, for floats and integers. No torch is needed.
+"""Discretizers of hybrid units in arrays, for floats, integers and C. No torch is needed.
 
-`values, state = discretize(a, values, length, state)` maps the values of one window to those that come out. The torch
-forms stand in `spikebridge.hybrid`. A discretizer of your own names its form in a class attribute `array_form`.
+`values, state = step(a, values, length, state)` maps the values of one window to its outputs. The torch forms are in
+`spikebridge.hybrid`. A user-defined discretizer names its form in a class attribute `array_form`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikebridge.deploy.stages.arithmetic import FloatArithmetic, IntegerArithmetic
-from spikebridge.errors import DataError
+from spikebridge.deploy.stages.kernels import Forms, Settings, form_of
+from spikebridge.deploy.stages.neurons import neuron_start, neuron_step
 
-Result: TypeAlias = tuple[list[Any], Any]
+Result: TypeAlias = tuple[Sequence[Any], Any]
 Discretize: TypeAlias = Callable[[Sequence[NDArray[Any]], int, Any], Result]  # values, steps of a window, state
 Step: TypeAlias = Callable[[Any, Sequence[Any], int, Any], Result]
-_Levels: TypeAlias = Callable[[Mapping[str, Any], int], tuple[int, int]]  # of settings and the steps of a window
+_Levels: TypeAlias = Callable[[Settings, int], tuple[int, int]]  # from settings and the steps of a window
 Kind: TypeAlias = Literal["steps", "reduces", "expands"]
 
 
@@ -27,16 +28,17 @@ class DiscretizerForm:
 
     Attributes:
         step: `values, state = step(a, values, length, state)`.
-        arguments: of the class, which a record holds as settings and tensors.
-        kind: "steps" (value by value), "reduces" (one value a window) or "expands" (L values of one).
+        arguments: arguments of the class, which a record holds as settings and tensors.
+        kind: "steps" (one output a value), "reduces" (one output a window) or "expands" (L outputs of one value).
         levels: the lowest and highest integer of an output of scale 1; "input": the output has the scale of the
             input; None: the scale is calibrated.
         thresholds: arguments that are compared with the input, and have its scale.
         unit: the argument that one integer of the output stands for.
         stateful: whether a window depends on those before.
-        settings: arguments that the step reads, which an integer record holds too.
-        integer: "array" (the step serves integers), "table" (a table of what each integer of the input becomes), or
-            "torch" (the step serves integers, and the torch class itself the fake integers, with its gradient).
+        settings: arguments that the step reads; an integer record holds them too.
+        integer: "array" (the step serves integers), "table" (a table of the outputs for each integer of the input), or
+            "torch" (the step serves integers; the torch class, with its gradient, serves the fake integers).
+        start: `state = start(a, h)` before the first window, for values like h; without it the step gets None.
     """
 
     step: Step
@@ -48,83 +50,42 @@ class DiscretizerForm:
     stateful: bool = False
     integer: Literal["array", "table", "torch"] = "array"
     settings: tuple[str, ...] = ()
+    start: Callable[[Any, Any], Any] | None = None
 
     @property
     def rescales(self) -> bool:
-        """Whether the integer form changes the scale."""
         return self.unit is not None or self.levels is None
 
+    def run(self, a: Any, values: Any, length: int, state: Any) -> tuple[Any, Any]:
+        """The step, from the start where there is no state yet."""
+        if state is None and self.start is not None and len(values):
+            state = self.start(a, values[0])
+        return self.step(a, values, length, state)
 
-def float_discretizer(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], own: Mapping[str, Any] | None = None
-) -> Discretize:
-    """A discretizer of floats.
 
-    Args:
-        name: its record name.
-        settings: of its record.
-        numbers: tensors of its record.
-        own: forms of discretizers that the package does not know, by record name.
-
-    Raises:
-        DataError: there is no such discretizer.
-
-    Example:
-        >>> count = float_discretizer("Count", {}, {})
-        >>> count([np.array([[1.0]], np.float32), np.array([[0.0]], np.float32)], 2, None)[0][0].item()
-        1.0
-    """
-    form = _form(name, own)
-    given = {**settings, **numbers}
-    constants: dict[str, Any] = {key: np.asarray(given[key], np.float32) for key in form.thresholds}
+def float_discretizer(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> Discretize:
+    """A discretizer of floats, from its record."""
+    form: DiscretizerForm = form_of("discretizer", name, DISCRETIZERS, forms)
+    arguments = {**settings, **numbers}
+    constants: dict[str, Any] = {key: np.asarray(arguments[key], np.float32) for key in form.thresholds}
     if form.unit is not None:
-        constants["out.unit"] = np.float32(given[form.unit])
+        constants["out.unit"] = np.float32(arguments[form.unit])
 
-    arithmetic = FloatArithmetic(settings, constants)
-    return lambda values, length, state: form.step(arithmetic, values, length, state)
-
-
-def integer_discretizer(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], own: Mapping[str, Any] | None = None
-) -> Discretize:
-    """A discretizer of integers; `Spikes` is a table of spikes.
-
-    Raises:
-        DataError: there is no such discretizer.
-
-    Example:
-        >>> make = integer_discretizer("Threshold", {}, {"v_threshold": np.array(5)})
-        >>> [y.item() for y in make([np.array([[4]]), np.array([[5]])], 2, None)[0]]
-        [0, 1]
-    """
-    # an integer record names its one ratio without a prefix
-    numbers = {f"out.{key}" if key in ("multiplier", "shift") else key: value for key, value in numbers.items()}
-    step = _table if name == TABLE else _form(name, own).step
-    arithmetic = IntegerArithmetic(settings, numbers)
-
-    return lambda values, length, state: step(arithmetic, values, length, state)
+    a = FloatArithmetic(settings, constants)
+    return lambda values, length, state: form.run(a, values, length, state)
 
 
-def kind_of(name: str, own: Mapping[str, Any] | None = None) -> Kind:
-    """What a discretizer does to the number of values.
-
-    Example:
-        >>> kind_of("Count"), kind_of("Spikes"), kind_of("Fire")
-        ('reduces', 'expands', 'steps')
-    """
-    form = {**DISCRETIZERS, **(own or {})}.get(name)
-    return "expands" if name == TABLE else form.kind if isinstance(form, DiscretizerForm) else "steps"
+def integer_discretizer(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> Discretize:
+    """A discretizer of integers, from its record."""
+    form: DiscretizerForm = form_of("discretizer", name, INTEGER_DISCRETIZERS, forms)
+    a = IntegerArithmetic(settings, numbers)
+    return lambda values, length, state: form.run(a, values, length, state)
 
 
-def _form(name: str, own: Mapping[str, Any] | None) -> DiscretizerForm:
-    known = {**DISCRETIZERS, **{n: form for n, form in (own or {}).items() if isinstance(form, DiscretizerForm)}}
-    if name not in known:
-        raise DataError(
-            f"there is no discretizer {name!r} here; known are {', '.join(known)}. "
-            "Give a discretizer of your own with stages={name: form}"
-        )
-
-    return known[name]
+def kind_of(name: str, forms: Forms = None) -> Kind:
+    """The relation of the number of outputs to the number of values, of a discretizer by record name."""
+    form = {**INTEGER_DISCRETIZERS, **(forms or {})}.get(name)
+    return form.kind if isinstance(form, DiscretizerForm) else "steps"
 
 
 def _bernoulli(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
@@ -142,13 +103,15 @@ def _threshold(a: Any, values: Sequence[Any], length: int, state: Any) -> Result
 
 def _signed_delta(a: Any, values: Sequence[Any], length: int, total: Any) -> Result:
     limit = a.limit()
-    sent = []
+    outputs = []
     for h in values:
-        total = a.xp.zeros_like(h) if total is None else total
-        sent.append(a.xp.clip(a.round(a.rescale(h) - total), -limit, limit))
-        total = total + sent[-1]
+        target = a.rescale(h)
+        # the total follows what a receiver can know: the sum of the changes so far
+        change = a.xp.clip(a.round(target - total), -limit, limit)
+        total = a.between(total + change, total, target)
+        outputs.append(change)
 
-    return sent, total
+    return outputs, total
 
 
 def _integrate(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
@@ -174,50 +137,74 @@ def _first_spike(a: Any, values: Sequence[Any], length: int, state: Any) -> Resu
 
 def _phase(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
     rest = np.clip(values[0], 0, 1)
+    smallest = float(np.finfo(np.float32).tiny)
     spikes = []
     for k in range(length):
-        worth = np.float32(max(2.0 ** -(k + 1), float(np.finfo(np.float32).tiny)))  # below, a bit would be 0
-        spikes.append(a.fire(rest, worth))
-        rest = rest - spikes[-1] * worth
+        # below the smallest float32 a bit would be 0, and every value would reach it
+        bit = np.float32(max(2.0 ** -(k + 1), smallest))
+        spikes.append(a.fire(rest, bit))
+        rest = rest - spikes[-1] * bit
 
     return spikes, None
 
 
 def _burst(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
-    value = np.clip(values[0], 0, 1) * np.float32(length)
-    return [a.fire(value - k, 0.5) for k in range(length)], None
+    number = np.clip(values[0], 0, 1) * np.float32(length)
+    return [a.fire(number - k, 0.5) for k in range(length)], None
 
 
 def _table(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
-    rows = a["entries"][values[0] - a.settings["low"]]
-    return [rows[..., k] for k in range(rows.shape[-1])], None
+    return a.look_up("entries", values[0] - a.settings["low"]), None
 
 
-def _spikes(settings: Mapping[str, Any], length: int) -> tuple[int, int]:
+def _spiking_layer(a: Any, values: Sequence[Any], length: int, state: Any) -> Result:
+    outputs = []
+    for h in values:
+        y, state = neuron_step(a, [h], state, {})
+        outputs.append(a.clip_output(a.rescale(y)))
+
+    return outputs, state
+
+
+def _spike_levels(settings: Settings, length: int) -> tuple[int, int]:
     return 0, 1
 
 
-def _steps_of_a_window(settings: Mapping[str, Any], length: int) -> tuple[int, int]:
+def _step_levels(settings: Settings, length: int) -> tuple[int, int]:
     return 0, length
 
 
-def _limited(settings: Mapping[str, Any], length: int) -> tuple[int, int]:
-    most = settings.get("limit") or settings["most"]
-    return -most, most
+def _limit_levels(settings: Settings, length: int) -> tuple[int, int]:
+    limit = settings.get("limit") or settings["max_level"]
+    return -limit, limit
 
 
 TABLE = "Spikes"
 DISCRETIZERS: dict[str, DiscretizerForm] = {
-    "Bernoulli": DiscretizerForm(_bernoulli, ("seed",), levels=_spikes, stateful=True, settings=("seed",)),
-    "Threshold": DiscretizerForm(_threshold, ("v_threshold",), levels=_spikes, thresholds=("v_threshold",)),
+    "Bernoulli": DiscretizerForm(
+        _bernoulli, ("seed",), levels=_spike_levels, stateful=True, settings=("seed",), start=lambda a, h: 0
+    ),
+    "Threshold": DiscretizerForm(_threshold, ("v_threshold",), levels=_spike_levels, thresholds=("v_threshold",)),
     "SignedDelta": DiscretizerForm(
-        _signed_delta, ("quantum", "limit"), levels=_limited, unit="quantum", stateful=True, settings=("limit",)
+        _signed_delta,
+        ("quantum", "limit"),
+        levels=_limit_levels,
+        unit="quantum",
+        stateful=True,
+        settings=("limit",),
+        start=lambda a, h: a.xp.zeros_like(h),
     ),
     "Integrate": DiscretizerForm(_integrate, kind="reduces"),
     "Last": DiscretizerForm(_last, kind="reduces", levels="input", integer="torch"),
-    "Count": DiscretizerForm(_count, kind="reduces", levels=_steps_of_a_window, integer="torch"),
-    "FirstTime": DiscretizerForm(_first_time, kind="reduces", levels=_steps_of_a_window, integer="torch"),
-    "FirstSpike": DiscretizerForm(_first_spike, kind="expands", levels=_spikes, integer="table"),
-    "Phase": DiscretizerForm(_phase, kind="expands", levels=_spikes, integer="table"),
-    "Burst": DiscretizerForm(_burst, kind="expands", levels=_spikes, integer="table"),
+    "Count": DiscretizerForm(_count, kind="reduces", levels=_step_levels, integer="torch"),
+    "FirstTime": DiscretizerForm(_first_time, kind="reduces", levels=_step_levels, integer="torch"),
+    "FirstSpike": DiscretizerForm(_first_spike, kind="expands", levels=_spike_levels, integer="table"),
+    "Phase": DiscretizerForm(_phase, kind="expands", levels=_spike_levels, integer="table"),
+    "Burst": DiscretizerForm(_burst, kind="expands", levels=_spike_levels, integer="table"),
+}
+# in integers a code is a table of its spikes, and a spiking layer is neurons; floats have an own class and a NIR file
+INTEGER_DISCRETIZERS: dict[str, DiscretizerForm] = {
+    **DISCRETIZERS,
+    TABLE: DiscretizerForm(_table, kind="expands"),
+    "Fire": DiscretizerForm(_spiking_layer, stateful=True, start=lambda a, h: neuron_start(a, [h])),
 }

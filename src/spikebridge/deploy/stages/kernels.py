@@ -1,7 +1,6 @@
-"""Kernels of hybrid units in arrays, each once for floats and integers: `h, carry = step(a, x, carry)`.
+"""Kernels of hybrid units in arrays: `h, carry = step(a, x, carry)`, for floats, integers and C. No torch is needed.
 
-No torch is needed. The torch forms stand in `spikebridge.hybrid`. A kernel of your own names its form in a class
-attribute `array_form`.
+The torch forms are in `spikebridge.hybrid`. A user-defined kernel names its form in a class attribute `array_form`.
 """
 
 import math
@@ -12,11 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from spikebridge.deploy.stages.arithmetic import MOST_STEPS, FloatArithmetic, IntegerArithmetic, check_ticks
+from spikebridge.deploy.stages.arithmetic import MAX_STEPS, FloatArithmetic, IntegerArithmetic, check_ticks
 from spikebridge.errors import DataError
 
-_ABOVE_ZERO = ("tau", "dt", "sigma")
+_POSITIVE = ("tau", "dt", "sigma")
+_INTEGER_SETTINGS = ("keep", "high", "low_out", "high_out")
 _Carry: TypeAlias = tuple[Any, ...]
+Settings: TypeAlias = Mapping[str, Any]
+Forms: TypeAlias = Mapping[str, Any] | None  # forms of user-defined stages by record name
 _Constants: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -25,37 +27,26 @@ class KernelForm:
     """A kernel in arrays.
 
     Attributes:
-        arguments: of the class, which a record holds as settings and tensors.
+        arguments: arguments of the class, which a record holds as settings and tensors.
         start: `carry = start(a, x)` at the start of a window, for steps like x `(B, *N)`; tensors have the batch first.
         step: `h, carry = step(a, x, carry)`.
-        constants: of the float form, from settings and tensors of the record. Those of the integer form come from the
-            torch class's `arguments`: what begins with `decay` counts parts of 2^15, `taps` have a scale of their own,
-            `rise` is a gain of the output, and anything else has the scale of the state.
+        constants: constants of the float form, from settings and tensors of the record. Those of the integer form come
+            from the torch class's `arguments`: `decay...` counts parts of 2^15, `taps` have a scale of their own,
+            `rise` is a gain of the output, and any other has the scale of the state.
         leaks: whether the state has a scale of its own, finer than that of the input.
-        settings: arguments that the step reads, which an integer record holds too.
+        settings: arguments that the step reads; an integer record holds them too.
     """
 
     arguments: tuple[str, ...]
     start: Callable[[Any, Any], _Carry]
     step: Callable[[Any, Any, _Carry], tuple[Any, _Carry]]
-    constants: _Constants = field(default=lambda q: {})
+    constants: _Constants = field(default=lambda quantities: {})
     leaks: bool = False
     settings: tuple[str, ...] = ()
 
 
 class KernelRunner:
-    """A kernel that runs step by step, `h, carry = kernel(x, carry)`; a carry of None starts a window.
-
-    Args:
-        form: the kernel in arrays.
-        arithmetic: of floats or integers.
-
-    Example:
-        >>> kernel = float_kernel("Sum", {"keep": False}, {})
-        >>> h, carry = kernel(np.ones((1, 1), np.float32), None)
-        >>> kernel(np.ones((1, 1), np.float32), carry)[0].item()
-        2.0
-    """
+    """A kernel that runs step by step, `h, carry = kernel(x, carry)`; a carry of None starts a window."""
 
     def __init__(self, form: KernelForm, arithmetic: FloatArithmetic) -> None:
         self.form = form
@@ -63,39 +54,25 @@ class KernelRunner:
         self.keep = bool(arithmetic.settings.get("keep"))
 
     def start(self, x: NDArray[Any]) -> _Carry:
-        """The carry at the start of a window, for steps like this one."""
         return self.form.start(self.arithmetic, x)
 
     def __call__(self, x: NDArray[Any], carry: _Carry | None) -> tuple[NDArray[Any], _Carry]:
-        """One step."""
         h, carry = self.form.step(self.arithmetic, x, self.start(x) if carry is None else carry)
         return self.arithmetic.clip_output(h), carry
 
 
-def float_kernel(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], own: Mapping[str, Any] | None = None
-) -> KernelRunner:
-    """A kernel of floats.
-
-    Args:
-        name: its record name.
-        settings: of its record.
-        numbers: tensors of its record.
-        own: forms of kernels that the package does not know, by record name.
-
-    Raises:
-        DataError: there is no such kernel.
-    """
-    form = _form(name, own)
+def float_kernel(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> KernelRunner:
+    """A kernel of floats, from its record."""
+    form: KernelForm = form_of("kernel", name, KERNELS, forms)
     for key, value in numbers.items():
         if not np.isfinite(value).all():
             raise DataError(f"the kernel {name!r} holds numbers in {key!r} that are not finite")
-        if key in _ABOVE_ZERO and not (np.asarray(value) > 0).all():
+        if key in _POSITIVE and not (np.asarray(value) > 0).all():
             raise DataError(f"the kernel {name!r} needs {key} above 0, but has {np.min(value)}")
 
-    taps = settings.get("num_taps")
-    if name == "Taps" and taps is not None and taps != len(numbers["weight"]):
-        raise DataError(f"the kernel {name!r} has num_taps = {taps}, but {len(numbers['weight'])} taps")
+    num_taps = settings.get("num_taps")
+    if name == "Taps" and num_taps is not None and num_taps != len(numbers["weight"]):
+        raise DataError(f"the kernel {name!r} has num_taps = {num_taps}, but {len(numbers['weight'])} taps")
 
     if name == "Delay":
         check_ticks(settings["max_ticks"], numbers["ticks"])
@@ -103,56 +80,39 @@ def float_kernel(
     return KernelRunner(form, FloatArithmetic(settings, form.constants({**settings, **numbers})))
 
 
-def integer_kernel(
-    name: str, settings: Mapping[str, Any], numbers: Mapping[str, Any], own: Mapping[str, Any] | None = None
-) -> KernelRunner:
-    """A kernel of integers.
-
-    Example:
-        >>> numbers = {"out.multiplier": np.array(1), "out.shift": np.array(0)}
-        >>> kernel = integer_kernel("Sum", {"high": 100, "low_out": -9, "high_out": 9, "keep": False}, numbers)
-        >>> h, carry = kernel(np.array([[7]]), None)
-        >>> kernel(np.array([[1]]), carry)[0].item()
-        8
-
-    Raises:
-        DataError: there is no such kernel, or its lag cannot be.
-    """
+def integer_kernel(name: str, settings: Settings, numbers: Settings, forms: Forms = None) -> KernelRunner:
+    """A kernel of integers, from its record."""
     lag = settings.get("lag") or 1
-    if not isinstance(lag, int) or not 1 <= lag <= MOST_STEPS:
-        raise DataError(f"an integer kernel has a lag of {lag!r} steps; 1 to {MOST_STEPS} can be")
+    if not isinstance(lag, int) or not 1 <= lag <= MAX_STEPS:
+        raise DataError(f"an integer kernel has a lag of {lag!r} steps; expected an integer from 1 to {MAX_STEPS}")
 
-    _required(settings, ("keep", "high", "low_out", "high_out"))
+    for required in _INTEGER_SETTINGS:
+        if required not in settings:
+            raise KeyError(required)
+
     if name == "Delay":
         check_ticks(settings["max_ticks"], numbers["ticks"])
 
-    return KernelRunner(_form(name, own), IntegerArithmetic(settings, numbers))
+    form: KernelForm = form_of("kernel", name, KERNELS, forms)
+    return KernelRunner(form, IntegerArithmetic(settings, numbers))
 
 
-def _required(settings: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        settings[name]
-
-
-def _form(name: str, own: Mapping[str, Any] | None) -> KernelForm:
-    known = {**KERNELS, **{n: form for n, form in (own or {}).items() if isinstance(form, KernelForm)}}
-    if name not in known:
+def form_of(stage: str, name: str, forms: Mapping[str, Any], user_forms: Forms) -> Any:
+    """The form of a kernel or discretizer by record name, of the package or user-defined."""
+    kind = type(next(iter(forms.values())))
+    # user-defined forms of both stages come together
+    named = {**forms, **{key: form for key, form in (user_forms or {}).items() if isinstance(form, kind)}}
+    if name not in named:
         raise DataError(
-            f"there is no kernel {name!r} here; known are {', '.join(known)}. "
-            "Give a kernel of your own with stages={name: form}"
+            f"there is no {stage} {name!r} here; known are {', '.join(named)}. "
+            f"Give a {stage} of your own with stages={{name: form}}"
         )
 
-    return known[name]
+    return named[name]
 
 
 def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Carry:
-    """A carry that starts anew for the samples of a mask `(B,)`.
-
-    Example:
-        >>> carry, fresh = (np.array([5.0, 5.0]),), (np.zeros(2),)
-        >>> restart(carry, fresh, np.array([True, False]))[0].tolist()
-        [0.0, 5.0]
-    """
+    """A carry that starts again for the samples of a mask `(B,)`."""
     if carry is None:
         return fresh
 
@@ -160,16 +120,12 @@ def restart(carry: _Carry | None, fresh: _Carry, mask: NDArray[np.bool_]) -> _Ca
     return tuple(np.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs)
 
 
-def _one(a: Any, x: Any) -> _Carry:
+def _zeros(a: Any, x: Any) -> _Carry:
     return (a.xp.zeros_like(x),)
 
 
-def _two(a: Any, x: Any) -> _Carry:
+def _two_zeros(a: Any, x: Any) -> _Carry:
     return a.xp.zeros_like(x), a.xp.zeros_like(x)
-
-
-def _counted(a: Any, x: Any) -> _Carry:
-    return a.xp.zeros_like(x), a.zeros((len(x),) + (1,) * (x.ndim - 1), x)
 
 
 def _sum(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
@@ -177,9 +133,13 @@ def _sum(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     return a.rescale(total), (total,)
 
 
+def _total_and_count(a: Any, x: Any) -> _Carry:
+    return a.xp.zeros_like(x), a.zeros((len(x),) + (1,) * (x.ndim - 1), x)
+
+
 def _mean(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     total = a.bound(carry[0] + x)
-    number = carry[1] + 1
+    number = a.count(carry[1])
     return a.divide(total, number), (total, number)
 
 
@@ -194,64 +154,76 @@ def _alpha(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
     return a.rescale(second), (first, second)
 
 
-def _unstarted(a: Any, x: Any) -> _Carry:
-    return a.zeros((len(x), a.settings["lag"] or 1, *x.shape[1:]), x), a.zeros((len(x),), x) > 0
+def _lagged_steps(a: Any, x: Any) -> _Carry:
+    return a.past(x, a.settings["lag"] or 1), a.zeros((len(x),), x) > 0
 
 
 def _difference(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
-    last, started = carry
-    # before the window opened its first value stands in
-    last = a.xp.where(started.reshape(-1, *[1] * x.ndim), last, x[:, None])
-    newest = last if a.settings["lag"] is None else a.xp.concatenate([last[:, 1:], x[:, None]], 1)
-    return a.rescale(x - last[:, 0]), (newest, a.xp.ones_like(started))
+    past, started = carry
+    past = a.fill(past, started, x)
+    change = a.rescale(x - a.oldest(past))
+    # without a lag the first step of the window stays
+    newest = past if a.settings["lag"] is None else a.drop_oldest(a.append(past, x))
+
+    return change, (newest, a.xp.ones_like(started))
 
 
-def _history(a: Any, x: Any) -> _Carry:
-    return (a.zeros((len(x), len(a["taps"]) - 1, *x.shape[1:]), x),)
+def _past_taps(a: Any, x: Any) -> _Carry:
+    return (a.past(x, len(a["taps"]) - 1),)
 
 
 def _fir(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
-    taps = a["taps"]
-    last = a.xp.concatenate([carry[0], x[:, None]], 1)
-    weights = a.xp.flip(taps, (0,)).reshape(len(taps), *[1] * (x.ndim + 1 - taps.ndim), *taps.shape[1:])
-    return a.rescale((a.xp.moveaxis(last, 1, 0) * weights).sum(0)), (last[:, 1:],)
+    steps = a.append(carry[0], x)
+    return a.rescale(a.weighted_sum(steps, a["taps"])), (a.drop_oldest(steps),)
 
 
-def _waiting(a: Any, x: Any) -> _Carry:
-    return (a.zeros((len(x), a.settings["max_ticks"], *x.shape[1:]), x),)
+def past_ticks(a: Any, x: Any) -> _Carry:
+    """The past of a delay."""
+    return (a.past(x, a.settings["max_ticks"]),)
 
 
 def _delay(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
-    ticks = a["ticks"]
-    last = a.xp.concatenate([carry[0], x[:, None]], 1)
-    age = a.xp.arange(last.shape[1] - 1, -1, -1).reshape(-1, *[1] * (x.ndim))
-    return a.rescale((a.xp.moveaxis(last, 1, 0) * (age == ticks)).sum(0)), (last[:, 1:],)
+    y, carry = delay_step(a, x, carry)
+    return a.rescale(y), carry
 
 
-def _decay(q: Mapping[str, Any]) -> dict[str, Any]:
-    tau = q["tau"]
-    return {"decay": math.exp(-q["dt"] / tau) if isinstance(tau, float | int) else np.exp(-q["dt"] / tau)}
+def delay_step(a: Any, x: Any, carry: _Carry) -> tuple[Any, _Carry]:
+    """A delay of whole steps, one for each channel."""
+    steps = a.append(carry[0], x)
+    return a.delayed(steps, a["ticks"]), (a.drop_oldest(steps),)
 
 
-def _decay_and_rise(q: Mapping[str, Any]) -> dict[str, Any]:
-    return _decay(q) | {"out.gain": q["dt"] * math.e / q["tau"]}
+def _decay(quantities: Mapping[str, Any]) -> dict[str, Any]:
+    dt = quantities["dt"]
+    tau = quantities["tau"]
+    return {"decay": math.exp(-dt / tau) if isinstance(tau, float | int) else np.exp(-dt / tau)}
 
 
-def _weight(q: Mapping[str, Any]) -> dict[str, Any]:
-    return {"taps": q["weight"]}
+def _decay_and_rise(quantities: Mapping[str, Any]) -> dict[str, Any]:
+    return _decay(quantities) | {"out.gain": quantities["dt"] * math.e / quantities["tau"]}
 
 
-def _ticks(q: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ticks": q["ticks"]}
+def _ticks(quantities: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ticks": quantities["ticks"]}
+
+
+def _taps(quantities: Mapping[str, Any]) -> dict[str, Any]:
+    return {"taps": quantities["weight"]}
 
 
 KERNELS: dict[str, KernelForm] = {
-    "Sum": KernelForm(("keep",), _one, _sum),
-    "Mean": KernelForm(("keep",), _counted, _mean),
-    "Difference": KernelForm(("lag", "keep"), _unstarted, _difference, settings=("lag",)),
-    "Exponential": KernelForm(("tau", "dt", "keep"), _one, _exponential, _decay, leaks=True),
-    "Alpha": KernelForm(("tau", "dt", "keep"), _two, _alpha, _decay_and_rise, leaks=True),
-    "Gaussian": KernelForm(("delay", "sigma", "dt", "keep"), _history, _fir, _weight),
-    "Delay": KernelForm(("ticks", "max_ticks", "dt", "keep"), _waiting, _delay, _ticks, settings=("max_ticks",)),
-    "Taps": KernelForm(("num_taps", "keep"), _history, _fir, _weight),
+    "Sum": KernelForm(("keep",), _zeros, _sum),
+    "Mean": KernelForm(("keep",), _total_and_count, _mean),
+    "Difference": KernelForm(("lag", "keep"), _lagged_steps, _difference, settings=("lag",)),
+    "Exponential": KernelForm(("tau", "dt", "keep"), _zeros, _exponential, _decay, leaks=True),
+    "Alpha": KernelForm(("tau", "dt", "keep"), _two_zeros, _alpha, _decay_and_rise, leaks=True),
+    "Gaussian": KernelForm(("delay", "sigma", "dt", "keep"), _past_taps, _fir, _taps),
+    "Delay": KernelForm(
+        ("ticks", "max_ticks", "dt", "keep"),
+        past_ticks,
+        _delay,
+        _ticks,
+        settings=("max_ticks",),
+    ),
+    "Taps": KernelForm(("num_taps", "keep"), _past_taps, _fir, _taps),
 }

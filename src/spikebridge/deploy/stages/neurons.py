@@ -1,33 +1,23 @@
-"""Neurons in integers, once for integers (numpy) and for fake integers (torch). No torch is needed.
+"""Neurons, gains, gates and delays in arrays: once for floats, fake integers, integers and C. No torch is needed.
 
-The float runtime steps neurons as nodes of NIR (`runtime/nir_interpreter.py`), or as an ONNX step.
-
-| quantity | scale |
+| quantity | scale in integers |
 |---|---|
 | `v`, `v_threshold`, `v_reset`, `v_leak`, `i` (times r), `a`, `jump` | that of the membranes |
 | `decay`, `decay_syn`, `decay_adaptation` | parts of 2^15 |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
-from spikebridge.deploy.stages.arithmetic import IntegerArithmetic, Ints, check_ticks, ratio, rescale
+from spikebridge.deploy.stages.kernels import delay_step, past_ticks
 
 QUANTITIES = ("v_threshold", "v_reset", "v_leak")
-Effects: TypeAlias = Mapping[str, Sequence[tuple[Any, str]]]  # by quantity: the signals that act on it, and how
+Effects: TypeAlias = Mapping[str, Sequence[tuple[Any, str]]]  # by quantity: signals, and "add", "multiply", "replace"
 
 
-class _MembraneState(NamedTuple):
-    """The state of a layer of neurons; None for what it does not have.
-
-    Attributes:
-        v: membranes after the reset.
-        wait: refractory steps left.
-        i: synaptic currents, times `r`.
-        a: what past spikes have added to the thresholds.
-    """
+class MembraneState(NamedTuple):
+    """Membranes after the reset, refractory steps left, synaptic currents, what spikes added to the thresholds."""
 
     v: Any
     wait: Any = None
@@ -35,15 +25,10 @@ class _MembraneState(NamedTuple):
     a: Any = None
 
 
-def membrane_start(a: Any, like: Any) -> _MembraneState:
-    """The state before the first step.
-
-    Args:
-        a: arithmetic with the constants of the layer.
-        like: currents of one step.
-    """
-    zeros = a.xp.zeros_like(like)
-    return _MembraneState(
+def membrane_start(a: Any, current: Any) -> MembraneState:
+    """The state before the first step, for currents like these."""
+    zeros = a.xp.zeros_like(current)
+    return MembraneState(
         v=zeros + a["v_leak"],
         wait=zeros if a.settings["refractory"] else None,
         i=zeros if "decay_syn" in a.constants else None,
@@ -51,34 +36,25 @@ def membrane_start(a: Any, like: Any) -> _MembraneState:
     )
 
 
-def membrane_step(a: Any, current: Any, state: _MembraneState, now: Mapping[str, Any]) -> tuple[Any, _MembraneState]:
-    """One step of LIF, IF, PLIF, Memoryless, Integrator, CubaLIF and AdaptiveLIF.
+def membrane_step(a: Any, current: Any, state: MembraneState) -> tuple[Any, MembraneState]:
+    """One step of LIF, IF, PLIF, Memoryless, Integrator, CubaLIF or AdaptiveLIF: spikes or membranes, and the state."""
+    synaptic = state.i
+    if synaptic is not None:
+        synaptic = current = a.bound(a.leak(synaptic, a["decay_syn"]) + current)
 
-    Args:
-        a: arithmetic with the constants of the layer.
-        current: in the scale of the membranes, `(B, *N)`.
-        state: after the step before.
-        now: threshold, reset and leak, as modulated in this step.
-
-    Returns:
-        Spikes, or membranes of a layer that does not spike, and the state.
-    """
-    i = state.i
-    if i is not None:
-        i = current = a.bound(a.leak(i, a["decay_syn"]) + current)
-
-    v = a.bound(a.leak(state.v, a["decay"], now["v_leak"]) + current)
+    v = a.bound(a.leak(state.v, a["decay"], a["v_leak"]) + a.charge(current))
     if not a.settings["spikes"]:
-        return v, _MembraneState(v)
+        return v, MembraneState(v, i=synaptic)
 
+    threshold = a["v_threshold"]
     adaptation = state.a
-    wait = state.wait
-    threshold = now["v_threshold"]
     if adaptation is not None:
         adaptation = a.leak(adaptation, a["decay_adaptation"])
         threshold = threshold + adaptation
 
+    wait = state.wait
     if wait is not None:
+        # a refractory neuron keeps its membrane
         v = a.xp.where(wait == 0, v, state.v)
 
     spikes = a.fire(v, threshold)
@@ -89,127 +65,85 @@ def membrane_step(a: Any, current: Any, state: _MembraneState, now: Mapping[str,
     if adaptation is not None:
         adaptation = a.bound(adaptation + a["jump"] * spikes)
 
-    fired = a.detached(spikes)
-    if a.settings["reset"] in ("subtract", "soft"):  # the second in records of version 0.1
-        v = a.bound(v - fired * threshold)
-    elif a.settings["reset"] != "none":
-        v = v * (1 - fired) + fired * now["v_reset"]
+    reset = a.settings["reset"]
+    if reset in ("subtract", "soft"):  # "soft" in records of version 0.1
+        v = a.bound(v - a.detached(spikes) * threshold)
+    elif reset != "none":
+        v = a.reset(v, a.detached(spikes), a["v_reset"])
 
-    return spikes, _MembraneState(v, wait, i, adaptation)
+    return spikes, MembraneState(v, wait, synaptic, adaptation)
+
+
+def effects_on(layer: str, effects: Mapping[tuple[str, str], Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The effects on a layer by quantity, from those by layer and quantity."""
+    return {quantity: signals for (name, quantity), signals in effects.items() if name == layer}
 
 
 def modulated(a: Any, name: str, effects: Sequence[tuple[Any, str]], ndim: int) -> Any:
-    """A quantity of a layer under what acts on it.
-
-    Args:
-        a: arithmetic with the constants of the layer.
-        name: of the quantity.
-        effects: integers `(B, *M)` or `(T, B, *M)`, and how each acts.
-        ndim: axes of the layer's signal.
-    """
-    base = a[name]
-    high = a.settings["high"]
-
+    """A quantity under signals `(B, *M)` or `(T, B, *M)`, for a layer with `ndim` axes."""
+    value = a[name]
     for number, (signal, by) in enumerate(effects):
+        # the axes of a signal line up with those of the layer from the left
         q = signal.reshape(*signal.shape, *[1] * (ndim - signal.ndim))
         if by == "multiply":
-            base = a.rescale(base * q, f"{name}.multiply_{number}.")
+            value = a.rescale(value * q, f"{name}.multiply_{number}.")
         else:
-            moved = a.rescale(q, f"{name}.add_{number}.")
-            base = moved if by == "replace" else base + moved
+            q = a.rescale(q, f"{name}.add_{number}.")
+            value = q if by == "replace" else value + q
 
-        # one above the highest membrane: a threshold out of reach stays out of reach
-        base = a.xp.clip(base, -high, high + 1)
+        value = a.bound_quantity(value)
 
-    return base
-
-
-class IntegerNeuron:
-    """A layer of neurons.
-
-    Args:
-        settings: kind of reset, refractory steps, largest membrane, whether it spikes.
-        numbers: quantities in the membranes' scale, and how currents come into it.
-
-    Example:
-        >>> numbers = {"decay": np.array(1 << 15), "multiplier_0": np.array(1), "shift_0": np.array(0)}
-        >>> numbers |= {"v_threshold": np.array(10), "v_reset": np.array(0), "v_leak": np.array(0)}
-        >>> neuron = IntegerNeuron({"high": 100, "spikes": True, "reset": "subtract", "refractory": 0}, numbers)
-        >>> y, state = neuron.step([np.array([[12]])], None, {})
-        >>> y.item(), state.v.item()
-        (1, 2)
-    """
-
-    def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        for name in ("high", "spikes", "reset", "refractory"):
-            settings[name]
-
-        self.arithmetic = IntegerArithmetic(settings, numbers)
-        count = sum(name.startswith("multiplier_") for name in numbers)
-        self.ratios = [ratio(self.arithmetic.constants, after=f"_{i}") for i in range(count)]
-
-    def step(
-        self, currents: Sequence[Ints], state: _MembraneState | None, effects: Effects
-    ) -> tuple[Ints, _MembraneState]:
-        """One step, `(B, *N)`."""
-        a = self.arithmetic
-        moved = [rescale(x, *by) for x, by in zip(currents, self.ratios, strict=True)]
-        current = sum(moved[1:], moved[0])
-        now = {name: modulated(a, name, effects.get(name, ()), current.ndim) for name in QUANTITIES}
-
-        return membrane_step(a, current, membrane_start(a, current) if state is None else state, now)
+    return value
 
 
-class IntegerFactor:
-    """A gain or a gate.
-
-    Args:
-        settings: the name of its quantity, the largest factor.
-        numbers: the factor, and how what acts on it comes into its scale.
-
-    Example:
-        >>> gate = IntegerFactor({"quantity": "gate", "high": 100}, {"gate": np.array(2)})
-        >>> gate.step([np.array([[3]])], None, {})[0].item()
-        6
-    """
-
-    def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        self.name = settings["quantity"]
-        self.arithmetic = IntegerArithmetic(settings, numbers)
-
-    def step(self, given: Sequence[Ints], state: None, effects: Effects) -> tuple[Ints, None]:
-        """One step, `(B, *N)`."""
-        (x,) = given
-        return x * modulated(self.arithmetic, self.name, effects.get(self.name, ()), x.ndim), None
+def under_effects(a: Any, effects: Effects, ndim: int) -> Any:
+    """The arithmetic of a layer, with its quantities as modulated in this step."""
+    if not effects:
+        return a
+    return a.with_constants({name: modulated(a, name, signals, ndim) for name, signals in effects.items()})
 
 
-class IntegerDelay:
-    """A delay of whole steps, one for each channel.
+def neuron_start(a: Any, currents: Sequence[Any]) -> MembraneState:
+    """The state of a layer of neurons before its first step."""
+    return membrane_start(a, _total_current(a, currents))
 
-    Args:
-        settings: the longest delay.
-        numbers: the delays.
 
-    Raises:
-        DataError: a delay that is not inside the longest.
+def neuron_step(a: Any, currents: Sequence[Any], state: MembraneState, effects: Effects) -> tuple[Any, MembraneState]:
+    """One step of a layer of neurons, whose currents come in scales of their own."""
+    current = _total_current(a, currents)
+    return membrane_step(under_effects(a, effects, current.ndim), current, state)
 
-    Example:
-        >>> delay = IntegerDelay({"max_ticks": 1}, {"ticks": np.array([0, 1])})
-        >>> y, state = delay.step([np.array([[3, 5]])], None, {})
-        >>> y.tolist(), delay.step([np.array([[4, 6]])], state, {})[0].tolist()
-        ([[3, 0]], [[4, 5]])
-    """
 
-    def __init__(self, settings: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
-        self.most = settings["max_ticks"]
-        self.ticks = numbers["ticks"]
-        check_ticks(self.most, self.ticks)
+def _total_current(a: Any, currents: Sequence[Any]) -> Any:
+    rescaled = [a.rescale(x, f"{i}.") for i, x in enumerate(currents)]
+    return sum(rescaled[1:], rescaled[0])
 
-    def step(self, given: Sequence[Ints], state: Ints | None, effects: Effects) -> tuple[Ints, Ints]:
-        """One step, `(B, *N)`."""
-        (x,) = given
-        before = np.zeros((len(x), self.most, *x.shape[1:]), x.dtype) if state is None else state
-        seen = np.concatenate([before, x[:, None]], axis=1)
-        place = np.broadcast_to(self.most - self.ticks, x.shape)[:, None]
 
-        return np.take_along_axis(seen, place, axis=1)[:, 0], seen[:, 1:]
+def _factor_step(a: Any, inputs: Sequence[Any], state: None, effects: Effects) -> tuple[Any, None]:
+    """One step of a gain or a gate."""
+    (x,) = inputs
+    return x * under_effects(a, effects, x.ndim)[a.settings["quantity"]], None
+
+
+def _delay_start(a: Any, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    return past_ticks(a, inputs[0])
+
+
+def _delay_layer(a: Any, inputs: Sequence[Any], state: tuple[Any, ...], effects: Effects) -> tuple[Any, Any]:
+    return delay_step(a, inputs[0], state)
+
+
+@dataclass(frozen=True)
+class _LayerForm:
+    """A layer that can be modulated or has a state: `y, state = step(a, inputs, state, effects)`."""
+
+    step: Callable[[Any, Sequence[Any], Any, Effects], tuple[Any, Any]]
+    start: Callable[[Any, Sequence[Any]], Any] | None = None  # `state = start(a, inputs)`; None without a state
+    settings: tuple[str, ...] = ()  # that a record has to hold
+
+
+LAYERS: dict[str, _LayerForm] = {
+    "neuron": _LayerForm(neuron_step, neuron_start, ("high", "spikes", "reset", "refractory")),
+    "factor": _LayerForm(_factor_step, None, ("quantity", "high")),
+    "delay": _LayerForm(_delay_layer, _delay_start, ("max_ticks",)),
+}

@@ -1,10 +1,10 @@
-"""A step of a network at every bin of a live stream, in real time, in constant memory.
+"""The loop of a live stream: one step of a network for every bin, in real time and constant memory.
 
-The rule when the network falls behind: while at most `most_behind` bins wait, each gets a step of its own; with more,
-all that wait are taken in one step, which answers for the newest of them. No event of a stream is lost; the bins
-without an answer of their own are counted as skipped. The first bin of a stream is always taken alone. Where the bins
-that wait reach into a newer stream (a recording in a loop), the network starts anew with it at once: nothing of the
-older one can change a later answer, and two steps a pass would be too many where passes are short.
+If the network falls behind: while at most `most_behind` bins wait, each gets a step of its own. If more wait, one step
+takes all of them and answers for the newest. No event is lost; bins without an answer of their own are counted as
+skipped. The first bin of a stream is always taken alone. If the waiting bins reach into a newer stream (a recording in
+a loop), the network starts again with it at once: nothing of the older stream can change a later answer, and two steps
+a pass would be too many if passes are short.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,49 +17,39 @@ from jaxtyping import Int64
 
 from spikebridge.errors import ConfigError
 
-_FASTEST = 1e-6
-_SLOWEST = 100.0
-_EACH_DECADE = 100
+# the scale of latencies [s]
+_MIN_LATENCY = 1e-6
+_MAX_LATENCY = 100.0
+_STEPS_PER_DECADE = 100
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Bins of a stream, numbered from 0, as they become complete.
-
-    Attributes:
-        dt: length of a bin [s].
-    """
+    """Bins of a stream, numbered from 0, as they become complete; `dt` is the length of a bin [s]."""
 
     dt: float
 
     def wait(self, done: int) -> int | None:
-        """Waits until a bin after the first `done` is complete; how many are by then, or None at the end.
+        """Waits for a bin after the first `done`; returns the number of complete bins, None at the end of the stream.
 
-        Where nothing comes for a while it gives `done` itself, so that the caller may look at the clock.
+        After a while without a bin it returns `done`, so that the caller can look at the clock.
         """
 
     def ready_at(self, bin_: int) -> float:
-        """When a bin was complete, by `time.perf_counter` [s]."""
+        """The time at which a bin was complete, by `time.perf_counter` [s]."""
 
     def inputs(self, first: int, stop: int) -> Any:
-        """What the bins from `first` up to `stop` brought; they are not asked for again. None: nothing to step with."""
+        """The inputs of the bins from `first` up to `stop`, each asked for once; None if there is nothing to step."""
 
     def newest_restart(self, first: int, stop: int) -> int | None:
-        """The newest bin from `first` up to `stop` with which a stream of its own begins; None without one.
+        """The newest bin from `first` up to `stop` that begins a stream of its own, None without one.
 
-        No state goes over to that bin, so those before it may never be asked for.
+        The state is reset at that bin, so the bins before it may never be asked for.
         """
 
 
 class _LiveOutput(NamedTuple):
-    """What a step gave.
-
-    Args:
-        bin: the newest bin that it knows.
-        num_bins: bins since the answer before; all but one of them are skipped.
-        output: of the network.
-        latency: from the end of that bin to the answer [s].
-    """
+    """The output of a step: its newest bin, the bins since the last output, and the time from bin to output [s]."""
 
     bin: int
     num_bins: int
@@ -68,53 +58,41 @@ class _LiveOutput(NamedTuple):
 
 
 class Latency:
-    """A distribution of times in constant memory: counts on a scale of 100 steps a decade, so to within 1.2 %.
-
-    Example:
-        >>> latency = Latency()
-        >>> for milliseconds in (1, 1, 1, 50):
-        ...     latency.add(milliseconds / 1000)
-        >>> round(latency.quantile(0.5), 4), round(latency.quantile(0.99), 2), latency.largest
-        (0.001, 0.05, 0.05)
-    """
+    """A histogram of latencies in constant memory, 100 steps a decade, so exact to 1.2 %."""
 
     def __init__(self) -> None:
-        decades = round(np.log10(_SLOWEST / _FASTEST))
-        self.counts: Int64[np.ndarray, " n"] = np.zeros(decades * _EACH_DECADE + 1, np.int64)
+        decades = round(np.log10(_MAX_LATENCY / _MIN_LATENCY))
+        self.counts: Int64[np.ndarray, " n"] = np.zeros(decades * _STEPS_PER_DECADE + 1, np.int64)
         self.largest = 0.0
 
     def add(self, seconds: float) -> None:
-        """Counts a time [s]."""
-        inside = min(max(seconds, _FASTEST), _SLOWEST)
-        self.counts[round(np.log10(inside / _FASTEST) * _EACH_DECADE)] += 1
+        bounded = min(max(seconds, _MIN_LATENCY), _MAX_LATENCY)
+        self.counts[round(np.log10(bounded / _MIN_LATENCY) * _STEPS_PER_DECADE)] += 1
         self.largest = max(self.largest, seconds)
 
     def quantile(self, share: float) -> float | None:
-        """The time that a share of all stayed below [s], None without any.
-
-        Args:
-            share: 0 to 1.
-        """
+        """The latency that a share from 0 to 1 of all stayed below [s], None without any."""
         total = int(self.counts.sum())
         if not total:
             return None
 
-        place = int(np.searchsorted(np.cumsum(self.counts), max(1, np.ceil(share * total))))
-        return min(float(_FASTEST * 10 ** (place / _EACH_DECADE)), self.largest)  # a step of the scale may lie above it
+        index = int(np.searchsorted(np.cumsum(self.counts), max(1, np.ceil(share * total))))
+        # the step of the scale may lie above the largest latency
+        return min(float(_MIN_LATENCY * 10 ** (index / _STEPS_PER_DECADE)), self.largest)
 
 
 @dataclass
 class Live:
-    """A network on a stream: iterate over it for answers, ask it for a summary at any time.
+    """A network on a live stream: iterate over it for outputs, ask it for a summary at any time.
 
     Args:
-        source: of bins.
-        step: `output, state = step(inputs, state)`, with state None where a stream begins.
-        most_behind: bins that may wait before they are taken together, 1 or more.
-        seconds: stop after so long; None runs to the end.
+        source: the bins of the stream.
+        step: `output, state = step(inputs, state)`; the state is None at the start of a stream.
+        most_behind: bins that may wait before one step takes them together, 1 or more.
+        seconds: the time after which the loop stops [s]; None runs to the end of the stream.
 
     Raises:
-        ConfigError: `most_behind` is below 1, or the time is none.
+        ConfigError: `most_behind` is below 1, or `seconds` is not above 0.
     """
 
     source: Source
@@ -129,63 +107,72 @@ class Live:
             raise ConfigError(f"seconds needs to be above 0, but got {self.seconds}")
 
         self.latency = Latency()
-        self.num_bins = self.num_steps = self.num_skipped = 0
-        self.working = 0.0
+        self.num_bins = 0
+        self.num_steps = 0
+        self.num_skipped = 0
+        self.busy_seconds = 0.0
         self.started: float | None = None
 
     def __iter__(self) -> Iterator[_LiveOutput]:
         state: Any = None
         self.started = perf_counter()
+
         while (complete := self.source.wait(self.num_bins)) is not None:
-            if complete == self.num_bins:
-                if self._is_late():
-                    return
-                continue
+            if complete > self.num_bins:
+                previous = self.num_bins
+                begin, stop, is_restart = self._next_bins(complete)
+                started = perf_counter()
+                inputs = self.source.inputs(begin, stop)
+                self.num_bins = stop
 
-            first = begin = self.num_bins
-            stop = begin + 1 if complete - begin <= self.most_behind else complete
-            restart = self.source.newest_restart(begin, stop)
-            if restart is not None:
-                # a new stream begins with a bin of its own: what its first frame says does not hold for a later one
-                state = None
-                begin = restart
-                stop = restart + 1
+                if inputs is not None:
+                    output, state = self.step(inputs, None if is_restart else state)
+                    yield self._record(previous, stop, output, started)
+                elif is_restart:
+                    state = None
 
-            begun = perf_counter()
-            inputs = self.source.inputs(begin, stop)
-            self.num_bins = stop
-
-            if inputs is not None:
-                output, state = self.step(inputs, state)
-                now = perf_counter()
-                self.working += now - begun
-                answer = _LiveOutput(stop - 1, stop - first, output, now - self.source.ready_at(stop - 1))
-                self.latency.add(answer.latency)
-                self.num_steps += 1
-                self.num_skipped += stop - first - 1
-                yield answer
-
-            if self._is_late():
+            if self._is_over():
                 return
 
-    def _is_late(self) -> bool:
+    def _next_bins(self, complete: int) -> tuple[int, int, bool]:
+        """The first bin of the next step and the one behind its last, and True if a new stream begins with it."""
+        begin = self.num_bins
+        stop = begin + 1 if complete - begin <= self.most_behind else complete
+        restart = self.source.newest_restart(begin, stop)
+        if restart is None:
+            return begin, stop, False
+
+        # the first bin of a stream is taken alone: the box of its first frame does not hold for a later frame
+        return restart, restart + 1, True
+
+    def _record(self, previous: int, stop: int, output: Any, started: float) -> _LiveOutput:
+        """Counts a step from bin `previous` up to `stop`."""
+        finished = perf_counter()
+        latency = finished - self.source.ready_at(stop - 1)
+        self.busy_seconds += finished - started
+        self.latency.add(latency)
+        self.num_steps += 1
+        self.num_skipped += stop - previous - 1
+
+        return _LiveOutput(stop - 1, stop - previous, output, latency)
+
+    def _is_over(self) -> bool:
         return self.seconds is not None and perf_counter() - (self.started or 0.0) >= self.seconds
 
     def summary(self) -> dict[str, Any]:
-        """How it went so far: bins, steps, skipped bins, latencies [ms], and the share of time spent working."""
+        """The counts of bins, steps and skipped bins, the latencies [ms], and the busy share of the time."""
         passed = perf_counter() - self.started if self.started is not None else 0.0
-        milliseconds = {
-            name: None if (value := self.latency.quantile(share)) is None else round(1e3 * value, 3)
-            for name, share in (("latency_median_ms", 0.5), ("latency_99_ms", 0.99))
-        }
+        median = self.latency.quantile(0.5)
+        quantile_99 = self.latency.quantile(0.99)
 
         return {
             "num_bins": self.num_bins,
             "num_steps": self.num_steps,
             "num_skipped": self.num_skipped,
             "seconds": round(passed, 3),
-            **milliseconds,
+            "latency_median_ms": None if median is None else round(1e3 * median, 3),
+            "latency_99_ms": None if quantile_99 is None else round(1e3 * quantile_99, 3),
             "latency_largest_ms": round(1e3 * self.latency.largest, 3),
-            "busy_share": round(self.working / passed, 4) if passed else 0.0,
+            "busy_share": round(self.busy_seconds / passed, 4) if passed else 0.0,
             "bin_ms": round(1e3 * self.source.dt, 4),
         }

@@ -1,9 +1,8 @@
-"""Networks and bundles that take events, stepped by a live stream: which input takes what, at which ticks.
+"""Networks and bundles with an input of events, stepped by a live stream of bins.
 
-A bin of the stream is a sample of the input of events. Frames are held: at each tick of their clock the network gets
-the newest one. Where several bins wait they go through in one call, in order and each in its own ticks, so nothing that
-the network would have computed is lost; only where more than `most_together` wait are the older ones passed over, and
-counted.
+A bin of the stream is a sample of the input of events. Frames are held: at each tick of their clock the network reads
+the newest one. If several bins wait, they go through in one call, in order and each at its own ticks, so the result is
+that of single steps. If more than `most_together` wait, the older ones are left out and counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,38 +20,33 @@ from spikebridge.deploy.streaming.samples import Advance
 from spikebridge.errors import ConfigError
 
 Values = NDArray[Any]
-# a network takes many ticks at once for little more than one; the runner takes them one by one
+# a network in PyTorch computes many ticks in little more time than one; the runner computes them one by one
 TOGETHER = 64
-ONE_BY_ONE = 8
+_ONE_BY_ONE = 8
 
 
 @runtime_checkable
 class StreamBin(Protocol):
-    """A bin of a stream: events as ON and OFF images `(2, H, W)`, and a frame `(h, w)` from 0 to 1 if one has come."""
+    """A bin of a stream: ON and OFF events `(2, H, W)`, and the frame `(h, w)` from 0 to 1 that came with it, if any.
+
+    `num_bins` is 1, or the number of older bins that this one replaces, without their events, as too many waited.
+    """
 
     @property
-    def events(self) -> Values:
-        """The images."""
+    def events(self) -> Values: ...
 
     @property
-    def frame(self) -> Values | None:
-        """The newest frame."""
+    def frame(self) -> Values | None: ...
 
     @property
-    def num_bins(self) -> int:
-        """1; more where older bins are given as one, without events, because too many waited."""
+    def num_bins(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class _StreamInputSpec:
-    """What a network takes of a stream.
+    """The inputs of a network on a stream of events: the base step [s], and the names of the two inputs.
 
-    Args:
-        dt: base step [s].
-        events: the name of the input of events.
-        frames: that of frames, if there is one.
-        inputs: their clocks and shapes.
-        counts: whether a pixel holds how many events there were; else whether there was any.
+    `counts` is True if a pixel holds its number of events, False if it holds 1 for any number.
     """
 
     dt: float
@@ -63,18 +57,15 @@ class _StreamInputSpec:
 
     @property
     def bin(self) -> float:
-        """Length of a bin [s]."""
         return self.inputs[self.events].clock.period * self.dt
 
     @property
     def sensor(self) -> tuple[int, int]:
-        """Rows and columns of the events."""
         _, height, width = self.inputs[self.events].shape
         return height, width
 
     @property
     def frame(self) -> tuple[int, int] | None:
-        """Rows and columns of the frames."""
         if self.frames is None:
             return None
         *_, height, width = self.inputs[self.frames].shape
@@ -82,34 +73,19 @@ class _StreamInputSpec:
 
 
 def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapping[str, Values]) -> _StreamInputSpec:
-    """Which inputs take events `(2, H, W)` and which frames `(1, H, W)` or `(H, W)`.
+    """Finds the inputs that take events `(2, H, W)` and frames `(1, H, W)` or `(H, W)`; a `ConfigError` for others.
 
-    Args:
-        inputs: of a network, by name.
-        dt: base step [s].
-        sample: of the inputs; where events hold 0 and 1 alone, several of a pixel in one bin count as one.
-
-    Raises:
-        ConfigError: no input takes events, or one takes something else.
-
-    Example:
-        >>> records = {"x": InputRecord(ClockRecord(2, 0), (2, 8, 6))}
-        >>> spec = stream_input_spec(records, 0.001, {"x": np.array([0.0, 3.0])})
-        >>> spec.events, spec.bin, spec.sensor, spec.counts
-        ('x', 0.002, (8, 6), True)
+    Pixels count events if the sample of the input holds other values than 0 and 1.
     """
-    events = [name for name, one in inputs.items() if len(one.shape) == 3 and one.shape[0] == 2]
-    frames = [
-        name for name, one in inputs.items() if len(one.shape) == 2 or (len(one.shape) == 3 and one.shape[0] == 1)
-    ]
-    others = [name for name in inputs if name not in (*events, *frames)]
-    flags = [name for name, one in inputs.items() if one.dtype == "bool"]
+    events = [name for name, record in inputs.items() if len(record.shape) == 3 and record.shape[0] == 2]
+    frames = [name for name, record in inputs.items() if len(record.shape) == 2 or record.shape[:-2] == (1,)]
+    has_others = len(events) + len(frames) < len(inputs) or any(record.dtype == "bool" for record in inputs.values())
 
-    if len(events) != 1 or len(frames) > 1 or others or flags:
-        found = ", ".join(f"{name} {one.shape}" for name, one in inputs.items())
+    if len(events) != 1 or len(frames) > 1 or has_others:
+        shapes = ", ".join(f"{name} {record.shape}" for name, record in inputs.items())
         raise ConfigError(
             "a live stream brings events (2, H, W) and, where wanted, frames (1, H, W) to one input each, but this "
-            f"network takes {found}"
+            f"network takes {shapes}"
         )
 
     counts = not np.isin(sample[events[0]], (0, 1)).all()
@@ -117,13 +93,7 @@ def stream_input_spec(inputs: Mapping[str, InputRecord], dt: float, sample: Mapp
 
 
 class _StreamState(NamedTuple):
-    """What goes over to the next step.
-
-    Args:
-        tick: the next one.
-        inner: of the network or runner.
-        frame: the newest one, as the network takes it.
-    """
+    """The next tick, the state of the network or runner, and the newest frame in the shape of its input."""
 
     tick: int
     inner: Any
@@ -132,15 +102,10 @@ class _StreamState(NamedTuple):
 
 @dataclass
 class NetworkSteps:
-    """Steps of a network for `streaming.Live`: `outputs, state = step(bins, state)`.
+    """The step function of a network for `streaming.Live`: `outputs, state = step(bins, state)`.
 
-    Args:
-        spec: the inputs of the network.
-        advance: runs some ticks from a state.
-        most_together: bins that go through in one step.
-
-    Attributes:
-        num_unseen: bins that were passed over because more than `most_together` waited.
+    `advance` runs some ticks of the network, and `most_together` bins at most go through in one step; `num_unseen`
+    counts the bins that were left out as more of them waited.
     """
 
     spec: _StreamInputSpec
@@ -149,91 +114,74 @@ class NetworkSteps:
     num_unseen: int = field(default=0, init=False)
 
     def __call__(self, bins: Sequence[StreamBin], state: _StreamState | None) -> tuple[dict[str, Values], _StreamState]:
-        """The newest value of each output that fired in these bins, without time and batch."""
-        clock = self.spec.inputs[self.spec.events].clock
+        """The newest value of each output that fired in these bins, without axes of time and batch."""
+        spec = self.spec
+        clock = spec.inputs[spec.events].clock
         tick, inner, frame = state or _StreamState(0, None, None)
-        seen = bins[-self.most_together :]
-        self.num_unseen += sum(one.num_bins for one in bins[: -len(seen)])
-        frame = next((self._frame(one.frame) for one in reversed(bins[: -len(seen)]) if one.frame is not None), frame)
+        newest = bins[-self.most_together :]
+
+        for left_out in bins[: -len(newest)]:
+            self.num_unseen += left_out.num_bins
+            frame = self._newest_frame(left_out, frame)
 
         # the ticks up to the sample of the last bin
-        stop = clock.phase + (clock.count(tick) + len(seen) - 1) * clock.period + 1
-        inputs = {self.spec.events: np.stack([one.events for one in seen])[:, None]}
-        held: list[Values] = []
+        stop = clock.phase + (clock.count(tick) + len(newest) - 1) * clock.period + 1
+        inputs = {spec.events: np.stack([one.events for one in newest])[:, None]}
 
-        for one in seen:
-            frame = frame if one.frame is None else self._frame(one.frame)
-            held += [] if frame is None else [frame]
+        if spec.frames is not None:
+            frames = []
+            for one in newest:
+                frame = self._newest_frame(one, frame)
+                if frame is None:
+                    raise ConfigError("a stream with frames begins with one, but its first bin has none")
+                frames.append(frame)
 
-        if self.spec.frames is not None:
-            if len(held) < len(seen):
-                raise ConfigError("a stream with frames begins with one, but its first bin has none")
-            which = self._bins_of_frames(self.spec.inputs[self.spec.frames].clock, clock, tick, stop, len(seen))
-            inputs[self.spec.frames] = np.stack(held)[which][:, None]
+            indices = _bins_of_frames(spec.inputs[spec.frames].clock, clock, tick, stop, len(newest))
+            inputs[spec.frames] = np.stack(frames)[indices][:, None]
 
         outputs, inner = self.advance(inputs, inner, stop - tick)
         return outputs, _StreamState(stop, inner, frame)
 
-    def _frame(self, frame: Values) -> Values:
-        shape = self.spec.inputs[str(self.spec.frames)].shape if self.spec.frames is not None else frame.shape
-        return frame.reshape(shape)
+    def _newest_frame(self, one: StreamBin, previous: Values | None) -> Values | None:
+        """The frame of a bin in the shape of the input, or the previous one if the bin or the network has none."""
+        if one.frame is None or self.spec.frames is None:
+            return previous
+        return one.frame.reshape(self.spec.inputs[self.spec.frames].shape)
 
-    @staticmethod
-    def _bins_of_frames(
-        frames: ClockRecord, events: ClockRecord, start: int, stop: int, num_bins: int
-    ) -> NDArray[np.int64]:
-        """For every tick of the frames' clock the bin, of those taken, whose newest frame is read then."""
-        ticks = [tick for tick in range(start, stop) if frames.fires(tick)]
-        first = events.count(start)
-        # a bin covers the ticks up to that of its sample
-        return np.array([min(events.count(tick), first + num_bins - 1) - first for tick in ticks], np.int64)
+
+def _bins_of_frames(
+    frames: ClockRecord, events: ClockRecord, start: int, stop: int, num_bins: int
+) -> NDArray[np.int64]:
+    """The index of the bin whose newest frame is read at each tick of the frames' clock."""
+    ticks = [tick for tick in range(start, stop) if frames.fires(tick)]
+    first = events.count(start)
+    # a bin covers the ticks up to that of its sample
+    return np.array([min(events.count(tick), first + num_bins - 1) - first for tick in ticks], np.int64)
 
 
 def bundle_steps(bundle: Bundle, *, integers: bool = False) -> NetworkSteps:
-    """Steps of a bundle, which needs no torch.
-
-    Args:
-        bundle: an opened one.
-        integers: whether what was quantised computes with integers.
-
-    Raises:
-        ConfigError: it takes no events, or something that no stream brings.
-        DataError: integers are wanted, but it holds no integer model.
-    """
+    """The step function of a bundle, which needs no torch; a `ConfigError` if no stream of events fits its inputs."""
     manifest = bundle.manifest
-    numbers = bundle.numbers(manifest.sample.file)
-    sample = {name: numbers[f"inputs.{name}"] for name in manifest.inputs if f"inputs.{name}" in numbers}
+    sample = bundle.sample_inputs()
     spec = stream_input_spec(manifest.inputs, manifest.dt, sample)
 
-    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), ONE_BY_ONE)
+    return NetworkSteps(spec, bundle_advance(bundle, integers=integers), _ONE_BY_ONE)
 
 
 def bundle_advance(bundle: Bundle, *, integers: bool = False) -> Advance:
-    """Runs some ticks of a bundle from a state; None is the state before the first one.
-
-    Args:
-        bundle: an opened one.
-        integers: whether what was quantised computes with integers.
-
-    Raises:
-        DataError: it holds no integer model.
-    """
-    manifest = bundle.manifest
+    """A function that runs some ticks of a bundle, or of its integer model, from a state; None is the first state."""
+    records = bundle.manifest.inputs
     runner = integer_runner(bundle) if integers else Runner(bundle)
 
     def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
         state = runner.start(1) if state is None else state
-        begun = state.tick
+        start = state.tick
         newest: dict[str, Values] = {}
 
-        for tick in range(begun, begun + ticks):
-            now = {
-                name: inputs[name][one.clock.between(begun, tick)]
-                for name, one in manifest.inputs.items()
-                if one.clock.fires(tick)
-            }
-
-            outputs, state = runner.step(now, state)
+        for tick in range(start, start + ticks):
+            firing = {name: record.clock for name, record in records.items() if record.clock.fires(tick)}
+            samples = {name: inputs[name][clock.between(start, tick)] for name, clock in firing.items()}
+            outputs, state = runner.step(samples, state)
             newest |= {name: y[0] for name, y in outputs.items()}
 
         return newest, state

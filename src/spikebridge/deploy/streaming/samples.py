@@ -1,7 +1,7 @@
-"""A network that names what a sensor records, stepped by a stream of samples: a front end, ticks, a running answer.
+"""Networks that classify what a sensor records, stepped by a live stream of samples: a front end, ticks, an answer.
 
-Each block of samples becomes the inputs of the ticks of one answer. The answer is the weighted mean of the logits so
-far; after the length of a training's window network, front end and mean start anew. No torch is needed.
+Each block of samples becomes the inputs of the ticks of one answer. The answer is the class of the weighted mean of the
+logits so far. After the window of the training, network, front end and mean start again. No torch is needed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,25 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[Any]
-# inputs (K, 1, *N) of so many ticks from a state on: the newest value of each output that fired, and the state
+# `outputs, state = advance(inputs, state, ticks)`: inputs (K, 1, *N) by name, the newest value of each firing output
 Advance = Callable[[dict[str, Values], Any, int], tuple[dict[str, Values], Any]]
 
 
 @runtime_checkable
 class _SampleFrontEnd(Protocol):
-    """Turns samples into inputs of a network."""
+    """Turns samples of a sensor into inputs of a network; `block` is the number of samples an answer."""
 
     @property
-    def rate_hz(self) -> float:
-        """Samples a second."""
+    def rate_hz(self) -> float: ...
 
     @property
-    def num_channels(self) -> int:
-        """Channels of the sensor."""
+    def num_channels(self) -> int: ...
 
     @property
-    def block(self) -> int:
-        """Samples from one answer to the next."""
+    def block(self) -> int: ...
 
     def initial_state(self) -> Any:
         """The state before the first sample."""
@@ -41,15 +38,15 @@ class _SampleFrontEnd(Protocol):
 
 @dataclass(frozen=True)
 class SampleReader:
-    """How a trained network reads a sensor.
+    """The front end and the answer of a network that reads a sensor.
 
     Args:
-        front_end: from samples to inputs.
-        ticks: base steps of the network in a block.
-        window: blocks after which everything starts anew.
-        classes: names of the answers; places without.
-        recency: how much more an answer counts than the one before.
-        answer: the name of the output with the logits.
+        front_end: turns samples into inputs.
+        ticks: base steps of the network a block.
+        window: blocks after which everything starts again.
+        classes: names of the classes; their indices without.
+        recency: the weight of the logits of a block, relative to those of the block before.
+        answer: name of the output that holds the logits.
     """
 
     front_end: _SampleFrontEnd
@@ -61,15 +58,9 @@ class SampleReader:
 
 
 class _ReadState(NamedTuple):
-    """What goes over to the next block.
+    """Blocks of the running window, windows before it, and the states of front end, network and mean.
 
-    Args:
-        blocks: of the running window.
-        windows: that are over.
-        front: of the front end.
-        inner: of the network or runner.
-        mean: of the logits so far.
-        weight: of that mean, beside the newest answer.
+    `weight` is the sum of the weights in the mean of the logits, relative to that of the newest block.
     """
 
     blocks: int
@@ -82,12 +73,9 @@ class _ReadState(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleSteps:
-    """Steps of a network for `streaming.Live`: `answer, state = step(blocks, state)`.
+    """The step function of a network for `streaming.Live`: `answer, state = step(blocks, state)`.
 
-    Args:
-        reader: how it reads the sensor.
-        inputs: names of the network's inputs; others of the front end are left out.
-        advance: runs some ticks of the network from a state.
+    `inputs` are the names of the network's inputs; the front end may give more.
     """
 
     reader: SampleReader
@@ -95,28 +83,40 @@ class SampleSteps:
     advance: Advance
 
     def __call__(self, blocks: Sequence[Values], state: _ReadState | None) -> tuple[dict[str, Any], _ReadState]:
-        """The answer after the newest of these blocks, with the share of its class and the time in its window [s]."""
+        """The answer after the newest block, with the probability of its class and the time in its window [s]."""
         reader = self.reader
         if state is None:
-            state = self._start(0)
+            state = self._initial_state(0)
 
         for block in blocks:
-            if state.blocks == reader.window:
-                state = self._start(state.windows + 1)
-            given, front = reader.front_end.advance(block, state.front)
-            named = {name: x for name, x in given.items() if name in self.inputs}
-            outputs, inner = self.advance(named, state.inner, reader.ticks)
-            weight = state.weight / reader.recency + 1
-            mean = state.mean + (outputs[reader.answer].astype(np.float64) - state.mean) / weight
-            state = _ReadState(state.blocks + 1, state.windows, front, inner, mean, weight)
+            state = self._next_state(block, state)
 
         best = int(np.argmax(state.mean))
-        shares = np.exp(state.mean - state.mean.max())
+        exponentials = np.exp(state.mean - state.mean.max())
+        share = float(exponentials[best] / exponentials.sum())
         seconds = state.blocks * reader.front_end.block / reader.front_end.rate_hz
-        name = reader.classes[best] if reader.classes else str(best)
-        share = round(float(shares[best] / shares.sum()), 4)
+        answer = {
+            "answer": reader.classes[best] if reader.classes else str(best),
+            "share": round(share, 4),
+            "window": state.windows,
+            "seconds": round(seconds, 4),
+        }
 
-        return {"answer": name, "share": share, "window": state.windows, "seconds": round(seconds, 4)}, state
+        return answer, state
 
-    def _start(self, windows: int) -> _ReadState:
+    def _next_state(self, block: Values, state: _ReadState) -> _ReadState:
+        reader = self.reader
+        if state.blocks == reader.window:
+            state = self._initial_state(state.windows + 1)
+
+        signals, front = reader.front_end.advance(block, state.front)
+        inputs = {name: x for name, x in signals.items() if name in self.inputs}
+        outputs, inner = self.advance(inputs, state.inner, reader.ticks)
+
+        weight = state.weight / reader.recency + 1
+        mean = state.mean + (outputs[reader.answer].astype(np.float64) - state.mean) / weight
+
+        return _ReadState(state.blocks + 1, state.windows, front, inner, mean, weight)
+
+    def _initial_state(self, windows: int) -> _ReadState:
         return _ReadState(0, windows, self.reader.front_end.initial_state(), None, np.zeros(()), 0.0)

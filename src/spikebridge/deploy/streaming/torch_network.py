@@ -19,23 +19,15 @@ from spikebridge.neurons.state import State
 from spikebridge.ops.selection import select
 from spikebridge.ops.sparse.engine import prepare
 
-EVENTS = "events"
-NETWORK = "network"
+_EVENTS = "events"
+_NETWORK = "network"
 
 
 def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSteps:
-    """Steps of a network.
-
-    Args:
-        network: the trained one, a hybrid network or layers that take events.
-        sample: of its inputs, `(T, B, *N)` each; it tells the shapes.
-
-    Raises:
-        ConfigError: it takes no events, or something that no stream brings.
-    """
+    """The step function of a hybrid network, or of layers that take events; inputs `(T, B, *N)` tell the shapes."""
     if not isinstance(network, HybridNetwork):
-        network = _alone(network)
-        sample = {EVENTS: next(iter(sample.values()))}
+        network = _network_of_layers(network)
+        sample = {_EVENTS: next(iter(sample.values()))}
 
     hybrid = network.eval()
     inputs = {
@@ -47,30 +39,25 @@ def network_steps(network: nn.Module, sample: Mapping[str, Tensor]) -> NetworkSt
 
 
 def network_advance(network: HybridNetwork) -> Advance:
-    """Runs some ticks of a network from a state; None is the state before the first one."""
+    """A function that runs some ticks of a network from a state; None is the first state."""
     hybrid = network.eval()
-    first = next(hybrid.parameters(), torch.empty(0))
-    if select("live step", first) == "native":
+    like = next(hybrid.parameters(), torch.empty(0))
+    if select("live step", like) == "native":
         hybrid = with_event_driven_parts(hybrid)
 
-    def advance(given: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
-        tensors = {name: torch.from_numpy(x).to(first) for name, x in given.items() if len(x)}
+    def advance(inputs: dict[str, Values], state: Any, ticks: int) -> tuple[dict[str, Values], Any]:
+        tensors = {name: torch.from_numpy(x).to(like) for name, x in inputs.items() if len(x)}
         with torch.inference_mode():
             outputs, state = hybrid(tensors, state, ticks=ticks)
-        return {name: y[-1, 0].float().cpu().numpy() for name, y in outputs.items() if len(y)}, state
+
+        newest = {name: y[-1, 0].float().cpu().numpy() for name, y in outputs.items() if len(y)}
+        return newest, state
 
     return advance
 
 
 class EventDrivenPart(Stateful):
-    """Layers in a row, stepped by events: only inputs that are not zero cost work. Its state is that of the layers.
-
-    Args:
-        part: a `spikebridge.neurons.Sequential` of layers that `ops.sparse` knows.
-
-    Raises:
-        ConfigError: a layer that cannot be stepped by events.
-    """
+    """A `Sequential` whose layers compute only for inputs that are not zero, with the state of these layers."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -84,7 +71,7 @@ class EventDrivenPart(Stateful):
 
 
 def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
-    """The same network with every part that can be stepped by events stepped so; the one given is left as it is.
+    """A copy of a network, with event-driven parts where there is a form; weights are shared.
 
     A part under modulation keeps its own step, since its weights and thresholds change from step to step.
     """
@@ -92,7 +79,7 @@ def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
     parts: dict[str, nn.Module] = dict(network.parts.items())
     for name, part in network.parts.items():
         if isinstance(part, Sequential) and name not in modulated:
-            with suppress(ConfigError):  # a layer without a step by events
+            with suppress(ConfigError):  # a layer has no event-driven form
                 parts[name] = EventDrivenPart(part)
 
     live = copy.copy(network)
@@ -101,21 +88,19 @@ def with_event_driven_parts(network: HybridNetwork) -> HybridNetwork:
     return live
 
 
-def _alone(network: nn.Module) -> HybridNetwork:
-    """Layers alone as a hybrid network of one part; its step is that of its neurons."""
-    all_steps: list[Any] = [getattr(module, "dt", None) for module in network.modules()]
-    steps = {dt for dt in all_steps if isinstance(dt, float)}
+def _network_of_layers(layers: nn.Module) -> HybridNetwork:
+    """A hybrid network of one part, whose step is that of its neurons."""
+    attributes: list[Any] = [getattr(module, "dt", None) for module in layers.modules()]
+    steps = {dt for dt in attributes if isinstance(dt, float)}
     if len(steps) != 1:
         found = ", ".join(f"{dt:g} s" for dt in sorted(steps)) or "none"
-        raise ConfigError(
-            f"a live network needs neurons of one step, but those of {type(network).__name__} are {found}"
-        )
+        raise ConfigError(f"a live network needs neurons of one step, but those of {type(layers).__name__} are {found}")
 
     (dt,) = steps
     return HybridNetwork(
         dt=dt,
-        inputs={EVENTS: every(dt)},
-        parts={NETWORK: network},
-        links=[Transmission(EVENTS, NETWORK)],
-        outputs=[NETWORK],
+        inputs={_EVENTS: every(dt)},
+        parts={_NETWORK: layers},
+        links=[Transmission(_EVENTS, _NETWORK)],
+        outputs=[_NETWORK],
     )
