@@ -20,18 +20,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from research.claims.experiment import Results, main, save
-from spikebridge.deploy import compare_bundle, export
-from spikebridge.systems.creature.conversation import Conversation, questions_of
-from spikebridge.systems.creature.evaluation import Watched, evaluate_creature, true_memory, watch
-from spikebridge.systems.creature.model import Creature, CreatureOptions
-from spikebridge.systems.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, SceneRanges, generate_scene
-from spikebridge.systems.creature.training import (
+from research.creature.conversation import Conversation, questions_of
+from research.creature.evaluation import Watched, evaluate_creature, true_memory, watch
+from research.creature.model import Creature, CreatureOptions
+from research.creature.scene import BINS_A_FRAME, ENVIRONMENTS, CreatureScene, SceneRanges, generate_scene
+from research.creature.training import (
     FIRST_UNSEEN_SEED,
     TrainingSizes,
     train_readouts,
     train_senses,
     training_scenes,
 )
+from spikebridge.deploy import compare_bundle, export
 
 RUNS = Path("runs/creature")
 SEEDS = (0, 1, 2)

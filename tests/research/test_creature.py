@@ -10,22 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from spikebridge.cli import apps
-from spikebridge.cli.main import main
-from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, questions_of
-from spikebridge.systems.creature.evaluation import RunAnswer, Watched, score_question, true_memory
-from spikebridge.systems.creature.live import LiveAnswer, LiveCreature, converse
-from spikebridge.systems.creature.memory import (
+import research.creature.watch as script
+from research.creature.conversation import AskedQuestion, Conversation, questions_of
+from research.creature.evaluation import RunAnswer, Watched, score_question, true_memory
+from research.creature.live import LiveAnswer, LiveCreature, converse
+from research.creature.memory import (
     EVENT_SIZE,
     MEMORY_SIZE,
     NUM_EVENTS,
     EventMemory,
 )
-from spikebridge.systems.creature.model import Creature, CreatureOptions, Follow
-from spikebridge.systems.creature.perception import NearestGate, PairDistances, Slots
-from spikebridge.systems.creature.report import scene_page
-from spikebridge.systems.creature.scene import CreatureScene, SceneRanges, generate_scene, simulate_table
+from research.creature.model import Creature, CreatureOptions, Follow
+from research.creature.perception import NearestGate, PairDistances, Slots
+from research.creature.report import scene_page
+from research.creature.scene import CreatureScene, SceneRanges, generate_scene, simulate_table
+from spikebridge.errors import ConfigError, DataError, ShapeError
 from spikebridge.training.run.weights import save_weights
 
 SMALL = CreatureOptions(num_objects=4, num_readout=8, num_features=2, num_copies=2, num_collisions=4)
@@ -219,7 +218,7 @@ def test_a_live_creature_answers_bin_after_bin_and_refuses_in_words(creature: Cr
     assert lines == [" 0.000 s  How many?  a question in words needs a parser; give one, or ask_program"]
 
 
-def test_the_page_of_a_scene_shows_answers_beside_the_truth(scene: CreatureScene) -> None:
+def test_the_page_of_a_scene_shows_answers_with_the_truth(scene: CreatureScene) -> None:
     asked = AskedQuestion(questions_of(scene)[0].question, first=0, last=48, truths=((0, "7"),))
     short = replace(scene, positions=scene.positions[:49], touches=())
     seen = Watched(
@@ -230,21 +229,21 @@ def test_the_page_of_a_scene_shows_answers_beside_the_truth(scene: CreatureScene
     assert f"{asked.question.text} 5 (true: 7)" in page
 
 
-def test_the_command_shows_a_scene_and_hears_answers(
+def test_the_script_shows_a_scene_and_prints_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = tmp_path / "creature.safetensors"
     torch.manual_seed(0)
     save_weights(weights, Creature())
     short = generate_scene(1, "daylight", SceneRanges(seconds=0.02, contacts=(0, 5)))
-    monkeypatch.setattr("spikebridge.systems.creature.scene.generate_scene", lambda *_: short)
+    monkeypatch.setattr(script, "generate_scene", lambda *_: short)
 
-    assert main(["watch", str(weights), "--ask", "How many objects are there?", "--json"]) == 0
+    assert script.main([str(weights), "--ask", "How many objects are there?", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    # nothing is known before the first frame has been read
-    assert told["answers"][0] == "0.006 s  How many objects are there?  0"
-    assert len(told["objects"]) == len(short.objects)
+    found = json.loads(capsys.readouterr().out)
+    # no object is known before the first frame has been read
+    assert found["answers"][0] == "0.006 s  How many objects are there?  0"
+    assert len(found["objects"]) == len(short.objects)
 
     for words, reason in (
         ([str(weights), "--train"], "is there"),
@@ -252,15 +251,15 @@ def test_the_command_shows_a_scene_and_hears_answers(
         ([str(weights), "--page", "a.html", "--ask", "How many?"], "leave out --ask or --page"),
         ([str(weights), "--seconds", "0"], "1 to 60 seconds"),
     ):
-        assert main(["watch", *words]) == 2
-        told_wrong = capsys.readouterr().err
-        assert reason in told_wrong
-        assert told_wrong.count("\n") == 1
+        assert script.main(words) == 2
+        message = capsys.readouterr().err
+        assert reason in message
+        assert message.count("\n") == 1
 
 
 def test_the_newest_typed_line_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"How many?\n\nIs there a cube?\n")))
-    asked = apps._typed()
+    asked = script.typed()
     for _ in range(1000):
         if (text := asked(0.0)) is not None:
             break
@@ -268,5 +267,7 @@ def test_the_newest_typed_line_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert text in ("How many?", "Is there a cube?")
 
-    spread = apps._spread(("one", "two"), 4.0)
-    assert [spread(t) for t in (0.0, 1.9, 2.0, 3.0)] == ["one", None, "two", None]
+
+def test_each_question_is_asked_at_the_start_of_its_part() -> None:
+    asked = script.spread(("one", "two"), 4.0)
+    assert [asked(t) for t in (0.0, 1.9, 2.0, 3.0)] == ["one", None, "two", None]

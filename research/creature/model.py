@@ -25,6 +25,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from research.creature.memory import EVENT_SIZE, NUM_EVENTS, ConceptGraph, EventMemory, ProgramSpikes
+from research.creature.perception import (
+    NUM_VIEW,
+    PAIRS,
+    EnvironmentView,
+    GatedReadout,
+    NearestGate,
+    ObjectFeatures,
+    PairDistances,
+    Slots,
+    SlotTemplates,
+    Tracks,
+)
+from research.creature.scene import BIN_RATE, BINS_A_FRAME
 from spikebridge.errors import ConfigError
 from spikebridge.hybrid import (
     FIR,
@@ -45,20 +59,6 @@ from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway
 from spikebridge.networks.sensing.model.units import additive_unit
 from spikebridge.neurons import LIF, Integrator, Sequential, Stateful
-from spikebridge.systems.creature.memory import EVENT_SIZE, NUM_EVENTS, ConceptGraph, EventMemory, ProgramSpikes
-from spikebridge.systems.creature.perception import (
-    NUM_VIEW,
-    PAIRS,
-    EnvironmentView,
-    GatedReadout,
-    NearestGate,
-    ObjectFeatures,
-    PairDistances,
-    Slots,
-    SlotTemplates,
-    Tracks,
-)
-from spikebridge.systems.creature.scene import BIN_RATE, BINS_A_FRAME
 
 TICKS_A_BIN = 10
 """Steps of the concept graph in an event bin."""
@@ -70,19 +70,7 @@ _TAPS = 24
 
 @dataclass(frozen=True)
 class CreatureOptions:
-    """Sizes of the network.
-
-    Args:
-        num_objects: channels of the object features; a multiple of 2.
-        num_readout: hidden neurons of the read-out in each cell.
-        num_features: channels of the sensing pathways.
-        num_copies: taps of the collision unit.
-        num_collisions: hidden neurons of the collision read-out, for each pair.
-        num_environments: gates that are stored.
-        has_events: whether there is an SNN for events; without, tracks stay where they were in the frame.
-        is_gated: whether the environment gates the read-outs.
-        remembers: whether the graph reads the events of the memory; without, it knows objects alone.
-    """
+    """Sizes of the network."""
 
     num_objects: int = 16
     num_readout: int = 128
@@ -100,16 +88,16 @@ class CreatureOptions:
 
 
 class _FollowState(NamedTuple):
-    """How long each object has been active lately, `(B, 8)`."""
+    """Fading sum of the activity of each object, `(B, 8)`."""
 
     trace: Tensor
 
 
 class Follow(Stateful):
-    """The object that was active for longest in the last runs of the program, and where it is, `(T, B, 10)`.
+    """The object that was active for longest in the last runs of the program, and its place, `(T, B, 10)`.
 
-    A program begins with all objects or none and then selects those that it names, so that one that is named is active
-    for longest. Gives which object, 0 and 1, all 0 without a single longest one, and its x and y [px].
+    A program begins with all objects or none and then selects those that it names, so that a named one is active
+    for longest. The output is the object as 0 and 1 (all 0 without a single longest one), x and y [px].
     """
 
     _DECAY = 0.9
@@ -129,11 +117,7 @@ class Follow(Stateful):
 
 
 class _ObjectRates(nn.Module):
-    """The object neurons of the spikes of all neurons.
-
-    Args:
-        graph: whose neurons they are.
-    """
+    """The object neurons of the spikes of all neurons."""
 
     def __init__(self, graph: ConceptGraph) -> None:
         super().__init__()
@@ -163,18 +147,7 @@ class _ObjectsOnly(nn.Module):
 
 
 class Creature(HybridNetwork):
-    """The three networks as one.
-
-    Args:
-        options: sizes, and what is left out.
-
-    Example:
-        >>> creature = Creature(CreatureOptions(num_objects=4, num_readout=8))
-        >>> frames, events = torch.rand(1, 1, 3, 96, 144), torch.zeros(24, 1, 2, 96, 144)
-        >>> outputs, state = creature({"frames": frames, "events": events, "program": torch.zeros(240, 1, 2)})
-        >>> [outputs[name].shape[0] for name in ("tracks", "graph", "follow")]
-        [24, 240, 24]
-    """
+    """The three networks as one."""
 
     def __init__(self, options: CreatureOptions | None = None) -> None:
         options = options or CreatureOptions()

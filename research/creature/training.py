@@ -25,6 +25,24 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from research.creature.model import Creature, Luminance
+from research.creature.perception import (
+    MAP_SIZES,
+    NUM_SLOTS,
+    EnvironmentView,
+    NearestGate,
+    SlotTemplates,
+    Tracks,
+)
+from research.creature.scene import (
+    BINS_A_FRAME,
+    ENVIRONMENTS,
+    CreatureScene,
+    Environment,
+    SceneRanges,
+    draw_scene,
+    simulate_table,
+)
 from spikebridge.errors import ConfigError
 from spikebridge.networks.modulation.model.backbone import sample_mean_unit
 from spikebridge.networks.modulation.model.gating import KWinners
@@ -34,24 +52,6 @@ from spikebridge.networks.reasoning.perception.detector import Maps, detection_l
 from spikebridge.networks.reasoning.simulation.render import PALETTE
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH
-from spikebridge.systems.creature.model import Creature, Luminance
-from spikebridge.systems.creature.perception import (
-    MAP_SIZES,
-    NUM_SLOTS,
-    EnvironmentView,
-    NearestGate,
-    SlotTemplates,
-    Tracks,
-)
-from spikebridge.systems.creature.scene import (
-    BINS_A_FRAME,
-    ENVIRONMENTS,
-    CreatureScene,
-    Environment,
-    SceneRanges,
-    draw_scene,
-    simulate_table,
-)
 from spikebridge.training import Batches, Phase, Settings, fit
 from spikebridge.training.evaluation import evaluating
 from spikebridge.training.run.weights import load_weights, save_weights
@@ -68,18 +68,7 @@ _BEYOND = 4.0
 
 @dataclass(frozen=True)
 class TrainingSizes:
-    """Samples and epochs of each phase.
-
-    Args:
-        stills: frames under random lights.
-        still_epochs: passes over them.
-        frames: frames of each environment.
-        frame_epochs: passes over them.
-        clips: clips of a frame and its events.
-        clip_epochs: passes over them.
-        windows: stretches of two tracks, for each environment.
-        window_epochs: passes over them, twice as many in the first environment.
-    """
+    """Samples and epochs of each phase."""
 
     stills: int = 800
     still_epochs: int = 12
@@ -96,14 +85,7 @@ class TrainingSizes:
 
 
 class _Labelled(NamedTuple):
-    """Frames and their objects, as the detector's loss takes them.
-
-    Args:
-        frames: `(B, 3, 96, 144)`.
-        truths: of up to 5 objects x, y, width, height, colour, material and shape.
-        there: 1 where there is an object.
-        apparent: red, green and blue of each object's colour on the sensor.
-    """
+    """Frames and their objects, as the detector's loss takes them."""
 
     frames: Float[Tensor, "B 3 H W"]
     truths: Float[Tensor, "B K 7"]
@@ -113,13 +95,7 @@ class _Labelled(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _TrainingScenes:
-    """All that a training sees, generated once.
-
-    Args:
-        stills: under random lights.
-        frames: of each environment, in the order in which they are learned.
-        clips: scenes of one frame interval, of all environments.
-    """
+    """All that a training sees, generated once."""
 
     stills: _Labelled
     frames: tuple[_Labelled, ...]
@@ -132,12 +108,7 @@ FIRST_UNSEEN_SEED = 100_000
 
 
 def training_scenes(sizes: TrainingSizes, seed: int = 0) -> _TrainingScenes:
-    """Generates the scenes of a training.
-
-    Args:
-        sizes: how many of each.
-        seed: of all of them.
-    """
+    """Generates the scenes of a training."""
     generator = np.random.default_rng([seed, 1])
     stills = [draw_scene("still", k, _random_look(generator), _STILL, generator) for k in range(sizes.stills)]
     frames = [
@@ -189,18 +160,7 @@ def _labelled(scenes: Sequence[CreatureScene]) -> _Labelled:
 def train_senses(
     creature: Creature, scenes: _TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
 ) -> dict[str, float]:
-    """Trains the phases before the read-outs, in place: environments, objects, tracks.
-
-    Args:
-        creature: untrained.
-        scenes: of `training_scenes`.
-        sizes: epochs.
-        seed: of order and noise.
-        quiet: no progress.
-
-    Returns:
-        The last loss of each phase.
-    """
+    """Trains the phases before the read-outs, in place: environments, objects, tracks."""
     settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
     losses: dict[str, float] = {}
     if creature.options.is_gated:
@@ -216,18 +176,7 @@ def train_senses(
 def train_readouts(
     creature: Creature, scenes: _TrainingScenes, sizes: TrainingSizes, seed: int = 0, quiet: bool = True
 ) -> dict[str, float]:
-    """Trains the read-outs of objects and collisions, in one environment after the other.
-
-    Args:
-        creature: with trained features and tracks.
-        scenes: of `training_scenes`.
-        sizes: epochs.
-        seed: of order and noise.
-        quiet: no progress.
-
-    Returns:
-        The last loss in each environment.
-    """
+    """Trains the read-outs of objects and collisions, in one environment after the other."""
     settings = Settings(seed=seed, batch_size=16, accelerator="cpu", quiet=quiet)
     losses = {}
     for name, frames in zip(scenes.environments, scenes.frames, strict=True):
@@ -247,17 +196,7 @@ def train_readouts(
 
 
 def train_creature(path: Path, seed: int = 0, sizes: TrainingSizes | None = None, quiet: bool = True) -> Creature:
-    """A newly trained creature, whose weights are written.
-
-    Args:
-        path: a new file.
-        seed: of the weights, the data and their order.
-        sizes: of the training.
-        quiet: no progress.
-
-    Raises:
-        ConfigError: the file is there.
-    """
+    """A newly trained creature, whose weights are written."""
     if path.exists():
         raise ConfigError(f"{path} is there: leave out the training to load it, or name a new file")
 
@@ -276,15 +215,7 @@ def train_creature(path: Path, seed: int = 0, sizes: TrainingSizes | None = None
 
 
 def load_creature(path: Path) -> Creature:
-    """A creature with the weights of a file.
-
-    Args:
-        path: of `train_creature`.
-
-    Raises:
-        DataError: no such file, or a damaged one.
-        ConfigError: weights of another network.
-    """
+    """A creature with the weights of a file."""
     creature = Creature()
     load_weights(path, creature)
 
@@ -482,7 +413,7 @@ def _train_tracks(
 
 
 def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
-    """Of each slot at the start and after each bin: x, y, and whether its centre is in view."""
+    """x, y and 1 if in view, of each slot at the start and after each bin."""
     course = torch.zeros(scene.num_bins + 1, NUM_SLOTS, 3)
     left = {o: last for last, o in scene.exits}
     for o, (color, _, _) in enumerate(scene.objects):
@@ -494,13 +425,7 @@ def _course_of_slots(scene: CreatureScene) -> Float[Tensor, "T S 3"]:
 
 
 class _PairWindows(NamedTuple):
-    """Stretches of the tracks of two objects as the creature sees them.
-
-    Args:
-        places: `(T, B, 2, 2)` x and y of both [px].
-        target: 1 in the bins from a contact on in which a spike is right, `(T, B)`.
-        weight: of each bin; 0 where a spike is neither right nor wrong.
-    """
+    """Stretches of the tracks of two objects as the creature sees them."""
 
     places: Float[Tensor, "T B 2 2"]
     target: Float[Tensor, "T B"]
@@ -511,11 +436,6 @@ def _pair_windows(number: int, seed: Sequence[int], length: int = 144) -> _PairW
     """Pairs of discs that touch, pass each other, or lie side by side, with the errors of tracks.
 
     A track has an error of its own from each frame to the next, of the place in the frame and of the speed.
-
-    Args:
-        number: of stretches; about half of them have a contact.
-        seed: one seed, the same stretches.
-        length: bins of each; frames come at any phase.
     """
     generator = np.random.default_rng([*seed, 4])
     places = []
@@ -529,7 +449,7 @@ def _pair_windows(number: int, seed: Sequence[int], length: int = 144) -> _PairW
         starts = np.concatenate([start, start + distance * np.array([[np.cos(angle), np.sin(angle)]])])
         speeds = generator.uniform(15, 80, (2, 1)) * (generator.random((2, 1)) < (1.0, 0.4))
 
-        # towards the other one, a little beside it, or away
+        # towards the other one, slightly off, or away
         aside = angle + generator.normal(0, 0.5, 2) + np.array([0, np.pi])
         velocities = speeds * np.stack([np.cos(aside), np.sin(aside)], 1) * generator.choice([1, 1, 1, -1])
         course, touches = simulate_table(starts + 30, velocities, 0.15, length)
@@ -586,7 +506,7 @@ def _train_collisions(
 
 
 def _signals(creature: Creature, pairs: _PairWindows) -> Float[Tensor, "T B M 1 1"]:
-    """What the collision unit gets of each stretch."""
+    """Input of the collision unit for each stretch."""
     tracks = torch.zeros(*pairs.places.shape[:2], NUM_SLOTS, 4)
     tracks[:, :, :2, :2], tracks[:, :, :2, 2:] = pairs.places, 1.0
     with torch.no_grad():

@@ -7,26 +7,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from research.creature.conversation import Conversation
+from research.creature.model import TICKS_A_BIN, Creature
+from research.creature.scene import BIN_RATE, BINS_A_FRAME, CreatureScene
 from spikebridge.errors import DataError, ShapeError
 from spikebridge.hybrid import NetworkState
 from spikebridge.networks.reasoning.data.scene import COLORS
 from spikebridge.networks.reasoning.parsing.operators import DESCRIBE
 from spikebridge.networks.reasoning.parsing.parser import Parser, read_question
-from spikebridge.systems.creature.conversation import Conversation
-from spikebridge.systems.creature.model import TICKS_A_BIN, Creature
-from spikebridge.systems.creature.scene import BIN_RATE, BINS_A_FRAME, CreatureScene
 from spikebridge.training.evaluation import evaluating
 
 
 @dataclass(frozen=True)
 class LiveAnswer:
-    """An answer of a live creature.
-
-    Args:
-        time: of the stream, a bin after the tick at which it was read [s].
-        text: of the question.
-        value: a number, yes, no or an attribute value; None where none, or two, fired.
-    """
+    """An answer of a live creature, at a time of the stream [s]; the value is None if none, or two, fired."""
 
     time: float
     text: str
@@ -35,22 +29,7 @@ class LiveAnswer:
 
 @dataclass(eq=False)
 class LiveCreature:
-    """A creature that sees one bin at a time.
-
-    Args:
-        creature: trained.
-        parser: reads questions in words; None where programs are given alone.
-
-    Attributes:
-        followed: colour, x and y [px] of the object that the question names; None without one.
-
-    Example:
-        >>> from spikebridge.systems.creature.model import CreatureOptions
-        >>> live = LiveCreature(Creature(CreatureOptions(num_objects=4, num_readout=8)))
-        >>> live.ask_program(("objects", "count"), "How many objects are there?")
-        >>> [answer.value for answer in live.see(torch.zeros(2, 96, 144), torch.rand(3, 96, 144))]  # no object yet
-        ['0', '0']
-    """
+    """A creature that gets one bin at a time; `followed` is colour, x and y [px] of the object that is asked about."""
 
     creature: Creature
     parser: Parser | None = None
@@ -63,14 +42,7 @@ class LiveCreature:
         self._bin = 0
 
     def ask(self, text: str) -> None:
-        """Asks a question in words from now on.
-
-        Args:
-            text: of the question.
-
-        Raises:
-            DataError: there is no parser, words are not known, or it asks for what the creature does not remember.
-        """
+        """Asks a question in words from now on."""
         if self.parser is None:
             raise DataError("a question in words needs a parser; give one, or ask_program")
 
@@ -81,25 +53,12 @@ class LiveCreature:
         self.ask_program(question.program, text)
 
     def ask_program(self, program: Iterable[str], text: str) -> None:
-        """Asks a question as a program.
-
-        Args:
-            program: postfix tokens.
-            text: its words, for the answer.
-        """
+        """Asks a question as postfix tokens, with its text for the answer."""
         self._talk.ask(tuple(program))
         self._texts.append(text)
 
     def see(self, events: Float[Tensor, "2 H W"], frame: Float[Tensor, "3 H W"] | None = None) -> list[LiveAnswer]:
-        """One bin of events, and the frame that begins with it, if there is one; gives the answers read in it.
-
-        Args:
-            events: ON and OFF, 0 or 1.
-            frame: red, green and blue from 0 to 1; every 24th bin has one.
-
-        Raises:
-            ShapeError: a frame is missing, or comes where none is due.
-        """
+        """Takes a bin of events (0 or 1), and every 24th bin a frame (0 to 1); returns the answers of the bin."""
         is_due = self._bin % BINS_A_FRAME == 0
         if is_due != (frame is not None):
             wanted = "a frame" if is_due else "no frame"
@@ -131,14 +90,7 @@ class LiveCreature:
 def converse(
     live: LiveCreature, scene: CreatureScene, asked: Callable[[float], str | None], write: Callable[[str], None]
 ) -> None:
-    """Shows a scene to a creature, and writes each answer that differs from the one before.
-
-    Args:
-        live: a creature with a parser.
-        scene: that it sees.
-        asked: a question that was typed by a time of the stream [s], else None.
-        write: takes a line.
-    """
+    """Shows a scene to a creature, asks the questions of each time [s], and writes answers that are new."""
     frames = scene.frames()
     events = scene.events()
     last: tuple[str, str | None] | None = None

@@ -42,23 +42,14 @@ _MIN_BETWEEN = 0.15  # between two contacts of one object [s]
 
 
 class Environment(NamedTuple):
-    """A light and a camera.
-
-    Args:
-        mixing: red, green and blue of the camera from those of the scene.
-        table: grey level of the table.
-        pattern: of the table: `plain`, `stripes`, `checks` or `spots`.
-        noise: standard deviation of each pixel of a frame (white is 1).
-        threshold: mean contrast threshold of the event camera.
-        shot_noise: events per pixel and second by chance.
-    """
+    """A light and a camera: the matrix of the camera's channels, the table, noise of frames and of events."""
 
     mixing: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
-    table: float
-    pattern: str
-    noise: float
-    threshold: float
-    shot_noise: float
+    table: float  # grey level
+    pattern: str  # plain, stripes, checks or spots
+    noise: float  # standard deviation of each pixel of a frame; white is 1
+    threshold: float  # mean contrast threshold of the event camera
+    shot_noise: float  # chance events [1/s] of a pixel
 
 
 ENVIRONMENTS = {
@@ -101,23 +92,7 @@ class _Touch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CreatureScene:
-    """A scene, its truth, and what both cameras see.
-
-    Args:
-        name: by which reports refer to it.
-        seed: of the noise of both cameras.
-        objects: colour, material and shape of each.
-        appearance: parameters of the rendering.
-        look: the environment.
-        positions: `(T + 1, O, 2)` x and y of every object at the start and after each bin, also outside the view.
-        touches: contacts in view.
-
-    Example:
-        >>> scene = generate_scene(0, "neon", SceneRanges(seconds=0.5, contacts=(0, 5)))
-        >>> frames, events = scene.frames(), scene.events()
-        >>> frames.shape, events.shape
-        (torch.Size([5, 3, 96, 144]), torch.Size([120, 2, 96, 144]))
-    """
+    """A scene, its truth, and what both cameras see."""
 
     name: str
     seed: int
@@ -184,16 +159,7 @@ class CreatureScene:
 
 
 def generate_scene(seed: int, environment: str, ranges: SceneRanges | None = None) -> CreatureScene:
-    """The scene of a seed in an environment.
-
-    Args:
-        seed: one seed, one scene.
-        environment: one of `ENVIRONMENTS`.
-        ranges: of the random parameters.
-
-    Raises:
-        ConfigError: an unknown environment, or no clear scene in 2000 draws.
-    """
+    """The scene of a seed in an environment."""
     if environment not in ENVIRONMENTS:
         raise ConfigError(f"there is no environment {environment!r}; {did_you_mean(environment, ENVIRONMENTS)}")
 
@@ -208,15 +174,7 @@ def generate_scene(seed: int, environment: str, ranges: SceneRanges | None = Non
 
 
 def draw_scene(name: str, seed: int, look: Environment, ranges: SceneRanges, generator: Generator) -> CreatureScene:
-    """A random scene, which may not be clear.
-
-    Args:
-        name: of the scene.
-        seed: of the noise of both cameras.
-        look: the environment.
-        ranges: of the random parameters.
-        generator: draws all of it.
-    """
+    """A random scene, which may not be clear."""
     number = int(generator.integers(ranges.num_objects[0], ranges.num_objects[1] + 1))
     places = _places(number, ranges.margin, generator)
     aims = places[generator.permutation(number)] + generator.uniform(-9, 9, (number, 2))
@@ -262,23 +220,7 @@ def _pattern(kind: str, generator: Generator) -> Float[np.ndarray, "96 144"]:
 def simulate_table(
     places: Float[np.ndarray, "O 2"], velocities: Float[np.ndarray, "O 2"], friction: float, num_bins: int
 ) -> tuple[Float[np.ndarray, "T O 2"], tuple[_Touch, ...]]:
-    """Rolls discs of equal mass that bounce off each other.
-
-    Args:
-        places: centres at the start [px].
-        velocities: [px/s].
-        friction: decay of velocities [1/s].
-        num_bins: event bins to simulate.
-
-    Returns:
-        Centres at the start and after each bin, and the contacts in view.
-
-    Example:
-        >>> places, velocities = np.array([[30.0, 50], [59.9, 50]]), np.array([[48.0, 0], [0, 0]])
-        >>> course, touches = simulate_table(places, velocities, 0.0, 120)
-        >>> touches[0].bin, round(touches[0].closing)  # 15.9 px apart at 48 px/s
-        (80, 48)
-    """
+    """Rolls discs of equal mass that bounce off each other."""
     x = places.copy()
     v = velocities.copy()
     course = [x.copy()]
@@ -312,7 +254,7 @@ def simulate_table(
 
 
 def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
-    """How far centres are inside the view, negative outside [px]."""
+    """Distances of centres from the border of the view, negative outside [px]."""
     x = places[..., 0]
     y = places[..., 1]
     distance: np.ndarray = np.min([x, WIDTH - x, y, HEIGHT - y], axis=0)
@@ -320,7 +262,7 @@ def _border(places: Float[np.ndarray, "*S 2"]) -> np.ndarray:
 
 
 def _is_clear(course: np.ndarray, touches: tuple[_Touch, ...]) -> bool:
-    """Whether every contact and exit can be seen, by who has had a look at the objects."""
+    """True if every contact and exit can be seen after a first look at the objects."""
     if any(t.bin < _QUIET * BIN_RATE for t in touches) or not in_view(course[: round(_QUIET * BIN_RATE)]).all():
         return False
     if any(t.closing < _MIN_CLOSING for t in touches):

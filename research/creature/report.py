@@ -1,4 +1,4 @@
-"""The page of a watched scene: frames, events and tracks with a slider, answers beside the truth, what is followed.
+"""The page of a scene: frames, events and tracks with a slider, answers with the truth, the followed object.
 
 One self-contained HTML file; a step is an event bin.
 """
@@ -9,27 +9,20 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from research.creature.evaluation import Watched, score_question, time_of
+from research.creature.scene import BIN_RATE, BINS_A_FRAME
 from spikebridge.analysis.replay.lanes import Lane, Spikes, Traces
 from spikebridge.analysis.replay.replay import Film, Replay
 from spikebridge.analysis.report import Section, Table, render_report
 from spikebridge.networks.reasoning.data.scene import COLORS
 from spikebridge.networks.reasoning.simulation.table import RADIUS
 from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH
-from spikebridge.systems.creature.evaluation import Watched, score_question, time_of
-from spikebridge.systems.creature.scene import BIN_RATE, BINS_A_FRAME
 
 _STRIDE = 6  # bins of one set of events
 
 
 def scene_page(seen: Watched) -> str:
-    """The page of a scene with its questions.
-
-    Args:
-        seen: of `watch`.
-
-    Returns:
-        HTML.
-    """
+    """The page of a scene with its questions."""
     rows = []
     for number, asked in enumerate(seen.questions):
         score = score_question(seen, number)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from research.creature.perception import NUM_SLOTS, PAIRS
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES, Scene
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED, NeuronIndices, NeuronLayout, Preset
 from spikebridge.networks.reasoning.graph.units import OperatorLookup, stimulus_sizes
@@ -20,7 +21,6 @@ from spikebridge.networks.reasoning.graph.worlds import World, build_worlds
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.reasoning.simulation.video import HEIGHT, WIDTH
 from spikebridge.neurons import Stateful
-from spikebridge.systems.creature.perception import NUM_SLOTS, PAIRS
 
 NUM_EVENTS = 12
 """Event slots of the memory."""
@@ -51,18 +51,9 @@ class _MemoryState(NamedTuple):
 
 
 class EventMemory(Stateful):
-    """Writes collisions and exits into event slots, in the order of time, and the values of objects beside them.
+    """Writes collisions and exits into event slots, in the order of time, and the values of objects.
 
-    Its first input is the spike of each pair, `(T, B, 1, 28, 1)`. What comes after the last slot is forgotten.
-
-    Example:
-        >>> spikes, slots = torch.zeros(30, 1, 1, 28, 1), torch.zeros(30, 1, 8, 9)
-        >>> tracks = torch.full((30, 1, 8, 4), 40.0)
-        >>> spikes[25, 0, 0, 0] = 1.0  # slots 0 and 1, gray and red
-        >>> tracks[..., 2:], slots[..., 3] = 1.0, 1.0  # in view, and known
-        >>> memory, _ = EventMemory()(spikes, tracks=tracks, slots=slots)
-        >>> memory[25, 0, :10].tolist()
-        [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    Its first input is the spike of each pair, `(T, B, 1, 28, 1)`. Events after the last slot are dropped.
     """
 
     rows: Tensor
@@ -141,10 +132,6 @@ class ProgramSpikes(Stateful):
 
     Its input `(T, B, 2)` is the number of the instruction that begins at a step, else 0, and a flag at the first step
     of a run. Its output `(T, B, G + 1)` is the charge of each shared neuron, and that flag.
-
-    Args:
-        table: operators and attributes.
-        layout: neurons of the graph.
     """
 
     table: Tensor
@@ -179,12 +166,6 @@ class ConceptGraph(Stateful):
     """The spiking concept graph of the reasoning network, with the connections of the scene from a memory.
 
     A spike acts one step later: `v = W z + W_memory z + x`, `z = (v >= v_threshold)`. A run begins from rest.
-
-    Example:
-        >>> graph = ConceptGraph(NeuronLayout(exact=True))
-        >>> spikes, _ = graph(torch.zeros(1, 2, graph.num_shared + 1), memory=torch.zeros(1, 2, MEMORY_SIZE))
-        >>> spikes.shape == (1, 2, graph.indices.num_neurons)
-        True
     """
 
     weight: Tensor
@@ -209,7 +190,7 @@ class ConceptGraph(Stateful):
 
     @cached_property
     def indices(self) -> NeuronIndices:
-        """Where each neuron is."""
+        """Numbers of the neurons."""
         return NeuronIndices(
             self.layout, np.zeros(NUM_SLOTS, dtype=np.int64), np.zeros(NUM_EVENTS, dtype=np.int64), num_worlds=1
         )
@@ -240,7 +221,7 @@ class ConceptGraph(Stateful):
         return spikes, _SpikesState(spikes)
 
     def _written(self, z: Tensor, memory: Tensor) -> Tensor:
-        """The charge through connections written from the scene."""
+        """The charge through the connections that the scene writes."""
         events, objects = memory.split([NUM_EVENTS * EVENT_SIZE, NUM_SLOTS * _OBJECT_SIZE], 1)
         events = events.unflatten(1, (NUM_EVENTS, -1))
         objects = objects.unflatten(1, (NUM_SLOTS, -1))

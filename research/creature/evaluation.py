@@ -1,8 +1,8 @@
-"""Scores of a creature on scenes: questions that stand for a while, and the time from an event to its answer.
+"""Scores of a creature on scenes: right answers, and the time from an event to its answer.
 
 A question is right if its answer is the true one 50 ms after it was asked, and 50 ms after each event that changes the
 true answer. Times are of the stream: an event counts from the start of its bin, an answer from the end of the bin whose
-events it needed. Truth comes from the symbolic executor on the true scene up to that bin.
+events it needed. The true answer is that of the symbolic executor on the true scene up to that bin.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from research.creature.conversation import AskedQuestion, Conversation, ProgramRun, questions_of
+from research.creature.memory import EVENT_SIZE, NUM_EVENTS, NUM_VALUES
+from research.creature.model import DT, TICKS_A_BIN, Creature
+from research.creature.perception import NUM_SLOTS
+from research.creature.scene import BIN_RATE, BINS_A_FRAME, CreatureScene
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
-from spikebridge.systems.creature.conversation import AskedQuestion, Conversation, ProgramRun, questions_of
-from spikebridge.systems.creature.memory import EVENT_SIZE, NUM_EVENTS, NUM_VALUES
-from spikebridge.systems.creature.model import DT, TICKS_A_BIN, Creature
-from spikebridge.systems.creature.perception import NUM_SLOTS
-from spikebridge.systems.creature.scene import BIN_RATE, BINS_A_FRAME, CreatureScene
 from spikebridge.training.evaluation import evaluating
 
 _DEADLINE = 0.05
@@ -28,7 +28,7 @@ _CHUNK = 72  # bins that run at once; questions begin at multiples of it
 
 
 class RunAnswer(NamedTuple):
-    """What a run answered, at which tick, to which question."""
+    """The answer of a run, its tick, and the number of its question."""
 
     tick: int
     question: int
@@ -37,35 +37,20 @@ class RunAnswer(NamedTuple):
 
 @dataclass(eq=False)
 class Watched:
-    """What a creature did on one scene.
-
-    Args:
-        scene: with its truth.
-        questions: that were asked.
-        answers: of all runs, in the order of time.
-        tracks: `(T, 8, 4)`.
-        follow: `(T, 10)`.
-        events: `(T, 12, 10)` of the memory.
-    """
+    """Questions, answers and outputs of a creature on one scene."""
 
     scene: CreatureScene
     questions: list[AskedQuestion]
     answers: list[RunAnswer] = field(default_factory=list)
-    tracks: Tensor = field(default_factory=lambda: torch.zeros(0))
-    follow: Tensor = field(default_factory=lambda: torch.zeros(0))
-    events: Tensor = field(default_factory=lambda: torch.zeros(0))
+    tracks: Tensor = field(default_factory=lambda: torch.zeros(0))  # (T, 8, 4)
+    follow: Tensor = field(default_factory=lambda: torch.zeros(0))  # (T, 10)
+    events: Tensor = field(default_factory=lambda: torch.zeros(0))  # events of the memory, (T, 12, 10)
 
 
 def watch(
     creature: Creature, scenes: Sequence[CreatureScene], questions: Sequence[Sequence[AskedQuestion]] | None = None
 ) -> list[Watched]:
-    """Runs scenes of one length side by side, and asks each its questions.
-
-    Args:
-        creature: trained.
-        scenes: one a sample of the batch.
-        questions: of each scene; None for `questions_of`.
-    """
+    """Runs scenes of one length side by side, and asks each its questions."""
     asked = [list(some) for some in (questions or [questions_of(scene) for scene in scenes])]
     seen = [Watched(scene, some) for scene, some in zip(scenes, asked, strict=True)]
     frames = torch.stack([scene.frames() for scene in scenes], 1)
@@ -106,33 +91,21 @@ def watch(
 
 
 def time_of(run: RunAnswer | ProgramRun) -> float:
-    """When an answer is known: a bin later than its tick, since the events of a bin are known at its end [s]."""
+    """The time of an answer: a bin later than its tick, since the events of a bin end with it [s]."""
     return run.tick * DT + 1 / BIN_RATE
 
 
 class Scored(NamedTuple):
-    """A question of a watched scene.
+    """A question of a watched scene."""
 
-    Args:
-        right: whether the answer is true at every deadline.
-        ends_right: whether the last answer is true.
-        latencies: from each event that changes the answer to the lasting right answer [s]; None where there is none.
-        followed: share of the bins in which the object that it names is followed; None without a single named object.
-    """
-
-    right: bool
-    ends_right: bool
-    latencies: tuple[float | None, ...]
-    followed: float | None
+    right: bool  # at every deadline
+    ends_right: bool  # the last answer
+    latencies: tuple[float | None, ...]  # from a change to the lasting right answer [s]
+    followed: float | None  # share of the bins in which the named object is followed
 
 
 def score_question(seen: Watched, number: int) -> Scored:
-    """The score of a question.
-
-    Args:
-        seen: of a scene.
-        number: of the question.
-    """
+    """The score of a question."""
     asked = seen.questions[number]
     answers = [(time_of(run), run.value) for run in seen.answers if run.question == number]
     changes = [
@@ -156,16 +129,20 @@ def score_question(seen: Watched, number: int) -> Scored:
 
 def _lasting(answers: list[tuple[float, str | None]], start: float, end: float, truth: str) -> float | None:
     """The time from an event to the first of the right answers that stay right."""
-    found = None
+    latency = None
     for time, value in answers:
-        if start < time <= end + 1e-9:
-            found = (time - start if found is None else found) if value == truth else None
+        if not start < time <= end + 1e-9:
+            continue
+        if value != truth:
+            latency = None
+        elif latency is None:
+            latency = time - start
 
-    return found
+    return latency
 
 
 def _followed(seen: Watched, asked: AskedQuestion) -> float | None:
-    """How often the object named by the question is followed, from 50 ms after it was asked on."""
+    """The share of bins in which the object that the question names is followed, without the first 50 ms."""
     named = [token for token in asked.question.program if token in COLORS]
     if len(set(named)) != 1 or "unique" not in asked.question.program:
         return None
@@ -177,11 +154,7 @@ def _followed(seen: Watched, asked: AskedQuestion) -> float | None:
 
 
 def _collision_scores(seen: Sequence[Watched]) -> dict[str, Any]:
-    """Found contacts, false ones, and the delay of the spike.
-
-    Args:
-        seen: watched scenes.
-    """
+    """Found contacts, false ones, and the delay of the spike."""
     found = 0
     missed = 0
     false = 0
@@ -231,14 +204,7 @@ def _track_error(seen: Sequence[Watched]) -> float:
 
 
 def evaluate_creature(seen: Sequence[Watched]) -> dict[str, Any]:
-    """All scores of watched scenes.
-
-    Args:
-        seen: of `watch`.
-
-    Returns:
-        Shares of questions, latencies [ms], collisions and tracks.
-    """
+    """All scores of watched scenes."""
     scores = [score_question(one, number) for one in seen for number in range(len(one.questions))]
     latencies = [late for score in scores for late in score.latencies]
     known = np.array([1e3 * late for late in latencies if late is not None])
@@ -260,12 +226,7 @@ def evaluate_creature(seen: Sequence[Watched]) -> dict[str, Any]:
 
 
 def true_memory(scene: CreatureScene, when: int) -> Float[Tensor, " M"]:
-    """The memory of a creature that misses nothing, up to a bin.
-
-    Args:
-        scene: with its truth.
-        when: the bin.
-    """
+    """The memory of a creature without any error, up to a bin."""
     events = torch.zeros(NUM_EVENTS, EVENT_SIZE)
     objects = torch.zeros(NUM_SLOTS, 1 + NUM_VALUES)
     slots = [COLORS.index(color) for color, _, _ in scene.objects]

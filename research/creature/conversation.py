@@ -1,7 +1,6 @@
-"""Questions while the stream runs: a program starts again and again, and its answer is read at the end of each run.
+"""Questions while the stream runs: a program runs again and again, and its answer is read at the end of each run.
 
-A run takes as many steps of the graph as its program, 10 to 30, at 2400 Hz: an event that comes during a run is in the
-answer of the next one.
+A run takes 10 to 30 steps of the graph at 2400 Hz. An event during a run is in the answer of the next one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,15 @@ from jaxtyping import Float
 from numpy.random import Generator
 from torch import Tensor
 
+from research.creature.memory import ConceptGraph
+from research.creature.model import Creature
+from research.creature.scene import CreatureScene
 from spikebridge.errors import DataError
 from spikebridge.networks.reasoning.data.scene import Question, Scene
 from spikebridge.networks.reasoning.executor import Executor
 from spikebridge.networks.reasoning.graph.compiler import Instructions, compile_program
 from spikebridge.networks.reasoning.graph.layout import MAX_COUNTED
 from spikebridge.networks.reasoning.simulation.questions import descriptive_question
-from spikebridge.systems.creature.memory import ConceptGraph
-from spikebridge.systems.creature.model import Creature
-from spikebridge.systems.creature.scene import CreatureScene
 
 UNKNOWN = {
     "filter_moving": "motion",
@@ -36,11 +35,11 @@ UNKNOWN = {
     "filter_counterfact": "what did not happen",
     "belong_to": "causes",
 }
-"""Tokens that the creature's memory has no connections for, and what they ask for."""
+"""Tokens without connections in the memory of the creature, and the subject of the question."""
 
 
 class ProgramRun(NamedTuple):
-    """A run: the tick at which its answer is read, and which question it is of."""
+    """A run of the program: the tick at which its answer is read, and the number of its question."""
 
     tick: int
     question: int
@@ -48,20 +47,7 @@ class ProgramRun(NamedTuple):
 
 @dataclass(eq=False)
 class Conversation:
-    """The program input of a creature: the newest question, run after run.
-
-    Args:
-        creature: that is asked.
-
-    Example:
-        >>> from spikebridge.systems.creature.model import CreatureOptions
-        >>> talk = Conversation(Creature(CreatureOptions(num_objects=4, num_readout=8)))
-        >>> talk.ask(("objects", "red", "filter_color", "count"))
-        0
-        >>> program, runs = talk.advance(20)
-        >>> program.shape, runs  # objects, the filter, count: six steps, and a silent one
-        (torch.Size([20, 1, 2]), [ProgramRun(tick=6, question=0), ProgramRun(tick=13, question=0)])
-    """
+    """The program input of a creature: the newest question, again and again."""
 
     creature: Creature
 
@@ -71,15 +57,7 @@ class Conversation:
         self._tick = 0
 
     def ask(self, tokens: Sequence[str]) -> int:
-        """Asks a question from now on, instead of the one before; gives its number.
-
-        Args:
-            tokens: its program.
-
-        Raises:
-            ConfigError: the program is not well typed.
-            DataError: it asks for what the creature does not remember.
-        """
+        """Asks a question, as postfix tokens, from now on; returns its number."""
         unknown = [UNKNOWN[token] for token in tokens if token in UNKNOWN]
         if unknown:
             raise DataError(
@@ -100,7 +78,7 @@ class Conversation:
         if self._steps is not None:
             for t in range(num_ticks):
                 number, begins, ends = next(self._steps)
-                program[t, 0, 0], program[t, 0, 1] = number, begins
+                program[t, 0] = torch.tensor([number, begins])
                 if ends:
                     runs.append(ProgramRun(self._tick + t, len(self.asked) - 1))
 
@@ -112,15 +90,15 @@ class Conversation:
         return _read_answer(self.creature.graph, self.asked[run.question], spikes)
 
     def _runs(self, program: Instructions) -> Iterator[tuple[float, float, bool]]:
-        """Step after step of endless runs: number of the instruction, whether the run begins, whether it ends."""
+        """Steps of endless runs: number of the instruction, True at the first step, True at the last."""
         table = self.creature.operators
         numbers = {name: number for number, name in enumerate(table.trains, start=1)}
         steps = [0] * program.num_steps(table)
-        at = 0
+        start = 0
 
         for name in program.names:
-            steps[at] = numbers[name]
-            at += len(table.trains[name])
+            steps[start] = numbers[name]
+            start += len(table.trains[name])
 
         while True:
             for t, number in enumerate(steps):
@@ -128,13 +106,7 @@ class Conversation:
 
 
 def _read_answer(graph: ConceptGraph, program: Instructions, spikes: Float[Tensor, " N"]) -> str | None:
-    """The answer of a program from the spikes of all neurons at its last step; None where no value, or two, fire.
-
-    Args:
-        graph: that ran.
-        program: that it ran.
-        spikes: 0 and 1.
-    """
+    """The answer from the spikes of all neurons at the last step of a program; None if no value, or two, fire."""
     layout = graph.layout
     fired = spikes > 0.5
     if program.reads in layout.attributes:
@@ -149,54 +121,42 @@ def _read_answer(graph: ConceptGraph, program: Instructions, spikes: Float[Tenso
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question of a test: from when to when it stands, and its true answers.
-
-    Args:
-        question: in words, with its program.
-        first: bin at which it is asked.
-        last: bin at which the next one is asked.
-        truths: bins from which another answer is true, and the answers.
-    """
+    """A question of a test, with the bins between which it is asked, and its true answers."""
 
     question: Question
     first: int
-    last: int
-    truths: tuple[tuple[int, str], ...]
+    last: int  # bin at which the next question is asked
+    truths: tuple[tuple[int, str], ...]  # bins from which another answer is true, and the answers
 
 
 def questions_of(scene: CreatureScene, seed: int = 0, length: int = 144, pause: int = 144) -> list[AskedQuestion]:
-    """Questions about a scene, one after the other, each with an answer at any time.
+    """Questions about a scene, one every `length` bins after a pause, each with an answer at any time.
 
-    Where something happens, a question whose answer it changes is preferred.
-
-    Args:
-        scene: with its truth.
-        seed: of the questions.
-        length: bins for which each stands.
-        pause: bins before the first one, so that objects are known.
+    If something happens, a question whose answer changes is preferred.
     """
     generator = np.random.default_rng([scene.seed, seed, 3])
-    happened = sorted([t.bin for t in scene.touches] + [left for left, _ in scene.exits])
-    found = []
+    events = sorted([t.bin for t in scene.touches] + [left for left, _ in scene.exits])
+    questions = []
 
     for first in range(pause, scene.num_bins - length + 1, length):
         last = first + length
-        times = [first, *(when for when in happened if first < when <= last - length // 6)]
-        # what happens too late to be answered moves to the next question
-        if any(last - length // 6 < when < last for when in happened):
+        times = [first, *(when for when in events if first < when <= last - length // 6)]
+        # an event too late to be answered has no question
+        if any(last - length // 6 < when < last for when in events):
             continue
 
-        found.append(_drawn(scene, generator, first, last, times))
+        questions.append(_draw_question(scene, generator, first, last, times))
 
-    return [one for one in found if one is not None]
+    return [one for one in questions if one is not None]
 
 
-def _drawn(
+def _draw_question(
     scene: CreatureScene, generator: Generator, first: int, last: int, times: Sequence[int]
 ) -> AskedQuestion | None:
     worlds = {when: scene.scene_until(when) for when in times}
     best = None
 
+    # few draws have an answer that changes
     for _ in range(40):
         question = _random_question(worlds[first], generator)
         if any(token in UNKNOWN for token in question.program):
@@ -220,7 +180,7 @@ def _drawn(
 
 
 def _random_question(scene: Scene, generator: Generator) -> Question:
-    """One of the reasoning network's templates, or the number of collisions of a named object."""
+    """A question of the reasoning network's templates, or about the collisions of a named object."""
     if generator.random() < 0.6:
         return descriptive_question(scene, generator)
 

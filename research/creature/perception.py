@@ -1,4 +1,4 @@
-"""Parts that see: which environment it is, which objects there are, where each of them is at every event bin.
+"""Perception: the environment, the objects in view, and the place of each at every event bin.
 
 A slot is an object by its colour: no two objects of a scene share one. Once a frame, the ANN's maps give the place and
 the attributes of each slot, and its template. Between frames, events move it: the change of features that the hybrid
@@ -43,16 +43,7 @@ _REACH = 4
 
 
 class EnvironmentView(nn.Module):
-    """The ANN of the modulation network: block means of a frame to features of its environment.
-
-    Args:
-        backbone: whose body it is.
-
-    Example:
-        >>> view = EnvironmentView(Backbone(NUM_VIEW, (8, 8), hidden=(4,)))
-        >>> view(torch.rand(2, 3, 96, 144)).shape
-        torch.Size([2, 4])
-    """
+    """The ANN of the modulation network: block means of a frame to features of its environment."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -60,7 +51,7 @@ class EnvironmentView(nn.Module):
         self.body = CentredBody(backbone)
 
     def view(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
-        """What the body reads: block means over the mean of the frame, so that the brightness does not matter."""
+        """Input of the body: block means over the mean of the frame, independent of the brightness."""
         light = frames.mean((1, 2, 3), keepdim=True).clamp(min=1e-6)
         return _CONTRAST * self.blocks(frames / light).flatten(1)
 
@@ -74,16 +65,6 @@ class NearestGate(nn.Module):
     """F of the gating units: preactivations to the stored gate of the environment with the most similar signal.
 
     Signals are compared by their cosine, the similarity that the units are trained on.
-
-    Args:
-        gates: `(K, C)`, one row for each environment that was learned.
-
-    Attributes:
-        signals: `(K, C)`, the mean signal of each environment, 0 to 1.
-
-    Example:
-        >>> NearestGate(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))(torch.tensor([[3.0, -1.0]])).tolist()
-        [[1.0, 0.0]]
     """
 
     gates: Tensor
@@ -106,11 +87,7 @@ class NearestGate(nn.Module):
 
 
 class ObjectFeatures(nn.Module):
-    """The ANN of the frame camera: the detector's features, `(B, C, 24, 36)`.
-
-    Args:
-        num_features: channels.
-    """
+    """The ANN of the frame camera: the detector's features, `(B, C, 24, 36)`."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -126,17 +103,7 @@ class ObjectFeatures(nn.Module):
 
 
 class GatedReadout(nn.Module):
-    """Features to maps of objects through a hidden layer whose neurons the environment opens and closes.
-
-    Args:
-        num_features: channels of the features.
-        num_hidden: neurons of the hidden layer in each cell.
-
-    Example:
-        >>> readout = GatedReadout(8, 16)
-        >>> readout(torch.zeros(1, 8, 24, 36), torch.ones(1, 16)).shape
-        torch.Size([1, 18, 24, 36])
-    """
+    """Features to maps of objects through a hidden layer whose neurons the environment opens and closes."""
 
     def __init__(self, num_features: int, num_hidden: int) -> None:
         super().__init__()
@@ -156,19 +123,12 @@ class GatedReadout(nn.Module):
 
 
 class _SlotsState(NamedTuple):
-    """What is known of each slot.
+    """State of the slots."""
 
-    Attributes:
-        place: x and y in the last frame `(B, 8, 2)` [px].
-        evidence: fading sum of its scores `(B, 8)`.
-        seen: frames in which it was in view `(B, 8)`.
-        attributes: sums of the scores of material and shape `(B, 8, 5)`.
-    """
-
-    place: Tensor
-    evidence: Tensor
-    seen: Tensor
-    attributes: Tensor
+    place: Tensor  # x and y in the last frame, (B, 8, 2) [px]
+    evidence: Tensor  # fading sum of the scores, (B, 8)
+    seen: Tensor  # frames in which a slot was in view, (B, 8)
+    attributes: Tensor  # sums of the scores of material and shape, (B, 8, 5)
 
 
 class Slots(Stateful):
@@ -176,11 +136,6 @@ class Slots(Stateful):
 
     A slot is known from the third frame on in which it is in view. Of slots at one place, only that with the most
     evidence so far is in view: an object whose colour is mistaken in some frames is no second object.
-
-    Example:
-        >>> slots, _ = Slots()(torch.zeros(3, 1, 18, 24, 36))
-        >>> slots.shape
-        torch.Size([3, 1, 8, 9])
     """
 
     def initial_state(self, x_t: Tensor) -> _SlotsState:
@@ -235,12 +190,7 @@ class Slots(Stateful):
 
 
 def _crops_at(maps: Float[Tensor, "B C h w"], places: Float[Tensor, "B S 2"]) -> Float[Tensor, "BS C k k"]:
-    """Crops of maps of stride 2 around each slot, `(B * 8, C, 19, 19)`.
-
-    Args:
-        maps: of a whole frame.
-        places: of the slots [px].
-    """
+    """Crops of maps of stride 2 around each slot, `(B * 8, C, 19, 19)`."""
     middle = torch.tensor([(maps.shape[3] * CELL - 1) / 2, (maps.shape[2] * CELL - 1) / 2], dtype=maps.dtype)
     away = (places - middle.to(maps.device) - 0.5).flatten(0, 1)
     steps = cell_places(_SIDE, maps)
@@ -265,7 +215,7 @@ class SlotTemplates(nn.Module):
 
 
 class Tracks(nn.Module):
-    """Where each slot is now: its place in the frame, moved by what the events changed.
+    """Places of the slots: those in the frame, moved by the change that the events show.
 
     Gives x and y [px], whether it is in view, and whether it is known, `(B, 8, 4)`.
     """
@@ -294,15 +244,7 @@ class Tracks(nn.Module):
 
 
 class PairDistances(nn.Module):
-    """Signals of pairs for the collision unit: copies of the gap between outlines, and whether both are in view.
-
-    Args:
-        num_copies: of the gap; each gets learned taps of its own.
-
-    Example:
-        >>> PairDistances(3)(torch.zeros(1, 8, 4)).shape
-        torch.Size([1, 4, 28, 1])
-    """
+    """Signals of pairs for the collision unit: copies of the gap between outlines, and whether both are in view."""
 
     pairs: Tensor
 
