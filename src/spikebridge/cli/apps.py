@@ -1,15 +1,11 @@
-"""`spikebridge track`, `live`, `ask` and `watch`: trained networks at work."""
+"""`spikebridge track`, `live` and `ask`: trained networks at work."""
 
 import json
 import sys
 import warnings
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
@@ -22,7 +18,6 @@ from spikebridge.data.io.atomic import check_target
 from spikebridge.data.io.number_text import parse_port
 from spikebridge.errors import ConfigError, DataError
 
-_LONGEST_QUESTION = 1000  # bytes of a typed line
 _Detector = Literal["both", "learned", "filter", "csrt", "kcf"]
 _DEFAULT_BOX = "(default: the recording's first box, else the largest moving region)"
 
@@ -422,107 +417,3 @@ class Ask(Command):
             text += f"\nwhy: {self.explain}"
 
         return CommandResult(data, text)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchScene(Command):
-    """Show a generated scene of rolling objects to a creature of three networks, and ask it while it watches."""
-
-    shows_progress = True
-
-    weights: Annotated[Path, Positional, arg(metavar="WEIGHTS", help_behavior_hint="")]
-    """The file of the creature's weights (.safetensors), which --train writes."""
-    train: Flag = False
-    """Train a creature first, three minutes of one core, and write its weights into that new file."""
-    seed: int = 0
-    """Of the training."""
-    environment: str = "daylight"
-    """Where the objects roll: daylight, lamplight, neon or swapped."""
-    scene: Annotated[int, arg(metavar="NUMBER")] = 1
-    """Which scene; no number has been trained on."""
-    seconds: float = 4.0
-    """Length of the scene [s]."""
-    ask: Annotated[tuple[str, ...], arg(metavar="TEXT", help_behavior_hint="(default: lines of standard input)")] = ()
-    """Questions in English; each stands for an equal part of the scene. Without any, type them while the scene runs."""
-    page: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
-    """Ask questions that are drawn about the scene instead, and write an .html page to replay it beside the truth."""
-
-    def execute(self) -> CommandResult:
-        """Trains or loads, and shows the scene."""
-        from spikebridge.systems.creature.live import LiveCreature, converse
-        from spikebridge.systems.creature.scene import SceneRanges, generate_scene
-        from spikebridge.systems.creature.training import FIRST_UNSEEN_SEED, load_creature, train_creature
-
-        if self.page is not None and self.ask:
-            raise ConfigError("--page draws its own questions, which have a true answer; leave out --ask or --page")
-        if not 1 <= self.seconds <= 60:
-            raise ConfigError(f"a scene needs 1 to 60 seconds, but got {self.seconds:g}")
-
-        for path in (self.page, self.weights if self.train else None):
-            if path is not None:
-                check_target(path)
-
-        scene = generate_scene(FIRST_UNSEEN_SEED + self.scene, self.environment, SceneRanges(seconds=self.seconds))
-        path = self.weights.expanduser()
-        if not self.train and not path.exists():
-            raise ConfigError(f"{path}: expected a creature's weights, but there is no such file; --train makes one")
-
-        creature = train_creature(path, self.seed, quiet=False) if self.train else load_creature(path)
-        data: dict[str, Any] = {"scene": scene.name, "objects": [" ".join(one) for one in scene.objects]}
-
-        if self.page is not None:
-            from spikebridge.systems.creature.evaluation import evaluate_creature, watch
-            from spikebridge.systems.creature.report import scene_page
-
-            seen = watch(creature, [scene])
-            targets.write_file(self.page, scene_page(seen[0]))
-            found = evaluate_creature(seen)
-            data |= {name: found[name] for name in ("questions", "right", "right_at_the_end")} | {"page": self.page}
-
-            return CommandResult(data, formatting.facts(data))
-
-        from spikebridge.pretrained.perception import shipped_parser
-
-        lines: list[str] = []
-
-        def write(line: str) -> None:
-            lines.append(line.strip())
-            if not self.json:
-                print(line, flush=True)
-
-        asked = _spread(self.ask, self.seconds) if self.ask else _typed()
-        converse(LiveCreature(creature, shipped_parser()), scene, asked, write)
-
-        return CommandResult(data | {"answers": lines}, formatting.facts(data))
-
-
-def _spread(questions: tuple[str, ...], seconds: float) -> Callable[[float], str | None]:
-    """Each question once, at the beginning of its part of the time."""
-    left = [(number * seconds / len(questions), text) for number, text in enumerate(questions)]
-
-    def asked(time: float) -> str | None:
-        return left.pop(0)[1] if left and time >= left[0][0] else None
-
-    return asked
-
-
-def _typed() -> Callable[[float], str | None]:
-    """The newest line of standard input."""
-    _print_status("type a question and press Enter, such as: How many metal objects are there?")
-    lines: SimpleQueue[str] = SimpleQueue()
-    # a thread that waits in a buffered reader holds its lock, and the end of the program would wait for it
-    stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-
-    def read() -> None:
-        for line in iter(partial(stdin.readline, _LONGEST_QUESTION), b""):
-            lines.put(line.decode(errors="replace").strip())
-
-    Thread(target=read, daemon=True).start()
-
-    def asked(time: float) -> str | None:
-        text = None
-        while not lines.empty():
-            text = lines.get() or text
-        return text
-
-    return asked

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spikebridge.cli.apps import Ask, RunLive, Track, WatchScene
+from spikebridge.cli.apps import Ask, RunLive, Track
 from spikebridge.cli.command import Command, parse_command, set_threads_from
 from spikebridge.cli.data import ShowData
 from spikebridge.cli.deploy import Compare, Draw, Export, PlaceBundle, Quantize, ReplayNetwork, RunBundle
@@ -40,7 +40,6 @@ COMMANDS: dict[str, type[Command]] = {
     "copy": Copy,
     "track": Track,
     "ask": Ask,
-    "watch": WatchScene,
     "live": RunLive,
     "export": Export,
     "compare": Compare,
