@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from research.neuron_models.transfer_function import TransferFunction
 from spikebridge.hybrid import (
     Hold,
     HybridNetwork,
@@ -24,7 +25,6 @@ from spikebridge.hybrid import (
     ticks,
 )
 from spikebridge.hybrid.network.link import Link
-from spikebridge.networks.neuron_models.transfer_function import TransferFunction
 from spikebridge.neurons import LIF
 from spikebridge.ops import SparseLinear
 

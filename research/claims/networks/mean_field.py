@@ -35,9 +35,9 @@ from research.claims.networks.balanced_network import (
     simulate,
     spiking_network,
 )
+from research.neuron_models.transfer_function import TransferFunction, fit_transfer_function
 from spikebridge.analysis import count_run
 from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.neuron_models.transfer_function import TransferFunction, fit_transfer_function
 
 STEP = DT * BIN  # s, of a rate
 

@@ -3,7 +3,7 @@
     python research/claims/units/neuron_models.py           # writes results/claims/neuron_models.json
     python research/claims/units/neuron_models.py --quick   # 40 ms, one short training; printed only
 
-The networks of `networks/neuron_models` against their differential equations, integrated by LSODA at 1e-9:
+The networks of `research/neuron_models` against their differential equations, integrated by LSODA at 1e-9:
 spike times, firing rates, order of the error in the step, time of a tick against the formulas by hand, units that are
 small networks (fitted to the formulas, or learned from recorded membranes alone), and a bundle that runs without torch.
 """
@@ -21,30 +21,30 @@ import torch
 from torch import Tensor
 
 from research.claims.experiment import Results, main, spread
-from spikebridge.deploy import export
-from spikebridge.deploy.runtime.runner import Runner
-from spikebridge.errors import DataError
-from spikebridge.networks.neuron_models import adaptive_exponential, hodgkin_huxley, two_compartments
-from spikebridge.networks.neuron_models.channels import (
+from research.neuron_models.channels import (
     GateTimeConstant,
     MembraneRest,
     MembraneTimeConstant,
     SteadyGates,
 )
-from spikebridge.networks.neuron_models.evaluation import Neuron, simulate
-from spikebridge.networks.neuron_models.simulation import (
+from research.neuron_models.evaluation import Neuron, simulate
+from research.neuron_models.model import adaptive_exponential, hodgkin_huxley, two_compartments
+from research.neuron_models.simulation import (
     record_hodgkin_huxley,
     record_two_compartments,
     spike_times,
     spikes_of_exponential,
 )
-from spikebridge.networks.neuron_models.training import (
+from research.neuron_models.training import (
     fit_units,
     learn_units,
     learned_units,
     recordings,
     varied_currents,
 )
+from spikebridge.deploy import export
+from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.errors import DataError
 
 STEP = 2e-5  # s: of the integration, before a current begins, of a training recording
 QUIET = 0.005

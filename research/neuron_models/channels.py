@@ -1,4 +1,4 @@
-"""Ion channels: how membranes set their gates and currents, as nonlinearities of hybrid units.
+"""Ion channels as nonlinearities of hybrid units: membranes to gates, gates to currents.
 
 A gate relaxes to a steady value, and both the value and the time constant depend on the membrane. A membrane relaxes to
 the mean of reversal potentials, weighed by conductances, with the time constant `C / sum g`. So each is an `Integrator`
@@ -17,22 +17,16 @@ from torch import Tensor, nn
 
 _MS = 1e-3
 _NEAR_ZERO = 1e-3  # below it a series is closer to x / (1 - exp(-x)) than the quotient in float32
-_MOST_GROWN = 40.0  # exponent of the current near a peak
+_MAX_EXPONENT = 40.0  # exponent of the current near a peak
 
 
 @dataclass(frozen=True)
 class MembraneParameters:
-    """A patch of membrane with sodium, potassium and leak channels; the defaults are the squid's giant axon.
+    """A patch of membrane with sodium, potassium and leak channels; the defaults are the squid's giant axon."""
 
-    Args:
-        capacitance: [uF/cm2].
-        conductances: largest ones of sodium, potassium and leak [mS/cm2].
-        reversals: potentials at which their currents change sign [mV].
-    """
-
-    capacitance: float = 1.0
-    conductances: tuple[float, float, float] = (120.0, 36.0, 0.3)
-    reversals: tuple[float, float, float] = (50.0, -77.0, -54.387)
+    capacitance: float = 1.0  # [uF/cm2]
+    conductances: tuple[float, float, float] = (120.0, 36.0, 0.3)  # maxima of sodium, potassium and leak [mS/cm2]
+    reversals: tuple[float, float, float] = (50.0, -77.0, -54.387)  # [mV]
 
 
 SQUID = MembraneParameters()
@@ -71,12 +65,7 @@ class _GateRates(nn.Module):
 
 
 class SteadyGates(_GateRates):
-    """The steady state of the gates m, n and h at a membrane potential.
-
-    Example:
-        >>> [round(gate, 4) for gate in SteadyGates()(torch.tensor([-65.0]))[0].tolist()]
-        [0.0529, 0.3177, 0.5961]
-    """
+    """The steady state of the gates m, n and h at a membrane potential."""
 
     def forward(self, v: Float[Tensor, "*N"]) -> Float[Tensor, "*N 3"]:
         """Membranes [mV] to gates, 0 to 1."""
@@ -85,12 +74,7 @@ class SteadyGates(_GateRates):
 
 
 class GateTimeConstant(_GateRates):
-    """The time constants of the gates m, n and h.
-
-    Example:
-        >>> [round(tau, 5) for tau in GateTimeConstant()(torch.tensor([-65.0]))[0].tolist()]
-        [0.00024, 0.00546, 0.00852]
-    """
+    """The time constants of the gates m, n and h."""
 
     def forward(self, v: Float[Tensor, "*N"]) -> Float[Tensor, "*N 3"]:
         """Membranes [mV] to time constants [s]."""
@@ -99,12 +83,7 @@ class GateTimeConstant(_GateRates):
 
 
 class _Channels(nn.Module):
-    """What gates do to a membrane, and a fixed conductance to a neighbour.
-
-    Args:
-        membrane: the patch.
-        coupling: conductance to another compartment [mS/cm2].
-    """
+    """Conductances of the channels, and a fixed conductance `coupling` to a neighbour [mS/cm2]."""
 
     def __init__(self, membrane: MembraneParameters = SQUID, coupling: float = 0.0) -> None:
         super().__init__()
@@ -112,19 +91,14 @@ class _Channels(nn.Module):
         self.coupling = coupling
 
     def conductances(self, gates: Tensor) -> tuple[Tensor, Tensor]:
-        """Of sodium and potassium [mS/cm2]."""
+        """Conductances of sodium and potassium [mS/cm2]."""
         m, n, h = gates.unbind(-1)
         sodium, potassium, _ = self.membrane.conductances
         return sodium * m**3 * h, potassium * n**4
 
 
 class MembraneTimeConstant(_Channels):
-    """The time constant of a membrane, `C / sum g`.
-
-    Example:
-        >>> MembraneTimeConstant(MembraneParameters(conductances=(120.0, 36.0, 0.5)))(torch.zeros(1, 3)).tolist()
-        [0.0020000000949949026]
-    """
+    """The time constant of a membrane, `C / sum g`."""
 
     def forward(self, gates: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N"]:
         """Gates to time constants [s]."""
@@ -133,17 +107,13 @@ class MembraneTimeConstant(_Channels):
 
 
 class MembraneRest(_Channels):
-    """Where a membrane goes, `(sum g E + I) / sum g`.
-
-    Example:
-        >>> round(MembraneRest()(torch.zeros(1, 3), torch.tensor([3.0])).item(), 3)
-        -44.387
-    """
+    """The rest of a membrane under its gates, `(sum g E + I) / sum g`."""
 
     def forward(self, gates: Float[Tensor, "*N 3"], current: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Gates, and an injected current [uA/cm2] or the neighbour's membrane [mV], to the rest [mV]."""
         sodium, potassium = self.conductances(gates)
-        leak, (of_sodium, of_potassium, of_leak) = self.membrane.conductances[2], self.membrane.reversals
+        leak = self.membrane.conductances[2]
+        of_sodium, of_potassium, of_leak = self.membrane.reversals
         driven = current if self.coupling == 0 else self.coupling * current
         driving = sodium * of_sodium + potassium * of_potassium + leak * of_leak + driven
 
@@ -152,31 +122,18 @@ class MembraneRest(_Channels):
 
 @dataclass(frozen=True)
 class ExponentialParameters:
-    """An exponential neuron with adaptation; the defaults are those of Brette and Gerstner (2005).
+    """An exponential neuron with adaptation; the defaults are those of Brette and Gerstner (2005)."""
 
-    Args:
-        capacitance: [pF].
-        leak: conductance [nS].
-        v_leak: membrane at rest [mV].
-        v_threshold: where the exponential current begins [mV].
-        slope: of the exponential current [mV].
-        v_peak: a spike is a membrane that reaches it [mV].
-        v_reset: membrane after a spike [mV].
-        tau_adaptation: time constant of the adaptation current [s].
-        coupling: adaptation current a membrane [nS].
-        jump: adaptation current a spike [pA].
-    """
-
-    capacitance: float = 281.0
-    leak: float = 30.0
-    v_leak: float = -70.6
-    v_threshold: float = -50.4
-    slope: float = 2.0
-    v_peak: float = 20.0
-    v_reset: float = -70.6
-    tau_adaptation: float = 0.144
-    coupling: float = 4.0
-    jump: float = 80.5
+    capacitance: float = 281.0  # [pF]
+    leak: float = 30.0  # conductance [nS]
+    v_leak: float = -70.6  # membrane at rest [mV]
+    v_threshold: float = -50.4  # start of the exponential current [mV]
+    slope: float = 2.0  # of the exponential current [mV]
+    v_peak: float = 20.0  # a membrane that reaches it spikes [mV]
+    v_reset: float = -70.6  # [mV]
+    tau_adaptation: float = 0.144  # [s]
+    coupling: float = 4.0  # adaptation current for each mV [nS]
+    jump: float = 80.5  # adaptation current for each spike [pA]
 
     @property
     def tau(self) -> float:
@@ -188,18 +145,10 @@ BRETTE_GERSTNER = ExponentialParameters()
 
 
 class ExponentialRest(nn.Module):
-    """Where an exponential membrane goes; after a spike, the reset.
+    """The rest of an exponential membrane for one step [s]; after a spike, the reset.
 
-    A step is one of the exponential Rosenbrock method (M. Hochbruck and A. Ostermann, Acta Numerica 19:209, 2010).
-
-    Args:
-        neuron: its parameters.
-        step: of the integration [s]. A step never leads more than 1 mV beyond `v_peak`.
-
-    Example:
-        >>> rest = ExponentialRest(ExponentialParameters(slope=1e-3), step=1e-6)
-        >>> [round(v, 2) for v in rest(torch.tensor([30.0]), torch.tensor([-70.0])).tolist()]
-        [-69.6]
+    A step is one of the exponential Rosenbrock method (M. Hochbruck and A. Ostermann, Acta Numerica 19:209, 2010). It
+    never leads more than 1 mV beyond `v_peak`.
     """
 
     def __init__(self, neuron: ExponentialParameters, step: float) -> None:
@@ -211,12 +160,12 @@ class ExponentialRest(nn.Module):
     def forward(self, current: Float[Tensor, "*N"], v: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """Currents [pA] and membranes [mV] to the rest [mV]."""
         neuron = self.neuron
-        grown = torch.exp(torch.clamp((v - neuron.v_threshold) / neuron.slope, max=_MOST_GROWN))
+        grown = torch.exp(torch.clamp((v - neuron.v_threshold) / neuron.slope, max=_MAX_EXPONENT))
         slope = neuron.v_leak - v + neuron.slope * grown + current / neuron.leak
         rest = v + slope * _mean_growth(self.share * (grown - 1)) * (self.share / self.taken)
         rest = torch.minimum(rest, v + (neuron.v_peak + 1 - v) / self.taken)
 
-        # a peak is seen half a step late on average, and the reset takes a step: the membrane has moved on meanwhile
+        # a peak is detected half a step late on average, and the reset takes a step: the membrane moves in between
         moved = neuron.v_leak - neuron.v_reset + current / neuron.leak
         return torch.where(v >= neuron.v_peak, neuron.v_reset + 1.5 * self.share * moved, rest)
 
@@ -229,11 +178,7 @@ def _mean_growth(z: Tensor) -> Tensor:
 
 
 class ResetTimeConstant(nn.Module):
-    """The time constant of an exponential membrane: after a spike so short that the membrane is at its reset at once.
-
-    Args:
-        neuron: its parameters.
-    """
+    """The time constant of an exponential membrane: nearly 0 after a spike, so that the reset takes one step."""
 
     def __init__(self, neuron: ExponentialParameters) -> None:
         super().__init__()
@@ -245,12 +190,7 @@ class ResetTimeConstant(nn.Module):
 
 
 class Affine(nn.Module):
-    """`scale (x - zero) + weight y`: linear currents.
-
-    Args:
-        scale, zero: of the signal.
-        weight: of the context.
-    """
+    """`scale (x - zero) + weight y`: linear currents."""
 
     def __init__(self, scale: float, zero: float = 0.0, weight: float = 0.0) -> None:
         super().__init__()
@@ -260,5 +200,5 @@ class Affine(nn.Module):
 
     def forward(self, x: Float[Tensor, "*N"], y: Float[Tensor, "*N"] | None = None) -> Float[Tensor, "*N"]:
         """Signals, and their contexts, to their weighted sum."""
-        found = self.scale * (x - self.zero)
-        return found if y is None else found + self.weight * y
+        linear = self.scale * (x - self.zero)
+        return linear if y is None else linear + self.weight * y

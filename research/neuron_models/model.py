@@ -14,9 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from spikebridge.errors import ConfigError, did_you_mean, in_words, is_positive
-from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Threshold, Transmission, every, ticks
-from spikebridge.networks.neuron_models.channels import (
+from research.neuron_models.channels import (
     BRETTE_GERSTNER,
     SQUID,
     Affine,
@@ -29,6 +27,8 @@ from spikebridge.networks.neuron_models.channels import (
     ResetTimeConstant,
     SteadyGates,
 )
+from spikebridge.errors import ConfigError, did_you_mean, in_words, is_positive
+from spikebridge.hybrid import HybridNetwork, HybridUnit, Modulation, Threshold, Transmission, every, ticks
 from spikebridge.neurons import Integrator
 
 CURRENT = "current"
@@ -40,7 +40,7 @@ _MS = 1e-3
 
 
 class _Spread(nn.Module):
-    """A value for each of the three gates. Nothing flows into a gate, but an integrator has an input."""
+    """A value for each of the three gates. A gate has no input current, but an integrator needs one."""
 
     def forward(self, v: Tensor) -> Tensor:
         """`*N` to `*N 3`."""
@@ -48,11 +48,7 @@ class _Spread(nn.Module):
 
 
 class _Relaxation(nn.Module):
-    """One exact step of a membrane.
-
-    Args:
-        step: its length [s].
-    """
+    """One exact step of a membrane."""
 
     def __init__(self, step: float) -> None:
         super().__init__()
@@ -72,16 +68,7 @@ class _OpposedCurrent(nn.Module):
 
 
 def rest_of(membrane: MembraneParameters, dendrite: tuple[float, float] = (0.0, 0.0)) -> float:
-    """The membrane at which all currents cancel, without injected current [mV].
-
-    Args:
-        membrane: the patch.
-        dendrite: conductance and reversal of what else it leads to.
-
-    Example:
-        >>> round(rest_of(MembraneParameters()), 3)
-        -64.996
-    """
+    """The membrane at which all currents cancel [mV]; `dendrite` is conductance and reversal of a further current."""
     low = min(membrane.reversals)
     high = -50.0
 
@@ -104,24 +91,9 @@ def rest_of(membrane: MembraneParameters, dendrite: tuple[float, float] = (0.0, 
 def hodgkin_huxley(
     step: float = 2e-5, membrane: MembraneParameters = SQUID, units: Mapping[str, nn.Module] | None = None
 ) -> HybridNetwork:
-    """A Hodgkin-Huxley neuron, or any number of them: inputs and outputs are `(T, B, *N)`.
+    """Hodgkin-Huxley neurons: the current [uA/cm2] in, membrane [mV] and gates out, `(T, B, *N)` each.
 
-    Args:
-        step: of the integration [s].
-        membrane: capacitance, conductances, reversals.
-        units: nonlinearities in place of those in `UNITS`, for example learned ones.
-
-    Returns:
-        A network with the input "current" [uA/cm2] and the outputs "membrane" [mV] and "gates", one value a step.
-
-    Raises:
-        ConfigError: a step that is not positive, or an unknown unit.
-
-    Example:
-        >>> network = hodgkin_huxley(step=2e-5)
-        >>> outputs, state = network({"current": torch.full((500, 1, 1), 20.0)})  # 10 ms
-        >>> bool(outputs["membrane"].max() > 30)
-        True
+    `units` are nonlinearities in place of some in `UNITS`, for example learned ones.
     """
     f = _units(membrane, units)
     parts, rest = _at_rest(membrane)
@@ -137,24 +109,10 @@ def hodgkin_huxley(
 def voltage_clamp(
     step: float = 2e-5, membrane: MembraneParameters = SQUID, units: Mapping[str, nn.Module] | None = None
 ) -> HybridNetwork:
-    """The same parts and units without the loop: a recorded membrane drives the gates, and predicts each step alone.
+    """The same parts and units without feedback: a recorded voltage drives the gates, and each step is predicted alone.
 
-    It has no feedback, so that whole recordings run at once; units that are trained here fit `hodgkin_huxley`.
-
-    Args:
-        step: of the recording [s].
-        membrane: capacitance, conductances, reversals.
-        units: nonlinearities in place of those in `UNITS`.
-
-    Returns:
-        A network with the inputs "voltage" [mV] and "current" [uA/cm2] and the outputs "gates" and "prediction", the
-        membrane at the end of each step.
-
-    Example:
-        >>> v = torch.full((3, 1, 1), rest_of(MembraneParameters()))
-        >>> outputs, _ = voltage_clamp()({"voltage": v, "current": torch.zeros(3, 1, 1)})
-        >>> bool((outputs["prediction"] - v).abs().max() < 1e-4)
-        True
+    Whole recordings run at once; units that are trained here fit `hodgkin_huxley`. Outputs are the gates and the
+    prediction, the membrane at the end of each step.
     """
     _check_step(step)
     f = _units(membrane, units)
@@ -182,22 +140,7 @@ def two_compartments(
 ) -> HybridNetwork:
     """A Hodgkin-Huxley soma with a passive dendrite of the same area, into which the current flows.
 
-    Args:
-        step: of the integration [s].
-        membrane: of the soma; the dendrite has its capacitance and its leak potential.
-        coupling: conductance between the two, an area of either [mS/cm2].
-        leak: conductance of the dendrite [mS/cm2].
-
-    Returns:
-        A network with the input "current" [uA/cm2] and the outputs "membrane", "gates" and "dendrite", `(T, B, *N)`.
-
-    Raises:
-        ConfigError: a step, coupling or leak that is not positive.
-
-    Example:
-        >>> outputs, _ = two_compartments()({"current": torch.zeros(2, 1, 1)})
-        >>> [round(outputs[name][1].item(), 1) for name in ("membrane", "dendrite")]
-        [-63.4, -61.3]
+    `coupling` is the conductance between the two, `leak` that of the dendrite [mS/cm2].
     """
     for name, value in (("coupling", coupling), ("leak", leak)):
         if not is_positive(value):
@@ -228,23 +171,8 @@ def two_compartments(
 def adaptive_exponential(step: float = 5e-6, neuron: ExponentialParameters = BRETTE_GERSTNER) -> HybridNetwork:
     """An exponential integrate-and-fire neuron with adaptation (AdEx; Brette and Gerstner, 2005).
 
-    Its reset is a modulation too: a membrane at its peak goes to `v_reset` with a time constant of nearly zero. It
-    happens at a step, so that this neuron is of first order in `step`.
-
-    Args:
-        step: of the integration [s].
-        neuron: its parameters.
-
-    Returns:
-        A network with the input "current" [pA] and the outputs "membrane" [mV] and "adaptation" [pA], `(T, B, *N)`.
-
-    Raises:
-        ConfigError: a step that is not positive.
-
-    Example:
-        >>> outputs, _ = adaptive_exponential(step=2e-5)({"current": torch.full((600, 1, 1), 2000.0)})
-        >>> int((outputs["membrane"] >= 20.0).sum())  # spikes in 12 ms
-        2
+    The current [pA] in, membrane [mV] and adaptation [pA] out. The reset is a modulation too: a membrane at its peak
+    goes to `v_reset` with a time constant of nearly zero. It happens at a step, so that the error is of first order.
     """
     _check_step(step)
     parts = {
@@ -284,20 +212,20 @@ def _at_rest(
 
 
 def _units(
-    membrane: MembraneParameters, given: Mapping[str, nn.Module] | None, coupling: float = 0.0
+    membrane: MembraneParameters, replaced: Mapping[str, nn.Module] | None, coupling: float = 0.0
 ) -> dict[str, HybridUnit]:
-    """The units of `UNITS`, some of them given."""
+    """The units of `UNITS`, some of them replaced."""
     nonlinearities: dict[str, nn.Module] = {
         "steady_gates": SteadyGates(),
         "gate_tau": GateTimeConstant(),
         "membrane_rest": MembraneRest(membrane, coupling),
         "membrane_tau": MembraneTimeConstant(membrane, coupling),
     }
-    for name in given or {}:
+    for name in replaced or {}:
         if name not in nonlinearities:
             raise ConfigError(f"there is no unit {name!r}; {did_you_mean(name, nonlinearities)}")
 
-    return {name: HybridUnit(nonlinearity=one) for name, one in {**nonlinearities, **(given or {})}.items()}
+    return {name: HybridUnit(nonlinearity=one) for name, one in {**nonlinearities, **(replaced or {})}.items()}
 
 
 def _gates_from(source: str, units: Mapping[str, HybridUnit], rest: float) -> list[Transmission | Modulation]:

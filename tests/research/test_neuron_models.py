@@ -7,25 +7,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikebridge.deploy import export
-from spikebridge.deploy.runtime.runner import Runner
-from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.networks.neuron_models import (
-    MembraneParameters,
+from research.neuron_models.channels import GateTimeConstant, MembraneParameters, SteadyGates
+from research.neuron_models.evaluation import largest_stable_step, simulate
+from research.neuron_models.model import (
+    UNITS,
     adaptive_exponential,
     hodgkin_huxley,
+    rest_of,
     two_compartments,
+    voltage_clamp,
 )
-from spikebridge.networks.neuron_models.channels import GateTimeConstant, SteadyGates
-from spikebridge.networks.neuron_models.evaluation import largest_stable_step, simulate
-from spikebridge.networks.neuron_models.model import UNITS, rest_of, voltage_clamp
-from spikebridge.networks.neuron_models.simulation import (
+from research.neuron_models.simulation import (
     record_hodgkin_huxley,
     record_two_compartments,
     spike_times,
     spikes_of_exponential,
 )
-from spikebridge.networks.neuron_models.training import learn_units, learned_units, recordings, varied_currents
+from research.neuron_models.training import learn_units, learned_units, recordings, varied_currents
+from spikebridge.deploy import export
+from spikebridge.deploy.runtime.runner import Runner
+from spikebridge.errors import ConfigError, DataError, ShapeError
 
 
 def current(value: float, duration: float, step: float) -> Tensor:
@@ -87,6 +88,13 @@ def test_a_network_without_a_current_stays_at_rest() -> None:
     membrane = MembraneParameters(conductances=(100.0, 30.0, 0.5))
     outputs = hodgkin_huxley(membrane=membrane)({"current": torch.zeros(50, 2, 3)})[0]
     assert float((outputs["membrane"] - rest_of(membrane)).abs().max()) < 1e-3
+
+
+def test_rests_are_those_of_the_equations() -> None:
+    assert rest_of(MembraneParameters()) == pytest.approx(-64.996, abs=1e-3)
+
+    outputs, _ = two_compartments()({"current": torch.zeros(2, 1, 1)})
+    assert [outputs[name][1].item() for name in ("membrane", "dendrite")] == pytest.approx([-63.4, -61.3], abs=0.05)
 
 
 def test_a_stream_cut_anywhere_equals_the_whole() -> None:

@@ -1,7 +1,7 @@
 """Learned units of a Hodgkin-Huxley neuron: small networks fitted to its formulas, or to recordings of its membrane.
 
-In the second case nothing is known of gates, rates and conductances: a recorded membrane drives the gates
-(`voltage_clamp`), and all four units are trained together to predict each next sample.
+In the second case gates, rates and conductances are unknown: a recorded membrane drives the gates (`voltage_clamp`),
+and all four units are trained together to predict each next sample.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.hybrid import HybridNetwork
-from spikebridge.networks.neuron_models.channels import (
+from research.neuron_models.channels import (
     SQUID,
     GateTimeConstant,
     MembraneParameters,
@@ -20,13 +19,14 @@ from spikebridge.networks.neuron_models.channels import (
     MembraneTimeConstant,
     SteadyGates,
 )
-from spikebridge.networks.neuron_models.model import voltage_clamp
-from spikebridge.networks.neuron_models.simulation import record_hodgkin_huxley
+from research.neuron_models.model import voltage_clamp
+from research.neuron_models.simulation import record_hodgkin_huxley
+from spikebridge.hybrid import HybridNetwork
 from spikebridge.training.batches import Batches
 
 _MS = 1e-3
 _LR = 1e-2
-_LEAST_GATE = 1e-6
+_MIN_GATE = 1e-6
 _BOUND = 12.0
 _THINNED = 10  # samples of a recording for a point
 _MIDDLE = -20.0  # mV: membranes as numbers of the order of 1
@@ -50,12 +50,7 @@ def _seconds(x: Tensor) -> Tensor:
 
 
 class _LearnedGates(nn.Module):
-    """A value of each of three gates as a small network of the membrane.
-
-    Args:
-        width: of its two hidden layers.
-        value: of its outputs.
-    """
+    """A value of each of three gates as a small network of the membrane."""
 
     def __init__(self, width: int, value: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -68,11 +63,7 @@ class _LearnedGates(nn.Module):
 
 
 class _LearnedConductances(nn.Module):
-    """Conductances as products of powers of gates, a network of product units (R. Durbin and D. E. Rumelhart, 1989).
-
-    Args:
-        number: of conductances; powers, sizes and reversal potentials of each are learned.
-    """
+    """Conductances as products of powers of gates, a network of product units (R. Durbin and D. E. Rumelhart, 1989)."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -82,15 +73,11 @@ class _LearnedConductances(nn.Module):
 
     def forward(self, gates: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N C"]:
         """Gates to conductances [mS/cm2]."""
-        return _bounded_exponential(torch.log(gates.clamp(min=_LEAST_GATE)) @ self.powers.T + self.sizes)
+        return _bounded_exponential(torch.log(gates.clamp(min=_MIN_GATE)) @ self.powers.T + self.sizes)
 
 
 class _LearnedMembraneTimeConstant(nn.Module):
-    """The time constant of a membrane from learned conductances.
-
-    Args:
-        conductances: of the gates.
-    """
+    """The time constant of a membrane from learned conductances."""
 
     def __init__(self, conductances: _LearnedConductances) -> None:
         super().__init__()
@@ -102,11 +89,7 @@ class _LearnedMembraneTimeConstant(nn.Module):
 
 
 class _LearnedMembraneRest(nn.Module):
-    """The rest of a membrane from learned conductances and their reversal potentials.
-
-    Args:
-        conductances: of the gates.
-    """
+    """The rest of a membrane from learned conductances and their reversal potentials."""
 
     def __init__(self, conductances: _LearnedConductances) -> None:
         super().__init__()
@@ -119,17 +102,7 @@ class _LearnedMembraneRest(nn.Module):
 
 
 def learned_units(width: int, seed: int, num_conductances: int = 6) -> dict[str, nn.Module]:
-    """The four units of a Hodgkin-Huxley neuron as untrained networks.
-
-    Args:
-        width: of the hidden layers behind the membrane.
-        seed: of the initial weights.
-        num_conductances: product units behind the gates.
-
-    Example:
-        >>> sorted(learned_units(8, seed=0))
-        ['gate_tau', 'membrane_rest', 'membrane_tau', 'steady_gates']
-    """
+    """The four units of a Hodgkin-Huxley neuron as untrained networks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         conductances = _LearnedConductances(num_conductances)
@@ -142,33 +115,21 @@ def learned_units(width: int, seed: int, num_conductances: int = 6) -> dict[str,
 
 
 def varied_currents(number: int, duration: float, generator: np.random.Generator) -> Float[np.ndarray, "K number"]:
-    """Currents that wander around a level of their own, one value a millisecond, after 2 ms without [uA/cm2].
-
-    Args:
-        number: of currents.
-        duration: [s].
-        generator: of the levels (0 to 40), deviations (2 to 15) and correlation times (1 to 8 ms).
-    """
+    """Currents that wander around a level of 0 to 40 uA/cm2, one value a millisecond, after 2 ms of 0."""
     level, deviation, tau = (generator.uniform(low, high, number) for low, high in ((0, 40), (2, 15), (1, 8)))
     kept = np.exp(-1 / tau)
     deviations = []
-    now = generator.normal(size=number)
+    deviation_now = generator.normal(size=number)
 
     for _ in range(round(1e3 * duration) - 2):
-        now = kept * now + np.sqrt(1 - kept**2) * generator.normal(size=number)
-        deviations.append(now)
+        deviation_now = kept * deviation_now + np.sqrt(1 - kept**2) * generator.normal(size=number)
+        deviations.append(deviation_now)
 
     return np.concatenate([np.zeros((2, number)), np.clip(level + deviation * np.array(deviations), -20.0, 70.0)])
 
 
 def recordings(currents: Float[np.ndarray, "K number"], step: float, membrane: MembraneParameters = SQUID) -> Batches:
-    """Recorded membranes under currents of one value a millisecond, `(T, B, 1)` each, as "voltage" and "current".
-
-    Args:
-        currents: [uA/cm2].
-        step: between samples, a multiple of 10 us [s].
-        membrane: what is recorded from.
-    """
+    """Recorded membranes under currents of one value a millisecond, `(T, B, 1)` each, as "voltage" and "current"."""
     every = round(step / 1e-5)
     v = np.stack([record_hodgkin_huxley(current, _MS, membrane)[:-1:every] for current in currents.T], 1)
     held = np.repeat(currents, round(_MS / step), 0)
@@ -178,12 +139,7 @@ def recordings(currents: Float[np.ndarray, "K number"], step: float, membrane: M
 
 
 def _prediction_error(network: HybridNetwork, batch: dict[str, Tensor]) -> Tensor:
-    """Squared error of the predicted slope of the membrane, less weight where it is steep.
-
-    Args:
-        network: a `voltage_clamp`.
-        batch: "voltage" and "current".
-    """
+    """Squared error of the predicted slope of the membrane, less weight where it is steep."""
     v = batch["voltage"]
     predicted = network({"voltage": v, "current": batch["current"]})[0]["prediction"]
     steps_per_ms = _MS / (2 * network.dt)
@@ -194,14 +150,7 @@ def _prediction_error(network: HybridNetwork, batch: dict[str, Tensor]) -> Tenso
 
 
 def learn_units(units: Mapping[str, nn.Module], data: Batches, step: float, num_updates: int) -> None:
-    """Trains units on recorded membranes alone.
-
-    Args:
-        units: the four of `learned_units`; they are trained in place.
-        data: of `recordings`.
-        step: of the recordings [s].
-        num_updates: most steps of L-BFGS, each on all recordings, after twice as many of Adam.
-    """
+    """Trains units in place on recorded membranes alone: Adam, then at most `num_updates` steps of L-BFGS."""
     clamped = voltage_clamp(step, units=units).double()
     tensors = {name: x.double() for name, x in data.tensors.items()}
     _minimize(clamped, lambda: _prediction_error(clamped, tensors), num_updates, 2 * num_updates)
@@ -209,14 +158,7 @@ def learn_units(units: Mapping[str, nn.Module], data: Batches, step: float, num_
 
 
 def fit_units(units: Mapping[str, nn.Module], data: Batches, step: float, num_updates: int) -> None:
-    """Fits units to the formulas, at membranes and gates of recordings.
-
-    Args:
-        units: the four of `learned_units`; they are trained in place.
-        data: of `recordings`.
-        step: of the recordings [s].
-        num_updates: most steps of the optimizer, each on one sample in ten.
-    """
+    """Fits units in place to the formulas, at one in ten of the membranes and gates of recordings."""
     with torch.no_grad():
         gates = voltage_clamp(step)(dict(data.tensors))[0]["gates"]
 
@@ -251,14 +193,7 @@ def _scale(slope: Tensor) -> Tensor:
 
 
 def _minimize(module: nn.Module, loss: Callable[[], Tensor], num_updates: int, num_first: int = 0) -> None:
-    """By L-BFGS, since stochastic gradients stay far above the errors of a thousandth that are needed.
-
-    Args:
-        module: what is trained.
-        loss: over all samples.
-        num_updates: most steps of L-BFGS.
-        num_first: steps of Adam before.
-    """
+    """Minimizes by L-BFGS: stochastic gradients stay far above the errors of a thousandth that are needed."""
     adam = torch.optim.Adam(module.parameters(), lr=_LR)
     lbfgs = torch.optim.LBFGS(
         module.parameters(), max_iter=num_updates, history_size=50, line_search_fn="strong_wolfe",

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from spikebridge.errors import DataError
-from spikebridge.networks.neuron_models.channels import (
+from research.neuron_models.channels import (
     BRETTE_GERSTNER,
     SQUID,
     ExponentialParameters,
     MembraneParameters,
 )
+from spikebridge.errors import DataError
 
 _Values: TypeAlias = Sequence[float] | NDArray[np.float64]
 _TOLERANCE = 1e-9
@@ -28,25 +28,8 @@ _GRID = 1e-5  # s between samples of a recording
 
 def record_hodgkin_huxley(
     current: _Values, period: float, membrane: MembraneParameters = SQUID
-) -> Float[np.ndarray, "K"]:
-    """The membrane of a Hodgkin-Huxley neuron that begins at rest.
-
-    Args:
-        current: one value a period [uA/cm2].
-        period: of the current [s].
-        membrane: capacitance, conductances, reversals.
-
-    Returns:
-        The membrane every 10 us, from time 0 on [mV].
-
-    Raises:
-        DataError: the integration did not reach the end.
-
-    Example:
-        >>> v = record_hodgkin_huxley([0.0, 10.0], 0.005)
-        >>> len(v), round(float(v[0]), 3), bool(v.max() > 30)
-        (1001, -64.996, True)
-    """
+) -> Float[np.ndarray, " K"]:
+    """The membrane [mV] every 10 us of a Hodgkin-Huxley neuron from rest, for one current [uA/cm2] a period [s]."""
     soma = _hodgkin_huxley(membrane)
 
     def equations(t: float, y: _Values, i: float) -> list[float]:
@@ -61,8 +44,8 @@ def record_two_compartments(
     membrane: MembraneParameters = SQUID,
     coupling: float = 1.0,
     leak: float = 0.3,
-) -> Float[np.ndarray, "K"]:
-    """The soma of a neuron of two compartments that begins at rest; arguments as in `model.two_compartments`."""
+) -> Float[np.ndarray, " K"]:
+    """The soma of a neuron of two compartments, from rest; arguments as in `model.two_compartments`."""
     soma = _hodgkin_huxley(membrane)
 
     def equations(t: float, y: _Values, i: float) -> list[float]:
@@ -76,17 +59,7 @@ def record_two_compartments(
 def spikes_of_exponential(
     current: float, duration: float, neuron: ExponentialParameters = BRETTE_GERSTNER
 ) -> NDArray[np.float64]:
-    """Spike times of an exponential neuron under a constant current, from rest [s].
-
-    Args:
-        current: [pA].
-        duration: [s].
-        neuron: its parameters.
-
-    Example:
-        >>> len(spikes_of_exponential(1000.0, 0.02))
-        1
-    """
+    """Spike times [s] of an exponential neuron under a constant current [pA], from rest."""
     from scipy.integrate import solve_ivp  # lazy: scipy takes long to import
 
     p = neuron
@@ -120,20 +93,10 @@ def spikes_of_exponential(
     return np.array(spikes)
 
 
-def spike_times(v: Float[np.ndarray, "K"], period: float, level: float = 0.0) -> NDArray[np.float64]:
-    """When a membrane rises above a level, between samples on a straight line [s].
-
-    Args:
-        v: the membrane, one value a period [mV].
-        period: [s].
-        level: [mV].
-
-    Example:
-        >>> spike_times(np.array([-1.0, 1.0, 2.0, -1.0, 3.0]), 0.001).round(6).tolist()
-        [0.0005, 0.00325]
-    """
-    (at,) = np.nonzero((v[:-1] < level) & (v[1:] >= level))
-    return (at + (level - v[at]) / (v[at + 1] - v[at])) * period
+def spike_times(v: Float[np.ndarray, " K"], period: float, level: float = 0.0) -> NDArray[np.float64]:
+    """Times at which a membrane rises above a level [s], interpolated between samples."""
+    (below,) = np.nonzero((v[:-1] < level) & (v[1:] >= level))
+    return (below + (level - v[below]) / (v[below + 1] - v[below])) * period
 
 
 _Equations = Callable[[float, _Values, float], list[float]]
@@ -141,7 +104,8 @@ _Equations = Callable[[float, _Values, float], list[float]]
 
 def _hodgkin_huxley(membrane: MembraneParameters) -> Callable[[_Values, float], list[float]]:
     """`dy/dt` [1/ms] of membrane, m, h, n under an inward current."""
-    (g_sodium, g_potassium, g_leak), (e_sodium, e_potassium, e_leak) = membrane.conductances, membrane.reversals
+    g_sodium, g_potassium, g_leak = membrane.conductances
+    e_sodium, e_potassium, e_leak = membrane.reversals
 
     def linear(x: float) -> float:
         return x / -expm1(-x) if x else 1.0
@@ -161,7 +125,7 @@ def _hodgkin_huxley(membrane: MembraneParameters) -> Callable[[_Values, float], 
 
 
 def _settled(equations: _Equations, guess: _Values) -> list[float]:
-    """Where nothing changes without a current."""
+    """The steady state without a current."""
     from scipy.optimize import fsolve
 
     return [float(value) for value in fsolve(lambda y: equations(0.0, y, 0.0), guess, xtol=1e-13)]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from research.neuron_models.transfer_function import TransferFunction, fit_transfer_function
 from spikebridge.errors import ConfigError, DataError, ShapeError
-from spikebridge.networks.neuron_models.transfer_function import TransferFunction, fit_transfer_function
 
 
 def test_a_rate_that_lags_is_learned_and_streams_in_parts() -> None:

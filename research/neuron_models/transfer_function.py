@@ -49,21 +49,7 @@ class _Rate(nn.Module):
 class TransferFunction(Sequential):
     """The rate of a population from the rates of its inputs: leaky integrators, then a network of two hidden layers.
 
-    It is a stateful layer like any other: a part of a network, `(T, B, S)` to `(T, B)`.
-
-    Args:
-        num_signals: S, the signals that drive the population; its own rate is one of them where it is recurrent.
-        dt: step of the signals [s].
-        tau: time constants of the integrators [s].
-        width: of the hidden layers.
-
-    Raises:
-        ConfigError: no signal, or a time constant that is not above 0.
-
-    Example:
-        >>> rate, state = TransferFunction(2, dt=0.001)(torch.rand(5, 3, 2))
-        >>> rate.shape, bool((rate > 0).all())
-        (torch.Size([5, 3]), True)
+    A stateful layer, `(T, B, S)` to `(T, B)`: a part of a network.
     """
 
     repeat: _Repeat
@@ -106,32 +92,9 @@ def fit_transfer_function(
     lr: float = 3e-3,
     seed: int = 0,
 ) -> float:
-    """Learns a transfer function from recorded activity by the likelihood of the recorded spikes.
+    """Learns a transfer function in place by the likelihood of the recorded spikes.
 
-    Args:
-        function: it is trained in place.
-        signals: the rates that reached the population, as they arrived.
-        rates: the rate of the population in the same steps.
-        num_updates: of Adam, with a rate that falls to 0 as a cosine.
-        batch: steps of an update.
-        lr: learning rate at the start.
-        seed: of the order of steps.
-
-    Returns:
-        The share of the rates' deviance that the function explains: 1 is perfect, 0 a constant rate.
-
-    Raises:
-        ShapeError: signals and rates that do not fit.
-        DataError: rates below 0, not finite, or none above 0.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> drive = torch.rand(400, 8, 1)
-        >>> explained = fit_transfer_function(
-        ...     (function := TransferFunction(1, dt=0.001, tau=(0.001,), width=8)), drive, 2 * drive[..., 0]
-        ... )
-        >>> explained > 0.5, function(torch.full((9, 1, 1), 0.5))[0][-1].item() > 0.5
-        (True, True)
+    Returns the share of the deviance of the rates that the function explains: 1 is perfect, 0 a constant rate.
     """
     _check(function, signals, rates)
     with torch.no_grad():
@@ -179,6 +142,6 @@ def _check(function: TransferFunction, signals: Tensor, rates: Tensor) -> None:
 
 
 def _deviance(y: Tensor, rate: Tensor) -> float:
-    """Of counts that are Poisson with a rate."""
+    """The deviance of counts that are Poisson with a rate."""
     rate = rate.clamp(min=torch.finfo(rate.dtype).tiny)
     return float((torch.xlogy(y, y / rate) - (y - rate)).mean())

@@ -9,35 +9,19 @@ from torch import Tensor
 from spikebridge.errors import ConfigError, DataError, ShapeError, is_positive
 from spikebridge.hybrid import HybridNetwork
 
-_BOUNDS = (-300.0, 300.0)  # mV: no membrane is beyond, but one whose integration has exploded is
-_MOST_HALVINGS = 8  # of a search for a stable step
-_MOST_STEPS = 100_000
-_BLOCK = 2000  # steps between two looks at the membrane
+_BOUNDS = (-300.0, 300.0)  # mV: only an unstable integration leads beyond
+_MAX_HALVINGS = 8  # of a search for a stable step
+_MAX_STEPS = 100_000
+_BLOCK = 2000  # steps between two checks of the membrane
 
 Neuron = Callable[[float], HybridNetwork]
-"""Makes a neuron model of a step [s]."""
+"""A function that makes a neuron model for a step [s]."""
 
 
 def simulate(neuron: Neuron, current: Float[Tensor, "T B *N"], step: float) -> dict[str, Tensor]:
-    """The outputs of a neuron model, checked.
+    """The outputs of a neuron model, `(T, B, *N)` each, for a current with one value a step [s].
 
-    Args:
-        neuron: makes the model, for example `hodgkin_huxley`.
-        current: one value a step.
-        step: of the integration [s].
-
-    Returns:
-        Its outputs, `(T, B, *N)` each, "membrane" among them.
-
-    Raises:
-        ShapeError: a current that is not `(T, B, *N)`.
-        DataError: a current that is not finite, or with which the membrane leaves -300 to 300 mV. Where a shorter step
-            would do, its length is in the message.
-
-    Example:
-        >>> from spikebridge.networks.neuron_models import hodgkin_huxley
-        >>> simulate(hodgkin_huxley, torch.zeros(10, 1, 1), step=2e-5)["membrane"].shape
-        torch.Size([10, 1, 1])
+    A membrane that leaves -300 to 300 mV is a DataError, with the largest stable step if there is one.
     """
     if not is_positive(step):
         raise ConfigError(f"a simulation needs step > 0 s, but got {step!r}")
@@ -72,12 +56,7 @@ def simulate(neuron: Neuron, current: Float[Tensor, "T B *N"], step: float) -> d
 def largest_stable_step(neuron: Neuron, current: Float[Tensor, "T B *N"], step: float) -> float | None:
     """The largest of `step / 2`, `step / 4`, ... with which a membrane stays within its bounds.
 
-    None if none of 8 halvings does, or none that takes less than 100,000 steps.
-
-    Args:
-        neuron: makes the model.
-        current: one value a `step`.
-        step: the step that is too long [s].
+    None if no halving of the first 8, and with fewer than 100,000 steps, is stable.
     """
     for halvings in _halvings(current):
         finer = current.repeat_interleave(2**halvings, 0)
@@ -88,8 +67,8 @@ def largest_stable_step(neuron: Neuron, current: Float[Tensor, "T B *N"], step: 
 
 
 def _halvings(current: Tensor) -> range:
-    """How often a step is halved in a search."""
-    affordable = sum(len(current) * 2**halvings <= _MOST_STEPS for halvings in range(1, _MOST_HALVINGS + 1))
+    """Numbers of halvings that a search tries."""
+    affordable = sum(len(current) * 2**halvings <= _MAX_STEPS for halvings in range(1, _MAX_HALVINGS + 1))
     return range(1, max(1, affordable) + 1)
 
 
