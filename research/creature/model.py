@@ -53,7 +53,7 @@ from spikebridge.hybrid import (
     every,
 )
 from spikebridge.hybrid.network.link import Link
-from spikebridge.networks.modulation.model.backbone import Backbone
+from spikebridge.networks.modulation import Backbone
 from spikebridge.networks.reasoning.graph.layout import NeuronLayout
 from spikebridge.networks.reasoning.parsing.operators import OperatorTable
 from spikebridge.networks.sensing.model.backbones import WhatPathway, WherePathway

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spikebridge.networks.modulation.model.backbone import Backbone
+from spikebridge.networks.modulation import Backbone
 from spikebridge.networks.modulation.model.network import CentredBody
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
 from spikebridge.networks.reasoning.perception.detector import STRIDE, Detector

@@ -44,9 +44,8 @@ from research.creature.scene import (
     simulate_table,
 )
 from spikebridge.errors import ConfigError
-from spikebridge.networks.modulation.model.backbone import sample_mean_unit
-from spikebridge.networks.modulation.model.gating import KWinners
-from spikebridge.networks.modulation.training.objectives import OBJECTIVES, cosines, density_floor_loss
+from spikebridge.networks.modulation.model.gating import KWinners, sample_mean_unit
+from spikebridge.networks.modulation.training.units import cosines, density_floor_loss, dissimilarity_loss
 from spikebridge.networks.reasoning.data.scene import COLORS, MATERIALS, SHAPES
 from spikebridge.networks.reasoning.perception.detector import Maps, detection_loss
 from spikebridge.networks.reasoning.simulation.render import PALETTE
@@ -254,7 +253,7 @@ def _train_environments(creature: Creature, scenes: _TrainingScenes, settings: S
     def objective(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         sides = [[head(environment.body(batch[side])).sigmoid() for head in heads] for side in ("first", "second")]
         losses = [
-            OBJECTIVES["dissimilarity"](cosines(a, b), batch["alike"], 1.0) + 10 * density_floor_loss([a, b], 0.2)
+            dissimilarity_loss(cosines(a, b), batch["alike"]) + 10 * density_floor_loss([a, b], 0.2)
             for a, b in zip(*sides, strict=True)
         ]
 

@@ -21,23 +21,19 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from research.claims.experiment import Results, command_of, load, main, result_file, revision, save, spread
+from research.modulation.variants import VARIANTS, learn_tasks, settings_of
 from spikebridge.data.tasks.tasks import TaskSplit
 from spikebridge.networks.modulation import recipe as modulation
-from spikebridge.networks.modulation.evaluation.inference import InferenceModes
+from spikebridge.networks.modulation.evaluation.inference import GivenTasks, InferredTasks
 from spikebridge.networks.modulation.model.branch import Branch
+from spikebridge.networks.modulation.model.gating import Gating
 from spikebridge.networks.modulation.model.task_inference import GaussianPrototypes
-from spikebridge.networks.modulation.training.gates import (
-    build_gating,
-    task_gates,
-    task_prototypes,
-    train_gating,
-)
 from spikebridge.networks.modulation.training.tasks import TaskSequence
-from spikebridge.networks.modulation.training.trial import build_branch, run_trial
+from spikebridge.networks.modulation.training.trial import build_branch
+from spikebridge.networks.modulation.training.units import make_gating, task_gates, task_prototypes
 from spikebridge.training.continual.task import accuracy, default_forward
 
 NAME = "task_scaling"
@@ -83,83 +79,92 @@ def _first(sequence: TaskSequence, number: int) -> TaskSequence:
 
 
 def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep: Any) -> dict[str, Any]:
-    """Trains a chain and scores it after each number of tasks; `keep` gets what is known so far."""
+    """Trains a chain and scores it after each number of tasks; `keep` gets each intermediate result."""
     size = {"num_plain": chain.width, "num_hidden": chain.width}
     if chain.method == "single":
         size["num_hidden"] = round(chain.width / config.network.rho)
 
     config = replace(config, network=replace(config.network, **size))
-    settings = replace(config.trial(chain.method, chain.seed), test_all_after=())
+    settings = settings_of(config, chain.method, chain.seed)
     sequence = sequence_of(chain, config)
-    began = time.process_time()
-    gating = None
-
-    if settings.method.has_unit:
-        gating = build_gating(settings, sequence)
-        train_gating(gating, settings, sequence, None, quiet=True)
-        gating.eval()
-
-    gates = task_gates(settings, sequence, gating)
+    start = time.process_time()
+    gating = make_gating(settings, sequence)[0] if settings.method.has_unit else None
+    gates = None if chain.method == "single" else task_gates(settings, sequence, gating)
     prototypes = None if gating is None else task_prototypes(gating, sequence)
-    found: dict[str, Any] = {"chain": chain._asdict(), "by_count": {}, "cpu_s": 0.0, "finished": False}
-    found["git_revision"] = revision()
 
-    found["parameters"] = {
-        "network": sum(parameter.numel() for parameter in build_branch(settings, sequence).parameters()),
-        "backbone": 0 if gating is None else sum(parameter.numel() for parameter in gating.parameters()),
-        "table_a_task": 0 if gates is None else sum(layer.shape[1] for layer in gates) / 32,
-        "prototype_a_task": 0 if prototypes is None else prototypes.num_values / len(prototypes),
-        "while_learning": 2 if settings.method.regularizer == "ewc" else 0,
+    result: dict[str, Any] = {
+        "chain": chain._asdict(),
+        "by_count": {},
+        "cpu_s": 0.0,
+        "finished": False,
+        "git_revision": revision(),
+        "parameters": {
+            "network": sum(parameter.numel() for parameter in build_branch(settings).parameters()),
+            "backbone": 0 if gating is None else sum(parameter.numel() for parameter in gating.parameters()),
+            "table_a_task": 0 if gates is None else sum(layer.shape[1] for layer in gates) / 32,
+            "prototype_a_task": 0 if prototypes is None else prototypes.num_values / len(prototypes),
+            "while_learning": 2 if settings.method.has_ewc else 0,
+        },
     }
 
     def measure(branch: nn.Module, learned: int) -> Mapping[str, float]:
         if learned not in counts:
             return {}
 
-        shown = _first(sequence, learned)
-        if gates is None or not isinstance(branch, Branch):
-            hits = [accuracy(branch, task.test, forward=_logits) for task in shown.tasks()]
-            row = {"given": fmean(hits)}
-        else:
-            table = (
-                None
-                if prototypes is None
-                else GaussianPrototypes(prototypes.means[:learned], prototypes.covariances[:learned])
-            )
-
-            modes = InferenceModes(branch, [layer[:learned] for layer in gates], shown, gating, table)
-            row = {"given": modes.given()}
-            if table is not None:
-                row["inferred"], row["nearest"] = modes.inferred().accuracy, modes.nearest_gate().accuracy
-
-            if table is not None and learned == chain.tasks:
-                row["direct"] = modes.direct(NUM_DIRECT)
-
-        found["by_count"][str(learned)] = {name: round(value, 4) for name, value in row.items()}
-        found["cpu_s"] = round(time.process_time() - began, 1)
-        print(chain.key, learned, row, found["cpu_s"], flush=True)
-        keep(found)
+        row = scores(branch, _first(sequence, learned), gates, gating, prototypes, learned == chain.tasks)
+        result["by_count"][str(learned)] = {name: round(value, 4) for name, value in row.items()}
+        result["cpu_s"] = round(time.process_time() - start, 1)
+        print(chain.key, learned, row, result["cpu_s"], flush=True)
+        keep(result)
 
         return row
 
-    trial = run_trial(settings, sequence, quiet=True, gating=gating, measure=measure)
+    if chain.method == "single":
+        trial = VARIANTS["single"].learn(settings, sequence, None)
+    else:
+        trial = learn_tasks(settings, sequence, gating=gating, gates=gates, test_all_after=(), measure=measure)
+
     R = trial.result.accuracies
     learnt = R.diagonal(-1)
-    if settings.method.one_network_a_task:
-        found["by_count"][str(chain.tasks)] = {"given": round(float(learnt.mean()), 4)}
+    if chain.method == "single":
+        result["by_count"][str(chain.tasks)] = {"given": round(float(learnt.mean()), 4)}
 
-    found["just_learnt"] = [round(float(part.mean()), 4) for part in learnt.split(20)]
+    result["just_learnt"] = [round(float(part.mean()), 4) for part in learnt.split(20)]
     mates = [j for j in range(1, chain.tasks) if sequence.group[j] in sequence.group[:j]]
-    found["transfer"] = [round(float(R[j, j]), 4) for j in mates]
-    found["seconds_a_task"] = round(fmean(trial.result.seconds), 3)
-    found["cpu_s"] = round(time.process_time() - began, 1)
-    found["finished"] = True
+    result["transfer"] = [round(float(R[j, j]), 4) for j in mates]
+    result["seconds_a_task"] = round(fmean(trial.result.seconds), 3)
+    result["cpu_s"] = round(time.process_time() - start, 1)
+    result["finished"] = True
 
-    return found
+    return result
 
 
-def _logits(module: nn.Module, x: torch.Tensor, quantities: Mapping[str, Any]) -> torch.Tensor:
-    return default_forward(module, x if x.ndim == 3 else x.unsqueeze(0), quantities)
+def scores(
+    branch: nn.Module,
+    sequence: TaskSequence,
+    gates: list[Tensor] | None,
+    gating: Gating | None,
+    prototypes: GaussianPrototypes | None,
+    is_last: bool,
+) -> dict[str, float]:
+    """Accuracy on all tasks so far in each mode; with gates of the given images only at the end of a chain."""
+    number = len(sequence.numbers)
+    if gates is None or not isinstance(branch, Branch):
+        return {"given": fmean(accuracy(branch, task.test, forward=_logits) for task in sequence.tasks())}
+
+    learned = [layer[:number] for layer in gates]
+    if gating is None or prototypes is None:
+        return {"given": GivenTasks(branch, learned, sequence).given()}
+
+    table = GaussianPrototypes(prototypes.means[:number], prototypes.covariances[:number])
+    modes = InferredTasks(branch, learned, sequence, gating, table)
+    row = {"given": modes.given(), "inferred": modes.inferred().accuracy, "nearest": modes.nearest_gate().accuracy}
+
+    return row | {"direct": modes.direct(NUM_DIRECT)} if is_last else row
+
+
+def _logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tensor:
+    return default_forward(module, x.unsqueeze(0), quantities)
 
 
 def stored(parameters: Mapping[str, float], method: str, mode: str, tasks: int) -> float:
@@ -203,7 +208,7 @@ def rows_of(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(chains: list[dict[str, Any]], planned: int) -> Results:
-    """The result of the chains that are there; one that was stopped has the numbers of tasks that it reached."""
+    """The result of all chains so far; a stopped one has the numbers of tasks that it reached."""
     return {
         "rows": rows_of(chains),
         "chains": chains,

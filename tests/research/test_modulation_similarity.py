@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from spikebridge.errors import ConfigError, ShapeError
-from spikebridge.networks.modulation.evaluation.representation import (
-    RESHUFFLED_SHARES,
+from research.modulation.similarity import (
     activity_correlation,
     embed,
+    embedding_map,
     group_silhouette,
+    matrix_map,
     overlap_correlation,
-    reshuffled_accuracy,
     task_similarity,
 )
+from spikebridge.analysis.plots.figures import to_svg
+from spikebridge.errors import ConfigError, ShapeError
 
 
 def grouped(num_groups: int = 4, size: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +23,7 @@ def grouped(num_groups: int = 4, size: int = 5) -> tuple[np.ndarray, np.ndarray]
     return draw.random((num_groups, 30))[group] + 0.05 * draw.random((num_groups * size, 30)), group
 
 
-def test_similarity_is_the_cosine_and_a_closed_task_is_like_none() -> None:
+def test_similarity_is_the_cosine_and_zero_for_a_closed_task() -> None:
     found = task_similarity(torch.tensor([[3.0, 4.0], [4.0, 3.0], [0.0, 0.0]]))
     assert found.tolist() == [pytest.approx(row) for row in ([1, 0.96, 0], [0.96, 1, 0], [0, 0, 0])]
 
@@ -62,7 +63,7 @@ def test_an_embedding_of_a_plane_keeps_all_distances() -> None:
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_alike_signals_are_near_each_other(method: str) -> None:
+def test_similar_signals_are_near_each_other(method: str) -> None:
     signals, group = grouped()
     points = embed(signals, method, seed=1)
     assert group_silhouette(points, group) > 0.6
@@ -78,20 +79,44 @@ def test_a_silhouette_by_hand() -> None:
     assert abs(group_silhouette(signals, np.arange(20) % 4)) < 0.3
 
 
-def test_the_curve_of_unlearnt_tasks_has_every_share_and_task() -> None:
-    asked = []
+def test_a_map_shows_the_matrix_with_lines_between_groups() -> None:
+    values = np.arange(16.0).reshape(4, 4)
+    figure = matrix_map(values, group=[0, 0, 1, 1], title="similarity")
+    axes = figure.axes[0]
 
-    def score(task: int, share: float) -> float:
-        asked.append((task, share))
-        return 1 - share
-
-    found = reshuffled_accuracy(score, num_tasks=3)
-    assert found.shape == (7, 3)
-    assert found[:, 2] == pytest.approx([1, 0.9, 0.8, 0.7, 0.5, 0.3, 0.1])
-    assert asked == [(task, share) for share in RESHUFFLED_SHARES for task in range(3)]
+    assert axes.images[0].get_array().tolist() == values.tolist()
+    assert axes.images[0].get_clim() == (0, 15)
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [1.5, 1.5]]
+    assert [list(line.get_ydata()) for line in axes.lines] == [[1.5, 1.5], [0, 1]]
+    assert "<image" in to_svg(figure)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_unseen_tasks_are_hollow() -> None:
+    points = np.arange(8.0).reshape(4, 2)
+    group = torch.tensor([0, 0, 1, 1])
+    axes = embedding_map(points, group, unseen=[False, True, True, False]).axes[0]
+    shown = {}
+
+    for line in axes.lines:
+        for place in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            shown[place] = line.get_markerfacecolor() == line.get_color()
+
+    assert shown == {(0.0, 1.0): True, (2.0, 3.0): False, (4.0, 5.0): False, (6.0, 7.0): True}
+    assert axes.get_xlabel().startswith("hollow")
+
+
+def test_a_figure_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"needs a matrix \(R, C\), but got shape \(3,\)"):
+        matrix_map([1.0, 2.0, 3.0])
+
+    with pytest.raises(ShapeError, match=r"map of 3 rows needs as many groups, but got shape \(2,\)"):
+        matrix_map(np.eye(3), [0, 1])
+
+    with pytest.raises(ShapeError, match="with a group and a truth value each"):
+        embedding_map(np.eye(3), [0, 1, 2])
+
+
+def test_values_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"signals need one row for each task, \(K, C\), but have shape \(3,\)"):
         task_similarity([1.0, 2.0, 3.0])
 
