@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import pytest
 import torch
 
 from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import generated_gestures
+from spikebridge.networks.signals.training import train
 from spikebridge.networks.signals.training.batch_changes import drop_modality, mask_frames, mix_within_class
 from spikebridge.networks.signals.training.train import training_batches
 
@@ -57,13 +59,14 @@ def test_windows_mix_within_their_class_alone_and_so_many_as_the_share_says() ->
     assert torch.equal(mix_within_class(alone, chance, share=1.0)["frames"], alone["frames"])
 
 
-def test_the_training_batches_of_a_recipe_are_mixed_before_they_are_masked() -> None:
+def test_the_training_batches_of_a_recipe_are_mixed_before_they_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     series = generated_gestures(num_people=1, num_each=2)
     sensor = Sensor(QUICK.sensor, series.rate_hz, series.num_channels)
     windows = sensor.windows(series)
 
-    def frames(**fields: float) -> torch.Tensor:
-        training = dataclasses.replace(QUICK.training, copies=1, **fields)
+    def frames(masking: float, mixing: float) -> torch.Tensor:
+        monkeypatch.setattr(train, "_MASKING", masking)
+        training = dataclasses.replace(QUICK.training, copies=1, mixing=mixing)
         data = training_batches(sensor, windows, training, 0)
         every = torch.arange(len(windows.label))
         return data.select_augmented(every, every, torch.Generator().manual_seed(0))["frames"]
@@ -80,7 +83,7 @@ def test_the_training_batches_of_a_recipe_are_mixed_before_they_are_masked() -> 
 
 def test_a_mask_hides_at_most_its_share_of_features_and_frames() -> None:
     frames = torch.randn(20, 50, 40, generator=torch.Generator().manual_seed(0))
-    batch = mask_frames({"frames": frames}, torch.Generator().manual_seed(1), most=0.2)
+    batch = mask_frames({"frames": frames}, torch.Generator().manual_seed(1), max_share=0.2)
     changed = batch["frames"] != frames
 
     assert changed.any()

@@ -27,7 +27,7 @@ VOICE = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("config", [VOICE, signals.PRESETS["watch_quick"]], ids=["voice", "motion"])
+@pytest.mark.parametrize("config", [VOICE, signals.PRESETS["watch"]], ids=["voice", "motion"])
 @pytest.mark.parametrize("name", ["learned", "ann", "snn"])
 def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.Config, name: str) -> None:
     reader = sample_reader(to_plain(config), {})
@@ -67,7 +67,7 @@ def test_the_answers_of_a_stream_are_those_of_the_whole_window(config: signals.C
     ("change", "message"),
     [
         ({"task": "detect"}, "needs the median"),
-        ({"dataset": "own"}, "does not say the rate of its sensor"),
+        ({"dataset": "own"}, "does not hold the rate of its sensor"),
         ({"dataset": "myo", "sensor": {"kind": "muscle", "past_seconds": 60.0}}, None),
     ],
 )

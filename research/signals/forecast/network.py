@@ -17,11 +17,7 @@ from spikebridge.neurons import LIF, Sequential
 
 
 class _Readout(nn.Module):
-    """The next sample as a linear map of everything.
-
-    Args:
-        sizes: of the inputs.
-    """
+    """The next sample as a linear map of all signals."""
 
     def __init__(self, *sizes: int) -> None:
         super().__init__()
@@ -36,20 +32,7 @@ class _Readout(nn.Module):
 def forecast_network(
     num_taps: int = 12, num_features: int = 500, num_spiking: int = 50, scale: float = 0.5, seed: int = 0
 ) -> HybridNetwork:
-    """The network with random weights and a readout that is not fitted, in float64.
-
-    Args:
-        num_taps: last samples that are read.
-        num_features: tanh features of the ANN; 0 leaves it out.
-        num_spiking: LIF neurons; 0 leaves them out.
-        scale: standard deviation of the random weights.
-        seed: draws them.
-
-    Example:
-        >>> outputs, _ = forecast_network(4, 8, 2)({"x": torch.zeros(5, 1, 1, dtype=torch.float64)})
-        >>> outputs["readout"].shape
-        torch.Size([5, 1, 1])
-    """
+    """The network with random weights of a standard deviation, and an unfitted readout, in float64."""
     draw = torch.Generator().manual_seed(seed)
     copies = nn.Linear(1, num_taps, bias=False)
     nn.init.ones_(copies.weight)
@@ -87,19 +70,10 @@ def _random(num_inputs: int, num_outputs: int, scale: float, draw: torch.Generat
 
 
 def fit_readout(network: HybridNetwork, x: Float[Tensor, " T"], ridge: float = 1e-11) -> NetworkState:
-    """Fits the readout to predict each next sample of a series.
-
-    Args:
-        network: of `forecast_network`.
-        x: the training part.
-        ridge: penalty of the weights, for each sample.
-
-    Returns:
-        The state after the last sample.
-    """
-    seen: list[Tensor] = []
+    """Fits the readout to predict each next sample of a series; returns the state after the last one."""
+    signals: list[Tensor] = []
     readout = network.parts["readout"]
-    handle = readout.register_forward_hook(lambda module, given, y: seen.append(torch.cat(given, -1)))
+    handle = readout.register_forward_hook(lambda module, inputs, y: signals.append(torch.cat(inputs, -1)))
 
     try:
         with torch.no_grad():
@@ -107,8 +81,9 @@ def fit_readout(network: HybridNetwork, x: Float[Tensor, " T"], ridge: float = 1
     finally:
         handle.remove()
 
-    first = len(x) // 20  # the state fills first
-    rows = torch.cat(seen).reshape(len(x), -1)[first:-1]
+    # the delays fill first
+    first = len(x) // 20
+    rows = torch.cat(signals).reshape(len(x), -1)[first:-1]
     rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], 1)
     target = x[first + 1 :]
     normal = rows.T @ rows + ridge * len(rows) * torch.eye(rows.shape[1], dtype=rows.dtype)
@@ -125,14 +100,7 @@ def fit_readout(network: HybridNetwork, x: Float[Tensor, " T"], ridge: float = 1
 def continued(
     network: HybridNetwork, x: Float[Tensor, " T"], num_samples: int, bounds: tuple[float, float] = (-2.0, 2.0)
 ) -> Float[Tensor, " n"]:
-    """The series continued by the network on its own predictions.
-
-    Args:
-        network: fitted.
-        x: the samples before.
-        num_samples: n.
-        bounds: a prediction is kept inside, so that one that diverges stays finite.
-    """
+    """The series continued by the network on its own predictions, each within bounds, so that none diverges."""
     predictions = []
     with torch.no_grad():
         outputs, state = network({"x": x.reshape(-1, 1, 1)})

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from research.signals.forecast.network import continued, fit_readout, forecast_network
 from spikebridge.data.signals.mackey_glass import mackey_glass, smape
 from spikebridge.errors import ConfigError
-from spikebridge.networks.signals.model.forecast import continued, fit_readout, forecast_network
 
 
 def test_the_series_solves_its_equation() -> None:
