@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from research.modulation.point import validation_images
 from spikebridge.data.io.atomic import write_text
 from spikebridge.networks.modulation import GateTable, GaussianPrototypes
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.model.task_inference import prototype_features
-from spikebridge.networks.modulation.training.tasks import load_inputs
 from spikebridge.networks.modulation.training.units import make_gating, task_gates
 from spikebridge.training.run.environment import describe_environment
 
@@ -61,7 +61,7 @@ WAYS: dict[str, InferenceMode] = {"nearest mean": nearest_mean, "variances": dia
 def rows_of(name: str) -> Iterator[dict[str, Any]]:
     """One row a way, for the units of a method."""
     config = modulation.Config(seed=SEED, tasks=modulation.TaskConfig(num_tasks=40))
-    tasks = modulation.task_sequence(config, SEED, *load_inputs("digits", "validation"))
+    tasks = modulation.task_sequence(config, SEED, *validation_images("digits"))
     settings = config.trial(name)
     gating, _ = make_gating(settings, tasks)
     gates = task_gates(settings, tasks, gating) or []

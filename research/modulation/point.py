@@ -16,11 +16,13 @@ from torch import Tensor
 
 from research.modulation.variants import PRESETS as VARIANT_PRESETS
 from research.modulation.variants import VARIANTS, settings_of, with_shares
+from spikebridge.data.images.digits import load_digits
+from spikebridge.data.images.mnist import load_mnist
 from spikebridge.errors import ConfigError, did_you_mean
 from spikebridge.hybrid import HybridNetwork
 from spikebridge.networks.modulation import recipe as modulation
 from spikebridge.networks.modulation.evaluation.accuracy_matrix import continual_metrics
-from spikebridge.networks.modulation.training.tasks import DatasetName, LabelledInputs, load_inputs
+from spikebridge.networks.modulation.training.tasks import DatasetName, LabelledInputs, flat
 from spikebridge.training import Run
 
 SEED = 1000
@@ -66,8 +68,9 @@ def whole(config: Config) -> modulation.Config:
 
 @lru_cache(maxsize=1)
 def validation_images(dataset: DatasetName) -> tuple[LabelledInputs, LabelledInputs]:
-    """Training images, and some of them that are held out."""
-    return load_inputs(dataset, "validation")
+    """Training images, and others that are held out of them."""
+    splits = load_mnist(None, num_validation=1000) if dataset == "mnist" else load_digits(num_validation=280)
+    return flat(splits.train), flat(splits.validation)
 
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:

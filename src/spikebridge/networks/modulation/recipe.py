@@ -62,7 +62,7 @@ PRESETS = {
     ),
     "default": Config(),
     "mnist": _MNIST,
-    # the weights of the package: HMN alone, with what its evaluation on other images needs
+    # the weights of the package: HMN alone, with the snapshots that its evaluation on other images needs
     "shipped": replace(_MNIST, methods=("hmn",), snapshots=True, tasks=TaskConfig(num_tasks=40)),
 }
 
@@ -91,7 +91,7 @@ def example(config: Config) -> dict[str, Tensor]:
 
 def recordings(config: Config, data: Path | None = None) -> tuple[LabelledInputs, LabelledInputs]:
     """The images to train on and to score, not permuted."""
-    train, scored = load_inputs(config.data.dataset, "test", data)
+    train, scored = load_inputs(config.data.dataset, data)
     return train.first(config.data.num_train), scored.first(config.data.num_test)
 
 
@@ -109,7 +109,7 @@ def task_sequence(config: Config, seed: int, train: LabelledInputs, scored: Labe
 
 def train(config: Config, run: Run, quiet: bool = False) -> dict[str, Any]:
     """Trains every method with every seed, scores it, and writes the table."""
-    # seeds outside, so that a stopped run has whole comparisons
+    # seeds come first, so that a stopped run has whole comparisons
     seeds = range(config.seed, config.seed + config.num_seeds)
     trials = [(name, config.trial(name, seed)) for seed in seeds for name in config.methods]
     inputs = recordings(config)

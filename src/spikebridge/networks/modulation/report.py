@@ -27,7 +27,7 @@ _MEASURED = (
     "Gates and backbone are made from training images only. A seed fixes permutations, gates, weights and batches for "
     "all methods, so differences are paired.",
 )
-_OURS = "hmn"
+_HMN = "hmn"
 _MAX_CELLS = 20  # of a row whose numbers can be read
 
 
@@ -49,25 +49,19 @@ def write(run: Run, facts: Mapping[str, Any], networks: Mapping[str, HybridNetwo
         Section("How it was measured", _MEASURED),
     ]
 
-    return write_report(
-        run.path / "report.html",
-        "Continual learning with modulated neurons",
-        sections,
-        {**facts, **run.versions()},
-        command,
-        _lead(results),
-    )
+    title = "Continual learning with modulated neurons"
+    return write_report(run.path / "report.html", title, sections, {**facts, **run.versions()}, command, _lead(results))
 
 
 def _lead(results: Mapping[str, Any]) -> str:
     rows = {row["method"]: row for row in results["methods"]}
-    if _OURS not in rows:
+    if _HMN not in rows:
         return "Methods of continual learning, compared."
 
-    ours = rows[_OURS]
-    text = f"After all tasks HMN is {100 * ours['ACC']:.1f} % accurate"
-    if ours["one picture"] is not None:
-        text += f", {100 * ours['one picture']:.1f} % with the task inferred from one image"
+    row = rows[_HMN]
+    text = f"After all tasks HMN is {100 * row['ACC']:.1f} % accurate"
+    if row["one picture"] is not None:
+        text += f", {100 * row['one picture']:.1f} % with the task inferred from one image"
 
     return f"{text}."
 
@@ -96,7 +90,7 @@ def _over_tasks(results: Mapping[str, Any]) -> Section:
 
 
 def _table(results: Mapping[str, Any]) -> Section:
-    differences = results.get(f"{_OURS} against", [])
+    differences = results.get(f"{_HMN} against", [])
     tables = [Table(results["methods"], "Accuracies from 0 to 1, means over seeds.")]
     if differences:
         tables.append(Table(differences, "HMN minus each method, seed by seed; level is within two standard errors."))
@@ -137,7 +131,7 @@ def compare(scores: _Scores, methods: Mapping[str, Method] = METHODS) -> dict[st
         "methods": [
             {"method": name, "what": methods[name].description, **_row(seeds)} for name, seeds in scores.items()
         ],
-        f"{_OURS} against": against(_OURS, scores),
+        f"{_HMN} against": against(_HMN, scores),
         "after": {name: [seed["after"] for seed in seeds] for name, seeds in scores.items()},
     }
 
@@ -178,17 +172,18 @@ def against(name: str, scores: _Scores) -> list[dict[str, Any]]:
     """Differences of a method to each other method, over the seeds that both have."""
     rows = []
     for other in scores:
-        theirs = {seed["seed"]: seed for seed in scores[other]}
-        pairs = [(ours, theirs[ours["seed"]]) for ours in scores.get(name, ()) if ours["seed"] in theirs]
+        by_seed = {trial["seed"]: trial for trial in scores[other]}
+        pairs = [(trial, by_seed[trial["seed"]]) for trial in scores.get(name, ()) if trial["seed"] in by_seed]
         if other == name or not pairs:
             continue
 
         row: dict[str, Any] = {"method": other, "seeds": len(pairs)}
         for title, key in (("ACC", "acc"), ("transfer", "transfer"), ("forgetting", "forgetting")):
+            # a sequence without similar tasks has no transfer
             both = [(a[key], b[key]) for a, b in pairs if a[key] is not None and b[key] is not None]
             if both:
-                gap = paired_difference([a for a, _ in both], [b for _, b in both])
-                row[title], row[f"{title} sd"] = gap.rounded(4)
+                difference = paired_difference([a for a, _ in both], [b for _, b in both])
+                row[title], row[f"{title} sd"] = difference.rounded(4)
 
         row["ACC is"] = paired_difference([a["acc"] for a, _ in pairs], [b["acc"] for _, b in pairs]).verdict()
         rows.append(row)
@@ -197,5 +192,5 @@ def against(name: str, scores: _Scores) -> list[dict[str, Any]]:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if numbers else None

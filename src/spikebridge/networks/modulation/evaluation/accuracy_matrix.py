@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spikebridge.errors import ShapeError
 
-_NUM_EDGE = 4
+_NUM_EDGE = 4  # tasks of the means over the first and the last ones
 
 
 class ContinualMetrics(NamedTuple):
@@ -49,11 +49,14 @@ def continual_metrics(
         if values.shape != (num_tasks,):
             raise ShapeError(f"{name} needs one value for each of {num_tasks} tasks, but has shape {values.shape}.")
 
+    # row j is the last one before task j is learned, row j + 1 the first one after it
     column = np.arange(num_tasks)
     learnt = R[column + 1, column]
     before = R[column, column]
     gain = before - R[0]
-    mate = np.array([groups[j] in groups[:j] for j in column])
+    has_similar = np.array([groups[j] in groups[:j] for j in column])
+
+    # nothing is learned before the first task, and nothing forgotten after the last one
     first = column == 0
     last = column == num_tasks - 1
     lost = np.array([R[j + 1 : num_tasks, j].max(initial=-np.inf) for j in column]) - R[-1]
@@ -64,7 +67,7 @@ def continual_metrics(
         acc=_mean(R[-1], marks),
         bwt=_mean(R[-1] - learnt, marks & ~last),
         fwt=_mean(gain, marks & ~first),
-        transfer=_mean(before, marks & mate),
+        transfer=_mean(before, marks & has_similar),
         forgetting=_mean(lost, marks & ~last),
         just_learnt=_mean(learnt, marks),
         just_learnt_first=_mean(edges[:_NUM_EDGE]),

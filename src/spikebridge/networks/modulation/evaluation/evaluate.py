@@ -57,7 +57,7 @@ def read_inputs(path: Path, num_features: int) -> LabelledInputs:
 
 
 def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
-    """Writes what an evaluation needs: weights in half precision, gates, prototypes, permutations, snapshots."""
+    """Writes the tensors of an evaluation: weights, gates, prototypes, permutations, snapshots."""
     weights = {f"branch.{name}": _halved(value) for name, value in trial.branch.state_dict().items()}
     if trial.gating is not None:
         weights |= {f"gating.{name}": _halved(value) for name, value in trial.gating.state_dict().items()}
@@ -68,6 +68,7 @@ def save_trial(trial: Trial, sequence: TaskSequence, run: Run) -> None:
     if trial.prototypes is not None:
         weights |= {"codes.means": trial.prototypes.means, "codes.covariances": trial.prototypes.covariances}
 
+    # images of a file are permuted as those of the training
     weights["orders"] = sequence.permutations.to(torch.int16)
     run.save_weights(weights)
     if trial.snapshots is not None and trial.gates is not None and run.writes:
@@ -112,11 +113,7 @@ def load_networks(run: Run, branch: Branch, gating: Gating | None) -> dict[str, 
 
 
 def evaluate_trial(run: Run, settings: TrialSettings, sequence: TaskSequence, options: Evaluation) -> dict[str, Any]:
-    """All figures of a trial on the test samples of a sequence.
-
-    `bwt`, `fwd` and `fwt` need accuracies from before the end. With snapshots they are of these samples. Without
-    snapshots they are those of the training run, and `bwt_and_fwd_of` says so.
-    """
+    """All figures of a trial on the test samples of a sequence."""
     modes = load_modes(run, settings, sequence)
     number = len(sequence.test.labels)
     samples = min(options.num_samples, number)
@@ -170,6 +167,7 @@ def load_modes(run: Run, settings: TrialSettings, sequence: TaskSequence) -> Inf
 
 def _transfer(run: Run, settings: TrialSettings, modes: InferredTasks) -> dict[str, Any]:
     """BWT, FWT and transfer (`fwd`), the accuracy on tasks similar to learned ones before their own training."""
+    # they need accuracies from before the end: without snapshots those of the training run
     if not (run.path / _SNAPSHOTS).is_file():
         results = run.results()
         of_training = {"bwt": results["bwt"], "fwd": results["transfer"], "fwt": results["fwt"]}
@@ -198,7 +196,7 @@ def _snapshot_accuracies(run: Run, settings: TrialSettings, modes: InferredTasks
         R[0, k] = modes.accuracy_of(extract_subnetwork(untrained, row), k)
 
         for when, num_learned, rows in (("before", k, range(1, k + 1)), ("after", k + 1, range(k + 1, num_tasks))):
-            # the untrained network and the end are known
+            # the untrained network and the end are measured above
             if 0 < num_learned < num_tasks:
                 names = [name for name, _ in part.named_parameters()]
                 part.load_state_dict({name: snapshots[f"{when}.{k}.{name}"] for name in names})

@@ -98,6 +98,7 @@ class GivenTasks:
         for k in range(len(self.parts)):
             x = self.test_inputs(k)
             task = infer(x).task
+            # samples left over at the end have no estimate
             each = task.repeat_interleave(num_samples)
             accuracy = self.accuracy_with_tasks(x[:, : len(each)], each)
             rows.append(torch.stack([accuracy, (task == k).float().mean(), (group[task] == group[k]).float().mean()]))
@@ -107,13 +108,13 @@ class GivenTasks:
 
 @dataclass(eq=False)
 class InferredTasks(GivenTasks):
-    """The same if hybrid units make the gates, in each mode of `task_inference`."""
+    """The scores if hybrid units make the gates, in each mode of `task_inference`."""
 
     gating: Gating
     prototypes: GaussianPrototypes
 
     def first(self, number: int) -> "InferredTasks":
-        """The same on the first test samples of each task."""
+        """The scores on the first test samples of each task."""
         few = self.sequence.test.first(min(number, len(self.sequence.test.labels)))
         return replace(self, sequence=self.sequence._replace(test=few))
 
@@ -145,6 +146,7 @@ class InferredTasks(GivenTasks):
             weights = torch.softmax(sharpness * cosines, 1)
             answer = torch.zeros(len(labels), self.branch.sizes[3])
 
+            # one run for each task among the nearest ones, not for each sample
             for rank in (0, 1):
                 for task in nearest[:, rank].unique().tolist():
                     chosen = (nearest[:, rank] == task).nonzero()[:, 0]

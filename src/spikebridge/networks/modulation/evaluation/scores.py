@@ -1,6 +1,7 @@
 """All figures of one trial as plain values: accuracies over tasks, inference, density, confusions, memory."""
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +19,8 @@ from spikebridge.networks.modulation.training.tasks import TaskSequence
 from spikebridge.networks.modulation.training.trial import Trial
 from spikebridge.networks.modulation.training.units import input_projection, task_prototypes
 
-_FEW = 50
+_MIN_OPEN = 50  # neurons of a task in a layer, below which it hardly learns
 _NUM_EWC_BUFFERS = 2  # information and pull, of the size of the weights
-
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +34,8 @@ def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence) -> dict
         "lr": settings.lr,
         "strength": settings.strength,
         **_plain(continual_metrics(R, group)),
-        "unseen": _plain(continual_metrics(R, group, [not one for one in sequence.seen])),
+        # tasks on which the backbone was not trained
+        "unseen": _plain(continual_metrics(R, group, [not is_seen for is_seen in sequence.seen])),
         "after": rounded(accuracy_after(R)),
         "seconds": rounded(trial.result.seconds),
         "memory": memory(trial, settings),
@@ -46,8 +47,8 @@ def score(trial: Trial, settings: TrialSettings, sequence: TaskSequence) -> dict
     if modes is not None:
         figures["opening"] = density_report(modes.gates)
         figures["modes"] |= score_inference(modes, settings.seed)
-
         figures["confusions"] = modes.confusions().tolist()
+
     if isinstance(modes, InferredTasks):
         figures["task confusions"] = modes.task_confusions().tolist()
 
@@ -66,15 +67,13 @@ def inference_modes(trial: Trial, sequence: TaskSequence) -> GivenTasks | None:
 
 def _plain(metrics: ContinualMetrics) -> dict[str, Any]:
     """Metrics by name, None for NaN."""
-    return {
-        name: None if isinstance(value, float) and value != value else value
-        for name, value in metrics._asdict().items()
-    }
+    return {name: None if math.isnan(value) else value for name, value in metrics._asdict().items()}
 
 
 def score_inference(modes: GivenTasks, seed: int) -> dict[str, Any]:
     """Accuracy without the task's number, in every mode that the method allows."""
     sequence = modes.sequence
+    # random gates have no unit, so a projection of the input infers the task
     if not isinstance(modes, InferredTasks):
         projection = input_projection(sequence, seed)
         return {"by input": {"1": modes.by_features(projection, task_prototypes(projection, sequence)).row}}
@@ -102,7 +101,7 @@ def memory(trial: Trial, settings: TrialSettings) -> dict[str, Any]:
 
 def rounded(values: Any) -> list[float | None]:
     """Numbers with five digits, None for NaN."""
-    return [round(float(value), 5) if value == value else None for value in values]
+    return [None if math.isnan(value) else round(float(value), 5) for value in values]
 
 
 def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]:
@@ -122,7 +121,9 @@ def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]
                 "always open": float(layer.all(0).float().mean()),
             }
         )
-        if fewest < _FEW:
-            _log.warning("layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, _FEW)
+        if fewest < _MIN_OPEN:
+            _log.warning(
+                "layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, _MIN_OPEN
+            )
 
     return rows

@@ -35,9 +35,9 @@ class BranchSettings:
     """Neurons and read-out of the branch.
 
     Args:
-        neuron: "snn", or "ann" for ReLU units that see one step.
+        neuron: "snn", or "ann" for ReLU units that read one step.
         num_steps: steps T for which an image is held; a recording has its own.
-        v_threshold: of hidden neurons.
+        v_threshold: threshold of hidden neurons.
         leak: share of the membrane potential left after a step; 1 is no leak.
         logit_scale: factor of the logits, the last membrane potentials of non-spiking neurons.
 
@@ -75,8 +75,8 @@ class Branch(nn.Module):
     Args:
         num_inputs: d.
         num_hidden: C1 and C2.
-        num_classes: of the answer.
-        settings: neurons and read-out; None for the defaults.
+        num_classes: classes of the answer.
+        settings: settings of neurons and read-out; None for the defaults.
 
     Raises:
         ConfigError: not two hidden layers.
@@ -188,8 +188,6 @@ class Branch(nn.Module):
     ) -> "Branch":
         """Draws weights and biases from U(-a, a) with a = gain / sqrt(open fan-in).
 
-        Scaling by the whole fan-in leaves a small open part too weak to fire.
-
         Args:
             generator: one seed gives the same weights for every fan-in, up to their scale.
             fan_in: open neurons of both hidden layers; None is all.
@@ -198,6 +196,7 @@ class Branch(nn.Module):
         Returns:
             The branch.
         """
+        # scaled by the whole fan-in, a small open part would be too weak to fire
         inputs = (self.sizes[0], *(fan_in or self.num_hidden))
         with torch.no_grad():
             for name, number in zip(("inlet", "body.fc2", "body.fc3"), inputs, strict=True):
@@ -231,7 +230,7 @@ def extract_subnetwork(branch: Branch, gates: Sequence[Bool[Tensor, "_"]]) -> Br
     """The open part of a branch as a smaller branch, with copies of the open weights under the same names."""
     indices = open_indices(branch, gates)
     sizes = int(gates[0].sum()), int(gates[1].sum())
-    # weights come from the whole branch: none are drawn
+    # all weights come from the whole branch, so none are drawn
     with torch.device("meta"):
         part = type(branch)(branch.sizes[0], sizes, branch.sizes[3], branch.settings)
 

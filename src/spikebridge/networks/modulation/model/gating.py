@@ -104,7 +104,7 @@ class Backbone(nn.Module):
 
 
 class KWinners(Discretizer):
-    """Opens the `round(rho C)` neurons of a layer with the largest values, in each window and sample; at least one.
+    """Opens the `round(rho C)` neurons of a layer with the largest values, or one, in each window and sample.
 
     Ties go to the lower index. The gradient goes straight through to the sigmoid of the value.
 
@@ -132,7 +132,7 @@ class KWinners(Discretizer):
         rank = order.argsort(-1)
         hard = (rank < number).to(h.dtype)
 
-        # NaN has a rank, too
+        # NaN has a rank too, but is no value of a gate
         hard = torch.where(h.isnan(), h.detach(), hard)
         return straight_through(hard, h.sigmoid()) if h.requires_grad else hard, None
 
@@ -149,8 +149,8 @@ class Gating(nn.Module):
     """Both units: inputs to preactivations, preactivations of samples to gates.
 
     Args:
-        backbone: gives preactivations.
-        discretizers: one for each layer; opens neurons.
+        backbone: the first unit.
+        discretizers: discretizer of the second unit, for each layer.
 
     Raises:
         ConfigError: another number of discretizers than layers.

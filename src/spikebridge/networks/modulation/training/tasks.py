@@ -17,7 +17,6 @@ from spikebridge.training.continual.task import Task
 
 DatasetName: TypeAlias = Literal["digits", "mnist"]
 NUM_FEATURES = {"digits": 64, "mnist": 784}
-_NUM_VALIDATION = {"digits": 280, "mnist": 1000}
 
 
 class LabelledInputs(NamedTuple):
@@ -35,7 +34,8 @@ class LabelledInputs(NamedTuple):
         return self.inputs.index_select(-1, permutation).float().unsqueeze(0)
 
     def permuted_batches(self, permutation: Int64[Tensor, " d"], batch_size: int = 2000) -> Iterator[Tensor]:
-        """All samples of a task in batches: preactivations of a whole set need much memory."""
+        """All samples of a task in batches."""
+        # preactivations of a whole set need much memory
         for start in range(0, len(self.labels), batch_size):
             yield LabelledInputs(self.inputs[start : start + batch_size], self.labels).permuted(permutation)
 
@@ -53,7 +53,7 @@ class TaskSequence(NamedTuple):
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers, among all tasks, of the K tasks that are learned one after the other."""
+        """The numbers, among all tasks, of the K tasks that are learned in turn."""
         return [int(task) for task in self.split.learnt]
 
     @property
@@ -77,18 +77,17 @@ class TaskSequence(NamedTuple):
         return [Task(samples(task, *self.train), samples(task, *self.test)) for task in self.numbers]
 
 
-def load_inputs(dataset: DatasetName, split: str, data: Path | None = None) -> tuple[LabelledInputs, LabelledInputs]:
-    """Training samples, and those of the split that is scored; "validation" holds some of the training samples out."""
-    num_validation = _NUM_VALIDATION[dataset] if split == "validation" else 0
+def load_inputs(dataset: DatasetName, data: Path | None = None) -> tuple[LabelledInputs, LabelledInputs]:
+    """All training samples, and those of the test."""
     if dataset == "mnist":
-        splits = load_mnist(data, num_validation)
+        splits = load_mnist(data, num_validation=0)
     else:
         refuse_data_folder(data, "the digits of scikit-learn")
-        splits = load_digits(num_validation)
+        splits = load_digits(num_validation=0)
 
-    scored = splits.validation if split == "validation" else splits.test
-    return _flat(splits.train), _flat(scored)
+    return flat(splits.train), flat(splits.test)
 
 
-def _flat(samples: LabelledImages) -> LabelledInputs:
+def flat(samples: LabelledImages) -> LabelledInputs:
+    """Labelled images as vectors."""
     return LabelledInputs(samples.images.flatten(1), samples.labels)

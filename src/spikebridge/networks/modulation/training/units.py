@@ -27,7 +27,7 @@ from spikebridge.training.rng import derive_seed
 from spikebridge.training.run.run import Run
 from spikebridge.training.settings import Settings
 
-_NUM_PASSES = 6
+_NUM_PASSES = 6  # over the pairs
 _NUM_SAMPLES = 8  # of each task of a pair
 _NUM_PROJECTIONS = 64
 _SLOPE = 5.0  # of the sigmoid
@@ -78,12 +78,10 @@ class PairBatch(NamedTuple):
 
 
 class TaskPairDataset:
-    """Pairs of the tasks that the backbone is trained on, with samples of both tasks.
-
-    All is drawn at construction, so that a resumed training sees the same pairs.
-    """
+    """Pairs of the tasks that the backbone is trained on, with samples of both tasks."""
 
     def __init__(self, sequence: TaskSequence, num_pairs: int, generator: torch.Generator) -> None:
+        # all is drawn here, so that a resumed training has the same pairs
         self.tasks = sequence.all_tasks
         self.inputs = sequence.train.inputs
         balanced = BalancedPairs(sequence.split.backbone, self.tasks.group, 0.5)
@@ -176,8 +174,8 @@ def task_gates(settings: TrialSettings, sequence: TaskSequence, gating: Gating |
     if gating is not None:
         return gating.gates(task_preactivations(gating, sequence), num_samples=1)
 
-    draw = RandomGates((network.num_hidden, network.num_hidden), network.rho, derive_seed(settings.seed, 3))
-    rows = [draw(number) for number in sequence.numbers]
+    random_gates = RandomGates((network.num_hidden, network.num_hidden), network.rho, derive_seed(settings.seed, 3))
+    rows = [random_gates(number) for number in sequence.numbers]
 
     return [torch.stack(layer) for layer in zip(*rows, strict=True)]
 
