@@ -84,7 +84,7 @@ def test_windows_of_different_lengths_give_the_same_beginning() -> None:
     assert np.array_equal(whole["signal"][:35], part["signal"])
 
 
-def test_a_sensor_worn_at_another_angle_gives_the_same_channels_beside_gravity() -> None:
+def test_a_sensor_worn_at_another_angle_gives_the_same_channels_relative_to_the_vertical() -> None:
     x = np.random.default_rng(0).standard_normal((2, 60, 6)).astype(np.float32) + np.float32([0, 0, 9.8, 0, 0, 0])
     cos = np.cos(0.7)
     sin = np.sin(0.7)

@@ -55,7 +55,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]
     return found
 
 
-def test_detectors_are_scored_with_and_without_noise_beside_pan_and_tompkins(
+def test_detectors_are_compared_with_pan_and_tompkins_with_and_without_noise(
     detector: tuple[Run, dict[str, Any]],
 ) -> None:
     run, results = detector
