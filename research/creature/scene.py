@@ -244,7 +244,8 @@ def simulate_table(
                     continue
 
                 push = (1 + BOUNCE) / 2 * closing * normal
-                v[i], v[j] = v[i] - push, v[j] + push
+                v[i] -= push
+                v[j] += push
                 if in_view(x[[i, j]]).all():
                     touches.append(_Touch(number, i, j, closing))
 

@@ -507,7 +507,9 @@ def _train_collisions(
 def _signals(creature: Creature, pairs: _PairWindows) -> Float[Tensor, "T B M 1 1"]:
     """Input of the collision unit for each stretch."""
     tracks = torch.zeros(*pairs.places.shape[:2], NUM_SLOTS, 4)
-    tracks[:, :, :2, :2], tracks[:, :, :2, 2:] = pairs.places, 1.0
+    tracks[:, :, :2, :2] = pairs.places
+    tracks[:, :, :2, 2:] = 1.0
+
     with torch.no_grad():
         signals: Tensor = creature.parts["pairs"](tracks.flatten(0, 1))
 

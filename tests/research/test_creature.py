@@ -159,7 +159,8 @@ def test_an_object_whose_colour_is_mistaken_in_some_frames_is_no_second_object()
     maps[[0, 1, 3, 4, 6, 7], :, 5 + 1, 10, 10] = 9.0  # red
     maps[[2, 5], :, 5 + 6, 10, 11] = 9.0  # purple, in the next cell
     maps[[2, 5], :, 0, 10, 11] = 4.0
-    maps[:, :, 0, 20, 30], maps[:, :, 5, 20, 30] = 4.0, 9.0  # gray, far away
+    maps[:, :, 0, 20, 30] = 4.0
+    maps[:, :, 5, 20, 30] = 9.0  # gray, far away
     slots, _ = Slots()(maps)
 
     assert slots[3:, 0, :, 3].sum(1).tolist() == [2.0] * 5

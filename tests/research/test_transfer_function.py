@@ -28,7 +28,7 @@ def test_a_rate_that_lags_is_learned_and_streams_in_parts() -> None:
     assert bool((whole > 0).all())
 
 
-def test_what_cannot_be_learned_from_is_refused() -> None:
+def test_recordings_without_a_rate_to_learn_are_refused() -> None:
     function = TransferFunction(2, dt=1e-3)
     with pytest.raises(ConfigError, match="0 signals"):
         TransferFunction(0, dt=1e-3)
