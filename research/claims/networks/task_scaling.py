@@ -1,18 +1,18 @@
-"""Claim: the modulation network needs the fewer parameters a task, the more tasks it learns (supplement of the paper).
+"""Claim: the modulation network needs fewer parameters a task, the more tasks it learns (supplement of the paper).
 
-    python research/claims/networks/task_scaling.py           # adds what is missing to the result, in four hours
+    python research/claims/networks/task_scaling.py           # adds the missing chains to the results, in four hours
     python research/claims/networks/task_scaling.py --quick   # four tasks, small; printed only
 
 Permuted digits in groups of four similar tasks, one chain of 400 tasks a network, scored after 10, 40, 100, 200 and 400
 on all tasks learned so far. Methods, rates and strengths are those of the modulation recipe, which were chosen on other
 tasks and for 40 of them; nothing is chosen here.
 
-- the hybrid (`hmn`) with 10 % of C neurons open; at test time no task number: from one unlabelled image the task is
+- the hybrid (`hmn`) with 10 % of C neurons open. In tests it has no task number: from one unlabelled image the task is
   inferred by a Gaussian of each task (`inferred`) or by the nearest gate (`nearest`), or the gate is made from 20
   images without any table (`direct`, at the end of a chain).
 - XdG with EWC, which needs the task number, and one ANN or SNN with EWC.
-- a network a task of 20 to 200 neurons in each hidden layer, which needs the task number; tasks are drawn alike, so
-  the first 40 stand for all.
+- a network for each task, of 20 to 200 neurons in each hidden layer, which needs the task number. Tasks are drawn
+  from one distribution, so the first 40 stand for all.
 """
 
 import time
@@ -43,7 +43,7 @@ SINGLE = (200, 50, 20)
 
 
 class Chain(NamedTuple):
-    """A network on a chain of tasks: `width` is C of a gated network, else the neurons of each hidden layer."""
+    """A network on a chain of tasks; `width` is C of a gated network, else the neurons of each hidden layer."""
 
     method: str
     width: int
@@ -52,13 +52,13 @@ class Chain(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its name in the results."""
+        """The name of the chain in the results."""
         return f"{self.method}, {self.width} wide, {self.tasks} tasks, seed {self.seed}"
 
 
 RIVALS = (("ann_ewc", 400, 100), ("snn_ewc", 400, 40), ("xdg_ewc", 2000, 100))
 SEEDS = range(3)
-# cheap chains and those of the goal first: a run that is stopped has whole comparisons
+# cheap chains and those of the goal come first, so that a stopped run has whole comparisons
 PLAN = [
     *(Chain("single", width, 40, seed) for width in SINGLE for seed in SEEDS),
     *(Chain("hmn", width, 400, seed) for width in (2000, 1000, 500) for seed in SEEDS),
@@ -68,7 +68,7 @@ PLAN = [
 
 
 def sequence_of(chain: Chain, config: modulation.Config) -> TaskSequence:
-    """The first tasks of the seed's sequence: every chain of a seed begins with the same tasks."""
+    """The first tasks of the seed's sequence, with which every chain of the seed begins."""
     return _first(modulation.task_sequence(config, chain.seed, *modulation.recordings(config)), chain.tasks)
 
 
@@ -125,13 +125,15 @@ def learn(chain: Chain, config: modulation.Config, counts: tuple[int, ...], keep
         trial = learn_tasks(settings, sequence, gating=gating, gates=gates, test_all_after=(), measure=measure)
 
     R = trial.result.accuracies
-    learnt = R.diagonal(-1)
+    # accuracy of each task right after it is learned
+    learned = R.diagonal(-1)
     if chain.method == "single":
-        result["by_count"][str(chain.tasks)] = {"given": round(float(learnt.mean()), 4)}
+        result["by_count"][str(chain.tasks)] = {"given": round(float(learned.mean()), 4)}
 
-    result["just_learnt"] = [round(float(part.mean()), 4) for part in learnt.split(20)]
-    mates = [j for j in range(1, chain.tasks) if sequence.group[j] in sequence.group[:j]]
-    result["transfer"] = [round(float(R[j, j]), 4) for j in mates]
+    result["just_learnt"] = [round(float(part.mean()), 4) for part in learned.split(20)]
+    # accuracy of each task right before it is learned, where a task of its group is learned
+    similar = [j for j in range(1, chain.tasks) if sequence.group[j] in sequence.group[:j]]
+    result["transfer"] = [round(float(R[j, j]), 4) for j in similar]
     result["seconds_a_task"] = round(fmean(trial.result.seconds), 3)
     result["cpu_s"] = round(time.process_time() - start, 1)
     result["finished"] = True
@@ -147,7 +149,7 @@ def scores(
     prototypes: GaussianPrototypes | None,
     is_last: bool,
 ) -> dict[str, float]:
-    """Accuracy on all tasks so far in each mode; with gates of the given images only at the end of a chain."""
+    """Accuracy on all tasks so far in each mode; gates are made from images only at the end of a chain."""
     number = len(sequence.numbers)
     if gates is None or not isinstance(branch, Branch):
         return {"given": fmean(accuracy(branch, task.test, forward=_logits) for task in sequence.tasks())}
@@ -168,7 +170,7 @@ def _logits(module: nn.Module, x: Tensor, quantities: Mapping[str, Any]) -> Tens
 
 
 def stored(parameters: Mapping[str, float], method: str, mode: str, tasks: int) -> float:
-    """Numbers that are stored after some tasks; a table of gates counts as words of 32 bits."""
+    """Stored numbers after some tasks; a table of gates counts as words of 32 bits."""
     if method == "single":
         return tasks * parameters["network"]
 
@@ -181,16 +183,16 @@ def stored(parameters: Mapping[str, float], method: str, mode: str, tasks: int) 
 
 
 def rows_of(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a method, width, number of tasks and mode, with the spread over seeds."""
+    """A row for each method, width, number of tasks and mode, with the spread over seeds."""
     values: dict[tuple[str, int, int, str], list[float]] = {}
     sizes: dict[tuple[str, int], dict[str, float]] = {}
 
-    for one in chains:
-        method = one["chain"]["method"]
-        width = one["chain"]["width"]
-        sizes[method, width] = one["parameters"]
+    for result in chains:
+        method = result["chain"]["method"]
+        width = result["chain"]["width"]
+        sizes[method, width] = result["parameters"]
 
-        for count, scores in one["by_count"].items():
+        for count, scores in result["by_count"].items():
             for mode, value in scores.items():
                 values.setdefault((method, width, int(count), mode), []).append(value)
 
@@ -200,27 +202,27 @@ def rows_of(chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "width": width,
             "tasks": tasks,
             "mode": mode,
-            "accuracy": spread(found),
+            "accuracy": spread(accuracies),
             "stored": round(stored(sizes[method, width], method, mode, tasks)),
         }
-        for (method, width, tasks, mode), found in sorted(values.items())
+        for (method, width, tasks, mode), accuracies in sorted(values.items())
     ]
 
 
 def summary(chains: list[dict[str, Any]], planned: int) -> Results:
-    """The result of all chains so far; a stopped one has the numbers of tasks that it reached."""
+    """The results of all chains so far; a stopped chain has scores up to where it was stopped."""
     return {
         "rows": rows_of(chains),
         "chains": chains,
-        "finished": sum(one["finished"] for one in chains),
+        "finished": sum(chain["finished"] for chain in chains),
         "planned": planned,
-        "cpu_s_of_all_chains": round(sum(one["cpu_s"] for one in chains)),
+        "cpu_s_of_all_chains": round(sum(chain["cpu_s"] for chain in chains)),
         "command": command_of(NAME),
     }
 
 
 def run(quick: bool) -> Results:
-    """All chains; a run that was stopped resumes with the chains that are missing, each from its first task."""
+    """The results of all chains; a stopped run resumes with the missing chains, each from its first task."""
     config = modulation.Config(tasks=modulation.TaskConfig(num_tasks=400))
     plan = PLAN
     counts = COUNTS
@@ -239,20 +241,20 @@ def run(quick: bool) -> Results:
         plan = [Chain(method, width, 4, 0) for method, width in methods]
         counts = (2, 4)
 
-    done: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     if not quick and result_file(NAME).exists():
-        done = {Chain(**one["chain"]).key: one for one in load(NAME)["chains"]}
+        results = {Chain(**result["chain"]).key: result for result in load(NAME)["chains"]}
 
-    def keep(found: dict[str, Any]) -> None:
-        done[Chain(**found["chain"]).key] = found
+    def keep(result: dict[str, Any]) -> None:
+        results[Chain(**result["chain"]).key] = result
         if not quick:
-            save(NAME, summary(list(done.values()), len(plan)))
+            save(NAME, summary(list(results.values()), len(plan)))
 
     for chain in plan:
-        if not done.get(chain.key, {}).get("finished"):
+        if not results.get(chain.key, {}).get("finished"):
             keep(learn(chain, config, counts, keep))
 
-    return summary(list(done.values()), len(plan))
+    return summary(list(results.values()), len(plan))
 
 
 if __name__ == "__main__":
