@@ -130,7 +130,7 @@ def density_floor_loss(signals: Sequence[Float[Tensor, "P n _"]], rho: float) ->
     return torch.stack([(rho - v.mean()).clamp(min=0) for v in signals]).sum()
 
 
-def pair_loss(gating: Any, batch: PairBatch, *, rho: float) -> Tensor:
+def _pair_loss(gating: Any, batch: PairBatch, *, rho: float) -> Tensor:
     """The difference between the similarity of signals and that of their tasks, with a floor of the density."""
     backbone: Backbone = gating.backbone
     first, second = (backbone.signals(backbone.preactivations(side)) for side in (batch.first, batch.second))
@@ -146,7 +146,7 @@ def train_gating(
     sequence: TaskSequence,
     run: Run | None,
     quiet: bool,
-    loss: Callable[..., Tensor] = pair_loss,
+    loss: Callable[..., Tensor] = _pair_loss,
 ) -> dict[str, Any]:
     """Trains the units of a method on pairs of tasks; returns the share of pairs in one group, and the last loss."""
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, 2))

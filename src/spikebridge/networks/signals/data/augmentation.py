@@ -45,6 +45,7 @@ def add_noise(windows: Windows, snr_db: tuple[float, float], generator: np.rando
     """White noise on the recorded part of each window, at a signal-to-noise ratio of this range [dB]."""
     samples = windows.samples
     recorded = np.arange(samples.shape[1]) < windows.lengths[:, None]
+    # the zeros after the end of a recording do not count
     power = (samples**2).sum((1, 2)) / np.maximum(recorded.sum(1), 1) / samples.shape[2]
     snr = generator.uniform(*snr_db, len(samples))
     amplitude = np.sqrt(power) * 10 ** (-snr / 20)

@@ -15,7 +15,7 @@ from spikebridge.data.signals.splits import SeriesSplit, folds_of
 from spikebridge.errors import ConfigError, DataError
 
 
-class SetForm(NamedTuple):
+class _SetForm(NamedTuple):
     """Rate [Hz], channels and classes of a set."""
 
     rate_hz: float
@@ -25,8 +25,8 @@ class SetForm(NamedTuple):
 
 _NUM_CLASSES = {"spoken_digits": 10, "myo": 7, "watch": 7}
 # so that a network is built without its data
-FORMS = {"generated": SetForm(50.0, 3, 3)} | {
-    known.name: SetForm(float(known.rate_hz), known.num_channels, _NUM_CLASSES[known.name])
+FORMS = {"generated": _SetForm(50.0, 3, 3)} | {
+    known.name: _SetForm(float(known.rate_hz), known.num_channels, _NUM_CLASSES[known.name])
     for known in KNOWN_SETS
     if known.name in _NUM_CLASSES
 }

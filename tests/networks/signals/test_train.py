@@ -9,8 +9,7 @@ from spikebridge.networks.signals import recipe as signals
 from spikebridge.networks.signals.data.sensor import Sensor
 from spikebridge.networks.signals.data.sets import generated_gestures
 from spikebridge.networks.signals.training import train
-from spikebridge.networks.signals.training.batch_changes import drop_modality, mask_frames, mix_within_class
-from spikebridge.networks.signals.training.train import training_batches
+from spikebridge.networks.signals.training.train import drop_modality, mask_frames, mix_within_class, training_batches
 
 QUICK = signals.PRESETS["quick"]
 
