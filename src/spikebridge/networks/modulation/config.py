@@ -163,7 +163,11 @@ class Config:
         check_positive(self.training, ["lr"], "training")
 
         # run folders of the last release may name methods that have left; their training is refused
-        left = [name for name in self.methods if _left(name)]
+        left: list[str] = []
+        for name in self.methods:
+            if name not in METHODS:
+                left += [name] if _left(name) else []
+
         check_chosen("method", self.methods, [*METHODS, *left])
 
         size = self.tasks.group_size

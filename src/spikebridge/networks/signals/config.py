@@ -84,7 +84,11 @@ class Config:
     def __post_init__(self) -> None:
         """Checks the settings."""
         # run folders of the last release may name a network that has left, of which only the training is refused
-        left = [name for name in self.networks if left_network(name)]
+        left: list[str] = []
+        for name in self.networks:
+            if name not in VARIANTS:
+                left += [name] if left_network(name) else []
+
         check_chosen("network", self.networks, [*VARIANTS, *left])
         check_least(self, seed=0, num_seeds=1, num_folds=1, num_series=1)
 
