@@ -122,8 +122,6 @@ def density_report(gates: Sequence[Bool[Tensor, "K _"]]) -> list[dict[str, Any]]
             }
         )
         if fewest < _MIN_OPEN:
-            _log.warning(
-                "layer %d has a task with %d open neurons; below %d it hardly learns", number, fewest, _MIN_OPEN
-            )
+            _log.warning("layer %d: a task opens %d neurons; below %d it hardly learns", number, fewest, _MIN_OPEN)
 
     return rows
